@@ -1,0 +1,1 @@
+"""Live market data of the Iran Mercantile Exchange."""

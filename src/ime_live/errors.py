@@ -1,0 +1,99 @@
+"""Every error the package raises, and every code it closes a connection with.
+
+One root, so that a caller can catch all of them::
+
+    ImeLiveError
+    ├── PayloadError            a payload is not whole or of the wrong types
+    ├── ContractError           a contract cannot be registered as given
+    ├── UnknownContractError    no contract of that name or id
+    ├── StoreError              Redis or Valkey did not do what was asked
+    ├── SettingsError           settings that do not go together or cannot be read
+    ├── FeedError               input of a feed that cannot be read
+    └── RefusedError            a stream that is refused or ended, with its close code
+        └── AuthenticationError the token is missing or not good
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+# RFC 6455, 5.5: a control frame carries at most 125 bytes, two of them the close code.
+MAX_REASON_BYTES = 123
+
+
+class ImeLiveError(Exception):
+    """Root of the package's errors. Its text names what is wrong."""
+
+
+class PayloadError(ImeLiveError):
+    """A market data payload is not whole, or a field has the wrong type.
+
+    The text names the field, as in ``Expected `int | float`, got `str` - at
+    `$.Aggregate.last_price```.
+    """
+
+
+class ContractError(ImeLiveError):
+    """A contract cannot be registered as given: an empty id, a name taken by another."""
+
+
+class UnknownContractError(ImeLiveError):
+    """No contract of that name or id is registered."""
+
+
+class StoreError(ImeLiveError):
+    """Redis or Valkey could not be reached or refused a command."""
+
+
+class SettingsError(ImeLiveError):
+    """Settings that do not go together, or a file among them that cannot be read."""
+
+
+class FeedError(ImeLiveError):
+    """Input of a feed that cannot be read; names the place in the input."""
+
+
+class CloseCode(IntEnum):
+    """The WebSocket close codes this service uses (RFC 6455, 7.4.1)."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    """The gateway is shutting down: reconnect, another one answers."""
+    PROTOCOL_ERROR = 1002
+    POLICY_VIOLATION = 1008
+    """The documented code for a bad token or contract: do not repeat the same request."""
+    MESSAGE_TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+    TRY_AGAIN_LATER = 1013
+
+
+class RefusedError(ImeLiveError):
+    """A stream that is refused or ended by the service.
+
+    Attributes:
+        code: the WebSocket close code.
+        reason: what the client is told, at most 123 bytes of UTF-8.
+        kind: the reason without what the client sent, for logs and metrics.
+    """
+
+    def __init__(
+        self, reason: str, *, code: CloseCode = CloseCode.POLICY_VIOLATION, kind: str | None = None
+    ) -> None:
+        self.code = code
+        self.reason = printable_reason(reason)
+        self.kind = kind or reason
+        super().__init__(self.reason)
+
+
+class AuthenticationError(RefusedError):
+    """The token is missing or not good. ``kind`` and ``reason`` never hold the token."""
+
+
+def printable_reason(text: str) -> str:
+    """Cut ``text`` to what fits a close frame, whole characters only, nothing unprintable."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= MAX_REASON_BYTES:
+        return encoded.decode()
+    cut = encoded[: MAX_REASON_BYTES - len("…".encode())].decode("utf-8", "ignore")
+    return cut + "…"

@@ -1,0 +1,224 @@
+"""The market data of a contract: its payload, an update, and the time stamp of one.
+
+JSON comes in, checked structs go out, and the other way round. These structs are the one
+definition of the documented payload: validation, encoding and schemas come from them. Nothing
+here knows where an update comes from or who gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct, field
+
+from ime_live.errors import PayloadError
+
+Number = int | float
+"""A price in rials, a quantity or a count, as the publisher wrote it: 0 stays 0, 1.5 stays 1.5."""
+
+MICROSECONDS: Final = 1_000_000
+"""Microseconds in a second: versions count microseconds since the Unix epoch."""
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Level(Struct, gc=False):
+    """One level of the order book; prices in rials."""
+
+    buy_quantity: Number
+    buy_price: Number
+    sell_quantity: Number
+    sell_price: Number
+
+
+class BestLimit(Struct, gc=False):
+    """The three best levels of the order book, the best one first."""
+
+    first: Level = field(name="1")
+    second: Level = field(name="2")
+    third: Level = field(name="3")
+
+
+class Aggregate(Struct, gc=False):
+    """The trading day so far; prices and ``total_value`` in rials.
+
+    ``date`` is ``YYYY-MM-DD`` and ``time`` ``HH:MM:SS`` on Tehran's clock where the project's
+    own feeds write them; a publisher may send other texts, which pass unchanged.
+    """
+
+    date: str
+    time: str
+    trade_count: Number
+    total_volume: Number
+    total_value: Number
+    closing_price: Number
+    last_price: Number
+    low_price: Number
+    high_price: Number
+    open_price: Number
+    previous_close: Number
+
+
+class AllowedPriceRange(Struct, gc=False):
+    """The prices that the exchange accepts today, in rials.
+
+    The names are the documentation's; ``1`` and ``9999999999`` are its open range.
+    """
+
+    min_allowed_price: Number = field(name="minAllowedPrice")
+    max_allowed_price: Number = field(name="maxAllowedPrice")
+
+
+class ContractInfo(Struct, gc=False):
+    """Open interest, and its change since the day before, in contracts."""
+
+    open_interest: Number
+    open_interest_changes: Number
+
+
+class Payload(Struct, gc=False):
+    """The complete market data of a contract: what a message carries in ``data``."""
+
+    best_limit: BestLimit = field(name="BestLimit")
+    aggregate: Aggregate = field(name="Aggregate")
+    allowed_price_range: AllowedPriceRange = field(name="AllowedPriceRange")
+    contract_info: ContractInfo = field(name="ContractInfo")
+
+    def to_json(self) -> bytes:
+        """Encode compactly, keys in the documented order, UTF-8 unescaped."""
+        return _encode(self)
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_payload = msgspec.json.Decoder(Payload).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def read_payload(data: Payload | Mapping[str, Any] | bytes | str) -> Payload:
+    """Check a payload that somebody wants to publish.
+
+    Stricter than what a gateway forwards: a key that the documentation does not know is an
+    error too, since it is most often a slip of the pen and would be lost on the wire.
+
+    Raises:
+        PayloadError: not whole, a wrong type, an unknown key; the text names the field.
+    """
+    try:
+        # By way of JSON even for a mapping: what cannot be written (NaN is written as null)
+        # must fail here, and not at the readers.
+        raw = data if isinstance(data, bytes | str) else _encode(data)
+        payload = _decode_payload(raw)
+        if not isinstance(data, Payload):
+            _refuse_unknown_keys(_decode_any(raw), msgspec.to_builtins(payload), "$")
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise PayloadError(str(error)) from error
+    return payload
+
+
+def _refuse_unknown_keys(given: object, known: object, path: str) -> None:
+    if isinstance(given, dict) and isinstance(known, dict):
+        for key, value in given.items():
+            if key not in known:
+                raise PayloadError(f"Object contains unknown field `{key}` - at `{path}`")
+            _refuse_unknown_keys(value, known[key], f"{path}.{key}")
+
+
+def merge(payload: Payload, part: Mapping[str, Any]) -> Payload:
+    """Return ``payload`` with the values that ``part`` names replaced, at any depth.
+
+    ``merge(p, {"BestLimit": {"1": {"buy_price": 5}}})`` changes one price and nothing else.
+
+    Raises:
+        PayloadError: ``part`` names an unknown key, or a value has the wrong type.
+    """
+    whole = msgspec.to_builtins(payload)
+    _merge_into(whole, part)
+    return read_payload(whole)
+
+
+def _merge_into(whole: dict[str, Any], part: Mapping[str, Any]) -> None:
+    for key, value in part.items():
+        inner = whole.get(key)
+        if isinstance(inner, dict) and isinstance(value, Mapping):
+            _merge_into(inner, value)
+        else:
+            whole[key] = value
+
+
+class Update(Struct, gc=False):
+    """One state of one contract.
+
+    ``version`` is in microseconds since the Unix epoch. It strictly grows for a contract: it
+    orders states, tells equal ones apart from new ones, and is the client's ``timestamp``.
+    """
+
+    version: int
+    payload: Payload
+
+
+class _Publication(Struct, gc=False):
+    # What a contract's channel carries; a publisher that is not ours may leave out the version.
+    data: Payload
+    version: int | None = None
+
+
+_decode_publication = msgspec.json.Decoder(_Publication).decode
+
+# A version further in the future than this is somebody's mistake (milliseconds, nanoseconds).
+# Accepting it would silence the contract until then.
+MAX_AHEAD: Final = 86_400 * MICROSECONDS
+
+
+def read_publication(raw: bytes, now: int) -> tuple[int | None, Payload]:
+    """Read a message of a contract's channel: its version, if it has one, and its payload.
+
+    Args:
+        raw: the message as it came, JSON.
+        now: the reader's clock in microseconds since the epoch.
+
+    Raises:
+        PayloadError: not JSON, a payload that is not whole or of the wrong types, or a version
+            that cannot be one.
+    """
+    try:
+        message = _decode_publication(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise PayloadError(str(error)) from error
+    version = message.version
+    if version is not None and not 0 < version <= now + MAX_AHEAD:
+        raise PayloadError(f"version {version} is not microseconds since the epoch up to now")
+    return version, message.data
+
+
+def timestamp_of(version: int, zone: tzinfo) -> str:
+    """The documented time stamp: ISO 8601, six digits, wall clock of ``zone``, no offset.
+
+    >>> timestamp_of(1_779_536_400_000_000, UTC)
+    '2026-05-23T11:40:00.000000'
+    """
+    moment = (EPOCH + timedelta(microseconds=version)).astimezone(zone)
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+def version_of(timestamp: str, zone: tzinfo) -> int:
+    """The version of which ``timestamp`` is the time stamp; the reverse of `timestamp_of`.
+
+    Fewer digits, an offset or ``Z`` are accepted; without an offset it is ``zone``'s wall clock.
+
+    Raises:
+        ValueError: it is not a date and time of ISO 8601.
+    """
+    text = timestamp.strip()
+    day, separator, time = text.partition("T")
+    if not separator:
+        day, _, time = text.partition(" ")
+    if not time:
+        raise ValueError(f"no date and time in {timestamp!r}")
+    # In a query string a plus sign is a space: "…+03:30" arrives as "… 03:30".
+    moment = datetime.fromisoformat(f"{day}T{time.replace(' ', '+')}")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+    return (moment - EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,229 @@
+"""Every option once: its name, default, unit and help.
+
+The fields of these classes are the table. From it come the command line's flags, the
+environment's names (`IME_LIVE_` and the field in capitals) and `docs/settings.md`; a program
+that embeds the gateway fills in the classes itself. Nothing here reads the environment.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import Field, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from ime_live.errors import SettingsError
+
+ENVIRONMENT_PREFIX: Final = "IME_LIVE_"
+
+
+class AuthMode(StrEnum):
+    """How clients prove who they are."""
+
+    JWT = "jwt"
+    NONE = "none"
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least severe lines that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def option(default: Any, help: str, *, secret: bool = False) -> Any:  # noqa: A002, ANN401
+    """Declare one option. ``help`` is a sentence; ``secret`` keeps its value out of all output."""
+    return field(default=default, metadata={"help": help, "secret": secret})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSettings:
+    """Where Redis or Valkey is, and how its keys are named."""
+
+    redis_url: str = option(
+        "redis://127.0.0.1:6379",
+        "Redis or Valkey: redis://[user:password@]host:port[/db], rediss:// for TLS, "
+        "or unix:///path/to/socket.",
+        secret=True,
+    )
+    key_prefix: str = option("ime:", "What all keys and channels in Redis begin with.")
+    redis_timeout: float = option(
+        5.0, "Seconds to wait for an answer of Redis before the connection counts as broken."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """What is logged, and how."""
+
+    log_level: LogLevel = option(LogLevel.INFO, "The least severe lines that are written.")
+    log_format: LogFormat = option(LogFormat.TEXT, "How log lines are written.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthSettings:
+    """How tokens are checked."""
+
+    auth: AuthMode = option(
+        AuthMode.JWT, "jwt, or none: no token is asked for; only on a loopback address."
+    )
+    jwt_secret: str = option("", "Shared secret of HS256 tokens, at least 32 bytes.", secret=True)
+    jwt_public_key: str = option(
+        "", "PEM file with the public key (RSA, EC P-256 or Ed25519) that tokens are signed with."
+    )
+    jwks: str = option("", "JWKS file or URL with the issuer's public keys.")
+    jwt_audience: str = option("", "Accept only tokens for this audience (claim aud).")
+    jwt_issuer: str = option("", "Accept only tokens of this issuer (claim iss).")
+    jwt_leeway: float = option(
+        0.0, "Seconds that the issuer's clock may differ from ours when times are checked."
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            SettingsError: tokens are asked for and nothing is there to check them with.
+        """
+        if self.auth is AuthMode.NONE:
+            return
+        if not (self.jwt_secret or self.jwt_public_key or self.jwks):
+            raise SettingsError(
+                "no authentication is configured: give --jwt-secret, --jwt-public-key or --jwks "
+                "(or --auth none on a loopback address)"
+            )
+        if self.jwt_secret and len(self.jwt_secret.encode()) < MIN_SECRET_BYTES:
+            raise SettingsError(
+                f"--jwt-secret is shorter than {MIN_SECRET_BYTES} bytes; HS256 needs as many "
+                "(RFC 7518, 3.2)"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
+    """The gateway: where it listens, and what it allows."""
+
+    host: str = option("127.0.0.1", "Address to listen on.")
+    port: int = option(8000, "Port to listen on.")
+    workers: int = option(1, "Processes that share the port; one uses one core.")
+    root_path: str = option(
+        "", "Path prefix of a proxy in front, which may strip it or pass it on."
+    )
+    timezone: str = option("Asia/Tehran", "Zone whose wall clock the messages' timestamps show.")
+    max_contracts: int = option(1000, "Contracts that one connection may ask for.")
+    compression: bool = option(True, "Offer permessage-deflate to clients that ask for it.")
+    ping_interval: float = option(20.0, "Seconds between two pings of a client.")
+    ping_timeout: float = option(20.0, "Seconds within which a client answers a ping.")
+    unwritable_timeout: float = option(
+        60.0, "Seconds after which a client that takes no data at all is closed."
+    )
+    send_buffer: int = option(
+        65_536, "Bytes that the kernel may hold for a client (SO_SNDBUF); 0 leaves its default."
+    )
+    unsent_limit: int = option(
+        16_384, "Bytes of them that may wait unsent (TCP_NOTSENT_LOWAT); 0 leaves its default."
+    )
+    max_client_message: int = option(4096, "Bytes of the largest message a client may send.")
+    client_rate: float = option(
+        10.0, "Messages a second that a client may send for long; five times as many at once."
+    )
+    max_request: int = option(
+        131_072, "Bytes of the largest request line and headers; a longer one is a 431."
+    )
+    handshake_timeout: float = option(
+        10.0, "Seconds within which a client sends its whole request."
+    )
+    contracts_interval: float = option(
+        25.0, "Seconds between two readings of the whole registry of contracts."
+    )
+    drain: float = option(
+        3.0, "Seconds over which clients are closed when the process is told to stop."
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            SettingsError: the text names the option and what is wrong with it.
+        """
+        super().__post_init__()
+        if self.auth is AuthMode.NONE and not is_loopback(self.host):
+            raise SettingsError(
+                f"--auth none serves anyone, so it needs a loopback address, not {self.host}"
+            )
+        for name in (
+            "workers",
+            "max_contracts",
+            "ping_interval",
+            "ping_timeout",
+            "client_rate",
+            "unwritable_timeout",
+            "max_client_message",
+            "max_request",
+            "handshake_timeout",
+            "contracts_interval",
+            "redis_timeout",
+        ):
+            if getattr(self, name) <= 0:
+                raise SettingsError(f"{flag(name)} must be above 0")
+        if not 0 <= self.port <= 65_535:
+            raise SettingsError(f"--port {self.port} is not a port")
+        if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
+            raise SettingsError("--root-path begins with a slash and does not end with one")
+        self.zone  # noqa: B018 - raises for a zone that does not exist
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of `timezone`.
+
+        Raises:
+            SettingsError: the tz database has no such zone.
+        """
+        try:
+            return ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise SettingsError(f"--timezone {self.timezone} is not a time zone") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings(LogSettings):
+    """The demo: a market of its own, on this machine only."""
+
+    host: str = option("127.0.0.1", "Loopback address to listen on.")
+    port: int = option(8000, "Port to listen on.")
+    seed: int = option(1, "Seed of the synthetic market; the same seed makes the same market.")
+
+
+MIN_SECRET_BYTES: Final = 32
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``; a name other than localhost is not known to be."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def options(settings: type[Any]) -> tuple[Field[Any], ...]:
+    """The options of a settings class, in the order of their declaration."""
+    return fields(settings)
+
+
+def flag(name: str) -> str:
+    """The command line's name of an option: ``redis_url`` is ``--redis-url``."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """The environment's name of an option: ``redis_url`` is ``IME_LIVE_REDIS_URL``."""
+    return ENVIRONMENT_PREFIX + name.upper()
