@@ -123,11 +123,23 @@ def read_contract(raw: bytes | str) -> Contract:
         contract = _decode(raw)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ContractError(str(error)) from error
+    _check(contract)
+    return contract
+
+
+def _check(contract: Contract) -> None:
     if not contract.contract_id.strip():
         raise ContractError("contractId is empty")
     if not fold(contract.contract_name):
         raise ContractError(f"contractName of contract {contract.contract_id} is empty")
-    return contract
+
+
+class ImportResult(Struct, frozen=True):
+    """What an import did: contract ids, each in one of the three, in the order given."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
 
 
 class Registry:
@@ -136,8 +148,15 @@ class Registry:
     Immutable: a change makes a new one (`with_changes`), so a reader never sees half of it.
     """
 
-    def __init__(self, contracts: Iterable[Contract] = ()) -> None:
+    def __init__(
+        self, contracts: Iterable[Contract] = (), *, conflicts: list[ContractError] | None = None
+    ) -> None:
         """Index ``contracts``.
+
+        Args:
+            contracts: what there is.
+            conflicts: takes the errors instead of their being raised; the first contract of a
+                name or id counts then, and another one of that name is found by its id only.
 
         Raises:
             ContractError: two contracts with one id, or with one current name.
@@ -146,19 +165,27 @@ class Registry:
         self._by_name: dict[str, Contract] = {}
         aliases: list[tuple[str, Contract]] = []
         for contract in contracts:
-            if contract.contract_id in self._by_id:
-                raise ContractError(f"two contracts with the id {contract.contract_id}")
-            self._by_id[contract.contract_id] = contract
-            other = self._by_name.setdefault(fold(contract.contract_name), contract)
-            if other is not contract:
-                raise ContractError(
-                    f"contracts {other.contract_id} and {contract.contract_id} "
-                    f"have one name: {contract.contract_name}"
-                )
+            try:
+                self._add(contract)
+            except ContractError as error:
+                if conflicts is None:
+                    raise
+                conflicts.append(error)
             aliases += [(fold(alias), contract) for alias in contract.aliases]
         # A current name goes before another contract's old one.
         for name, contract in aliases:
             self._by_name.setdefault(name, contract)
+
+    def _add(self, contract: Contract) -> None:
+        if contract.contract_id in self._by_id:
+            raise ContractError(f"two contracts with the id {contract.contract_id}")
+        self._by_id[contract.contract_id] = contract
+        other = self._by_name.setdefault(fold(contract.contract_name), contract)
+        if other is not contract:
+            raise ContractError(
+                f"contracts {other.contract_id} and {contract.contract_id} "
+                f"have one name: {contract.contract_name}"
+            )
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -197,16 +224,53 @@ class Registry:
         return contract
 
     def with_changes(
-        self, changed: Iterable[Contract] = (), removed: Iterable[str] = ()
+        self,
+        changed: Iterable[Contract] = (),
+        removed: Iterable[str] = (),
+        *,
+        conflicts: list[ContractError] | None = None,
     ) -> Registry:
         """A new registry with ``changed`` added or replaced and ``removed`` ids left out.
 
         Raises:
-            ContractError: the result would hold two contracts with one name.
+            ContractError: the result would hold two contracts with one name, and there is no
+                ``conflicts`` to take the error.
         """
         contracts = dict(self._by_id)
         for contract_id in removed:
             contracts.pop(contract_id, None)
         for contract in changed:
             contracts[contract.contract_id] = contract
-        return Registry(contracts.values())
+        return Registry(contracts.values(), conflicts=conflicts)
+
+    def with_import(self, batch: Iterable[Contract]) -> tuple[Registry, ImportResult]:
+        """A new registry with ``batch`` added, and what that changed.
+
+        A contract that is known keeps its aliases, and its old name becomes one of them.
+
+        Raises:
+            ContractError: an empty id or name, an id that is given twice, or the result would
+                hold two contracts with one name.
+        """
+        given: dict[str, Contract] = {}
+        for contract in batch:
+            _check(contract)
+            contract_id = contract.contract_id
+            if contract_id in given:
+                raise ContractError(f"contract {contract_id} is given twice")
+            given[contract_id] = _with_old_names(contract, self._by_id.get(contract_id))
+        registry = self.with_changes(given.values())
+        same = {i for i, contract in given.items() if contract == self._by_id.get(i)}
+        return registry, ImportResult(
+            added=tuple(i for i in given if i not in self._by_id),
+            changed=tuple(i for i in given if i in self._by_id and i not in same),
+            unchanged=tuple(i for i in given if i in same),
+        )
+
+
+def _with_old_names(contract: Contract, known: Contract | None) -> Contract:
+    old = () if known is None else (*known.aliases, known.contract_name)
+    # By what is compared, so that another spelling of a name is not kept as one more alias.
+    aliases = {fold(name): name for name in (*contract.aliases, *old)}
+    aliases.pop(fold(contract.contract_name), None)
+    return msgspec.structs.replace(contract, aliases=tuple(aliases.values()))

@@ -60,6 +60,7 @@ class CloseCode(IntEnum):
     GOING_AWAY = 1001
     """The gateway is shutting down: reconnect, another one answers."""
     PROTOCOL_ERROR = 1002
+    INVALID_DATA = 1007
     POLICY_VIOLATION = 1008
     """The documented code for a bad token or contract: do not repeat the same request."""
     MESSAGE_TOO_BIG = 1009

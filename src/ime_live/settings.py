@@ -71,12 +71,9 @@ class LogSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuthSettings:
+class JwtSettings:
     """How tokens are checked."""
 
-    auth: AuthMode = option(
-        AuthMode.JWT, "jwt, or none: no token is asked for; only on a loopback address."
-    )
     jwt_secret: str = option("", "Shared secret of HS256 tokens, at least 32 bytes.", secret=True)
     jwt_public_key: str = option(
         "", "PEM file with the public key (RSA, EC P-256 or Ed25519) that tokens are signed with."
@@ -86,6 +83,15 @@ class AuthSettings:
     jwt_issuer: str = option("", "Accept only tokens of this issuer (claim iss).")
     jwt_leeway: float = option(
         0.0, "Seconds that the issuer's clock may differ from ours when times are checked."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthSettings(JwtSettings):
+    """Whether tokens are asked for, and how they are checked."""
+
+    auth: AuthMode = option(
+        AuthMode.JWT, "jwt, or none: no token is asked for; only on a loopback address."
     )
 
     def __post_init__(self) -> None:
@@ -207,7 +213,7 @@ MIN_SECRET_BYTES: Final = 32
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``; a name other than localhost is not known to be."""
+    """Whether only this machine can reach ``host``; of names, only localhost is known to be."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -1,0 +1,191 @@
+"""The gateway's application: puts the parts of one process together, starts and ends them.
+
+Settings come in; an ASGI application goes out, whose lifespan hands the process's `Services` to
+the connections. The only module that knows everyone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import structlog
+from litestar.types import ASGIApp
+
+from ime_live.errors import StoreError
+from ime_live.gateway.directory import Directory
+from ime_live.gateway.heartbeat import Heartbeat
+from ime_live.gateway.http import SERVICES
+from ime_live.gateway.hub import Hub
+from ime_live.gateway.keys import authenticator_from
+from ime_live.gateway.metrics import Metrics
+from ime_live.gateway.protocol import Services
+from ime_live.gateway.rest import http_app
+from ime_live.gateway.upstream import Upstream
+from ime_live.settings import GatewaySettings
+from ime_live.store import Store
+from ime_live.subscriber import Subscriber
+
+log = structlog.get_logger()
+
+_SYNC_INTERVAL: Final = 1.0  # seconds between two updates of the exported metrics
+
+
+def wall_clock() -> int:
+    """Microseconds since the Unix epoch."""
+    return time.time_ns() // 1000
+
+
+class Gateway:
+    """One process's gateway. Make it inside a running event loop."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        """Put the parts together.
+
+        Raises:
+            SettingsError: the settings do not go together, or a file they name cannot be read.
+        """
+        loop = asyncio.get_running_loop()
+        self._store = Store(settings)
+        self._metrics = Metrics(wall_clock)
+        hub = Hub(
+            zone=settings.zone, clock=wall_clock, call_soon=loop.call_soon, events=self._metrics
+        )
+        self._subscriber = Subscriber(
+            self._store,
+            on_message=lambda contract_id, raw: self._upstream.on_message(contract_id, raw),
+            on_contracts=self._on_contracts,
+            on_connected=self._on_connected,
+            on_disconnected=self._on_disconnected,
+        )
+        self._upstream = Upstream(
+            hub,
+            self._subscriber,
+            self._store,
+            clock=wall_clock,
+            monotonic=time.monotonic,
+            received=self._metrics.count_received,
+            malformed=self._metrics.count_malformed,
+        )
+        self._directory = Directory(self._store, settings.contracts_interval)
+        self.services = Services(
+            settings=settings,
+            zone=settings.zone,
+            authenticator=authenticator_from(settings),
+            directory=self._directory,
+            upstream=self._upstream,
+            hub=hub,
+            heartbeat=Heartbeat(
+                settings.ping_interval, settings.ping_timeout, settings.unwritable_timeout
+            ),
+            metrics=self._metrics,
+            loop=loop,
+            monotonic=time.monotonic,
+            wall=time.time,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start what runs beside the connections. Does not wait for a store that is away."""
+        await self.services.authenticator.start()
+        for name, work in (
+            ("subscriber", self._subscriber.run()),
+            ("directory", self._directory.run()),
+            ("heartbeat", self._beat()),
+            ("metrics", self._sync_metrics()),
+        ):
+            self._tasks.append(asyncio.create_task(self._guarded(name, work), name=name))
+
+    async def aclose(self) -> None:
+        """End it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._upstream.aclose()
+        await self.services.authenticator.aclose()
+        await self._store.aclose()
+        self._metrics.close()
+
+    async def _guarded(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        # These run as long as the process. One that ended would leave a gateway that looks
+        # alive and is not, so its end ends the process, and whoever watches it starts it anew.
+        try:
+            await work
+        except Exception:
+            log.exception("a part of the gateway has failed; stopping", part=name)
+            signal.raise_signal(signal.SIGTERM)
+
+    async def _beat(self) -> None:
+        heartbeat = self.services.heartbeat
+        while True:
+            await asyncio.sleep(heartbeat.resolution)
+            heartbeat.tick(time.monotonic())
+
+    async def _sync_metrics(self) -> None:
+        while True:
+            self.readiness()
+            self._metrics.sync()
+            await asyncio.sleep(_SYNC_INTERVAL)
+
+    # What the subscriber tells
+
+    def _on_contracts(self, ids: list[str] | None) -> None:
+        if ids is None:
+            self._directory.on_connected()
+        else:
+            self._directory.on_changed(ids)
+
+    def _on_connected(self) -> None:
+        self._directory.on_connected()
+        self._upstream.on_connected()
+
+    def _on_disconnected(self, error: StoreError) -> None:
+        del error
+
+    # What is asked over HTTP
+
+    def readiness(self) -> dict[str, bool | int]:
+        """Whether the store is reached and the contracts are loaded."""
+        connected, loaded = self._subscriber.connected, self._directory.loaded
+        self._metrics.contracts = self._upstream.contracts
+        self._metrics.ready = connected and loaded
+        return {
+            "ready": connected and loaded,
+            "redis": connected,
+            "contracts": len(self._directory),
+            "connections": self._metrics.connections,
+        }
+
+    def exposition(self) -> bytes:
+        """The metrics in Prometheus's text format."""
+        self.readiness()
+        return self._metrics.exposition()
+
+
+class Application:
+    """The ASGI application of one process; streams do not come here, see `gateway.http`."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._http: ASGIApp | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        """Answer one request, or live through the process's lifespan."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        elif self._http is not None:
+            await self._http(scope, receive, send)
+
+    async def _live(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        await receive()
+        gateway = Gateway(self._settings)
+        await gateway.start()
+        self._http = http_app(gateway, self._settings.root_path)
+        scope["state"][SERVICES] = gateway.services
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await gateway.aclose()
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,129 @@
+"""Directory: the gateway's own, always current copy of the registry of contracts.
+
+It is read when the process starts, again whenever the store says that a contract has changed,
+and at worst every few seconds. A fault of the store never makes the gateway forget what it knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from ime_live.contracts import Contract, Registry
+from ime_live.errors import CloseCode, ContractError, RefusedError, StoreError
+
+log = structlog.get_logger()
+
+_RETRY_DELAY: Final = 0.5  # seconds
+
+
+class ContractStore(Protocol):
+    """Where contracts are kept, as the directory needs it."""
+
+    async def contracts(self) -> list[Contract]:
+        """All of them; raises StoreError."""
+
+    async def contracts_of(self, ids: Sequence[str], /) -> Mapping[str, Contract | None]:
+        """Those with these ids, None for one that is not there; raises StoreError."""
+
+
+class Directory:
+    """See the module's text."""
+
+    def __init__(self, store: ContractStore, interval: float) -> None:
+        """Make an empty directory.
+
+        Args:
+            store: where contracts are kept.
+            interval: seconds between two readings of all of them.
+        """
+        self._store = store
+        self._interval = interval
+        self._registry: Registry | None = None
+        self._changed: set[str] = set()
+        self._read_all = True
+        self._wake = asyncio.Event()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the registry was read at least once."""
+        return self._registry is not None
+
+    def __len__(self) -> int:
+        return len(self._registry or ())
+
+    @property
+    def registry(self) -> Registry:
+        """The registry as it is now.
+
+        Raises:
+            RefusedError: 1013; it could not be read yet.
+        """
+        if self._registry is None:
+            raise RefusedError("contracts are not loaded yet", code=CloseCode.TRY_AGAIN_LATER)
+        return self._registry
+
+    def on_changed(self, ids: Sequence[str]) -> None:
+        """The store says that these contracts were added, changed or removed."""
+        self._changed.update(ids)
+        self._wake.set()
+
+    def on_connected(self) -> None:
+        """The store is reached (again): what it said meanwhile was not heard."""
+        self._read_all = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keep it current, until cancelled."""
+        while True:
+            good = await self._refresh()
+            # A little early, and never in step with other gateways.
+            wait = self._interval * random.uniform(0.8, 1.0) if good else _RETRY_DELAY  # noqa: S311
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._read_all = True
+            self._wake.clear()
+
+    async def _refresh(self) -> bool:
+        changed, self._changed = self._changed, set()
+        read_all, self._read_all = self._read_all, False
+        try:
+            if read_all or self._registry is None:
+                await self._take_all()
+            elif changed:
+                await self._take_some(sorted(changed), self._registry)
+        except StoreError as error:
+            log.warning("contracts cannot be read", error=str(error), known=len(self))
+            self._read_all = True
+            return False
+        return True
+
+    async def _take_all(self) -> None:
+        contracts = await self._store.contracts()
+        if not contracts and len(self):
+            # What a store says that has just lost its data. A contract that was really removed
+            # was announced by its id, so the last one can still be removed.
+            log.warning("the store has no contracts; keeping those that are known", known=len(self))
+            return
+        conflicts: list[ContractError] = []
+        self._take(Registry(contracts, conflicts=conflicts), conflicts)
+
+    async def _take_some(self, ids: Sequence[str], registry: Registry) -> None:
+        found = await self._store.contracts_of(ids)
+        changed = [contract for contract in found.values() if contract is not None]
+        removed = [contract_id for contract_id in ids if found.get(contract_id) is None]
+        conflicts: list[ContractError] = []
+        self._take(registry.with_changes(changed, removed, conflicts=conflicts), conflicts)
+
+    def _take(self, registry: Registry, conflicts: Sequence[ContractError]) -> None:
+        for conflict in conflicts:
+            log.warning("contract is found by its id only", reason=str(conflict))
+        if self._registry is None:
+            log.info("contracts loaded", contracts=len(registry))
+        self._registry = registry

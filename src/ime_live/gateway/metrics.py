@@ -1,0 +1,164 @@
+"""Metrics: what a gateway process counts, in Prometheus's words.
+
+The hot path adds to plain numbers; `Metrics.sync` moves them into the exported metrics once a
+second and before each scrape. So counting costs an addition, and with several workers the
+Prometheus library adds them up (its multiprocess mode, when `PROMETHEUS_MULTIPROC_DIR` is set).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter as Tally
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+if TYPE_CHECKING:
+    from ime_live.gateway.hub import Client
+
+# When a counter was made says nothing here and doubles the output.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+_LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The counts of one process; also the hub's `Events`."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        """Make metrics at zero.
+
+        Args:
+            clock: microseconds since the epoch, for the lag.
+        """
+        self._clock = clock
+        self._several = MULTIPROCESS_VARIABLE in os.environ
+        # In multiprocess mode the values live in files, and a registry only reads them.
+        self._registry = CollectorRegistry()
+        registry = None if self._several else self._registry
+        self.connections = 0
+        self.contracts = 0
+        self.ready = False
+        self.received = 0
+        self._delivered = 0
+        self._conflated = 0
+        self._dropped: Tally[str] = Tally()
+        self._opened = 0
+        self._closed: Tally[tuple[int, str]] = Tally()
+        self._write_failures = 0
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"ime_live_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"ime_live_{name}", text, registry=registry, multiprocess_mode="livesum")
+
+        self._connections_now = gauge("connections", "WebSocket connections that are open.")
+        self._contracts_now = gauge("contracts_subscribed", "Contracts that somebody streams.")
+        self._workers_ready = gauge("workers_ready", "Processes that serve: store and contracts.")
+        self._connections_total = counter("connections_opened", "WebSocket connections opened.")
+        self._closes_total = counter(
+            "connections_closed", "WebSocket connections closed.", "code", "reason"
+        )
+        self._updates_total = counter("updates_received", "Messages that came from the store.")
+        self._dropped_total = counter(
+            "updates_dropped", "Messages not forwarded: equal, stale or malformed.", "reason"
+        )
+        self._delivered_total = counter("deliveries", "Messages written to clients.")
+        self._conflated_total = counter(
+            "conflated", "Messages that newer ones replaced before a slow client took them."
+        )
+        self._failures_total = counter("write_failures", "Writes to a client that raised.")
+        self._lag = Histogram(
+            "ime_live_lag_seconds",
+            "From an update's version to its being written, the oldest one of each tick.",
+            registry=registry,
+            buckets=_LAG_BUCKETS,
+        )
+        for reason in ("equal", "stale", "malformed"):
+            self._dropped_total.labels(reason)
+
+    # The hub's events
+
+    def delivered(self, messages: int, oldest_version: int) -> None:
+        """Messages were written; the version is 0 when their age says nothing."""
+        self._delivered += messages
+        if oldest_version:
+            self._lag.observe(max(0, self._clock() - oldest_version) / 1e6)
+
+    def conflated(self, messages: int) -> None:
+        """Messages were replaced by newer ones."""
+        self._conflated += messages
+
+    def dropped(self, reason: str) -> None:
+        """An update was not forwarded."""
+        self._dropped[reason] += 1
+
+    def failed(self, client: Client, error: Exception) -> None:
+        """Writing to a client raised; its connection is ending by itself."""
+        del client, error
+        self._write_failures += 1
+
+    # The gateway's
+
+    def count_received(self) -> None:
+        """A message has come from the store."""
+        self.received += 1
+
+    def count_malformed(self) -> None:
+        """It could not be read."""
+        self._dropped["malformed"] += 1
+
+    def opened(self) -> None:
+        """A WebSocket connection was opened."""
+        self.connections += 1
+        self._opened += 1
+
+    def closed(self, code: int, reason: str) -> None:
+        """It was closed; ``reason`` is one of few, and holds nothing that a client sent."""
+        self.connections -= 1
+        self._closed[code, reason] += 1
+
+    def sync(self) -> None:
+        """Move the numbers into the exported metrics."""
+        self._connections_now.set(self.connections)
+        self._contracts_now.set(self.contracts)
+        self._workers_ready.set(self.ready)
+        self._connections_total.inc(self._opened)
+        self._updates_total.inc(self.received)
+        self._delivered_total.inc(self._delivered)
+        self._conflated_total.inc(self._conflated)
+        self._failures_total.inc(self._write_failures)
+        self._opened = self.received = 0
+        self._delivered = self._conflated = self._write_failures = 0
+        for reason, count in self._dropped.items():
+            self._dropped_total.labels(reason).inc(count)
+        for (code, reason), count in self._closed.items():
+            self._closes_total.labels(str(code), reason).inc(count)
+        self._dropped.clear()
+        self._closed.clear()
+
+    def exposition(self) -> bytes:
+        """The text format of all metrics; with several workers, of all of them together."""
+        self.sync()
+        if not self._several:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+    def close(self) -> None:
+        """The process ends: its gauges count no more."""
+        if self._several:
+            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]

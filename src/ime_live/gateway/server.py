@@ -1,0 +1,140 @@
+"""The server: binds the port, runs one process or several on it, and stops them in good order.
+
+Settings come in; a running gateway goes out, until SIGTERM or Ctrl-C. uvicorn accepts the
+connections and supervises the workers; this module tells it what to run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from ime_live.errors import SettingsError
+from ime_live.gateway.app import Application
+from ime_live.gateway.http import GatewayHttpProtocol
+from ime_live.gateway.keys import authenticator_from
+from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
+from ime_live.gateway.protocol import CLOSE_TIMEOUT, StreamProtocol
+from ime_live.logs import configure_logging
+from ime_live.settings import GatewaySettings, flag
+
+log = structlog.get_logger()
+
+_BACKLOG: Final = 4096
+
+
+class GatewayConfig(uvicorn.Config):
+    """uvicorn's configuration for a gateway; a worker gets it whole, with the settings in it."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.settings = settings
+        super().__init__(
+            "ime_live.gateway.app:Application",
+            factory=True,
+            http=GatewayHttpProtocol,
+            ws=StreamProtocol,
+            loop="uvloop",
+            lifespan="on",
+            workers=settings.workers,
+            backlog=_BACKLOG,
+            log_config=None,
+            # A request's query may hold a token; streams are logged by us.
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.drain + CLOSE_TIMEOUT) + 1,
+        )
+
+    def configure_logging(self) -> None:
+        """Use our format; called in each process."""
+        configure_logging(self.settings)
+        super().configure_logging()
+
+    def load_app(self) -> Any:  # noqa: ANN401 - as uvicorn has it
+        """The factory of this process's application."""
+        return partial(Application, self.settings)
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn's server, which here exits with status 0 when it was told to stop."""
+
+    def stop(self) -> None:
+        """Stop in good order, as on SIGTERM."""
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on SIGTERM and SIGINT; unlike uvicorn's own, do not die of them afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        for number in signals:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Bind the port that the gateway listens on.
+
+    Raises:
+        SettingsError: it is in use, or the address is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise SettingsError(f"{flag('host')} {host}: {error.strerror or error}") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
+            f" (another {flag('port')} may be free)"
+        ) from error
+    listener.setblocking(False)
+    listener.set_inheritable(True)
+    return listener
+
+
+def serve(settings: GatewaySettings) -> None:
+    """Run the gateway until it is told to stop.
+
+    Raises:
+        SettingsError: it cannot run with these settings; the text says why.
+    """
+    configure_logging(settings)
+    # Before any worker starts: what is wrong with the keys is said once, and by one line.
+    authenticator_from(settings)
+    listener = bind(settings.host, settings.port)
+    config = GatewayConfig(settings)
+    host, port = listener.getsockname()[:2]
+    log.info("listening", host=host, port=port, workers=settings.workers, auth=settings.auth.value)
+    with listener:
+        if settings.workers == 1:
+            GatewayServer(config).run([listener])
+            return
+        with tempfile.TemporaryDirectory(prefix="ime-live-metrics-") as folder:
+            os.environ[MULTIPROCESS_VARIABLE] = folder
+            Multiprocess(config, [listener]).run()

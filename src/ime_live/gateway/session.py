@@ -1,0 +1,161 @@
+"""Session: what one client asks for, whether it may have it, and what became of it.
+
+A request's path, query and token come in; a selection of contracts, or a refusal with its close
+code and reason, comes out. Pure: it reads no socket and writes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import tzinfo
+from enum import StrEnum
+from typing import Final, Protocol
+from urllib.parse import parse_qs, unquote
+
+from msgspec import Struct
+
+from ime_live.contracts import Contract
+from ime_live.errors import RefusedError, UnknownContractError
+from ime_live.gateway import wire
+from ime_live.market import version_of
+
+STREAM_ROOT: Final = "/live/data/websocket/contract/"
+
+
+class By(StrEnum):
+    """How the contracts are named: the last part of the path."""
+
+    NAME = "name"
+    ID = "id"
+
+
+# Deployed clients use the singular and the plural on both endpoints.
+_PARAMETERS: Final = {
+    By.NAME: ("contract_names", "contract_name"),
+    By.ID: ("contract_id", "contract_ids"),
+}
+
+_TRUE: Final = frozenset({"true", "1", "yes", "on"})
+_FALSE: Final = frozenset({"false", "0", "no", "off"})
+
+
+def endpoint_of(path: str, root_path: str = "") -> By | None:
+    """Which stream ``path`` is, None if it is none.
+
+    Args:
+        path: as requested, percent-encoded or not, without the query.
+        root_path: prefix of a proxy in front, which may have stripped it or passed it on.
+    """
+    path = unquote(path)
+    for prefix in {root_path, ""}:
+        if path.startswith(prefix + STREAM_ROOT):
+            end = path.removeprefix(prefix + STREAM_ROOT).removesuffix("/")
+            return By(end) if end in tuple(By) else None
+    return None
+
+
+class StreamRequest(Struct, frozen=True):
+    """What a client asks for in its query.
+
+    Attributes:
+        by: how the contracts are named.
+        contracts: their names or ids as they were sent, in that order, each once.
+        newer_than: send at once the states with a version above this; 0 means all of them,
+            None none.
+        token: from ``?token=``, if there.
+    """
+
+    by: By
+    contracts: tuple[str, ...]
+    newer_than: int | None = None
+    token: str | None = None
+
+
+def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
+    """Read a query string.
+
+    Args:
+        by: the endpoint.
+        query: as sent, percent-encoded UTF-8.
+        zone: the zone of the time stamps, for ``since``.
+
+    Raises:
+        RefusedError: 1008; no contract is named, or a value cannot be read.
+    """
+    values = parse_qs(query)
+    contracts = dict.fromkeys(
+        name.strip()
+        for parameter in _PARAMETERS[by]
+        for name in values.get(parameter, ())
+        if name.strip()
+    )
+    if not contracts:
+        raise RefusedError(
+            f"no contract: name at least one with {_PARAMETERS[by][0]}=", kind="no contract"
+        )
+    newer_than = None
+    if "snapshot" in values and _read_bool("snapshot", values["snapshot"][-1]):
+        newer_than = 0
+    if "since" in values:
+        newer_than = _read_since(values["since"][-1], zone)
+    return StreamRequest(by, tuple(contracts), newer_than, values.get("token", [None])[-1])
+
+
+def _read_bool(name: str, text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise RefusedError(f"{name} is neither true nor false: {text}", kind=f"bad {name}")
+
+
+def _read_since(text: str, zone: tzinfo) -> int:
+    try:
+        return version_of(text, zone)
+    except (ValueError, OverflowError):
+        raise RefusedError(f"since is not an ISO 8601 time: {text}", kind="bad since") from None
+
+
+class Contracts(Protocol):
+    """Where contracts are found, as the session needs it."""
+
+    def by_id(self, contract_id: str) -> Contract:
+        """Find one by its id, or raise UnknownContractError."""
+
+    def by_name(self, name: str) -> Contract:
+        """Find one by its name, or raise UnknownContractError."""
+
+
+def select(
+    request: StreamRequest,
+    contracts: Contracts,
+    may_see: Callable[[Contract], bool],
+    limit: int,
+) -> Mapping[str, bytes]:
+    """Find what ``request`` asks for: contract id → envelope of its messages.
+
+    A message names its contract as the client did, so that a program that looks its messages up
+    by name goes on working when a contract is renamed. Two spellings of one contract are one;
+    the first counts.
+
+    Raises:
+        RefusedError: 1008; a contract is unknown, not covered by the token, or they are too many.
+    """
+    find = contracts.by_name if request.by is By.NAME else contracts.by_id
+    envelope_of = wire.envelope_by_name if request.by is By.NAME else wire.envelope_by_id
+    selection: dict[str, bytes] = {}
+    for name in request.contracts:
+        try:
+            contract = find(name)
+        except UnknownContractError:
+            raise RefusedError(f"unknown contract: {name}", kind="unknown contract") from None
+        if not may_see(contract):
+            raise RefusedError(
+                f"contract not covered by the token: {name}", kind="contract not covered"
+            )
+        selection.setdefault(contract.contract_id, envelope_of(name))
+    if len(selection) > limit:
+        raise RefusedError(
+            f"too many contracts: {len(selection)}, at most {limit}", kind="too many contracts"
+        )
+    return selection
