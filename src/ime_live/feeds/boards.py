@@ -1,0 +1,247 @@
+"""Frames of the exchange's hub: one frame in, the contracts and states it tells out.
+
+Classic SignalR: a frame carries messages, a message a whole board, a board one row per contract
+(for options: per strike). A row that cannot be read loses only itself. No I/O and no clock of
+its own: what a frame does not say about the day, the caller may.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from ime_live.errors import FeedError
+from ime_live.feeds.cells import CellError, Row, identity, moment, read_clock
+from ime_live.feeds.fields import (
+    CALL,
+    CDC,
+    FUTURE,
+    GAVAHI,
+    PLAIN_CALL,
+    PLAIN_PUT,
+    PUT,
+    UNLISTED,
+    Fields,
+)
+from ime_live.feeds.rows import DEFAULT_BANDS, Bands, Quote, read_row
+
+__all__ = [
+    "BOARDS",
+    "DEFAULT_BANDS",
+    "DEFAULT_BOARDS",
+    "Bands",
+    "Frame",
+    "Quote",
+    "RowError",
+    "read_frame",
+]
+
+BOARDS: Final[Mapping[str, tuple[tuple[Fields, ...], ...]]] = MappingProxyType(
+    {
+        "updateFutureMarketsInfo": ((FUTURE,),),
+        "updateMarketsInfo": ((CALL, PLAIN_CALL), (PUT, PLAIN_PUT)),
+        "updateCDCMarketsInfo": ((CDC,),),
+        "updateGavahiMarketsInfo": ((GAVAHI,),),
+        "updateSandoqMarketsInfo": ((UNLISTED,),),
+        "updateSalafMarketsInfo": ((UNLISTED,),),
+    }
+)
+"""Method of a board → the contracts in one of its rows → the spellings of their fields."""
+
+DEFAULT_BOARDS: Final = frozenset(BOARDS) - {"updateSandoqMarketsInfo", "updateSalafMarketsInfo"}
+"""Funds and parallel salaf are left out unless asked for."""
+
+CLOCK: Final = "updateFutureDateTime"
+CDC_BOARD: Final = "updateCDCMarketsInfo"
+PUSHED_AT: Final = {
+    method: rows[0][0].pushed_at for method, rows in BOARDS.items() if rows[0][0].pushed_at
+}
+"""Method of a board → the field with the stamp of its push, where it has one."""
+
+
+class RowError(Struct, frozen=True):
+    """A row, or a side of an option's row, that could not be read.
+
+    Attributes:
+        board: the board's method, or what stood in its place.
+        index: of the row in the board; None if it is the board itself.
+        contract_id: where the row still told it.
+        reason: the field and what is wrong with it.
+    """
+
+    board: str
+    index: int | None
+    contract_id: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        place = self.board if self.index is None else f"{self.board}[{self.index}]"
+        contract = "" if self.contract_id is None else f", contract {self.contract_id}"
+        return f"{place}{contract}: {self.reason}"
+
+
+class Frame(Struct, frozen=True):
+    """What a frame says.
+
+    Attributes:
+        quotes: contracts with their states, in the frame's order.
+        errors: what could not be read.
+        day: the day that the frame tells, or else the caller's; None if nobody knows it.
+        clock: the latest stamp in the frame, Tehran's wall clock; None if it has none.
+    """
+
+    quotes: tuple[Quote, ...] = ()
+    errors: tuple[RowError, ...] = ()
+    day: date | None = None
+    clock: datetime | None = None
+
+
+def read_frame(
+    frame: bytes | str | Mapping[str, Any],
+    *,
+    day: date | None = None,
+    boards: Collection[str] = DEFAULT_BOARDS,
+    bands: Bands = DEFAULT_BANDS,
+) -> Frame:
+    """Read a frame as the hub sent it. A keep-alive (``{}``) says nothing.
+
+    Args:
+        frame: JSON, or what was decoded from it.
+        day: the day of rows that carry only a time, where the frame itself does not tell it:
+            warehouse receipts often come in frames of their own.
+        boards: methods of the boards to read, of `BOARDS`.
+        bands: see `ime_live.feeds.rows.Bands`.
+
+    Raises:
+        FeedError: not JSON, or not a frame.
+    """
+    messages = list(_messages(_decode(frame)))
+    day, clock = _day_and_clock(messages, day)
+    quotes: list[Quote] = []
+    errors: list[RowError] = []
+    for method, content in messages:
+        if method in boards and method in BOARDS:
+            for said in _read_board(method, content, day, clock, bands):
+                if isinstance(said, Quote):
+                    quotes.append(said)
+                else:
+                    errors.append(said)
+    return Frame(tuple(quotes), tuple(errors), day, _latest(clock, quotes))
+
+
+def _decode(frame: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
+    decoded: Any = frame
+    if isinstance(frame, bytes | str):
+        try:
+            decoded = msgspec.json.decode(frame)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            # Python's own reader lets pass what only its row should be lost for: NaN, 1e400.
+            try:
+                decoded = json.loads(frame)
+            except (ValueError, RecursionError) as error:
+                raise FeedError(f"a frame is not JSON: {error}") from None
+    if not isinstance(decoded, Mapping):
+        raise FeedError("a frame is not a JSON object")
+    return decoded
+
+
+def _messages(frame: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """The methods and first arguments of a frame's messages."""
+    messages = frame.get("M", [])
+    if not isinstance(messages, list):
+        raise FeedError("M of a frame is not a list of messages")
+    for message in messages:
+        method = message.get("M") if isinstance(message, Mapping) else None
+        arguments = message.get("A") if isinstance(message, Mapping) else None
+        if not isinstance(method, str) or not isinstance(arguments, list):
+            raise FeedError("a message of a frame has no method or no arguments")
+        # The hub sends null at times where it has nothing to say.
+        if arguments and arguments[0] is not None:
+            yield method, arguments[0]
+
+
+def _day_and_clock(
+    messages: list[tuple[str, object]], day: date | None
+) -> tuple[date | None, datetime | None]:
+    """The frame's day, or else ``day``; and the latest stamp of the hub's own 24-hour clock."""
+    told: datetime | None = None
+    stamps: list[datetime] = []
+    days: Counter[date] = Counter()
+    for method, content in messages:
+        if method == CLOCK and isinstance(content, str):
+            told = read_clock(content)
+        for at in _pushes(method, content):
+            days[at.date()] += 1
+            if method != CDC_BOARD:  # seen on a 12-hour clock
+                stamps.append(at)
+    if told is not None:
+        day = told.date()
+        stamps.append(told)
+    elif days:
+        # The day of most rows: one with a wrong stamp must not move the others.
+        day = days.most_common(1)[0][0]
+    return day, max(stamps, default=None)
+
+
+def _pushes(method: str, content: object) -> Iterator[datetime]:
+    """When a board was pushed, as each of its rows says, where it can be read."""
+    field = PUSHED_AT.get(method)
+    if field is None or not isinstance(content, list):
+        return
+    for row in content:
+        if isinstance(row, Mapping):
+            with suppress(CellError):  # told as an error of its row
+                # Options may be spelled with or without the underscore.
+                at = moment(row, field if field in row else field.lstrip("_"), None)
+                if at is not None:
+                    yield at
+
+
+def _read_board(
+    method: str, rows: object, day: date | None, clock: datetime | None, bands: Bands
+) -> Iterator[Quote | RowError]:
+    if not isinstance(rows, list):
+        yield RowError(method, None, None, "the board is not a list of rows")
+        return
+    for index, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            yield RowError(method, index, None, "the row is not an object")
+            continue
+        for spellings in BOARDS[method]:
+            fields = next((f for f in spellings if f.contract_id in row), spellings[0])
+            if fields.option_type and _is_vacant(row, fields):
+                continue
+            try:
+                yield read_row(row, fields, day=day, clock=clock, bands=bands)
+            except CellError as error:
+                yield RowError(method, index, _known_id(row, fields), str(error))
+
+
+def _is_vacant(row: Row, fields: Fields) -> bool:
+    """Whether a strike has no contract on this side: the fields are there and say nothing."""
+    return row.get(fields.contract_id, "") is None and row.get(fields.name) in (None, "")
+
+
+def _known_id(row: Row, fields: Fields) -> str | None:
+    try:
+        return identity(row, fields.contract_id)
+    except CellError:
+        return None
+
+
+def _latest(clock: datetime | None, quotes: list[Quote]) -> datetime | None:
+    """The latest of the frame's clock and the moments of its contracts."""
+    moments = (quote.payload.aggregate for quote in quotes)
+    last = max((f"{at.date}T{at.time}" for at in moments), default=None)
+    if last is None:
+        return clock
+    at = datetime.fromisoformat(last)
+    return at if clock is None else max(at, clock)

@@ -1,0 +1,106 @@
+"""A listing: a contract, and how the synthetic market trades it.
+
+Spot prices come in, fair prices go out. It must not know the other contracts, the state of the
+market or the time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from ime_live.contracts import Contract, Market
+
+CALL: Final = "call"
+PUT: Final = "put"
+
+# The documentation's allowed range where the exchange sets no limit, in rials.
+OPEN_RANGE: Final = (1, 9_999_999_999)
+
+
+@dataclass(frozen=True, slots=True)
+class Underlying:
+    """What the prices of one or more contracts follow.
+
+    Attributes:
+        title: in Persian, as titles of contracts spell it.
+        price: the price in rials that it keeps coming back to.
+        swing: standard deviation of its price around that, as a fraction.
+    """
+
+    title: str
+    price: int
+    swing: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A contract as the synthetic market trades it.
+
+    Attributes:
+        contract: the contract with its static fields.
+        underlying: what its price follows.
+        factor: its price, or an option's forward, over the underlying's price: 1.05 for a future
+            5 % above spot, 0.01 for a certificate of a hundredth of a coin.
+        deviation: standard deviation of the forward at expiry, as a fraction; options only.
+        tick: rials; every price is a multiple of it.
+        band: today's prices stay within this fraction of the previous close; None for options,
+            which trade without a limit (the exchange's notice of 20 Esfand 1401).
+        spread: mean distance of orders from the fair price, as a fraction of it.
+        pace: mean seconds between two changes.
+        trade_share: the part of the changes that are trades.
+        order_size: mean quantity of an order.
+        open_interest: in contracts, what it keeps coming back to; 0: the board has none.
+    """
+
+    contract: Contract
+    underlying: Underlying
+    factor: float = 1.0
+    deviation: float = 0.0
+    tick: int
+    band: float | None
+    spread: float
+    pace: float
+    trade_share: float
+    order_size: int
+    open_interest: int
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether its order book has holes, as those of options have."""
+        return self.contract.market is Market.OPTION
+
+    @property
+    def size(self) -> int:
+        """Units of the underlying that a volume of 1 stands for in ``total_value``."""
+        return int(self.contract.csize or 1)
+
+    def allowed_range(self, previous_close: int) -> tuple[int, int]:
+        """The lowest and the highest price of a day, in rials, after that close in rials."""
+        if self.band is None:
+            return OPEN_RANGE
+        low = math.ceil(previous_close * (1 - self.band) / self.tick)
+        high = math.floor(previous_close * (1 + self.band) / self.tick)
+        return low * self.tick, high * self.tick
+
+    def fair_price(self, spot: float) -> float:
+        """The price in rials that its orders gather around while its underlying is at ``spot``."""
+        forward = spot * self.factor
+        strike = self.contract.strike_price
+        if strike is None:
+            return forward
+        return option_price(self.contract.option_type, forward, strike, forward * self.deviation)
+
+
+def option_price(option_type: str | None, forward: float, strike: float, deviation: float) -> float:
+    """Intrinsic and time value by Bachelier's formula, all in rials.
+
+    One line gives both sides, and calls and puts of one strike differ by ``forward - strike``,
+    as the exchange's settlement prices of February 2022 do to within a per cent.
+    """
+    intrinsic = forward - strike if option_type == CALL else strike - forward
+    d = intrinsic / deviation
+    likelihood = (1 + math.erf(d / math.sqrt(2))) / 2
+    density = math.exp(-d * d / 2) / math.sqrt(2 * math.pi)
+    return intrinsic * likelihood + deviation * density

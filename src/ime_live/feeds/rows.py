@@ -1,0 +1,205 @@
+"""Rows of the exchange's boards: the contract that a row is about, and its state.
+
+A row, its table of field names and what the frame says about time come in; a `Quote` goes out,
+or a `CellError` that names the field. One function reads every kind of row; what differs is in
+the tables. Nothing here knows of frames, of the hub, or of where a quote goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from types import MappingProxyType
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ime_live.contracts import Contract, Market
+from ime_live.feeds.cells import (
+    CellError,
+    Row,
+    identity,
+    moment,
+    number,
+    optional_number,
+    signed,
+    text,
+    thousands,
+)
+from ime_live.feeds.fields import Fields
+from ime_live.market import (
+    Aggregate,
+    AllowedPriceRange,
+    BestLimit,
+    ContractInfo,
+    Level,
+    Number,
+    Payload,
+)
+
+
+class Quote(Struct, frozen=True):
+    """What one row says of one contract.
+
+    Attributes:
+        contract: the contract with the static fields that the board gives; the others are None.
+        payload: its state, whole, prices and values in rials.
+        expired: the exchange marks it as expired (only futures are).
+    """
+
+    contract: Contract
+    payload: Payload
+    expired: bool = False
+
+
+Bands = Mapping[str, Decimal]
+"""How far from the last settlement a price may go, as a fraction, by what a code begins with."""
+
+DEFAULT_BANDS: Final[Bands] = MappingProxyType(
+    # Silver: in force 2018-2022. Saffron: 3 % in 2018, but the recorded frames of February 2022
+    # show it stopped at 5 %: SAFOR01 at 403,900 with 384,685 settled, where 5 % is 403,919 and
+    # the next price 404,000.
+    {"SIL": Decimal("0.05"), "SAF": Decimal("0.05")}
+)
+
+OPEN_RANGE: Final = (1, 9_999_999_999)
+"""The documented range of a contract whose band is not known, in rials."""
+
+
+def read_row(
+    row: Row, fields: Fields, *, day: date | None, clock: datetime | None, bands: Bands
+) -> Quote:
+    """Read one contract from a row.
+
+    Args:
+        row: the row as it was decoded.
+        fields: the names of its fields.
+        day: the frame's day, for rows that carry only times.
+        clock: the frame's clock, Tehran, where it has one.
+        bands: see `Bands`.
+
+    Raises:
+        CellError: a field is missing or cannot be right; the text names it.
+    """
+    name = text(row, fields.name)
+    high, low = number(row, fields.high_price), number(row, fields.low_price)
+    previous_close = number(row, fields.previous_close)
+    at = _moment_of(row, fields, day, clock)
+    settled = fields.settled_on is None or bool(row.get(fields.settled_on))
+    payload = Payload(
+        best_limit=BestLimit(*(_level(row, names) for names in fields.levels)),
+        aggregate=Aggregate(
+            date=at.date().isoformat(),
+            time=at.time().isoformat("seconds"),
+            trade_count=number(row, fields.trade_count),
+            total_volume=number(row, fields.total_volume),
+            total_value=thousands(row, fields.total_value),
+            closing_price=_closing_price(row, fields),
+            last_price=number(row, fields.last_price),
+            low_price=low,
+            high_price=high,
+            open_price=number(row, fields.open_price),
+            previous_close=previous_close,
+        ),
+        allowed_price_range=AllowedPriceRange(
+            *_allowed_range(name, previous_close if settled else 0, low, high, fields, bands)
+        ),
+        contract_info=ContractInfo(
+            open_interest=number(row, fields.open_interest) if fields.open_interest else 0,
+            open_interest_changes=(
+                signed(row, fields.open_interest_changes) if fields.open_interest_changes else 0
+            ),
+        ),
+    )
+    static: dict[str, Any] = {}
+    for attribute, field, read in fields.static:
+        if static.get(attribute) is None:
+            static[attribute] = read(row, field)
+    contract = Contract(
+        contract_id=identity(row, fields.contract_id),
+        contract_name=name,
+        market=fields.market,
+        option_type=fields.option_type,
+        **static,
+    )
+    return Quote(contract, payload, expired=row.get("Expired") is True)
+
+
+def _level(row: Row, names: tuple[str, str, str, str]) -> Level:
+    buy_quantity, buy_price, sell_quantity, sell_price = names
+    return Level(
+        number(row, buy_quantity),
+        number(row, buy_price),
+        number(row, sell_quantity),
+        number(row, sell_price),
+    )
+
+
+def _closing_price(row: Row, fields: Fields) -> Number:
+    # All but the last are optional: null in every frame seen, or not in the board at all.
+    *optional, last = fields.closing
+    for field in optional:
+        if price := optional_number(row, field):
+            return price
+    return number(row, last)
+
+
+def _allowed_range(
+    name: str, settlement: Number, low: Number, high: Number, fields: Fields, bands: Bands
+) -> tuple[Number, Number]:
+    """The allowed prices in whole rials, rounded inward; see `Bands` and `OPEN_RANGE`."""
+    # What moves an option's price is the price of something else: no band of its own.
+    if not settlement or fields.market is Market.OPTION:
+        return OPEN_RANGE
+    band = max((code for code in bands if name.startswith(code)), key=len, default=None)
+    if band is None:
+        return OPEN_RANGE
+    middle = Decimal(repr(settlement))
+    reach = middle * Decimal(str(bands[band]))
+    lowest = max(1, int((middle - reach).to_integral_value(ROUND_CEILING)))
+    highest = int((middle + reach).to_integral_value(ROUND_FLOOR))
+    # Today's own trades beyond it prove that another band is in force. An open range is then
+    # true where a narrow one would have programs hold back good orders.
+    traded_beyond = high > highest or 0 < low < lowest
+    return OPEN_RANGE if traded_beyond or lowest > highest else (lowest, highest)
+
+
+AHEAD: Final = timedelta(minutes=10)
+"""A trade that is later than its board by more than this was on another day."""
+
+NIGHT: Final = (time(1), time(7))
+"""No certificate is ordered or traded in these hours: the earliest stamp recorded is 08:35."""
+
+NOON: Final = 12
+
+
+def _moment_of(row: Row, fields: Fields, day: date | None, clock: datetime | None) -> datetime:
+    """The last order or trade, whichever is later; the start of the day if there is neither."""
+    pushed = moment(row, fields.pushed_at, day) if fields.pushed_at else None
+    if pushed is not None:
+        day = pushed.date()
+    ordered = moment(row, fields.ordered_at, day)
+    traded = moment(row, fields.traded_at, day)
+    if fields.twelve_hours:
+        pushed, ordered, traded = (_afternoon(at, clock) for at in (pushed, ordered, traded))
+    if traded and pushed and ordered and traded > pushed + AHEAD:
+        # A board pushed after midnight still tells yesterday's last trade, by its time alone.
+        traded = datetime.combine(ordered.date(), traded.time())
+    if ordered or traded:
+        return max(at for at in (ordered, traded) if at)
+    if day is None:
+        raise CellError(fields.traded_at, "is empty, and nothing in the frame gives a day")
+    return datetime.combine(day, time())
+
+
+def _afternoon(at: datetime | None, clock: datetime | None) -> datetime | None:
+    """Undo a 12-hour clock without PM: one certificate was seen with 01:26 for 13:26.
+
+    A stamp in the hours of `NIGHT` is taken for the afternoon, unless the frame's own clock says
+    that it is still the morning of that day: then it is what it says.
+    """
+    if at is None or not NIGHT[0] <= at.time() < NIGHT[1]:
+        return at
+    morning = clock is not None and clock.date() == at.date() and clock.hour < NOON
+    return at if morning else at + timedelta(hours=12)
