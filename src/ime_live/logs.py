@@ -25,11 +25,20 @@ def configure_logging(settings: LogSettings) -> None:
     renderer: list[Processor]
     if settings.log_format is LogFormat.JSON:
         renderer = [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(
+                # Local variables may hold a token.
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     else:
-        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        renderer = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                # Not rich's, which shows local variables, and with them tokens.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],

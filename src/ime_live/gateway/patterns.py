@@ -1,0 +1,66 @@
+"""Patterns: which contracts the claim ``contracts`` of a token lets through.
+
+A token's patterns and a contract come in, yes or no goes out. Knows nothing of tokens.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from ime_live.contracts import Contract, fold
+
+_ID: Final = "id:"
+_WILDCARDS: Final = "*?["
+
+
+class Patterns:
+    """Patterns, ready to be held against many contracts.
+
+    ``KASH*`` is held against a contract's current name and its aliases, ``id:12*`` against its
+    id. The wildcards are those of `fnmatch` (``*``, ``?``, ``[seq]``); upper and lower case
+    differ; both sides are compared in the form that `fold` gives them.
+
+    >>> Patterns(["KASH*"]).match(Contract(contract_id="1", contract_name="KASHF05"))
+    True
+    >>> Patterns(["id:2"]).match(Contract(contract_id="1", contract_name="KASHF05"))
+    False
+    """
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        folded = [fold(pattern) for pattern in patterns]
+        self._names = _Matcher(p for p in folded if not p.startswith(_ID))
+        self._ids = _Matcher(fold(p.removeprefix(_ID)) for p in folded if p.startswith(_ID))
+
+    def match(self, contract: Contract) -> bool:
+        """Whether one of the patterns matches ``contract``."""
+        return any(self._names.match(_folded(name)) for name in contract.names) or self._ids.match(
+            _folded(contract.contract_id)
+        )
+
+
+class _Matcher:
+    """Whether a text matches one of several patterns; both are folded already."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        patterns = frozenset(patterns)
+        globs = frozenset(p for p in patterns if any(c in p for c in _WILDCARDS))
+        # A token may list hundreds of contracts by name: one look-up finds any of them.
+        self._plain = patterns - globs
+        self._globs = tuple(_glob(p) for p in globs)
+
+    def match(self, text: str) -> bool:
+        return text in self._plain or any(glob.match(text) for glob in self._globs)
+
+
+# Tokens have few different patterns, and contracts are held against them again and again. Both
+# caches are bounded, because what tokens hold is not up to us.
+@lru_cache(maxsize=4096)
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(pattern))
+
+
+_folded = lru_cache(maxsize=16_384)(fold)
