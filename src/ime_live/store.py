@@ -1,0 +1,341 @@
+"""Store: contracts and their last states in Redis or Valkey.
+
+Ids, contracts and encoded payloads come in; contracts, updates and versions go out. The names of
+keys and channels, and the script that publishes, are here only. It must not know what a payload
+means, nor who reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+
+import msgspec
+import structlog
+from msgspec import Struct
+from redis.exceptions import NoScriptError, WatchError
+
+from ime_live.connections import Connections
+from ime_live.contracts import Contract, ImportResult, Registry, read_contract
+from ime_live.errors import ContractError, PayloadError, StoreError, UnknownContractError
+from ime_live.market import MAX_AHEAD, Update, read_publication
+from ime_live.settings import StoreSettings
+
+log = structlog.get_logger()
+
+# Commands of one round trip: some 800 KB of states, a few milliseconds of the server's time.
+_CHUNK: Final = 1000
+
+# Imports that change the registry at one moment: each round lets at least one of them through.
+_ATTEMPTS: Final = 50
+
+_CONFLICT: Final = -1
+
+# KEYS[1] the contract's last state; ARGV: its channel, the new data, the expected version or "".
+# Answers {version of what is now the last state, 1 published | 0 equal | -1 not as expected}.
+_SCRIPT: Final = rb"""
+-- 1163100.0 is 1163100. Between a colon and a comma or brace stand numbers; the payload's two
+-- strings, a date and a time, hold nothing like it.
+local function plain(json)
+  return (string.gsub(json, '(:%-?%d+)%.0([,}])', '%1%2'))
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local state = redis.call('HMGET', KEYS[1], 'version', 'data')
+local data = ARGV[2]
+
+-- What is not a number, or too far ahead, was never a version of ours: readers refuse it.
+local last = tonumber(state[1] or 0)
+if not (last and last > 0 and last <= now + MAX_AHEAD) then last = 0 end
+last = math.floor(last)
+
+if ARGV[3] ~= '' and tonumber(ARGV[3]) ~= last then
+  return {last, -1}
+end
+local seen = string.format('%.0f', now)
+if last > 0 and state[2] and (state[2] == data or plain(state[2]) == plain(data)) then
+  redis.call('HSET', KEYS[1], 'seen', seen)
+  return {last, 0}
+end
+local version = math.max(now, last + 1)
+local text = string.format('%.0f', version)
+redis.call('HSET', KEYS[1], 'version', text, 'data', data, 'seen', seen)
+redis.call('PUBLISH', ARGV[1], '{"version":' .. text .. ',"data":' .. data .. '}')
+return {version, 1}
+""".replace(b"MAX_AHEAD", b"%d" % MAX_AHEAD)
+_SCRIPT_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
+
+
+class Keys(Struct, frozen=True):
+    """The names of all keys and channels: `prefix` and what the architecture lays down."""
+
+    prefix: str
+
+    @property
+    def contracts(self) -> str:
+        """The hash of all contracts, and the channel that names those that changed."""
+        return f"{self.prefix}contracts"
+
+    def last(self, contract_id: str) -> str:
+        """The hash with a contract's last state."""
+        # The braces are a hash tag: on a cluster, key and channel live in one slot.
+        return f"{self.prefix}last:{{{contract_id}}}"
+
+    def live(self, contract_id: str) -> str:
+        """The channel with a contract's updates."""
+        return f"{self.prefix}live:{{{contract_id}}}"
+
+
+class Stored(Struct, frozen=True):
+    """What the store did with a state.
+
+    Attributes:
+        version: of what is now the last state, microseconds since the epoch.
+        published: True if the state was a change, False if it was equal to the last one.
+    """
+
+    version: int
+    published: bool
+
+
+_T = TypeVar("_T")
+
+
+class _Plan(Struct, Generic[_T]):
+    # A change of the registry, and what to answer once it is made.
+    put: list[Contract]
+    removed: list[str]
+    result: _T
+
+
+class Store:
+    """Contracts and last states in Redis or Valkey; use as ``async with Store(settings)``.
+
+    All methods that wait raise `StoreError` when Redis cannot be reached, does not answer within
+    `redis_timeout` seconds, or refuses.
+    """
+
+    def __init__(self, settings: StoreSettings) -> None:
+        """Make a store; nothing is connected before it is used.
+
+        Raises:
+            SettingsError: ``redis_url`` is not a URL of Redis.
+        """
+        self.keys = Keys(settings.key_prefix)
+        self.unreadable = 0
+        """Last states and contracts that were left out because they could not be read."""
+        self.connections = Connections(settings)
+        """How Redis is reached; the subscriber makes its own connection with it."""
+        self._redis = self.connections.client()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        with self.connections.errors():
+            await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Return if Redis answers."""
+        with self.connections.errors():
+            await self._redis.ping()
+
+    # -- last states -----------------------------------------------------------------------
+
+    async def publish(self, items: Sequence[tuple[str, bytes]]) -> list[Stored | StoreError]:
+        """Keep and publish states that are changes, in one round trip per thousand.
+
+        Args:
+            items: contract ids and their states, as `Payload.to_json` writes them.
+
+        Returns:
+            What became of each item, in order; one that Redis refuses does not harm the others.
+        """
+        replies = await self._run([(i, data, "") for i, data in items])
+        return [
+            reply if isinstance(reply, StoreError) else Stored(reply[0], bool(reply[1]))
+            for reply in replies
+        ]
+
+    async def publish_if(self, contract_id: str, data: bytes, expected: int) -> Stored | None:
+        """As `publish`, but only if ``expected`` is the last state's version, else return None."""
+        [reply] = await self._run([(contract_id, data, str(expected))])
+        if isinstance(reply, StoreError):
+            raise reply
+        return None if reply[1] == _CONFLICT else Stored(reply[0], bool(reply[1]))
+
+    async def last(self, ids: Iterable[str]) -> dict[str, Update]:
+        """The last states of those of the contracts that have one that can be read."""
+        ids = list(ids)
+        replies = await self._pipelined(
+            [("HMGET", self.keys.last(i), "version", "data") for i in ids]
+        )
+        now = time.time_ns() // 1000
+        updates: dict[str, Update] = {}
+        for contract_id, reply in zip(ids, replies, strict=True):
+            if isinstance(reply, Exception):
+                self._leave_out("last state", contract_id, reply)
+            elif reply[0] is not None and reply[1] is not None:
+                # Put together as it was published: one reader and one set of checks for both.
+                raw = b'{"version":%b,"data":%b}' % tuple(reply)
+                try:
+                    version, payload = read_publication(raw, now)
+                except PayloadError as error:
+                    self._leave_out("last state", contract_id, error)
+                else:
+                    if version is not None:
+                        updates[contract_id] = Update(version, payload)
+        return updates
+
+    async def _run(self, calls: Sequence[tuple[str, bytes, str]]) -> list[Any]:
+        """Run the script for each (id, data, expected version); its answers or StoreErrors."""
+        commands = [
+            ("EVALSHA", _SCRIPT_SHA, 1, self.keys.last(i), self.keys.live(i), data, expected)
+            for i, data, expected in calls
+        ]
+        replies = await self._pipelined(commands)
+        unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            # A new or restarted Redis. The script is sent once, and not with every batch.
+            with self.connections.errors():
+                await self._redis.script_load(_SCRIPT)
+            again = await self._pipelined([commands[n] for n in unknown])
+            for n, reply in zip(unknown, again, strict=True):
+                replies[n] = reply
+        return [self.connections.error(r) if isinstance(r, Exception) else r for r in replies]
+
+    async def _pipelined(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run commands in few round trips; a command's error is its reply."""
+        replies: list[Any] = []
+        with self.connections.errors():
+            for start in range(0, len(commands), _CHUNK):
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for command in commands[start : start + _CHUNK]:
+                        pipe.execute_command(*command)
+                    replies += await pipe.execute(raise_on_error=False)
+        return replies
+
+    # -- contracts -------------------------------------------------------------------------
+
+    async def contracts(self) -> list[Contract]:
+        """All contracts that can be read."""
+        with self.connections.errors():
+            records = await self._redis.hgetall(self.keys.contracts)
+        return self._read_contracts(records)
+
+    async def contracts_of(self, ids: Iterable[str]) -> dict[str, Contract | None]:
+        """The contracts with these ids; None for one that is not there or cannot be read."""
+        ids = list(ids)
+        if not ids:
+            return {}
+        with self.connections.errors():
+            records = await self._redis.hmget(self.keys.contracts, ids)
+        return {
+            i: None if record is None else self._read_contract(i, record)
+            for i, record in zip(ids, records, strict=True)
+        }
+
+    async def put_contracts(self, contracts: Iterable[Contract]) -> None:
+        """Add or replace contracts as they are; `import_contracts` is the careful way."""
+        with self.connections.errors():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                await self._write(pipe, put=list(contracts))
+
+    async def import_contracts(self, contracts: Iterable[Contract]) -> ImportResult:
+        """Add or replace contracts; what had another name is found by its old one as well.
+
+        Raises:
+            ContractError: two contracts with one name or one id, or an empty id or name; nothing
+                was changed.
+        """
+        batch = list(contracts)
+
+        def plan(records: Mapping[bytes, bytes]) -> _Plan[ImportResult]:
+            registry = Registry(self._read_contracts(records), conflicts=[])
+            imported, result = registry.with_import(batch)
+            return _Plan([imported.by_id(i) for i in result.added + result.changed], [], result)
+
+        return await self._change(plan)
+
+    async def remove_contracts(self, ids: Iterable[str]) -> None:
+        """Remove contracts. Their last states stay, so that versions go on if they come back.
+
+        Raises:
+            UnknownContractError: one of them does not exist; nothing was changed.
+        """
+        removed = list(ids)
+
+        def plan(records: Mapping[bytes, bytes]) -> _Plan[None]:
+            for contract_id in removed:
+                if contract_id.encode() not in records:
+                    raise UnknownContractError(f"unknown contract: {contract_id}")
+            return _Plan([], removed, None)
+
+        await self._change(plan)
+
+    async def _change(self, plan: Callable[[Mapping[bytes, bytes]], _Plan[_T]]) -> _T:
+        """Change the registry as planned from its records; plan again if they change meanwhile."""
+        key = self.keys.contracts
+        for _ in range(_ATTEMPTS):
+            with self.connections.errors():
+                async with self._redis.pipeline(transaction=True) as pipe:
+                    await pipe.watch(key)
+                    planned = plan(await pipe.hgetall(key))
+                    try:
+                        await self._write(pipe, planned.put, planned.removed)
+                    except WatchError:
+                        continue
+                    return planned.result
+        raise StoreError(
+            f"contracts in Redis at {self.connections.place} change faster than one can write"
+        )
+
+    async def _write(
+        self,
+        pipe: Any,  # noqa: ANN401 - a pipeline of redis-py, which types it loosely
+        put: Sequence[Contract],
+        removed: Sequence[str] = (),
+    ) -> None:
+        """Write the changes and say so, at once."""
+        key = self.keys.contracts
+        pipe.multi()
+        if put:
+            pipe.hset(key, mapping={c.contract_id: c.to_json() for c in put})
+        if removed:
+            pipe.hdel(key, *removed)
+        if put or removed:
+            ids = [*(c.contract_id for c in put), *removed]
+            pipe.publish(key, msgspec.json.encode(ids))
+        await pipe.execute()
+
+    def _read_contracts(self, records: Mapping[bytes, bytes]) -> list[Contract]:
+        read = (self._read_contract(i.decode("utf-8", "replace"), r) for i, r in records.items())
+        return [contract for contract in read if contract is not None]
+
+    def _read_contract(self, contract_id: str, record: bytes) -> Contract | None:
+        try:
+            contract = read_contract(record)
+        except ContractError as error:
+            self._leave_out("contract", contract_id, error)
+            return None
+        if contract.contract_id != contract_id:
+            self._leave_out("contract", contract_id, ContractError("its record has another id"))
+            return None
+        return contract
+
+    def _leave_out(self, what: str, contract_id: str, error: Exception) -> None:
+        self.unreadable += 1
+        log.warning(f"{what} cannot be read", contract_id=contract_id, error=str(error))

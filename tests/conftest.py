@@ -1,0 +1,105 @@
+"""Fixtures: a real Valkey, clients of it, and market data to put into it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import redis as redis_sync
+from redis.asyncio import Redis
+
+from ime_live.embedded import EmbeddedValkey
+from ime_live.settings import StoreSettings
+from ime_live.store import Store
+
+_LEVEL = {"buy_quantity": 0, "buy_price": 0, "sell_quantity": 0, "sell_price": 0}
+
+_PAYLOAD: dict[str, Any] = {
+    "BestLimit": {
+        "1": {"buy_quantity": 8, "buy_price": 1163000, "sell_quantity": 3, "sell_price": 1163500},
+        "2": {"buy_quantity": 5, "buy_price": 1162500, "sell_quantity": 0, "sell_price": 0},
+        "3": _LEVEL,
+    },
+    "Aggregate": {
+        "date": "2026-05-23",
+        "time": "15:10:00",
+        "trade_count": 12,
+        "total_volume": 40,
+        "total_value": 46524000,
+        "closing_price": 1163100,
+        "last_price": 1163500,
+        "low_price": 1162000,
+        "high_price": 1164000,
+        "open_price": 1162500,
+        "previous_close": 1160000,
+    },
+    "AllowedPriceRange": {"minAllowedPrice": 1, "maxAllowedPrice": 9999999999},
+    "ContractInfo": {"open_interest": 350, "open_interest_changes": -4},
+}
+
+
+def _merged(whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    for key, value in changes.items():
+        whole[key] = _merged(whole[key], value) if isinstance(value, dict) else value
+    return whole
+
+
+@pytest.fixture(scope="session")
+def payload() -> Callable[..., dict[str, Any]]:
+    """Make a whole payload: ``payload(Aggregate={"last_price": 5})``."""
+
+    def make(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON, also bad one
+        return _merged(copy.deepcopy(_PAYLOAD), changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Awaitable[None]]:
+    """Wait until a condition holds that another process or the kernel brings about."""
+
+    async def wait(condition: Callable[[], object], timeout: float = 5.0) -> None:  # noqa: ASYNC109
+        async with asyncio.timeout(timeout):
+            while not condition():  # noqa: ASYNC110 - nothing of ours could set an event
+                await asyncio.sleep(0.002)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    """One Valkey for all tests, emptied before each; for its ``url``. Not to be stopped."""
+    with EmbeddedValkey() as server:
+        yield server
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[EmbeddedValkey]:
+    """A Valkey on a TCP port for one test, which may stop, kill and start it."""
+    with EmbeddedValkey(tcp=True) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _emptied(request: pytest.FixtureRequest) -> None:
+    if "valkey" in request.fixturenames:
+        with redis_sync.Redis.from_url(request.getfixturevalue("valkey").url) as client:
+            client.flushall()
+            client.script_flush()
+
+
+@pytest.fixture
+async def redis(valkey: EmbeddedValkey) -> AsyncIterator[Any]:
+    """redis-py itself, to look at what is stored; any, as its commands are loosely typed."""
+    async with Redis.from_url(valkey.url, protocol=2) as client:
+        yield client
+
+
+@pytest.fixture
+async def store(valkey: EmbeddedValkey) -> AsyncIterator[Store]:
+    """A store with the default prefix."""
+    async with Store(StoreSettings(redis_url=valkey.url)) as made:
+        yield made

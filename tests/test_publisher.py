@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from ime_live.embedded import EmbeddedValkey
+from ime_live.errors import PayloadError, SettingsError, StoreError
+from ime_live.market import read_payload
+from ime_live.publisher import Outcome, Publisher
+from ime_live.store import Store
+
+MakePayload = Callable[..., dict[str, Any]]
+Client = Any  # redis-py's own, whose commands are loosely typed
+
+
+@pytest.fixture
+async def publisher(valkey: EmbeddedValkey) -> AsyncIterator[Publisher]:
+    async with Publisher(valkey.url) as made:
+        yield made
+
+
+async def test_publishes_what_is_a_change(publisher: Publisher, payload: MakePayload) -> None:
+    first = await publisher.publish("12345", payload())
+    same = await publisher.publish("12345", payload())
+    changed = await publisher.publish("12345", payload(Aggregate={"last_price": 5}))
+    assert first.published
+    assert same == Outcome("12345", first.version, published=False)
+    assert changed.published
+    assert changed.version > first.version
+
+
+async def test_takes_structs_mappings_and_json(publisher: Publisher, payload: MakePayload) -> None:
+    struct = read_payload(payload())
+    assert (await publisher.publish("1", struct)).published
+    assert not (await publisher.publish("1", payload())).published
+    assert not (await publisher.publish("1", struct.to_json())).published
+
+
+async def test_an_id_may_be_a_number(
+    publisher: Publisher, store: Store, payload: MakePayload
+) -> None:
+    outcome = await publisher.publish(12345, payload())
+    assert outcome.contract_id == "12345"
+    assert (await store.last(["12345"]))["12345"].version == outcome.version
+    assert not (await publisher.publish("12345", payload())).published
+    assert (await publisher.patch(12345, ContractInfo={"open_interest": 1})).published
+
+
+async def test_refuses_a_payload_that_is_not_whole(
+    publisher: Publisher, store: Store, payload: MakePayload
+) -> None:
+    with pytest.raises(PayloadError, match="last_price"):
+        await publisher.publish("1", payload(Aggregate={"last_price": "5"}))
+    with pytest.raises(PayloadError, match="contract id is empty"):
+        await publisher.publish(" ", payload())
+    assert await store.last(["1"]) == {}
+
+
+async def test_one_bad_payload_of_many_is_its_own_outcome(
+    publisher: Publisher, payload: MakePayload
+) -> None:
+    bad = payload()
+    del bad["ContractInfo"]
+    good, refused, number = await publisher.publish_many(
+        [("1", payload()), ("2", bad), (3, payload())]
+    )
+    assert good.published
+    assert number.published
+    assert number.contract_id == "3"
+    assert isinstance(refused.error, PayloadError)
+    assert "ContractInfo" in str(refused.error)
+    assert (refused.contract_id, refused.version, refused.published) == ("2", 0, False)
+
+
+async def test_one_state_that_redis_refuses_is_its_own_outcome(
+    publisher: Publisher, store: Store, redis: Client, payload: MakePayload
+) -> None:
+    await redis.set(store.keys.last("2"), "not a hash")
+    outcomes = await publisher.publish_many((i, payload()) for i in ("1", "2", "3"))
+    assert [o.published for o in outcomes] == [True, False, True]
+    assert isinstance(outcomes[1].error, StoreError)
+    assert "WRONGTYPE" in str(outcomes[1].error)
+    with pytest.raises(StoreError, match="WRONGTYPE"):
+        await publisher.publish("2", payload())
+
+
+async def test_nothing_to_publish(publisher: Publisher) -> None:
+    assert await publisher.publish_many([]) == []
+
+
+async def test_publishes_more_than_one_round_trip_holds(
+    publisher: Publisher, store: Store, payload: MakePayload
+) -> None:
+    outcomes = await publisher.publish_many((i, payload()) for i in range(2500))
+    assert [o.contract_id for o in outcomes] == [str(i) for i in range(2500)]
+    assert all(o.published for o in outcomes)
+    last = await store.last(str(i) for i in range(2500))
+    assert [last[o.contract_id].version for o in outcomes] == [o.version for o in outcomes]
+
+
+async def test_a_patch_changes_one_value(
+    publisher: Publisher, store: Store, payload: MakePayload
+) -> None:
+    first = await publisher.publish("1", payload())
+    patched = await publisher.patch("1", BestLimit={"1": {"buy_price": 5}})
+    assert patched.published
+    assert patched.version > first.version
+    last = (await store.last(["1"]))["1"]
+    assert last.version == patched.version
+    assert last.payload == read_payload(payload(BestLimit={"1": {"buy_price": 5}}))
+    again = await publisher.patch("1", BestLimit={"1": {"buy_price": 5}})
+    assert again == Outcome("1", patched.version, published=False)
+
+
+async def test_a_patch_needs_a_last_state(publisher: Publisher) -> None:
+    with pytest.raises(PayloadError, match="contract 1 has no last state to merge into"):
+        await publisher.patch("1", ContractInfo={"open_interest": 1})
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [{"Nonsense": {}}, {"ContractInfo": {"interest": 1}}, {"ContractInfo": {"open_interest": "1"}}],
+)
+async def test_a_patch_is_checked(
+    publisher: Publisher, store: Store, payload: MakePayload, sections: dict[str, Any]
+) -> None:
+    first = await publisher.publish("1", payload())
+    with pytest.raises(PayloadError):
+        await publisher.patch("1", **sections)
+    assert (await store.last(["1"]))["1"].version == first.version
+
+
+async def test_patches_at_the_same_time_are_all_kept(
+    publisher: Publisher, store: Store, payload: MakePayload
+) -> None:
+    await publisher.publish("1", payload())
+    fields = ["trade_count", "total_volume", "closing_price", "low_price", "high_price"]
+    outcomes = await asyncio.gather(
+        *(publisher.patch("1", Aggregate={field: 777}) for field in fields)
+    )
+    assert len({o.version for o in outcomes}) == len(fields)
+    last = (await store.last(["1"]))["1"]
+    assert last.payload == read_payload(payload(Aggregate=dict.fromkeys(fields, 777)))
+
+
+async def test_a_store_that_is_not_there(payload: MakePayload) -> None:
+    async with Publisher("redis://127.0.0.1:1") as publisher:
+        for call in (
+            publisher.publish("1", payload()),
+            publisher.publish_many([("1", payload())]),
+            publisher.patch("1", ContractInfo={"open_interest": 1}),
+        ):
+            with pytest.raises(
+                StoreError, match=r"^Redis at 127.0.0.1:1 cannot be reached: connection refused$"
+            ):
+                await call
+
+
+def test_a_url_that_is_none() -> None:
+    with pytest.raises(SettingsError, match="is not a URL of Redis"):
+        Publisher("http://localhost")

@@ -1,0 +1,465 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from ime_live.contracts import Contract, Market, Registry
+from ime_live.embedded import EmbeddedValkey
+from ime_live.errors import ContractError, StoreError, UnknownContractError
+from ime_live.market import MICROSECONDS, Payload, read_payload, read_publication
+from ime_live.settings import StoreSettings
+from ime_live.store import Keys, Store, Stored
+
+MakePayload = Callable[..., dict[str, Any]]
+Client = Any  # redis-py's own, whose commands are loosely typed
+
+
+def now() -> int:
+    return time.time_ns() // 1000
+
+
+@pytest.fixture
+def state(payload: MakePayload) -> Callable[..., bytes]:
+    """Make an encoded state: ``state(last_price=5)``."""
+    return lambda **changes: read_payload(payload(Aggregate=changes)).to_json()
+
+
+MakeState = Callable[..., bytes]
+
+
+async def publish(store: Store, contract_id: str, data: bytes) -> Stored:
+    [stored] = await store.publish([(contract_id, data)])
+    assert isinstance(stored, Stored)
+    return stored
+
+
+# -- keys ----------------------------------------------------------------------------------
+
+
+def test_names_of_keys_and_channels() -> None:
+    keys = Keys("ime:")
+    assert keys.contracts == "ime:contracts"
+    assert keys.last("12345") == "ime:last:{12345}"
+    assert keys.live("12345") == "ime:live:{12345}"
+
+
+# -- publishing ----------------------------------------------------------------------------
+
+
+async def test_a_change_is_kept_and_published(
+    store: Store, redis: Client, state: MakeState
+) -> None:
+    async with redis.pubsub(ignore_subscribe_messages=True) as channel:
+        await channel.subscribe(store.keys.live("1"))
+        before = now()
+        stored = await publish(store, "1", state())
+        assert stored.published
+        assert before <= stored.version <= now()
+
+        fields = await redis.hgetall("ime:last:{1}")
+        version = str(stored.version).encode()
+        assert fields == {b"version": version, b"data": state(), b"seen": version}
+
+        message = None
+        while message is None:
+            message = await channel.get_message(timeout=1)
+        assert message["data"] == b'{"version":%b,"data":%b}' % (version, state())
+        assert read_publication(message["data"], now())[0] == stored.version
+
+
+async def test_an_equal_state_only_moves_seen(
+    store: Store, redis: Client, state: MakeState
+) -> None:
+    async with redis.pubsub() as channel:
+        await channel.subscribe(store.keys.live("1"))
+        first = await publish(store, "1", state())
+        again = await publish(store, "1", state())
+        assert again == Stored(first.version, published=False)
+        assert int(await redis.hget("ime:last:{1}", "seen")) > first.version
+        await redis.publish(store.keys.live("1"), "end")
+        heard = [(await channel.get_message(timeout=1))["data"] for _ in range(3)]
+    assert heard[0] == 1  # the subscription
+    assert heard[2] == b"end"
+
+
+async def test_integral_floats_are_integers(store: Store, state: MakeState) -> None:
+    first = await publish(store, "1", state(last_price=1163100, low_price=-5, time="1.0"))
+    assert await publish(
+        store, "1", state(last_price=1163100.0, low_price=-5.0, time="1.0")
+    ) == Stored(first.version, published=False)
+    assert (await publish(store, "1", state(last_price=1163100.5, low_price=-5))).published
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"last_price": 10}, {"last_price": 10.05}),
+        ({"last_price": 1.05}, {"last_price": 15}),
+        ({"last_price": 1.0}, {"last_price": 10}),
+        ({"time": "1.0"}, {"time": "1"}),
+        ({"time": "12:00:00.0"}, {"time": "12:00:00"}),
+    ],
+)
+async def test_what_looks_alike_is_a_change(
+    store: Store, state: MakeState, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    await publish(store, "1", state(**one))
+    assert (await publish(store, "1", state(**other))).published
+    assert (await publish(store, "1", state(**one))).published
+
+
+numbers = st.sampled_from([0, 1, 1.0, 10, 10.0, 0.5, -3, -3.0, 10**15, 1e15, 1.05, 100000.0])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(one=st.tuples(numbers, numbers, numbers), other=st.tuples(numbers, numbers, numbers))
+async def test_equal_is_what_python_calls_equal(
+    valkey: EmbeddedValkey,
+    payload: MakePayload,
+    one: tuple[float, float, float],
+    other: tuple[float, float, float],
+) -> None:
+    def made(values: tuple[float, float, float]) -> Payload:
+        last, low, interest = values
+        return read_payload(
+            payload(
+                Aggregate={"last_price": last, "low_price": low},
+                ContractInfo={"open_interest_changes": interest},
+            )
+        )
+
+    async with Store(StoreSettings(redis_url=valkey.url)) as store:
+        await publish(store, "1", made(one).to_json())
+        stored = await publish(store, "1", made(other).to_json())
+    assert stored.published == (made(one) != made(other))
+
+
+async def test_versions_grow_when_the_clock_stands_behind(
+    store: Store, redis: Client, state: MakeState
+) -> None:
+    ahead = now() + 3600 * MICROSECONDS
+    await redis.hset("ime:last:{1}", mapping={"version": ahead, "data": "{}"})
+    assert await publish(store, "1", state()) == Stored(ahead + 1, published=True)
+    assert await publish(store, "1", state(last_price=5)) == Stored(ahead + 2, published=True)
+    assert await redis.hget("ime:last:{1}", "version") == str(ahead + 2).encode()
+
+
+async def test_versions_grow_over_an_emptied_store(
+    store: Store, redis: Client, state: MakeState
+) -> None:
+    before = await publish(store, "1", state())
+    await redis.flushall()
+    after = await publish(store, "1", state())
+    assert after.published
+    assert after.version > before.version
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        *("", "abc", "nan", "inf", "-inf", "-5", "0", "1e400", "0x", "9" * 30, str(2**63)),
+        str(now() + 2 * 86_400 * MICROSECONDS),
+        str(now() * 1000),
+    ],
+)
+async def test_a_corrupt_version_is_put_right(
+    store: Store, redis: Client, state: MakeState, version: str
+) -> None:
+    await redis.hset("ime:last:{1}", mapping={"version": version, "data": state()})
+    assert await store.last(["1"]) == {}
+    before = now()
+    stored = await publish(store, "1", state())
+    assert stored.published
+    assert before <= stored.version <= now()
+    assert (await store.last(["1"]))["1"].version == stored.version
+    assert not (await publish(store, "1", state())).published
+
+
+async def test_two_publishers_of_one_contract(
+    valkey: EmbeddedValkey, redis: Client, state: MakeState
+) -> None:
+    async with (
+        redis.pubsub(ignore_subscribe_messages=True) as channel,
+        Store(StoreSettings(redis_url=valkey.url)) as one,
+        Store(StoreSettings(redis_url=valkey.url)) as other,
+    ):
+        await channel.subscribe(one.keys.live("1"))
+        states = [state(last_price=n) for n in range(100)]
+
+        async def feed(store: Store) -> list[Stored]:
+            return [await publish(store, "1", data) for data in states]
+
+        results = list(itertools.chain(*await asyncio.gather(feed(one), feed(other))))
+        await redis.publish(one.keys.live("1"), "end")
+        heard: list[bytes] = []
+        while not heard or heard[-1] != b"end":
+            message = await channel.get_message(timeout=1)
+            heard += [message["data"]] if message else []
+    versions = [json.loads(raw)["version"] for raw in heard[:-1]]
+    assert versions == sorted(set(versions))
+    assert set(versions) == {stored.version for stored in results if stored.published}
+    assert len(versions) == sum(stored.published for stored in results)
+    prices = [json.loads(raw)["data"]["Aggregate"]["last_price"] for raw in heard[:-1]]
+    assert all(a != b for a, b in itertools.pairwise(prices))
+
+
+async def test_the_script_is_loaded_again(store: Store, redis: Client, state: MakeState) -> None:
+    first = await publish(store, "1", state())
+    await redis.script_flush()
+    results = await store.publish([("1", state()), ("2", state()), ("1", state(last_price=5))])
+    assert [r.published for r in results if isinstance(r, Stored)] == [False, True, True]
+    assert results[0] == Stored(first.version, published=False)
+
+
+async def test_one_refused_state_does_not_harm_the_others(
+    store: Store, redis: Client, state: MakeState
+) -> None:
+    await redis.set("ime:last:{2}", "not a hash")
+    good, refused, other = await store.publish([(i, state()) for i in ("1", "2", "3")])
+    assert isinstance(good, Stored)
+    assert isinstance(other, Stored)
+    assert isinstance(refused, StoreError)
+    assert "WRONGTYPE" in str(refused)
+
+
+async def test_compare_and_set(store: Store, state: MakeState) -> None:
+    assert await store.publish_if("1", state(), expected=5) is None
+    assert await store.last(["1"]) == {}
+    first = await publish(store, "1", state())
+    second = await store.publish_if("1", state(last_price=5), expected=first.version)
+    assert second is not None
+    assert second.published
+    assert await store.publish_if("1", state(), expected=first.version) is None
+    same = await store.publish_if("1", state(last_price=5), expected=second.version)
+    assert same == Stored(second.version, published=False)
+
+
+async def test_compare_and_set_says_what_redis_refused(
+    store: Store, redis: Client, state: MakeState
+) -> None:
+    await redis.set("ime:last:{1}", "not a hash")
+    with pytest.raises(StoreError, match="WRONGTYPE"):
+        await store.publish_if("1", state(), expected=1)
+
+
+# -- last states ---------------------------------------------------------------------------
+
+
+async def test_last_states(store: Store, state: MakeState) -> None:
+    stored = {i: await publish(store, i, state(last_price=int(i))) for i in ("1", "2")}
+    last = await store.last(["1", "2", "3"])
+    assert {i: update.version for i, update in last.items()} == {
+        i: s.version for i, s in stored.items()
+    }
+    assert last["2"].payload.aggregate.last_price == 2
+    assert await store.last([]) == {}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"version": "5", "data": "{}"},
+        {"version": "5", "data": "no JSON"},
+        {"version": "5"},
+        {"data": "{}"},
+        {"version": "5", "data": b"\xff"},
+        None,
+    ],
+)
+async def test_a_last_state_that_cannot_be_read_is_left_out(
+    store: Store, redis: Client, state: MakeState, fields: dict[str, Any] | None
+) -> None:
+    await publish(store, "1", state())
+    if fields is None:
+        await redis.set("ime:last:{2}", "not a hash")
+    else:
+        await redis.hset("ime:last:{2}", mapping=fields)
+    with capture_logs() as logs:
+        assert list(await store.last(["2", "1"])) == ["1"]
+    if fields is None or len(fields) == 2:
+        assert store.unreadable == 1
+        assert [(line["event"], line["contract_id"]) for line in logs] == [
+            ("last state cannot be read", "2")
+        ]
+
+
+# -- contracts -----------------------------------------------------------------------------
+
+GOLD = Contract(contract_id="1", contract_name="سکه0312پ01", market=Market.FUTURES)
+SAFFRON = Contract(contract_id="2", contract_name="زعفران0312", title="زعفران")
+
+
+def named(contract_id: str, name: str, *aliases: str) -> Contract:
+    return Contract(contract_id=contract_id, contract_name=name, aliases=aliases)
+
+
+async def test_contracts_come_back_as_they_were_put(store: Store) -> None:
+    await store.put_contracts([GOLD, SAFFRON])
+    assert sorted(await store.contracts(), key=lambda c: c.contract_id) == [GOLD, SAFFRON]
+    assert await store.contracts_of(["2", "3"]) == {"2": SAFFRON, "3": None}
+    assert await store.contracts_of([]) == {}
+
+
+async def test_a_contract_that_cannot_be_read_is_skipped(store: Store, redis: Client) -> None:
+    await store.put_contracts([GOLD])
+    await redis.hset("ime:contracts", mapping={"2": "{", "3": SAFFRON.to_json(), b"\xff": "{}"})
+    with capture_logs() as logs:
+        assert await store.contracts() == [GOLD]
+    assert {line["contract_id"] for line in logs} == {"2", "3", "\ufffd"}
+    assert await store.contracts_of(["1", "2"]) == {"1": GOLD, "2": None}
+    # It can be written over, and removed.
+    await store.import_contracts([SAFFRON])
+    await store.remove_contracts(["3"])
+    assert await store.contracts_of(["2", "3"]) == {"2": SAFFRON, "3": None}
+
+
+async def test_changes_are_announced(store: Store, redis: Client) -> None:
+    async with redis.pubsub(ignore_subscribe_messages=True) as channel:
+        await channel.subscribe("ime:contracts")
+        await store.put_contracts([GOLD, SAFFRON])
+        await store.import_contracts([GOLD, named("3", "C")])
+        await store.import_contracts([GOLD])  # changes nothing
+        await store.remove_contracts(["1", "2"])
+        heard: list[Any] = []
+        while len(heard) < 3:
+            message = await channel.get_message(timeout=1)
+            heard += [json.loads(message["data"])] if message else []
+    assert heard == [["1", "2"], ["3"], ["1", "2"]]
+
+
+async def test_an_import_says_what_it_did(store: Store) -> None:
+    await store.import_contracts([GOLD, SAFFRON])
+    result = await store.import_contracts([named("3", "C"), SAFFRON, named("1", "سکه جدید")])
+    assert (result.added, result.changed, result.unchanged) == (("3",), ("1",), ("2",))
+
+
+async def test_an_old_name_is_kept_as_an_alias(store: Store) -> None:
+    await store.import_contracts([named("1", "A", "X")])
+    await store.import_contracts([named("1", "B", "Y")])
+    await store.import_contracts([named("1", "C")])
+    [contract] = await store.contracts()
+    assert contract.contract_name == "C"
+    assert set(contract.aliases) == {"X", "Y", "A", "B"}
+    registry = Registry([contract])
+    assert all(registry.by_name(name) is contract for name in "ABCXY")
+    await store.import_contracts([named("1", "A")])  # back again
+    [contract] = await store.contracts()
+    assert set(contract.aliases) == {"X", "Y", "B", "C"}
+
+
+async def test_another_spelling_is_no_other_name(store: Store) -> None:
+    await store.import_contracts([named("1", "سکه0312")])
+    await store.import_contracts([named("1", "سكه۰۳۱۲")])
+    [contract] = await store.contracts()
+    assert (contract.contract_name, contract.aliases) == ("سكه۰۳۱۲", ())
+
+
+async def test_names_can_be_exchanged(store: Store) -> None:
+    await store.import_contracts([named("1", "A"), named("2", "B")])
+    await store.import_contracts([named("1", "B"), named("2", "A")])
+    registry = Registry(await store.contracts())
+    assert registry.by_name("A").contract_id == "2"
+    assert registry.by_name("B").contract_id == "1"
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ([named("3", "C"), named("3", "D")], "contract 3 is given twice"),
+        ([named("3", "C"), named("4", " C\u200c")], "contracts 3 and 4 have one name"),
+        ([named("3", "سكه۰۳۱۲پ۰۱")], "contracts 1 and 3 have one name"),
+        ([named("3", "C"), named(" ", "D")], "contractId is empty"),
+        ([named("3", "\u200c")], "contractName of contract 3 is empty"),
+    ],
+)
+async def test_a_refused_import_changes_nothing(
+    store: Store, batch: list[Contract], message: str
+) -> None:
+    await store.put_contracts([GOLD])
+    with pytest.raises(ContractError, match=message):
+        await store.import_contracts(batch)
+    assert await store.contracts() == [GOLD]
+
+
+async def test_imports_at_the_same_time(store: Store) -> None:
+    batches = [[named(str(n), f"N{n}"), named("shared", f"S{n}")] for n in range(8)]
+    await asyncio.gather(*(store.import_contracts(batch) for batch in batches))
+    contracts = {c.contract_id: c for c in await store.contracts()}
+    assert set(contracts) == {"shared", *(str(n) for n in range(8))}
+    assert set(contracts["shared"].names) == {f"S{n}" for n in range(8)}
+
+
+async def test_of_two_imports_of_one_name_one_is_refused(store: Store) -> None:
+    results = await asyncio.gather(
+        *(store.import_contracts([named(str(n), "A")]) for n in range(5)), return_exceptions=True
+    )
+    assert sum(isinstance(r, ContractError) for r in results) == 4
+    assert len(await store.contracts()) == 1
+
+
+async def test_an_unknown_contract_cannot_be_removed(store: Store) -> None:
+    await store.put_contracts([GOLD])
+    with pytest.raises(UnknownContractError, match="unknown contract: 9"):
+        await store.remove_contracts(["1", "9"])
+    assert await store.contracts() == [GOLD]
+
+
+async def test_versions_go_on_for_a_contract_that_comes_back(
+    store: Store, state: MakeState
+) -> None:
+    await store.put_contracts([GOLD])
+    before = await publish(store, "1", state())
+    await store.remove_contracts(["1"])
+    assert (await store.last(["1"]))["1"].version == before.version
+
+
+# -- the way to Redis ----------------------------------------------------------------------
+
+
+async def test_another_prefix_is_another_store(
+    valkey: EmbeddedValkey, store: Store, state: MakeState
+) -> None:
+    await publish(store, "1", state())
+    async with Store(StoreSettings(redis_url=valkey.url, key_prefix="test:")) as other:
+        assert await other.last(["1"]) == {}
+        assert (await publish(other, "1", state())).published
+
+
+async def test_every_call_says_that_redis_is_not_there(state: MakeState) -> None:
+    async with Store(StoreSettings(redis_url="redis://u:secret@127.0.0.1:1")) as store:
+        for call in (
+            store.ping(),
+            store.publish([("1", state())]),
+            store.publish_if("1", state(), 1),
+            store.last(["1"]),
+            store.contracts(),
+            store.contracts_of(["1"]),
+            store.put_contracts([GOLD]),
+            store.import_contracts([GOLD]),
+            store.remove_contracts(["1"]),
+        ):
+            with pytest.raises(StoreError) as caught:
+                await call
+            assert str(caught.value) == "Redis at 127.0.0.1:1 cannot be reached: connection refused"
+
+
+async def test_a_restarted_redis_is_used_again(
+    own_valkey: EmbeddedValkey, state: MakeState
+) -> None:
+    async with Store(StoreSettings(redis_url=own_valkey.url)) as store:
+        before = await publish(store, "1", state())
+        own_valkey.stop()
+        with pytest.raises(StoreError, match="cannot be reached"):
+            await store.publish([("1", state())])
+        own_valkey.start()
+        after = await publish(store, "1", state())
+        assert after.version > before.version

@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from ime_live.contracts import Contract
+from ime_live.embedded import EmbeddedValkey
+from ime_live.errors import StoreError
+from ime_live.settings import StoreSettings
+from ime_live.store import Store
+from ime_live.subscriber import Subscriber
+
+Client = Any  # redis-py's own, whose commands are loosely typed
+Eventually = Callable[..., Awaitable[None]]
+_T = TypeVar("_T")
+
+
+class Gateway:
+    """Takes down what a subscriber says."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, bytes]] = []
+        self.contracts: list[list[str] | None] = []
+        self.connections = 0
+        self.errors: list[str] = []
+        self.listening: asyncio.Task[None] | None = None
+
+    def on_message(self, contract_id: str, raw: bytes) -> None:
+        self.messages.append((contract_id, raw))
+
+    def on_contracts(self, ids: list[str] | None) -> None:
+        self.contracts.append(ids)
+
+    def on_connected(self) -> None:
+        self.connections += 1
+
+    def on_disconnected(self, error: StoreError) -> None:
+        self.errors.append(str(error))
+
+
+@asynccontextmanager
+async def listening(
+    store: Store, gateway: Gateway, *ids: str, idle: float = 10.0
+) -> AsyncIterator[Subscriber]:
+    """A subscriber that runs; connected, if there is something to connect to."""
+    subscriber = Subscriber(
+        store,
+        on_message=gateway.on_message,
+        on_contracts=gateway.on_contracts,
+        on_connected=gateway.on_connected,
+        on_disconnected=gateway.on_disconnected,
+        idle=idle,
+    )
+    subscriber.subscribe(ids)
+    task = asyncio.create_task(subscriber.run())
+    try:
+        async with asyncio.timeout(5):
+            while not (gateway.connections or gateway.errors):  # noqa: ASYNC110 - as in `until`
+                await asyncio.sleep(0.001)
+        yield subscriber
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return Gateway()
+
+
+@asynccontextmanager
+async def client_of(server: EmbeddedValkey) -> AsyncIterator[Client]:
+    async with Redis.from_url(server.url, protocol=2) as client:
+        yield client
+
+
+async def subscribed(client: Client) -> set[str]:
+    """The contracts that anybody listens to."""
+    channels = await client.pubsub_channels("ime:live:*")
+    return {channel.decode().removeprefix("ime:live:{").removesuffix("}") for channel in channels}
+
+
+async def calls(client: Client, command: str) -> int:
+    """How often the server was given a command."""
+    stats = await client.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+async def until(ask: Callable[[], Awaitable[_T]], good: Callable[[_T], bool]) -> None:
+    """Ask the server until its answer is good."""
+    async with asyncio.timeout(5):
+        while not good(await ask()):  # noqa: ASYNC110 - the server sets no event of ours
+            await asyncio.sleep(0.002)
+
+
+async def test_delivers_the_messages_of_its_contracts(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with listening(store, gateway, "1", "سکه") as subscriber:
+        assert gateway.connections == 1
+        for contract_id in ("1", "2", "سکه", "1"):
+            await redis.publish(store.keys.live(contract_id), f"for {contract_id}")
+        await eventually(lambda: len(gateway.messages) == 3)
+        assert gateway.messages == [
+            ("1", b"for 1"),
+            ("سکه", "for سکه".encode()),
+            ("1", b"for 1"),
+        ]
+    assert not subscriber.connected
+    assert gateway.errors == []
+
+
+async def test_a_confirmed_subscription_misses_nothing(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with listening(store, gateway) as subscriber:
+        for n in range(50):
+            assert await subscriber.subscribe([str(n)])
+            assert await redis.publish(store.keys.live(str(n)), "x") == 1
+        await eventually(lambda: len(gateway.messages) == 50)
+        assert await subscriber.subscribe(["0", "1"])  # again
+        assert await subscriber.subscribe([])
+
+
+async def test_delivers_nothing_after_unsubscribe(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with listening(store, gateway, "1", "2") as subscriber:
+        subscriber.unsubscribe(["1", "unknown"])
+        await redis.publish(store.keys.live("1"), "x")
+        await redis.publish(store.keys.live("2"), "x")
+        await eventually(lambda: gateway.messages)
+        assert gateway.messages == [("2", b"x")]
+        assert await subscriber.subscribe([])  # what was asked before is done
+        assert await subscribed(redis) == {"2"}
+
+
+async def test_requests_of_one_tick_are_one_command(
+    store: Store, redis: Client, gateway: Gateway
+) -> None:
+    async with listening(store, gateway) as subscriber:
+        await redis.config_resetstat()
+        futures = [subscriber.subscribe([str(n)]) for n in range(500)]
+        assert all(await asyncio.gather(*futures))
+        assert await calls(redis, "subscribe") == 1
+        for n in range(500):
+            subscriber.unsubscribe([str(n)])
+        assert await subscriber.subscribe(["x"])
+        assert await calls(redis, "unsubscribe") == 1
+        assert await subscribed(redis) == {"x"}
+
+
+async def test_what_is_taken_back_within_a_tick_is_not_sent(
+    store: Store, redis: Client, gateway: Gateway
+) -> None:
+    async with listening(store, gateway, "1") as subscriber:
+        await redis.config_resetstat()
+        subscriber.unsubscribe(["1"])
+        confirmed = subscriber.subscribe(["1", "2"])
+        subscriber.unsubscribe(["2"])
+        assert await confirmed
+        assert await subscribed(redis) == {"1"}
+        assert await calls(redis, "unsubscribe") == 0
+        assert await calls(redis, "subscribe") == 0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(
+                st.sampled_from(["subscribe", "unsubscribe"]), st.sets(st.sampled_from("ABC"))
+            ),
+            st.just(("tick", frozenset())),
+            st.just(("settle", frozenset())),
+        )
+    )
+)
+async def test_ends_in_the_right_state_whatever_the_timing(
+    valkey: EmbeddedValkey, steps: list[tuple[str, set[str]]]
+) -> None:
+    wanted: set[str] = set()
+    gateway = Gateway()
+    async with (
+        Store(StoreSettings(redis_url=valkey.url)) as store,
+        client_of(valkey) as client,
+        listening(store, gateway) as subscriber,
+    ):
+        for step, ids in steps:
+            if step == "subscribe":
+                subscriber.subscribe(ids)
+                wanted |= ids
+            elif step == "unsubscribe":
+                subscriber.unsubscribe(ids)
+                wanted -= ids
+            elif step == "tick":
+                await asyncio.sleep(0)
+            else:
+                assert await subscriber.subscribe([])
+        assert await subscriber.subscribe([])
+        assert await subscribed(client) == wanted
+
+
+async def test_changes_of_contracts(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with listening(store, gateway):
+        contracts = [Contract(contract_id=i, contract_name=f"N{i}") for i in ("1", "2")]
+        await store.put_contracts(contracts)
+        await store.remove_contracts(["2"])
+        await redis.publish("ime:contracts", "not a list")
+        await redis.publish("ime:contracts", json.dumps([1]))
+        await eventually(lambda: len(gateway.contracts) == 4)
+        assert gateway.contracts == [["1", "2"], ["2"], None, None]
+
+
+async def test_a_fault_of_the_gateway_does_not_end_the_stream(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("of the gateway")
+
+    async with listening(store, gateway, "1") as subscriber:
+        subscriber._on_message = fail
+        with capture_logs() as logs:
+            for _ in range(3):
+                await redis.publish(store.keys.live("1"), "x")
+            await eventually(lambda: subscriber.failures == 3)
+        assert [(line["event"], line["failures"]) for line in logs] == [("a callback failed", 1)]
+        assert isinstance(logs[0]["exc_info"], LookupError)
+        subscriber._on_message = gateway.on_message
+        await redis.publish(store.keys.live("1"), "x")
+        await eventually(lambda: gateway.messages)
+
+        subscriber._on_connected = subscriber._on_disconnected = fail
+        await redis.client_kill_filter(_type="pubsub")
+        await eventually(lambda: subscriber.failures == 5)
+        assert subscriber.connected
+
+
+# -- breaks --------------------------------------------------------------------------------
+
+
+async def test_outlives_a_killed_store(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    with capture_logs() as logs:
+        async with (
+            Store(StoreSettings(redis_url=own_valkey.url)) as store,
+            listening(store, gateway, "1", "2") as subscriber,
+        ):
+            async with client_of(own_valkey) as client:
+                os.kill((await client.info("server"))["process_id"], signal.SIGKILL)
+            await eventually(lambda: not subscriber.connected and gateway.errors)
+            # What is wanted may change meanwhile.
+            assert not await subscriber.subscribe(["3"])
+            subscriber.unsubscribe(["2"])
+            own_valkey.stop()
+            own_valkey.start()
+            await eventually(lambda: subscriber.connected)
+            async with client_of(own_valkey) as client:
+                assert await subscribed(client) == {"1", "3"}
+                for contract_id in ("1", "2", "3"):
+                    await client.publish(store.keys.live(contract_id), "x")
+            await eventually(lambda: len(gateway.messages) == 2)
+    place = own_valkey.url.removeprefix("redis://")
+    reason = (
+        "connection reset by peer" if "reset" in gateway.errors[0] else "it closed the connection"
+    )
+    assert gateway.errors == [f"Redis at {place} cannot be reached: {reason}"]
+    assert gateway.connections == 2
+    assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
+
+
+async def test_starts_before_the_store_does(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    own_valkey.stop()
+    with capture_logs() as logs:
+        async with (
+            Store(StoreSettings(redis_url=own_valkey.url)) as store,
+            listening(store, gateway, "1") as subscriber,
+        ):
+            assert not subscriber.connected
+            own_valkey.start()
+            await eventually(lambda: subscriber.connected)
+    assert gateway.connections == 1
+    assert len(gateway.errors) == 1
+    assert gateway.errors[0].endswith("cannot be reached: connection refused")
+    assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
+
+
+async def test_a_dead_connection_is_noticed(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with (
+        Store(StoreSettings(redis_url=own_valkey.url, redis_timeout=0.1)) as store,
+        client_of(own_valkey) as client,
+        listening(store, gateway, "1", idle=0.05) as subscriber,
+    ):
+        pid = (await client.info("server"))["process_id"]
+        os.kill(pid, signal.SIGSTOP)  # the kernel keeps the connection
+        try:
+            confirmed = subscriber.subscribe(["2"])
+            await eventually(lambda: gateway.errors)
+            assert not await confirmed
+            assert not subscriber.connected
+            assert gateway.errors[0].endswith("did not answer within 0.1 s")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await eventually(lambda: subscriber.connected)
+        assert await subscribed(client) == {"1", "2"}
+
+
+async def test_silence_alone_is_no_break(
+    valkey: EmbeddedValkey, redis: Client, gateway: Gateway
+) -> None:
+    async with (
+        Store(StoreSettings(redis_url=valkey.url, redis_timeout=0.2)) as store,
+        listening(store, gateway, "1", idle=0.01) as subscriber,
+    ):
+        await redis.config_resetstat()
+        await until(lambda: calls(redis, "ping"), lambda count: count >= 3)
+        assert subscriber.connected
+    assert gateway.connections == 1
+    assert gateway.errors == []
+
+
+async def test_a_login_that_is_refused(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    place = own_valkey.url.removeprefix("redis://")
+    async with client_of(own_valkey) as client:
+        await client.config_set("requirepass", "right")
+        url = f"redis://:wrong-secret@{place}"
+        with capture_logs() as logs:
+            async with (
+                Store(StoreSettings(redis_url=url)) as store,
+                listening(store, gateway, "1") as subscriber,
+            ):
+                assert gateway.errors[0].startswith(f"Redis at {place} refused the login")
+                await client.config_set("requirepass", "wrong-secret")
+                await eventually(lambda: subscriber.connected)
+        assert "wrong-secret" not in str((gateway.errors, logs))
+
+
+async def test_channels_that_are_forbidden(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    place = own_valkey.url.removeprefix("redis://")
+    async with client_of(own_valkey) as client:
+        await client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", "&other")
+        async with (
+            Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
+            listening(store, gateway, "1") as subscriber,
+        ):
+            assert gateway.errors[0].startswith(f"Redis at {place}: NOPERM")
+            await client.execute_command("ACL", "SETUSER", "u", "&ime:*")
+            await eventually(lambda: subscriber.connected)
+
+
+async def test_leaves_nothing_behind(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with listening(store, gateway, "1") as subscriber:
+        pending = subscriber.subscribe(["2"])
+    assert not await pending
+    assert not await subscriber.subscribe(["3"])
+    await until(lambda: subscribed(redis), lambda ids: not ids)
+
+
+async def test_a_flood_does_not_starve_the_others(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    batches: list[int] = []
+
+    def tick() -> None:
+        batches.append(len(gateway.messages))
+        if len(gateway.messages) < 20_000:
+            loop.call_soon(tick)
+
+    loop = asyncio.get_running_loop()
+    async with listening(store, gateway, "1"):
+        tick()
+        pipe = redis.pipeline(transaction=False)
+        for _ in range(20_000):
+            pipe.publish(store.keys.live("1"), "x")
+        await pipe.execute()
+        await eventually(lambda: len(gateway.messages) == 20_000)
+    largest = max(b - a for a, b in itertools.pairwise(batches))
+    # A batch, and what the last read chunk of 64 KiB held (some 1,200 such short messages).
+    assert largest < 500 + 65_536 / 50
