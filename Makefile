@@ -30,7 +30,7 @@ format: $(VENV)/dev
 
 # The tables in docs/ that come from the code.
 docs: $(VENV)/dev
-	$(BIN)/python -m tests.documents
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -87,6 +87,14 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Contract).decode
 
+# Marks that are not seen: joiners, direction marks, a byte order mark.
+_UNSEEN: Final = str.maketrans(
+    dict.fromkeys(
+        "\u061c\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+        "\u2060\u2066\u2067\u2068\u2069\ufeff"
+    )
+)
+
 _SAME: Final = str.maketrans(
     {
         # Arabic keyboards type other letters than Persian ones for the same sound.
@@ -95,8 +103,6 @@ _SAME: Final = str.maketrans(
         "ك": "ک",
         **{chr(0x06F0 + n): str(n) for n in range(10)},  # Persian digits
         **{chr(0x0660 + n): str(n) for n in range(10)},  # Arabic-Indic digits
-        # Marks that are not seen: joiners, direction marks, a byte order mark.
-        **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\ufeff"),
     }
 )
 
@@ -110,7 +116,9 @@ def fold(name: str) -> str:
     >>> fold("سكه۰۳۱۲پ٠١") == fold("سکه0312پ01")
     True
     """
-    return unicodedata.normalize("NFKC", name).translate(_SAME).strip()
+    # Unseen marks first: they keep a letter and its accent from being put together.
+    seen = name.translate(_UNSEEN)
+    return unicodedata.normalize("NFKC", seen).translate(_SAME).strip()
 
 
 def read_contract(raw: bytes | str) -> Contract:

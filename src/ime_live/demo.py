@@ -6,8 +6,12 @@ Nothing is needed and nothing is kept. It serves this machine only, and so asks 
 from __future__ import annotations
 
 import asyncio
+import shlex
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -15,6 +19,7 @@ import structlog
 from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import SettingsError, StoreError
 from ime_live.feeds.simulator import SyntheticMarket
+from ime_live.gateway.http import SERVICES
 from ime_live.gateway.server import GatewayConfig, GatewayServer, bind
 from ime_live.logs import configure_logging
 from ime_live.publisher import Publisher
@@ -95,9 +100,18 @@ async def _trade(
 
 
 async def _announce(server: GatewayServer, market: SyntheticMarket, address: str) -> None:
-    while not server.started:
+    # Whoever copies a URL from the greeting must find its contracts there.
+    while not (server.started and server.lifespan.state[SERVICES].directory.loaded):  # noqa: ASYNC110 - uvicorn has no event
         await asyncio.sleep(0.01)
     print(greeting(market, address), flush=True)
+
+
+def _python() -> str:
+    """This Python, as one would type it here: it has the library that the line needs."""
+    path = Path(sys.executable)
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))
 
 
 def greeting(market: SyntheticMarket, address: str) -> str:
@@ -122,9 +136,9 @@ ime-live demo: {len(market.contracts)} contracts of a synthetic market. All data
 Contracts:
 {chr(10).join(examples)}
 
-Try it (no token is asked for, since only this machine can connect):
+Try it in another terminal (no token is asked for, since only this machine can connect):
 
-  .venv/bin/python -m websockets "{stream}/name?contract_names=ContractA&snapshot=true"
+  {_python()} -m websockets "{stream}/name?contract_names=ContractA&snapshot=true"
 
 Stop with Ctrl-C.
 """

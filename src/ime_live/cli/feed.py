@@ -9,12 +9,11 @@ from typing import Annotated
 
 import typer
 
+from ime_live.cli.lines import reason_of
 from ime_live.cli.options import with_settings
 from ime_live.contracts import Contract
-from ime_live.feeds.replay import replay as replay_frames
-from ime_live.publisher import Publisher
+from ime_live.errors import SettingsError
 from ime_live.settings import StoreSettings
-from ime_live.store import Store
 
 app = typer.Typer(help="Feed market data in.", no_args_is_help=True)
 
@@ -28,16 +27,35 @@ def main() -> None:
 @with_settings(StoreSettings)
 def replay(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="Recorded hub frames, one a line.")
+        list[Path],
+        typer.Argument(metavar="FILE", help="Recordings: a frame of the hub a line, or .gz."),
     ],
     speed: Annotated[
-        float, typer.Option("--speed", help="2 is twice as fast; 0 as fast as it goes.")
+        float,
+        typer.Option("--speed", metavar="NUMBER", help="2 is twice as fast; 0 as fast as it goes."),
     ] = 1.0,
-    loop: Annotated[bool, typer.Option("--loop", help="Begin anew at the end.")] = False,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Begin anew at the end, until Ctrl-C.")
+    ] = False,
     *,
     settings: StoreSettings,
 ) -> None:
-    """Turn recorded frames of the exchange's hub into contracts and updates."""
+    """Replay recorded frames of the exchange's hub.
+
+    They become contracts and updates, as a live feed would make them. What cannot be read is
+    reported and skipped; the exit status is 1 then.
+    """
+    if not 0 <= speed < float("inf"):
+        raise SettingsError(f"--speed must be a number of 0 or more, not {speed}")
+    for file in files:
+        try:
+            file.open("rb").close()
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{file}: {reason_of(error)}") from error
+
+    from ime_live.feeds.replay import replay as replay_frames
+    from ime_live.publisher import Publisher
+    from ime_live.store import Store
 
     async def work() -> None:
         publisher = Publisher(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, TextIO
+from typing import BinaryIO, Final
 
 import typer
 
-from ime_live.errors import ImeLiveError
+from ime_live.errors import SettingsError
+
+STANDARD_INPUT: Final = "-"
 
 # Lines handed on at once: so many as are there, but no more.
 _BATCH: Final = 500
@@ -18,73 +23,117 @@ _BATCH: Final = 500
 # So many that a slow store holds the reader up instead of filling the memory.
 _AHEAD: Final = 2_000
 
-_END: Final = None
+# A payload has 800 bytes, a contract with all its fields 2,000.
+MAX_LINE: Final = 1 << 20
+
+Line = tuple[int, bytes | None]
+"""A line's number, from 1, and its text; None for one that is longer than `MAX_LINE`."""
 
 
-def open_input(source: str) -> TextIO:
-    """Open a file, or standard input for ``-``.
+def name_of(source: str) -> str:
+    """The input's name in texts."""
+    return "standard input" if source == STANDARD_INPUT else source
+
+
+def open_input(source: str) -> BinaryIO:
+    """Open a file, or standard input for ``-``; bytes, since JSON says itself what is UTF-8.
 
     Raises:
-        ImeLiveError: the file cannot be read.
+        SettingsError: the file cannot be read.
     """
-    if source == "-":
-        return sys.stdin
+    if source == STANDARD_INPUT:
+        # Not sys.stdin itself: the interpreter closes that in the end, and dies if a thread
+        # still waits for it.
+        return open(sys.stdin.fileno(), "rb", closefd=False)
     try:
-        return Path(source).open(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ImeLiveError(f"{source}: {error.strerror or error}") from error
+        file = Path(source).open("rb")  # noqa: SIM115 - the caller closes it
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise SettingsError(f"{source}: {reason_of(error)}") from error
+    return file
 
 
-async def batches(source: str) -> AsyncIterator[list[tuple[int, str]]]:
-    """Lines with their numbers, from 1, without blank ones; as many at once as have come.
+def lines_of(file: BinaryIO) -> Iterator[Line]:
+    """The lines that are not blank, each as soon as it has come."""
+    number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE)
+            yield number, None
+            continue
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)  # as some editors write it
+        if line.strip():
+            yield number, line
+
+
+async def batches(file: BinaryIO, name: str) -> AsyncIterator[list[Line]]:
+    """Lines as `lines_of` gives them; as many at once as have come. Closes the file.
+
+    Args:
+        file: what to read.
+        name: of the input, for texts.
 
     Raises:
-        ImeLiveError: the file cannot be read.
+        SettingsError: the file cannot be read to its end.
     """
-    lines = open_input(source)
-    queue: asyncio.Queue[tuple[int, str] | None] = asyncio.Queue(_AHEAD)
+    come: asyncio.Queue[Line | SettingsError | None] = asyncio.Queue()
+    room = threading.Semaphore(_AHEAD)
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        try:
-            with lines:
-                for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        asyncio.run_coroutine_threadsafe(queue.put((number, line)), loop).result()
-        finally:
-            asyncio.run_coroutine_threadsafe(queue.put(_END), loop).result()
+        end = None
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for more
+            try:
+                with file:
+                    for line in lines_of(file):
+                        room.acquire()
+                        loop.call_soon_threadsafe(come.put_nowait, line)
+            except OSError as error:
+                end = SettingsError(f"{name}: {reason_of(error)}")
+            loop.call_soon_threadsafe(come.put_nowait, end)
 
-    reading = asyncio.create_task(asyncio.to_thread(read))
-    ended = False
-    while not ended:
-        batch = []
-        item = await queue.get()
-        while item is not _END:
+    # A thread of its own that nobody joins: one that waits for a pipe cannot be woken, and the
+    # command must be able to end all the same.
+    threading.Thread(target=read, daemon=True).start()
+    batch: list[Line] = []
+    while True:
+        item = await come.get()
+        if isinstance(item, tuple):
+            room.release()
             batch.append(item)
-            if len(batch) == _BATCH or queue.empty():
-                break
-            item = queue.get_nowait()
-        ended = item is _END
-        if batch:
+        if batch and (not isinstance(item, tuple) or come.empty() or len(batch) == _BATCH):
             yield batch
-    await reading
+            batch = []
+        if item is None:
+            return
+        if isinstance(item, SettingsError):
+            raise item
+
+
+def reason_of(error: Exception) -> str:
+    """An error of the system or of a decoder in a few words."""
+    if isinstance(error.__cause__ or error, UnicodeDecodeError):
+        return "not UTF-8"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)
 
 
 class LineReport:
     """Tells which lines were bad, and how it went in the end."""
 
     def __init__(self, source: str) -> None:
-        self._source = "standard input" if source == "-" else source
+        self.source = name_of(source)
         self.bad = 0
 
-    def refuse(self, number: int, reason: object) -> None:
+    def refuse(self, number: int, reason: str) -> None:
         """Line ``number`` is skipped for this reason."""
         self.bad += 1
-        typer.echo(f"{self._source}, line {number}: {reason}", err=True)
+        typer.echo(f"{self.source}, line {number}: {reason}", err=True)
 
     def close(self, **counts: int) -> None:
-        """Say the counts; exit with 1 if a line was bad."""
+        """Say the counts."""
         counts["bad lines"] = self.bad
         typer.echo(", ".join(f"{count} {name}" for name, count in counts.items()), err=True)
-        if self.bad:
-            raise typer.Exit(1)

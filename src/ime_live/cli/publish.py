@@ -3,85 +3,138 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
 from msgspec import Raw, Struct
 
-from ime_live.cli.lines import LineReport, batches
+from ime_live.cli.lines import MAX_LINE, Line, LineReport, batches, open_input, reason_of
 from ime_live.cli.options import with_settings
 from ime_live.contracts import Registry
 from ime_live.errors import ContractError, UnknownContractError
-from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
-from ime_live.store import Store
+
+if TYPE_CHECKING:
+    from ime_live.store import Store
+
+# Seconds between two looks for a contract that is not known: it may be registered meanwhile.
+_LOOK_AGAIN: Final = 1.0
 
 
-class _Line(Struct, rename="camel"):
+class _Entry(Struct, rename="camel"):
     data: Raw
     contract_id: str | int | None = None
     contract_name: str | None = None
 
 
-_read_line = msgspec.json.Decoder(_Line).decode
+_read_entry = msgspec.json.Decoder(_Entry).decode
 
 
 @with_settings(StoreSettings)
 def publish(
-    source: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON lines; - reads a pipe.")],
+    source: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="Lines of JSON; - reads standard input.")
+    ],
     *,
     settings: StoreSettings,
 ) -> None:
-    """Publish lines of {"contractId": "12345", "data": {…}} (or "contractName").
+    """Publish market data, a contract's state a line.
 
-    A bad line is reported and skipped; the exit status is 1 then.
+    A line is {"contractId": "12345", "data": {…}}, or with "contractName". It is published as
+    soon as it has come. A bad one is reported with its number and skipped; the exit status is
+    1 then.
     """
     asyncio.run(_publish(source, settings))
 
 
 async def _publish(source: str, settings: StoreSettings) -> None:
+    from ime_live.publisher import Publisher
+    from ime_live.store import Store
+
     report = LineReport(source)
+    file = open_input(source)
     published = unchanged = 0
     publisher = Publisher(
         settings.redis_url, key_prefix=settings.key_prefix, redis_timeout=settings.redis_timeout
     )
     async with publisher, Store(settings) as store:
-        registry = await _read_registry(store)
-        async for lines in batches(source):
-            numbers, payloads = [], []
-            for number, line in lines:
-                try:
-                    entry = _read_line(line)
-                    try:
-                        contract_id = _find(registry, entry)
-                    except UnknownContractError:
-                        # It may have been registered since.
-                        registry = await _read_registry(store)
-                        contract_id = _find(registry, entry)
-                except (msgspec.MsgspecError, UnknownContractError, ContractError) as error:
-                    report.refuse(number, error)
-                    continue
-                numbers.append(number)
-                payloads.append((contract_id, bytes(entry.data)))
-            outcomes = await publisher.publish_many(payloads)
-            for number, outcome in zip(numbers, outcomes, strict=True):
-                if outcome.error is not None:
-                    report.refuse(number, outcome.error)
-                elif outcome.published:
-                    published += 1
-                else:
-                    unchanged += 1
-    report.close(published=published, unchanged=unchanged)
+        contracts = _Contracts(store)
+        await contracts.read()
+        try:
+            async for lines in batches(file, report.source):
+                states, refused = await _read(lines, contracts)
+                outcomes = await publisher.publish_many(states.values())
+                for number, outcome in zip(states, outcomes, strict=True):
+                    if outcome.error is not None:
+                        refused[number] = reason_of(outcome.error)
+                    elif outcome.published:
+                        published += 1
+                    else:
+                        unchanged += 1
+                for number, reason in sorted(refused.items()):
+                    report.refuse(number, reason)
+        finally:
+            report.close(published=published, unchanged=unchanged)
+    if report.bad:
+        raise typer.Exit(1)
 
 
-async def _read_registry(store: Store) -> Registry:
-    return Registry(await store.contracts(), conflicts=[])
+async def _read(
+    lines: Sequence[Line], contracts: _Contracts
+) -> tuple[dict[int, tuple[str, bytes]], dict[int, str]]:
+    """The states that lines hold, and what is wrong with the other lines, by line number."""
+    states, refused = {}, {}
+    for number, line in lines:
+        if line is None:
+            refused[number] = f"longer than {MAX_LINE} bytes"
+            continue
+        try:
+            entry = _read_entry(line)
+            states[number] = (await contracts.find(entry), bytes(entry.data))
+        except (msgspec.MsgspecError, ValueError, ContractError, UnknownContractError) as error:
+            refused[number] = reason_of(error)
+    return states, refused
 
 
-def _find(registry: Registry, line: _Line) -> str:
-    if line.contract_id is not None:
-        return registry.by_id(str(line.contract_id)).contract_id
-    if line.contract_name is not None:
-        return registry.by_name(line.contract_name).contract_id
-    raise ContractError("neither contractId nor contractName is given")
+class _Contracts:
+    """The registry as it was read last, read again where it does not know a contract."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._registry = Registry()
+        self._read_at = 0.0
+
+    async def read(self) -> None:
+        self._registry = Registry(await self._store.contracts(), conflicts=[])
+        self._read_at = time.monotonic()
+
+    async def find(self, entry: _Entry) -> str:
+        try:
+            return self._find(entry)
+        except UnknownContractError:
+            if time.monotonic() - self._read_at < _LOOK_AGAIN:
+                raise
+            await self.read()
+            return self._find(entry)
+
+    def _find(self, entry: _Entry) -> str:
+        if entry.contract_id is None and entry.contract_name is None:
+            raise ContractError("neither contractId nor contractName is given")
+        if entry.contract_id is None:
+            return self._registry.by_name(entry.contract_name or "").contract_id
+        contract = self._registry.by_id(str(entry.contract_id))
+        if entry.contract_name is not None:
+            self._compare(contract.contract_id, entry.contract_name)
+        return contract.contract_id
+
+    def _compare(self, contract_id: str, name: str) -> None:
+        # A name that nobody has is let through: the id counts, and contracts are renamed.
+        try:
+            other = self._registry.by_name(name).contract_id
+        except UnknownContractError:
+            return
+        if other != contract_id:
+            raise ContractError(f"{name} is contract {other}, not {contract_id}")

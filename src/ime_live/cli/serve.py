@@ -8,15 +8,24 @@ from ime_live.settings import DemoSettings, GatewaySettings
 
 @with_settings(GatewaySettings)
 def serve(*, settings: GatewaySettings) -> None:
-    """Run the gateway: stream from Redis to WebSocket clients."""
+    """Run the gateway: stream from Redis to clients.
+
+    It runs until Ctrl-C or SIGTERM. Tokens are asked for, so it needs --jwt-secret,
+    --jwt-public-key or --jwks; for a try on this machine, --auth none.
+    """
+    from ime_live.connections import Connections
     from ime_live.gateway import server
 
+    Connections(settings)  # a URL that is none is said here, not by each worker in its own way
     server.serve(settings)
 
 
 @with_settings(DemoSettings)
 def demo(*, settings: DemoSettings) -> None:
-    """Run everything on this machine, with a synthetic market. Needs nothing else."""
+    """Run everything on this machine, with a made-up market.
+
+    It brings its own Valkey, asks for no token, and runs until Ctrl-C. Nothing is kept.
+    """
     from ime_live import demo as demonstration
 
     demonstration.run(settings)

@@ -3,34 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
+from ime_live.cli.lines import STANDARD_INPUT, open_input
 from ime_live.cli.options import with_settings
-from ime_live.gateway.keys import keyring_from
-from ime_live.gateway.tokens import TokenReport, create_token, inspect_token
-from ime_live.settings import JwtSettings
+from ime_live.errors import SettingsError
+from ime_live.settings import JwtSettings, flag, variable
+
+if TYPE_CHECKING:
+    from ime_live.gateway.tokens import TokenReport
 
 app = typer.Typer(help="Make tokens, and explain them.", no_args_is_help=True)
 
 
 @app.command()
-@with_settings(JwtSettings)
+@with_settings(
+    JwtSettings,
+    only={
+        "jwt_secret": "The gateway's shared secret, at least 32 bytes.",
+        "jwt_audience": "Whom the token is meant for (claim aud).",
+        "jwt_issuer": "Who has made the token (claim iss).",
+    },
+)
 def create(
-    subject: Annotated[str, typer.Option("--subject", help="Whom the token is for.")],
-    days: Annotated[float, typer.Option("--days", help="How long it is good.")] = 30.0,
+    subject: Annotated[
+        str, typer.Option("--subject", metavar="TEXT", help="Whose token it is (claim sub).")
+    ],
+    days: Annotated[
+        float, typer.Option("--days", metavar="NUMBER", help="How long it is good.")
+    ] = 30.0,
     contracts: Annotated[
         list[str] | None,
-        typer.Option("--contracts", help="Pattern of what it lets see (KASH*); may be repeated."),
+        typer.Option(
+            "--contracts",
+            metavar="PATTERN",
+            help="Names of contracts that it lets see, as in KASH*; may be repeated. "
+            "Without it, all.",
+        ),
     ] = None,
     *,
     settings: JwtSettings,
 ) -> None:
-    """Make a token, signed with the shared secret (HS256)."""
+    """Make a token, signed with a shared secret (HS256)."""
+    from ime_live.gateway.tokens import create_token
+
+    if not settings.jwt_secret:
+        raise SettingsError(
+            f"no secret to sign with: give {flag('jwt_secret')} or {variable('jwt_secret')}"
+        )
+    if not subject.strip():
+        raise SettingsError("--subject is empty")
     token = create_token(
         settings.jwt_secret,
         subject,
@@ -47,14 +73,25 @@ def create(
 @with_settings(JwtSettings)
 def inspect(
     token: Annotated[
-        str, typer.Argument(metavar="TOKEN|-", help="The token; - reads it from standard input.")
+        str, typer.Argument(metavar="TOKEN|-", help="The token; - reads standard input.")
     ],
     *,
     settings: JwtSettings,
 ) -> None:
-    """Explain a token, and say whether a gateway with these settings lets it in."""
+    """Explain a token, and whether a gateway takes it.
 
-    text = sys.stdin.read().strip() if token == "-" else token
+    With a secret or a key its signature is checked as well; the exit status is 1 if a gateway
+    with these settings would refuse it.
+    """
+    from ime_live.gateway.keys import keyring_from
+    from ime_live.gateway.tokens import inspect_token
+
+    text = token
+    if token == STANDARD_INPUT:
+        with open_input(token) as file:
+            text = file.read().decode("utf-8", "replace")
+    # As it stands in a header, when someone has copied it from there.
+    text = text.strip().removeprefix("Bearer ").strip()
     has_keys = bool(settings.jwt_secret or settings.jwt_public_key or settings.jwks)
 
     async def work() -> TokenReport:
@@ -75,6 +112,6 @@ def inspect(
             await keyring.aclose()
 
     report = asyncio.run(work())
-    typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+    typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
     if report.accepted is False:
         raise typer.Exit(1)

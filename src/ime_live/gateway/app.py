@@ -7,13 +7,16 @@ the connections. The only module that knows everyone.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
 from litestar.types import ASGIApp
+from prometheus_client.multiprocess import mark_process_dead
 
 from ime_live.errors import StoreError
 from ime_live.gateway.directory import Directory
@@ -21,7 +24,7 @@ from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.http import SERVICES
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.keys import authenticator_from
-from ime_live.gateway.metrics import Metrics
+from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE, Metrics
 from ime_live.gateway.protocol import Services
 from ime_live.gateway.rest import http_app
 from ime_live.gateway.upstream import Upstream
@@ -90,6 +93,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Start what runs beside the connections. Does not wait for a store that is away."""
+        _forget_dead_workers()
         await self.services.authenticator.start()
         for name, work in (
             ("subscriber", self._subscriber.run()),
@@ -163,6 +167,16 @@ class Gateway:
         """The metrics in Prometheus's text format."""
         self.readiness()
         return self._metrics.exposition()
+
+
+def _forget_dead_workers() -> None:
+    """Count the connections of a worker no more that was killed, and whose place this one takes."""
+    for file in Path(os.environ.get(MULTIPROCESS_VARIABLE, os.devnull)).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 class Application:

@@ -8,18 +8,20 @@ it was parsed, without being written out and parsed again.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
-from ime_live.gateway.protocol import Services, StreamProtocol
+from ime_live.gateway.protocol import CLOSE_TIMEOUT, Services, StreamProtocol
 
 SERVICES: Final = "ime_live.services"
 """The key under which the ASGI lifespan hands the process's `Services` to its protocols."""
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
+_NOT_ASCII: Final = re.compile(rb"[\x80-\xff]")
 
 
 class GatewayHttpProtocol(HttpToolsProtocol):
@@ -30,51 +32,56 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._services: Services = self.app_state[SERVICES]
         self._head_size = 0
         self._in_head = True
+        self._refused = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(
-            self._services.settings.handshake_timeout, self._too_late
-        )
+        self._set_deadline()
 
     def data_received(self, data: bytes) -> None:
         """Part of a request has come."""
+        if self._refused:
+            return
         if self._in_head:
             limit = self._services.settings.max_request
             self._head_size += len(data)
             if self._head_size > limit and data.find(_END_OF_HEAD, 0, limit) < 0:
                 self._refuse(431, f"The request line and headers exceed {limit} bytes.")
                 return
+            if not data.isascii():
+                data = _quoted(data)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
         self._in_head = True
+        if self._deadline is None:
+            self._set_deadline()
 
     def on_headers_complete(self) -> None:
         """Its head is whole."""
         self._in_head = False
         self._head_size = 0
-        self._forget_deadline()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """It is whole; the next one may follow on this connection."""
         self._in_head = True
+        self._forget_deadline()
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """It asks for a stream."""
+        self._forget_deadline()
         self.connections.discard(self)
         headers = Headers()
         for name, value in self.headers:
             headers[name.decode("latin-1")] = value.decode("latin-1")
         request = Request(
-            # Persian letters should come percent-encoded, but not every client knows that.
-            self.url.decode("utf-8", "replace"),
+            self.url.decode("ascii"),
             headers,
             self.scope["method"],
             f"HTTP/{self.scope['http_version']}",
@@ -88,15 +95,25 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._forget_deadline()
         super().connection_lost(exc)
 
+    def _set_deadline(self) -> None:
+        self._deadline = self.loop.call_later(
+            self._services.settings.handshake_timeout, self._too_late
+        )
+
     def _forget_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def _too_late(self) -> None:
-        self._refuse(408, "The request did not come in time.")
+        if self._in_head:
+            self._refuse(408, "The request did not come in time.")
+        else:  # it is answered; only a body still comes, which nobody reads
+            self.transport.close()
 
     def _refuse(self, status: int, text: str) -> None:
+        self._refused = True
+        self._forget_deadline()
         body = text.encode()
         self.transport.write(
             STATUS_LINE[status]
@@ -104,4 +121,17 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             + b"content-length: %d\r\n\r\n" % len(body)
             + body
         )
-        self.transport.close()
+        # Only our half: to close at once, with data unread, would reset the connection, and a
+        # client that is still sending would not get to see the answer.
+        self.transport.write_eof()
+        self._deadline = self.loop.call_later(CLOSE_TIMEOUT, self.transport.abort)
+
+
+def _quoted(data: bytes) -> bytes:
+    """Percent-encode the request line at the beginning of ``data``.
+
+    Persian letters should come percent-encoded, but not every client knows that, and the parser
+    insists on it.
+    """
+    line, end, rest = data.partition(b"\n")
+    return _NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + end + rest

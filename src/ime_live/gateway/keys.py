@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -24,18 +23,7 @@ from ime_live.gateway.auth import (
     NoAuthenticator,
 )
 from ime_live.gateway.jwks import JwksUrl, read_key_set
-from ime_live.settings import AuthMode, AuthSettings
-
-
-class KeySettings(Protocol):
-    """The options that say where keys are; `AuthSettings` has them, and so may others."""
-
-    @property
-    def jwt_secret(self) -> str: ...
-    @property
-    def jwt_public_key(self) -> str: ...
-    @property
-    def jwks(self) -> str: ...
+from ime_live.settings import AuthMode, AuthSettings, JwtSettings
 
 
 class Keyring:
@@ -80,7 +68,7 @@ class Keyring:
         return True
 
 
-def keyring_from(settings: KeySettings) -> Keyring:
+def keyring_from(settings: JwtSettings) -> Keyring:
     """Read every key that ``settings`` name; a URL is only asked by `Keyring.start`.
 
     Several sources together are for a change from one to another: a token is good if a key of

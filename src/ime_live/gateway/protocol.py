@@ -216,7 +216,8 @@ class StreamProtocol(asyncio.Protocol):
             for value in headers.get_all("Sec-WebSocket-Protocol")
             for protocol in parse_subprotocol(value)
         ]
-        token = find_token(headers.get("Authorization"), offered, request.token)
+        authorizations = headers.get_all("Authorization")
+        token = find_token(authorizations[0] if authorizations else None, offered, request.token)
         return await self._services.authenticator.authenticate(token)
 
     def _begin(

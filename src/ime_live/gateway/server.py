@@ -7,6 +7,7 @@ connections and supervises the workers; this module tells it what to run.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -109,9 +110,9 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
+        hint = f" (another {flag('port')} may be free)" if error.errno == errno.EADDRINUSE else ""
         raise SettingsError(
-            f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
-            f" (another {flag('port')} may be free)"
+            f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}{hint}"
         ) from error
     listener.setblocking(False)
     listener.set_inheritable(True)

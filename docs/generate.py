@@ -1,0 +1,201 @@
+"""Write the documents that come from the code: docs/settings.md and docs/commands.md.
+
+``make docs`` runs it; ``--check`` writes nothing and exits with 1 if a file is not what it
+would write. tests/test_documents.py asks the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import Field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import typer.main
+
+from ime_live.cli import app
+from ime_live.settings import (
+    AuthSettings,
+    DemoSettings,
+    GatewaySettings,
+    JwtSettings,
+    LogSettings,
+    StoreSettings,
+    flag,
+    options,
+    variable,
+)
+
+FOLDER: Final = Path(__file__).parent
+WIDTH: Final = 80
+
+PROGRAM: Final = "ime-live"
+
+# In the order in which somebody who sets up a gateway needs them. Each class stands for the
+# options that it declares itself, without those of its bases.
+SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
+    ("The gateway", GatewaySettings, "Where it listens, and what it allows a client."),
+    ("Redis or Valkey", StoreSettings, "Where it is, and how its keys are named."),
+    ("Authentication", AuthSettings, "Whether clients need a token."),
+    (
+        "Tokens",
+        JwtSettings,
+        (
+            "How tokens are checked. `serve` needs a secret, a public key or a JWKS; several "
+            "together are for a change from one to another. `token create` takes the secret, the "
+            "audience and the issuer."
+        ),
+    ),
+    ("Logs", LogSettings, "What goes to standard error, and how."),
+    ("The demo", DemoSettings, "A market of its own, for this machine only."),
+)
+
+
+def documents() -> dict[Path, str]:
+    """The generated documents, by path."""
+    return {FOLDER / "settings.md": settings(), FOLDER / "commands.md": commands()}
+
+
+def settings() -> str:
+    """The table of all settings."""
+    used = {path: {p.name for p in command.params} for path, command in _commands()}
+    lines = [
+        "# Settings",
+        "",
+        "<!-- Generated from src/ime_live/settings.py by `make docs`. Do not edit. -->",
+        "",
+        (
+            "Every setting is a flag of the commands that use it and an environment variable. The "
+            "flag goes before the variable, the variable before the default. Of a switch, `--no-…` "
+            "is the contrary; its variable takes `true` or `false`. Sizes are in bytes, times in "
+            "seconds."
+        ),
+        "",
+        (
+            "Secrets are marked 🔒. They are in no log and no error text; give them in the "
+            "environment, since every user of a machine can read the flags of its processes."
+        ),
+    ]
+    for title, settings_class, text in SECTIONS:
+        own = _own(settings_class)
+        names = {option.name for option in own}
+        by = [path for path, parameters in used.items() if names <= parameters]
+        lines += ["", f"## {title}", "", text, "", f"Commands: {_listed(by)}.", ""]
+        lines += ["| Flag | Environment variable | Default | Meaning |", "|---|---|---|---|"]
+        lines += [_row(option) for option in own]
+    return "\n".join(lines) + "\n"
+
+
+def _own(settings_class: type[Any]) -> list[Field[Any]]:
+    inherited = {
+        option.name
+        for base in settings_class.__mro__[1:]
+        if hasattr(base, "__dataclass_fields__")
+        for option in options(base)
+    }
+    return [option for option in options(settings_class) if option.name not in inherited]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"[`{name}`](commands.md#{_anchor(name)})" for name in names)
+
+
+def _anchor(name: str) -> str:
+    return f"{PROGRAM} {name}".replace(" ", "-")
+
+
+def _row(option: Field[Any]) -> str:
+    meaning = option.metadata["help"]
+    if option.metadata["secret"]:
+        meaning = "🔒 " + meaning
+    if isinstance(option.default, StrEnum):
+        meaning += f" One of {', '.join(f'`{value}`' for value in type(option.default))}."
+    cells = [f"`{flag(option.name)}`", f"`{variable(option.name)}`", _default(option), meaning]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _default(option: Field[Any]) -> str:
+    match option.default:
+        case "":
+            return "–"
+        case bool() as value:
+            return f"`{str(value).lower()}`"
+        case float() as value if value.is_integer():
+            return f"`{int(value)}`"
+        case value:
+            return f"`{value}`"
+
+
+def commands() -> str:
+    """What ``--help`` says, of every command."""
+    lines = [
+        "# Commands",
+        "",
+        "<!-- Generated from `ime-live … --help` by `make docs`. Do not edit. -->",
+        "",
+        "All settings in one place: [settings.md](settings.md).",
+        "",
+        "| Exit status | Meaning |",
+        "|---|---|",
+        "| 0 | Done; or `serve` and `demo` were told to stop. |",
+        "| 1 | Something failed, or a part of it: a line was bad, Redis cannot be reached. |",
+        "| 2 | Used wrongly: an option, or a file that cannot be read. |",
+        "| 130 | Ended by Ctrl-C. |",
+    ]
+    for path, text in _helps(typer.main.get_command(app), None, PROGRAM):
+        lines += ["", f"## {path}", "", "```text", text.rstrip(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+# Of Typer's own classes, whose names have moved between its versions.
+_Command = Any
+_Context = Any
+
+
+def _helps(command: _Command, parent: _Context, name: str) -> Iterator[tuple[str, str]]:
+    # The widths are given, so that the terminal's is not asked for.
+    context = command.context_class(
+        command,
+        info_name=name,
+        parent=parent,
+        terminal_width=WIDTH,
+        max_content_width=WIDTH,
+        **command.context_settings,
+    )
+    text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+    yield context.command_path, text
+    for below, each in getattr(command, "commands", {}).items():
+        yield from _helps(each, context, below)
+
+
+def _commands(command: _Command = None, path: str = "") -> Iterator[tuple[str, _Command]]:
+    """All commands that are no groups, with their paths."""
+    command = command or typer.main.get_command(app)
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield path, command
+        return
+    for name, each in below.items():
+        yield from _commands(each, f"{path} {name}".strip())
+
+
+def main() -> None:
+    """Write the documents, or check them."""
+    stale = [
+        path
+        for path, text in documents().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    if "--check" in sys.argv[1:]:
+        if stale:
+            sys.exit(f"run `make docs`: {', '.join(path.name for path in stale)} not up to date")
+        return
+    for path in stale:
+        path.write_text(documents()[path], encoding="utf-8")
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

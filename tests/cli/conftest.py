@@ -1,0 +1,113 @@
+"""Fixtures: the commands as a user runs them, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from ime_live.embedded import EmbeddedValkey
+
+Database = Any  # a client of redis-py, whose commands are loosely typed
+Result = subprocess.CompletedProcess[str]
+
+
+def environment(**given: str) -> dict[str, str]:
+    """This process's, without options of ours, and with ``given``."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("IME_LIVE_")}
+    return {**kept, "COLUMNS": "100", "PYTHONWARNINGS": "error", **given}
+
+
+@pytest.fixture
+def env(valkey: EmbeddedValkey) -> dict[str, str]:
+    """The commands' environment: it names the tests' Valkey. A test may add to it."""
+    return environment(IME_LIVE_REDIS_URL=valkey.url)
+
+
+@pytest.fixture
+def ime_live(env: dict[str, str], tmp_path: Path) -> Callable[..., Result]:
+    """Run a command to its end: ``ime_live("publish", "-", stdin="…")``."""
+
+    def run(*arguments: str | Path, stdin: str | bytes = b"", **variables: str) -> Result:
+        done = subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "ime_live", *map(str, arguments)],
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            capture_output=True,
+            env={**env, **variables},
+            cwd=tmp_path,
+            timeout=30,
+            check=False,
+        )
+        out, err = done.stdout.decode(), done.stderr.decode()
+        assert "Traceback" not in err, err
+        return Result(done.args, done.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture
+def start(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a command with pipes; what still runs when the test is over is killed."""
+    with ExitStack() as stack:
+
+        def run(*arguments: str | Path, **variables: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-m", "ime_live", *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**env, **variables},
+                cwd=tmp_path,
+                text=True,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield run
+
+
+@pytest.fixture
+def serve(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., str]:
+    """Run ``ime-live serve --auth none`` on a free port; gives its host and port."""
+
+    def run(*arguments: str) -> str:
+        process = start("serve", "--auth", "none", "--port", "0", "--drain", "0", *arguments)
+        assert process.stderr is not None
+        address = ""
+        for line in process.stderr:
+            if found := re.search(r"listening .*port=(\d+)", line):
+                address = f"127.0.0.1:{found[1]}"
+            if "contracts loaded" in line:
+                return address
+        raise AssertionError("the gateway did not start")
+
+    return run
+
+
+@pytest.fixture
+def database(valkey: EmbeddedValkey) -> Iterator[Any]:
+    """What is stored, as redis-py shows it; any, as its commands are loosely typed."""
+    with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def register(database: Database) -> Callable[..., None]:
+    """Register contracts: ``register(("12345", "ContractA"))``."""
+
+    def run(*contracts: tuple[str, str]) -> None:
+        for contract_id, name in contracts:
+            record = {"contractId": contract_id, "contractName": name}
+            database.hset("ime:contracts", contract_id, json.dumps(record))
+
+    return run

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """The folder that a process started now uses for temporary files."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    return folder
+
+
+def greeting(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if "Ctrl-C" in line:
+            return said
+    raise AssertionError(said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_everything_works_and_nothing_is_left(
+    start: Start, temporary: Path, number: signal.Signals
+) -> None:
+    process = start("demo", "--port", "0", TMPDIR=str(temporary))
+    said = greeting(process)
+    assert any(temporary.iterdir())  # Valkey's
+    for url in re.findall(r"ws://\S+contract/\S+(?<!true\")", said):
+        with connect(url) as client:
+            message = json.loads(client.recv(timeout=15))
+            assert message.get("contractName", message.get("ContractId")) in {"ContractA", "12345"}
+    # The line to try, as it stands there.
+    [line] = re.findall(r"^ +(\S+ -m websockets .*)$", said, re.MULTILINE)
+    python, *arguments = shlex.split(line)
+    assert Path(python) == Path(sys.executable)
+    tried = subprocess.Popen(  # noqa: S603 - our own line
+        [python, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with tried:
+        assert tried.stdout is not None
+        assert any('"channel":"IME Stream"' in each for each in tried.stdout)
+        tried.kill()
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "Traceback" not in rest
+    assert not any(temporary.iterdir())
+
+
+def test_a_port_that_is_in_use(ime_live: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = ime_live("demo", "--port", str(port))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"ime-live: cannot listen on 127.0.0.1:{port}: address already in use "
+        "(another --port may be free)\n"
+    )
+
+
+def test_it_is_for_this_machine_only(ime_live: Run) -> None:
+    done = ime_live("demo", "--host", "0.0.0.0")  # noqa: S104 - what is refused
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ime-live: the demo asks for no token, so it listens on a loop")

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_sync
+
+from ime_live.embedded import EmbeddedValkey
+
+Database = Any  # a client of redis-py, whose commands are loosely typed
+Run = Callable[..., subprocess.CompletedProcess[str]]
+MakePayload = Callable[..., dict[str, Any]]
+Line = Callable[..., str]
+
+
+@pytest.fixture
+def line(payload: MakePayload) -> Line:
+    """A line to publish: ``line(7, contractId="1")`` with 7 as the last price."""
+
+    def make(last_price: object = 5, **keys: object) -> str:
+        return json.dumps({**keys, "data": payload(Aggregate={"last_price": last_price})}) + "\n"
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _contracts(register: Callable[..., None]) -> None:
+    register(("12345", "ContractA"), ("67890", "ContractB"), ("7", "سکه0312پ01"))
+
+
+def last_price(database: Database, contract_id: str) -> object:
+    data = database.hget(f"ime:last:{{{contract_id}}}", "data")
+    return None if data is None else json.loads(data)["Aggregate"]["last_price"]
+
+
+def test_publishes_by_id_and_by_name(ime_live: Run, database: Database, line: Line) -> None:
+    lines = [
+        line(1, contractId="12345"),
+        line(2, contractId=67890),
+        line(3, contractName="سكه۰۳۱۲پ٠۱"),  # another spelling of the same name
+        line(1, contractId="12345"),
+        line(4, contractName="ContractA", contractId=12345),
+    ]
+    done = ime_live("publish", "-", stdin="".join(lines))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "4 published, 1 unchanged, 0 bad lines\n"
+    assert [last_price(database, i) for i in ("12345", "67890", "7")] == [4, 2, 3]
+
+
+def test_skips_bad_lines_and_says_which(
+    ime_live: Run, database: Database, line: Line, tmp_path: Path
+) -> None:
+    good = line(9, contractId="67890")
+    lines = [
+        "nonsense\n",
+        "[]\n",
+        "\n",
+        line(1),
+        line(1, contractId=True),
+        line(1, contractId="99"),
+        line(1, contractName="Nobody"),
+        line(1, contractId="12345", contractName="ContractB"),
+        line("1", contractId="12345"),
+        '{"contractId": "12345", "data": {}}\n',
+        '{"contractId": "12345"}\n',
+        good.replace("\n", "\r\n"),
+    ]
+    content = "".join(lines).encode() + b"\xff\xfe\n" + good.encode().replace(b"2026", b"\xff026")
+    (tmp_path / "data.ndjson").write_bytes(b"\xef\xbb\xbf" + content)
+    done = ime_live("publish", "data.ndjson")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    malformed = "JSON is malformed: invalid character"
+    assert done.stderr.splitlines() == [
+        f"data.ndjson, line 1: {malformed} (byte 4)",
+        "data.ndjson, line 2: Expected `object`, got `array`",
+        "data.ndjson, line 4: neither contractId nor contractName is given",
+        "data.ndjson, line 5: Expected `int | str | null`, got `bool` - at `$.contractId`",
+        "data.ndjson, line 6: unknown contract: 99",
+        "data.ndjson, line 7: unknown contract: Nobody",
+        "data.ndjson, line 8: ContractB is contract 67890, not 12345",
+        "data.ndjson, line 9: Expected `int | float`, got `str` - at `$.Aggregate.last_price`",
+        "data.ndjson, line 10: Object missing required field `BestLimit`",
+        "data.ndjson, line 11: Object missing required field `data`",
+        f"data.ndjson, line 13: {malformed} (byte 0)",
+        "data.ndjson, line 14: not UTF-8",
+        "1 published, 0 unchanged, 12 bad lines",
+    ]
+    assert last_price(database, "12345") is None
+    assert last_price(database, "67890") == 9
+
+
+def test_a_line_that_is_too_long(ime_live: Run, database: Database, line: Line) -> None:
+    long = json.dumps({"contractId": "1" * 10_000_000}) + "\n"
+    done = ime_live("publish", "-", stdin=long + line(3, contractId="12345").rstrip("\n"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "standard input, line 1: longer than 1048576 bytes",
+        "1 published, 0 unchanged, 1 bad lines",
+    ]
+    assert last_price(database, "12345") == 3
+
+
+def test_a_line_is_published_when_it_has_come(
+    start: Callable[..., subprocess.Popen[str]],
+    register: Callable[..., None],
+    valkey: EmbeddedValkey,
+    line: Line,
+) -> None:
+    """The pipe stays open all the while; a contract may be registered meanwhile."""
+    with redis_sync.Redis.from_url(valkey.url) as client, client.pubsub() as updates:
+        updates.subscribe("ime:live:{12345}", "ime:live:{new}")
+        for _ in range(2):
+            assert updates.get_message(timeout=5) is not None  # the confirmations
+        process = start("publish", "-")
+        assert process.stdin is not None
+        assert process.stderr is not None
+        for price in (1, 2):
+            process.stdin.write(line(price, contractId="12345"))
+            process.stdin.flush()
+            message = updates.get_message(timeout=10)
+            assert message is not None
+            assert json.loads(message["data"])["data"]["Aggregate"]["last_price"] == price
+        register(("new", "New"))
+        # It looks for what it does not know at most once a second.
+        message = None
+        while message is None:
+            process.stdin.write(line(3, contractName="New"))
+            process.stdin.flush()
+            message = updates.get_message(timeout=0.2)
+        assert message["channel"] == b"ime:live:{new}"
+        process.send_signal(signal.SIGINT)  # while it waits for more
+        assert process.wait(timeout=10) == 130
+        assert "Traceback" not in (said := process.stderr.read())
+        assert said.splitlines()[-1].startswith("3 published, ")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [("nothing", "no such file or directory"), (".", "is a directory")],
+)
+def test_a_file_that_cannot_be_read(ime_live: Run, source: str, reason: str) -> None:
+    done = ime_live("publish", source)
+    assert done.returncode == 2
+    assert done.stderr == f"ime-live: {source}: {reason}\n"
+
+
+def test_redis_is_away(ime_live: Run, line: Line) -> None:
+    url = "redis://user:geheim@127.0.0.1:1"
+    done = ime_live("publish", "-", stdin=line(1, contractId="1"), IME_LIVE_REDIS_URL=url)
+    assert done.returncode == 1
+    assert done.stderr == "ime-live: Redis at 127.0.0.1:1 cannot be reached: connection refused\n"
+
+
+def test_redis_goes_away(
+    start: Callable[..., subprocess.Popen[str]], own_valkey: EmbeddedValkey, line: Line
+) -> None:
+    with redis_sync.Redis.from_url(own_valkey.url) as client, client.pubsub() as updates:
+        record = {"contractId": "1", "contractName": "A"}
+        client.hset("ime:contracts", "1", json.dumps(record))
+        updates.subscribe("ime:live:{1}")
+        assert updates.get_message(timeout=5) is not None
+        process = start("publish", "-", "--redis-url", own_valkey.url)
+        assert process.stdin is not None
+        process.stdin.write(line(1, contractId="1"))
+        process.stdin.flush()
+        assert updates.get_message(timeout=10) is not None
+    own_valkey.stop()
+    _, said = process.communicate(line(2, contractId="1"), timeout=10)
+    assert process.returncode == 1
+    counts, error = said.splitlines()
+    assert counts == "1 published, 0 unchanged, 0 bad lines"
+    assert error.startswith("ime-live: Redis at 127.0.0.1:")

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
+
+SECRET = "made up for the tests, 32 bytes "
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ([], "no authentication is configured: give --jwt-secret, --jwt-public-key or --jwks"),
+        (["--auth", "none", "--host", "0.0.0.0"], "--auth none serves anyone"),  # noqa: S104
+        (["--jwt-secret", "geheim"], "--jwt-secret is shorter than 32 bytes"),
+        (["--jwt-public-key", "nothing.pem"], "--jwt-public-key nothing.pem: No such file"),
+        (["--auth", "none", "--redis-url", "http://u:geheim@h"], "--redis-url http://***@h is"),
+    ],
+)
+def test_refuses_to_start(ime_live: Run, options: list[str], error: str) -> None:
+    done = ime_live("serve", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"ime-live: {error}")
+    assert "geheim" not in done.stderr
+
+
+def test_a_port_that_is_in_use(ime_live: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = ime_live("serve", "--auth", "none", "--port", str(port))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"ime-live: cannot listen on 127.0.0.1:{port}: address already in use "
+        "(another --port may be free)\n"
+    )
+
+
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, "1"), (signal.SIGTERM, "2")])
+def test_stops_when_it_is_told(start: Start, number: signal.Signals, workers: str) -> None:
+    process = start(
+        *("serve", "--port", "0", "--drain", "0", "--workers", workers, "--log-format", "json"),
+        IME_LIVE_JWT_SECRET=SECRET,
+    )
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(json.loads(line))
+        if sum(each["event"] == "contracts loaded" for each in lines) == int(workers):
+            break
+    [listening] = [each for each in lines if each["event"] == "listening"]
+    url = f"http://127.0.0.1:{listening['port']}/health"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        assert answer.status == 200
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=15)
+    assert process.returncode == 0
+    assert "Traceback" not in rest
+    assert SECRET not in json.dumps(lines) + rest

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from ime_live.gateway.tokens import create_token
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+SECRET = "made up for the tests, 32 bytes "
+OTHER = "another one, made up for the tests"
+
+
+@pytest.fixture
+def token() -> str:
+    return create_token(SECRET, "alice", 1, now=time.time())
+
+
+def test_creates_and_inspects(ime_live: Run) -> None:
+    done = ime_live(
+        *("token", "create", "--subject", "alice", "--days", "2.5"),
+        *("--contracts", "KASH*", "--contracts", "SAF*"),
+        *("--jwt-audience", "ime", "--jwt-issuer", "us"),
+        IME_LIVE_JWT_SECRET=SECRET,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    token = done.stdout.strip()
+    claims = jwt.decode(token, SECRET, algorithms=["HS256"], audience="ime", issuer="us")
+    assert (claims["sub"], claims["contracts"]) == ("alice", ["KASH*", "SAF*"])
+    assert claims["exp"] - claims["iat"] == pytest.approx(2.5 * 86_400, abs=1)
+
+    done = ime_live("token", "inspect", token)  # without a key
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert (done.returncode, report["accepted"]) == (0, None)
+    assert report["claims"] == claims
+    assert report["signature"] == "not verified"
+
+    # As it is copied from a request's header, through a pipe.
+    given = {"IME_LIVE_JWT_SECRET": SECRET, "IME_LIVE_JWT_AUDIENCE": "ime"}
+    done = ime_live("token", "inspect", "-", stdin=f"Bearer {token}\n", **given)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["accepted"]) == (0, True)
+    assert "expires in 2 days" in report["remarks"]
+
+
+@pytest.mark.parametrize(
+    ("options", "remark"),
+    [
+        (["--jwt-secret", OTHER], "no key at hand has signed it"),
+        (["--jwt-secret", SECRET, "--jwt-issuer", "them"], "a gateway refuses it: "),
+    ],
+)
+def test_says_that_a_gateway_refuses_it(
+    ime_live: Run, token: str, options: list[str], remark: str
+) -> None:
+    done = ime_live("token", "inspect", token, *options)
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert report["accepted"] is False
+    assert any(each.startswith(remark) for each in report["remarks"])
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_what_is_no_token(ime_live: Run) -> None:
+    done = ime_live("token", "inspect", "-", stdin=b"\xff\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "ime-live: invalid token\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ([], "no secret to sign with: give --jwt-secret or IME_LIVE_JWT_SECRET"),
+        (["--jwt-secret", "geheim"], "the secret is shorter than 32 bytes; HS256 needs as many"),
+        (["--jwt-secret", SECRET, "--subject", " "], "--subject is empty"),
+    ],
+)
+def test_wrong_use(ime_live: Run, options: list[str], error: str) -> None:
+    done = ime_live("token", "create", "--subject", "alice", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"ime-live: {error}")
+    assert done.stderr.count("\n") == 1
+    assert "geheim" not in done.stderr
+    assert SECRET not in done.stderr
+
+
+def test_a_key_that_cannot_be_read(ime_live: Run, token: str, tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("no key")
+    done = ime_live("token", "inspect", token, "--jwt-public-key", "key.pem")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ime-live: --jwt-public-key key.pem: not a public key in PEM form\n"

@@ -1,0 +1,238 @@
+"""README.md and docs/*.md: what is generated is up to date, links lead somewhere, examples work.
+
+The convention for examples, by the word after the fence:
+
+- ``python``: a complete program. It is run, with the demo's address in the place of
+  127.0.0.1:8000 and the tests' Valkey in that of redis://127.0.0.1:6379. It must end with status
+  0, or print market data (a time stamp, or a key of the payload), whereupon it is stopped.
+- ``python fragment``: part of a program; only compiled.
+- ``sh``: ``ime-live …`` is parsed as the command line does it, with its options' types; nothing
+  is run. ``make …`` must be a target of the Makefile.
+- ``json``: must be JSON, whole or line by line.
+
+Every other block is only text. In all of the text, an ``IME_LIVE_…`` must be a setting.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import typer.main
+
+from ime_live.cli import app
+from ime_live.embedded import EmbeddedValkey
+from ime_live.settings import DemoSettings, GatewaySettings, options, variable
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+GENERATED = {"settings.md", "commands.md"}
+
+TIME_LIMIT = 20.0
+MARKET_DATA = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}|IME Stream|buy_price|last_price")
+
+
+class Block(NamedTuple):
+    """A fenced block."""
+
+    place: str
+    text: str
+
+
+def blocks(language: str) -> list[Block]:
+    """All blocks whose fence says ``language``."""
+    found = []
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        for match in re.finditer(r"^( *)```([^\n`]*)\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start()) + 1
+            inner = "\n".join(each.removeprefix(match[1]) for each in match[3].splitlines())
+            if match[2].strip() == language:
+                found.append(Block(f"{path.name}:{line}", inner + "\n"))
+    return found
+
+
+# -- what is generated --------------------------------------------------------------------------
+
+
+def test_the_generated_documents_are_up_to_date() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "generate.py"))["documents"]()
+    assert {path.name for path in written} == GENERATED
+    for path, text in written.items():
+        assert path.read_text(encoding="utf-8") == text, "run `make docs`"
+
+
+def test_they_do_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    before = generate["documents"]()
+    for name, value in {"COLUMNS": "200", "TERM": "dumb", "IME_LIVE_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert generate["documents"]() == before
+
+
+def test_every_setting_is_in_the_table() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    for each in (*options(GatewaySettings), *options(DemoSettings)):
+        assert f"| `{variable(each.name)}` |" in text
+
+
+# -- what is written by hand --------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub makes of the headings."""
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    made: set[str] = set()
+    for heading in re.findall(r"^#+ +(.*?) *#*$", text, re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*`]", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+        made.add(next(s for n in range(99) if (s := f"{slug}-{n}" if n else slug) not in made))
+    return made
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)", text):
+        target, _, anchor = link.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        file = (path.parent / target).resolve() if target else path
+        assert file.exists(), f"{path.name}: {link}"
+        assert file.is_relative_to(ROOT), f"{path.name}: {link} leaves the repository"
+        if anchor:
+            assert anchor in anchors(file), f"{path.name}: {link}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_settings_that_are_named_exist(path: Path) -> None:
+    known = {variable(each.name) for each in (*options(GatewaySettings), *options(DemoSettings))}
+    named = set(re.findall(r"\bIME_LIVE_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
+    assert named <= known
+
+
+# -- examples -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[str]:
+    """A running demo's host and port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ime_live", "demo", "--port", "0"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if "ws://" in line)
+        yield re.findall(r"ws://([^/]+)/", said)[0]
+        process.terminate()
+        process.stdout.read()
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.place)
+def test_python_examples_run(block: Block, demo: str, valkey: EmbeddedValkey) -> None:
+    program = block.text.replace("127.0.0.1:8000", demo)
+    program = program.replace("redis://127.0.0.1:6379", valkey.url)
+    process = subprocess.Popen(  # noqa: S603 - our own example
+        [sys.executable, "-u", "-W", "error", "-c", program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = threading.Timer(TIME_LIMIT, process.kill)
+    deadline.start()
+    said = ""
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            if MARKET_DATA.search(line) and "Traceback" not in said:
+                process.kill()
+                break
+        else:
+            assert process.wait() == 0, f"{block.place}: {said}"
+    deadline.cancel()
+
+
+def test_parts_of_python_programs_compile() -> None:
+    for block in blocks("python fragment"):
+        compile(block.text, block.place, "exec")
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=lambda block: block.place)
+def test_json_examples_are_json(block: Block) -> None:
+    try:
+        json.loads(block.text)
+    except ValueError:
+        lines = [line for line in block.text.splitlines() if line.strip()]
+        assert len(lines) > 1
+        for line in lines:
+            json.loads(line)
+
+
+def simple_commands(text: str) -> Iterator[list[str]]:
+    """The words of each command in a shell's text; of pipes and lists, each one."""
+    for line in text.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words: list[str] = []
+        for word in [*lexer, ";"]:
+            if set(word) <= set("|;&()"):
+                yield words
+                words = []
+            else:
+                words.append(word)
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command line of ours, without running it.
+
+    Raises:
+        Exception: whatever Typer says is wrong with it.
+    """
+    if any(set(word) <= set("<>") for word in words):  # what follows is the shell's
+        words = words[: next(n for n, word in enumerate(words) if set(word) <= set("<>"))]
+    command: Any = typer.main.get_command(app)
+    arguments = list(words)
+    while arguments and arguments[0] in getattr(command, "commands", {}):
+        command = command.commands[arguments.pop(0)]
+    if hasattr(command, "commands") and arguments and not arguments[0].startswith("-"):
+        raise ValueError(f"no such command: {arguments[0]}")
+    with suppress(typer.Exit):  # --help, --version
+        command.make_context("ime-live", arguments)
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.place)
+def test_shell_examples_are_command_lines(block: Block) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for words in simple_commands(block.text):
+        rest = list(words)
+        while rest and (re.match(r"\w+=", rest[0]) or rest[0] in {"export", "exec", "sudo"}):
+            rest.pop(0)
+        match rest:
+            case [program, *arguments] if Path(program).name == "ime-live":
+                parse(arguments)
+            case ["make", target, *_]:
+                assert target in targets, f"{block.place}: make {target}"
+
+
+@pytest.mark.parametrize(
+    "words", [["serv"], ["serve", "--prt", "1"], ["serve", "--port", "x"], ["publish"]]
+)
+def test_wrong_command_lines_are_found(words: list[str]) -> None:
+    with pytest.raises(Exception, match=r"(?i)no such|valid|missing"):
+        parse(words)

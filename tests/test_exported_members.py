@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import ime_live
+
+# Runs a program with only the base install's packages and the standard library to be found.
+BASE_ONLY = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class OnlyTheBase(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        root = name.partition(".")[0]
+        known = {"ime_live", "msgspec", "websockets"} | sys.stdlib_module_names
+        if root not in known:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, OnlyTheBase())
+"""
+
+
+def with_the_base_only(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-W", "error", "-c", BASE_ONLY + program],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_every_name_is_there() -> None:
+    assert ime_live.__all__ == sorted(ime_live.__all__)
+    for name in ime_live.__all__:
+        assert getattr(ime_live, name) is not None
+        assert name in dir(ime_live)
+
+
+def test_nothing_public_is_left_out() -> None:
+    public = {
+        name
+        for name, value in vars(ime_live).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("ime_live.")
+    }
+    assert public <= set(ime_live.__all__)
+
+
+def test_all_of_them_by_a_star() -> None:
+    names: dict[str, object] = {}
+    exec("from ime_live import *", names)  # noqa: S102 - the only place where it is allowed
+    assert set(ime_live.__all__) <= set(names)
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert ime_live.__version__ == version("ime-live")
+
+
+def test_what_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="module 'ime_live' has no attribute 'Nonsense'"):
+        ime_live.Nonsense  # noqa: B018
+
+
+def test_reading_needs_only_the_base() -> None:
+    done = with_the_base_only(
+        "import ime_live, ime_live.market, ime_live.contracts, ime_live.errors, websockets\n"
+        "names = set(ime_live.__all__) - {'Publisher', 'Outcome'}\n"
+        "assert all(getattr(ime_live, name) for name in names)\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "program", ["import ime_live; ime_live.Publisher", "from ime_live import Publisher"]
+)
+def test_publishing_says_what_it_needs(program: str) -> None:
+    done = with_the_base_only(program)
+    assert done.returncode == 1
+    *_, error = done.stderr.splitlines()
+    assert error.startswith("ImportError: Publisher needs more packages (")
+    assert error.endswith('is missing): pip install "ime-live[server]"')
+
+
+def test_the_commands_say_what_they_need() -> None:
+    done = with_the_base_only("from ime_live.__main__ import main; main()")
+    assert done.returncode == 1
+    assert done.stderr.startswith("ime-live: the command line needs more packages (typer is")
+    assert done.stderr.endswith('is missing): pip install "ime-live[server]"\n')
