@@ -18,8 +18,14 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from ime_live.settings import LogFormat, LogSettings
 
-# Libraries speak of their own insides at this level; it says nothing to an operator.
-_QUIET: Final = ("asyncio", "httpcore", "httpx", "uvicorn.error", "websockets.server")
+# Libraries speak of their own insides below this level, and uvicorn warns of every port scan.
+_QUIET: Final = {
+    "asyncio": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "httpx": logging.WARNING,
+    "uvicorn.error": logging.ERROR,
+    "websockets.server": logging.WARNING,
+}
 
 _NEEDS_QUOTES: Final = frozenset(' "=')
 
@@ -52,8 +58,8 @@ def configure_logging(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(max(level, least))
 
 
 def _renderers(log_format: LogFormat) -> list[Processor]:

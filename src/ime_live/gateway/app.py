@@ -7,16 +7,14 @@ the connections. The only module that knows everyone.
 from __future__ import annotations
 
 import asyncio
-import os
+import multiprocessing
 import signal
 import time
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
 from litestar.types import ASGIApp
-from prometheus_client.multiprocess import mark_process_dead
 
 from ime_live.errors import StoreError
 from ime_live.gateway.directory import Directory
@@ -24,7 +22,7 @@ from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.http import SERVICES
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.keys import authenticator_from
-from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE, Metrics
+from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.protocol import Services
 from ime_live.gateway.rest import http_app
 from ime_live.gateway.upstream import Upstream
@@ -52,6 +50,8 @@ class Gateway:
             SettingsError: the settings do not go together, or a file they name cannot be read.
         """
         loop = asyncio.get_running_loop()
+        self.failed = False
+        """Whether it stops because a part of it has failed."""
         self._store = Store(settings)
         self._metrics = Metrics(wall_clock)
         hub = Hub(
@@ -93,7 +93,8 @@ class Gateway:
 
     async def start(self) -> None:
         """Start what runs beside the connections. Does not wait for a store that is away."""
-        _forget_dead_workers()
+        forget_dead_workers()
+        self._stop_with_parent()
         await self.services.authenticator.start()
         for name, work in (
             ("subscriber", self._subscriber.run()),
@@ -120,7 +121,21 @@ class Gateway:
             await work
         except Exception:
             log.exception("a part of the gateway has failed; stopping", part=name)
+            self.failed = True
             signal.raise_signal(signal.SIGTERM)
+
+    def _stop_with_parent(self) -> None:
+        # A worker whose supervisor was killed would hold the port for ever.
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            loop = self.services.loop
+
+            def stop() -> None:
+                loop.remove_reader(parent.sentinel)
+                log.error("the process that started this worker is gone; stopping")
+                signal.raise_signal(signal.SIGTERM)
+
+            loop.add_reader(parent.sentinel, stop)
 
     async def _beat(self) -> None:
         heartbeat = self.services.heartbeat
@@ -169,22 +184,14 @@ class Gateway:
         return self._metrics.exposition()
 
 
-def _forget_dead_workers() -> None:
-    """Count the connections of a worker no more that was killed, and whose place this one takes."""
-    for file in Path(os.environ.get(MULTIPROCESS_VARIABLE, os.devnull)).glob("gauge_live*_*.db"):
-        pid = int(file.stem.rpartition("_")[2])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]
-
-
 class Application:
     """The ASGI application of one process; streams do not come here, see `gateway.http`."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._http: ASGIApp | None = None
+        self.failed = False
+        """Whether the process stopped because a part of it had failed."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
         """Answer one request, or live through the process's lifespan."""
@@ -201,5 +208,6 @@ class Application:
         scope["state"][SERVICES] = gateway.services
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        self.failed = gateway.failed
         await gateway.aclose()
         await send({"type": "lifespan.shutdown.complete"})

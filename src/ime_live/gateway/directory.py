@@ -46,6 +46,7 @@ class Directory:
         self._registry: Registry | None = None
         self._changed: set[str] = set()
         self._read_all = True
+        self._failing = False
         self._wake = asyncio.Event()
 
     @property
@@ -94,14 +95,19 @@ class Directory:
         changed, self._changed = self._changed, set()
         read_all, self._read_all = self._read_all, False
         try:
+            if changed and self._registry is not None:
+                # Also when all are read: only what was announced can empty the registry.
+                await self._take_some(sorted(changed), self._registry)
             if read_all or self._registry is None:
                 await self._take_all()
-            elif changed:
-                await self._take_some(sorted(changed), self._registry)
         except StoreError as error:
-            log.warning("contracts cannot be read", error=str(error), known=len(self))
+            if not self._failing:  # once an outage, not once a try
+                log.warning("contracts cannot be read", error=str(error), known=len(self))
+            self._failing = True
+            self._changed |= changed
             self._read_all = True
             return False
+        self._failing = False
         return True
 
     async def _take_all(self) -> None:

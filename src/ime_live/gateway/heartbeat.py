@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+import structlog
+
 from ime_live.errors import CloseCode, RefusedError
+
+log = structlog.get_logger()
 
 
 class Pulse(Protocol):
@@ -105,14 +109,19 @@ class Heartbeat:
                 ),
             )
         for client in self._until(self._due, now):
-            del self._due[client]
+            if self._due.pop(client, None) is None:
+                continue  # another one's ping has removed it
             self._due[client] = now + self._interval
             if client in self._expiries:
                 self._note_near_expiry(client, now)
             # An unwritable client cannot take a ping; it has its own time limit.
             if client not in self._paused:
                 self._awaited.setdefault(client, now + self._timeout)
-                client.ping()
+                try:
+                    client.ping()
+                except Exception as error:  # noqa: BLE001 - one client's failure is its own
+                    # It will not answer, and so it is ended in its time.
+                    log.warning("ping failed", error=repr(error))
 
     @staticmethod
     def _until(times: dict[Pulse, float], now: float) -> list[Pulse]:
@@ -128,5 +137,10 @@ class Heartbeat:
             self._near_expiry.add(client)
 
     def _end(self, client: Pulse, refusal: RefusedError) -> None:
+        if client not in self._due:
+            return  # another one's end has removed it
         self.remove(client)
-        client.end(refusal)
+        try:
+            client.end(refusal)
+        except Exception as error:  # noqa: BLE001 - one client's failure is its own
+            log.warning("closing failed", reason=refusal.kind, error=repr(error))

@@ -32,6 +32,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._services: Services = self.app_state[SERVICES]
         self._head_size = 0
         self._in_head = True
+        self._is_upgrade = False
         self._refused = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -65,7 +66,12 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         """Its head is whole."""
         self._in_head = False
         self._head_size = 0
+        self._is_upgrade = super()._should_upgrade()
         super().on_headers_complete()
+
+    def _should_upgrade(self) -> bool:
+        # uvicorn asks three times a request and looks through all headers each time.
+        return self._is_upgrade
 
     def on_message_complete(self) -> None:
         """It is whole; the next one may follow on this connection."""

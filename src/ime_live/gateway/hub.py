@@ -47,7 +47,10 @@ class State:
         self.version = version
         self.payload = payload
         self.number = number
-        """Counts the states this hub has accepted: which of two came later, of any contract."""
+        """Counts the states this hub has sent on: which of two came later, of any contract.
+
+        0 for one that nobody was sent, except those who asked for states.
+        """
         self._timestamp = timestamp_of(version, zone).encode()
         self._text_data = b""
         self._plain: dict[bytes, bytes] = {}
@@ -70,7 +73,17 @@ class State:
 class Topic:
     """A contract that somebody wants."""
 
-    __slots__ = ("audiences", "contract_id", "held", "newest", "opened", "state", "waiting")
+    __slots__ = (
+        "audiences",
+        "contract_id",
+        "held",
+        "loaded",
+        "newest",
+        "opened",
+        "stamp",
+        "state",
+        "waiting",
+    )
 
     def __init__(self, contract_id: str, opened: int) -> None:
         self.contract_id = contract_id
@@ -78,13 +91,17 @@ class Topic:
         """When it was opened, in microseconds since the epoch."""
         self.state: State | None = None
         self.newest = 0
-        """The newest version seen, also of a state that was equal and so was dropped."""
+        """The newest version that a publisher gave, also to a state that was equal and dropped."""
+        self.stamp = 0
+        """The version that clients know its state by; above `newest` after one stamped here."""
         self.audiences: dict[Audience, bytes] = {}
         """Who wants it, and under which envelope."""
-        self.held: list[tuple[int | None, Payload]] | None = []
-        """Updates that came before the last state was read from the store; None afterwards."""
+        self.loaded = False
+        """Whether its last state was read from the store."""
+        self.held: tuple[int | None, Payload] | None = None
+        """The newest update that came before that, and its version if it has one."""
         self.waiting: dict[Client, int] = {}
-        """Clients that asked for its state, if newer than that version, before it was known."""
+        """Clients that came before that; they get its last state if it is newer than this."""
 
 
 class Audience:
@@ -111,7 +128,8 @@ class Client:
         self.audience = audience
         self.write = write
         self.known_from = known_from
-        """States numbered above this were sent to it, or noted in `missed`."""
+        """States numbered above this were sent to it, or noted in `missed`; -1 if it has, or
+        said that it has, whatever is not noted there."""
         self.missed: dict[Topic, State | None] = {}
         """What it has not got while it was paused: contract → the last state it did get."""
 
@@ -158,13 +176,15 @@ class Hub:
         self._topics: dict[str, Topic] = {}
         self._audiences: dict[object, Audience] = {}
         self._pending: list[tuple[Topic, State, State | None]] = []
+        self._behind: dict[Client, None] = {}
+        """Clients that catch up at the end of this tick; paused until then."""
         self._scheduled = False
         self._accepted = 0
 
     # Contracts
 
     def open(self, contract_id: str) -> None:
-        """Begin to keep a contract. Its updates are held until `load` tells its last state."""
+        """Begin to keep a contract. The newest update is held until `load` tells its last state."""
         if contract_id not in self._topics:
             self._topics[contract_id] = Topic(contract_id, self._clock())
 
@@ -174,67 +194,82 @@ class Hub:
         if topic is not None and not topic.audiences:
             del self._topics[contract_id]
 
-    def reload(self) -> None:
-        """Hold all updates until `load` has told the last states again: some may be lost."""
-        for topic in self._topics.values():
-            if topic.held is None:
-                topic.held = []
-
     def load(self, contract_id: str, last: Update | None) -> None:
         """Tell a contract's last state as the store has it, None if it has none.
 
-        If it is news to the clients, they get it. When the contract was opened just now it is
-        not: nothing is sent until the next change. Clients that joined while the store was away
-        get what has changed since they came.
+        To be called after `open`, and again whenever updates may have been lost: if it is news
+        to the clients, they get it. When the contract was opened just now it is not: nothing is
+        sent until the next change. Clients that joined before the first call, since the store
+        was away, get what has changed meanwhile.
         """
         topic = self._topics.get(contract_id)
         if topic is None:
             return
-        held, topic.held = topic.held, None
-        news = len(self._pending)
-        if last is not None and last.version > topic.newest:
-            if topic.state is None and last.version <= topic.opened:
-                topic.newest = last.version
-                topic.state = self._state(last.version, last.payload)
-            else:
+        if topic.loaded:
+            if last is not None and last.version > topic.newest:
                 self._accept(topic, last.version, last.payload)
-        for version, payload in held or ():
-            self._accept(topic, version, payload)
+            return
+        topic.loaded = True
+        held, topic.held = topic.held, None
         waiting, topic.waiting = topic.waiting, {}
-        if len(self._pending) == news and topic.state is not None:
+        if last is not None:
+            topic.newest = topic.stamp = last.version
+            topic.state = self._state(
+                last.version, last.payload, quiet=last.version <= topic.opened
+            )
             for client, newer_than in waiting.items():
-                self._send_states(client, (topic,), newer_than)
+                if last.version > newer_than:
+                    self._fall_behind(client, topic)
+        if held is not None:
+            self._accept(topic, *held)
 
     def publish(self, contract_id: str, version: int | None, payload: Payload) -> None:
         """An update has come. Without a version it is stamped now."""
         topic = self._topics.get(contract_id)
         if topic is None:
             return
-        if topic.held is not None:
-            topic.held.append((version, payload))
-        else:
+        if topic.loaded:
             self._accept(topic, version, payload)
+        elif topic.held is None or _is_newer(version, topic.held[0]):
+            topic.held = (version, payload)
+        else:
+            self._events.dropped("stale")
 
     def _accept(self, topic: Topic, version: int | None, payload: Payload) -> None:
         previous = topic.state
         if version is None:
-            version = max(self._clock(), topic.newest + 1)
+            version = self._clock()
         elif version <= topic.newest:
             self._events.dropped("stale")
             return
-        topic.newest = version
+        else:
+            topic.newest = version
         if previous is not None and payload == previous.payload:
             self._events.dropped("equal")
             return
+        # A channel keeps its order. So an update that follows one stamped here is not older, even
+        # if its publisher's clock says so, or ours was late.
+        topic.stamp = version = max(version, topic.stamp + 1)
         topic.state = state = self._state(version, payload)
         self._pending.append((topic, state, previous))
+        self._schedule()
+
+    def _state(self, version: int, payload: Payload, *, quiet: bool = False) -> State:
+        self._accepted += not quiet
+        return State(version, payload, 0 if quiet else self._accepted, self._zone)
+
+    def _fall_behind(self, client: Client, topic: Topic) -> None:
+        # As if it were paused until the end of the tick: one write for all that is loaded in it.
+        client.missed[topic] = None
+        if client in client.audience.ready:
+            self.pause(client)
+            self._behind[client] = None
+            self._schedule()
+
+    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             self._call_soon(self._end_of_tick)
-
-    def _state(self, version: int, payload: Payload) -> State:
-        self._accepted += 1
-        return State(version, payload, self._accepted, self._zone)
 
     # Clients
 
@@ -253,6 +288,9 @@ class Hub:
         audience = self._audience(selection, compressed)
         client = Client(audience, outlet.write, self._accepted)
         audience.ready[client] = client.write
+        for topic in audience.topics:
+            if not topic.loaded:
+                topic.waiting[client] = topic.opened
         return client
 
     def send_states(self, client: Client, newer_than: int = 0) -> None:
@@ -261,27 +299,24 @@ class Hub:
         To be called right after `join`, at most once. States that are not known yet follow when
         they are.
         """
-        client.known_from = 0
-        known = []
+        client.known_from = -1
         for topic in client.audience.topics:
-            if topic.state is not None:
-                known.append(topic)
-            elif topic.held is not None:
+            if not topic.loaded:
                 topic.waiting[client] = newer_than
-        self._send_states(client, known, newer_than)
-
-    def _send_states(self, client: Client, topics: Iterable[Topic], newer_than: int) -> None:
-        for topic in topics:
-            if topic.state is not None and topic.state.version > newer_than:
+            elif topic.state is not None and topic.state.version > newer_than:
                 client.missed[topic] = None
         if client in client.audience.ready:
             self._catch_up(client)
 
     def leave(self, client: Client) -> None:
-        """Remove a client."""
+        """Remove a client; nothing happens if it was removed before."""
         audience = client.audience
+        if client not in audience.ready and client not in audience.paused:
+            # It failed before its connection ended, and others may have come in its place.
+            return
         audience.ready.pop(client, None)
         audience.paused.pop(client, None)
+        self._behind.pop(client, None)
         for topic in audience.topics:
             topic.waiting.pop(client, None)
         client.missed.clear()
@@ -292,12 +327,14 @@ class Hub:
 
     def pause(self, client: Client) -> None:
         """The client's transport is not writable."""
+        self._behind.pop(client, None)
         if client.audience.ready.pop(client, None) is not None:
             client.audience.paused[client] = None
 
     def resume(self, client: Client) -> None:
         """It is writable again: it gets the newest message of each contract that it missed."""
         self.flush()
+        self._behind.pop(client, None)
         audience = client.audience
         if client in audience.paused:
             del audience.paused[client]
@@ -321,6 +358,8 @@ class Hub:
     def _end_of_tick(self) -> None:
         self._scheduled = False
         self.flush()
+        while self._behind:
+            self.resume(next(iter(self._behind)))
 
     def flush(self) -> None:
         """Write what has arrived since the last time, once to each client."""
@@ -336,7 +375,8 @@ class Hub:
                 if audience.paused:
                     audience.changed.append((topic, previous))
         messages = sum(self._deliver(audience) for audience in touched)
-        self._events.delivered(messages, pending[0][1].version)
+        if messages:
+            self._events.delivered(messages, pending[0][1].version)
 
     def _deliver(self, audience: Audience) -> int:
         if audience.changed:
@@ -397,3 +437,8 @@ class Hub:
     def _fail(self, client: Client, error: Exception) -> None:
         self.leave(client)
         self._events.failed(client, error)
+
+
+def _is_newer(version: int | None, other: int | None) -> bool:
+    # What has no version is newer than all that came before it, and older than all that follows.
+    return version is None or other is None or version > other

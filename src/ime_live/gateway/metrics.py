@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter as Tally
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
@@ -162,3 +163,13 @@ class Metrics:
         """The process ends: its gauges count no more."""
         if self._several:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+def forget_dead_workers() -> None:
+    """Count the connections of a killed worker no more; for the one that takes its place."""
+    for file in Path(os.environ.get(MULTIPROCESS_VARIABLE, os.devnull)).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -99,6 +99,7 @@ class StreamProtocol(asyncio.Protocol):
     """One WebSocket connection; see the module's text."""
 
     __slots__ = (
+        "_about",
         "_allowance",
         "_client",
         "_closer",
@@ -106,7 +107,6 @@ class StreamProtocol(asyncio.Protocol):
         "_deflate",
         "_frames",
         "_heard",
-        "_logger",
         "_opened",
         "_opening",
         "_outcome",
@@ -126,7 +126,8 @@ class StreamProtocol(asyncio.Protocol):
         self._services = services
         self._connections = connections
         self._transport: asyncio.Transport
-        self._logger = log
+        self._about: dict[str, object] = {}
+        """What every log line of this connection says."""
         self._deflate: PerMessageDeflate | None = None
         self._frames: Protocol | None = None
         """Made when the client sends more than pongs: most never do, and it takes 3 kB."""
@@ -148,7 +149,8 @@ class StreamProtocol(asyncio.Protocol):
         self._transport = transport
         self._opened = services.monotonic()
         self._connections.add(self)
-        self._logger = log.bind(connection=f"{_PROCESS}-{next(_numbers)}", peer=_peer_of(transport))
+        self._about["connection"] = f"{_PROCESS}-{next(_numbers)}"
+        self._about["peer"] = _peer_of(transport)
         handshake = ServerProtocol(
             extensions=[_DEFLATE] if services.settings.compression else None,
             select_subprotocol=_select_subprotocol,
@@ -181,12 +183,12 @@ class StreamProtocol(asyncio.Protocol):
         try:
             request = read_request(by, query, services.zone)
             identity = await self._authenticate(request, headers)
-            self._logger = self._logger.bind(
-                subject=identity.subject,
-                by=by.value,
-                contracts=request.contracts[:_LOGGED_CONTRACTS],
-                count=len(request.contracts),
-            )
+            self._about |= {
+                "subject": identity.subject,
+                "by": by.value,
+                "contracts": request.contracts[:_LOGGED_CONTRACTS],
+                "count": len(request.contracts),
+            }
             selection = select(
                 request,
                 services.directory.registry,
@@ -198,7 +200,7 @@ class StreamProtocol(asyncio.Protocol):
         except RefusedError as error:
             refusal = error
         except Exception:
-            self._logger.exception("opening failed")
+            log.exception("opening failed", **self._about)
             refusal = RefusedError("internal error", code=CloseCode.INTERNAL_ERROR)
         self._opening = None
         services.metrics.opened()
@@ -238,7 +240,7 @@ class StreamProtocol(asyncio.Protocol):
             services.hub.send_states(client, request.newer_than)
         self._allowance = services.settings.client_rate * _BURST_SECONDS
         self._heard = now
-        self._logger.info("stream opened")
+        log.info("stream opened", **self._about)
 
     def _limit_buffers(self) -> None:
         # What the kernel has not sent can no longer be replaced by something newer, so it may
@@ -373,8 +375,9 @@ class StreamProtocol(asyncio.Protocol):
         if not self._transport.is_closing():
             self._closer = self._services.loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
         self._services.metrics.closed(code, reason)
-        self._logger.info(
+        log.info(
             "stream closed",
+            **self._about,
             code=code,
             reason=reason,
             seconds=round(self._services.monotonic() - self._opened, 3),

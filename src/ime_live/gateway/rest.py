@@ -6,10 +6,10 @@ the one interface it needs (`Probe`) and neither sessions nor the store.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
-from litestar import Litestar, MediaType, Request, Response, get
+from litestar import HttpMethod, Litestar, MediaType, Request, Response, get, route
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -17,6 +17,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from ime_live.gateway.session import STREAM_ROOT, By
 
 log = structlog.get_logger()
+
+# Some load balancers ask without wanting a body.
+_PROBE_METHODS: Final = (HttpMethod.GET, HttpMethod.HEAD)
 
 
 class Probe(Protocol):
@@ -37,12 +40,12 @@ def http_app(probe: Probe, root_path: str = "") -> ASGIApp:
         root_path: prefix of a proxy in front, which may have stripped it or passed it on.
     """
 
-    @get("/health", sync_to_thread=False)
+    @route("/health", http_method=_PROBE_METHODS, sync_to_thread=False)
     def health() -> dict[str, str]:
         """The process runs and answers."""
         return {"status": "ok"}
 
-    @get("/ready", sync_to_thread=False)
+    @route("/ready", http_method=_PROBE_METHODS, sync_to_thread=False)
     def ready() -> Response[dict[str, bool | int]]:
         """Redis can be reached and the contracts are loaded; else 503."""
         state = probe.readiness()

@@ -15,14 +15,13 @@ import tempfile
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Final
 
 import structlog
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from ime_live.errors import SettingsError
+from ime_live.errors import ImeLiveError, SettingsError
 from ime_live.gateway.app import Application
 from ime_live.gateway.http import GatewayHttpProtocol
 from ime_live.gateway.keys import authenticator_from
@@ -41,6 +40,7 @@ class GatewayConfig(uvicorn.Config):
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
+        self.application: Application | None = None
         super().__init__(
             "ime_live.gateway.app:Application",
             factory=True,
@@ -65,7 +65,8 @@ class GatewayConfig(uvicorn.Config):
 
     def load_app(self) -> Any:  # noqa: ANN401 - as uvicorn has it
         """The factory of this process's application."""
-        return partial(Application, self.settings)
+        self.application = Application(self.settings)
+        return lambda: self.application
 
 
 class GatewayServer(uvicorn.Server):
@@ -135,6 +136,8 @@ def serve(settings: GatewaySettings) -> None:
     with listener:
         if settings.workers == 1:
             GatewayServer(config).run([listener])
+            if config.application is not None and config.application.failed:
+                raise ImeLiveError("stopped because a part of the gateway has failed")
             return
         with tempfile.TemporaryDirectory(prefix="ime-live-metrics-") as folder:
             os.environ[MULTIPROCESS_VARIABLE] = folder

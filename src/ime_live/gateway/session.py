@@ -82,7 +82,7 @@ def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
     Raises:
         RefusedError: 1008; no contract is named, or a value cannot be read.
     """
-    values = parse_qs(query)
+    values = parse_qs(query, keep_blank_values=True)
     contracts = dict.fromkeys(
         name.strip()
         for parameter in _PARAMETERS[by]
@@ -98,7 +98,7 @@ def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
         newer_than = 0
     if "since" in values:
         newer_than = _read_since(values["since"][-1], zone)
-    return StreamRequest(by, tuple(contracts), newer_than, values.get("token", [None])[-1])
+    return StreamRequest(by, tuple(contracts), newer_than, values.get("token", [""])[-1] or None)
 
 
 def _read_bool(name: str, text: str) -> bool:

@@ -84,7 +84,11 @@ class Upstream:
         self._received = received
         self._wanted: Counter[str] = Counter()
         self._arriving: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """All arrivals under way, also of contracts that nobody wants any more."""
         self._reading: asyncio.Task[None] | None = None
+        self._outdated = False
+        """Whether something may have been missed since the last states were last read."""
         self._complaints: dict[str, float] = {}
 
     @property
@@ -105,6 +109,8 @@ class Upstream:
             for contract_id in new:
                 self._hub.open(contract_id)
             task = asyncio.create_task(self._arrive(new))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
             for contract_id in new:
                 self._arriving[contract_id] = task
         arriving = {self._arriving[i] for i in ids if i in self._arriving}
@@ -166,23 +172,24 @@ class Upstream:
         self._read_all_again()
 
     def _read_all_again(self) -> None:
+        # Also while they are being read: what is being read may be what was before.
+        self._outdated = True
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read_until_done())
 
     async def _read_until_done(self) -> None:
-        while self._wanted and self._channels.connected:
-            self._hub.reload()
+        while self._outdated and self._wanted and self._channels.connected:
+            self._outdated = False
             try:
                 await self._read_states(list(self._wanted))
             except StoreError as error:
+                self._outdated = True
                 log.warning("last states cannot be read", error=str(error))
                 await asyncio.sleep(_RETRY_DELAY)
-            else:
-                return
 
     async def aclose(self) -> None:
         """End what is still under way."""
-        tasks = {*self._arriving.values(), *([self._reading] if self._reading else [])}
+        tasks = {*self._tasks, *([self._reading] if self._reading else [])}
         for task in tasks:
             task.cancel()
         if tasks:

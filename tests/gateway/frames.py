@@ -1,0 +1,62 @@
+"""What a client makes of the bytes that it is sent, by the `websockets` library."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC
+from typing import Any, NamedTuple
+
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+
+from ime_live.gateway import wire
+from ime_live.market import Payload, read_payload, version_of
+
+
+class Message(NamedTuple):
+    """A message as a client understands it."""
+
+    contract: str
+    version: int
+    payload: Payload
+
+
+class Reader:
+    """Reads a stream of frames; a zone of the time stamps is UTC."""
+
+    def __init__(self, *, compressed: bool = False) -> None:
+        self._protocol = Protocol(Side.CLIENT, state=State.OPEN)
+        if compressed:
+            self._protocol.extensions = [
+                PerMessageDeflate(
+                    remote_no_context_takeover=True,
+                    local_no_context_takeover=True,
+                    remote_max_window_bits=wire.WINDOW_BITS,
+                    local_max_window_bits=15,
+                )
+            ]
+
+    def texts(self, data: bytes) -> list[bytes]:
+        """The texts of the messages in ``data``, which holds whole frames."""
+        self._protocol.receive_data(data)
+        if self._protocol.parser_exc is not None:
+            raise self._protocol.parser_exc
+        frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+        assert all(frame.opcode is Opcode.TEXT and frame.fin for frame in frames)
+        return [bytes(frame.data) for frame in frames]
+
+    def messages(self, data: bytes) -> list[Message]:
+        """The messages in ``data``."""
+        return [_message(json.loads(text)) for text in self.texts(data)]
+
+
+def _message(fields: dict[str, Any]) -> Message:
+    name_key = "ContractId" if "ContractId" in fields else "contractName"
+    assert list(fields) == ["channel", name_key, "timestamp", "data"]
+    assert fields["channel"] == "IME Stream"
+    return Message(
+        fields[name_key],
+        version_of(fields["timestamp"], UTC),
+        read_payload(fields["data"]),
+    )

@@ -1,0 +1,93 @@
+"""What a process counts, as Prometheus reads it; with several workers, added up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from ime_live.errors import CloseCode
+from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE, Metrics
+
+NOW = 1_780_000_000_000_000
+
+
+def samples(exposition: bytes) -> dict[str, float]:
+    """All samples, as ``name{label=value}``, in the order of the labels."""
+    found = {}
+    for family in text_string_to_metric_families(exposition.decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
+            found[sample.name.removeprefix("ime_live_") + f"{{{labels}}}"] = sample.value
+    return found
+
+
+def test_at_zero() -> None:
+    found = samples(Metrics(lambda: NOW).exposition())
+    assert set(found.values()) == {0.0}
+    for reason in ("equal", "stale", "malformed"):
+        assert f"updates_dropped_total{{reason={reason}}}" in found
+    assert not any("created" in name for name in found)
+
+
+def test_everything_is_counted_once() -> None:
+    metrics = Metrics(lambda: NOW)
+    for _ in range(2):
+        metrics.opened()
+        metrics.count_received()
+    metrics.closed(int(CloseCode.POLICY_VIOLATION), "unknown contract")
+    metrics.count_malformed()
+    metrics.dropped("equal")
+    metrics.delivered(5, NOW - 2000)
+    metrics.delivered(3, 0)
+    metrics.conflated(4)
+    metrics.contracts = 7
+    metrics.ready = True
+    for _ in range(2):  # a second reading adds nothing
+        found = samples(metrics.exposition())
+        assert found["connections{}"] == 1
+        assert found["connections_opened_total{}"] == 2
+        assert found["connections_closed_total{code=1008,reason=unknown contract}"] == 1
+        assert found["updates_received_total{}"] == 2
+        assert found["updates_dropped_total{reason=malformed}"] == 1
+        assert found["updates_dropped_total{reason=equal}"] == 1
+        assert found["updates_dropped_total{reason=stale}"] == 0
+        assert found["deliveries_total{}"] == 8
+        assert found["conflated_total{}"] == 4
+        assert found["contracts_subscribed{}"] == 7
+        assert found["workers_ready{}"] == 1
+        assert found["lag_seconds_count{}"] == 1
+        assert found["lag_seconds_sum{}"] == 0.002
+    metrics.delivered(1, NOW + 1000)  # the publisher's clock is ahead
+    assert samples(metrics.exposition())["lag_seconds_sum{}"] == 0.002
+
+
+_WORKER = """
+from ime_live.gateway.metrics import Metrics
+metrics = Metrics(lambda: 0)
+metrics.opened()
+metrics.opened()
+metrics.closed(1000, "client left")
+metrics.delivered(3, 0)
+print(metrics.exposition().decode())
+metrics.close()
+"""
+
+
+def test_several_workers_are_added_up(tmp_path: Path) -> None:
+    environment = {**os.environ, MULTIPROCESS_VARIABLE: str(tmp_path)}
+    for worker in (1, 2):
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-W", "error", "-c", _WORKER],
+            env=environment,
+            capture_output=True,
+            check=True,
+        )
+        found = samples(done.stdout)
+        assert found["deliveries_total{}"] == 3 * worker
+        assert found["connections_opened_total{}"] == 2 * worker
+        # The first one's connections ended with it.
+        assert found["connections{}"] == 1

@@ -1,0 +1,140 @@
+"""Changes: what is sent, and what is not because nothing changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ime_live.embedded import EmbeddedValkey
+from ime_live.publisher import Publisher
+
+from .conftest import Market, Wire
+from .harness import Gateway, receive
+
+Payload = Callable[..., dict[str, Any]]
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _trades(message: dict[str, Any]) -> int:
+    count: int = message["data"]["Aggregate"]["trade_count"]
+    return count
+
+
+async def test_an_equal_republication_sends_nothing_whoever_made_it(
+    gateway: Gateway,
+    market: Market,
+    backend: EmbeddedValkey,
+    publisher: Publisher,
+    wire: Wire,
+    payload: Payload,
+) -> None:
+    contract = market.one()
+    data = payload()
+    other_order = json.loads(json.dumps(data, sort_keys=True))
+    as_float = payload(Aggregate={"trade_count": 12.0})
+    async with gateway.by_id(contract.contract_id) as client, Publisher(backend.url) as other:
+        assert (await publisher.publish(contract.contract_id, data)).published
+        assert _trades(await receive(client)) == 12
+        assert not (await publisher.publish(contract.contract_id, data)).published
+        assert not (await other.publish(contract.contract_id, other_order)).published
+        await wire.send(contract, data)
+        await wire.send(contract, data, version=_now())
+        await wire.send(contract, other_order)
+        await wire.send(contract, as_float)
+        await wire.send(contract, as_float, version=_now())
+        # A change is the mark: what was sent before it would have come before it.
+        await publisher.publish(contract.contract_id, payload(Aggregate={"trade_count": 13}))
+        assert _trades(await receive(client)) == 13
+
+
+async def test_an_older_version_is_ignored(
+    gateway: Gateway, market: Market, wire: Wire, payload: Payload
+) -> None:
+    contract = market.one()
+    now = _now()
+    async with gateway.by_id(contract.contract_id, snapshot="true") as client:
+        for count, version in ((1, now), (2, now - 1), (3, now), (4, now + 1)):
+            await wire.send(contract, payload(Aggregate={"trade_count": count}), version)
+        assert [_trades(await receive(client)) for _ in range(2)] == [1, 4]
+        # Nor does it become what a client gets that comes later.
+        async with gateway.by_id(contract.contract_id, snapshot="true") as later:
+            assert _trades(await receive(later)) == 4
+
+
+async def test_time_stamps_strictly_grow_with_any_mix_of_publishers(
+    gateway: Gateway, market: Market, publisher: Publisher, wire: Wire, payload: Payload
+) -> None:
+    contract = market.one()
+    async with gateway.by_id(contract.contract_id) as client:
+        for count in range(0, 40, 2):
+            await publisher.publish(contract.contract_id, payload(Aggregate={"trade_count": count}))
+            await wire.send(contract, payload(Aggregate={"trade_count": count + 1}))
+        messages = [await receive(client)]
+        # A state of the one may be stamped after the other's next: then it was overtaken.
+        while _trades(messages[-1]) < 38:
+            messages.append(await receive(client))
+    stamps = [message["timestamp"] for message in messages]
+    assert stamps == sorted(set(stamps))
+
+
+async def test_nothing_is_sent_before_the_next_change(
+    gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    contract = market.one()
+    await publisher.publish(contract.contract_id, payload(Aggregate={"trade_count": 1}))
+    async with gateway.by_id(contract.contract_id) as client:
+        await publisher.publish(contract.contract_id, payload(Aggregate={"trade_count": 1}))
+        await publisher.publish(contract.contract_id, payload(Aggregate={"trade_count": 2}))
+        assert _trades(await receive(client)) == 2
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_the_very_next_change_after_connecting_is_received(
+    gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, known: bool
+) -> None:
+    first, *others = market.take(50)
+    for round_, contract in enumerate([first] * 50 if known else [first, *others]):
+        async with gateway.by_name(contract.contract_name) as client:
+            data = payload(Aggregate={"trade_count": 5000 + round_})
+            await publisher.publish(contract.contract_id, data)
+            assert _trades(await receive(client)) == 5000 + round_
+
+
+async def test_what_cannot_be_read_reaches_no_client_and_breaks_nothing(
+    gateway: Gateway, market: Market, wire: Wire, payload: Payload
+) -> None:
+    contract = market.one()
+    dropped = gateway.metric("updates_dropped_total", reason="malformed")
+    partial = payload()
+    del partial["ContractInfo"]
+    bad: list[bytes] = [
+        b"",
+        b"not JSON",
+        b"[1]",
+        b'{"data":' + b"[" * 100_000,
+        b"\xff\xfe",
+        json.dumps({"data": partial}).encode(),
+        json.dumps({"data": payload(Aggregate={"last_price": "5"})}).encode(),
+        json.dumps({"data": payload(), "version": -1}).encode(),
+        json.dumps({"data": payload(), "version": 10**19}).encode(),
+        json.dumps({"data": payload(), "version": "x"}).encode(),
+    ]
+    async with gateway.by_id(contract.contract_id) as client:
+        for message in bad:
+            await wire.send_raw(contract, message)
+        await wire.send(contract, payload(Aggregate={"trade_count": 99}))
+        assert _trades(await receive(client)) == 99
+    assert gateway.metric("updates_dropped_total", reason="malformed") == dropped + len(bad)
+    complaints = [
+        line
+        for line in gateway.events("malformed message dropped")
+        if line["contract_id"] == contract.contract_id
+    ]
+    assert len(complaints) == 1  # a minute

@@ -1,0 +1,106 @@
+"""Workers: several processes on one port, that look like one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ime_live.publisher import Publisher
+
+from .conftest import Market, Serve
+from .harness import Gateway, closed, receive
+
+Payload = Callable[..., dict[str, Any]]
+Eventually = Callable[..., Awaitable[None]]
+
+
+def group(pid: int) -> list[int]:
+    """The processes of a process group that still run."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if os.getpgid(int(folder.name)) == pid:
+                    found.append(int(folder.name))
+            except ProcessLookupError:
+                continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def workers(_serve_all: Serve) -> Gateway:
+    """A gateway of two processes; the last test here ends it."""
+    return _serve_all(workers=2)
+
+
+async def test_a_killed_worker_is_replaced_and_counts_no_more(
+    workers: Gateway, market: Market, eventually: Eventually
+) -> None:
+    gateway = workers
+    await eventually(lambda: gateway.metric("workers_ready") == 2, timeout=20)
+    async with AsyncExitStack() as stack:
+        for _ in range(10):
+            await stack.enter_async_context(gateway.by_id(market.contracts[0].contract_id))
+        await eventually(lambda: gateway.metric("connections") == 10)
+        os.kill(_workers(gateway.process.pid)[0], signal.SIGKILL)
+        await eventually(lambda: len(gateway.events("contracts loaded")) == 3, timeout=20)
+        await eventually(lambda: gateway.metric("workers_ready") == 2)
+    await eventually(lambda: gateway.metric("connections") == 0)
+
+
+def _workers(parent: int) -> list[int]:
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in group(parent)}
+    return [pid for pid, command in commands.items() if b"multiprocessing-fork" in command]
+
+
+async def test_two_workers_serve_one_port_and_end_together(
+    workers: Gateway,
+    market: Market,
+    publisher: Publisher,
+    payload: Payload,
+    eventually: Eventually,
+) -> None:
+    contract = market.one()
+    gateway = workers
+    await eventually(lambda: gateway.metric("workers_ready") == 2, timeout=20)
+    before = gateway.metric("connections_opened_total")
+    lines = len(gateway.events("stream opened"))
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(gateway.by_id(contract.contract_id)) for _ in range(20)
+        ]
+        await publisher.publish(contract.contract_id, payload())
+        for client in clients:
+            await receive(client)
+        # Whichever worker is asked, it tells of all; another's numbers are a second old at most.
+        await eventually(lambda: gateway.metric("connections") == 20)
+        await eventually(lambda: gateway.metric("deliveries_total") == 20)
+        assert gateway.metric("connections_opened_total") - before == 20
+        processes = {
+            line["connection"].partition("-")[0] for line in gateway.events("stream opened")[lines:]
+        }
+        assert len(processes) == 2
+        gateway.signal(signal.SIGTERM)
+        closes = await asyncio.gather(*(closed(client, timeout=10) for client in clients))
+        assert {close.code for close in closes} == {1001}
+    assert await gateway.ended() == 0
+    # multiprocessing's own helper process ends when it notices that the last of ours has.
+    await eventually(lambda: not group(gateway.process.pid))
+    assert not list(gateway.temporary.iterdir())
+
+
+async def test_workers_do_not_outlive_the_process_that_started_them(
+    serve: Serve, eventually: Eventually
+) -> None:
+    gateway = serve(workers=2)
+    await eventually(lambda: gateway.metric("workers_ready") == 2, timeout=20)
+    gateway.signal(signal.SIGKILL)
+    assert await gateway.ended() == -signal.SIGKILL
+    await eventually(lambda: not group(gateway.process.pid), timeout=20)
