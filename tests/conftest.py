@@ -9,11 +9,18 @@ from typing import Any
 
 import pytest
 import redis as redis_sync
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from ime_live.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
+
+# How long an example takes says more of the machine's other guests than of the code.
+settings.register_profile(
+    "ime-live", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("ime-live")
 
 _LEVEL = {"buy_quantity": 0, "buy_price": 0, "sell_quantity": 0, "sell_price": 0}
 

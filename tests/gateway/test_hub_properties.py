@@ -87,7 +87,6 @@ class Contract:
     loaded: bool = False
     held: tuple[int | None, Payload] | None = None
     newest: int = 0
-    stamp: int = 0
     """Of the versions that publishers gave."""
     stamp: int = 0
     """Of the versions that clients were given."""

@@ -26,7 +26,12 @@ from .harness import Gateway, RawClient, closed, handshake, receive
 Payload = Callable[..., dict[str, Any]]
 
 
-def token(seconds: float = 60.0, key: Any = SECRET, algorithm: str = "HS256", **claims: Any) -> str:  # noqa: ANN401
+def token(
+    seconds: float = 3600.0,
+    key: Any = SECRET,  # noqa: ANN401 - what PyJWT takes
+    algorithm: str = "HS256",
+    **claims: Any,  # noqa: ANN401 - JSON
+) -> str:
     """A token of ``alice`` that expires in so many seconds."""
     return jwt.encode(
         {"sub": "alice", "exp": time.time() + seconds} | claims, key, algorithm=algorithm
@@ -88,7 +93,7 @@ async def test_a_token_in_the_query_is_taken(
         ("Bearer a.b.c", "invalid token"),
         (token(key="another secret, that is as long as it has to be"), "invalid token"),
         (token(seconds=-5), "token expired"),
-        (token(nbf=time.time() + 3600), "token not yet valid"),
+        (token(nbf=time.time() + 3000), "token not yet valid"),
         (jwt.encode({"sub": "alice"}, "", algorithm="none"), "invalid token"),
     ],
 )
@@ -238,7 +243,7 @@ async def test_public_keys_at_a_url_that_goes_away(
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": [jwk | {"kid": "known"}]}))
 
     def signed(kid: str) -> str:
-        claims = {"sub": "alice", "exp": time.time() + 60}
+        claims = {"sub": "alice", "exp": time.time() + 3600}
         return jwt.encode(claims, keys[kid], algorithm="RS256", headers={"kid": kid})
 
     with _served(tmp_path) as url:

@@ -1,0 +1,202 @@
+"""Contracts: which spellings are one name, what a registry finds, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ime_live.contracts import Contract, Market, Registry, fold, read_contract
+from ime_live.errors import ContractError, UnknownContractError
+
+
+def contract(contract_id: str, name: str, *aliases: str) -> Contract:
+    return Contract(contract_id=contract_id, contract_name=name, aliases=aliases)
+
+
+class TestFold:
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("سكه0312پ01", "سکه۰۳۱۲پ۰۱"),
+            ("سكه0312پ01", "سكه٠٣١٢پ٠١"),
+            ("زعفراني", "زعفرانی"),
+            ("زعفرانى", "زعفرانی"),
+            ("ﺳﻜﻪ", "سکه"),  # presentation forms, as old PDF files have them
+            ("می‌خرم", "میخرم"),  # a zero-width non-joiner
+            ("\u200fسکه\u200e", "سکه"),
+            ("\u2068سکه\u2069", "سکه"),
+            ("\u202bسکه\u202c", "سکه"),
+            ("\ufeffسکه", "سکه"),
+            ("caf\u0065\u200c\u0301", "caf\u00e9"),  # a joiner between a letter and its accent
+            ("  GCOR01 ", "GCOR01"),
+            ("ＧＣＯＲ０１", "GCOR01"),
+            ("\u200b GCOR01 \u200f", "GCOR01"),
+        ],
+    )
+    def test_one_name(self, one: str, other: str) -> None:
+        assert fold(one) == fold(other)
+
+    @pytest.mark.parametrize(
+        ("one", "other"), [("KASH", "kash"), ("A1", "A2"), ("A B", "AB"), ("سکه", "سکة")]
+    )
+    def test_two_names(self, one: str, other: str) -> None:
+        assert fold(one) != fold(other)
+
+    @given(st.text("eاییيك۰0\u0301\u0654\u0653\u200c\u200f\u2068 \u00a0ﷲ"))
+    def test_unseen_marks_are_nowhere_seen(self, name: str) -> None:
+        for mark in "\u200c\u200f\u2068":
+            assert fold(name.replace(mark, "")) == fold(name)
+
+    @given(st.text() | st.text("eاییيك۰0\u0301\u0654\u200c "))
+    def test_folded_once_is_enough(self, name: str) -> None:
+        assert fold(fold(name)) == fold(name)
+
+
+class TestReading:
+    def test_the_fields_have_the_documented_spelling(self) -> None:
+        raw = (
+            '{"contractId":"12345","contractName":"سکه","market":"IMEFutures","aliases":["پ"],'
+            '"StorageCost":1.5,"ExpirationDate":"2026-06-01","optionType":"call",'
+            '"UnderlyingAssets_symbolName_or_contractName":"X"}'
+        )
+        read = read_contract(raw)
+        assert read == read_contract(raw.encode()) == read_contract(read.to_json())
+        assert (read.contract_id, read.names, read.market) == (
+            "12345",
+            ("سکه", "پ"),
+            Market.FUTURES,
+        )
+        assert (read.storage_cost, read.underlying_name) == (1.5, "X")
+        assert json.loads(read.to_json()) == json.loads(raw)
+
+    @pytest.mark.parametrize(
+        ("raw", "reason"),
+        [
+            ("", "truncated"),
+            ("[]", "Expected `object`"),
+            ("{}", "contractId"),
+            ('{"contractId":"1"}', "contractName"),
+            ('{"contractId":1,"contractName":"A"}', r"at `\$.contractId`"),
+            ('{"contractId":"1","contractName":"A","market":"x"}', r"at `\$.market`"),
+            ('{"contractId":" ","contractName":"A"}', "contractId is empty"),
+            ('{"contractId":"1","contractName":""}', "contractName of contract 1 is empty"),
+            ('{"contractId":"1","contractName":" \u200c"}', "contractName of contract 1 is empty"),
+        ],
+    )
+    def test_errors_say_what_is_wrong(self, raw: str, reason: str) -> None:
+        with pytest.raises(ContractError, match=reason):
+            read_contract(raw)
+
+
+class TestRegistry:
+    def test_by_id_and_by_name(self) -> None:
+        coin, bar = contract("1", "سکه0312", "OLD"), contract("2", "Bar")
+        registry = Registry([coin, bar])
+        assert len(registry) == 2
+        assert list(registry) == [coin, bar]
+        assert "1" in registry
+        assert "3" not in registry
+        assert registry.by_id("1") is registry.by_id(" ۱ ") is coin
+        for name in ("سکه0312", "سكه۰۳۱۲", "OLD", " OLD"):
+            assert registry.by_name(name) is coin
+        assert registry.by_name("Bar") is bar
+
+    def test_an_id_is_no_name_and_a_name_no_id(self) -> None:
+        registry = Registry([contract("1", "A")])
+        with pytest.raises(UnknownContractError, match="unknown contract: 1"):
+            registry.by_name("1")
+        with pytest.raises(UnknownContractError, match="unknown contract: A"):
+            registry.by_id("A")
+
+    def test_a_current_name_goes_before_an_old_one(self) -> None:
+        registry = Registry([contract("1", "A", "B"), contract("2", "B")])
+        assert registry.by_name("B").contract_id == "2"
+
+    def test_the_first_of_two_old_names_counts(self) -> None:
+        registry = Registry([contract("1", "A", "Old"), contract("2", "B", "Old")])
+        assert registry.by_name("Old").contract_id == "1"
+
+    @pytest.mark.parametrize(
+        ("second", "reason"),
+        [
+            (contract("1", "B"), "two contracts with the id 1"),
+            (contract("2", "سكه"), "contracts 1 and 2 have one name: سكه"),
+        ],
+    )
+    def test_conflicts(self, second: Contract, reason: str) -> None:
+        first = contract("1", "سکه")
+        with pytest.raises(ContractError, match=reason):
+            Registry([first, second])
+        conflicts: list[ContractError] = []
+        registry = Registry([first, second, contract("3", "C")], conflicts=conflicts)
+        assert [str(error) for error in conflicts] == [reason]
+        assert registry.by_name("سکه") is registry.by_id("1") is first
+        assert registry.by_name("C").contract_id == "3"
+        assert ("2" in registry) is (second.contract_id == "2")
+
+
+class TestWithChanges:
+    def test_added_replaced_and_removed(self) -> None:
+        before = Registry([contract("1", "A"), contract("2", "B")])
+        after = before.with_changes([contract("1", "A2"), contract("3", "C")], ["2", "9"])
+        assert [each.contract_id for each in after] == ["1", "3"]
+        assert after.by_name("A2").contract_id == "1"
+        for name in ("A", "B"):
+            with pytest.raises(UnknownContractError):
+                after.by_name(name)
+        assert [each.contract_name for each in before] == ["A", "B"]
+
+    def test_names_are_exchanged(self) -> None:
+        before = Registry([contract("1", "A"), contract("2", "B")])
+        after = before.with_changes([contract("1", "B"), contract("2", "A")])
+        assert after.by_name("A").contract_id == "2"
+
+    def test_a_name_that_is_taken(self) -> None:
+        before = Registry([contract("1", "A")])
+        with pytest.raises(ContractError, match="contracts 1 and 2 have one name: A"):
+            before.with_changes([contract("2", "A")])
+        conflicts: list[ContractError] = []
+        after = before.with_changes([contract("2", "A")], conflicts=conflicts)
+        assert len(conflicts) == 1
+        assert after.by_name("A").contract_id == "1"
+        assert after.with_changes(removed=["1"]).by_name("A").contract_id == "2"
+
+
+class TestWithImport:
+    def test_it_says_what_it_did(self) -> None:
+        before = Registry([contract("1", "A"), contract("2", "B")])
+        batch = [contract("3", "C"), contract("2", "B2"), contract("1", "A")]
+        after, result = before.with_import(batch)
+        assert (result.added, result.changed, result.unchanged) == (("3",), ("2",), ("1",))
+        assert len(after) == 3
+
+    def test_a_renamed_contract_answers_to_its_old_names(self) -> None:
+        registry = Registry([contract("1", "A", "Older")])
+        for name in ("B", "C", "A"):
+            registry, _ = registry.with_import([contract("1", name)])
+        assert {"A", "B", "C", "Older"} == set(registry.by_id("1").names)
+        assert registry.by_id("1").contract_name == "A"
+
+    def test_another_spelling_is_no_new_name(self) -> None:
+        registry, _ = Registry([contract("1", "سكه")]).with_import([contract("1", "سکه")])
+        assert registry.by_id("1").names == ("سکه",)
+
+    def test_again_is_unchanged(self) -> None:
+        registry, _ = Registry([contract("1", "A")]).with_import([contract("1", "B")])
+        assert registry.with_import([contract("1", "B")])[1].unchanged == ("1",)
+
+    @pytest.mark.parametrize(
+        ("batch", "reason"),
+        [
+            ([contract("2", "A")], "contracts 1 and 2 have one name: A"),
+            ([contract("2", "B"), contract("2", "C")], "contract 2 is given twice"),
+            ([contract("", "B")], "contractId is empty"),
+            ([contract("2", " ")], "contractName of contract 2 is empty"),
+        ],
+    )
+    def test_errors(self, batch: list[Contract], reason: str) -> None:
+        with pytest.raises(ContractError, match=reason):
+            Registry([contract("1", "A")]).with_import(batch)

@@ -1,0 +1,82 @@
+"""The errors: the tree in the module's text is the real one, and reasons fit a close frame."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ime_live import errors
+from ime_live.errors import (
+    MAX_REASON_BYTES,
+    AuthenticationError,
+    CloseCode,
+    ImeLiveError,
+    RefusedError,
+    printable_reason,
+)
+
+
+def documented() -> dict[str, str | None]:
+    """Class → its base, as the module's text draws them."""
+    bases: dict[str, str | None] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        drawn = re.match(r"    ([│├└─ ]*)([A-Z]\w+)", line)
+        if drawn:
+            depth = len(drawn[1]) // 4
+            bases[drawn[2]] = path[depth - 1] if depth else None
+            path[depth:] = [drawn[2]]
+    return bases
+
+
+def test_the_tree_is_the_real_one() -> None:
+    real = {
+        name: None if found is ImeLiveError else found.__bases__[0].__name__
+        for name, found in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(found, Exception)
+    }
+    assert documented() == real
+
+
+def test_one_root() -> None:
+    assert ImeLiveError.__bases__ == (Exception,)
+
+
+def test_a_refusal() -> None:
+    error = RefusedError("unknown contract: XYZ", kind="unknown contract")
+    assert (error.code, error.reason, error.kind, str(error)) == (
+        1008,
+        "unknown contract: XYZ",
+        "unknown contract",
+        "unknown contract: XYZ",
+    )
+    assert RefusedError("token expired").kind == "token expired"
+    assert AuthenticationError("no", code=CloseCode.INTERNAL_ERROR).code == 1011
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("plain", "plain"),
+        ("x" * 123, "x" * 123),
+        ("x" * 124, "x" * 120 + "…"),
+        ("س" * 61, "س" * 61),
+        ("س" * 62, "س" * 60 + "…"),
+        ("x" + "س" * 70, "x" + "س" * 59 + "…"),
+        ("a\x00b\nc\x7f\u200fd\ud800", "a?b?c??d?"),
+    ],
+)
+def test_printable_reason(text: str, reason: str) -> None:
+    assert printable_reason(text) == reason
+
+
+@given(st.text(st.characters()))
+def test_any_text_fits(text: str) -> None:
+    reason = printable_reason(text)
+    assert len(reason.encode()) <= MAX_REASON_BYTES
+    assert reason.isprintable()
+    assert printable_reason(reason) == reason

@@ -1,0 +1,243 @@
+"""Market data: what is a payload and what is not, a channel's messages, versions as times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ime_live.errors import PayloadError
+from ime_live.market import (
+    MAX_AHEAD,
+    merge,
+    read_payload,
+    read_publication,
+    timestamp_of,
+    version_of,
+)
+
+Factory = Callable[..., dict[str, Any]]
+TEHRAN = ZoneInfo("Asia/Tehran")
+NOW = 1_780_000_000_000_000
+
+# Since September 2022 Iran's clocks are not changed any more.
+SINCE_2023 = st.integers(1_672_531_200_000_000, 4_102_444_800_000_000)
+
+
+class TestPayload:
+    def test_all_forms_are_one(self, payload: Factory) -> None:
+        whole = payload()
+        read = read_payload(whole)
+        assert json.loads(read.to_json()) == whole
+        text = json.dumps(whole)
+        assert read == read_payload(text) == read_payload(text.encode()) == read_payload(read)
+
+    def test_a_payload_is_copied(self, payload: Factory) -> None:
+        read = read_payload(payload())
+        copy = read_payload(read)
+        copy.aggregate.last_price = 1
+        assert read.aggregate.last_price == 1163500
+
+    def test_any_order_is_read(self, payload: Factory) -> None:
+        turned = dict(reversed(payload().items()))
+        assert read_payload(turned) == read_payload(payload())
+
+    @pytest.mark.parametrize("section", ["BestLimit", "Aggregate", "ContractInfo"])
+    def test_a_missing_section_is_named(self, payload: Factory, section: str) -> None:
+        part = payload()
+        del part[section]
+        with pytest.raises(PayloadError, match=f"missing required field `{section}`"):
+            read_payload(part)
+
+    def test_a_missing_field_is_named(self, payload: Factory) -> None:
+        part = payload()
+        del part["BestLimit"]["2"]["buy_price"]
+        with pytest.raises(PayloadError, match=r"`buy_price` - at `\$.BestLimit.2`"):
+            read_payload(part)
+
+    @pytest.mark.parametrize(
+        ("value", "given"),
+        [
+            ("5", "str"),
+            (None, "null"),
+            (True, "bool"),
+            ([], "array"),
+            (Decimal("1.5"), "str"),
+            (float("nan"), "null"),
+            (float("inf"), "null"),
+            (float("-inf"), "null"),
+        ],
+    )
+    def test_what_is_not_a_number_is_named(
+        self, payload: Factory, value: object, given: str
+    ) -> None:
+        wrong = rf"Expected `int \| float`, got `{given}` - at `\$.Aggregate.last_price`"
+        with pytest.raises(PayloadError, match=wrong):
+            read_payload(payload(Aggregate={"last_price": value}))
+
+    def test_also_in_a_payload_that_was_put_together(self, payload: Factory) -> None:
+        read = read_payload(payload())
+        read.contract_info.open_interest = float("nan")
+        with pytest.raises(PayloadError, match=r"at `\$.ContractInfo.open_interest`"):
+            read_payload(read)
+
+    def test_a_number_is_not_a_text(self, payload: Factory) -> None:
+        with pytest.raises(PayloadError, match=r"got `int` - at `\$.Aggregate.date`"):
+            read_payload(payload(Aggregate={"date": 20260523}))
+
+    @pytest.mark.parametrize(
+        ("changes", "key", "place"),
+        [
+            ({"lastPrice": 1}, "lastPrice", r"\$"),
+            ({"Aggregate": {"lastPrice": 1}}, "lastPrice", r"\$.Aggregate"),
+            ({"BestLimit": {"4": 1}}, "4", r"\$.BestLimit"),
+            ({"BestLimit": {"1": {"price": 1}}}, "price", r"\$.BestLimit.1"),
+        ],
+    )
+    def test_an_unknown_key_is_named(
+        self, payload: Factory, changes: dict[str, Any], key: str, place: str
+    ) -> None:
+        wrong = f"unknown field `{key}` - at `{place}`"
+        with pytest.raises(PayloadError, match=wrong):
+            read_payload(payload(**changes))
+
+    @pytest.mark.parametrize(
+        "data",
+        ["", "{", "[]", "null", "5", b"\xff", "\ud800", "[" * 100_000, '{"x":' * 100_000],
+        ids=lambda data: repr(data[:12]),
+    )
+    def test_what_is_no_payload_at_all(self, data: bytes | str) -> None:
+        with pytest.raises(PayloadError):
+            read_payload(data)
+
+    def test_a_mapping_that_cannot_be_json(self, payload: Factory) -> None:
+        loop: dict[str, Any] = {}
+        loop["loop"] = loop
+        for data in (loop, payload(Aggregate={"date": object()})):
+            with pytest.raises(PayloadError):
+                read_payload(data)
+
+
+class TestMerge:
+    def test_at_any_depth(self, payload: Factory) -> None:
+        merged = merge(
+            read_payload(payload()),
+            {"BestLimit": {"1": {"buy_price": 5}}, "ContractInfo": {"open_interest": 6}},
+        )
+        assert json.loads(merged.to_json()) == payload(
+            BestLimit={"1": {"buy_price": 5}}, ContractInfo={"open_interest": 6}
+        )
+
+    def test_the_whole_stays_as_it_was(self, payload: Factory) -> None:
+        whole = read_payload(payload())
+        merge(whole, {"Aggregate": {"last_price": 1}})
+        assert whole == read_payload(payload())
+
+    def test_nothing_changes_nothing(self, payload: Factory) -> None:
+        whole = read_payload(payload())
+        assert merge(whole, {}) == merge(whole, {"Aggregate": {}}) == whole
+
+    @pytest.mark.parametrize(
+        ("part", "place"),
+        [
+            ({"Aggregat": {}}, "`Aggregat`"),
+            ({"Aggregate": {"price": 1}}, "`price`"),
+            ({"Aggregate": {"last_price": "1"}}, "last_price"),
+            ({"Aggregate": None}, "Aggregate"),
+            ({"BestLimit": {"1": 5}}, "BestLimit.1"),
+        ],
+    )
+    def test_errors_name_the_field(
+        self, payload: Factory, part: dict[str, Any], place: str
+    ) -> None:
+        with pytest.raises(PayloadError, match=place):
+            merge(read_payload(payload()), part)
+
+
+class TestPublication:
+    def read(self, message: dict[str, Any]) -> tuple[int | None, Any]:
+        return read_publication(json.dumps(message).encode(), NOW)
+
+    def test_with_and_without_a_version(self, payload: Factory) -> None:
+        expected = read_payload(payload())
+        assert self.read({"version": NOW, "data": payload()}) == (NOW, expected)
+        assert self.read({"data": payload()}) == (None, expected)
+        assert self.read({"version": None, "data": payload()}) == (None, expected)
+
+    def test_unknown_keys_are_no_fault_and_are_not_forwarded(self, payload: Factory) -> None:
+        data = payload(Source="x", Aggregate={"vwap": 1})
+        version, read = self.read({"version": 1, "data": data, "sender": "y"})
+        assert version == 1
+        assert json.loads(read.to_json()) == payload()
+
+    @pytest.mark.parametrize("version", [1, NOW, NOW + MAX_AHEAD])
+    def test_versions_up_to_a_day_ahead(self, payload: Factory, version: int) -> None:
+        assert self.read({"version": version, "data": payload()})[0] == version
+
+    @pytest.mark.parametrize(
+        "version", [0, -1, NOW + MAX_AHEAD + 1, NOW * 1000, 10**30], ids=lambda v: f"{v:.0e}"
+    )
+    def test_what_cannot_be_a_version(self, payload: Factory, version: int) -> None:
+        with pytest.raises(PayloadError, match=f"version {version} is not microseconds"):
+            self.read({"version": version, "data": payload()})
+
+    @pytest.mark.parametrize("version", [1.5, 1.0, "1", True, []])
+    def test_what_is_not_even_a_whole_number(self, payload: Factory, version: object) -> None:
+        with pytest.raises(PayloadError, match=r"at `\$.version`"):
+            self.read({"version": version, "data": payload()})
+
+    def test_the_field_is_named(self, payload: Factory) -> None:
+        with pytest.raises(PayloadError, match=r"at `\$.data.Aggregate.last_price`"):
+            self.read({"data": payload(Aggregate={"last_price": "1"})})
+
+    @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
+    def test_what_is_no_message(self, raw: bytes) -> None:
+        with pytest.raises(PayloadError):
+            read_publication(raw, NOW)
+
+    @given(st.binary())
+    def test_any_bytes_are_read_or_refused(self, raw: bytes) -> None:
+        with pytest.raises(PayloadError):
+            read_publication(raw, NOW)
+
+
+class TestTimestamps:
+    def test_the_documented_form(self) -> None:
+        version = 1_779_536_400_000_000
+        assert timestamp_of(version, UTC) == "2026-05-23T11:40:00.000000"
+        assert timestamp_of(version + 7, TEHRAN) == "2026-05-23T15:10:00.000007"
+
+    @given(SINCE_2023)
+    def test_tehran_is_three_and_a_half_hours_ahead_all_year(self, version: int) -> None:
+        shifted = timestamp_of(version + 12_600_000_000, UTC)
+        assert timestamp_of(version, TEHRAN) == shifted
+
+    @pytest.mark.parametrize("zone", [TEHRAN, UTC, timezone(timedelta(hours=-5, minutes=-30))])
+    @given(version=SINCE_2023)
+    def test_there_and_back(self, zone: tzinfo, version: int) -> None:
+        text = timestamp_of(version, zone)
+        assert len(text) == len("2026-05-23T15:10:00.000000")
+        assert version_of(text, zone) == version
+
+    @given(st.lists(SINCE_2023, min_size=2, max_size=2, unique=True))
+    def test_their_order_is_that_of_the_versions(self, versions: list[int]) -> None:
+        first, second = sorted(versions)
+        assert timestamp_of(first, TEHRAN) < timestamp_of(second, TEHRAN)
+
+    @given(SINCE_2023)
+    def test_an_offset_goes_before_the_zone(self, version: int) -> None:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=version)
+        for zone in (UTC, TEHRAN, timezone(timedelta(hours=9))):
+            assert version_of(moment.astimezone(zone).isoformat(), TEHRAN) == version
+
+    @pytest.mark.parametrize("text", ["", " ", "T", "2026-05-23", "15:10", "2026-05-23T15:10:61"])
+    def test_what_is_no_date_and_time(self, text: str) -> None:
+        with pytest.raises(ValueError, match=r".+"):
+            version_of(text, TEHRAN)

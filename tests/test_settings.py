@@ -1,0 +1,155 @@
+"""The table of settings: names, defaults, and what is refused with a text that names the option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ime_live.errors import SettingsError
+from ime_live.settings import (
+    AuthMode,
+    AuthSettings,
+    DemoSettings,
+    GatewaySettings,
+    JwtSettings,
+    LogSettings,
+    StoreSettings,
+    flag,
+    is_loopback,
+    options,
+    variable,
+)
+
+SECRET = "0123456789abcdef0123456789abcdef"
+CLASSES = (StoreSettings, LogSettings, JwtSettings, AuthSettings, GatewaySettings, DemoSettings)
+
+
+def gateway(**values: Any) -> GatewaySettings:  # noqa: ANN401 - any option
+    return GatewaySettings(**{"jwt_secret": SECRET, **values})
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("name", "on_command_line", "in_environment"),
+        [
+            ("redis_url", "--redis-url", "IME_LIVE_REDIS_URL"),
+            ("jwt_secret", "--jwt-secret", "IME_LIVE_JWT_SECRET"),
+            ("jwt_public_key", "--jwt-public-key", "IME_LIVE_JWT_PUBLIC_KEY"),
+            ("jwks", "--jwks", "IME_LIVE_JWKS"),
+            ("auth", "--auth", "IME_LIVE_AUTH"),
+            ("host", "--host", "IME_LIVE_HOST"),
+            ("port", "--port", "IME_LIVE_PORT"),
+            ("workers", "--workers", "IME_LIVE_WORKERS"),
+            ("root_path", "--root-path", "IME_LIVE_ROOT_PATH"),
+        ],
+    )
+    def test_names_to_keep(self, name: str, on_command_line: str, in_environment: str) -> None:
+        assert name in {each.name for each in options(GatewaySettings)}
+        assert (flag(name), variable(name)) == (on_command_line, in_environment)
+
+    def test_of_the_demo(self) -> None:
+        assert {"host", "port", "seed"} <= {each.name for each in options(DemoSettings)}
+
+    @pytest.mark.parametrize("settings", CLASSES)
+    def test_every_option_is_there_once_and_explained(self, settings: type[Any]) -> None:
+        found = options(settings)
+        names = [each.name for each in found]
+        assert len(names) == len(set(names)) == len(settings.__dataclass_fields__)
+        for each in found:
+            assert each.metadata["help"].endswith("."), each.name
+
+    def test_secrets_are_marked(self) -> None:
+        secret = {each.name for each in options(GatewaySettings) if each.metadata["secret"]}
+        assert secret == {"jwt_secret", "redis_url"}
+
+
+class TestDefaults:
+    def test_documented_ones(self) -> None:
+        settings = gateway()
+        assert settings.redis_url == "redis://127.0.0.1:6379"
+        assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
+        assert (settings.ping_interval, settings.ping_timeout) == (20, 20)
+        assert settings.unwritable_timeout == 60
+        assert settings.max_contracts == 1000
+        assert settings.max_client_message == 4096
+        assert settings.contracts_interval <= 30
+        assert settings.auth is AuthMode.JWT
+        assert settings.zone.key == "Asia/Tehran"
+
+
+class TestAuthentication:
+    def test_none_is_configured(self) -> None:
+        with pytest.raises(SettingsError, match="no authentication is configured: give --jwt-sec"):
+            GatewaySettings()
+
+    @pytest.mark.parametrize("name", ["jwt_public_key", "jwks"])
+    def test_one_is_enough(self, name: str) -> None:
+        assert gateway(**{"jwt_secret": "", name: "file"}).auth is AuthMode.JWT
+
+    def test_a_short_secret(self) -> None:
+        with pytest.raises(SettingsError, match="--jwt-secret is shorter than 32 bytes"):
+            AuthSettings(jwt_secret=SECRET[1:])
+        assert AuthSettings(jwt_secret="س" * 16).jwt_secret
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "[::1]", "localhost"])
+    def test_none_on_loopback(self, host: str) -> None:
+        assert GatewaySettings(auth=AuthMode.NONE, host=host).auth is AuthMode.NONE
+
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])  # noqa: S104
+    def test_none_anywhere_else(self, host: str) -> None:
+        assert not is_loopback(host)
+        with pytest.raises(SettingsError, match="--auth none serves anyone"):
+            GatewaySettings(auth=AuthMode.NONE, host=host)
+
+
+class TestRanges:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "workers",
+            "max_contracts",
+            "ping_interval",
+            "ping_timeout",
+            "unwritable_timeout",
+            "client_rate",
+            "max_client_message",
+            "max_request",
+            "handshake_timeout",
+            "contracts_interval",
+            "redis_timeout",
+        ],
+    )
+    @pytest.mark.parametrize("value", [0, -1])
+    def test_above_zero(self, name: str, value: int) -> None:
+        with pytest.raises(SettingsError, match=f"{flag(name)} must be above 0"):
+            gateway(**{name: value})
+
+    @pytest.mark.parametrize("name", ["drain", "jwt_leeway", "send_buffer", "unsent_limit"])
+    def test_not_negative(self, name: str) -> None:
+        gateway(**{name: 0})
+        with pytest.raises(SettingsError, match=f"{flag(name)} must be"):
+            gateway(**{name: -1})
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_a_number(self, value: float) -> None:
+        with pytest.raises(SettingsError, match="--ping-interval must be"):
+            gateway(ping_interval=value)
+
+    @pytest.mark.parametrize("port", [-1, 65_536])
+    def test_port(self, port: int) -> None:
+        for make in (gateway, DemoSettings):
+            with pytest.raises(SettingsError, match="--port"):
+                make(port=port)
+        assert gateway(port=0).port == 0
+
+    @pytest.mark.parametrize("root_path", ["data", "/data/", "/"])
+    def test_root_path(self, root_path: str) -> None:
+        with pytest.raises(SettingsError, match="--root-path begins with a slash and does not end"):
+            gateway(root_path=root_path)
+        assert gateway(root_path="/data-engine/ime").root_path
+
+    @pytest.mark.parametrize("timezone", ["", "Tehran", "../etc/passwd", "/etc/localtime", "Asia"])
+    def test_timezone(self, timezone: str) -> None:
+        with pytest.raises(SettingsError, match="is not a time zone"):
+            gateway(timezone=timezone)
