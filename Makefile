@@ -1,4 +1,4 @@
-# make demo | test | lint | format | docs | clean. Needs Python 3.11 or newer and make.
+# make demo | test | lint | bench | soak | format | docs | clean. Needs Python 3.11 or newer and make.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint format docs clean
+.PHONY: help demo test lint bench soak format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,13 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# All scenarios, or those named in ARGS; --quick and --list go there as well.
+bench: $(VENV)/bench
+	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/bench
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
@@ -42,6 +49,10 @@ $(BIN)/python:
 $(VENV)/demo: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[demo]'
 	@touch $@
+
+$(VENV)/bench: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[bench]'
+	@touch $@ $(VENV)/demo
 
 $(VENV)/dev: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[dev]'

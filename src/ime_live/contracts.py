@@ -28,8 +28,8 @@ class Market(StrEnum):
 class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A contract and its static fields. A field that the source does not give is ``None``.
 
-    The fields and their spelling are those of the REST calls (`docs/contracts.md`). Fractions
-    are fractions: 0.0025 is 0.25 %. Prices, margins and fees are in rials.
+    The fields and their spelling are those of the REST calls (`docs/redis.md`). Fractions are
+    fractions: 0.0025 is 0.25 %. Prices, margins and fees are in rials.
     """
 
     contract_id: str
@@ -129,7 +129,7 @@ def read_contract(raw: bytes | str) -> Contract:
     """
     try:
         contract = _decode(raw)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ContractError(str(error)) from error
     _check(contract)
     return contract

@@ -20,7 +20,7 @@ from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import SettingsError, StoreError
 from ime_live.feeds.simulator import SyntheticMarket
 from ime_live.gateway.http import SERVICES
-from ime_live.gateway.server import GatewayConfig, GatewayServer, bind
+from ime_live.gateway.server import GatewayConfig, GatewayServer, bind, limit_buffers
 from ime_live.logs import configure_logging
 from ime_live.publisher import Publisher
 from ime_live.settings import AuthMode, DemoSettings, GatewaySettings, StoreSettings, is_loopback
@@ -57,6 +57,7 @@ def run(settings: DemoSettings) -> None:
             log_level=settings.log_level,
             log_format=settings.log_format,
         )
+        limit_buffers(listener, gateway)
         config = GatewayConfig(gateway)
         market = SyntheticMarket(settings.seed, datetime.now(UTC))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -298,5 +298,5 @@ def _answer(future: asyncio.Future[bool], confirmed: bool) -> None:
 def _ids_of(raw: bytes) -> list[str] | None:
     try:
         return _read_ids(raw)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None

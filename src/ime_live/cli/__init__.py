@@ -45,7 +45,7 @@ def main(
 ) -> None:
     """Live market data of the Iran Mercantile Exchange over WebSocket.
 
-    Every option can be given in the environment as well: --redis-url as IME_LIVE_REDIS_URL.
+    Every setting can be given in the environment as well: --redis-url as IME_LIVE_REDIS_URL.
     A command exits with 0, with 1 if something failed, and with 2 if it was used wrongly.
     """
     del show_version

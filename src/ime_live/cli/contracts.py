@@ -79,7 +79,7 @@ def read_contracts(source: str) -> list[Contract]:
             record = _read_object(raw)
             unknown |= dict.fromkeys(record.keys() - _FIELDS - _WORKED_OUT)
             contracts.append(read_contract(msgspec.json.encode(_with_text_ids(record))))
-        except (msgspec.MsgspecError, ValueError, ContractError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError, ContractError) as error:
             raise ContractError(f"{place}: {reason_of(error)}") from error
     if unknown:
         typer.echo(
@@ -101,7 +101,7 @@ def _records(source: str) -> Iterator[tuple[str, bytes]]:
     if text.startswith(b"["):
         try:
             items = _read_array(text)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ContractError(f"{name}: {reason_of(error)}") from error
         for number, item in enumerate(items, 1):
             yield f"{name}, item {number}", bytes(item)
@@ -116,7 +116,7 @@ def _records(source: str) -> Iterator[tuple[str, bytes]]:
 def _is_object(text: bytes) -> bool:
     try:
         _read_object(text)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
     return True
 

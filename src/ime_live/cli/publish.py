@@ -94,8 +94,10 @@ async def _read(
         try:
             entry = _read_entry(line)
             states[number] = (await contracts.find(entry), bytes(entry.data))
-        except (msgspec.MsgspecError, ValueError, ContractError, UnknownContractError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             refused[number] = reason_of(error)
+        except (ContractError, UnknownContractError) as error:
+            refused[number] = str(error)
     return states, refused
 
 

@@ -7,6 +7,7 @@ the connections. The only module that knows everyone.
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import signal
 import time
@@ -23,7 +24,7 @@ from ime_live.gateway.http import SERVICES
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
-from ime_live.gateway.protocol import Services
+from ime_live.gateway.protocol import Services, negotiator
 from ime_live.gateway.rest import http_app
 from ime_live.gateway.upstream import Upstream
 from ime_live.settings import GatewaySettings
@@ -86,6 +87,7 @@ class Gateway:
             ),
             metrics=self._metrics,
             loop=loop,
+            handshake=negotiator(compression=settings.compression),
             monotonic=time.monotonic,
             wall=time.time,
         )
@@ -103,6 +105,9 @@ class Gateway:
             ("metrics", self._sync_metrics()),
         ):
             self._tasks.append(asyncio.create_task(self._guarded(name, work), name=name))
+        # What was imported stays: the garbage collector need not look through it any more.
+        gc.collect()
+        gc.freeze()
 
     async def aclose(self) -> None:
         """End it."""

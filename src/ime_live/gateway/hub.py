@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import tzinfo
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from ime_live.gateway import wire
@@ -300,11 +301,16 @@ class Hub:
         they are.
         """
         client.known_from = -1
+        due: list[tuple[int, Topic]] = []
         for topic in client.audience.topics:
             if not topic.loaded:
                 topic.waiting[client] = newer_than
             elif topic.state is not None and topic.state.version > newer_than:
-                client.missed[topic] = None
+                due.append((topic.state.version, topic))
+        # Oldest first: a client whose connection breaks on the way and that comes back with the
+        # newest time stamp it has seen has not skipped those that were still to come.
+        due.sort(key=itemgetter(0))
+        client.missed.update((topic, None) for _, topic in due)
         if client in client.audience.ready:
             self._catch_up(client)
 

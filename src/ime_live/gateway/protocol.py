@@ -12,7 +12,6 @@ import asyncio
 import itertools
 import random
 import secrets
-import socket
 from collections.abc import Callable, Collection, Mapping, MutableSet, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -62,8 +61,6 @@ _ABNORMAL: Final = 1006
 _EMPTY_PONG: Final = b"\x8a\x80"
 _PONG_LENGTH: Final = 6
 
-_TCP_NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-
 _DEFLATE: Final = ServerPerMessageDeflateFactory(
     server_no_context_takeover=True, client_no_context_takeover=True
 )
@@ -78,6 +75,7 @@ class Services:
     """What a stream needs of its process.
 
     Attributes:
+        handshake: negotiates each handshake in turn, see `negotiator`.
         monotonic: seconds, for durations.
         wall: seconds since the Unix epoch, for the expiry of tokens.
     """
@@ -91,6 +89,7 @@ class Services:
     heartbeat: Heartbeat
     metrics: Metrics
     loop: asyncio.AbstractEventLoop
+    handshake: ServerProtocol
     monotonic: Callable[[], float]
     wall: Callable[[], float]
 
@@ -151,30 +150,24 @@ class StreamProtocol(asyncio.Protocol):
         self._connections.add(self)
         self._about["connection"] = f"{_PROCESS}-{next(_numbers)}"
         self._about["peer"] = _peer_of(transport)
-        handshake = ServerProtocol(
-            extensions=[_DEFLATE] if services.settings.compression else None,
-            select_subprotocol=_select_subprotocol,
-        )
         path, _, query = request.path.partition("?")
         by = endpoint_of(path, services.settings.root_path)
         if by is None:
-            self._reject(handshake, handshake.reject(404, "There is no stream at this path.\n"))
+            self._reject(services.handshake.reject(404, "There is no stream at this path.\n"))
             return
-        response = handshake.accept(request)
+        response = services.handshake.accept(request)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self._reject(handshake, response)
+            self._reject(response)
             return
-        for extension in handshake.extensions:
+        for extension in services.handshake.extensions:
             if isinstance(extension, PerMessageDeflate):
                 self._deflate = extension
-        handshake.send_response(response)
         self._opening = services.loop.create_task(
-            self._open(by, query, request.headers, b"".join(handshake.data_to_send()))
+            self._open(by, query, request.headers, response.serialize())
         )
 
-    def _reject(self, handshake: ServerProtocol, response: Response) -> None:
-        handshake.send_response(response)
-        self._transport.write(b"".join(handshake.data_to_send()))
+    def _reject(self, response: Response) -> None:
+        self._transport.write(response.serialize())
         self._transport.close()
 
     async def _open(self, by: By, query: str, headers: Headers, response: bytes) -> None:
@@ -226,7 +219,8 @@ class StreamProtocol(asyncio.Protocol):
         self, request: StreamRequest, identity: Identity, selection: Mapping[str, bytes]
     ) -> None:
         services = self._services
-        self._limit_buffers()
+        # Whatever the kernel does not take at once pauses the client in the hub.
+        self._transport.set_write_buffer_limits(high=0)
         compressed = (
             self._deflate is not None and self._deflate.local_max_window_bits >= wire.WINDOW_BITS
         )
@@ -241,19 +235,6 @@ class StreamProtocol(asyncio.Protocol):
         self._allowance = services.settings.client_rate * _BURST_SECONDS
         self._heard = now
         log.info("stream opened", **self._about)
-
-    def _limit_buffers(self) -> None:
-        # What the kernel has not sent can no longer be replaced by something newer, so it may
-        # hold little; whatever it does not take pauses the client in the hub at once.
-        settings = self._services.settings
-        self._transport.set_write_buffer_limits(high=0)
-        connection = self._transport.get_extra_info("socket")
-        if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
-            return
-        if settings.send_buffer:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer)
-        if settings.unsent_limit and _TCP_NOTSENT_LOWAT is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, settings.unsent_limit)
 
     # What the client sends
 
@@ -391,6 +372,17 @@ class StreamProtocol(asyncio.Protocol):
             self._client = None
         selection, self._selection = self._selection, ()
         services.upstream.release(selection)
+
+
+def negotiator(*, compression: bool) -> ServerProtocol:
+    """What accepts or rejects the handshakes of a process.
+
+    `ServerProtocol.accept` only reads the request and makes the response and the extensions, so
+    one object serves all connections, one after the other; making one for each took 8 µs more.
+    """
+    return ServerProtocol(
+        extensions=[_DEFLATE] if compression else None, select_subprotocol=_select_subprotocol
+    )
 
 
 def _select_subprotocol(

@@ -54,7 +54,8 @@ def http_app(probe: Probe, root_path: str = "") -> ASGIApp:
     @get("/metrics", sync_to_thread=False)
     def metrics() -> Response[bytes]:
         """Prometheus's metrics."""
-        return Response(probe.exposition(), media_type=CONTENT_TYPE_LATEST)
+        # As a header: to a media type of text Litestar would add the charset once more.
+        return Response(probe.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @get([STREAM_ROOT + by.value for by in By], sync_to_thread=False)
     def stream() -> Response[dict[str, str]]:

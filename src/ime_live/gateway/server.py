@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 _BACKLOG: Final = 4096
 
+_TCP_NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+
 
 class GatewayConfig(uvicorn.Config):
     """uvicorn's configuration for a gateway; a worker gets it whole, with the settings in it."""
@@ -120,6 +122,18 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def limit_buffers(listener: socket.socket, settings: GatewaySettings) -> None:
+    """Let the kernel hold little for each client.
+
+    What it holds can no longer be replaced by something newer. Connections inherit both options
+    from the listener, which spares each of them two calls.
+    """
+    if settings.send_buffer:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer)
+    if settings.unsent_limit and _TCP_NOTSENT_LOWAT is not None:
+        listener.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, settings.unsent_limit)
+
+
 def serve(settings: GatewaySettings) -> None:
     """Run the gateway until it is told to stop.
 
@@ -130,6 +144,7 @@ def serve(settings: GatewaySettings) -> None:
     # Before any worker starts: what is wrong with the keys is said once, and by one line.
     authenticator_from(settings)
     listener = bind(settings.host, settings.port)
+    limit_buffers(listener, settings)
     config = GatewayConfig(settings)
     host, port = listener.getsockname()[:2]
     log.info("listening", host=host, port=port, workers=settings.workers, auth=settings.auth.value)

@@ -29,6 +29,8 @@ class By(StrEnum):
     ID = "id"
 
 
+_ENDPOINTS: Final = {STREAM_ROOT + by.value: by for by in By}
+
 # Deployed clients use the singular and the plural on both endpoints.
 _PARAMETERS: Final = {
     By.NAME: ("contract_names", "contract_name"),
@@ -46,12 +48,11 @@ def endpoint_of(path: str, root_path: str = "") -> By | None:
         path: as requested, percent-encoded or not, without the query.
         root_path: prefix of a proxy in front, which may have stripped it or passed it on.
     """
-    path = unquote(path)
-    for prefix in {root_path, ""}:
-        if path.startswith(prefix + STREAM_ROOT):
-            end = path.removeprefix(prefix + STREAM_ROOT).removesuffix("/")
-            return By(end) if end in tuple(By) else None
-    return None
+    by = _ENDPOINTS.get(path)
+    if by is None:
+        path = unquote(path).removesuffix("/")
+        by = _ENDPOINTS.get(path) or _ENDPOINTS.get(path.removeprefix(root_path))
+    return by
 
 
 class StreamRequest(Struct, frozen=True):

@@ -147,7 +147,8 @@ class Upstream:
 
     async def _read_states(self, ids: Sequence[str]) -> None:
         states = await self._states.last(ids)
-        for contract_id in ids:
+        # Oldest first, so that clients get what they missed in the order in which it happened.
+        for contract_id in sorted(ids, key=lambda i: states[i].version if i in states else 0):
             self._hub.load(contract_id, states.get(contract_id))
 
     def on_message(self, contract_id: str, raw: bytes) -> None:

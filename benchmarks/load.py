@@ -1,0 +1,229 @@
+"""The load: thousands of WebSocket clients on one epoll loop, and a publisher beside them.
+
+Addresses and paths come in; counts, bytes and latencies go out. It is made to cost less than any
+server it measures: one thread, non-blocking sockets, frames counted by their headers, and the
+clock in the payload looked at by a sample of the clients only. It knows no server.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import select
+import socket
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+_BUFFER: Final = 262_144
+_CLOCK: Final = b'"total_value":'
+_AT_ONCE: Final = 200  # handshakes under way at a time
+_HEAD_END: Final = b"\r\n\r\n"
+
+
+def clock() -> int:
+    """Microseconds of a clock that all processes of this machine share."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
+@dataclass
+class Client:
+    """One connection; ``rest`` are the bytes of a frame that is not whole yet."""
+
+    socket: socket.socket
+    sampled: bool
+    rest: bytes = b""
+    frames: int = 0
+    answered: bool = False
+    closed: bool = False
+
+
+@dataclass
+class Tally:
+    """What the clients have received since the last `Clients.reset`."""
+
+    frames: int = 0
+    bytes: int = 0
+    latencies: list[int] = field(default_factory=list)
+    """Microseconds, of the sampled clients' messages."""
+
+
+class Clients:
+    """All clients of one measurement."""
+
+    def __init__(self, sampled_every: int = 20) -> None:
+        self._sampled_every = sampled_every
+        self._poll = select.epoll()
+        self._buffer = bytearray(_BUFFER)
+        self._view = memoryview(self._buffer)
+        self.by_fd: dict[int, Client] = {}
+        self.tally = Tally()
+
+    def connect(
+        self,
+        port: int,
+        paths: Sequence[str],
+        *,
+        headers: Sequence[str] = (),
+        receive_buffer: int = 0,
+        timeout: float = 60.0,
+    ) -> None:
+        """Open one connection for each path, and wait until all handshakes are answered.
+
+        Raises:
+            RuntimeError: a handshake is refused, or not all are answered in time.
+        """
+        deadline = time.monotonic() + timeout
+        waiting = list(reversed(paths))
+        under_way: set[int] = set()
+        while waiting or under_way:
+            while waiting and len(under_way) < _AT_ONCE:
+                under_way.add(self._begin(port, waiting.pop(), headers, receive_buffer))
+            for fd, _ in self._poll.poll(0.2):
+                self._receive(fd)
+            done = {fd for fd in under_way if self.by_fd[fd].answered or self.by_fd[fd].closed}
+            if any(self.by_fd[fd].closed for fd in done):
+                raise RuntimeError("a handshake was refused")
+            under_way -= done
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{len(under_way)} handshakes were not answered in time")
+
+    def _begin(self, port: int, path: str, headers: Sequence[str], receive_buffer: int) -> int:
+        connection = socket.socket()
+        if receive_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.connect(("127.0.0.1", port))
+        connection.setblocking(False)
+        key = base64.b64encode(os.urandom(16)).decode()
+        lines = [
+            f"GET {path} HTTP/1.1",
+            f"Host: 127.0.0.1:{port}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Key: {key}",
+            "Sec-WebSocket-Version: 13",
+            *headers,
+        ]
+        connection.sendall("\r\n".join(lines).encode() + _HEAD_END)
+        fd = connection.fileno()
+        self.by_fd[fd] = Client(connection, sampled=len(self.by_fd) % self._sampled_every == 0)
+        self._poll.register(fd, select.EPOLLIN)
+        return fd
+
+    def ignore(self, fd: int) -> None:
+        """Do not read this client's socket from now on."""
+        self._poll.unregister(fd)
+
+    def heed(self, fd: int) -> None:
+        """Read it again."""
+        self._poll.register(fd, select.EPOLLIN)
+
+    def reset(self) -> None:
+        """Begin a new tally."""
+        self.tally = Tally()
+
+    def drain(self, seconds: float, until: Callable[[], bool] | None = None) -> None:
+        """Receive for some seconds, or until ``until`` says so."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            for fd, _ in self._poll.poll(min(left, 0.05)):
+                self._receive(fd)
+            if until is not None and until():
+                return
+
+    def read(self, fd: int, most: int) -> int:
+        """Read at most so many bytes of one client that is not heeded; return how many."""
+        return self._receive(fd, most)
+
+    def _receive(self, fd: int, most: int = _BUFFER) -> int:
+        client = self.by_fd[fd]
+        try:
+            size = client.socket.recv_into(self._buffer, min(most, _BUFFER))
+        except BlockingIOError:
+            return 0
+        except ConnectionError:
+            size = 0
+        if size == 0:
+            if not client.closed:
+                client.closed = True
+                self._poll.unregister(fd)
+            return 0
+        now = clock() if client.sampled else 0
+        if client.answered and not client.rest:
+            client.rest = self._count(client, self._view[:size], now)
+            return size
+        data = client.rest + self._view[:size]
+        if not client.answered:
+            head, separator, rest = data.partition(_HEAD_END)
+            if not separator:
+                client.rest = data
+                return size
+            if not head.startswith(b"HTTP/1.1 101"):
+                client.closed = True
+                return size
+            client.answered, data = True, rest
+        client.rest = self._count(client, memoryview(data), now)
+        return size
+
+    def _count(self, client: Client, data: memoryview, now: int) -> bytes:
+        tally = self.tally
+        position, size = 0, len(data)
+        frames = 0
+        while size - position >= 2:
+            length = data[position + 1]
+            start = position + 2
+            if length == 126:
+                start += 2
+                length = int.from_bytes(data[position + 2 : start])
+            elif length == 127:
+                start += 8
+                length = int.from_bytes(data[position + 2 : start])
+            end = start + length
+            if start > size or end > size:
+                break
+            first = data[position]
+            if first & 0x0F == 9:
+                client.socket.send(b"\x8a\x80\0\0\0\0")
+            elif first & 0x0F == 8:
+                client.closed = True
+            else:
+                frames += 1
+                if now:
+                    self._look_at_clock(bytes(data[start:end]), bool(first & 0x40), now)
+            position = end
+        client.frames += frames
+        tally.frames += frames
+        tally.bytes += position
+        return bytes(data[position:])
+
+    def _look_at_clock(self, text: bytes, compressed: bool, now: int) -> None:
+        if compressed:
+            text = zlib.decompressobj(wbits=-15).decompress(text + b"\x00\x00\xff\xff")
+        begin = text.find(_CLOCK)
+        if begin >= 0:
+            begin += len(_CLOCK)
+            end = begin
+            while text[end : end + 1].isdigit():
+                end += 1
+            self.tally.latencies.append(now - int(text[begin:end]))
+
+    def leave(self, count: int) -> None:
+        """Close the oldest connections."""
+        for fd in list(self.by_fd)[:count]:
+            client = self.by_fd.pop(fd)
+            if not client.closed:
+                self._poll.unregister(fd)
+            client.socket.close()
+
+    def forget(self) -> None:
+        """Close all connections."""
+        for client in self.by_fd.values():
+            client.socket.close()
+        self.by_fd.clear()
+
+    def close(self) -> None:
+        """Close all connections, and end."""
+        self.forget()
+        self._poll.close()

@@ -1,0 +1,1 @@
+"""The servers that are measured beside the gateway, each a small program of its own."""

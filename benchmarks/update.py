@@ -1,0 +1,76 @@
+"""One update: what it costs a gateway from Redis's bytes to frames, without the sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from benchmarks.publications import data_of
+from ime_live.gateway import wire
+from ime_live.gateway.app import wall_clock
+from ime_live.gateway.hub import Hub
+from ime_live.gateway.metrics import Metrics
+from ime_live.gateway.upstream import Upstream
+from ime_live.market import Update
+from ime_live.settings import GatewaySettings
+
+_UPDATES: Final = 5_000
+_ROUNDS: Final = 5
+
+
+class _Store:
+    """Channels and last states of a store that has nothing to say."""
+
+    connected = True
+
+    async def subscribe(self, ids: object, /) -> bool:
+        return True
+
+    def unsubscribe(self, ids: object, /) -> None:
+        pass
+
+    async def last(self, ids: object, /) -> dict[str, Update]:
+        return {}
+
+
+class _Outlet:
+    """A client that costs nothing."""
+
+    def write(self, data: bytes, /) -> None:
+        pass
+
+
+async def _measure() -> float:
+    metrics = Metrics(wall_clock)
+    flushes: list[object] = []
+    hub = Hub(
+        zone=ZoneInfo(GatewaySettings.timezone),
+        clock=wall_clock,
+        call_soon=flushes.append,
+        events=metrics,
+    )
+    store = _Store()
+    upstream = Upstream(
+        hub,
+        store,
+        store,
+        clock=wall_clock,
+        monotonic=time.monotonic,
+        malformed=metrics.count_malformed,
+        received=metrics.count_received,
+    )
+    await upstream.acquire(["1"])
+    hub.join({"1": wire.envelope_by_name("B0001")}, _Outlet())
+    messages = [b'{"data":' + data_of(100_000 + n) + b"}" for n in range(_UPDATES)]
+    begin = time.process_time()
+    for message in messages:
+        upstream.on_message("1", message)
+        hub.flush()
+    return (time.process_time() - begin) / _UPDATES * 1e6
+
+
+def measure_update() -> float:
+    """Microseconds of CPU to parse, check, compare and encode one update; the best of a few."""
+    return min(asyncio.run(_measure()) for _ in range(_ROUNDS))
