@@ -84,6 +84,7 @@ class TestReading:
             ('{"contractId":" ","contractName":"A"}', "contractId is empty"),
             ('{"contractId":"1","contractName":""}', "contractName of contract 1 is empty"),
             ('{"contractId":"1","contractName":" \u200c"}', "contractName of contract 1 is empty"),
+            ('{"x":' + "[" * 100_000, "recursion"),
         ],
     )
     def test_errors_say_what_is_wrong(self, raw: str, reason: str) -> None:

@@ -223,8 +223,10 @@ async def test_changes_of_contracts(
         await store.remove_contracts(["2"])
         await redis.publish("ime:contracts", "not a list")
         await redis.publish("ime:contracts", json.dumps([1]))
-        await eventually(lambda: len(gateway.contracts) == 4)
-        assert gateway.contracts == [["1", "2"], ["2"], None, None]
+        await redis.publish("ime:contracts", b'["\xff"]')
+        await redis.publish("ime:contracts", "[" * 100_000)
+        await eventually(lambda: len(gateway.contracts) == 6)
+        assert gateway.contracts == [["1", "2"], ["2"], None, None, None, None]
 
 
 async def test_a_fault_of_the_gateway_does_not_end_the_stream(

@@ -107,6 +107,8 @@ def test_imports_all_or_nothing(
         ("\udcff", "c.json, line 1: JSON is malformed"),
         (lines(B) + '{"contractId": "1", "contractName": "\udcff"}', "json, line 2: not UTF-8"),
         ("\n", "c.json is empty"),
+        ("[" * 100_000 + "]" * 100_000, "c.json: maximum recursion depth exceeded"),
+        ('{"x":' + "[" * 100_000, "c.json, line 1: maximum recursion depth exceeded"),
     ],
 )
 def test_refuses(text: str, error: str, tmp_path: Path) -> None:

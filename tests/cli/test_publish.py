@@ -68,6 +68,7 @@ def test_skips_bad_lines_and_says_which(
         line("1", contractId="12345"),
         '{"contractId": "12345", "data": {}}\n',
         '{"contractId": "12345"}\n',
+        '{"x": ' + "[" * 100_000 + "\n",
         good.replace("\n", "\r\n"),
     ]
     content = "".join(lines).encode() + b"\xff\xfe\n" + good.encode().replace(b"2026", b"\xff026")
@@ -87,9 +88,10 @@ def test_skips_bad_lines_and_says_which(
         "data.ndjson, line 9: Expected `int | float`, got `str` - at `$.Aggregate.last_price`",
         "data.ndjson, line 10: Object missing required field `BestLimit`",
         "data.ndjson, line 11: Object missing required field `data`",
-        f"data.ndjson, line 13: {malformed} (byte 0)",
-        "data.ndjson, line 14: not UTF-8",
-        "1 published, 0 unchanged, 12 bad lines",
+        "data.ndjson, line 12: maximum recursion depth exceeded while deserializing an object",
+        f"data.ndjson, line 14: {malformed} (byte 0)",
+        "data.ndjson, line 15: not UTF-8",
+        "1 published, 0 unchanged, 13 bad lines",
     ]
     assert last_price(database, "12345") is None
     assert last_price(database, "67890") == 9

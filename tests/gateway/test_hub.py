@@ -290,6 +290,14 @@ class TestPresentStates:
         assert newer.prices == [2]
         assert len(everything.writes) == 1
 
+    def test_the_oldest_one_comes_first(self, world: World) -> None:
+        """So the newest time stamp that a client has seen is good for `since` at any moment."""
+        for contract_id, age in (("1", 5), ("2", 10), ("3", 1)):
+            world.open(contract_id, last=Update(NOW - age, payload(age)))
+        client, outlet = world.join("1", "2", "3")
+        world.hub.send_states(client, 0)
+        assert outlet.prices == [10, 5, 1]
+
     def test_a_state_that_was_named_by_since_is_not_repeated(self, world: World) -> None:
         world.open("1", last=Update(NOW - 10, A))
         client, outlet = world.join("1")

@@ -288,6 +288,13 @@ class TestFaults:
         await world.settle()
         assert outlet.prices == [1]
 
+    async def test_it_comes_in_the_order_in_which_it_happened(self, world: World) -> None:
+        outlet = await world.join("1", "2")
+        world.stored |= {"1": Update(NOW + 2, B), "2": Update(NOW + 1, A)}
+        world.upstream.on_connected()
+        await world.settle()
+        assert outlet.prices == [1, 2]
+
     async def test_a_break_while_states_are_read_reads_them_again(self, world: World) -> None:
         outlet = await world.join("1")
         world.slow_states = True

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 
 from ime_live.publisher import Publisher
@@ -20,7 +21,7 @@ Eventually = Callable[..., Awaitable[None]]
 def test_the_exposition_is_prometheus_text(gateway: Gateway) -> None:
     answer = gateway.get("/metrics")
     assert answer.status == 200
-    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert answer.headers["Content-Type"] == CONTENT_TYPE_LATEST
     names = {family.name for family in text_string_to_metric_families(answer.body.decode())}
     assert names >= {
         "ime_live_connections",

@@ -11,7 +11,8 @@ a client that cannot take data needs one slot per contract instead of a queue.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from operator import itemgetter
 from typing import Any, Final, Protocol
@@ -108,7 +109,7 @@ class Topic:
 class Audience:
     """Clients with the same selection, who get the same bytes in one joined buffer."""
 
-    __slots__ = ("batch", "changed", "compressed", "key", "paused", "ready", "topics")
+    __slots__ = ("compressed", "key", "paused", "ready", "topics")
 
     def __init__(self, key: object, topics: Mapping[Topic, bytes], compressed: bool) -> None:
         self.key = key
@@ -116,8 +117,6 @@ class Audience:
         self.compressed = compressed
         self.ready: dict[Client, Callable[[bytes], None]] = {}
         self.paused: dict[Client, None] = {}
-        self.batch: list[bytes] = []
-        self.changed: list[tuple[Topic, State | None]] = []
 
 
 class Client:
@@ -372,27 +371,41 @@ class Hub:
         if not self._pending:
             return
         pending, self._pending = self._pending, []
-        touched: dict[Audience, None] = {}
-        for topic, state, previous in pending:
-            for audience, envelope in topic.audiences.items():
-                touched[audience] = None
-                if audience.ready:
-                    audience.batch.append(state.frame(envelope, audience.compressed))
-                if audience.paused:
-                    audience.changed.append((topic, previous))
-        messages = sum(self._deliver(audience) for audience in touched)
+        if len(pending) == 1:
+            messages = self._deliver_one(*pending[0])
+        else:
+            messages = self._deliver_many(pending)
         if messages:
             self._events.delivered(messages, pending[0][1].version)
 
-    def _deliver(self, audience: Audience) -> int:
-        if audience.changed:
-            self._note_missed(audience.paused, audience.changed)
-            audience.changed = []
-        frames = audience.batch
-        if not frames:
-            return 0
-        audience.batch = []
-        data = frames[0] if len(frames) == 1 else b"".join(frames)
+    def _deliver_one(self, topic: Topic, state: State, previous: State | None) -> int:
+        # One update a tick is the rule, and then there is nothing to join.
+        messages = 0
+        # A copy: a client that fails is taken out, and its audience with it.
+        for audience, envelope in list(topic.audiences.items()):
+            if audience.paused:
+                self._note_missed(audience.paused, ((topic, previous),))
+            if audience.ready:
+                messages += self._write(audience, state.frame(envelope, audience.compressed))
+        return messages
+
+    def _deliver_many(self, pending: Sequence[tuple[Topic, State, State | None]]) -> int:
+        batches: defaultdict[Audience, list[bytes]] = defaultdict(list)
+        changed: defaultdict[Audience, list[tuple[Topic, State | None]]] = defaultdict(list)
+        for topic, state, previous in pending:
+            for audience, envelope in topic.audiences.items():
+                if audience.ready:
+                    batches[audience].append(state.frame(envelope, audience.compressed))
+                if audience.paused:
+                    changed[audience].append((topic, previous))
+        for audience, changes in changed.items():
+            self._note_missed(audience.paused, changes)
+        return sum(
+            len(frames) * self._write(audience, frames[0] if len(frames) == 1 else b"".join(frames))
+            for audience, frames in batches.items()
+        )
+
+    def _write(self, audience: Audience, data: bytes) -> int:
         # A copy: a write may pause its client, which takes it out of `ready`.
         writes = list(audience.ready.items())
         for client, write in writes:
@@ -400,10 +413,10 @@ class Hub:
                 write(data)
             except Exception as error:  # noqa: BLE001 - one client's failure is its own
                 self._fail(client, error)
-        return len(frames) * len(writes)
+        return len(writes)
 
     def _note_missed(
-        self, clients: Iterable[Client], changed: list[tuple[Topic, State | None]]
+        self, clients: Iterable[Client], changed: Iterable[tuple[Topic, State | None]]
     ) -> None:
         conflated = 0
         for client in clients:
