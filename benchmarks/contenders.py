@@ -43,6 +43,8 @@ class Running:
     publisher: Publisher
     headers: Sequence[str]
     path_of: Callable[[Sequence[int]], str]
+    folder: str | None = None
+    """Of its own, removed when it ends."""
 
     def cpu(self) -> float:
         """Microseconds of CPU that it has used so far, all its processes together."""
@@ -61,6 +63,8 @@ class Running:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.folder is not None:
+            shutil.rmtree(self.folder)
 
 
 @dataclass(frozen=True)
@@ -251,6 +255,7 @@ def _nchan() -> Contender:
             HttpPublisher(port),
             (),
             lambda contracts: "/stream/" + ",".join(name_of(contract) for contract in contracts),
+            folder,
         )
 
     return Contender("Nchan (nginx)", None if nginx and module else "no nginx with Nchan", start)

@@ -123,8 +123,8 @@ def report(memory: Sequence[int], cpu: Sequence[float], frames: int) -> str:
             "",
             f"{datetime.now(UTC):%Y-%m-%d}, {machine()}. {versions()}.",
             "",
-            f"{frames:,} messages in {len(memory)} s. Memory of the last minute against the "
-            f"second: {growth(memory):+.1%}.",
+            f"{frames:,} messages in {len(memory)} s.",
+            f"Memory of the last minute against the second: {growth(memory):+.1%}.",
             "",
             "| minute | memory at its end, MB | CPU |",
             "|---|---|---|",

@@ -303,14 +303,14 @@ def named(contract_id: str, name: str, *aliases: str) -> Contract:
 
 
 async def test_contracts_come_back_as_they_were_put(store: Store) -> None:
-    await store.put_contracts([GOLD, SAFFRON])
+    await store.import_contracts([GOLD, SAFFRON])
     assert sorted(await store.contracts(), key=lambda c: c.contract_id) == [GOLD, SAFFRON]
     assert await store.contracts_of(["2", "3"]) == {"2": SAFFRON, "3": None}
     assert await store.contracts_of([]) == {}
 
 
 async def test_a_contract_that_cannot_be_read_is_skipped(store: Store, redis: Client) -> None:
-    await store.put_contracts([GOLD])
+    await store.import_contracts([GOLD])
     await redis.hset("ime:contracts", mapping={"2": "{", "3": SAFFRON.to_json(), b"\xff": "{}"})
     with capture_logs() as logs:
         assert await store.contracts() == [GOLD]
@@ -325,7 +325,7 @@ async def test_a_contract_that_cannot_be_read_is_skipped(store: Store, redis: Cl
 async def test_changes_are_announced(store: Store, redis: Client) -> None:
     async with redis.pubsub(ignore_subscribe_messages=True) as channel:
         await channel.subscribe("ime:contracts")
-        await store.put_contracts([GOLD, SAFFRON])
+        await store.import_contracts([GOLD, SAFFRON])
         await store.import_contracts([GOLD, named("3", "C")])
         await store.import_contracts([GOLD])  # changes nothing
         await store.remove_contracts(["1", "2"])
@@ -384,7 +384,7 @@ async def test_names_can_be_exchanged(store: Store) -> None:
 async def test_a_refused_import_changes_nothing(
     store: Store, batch: list[Contract], message: str
 ) -> None:
-    await store.put_contracts([GOLD])
+    await store.import_contracts([GOLD])
     with pytest.raises(ContractError, match=message):
         await store.import_contracts(batch)
     assert await store.contracts() == [GOLD]
@@ -407,7 +407,7 @@ async def test_of_two_imports_of_one_name_one_is_refused(store: Store) -> None:
 
 
 async def test_an_unknown_contract_cannot_be_removed(store: Store) -> None:
-    await store.put_contracts([GOLD])
+    await store.import_contracts([GOLD])
     with pytest.raises(UnknownContractError, match="unknown contract: 9"):
         await store.remove_contracts(["1", "9"])
     assert await store.contracts() == [GOLD]
@@ -416,7 +416,7 @@ async def test_an_unknown_contract_cannot_be_removed(store: Store) -> None:
 async def test_versions_go_on_for_a_contract_that_comes_back(
     store: Store, state: MakeState
 ) -> None:
-    await store.put_contracts([GOLD])
+    await store.import_contracts([GOLD])
     before = await publish(store, "1", state())
     await store.remove_contracts(["1"])
     assert (await store.last(["1"]))["1"].version == before.version
@@ -443,7 +443,7 @@ async def test_every_call_says_that_redis_is_not_there(state: MakeState) -> None
             store.last(["1"]),
             store.contracts(),
             store.contracts_of(["1"]),
-            store.put_contracts([GOLD]),
+            store.import_contracts([GOLD]),
             store.import_contracts([GOLD]),
             store.remove_contracts(["1"]),
         ):

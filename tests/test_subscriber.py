@@ -219,7 +219,7 @@ async def test_changes_of_contracts(
 ) -> None:
     async with listening(store, gateway):
         contracts = [Contract(contract_id=i, contract_name=f"N{i}") for i in ("1", "2")]
-        await store.put_contracts(contracts)
+        await store.import_contracts(contracts)
         await store.remove_contracts(["2"])
         await redis.publish("ime:contracts", "not a list")
         await redis.publish("ime:contracts", json.dumps([1]))

@@ -158,6 +158,11 @@ class AuthSettings(JwtSettings):
     auth: AuthMode = option(
         AuthMode.JWT, "jwt, or none: no token is asked for; only on a loopback address."
     )
+    origins: str = option(
+        "",
+        "With --auth none: the origins, separated by commas, of web pages that may connect, "
+        "besides pages of this machine; * for any.",
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.
@@ -190,7 +195,11 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
     root_path: str = option(
         "", "Path prefix of a proxy in front, which may strip it or pass it on."
     )
-    timezone: str = option("Asia/Tehran", "Zone whose wall clock the messages' timestamps show.")
+    timezone: str = option(
+        "Asia/Tehran",
+        "Zone whose wall clock the messages' timestamps show. One with daylight saving repeats "
+        "an hour a year, and its timestamps do not grow then.",
+    )
     max_contracts: int = option(1000, "Contracts that one connection may ask for.", above=0)
     compression: bool = option(True, "Offer permessage-deflate to clients that ask for it.")
     ping_interval: float = option(20.0, "Seconds between two pings of a client.", above=0)

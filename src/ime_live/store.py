@@ -248,12 +248,6 @@ class Store:
             for i, record in zip(ids, records, strict=True)
         }
 
-    async def put_contracts(self, contracts: Iterable[Contract]) -> None:
-        """Add or replace contracts as they are; `import_contracts` is the careful way."""
-        with self.connections.errors():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                await self._write(pipe, put=list(contracts))
-
     async def import_contracts(self, contracts: Iterable[Contract]) -> ImportResult:
         """Add or replace contracts; what had another name is found by its old one as well.
 

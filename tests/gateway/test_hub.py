@@ -12,7 +12,8 @@ import pytest
 
 from ime_live.gateway import hub as hub_module
 from ime_live.gateway import wire
-from ime_live.gateway.hub import Client, Hub
+from ime_live.gateway.hub import Hub
+from ime_live.gateway.topic import Client
 from ime_live.market import Update
 
 from .frames import Reader

@@ -29,7 +29,8 @@ from hypothesis.stateful import (
 
 from ime_live.gateway import hub as hub_module
 from ime_live.gateway import wire
-from ime_live.gateway.hub import Client, Hub
+from ime_live.gateway.hub import Hub
+from ime_live.gateway.topic import Client
 from ime_live.market import Payload, Update
 
 from .frames import Message, Reader

@@ -77,6 +77,19 @@ metrics.close()
 """
 
 
+def test_clients_cannot_make_series_of_their_own() -> None:
+    metrics = Metrics(lambda: NOW)
+    for code in range(3000, 3100):
+        metrics.closed(code, "client left")
+    metrics.closed(1000, "client left")
+    found = samples(metrics.exposition())
+    closes = {name: value for name, value in found.items() if name.startswith("connections_closed")}
+    assert closes == {
+        "connections_closed_total{code=other,reason=client left}": 100,
+        "connections_closed_total{code=1000,reason=client left}": 1,
+    }
+
+
 def test_several_workers_are_added_up(tmp_path: Path) -> None:
     environment = {**os.environ, MULTIPROCESS_VARIABLE: str(tmp_path)}
     for worker in (1, 2):

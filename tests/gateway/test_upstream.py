@@ -18,7 +18,8 @@ from structlog.testing import capture_logs
 from ime_live.errors import StoreError
 from ime_live.gateway import upstream as upstream_module
 from ime_live.gateway import wire
-from ime_live.gateway.hub import Client, Hub
+from ime_live.gateway.hub import Hub
+from ime_live.gateway.topic import Client
 from ime_live.gateway.upstream import Upstream
 from ime_live.market import Payload, Update
 

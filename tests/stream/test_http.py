@@ -71,6 +71,14 @@ async def test_an_oversize_head_is_431(hasty: Gateway, size: int) -> None:
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
+async def test_a_head_that_exceeds_the_limit_with_its_last_part_is_431(hasty: Gateway) -> None:
+    request = handshake(hasty.stream("id", ["12345"]), ["X-Filler: " + "x" * 8192])
+    async with await RawClient.open(hasty.port) as client:
+        await client.send(request[:4000])
+        await client.send(request[4000:])
+        assert (await client.read_all()).startswith(b"HTTP/1.1 431 ")
+
+
 async def test_a_request_line_that_never_ends_is_431(hasty: Gateway) -> None:
     async with await RawClient.open(hasty.port) as client:
         await client.send(b"GET /")

@@ -19,12 +19,13 @@ from litestar.types import ASGIApp
 
 from ime_live.errors import StoreError
 from ime_live.gateway.directory import Directory
+from ime_live.gateway.handshake import negotiator
 from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.http import SERVICES
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
-from ime_live.gateway.protocol import Services, negotiator
+from ime_live.gateway.protocol import Services
 from ime_live.gateway.rest import http_app
 from ime_live.gateway.upstream import Upstream
 from ime_live.settings import GatewaySettings

@@ -47,8 +47,9 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             return
         if self._in_head:
             limit = self._services.settings.max_request
-            self._head_size += len(data)
-            if self._head_size > limit and data.find(_END_OF_HEAD, 0, limit) < 0:
+            end = data.find(_END_OF_HEAD)
+            self._head_size += len(data) if end < 0 else end + len(_END_OF_HEAD)
+            if self._head_size > limit:
                 self._refuse(431, f"The request line and headers exceed {limit} bytes.")
                 return
             if not data.isascii():

@@ -23,13 +23,18 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from ime_live.errors import CloseCode
+
 if TYPE_CHECKING:
-    from ime_live.gateway.hub import Client
+    from ime_live.gateway.topic import Client
 
 # When a counter was made says nothing here and doubles the output.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+# Those that we close with, and those that clients leave with in good order or in none.
+_CODES: Final = frozenset({*CloseCode, 1000, 1001, 1005, 1006})
 
 _LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -129,7 +134,9 @@ class Metrics:
     def closed(self, code: int, reason: str) -> None:
         """It was closed; ``reason`` is one of few, and holds nothing that a client sent."""
         self.connections -= 1
-        self._closed[code, reason] += 1
+        # A client that leaves may say any code, and each would be a series of its own.
+        known = code if code in _CODES else 0
+        self._closed[known, reason] += 1
 
     def sync(self) -> None:
         """Move the numbers into the exported metrics."""
@@ -146,7 +153,7 @@ class Metrics:
         for reason, count in self._dropped.items():
             self._dropped_total.labels(reason).inc(count)
         for (code, reason), count in self._closed.items():
-            self._closes_total.labels(str(code), reason).inc(count)
+            self._closes_total.labels(str(code or "other"), reason).inc(count)
         self._dropped.clear()
         self._closed.clear()
 

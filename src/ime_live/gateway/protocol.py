@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import random
 import secrets
-from collections.abc import Callable, Collection, Mapping, MutableSet, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableSet
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -20,31 +20,34 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from websockets.datastructures import Headers
-from websockets.extensions.permessage_deflate import (
-    PerMessageDeflate,
-    ServerPerMessageDeflateFactory,
-)
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.headers import parse_subprotocol
 from websockets.http11 import Request, Response
 from websockets.protocol import Protocol, Side, State
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway import wire
 from ime_live.gateway.auth import Authenticator, Identity, find_token
 from ime_live.gateway.directory import Directory
+from ime_live.gateway.handshake import deflate_of
 from ime_live.gateway.heartbeat import Heartbeat
-from ime_live.gateway.hub import Client, Hub
+from ime_live.gateway.hub import Hub
 from ime_live.gateway.metrics import Metrics
-from ime_live.gateway.session import By, StreamRequest, endpoint_of, read_request, select
+from ime_live.gateway.session import (
+    By,
+    StreamRequest,
+    endpoint_of,
+    read_request,
+    refuse_foreign_page,
+    select,
+)
+from ime_live.gateway.topic import Client
 from ime_live.gateway.upstream import Upstream
-from ime_live.settings import GatewaySettings
+from ime_live.settings import AuthMode, GatewaySettings, is_loopback
 
 log = structlog.get_logger()
-
-SUBPROTOCOL: Final = Subprotocol("ime-live")
 
 # Seconds that a peer gets to answer our close frame and to take what was written before it.
 CLOSE_TIMEOUT: Final = 5.0
@@ -61,10 +64,6 @@ _ABNORMAL: Final = 1006
 _EMPTY_PONG: Final = b"\x8a\x80"
 _PONG_LENGTH: Final = 6
 
-_DEFLATE: Final = ServerPerMessageDeflateFactory(
-    server_no_context_takeover=True, client_no_context_takeover=True
-)
-
 # Tells the processes of one machine apart in the logs, and the connections of one process.
 _PROCESS: Final = secrets.token_hex(2)
 _numbers = itertools.count(1)
@@ -75,7 +74,7 @@ class Services:
     """What a stream needs of its process.
 
     Attributes:
-        handshake: negotiates each handshake in turn, see `negotiator`.
+        handshake: negotiates each handshake in turn, see `gateway.handshake`.
         monotonic: seconds, for durations.
         wall: seconds since the Unix epoch, for the expiry of tokens.
     """
@@ -159,9 +158,7 @@ class StreamProtocol(asyncio.Protocol):
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             self._reject(response)
             return
-        for extension in services.handshake.extensions:
-            if isinstance(extension, PerMessageDeflate):
-                self._deflate = extension
+        self._deflate = deflate_of(services.handshake)
         self._opening = services.loop.create_task(
             self._open(by, query, request.headers, response.serialize())
         )
@@ -175,6 +172,9 @@ class StreamProtocol(asyncio.Protocol):
         refusal = None
         try:
             request = read_request(by, query, services.zone)
+            if services.settings.auth is AuthMode.NONE:
+                origins = headers.get_all("Origin")
+                refuse_foreign_page(origins, services.settings.origins, is_loopback)
             identity = await self._authenticate(request, headers)
             self._about |= {
                 "subject": identity.subject,
@@ -317,7 +317,9 @@ class StreamProtocol(asyncio.Protocol):
             self._opening.cancel()
             self._opening = None
         if self._outcome is None and self._client is not None:
-            self._ended(_ABNORMAL, "connection lost" if exc is None else str(exc) or repr(exc))
+            if exc is not None:
+                self._about["error"] = str(exc) or repr(exc)
+            self._ended(_ABNORMAL, "connection lost")
         self._leave()
         if self._closer is not None:
             self._closer.cancel()
@@ -372,25 +374,6 @@ class StreamProtocol(asyncio.Protocol):
             self._client = None
         selection, self._selection = self._selection, ()
         services.upstream.release(selection)
-
-
-def negotiator(*, compression: bool) -> ServerProtocol:
-    """What accepts or rejects the handshakes of a process.
-
-    `ServerProtocol.accept` only reads the request and makes the response and the extensions, so
-    one object serves all connections, one after the other; making one for each took 8 µs more.
-    """
-    return ServerProtocol(
-        extensions=[_DEFLATE] if compression else None, select_subprotocol=_select_subprotocol
-    )
-
-
-def _select_subprotocol(
-    protocol: ServerProtocol, offered: Sequence[Subprotocol]
-) -> Subprotocol | None:
-    # The token travels as another subprotocol and is not to be echoed.
-    del protocol
-    return SUBPROTOCOL if SUBPROTOCOL in offered else None
 
 
 def _outcome_of(frames: Protocol) -> tuple[int, str]:

@@ -1,0 +1,51 @@
+"""The port: what binding it refuses, and what connections inherit from it."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from ime_live.errors import SettingsError
+from ime_live.gateway.server import bind, limit_buffers
+from ime_live.settings import AuthMode, GatewaySettings
+
+SETTINGS = GatewaySettings(auth=AuthMode.NONE, send_buffer=40_000, unsent_limit=9_000)
+
+
+def accepted(settings: GatewaySettings) -> tuple[int, int]:
+    """The send buffer and the unsent limit of a connection to a port with these settings."""
+    with bind("127.0.0.1", 0) as listener:
+        limit_buffers(listener, settings)
+        listener.listen()
+        listener.setblocking(True)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
+            return (
+                connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
+                connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT),
+            )
+
+
+def test_connections_hold_as_little_unsent_as_the_settings_say() -> None:
+    # Linux doubles the buffer, for its own bookkeeping (socket(7)).
+    assert accepted(SETTINGS) == (2 * 40_000, 9_000)
+
+
+def test_zero_leaves_the_systems_defaults() -> None:
+    settings = GatewaySettings(auth=AuthMode.NONE, send_buffer=0, unsent_limit=0)
+    with socket.socket() as untouched:
+        default = untouched.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+    assert accepted(settings)[1] == default
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with bind("127.0.0.1", 0) as listener:
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(SettingsError, match=rf"cannot listen on 127\.0\.0\.1:{port}: .*in use"):
+            bind("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine_is_said_so() -> None:
+    with pytest.raises(SettingsError, match="cannot assign requested address"):
+        bind("192.0.2.1", 8000)
