@@ -31,10 +31,14 @@ class Outlet:
         self.error: Exception | None = None
         self.compressed = compressed
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes, /) -> int:
         if self.error is not None:
             raise self.error
         self.writes.append(data)
+        return len(data)
+
+    def keep(self, rest: bytes, /) -> None:
+        raise AssertionError(f"all was taken, and {len(rest)} bytes are left")
 
     @property
     def prices(self) -> list[float]:
@@ -252,18 +256,20 @@ class TestSlowClients:
         for contract_id in ("1", "2", "3"):
             world.hub.publish(contract_id, NOW, A)
         world.tick()
-        take = outlet.write
 
-        def write_and_pause(data: bytes) -> None:
-            take(data)
+        def take_but_one(data: bytes) -> int:
+            return outlet.write(data) - 1
+
+        def keep(rest: bytes) -> None:
+            assert len(rest) == 1
             world.hub.pause(client)
 
-        client.write = write_and_pause
+        client.write, client.keep = take_but_one, keep
         world.hub.resume(client)
         assert len(outlet.writes) == 1
         world.hub.publish("2", NOW + 1, B)
         world.hub.publish("3", NOW + 1, C)
-        client.write = take
+        client.write = outlet.write
         world.hub.resume(client)
         assert outlet.prices == [1, 2, 3]
 

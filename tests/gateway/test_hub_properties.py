@@ -112,6 +112,8 @@ class Consumer:
     failed: bool = False
     writes: list[bytes] = field(default_factory=list)
     """Of this tick."""
+    half_taken: tuple[bytes, int] = (b"", 0)
+    """The last write of which not all was taken, and how much was."""
     received: dict[str, Message] = field(default_factory=dict)
     claimed: dict[str, Payload] = field(default_factory=dict)
     """What it has by its own word, ``since``."""
@@ -129,19 +131,33 @@ class Consumer:
             return self.received[contract_id].payload
         return self.claimed.get(contract_id)
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes, /) -> int:
         assert not self.paused, "written to while paused"
         assert not self.failed, "written to after it failed"
         if self.failing:
             self.failed = True
             raise TransportGoneError
+        taken = min(len(data), max(self.room, 0))
+        self.room -= len(data)
+        if taken == len(data):
+            self._read(data)
+            return taken
+        self.half_taken = data, taken
+        if taken == 0:
+            raise BlockingIOError
+        return taken
+
+    def keep(self, rest: bytes, /) -> None:
+        data, taken = self.half_taken
+        assert data[taken:] == rest
+        self._read(data)
+        self.paused = True
+        self.hub.pause(self.client)
+
+    def _read(self, data: bytes) -> None:
         self.writes.append(data)
         for message in self.reader.messages(data):
             self._take(self.contract_of[message.contract], message)
-        self.room -= len(data)
-        if self.room < 0:
-            self.paused = True
-            self.hub.pause(self.client)
 
     def _take(self, contract_id: str, message: Message) -> None:
         assert contract_id in self.due, "sent although nothing has changed"

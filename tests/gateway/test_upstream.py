@@ -52,10 +52,14 @@ class Outlet:
         self.prices: list[float] = []
         self.versions: list[int] = []
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes, /) -> int:
         for message in self.reader.messages(data):
             self.prices.append(message.payload.aggregate.last_price)
             self.versions.append(message.version)
+        return len(data)
+
+    def keep(self, rest: bytes, /) -> None:
+        raise AssertionError(f"all was taken, and {len(rest)} bytes are left")
 
 
 class Reading:

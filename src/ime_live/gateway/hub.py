@@ -28,8 +28,16 @@ CATCH_UP_BYTES: Final = 65_536
 class Outlet(Protocol):
     """The way to a client."""
 
-    def write(self, data: bytes, /) -> None:
-        """Send whole frames; may call `Hub.pause` before it returns."""
+    @property
+    def write(self) -> Callable[[bytes], int]:
+        """Hands whole frames to the kernel at once.
+
+        Returns how many bytes it took; raises BlockingIOError if none. Called for each client
+        and tick, so it should be no more than the system call.
+        """
+
+    def keep(self, rest: bytes, /) -> None:
+        """Send the rest when that is possible; calls `Hub.pause` before it returns."""
 
 
 class Events(Protocol):
@@ -184,7 +192,7 @@ class Hub:
         # What is on its way was published before the client came.
         self.flush()
         audience = self._audience(selection, compressed)
-        client = Client(audience, outlet.write, self._accepted)
+        client = Client(audience, outlet.write, outlet.keep, self._accepted)
         audience.ready[client] = client.write
         for topic in audience.topics:
             if not topic.loaded:
@@ -304,14 +312,26 @@ class Hub:
         )
 
     def _write(self, audience: Audience, data: bytes) -> int:
-        # A copy: a write may pause its client, which takes it out of `ready`.
+        size = len(data)
+        # A copy: a client that cannot take it all is paused, which takes it out of `ready`.
         writes = list(audience.ready.items())
         for client, write in writes:
             try:
-                write(data)
+                taken = write(data)
+            except BlockingIOError:
+                taken = 0
             except Exception as error:  # noqa: BLE001 - one client's failure is its own
                 self._fail(client, error)
+                continue
+            if taken != size:
+                self._keep(client, data[taken:])
         return len(writes)
+
+    def _keep(self, client: Client, rest: bytes) -> None:
+        try:
+            client.keep(rest)
+        except Exception as error:  # noqa: BLE001 - one client's failure is its own
+            self._fail(client, error)
 
     def _note_missed(
         self, clients: Iterable[Client], changed: Iterable[tuple[Topic, State | None]]
@@ -346,10 +366,18 @@ class Hub:
                 size += len(frame)
             if frames:
                 self._events.delivered(len(frames), 0)
-                try:
-                    client.write(b"".join(frames))
-                except Exception as error:  # noqa: BLE001 - one client's failure is its own
-                    self._fail(client, error)
+                self._send(client, b"".join(frames))
+
+    def _send(self, client: Client, data: bytes) -> None:
+        try:
+            taken = client.write(data)
+        except BlockingIOError:
+            taken = 0
+        except Exception as error:  # noqa: BLE001 - one client's failure is its own
+            self._fail(client, error)
+            return
+        if taken != len(data):
+            self._keep(client, data[taken:])
 
     def _fail(self, client: Client, error: Exception) -> None:
         self.leave(client)

@@ -96,18 +96,25 @@ class Audience:
         self.key = key
         self.topics = topics
         self.compressed = compressed
-        self.ready: dict[Client, Callable[[bytes], None]] = {}
+        self.ready: dict[Client, Callable[[bytes], int]] = {}
         self.paused: dict[Client, None] = {}
 
 
 class Client:
     """A client as the hub sees it."""
 
-    __slots__ = ("audience", "known_from", "missed", "write")
+    __slots__ = ("audience", "keep", "known_from", "missed", "write")
 
-    def __init__(self, audience: Audience, write: Callable[[bytes], None], known_from: int) -> None:
+    def __init__(
+        self,
+        audience: Audience,
+        write: Callable[[bytes], int],
+        keep: Callable[[bytes], None],
+        known_from: int,
+    ) -> None:
         self.audience = audience
         self.write = write
+        self.keep = keep
         self.known_from = known_from
         """States numbered above this were sent to it, or noted in `missed`; -1 if it has, or
         said that it has, whatever is not noted there."""
