@@ -53,7 +53,6 @@ def run(settings: DemoSettings) -> None:
             host=settings.host,
             port=port,
             auth=AuthMode.NONE,
-            origins="*",  # any page may see data that is made up
             drain=_DRAIN,
             log_level=settings.log_level,
             log_format=settings.log_format,

@@ -156,12 +156,9 @@ class AuthSettings(JwtSettings):
     """Whether tokens are asked for, and how they are checked."""
 
     auth: AuthMode = option(
-        AuthMode.JWT, "jwt, or none: no token is asked for; only on a loopback address."
-    )
-    origins: str = option(
-        "",
-        "With --auth none: the origins, separated by commas, of web pages that may connect, "
-        "besides pages of this machine; * for any.",
+        AuthMode.JWT,
+        "jwt, or none: no token is asked for. Only on a loopback address, where every program, "
+        "and every web page in a browser, of this machine may connect then.",
     )
 
     def __post_init__(self) -> None:

@@ -18,11 +18,9 @@ from ime_live.gateway.session import (
     StreamRequest,
     endpoint_of,
     read_request,
-    refuse_foreign_page,
     select,
 )
 from ime_live.market import version_of
-from ime_live.settings import is_loopback
 
 TEHRAN = ZoneInfo("Asia/Tehran")
 MOMENT = version_of("2026-05-23T15:10:00", TEHRAN)
@@ -273,38 +271,3 @@ class TestSelect:
         reason = self.refused("?" + name).reason
         assert len(reason.encode()) <= MAX_REASON_BYTES
         assert reason.isprintable()
-
-
-@pytest.mark.parametrize(
-    ("origins", "allowed"),
-    [
-        ([], ""),
-        (["http://localhost:3000"], ""),
-        (["http://127.0.0.1"], ""),
-        (["http://[::1]:8000"], ""),
-        (["https://desk.example"], "https://desk.example"),
-        (["https://desk.example"], "https://other.example,https://desk.example"),
-        (["https://any.example", "null"], "*"),
-    ],
-)
-def test_pages_that_may_connect_without_a_token(origins: list[str], allowed: str) -> None:
-    refuse_foreign_page(origins, allowed, is_loopback)
-
-
-@pytest.mark.parametrize(
-    ("origins", "allowed"),
-    [
-        (["https://evil.example"], ""),
-        (["null"], ""),
-        ([""], ""),
-        (["http://["], ""),
-        (["http://localhost.evil.example"], ""),
-        (["http://localhost:3000", "https://evil.example"], ""),
-        (["https://evil.example"], "https://desk.example"),
-    ],
-)
-def test_pages_that_may_not(origins: list[str], allowed: str) -> None:
-    with pytest.raises(RefusedError) as caught:
-        refuse_foreign_page(origins, allowed, is_loopback)
-    assert caught.value.code == CloseCode.POLICY_VIOLATION
-    assert caught.value.kind == "foreign page"

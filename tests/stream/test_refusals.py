@@ -91,14 +91,3 @@ async def test_a_handshake_that_is_none_gets_an_http_answer(
         answer = await client.read_head()
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert b"Traceback" not in answer
-
-
-async def test_a_page_of_another_site_is_refused_where_no_token_is_asked_for(
-    gateway: Gateway, market: Market
-) -> None:
-    path = gateway.stream("id", [market.one().contract_id])
-    headers = {"Origin": "https://evil.example"}
-    async with gateway.connect(path, additional_headers=headers) as client:
-        close = await closed(client)
-    reason = "pages of https://evil.example may not connect without a token"
-    assert (close.code, close.reason) == (1008, reason)

@@ -42,12 +42,11 @@ from ime_live.gateway.session import (
     StreamRequest,
     endpoint_of,
     read_request,
-    refuse_foreign_page,
     select,
 )
 from ime_live.gateway.topic import Client
 from ime_live.gateway.upstream import Upstream
-from ime_live.settings import AuthMode, GatewaySettings, is_loopback
+from ime_live.settings import GatewaySettings
 
 log = structlog.get_logger()
 
@@ -184,9 +183,6 @@ class StreamProtocol(asyncio.Protocol):
         refusal = None
         try:
             request = read_request(by, query, services.zone)
-            if services.settings.auth is AuthMode.NONE:
-                origins = headers.get_all("Origin")
-                refuse_foreign_page(origins, services.settings.origins, is_loopback)
             identity = await self._authenticate(request, headers)
             self._about |= {
                 "subject": identity.subject,

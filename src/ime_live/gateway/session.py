@@ -6,11 +6,11 @@ code and reason, comes out. Pure: it reads no socket and writes none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from enum import StrEnum
 from typing import Final, Protocol
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from msgspec import Struct
 
@@ -115,38 +115,6 @@ def _read_since(text: str, zone: tzinfo) -> int:
         return version_of(text, zone)
     except (ValueError, OverflowError):
         raise RefusedError(f"since is not an ISO 8601 time: {text}", kind="bad since") from None
-
-
-def refuse_foreign_page(
-    origins: Sequence[str], allowed: str, is_loopback: Callable[[str], bool]
-) -> None:
-    """Refuse a web page of another site, where no token says who may connect.
-
-    A browser lets any page connect to this machine, and says in ``Origin`` whose page it is
-    (RFC 6455, 10.2). Programs send none.
-
-    Args:
-        origins: the request's ``Origin`` headers.
-        allowed: origins separated by commas, or ``*``.
-        is_loopback: whether a host is this machine; its pages always may.
-
-    Raises:
-        RefusedError: 1008.
-    """
-    if allowed == "*":
-        return
-    for origin in origins:
-        if origin not in allowed.split(",") and not is_loopback(_host_of(origin)):
-            raise RefusedError(
-                f"pages of {origin} may not connect without a token", kind="foreign page"
-            )
-
-
-def _host_of(origin: str) -> str:
-    try:
-        return urlsplit(origin).hostname or ""
-    except ValueError:
-        return ""
 
 
 class Contracts(Protocol):
