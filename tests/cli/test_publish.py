@@ -139,7 +139,8 @@ def test_a_line_is_published_when_it_has_come(
         process.send_signal(signal.SIGINT)  # while it waits for more
         assert process.wait(timeout=10) == 130
         assert "Traceback" not in (said := process.stderr.read())
-        assert said.splitlines()[-1].startswith("3 published, ")
+        # We saw the third one published; the interrupt may come before its answer does.
+        assert said.splitlines()[-1].startswith(("2 published, ", "3 published, "))
 
 
 @pytest.mark.parametrize(
