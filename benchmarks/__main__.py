@@ -29,7 +29,9 @@ def main() -> None:
     """Run the scenarios that are asked for, and write the report if it was all of them."""
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
     parser.add_argument("scenario", nargs="*", help="all if none is named")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the time, less exact")
+    parser.add_argument(
+        "--quick", action="store_true", help="a minute, ours and the floor only, inexact"
+    )
     parser.add_argument("--list", action="store_true", help="name the scenarios")
     arguments = parser.parse_args()
     if arguments.list:
