@@ -31,7 +31,7 @@ _PACKAGES: Final = (
 _INTRODUCTION: Final = """\
 Written by `make bench`, which anyone can repeat (ten minutes; `make bench ARGS=--quick` takes one,
 for ours and the floor). Each server runs alone on one core, the load on another. Ratios within
-this run are what counts: the machine is shared, and absolute figures differ from one run to the next."""
+this run are what counts: the machine is shared, and absolute figures differ from run to run."""
 
 _TERMS: Final = """\
 CPU is user and kernel time of the server's processes. The floor is a loop of `send()` in C that
