@@ -73,6 +73,17 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
     """``call`` or ``put``."""
     strike_price: Number | None = None
     required_margin: Number | None = None
+    board: str | None = None
+    """Where the feed has it from: the method of the hub that pushes its board."""
+    expired: bool = False
+    """Whether the exchange has marked it as expired."""
+    delisted: bool = False
+    """Whether it is no longer on its board. Its last state stays."""
+
+    @property
+    def listed(self) -> bool:
+        """Whether it can be traded, as far as the feed knows."""
+        return not (self.expired or self.delisted)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -167,7 +178,8 @@ class Registry:
                 name or id counts then, and another one of that name is found by its id only.
 
         Raises:
-            ContractError: two contracts with one id, or with one current name.
+            ContractError: two contracts with one id, or with one current name, unless only one of
+                them is still listed: the name is that one's then.
         """
         self._by_id: dict[str, Contract] = {}
         self._by_name: dict[str, Contract] = {}
@@ -188,8 +200,12 @@ class Registry:
         if contract.contract_id in self._by_id:
             raise ContractError(f"two contracts with the id {contract.contract_id}")
         self._by_id[contract.contract_id] = contract
-        other = self._by_name.setdefault(fold(contract.contract_name), contract)
-        if other is not contract:
+        name = fold(contract.contract_name)
+        other = self._by_name.setdefault(name, contract)
+        if other.listed != contract.listed:
+            # The exchange may give the name of a contract that is gone to a new one.
+            self._by_name[name] = contract if contract.listed else other
+        elif other is not contract:
             raise ContractError(
                 f"contracts {other.contract_id} and {contract.contract_id} "
                 f"have one name: {contract.contract_name}"

@@ -274,6 +274,120 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HubSettings(_Checked):
+    """How the exchange's hub is reached."""
+
+    base_url: str = option(
+        "https://cdn.ime.co.ir/realTimeServer/",
+        "Where the exchange's hub is, or one that speaks as it does.",
+        metavar="URL",
+    )
+    boards_url: str = option(
+        "https://dataapi.ime.co.ir/api/",
+        "Where the boards are polled while the hub stays away.",
+        metavar="URL",
+    )
+    proxy: str = option(
+        "",
+        "Proxy on the way there: http://[user:password@]host:port or socks5://host:port. "
+        "Without it HTTPS_PROXY and NO_PROXY of the environment count.",
+        secret=True,
+        metavar="URL",
+    )
+    user_agent: str = option(
+        "", "What we tell the exchange we are; by default ime-live and its version."
+    )
+    transports: str = option(
+        "webSockets,serverSentEvents,longPolling",
+        "Transports of the hub that may be used, the best first.",
+        metavar="LIST",
+    )
+    connect_timeout: float = option(
+        10.0, "Seconds within which the exchange answers a request.", above=0
+    )
+    retry_limit: float = option(
+        30.0, "Seconds between two tries at the most, after an ever longer random wait.", above=0
+    )
+    upgrade_after: float = option(
+        600.0,
+        "Seconds after which a better transport is tried again.",
+        above=0,
+    )
+    poll: float = option(
+        2.0,
+        "Seconds between two polls of the boards while the hub stays away; 0 never polls.",
+        least=0,
+    )
+    boards: str = option(
+        "futures,options,cdc,gavahi",
+        "Boards that are read: of futures, options, cdc, gavahi (warehouse receipts), sandoq "
+        "(funds) and salaf.",
+        metavar="LIST",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoursSettings(_Checked):
+    """When the exchange trades, in Tehran's time."""
+
+    hours_futures: str = option(
+        "sat-wed 11:45-17:00, thu 11:45-15:00",
+        "Sessions of futures: days and times of Tehran.",
+        metavar="HOURS",
+    )
+    hours_options: str = option(
+        "sat-wed 11:45-17:00, thu 11:45-15:00", "Sessions of options.", metavar="HOURS"
+    )
+    hours_certificates: str = option(
+        "sat-wed 11:45-17:00, thu 11:45-15:00", "Sessions of deposit certificates.", metavar="HOURS"
+    )
+    official_holidays: bool = option(True, "No session on Iran's official holidays.")
+    holidays: str = option(
+        "",
+        "More days without a session, Jalali or Gregorian: 1405-05-03, 2026-08-01; a range with "
+        "two dots between its first and last day.",
+        metavar="DAYS",
+    )
+    trading_days: str = option(
+        "", "Days with a session all the same, although they are holidays.", metavar="DAYS"
+    )
+    stale_after: float = option(
+        30.0, "Seconds without a board in a session after which a market is stale.", above=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSettings(_Checked):
+    """How frames are recorded."""
+
+    record_size: int = option(
+        100_000_000,
+        "Bytes of frames after which a recording goes on in a new file; it does so at midnight "
+        "as well.",
+        above=0,
+    )
+    record_keep: int = option(
+        0, "Files of a recording that are kept; 0 keeps all of them.", least=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedSettings(StoreSettings, HubSettings, HoursSettings, RecordSettings, LogSettings):
+    """The feed: from the exchange to the store."""
+
+    bands: str = option(
+        "SIL=0.05, SAF=0.05",
+        "Allowed prices: a contract, or what its name begins with, and how far from the last "
+        "settlement a price may go (0.05 is 5 %), or the lowest and highest price in rials: "
+        "SAFOR01=380000..410000. The longest that fits counts; what is not named has no limit.",
+        metavar="LIST",
+    )
+    record: str = option(
+        "", "File to record the frames to as well, see `feed record`.", metavar="FILE"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoSettings(LogSettings):
     """The demo: a market of its own, on this machine only."""
 

@@ -80,6 +80,16 @@ class Keys(Struct, frozen=True):
         """The hash of all contracts, and the channel that names those that changed."""
         return f"{self.prefix}contracts"
 
+    @property
+    def feed(self) -> str:
+        """The lease of the feed that leads, see `ime_live.lease`."""
+        return f"{self.prefix}feed"
+
+    @property
+    def status(self) -> str:
+        """What that feed says of itself, JSON of `ime_live.status.FeedStatus`."""
+        return f"{self.prefix}status"
+
     def last(self, contract_id: str) -> str:
         """The hash with a contract's last state."""
         # The braces are a hash tag: on a cluster, key and channel live in one slot.

@@ -1,0 +1,41 @@
+"""Link: what a source of frames says of its connection, and what a source is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class Link(Struct, frozen=True):
+    """How the exchange is being read now.
+
+    Attributes:
+        source: ``webSockets``, ``serverSentEvents``, ``longPolling`` or ``polling``; empty while
+            there is no connection.
+        since: when it came to be so, seconds since the Unix epoch.
+        error: why there is no connection, or none of the best kind; None if all is well.
+    """
+
+    source: str = ""
+    since: float = 0.0
+    error: str | None = None
+
+
+class Source(Protocol):
+    """Where frames come from."""
+
+    @property
+    def link(self) -> Link:
+        """How they come now."""
+
+    def frames(self) -> AsyncGenerator[bytes, None]:
+        """The frames as they come: whole JSON objects as the hub sends them, no keep-alives.
+
+        Endless: it connects again by itself after whatever happens. To close the generator ends
+        the connection in good order.
+
+        Raises:
+            SettingsError: it cannot work with these settings, however often it is tried.
+        """

@@ -1,0 +1,93 @@
+"""The state of the feed as data: what the feed says of itself, and gateways tell their clients.
+
+Pure: records and their JSON. Where they are kept is `ime_live.lease`'s matter, and what makes a
+feed live or stale is the feed's (`ime_live.feeds.condition`). Times are microseconds since the
+Unix epoch, like versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct, field
+
+from ime_live.contracts import Market
+from ime_live.errors import FeedError
+
+
+class FeedState(StrEnum):
+    """What can be expected of the feed just now."""
+
+    LIVE = "live"
+    """Boards come, and it is trading time."""
+    STALE = "stale"
+    """Connected, but silent beyond the limit although it is trading time."""
+    CLOSED = "closed"
+    """Connected; outside the session."""
+    DOWN = "down"
+    """Not connected, or no feed is running."""
+
+
+class MarketStatus(Struct, frozen=True, rename="camel"):
+    """What the feed says of one market.
+
+    Attributes:
+        state: as for the feed, by the hours of this market.
+        last_board: when a board of it came last; None if none has come yet.
+        contracts: how many its boards listed last.
+        until: when its session next begins or ends; None if it never does.
+    """
+
+    state: FeedState
+    last_board: int | None = None
+    contracts: int = 0
+    until: int | None = None
+
+
+class FeedStatus(Struct, frozen=True, rename="camel"):
+    """What the feed says of itself.
+
+    Attributes:
+        state: of the feed as a whole.
+        since: when it came into that state.
+        last_board: when a board came last; None if none has come yet.
+        markets: the markets that it serves.
+        source: how it reads them now: ``webSockets``, ``serverSentEvents``, ``longPolling``,
+            ``polling`` or, if it is another source, its name; empty while it has none.
+        error: why it is not connected, or was not able to do better; None if all is well.
+        refused: rows that could not be read since the feed was started.
+        feed: which process of which machine it is.
+        written: when this was written, by the feed's clock.
+    """
+
+    state: FeedState
+    since: int
+    last_board: int | None = None
+    markets: Mapping[Market, MarketStatus] = field(default_factory=dict)
+    source: str = ""
+    error: str | None = None
+    refused: int = 0
+    feed: str = ""
+    written: int = 0
+
+    def to_json(self) -> bytes:
+        """Encode for the store."""
+        return _encode(self)
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(FeedStatus).decode
+
+
+def read_status(raw: bytes) -> FeedStatus:
+    """Decode what a feed has written.
+
+    Raises:
+        FeedError: it is not a status.
+    """
+    try:
+        return _decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise FeedError(f"not a feed's status: {error}") from error
