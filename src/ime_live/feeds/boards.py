@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ime_live.errors import FeedError
 from ime_live.feeds.cells import CellError, Row, identity, moment, read_clock
@@ -75,12 +76,14 @@ class RowError(Struct, frozen=True):
         index: of the row in the board; None if it is the board itself.
         contract_id: where the row still told it.
         reason: the field and what is wrong with it.
+        row: as it was decoded; None if it is the board itself.
     """
 
     board: str
     index: int | None
     contract_id: str | None
     reason: str
+    row: object = None
 
     def __str__(self) -> str:
         place = self.board if self.index is None else f"{self.board}[{self.index}]"
@@ -96,12 +99,14 @@ class Frame(Struct, frozen=True):
         errors: what could not be read.
         day: the day that the frame tells, or else the caller's; None if nobody knows it.
         clock: the latest stamp in the frame, Tehran's wall clock; None if it has none.
+        boards: the boards that were in it, by their methods, also those without a row.
     """
 
     quotes: tuple[Quote, ...] = ()
     errors: tuple[RowError, ...] = ()
     day: date | None = None
     clock: datetime | None = None
+    boards: tuple[str, ...] = ()
 
 
 def read_frame(
@@ -127,14 +132,16 @@ def read_frame(
     day, clock = _day_and_clock(messages, day)
     quotes: list[Quote] = []
     errors: list[RowError] = []
+    told: dict[str, None] = {}
     for method, content in messages:
         if method in boards and method in BOARDS:
+            told[method] = None
             for said in _read_board(method, content, day, clock, bands):
                 if isinstance(said, Quote):
                     quotes.append(said)
                 else:
                     errors.append(said)
-    return Frame(tuple(quotes), tuple(errors), day, _latest(clock, quotes))
+    return Frame(tuple(quotes), tuple(errors), day, _latest(clock, quotes), tuple(told))
 
 
 def _decode(frame: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -213,16 +220,23 @@ def _read_board(
         return
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            yield RowError(method, index, None, "the row is not an object")
+            yield RowError(method, index, None, "the row is not an object", row)
             continue
         for spellings in BOARDS[method]:
             fields = next((f for f in spellings if f.contract_id in row), spellings[0])
             if fields.option_type and _is_vacant(row, fields):
                 continue
             try:
-                yield read_row(row, fields, day=day, clock=clock, bands=bands)
+                quote = read_row(row, fields, day=day, clock=clock, bands=bands)
             except CellError as error:
-                yield RowError(method, index, _known_id(row, fields), str(error))
+                yield RowError(method, index, _known_id(row, fields), str(error), row)
+            else:
+                yield _on_board(quote, method)
+
+
+def _on_board(quote: Quote, method: str) -> Quote:
+    contract = replace(quote.contract, board=method, expired=quote.expired)
+    return replace(quote, contract=contract)
 
 
 def _is_vacant(row: Row, fields: Fields) -> bool:

@@ -10,25 +10,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from msgspec import Struct
-
-from ime_live.contracts import Contract
 from ime_live.errors import FeedError
-from ime_live.feeds.boards import (
-    DEFAULT_BANDS,
-    DEFAULT_BOARDS,
-    Bands,
-    Frame,
-    Quote,
-    read_frame,
-)
-from ime_live.market import Payload
-from ime_live.publisher import Outcome
+from ime_live.feeds.boards import DEFAULT_BANDS, DEFAULT_BOARDS, Bands, Frame, read_frame
+from ime_live.feeds.intake import Intake, Publishes, Register, Totals
 
 LONGEST_PAUSE: Final = timedelta(seconds=60)
 """Between two frames, at speed 1: a night between two recordings is not waited for."""
@@ -39,43 +28,6 @@ that is pushed later than others: receipts were 28 s behind and ahead of futures
 
 PAUSE_BETWEEN_ROUNDS: Final = 1.0
 """Seconds at speed 1 before a recording begins anew."""
-
-
-class Publishes(Protocol):
-    """What a replay needs of a publisher."""
-
-    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[Outcome]:
-        """Publish states, one outcome each in order."""
-
-
-Register = Callable[[Sequence[Contract]], Awaitable[None]]
-"""Stores contracts that are new or changed; a name that changed stays an alias."""
-
-
-class Totals(Struct):
-    """What became of a recording.
-
-    Attributes:
-        frames: read.
-        rows: contracts that the frames told of, readable or not.
-        published: states that were changes.
-        unchanged: states equal to the last one, here or in the store.
-        refused: rows that could not be read, and states that the publisher refused.
-        bad_lines: lines that are no frames.
-    """
-
-    frames: int = 0
-    rows: int = 0
-    published: int = 0
-    unchanged: int = 0
-    refused: int = 0
-    bad_lines: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.frames} frames, {self.rows} rows: {self.published} published, "
-            f"{self.unchanged} unchanged, {self.refused} refused; {self.bad_lines} bad lines"
-        )
 
 
 async def replay(
@@ -115,15 +67,16 @@ async def replay(
     if not 0 <= speed < float("inf"):
         raise FeedError(f"speed {speed} is not 0 or more")
     _check(files)
-    passage = _Passage(publisher, register, report)
+    intake = Intake(publisher, register)
     while True:
-        totals = passage.totals = Totals()
+        totals = intake.totals = Totals()
         mark: datetime | None = None
         for place, frame in _frames(files, day, boards, bands, totals, report):
             pause, mark = pace(mark, frame.clock)
             # Even without a pause: others must get their turn on the event loop.
             await sleep(pause / speed if speed else 0)
-            await passage.take(frame, place)
+            if refusal := await intake.take(frame):
+                report(f"{place}: {refusal}")
         if not totals.frames:
             raise FeedError(f"no frame in {', '.join(map(str, files)) or 'no files'}")
         if not loop:
@@ -145,59 +98,6 @@ def pace(mark: datetime | None, clock: datetime | None) -> tuple[float, datetime
         return 0.0, clock
     gap = min(max(clock - mark, timedelta()), LONGEST_PAUSE)
     return gap.total_seconds(), max(mark, clock)
-
-
-class _Passage:
-    """What a replay has passed on so far, so that it passes on only changes."""
-
-    def __init__(
-        self, publisher: Publishes, register: Register, report: Callable[[str], None]
-    ) -> None:
-        self.totals = Totals()
-        self._publisher = publisher
-        self._register = register
-        self._report = report
-        self._contracts: dict[str, Contract] = {}
-        self._payloads: dict[str, Payload] = {}
-
-    async def take(self, frame: Frame, place: str) -> None:
-        self.totals.rows += len(frame.quotes) + len(frame.errors)
-        if frame.errors:
-            self._refuse(place, len(frame.errors), str(frame.errors[0]))
-        # Contracts first: a gateway that hears of a state can then name it.
-        contracts = {q.contract.contract_id: q.contract for q in frame.quotes}
-        changed = [c for id_, c in contracts.items() if self._contracts.get(id_) != c]
-        if changed:
-            await self._register(changed)
-            self._contracts.update(contracts)
-        payloads = self._changes(frame.quotes)
-        if payloads:
-            self._count(place, await self._publisher.publish_many(payloads))
-
-    def _changes(self, quotes: Sequence[Quote]) -> list[tuple[str, Payload]]:
-        changes = []
-        for quote in quotes:
-            contract_id = quote.contract.contract_id
-            if self._payloads.get(contract_id) == quote.payload:
-                self.totals.unchanged += 1
-            else:
-                self._payloads[contract_id] = quote.payload
-                changes.append((contract_id, quote.payload))
-        return changes
-
-    def _count(self, place: str, outcomes: Sequence[Outcome]) -> None:
-        for outcome in outcomes:
-            if outcome.error is not None:
-                self._payloads.pop(outcome.contract_id, None)  # to be tried again
-                self._refuse(place, 1, f"contract {outcome.contract_id}: {outcome.error}")
-            elif outcome.published:
-                self.totals.published += 1
-            else:
-                self.totals.unchanged += 1
-
-    def _refuse(self, place: str, count: int, first: str) -> None:
-        self.totals.refused += count
-        self._report(f"{place}: {count} refused, the first: {first}")
 
 
 def _frames(
@@ -222,7 +122,6 @@ def _frames(
                 report(f"{place}: {error}")
                 continue
             known = frame.day
-            totals.frames += 1
             yield place, frame
 
 
