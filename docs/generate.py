@@ -19,10 +19,15 @@ from ime_live.cli import app
 from ime_live.settings import (
     AuthSettings,
     DemoSettings,
+    FeedSettings,
     GatewaySettings,
+    HoursSettings,
+    HubSettings,
     JwtSettings,
     LogSettings,
+    RecordSettings,
     StoreSettings,
+    UpSettings,
     flag,
     options,
     variable,
@@ -48,6 +53,11 @@ SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
             "audience and the issuer."
         ),
     ),
+    ("The feed", FeedSettings, "From the exchange to the store; see [feed.md](feed.md)."),
+    ("The exchange", HubSettings, "Where its hub is, and how it is reached."),
+    ("Trading hours", HoursSettings, "When the exchange trades, in Tehran's time."),
+    ("Recordings", RecordSettings, "How frames are recorded."),
+    ("Everything at once", UpSettings, "`up` takes the options of the gateway and the feed, too."),
     ("Logs", LogSettings, "What goes to standard error, and how."),
     ("The demo", DemoSettings, "A market of its own, for this machine only."),
 )

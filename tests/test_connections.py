@@ -1,17 +1,26 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ime_live.connections import redacted
+from ime_live.connections import Connections, redacted
 from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import SettingsError, StoreError
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
+from ime_live.subscriber import Subscriber
+from tests.servers import MASTER, SLOTS, Server, free_port, is_ok, until
+from tests.tls import TlsProxy
+
+
+def store_of(url: str) -> Store:
+    return Store(StoreSettings(redis_url=url))
 
 
 async def test_a_socket_or_host_that_is_not_there() -> None:
@@ -68,6 +77,20 @@ async def test_passwords(own_valkey: EmbeddedValkey) -> None:
         "redis://localhost?secret=1",
         "redis://localhost?db=x",
         "unix://",
+        "redis+sentinel://localhost",
+        "redis+sentinel://localhost/",
+        "redis+sentinel:///mymaster",
+        "redis+sentinel://localhost,/mymaster",
+        "redis+sentinel://localhost/mymaster/x",
+        "redis+sentinel://:sec/ret@host/mymaster",
+        "redis+sentinel://localhost/mymaster?secret=1",
+        "redis+cluster://",
+        "redis+cluster://u:secret@host:port",
+        "redis+cluster://localhost/1",
+        "redis+cluster://localhost?db=1",
+        "redis+cluster://localhost?secret=1",
+        "unix+cluster:///nowhere/valkey.sock",
+        "redis+replica://localhost",
     ],
 )
 def test_a_url_that_is_none(url: str) -> None:
@@ -85,9 +108,153 @@ def test_a_password_is_never_shown(secret: str) -> None:
     marked = f"<<{secret}>>"
     for url in (f"redis://user:{marked}@host:1/2", f"redis://:{quote(marked)}@host:1/2"):
         assert redacted(url) == "redis://***@host:1/2"
-    assert quote(marked) not in redacted(f"redis://host?password={quote(marked)}&db=1")
+    for name in ("password", "sentinel_password"):
+        assert quote(marked) not in redacted(f"redis://host?{name}={quote(marked)}&db=1")
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("redis://", "localhost:6379"),
+        ("rediss://u:p@one", "one:6379"),
+        ("unix:///run/valkey.sock?db=1", "/run/valkey.sock"),
+        ("redis+sentinel://u:p@one,two:1/main", "one:26379,two:1 (main)"),
+        ("rediss+sentinel://one/main/3?ssl_ca_certs=ca.pem", "one:26379 (main)"),
+        ("redis+cluster://:p@one:7000,[::1]:7001,three", "one:7000,::1:7001,three:6379"),
+        ("rediss+cluster://one/0?ssl_check_hostname=false", "one:6379"),
+    ],
+)
+def test_every_host_is_named(url: str, place: str) -> None:
+    connections = Connections(StoreSettings(redis_url=url))
+    assert connections.place == place
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("redis+sentinel://localhost", "name Sentinel's master"),
+        ("redis+cluster://localhost/1", "a cluster has no databases"),
+        ("redis+cluster://one,,two", "a host is missing"),
+    ],
+)
+def test_what_a_url_lacks(url: str, word: str) -> None:
+    with pytest.raises(SettingsError, match=word):
+        Store(StoreSettings(redis_url=url))
+
+
+async def test_tls(own_valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    proxy = TlsProxy(tmp_path)
+    port = int(own_valkey.url.rpartition(":")[2])
+    async with proxy.before(port) as place:
+        url = f"rediss://{place}?ssl_ca_certs={quote(str(proxy.ca))}"
+        async with store_of(url) as store:
+            await store.ping()
+            heard = asyncio.Event()
+            subscriber = Subscriber(
+                store,
+                on_message=lambda _id, _raw: heard.set(),
+                on_contracts=lambda _ids: None,
+                on_connected=lambda: None,
+                on_disconnected=lambda _error: None,
+            )
+            confirmed = subscriber.subscribe(["1"])
+            assert await confirmed is False
+            listening = asyncio.create_task(subscriber.run())
+            async with asyncio.timeout(10):
+                while not subscriber.connected:  # noqa: ASYNC110 - it sets no event of ours
+                    await asyncio.sleep(0.001)
+                await store.publish([("1", b"{}")])
+                await heard.wait()
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+        for wrong, reason in (
+            (f"rediss://{place}", "certificate verify failed"),
+            (url.replace("127.0.0.1", "localhost"), "certificate verify failed"),
+        ):
+            async with store_of(wrong) as store:
+                with pytest.raises(StoreError, match=reason):
+                    await store.ping()
+        async with store_of(
+            f"rediss://{place}?ssl_cert_reqs=none&ssl_check_hostname=false"
+        ) as store:
+            await store.ping()
+
+
+async def test_tls_to_sentinel_and_to_its_master(
+    own_valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    proxy = TlsProxy(tmp_path)
+    conf = tmp_path / "sentinel.conf"
+    conf.touch()
+    port = int(own_valkey.url.rpartition(":")[2])
+    with Server(tmp_path / "sentinel", str(conf), "--sentinel") as sentinel:
+        async with proxy.before(port) as master, proxy.before(sentinel.port) as place:
+            monitor = ("SENTINEL", "MONITOR", MASTER, *master.split(":"), 1)
+            sentinel.client.execute_command(*monitor)
+            options = f"ssl_ca_certs={quote(str(proxy.ca))}"
+            async with store_of(f"rediss+sentinel://{place}/{MASTER}?{options}") as store:
+                await store.ping()
+            async with store_of(f"redis+sentinel://{place}/{MASTER}") as store:
+                with pytest.raises(StoreError, match="no Sentinel answers"):
+                    await store.ping()
+
+
+async def test_passwords_of_sentinel_and_of_its_master(
+    own_valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    conf = tmp_path / "sentinel.conf"
+    conf.touch()
+    async with store_of(own_valkey.url) as store:
+        await store.connections.client().config_set("requirepass", "master's")
+    with Server(tmp_path / "sentinel", str(conf), "--sentinel") as sentinel:
+        monitor = ("SENTINEL", "MONITOR", MASTER, *own_valkey.url[8:].split(":"), 1)
+        sentinel.client.execute_command(*monitor)
+        sentinel.client.execute_command("ACL", "SETUSER", "default", "resetpass", ">its own")
+        url = f"redis+sentinel://:master%27s@{sentinel.address}/{MASTER}"
+        async with store_of(f"{url}?sentinel_password=its+own") as store:
+            await store.ping()
+        async with store_of(f"{url}?sentinel_password=wrong") as store:
+            with pytest.raises(StoreError) as caught:
+                await store.ping()
+            assert "wrong" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_tls_to_a_cluster(tmp_path: Path) -> None:
+    proxy = TlsProxy(tmp_path)
+    announced = free_port()
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--save", "")
+    with Server(tmp_path / "node", *options, "--cluster-announce-port", str(announced)) as node:
+        node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+        until(lambda: is_ok(node))
+        async with proxy.before(node.port, announced) as place:
+            url = f"rediss+cluster://{place}?ssl_ca_certs={quote(str(proxy.ca))}"
+            async with store_of(url) as store:
+                await store.ping()
+                [stored] = await store.publish([("1", b"{}")])
+                assert not isinstance(stored, StoreError)
 
 
 def test_what_is_not_secret_stays() -> None:
     assert redacted("redis://host:1/2?db=3") == "redis://host:1/2?db=3"
     assert redacted("unix:///run/valkey.sock") == "unix:///run/valkey.sock"
+
+
+async def test_a_cancellation_is_not_lost_on_the_way_to_redis(valkey: EmbeddedValkey) -> None:
+    connections = Connections(StoreSettings(redis_url=valkey.url))
+    client = connections.client()
+
+    async def lives() -> None:
+        while True:
+            with connections.errors():
+                await client.ping()
+                await client.ping()
+
+    for steps in range(12):  # at each place where it may wait
+        task = asyncio.create_task(lives())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=10)
+        assert done, f"it lives on after {steps} steps"
+    with connections.errors():
+        await client.aclose()

@@ -32,7 +32,7 @@ import typer.main
 
 from ime_live.cli import app
 from ime_live.embedded import EmbeddedValkey
-from ime_live.settings import DemoSettings, GatewaySettings, options, variable
+from ime_live.settings import DemoSettings, UpSettings, options, variable
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -82,7 +82,7 @@ def test_they_do_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_setting_is_in_the_table() -> None:
     text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    for each in (*options(GatewaySettings), *options(DemoSettings)):
+    for each in (*options(UpSettings), *options(DemoSettings)):
         assert f"| `{variable(each.name)}` |" in text
 
 
@@ -116,7 +116,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_settings_that_are_named_exist(path: Path) -> None:
-    known = {variable(each.name) for each in (*options(GatewaySettings), *options(DemoSettings))}
+    known = {variable(each.name) for each in (*options(UpSettings), *options(DemoSettings))}
     named = set(re.findall(r"\bIME_LIVE_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
     assert named <= known
 

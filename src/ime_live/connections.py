@@ -1,32 +1,33 @@
 """Connections to Redis or Valkey, and the one place where redis-py's errors become ours.
 
-Settings come in; a client and single connections go out. Besides `ime_live.store` and
-`ime_live.subscriber`, which are built on it, nothing knows redis-py, and nothing outside sees one
-of its exceptions, nor a password in an error's text.
+Settings come in; a client and single connections go out, whether there is one server or several
+(`ime_live.topology`). Besides `ime_live.store` and `ime_live.subscriber`, which are built on it,
+nothing knows redis-py, and nothing outside sees one of its exceptions, nor a password in an
+error's text.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ime_live.cluster import Cluster, is_away
 from ime_live.errors import SettingsError, StoreError
 from ime_live.settings import StoreSettings
+from ime_live.topology import Address, Sentinels, Single, Topology, retry_once
 
-# More connections would not make one Redis faster; who finds none free waits for one.
+# More connections would not make one server faster; who finds none free waits for one.
 _MAX_CONNECTIONS: Final = 16
 
 
@@ -34,7 +35,7 @@ class Connections:
     """Makes connections as the settings say.
 
     Attributes:
-        place: host and port, or the path of the socket; for texts.
+        place: hosts and ports, or the path of the socket; for texts.
         timeout: seconds within which Redis answers, or the connection counts as broken.
     """
 
@@ -46,47 +47,67 @@ class Connections:
         """
         self.timeout = settings.redis_timeout
         try:
-            options: dict[str, Any] = {"host": "localhost", "port": 6379}
-            options |= parse_url(settings.redis_url)
-            self.place: str = options.get("path") or "{host}:{port}".format(**options)
-            if "path" in options:
-                del options["host"], options["port"]
-            options |= {
-                "max_connections": _MAX_CONNECTIONS,
-                "timeout": self.timeout,
-                "socket_timeout": self.timeout,
-                "socket_connect_timeout": self.timeout,
-                # RESP3 costs 12.6 µs a Pub/Sub message where RESP2 costs 7.2 (architecture).
-                "protocol": 2,
-                "decode_responses": False,
-                # One attempt more, at once, for a pooled connection that Redis has closed
-                # meanwhile. Safe: to publish the same state twice changes nothing.
-                "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-            }
-            # Commands and connections of redis-py are loosely typed, and not alike in 6 to 8.
-            self._pool: Any = BlockingConnectionPool(**options)
+            self._topology = _topology_of(settings.redis_url, self.timeout)
             self.make()  # refuses options in the URL that do not exist
-        except (ValueError, TypeError, RedisError):
+        except (ValueError, TypeError, RedisError) as error:
             # Without the cause: urllib's texts quote parts of the URL, so maybe the password.
+            why = f": {error}" if isinstance(error, _UrlError) else ""
             raise SettingsError(
-                f"--redis-url {redacted(settings.redis_url)} is not a URL of Redis"
+                f"--redis-url {redacted(settings.redis_url)} is not a URL of Redis{why}"
             ) from None
+        self.place = self._topology.place
 
-    def client(self) -> Any:  # noqa: ANN401 - see above
-        """A client of redis-py with the pool of connections; to be closed by the caller."""
-        return Redis.from_pool(self._pool)
+    def client(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed, and not alike in 6 to 8
+        """A client with redis-py's commands, the same each time."""
+        return self._topology.client()
 
-    def make(self) -> Any:  # noqa: ANN401 - see above
+    def transaction(self, key: str) -> AbstractAsyncContextManager[Any]:
+        """A pipeline of redis-py that watches ``key``."""
+        return self._topology.transaction(key)
+
+    async def aclose(self) -> None:
+        """Close what `client` and `transaction` have opened."""
+        with self.errors():
+            await self._topology.aclose()
+
+    def make(self) -> Any:  # noqa: ANN401 - as above
         """One connection of redis-py outside the pool, not connected yet."""
-        return self._pool.make_connection()
+        return self._topology.make()
+
+    async def view(self, connection: Any) -> Any:  # noqa: ANN401 - each topology's own
+        """What must stay as it is while ``connection`` listens; None if nothing else can change.
+
+        To be taken before connecting, and given to `changed` after it.
+        """
+        with self.errors():
+            return await self._topology.view(connection)
+
+    async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401 - as above
+        """Wait until messages may no longer come, or come whole, to ``connection``; the reason."""
+        return await self._topology.changed(connection, view)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn what redis-py raises inside into StoreError."""
+        """Turn what redis-py raises inside into StoreError.
+
+        A cancellation that redis-py has swallowed is raised here: in 8.1, one that comes while a
+        connection is taken from the pool or read is lost, and a task that lives in a loop would
+        never end.
+        """
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
         try:
             yield
         except (RedisError, OSError) as error:
             raise self.error(error) from error
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+
+    def raise_away(self, replies: Iterable[object]) -> None:
+        """Raise StoreError if one of the replies says that its server is not there."""
+        for reply in replies:
+            if isinstance(reply, Exception) and is_away(reply):
+                raise self.error(reply) from reply
 
     def error(self, error: Exception) -> StoreError:
         """The StoreError that says what ``error`` means."""
@@ -110,7 +131,7 @@ def redacted(url: str) -> str:
     """
     # To the last @: a password whose @ or / is not quoted must not be shown either.
     url = re.sub(r"//.*@", "//***@", url, flags=re.DOTALL)
-    return re.sub(r"\b(username|password)=[^&]*", r"\1=***", url)
+    return re.sub(r"(username|password)=[^&]*", r"\1=***", url)
 
 
 def _reason_of(error: BaseException | None) -> str | None:
@@ -122,3 +143,69 @@ def _reason_of(error: BaseException | None) -> str | None:
             return os.strerror(error.errno).lower() if error.errno else str(error)
         error = error.__cause__ or error.__context__
     return None
+
+
+class _UrlError(ValueError):
+    # A URL that lacks something; its text holds no part of the URL.
+    pass
+
+
+def _topology_of(url: str, timeout: float) -> Topology:
+    """The topology that a URL names; nothing is connected yet.
+
+    Args:
+        url: see `ime_live.settings.StoreSettings.redis_url`.
+        timeout: seconds within which a server answers.
+
+    Raises:
+        _UrlError: the URL lacks something.
+        ValueError, TypeError, RedisError: it is none; the text may hold parts of it.
+    """
+    scheme, _, kind = url.partition("://")[0].partition("+")
+    options: dict[str, Any] = {}
+    if not kind:
+        options |= parse_url(url)
+        if "path" not in options:
+            options = {"host": "localhost", "port": 6379} | options
+        return Single(options | _common(timeout))
+    if scheme not in ("redis", "rediss") or kind not in ("sentinel", "cluster"):
+        raise _UrlError
+    parts = urlsplit(url)
+    if "@" in parts.path:
+        raise _UrlError("in a password, / is written %2F")
+    login, at, places = parts.netloc.rpartition("@")
+    hosts = [_address(place, 26379 if kind == "sentinel" else 6379) for place in places.split(",")]
+    if kind == "cluster":
+        options |= parse_url(f"{scheme}://{login}{at}host{parts.path}?{parts.query}")
+        if options.pop("db", 0):
+            raise _UrlError("a cluster has no databases")
+        del options["host"]
+        return Cluster(hosts, options | _common(timeout))
+    service, _, database = unquote(parts.path.strip("/")).partition("/")
+    if not service:
+        raise _UrlError(
+            "it must name Sentinel's master, as in redis+sentinel://host:26379/mymaster"
+        )
+    options |= parse_url(f"{scheme}://{login}{at}host/{int(database or 0)}?{parts.query}")
+    del options["host"]
+    return Sentinels(hosts, service, options | _common(timeout))
+
+
+def _common(timeout: float) -> dict[str, Any]:
+    return {
+        "max_connections": _MAX_CONNECTIONS,
+        "timeout": timeout,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        # RESP3 costs 12.6 µs a Pub/Sub message where RESP2 costs 7.2 (architecture).
+        "protocol": 2,
+        "decode_responses": False,
+        "retry": retry_once(),
+    }
+
+
+def _address(place: str, port: int) -> Address:
+    parsed = urlsplit(f"//{place}")
+    if not parsed.hostname:
+        raise _UrlError("a host is missing")
+    return parsed.hostname, parsed.port or port

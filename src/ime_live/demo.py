@@ -1,6 +1,7 @@
-"""The demo: an embedded Valkey, a synthetic market and the gateway, in one command.
+"""The demo: an embedded Valkey, a market and the gateway, in one command.
 
-Nothing is needed and nothing is kept. It serves this machine only, and so asks for no token.
+The market is synthetic, or a recording that is replayed in a loop. Nothing is needed and nothing
+is kept. It serves this machine only, and so asks for no token.
 """
 
 from __future__ import annotations
@@ -8,22 +9,37 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
+from urllib.parse import quote
 
 import structlog
 
+from ime_live.contracts import Contract
 from ime_live.embedded import EmbeddedValkey
-from ime_live.errors import SettingsError, StoreError
+from ime_live.errors import FeedError, SettingsError, StoreError
+from ime_live.feeds.attendance import Attendance, holder_name
+from ime_live.feeds.registrar import Registrar
+from ime_live.feeds.replay import contracts_in, replay
 from ime_live.feeds.simulator import SyntheticMarket
 from ime_live.gateway.http import SERVICES
 from ime_live.gateway.server import GatewayConfig, GatewayServer, bind, limit_buffers
+from ime_live.lease import Lease
 from ime_live.logs import configure_logging
 from ime_live.publisher import Publisher
-from ime_live.settings import AuthMode, DemoSettings, GatewaySettings, StoreSettings, is_loopback
+from ime_live.settings import (
+    AuthMode,
+    DemoSettings,
+    DemoSource,
+    GatewaySettings,
+    StoreSettings,
+    is_loopback,
+)
+from ime_live.status import FeedState, FeedStatus
 from ime_live.store import Store
 
 log = structlog.get_logger()
@@ -33,12 +49,106 @@ _DRAIN: Final = 0.2  # seconds: whoever ends a demo does not want to wait
 _SHOWN: Final = 3  # contracts of each market named in the greeting
 
 
-def run(settings: DemoSettings) -> None:
+class Market(Protocol):
+    """What the demo shows.
+
+    Attributes:
+        name: what it is, for the feed's status.
+        about: what it is, for people.
+        contracts: what it trades.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def about(self) -> str: ...
+    @property
+    def contracts(self) -> Sequence[Contract]: ...
+
+    async def open(self, settings: StoreSettings) -> None:
+        """Register the contracts and publish their first states."""
+
+    async def trade(self, settings: StoreSettings) -> None:
+        """Publish changes, until cancelled."""
+
+
+class Synthetic:
+    """A made-up market; see `Market`."""
+
+    name = DemoSource.SYNTHETIC.value
+    about = "of a synthetic market. All data is made up."
+
+    def __init__(self, seed: int) -> None:
+        self._market = SyntheticMarket(seed, datetime.now(UTC))
+        self.contracts = self._market.contracts
+
+    async def open(self, settings: StoreSettings) -> None:
+        async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
+            await store.import_contracts(self._market.contracts)
+            await publisher.publish_many(self._market.states())
+
+    async def trade(self, settings: StoreSettings) -> None:
+        async with Publisher(settings.redis_url) as publisher:
+            while True:
+                await asyncio.sleep(_STEP)
+                try:
+                    await publisher.publish_many(self._market.step(datetime.now(UTC)))
+                except StoreError as error:
+                    log.warning("market data cannot be published", error=str(error))
+
+
+class Replayed:
+    """A recording, again and again; see `Market`."""
+
+    name = DemoSource.REPLAY.value
+    about = "of a recording, which is replayed in a loop."
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Read which contracts are in the files.
+
+        Raises:
+            SettingsError: there are none, or a file cannot be read.
+        """
+        if not files:
+            raise SettingsError("--source replay needs a recording: --frames FILE")
+        self._files = files
+        try:
+            self.contracts = contracts_in(files)
+        except FeedError as error:
+            raise SettingsError(str(error)) from error
+        if not self.contracts:
+            raise SettingsError(f"no contract in {', '.join(map(str, files))}")
+
+    async def open(self, settings: StoreSettings) -> None:
+        async with Store(settings) as store:
+            await Registrar(store).register(self.contracts)
+
+    async def trade(self, settings: StoreSettings) -> None:
+        async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
+            while True:
+                try:
+                    await replay(
+                        self._files,
+                        publisher,
+                        Registrar(store).register,
+                        loop=True,
+                        report=lambda line: log.debug(line),
+                    )
+                except StoreError as error:
+                    log.warning("market data cannot be published", error=str(error))
+                    await asyncio.sleep(1)
+
+
+def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
     """Run the demo until Ctrl-C.
 
+    Args:
+        settings: where it listens, and what it shows.
+        frames: recordings to replay, if that is what it shows.
+
     Raises:
-        SettingsError: the port is in use, the host is not a loopback address, or the package
-            was installed without the demo's parts.
+        SettingsError: the port is in use, the host is not a loopback address, a recording cannot
+            be read, or the package was installed without the demo's parts.
     """
     if not is_loopback(settings.host):
         raise SettingsError(
@@ -46,6 +156,9 @@ def run(settings: DemoSettings) -> None:
             f"not on {settings.host}"
         )
     configure_logging(settings)
+    market: Market = (
+        Replayed(frames) if settings.source is DemoSource.REPLAY else Synthetic(settings.seed)
+    )
     with bind(settings.host, settings.port) as listener, EmbeddedValkey() as valkey:
         host, port = listener.getsockname()[:2]
         gateway = GatewaySettings(
@@ -59,48 +172,48 @@ def run(settings: DemoSettings) -> None:
         )
         limit_buffers(listener, gateway)
         config = GatewayConfig(gateway)
-        market = SyntheticMarket(settings.seed, datetime.now(UTC))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
         async def work() -> None:
-            await _prepare(gateway, market)
+            await market.open(gateway)
             server = GatewayServer(config)
-            trading = asyncio.create_task(_trade(gateway, market, stop=server.stop))
-            announcing = asyncio.create_task(_announce(server, market, address))
+            tasks = [
+                asyncio.create_task(_trade(gateway, market, stop=server.stop)),
+                asyncio.create_task(_attend(gateway, market)),
+                asyncio.create_task(_announce(server, market, address)),
+            ]
             try:
                 await server.serve([listener])
             finally:
-                for task in (trading, announcing):
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(trading, announcing, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
 
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(work())
 
 
-async def _prepare(settings: StoreSettings, market: SyntheticMarket) -> None:
-    async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
-        await store.import_contracts(market.contracts)
-        await publisher.publish_many(market.states())
-
-
-async def _trade(
-    settings: StoreSettings, market: SyntheticMarket, *, stop: Callable[[], None]
-) -> None:
+async def _trade(settings: StoreSettings, market: Market, *, stop: Callable[[], None]) -> None:
     try:
-        async with Publisher(settings.redis_url) as publisher:
-            while True:
-                await asyncio.sleep(_STEP)
-                try:
-                    await publisher.publish_many(market.step(datetime.now(UTC)))
-                except StoreError as error:
-                    log.warning("market data cannot be published", error=str(error))
+        await market.trade(settings)
     except Exception:
-        log.exception("the synthetic market has failed; stopping")
+        log.exception("the demo's market has failed; stopping")
         stop()
 
 
-async def _announce(server: GatewayServer, market: SyntheticMarket, address: str) -> None:
+async def _attend(settings: StoreSettings, market: Market) -> None:
+    """Say that the market is open, so that clients of the demo can ask for the feed's state."""
+    began = time.time_ns() // 1000
+
+    def status() -> FeedStatus:
+        now = time.time_ns() // 1000
+        return FeedStatus(FeedState.LIVE, began, last_board=now, source=market.name, written=now)
+
+    async with Lease(settings, holder_name()) as lease:
+        await Attendance(lease, status, on_lead=lambda: None, monotonic=time.monotonic).run()
+
+
+async def _announce(server: GatewayServer, market: Market, address: str) -> None:
     # Whoever copies a URL from the greeting must find its contracts there.
     while not (server.started and server.lifespan.state[SERVICES].directory.loaded):  # noqa: ASYNC110 - uvicorn has no event
         await asyncio.sleep(0.01)
@@ -115,7 +228,7 @@ def _python() -> str:
     return shlex.quote(str(path))
 
 
-def greeting(market: SyntheticMarket, address: str) -> str:
+def greeting(market: Market, address: str) -> str:
     """What the demo says when it is up.
 
     Args:
@@ -123,15 +236,21 @@ def greeting(market: SyntheticMarket, address: str) -> str:
         address: host and port.
     """
     examples = []
-    for name in dict.fromkeys(contract.market for contract in market.contracts):
-        codes = [c.contract_name for c in market.contracts if c.market == name]
-        examples.append(f"    {', '.join(codes[:_SHOWN])}, … ({len(codes)} {name})")
+    for each in dict.fromkeys(contract.market for contract in market.contracts):
+        codes = [c.contract_name for c in market.contracts if c.market == each]
+        examples.append(f"    {', '.join(codes[:_SHOWN])}, … ({len(codes)} {each})")
+    # The names of the documentation, if they are there; else one that can be typed.
+    ordered = sorted(
+        market.contracts,
+        key=lambda c: (c.contract_name != "ContractA", not c.contract_name.isascii()),
+    )
+    name, contract_id = quote(ordered[0].contract_name), ordered[0].contract_id
     stream = f"ws://{address}/live/data/websocket/contract"
     return f"""
-ime-live demo: {len(market.contracts)} contracts of a synthetic market. All data is made up.
+ime-live demo: {len(market.contracts)} contracts {market.about}
 
-  by name  {stream}/name?contract_names=ContractA
-  by id    {stream}/id?contract_id=12345
+  by name  {stream}/name?contract_names={name}
+  by id    {stream}/id?contract_id={contract_id}
   state    http://{address}/ready   http://{address}/metrics
 
 Contracts:
@@ -139,7 +258,7 @@ Contracts:
 
 Try it in another terminal (no token is asked for, since only this machine can connect):
 
-  {_python()} -m websockets "{stream}/name?contract_names=ContractA&snapshot=true"
+  {_python()} -m websockets "{stream}/name?contract_names={name}&snapshot=true"
 
 Stop with Ctrl-C.
 """

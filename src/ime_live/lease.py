@@ -86,8 +86,7 @@ class Lease:
 
     async def aclose(self) -> None:
         """Close the connections; the lease runs out by itself."""
-        with self._connections.errors():
-            await self._redis.aclose()
+        await self._connections.aclose()
 
     async def take(self) -> Holding:
         """Take the lease for `LEASE` seconds if nobody else holds it, or renew it."""

@@ -24,6 +24,7 @@ _QUIET: Final = {
     "httpcore": logging.WARNING,
     "httpx": logging.WARNING,
     "uvicorn.error": logging.ERROR,
+    "websockets.client": logging.WARNING,
     "websockets.server": logging.WARNING,
 }
 

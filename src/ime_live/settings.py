@@ -13,9 +13,10 @@ import math
 from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from ime_live.errors import SettingsError
+from ime_live.zones import zone_of
 
 ENVIRONMENT_PREFIX: Final = "IME_LIVE_"
 
@@ -111,7 +112,9 @@ class StoreSettings(_Checked):
     redis_url: str = option(
         "redis://127.0.0.1:6379",
         "Where Redis or Valkey is: redis://[user:password@]host:port[/db], rediss:// for TLS, "
-        "or unix:///path/to/socket.",
+        "unix:///path/to/socket, redis+sentinel://[user:password@]host:port,host:port/master[/db] "
+        "or redis+cluster://[user:password@]host:port,host:port; with TLS, rediss+sentinel:// and "
+        "rediss+cluster://.",
         secret=True,
         metavar="URL",
     )
@@ -161,6 +164,13 @@ class AuthSettings(JwtSettings):
         "and every web page in a browser, of this machine may connect then.",
     )
 
+    _keys_needed = True
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is anything to check tokens with."""
+        return bool(self.jwt_secret or self.jwt_public_key or self.jwks)
+
     def __post_init__(self) -> None:
         """Refuse what cannot work.
 
@@ -170,7 +180,7 @@ class AuthSettings(JwtSettings):
         super().__post_init__()
         if self.auth is AuthMode.NONE:
             return
-        if not (self.jwt_secret or self.jwt_public_key or self.jwks):
+        if self._keys_needed and not self.has_keys:
             raise SettingsError(
                 "no authentication is configured: give --jwt-secret, --jwt-public-key or --jwks "
                 "(or --auth none on a loopback address)"
@@ -239,6 +249,11 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
         "Seconds between two readings of the whole registry of contracts.",
         above=0,
     )
+    status_interval: float = option(
+        15.0,
+        "Seconds between two status messages to a client that asked for them.",
+        above=0,
+    )
     drain: float = option(
         3.0,
         "Seconds over which clients are closed when the process is told to stop.",
@@ -265,12 +280,12 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
         """The time zone of `timezone`.
 
         Raises:
-            SettingsError: the tz database has no such zone.
+            SettingsError: there is no such zone, or the tz database is older than 2022b.
         """
         try:
-            return ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise SettingsError(f"--timezone {self.timezone} is not a time zone") from error
+            return zone_of(self.timezone)
+        except SettingsError as error:
+            raise SettingsError(f"--timezone {self.timezone}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,6 +387,11 @@ class RecordSettings(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecorderSettings(HubSettings, RecordSettings, LogSettings):
+    """A recorder: from the exchange to files."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FeedSettings(StoreSettings, HubSettings, HoursSettings, RecordSettings, LogSettings):
     """The feed: from the exchange to the store."""
 
@@ -388,8 +408,30 @@ class FeedSettings(StoreSettings, HubSettings, HoursSettings, RecordSettings, Lo
 
 
 @dataclass(frozen=True, kw_only=True)
+class UpSettings(GatewaySettings, FeedSettings):
+    """Everything on one machine: Valkey, feed and gateway."""
+
+    _keys_needed = False  # a secret is made and kept with the data
+
+    data: str = option(
+        "ime-live-data", "Folder that keeps the data; made if it is not there.", metavar="DIR"
+    )
+
+
+class DemoSource(StrEnum):
+    """Where the demo's market comes from."""
+
+    SYNTHETIC = "synthetic"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoSettings(LogSettings):
     """The demo: a market of its own, on this machine only."""
+
+    source: DemoSource = option(
+        DemoSource.SYNTHETIC, "A made-up market, or a replay of --frames in a loop."
+    )
 
     host: str = option("127.0.0.1", "Loopback address to listen on.")
     port: int = option(8000, "Port to listen on; 0 takes a free one.", least=0, most=65_535)

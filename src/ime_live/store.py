@@ -34,6 +34,9 @@ _ATTEMPTS: Final = 50
 
 _CONFLICT: Final = -1
 
+_MAX_DIGITS: Final = 19
+"""Of a version; a number of 64 bits has no more."""
+
 # KEYS[1] the contract's last state; ARGV: its channel, the new data, the expected version or "".
 # Answers {version of what is now the last state, 1 published | 0 equal | -1 not as expected}.
 _SCRIPT: Final = rb"""
@@ -155,8 +158,7 @@ class Store:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        with self.connections.errors():
-            await self._redis.aclose()
+        await self.connections.aclose()
 
     async def ping(self) -> None:
         """Return if Redis answers."""
@@ -193,6 +195,7 @@ class Store:
         replies = await self._pipelined(
             [("HMGET", self.keys.last(i), "version", "data") for i in ids]
         )
+        self.connections.raise_away(replies)
         now = time.time_ns() // 1000
         updates: dict[str, Update] = {}
         for contract_id, reply in zip(ids, replies, strict=True):
@@ -209,6 +212,22 @@ class Store:
                     if version is not None:
                         updates[contract_id] = Update(version, payload)
         return updates
+
+    async def versions(self, ids: Iterable[str]) -> dict[str, int]:
+        """The versions alone of the last states, of those of the contracts that have one."""
+        ids = list(ids)
+        replies = await self._pipelined([("HGET", self.keys.last(i), "version") for i in ids])
+        latest = time.time_ns() // 1000 + MAX_AHEAD
+        found: dict[str, int] = {}
+        for contract_id, reply in zip(ids, replies, strict=True):
+            if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+                raise self.connections.error(reply)
+            # What is no version is said by `last`; here it is as if there were none.
+            if isinstance(reply, bytes) and reply.isdigit() and len(reply) <= _MAX_DIGITS:
+                version = int(reply)
+                if 0 < version <= latest:
+                    found[contract_id] = version
+        return found
 
     async def _run(self, calls: Sequence[tuple[str, bytes, str]]) -> list[Any]:
         """Run the script for each (id, data, expected version); its answers or StoreErrors."""
@@ -295,8 +314,7 @@ class Store:
         key = self.keys.contracts
         for _ in range(_ATTEMPTS):
             with self.connections.errors():
-                async with self._redis.pipeline(transaction=True) as pipe:
-                    await pipe.watch(key)
+                async with self.connections.transaction(key) as pipe:
                     planned = plan(await pipe.hgetall(key))
                     try:
                         await self._write(pipe, planned.put, planned.removed)

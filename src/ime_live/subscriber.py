@@ -145,12 +145,18 @@ class Subscriber:
         connection = self._connections.make()
         try:
             with self._connections.errors():
+                view = await self._connections.view(connection)
                 await connection.connect()
                 # redis-py has connected: TLS, login, database, Unix socket. From here on the
                 # streams are ours, by two names that redis-py keeps private in 6 to 8, because
                 # that is what makes a message cheap: 2.0 µs of CPU, 3.5 µs by its
                 # read_response(), 8.4 µs by its PubSub (740 bytes, bursts of 50, CPython 3.11).
-                await self._follow(connection._reader, connection._writer)
+                reader = connection._reader
+                moved = asyncio.create_task(self._leave(reader, connection, view))
+                try:
+                    await self._follow(reader, connection._writer)
+                finally:
+                    moved.cancel()
         except hiredis.HiredisError as error:
             raise self._connections.error(error) from error
         finally:
@@ -200,6 +206,11 @@ class Subscriber:
             if self._heard == heard:
                 reader.set_exception(TimeoutError())
                 return
+
+    async def _leave(self, reader: asyncio.StreamReader, connection: object, view: object) -> None:
+        """Break the connection when there is a better one, or messages may have been lost."""
+        reason = await self._connections.changed(connection, view)
+        reader.set_exception(ConnectionResetError(reason))
 
     def _handle(self, replies: hiredis.Reader) -> int:
         """Handle every reply that is whole; return how many. The hot path."""

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError, PayloadError
-from ime_live.feeds.replay import Totals, pace, replay
+from ime_live.feeds.intake import Totals
+from ime_live.feeds.replay import pace, replay
 from ime_live.market import Payload
 from ime_live.publisher import Outcome, Publisher
 
@@ -292,11 +293,35 @@ async def test_a_missing_file_is_told_before_anything_is_sent(tmp_path: Path) ->
 async def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     no_gzip = tmp_path / "plain.ndjson.gz"
     no_gzip.write_bytes(b"{}\n")
+    with pytest.raises(FeedError, match=r"recording .*plain\.ndjson\.gz cannot be read"):
+        await Store().replay(no_gzip)
+
+
+async def test_a_file_that_was_cut_off_is_played_as_far_as_it_goes(tmp_path: Path) -> None:
     cut = tmp_path / "cut.ndjson.gz"
-    cut.write_bytes(gzip.compress(futures(future()).encode())[:-9])
-    for file in (no_gzip, cut):
-        with pytest.raises(FeedError, match=f"recording .*{file.name} cannot be read"):
-            await Store().replay(file)
+    whole = gzip.compress((futures(future()) + "\n").encode())
+    with gzip.open(cut, "wb") as file:
+        file.write((futures(future()) + "\n").encode())
+        file.flush()
+        file.write((futures(future()) + "\n").encode())
+    cut.write_bytes(cut.read_bytes()[:-12])
+    assert len(cut.read_bytes()) > len(whole) // 2
+    store = Store()
+    totals = await store.replay(cut)
+    assert (totals.frames, len(store.published)) == (1, 1)
+    assert any("cut off after line 1" in line for line in store.reports)
+
+
+async def test_recorded_times_set_the_pace_and_the_day(tmp_path: Path) -> None:
+    def line(seconds: float) -> str:
+        at = round((datetime(2023, 7, 31, 8, 30, tzinfo=UTC).timestamp() + seconds) * 1e6)
+        return f'{{"received":{at},"frame":{futures(future())}}}'
+
+    file = tmp_path / "day.ndjson"
+    file.write_text("\n".join([line(0), line(2.5), line(3)]))
+    store = Store()
+    await store.replay(file)
+    assert store.pauses == [0.0, 2.5, 0.5]
 
 
 @pytest.mark.parametrize("loop", [False, True])

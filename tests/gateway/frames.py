@@ -22,6 +22,18 @@ class Message(NamedTuple):
     payload: Payload
 
 
+class Status(NamedTuple):
+    """A status message as a client understands it."""
+
+    feed: str | None
+    since: str | None
+    last_board: str | None
+    current: bool
+    markets: dict[str, str]
+    contracts: dict[str, int | None]
+    timestamp: int
+
+
 class Reader:
     """Reads a stream of frames; a zone of the time stamps is UTC."""
 
@@ -47,8 +59,35 @@ class Reader:
         return [bytes(frame.data) for frame in frames]
 
     def messages(self, data: bytes) -> list[Message]:
-        """The messages in ``data``."""
+        """The messages in ``data``, all of which are of contracts."""
         return [_message(json.loads(text)) for text in self.texts(data)]
+
+    def read(self, data: bytes) -> list[Message | Status]:
+        """The messages in ``data``, in order."""
+        decoded = (json.loads(text) for text in self.texts(data))
+        return [
+            _status(fields) if fields["channel"] == "IME Status" else _message(fields)
+            for fields in decoded
+        ]
+
+
+def _status(fields: dict[str, Any]) -> Status:
+    assert list(fields) == ["channel", "timestamp", "data"]
+    data = fields["data"]
+    assert list(data) == ["feed", "since", "lastBoard", "current", "markets", "contracts"]
+    contracts = {
+        name: None if stamp is None else version_of(stamp, UTC)
+        for name, stamp in data["contracts"].items()
+    }
+    return Status(
+        data["feed"],
+        data["since"],
+        data["lastBoard"],
+        data["current"],
+        data["markets"],
+        contracts,
+        version_of(fields["timestamp"], UTC),
+    )
 
 
 def _message(fields: dict[str, Any]) -> Message:

@@ -6,7 +6,8 @@ must have. Shown: every client ends with the newest state of each of its contrac
 changed since it came, unless it asked for the present ones); the versions of a contract grow; no
 state comes twice in a row; a paused client is never written to and then gets nothing that was
 replaced meanwhile; one write per client and tick, the same bytes for the same selection; a client
-that fails harms no other.
+that fails harms no other. And of a client that watches the feed: each status that it reads names
+exactly the time stamps of the last messages that it has read before.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from ime_live.gateway import hub as hub_module
 from ime_live.gateway import wire
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.topic import Client
+from ime_live.gateway.watch import Watch
 from ime_live.market import Payload, Update
 
-from .frames import Message, Reader
+from .frames import Message, Reader, Status
 from .payloads import payload
 
 CONTRACTS: Final = ("1", "2", "3")
@@ -63,6 +65,7 @@ class Join:
     """None: no states are asked for; 0: all of them; else since when."""
     room: int
     store_away: bool
+    watches: bool
 
 
 joins = st.builds(
@@ -73,6 +76,7 @@ joins = st.builds(
     states=st.one_of(st.none(), st.just(0), which),
     room=room,
     store_away=st.booleans(),
+    watches=st.booleans(),
 )
 
 
@@ -119,6 +123,9 @@ class Consumer:
     """What it has by its own word, ``since``."""
     due: set[str] = field(default_factory=set)
     """Contracts whose newest state it must have in the end."""
+    watches: bool = False
+    status: Status | None = None
+    """The last one."""
     floor: dict[str, int] = field(default_factory=dict)
     """The newest version of each contract that came while it was paused."""
 
@@ -155,9 +162,24 @@ class Consumer:
         self.hub.pause(self.client)
 
     def _read(self, data: bytes) -> None:
-        self.writes.append(data)
-        for message in self.reader.messages(data):
-            self._take(self.contract_of[message.contract], message)
+        messages = self.reader.read(data)
+        if not isinstance(messages[0], Status):
+            self.writes.append(data)
+        for message in messages:
+            if isinstance(message, Status):
+                self._check(message)
+            else:
+                self._take(self.contract_of[message.contract], message)
+
+    def _check(self, status: Status) -> None:
+        assert self.watches, "a status that it has not asked for"
+        assert status.contracts.keys() == self.contract_of.keys()
+        for name, named in status.contracts.items():
+            last = self.received.get(self.contract_of[name])
+            # Without a snapshot a client may not have been sent what was there before it.
+            if last is not None or self.since == 0:
+                assert named == (last and last.version), "not what the client holds"
+        self.status = status
 
     def _take(self, contract_id: str, message: Message) -> None:
         assert contract_id in self.due, "sent although nothing has changed"
@@ -222,6 +244,9 @@ class HubMachine(RuleBasedStateMachine):
             clock=lambda: self.now,
             call_soon=self.loop.call_soon,
             events=self.events,
+        )
+        self.watch = Watch(
+            self.hub, zone=UTC, clock=lambda: self.now, feed=lambda: None, told=lambda: None
         )
         self.stored: dict[str, Update] = {}
         self.past: dict[str, list[Update]] = {contract_id: [] for contract_id in CONTRACTS}
@@ -420,21 +445,28 @@ class HubMachine(RuleBasedStateMachine):
             join.states and self.since(join.wanted, join.states),
             join.room,
             Reader(compressed=join.compressed),
+            watches=join.watches,
         )
         self.forget_writes()
         consumer.client = self.hub.join(consumer.selection, consumer, compressed=join.compressed)
         assert all(len(other.writes) <= 1 for other in self.consumers)
         self.consumers.append(consumer)
-        if consumer.since is None:
-            return
-        for contract_id in join.wanted:
+        if consumer.since is not None:
+            self.send_states(consumer, join.wanted, consumer.since)
+        if consumer.watches:
+            self.watch.add(consumer.client, current=True)
+            if not consumer.paused and not consumer.failed:
+                assert consumer.status is not None
+
+    def send_states(self, consumer: Consumer, wanted: tuple[str, ...], since: int) -> None:
+        for contract_id in wanted:
             contract = self.known[contract_id]
             if contract.state is not None:
-                if contract.state[0] > consumer.since:
+                if contract.state[0] > since:
                     consumer.due.add(contract_id)
                 else:
                     consumer.claimed[contract_id] = contract.state[1]
-        self.hub.send_states(consumer.client, consumer.since)
+        self.hub.send_states(consumer.client, since)
 
     def since(self, wanted: tuple[str, ...], number: int) -> int:
         """A time stamp that a client may have seen last."""
@@ -449,6 +481,7 @@ class HubMachine(RuleBasedStateMachine):
     def leave(self, number: int) -> None:
         consumer = self.consumers.pop(number % len(self.consumers))
         self.hub.leave(consumer.client)
+        self.watch.remove(consumer.client)
         for contract_id in consumer.selection:
             if not any(contract_id in other.selection for other in self.consumers):
                 self.known.pop(contract_id, None)
@@ -477,6 +510,19 @@ class HubMachine(RuleBasedStateMachine):
         consumer.room, consumer.paused = room, False
         self.hub.resume(consumer.client)
 
+    @rule()
+    def tell(self) -> None:
+        """A round of status messages."""
+        self.forget_writes()
+        for consumer in self.consumers:
+            consumer.status = None
+        for _ in self.watch.tell(self.watch.audiences, CONTRACTS):
+            pass
+        for consumer in self.consumers:
+            if not consumer.paused and not consumer.failed and consumer not in self.catching_up:
+                assert (consumer.status is not None) == consumer.watches
+            assert len(consumer.writes) <= 1
+
     @precondition(lambda self: self.consumers)
     @rule(number=which)
     def fail(self, number: int) -> None:
@@ -500,6 +546,7 @@ class HubMachine(RuleBasedStateMachine):
             if consumer.paused or consumer.room < EVERYTHING:
                 self.make_writable(consumer, 2 * EVERYTHING)
         self.tick()
+        self.tell()
         assert set(self.events.failures) >= {c.client for c in self.consumers if c.failed}
         for consumer in self.consumers:
             if consumer.failed:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from ime_live.contracts import Market
 from ime_live.errors import CloseCode
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE, Metrics
+from ime_live.status import FeedState, FeedStatus, MarketStatus
 
 NOW = 1_780_000_000_000_000
 
@@ -63,6 +65,29 @@ def test_everything_is_counted_once() -> None:
         assert found["lag_seconds_sum{}"] == 0.002
     metrics.delivered(1, NOW + 1000)  # the publisher's clock is ahead
     assert samples(metrics.exposition())["lag_seconds_sum{}"] == 0.002
+
+
+def test_the_feed() -> None:
+    metrics = Metrics(lambda: NOW)
+    metrics.count_status()
+    futures = MarketStatus(FeedState.LIVE, last_board=NOW)
+    metrics.feed = FeedStatus(
+        FeedState.STALE,
+        since=NOW,
+        markets={Market.FUTURES: futures, Market.OPTION: MarketStatus(FeedState.CLOSED)},
+    )
+    found = samples(metrics.exposition())
+    states = {name: value for name, value in found.items() if name.startswith("feed_state")}
+    assert states == {
+        f"feed_state{{state={state}}}": state == "stale"
+        for state in ("live", "stale", "closed", "down")
+    }
+    assert found["feed_last_board_seconds{market=IMEFutures}"] == NOW / 1e6
+    assert "feed_last_board_seconds{market=IMEOption}" not in found
+    assert found["status_messages_total{}"] == 1
+    metrics.feed = None
+    found = samples(metrics.exposition())
+    assert not any(value for name, value in found.items() if name.startswith("feed_state"))
 
 
 _WORKER = """

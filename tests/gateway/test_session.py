@@ -15,9 +15,11 @@ from ime_live.errors import MAX_REASON_BYTES, CloseCode, RefusedError
 from ime_live.gateway import wire
 from ime_live.gateway.session import (
     By,
+    StatusRequest,
     StreamRequest,
     endpoint_of,
     read_request,
+    read_status_request,
     select,
 )
 from ime_live.market import version_of
@@ -201,6 +203,29 @@ class TestStates:
                 read_request(By.ID, query, TEHRAN)
             except RefusedError as error:
                 assert len(error.reason.encode()) <= MAX_REASON_BYTES  # noqa: PT017
+
+
+class TestStatus:
+    @pytest.mark.parametrize("text", ["true", "1", "YES", "on"])
+    def test_asked_for(self, text: str) -> None:
+        request = read_request(By.ID, f"contract_id=1&status={text}", TEHRAN)
+        assert request == StreamRequest(By.ID, ("1",), status=True)
+
+    @pytest.mark.parametrize("query", ["", "&status=false", "&status=true&status=0"])
+    def test_not_asked_for(self, query: str) -> None:
+        assert read_request(By.ID, "contract_id=1" + query, TEHRAN).status is False
+
+    @pytest.mark.parametrize("text", ["maybe", "", "2"])
+    def test_bad(self, text: str) -> None:
+        error = refusal(By.ID, f"contract_id=1&status={text}")
+        assert error.reason == f"status is neither true nor false: {text}"
+        assert error.kind == "bad status"
+
+    def test_by_plain_http(self) -> None:
+        assert read_status_request("") == StatusRequest()
+        query = "contract_name=A&contract_ids=1&contract_names=B&contract_id=%202&token=t&x=y"
+        assert read_status_request(query) == StatusRequest(("B", "A"), ("2", "1"), "t")
+        assert read_status_request("contract_names=&contract_id=") == StatusRequest()
 
 
 @pytest.mark.parametrize(

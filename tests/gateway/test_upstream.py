@@ -272,6 +272,49 @@ class TestSubscriptions:
         assert outlet.prices == [1]
 
 
+class TestRenewal:
+    async def test_what_is_newer_in_the_store_is_read_and_sent(self, world: World) -> None:
+        outlet = await world.join("1", "2")
+        world.stored["1"] = Update(NOW + 2, A)
+        assert not await world.upstream.renew({"1": NOW + 2, "2": 0})
+        await world.settle()
+        assert (outlet.prices, outlet.versions) == ([1], [NOW + 2])
+        assert world.readings[-1].ids == ["1"]
+        # The message was only late: it comes after all, and is no news.
+        world.message("1", A, NOW + 2)
+        readings = len(world.readings)
+        assert not await world.upstream.renew({"1": NOW + 2})
+        await world.settle()
+        assert outlet.prices == [1]
+        assert len(world.readings) == readings
+
+    async def test_an_equal_state_of_a_newer_version_is_no_news(self, world: World) -> None:
+        outlet = await world.join("1")
+        world.message("1", A, NOW + 1)
+        world.stored["1"] = Update(NOW + 2, A)
+        assert not await world.upstream.renew({"1": NOW + 2})
+        await world.settle()
+        assert outlet.versions == [NOW + 1]
+        readings = len(world.readings)
+        assert not await world.upstream.renew({"1": NOW + 2})
+        assert len(world.readings) == readings
+
+    async def test_what_cannot_be_read_is_behind_and_read_once(self, world: World) -> None:
+        await world.join("1", "2")
+        readings = len(world.readings)
+        for _ in range(3):
+            assert await world.upstream.renew({"1": NOW + 5, "2": 0}) == {"1"}
+        assert len(world.readings) == readings + 1
+        world.stored["1"] = Update(NOW + 6, A)
+        assert not await world.upstream.renew({"1": NOW + 6})
+
+    async def test_what_nobody_wants_any_more_is_not_behind(self, world: World) -> None:
+        await world.join("1")
+        world.upstream.release(["1"])
+        assert world.upstream.contracts == 0
+        assert not await world.upstream.renew({"7": NOW})
+
+
 class TestFaults:
     async def test_while_the_store_is_away_clients_come_in(self, world: World) -> None:
         world.connected = False

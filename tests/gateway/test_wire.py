@@ -141,3 +141,19 @@ def test_numbers_as_they_were_written(number: str) -> None:
 
 def test_the_ping_is_one_frame() -> None:
     assert Frame(Opcode.PING, b"").serialize(mask=False) == wire.PING
+
+
+@given(st.text())
+def test_the_key_in_an_envelope_is_as_it_was_put_in(name: str) -> None:
+    for envelope in (wire.envelope_by_name(name), wire.envelope_by_id(name)):
+        assert json.loads(wire.key_in(envelope)) == name
+
+
+def test_a_status_message() -> None:
+    contracts = [(b'"1"', b"2026-05-23T15:10:00.000001"), (b'"a\\"b"', None)]
+    text = wire.status_message(b"2026-05-23T15:10:00.000000", b'{"feed":null}', contracts)
+    assert text == (
+        b'{"channel":"IME Status","timestamp":"2026-05-23T15:10:00.000000","data":{"feed":null,'
+        b'"contracts":{"1":"2026-05-23T15:10:00.000001","a\\"b":null}}}'
+    )
+    assert json.loads(text)["data"]["contracts"]['a"b'] is None

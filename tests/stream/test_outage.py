@@ -134,6 +134,9 @@ async def test_the_gateway_may_be_started_before_valkey(
     await eventually(lambda: gateway.process.poll() is None and _answers(gateway), timeout=20)
     assert gateway.get("/health").status == 200
     assert gateway.get("/ready").status == 503
+    report = gateway.get("/live/status")
+    assert report.status == 503
+    assert report.json() == {"detail": "contracts are not loaded yet"}
     async with gateway.by_id(IDS[0]) as client:
         close = await closed(client)
     # Not 1008: the same request is good in a moment.

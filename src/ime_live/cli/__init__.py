@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from ime_live.cli import contracts, feed, publish, serve, token
+from ime_live.cli import contracts, feed, publish, serve, token, up
 from ime_live.errors import ImeLiveError, SettingsError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(serve.demo)
 app.command()(serve.serve)
+app.command()(up.up)
 app.add_typer(contracts.app, name="contracts")
 app.command()(publish.publish)
 app.add_typer(feed.app, name="feed")

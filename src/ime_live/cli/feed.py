@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,9 @@ import typer
 
 from ime_live.cli.lines import reason_of
 from ime_live.cli.options import with_settings
-from ime_live.contracts import Contract
+from ime_live.cli.running import run_until_stopped
 from ime_live.errors import SettingsError
-from ime_live.settings import StoreSettings
+from ime_live.settings import FeedSettings, RecorderSettings, StoreSettings
 
 app = typer.Typer(help="Feed market data in.", no_args_is_help=True)
 
@@ -21,6 +20,43 @@ app = typer.Typer(help="Feed market data in.", no_args_is_help=True)
 @app.callback()
 def main() -> None:
     """Feed market data in."""
+
+
+@app.command()
+@with_settings(FeedSettings)
+def ime(*, settings: FeedSettings) -> None:
+    """Feed from the exchange's live hub.
+
+    Contracts are registered as they are seen, and what changes is published, until Ctrl-C or
+    SIGTERM. A second feed stands by and takes over when the first is gone. The exchange answers
+    Iranian addresses only: from elsewhere, use --proxy.
+    """
+    from ime_live.feeds import market
+    from ime_live.logs import configure_logging
+
+    configure_logging(settings)
+    run_until_stopped(market.feed(settings))
+
+
+@app.command()
+@with_settings(RecorderSettings)
+def record(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to; compressed if it ends in .gz.")
+    ],
+    *,
+    settings: RecorderSettings,
+) -> None:
+    """Record the frames of the exchange's hub, as they come, until Ctrl-C or SIGTERM.
+
+    At midnight in Tehran, and after --record-size bytes, FILE is given the time of its first
+    frame as a part of its name, and a new one begins. `feed replay` plays them.
+    """
+    from ime_live.feeds import market
+    from ime_live.logs import configure_logging
+
+    configure_logging(settings)
+    run_until_stopped(market.record(settings, file))
 
 
 @app.command()
@@ -53,6 +89,7 @@ def replay(
         except (OSError, ValueError) as error:
             raise SettingsError(f"{file}: {reason_of(error)}") from error
 
+    from ime_live.feeds.registrar import Registrar
     from ime_live.feeds.replay import replay as replay_frames
     from ime_live.publisher import Publisher
     from ime_live.store import Store
@@ -62,12 +99,13 @@ def replay(
             settings.redis_url, key_prefix=settings.key_prefix, redis_timeout=settings.redis_timeout
         )
         async with publisher, Store(settings) as store:
-
-            async def register(contracts: Sequence[Contract]) -> None:
-                await store.import_contracts(contracts)
-
             totals = await replay_frames(
-                files, publisher, register, speed=speed, loop=loop, report=_report
+                files,
+                publisher,
+                Registrar(store).register,
+                speed=speed,
+                loop=loop,
+                report=_report,
             )
         _report(f"replayed {totals}")
         if totals.bad_lines or totals.refused:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from ime_live.cli.options import with_settings
 from ime_live.settings import DemoSettings, GatewaySettings
 
@@ -21,11 +26,20 @@ def serve(*, settings: GatewaySettings) -> None:
 
 
 @with_settings(DemoSettings)
-def demo(*, settings: DemoSettings) -> None:
-    """Run everything on this machine, with a made-up market.
+def demo(
+    frames: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--frames", metavar="FILE", help="A recording to replay; may be given several times."
+        ),
+    ] = None,
+    *,
+    settings: DemoSettings,
+) -> None:
+    """Run everything on this machine, with a made-up market or a replayed one.
 
     It brings its own Valkey, asks for no token, and runs until Ctrl-C. Nothing is kept.
     """
     from ime_live import demo as demonstration
 
-    demonstration.run(settings)
+    demonstration.run(settings, frames or ())

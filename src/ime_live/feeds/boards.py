@@ -38,6 +38,7 @@ __all__ = [
     "BOARDS",
     "DEFAULT_BANDS",
     "DEFAULT_BOARDS",
+    "MARKETS",
     "Bands",
     "Frame",
     "Quote",
@@ -59,6 +60,9 @@ BOARDS: Final[Mapping[str, tuple[tuple[Fields, ...], ...]]] = MappingProxyType(
 
 DEFAULT_BOARDS: Final = frozenset(BOARDS) - {"updateSandoqMarketsInfo", "updateSalafMarketsInfo"}
 """Funds and parallel salaf are left out unless asked for."""
+
+MARKETS: Final = {method: rows[0][0].market for method, rows in BOARDS.items()}
+"""Method of a board → the market of its contracts; None for funds and parallel salaf."""
 
 CLOCK: Final = "updateFutureDateTime"
 CDC_BOARD: Final = "updateCDCMarketsInfo"

@@ -1,23 +1,25 @@
 """Replay: recorded frames of the exchange's hub in, contracts and changed states out.
 
-It paces a recording by the stamps in its frames, reads them as a live feed would, and passes on
-what changed. It knows neither the store nor the hub: contracts go to a function it is given,
-states to a publisher. Dates and times in the states stay those of the recording.
+It paces a recording by the times at which its frames came, or else by the stamps in them, reads
+them as a live feed would, and passes on what changed. It knows neither the store nor the hub:
+contracts go to a function it is given, states to a publisher. Dates and times in the states stay
+those of the recording.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gzip
-import zlib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from ime_live.contracts import Contract
 from ime_live.errors import FeedError
 from ime_live.feeds.boards import DEFAULT_BANDS, DEFAULT_BOARDS, Bands, Frame, read_frame
 from ime_live.feeds.intake import Intake, Publishes, Register, Totals
+from ime_live.feeds.recording import read_recording
+from ime_live.zones import TEHRAN, zone_of
 
 LONGEST_PAUSE: Final = timedelta(seconds=60)
 """Between two frames, at speed 1: a night between two recordings is not waited for."""
@@ -71,8 +73,8 @@ async def replay(
     while True:
         totals = intake.totals = Totals()
         mark: datetime | None = None
-        for place, frame in _frames(files, day, boards, bands, totals, report):
-            pause, mark = pace(mark, frame.clock)
+        for place, frame, came in _frames(files, day, boards, bands, totals, report):
+            pause, mark = pace(mark, frame.clock if came is None else came)
             # Even without a pause: others must get their turn on the event loop.
             await sleep(pause / speed if speed else 0)
             if refusal := await intake.take(frame):
@@ -85,12 +87,30 @@ async def replay(
         await sleep(PAUSE_BETWEEN_ROUNDS / speed if speed else 0)
 
 
+def contracts_in(
+    files: Sequence[Path],
+    *,
+    boards: Collection[str] = DEFAULT_BOARDS,
+    bands: Bands = DEFAULT_BANDS,
+) -> tuple[Contract, ...]:
+    """The contracts of recordings, as their last frames tell them.
+
+    Raises:
+        FeedError: a file is missing or cannot be read.
+    """
+    _check(files)
+    found: dict[str, Contract] = {}
+    for _, frame, _ in _frames(files, None, boards, bands, Totals(), lambda _: None):
+        found |= {quote.contract.contract_id: quote.contract for quote in frame.quotes}
+    return tuple(found.values())
+
+
 def pace(mark: datetime | None, clock: datetime | None) -> tuple[float, datetime | None]:
     """How long to wait for a frame, in seconds at speed 1, and the new latest time.
 
     Args:
         mark: the latest time of the frames before it.
-        clock: the latest stamp in it.
+        clock: when it came, or the latest stamp in it.
     """
     if clock is None:
         return 0.0, mark
@@ -107,22 +127,34 @@ def _frames(
     bands: Bands,
     totals: Totals,
     report: Callable[[str], None],
-) -> Iterator[tuple[str, Frame]]:
-    """The frames of the files, each with its place; lines that are none are counted and told."""
+) -> Iterator[tuple[str, Frame, datetime | None]]:
+    """The frames of the files, each with its place and, if it was recorded, when it came.
+
+    Lines that are none are counted and told.
+    """
+    zone = zone_of(TEHRAN)
+
     for file in files:
         known = day  # a day does not carry over: the next file may be of any other
-        for number, line in enumerate(_lines(file), 1):
-            if not line.strip():
-                continue
-            place = f"{file}:{number}"
+
+        def cut_off(number: int, file: Path = file) -> None:
+            report(f"{file} was cut off after line {number}")
+
+        for line in read_recording(file, cut_off=cut_off):
+            place = f"{file}:{line.number}"
+            came = None
+            if line.received is not None:
+                # Tehran's wall clock, as stamps in frames are; a live feed knew the day as well.
+                came = datetime.fromtimestamp(line.received / 1e6, zone).replace(tzinfo=None)
+                known = came.date()
             try:
-                frame = read_frame(line, day=known, boards=boards, bands=bands)
+                frame = read_frame(line.frame, day=known, boards=boards, bands=bands)
             except FeedError as error:
                 totals.bad_lines += 1
                 report(f"{place}: {error}")
                 continue
             known = frame.day
-            yield place, frame
+            yield place, frame, came
 
 
 def _check(files: Sequence[Path]) -> None:
@@ -130,11 +162,3 @@ def _check(files: Sequence[Path]) -> None:
     for file in files:
         if not file.is_file():
             raise FeedError(f"no such recording: {file}")
-
-
-def _lines(file: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
-            yield from lines
-    except (OSError, EOFError, zlib.error) as error:
-        raise FeedError(f"recording {file} cannot be read: {error}") from error

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from ime_live.contracts import Contract, Market
+from ime_live.contracts import Contract, Market, fold
 from ime_live.feeds.cells import (
     CellError,
     Row,
@@ -53,8 +53,10 @@ class Quote(Struct, frozen=True):
     expired: bool = False
 
 
-Bands = Mapping[str, Decimal]
-"""How far from the last settlement a price may go, as a fraction, by what a code begins with."""
+Bands = Mapping[str, Decimal | tuple[int, int]]
+"""By what a contract's name, folded, begins with: how far from the last settlement a price may
+go, as a fraction; or the lowest and the highest allowed price in rials. The longest that fits
+counts."""
 
 DEFAULT_BANDS: Final[Bands] = MappingProxyType(
     # Silver: in force 2018-2022. Saffron: 3 % in 2018, but the recorded frames of February 2022
@@ -149,14 +151,17 @@ def _allowed_range(
     name: str, settlement: Number, low: Number, high: Number, fields: Fields, bands: Bands
 ) -> tuple[Number, Number]:
     """The allowed prices in whole rials, rounded inward; see `Bands` and `OPEN_RANGE`."""
+    if not name.isascii():  # receipts' names are Persian, as the hub spells it
+        name = fold(name)
+    code = max((code for code in bands if name.startswith(code)), key=len, default=None)
+    band = None if code is None else bands[code]
+    if isinstance(band, tuple):
+        return band  # somebody knows better than any rule
     # What moves an option's price is the price of something else: no band of its own.
-    if not settlement or fields.market is Market.OPTION:
-        return OPEN_RANGE
-    band = max((code for code in bands if name.startswith(code)), key=len, default=None)
-    if band is None:
+    if band is None or not settlement or fields.market is Market.OPTION:
         return OPEN_RANGE
     middle = Decimal(repr(settlement))
-    reach = middle * Decimal(str(bands[band]))
+    reach = middle * Decimal(str(band))
     lowest = max(1, int((middle - reach).to_integral_value(ROUND_CEILING)))
     highest = int((middle + reach).to_integral_value(ROUND_FLOOR))
     # Today's own trades beyond it prove that another band is in force. An open range is then

@@ -19,6 +19,7 @@ from litestar.types import ASGIApp
 
 from ime_live.errors import StoreError
 from ime_live.gateway.directory import Directory
+from ime_live.gateway.feed import Feed
 from ime_live.gateway.handshake import negotiator
 from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.http import SERVICES
@@ -26,8 +27,13 @@ from ime_live.gateway.hub import Hub
 from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.protocol import Services
+from ime_live.gateway.report import Reporter
 from ime_live.gateway.rest import http_app
+from ime_live.gateway.rounds import Rounds
 from ime_live.gateway.upstream import Upstream
+from ime_live.gateway.versions import Versions
+from ime_live.gateway.watch import Watch
+from ime_live.lease import Lease
 from ime_live.settings import GatewaySettings
 from ime_live.store import Store
 from ime_live.subscriber import Subscriber
@@ -76,13 +82,36 @@ class Gateway:
             malformed=self._metrics.count_malformed,
         )
         self._directory = Directory(self._store, settings.contracts_interval)
+        self._lease = Lease(settings)
+        self._feed = Feed(
+            self._lease, clock=wall_clock, changed=lambda: self.services.rounds.on_change()
+        )
+        versions = Versions(self._store, monotonic=time.monotonic)
+        watch = Watch(
+            hub,
+            zone=settings.zone,
+            clock=wall_clock,
+            feed=lambda: self._feed.status,
+            told=self._metrics.count_status,
+        )
+        authenticator = authenticator_from(settings)
+        self._reporter = Reporter(
+            authenticator=authenticator,
+            directory=self._directory,
+            feed=self._feed,
+            versions=versions,
+            zone=settings.zone,
+            clock=wall_clock,
+        )
         self.services = Services(
             settings=settings,
             zone=settings.zone,
-            authenticator=authenticator_from(settings),
+            authenticator=authenticator,
             directory=self._directory,
             upstream=self._upstream,
             hub=hub,
+            watch=watch,
+            rounds=Rounds(watch, self._upstream, versions, self._feed, settings.status_interval),
             heartbeat=Heartbeat(
                 settings.ping_interval, settings.ping_timeout, settings.unwritable_timeout
             ),
@@ -102,6 +131,8 @@ class Gateway:
         for name, work in (
             ("subscriber", self._subscriber.run()),
             ("directory", self._directory.run()),
+            ("feed", self._feed.run()),
+            ("rounds", self.services.rounds.run()),
             ("heartbeat", self._beat()),
             ("metrics", self._sync_metrics()),
         ):
@@ -117,6 +148,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._upstream.aclose()
         await self.services.authenticator.aclose()
+        await self._lease.aclose()
         await self._store.aclose()
         self._metrics.close()
 
@@ -172,17 +204,26 @@ class Gateway:
 
     # What is asked over HTTP
 
-    def readiness(self) -> dict[str, bool | int]:
-        """Whether the store is reached and the contracts are loaded."""
+    def readiness(self) -> dict[str, bool | int | str | None]:
+        """Whether the store is reached and the contracts are loaded; and the feed's state.
+
+        A gateway is ready whatever the feed is: without it, no other gateway has more to give.
+        """
         connected, loaded = self._subscriber.connected, self._directory.loaded
         self._metrics.contracts = self._upstream.contracts
         self._metrics.ready = connected and loaded
+        self._metrics.feed = self._feed.status
         return {
             "ready": connected and loaded,
             "redis": connected,
             "contracts": len(self._directory),
             "connections": self._metrics.connections,
+            "feed": self._feed.state,
         }
+
+    async def report(self, authorization: str | None, query: str) -> bytes:
+        """The state of the feed and the age of each contract, as JSON."""
+        return await self._reporter.report(authorization, query)
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus's text format."""

@@ -12,48 +12,19 @@ a client that cannot take data needs one slot per contract instead of a queue.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from operator import itemgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from ime_live.gateway import missed
+from ime_live.gateway.outlet import Events, Outlet
 from ime_live.gateway.topic import Audience, Client, State, Topic
 from ime_live.market import Payload, Update
 
 # A client that catches up gets this much in one write, then as much as it takes: what has not
 # been handed to the kernel can still be replaced by something newer.
 CATCH_UP_BYTES: Final = 65_536
-
-
-class Outlet(Protocol):
-    """The way to a client."""
-
-    @property
-    def write(self) -> Callable[[bytes], int]:
-        """Hands whole frames to the kernel at once.
-
-        Returns how many bytes it took; raises BlockingIOError if none. Called for each client
-        and tick, so it should be no more than the system call.
-        """
-
-    def keep(self, rest: bytes, /) -> None:
-        """Send the rest when that is possible; calls `Hub.pause` before it returns."""
-
-
-class Events(Protocol):
-    """Who wants to know what the hub does; counts only, called at most once a tick or update."""
-
-    def delivered(self, messages: int, oldest_version: int) -> None:
-        """A tick's messages were written; ``oldest_version`` is of the oldest among them."""
-
-    def conflated(self, messages: int) -> None:
-        """So many messages were replaced by newer ones before a slow client could take them."""
-
-    def dropped(self, reason: str) -> None:
-        """An update was not forwarded: ``equal`` or ``stale``."""
-
-    def failed(self, client: Client, error: Exception) -> None:
-        """Writing to ``client`` raised; it gets nothing more."""
 
 
 class Hub:
@@ -128,6 +99,11 @@ class Hub:
                     self._fall_behind(client, topic)
         if held is not None:
             self._accept(topic, *held)
+
+    def newest(self, contract_id: str) -> int | None:
+        """The newest version that publishers gave it, 0 if none yet; None if it is not open."""
+        topic = self._topics.get(contract_id)
+        return None if topic is None else topic.newest
 
     def publish(self, contract_id: str, version: int | None, payload: Payload) -> None:
         """An update has come. Without a version it is stamped now."""
@@ -219,6 +195,20 @@ class Hub:
         if client in client.audience.ready:
             self._catch_up(client)
 
+    def tell(self, client: Client, make: Callable[[], bytes]) -> None:
+        """Send a frame that is not an update, after all that the client was to get before.
+
+        Args:
+            client: nothing happens if it has left.
+            make: makes the frame when it is written: now, or when a paused client has caught up.
+                The newest one replaces one that is still to be made.
+        """
+        self.flush()
+        if client in client.audience.ready:
+            self._send(client, make())
+        elif client in client.audience.paused:
+            client.told = make
+
     def leave(self, client: Client) -> None:
         """Remove a client; nothing happens if it was removed before."""
         audience = client.audience
@@ -231,6 +221,7 @@ class Hub:
         for topic in audience.topics:
             topic.waiting.pop(client, None)
         client.missed.clear()
+        client.told = None
         if not audience.ready and not audience.paused:
             self._audiences.pop(audience.key, None)
             for topic in audience.topics:
@@ -290,7 +281,7 @@ class Hub:
         # A copy: a client that fails is taken out, and its audience with it.
         for audience, envelope in list(topic.audiences.items()):
             if audience.paused:
-                self._note_missed(audience.paused, ((topic, previous),))
+                self._note_missed(audience, ((topic, previous),))
             if audience.ready:
                 messages += self._write(audience, state.frame(envelope, audience.compressed))
         return messages
@@ -305,7 +296,7 @@ class Hub:
                 if audience.paused:
                     changed[audience].append((topic, previous))
         for audience, changes in changed.items():
-            self._note_missed(audience.paused, changes)
+            self._note_missed(audience, changes)
         return sum(
             len(frames) * self._write(audience, frames[0] if len(frames) == 1 else b"".join(frames))
             for audience, frames in batches.items()
@@ -334,39 +325,20 @@ class Hub:
             self._fail(client, error)
 
     def _note_missed(
-        self, clients: Iterable[Client], changed: Iterable[tuple[Topic, State | None]]
+        self, audience: Audience, changed: Sequence[tuple[Topic, State | None]]
     ) -> None:
-        conflated = 0
-        for client in clients:
-            missed = client.missed
-            for topic, previous in changed:
-                if topic in missed:
-                    conflated += 1
-                elif previous is not None and previous.number > client.known_from:
-                    missed[topic] = previous
-                else:
-                    missed[topic] = None
-        if conflated:
+        if conflated := missed.note(audience.paused, changed):
             self._events.conflated(conflated)
 
     def _catch_up(self, client: Client) -> None:
-        audience, missed = client.audience, client.missed
-        while missed and client in audience.ready:
-            frames = []
-            size = 0
-            while missed and size < CATCH_UP_BYTES:
-                topic = next(iter(missed))
-                known = missed.pop(topic)
-                state = topic.state
-                # Back where it was: no change for this client, whatever came between.
-                if state is None or (known is not None and state.payload == known.payload):
-                    continue
-                frame = state.frame(audience.topics[topic], audience.compressed)
-                frames.append(frame)
-                size += len(frame)
-            if frames:
+        ready = client.audience.ready
+        while client.missed and client in ready:
+            if frames := missed.next_frames(client, CATCH_UP_BYTES):
                 self._events.delivered(len(frames), 0)
                 self._send(client, b"".join(frames))
+        if client.told is not None and client in ready:
+            make, client.told = client.told, None
+            self._send(client, make())
 
     def _send(self, client: Client, data: bytes) -> None:
         try:

@@ -11,7 +11,7 @@ import os
 from collections import Counter as Tally
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +24,8 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from ime_live.errors import CloseCode
+from ime_live.market import MICROSECONDS
+from ime_live.status import FeedState, FeedStatus
 
 if TYPE_CHECKING:
     from ime_live.gateway.topic import Client
@@ -56,6 +58,7 @@ class Metrics:
         self.connections = 0
         self.contracts = 0
         self.ready = False
+        self.feed: FeedStatus | None = None
         self.received = 0
         self._delivered = 0
         self._conflated = 0
@@ -63,16 +66,37 @@ class Metrics:
         self._opened = 0
         self._closed: Tally[tuple[int, str]] = Tally()
         self._write_failures = 0
+        self._statuses = 0
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"ime_live_{name}", text, labels, registry=registry)
 
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"ime_live_{name}", text, registry=registry, multiprocess_mode="livesum")
+        def gauge(
+            name: str,
+            text: str,
+            *labels: str,
+            mode: Literal["livesum", "livemostrecent"] = "livesum",
+        ) -> Gauge:
+            return Gauge(
+                f"ime_live_{name}", text, labels, registry=registry, multiprocess_mode=mode
+            )
 
         self._connections_now = gauge("connections", "WebSocket connections that are open.")
         self._contracts_now = gauge("contracts_subscribed", "Contracts that somebody streams.")
         self._workers_ready = gauge("workers_ready", "Processes that serve: store and contracts.")
+        # The workers see the same feed, each a moment later or sooner than another.
+        self._feed_state = gauge(
+            "feed_state",
+            "1 for the state that the feed is in; 0 for all if there is none.",
+            "state",
+            mode="livemostrecent",
+        )
+        self._last_board = gauge(
+            "feed_last_board_seconds",
+            "When a board of a market came last, as Unix time.",
+            "market",
+            mode="livemostrecent",
+        )
         self._connections_total = counter("connections_opened", "WebSocket connections opened.")
         self._closes_total = counter(
             "connections_closed", "WebSocket connections closed.", "code", "reason"
@@ -84,6 +108,9 @@ class Metrics:
         self._delivered_total = counter("deliveries", "Messages written to clients.")
         self._conflated_total = counter(
             "conflated", "Messages that newer ones replaced before a slow client took them."
+        )
+        self._statuses_total = counter(
+            "status_messages", "Status messages written to clients that asked for them."
         )
         self._failures_total = counter("write_failures", "Writes to a client that raised.")
         self._lag = Histogram(
@@ -126,6 +153,10 @@ class Metrics:
         """It could not be read."""
         self._dropped["malformed"] += 1
 
+    def count_status(self) -> None:
+        """A status message was written."""
+        self._statuses += 1
+
     def opened(self) -> None:
         """A WebSocket connection was opened."""
         self.connections += 1
@@ -143,13 +174,22 @@ class Metrics:
         self._connections_now.set(self.connections)
         self._contracts_now.set(self.contracts)
         self._workers_ready.set(self.ready)
+        for state in FeedState:
+            self._feed_state.labels(state.value).set(
+                self.feed is not None and self.feed.state is state
+            )
+        for market, status in (self.feed.markets if self.feed is not None else {}).items():
+            if status.last_board is not None:
+                self._last_board.labels(market.value).set(status.last_board / MICROSECONDS)
         self._connections_total.inc(self._opened)
         self._updates_total.inc(self.received)
         self._delivered_total.inc(self._delivered)
         self._conflated_total.inc(self._conflated)
+        self._statuses_total.inc(self._statuses)
         self._failures_total.inc(self._write_failures)
         self._opened = self.received = 0
         self._delivered = self._conflated = self._write_failures = 0
+        self._statuses = 0
         for reason, count in self._dropped.items():
             self._dropped_total.labels(reason).inc(count)
         for (code, reason), count in self._closed.items():

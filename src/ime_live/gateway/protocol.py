@@ -37,6 +37,7 @@ from ime_live.gateway.handshake import deflate_of
 from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.metrics import Metrics
+from ime_live.gateway.rounds import Rounds
 from ime_live.gateway.session import (
     By,
     StreamRequest,
@@ -46,6 +47,7 @@ from ime_live.gateway.session import (
 )
 from ime_live.gateway.topic import Client
 from ime_live.gateway.upstream import Upstream
+from ime_live.gateway.watch import Watch
 from ime_live.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -86,6 +88,8 @@ class Services:
     directory: Directory
     upstream: Upstream
     hub: Hub
+    watch: Watch
+    rounds: Rounds
     heartbeat: Heartbeat
     metrics: Metrics
     loop: asyncio.AbstractEventLoop
@@ -181,6 +185,7 @@ class StreamProtocol(asyncio.Protocol):
     async def _open(self, by: By, query: str, headers: Headers, response: bytes) -> None:
         services = self._services
         refusal = None
+        current: Collection[str] = ()
         try:
             request = read_request(by, query, services.zone)
             identity = await self._authenticate(request, headers)
@@ -198,6 +203,8 @@ class StreamProtocol(asyncio.Protocol):
             )
             self._selection = selection.keys()
             await services.upstream.acquire(self._selection)
+            if request.status:
+                current = await services.rounds.compare(self._selection)
         except RefusedError as error:
             refusal = error
         except Exception:
@@ -211,7 +218,7 @@ class StreamProtocol(asyncio.Protocol):
             # A client sees the code and the reason on an accepted connection only.
             self.end(refusal)
             return
-        self._begin(request, identity, selection)
+        self._begin(request, identity, selection, current=len(current) == len(selection))
 
     async def _authenticate(self, request: StreamRequest, headers: Headers) -> Identity:
         offered = [
@@ -224,7 +231,12 @@ class StreamProtocol(asyncio.Protocol):
         return await self._services.authenticator.authenticate(token)
 
     def _begin(
-        self, request: StreamRequest, identity: Identity, selection: Mapping[str, bytes]
+        self,
+        request: StreamRequest,
+        identity: Identity,
+        selection: Mapping[str, bytes],
+        *,
+        current: bool,
     ) -> None:
         services = self._services
         compressed = (
@@ -238,6 +250,8 @@ class StreamProtocol(asyncio.Protocol):
             self.pause_writing()
         if request.newer_than is not None:
             services.hub.send_states(client, request.newer_than)
+        if request.status:
+            services.watch.add(client, current=current)
         self._allowance = services.settings.client_rate * _BURST_SECONDS
         self._heard = now
         log.info("stream opened", **self._about)
@@ -381,6 +395,7 @@ class StreamProtocol(asyncio.Protocol):
         services.heartbeat.remove(self)
         if self._client is not None:
             services.hub.leave(self._client)
+            services.watch.remove(self._client)
             self._client = None
         selection, self._selection = self._selection, ()
         services.upstream.release(selection)

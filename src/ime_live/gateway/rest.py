@@ -1,4 +1,4 @@
-"""The HTTP side: health, readiness, metrics, and clear answers to what is not HTTP's matter.
+"""The HTTP side: probes, metrics, the feed's state, and clear answers to what is not its matter.
 
 Requests come in from uvicorn as ASGI, answers go out as JSON or text. It knows the process by
 the one interface it needs (`Probe`) and neither sessions nor the store.
@@ -14,7 +14,8 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ime_live.gateway.session import STREAM_ROOT, By
+from ime_live.errors import AuthenticationError, CloseCode, RefusedError
+from ime_live.gateway.session import NOT_COVERED, STREAM_ROOT, UNKNOWN, By
 
 log = structlog.get_logger()
 
@@ -25,8 +26,16 @@ _PROBE_METHODS: Final = (HttpMethod.GET, HttpMethod.HEAD)
 class Probe(Protocol):
     """What is asked of the process."""
 
-    def readiness(self) -> dict[str, bool | int]:
+    def readiness(self) -> dict[str, bool | int | str | None]:
         """What the process needs to serve, and whether it has it, under ``ready``."""
+
+    async def report(self, authorization: str | None, query: str) -> bytes:
+        """The state of the feed and the age of each contract, as JSON; raises RefusedError.
+
+        Args:
+            authorization: the header of that name.
+            query: as sent.
+        """
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus's text format."""
@@ -46,7 +55,7 @@ def http_app(probe: Probe, root_path: str = "") -> ASGIApp:
         return {"status": "ok"}
 
     @route("/ready", http_method=_PROBE_METHODS, sync_to_thread=False)
-    def ready() -> Response[dict[str, bool | int]]:
+    def ready() -> Response[dict[str, bool | int | str | None]]:
         """Redis can be reached and the contracts are loaded; else 503."""
         state = probe.readiness()
         return Response(state, status_code=200 if state["ready"] else 503)
@@ -56,6 +65,13 @@ def http_app(probe: Probe, root_path: str = "") -> ASGIApp:
         """Prometheus's metrics."""
         # As a header: to a media type of text Litestar would add the charset once more.
         return Response(probe.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    @route("/live/status", http_method=_PROBE_METHODS)
+    async def status(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """The state of the feed; for whoever may have a stream."""
+        query = request.scope["query_string"].decode("latin-1")
+        answer = await probe.report(request.headers.get("Authorization"), query)
+        return Response(answer, media_type=MediaType.JSON, headers={"Cache-Control": "no-store"})
 
     @get([STREAM_ROOT + by.value for by in By], sync_to_thread=False)
     def stream() -> Response[dict[str, str]]:
@@ -67,15 +83,19 @@ def http_app(probe: Probe, root_path: str = "") -> ASGIApp:
         )
 
     app = Litestar(
-        [health, ready, metrics, stream],
+        [health, ready, metrics, status, stream],
         openapi_config=None,
         logging_config=None,
-        exception_handlers={HTTPException: _answer_refusal, Exception: _answer_failure},
+        exception_handlers={
+            HTTPException: _answer_http_error,
+            RefusedError: _answer_refusal,
+            Exception: _answer_failure,
+        },
     )
     return _without_root_path(app, root_path) if root_path else app
 
 
-def _answer_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+def _answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     del request
     return Response(
         {"detail": error.detail},
@@ -83,6 +103,23 @@ def _answer_refusal(request: Request[Any, Any, Any], error: HTTPException) -> Re
         headers=error.headers,
         media_type=MediaType.JSON,
     )
+
+
+def _answer_refusal(request: Request[Any, Any, Any], error: RefusedError) -> Response[Any]:
+    del request
+    headers = {}
+    if isinstance(error, AuthenticationError):
+        status, headers = 401, {"WWW-Authenticate": "Bearer"}
+    elif error.code is CloseCode.TRY_AGAIN_LATER:
+        status = 503
+    else:
+        status = _REFUSALS[error.kind]
+    return Response(
+        {"detail": error.reason}, status_code=status, headers=headers, media_type=MediaType.JSON
+    )
+
+
+_REFUSALS: Final = {UNKNOWN: 404, NOT_COVERED: 403}
 
 
 def _answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

@@ -6,7 +6,7 @@ code and reason, comes out. Pure: it reads no socket and writes none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from enum import StrEnum
 from typing import Final, Protocol
@@ -64,12 +64,14 @@ class StreamRequest(Struct, frozen=True):
         newer_than: send at once the states with a version above this; 0 means all of them,
             None none.
         token: from ``?token=``, if there.
+        status: send messages with the state of the feed as well.
     """
 
     by: By
     contracts: tuple[str, ...]
     newer_than: int | None = None
     token: str | None = None
+    status: bool = False
 
 
 def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
@@ -84,12 +86,7 @@ def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
         RefusedError: 1008; no contract is named, or a value cannot be read.
     """
     values = parse_qs(query, keep_blank_values=True)
-    contracts = dict.fromkeys(
-        name.strip()
-        for parameter in _PARAMETERS[by]
-        for name in values.get(parameter, ())
-        if name.strip()
-    )
+    contracts = _read_contracts(by, values)
     if not contracts:
         raise RefusedError(
             f"no contract: name at least one with {_PARAMETERS[by][0]}=", kind="no contract"
@@ -99,7 +96,44 @@ def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
         newer_than = 0
     if "since" in values:
         newer_than = _read_since(values["since"][-1], zone)
-    return StreamRequest(by, tuple(contracts), newer_than, values.get("token", [""])[-1] or None)
+    status = "status" in values and _read_bool("status", values["status"][-1])
+    return StreamRequest(by, contracts, newer_than, _read_token(values), status)
+
+
+class StatusRequest(Struct, frozen=True):
+    """What somebody asks for who wants to know the state of the feed by plain HTTP.
+
+    Attributes:
+        names: of contracts, as they were sent.
+        ids: of contracts, as they were sent; all contracts are meant if none is named.
+        token: from ``?token=``, if there.
+    """
+
+    names: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    token: str | None = None
+
+
+def read_status_request(query: str) -> StatusRequest:
+    """Read a query string, percent-encoded UTF-8, as sent."""
+    values = parse_qs(query, keep_blank_values=True)
+    return StatusRequest(
+        _read_contracts(By.NAME, values), _read_contracts(By.ID, values), _read_token(values)
+    )
+
+
+def _read_contracts(by: By, values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    contracts = (
+        name.strip()
+        for parameter in _PARAMETERS[by]
+        for name in values.get(parameter, ())
+        if name.strip()
+    )
+    return tuple(dict.fromkeys(contracts))
+
+
+def _read_token(values: Mapping[str, Sequence[str]]) -> str | None:
+    return values.get("token", [""])[-1] or None
 
 
 def _read_bool(name: str, text: str) -> bool:
@@ -142,21 +176,33 @@ def select(
     Raises:
         RefusedError: 1008; a contract is unknown, not covered by the token, or they are too many.
     """
-    find = contracts.by_name if request.by is By.NAME else contracts.by_id
     envelope_of = wire.envelope_by_name if request.by is By.NAME else wire.envelope_by_id
     selection: dict[str, bytes] = {}
     for name in request.contracts:
-        try:
-            contract = find(name)
-        except UnknownContractError:
-            raise RefusedError(f"unknown contract: {name}", kind="unknown contract") from None
-        if not may_see(contract):
-            raise RefusedError(
-                f"contract not covered by the token: {name}", kind="contract not covered"
-            )
+        contract = find(request.by, name, contracts, may_see)
         selection.setdefault(contract.contract_id, envelope_of(name))
     if len(selection) > limit:
         raise RefusedError(
             f"too many contracts: {len(selection)}, at most {limit}", kind="too many contracts"
         )
     return selection
+
+
+UNKNOWN: Final = "unknown contract"
+NOT_COVERED: Final = "contract not covered"
+"""Of a refusal: its kind, when a contract is unknown or not covered by the token."""
+
+
+def find(by: By, name: str, contracts: Contracts, may_see: Callable[[Contract], bool]) -> Contract:
+    """Find one contract for a client.
+
+    Raises:
+        RefusedError: 1008; it is unknown, or not covered by the token.
+    """
+    try:
+        contract = contracts.by_name(name) if by is By.NAME else contracts.by_id(name)
+    except UnknownContractError:
+        raise RefusedError(f"unknown contract: {name}", kind=UNKNOWN) from None
+    if not may_see(contract):
+        raise RefusedError(f"contract not covered by the token: {name}", kind=NOT_COVERED)
+    return contract

@@ -20,9 +20,9 @@ class State:
         "_compressed",
         "_plain",
         "_text_data",
-        "_timestamp",
         "number",
         "payload",
+        "timestamp",
         "version",
     )
 
@@ -34,7 +34,8 @@ class State:
 
         0 for one that nobody was sent, except those who asked for states.
         """
-        self._timestamp = timestamp_of(version, zone).encode()
+        self.timestamp = timestamp_of(version, zone).encode()
+        """The version as clients see it."""
         self._text_data = b""
         self._plain: dict[bytes, bytes] = {}
         self._compressed: dict[bytes, bytes] = {}
@@ -47,7 +48,7 @@ class State:
             data = self._text_data
             if not data:
                 data = self._text_data = self.payload.to_json()
-            text = wire.message(envelope, self._timestamp, data)
+            text = wire.message(envelope, self.timestamp, data)
             frame = wire.compressed_frame(text) if compressed else wire.text_frame(text)
             frames[envelope] = frame
         return frame
@@ -103,7 +104,7 @@ class Audience:
 class Client:
     """A client as the hub sees it."""
 
-    __slots__ = ("audience", "keep", "known_from", "missed", "write")
+    __slots__ = ("audience", "keep", "known_from", "missed", "told", "unsent", "write")
 
     def __init__(
         self,
@@ -120,3 +121,8 @@ class Client:
         said that it has, whatever is not noted there."""
         self.missed: dict[Topic, State | None] = {}
         """What it has not got while it was paused: contract → the last state it did get."""
+        self.told: Callable[[], bytes] | None = None
+        """Makes the frame that it gets after that, see `Hub.tell`."""
+        self.unsent: dict[Topic, tuple[State, bytes]] | None = None
+        """States that it was not sent since it has equal ones: contract → that state, and the
+        time stamp under which the client has it. See `ime_live.gateway.missed`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -90,6 +90,8 @@ class Upstream:
         self._outdated = False
         """Whether something may have been missed since the last states were last read."""
         self._complaints: dict[str, float] = {}
+        self._unreadable: dict[str, int] = {}
+        """Versions in the store that were read again in vain, by contract."""
 
     @property
     def contracts(self) -> int:
@@ -126,6 +128,7 @@ class Upstream:
                 del self._wanted[contract_id]
                 self._arriving.pop(contract_id, None)
                 self._complaints.pop(contract_id, None)
+                self._unreadable.pop(contract_id, None)
                 self._hub.close(contract_id)
                 gone.append(contract_id)
         if gone:
@@ -150,6 +153,32 @@ class Upstream:
         # Oldest first, so that clients get what they missed in the order in which it happened.
         for contract_id in sorted(ids, key=lambda i: states[i].version if i in states else 0):
             self._hub.load(contract_id, states.get(contract_id))
+
+    async def renew(self, versions: Mapping[str, int]) -> Collection[str]:
+        """Read the states again of contracts that the store has a newer version of.
+
+        A message that is just on its way does no harm: it is dropped when it comes.
+
+        Args:
+            versions: those in the store, by contract id.
+
+        Returns:
+            Contracts that are behind all the same, since their state cannot be read.
+
+        Raises:
+            StoreError: the states cannot be read.
+        """
+        behind = [i for i, version in versions.items() if self._is_behind(i, version)]
+        again = [i for i in behind if self._unreadable.get(i) != versions[i]]
+        if again:
+            await self._read_states(again)
+        left = {i for i in behind if self._is_behind(i, versions[i])}
+        self._unreadable.update((i, versions[i]) for i in left)
+        return left
+
+    def _is_behind(self, contract_id: str, version: int) -> bool:
+        newest = self._hub.newest(contract_id)
+        return newest is not None and newest < version
 
     def on_message(self, contract_id: str, raw: bytes) -> None:
         """A message has come on a contract's channel."""

@@ -7,11 +7,13 @@ sockets. Nothing here knows a client, a hub or a connection.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 CHANNEL: Final = "IME Stream"
+STATUS_CHANNEL: Final = "IME Status"
 
 # Messages are about 740 bytes, so a window of 1 KiB compresses them as well as the largest one
 # (51 % either way), and a client that limits the window to save memory is served all the same.
@@ -41,8 +43,18 @@ def envelope_by_id(contract_id: str) -> bytes:
     return _envelope("ContractId", contract_id)
 
 
+_ENVELOPE_END: Final = b',"timestamp":"'
+
+
 def _envelope(key: str, value: str) -> bytes:
-    return _encode({"channel": CHANNEL, key: value})[:-1] + b',"timestamp":"'
+    return _encode({"channel": CHANNEL, key: value})[:-1] + _ENVELOPE_END
+
+
+def key_in(envelope: bytes) -> bytes:
+    """The JSON string, in its quotes, by which messages under ``envelope`` name their contract."""
+    _, _, member = envelope.removesuffix(_ENVELOPE_END).partition(b",")
+    _, _, key = member.partition(b":")
+    return key
 
 
 def message(envelope: bytes, timestamp: bytes, data: bytes) -> bytes:
@@ -54,6 +66,26 @@ def message(envelope: bytes, timestamp: bytes, data: bytes) -> bytes:
         data: the payload's JSON.
     """
     return b'%b%b","data":%b}' % (envelope, timestamp, data)
+
+
+def status_message(
+    timestamp: bytes, feed: bytes, contracts: Iterable[tuple[bytes, bytes | None]]
+) -> bytes:
+    """The message that tells a client the state of the feed and what it should hold.
+
+    Args:
+        timestamp: of now, ISO 8601 with six digits.
+        feed: JSON object of what is said of the feed; not empty.
+        contracts: the `key_in` of each contract's envelope, and the time stamp of the state
+            that the client should hold, None if there is none.
+    """
+    held = b",".join(
+        b"%b:null" % key if stamp is None else b'%b:"%b"' % (key, stamp) for key, stamp in contracts
+    )
+    return b'%b%b","data":%b,"contracts":{%b}}}' % (_STATUS_START, timestamp, feed[:-1], held)
+
+
+_STATUS_START: Final = _encode({"channel": STATUS_CHANNEL})[:-1] + _ENVELOPE_END
 
 
 def text_frame(text: bytes) -> bytes:

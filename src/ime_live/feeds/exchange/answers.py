@@ -1,0 +1,174 @@
+"""Answers: what the network and the hub's HTTP say, in plain words.
+
+httpx's and websockets' errors and answers come in, FeedErrors go out. Their texts hold no URL,
+as those hold tokens, and nothing of a proxy but that it is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidProxyStatus,
+    InvalidStatus,
+    ProxyError,
+    WebSocketException,
+)
+
+from ime_live.errors import FeedError
+from ime_live.feeds.exchange.pages import describe, printable
+
+MAX_ANSWER: Final = 1024 * 1024
+"""Bytes of the largest answer to a call that is no frame; a real one has 400."""
+
+_MAX_PAGE: Final = 16 * 1024  # bytes that are read of a refusal, to tell what it says
+
+
+class AnswerError(FeedError):
+    """The hub's server answered, but not as a hub does.
+
+    Attributes:
+        status: of HTTP.
+        page: whether it is a web page.
+    """
+
+    def __init__(self, text: str, *, status: int, page: bool) -> None:
+        super().__init__(text)
+        self.status = status
+        self.page = page
+
+
+@contextmanager
+def network_errors() -> Iterator[None]:
+    """Turn what httpx, websockets and the system raise into FeedErrors.
+
+    Raises:
+        AnswerError: a WebSocket was refused by an answer.
+        FeedError: all else.
+    """
+    try:
+        yield
+    except InvalidStatus as error:
+        answer = error.response
+        raise answer_error(
+            answer.status_code,
+            answer.headers.get("Content-Type", ""),
+            bytes(answer.body or b""),
+            answer.headers.get("Location", ""),
+            wanted="a WebSocket",
+        ) from error
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        raise FeedError(_reason(error)) from error
+    except (WebSocketException, OSError) as error:
+        raise FeedError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    text = printable(" ".join(str(error).split()))
+    match error:
+        case InvalidProxyStatus():
+            return f"the proxy answered {error.response.status_code}"
+        case httpx.ProxyError() | ProxyError():
+            return f"the proxy refuses: {text}"
+        case httpx.ConnectTimeout():
+            return "connecting took too long"
+        case httpx.TimeoutException():
+            return "no answer in time"
+        case httpx.ConnectError():
+            return f"cannot connect: {text}"
+        case ConnectionClosed():
+            return f"the WebSocket was closed: {text}"
+        case ssl.SSLError():
+            return f"TLS failed: {text}"
+        case httpx.HTTPError() | WebSocketException():
+            return f"the connection broke off: {text or type(error).__name__}"
+        case _:
+            return f"the network failed: {text or type(error).__name__}"
+
+
+def answer_error(
+    status: int, content_type: str, body: bytes, location: str = "", wanted: str = "JSON"
+) -> AnswerError:
+    """Make the error of an answer that is not what was wanted."""
+    parts = []
+    if status != HTTPStatus.OK:
+        parts.append(f"HTTP {status}")
+    if location:
+        # The host is enough to know; the rest may hold anything.
+        host = urlsplit(location).hostname if "//" in location else "the same host"
+        parts.append(f"a redirect to {printable(host or 'nowhere')}")
+    elif body or status == HTTPStatus.OK:
+        parts.append(describe(body, content_type, wanted))
+    page = "html" in content_type.lower() or body.lstrip()[:1] == b"<"
+    return AnswerError(", ".join(parts), status=status, page=page)
+
+
+async def check_answer(response: httpx.Response, kind: str) -> None:
+    """Look at an answer's head; its body is read only if the head is wrong.
+
+    Args:
+        response: a streamed one.
+        kind: what its content type must hold, as in ``text/event-stream``; "json" leaves what is
+            no web page to the reader.
+
+    Raises:
+        AnswerError: another status than 200, or another content type.
+    """
+    content_type = response.headers.get("Content-Type", "")
+    if response.status_code == HTTPStatus.OK:
+        if kind in content_type.lower():
+            return
+        if kind == "json" and (not content_type or content_type.startswith("text/plain")):
+            return
+    body = b""
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) >= _MAX_PAGE:
+            break
+    wanted = "JSON" if kind == "json" else "an event stream"
+    location = response.headers.get("Location", "") if response.is_redirect else ""
+    raise answer_error(response.status_code, content_type, body, location, wanted)
+
+
+async def read_body(response: httpx.Response, limit: int = MAX_ANSWER) -> bytes:
+    """Read a streamed answer's body.
+
+    Raises:
+        FeedError: it is larger than ``limit`` bytes.
+    """
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > limit:
+            raise FeedError(f"an answer is larger than {limit} bytes")
+    return bytes(body)
+
+
+async def get(client: httpx.AsyncClient, url: str, timeout: float) -> tuple[bytes, str]:  # noqa: ASYNC109
+    """Make a call that answers JSON; its body and content type.
+
+    Args:
+        client: as of `Access`.
+        url: of the call.
+        timeout: seconds that all of it may take; httpx's own are for each read.
+
+    Raises:
+        AnswerError: the answer is another one.
+        FeedError: there is none.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            with network_errors():
+                async with client.stream("GET", url) as response:
+                    await check_answer(response, "json")
+                    return await read_body(response), response.headers.get("Content-Type", "")
+    except TimeoutError:
+        raise FeedError(f"no answer within {timeout:g} s") from None

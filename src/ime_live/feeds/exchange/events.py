@@ -1,0 +1,65 @@
+"""Events: bytes of a server-sent event stream come in, the data of whole events go out.
+
+Lines are split at bytes: httpx's own lines end at U+2028 and other characters that JSON may hold.
+No I/O.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ime_live.errors import FeedError
+
+MAX_EVENT: Final = 16 * 1024 * 1024
+"""Bytes of the largest event or frame that is read. The whole market takes 2 MB."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class EventParser:
+    """Reads one stream, piece by piece."""
+
+    def __init__(self, limit: int = MAX_EVENT) -> None:
+        """Start at the stream's beginning; ``limit`` is in bytes."""
+        self._limit = limit
+        self._line = bytearray()  # that has no end yet
+        self._data: list[bytes] = []  # of the event that has no end yet
+        self._size = 0  # of both
+        self._begun = False
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Take bytes; the data of the events that they end.
+
+        Raises:
+            FeedError: an event is larger than the limit.
+        """
+        events: list[bytes] = []
+        *ends, rest = piece.split(b"\n")
+        for end in ends:
+            self._grow(end)
+            line = bytes(self._line).removesuffix(b"\r")
+            self._line.clear()
+            if not self._begun:
+                line = line.removeprefix(_BOM)
+                self._begun = True
+            if line:
+                self._take(line)
+            else:
+                if self._data:
+                    events.append(b"\n".join(self._data))
+                self._data.clear()
+                self._size = 0
+        self._grow(rest)
+        return events
+
+    def _grow(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size > self._limit:
+            raise FeedError(f"an event is larger than {self._limit} bytes")
+        self._line += part
+
+    def _take(self, line: bytes) -> None:
+        # Of other fields (event, id, retry) and comments SignalR has none.
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._data.append(value.removeprefix(b" "))

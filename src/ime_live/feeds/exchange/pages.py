@@ -1,0 +1,38 @@
+"""Pages: what a server sent in place of what was asked for; what it is in a few words comes out.
+
+Often it is a web page of something before the hub: a firewall, a proxy, a notice of maintenance.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Final
+
+_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_UNSEEN: Final = re.compile(
+    r"<(script|style)\b.*?(</\1[^>]*>|$)|<!--.*?(-->|$)|<[^>]*(>|$)", re.IGNORECASE | re.DOTALL
+)
+_MOST_PAGE: Final = 8192  # bytes of a page in which its title is looked for
+_MOST_WORDS: Final = 80  # characters of it that are told
+
+
+def describe(answer: bytes, content_type: str, wanted: str = "JSON") -> str:
+    """Say what came in place of what was wanted: its kind, and its title or first words."""
+    page = answer[:_MOST_PAGE].decode("utf-8", "replace")
+    kind = content_type.partition(";")[0].strip().lower()
+    if "html" in kind or page.lstrip()[:1] == "<":
+        kind = "HTML"
+        title = _TITLE.search(page)
+        page = html.unescape(title[1] if title else _UNSEEN.sub(" ", page))
+    elif "json" in kind:
+        page = ""  # it may hold a token
+    words = printable(" ".join(page.split()))
+    kind = printable(kind) or "something else"
+    return f"{kind} instead of {wanted}" + (f": “{words}”" if words else "")
+
+
+def printable(text: str) -> str:
+    """Cut a text from outside to what fits a log line, printable characters only."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= _MOST_WORDS else text[: _MOST_WORDS - 1] + "…"

@@ -1,0 +1,80 @@
+"""The real market: settings come in; a feed, or a recorder, of the exchange's hub runs."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+
+from ime_live.feeds.attendance import holder_name
+from ime_live.feeds.bands import read_bands, read_boards
+from ime_live.feeds.condition import Condition
+from ime_live.feeds.exchange.source import ExchangeSource
+from ime_live.feeds.feed import Feed, Reading
+from ime_live.feeds.hours import TradingHours
+from ime_live.feeds.intake import Intake
+from ime_live.feeds.recording import Recorder
+from ime_live.feeds.registrar import Registrar
+from ime_live.lease import Lease
+from ime_live.publisher import Publisher
+from ime_live.settings import FeedSettings, RecorderSettings
+from ime_live.store import Store
+from ime_live.zones import TEHRAN, zone_of
+
+
+async def feed(settings: FeedSettings) -> None:
+    """Feed from the exchange until cancelled.
+
+    Raises:
+        SettingsError: it cannot work with these settings; the text says why.
+        FeedError: the frames cannot be recorded.
+    """
+    boards = read_boards(settings.boards)
+    zone = zone_of(TEHRAN)
+    reading = Reading(boards, read_bands(settings.bands), zone)
+    condition = Condition(
+        boards, stale_after=settings.stale_after, hours=TradingHours(settings, zone)
+    )
+    source = ExchangeSource(settings, boards)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(Store(settings))
+        lease = await stack.enter_async_context(Lease(settings, holder_name()))
+        publisher = await stack.enter_async_context(
+            Publisher(
+                settings.redis_url,
+                key_prefix=settings.key_prefix,
+                redis_timeout=settings.redis_timeout,
+            )
+        )
+        registrar = Registrar(store)
+        recorder = None
+        if settings.record:
+            recorder = stack.enter_context(_recorder(settings, Path(settings.record)))
+        await Feed(
+            source,
+            Intake(publisher, registrar.register),
+            lease,
+            condition,
+            reading,
+            known=registrar.on_boards,
+            recorder=recorder,
+        ).run()
+
+
+async def record(settings: RecorderSettings, file: Path) -> None:
+    """Record the exchange's frames until cancelled.
+
+    Raises:
+        SettingsError: it cannot work with these settings; the text says why.
+        FeedError: the frames cannot be recorded.
+    """
+    source = ExchangeSource(settings, read_boards(settings.boards))
+    with _recorder(settings, file) as recorder:
+        async with aclosing(source.frames()) as frames:
+            async for frame in frames:
+                recorder.write(frame)
+                await asyncio.sleep(0)
+
+
+def _recorder(settings: RecorderSettings | FeedSettings, file: Path) -> Recorder:
+    return Recorder(file, zone_of(TEHRAN), size=settings.record_size, keep=settings.record_keep)

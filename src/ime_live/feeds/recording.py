@@ -1,0 +1,315 @@
+"""Recordings: frames written as they come, in files that rotate; and read again.
+
+A line is a frame with the time at which it came: ``{"received":<microseconds>,"frame":{…}}``. The
+frame's own bytes are kept. Lines that are bare frames can be read as well. What a frame holds is
+not looked at.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+import os
+import re
+import stat
+import time as clock
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import IO, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Struct
+
+from ime_live.errors import FeedError
+
+GZIP: Final = ".gz"
+
+_STAMP: Final = "%Y%m%dT%H%M%S"
+_FINISHED: Final = re.compile(r"-(\d{8}T\d{6})(?:-([1-9]\d*))?", re.ASCII)
+"""What a finished file has in its name: when it began, and a number if another began then too."""
+
+_LEVEL: Final = 6  # of zlib; level 4 takes half the CPU and 23 % more room
+
+_OURS: Final = re.compile(rb'\{"received":(-?\d{1,18}),"frame":(.*)\}', re.DOTALL)
+
+
+class Recorded(Struct, frozen=True):
+    """One line of a recording.
+
+    Attributes:
+        number: of the line, from 1.
+        frame: as it came.
+        received: when, microseconds since the Unix epoch; None if the line does not say.
+    """
+
+    number: int
+    frame: bytes
+    received: int | None = None
+
+
+class Recorder:
+    """Writes a recording; its present file is ``path``, finished ones have a time in their name."""
+
+    def __init__(
+        self,
+        path: Path,
+        zone: ZoneInfo,
+        *,
+        size: int,
+        keep: int = 0,
+        clock: Callable[[], float] = clock.time,
+    ) -> None:
+        """Begin a recording. A file that is there is moved away: it may have been cut off.
+
+        Args:
+            path: the file; compressed if it ends in ``.gz``.
+            zone: whose midnight begins a new file.
+            size: bytes of frames after which a new file begins.
+            keep: finished files that are kept; 0 is all of them.
+            clock: seconds since the Unix epoch.
+
+        Raises:
+            FeedError: it cannot be written, or another process is recording to it.
+        """
+        self._path = path
+        self._zone = zone
+        self._size = size
+        self._keep = keep
+        self._clock = clock
+        self._file: IO[bytes] | None = None
+        self._lines: IO[bytes] | gzip.GzipFile | None = None
+        """What lines are written to: the file, or what compresses them into it."""
+        self._began = 0.0
+        self._day: date | None = None
+        self._written = 0
+        self._stem, dot, rest = path.name.partition(".")
+        self._suffix = dot + rest
+        with self._errors():
+            self._make_room()
+            self._open()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def write(self, frame: bytes) -> None:
+        """Write a frame that has come now.
+
+        Raises:
+            FeedError: it cannot be written.
+        """
+        now = self._clock()
+        day = datetime.fromtimestamp(now, self._zone).date()
+        with self._errors():
+            if self._written and (self._written >= self._size or day != self._day):
+                self._rotate()
+            if self._lines is None:
+                raise FeedError(f"recording {self._path} has ended")
+            if not self._written:
+                self._began = now
+                self._day = day
+            # JSON has line feeds between its tokens only.
+            text = frame.replace(b"\r", b" ").replace(b"\n", b" ")
+            self._lines.write(b'{"received":%d,"frame":%b}\n' % (round(now * 1e6), text))
+            self._written += len(text)
+            # Whole, so that a crash loses nothing; it costs neither size nor time
+            # (docs/decisions.md).
+            self._lines.flush()
+
+    def close(self) -> None:
+        """End the recording; a file without a frame is removed.
+
+        Raises:
+            FeedError: its end cannot be written.
+        """
+        with self._errors():
+            ours = self._is_ours()
+            self._close()
+            if ours and not self._written:
+                self._path.unlink()
+
+    def _make_room(self) -> None:
+        """Move away what is there."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return
+        # A folder could be renamed as well, and so could /dev/null.
+        if not stat.S_ISREG(found.st_mode):
+            raise FeedError(f"recording {self._path} cannot be written: it is not a file")
+        with self._path.open("rb") as file:
+            self._lock(file)
+        if _holds_nothing(self._path):
+            self._path.unlink()
+            return
+        began = found.st_mtime
+        try:
+            first = next(iter(read_recording(self._path)), None)
+        except FeedError:
+            first = None  # whatever it is, it only goes by another name
+        if first is not None and first.received is not None:
+            began = first.received / 1e6
+        self._put_away(began)
+
+    def _open(self) -> None:
+        self._file = self._path.open("xb")
+        try:
+            self._lock(self._file)
+        except FeedError:
+            self._close()
+            raise
+        self._written = 0
+        self._lines = self._file
+        if self._path.suffix == GZIP:
+            self._lines = gzip.GzipFile("", "wb", _LEVEL, self._file)
+
+    def _lock(self, file: IO[bytes]) -> None:
+        """Keep two recorders from one file. The lock ends with the process, however that ends."""
+        kind = fcntl.LOCK_SH if file.mode == "rb" else fcntl.LOCK_EX
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FeedError(f"recording {self._path} is being written by another process") from None
+        except OSError:
+            pass  # a file system without locks
+
+    def _rotate(self) -> None:
+        ours = self._is_ours()
+        self._close()
+        if ours:
+            self._put_away(self._began)
+        self._open()
+
+    def _is_ours(self) -> bool:
+        """Whether what has the file's name is what we write to: somebody may have moved it."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return self._file is not None and os.path.samestat(os.fstat(self._file.fileno()), found)
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        lines, self._lines = self._lines, None
+        try:
+            if lines is not None:
+                lines.close()
+        finally:
+            if file is not None:
+                file.close()
+
+    def _put_away(self, began: float) -> None:
+        stamp = datetime.fromtimestamp(began, self._zone).strftime(_STAMP)
+        # Above all others, also those that are deleted by now: names are in order of time.
+        number = 1 + max((each for at, each, _ in self._finished() if at == stamp), default=0)
+        while (target := self._finished_path(stamp, number)).exists():
+            number += 1
+        self._path.rename(target)
+        if self._keep:
+            for _, _, old in self._finished()[: -self._keep]:
+                old.unlink(missing_ok=True)
+
+    def _finished_path(self, stamp: str, number: int) -> Path:
+        counted = f"-{number}" if number > 1 else ""
+        return self._path.with_name(f"{self._stem}-{stamp}{counted}{self._suffix}")
+
+    def _finished(self) -> list[tuple[str, int, Path]]:
+        """The finished files of this recording, each with its stamp and number; oldest first."""
+        found: list[tuple[str, int, Path]] = []
+        for file in self._path.parent.iterdir():
+            name = file.name
+            if name.startswith(self._stem) and name.endswith(self._suffix) and file.is_file():
+                middle = name[len(self._stem) : len(name) - len(self._suffix)]
+                if match := _FINISHED.fullmatch(middle):
+                    found.append((match[1], int(match[2] or 1), file))
+        return sorted(found)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what the system says into an error that names the file."""
+        try:
+            yield
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
+            raise FeedError(f"recording {self._path} cannot be written: {reason}") from error
+
+
+def read_recording(
+    path: Path, *, cut_off: Callable[[int], None] = lambda _: None
+) -> Iterator[Recorded]:
+    """Read a recording, or bare frames, a line each; ``.gz`` is decompressed.
+
+    Lines are given out as they are: one that is no frame is the caller's to tell.
+
+    Args:
+        path: the file.
+        cut_off: called with the number of whole lines if the file ends in the middle, since its
+            writer was killed or is still writing.
+
+    Raises:
+        FeedError: it cannot be read.
+    """
+    whole = 0
+    try:
+        with gzip.open(path) if path.suffix == GZIP else path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if _is_cut(line):
+                    cut_off(whole)
+                    return
+                whole = number
+                if line.strip():
+                    yield _recorded(number, line)
+    except EOFError:
+        cut_off(whole)
+    except (OSError, ValueError, zlib.error) as error:
+        raise FeedError(f"recording {path} cannot be read: {error}") from error
+
+
+def _is_cut(line: bytes) -> bool:
+    # Only a file's last line has no end: it need not have one, if the frame in it has.
+    if line.endswith(b"\n") or not line.lstrip().startswith(b"{"):
+        return False
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+class _Line(Struct, forbid_unknown_fields=True):
+    received: int
+    frame: msgspec.Raw
+
+
+_read_line = msgspec.json.Decoder(_Line).decode
+
+
+def _recorded(number: int, line: bytes) -> Recorded:
+    line = line.strip()
+    # By its form, not as JSON: a frame that is no good JSON comes out as it came in, too.
+    if match := _OURS.fullmatch(line):
+        return Recorded(number, match[2], int(match[1]))
+    if line.startswith(b'{"received"'):
+        try:
+            read = _read_line(line)  # ours, as another program wrote it again
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return Recorded(number, line)
+        return Recorded(number, bytes(read.frame), read.received)
+    return Recorded(number, line)
+
+
+def _holds_nothing(path: Path) -> bool:
+    try:
+        with gzip.open(path) if path.suffix == GZIP else path.open("rb") as content:
+            return not content.read(1)
+    except EOFError:
+        return True  # its writer was killed before the first frame
+    except (OSError, zlib.error):
+        return False

@@ -1,0 +1,145 @@
+"""Watch: the clients that asked for the state of the feed, and what each of them is told.
+
+Clients, the feed's state and the outcome of a comparison with the store come in; status messages
+go out by way of the hub, each after the states that it names. No I/O; when it is time, and what
+the store has, is the matter of `ime_live.gateway.rounds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import tzinfo
+from functools import partial
+
+import msgspec
+
+from ime_live.gateway import wire
+from ime_live.gateway.hub import Hub
+from ime_live.gateway.missed import older_timestamps
+from ime_live.gateway.topic import Audience, Client, Topic
+from ime_live.market import timestamp_of
+from ime_live.status import FeedStatus
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Watch:
+    """See the module's text. All methods belong to the hub's thread."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        zone: tzinfo,
+        clock: Callable[[], int],
+        feed: Callable[[], FeedStatus | None],
+        told: Callable[[], None],
+    ) -> None:
+        """Make a watch without clients.
+
+        Args:
+            hub: whose clients they are.
+            zone: whose wall clock the time stamps show.
+            clock: microseconds since the epoch.
+            feed: the feed's present state, None if there never was a feed.
+            told: called for each message that is written.
+        """
+        self._hub = hub
+        self._zone = zone
+        self._clock = clock
+        self._feed = feed
+        self._told = told
+        self._watchers: dict[Audience, dict[Client, None]] = {}
+        self._telling: Audience | None = None
+        self._shared: bytes | None = None
+        """The frame for those of it of whom there is nothing else to say."""
+
+    @property
+    def audiences(self) -> Collection[Audience]:
+        """Whose clients watch, as of now."""
+        return list(self._watchers)
+
+    def add(self, client: Client, *, current: bool) -> None:
+        """Tell a client that has just joined, and from now on in each round.
+
+        Args:
+            client: has got the states that it asked for, or gets them before this.
+            current: whether its contracts were compared with the store just now.
+        """
+        self._watchers.setdefault(client.audience, {})[client] = None
+        self._hub.tell(client, partial(self._frame, client, current=current))
+
+    def remove(self, client: Client) -> None:
+        """The client leaves; nothing happens if it did not watch."""
+        watchers = self._watchers.get(client.audience)
+        if watchers is not None:
+            watchers.pop(client, None)
+            if not watchers:
+                del self._watchers[client.audience]
+
+    def tell(self, audiences: Iterable[Audience], current: Collection[str]) -> Iterator[None]:
+        """Tell all who watch.
+
+        Args:
+            audiences: those that were there when the comparison began.
+            current: ids of the contracts that the hub has as new as the store, or newer.
+
+        Yields:
+            After each audience, so that others get their turn when there are many.
+        """
+        for audience in audiences:
+            clients = list(self._watchers.get(audience, ()))
+            is_current = all(topic.contract_id in current for topic in audience.topics)
+            self._telling = audience
+            for client in clients:
+                self._hub.tell(client, partial(self._frame, client, current=is_current))
+            # What is made from now on, for a client that was slow, is of its own time.
+            self._telling = self._shared = None
+            yield
+
+    def _frame(self, client: Client, *, current: bool) -> bytes:
+        self._told()
+        older = older_timestamps(client)
+        if older or client.audience is not self._telling:
+            return self._make(client.audience, older, current=current)
+        if self._shared is None:
+            self._shared = self._make(client.audience, {}, current=current)
+        return self._shared
+
+    def _make(self, audience: Audience, older: Mapping[Topic, bytes], *, current: bool) -> bytes:
+        contracts = (
+            (
+                wire.key_in(envelope),
+                None if topic.state is None else older.get(topic, topic.state.timestamp),
+            )
+            for topic, envelope in audience.topics.items()
+        )
+        text = wire.status_message(
+            timestamp_of(self._clock(), self._zone).encode(),
+            _encode(self._about_feed(current=current)),
+            contracts,
+        )
+        return wire.compressed_frame(text) if audience.compressed else wire.text_frame(text)
+
+    def _about_feed(self, *, current: bool) -> dict[str, object]:
+        status = self._feed()
+        if status is None:
+            return {
+                "feed": None,
+                "since": None,
+                "lastBoard": None,
+                "current": current,
+                "markets": {},
+            }
+        return {
+            "feed": status.state,
+            "since": timestamp_of(status.since, self._zone),
+            "lastBoard": optional_timestamp(status.last_board, self._zone),
+            "current": current,
+            "markets": {market: each.state for market, each in status.markets.items()},
+        }
+
+
+def optional_timestamp(moment: int | None, zone: tzinfo) -> str | None:
+    """The time stamp of a moment that may not have come yet."""
+    return None if moment is None else timestamp_of(moment, zone)

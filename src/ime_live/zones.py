@@ -1,0 +1,53 @@
+"""Time zones by name, from a tz database that knows of Tehran's last change.
+
+A name comes in, a zone goes out. Iran ended daylight saving in September 2022; a database older
+than 2022b puts its clocks an hour ahead every summer since.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from ime_live.errors import SettingsError
+
+TEHRAN: Final = "Asia/Tehran"
+
+_SUMMER: Final = datetime(2023, 7, 1, 12, tzinfo=UTC)  # the first without daylight saving
+_OFFSET: Final = timedelta(hours=3, minutes=30)
+_REMEDY: Final = "update the system's tzdata, or: pip install --upgrade tzdata"
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The zone of this name, as ``Asia/Tehran``.
+
+    Raises:
+        SettingsError: there is none, or no tz database of 2022b or later.
+    """
+    try:
+        # zoneinfo prefers the system's database; the tzdata package is one of our libraries.
+        current = _is_current(ZoneInfo(TEHRAN))
+        if not current and not _is_current(_packaged(TEHRAN)):
+            raise SettingsError(
+                "the tz database is older than 2022b: it has daylight saving in Tehran, which "
+                f"ended in 2022; {_REMEDY}"
+            )
+    except (ZoneInfoNotFoundError, ImportError, OSError, ValueError) as error:
+        raise SettingsError(f"no tz database of 2022b or later was found; {_REMEDY}") from error
+    try:
+        zone = ZoneInfo(name)
+        return zone if current else _packaged(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise SettingsError(f"{name} is not a time zone") from error
+
+
+def _is_current(tehran: ZoneInfo) -> bool:
+    return _SUMMER.astimezone(tehran).utcoffset() == _OFFSET
+
+
+def _packaged(name: str) -> ZoneInfo:
+    file = resources.files("tzdata").joinpath("zoneinfo", *name.split("/"))
+    with file.open("rb") as data:
+        return ZoneInfo.from_file(data, name)

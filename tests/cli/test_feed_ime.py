@@ -1,0 +1,281 @@
+"""`feed ime` and `feed record` as processes, against the test hub and a real Valkey."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ime_live.embedded import EmbeddedValkey
+from ime_live.feeds.recording import read_recording
+from ime_live.lease import Lease
+from ime_live.settings import StoreSettings
+from ime_live.status import FeedState, FeedStatus
+from ime_live.store import Store
+from tests.exchange.frames import board, future, row
+from tests.exchange.hub import Hub
+from tests.exchange.refusals import Refusal
+from tests.stream.harness import Command
+
+CAPTURE = Path(__file__).parents[3] / "shared" / "ime-capture"
+PATIENCE = 20.0
+ALWAYS = "sat-fri 00:00-24:00"
+
+Eventually = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    async with Hub() as made:
+        made.negotiation = {"KeepAliveTimeout": 2.0, "DisconnectTimeout": 10.0}
+        yield made
+        assert made.violations == []
+
+
+@pytest.fixture
+def lease(valkey: EmbeddedValkey) -> Lease:
+    return Lease(StoreSettings(redis_url=valkey.url))
+
+
+class Feeds:
+    """Starts feeds, and ends them."""
+
+    def __init__(self, folder: Path, hub: Hub, valkey: EmbeddedValkey) -> None:
+        self._folder, self._hub, self._valkey = folder, hub, valkey
+        self.made: list[Command] = []
+
+    def start(self, *options: str, command: str = "ime") -> Command:
+        arguments = ["feed", command, "--base-url", self._hub.base_url]
+        arguments += ["--boards-url", self._hub.boards_url, "--log-format", "json"]
+        if command == "ime":
+            arguments += ["--redis-url", self._valkey.url, "--no-official-holidays"]
+            for market in ("futures", "options", "certificates"):
+                arguments += [f"--hours-{market}", ALWAYS]
+        feed = Command(self._folder / str(len(self.made)), [*arguments, *options])
+        self.made.append(feed)
+        return feed
+
+
+@pytest.fixture
+def feeds(tmp_path: Path, hub: Hub, valkey: EmbeddedValkey) -> Iterator[Feeds]:
+    made = Feeds(tmp_path, hub, valkey)
+    yield made
+    for each in made.made:
+        each.end()
+
+
+async def price_of(store: Store, contract_id: str) -> float | None:
+    last = (await store.last([contract_id])).get(contract_id)
+    return None if last is None else last.payload.aggregate.last_price
+
+
+async def until(condition: Callable[[], Awaitable[bool]], feeds: Feeds) -> None:
+    import asyncio
+
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not await condition():  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        pytest.fail("\n".join(each.output for each in feeds.made))
+
+
+async def test_contracts_and_changes_flow_without_a_line_of_configuration(
+    hub: Hub, feeds: Feeds, store: Store, lease: Lease
+) -> None:
+    feed = feeds.start()
+    await hub.connected("webSockets")
+    hub.push(
+        [
+            board("updateFutureMarketsInfo", row("future")),
+            board("updateMarketsInfo", row("strike")),
+            board("updateCDCMarketsInfo", row("certificate")),
+            board("updateGavahiMarketsInfo", row("receipt")),
+        ]
+    )
+    future_id = str(row("future")["ContractID"])
+
+    async def all_there() -> bool:
+        return len(await store.contracts()) == 5 and await price_of(store, future_id) is not None
+
+    await until(all_there, feeds)
+    hub.push(future(7))
+
+    async def changed() -> bool:
+        return await price_of(store, future_id) == 700_007
+
+    await until(changed, feeds)
+
+    async def live() -> bool:
+        status, led = await lease.read()
+        return led and status is not None and status.state is FeedState.LIVE
+
+    await until(live, feeds)
+    status, _ = await lease.read()
+    assert status is not None
+    assert status.source == "webSockets"
+    assert status.error is None
+    assert {market.contracts for market in status.markets.values()} == {1, 2}
+
+    feed.signal(signal.SIGTERM)
+    assert await feed.ended() == 0
+    assert len(hub.calls("abort")) == 1
+    status, led = await lease.read()
+    assert status is not None
+    assert (status.state, led) == (FeedState.DOWN, False)
+    await lease.aclose()
+
+
+async def test_a_bad_row_is_logged_with_its_content_and_loses_only_itself(
+    hub: Hub, feeds: Feeds, store: Store
+) -> None:
+    feed = feeds.start()
+    await hub.connected("webSockets")
+    bad = row("future", ContractID=55, ContractCode="BADBA02", BidPrice1="many")
+    hub.push([board("updateFutureMarketsInfo", bad, row("future"))])
+    hub.push([board("updateFutureMarketsInfo", bad, row("future", LastTradedPrice=1.0))])
+
+    async def there() -> bool:
+        return await price_of(store, "901") == 1
+
+    await until(there, feeds)
+    [line] = feed.events("row cannot be read")  # once, although it came twice
+    assert line["contract_id"] == "55"
+    assert "BidPrice1" in line["reason"]
+    assert "BADBA02" in line["row"]
+
+
+async def test_a_standby_takes_over_from_a_feed_that_was_killed(
+    hub: Hub,
+    feeds: Feeds,
+    store: Store,
+    lease: Lease,
+    redis: Any,  # noqa: ANN401
+) -> None:
+    first = feeds.start()
+    await hub.connected("webSockets")
+    hub.push(future(1))
+
+    async def published() -> bool:
+        return await price_of(store, "901") == 700_001
+
+    await until(published, feeds)
+    hub_of_standby = Hub()
+    async with hub_of_standby:
+        second = feeds.start("--base-url", hub_of_standby.base_url)
+        await hub_of_standby.connected("webSockets")
+        hub_of_standby.push(future(2))
+
+        async def stands_by() -> bool:
+            return bool(second.events("another feed leads; standing by"))
+
+        await until(stands_by, feeds)
+        assert await price_of(store, "901") == 700_001  # it does not publish
+        first.signal(signal.SIGKILL)
+
+        async def taken_over() -> bool:
+            return await price_of(store, "901") == 700_002
+
+        await until(taken_over, feeds)  # what it saw before, without a new board
+        status, led = await lease.read()
+        assert led
+        assert status is not None
+        assert f":{second.process.pid}:" in status.feed
+    assert hub_of_standby.violations == []
+    await lease.aclose()
+
+
+async def test_an_emptied_store_is_filled_again(
+    hub: Hub,
+    feeds: Feeds,
+    store: Store,
+    redis: Any,  # noqa: ANN401
+) -> None:
+    feeds.start()
+    await hub.connected("webSockets")
+    hub.push(future(1))
+
+    async def there() -> bool:
+        return await price_of(store, "901") == 700_001 and len(await store.contracts()) == 1
+
+    await until(there, feeds)
+    await redis.flushall()
+    await until(there, feeds)  # no board has come since
+
+
+async def test_boards_are_polled_while_the_hub_stays_away(
+    hub: Hub, feeds: Feeds, store: Store, lease: Lease
+) -> None:
+    hub.refuse("negotiate", Refusal.FORBIDDEN)
+    hub.boards["Future/LiveMarket"] = [row("future", LastTradedPrice=5.0)]
+    feeds.start("--poll", "0.2")
+
+    async def polled() -> bool:
+        return await price_of(store, "901") == 5
+
+    await until(polled, feeds)
+
+    async def said() -> bool:
+        status, _ = await lease.read()
+        return status is not None and status.source == "polling" and status.error is not None
+
+    await until(said, feeds)
+    await lease.aclose()
+
+
+async def test_a_feed_records_what_it_gets(hub: Hub, feeds: Feeds, tmp_path: Path) -> None:
+    file = tmp_path / "frames.ndjson.gz"
+    recorder = feeds.start(str(file), command="record")
+    await hub.connected("webSockets")
+    hub.push(future(1))
+    hub.push(future(2))
+
+    async def recorded() -> bool:
+        return file.exists() and len(list(read_recording(file))) == 2
+
+    await until(recorded, feeds)
+    recorder.signal(signal.SIGTERM)
+    assert await recorder.ended() == 0
+    frames = [each.frame for each in read_recording(file)]
+    assert [json.loads(each)["M"] for each in frames] == [future(1), future(2)]
+
+
+@pytest.mark.skipif(not CAPTURE.is_dir(), reason=f"no recorded frames at {CAPTURE}")
+async def test_the_recorded_frames_come_through_the_hub(
+    hub: Hub, feeds: Feeds, store: Store, lease: Lease
+) -> None:
+    """One row of each kind, with values worked out by hand from the frames."""
+    feed = feeds.start()
+    await hub.connected("webSockets")
+    pushed = 0
+    for file in sorted(CAPTURE.glob("*.ndjson")):
+        for line in file.read_bytes().splitlines():
+            hub.push(line)
+            pushed += 1
+    assert pushed
+
+    async def all_in() -> bool:
+        # The last stamp of the last frame of 1400-11-18.
+        last = await store.last(["203", "1000463", "1000469"])
+        return len(last) == 3 and last["203"].payload.aggregate.date == "2022-02-07"
+
+    await until(all_in, feeds)
+    contracts = {each.contract_id: each for each in await store.contracts()}
+    assert contracts["203"].contract_name == "SAFOR01"
+    assert contracts["1000463"].contract_name == "GCOR01C11000"
+    assert contracts["1000463"].strike_price == 110_000_000
+    assert contracts["6183017539978894"].contract_name == "سكه0012پ01"
+    receipt = (await store.last(["6183017539978894"]))["6183017539978894"].payload
+    assert receipt.aggregate.previous_close > 0
+    untraded = (await store.last(["1000469"]))["1000469"].payload
+    assert untraded.aggregate.trade_count == untraded.aggregate.last_price == 0
+    assert not feed.events("frame dropped")
+    assert not feed.events("row cannot be read")
+    status, _ = await lease.read()
+    assert isinstance(status, FeedStatus)
+    assert status.refused == 0
+    await lease.aclose()

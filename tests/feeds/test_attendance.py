@@ -1,0 +1,144 @@
+"""Attendance and the lease: one feed leads, the other takes over, the status tells the truth."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from ime_live.embedded import EmbeddedValkey
+from ime_live.feeds.attendance import Attendance
+from ime_live.lease import LEASE, Lease
+from ime_live.settings import StoreSettings
+from ime_live.status import FeedState, FeedStatus
+
+STATUS = FeedStatus(FeedState.LIVE, since=1, written=5)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def make(
+    valkey: EmbeddedValkey, clock: Clock
+) -> AsyncIterator[Callable[[str], tuple[Attendance, Lease, list[str]]]]:
+    """Make a feed's attendance by its name; the list tells when it came to lead."""
+    leases = []
+
+    def of(name: str) -> tuple[Attendance, Lease, list[str]]:
+        lease = Lease(StoreSettings(redis_url=valkey.url), name)
+        leases.append(lease)
+        led: list[str] = []
+        attendance = Attendance(
+            lease, lambda: STATUS, on_lead=lambda: led.append(name), monotonic=clock
+        )
+        return attendance, lease, led
+
+    yield of
+    for lease in leases:
+        await lease.aclose()
+
+
+async def test_one_leads_and_writes_the_status(make: Any) -> None:  # noqa: ANN401
+    one, lease, led = make("one")
+    other, _, _ = make("other")
+    assert await lease.read() == (None, False)
+
+    await one.attend()
+    await other.attend()
+    await one.attend()
+
+    assert (one.leads, other.leads) == (True, False)
+    assert led == ["one"]  # once, not with each renewal
+    status, there = await lease.read()
+    assert there
+    assert status is not None
+    assert (status.state, status.feed) == (FeedState.LIVE, "one")
+
+
+async def test_the_other_takes_over_when_the_leader_stops(make: Any) -> None:  # noqa: ANN401
+    one, lease, _ = make("one")
+    other, _, led = make("other")
+    running = asyncio.create_task(one.run())
+    while not one.leads:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    status, there = await lease.read()
+    assert status is not None
+    assert (status.state, there) == (FeedState.DOWN, False)
+    assert not one.leads
+
+    await other.attend()  # at once: the lease was given up
+    assert other.leads
+    assert led == ["other"]
+
+
+async def test_the_other_takes_over_when_the_leader_is_gone(
+    make: Any,  # noqa: ANN401
+    redis: Any,  # noqa: ANN401
+) -> None:
+    one, _, _ = make("one")
+    other, _, _ = make("other")
+    await one.attend()
+
+    left = await redis.pttl("ime:feed")
+    assert 0 < left <= LEASE * 1000
+    await redis.pexpire("ime:feed", 1)  # as if the time had passed
+    async with asyncio.timeout(5):
+        while not other.leads:
+            await other.attend()
+
+
+async def test_a_leader_that_cannot_renew_does_not_lead(
+    own_valkey: EmbeddedValkey, clock: Clock
+) -> None:
+    async with Lease(StoreSettings(redis_url=own_valkey.url), "one") as lease:
+        led: list[str] = []
+        one = Attendance(lease, lambda: STATUS, on_lead=lambda: led.append("one"), monotonic=clock)
+        await one.attend()
+        own_valkey.stop()
+        await one.attend()
+        still = one.leads
+        assert still  # for as long as nobody else can
+        clock.now += LEASE
+        no_more = not one.leads
+        assert no_more
+
+        own_valkey.start()
+        await one.attend()
+        assert one.leads
+        assert led == ["one", "one"]  # the store was emptied: all is to be passed on again
+
+
+async def test_who_stands_by_does_not_give_the_lease_up(make: Any) -> None:  # noqa: ANN401
+    one, lease, _ = make("one")
+    _, other_lease, _ = make("other")
+    await one.attend()
+    await other_lease.release()
+
+    assert (await lease.read())[1]
+
+
+async def test_a_status_that_is_none_is_told_as_such(
+    make: Any,  # noqa: ANN401
+    redis: Any,  # noqa: ANN401
+) -> None:
+
+    _, lease, _ = make("one")
+    await redis.set("ime:status", b'{"state": "fine"}')
+
+    assert await lease.read() == (None, False)

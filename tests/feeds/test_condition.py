@@ -1,0 +1,164 @@
+"""Condition: live, stale, closed or down, by connection, boards and hours."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from ime_live.contracts import Market
+from ime_live.feeds.boards import DEFAULT_BOARDS
+from ime_live.feeds.condition import Condition
+from ime_live.feeds.exchange.link import Link
+from ime_live.feeds.hours import TradingHours
+from ime_live.settings import HoursSettings
+from ime_live.status import FeedState
+
+SECOND = 1_000_000
+FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"
+START = 1_000 * SECOND
+
+
+class Hours:
+    """Opens and closes markets."""
+
+    def __init__(self) -> None:
+        self.open: set[Market] = set(Market)
+        self.began = 0
+
+    def session_began(self, market: Market, at: int) -> int | None:
+        del at
+        return self.began if market in self.open else None
+
+    def next_change(self, market: Market, at: int) -> int | None:
+        del market
+        return at + 60 * SECOND
+
+
+@pytest.fixture
+def hours() -> Hours:
+    return Hours()
+
+
+@pytest.fixture
+def condition(hours: Hours) -> Condition:
+    made = Condition({FUTURES, OPTIONS}, stale_after=30, hours=hours)
+    made.link(Link("webSockets", since=START / SECOND))
+    return made
+
+
+def state(condition: Condition, at: int) -> FeedState:
+    return condition.status(START + at * SECOND).state
+
+
+def test_without_a_connection_it_is_down(condition: Condition, hours: Hours) -> None:
+    condition.link(Link(error="refused"))
+    status = condition.status(START)
+    assert (status.state, status.source, status.error) == (FeedState.DOWN, "", "refused")
+    hours.open.clear()
+    assert state(condition, 1) is FeedState.DOWN  # also at night: it is not connected
+
+
+def test_silence_in_a_session_is_stale(condition: Condition) -> None:
+    assert state(condition, 0) is FeedState.LIVE  # it has been connected just now
+    assert state(condition, 30) is FeedState.LIVE
+    assert state(condition, 31) is FeedState.STALE
+    condition.board(FUTURES, 8, START + 40 * SECOND)
+    assert state(condition, 70) is FeedState.LIVE
+    assert state(condition, 71) is FeedState.STALE
+
+
+def test_each_market_has_its_own_state(condition: Condition, hours: Hours) -> None:
+    condition.status(START)
+    condition.board(FUTURES, 8, START + 40 * SECOND)
+    status = condition.status(START + 50 * SECOND)
+    assert set(status.markets) == {Market.FUTURES, Market.OPTION}
+    assert status.markets[Market.FUTURES].state is FeedState.LIVE
+    assert status.markets[Market.OPTION].state is FeedState.STALE
+    assert status.state is FeedState.LIVE  # the feed is not silent
+
+    hours.open = {Market.OPTION}
+    status = condition.status(START + 50 * SECOND)
+    assert status.markets[Market.FUTURES].state is FeedState.CLOSED
+    assert status.state is FeedState.STALE
+
+
+def test_outside_the_session_it_is_closed(condition: Condition, hours: Hours) -> None:
+    hours.open.clear()
+    condition.board(FUTURES, 8, START)
+    assert state(condition, 100) is FeedState.CLOSED
+
+
+def test_silence_counts_from_the_opening(condition: Condition, hours: Hours) -> None:
+    hours.began = START + 200 * SECOND
+    assert state(condition, 230) is FeedState.LIVE
+    assert state(condition, 231) is FeedState.STALE
+
+
+def test_silence_does_not_depend_on_when_it_was_asked_before() -> None:
+    # A standby asks for no status until it leads: once a day before, say, or never.
+    opening = datetime.fromisoformat("2026-11-25T11:45+03:30").timestamp()
+    for asked_before in (True, False):
+        condition = Condition({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
+        condition.link(Link("webSockets", since=opening - 90_000))
+        if asked_before:
+            assert condition.status(round((opening - 80_000) * 1e6)).state is FeedState.STALE
+        assert condition.status(round((opening + 5) * 1e6)).state is FeedState.LIVE
+
+        condition = Condition({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
+        condition.link(Link("webSockets", since=opening - 90_000))
+        assert condition.status(round((opening + 3_600) * 1e6)).state is FeedState.STALE
+
+
+def test_silence_counts_from_the_connection(condition: Condition) -> None:
+    condition.link(Link("polling", since=START / SECOND + 60))
+    assert state(condition, 90) is FeedState.LIVE
+    assert state(condition, 91) is FeedState.STALE
+
+
+def test_a_feed_of_no_market_goes_by_its_boards_alone() -> None:
+    condition = Condition({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours())
+    assert state(condition, 0) is FeedState.DOWN
+    condition.link(Link("webSockets", since=START / SECOND))
+    assert state(condition, 30) is FeedState.LIVE
+    assert state(condition, 31) is FeedState.STALE
+    condition.board("updateSandoqMarketsInfo", 5, START + 40 * SECOND)
+    assert state(condition, 70) is FeedState.LIVE
+    assert condition.status(START).markets == {}
+
+
+def test_since_is_when_the_state_was_entered(condition: Condition) -> None:
+    assert condition.status(START).since == START
+    assert condition.status(START + 9 * SECOND).since == START
+    assert condition.status(START + 40 * SECOND).since == START + 40 * SECOND
+
+
+def test_what_is_said_of_a_market() -> None:
+    condition = Condition(DEFAULT_BOARDS, stale_after=30, hours=Hours())
+    condition.link(Link("polling", since=0.0, error="the hub refuses"))
+    condition.board("updateCDCMarketsInfo", 2, START)
+    condition.board("updateGavahiMarketsInfo", 67, START + SECOND)
+    condition.board("updateGavahiMarketsInfo", 66, START + 2 * SECOND)
+    status = condition.status(START + 3 * SECOND)
+    certificates = status.markets[Market.DEPOSIT_CERTIFICATE]
+    assert (certificates.contracts, certificates.last_board) == (68, START + 2 * SECOND)
+    assert certificates.until == START + 63 * SECOND
+    assert status.markets[Market.FUTURES].last_board is None
+    assert status.last_board == START + 2 * SECOND
+    assert (status.source, status.error) == ("polling", "the hub refuses")
+    assert status.written == START + 3 * SECOND
+
+
+def test_a_source_without_hours_is_always_in_session() -> None:
+    condition = Condition({FUTURES}, stale_after=30)
+    condition.link(Link("replay", since=START / SECOND))
+    assert state(condition, 1) is FeedState.LIVE
+    assert condition.status(START).markets[Market.FUTURES].until is None
+
+
+def test_boards_of_no_market_count_for_the_whole_only(condition: Condition) -> None:
+    condition.status(START)
+    condition.board("updateSandoqMarketsInfo", 5, START + 60 * SECOND)
+    status = condition.status(START + 61 * SECOND)
+    assert status.last_board == START + 60 * SECOND
+    assert status.state is FeedState.STALE

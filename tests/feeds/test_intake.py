@@ -1,0 +1,242 @@
+"""Intake: what is registered and published of frames, what is marked, what is tried again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from ime_live.contracts import Contract, Market
+from ime_live.errors import PayloadError, StoreError
+from ime_live.feeds.boards import read_frame
+from ime_live.feeds.intake import DELISTED_AFTER, Intake, Refusal
+from ime_live.feeds.registrar import Registrar
+from ime_live.market import Payload
+from ime_live.publisher import Outcome
+from ime_live.store import Store
+
+ROW = json.loads((Path(__file__).parent / "rows" / "future.json").read_text())
+BOARD = "updateFutureMarketsInfo"
+
+
+def frame(*rows: Any) -> bytes:  # noqa: ANN401 - any JSON
+    return json.dumps({"C": "c", "M": [{"H": "marketsHub", "M": BOARD, "A": [rows]}]}).encode()
+
+
+def row(contract_id: int = 901, name: str | None = None, **cells: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {**ROW, "ContractID": contract_id, "ContractCode": name or f"X{contract_id}", **cells}
+
+
+class Passed:
+    """Takes what an intake passes on; fails as it is told."""
+
+    def __init__(self) -> None:
+        self.contracts: list[Contract] = []
+        self.states: list[tuple[str, Payload]] = []
+        self.calls = 0
+        self.away = False
+        self.refused: set[str] = set()
+
+    async def register(self, contracts: Sequence[Contract]) -> None:
+        self.contracts += contracts
+
+    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[Outcome]:
+        self.calls += 1
+        if self.away:
+            raise StoreError("away")
+        given = list(payloads)
+        self.states += [(i, payload) for i, payload in given if i not in self.refused]
+        return [
+            Outcome(i, error=PayloadError("no")) if i in self.refused else Outcome(i, 1, True)
+            for i, _ in given
+        ]
+
+
+@pytest.fixture
+def passed() -> Passed:
+    return Passed()
+
+
+@pytest.fixture
+def intake(passed: Passed) -> Intake:
+    return Intake(passed, passed.register)
+
+
+async def take(intake: Intake, *rows: Any) -> Refusal:  # noqa: ANN401 - any JSON
+    return await intake.take(read_frame(frame(*rows)))
+
+
+async def test_only_changes_go_on_in_one_call_a_frame(intake: Intake, passed: Passed) -> None:
+    await take(intake, row(1), row(2), row(3))
+    await take(intake, row(1), row(2, LastTradedPrice=700_100.0), row(3))
+
+    assert [i for i, _ in passed.states] == ["1", "2", "3", "2"]
+    assert passed.calls == 2
+    assert intake.totals.published == 4
+    assert intake.totals.unchanged == 2
+
+
+async def test_a_stamp_of_the_whole_board_is_no_change(intake: Intake, passed: Passed) -> None:
+    await take(intake, row(1))
+    await take(intake, row(1, LastUpdate="2023-07-31T15:59:59"))
+
+    assert len(passed.states) == 1
+
+
+async def test_contracts_are_registered_on_sight_and_when_they_change(
+    intake: Intake, passed: Passed
+) -> None:
+    await take(intake, row(1), row(2))
+    await take(intake, row(1), row(2))
+    await take(intake, row(1, "Renamed"), row(2))
+
+    assert [(c.contract_id, c.contract_name) for c in passed.contracts] == [
+        ("1", "X1"),
+        ("2", "X2"),
+        ("1", "Renamed"),
+    ]
+    assert {c.board for c in passed.contracts} == {BOARD}
+
+
+async def test_expired_contracts_are_marked(intake: Intake, passed: Passed) -> None:
+    await take(intake, row(1, Expired=True))
+
+    assert passed.contracts[0].expired
+
+
+async def test_a_contract_that_vanishes_is_marked_and_its_return_too(
+    intake: Intake, passed: Passed
+) -> None:
+    await take(intake, row(1), row(2))
+    for _ in range(DELISTED_AFTER - 1):
+        await take(intake, row(2))
+    assert not any(c.delisted for c in passed.contracts)
+
+    await take(intake, row(2))
+    assert passed.contracts[-1] == replace(passed.contracts[0], delisted=True)
+    assert [i for i, _ in passed.states] == ["1", "2"]  # its last state stays
+
+    known = len(passed.contracts)
+    await take(intake, row(2))
+    assert len(passed.contracts) == known  # marked once
+
+    await take(intake, row(1), row(2))
+    assert passed.contracts[-1] == passed.contracts[0]
+
+
+async def test_a_contract_known_from_before_can_vanish_too(intake: Intake, passed: Passed) -> None:
+    intake.know(
+        [
+            Contract(contract_id="7", contract_name="Old", market=Market.FUTURES, board=BOARD),
+            Contract(contract_id="8", contract_name="Other", board="updateCDCMarketsInfo"),
+            Contract(contract_id="9", contract_name="ByHand", market=Market.FUTURES),
+        ]
+    )
+    for _ in range(DELISTED_AFTER):
+        await take(intake, row(1))
+
+    assert [c.contract_id for c in passed.contracts if c.delisted] == ["7"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([], id="an empty board, as on holidays"),
+        pytest.param([row(2), row(1, LastTradedPrice="?")], id="its row cannot be read"),
+        pytest.param([row(2), "?"], id="a row without an id"),
+        pytest.param(None, id="no board at all"),
+    ],
+)
+async def test_what_marks_nothing(intake: Intake, passed: Passed, rows: list[Any] | None) -> None:
+    await take(intake, row(1), row(2))
+    for _ in range(2 * DELISTED_AFTER):
+        if rows is None:
+            await intake.take(read_frame(b'{"C":"c","M":[]}'))
+        else:
+            await take(intake, *rows)
+
+    assert not any(c.delisted for c in passed.contracts)
+
+
+async def test_a_short_absence_is_forgotten(intake: Intake, passed: Passed) -> None:
+    for _ in range(3):
+        await take(intake, row(1), row(2))
+        for _ in range(DELISTED_AFTER - 1):
+            await take(intake, row(2))
+
+    assert not any(c.delisted for c in passed.contracts)
+
+
+async def test_a_bad_row_loses_only_itself_and_is_told_with_its_content(
+    intake: Intake, passed: Passed
+) -> None:
+    bad = row(1, BidPrice1=-5)
+    refusal = await take(intake, bad, row(2))
+
+    assert [i for i, _ in passed.states] == ["2"]
+    assert len(refusal) == 1
+    assert refusal.errors[0].row == bad
+    assert "BidPrice1" in str(refusal)
+    assert intake.totals.refused == 1
+
+
+async def test_a_refused_state_is_tried_again_with_the_next_board(
+    intake: Intake, passed: Passed
+) -> None:
+    passed.refused = {"1"}
+    refusal = await take(intake, row(1), row(2))
+    assert [outcome.contract_id for outcome in refusal.outcomes] == ["1"]
+
+    passed.refused = set()
+    assert not await take(intake, row(1), row(2))
+    assert [i for i, _ in passed.states] == ["2", "1"]
+
+
+async def test_after_an_outage_everything_is_passed_on_anew(intake: Intake, passed: Passed) -> None:
+    await take(intake, row(1), row(2))
+    passed.away = True
+    with pytest.raises(StoreError):
+        await take(intake, row(1, LastTradedPrice=1.0), row(2))
+    passed.away = False
+    await take(intake, row(1), row(2))
+
+    assert [i for i, _ in passed.states] == ["1", "2", "1", "2"]
+    assert [c.contract_id for c in passed.contracts] == ["1", "2", "1", "2"]
+
+
+class TestRegistrar:
+    async def test_what_was_imported_by_hand_stays(self, store: Store) -> None:
+        registrar = Registrar(store)
+        by_hand = Contract(contract_id="1", contract_name="X1", owner="someone", title="old")
+        await store.import_contracts([by_hand])
+
+        told = Contract(contract_id="1", contract_name="New", title="new", board=BOARD)
+        assert await registrar.register([told]) == []
+
+        [known] = await store.contracts()
+        assert known == replace(told, owner="someone", aliases=("X1",))
+        assert await registrar.on_boards({BOARD}) == [known]
+        assert await registrar.on_boards({"updateCDCMarketsInfo"}) == []
+
+    async def test_a_conflict_keeps_out_only_itself(self, store: Store) -> None:
+        same = [Contract(contract_id=i, contract_name="Same") for i in "12"]
+        [error] = await Registrar(store).register(
+            [*same, Contract(contract_id="3", contract_name="C")]
+        )
+
+        assert "Same" in str(error)
+        assert {c.contract_id for c in await store.contracts()} == {"1", "3"}
+
+    async def test_the_name_of_a_contract_that_is_gone_may_be_given_again(
+        self, store: Store
+    ) -> None:
+        registrar = Registrar(store)
+        gone = Contract(contract_id="1", contract_name="Same", board=BOARD, delisted=True)
+        assert await registrar.register([gone]) == []
+        assert await registrar.register([Contract(contract_id="2", contract_name="Same")]) == []
+
+        assert len(await store.contracts()) == 2

