@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
+from tests.exchange.frames import rounds
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -79,3 +81,36 @@ def test_it_is_for_this_machine_only(ime_live: Run) -> None:
     done = ime_live("demo", "--host", "0.0.0.0")  # noqa: S104 - what is refused
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("ime-live: the demo asks for no token, so it listens on a loop")
+
+
+def test_a_recording_is_replayed_in_a_loop(start: Start, tmp_path: Path) -> None:
+    recording = tmp_path / "frames.ndjson"
+    recording.write_bytes(b"\n".join(rounds(3)) + b"\n")
+    process = start("demo", "--port", "0", "--source", "replay", "--frames", str(recording))
+    said = greeting(process)
+    assert "5 contracts of a recording" in said
+    [url] = re.findall(r"(ws://\S+contract/name\S+)(?<!true)\n", said)[:1]
+    seen: set[float] = set()
+    with connect(url + "&status=true") as client:
+        again = 0
+        while len(seen) < 3 or again < 3:  # each of the three states, and then anew
+            message = json.loads(client.recv(timeout=20))
+            if message["channel"] == "IME Status":
+                assert message["data"]["feed"] in {None, "live"}  # not yet, or open
+                continue
+            price = message["data"]["Aggregate"]["last_price"]
+            again += price in seen
+            seen.add(price)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"), [([], "--frames"), (["--frames", "missing.ndjson"], "missing.ndjson")]
+)
+def test_a_replay_without_a_recording(start: Start, frames: list[str], said: str) -> None:
+    process = start("demo", "--port", "0", "--source", "replay", *frames)
+    assert process.wait(20) == 2
+    assert process.stdout is not None
+    output = process.stdout.read() + (process.stderr.read() if process.stderr else "")
+    assert said in output
