@@ -72,6 +72,7 @@ class Lease:
         self._lease, self._status = keys.feed, keys.status
         self._connections = Connections(settings)
         self._redis: Any = self._connections.client()
+        self._unreadable: bytes | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -115,5 +116,7 @@ class Lease:
         try:
             return None if raw is None else read_status(raw), led
         except FeedError as error:
-            log.warning("the feed's status cannot be read", error=str(error))
+            if raw != self._unreadable:  # once, not with each look
+                log.warning("the feed's status cannot be read", error=str(error))
+            self._unreadable = raw
             return None, led

@@ -260,7 +260,7 @@ def test_it_goes_on_in_a_new_file_at_midnight_in_tehran(tmp_path: Path, name: st
 def test_it_goes_on_in_a_new_file_when_one_is_full(tmp_path: Path) -> None:
     file = tmp_path / "frames.ndjson"
     clock = Clock()
-    with recorder(file, clock, size=20) as recording:
+    with recorder(file, clock, size=27) as recording:
         for number in range(7):  # of 9 bytes: three a file
             recording.write(b'{"M":[%d]}' % number)
             clock.now += 1
@@ -373,6 +373,10 @@ def test_a_file_that_somebody_moved_is_not_missed(tmp_path: Path) -> None:
         file.unlink()
     assert frames_of(theirs) == [b'{"M":[1]}']
     assert names_in(tmp_path) == ["theirs"]
+    with recorder(file):
+        file.unlink()
+        theirs.rename(file)
+    assert frames_of(file) == [b'{"M":[1]}']
 
 
 def test_two_recorders_do_not_share_a_file(tmp_path: Path) -> None:
