@@ -132,7 +132,7 @@ class Replayed:
                         publisher,
                         Registrar(store).register,
                         loop=True,
-                        report=lambda line: log.debug(line),
+                        report=log.debug,
                     )
                 except StoreError as error:
                     log.warning("market data cannot be published", error=str(error))

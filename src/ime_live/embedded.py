@@ -98,7 +98,7 @@ class EmbeddedValkey:
         if self._keeper is not None:
             return
         if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="ime-live-"))
+            self._directory = _temporary_folder()
         else:
             self._directory.mkdir(mode=0o700)  # the same again, so that the URL stays
         command = [sys.executable, "-m", __name__, str(self._directory), str(self._port)]
@@ -193,8 +193,9 @@ async def kept_valkey(data: Path) -> AsyncIterator[KeptValkey]:
         await _take_over(data, valkeys)
         socket_path = _socket_in(data)
         if len(os.fsencode(socket_path)) > _LONGEST_SOCKET:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ime-live-"))
-            socket_path = _socket_in(Path(folder))
+            folder = _temporary_folder()
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            socket_path = _socket_in(folder)
         yield KeptValkey(data, socket_path, valkeys)
 
 
@@ -257,6 +258,16 @@ def _binary() -> str:
         return str(get_binary_path())
     except ValkeyServerError as error:
         raise SettingsError(str(error)) from error
+
+
+def _temporary_folder() -> Path:
+    """A new folder, for us only, whose name is short enough for that of a socket in it."""
+    folder = Path(tempfile.mkdtemp(prefix="ime-live-"))
+    if len(os.fsencode(_socket_in(folder))) > _LONGEST_SOCKET:
+        folder.rmdir()
+        # Wherever TMPDIR leads.
+        folder = Path(tempfile.mkdtemp(prefix="ime-live-", dir="/tmp"))
+    return folder
 
 
 def _free_port() -> int:

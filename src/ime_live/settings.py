@@ -285,7 +285,7 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
         try:
             return zone_of(self.timezone)
         except SettingsError as error:
-            raise SettingsError(f"--timezone {self.timezone}: {error}") from error
+            raise SettingsError(f"{flag('timezone')}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

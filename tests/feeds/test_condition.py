@@ -149,13 +149,6 @@ def test_what_is_said_of_a_market() -> None:
     assert status.written == START + 3 * SECOND
 
 
-def test_a_source_without_hours_is_always_in_session() -> None:
-    condition = Condition({FUTURES}, stale_after=30)
-    condition.link(Link("replay", since=START / SECOND))
-    assert state(condition, 1) is FeedState.LIVE
-    assert condition.status(START).markets[Market.FUTURES].until is None
-
-
 def test_boards_of_no_market_count_for_the_whole_only(condition: Condition) -> None:
     condition.status(START)
     condition.board("updateSandoqMarketsInfo", 5, START + 60 * SECOND)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -17,9 +18,10 @@ from ime_live.contracts import Market, Registry, read_contract
 from ime_live.feeds import simulator
 from ime_live.feeds.catalogue import LISTINGS
 from ime_live.feeds.listing import CALL, PUT, option_price
-from ime_live.feeds.simulator import TEHRAN, SyntheticMarket
+from ime_live.feeds.simulator import SyntheticMarket
 from ime_live.market import Payload, read_payload
 
+TEHRAN = ZoneInfo("Asia/Tehran")
 NOON = datetime(2026, 5, 23, 12, tzinfo=TEHRAN)
 BEFORE_MIDNIGHT = datetime(2026, 5, 23, 23, 59, 30, tzinfo=TEHRAN)
 

@@ -72,12 +72,12 @@ class TestPaths:
             "/live/data/websocket/contract/name//",
             "/live/data/websocket/contract/name/id",
             "/other/live/data/websocket/contract/name",
-            "/root/root/live/data/websocket/contract/name",
+            "/prefix/prefix/live/data/websocket/contract/name",
             "live/data/websocket/contract/name",
         ],
     )
     def test_unknown_paths(self, path: str) -> None:
-        assert endpoint_of(path, "/root") is None
+        assert endpoint_of(path, "/prefix") is None
 
 
 class TestContracts:

@@ -25,18 +25,6 @@ class Hours(Protocol):
         """When its session next begins or ends."""
 
 
-class _Always:
-    # For sources that know no hours: a replay, a synthetic market.
-
-    def session_began(self, market: Market, at: int) -> int | None:
-        del market, at
-        return 0
-
-    def next_change(self, market: Market, at: int) -> int | None:
-        del market, at
-        return None
-
-
 class _MarketCondition:
     """What is known of one market."""
 
@@ -49,18 +37,16 @@ class _MarketCondition:
 class Condition:
     """See the module's text."""
 
-    def __init__(
-        self, boards: Collection[str], *, stale_after: float, hours: Hours | None = None
-    ) -> None:
+    def __init__(self, boards: Collection[str], *, stale_after: float, hours: Hours) -> None:
         """Make the condition of a feed that has no connection yet.
 
         Args:
             boards: methods of the boards that it reads.
             stale_after: seconds.
-            hours: when markets trade; None is always.
+            hours: when markets trade.
         """
         self._stale_after = round(stale_after * 1e6)
-        self._hours: Hours = _Always() if hours is None else hours
+        self._hours = hours
         self._markets = {
             market: _MarketCondition()
             for market in Market

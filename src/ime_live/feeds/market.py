@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
@@ -73,7 +72,6 @@ async def record(settings: RecorderSettings, file: Path) -> None:
         async with aclosing(source.frames()) as frames:
             async for frame in frames:
                 recorder.write(frame)
-                await asyncio.sleep(0)
 
 
 def _recorder(settings: RecorderSettings | FeedSettings, file: Path) -> Recorder:

@@ -119,8 +119,7 @@ class Recorder:
             text = frame.replace(b"\r", b" ").replace(b"\n", b" ")
             self._lines.write(b'{"received":%d,"frame":%b}\n' % (round(now * 1e6), text))
             self._written += len(text)
-            # Whole, so that a crash loses nothing; it costs neither size nor time
-            # (docs/decisions.md).
+            # Whole, so that a crash loses nothing. What it costs is in docs/decisions.md.
             self._lines.flush()
 
     def close(self) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from ime_live.contracts import Contract
 from ime_live.feeds.catalogue import LISTINGS
@@ -25,8 +24,9 @@ from ime_live.market import (
     Level,
     Payload,
 )
+from ime_live.zones import TEHRAN, zone_of
 
-TEHRAN: Final = ZoneInfo("Asia/Tehran")
+_ZONE: Final = zone_of(TEHRAN)
 
 # Seconds in which an underlying makes up for about two thirds of what it strayed. Half an hour
 # moves a busy future by about a tick a second.
@@ -122,7 +122,7 @@ class SyntheticMarket:
 def _checked(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"{moment} has no offset, so it is not known which moment it is")
-    return moment.astimezone(TEHRAN)
+    return moment.astimezone(_ZONE)
 
 
 class _Spot:

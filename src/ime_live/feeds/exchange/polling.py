@@ -13,15 +13,15 @@ import time as clock
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 import structlog
 from msgspec import Struct
 
-from ime_live.errors import FeedError, SettingsError
+from ime_live.errors import FeedError
 from ime_live.feeds.exchange.access import read_access
+from ime_live.feeds.exchange.addresses import read_base
 from ime_live.feeds.exchange.answers import check_answer, network_errors, read_body
 from ime_live.feeds.exchange.backoff import Backoff
 from ime_live.feeds.exchange.link import Link
@@ -87,7 +87,7 @@ class BoardPoller:
         Raises:
             SettingsError: it cannot work with these.
         """
-        base = _read_address(settings.boards_url)
+        base = read_base(settings.boards_url, "--boards-url").geturl()
         self._settings = settings
         self._access = read_access(settings, base)
         self._urls = {method: base + path for method, path in PATHS.items() if method in boards}
@@ -197,25 +197,6 @@ class BoardPoller:
         if (source, error) != (self._link.source, self._link.error):
             since = self._link.since if source == self._link.source else self._time()
             self._link = Link(source, since, error)
-
-
-def _read_address(boards_url: str) -> str:
-    """Check ``--boards-url``; with a slash at its end.
-
-    Raises:
-        SettingsError: it is not an http or https URL, or holds a password or a query.
-    """
-    try:
-        parts = urlsplit(boards_url)
-        host = parts.hostname
-        _ = parts.port  # raises for what is not a port
-    except ValueError as error:
-        raise SettingsError(f"--boards-url is not a URL: {error}") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise SettingsError("--boards-url is not an http or https URL")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise SettingsError("--boards-url holds a user, a query or a fragment")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
 
 
 def _check_board(board: bytes, content_type: str) -> None:

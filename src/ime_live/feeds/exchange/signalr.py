@@ -10,12 +10,13 @@ import json
 import re
 from enum import StrEnum
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct, field
 
 from ime_live.errors import FeedError, SettingsError
+from ime_live.feeds.exchange.addresses import read_base
 from ime_live.feeds.exchange.pages import describe, printable
 
 CLIENT_PROTOCOL: Final = "2.1"
@@ -53,19 +54,10 @@ class Address:
         Raises:
             SettingsError: it is not an http or https URL, or holds a password or a query.
         """
-        try:
-            parts = urlsplit(base_url)
-            host = parts.hostname
-            _ = parts.port  # raises for what is not a port
-        except ValueError as error:
-            raise SettingsError(f"--base-url is not a URL: {error}") from None
-        if parts.scheme not in ("http", "https") or not host:
-            raise SettingsError("--base-url is not an http or https URL")
-        if parts.username is not None or parts.query or parts.fragment:
-            raise SettingsError("--base-url holds a user, a query or a fragment")
+        parts = read_base(base_url, "--base-url")
         self.root = f"{parts.scheme}://{parts.netloc}/"
         """The host's front page, where cookies are given out."""
-        self._base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
+        self._base = parts.geturl()
 
     def negotiate(self, now: int) -> str:
         """The call for a token; ``now`` in milliseconds keeps caches from answering."""
