@@ -9,6 +9,7 @@ One root, so that a caller can catch all of them::
     ├── StoreError              Redis or Valkey did not do what was asked
     ├── SettingsError           settings that do not go together or cannot be read
     ├── FeedError               input of a feed that cannot be read
+    ├── ControlError            a client's request in flight that cannot be read
     └── RefusedError            a stream that is refused or ended, with its close code
         └── AuthenticationError the token is missing or not good
 """
@@ -51,6 +52,10 @@ class SettingsError(ImeLiveError):
 
 class FeedError(ImeLiveError):
     """Input of a feed that cannot be read; names the place in the input."""
+
+
+class ControlError(ImeLiveError):
+    """A client asked, while its stream runs, for what cannot be read; names what is wrong."""
 
 
 class CloseCode(IntEnum):

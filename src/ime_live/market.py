@@ -7,12 +7,12 @@ here knows where an update comes from or who gets it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from ime_live.errors import PayloadError
 
@@ -40,6 +40,21 @@ class BestLimit(Struct, gc=False):
     first: Level = field(name="1")
     second: Level = field(name="2")
     third: Level = field(name="3")
+
+    def __getitem__(self, level: str | int) -> Level:
+        """A level by its documented name: ``best_limit["1"]`` is the best one.
+
+        Raises:
+            KeyError: there is no such level.
+        """
+        match str(level):
+            case "1":
+                return self.first
+            case "2":
+                return self.second
+            case "3":
+                return self.third
+        raise KeyError(level)
 
 
 class Aggregate(Struct, gc=False):
@@ -90,6 +105,33 @@ class Payload(Struct, gc=False):
     def to_json(self) -> bytes:
         """Encode compactly, keys in the documented order, UTF-8 unescaped."""
         return _encode(self)
+
+
+class Part(Struct, gc=False, omit_defaults=True):
+    """Some sections of a payload, or all of them; one that is left out is ``UNSET``."""
+
+    best_limit: BestLimit | UnsetType = field(default=UNSET, name="BestLimit")
+    aggregate: Aggregate | UnsetType = field(default=UNSET, name="Aggregate")
+    allowed_price_range: AllowedPriceRange | UnsetType = field(
+        default=UNSET, name="AllowedPriceRange"
+    )
+    contract_info: ContractInfo | UnsetType = field(default=UNSET, name="ContractInfo")
+
+    def to_json(self) -> bytes:
+        """Encode compactly, keys in the documented order, UTF-8 unescaped."""
+        return _encode(self)
+
+
+SECTIONS: Final[Mapping[str, str]] = {
+    each.encode_name: each.name for each in msgspec.structs.fields(Payload)
+}
+"""The sections of a payload in the documented order: name on the wire → attribute."""
+
+
+def part_of(payload: Payload, sections: Iterable[str]) -> Part:
+    """These sections of a payload, by their names on the wire."""
+    attributes = [SECTIONS[section] for section in sections]
+    return Part(**{attribute: getattr(payload, attribute) for attribute in attributes})
 
 
 _encode = msgspec.json.Encoder().encode
