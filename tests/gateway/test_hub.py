@@ -13,11 +13,13 @@ import pytest
 from ime_live.gateway import hub as hub_module
 from ime_live.gateway import wire
 from ime_live.gateway.hub import Hub
+from ime_live.gateway.mode import Mode
 from ime_live.gateway.topic import Client
 from ime_live.market import Update
 
 from .frames import Reader
 from .payloads import payload
+from .timers import Timers
 
 NOW = 1_780_000_000_000_000
 A, B, C = payload(1), payload(2), payload(3)
@@ -55,13 +57,17 @@ class World:
         self.now = NOW
         self.callbacks: list[Callable[[], None]] = []
         self.deliveries: list[tuple[int, int]] = []
+        self.timers = Timers()
         self.replaced = 0
+        self.thin = 0
         self.drops: list[str] = []
         self.failures: list[tuple[Client, Exception]] = []
         self.hub = Hub(
             zone=UTC,
             clock=lambda: self.now,
+            monotonic=self.timers.monotonic,
             call_soon=self.callbacks.append,
+            call_later=self.timers.call_later,
             events=self,
         )
 
@@ -70,6 +76,9 @@ class World:
 
     def conflated(self, messages: int) -> None:
         self.replaced += messages
+
+    def thinned(self, messages: int) -> None:
+        self.thin += messages
 
     def dropped(self, reason: str) -> None:
         self.drops.append(reason)
@@ -90,7 +99,8 @@ class World:
     def join(self, *ids: str, compressed: bool = False) -> tuple[Client, Outlet]:
         outlet = Outlet(compressed=compressed)
         selection = {contract_id: wire.envelope_by_id(contract_id) for contract_id in ids}
-        return self.hub.join(selection, outlet, compressed=compressed), outlet
+        mode = Mode(wrapping=wire.Format.DEFLATE if compressed else wire.Format.TEXT)
+        return self.hub.join(selection, outlet, mode), outlet
 
 
 @pytest.fixture

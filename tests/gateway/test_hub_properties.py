@@ -31,12 +31,14 @@ from hypothesis.stateful import (
 from ime_live.gateway import hub as hub_module
 from ime_live.gateway import wire
 from ime_live.gateway.hub import Hub
+from ime_live.gateway.mode import Mode
 from ime_live.gateway.topic import Client
 from ime_live.gateway.watch import Watch
 from ime_live.market import Payload, Update
 
 from .frames import Message, Reader, Status
 from .payloads import payload
+from .timers import Timers
 
 CONTRACTS: Final = ("1", "2", "3")
 PAYLOADS: Final = tuple(payload(price) for price in (0, 80978.9, 1163500))
@@ -218,6 +220,9 @@ class Events:
     def conflated(self, messages: int) -> None:
         assert messages > 0
 
+    def thinned(self, messages: int) -> None:
+        assert messages > 0
+
     def dropped(self, reason: str) -> None:
         assert reason in ("equal", "stale")
 
@@ -239,10 +244,13 @@ class HubMachine(RuleBasedStateMachine):
         self.now = 1_780_000_000_000_000
         self.loop = Loop()
         self.events = Events()
+        self.timers = Timers()
         self.hub = Hub(
             zone=UTC,
             clock=lambda: self.now,
+            monotonic=self.timers.monotonic,
             call_soon=self.loop.call_soon,
+            call_later=self.timers.call_later,
             events=self.events,
         )
         self.watch = Watch(
@@ -255,7 +263,7 @@ class HubMachine(RuleBasedStateMachine):
         self.catching_up: set[Consumer] = set()
         """Those who get what was loaded in this tick."""
 
-    def message(self, *parts: bytes) -> bytes:
+    def message(self, *parts: Any) -> bytes:  # noqa: ANN401 - passed on
         self.encoded += 1
         return self.make_message(*parts)
 
@@ -448,7 +456,8 @@ class HubMachine(RuleBasedStateMachine):
             watches=join.watches,
         )
         self.forget_writes()
-        consumer.client = self.hub.join(consumer.selection, consumer, compressed=join.compressed)
+        mode = Mode(wrapping=wire.Format.DEFLATE if join.compressed else wire.Format.TEXT)
+        consumer.client = self.hub.join(consumer.selection, consumer, mode)
         assert all(len(other.writes) <= 1 for other in self.consumers)
         self.consumers.append(consumer)
         if consumer.since is not None:
