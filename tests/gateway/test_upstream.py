@@ -57,7 +57,7 @@ class Outlet:
 
     def write(self, data: bytes, /) -> int:
         for message in self.reader.messages(data):
-            self.prices.append(message.payload.aggregate.last_price)
+            self.prices.append(message.price)
             self.versions.append(message.version)
         return len(data)
 

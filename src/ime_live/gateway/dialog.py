@@ -12,9 +12,9 @@ from typing import Final
 
 import structlog
 
-from ime_live.errors import CloseCode, ControlError, RefusedError
+from ime_live.errors import ControlError, RefusedError
 from ime_live.gateway.subscription import Subscription
-from ime_live.messages import ControlFault, ControlRequest, read_request
+from ime_live.messages import ControlRequest, read_request
 
 log = structlog.get_logger()
 
@@ -83,11 +83,10 @@ class Dialog:
     async def _answer(self, request: ControlRequest | ControlError) -> None:
         subscription = self._subscription
         if isinstance(request, ControlError):
-            subscription.object_to(ControlFault(None, str(request)))
+            subscription.object_to(str(request), request.id)
             return
         try:
             await subscription.change(request, self._writable.wait)
         except Exception:
             log.exception("a client's request has failed")
-            refusal = RefusedError("internal error", code=CloseCode.INTERNAL_ERROR)
-            subscription.object_to(ControlFault(None, refusal.reason))
+            subscription.object_to("internal error", request.id)

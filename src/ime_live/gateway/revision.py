@@ -86,20 +86,23 @@ def revise(
 def answer(
     selection: Mapping[str, bytes],
     faults: Sequence[ControlFault],
-    request: ControlRequest | None = None,
+    *,
+    request_id: str | int | None = None,
+    action: Action | None = None,
 ) -> bytes:
     """What the client is told: JSON of `ControlData`.
 
     Args:
         selection: as it is now.
         faults: what was not done.
-        request: what it asked for; None if that could not be read.
+        request_id: the request's own.
+        action: what it asked for; None if that could not be read.
     """
     words = [_words_of(envelope) for envelope in selection.values()]
     return _encode(
         ControlData(
-            id=None if request is None else request.id,
-            action=None if request is None else request.action,
+            id=request_id,
+            action=action,
             contract_names=[name for by, name in words if by is By.NAME],
             contract_ids=[name for by, name in words if by is By.ID],
             errors=list(faults),

@@ -138,7 +138,10 @@ class Subscription:
         if client is None:
             return  # it has left meanwhile, and everything was let go of
         self._selection = revision.selection
-        self._tell(client, answer(revision.selection, revision.faults, request))
+        text = answer(
+            revision.selection, revision.faults, request_id=request.id, action=request.action
+        )
+        self._tell(client, text)
         watched = services.watch.remove(client)
         services.hub.select(client, revision.selection)
         snapshot = request.snapshot
@@ -149,10 +152,11 @@ class Subscription:
         self._acquired = acquired.difference(revision.removed)
         services.upstream.release(revision.removed)
 
-    def object_to(self, fault: ControlFault) -> None:
+    def object_to(self, error: str, request_id: str | int | None) -> None:
         """Answer a request of which nothing could be done."""
         if self.client is not None:
-            self._tell(self.client, answer(self._selection, [fault]))
+            fault = ControlFault(None, error)
+            self._tell(self.client, answer(self._selection, [fault], request_id=request_id))
 
     def _tell(self, client: Client, text: bytes) -> None:
         def make() -> bytes:
