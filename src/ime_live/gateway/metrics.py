@@ -82,7 +82,9 @@ class Metrics:
                 f"ime_live_{name}", text, labels, registry=registry, multiprocess_mode=mode
             )
 
-        self._connections_now = gauge("connections", "Streams that are open: WebSockets and events.")
+        self._connections_now = gauge(
+            "connections", "Streams that are open: WebSockets and events."
+        )
         self._contracts_now = gauge("contracts_subscribed", "Contracts that somebody streams.")
         self._workers_ready = gauge("workers_ready", "Processes that serve: store and contracts.")
         # The workers see the same feed, each a moment later or sooner than another.
@@ -99,9 +101,7 @@ class Metrics:
             mode="livemostrecent",
         )
         self._connections_total = counter("connections_opened", "Streams opened.")
-        self._closes_total = counter(
-            "connections_closed", "Streams closed.", "code", "reason"
-        )
+        self._closes_total = counter("connections_closed", "Streams closed.", "code", "reason")
         self._updates_total = counter("updates_received", "Messages that came from the store.")
         self._dropped_total = counter(
             "updates_dropped", "Messages not forwarded: equal, stale or malformed.", "reason"
