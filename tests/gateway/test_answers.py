@@ -148,8 +148,8 @@ def test_the_types_are_those_of_the_bytes(payload: MakePayload, market: Market |
         [whole] = msgspec.json.decode(data.json, type=dict[str, kind]).values()  # type: ignore[valid-type]
         assert msgspec.to_builtins(whole) == msgspec.json.decode(data.json)["A"]
     data = live_data(Section.OVERVIEW, {"A": one}, {}, TODAY)
-    msgspec.json.decode(data.json, type=dict[str, OVERVIEWS[market]])  # type: ignore[misc, valid-type]
-    msgspec.json.decode(static_data([one], TODAY).json, type=list[TYPES[market]])  # type: ignore[misc, valid-type]
+    msgspec.json.decode(data.json, type=dict[str, OVERVIEWS[market]])  # type: ignore[valid-type]
+    msgspec.json.decode(static_data([one], TODAY).json, type=list[TYPES[market]])  # type: ignore[valid-type]
 
 
 def test_static_data_keeps_its_order() -> None:
