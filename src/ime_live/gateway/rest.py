@@ -33,7 +33,7 @@ from ime_live.gateway.calls import Asked, Calls
 from ime_live.gateway.cors import Cors
 from ime_live.gateway.report import Readiness
 from ime_live.gateway.representation import Representation, Wishes, refuse, represent
-from ime_live.gateway.session import STREAM_ROOT, By
+from ime_live.gateway.session import EVENTS_ROOT, STREAM_ROOT, By
 from ime_live.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -114,6 +114,16 @@ def http_app(
             headers={"Upgrade": "websocket", "Connection": "Upgrade"},
         )
 
+    @get([EVENTS_ROOT + by.value for by in By], sync_to_thread=False)
+    def events() -> Response[dict[str, str]]:
+        """A stream of events that was asked for behind a request that is not answered yet.
+
+        Such a stream has no end, so it takes over its connection and does not come here.
+        """
+        return Response(
+            {"detail": "a stream of events needs a connection of its own"}, status_code=400
+        )
+
     document = openapi.encoded(settings)
 
     @route("/openapi.json", http_method=_PROBE_METHODS, sync_to_thread=False)
@@ -122,7 +132,17 @@ def http_app(
         return Response(document, media_type=MediaType.JSON)
 
     app: ASGIApp = Litestar(
-        [health, ready, metrics, status, stream, description, *_data_calls(probe), *handlers],
+        [
+            health,
+            ready,
+            metrics,
+            status,
+            stream,
+            events,
+            description,
+            *_data_calls(probe),
+            *handlers,
+        ],
         openapi_config=None,
         logging_config=None,
         exception_handlers={
