@@ -265,6 +265,18 @@ async def test_it_is_kept_alive_behind_a_root_path(hasty: Gateway, market: Marke
             client.reset()
 
 
+@pytest.mark.parametrize(("origin", "allowed"), [("https://a.example", True), ("null", False)])
+async def test_pages_that_may_read_it(
+    serve: Serve, market: Market, origin: str, allowed: bool
+) -> None:
+    gateway = serve(cors_origins="https://a.example")
+    path = path_of(gateway, "id", market.one().contract_id)
+    async with events(gateway, path, Origin=origin) as read:
+        shared = read.response.headers.get("Access-Control-Allow-Origin")
+        assert shared == (origin if allowed else None)
+        assert read.response.headers["Vary"] == "Origin"
+
+
 async def test_what_it_counts(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:

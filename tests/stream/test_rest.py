@@ -448,6 +448,10 @@ def test_limits_and_cors(strict: Gateway, market: Contracts) -> None:
     assert (allowed.status, allowed.body) == (204, b"")
     assert allowed.headers["Access-Control-Allow-Origin"] == PAGE
     assert "Authorization" in allowed.headers["Access-Control-Allow-Headers"]
+    events = f"/live/data/sse/contract/name?contract_names={name}"
+    for path, status in ((events + "&since=x", 422), (events.replace(name, "NOPE"), 404)):
+        refused = strict.request("GET", path, page)
+        assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (status, PAGE)
     other = preflight | {"Origin": "https://other.example"}
     assert strict.request("OPTIONS", live(), other).status == 405
 

@@ -19,6 +19,7 @@ from litestar.types import ASGIApp
 
 from ime_live.errors import StoreError
 from ime_live.gateway.calls import Calls
+from ime_live.gateway.cors import Cors
 from ime_live.gateway.directory import Directory
 from ime_live.gateway.feed import Feed
 from ime_live.gateway.handshake import negotiator
@@ -140,6 +141,7 @@ class Gateway:
             metrics=self._metrics,
             loop=loop,
             handshake=negotiator(compression=settings.compression),
+            cors=Cors(settings.origins),
             monotonic=time.monotonic,
             wall=time.time,
             clock=wall_clock,

@@ -64,6 +64,9 @@ class EventStream(Connection):
     def open(self, transport: Any, by: By, request: Request) -> None:  # noqa: ANN401 - as uvicorn has it
         """Take over ``transport``, on which ``request`` has come, for an endpoint of events."""
         self._take(transport)
+        origin = request.headers.get("Origin")
+        shared = self._services.cors.headers(None if origin is None else origin.encode("latin-1"))
+        self._headers = [*self._headers, *shared]
         _, _, query = request.path.partition("?")
         self._about["over"] = "events"
         self._start(lambda: self._read(by, query, request.headers))

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from websockets.server import ServerProtocol
 
 from ime_live.gateway.auth import Authenticator
+from ime_live.gateway.cors import Cors
 from ime_live.gateway.directory import Directory
 from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.hub import Hub
@@ -26,6 +27,7 @@ class Services:
 
     Attributes:
         handshake: negotiates each handshake in turn, see `gateway.handshake`.
+        cors: which pages may read streams of events.
         monotonic: seconds, for durations.
         wall: seconds since the Unix epoch, for the expiry of tokens.
         clock: microseconds since the Unix epoch, for time stamps.
@@ -43,6 +45,7 @@ class Services:
     metrics: Metrics
     loop: asyncio.AbstractEventLoop
     handshake: ServerProtocol
+    cors: Cors
     monotonic: Callable[[], float]
     wall: Callable[[], float]
     clock: Callable[[], int]
