@@ -11,9 +11,9 @@ from importlib.util import find_spec
 import pytest
 from structlog.testing import capture_logs
 
+from ime_live.backoff import Backoff
 from ime_live.errors import SettingsError
 from ime_live.feeds.exchange.access import environment_proxy, read_access
-from ime_live.feeds.exchange.backoff import Backoff
 from ime_live.feeds.exchange.hub import HubClient
 from ime_live.settings import HubSettings
 
