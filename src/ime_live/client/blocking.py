@@ -6,16 +6,22 @@ computes. Only what differs is here.
 
 from __future__ import annotations
 
+import ssl as tls
 import threading
 from collections.abc import Iterable
-from typing import Generic, Self
+from types import TracebackType
+from typing import Any, Generic, Self, overload
 
+from ime_live.client.credentials import Token
 from ime_live.client.inbox import inbox_of
 from ime_live.client.message import DataT, Message, Reader, Status
 from ime_live.client.options import Ids, StreamOptions, keys_of
 from ime_live.client.portal import Portal
 from ime_live.client.receiver import Receiver
-from ime_live.client.selection import Contracts
+from ime_live.client.rest import Client, Overview, SectionT
+from ime_live.client.selection import Selected
+from ime_live.contracts import Contract, Market
+from ime_live.market import Payload
 from ime_live.messages import Action
 
 
@@ -60,7 +66,7 @@ class BlockingStream(Generic[DataT]):
         return self._receiver.inbox.skipped
 
     @property
-    def contracts(self) -> Contracts:
+    def contracts(self) -> Selected:
         """The selection, as far as the gateway has confirmed it."""
         return self._receiver.selection.contracts
 
@@ -111,13 +117,13 @@ class BlockingStream(Generic[DataT]):
         contract_ids: Ids = (),
         *,
         snapshot: bool | None = None,
-    ) -> Contracts:
+    ) -> Selected:
         """See `Stream.add`."""
         keys = keys_of(contract_names, contract_ids)
         self._portal.run(self._receiver.change(Action.SUBSCRIBE, keys, snapshot))
         return self.contracts
 
-    def remove(self, contract_names: Iterable[str] = (), contract_ids: Ids = ()) -> Contracts:
+    def remove(self, contract_names: Iterable[str] = (), contract_ids: Ids = ()) -> Selected:
         """See `Stream.remove`."""
         keys = keys_of(contract_names, contract_ids)
         self._portal.run(self._receiver.change(Action.UNSUBSCRIBE, keys, None))
@@ -128,3 +134,87 @@ class BlockingStream(Generic[DataT]):
         self._done.cancel()
         self._portal.close()
         self._receiver.end()
+
+
+class BlockingClient:
+    """Makes the service's REST calls for a plain program; `close` it, or use ``with``."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: Token = None,
+        ssl: tls.SSLContext | None = None,
+        connect_timeout: float = 3.0,
+        read_timeout: float = 10.0,
+        tries: int = 3,
+    ) -> None:
+        """See `Client`."""
+        self._client = Client(
+            url,
+            token=token,
+            ssl=ssl,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            tries=tries,
+        )
+        self._portal = Portal()
+
+    def __repr__(self) -> str:
+        return f"<Blocking{repr(self._client)[1:]}"
+
+    @overload
+    def snapshot(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> dict[str, Payload | None]: ...
+
+    @overload
+    def snapshot(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        section: type[SectionT],
+    ) -> dict[str, SectionT | None]: ...
+
+    def snapshot(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        section: type[Any] = Payload,
+    ) -> dict[str, Any]:
+        """See `Client.snapshot`."""
+        call = self._client.snapshot(contract_names, contract_ids, section=section)
+        return self._portal.run(call)
+
+    def overview(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> dict[str, Overview | None]:
+        """See `Client.overview`."""
+        return self._portal.run(self._client.overview(contract_names, contract_ids))
+
+    def contracts(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> list[Contract | None]:
+        """See `Client.contracts`."""
+        return self._portal.run(self._client.contracts(contract_names, contract_ids))
+
+    def search(self, market: Market | str, text: str) -> list[Contract]:
+        """See `Client.search`."""
+        return self._portal.run(self._client.search(market, text))
+
+    def close(self) -> None:
+        """End the thread."""
+        self._portal.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -65,11 +65,10 @@ class Credentials:
 
 async def _ask(source: Callable[[], str | Awaitable[str]]) -> str:
     # In a thread, since it may well fetch the token and wait.
-    if inspect.iscoroutinefunction(source):
-        made = source()
-    else:
-        made = await asyncio.to_thread(source)
-    return await made if inspect.isawaitable(made) else made
+    made: str | Awaitable[str]
+    is_async = inspect.iscoroutinefunction(source)
+    made = source() if is_async else await asyncio.to_thread(lambda: source())
+    return made if isinstance(made, str) else await made
 
 
 def _checked(token: str | None) -> str | None:

@@ -20,7 +20,7 @@ from ime_live.market import Part, Payload
 from ime_live.messages import CONTROL, STATUS, STREAM, ControlData, ControlMessage, StatusMessage
 from ime_live.status import FeedState
 
-DataT = TypeVar("DataT", Payload, Part)
+DataT = TypeVar("DataT", bound=Payload | Part)
 """What messages carry: the complete state, or the sections that were asked for."""
 
 Key: TypeAlias = tuple[Literal["name", "id"], str]

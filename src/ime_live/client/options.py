@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import ssl as tls
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Literal
@@ -70,7 +70,7 @@ class StreamOptions:
         return pairs
 
 
-def read_options(  # noqa: PLR0913 - one for each option
+def read_options(
     url: str,
     contract_names: Iterable[str],
     contract_ids: Ids,
@@ -103,17 +103,16 @@ def read_options(  # noqa: PLR0913 - one for each option
         raise SettingsError(f"queue is {', '.join(Queue)}, not {queue}")
     if queue_size < 1:
         raise SettingsError("queue_size is at least 1")
-    positive: dict[str, float | None] = {
-        "max_rate": max_rate,
-        "open_timeout": open_timeout,
-        "ping_interval": ping_interval,
-        "ping_timeout": ping_timeout,
-        "stale_after": stale_after,
-        "retry_limit": retry_limit,
-    }
-    for name, value in positive.items():
-        if value is not None and not (0 < value < math.inf):
-            raise SettingsError(f"{name} is a number above 0, not {value}")
+    check_positive(
+        {
+            "max_rate": max_rate,
+            "open_timeout": open_timeout,
+            "ping_interval": ping_interval,
+            "ping_timeout": ping_timeout,
+            "stale_after": stale_after,
+            "retry_limit": retry_limit,
+        }
+    )
     keys = keys_of(contract_names, contract_ids)
     if not keys:
         raise SettingsError("name at least one contract: contract_names=[…] or contract_ids=[…]")
@@ -140,6 +139,17 @@ def read_options(  # noqa: PLR0913 - one for each option
         stale_after=stale_after,
         retry_limit=retry_limit,
     )
+
+
+def check_positive(values: Mapping[str, float | None]) -> None:
+    """Refuse what is no number above 0; None is fine.
+
+    Raises:
+        SettingsError: the text names the first such value.
+    """
+    for name, value in values.items():
+        if value is not None and not (0 < value < math.inf):
+            raise SettingsError(f"{name} is a number above 0, not {value}")
 
 
 def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:

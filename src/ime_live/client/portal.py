@@ -30,7 +30,7 @@ class Portal:
     def _run(self) -> None:
         try:
             asyncio.run(self._live())
-        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+        except BaseException as error:
             if self._ready.done():
                 raise
             self._ready.set_exception(error)

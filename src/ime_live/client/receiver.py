@@ -1,8 +1,8 @@
 """Receiver: the connection of a stream, over every break, until somebody ends it.
 
-Options come in, messages go into an inbox. Here it is decided when to connect, what to ask for and
-what to do when a connection ends. Receiving waits for nobody, unless the inbox says that it is full.
-Who reads the inbox, and in which thread, is not known here: `wake` tells them that something is new.
+Options come in, messages go into an inbox. Here it is decided when to connect, what to ask for
+and what to do when a connection ends. Receiving waits for nobody, unless the inbox says that it
+is full. Who reads the inbox, and in which thread, is not known: `wake` tells them what is new.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, Generic
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -284,7 +284,7 @@ class Receiver(Generic[DataT]):
         if error is not None:
             raise error
 
-    def _forget(self, gone: list[Key] | tuple[Key, ...]) -> None:
+    def _forget(self, gone: Sequence[Key]) -> None:
         if gone:
             self._position.forget(gone)
             self.inbox.purge(gone)
@@ -294,7 +294,7 @@ class Receiver(Generic[DataT]):
         limit = self._options.open_timeout
         overdue: asyncio.Future[None] = loop.create_future()
 
-        def check(number: int) -> None:
+        def check(number: str | int | None) -> None:
             error = ServiceError(f"the gateway has not answered a request within {limit:g} s")
             fatal = self.selection.overdue(number, error)
             if fatal is not None and not overdue.done():
@@ -321,7 +321,7 @@ class Receiver(Generic[DataT]):
         raise _StaleError(f"nothing has come for {limit:g} s")
 
 
-async def _first_of(*works: Coroutine[Any, Any, object]) -> None:
+async def _first_of(*works: Awaitable[object]) -> None:
     """Run all of them until one ends, end the others, and raise what the first one has raised."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:

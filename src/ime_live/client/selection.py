@@ -24,7 +24,7 @@ from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
 _MOST_BYTES = 3800
 
 
-class Contracts(Struct, frozen=True):
+class Selected(Struct, frozen=True):
     """The contracts of a stream, in the words in which they were asked for.
 
     Attributes:
@@ -157,7 +157,7 @@ class Selection:
         self._numbers = itertools.count(1)
 
     @property
-    def contracts(self) -> Contracts:
+    def contracts(self) -> Selected:
         """What is held: a change counts once it was answered."""
         return _contracts(self._held)
 
@@ -186,9 +186,9 @@ class Selection:
         self._changes.clear()
         self._unsent.clear()
 
-    def overdue(self, number: int, error: ImeLiveError) -> ImeLiveError | None:
+    def overdue(self, number: str | int | None, error: ImeLiveError) -> ImeLiveError | None:
         """If that request has no answer, give its change up; the error, if it ends the stream."""
-        if number not in self._asked:
+        if not isinstance(number, int) or number not in self._asked:
             return None
         change, _ = self._asked.pop(number)
         change.fail(error)
@@ -303,9 +303,9 @@ class Selection:
 _NOTHING = Change(Action.SUBSCRIBE, (), snapshot=False)
 
 
-def _contracts(keys: Iterable[Key]) -> Contracts:
+def _contracts(keys: Iterable[Key]) -> Selected:
     keys = tuple(keys)
-    return Contracts(
+    return Selected(
         tuple(word for by, word in keys if by == "name"),
         tuple(word for by, word in keys if by == "id"),
     )

@@ -14,7 +14,7 @@ from ime_live.client.inbox import inbox_of
 from ime_live.client.message import DataT, Message, Reader, Status
 from ime_live.client.options import Ids, StreamOptions, keys_of
 from ime_live.client.receiver import Receiver
-from ime_live.client.selection import Contracts
+from ime_live.client.selection import Selected
 from ime_live.messages import Action
 
 
@@ -54,7 +54,7 @@ class Stream(Generic[DataT]):
         return self._receiver.inbox.skipped
 
     @property
-    def contracts(self) -> Contracts:
+    def contracts(self) -> Selected:
         """The selection, as far as the gateway has confirmed it."""
         return self._receiver.selection.contracts
 
@@ -89,7 +89,7 @@ class Stream(Generic[DataT]):
         contract_ids: Ids = (),
         *,
         snapshot: bool | None = None,
-    ) -> Contracts:
+    ) -> Selected:
         """Add contracts, and wait until the gateway has; without a connection, until there is one.
 
         Args:
@@ -111,9 +111,7 @@ class Stream(Generic[DataT]):
         await self._receiver.change(Action.SUBSCRIBE, keys, snapshot)
         return self.contracts
 
-    async def remove(
-        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
-    ) -> Contracts:
+    async def remove(self, contract_names: Iterable[str] = (), contract_ids: Ids = ()) -> Selected:
         """Remove contracts, and wait as `add` does. What is in the queue of them is dropped.
 
         Returns:
