@@ -75,7 +75,7 @@ def test_the_unknown_is_told_and_the_rest_is_done() -> None:
     selection.add(change)
     selection.answered(answer(selection.next_request(), A, C, B="?"))
     assert selection.held == (A, C)
-    with pytest.raises(UnknownContractError, match="^unknown contract: B$"):
+    with pytest.raises(UnknownContractError, match=r"^unknown contract: B$"):
         raise change.error() or AssertionError
 
 

@@ -49,7 +49,7 @@ _library_log.addFilter(lambda record: record.levelno > logging.DEBUG)
 
 _MAX_SIZE: Final = 4 * 1024 * 1024  # bytes of a message: a status of 1,000 contracts has 0.1
 _MAX_QUEUE: Final = 256  # frames that were received and not read yet; more than a burst
-_CLOSE_TIMEOUT: Final = 2.0  # seconds: whoever leaves does not want to wait
+_CLOSE_TIMEOUT: Final = 1.0  # seconds: whoever leaves does not want to wait
 _PROVEN: Final = 5.0  # seconds after which a connection without messages was a good one
 _WORN: Final = 4  # steps in which silence is looked at
 
@@ -237,6 +237,9 @@ class Receiver(Generic[DataT]):
             log.info("connected to %s", options.service.place)
             try:
                 await _first_of(self._read(connection), self._send(connection), self._watch())
+            except _StaleError:
+                connection.transport.abort()  # nobody is there to close it with
+                raise
             finally:
                 if loop.time() - opened >= _PROVEN:
                     self._prove()
