@@ -6,6 +6,7 @@ What holds whatever the order is in `test_hub_properties`.
 from __future__ import annotations
 
 from datetime import UTC
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,30 @@ MORE = payload(1, open_interest=5)
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+@pytest.mark.parametrize(
+    "mode", [INTEREST, SLOW, COUNTING, Mode(interval=0.5, skips=True, sections=("Aggregate",))]
+)
+def test_a_message_is_made_once_for_all_clients_of_a_mode(
+    world: World, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bytes] = []
+    make = wire.message
+
+    def message(*parts: Any) -> bytes:  # noqa: ANN401 - passed on
+        made.append(make(*parts))
+        return made[-1]
+
+    monkeypatch.setattr(wire, "message", message)
+    world.open("1")
+    outlets = [world.join("1", mode=mode)[1] for _ in range(10)]
+    for version, new in enumerate([A, B, MORE], NOW):
+        world.hub.publish("1", version, new)
+        world.tick()
+        world.timers.pass_time(1)
+    assert len(made) == len(outlets[0].messages)
+    assert all(outlet.messages == outlets[0].messages for outlet in outlets)
 
 
 class TestSections:
@@ -267,6 +292,31 @@ class TestSelecting:
             world.hub.publish("2", version, new)
         world.hub.resume(client)
         assert outlet.prices == [1]
+
+    @pytest.mark.parametrize("snapshot", [False, True])
+    def test_what_changed_while_the_store_was_away(self, world: World, snapshot: bool) -> None:
+        world.open("1")
+        client, outlet = world.join("1")
+        world.hub.open("2")
+        world.hub.open("3")
+        world.hub.select(client, selection("1", "2", "3"))
+        if snapshot:
+            world.hub.send_states(client, 0, ["2", "3"])
+        world.hub.load("2", Update(NOW + 1, A))
+        world.hub.load("3", Update(NOW - 1, A))
+        world.tick()
+        contracts = [message.contract for message in outlet.messages]
+        assert contracts == (["2", "3"] if snapshot else ["2"])
+
+    def test_what_is_wanted_no_more_when_the_store_is_back(self, world: World) -> None:
+        world.hub.open("1")
+        client, outlet = world.join("1")
+        world.join("1")
+        world.hub.select(client, {})
+        world.hub.load("1", Update(NOW + 1, A))
+        world.tick()
+        assert outlet.writes == []
+        assert not client.missed
 
     def test_nothing_at_all_and_something_again(self, world: World) -> None:
         world.open("1")

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from ime_live.publisher import Publisher
 
-from .conftest import SECRET, Market
+from .conftest import SECRET, Market, Serve
 from .harness import Gateway
 
 Payload = Callable[..., dict[str, Any]]
@@ -48,12 +49,40 @@ new Promise(resolve => {
 """
 
 
+# The same of a stream of events. The page is the gateway's, so that no other's rules apply.
+_EVENTS = """
+new Promise((resolve, reject) => {
+  const seen = {messages: [], ids: [], end: null};
+  const source = new EventSource(%s);
+  window.state = "connecting";
+  source.onopen = () => { window.state = "open"; };
+  source.onmessage = event => {
+    seen.messages.push(event.data); seen.ids.push(event.lastEventId);
+    window.state = seen.messages.length;
+    if (seen.messages.length === %d) { source.close(); resolve(seen); }
+  };
+  source.addEventListener("end", event => { seen.end = JSON.parse(event.data); });
+})
+"""
+
+
 class Page:
     """A page of a browser, driven by its debugging protocol."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._ids = itertools.count(1)
+
+    async def visit(self, url: str) -> None:
+        """Go to an address, and wait until it is there."""
+        await self._connection.send(
+            json.dumps({"id": next(self._ids), "method": "Page.navigate", "params": {"url": url}})
+        )
+        async with asyncio.timeout(20):
+            complete = f"{url} complete"
+            where = "location.href + ' ' + document.readyState"
+            while await self.evaluate(where) != complete:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.01)
 
     async def evaluate(self, script: str) -> Any:  # noqa: ANN401 - any value of a script
         """Run a script to its end; its value."""
@@ -173,3 +202,40 @@ async def test_a_script_brings_its_token_as_a_subprotocol_and_gets_messages(
     assert [message["data"] for message in messages] == sent
     assert {message["contractName"] for message in messages} == {contract.contract_name}
     assert list(messages[0]) == ["channel", "contractName", "timestamp", "data"]
+
+
+async def test_a_script_reads_events_and_comes_back_by_itself(
+    browser: str, serve: Serve, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    contract = market.one()
+    gateway = serve(drain=0.0)
+    path = gateway.stream("id", [contract.contract_id]).replace("/websocket/", "/sse/")
+    page_url = f"http://127.0.0.1:{gateway.port}/health"
+    sent = [payload(Aggregate={"trade_count": count}) for count in (1, 2, 3)]
+    async with (
+        connect(browser, proxy=None, max_size=None) as connection,
+        connect(browser, proxy=None, max_size=None) as observing,
+    ):
+        page, observer = Page(connection), Page(observing)
+        await page.visit(page_url)
+
+        async def until(state: object) -> None:
+            async with asyncio.timeout(20):
+                while await observer.evaluate("window.state") != state:  # noqa: ASYNC110 - the same
+                    await asyncio.sleep(0.01)
+
+        waiting = asyncio.ensure_future(page.evaluate(_EVENTS % (json.dumps(path), 3)))
+        await until("open")
+        await publisher.publish(contract.contract_id, sent[0])
+        await until(1)
+        gateway.signal(signal.SIGTERM)
+        await gateway.ended()
+        await publisher.publish(contract.contract_id, sent[1])  # while nobody is there
+        serve(port=gateway.port)
+        await until(2)
+        await publisher.publish(contract.contract_id, sent[2])
+        seen = await waiting
+    messages = [json.loads(text) for text in seen["messages"]]
+    assert [message["data"] for message in messages] == sent
+    assert [message["timestamp"] for message in messages] == seen["ids"]
+    assert seen["end"] == {"code": 1001, "reason": "going away"}
