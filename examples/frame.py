@@ -5,6 +5,7 @@
 
 import itertools
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -33,9 +34,8 @@ def collect(url: str, count: int, names: list[str]) -> list[dict[str, Any]]:
 def main(url: str, count: int, names: list[str]) -> None:
     rows = collect(url, count, names)
     if find_spec("pandas"):
-        import pandas as pd
-
-        print(pd.DataFrame(rows).set_index("timestamp"))
+        pandas = import_module("pandas")
+        print(pandas.DataFrame(rows).set_index("timestamp"))
     else:
         print(*rows[0], sep="\t")
         for row in rows:

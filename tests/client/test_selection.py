@@ -48,8 +48,8 @@ def test_a_change_is_sent_and_counts_when_it_is_answered() -> None:
     assert request is not None
     assert (request.contract_names, request.contract_ids) == (("B",), ("7",))
     assert request.snapshot is False
-    assert selection.held == (A,)
-    assert not change.done
+    assert list(selection.held) == [A]
+    assert change.left
     assert selection.answered(answer(request, A, B, ID)) == ([], None)
     assert change.done
     assert change.error() is None
@@ -98,7 +98,7 @@ def test_what_was_not_answered_is_asked_for_again_with_the_present_state() -> No
     # The connection breaks, and nobody knows what became of it.
     assert selection.open().keys == [A]
     assert selection.answered(answer(first, A, B)) == ([], None)  # of the old connection
-    assert not change.done
+    assert change.left
     second = selection.next_request()
     assert second is not None
     assert (second.contract_names, second.snapshot) == (("B",), True)
@@ -137,7 +137,7 @@ def test_with_nothing_left_there_is_no_connection_until_something_is_added() -> 
     assert selection.open().keys == [B, C]
     # The gateway does not know one of them: that is for whoever added it.
     assert selection.refused("unknown contract: B")
-    assert not change.done
+    assert change.left
     assert selection.open().keys == [C]
     selection.answered(answer(selection.next_request(), C))
     assert change.done
