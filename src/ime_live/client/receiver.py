@@ -303,13 +303,20 @@ class Receiver(Generic[DataT]):
             if fatal is not None and not overdue.done():
                 overdue.set_exception(fatal)
 
-        while True:
-            self._changed.clear()
-            while (request := self.selection.next_request()) is not None:
-                await asyncio.sleep(pace.wait(loop.time()))
-                await connection.send(request.to_json(), text=True)
-                loop.call_later(limit, check, request.id)
-            await _first_of(self._changed.wait(), asyncio.shield(overdue))
+        timers: list[asyncio.TimerHandle] = []
+        try:
+            while True:
+                self._changed.clear()
+                while (request := self.selection.next_request()) is not None:
+                    await asyncio.sleep(pace.wait(loop.time()))
+                    await connection.send(request.to_json(), text=True)
+                    timers = [timer for timer in timers if timer.when() > loop.time()]
+                    timers.append(loop.call_later(limit, check, request.id))
+                await _first_of(self._changed.wait(), asyncio.shield(overdue))
+        finally:
+            # Without a connection an answer is not overdue: it is asked for again.
+            for timer in timers:
+                timer.cancel()
 
     async def _watch(self) -> None:
         limit = self._options.stale_after
