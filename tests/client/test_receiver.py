@@ -189,17 +189,17 @@ async def test_a_service_that_does_not_know_requests(eventually: Eventually) -> 
 async def test_without_a_connection_no_answer_is_overdue(
     eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ime_live.client.receiver.random.random", lambda: 0.9)
+    monkeypatch.setattr("ime_live.client.receiver.random.random", lambda: 0.99)
 
     async def vanish_when_asked(connection: ServerConnection) -> None:
         await connection.recv()
         connection.transport.abort()
 
     async with service(vanish_when_asked, sending(update("A", 1))) as made:
-        async with connect(made.url, open_timeout=0.2, retry_limit=30.0) as stream:
+        async with connect(made.url, open_timeout=0.7, retry_limit=30.0) as stream:
             await eventually(lambda: stream.connected)
             change = asyncio.create_task(stream.add(["B"]))
-            await take(stream)  # from the second connection, 0.9 s later
+            await take(stream)  # from the second connection, a second later
             assert not change.done()
         with pytest.raises(ime_live.ServiceError, match="the stream has ended"):
             await change
