@@ -41,7 +41,9 @@ DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 GENERATED = {"settings.md", "commands.md"}
 
 TIME_LIMIT = 20.0
-MARKET_DATA = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}|IME Stream|buy_price|last_price")
+MARKET_DATA = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d{6}|IME Stream|buy_price|last_price|\d x \d+ / \d+ x \d"
+)
 
 
 class Block(NamedTuple):
@@ -148,8 +150,40 @@ def demo() -> Iterator[str]:
 def test_python_examples_run(block: Block, demo: str, valkey: EmbeddedValkey) -> None:
     program = block.text.replace("127.0.0.1:8000", demo)
     program = program.replace("redis://127.0.0.1:6379", valkey.url)
+    run(block.place, "-c", program)
+
+
+@pytest.mark.parametrize(
+    ("example", "arguments"),
+    [
+        ("stream", ["ContractA", "SAFOR01"]),
+        ("latest_state", ["ContractA"]),
+        ("spread_alarm", ["0.001", "ContractA"]),
+        ("record", ["FILE", "ContractA"]),
+        ("frame", ["2", "ContractA", "SAFOR01"]),
+    ],
+)
+def test_examples_run(example: str, arguments: list[str], demo: str, tmp_path: Path) -> None:
+    file = tmp_path / "recorded.ndjson"
+    words = [str(file) if word == "FILE" else word for word in arguments]
+    for _ in range(2 if example == "record" else 1):  # the second run goes on with the file
+        run(example, str(ROOT / "examples" / f"{example}.py"), f"ws://{demo}", *words)
+    if example == "record":
+        stamps = [json.loads(line)["timestamp"] for line in file.read_text("utf-8").splitlines()]
+        assert len(stamps) >= 2
+        assert stamps == sorted(set(stamps))
+
+
+def test_no_example_is_left_out() -> None:
+    [mark] = test_examples_run.pytestmark  # type: ignore[attr-defined]
+    files = {path.stem for path in (ROOT / "examples").glob("*.py")}
+    assert files == {example for example, _ in mark.args[1]}
+
+
+def run(place: str, *arguments: str) -> None:
+    """Run a program until it ends well or has printed market data."""
     process = subprocess.Popen(  # noqa: S603 - our own example
-        [sys.executable, "-u", "-W", "error", "-c", program],
+        [sys.executable, "-u", "-W", "error", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -166,7 +200,7 @@ def test_python_examples_run(block: Block, demo: str, valkey: EmbeddedValkey) ->
                 process.kill()
                 break
         else:
-            assert process.wait() == 0, f"{block.place}: {said}"
+            assert process.wait() == 0, f"{place}: {said}"
     deadline.cancel()
 
 

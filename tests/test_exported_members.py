@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 
 import pytest
@@ -17,18 +20,20 @@ class OnlyTheBase(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         root = name.partition(".")[0]
         known = {"ime_live", "msgspec", "websockets"} | sys.stdlib_module_names
-        if root not in known:
+        # How this Python was built: the standard library's, under a name of its own.
+        if root not in known and not root.startswith("_sysconfigdata"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, OnlyTheBase())
 """
 
 
-def with_the_base_only(program: str) -> subprocess.CompletedProcess[str]:
+def with_the_base_only(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-W", "error", "-c", BASE_ONLY + program],
         capture_output=True,
         text=True,
+        env=os.environ | variables,
         timeout=30,
         check=False,
     )
@@ -72,6 +77,58 @@ def test_reading_needs_only_the_base() -> None:
         "assert all(getattr(ime_live, name) for name in names)\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[str]:
+    """A running demo's host and port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ime_live", "demo", "--port", "0"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if "ws://" in line)
+        yield re.findall(r"ws://([^/]+)/", said)[0]
+        process.terminate()
+        process.stdout.read()
+
+
+STREAMING = """
+import asyncio, sys, zoneinfo, ime_live
+
+async def main():
+    async with ime_live.connect("ws://DEMO", ["ContractA"], proxy=None) as stream:
+        first = await anext(stream)
+        await stream.add(["SAFOR01"])
+        while (await anext(stream)).contract_name != "SAFOR01":
+            pass
+    return first
+
+first = asyncio.run(main())
+with ime_live.connect("ws://DEMO", ["ContractA"], proxy=None) as stream:
+    again = next(stream)
+assert first.data.best_limit["1"].buy_price > 0 and again.timestamp >= first.timestamp
+zones = len(zoneinfo.available_timezones())
+print(first.timestamp.isoformat()[-6:], first.timestamp.tzname(), zones)
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"redis", "uvicorn", "tzdata"}))
+"""
+
+
+def test_streaming_needs_only_the_base(demo: str) -> None:
+    done = with_the_base_only(STREAMING.replace("DEMO", demo))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].startswith("+03:30")
+    assert done.stdout.splitlines()[1] == "[]"
+
+
+def test_streaming_needs_no_tz_database(demo: str) -> None:
+    done = with_the_base_only(STREAMING.replace("DEMO", demo), PYTHONTZPATH="")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["+03:30 Asia/Tehran 0", "[]"]
 
 
 @pytest.mark.parametrize(

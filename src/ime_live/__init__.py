@@ -1,11 +1,13 @@
 """Live market data of the Iran Mercantile Exchange.
 
-The names below are the public ones. `Publisher` and `Outcome` need the extra ``server`` and are
-imported when they are used first, so that a program that only reads the stream does not.
+The names below are the public ones. Those of the client library are imported when they are used
+first, so that a server does not carry them; so are `Publisher` and `Outcome`, which need the extra
+``server``.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ime_live.contracts import Contract, Market
@@ -18,6 +20,7 @@ from ime_live.errors import (
     ImeLiveError,
     PayloadError,
     RefusedError,
+    ServiceError,
     SettingsError,
     StoreError,
     UnknownContractError,
@@ -28,11 +31,19 @@ from ime_live.market import (
     BestLimit,
     ContractInfo,
     Level,
+    Part,
     Payload,
     read_payload,
 )
+from ime_live.status import FeedState
 
 if TYPE_CHECKING:
+    from ime_live.client.blocking import BlockingClient, BlockingStream
+    from ime_live.client.connecting import connect
+    from ime_live.client.message import Message, Status
+    from ime_live.client.rest import Client, Overview
+    from ime_live.client.selection import Selected
+    from ime_live.client.stream import Stream
     from ime_live.publisher import Outcome, Publisher
 
     __version__: str
@@ -42,26 +53,53 @@ __all__ = [
     "AllowedPriceRange",
     "AuthenticationError",
     "BestLimit",
+    "BlockingClient",
+    "BlockingStream",
+    "Client",
     "CloseCode",
     "Contract",
     "ContractError",
     "ContractInfo",
     "ControlError",
     "FeedError",
+    "FeedState",
     "ImeLiveError",
     "Level",
     "Market",
+    "Message",
     "Outcome",
+    "Overview",
+    "Part",
     "Payload",
     "PayloadError",
     "Publisher",
     "RefusedError",
+    "Selected",
+    "ServiceError",
     "SettingsError",
+    "Status",
     "StoreError",
+    "Stream",
     "UnknownContractError",
     "__version__",
+    "connect",
     "read_payload",
 ]
+
+
+_LATER = {
+    "BlockingClient": "ime_live.client.blocking",
+    "BlockingStream": "ime_live.client.blocking",
+    "Client": "ime_live.client.rest",
+    "Message": "ime_live.client.message",
+    "Outcome": "ime_live.publisher",
+    "Overview": "ime_live.client.rest",
+    "Publisher": "ime_live.publisher",
+    "Selected": "ime_live.client.selection",
+    "Status": "ime_live.client.message",
+    "Stream": "ime_live.client.stream",
+    "connect": "ime_live.client.connecting",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -69,10 +107,10 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("ime-live")
-    if name not in {"Publisher", "Outcome"}:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from ime_live import publisher
+        module = import_module(_LATER[name])
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "ime_live":
             raise  # a defect of ours, not a package that is missing
@@ -80,7 +118,7 @@ def __getattr__(name: str) -> object:
             f'{name} needs more packages ({error.name} is missing): pip install "ime-live[server]"',
             name=__name__,
         ) from error
-    return getattr(publisher, name)
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

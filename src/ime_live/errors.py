@@ -10,6 +10,7 @@ One root, so that a caller can catch all of them::
     ├── SettingsError           settings that do not go together or cannot be read
     ├── FeedError               input of a feed that cannot be read
     ├── ControlError            a client's request in flight that cannot be read
+    ├── ServiceError            the service cannot be reached, or its answer cannot be used
     └── RefusedError            a stream or request that is refused, with its close code
         ├── AuthenticationError the token is missing or not good
         └── RateError           asked too often
@@ -67,18 +68,32 @@ class ControlError(ImeLiveError):
         super().__init__(text)
 
 
+class ServiceError(ImeLiveError):
+    """A client cannot reach the service, or cannot use what it answers.
+
+    Attributes:
+        status: of its HTTP answer; None if there was none.
+    """
+
+    def __init__(self, text: str, *, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(text)
+
+
 class CloseCode(IntEnum):
-    """The WebSocket close codes this service uses (RFC 6455, 7.4.1)."""
+    """The WebSocket close codes of this service and of proxies before it (RFC 6455, 7.4.1)."""
 
     NORMAL = 1000
     GOING_AWAY = 1001
     """The gateway is shutting down: reconnect, another one answers."""
     PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
     INVALID_DATA = 1007
     POLICY_VIOLATION = 1008
     """The documented code for a bad token or contract: do not repeat the same request."""
     MESSAGE_TOO_BIG = 1009
     INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
     TRY_AGAIN_LATER = 1013
 
 

@@ -6,7 +6,7 @@ than 2022b puts its clocks an hour ahead every summer since.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from importlib import resources
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -41,6 +41,18 @@ def zone_of(name: str) -> ZoneInfo:
         return zone if current else _packaged(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingsError(f"{name} is not a time zone") from error
+
+
+def zone_of_tehran() -> tzinfo:
+    """Tehran's zone, also where there is no tz database, or only one before 2022b.
+
+    Without one it is UTC+03:30 throughout: right for every moment since September 2022, when
+    daylight saving had ended. A client needs no more, since it is told the time as it is now.
+    """
+    try:
+        return zone_of(TEHRAN)
+    except SettingsError:
+        return timezone(_OFFSET, TEHRAN)
 
 
 def _is_current(tehran: ZoneInfo) -> bool:

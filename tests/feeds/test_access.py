@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 
 from ime_live.errors import SettingsError
 from ime_live.feeds.exchange.access import environment_proxy, read_access
-from ime_live.feeds.exchange.backoff import Backoff
 from ime_live.feeds.exchange.hub import HubClient
 from ime_live.settings import HubSettings
 
@@ -78,17 +77,6 @@ def test_socks_without_its_extra() -> None:
     with pytest.raises(SettingsError, match=r"ime-live\[socks\]") as caught:
         HubClient(HubSettings(proxy="socks5://me:secret@proxy:1"))
     assert "secret" not in str(caught.value)
-
-
-def test_waits_grow_to_their_limit_and_begin_again() -> None:
-    backoff = Backoff(30.0, lambda: 0.5)
-    assert [backoff.next() for _ in range(7)] == [0.5, 1, 2, 4, 8, 15, 15]
-    assert backoff.failures == 7
-    backoff.reset()
-    assert (backoff.failures, backoff.next()) == (0, 0.5)
-    assert Backoff(30.0, lambda: 0.0).next() == 0
-    for _ in range(5000):  # for months
-        assert backoff.next() <= 15
 
 
 async def test_a_hub_that_is_away_is_tried_ever_more_seldom_and_said_once() -> None:

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from ime_live.backoff import Backoff
 from ime_live.errors import FeedError
 from ime_live.feeds.exchange.access import read_access
 from ime_live.feeds.exchange.answers import AnswerError
-from ime_live.feeds.exchange.backoff import Backoff
 from ime_live.feeds.exchange.connection import Connection, Outside, negotiate
 from ime_live.feeds.exchange.link import Link
 from ime_live.feeds.exchange.signalr import Address, TransportName, read_transports

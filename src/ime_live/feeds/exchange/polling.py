@@ -19,11 +19,11 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from ime_live.backoff import Backoff
 from ime_live.errors import FeedError
 from ime_live.feeds.exchange.access import read_access
 from ime_live.feeds.exchange.addresses import read_base
 from ime_live.feeds.exchange.answers import check_answer, network_errors, read_body
-from ime_live.feeds.exchange.backoff import Backoff
 from ime_live.feeds.exchange.link import Link
 from ime_live.feeds.exchange.pages import describe
 from ime_live.settings import HubSettings

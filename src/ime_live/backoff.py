@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 FIRST_LIMIT: Final = 1.0
-"""Seconds that the first wait takes at the most: a feed that broke off should be back soon."""
+"""Seconds that the first wait takes at the most: what broke off should be back soon."""
 
 _MOST_DOUBLINGS: Final = 32  # far beyond any limit in use, and no float too large
 

@@ -1,0 +1,21 @@
+"""Print every change of some contracts: ``python stream.py ws://127.0.0.1:8000 ContractA``."""
+
+import asyncio
+import sys
+
+import ime_live
+
+
+async def main(url: str, names: list[str]) -> None:
+    async with ime_live.connect(url, names) as stream:
+        async for message in stream:
+            best = message.data.best_limit["1"]
+            print(
+                f"{message.timestamp:%H:%M:%S.%f}  {message.contract_name}  "
+                f"{best.buy_quantity} x {best.buy_price} / {best.sell_price} x {best.sell_quantity}"
+            )
+
+
+if __name__ == "__main__":
+    address, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "ContractA", "SAFOR01"]
+    asyncio.run(main(address, contracts))

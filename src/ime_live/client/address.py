@@ -1,0 +1,101 @@
+"""Addresses: where a service's stream and REST calls are.
+
+The address that a program gives and what it asks for come in, URLs go out. Nothing is connected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
+
+from ime_live.client.message import Key
+from ime_live.errors import SettingsError
+
+_STREAM: Final = "/live/data/websocket/contract/"
+_SCHEMES: Final = {"ws": False, "http": False, "wss": True, "https": True}
+_PARAMETERS: Final = {"name": "contract_names", "id": "contract_id"}
+
+# Proxies take 8 KiB of a request's first line as a rule; there is more in it than contracts.
+_MOST_CHARACTERS: Final = 6000
+
+
+class Service(Struct, frozen=True):
+    """Where a service is.
+
+    Attributes:
+        secure: whether it is reached by TLS.
+        place: host and port, as in a URL.
+        prefix: the path of a proxy before the service's own paths; empty if there is none.
+    """
+
+    secure: bool
+    place: str
+    prefix: str
+
+    def stream(self, keys: Sequence[Key], parameters: Iterable[tuple[str, str]]) -> str:
+        """The address of a stream.
+
+        Args:
+            keys: contracts, all of them named in one way.
+            parameters: what else is asked for.
+        """
+        by = keys[0][0]
+        pairs = [(_PARAMETERS[by], contract) for _, contract in keys]
+        return self._url("ws", f"{_STREAM}{by}", [*pairs, *parameters])
+
+    def call(self, path: str, parameters: Iterable[tuple[str, str]]) -> str:
+        """The address of a REST call."""
+        return self._url("http", path, parameters)
+
+    def _url(self, scheme: str, path: str, parameters: Iterable[tuple[str, str]]) -> str:
+        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters)
+        start = f"{scheme}{'s' if self.secure else ''}://{self.place}{self.prefix}{path}"
+        return f"{start}?{query}" if query else start
+
+
+def read_service(url: str) -> Service:
+    """Read the address that a program gives: of the service, or of one of its streams.
+
+    ``ws`` and ``http`` mean the same here, and so do ``wss`` and ``https``.
+
+    Raises:
+        SettingsError: it is not such an address; the text does not quote it, as there may be a
+            token in it.
+    """
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises if it is no number
+    except ValueError as error:
+        raise SettingsError(f"the service's address is no URL: {error}") from None
+    if parts.scheme not in _SCHEMES:
+        raise SettingsError("the service's address begins with ws://, wss://, http:// or https://")
+    if not parts.hostname:
+        raise SettingsError("the service's address names no host")
+    if parts.query or parts.fragment:
+        raise SettingsError(
+            "the service's address ends before the question mark: contracts, options and the "
+            "token are arguments"
+        )
+    if "@" in parts.netloc:
+        raise SettingsError("the service's address has no user and password: give a token")
+    path = parts.path.rstrip("/")
+    for by in _PARAMETERS:
+        path = path.removesuffix(f"{_STREAM}{by}")
+    return Service(_SCHEMES[parts.scheme], parts.netloc, path)
+
+
+def first_fitting(keys: Sequence[Key]) -> list[Key]:
+    """Those of ``keys`` that fit into one address: of one kind, and not too long together."""
+    by = "name" if any(key[0] == "name" for key in keys) else "id"
+    fitting: list[Key] = []
+    length = 0
+    for key in keys:
+        if key[0] == by:
+            length += len(_PARAMETERS[by]) + 2 + len(quote(key[1], safe=""))
+            if fitting and length > _MOST_CHARACTERS:
+                break
+            fitting.append(key)
+    return fitting

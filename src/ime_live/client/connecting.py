@@ -1,0 +1,209 @@
+"""Connecting: `connect`, which a program begins with, for async and plain programs alike.
+
+Arguments come in; an object that is both an async and a plain context manager goes out. Nothing is
+connected before one of the two is entered.
+"""
+
+from __future__ import annotations
+
+import ssl as tls
+from collections.abc import Iterable
+from datetime import datetime, tzinfo
+from types import TracebackType
+from typing import Any, Generic, Literal, overload
+
+from ime_live.client.blocking import BlockingStream
+from ime_live.client.credentials import Token
+from ime_live.client.message import DataT
+from ime_live.client.options import Ids, Proxy, StreamOptions, read_options
+from ime_live.client.stream import Stream
+from ime_live.market import Part, Payload
+from ime_live.zones import TEHRAN
+
+QueueName = Literal["latest", "drop_oldest", "block"]
+SectionName = Literal["BestLimit", "Aggregate", "AllowedPriceRange", "ContractInfo"]
+
+
+class Connecting(Generic[DataT]):
+    """A stream that is not running yet: ``async with`` it, or ``with`` it."""
+
+    def __init__(self, options: StreamOptions, data: type[DataT]) -> None:
+        self._options = options
+        self._data = data
+        self._stream: Stream[DataT] | None = None
+        self._blocking: BlockingStream[DataT] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._options.service.place}>"
+
+    def _check(self) -> None:
+        if self._stream is not None or self._blocking is not None:
+            raise RuntimeError("this stream has been entered already; call connect() again")
+
+    async def __aenter__(self) -> Stream[DataT]:
+        self._check()
+        self._stream = Stream(self._options, self._data)
+        return self._stream
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._stream is not None:
+            await self._stream.aclose()
+
+    def __enter__(self) -> BlockingStream[DataT]:
+        self._check()
+        self._blocking = BlockingStream(self._options, self._data)
+        return self._blocking
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._blocking is not None:
+            self._blocking.close()
+
+
+@overload
+def connect(
+    url: str,
+    contract_names: Iterable[str] = (),
+    contract_ids: Ids = (),
+    *,
+    token: Token = None,
+    queue: QueueName = "latest",
+    queue_size: int = 10_000,
+    snapshot: bool = True,
+    since: datetime | str | None = None,
+    max_rate: float | None = None,
+    sections: None = None,
+    meta: bool = False,
+    status: bool = False,
+    zone: str | tzinfo = TEHRAN,
+    compression: bool = True,
+    ssl: tls.SSLContext | None = None,
+    proxy: Proxy = True,
+    open_timeout: float = 10.0,
+    ping_interval: float = 20.0,
+    ping_timeout: float = 20.0,
+    stale_after: float | None = None,
+    retry_limit: float = 30.0,
+) -> Connecting[Payload]: ...
+
+
+@overload
+def connect(
+    url: str,
+    contract_names: Iterable[str] = (),
+    contract_ids: Ids = (),
+    *,
+    token: Token = None,
+    queue: QueueName = "latest",
+    queue_size: int = 10_000,
+    snapshot: bool = True,
+    since: datetime | str | None = None,
+    max_rate: float | None = None,
+    sections: Iterable[SectionName],
+    meta: bool = False,
+    status: bool = False,
+    zone: str | tzinfo = TEHRAN,
+    compression: bool = True,
+    ssl: tls.SSLContext | None = None,
+    proxy: Proxy = True,
+    open_timeout: float = 10.0,
+    ping_interval: float = 20.0,
+    ping_timeout: float = 20.0,
+    stale_after: float | None = None,
+    retry_limit: float = 30.0,
+) -> Connecting[Part]: ...
+
+
+def connect(
+    url: str,
+    contract_names: Iterable[str] = (),
+    contract_ids: Ids = (),
+    *,
+    token: Token = None,
+    queue: QueueName = "latest",
+    queue_size: int = 10_000,
+    snapshot: bool = True,
+    since: datetime | str | None = None,
+    max_rate: float | None = None,
+    sections: Iterable[SectionName] | None = None,
+    meta: bool = False,
+    status: bool = False,
+    zone: str | tzinfo = TEHRAN,
+    compression: bool = True,
+    ssl: tls.SSLContext | None = None,
+    proxy: Proxy = True,
+    open_timeout: float = 10.0,
+    ping_interval: float = 20.0,
+    ping_timeout: float = 20.0,
+    stale_after: float | None = None,
+    retry_limit: float = 30.0,
+) -> Connecting[Any]:
+    """Stream contracts: ``async with connect(…) as stream`` or ``with connect(…) as stream``.
+
+    The connection is made in the background and kept over every break. What must not be repeated
+    is raised where the stream is read.
+
+    Args:
+        url: the service, as ``wss://example.org`` or with a proxy's path behind it.
+        contract_names: contracts by name.
+        contract_ids: contracts by id; both together are fine.
+        token: a JWT, or a function, plain or async, that gets one. The function is asked again
+            when the token is refused. It is sent as the header ``Authorization``.
+        queue: what happens to messages that are not taken in time: ``latest`` keeps the newest of
+            each contract, ``drop_oldest`` all of them up to `queue_size`, ``block`` as well, and
+            then stops receiving until there is room.
+        queue_size: messages that ``drop_oldest`` and ``block`` hold at the most.
+        snapshot: send the present state of each contract at once.
+        since: instead of that, only states that are newer: the ``timestamp`` of the last message
+            of an earlier run.
+        max_rate: messages a second and contract at the most; the newest wins.
+        sections: only these parts of ``data``, and only when they change.
+        meta: have the gateway count what it leaves out, for ``message.skipped``.
+        status: have the state of the feed sent as well, for ``stream.status``.
+        zone: the zone of the gateway's time stamps, by name or as a ``tzinfo``.
+        compression: offer permessage-deflate.
+        ssl: for ``wss``; by default the system's certificates are trusted.
+        proxy: a proxy's URL; True takes it from the environment, None uses none.
+        open_timeout: seconds for connecting and the handshake, and for an answer to `Stream.add`.
+        ping_interval: seconds between two pings of the gateway.
+        ping_timeout: seconds within which it answers one; otherwise the client reconnects.
+        stale_after: seconds without any message after which the client reconnects; by default
+            pings alone tell. With ``status=True`` there is a message every 15 s.
+        retry_limit: seconds between two tries at the most, after an ever longer random wait.
+
+    Raises:
+        SettingsError: an argument cannot be what it should; the text names it.
+    """
+    options = read_options(
+        url,
+        contract_names,
+        contract_ids,
+        token=token,
+        queue=queue,
+        queue_size=queue_size,
+        snapshot=snapshot,
+        since=since,
+        max_rate=max_rate,
+        sections=sections,
+        meta=meta,
+        status=status,
+        zone=zone,
+        compression=compression,
+        ssl=ssl,
+        proxy=proxy,
+        open_timeout=open_timeout,
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
+        stale_after=stale_after,
+        retry_limit=retry_limit,
+    )
+    return Connecting(options, Payload if sections is None else Part)

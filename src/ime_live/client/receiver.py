@@ -1,0 +1,379 @@
+"""Receiver: the connection of a stream, over every break, until somebody ends it.
+
+Options come in, messages go into an inbox. Here it is decided when to connect, what to ask for
+and what to do when a connection ends. Receiving waits for nobody, unless the inbox says that it
+is full. Who reads the inbox, and in which thread, is not known: `wake` tells them what is new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidStatus,
+    WebSocketException,
+)
+
+from ime_live.backoff import Backoff
+from ime_live.client import verdict
+from ime_live.client.inbox import Inbox
+from ime_live.client.message import DataT, Key, Message, Reader, Status
+from ime_live.client.options import StreamOptions
+from ime_live.client.pace import Pace
+from ime_live.client.position import Position
+from ime_live.client.selection import Change, Selection
+from ime_live.errors import (
+    AuthenticationError,
+    CloseCode,
+    ImeLiveError,
+    ServiceError,
+    UnknownContractError,
+)
+from ime_live.messages import Action, ControlData
+
+log = logging.getLogger("ime_live.client")
+
+# The library would write the handshake's headers at the level DEBUG, and so the token.
+_library_log = log.getChild("websockets")
+_library_log.setLevel(logging.INFO)
+_library_log.addFilter(lambda record: record.levelno > logging.DEBUG)
+
+_MAX_SIZE: Final = 4 * 1024 * 1024  # bytes of a message: a status of 1,000 contracts has 0.1
+_MAX_QUEUE: Final = 256  # frames that were received and not read yet; more than a burst
+_CLOSE_TIMEOUT: Final = 1.0  # seconds: whoever leaves does not want to wait
+_PROVEN: Final = 5.0  # seconds after which a connection without messages was a good one
+_WORN: Final = 4  # steps in which silence is looked at
+
+_OURS: Final = frozenset(
+    {CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG}
+)
+
+
+class _Connect(connect):
+    # A token goes where the program has sent it, and nowhere else.
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+class _StaleError(Exception):
+    # Nothing has come for too long.
+    pass
+
+
+class Receiver(Generic[DataT]):
+    """Receives until it is cancelled, or until something must not be repeated.
+
+    Attributes:
+        inbox: where messages go.
+        status: the newest state of the feed; None without ``status=True`` and while there is no
+            connection.
+        connected: whether there is a connection.
+        ended: whether nothing more will come.
+        failure: why it has ended, if not because somebody wanted it to.
+    """
+
+    def __init__(
+        self,
+        options: StreamOptions,
+        reader: Reader[DataT],
+        inbox: Inbox[Message[DataT]],
+        wake: Callable[[], None],
+    ) -> None:
+        """Make one; `run` does the work.
+
+        Args:
+            options: what the program asks for.
+            reader: decodes messages.
+            inbox: takes them.
+            wake: called when `inbox`, `ended` or `failure` have something new.
+        """
+        self.inbox = inbox
+        self.status: Status | None = None
+        self.connected = False
+        self.ended = False
+        self.failure: BaseException | None = None
+        self._options = options
+        self._reader = reader
+        self._wake = wake
+        self._position = Position(snapshot=options.snapshot, since=options.since)
+        self.selection: Final = Selection(options.keys)
+        self._backoff = Backoff(options.retry_limit, random.random)
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self.full = False
+        self._arrivals = 0
+        self._proven = False
+        self._said = ""
+
+    # -- what others call -----------------------------------------------------------------------
+
+    def made_room(self) -> None:
+        """A message was taken while `full` was true; in the loop's own thread."""
+        self.full = False
+        self._room.set()
+
+    async def change(self, action: Action, keys: list[Key], snapshot: bool | None) -> None:
+        """Add or remove contracts, and wait for the answer.
+
+        Raises:
+            UnknownContractError: there is no contract of a name; the others are done.
+            RefusedError: the token does not cover a contract; the others are done.
+            ServiceError: no answer, or the stream has ended.
+        """
+        if self.ended:
+            raise self._over()
+        settled = asyncio.Event()
+        change = Change(
+            action,
+            keys,
+            snapshot=self._options.snapshot if snapshot is None else snapshot,
+            settled=settled.set,
+        )
+        self.selection.add(change)
+        self._changed.set()
+        try:
+            await settled.wait()
+        except asyncio.CancelledError:
+            self.selection.drop(change)
+            raise
+        if (error := change.error()) is not None:
+            raise error
+
+    async def run(self) -> None:
+        """Receive, until cancelled or until an error that `failure` has then."""
+        try:
+            await self._receive()
+        except Exception as error:  # noqa: BLE001 - raised where the program reads
+            self.failure = error
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Nothing more will come: tell everybody who waits."""
+        self.ended, self.connected, self.status = True, False, None
+        self.selection.fail(self._over())
+        self._wake()
+
+    def _over(self) -> ImeLiveError:
+        if isinstance(self.failure, ImeLiveError):
+            return self.failure
+        return ServiceError("the stream has ended")
+
+    # -- one connection after the other ---------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while True:
+            self._changed.clear()
+            opening = self.selection.open()
+            self._forget(opening.gone)
+            if not opening.keys:
+                await self._changed.wait()
+                continue
+            headers = await self._options.credentials.headers()
+            try:
+                await self._converse(list(opening.keys), headers)
+            except (OSError, TimeoutError, WebSocketException, _StaleError) as error:
+                fault = _fault_of(error)
+                if fault is not None and not self._helps(fault):
+                    raise fault from error
+                reason = _text_of(error)
+            self.connected, self.status = False, None
+            if fault is None:
+                await self._wait(reason)
+
+    def _helps(self, fault: ImeLiveError) -> bool:
+        """Whether something can be done so that the next connection may go well."""
+        if isinstance(fault, AuthenticationError):
+            return self._options.credentials.refused()
+        if isinstance(fault, UnknownContractError):
+            return self.selection.refused(str(fault))
+        return False
+
+    async def _wait(self, reason: str) -> None:
+        wait = self._backoff.next()
+        # An outage of hours is one line, not one a try.
+        level = logging.DEBUG if reason == self._said else logging.WARNING
+        self._said = reason
+        log.log(level, "%s; trying again, at first in %.1f s", reason, wait)
+        await asyncio.sleep(wait)
+
+    async def _converse(self, keys: list[Key], headers: dict[str, str]) -> None:
+        """One connection, until it ends.
+
+        Raises:
+            ConnectionClosed, OSError, WebSocketException, _StaleError: how it has ended.
+            ImeLiveError: what ends the stream.
+        """
+        options = self._options
+        resumption = self._position.resumption(self.selection.held)
+        loop = asyncio.get_running_loop()
+        self._proven = False
+        async with _Connect(
+            options.service.stream(keys, options.parameters(resumption)),
+            additional_headers=headers,
+            compression="deflate" if options.compression else None,
+            ssl=options.ssl,
+            proxy=options.proxy,
+            open_timeout=options.open_timeout,
+            ping_interval=options.ping_interval,
+            ping_timeout=options.ping_timeout,
+            close_timeout=_CLOSE_TIMEOUT,
+            max_size=_MAX_SIZE,
+            max_queue=_MAX_QUEUE,
+            logger=_library_log,
+        ) as connection:
+            opened = loop.time()
+            self._position.begin()
+            self.connected = True
+            log.info("connected to %s", options.service.place)
+            try:
+                await _first_of(self._read(connection), self._send(connection), self._watch())
+            except _StaleError:
+                connection.transport.abort()  # nobody is there to close it with
+                raise
+            finally:
+                if loop.time() - opened >= _PROVEN:
+                    self._prove()
+
+    def _prove(self) -> None:
+        self._proven = True
+        self._said = ""
+        self._backoff.reset()
+        self._options.credentials.accepted()
+
+    async def _read(self, connection: ClientConnection) -> None:
+        read, take, put = self._reader.read, self._position.take, self.inbox.put
+        while True:
+            raw = await connection.recv(decode=False)
+            self._arrivals += 1
+            found = read(raw)
+            if isinstance(found, Message):
+                if not take(found.key, found.stamp):
+                    continue
+                if not put(found):
+                    await self._put_later(found)
+                self._wake()
+            elif isinstance(found, Status):
+                self.status = found
+            elif isinstance(found, ControlData):
+                self._answered(found)
+            else:
+                log.debug("a message of an unknown channel was passed over")
+            if not self._proven:
+                self._prove()
+
+    async def _put_later(self, message: Message[DataT]) -> None:
+        while True:
+            self._room.clear()
+            # Before it is tried again: another thread may take one at any moment.
+            self.full = True
+            if self.inbox.put(message):
+                self.full = False
+                return
+            await self._room.wait()
+
+    def _answered(self, answer: ControlData) -> None:
+        gone, error = self.selection.answered(answer)
+        self._forget(gone)
+        if error is not None:
+            raise error
+
+    def _forget(self, gone: Sequence[Key]) -> None:
+        if gone:
+            self._position.forget(gone)
+            self.inbox.purge(gone)
+
+    async def _send(self, connection: ClientConnection) -> None:
+        loop, pace = asyncio.get_running_loop(), Pace()
+        limit = self._options.open_timeout
+        overdue: asyncio.Future[None] = loop.create_future()
+
+        def check(number: str | int | None) -> None:
+            error = ServiceError(f"the gateway has not answered a request within {limit:g} s")
+            fatal = self.selection.overdue(number, error)
+            if fatal is not None and not overdue.done():
+                overdue.set_exception(fatal)
+
+        timers: list[asyncio.TimerHandle] = []
+        try:
+            while True:
+                self._changed.clear()
+                while (request := self.selection.next_request()) is not None:
+                    await asyncio.sleep(pace.wait(loop.time()))
+                    await connection.send(request.to_json(), text=True)
+                    timers = [timer for timer in timers if timer.when() > loop.time()]
+                    timers.append(loop.call_later(limit, check, request.id))
+                await _first_of(self._changed.wait(), asyncio.shield(overdue))
+        finally:
+            # Without a connection an answer is not overdue: it is asked for again.
+            for timer in timers:
+                timer.cancel()
+
+    async def _watch(self) -> None:
+        limit = self._options.stale_after
+        if limit is None:
+            await asyncio.Event().wait()
+            return
+        seen, quiet = self._arrivals, 0
+        while quiet < _WORN:
+            await asyncio.sleep(limit / _WORN)
+            quiet = quiet + 1 if self._arrivals == seen and not self.full else 0
+            seen = self._arrivals
+        raise _StaleError(f"nothing has come for {limit:g} s")
+
+
+async def _first_of(*works: Awaitable[object]) -> None:
+    """Run all of them until one ends, end the others, and raise what the first one has raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        first = [task for task in tasks if task.done()]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in first:
+        task.result()
+
+
+def _fault_of(error: Exception) -> ImeLiveError | None:
+    """The error to raise for a connection's end; None if reconnecting may help."""
+    if isinstance(error, ConnectionClosed):
+        return _fault_of_close(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ServiceError(f"the service's certificate is not good: {error.verify_message}")
+    if isinstance(error, InvalidStatus):
+        return verdict.of_status(error.response.status_code)
+    if isinstance(error, InvalidMessage):
+        return None  # the connection broke in the handshake, or a proxy is not itself
+    if isinstance(error, InvalidHandshake):
+        return ServiceError(f"the service does not speak WebSocket: {error}")
+    return None
+
+
+def _fault_of_close(error: ConnectionClosed) -> ImeLiveError | None:
+    if error.rcvd is not None and error.rcvd_then_sent is not False:
+        return verdict.of_close(error.rcvd.code, error.rcvd.reason)
+    if error.sent is not None and error.sent.code in _OURS:
+        return ServiceError(f"the service broke the protocol: {error.sent.reason}")
+    return None
+
+
+def _text_of(error: Exception) -> str:
+    if isinstance(error, ConnectionClosed):
+        end = error.rcvd or error.sent
+        return f"the connection was closed: {end.code} {end.reason}" if end else "connection lost"
+    if isinstance(error, TimeoutError):
+        return "no connection: the service does not answer"
+    if isinstance(error, OSError | WebSocketException):
+        return f"no connection: {error}"
+    return str(error)

@@ -1,0 +1,275 @@
+"""Client: the REST calls beside the stream, for async programs.
+
+Names and ids come in; typed states and contracts go out, None for what the service does not know.
+Each call runs in a thread, since the standard library's HTTP blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl as tls
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar, overload
+
+import msgspec
+from msgspec import Struct
+
+from ime_live.backoff import Backoff
+from ime_live.client import http
+from ime_live.client.address import first_fitting, read_service
+from ime_live.client.credentials import Credentials, Token
+from ime_live.client.message import Key
+from ime_live.client.options import Ids, check_positive, keys_of
+from ime_live.contracts import Contract, Market
+from ime_live.errors import AuthenticationError, ServiceError, SettingsError
+from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Payload
+
+SectionT = TypeVar(
+    "SectionT", bound=Payload | BestLimit | Aggregate | AllowedPriceRange | ContractInfo
+)
+T = TypeVar("T")
+
+_SECTIONS: Final[dict[type[Any], str]] = {
+    Payload: "overview",
+    BestLimit: "best-limit",
+    Aggregate: "aggregate",
+    AllowedPriceRange: "allowed-price-range",
+    ContractInfo: "contract-info",
+}
+_TRANSIENT: Final = frozenset({429, 502, 503, 504})
+_PARAMETERS: Final = {"name": "contract_names", "id": "contract_ids"}
+
+_LONGEST_WAIT: Final = 5.0  # seconds between two tries: somebody waits for the answer
+
+
+class Overview(Struct, frozen=True):
+    """A contract with its present state.
+
+    Attributes:
+        contract: its static fields.
+        data: its state; None if it has none yet.
+    """
+
+    contract: Contract
+    data: Payload | None
+
+
+class Client:
+    """Makes the service's REST calls.
+
+    A call that fails because the service is away or busy (no connection, no answer in time, 429,
+    502, 503, 504) is repeated, after a growing random wait. Names that do not fit into one address
+    are asked for in several calls.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: Token = None,
+        ssl: tls.SSLContext | None = None,
+        connect_timeout: float = 3.0,
+        read_timeout: float = 10.0,
+        tries: int = 3,
+    ) -> None:
+        """Nothing is connected yet, and between two calls nothing is.
+
+        Args:
+            url: the service, as for `connect`.
+            token: as for `connect`.
+            ssl: for ``https``; by default the system's certificates are trusted.
+            connect_timeout: seconds for connecting.
+            read_timeout: seconds for the whole of an answer.
+            tries: how often a call is made at the most.
+
+        Raises:
+            SettingsError: an argument cannot be what it should; the text names it.
+        """
+        check_positive({"connect_timeout": connect_timeout, "read_timeout": read_timeout})
+        if tries < 1:
+            raise SettingsError("tries is at least 1")
+        self._service = read_service(url)
+        self._credentials = Credentials(token)
+        self._ssl = ssl
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._tries = tries
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._service.place}>"
+
+    @overload
+    async def snapshot(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> dict[str, Payload | None]: ...
+
+    @overload
+    async def snapshot(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        section: type[SectionT],
+    ) -> dict[str, SectionT | None]: ...
+
+    async def snapshot(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        section: type[Any] = Payload,
+    ) -> dict[str, Any]:
+        """The present states of contracts, by the names and ids that were given.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+            section: `Payload` for the whole state, or one of `BestLimit`, `Aggregate`,
+                `AllowedPriceRange` and `ContractInfo`.
+
+        Returns:
+            None for a contract that is unknown or has no state yet.
+
+        Raises:
+            AuthenticationError: the token is missing or not good.
+            ServiceError: the service cannot be reached, or refuses or answers what cannot be used.
+            SettingsError: what is given cannot be a name, an id or a section.
+        """
+        if section not in _SECTIONS:
+            raise SettingsError("a section is Payload or one of its four parts")
+        if section is Payload:
+            whole = await self.overview(contract_names, contract_ids)
+            return {name: each and each.data for name, each in whole.items()}
+        found = await self._live(_SECTIONS[section], keys_of(contract_names, contract_ids))
+        return {name: _convert(raw, section | None) for name, raw in found.items()}
+
+    async def overview(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> dict[str, Overview | None]:
+        """Contracts with their static fields and present states; otherwise as `snapshot`."""
+        found = await self._live("overview", keys_of(contract_names, contract_ids))
+        return {name: _overview_of(raw) for name, raw in found.items()}
+
+    async def contracts(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> list[Contract | None]:
+        """The static fields of contracts: those by name, then those by id, in the given order.
+
+        Returns:
+            None for a contract that is unknown.
+
+        Raises:
+            AuthenticationError, ServiceError, SettingsError: as `snapshot`.
+        """
+        found: list[Contract | None] = []
+        for by, words in _portions(keys_of(contract_names, contract_ids)):
+            raw = await self._get(f"/static/data/contract/{by}", _named(by, words))
+            part = _convert(raw, list[Contract | None])
+            if len(part) != len(words):
+                raise ServiceError(f"asked for {len(words)} contracts, got {len(part)}")
+            found += part
+        return found
+
+    async def search(self, market: Market | str, text: str) -> list[Contract]:
+        """The contracts of a market whose name or title holds a text.
+
+        Raises:
+            AuthenticationError, ServiceError: as `snapshot`.
+            SettingsError: there is no such market.
+        """
+        try:
+            market = Market(market)
+        except ValueError:
+            raise SettingsError(f"a market is {', '.join(Market)}, not {market}") from None
+        pairs = [("market", market.value), ("Search_char", text)]
+        raw = await self._get("/static/data/contract/search", pairs)
+        return [
+            msgspec.structs.replace(each, market=market) for each in _convert(raw, list[Contract])
+        ]
+
+    async def _live(self, section: str, keys: Sequence[Key]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for by, words in _portions(keys):
+            raw = await self._get(f"/live/data/{section}/contract/{by}", _named(by, words))
+            part = _convert(raw, dict[str, Any])
+            # What the service leaves out, it does not know.
+            found |= {word: part.get(word) for word in words}
+        return found
+
+    async def _get(self, path: str, pairs: Iterable[tuple[str, str]]) -> Any:  # noqa: ANN401 - JSON
+        """The ``Data`` of a call's answer, decoded."""
+        url = self._service.call(path, pairs)
+        backoff = Backoff(_LONGEST_WAIT, random.random)
+        while True:
+            headers = await self._credentials.headers()
+            try:
+                answer = await asyncio.to_thread(
+                    http.get,
+                    url,
+                    headers,
+                    ssl=self._ssl,
+                    connect_timeout=self._connect_timeout,
+                    read_timeout=self._read_timeout,
+                )
+            except ServiceError:
+                wait = backoff.next()
+                if backoff.failures >= self._tries:
+                    raise
+            else:
+                if answer.status == 200:
+                    self._credentials.accepted()
+                    return _data_of(answer)
+                if answer.status == 401:
+                    if not self._credentials.refused():
+                        raise AuthenticationError(answer.detail)
+                    continue
+                wait = backoff.next()
+                if answer.status not in _TRANSIENT or backoff.failures >= self._tries:
+                    raise ServiceError(answer.detail, status=answer.status)
+            await asyncio.sleep(wait)
+
+
+class _Body(Struct):
+    data: Any = msgspec.field(name="Data")
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+
+
+def _data_of(answer: http.Answer) -> Any:  # noqa: ANN401 - any JSON
+    try:
+        return _decode_body(answer.body).data
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ServiceError(f"the answer cannot be read: {error}", status=answer.status) from error
+
+
+def _convert(raw: object, kind: Any) -> Any:  # noqa: ANN401 - a type and a value of it
+    try:
+        return msgspec.convert(raw, kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ServiceError(f"the answer cannot be read: {error}") from error
+
+
+def _overview_of(raw: object) -> Overview | None:
+    if raw is None:
+        return None
+    contract = _convert(raw, Contract)
+    # Static fields and sections lie side by side; without a state the sections are null.
+    has_state = isinstance(raw, dict) and raw.get("BestLimit") is not None
+    return Overview(contract, _convert(raw, Payload) if has_state else None)
+
+
+def _named(by: str, words: Iterable[str]) -> list[tuple[str, str]]:
+    return [(_PARAMETERS[by], word) for word in words]
+
+
+def _portions(keys: Sequence[Key]) -> Iterator[tuple[str, list[str]]]:
+    left = list(keys)
+    if not left:
+        raise SettingsError("name at least one contract: contract_names=[…] or contract_ids=[…]")
+    while left:
+        fitting = first_fitting(left)
+        yield fitting[0][0], [word for _, word in fitting]
+        taken = set(fitting)
+        left = [key for key in left if key not in taken]

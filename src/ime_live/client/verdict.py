@@ -1,0 +1,81 @@
+"""Verdict: what the end of a connection means for a client.
+
+Close codes, reasons and HTTP statuses come in; the error to raise goes out, or None: reconnect.
+It does not wait, and does not know what has been tried before.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ime_live.errors import (
+    AuthenticationError,
+    CloseCode,
+    ImeLiveError,
+    RefusedError,
+    ServiceError,
+    UnknownContractError,
+)
+
+UNKNOWN_CONTRACT: Final = "unknown contract: "
+"""How the gateway's reason begins if no contract has the name or id that follows."""
+
+_AUTHENTICATION: Final = frozenset(
+    {
+        "authentication required",
+        "token too long",
+        "invalid token",
+        "invalid claims",
+        "token expired",
+        "token not yet valid",
+        "wrong audience",
+        "wrong issuer",
+    }
+)
+
+_FINAL: Final = frozenset(
+    {
+        CloseCode.PROTOCOL_ERROR,
+        CloseCode.UNSUPPORTED_DATA,
+        CloseCode.INVALID_DATA,
+        CloseCode.POLICY_VIOLATION,
+        CloseCode.MESSAGE_TOO_BIG,
+    }
+)
+
+# Too many at once, and a request that a slow proxy has given up.
+_TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
+
+
+def of_close(code: int, reason: str) -> ImeLiveError | None:
+    """The error that a close code of the service means; None if reconnecting may help.
+
+    1001, 1006, 1011, 1012 and 1013 say so; every other code that must not be repeated is in
+    RFC 6455 or in `docs/protocol.md`.
+    """
+    if code not in _FINAL:
+        return None
+    if code == CloseCode.POLICY_VIOLATION:
+        if reason in _AUTHENTICATION:
+            return AuthenticationError(reason)
+        if reason.startswith(UNKNOWN_CONTRACT):
+            return UnknownContractError(reason)
+    kind = CloseCode(code)
+    return RefusedError(reason or f"closed with {code} and no reason", code=kind)
+
+
+def of_status(status: int) -> ImeLiveError | None:
+    """The error that a refused handshake means; None if trying again may help."""
+    if status in {401, 403}:
+        return AuthenticationError(f"the handshake was refused with HTTP {status}")
+    if status >= 500 or status in _TRANSIENT_STATUSES:
+        return None
+    return ServiceError(f"the handshake was refused with HTTP {status}", status=status)
+
+
+def names(reason: str, contract: str) -> bool:
+    """Whether an unknown contract's ``reason``, which may have been cut, is about ``contract``."""
+    named = reason.removeprefix(UNKNOWN_CONTRACT)
+    if named.endswith("…"):
+        return contract.startswith(named[:-1])
+    return contract == named

@@ -1,0 +1,126 @@
+"""Options, addresses, tokens and pace: what a program gives is checked before anything is sent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ime_live import connect
+from ime_live.client.address import read_service
+from ime_live.client.credentials import Credentials
+from ime_live.client.pace import BURST, Pace
+from ime_live.errors import ImeLiveError, SettingsError
+
+URL = "wss://example.org"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("ws://127.0.0.1:8000", "ws://127.0.0.1:8000/live/data/websocket/contract/name"),
+        ("http://127.0.0.1:8000/", "ws://127.0.0.1:8000/live/data/websocket/contract/name"),
+        ("https://a.b/p/q", "wss://a.b/p/q/live/data/websocket/contract/name"),
+        (
+            "wss://a.b/p/live/data/websocket/contract/id",
+            "wss://a.b/p/live/data/websocket/contract/name",
+        ),
+    ],
+)
+def test_addresses(url: str, expected: str) -> None:
+    service = read_service(url)
+    assert service.stream([("name", "A&B")], [("since", "2026-05-23T15:10:00+03:30")]) == (
+        f"{expected}?contract_names=A%26B&since=2026-05-23T15%3A10%3A00%2B03%3A30"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.org",
+        "ftp://example.org",
+        "ws://",
+        "ws://host:port",
+        "ws://me:SECRET@example.org",
+        "ws://example.org?token=SECRET",
+    ],
+)
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(SettingsError, match="service's address") as caught:
+        read_service(url)
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"contract_names": []}, "name at least one contract"),
+        ({"contract_names": "ContractA"}, "as a list"),
+        ({"contract_names": [" "]}, "not ' '"),
+        ({"contract_ids": [1.5]}, "not 1.5"),
+        ({"queue": "newest"}, "queue is latest, drop_oldest, block, not newest"),
+        ({"queue_size": 0}, "queue_size is at least 1"),
+        ({"max_rate": 0}, "max_rate is a number above 0, not 0"),
+        ({"stale_after": float("nan")}, "stale_after is a number above 0"),
+        ({"ping_timeout": -1}, "ping_timeout"),
+        ({"sections": ["Nonsense"]}, "a section is one of BestLimit, .*, not Nonsense"),
+        ({"sections": []}, "at least one section"),
+        ({"since": "yesterday"}, "since is not an ISO 8601 time: yesterday"),
+        ({"zone": "Asia/Nowhere"}, "Asia/Nowhere is not a time zone"),
+        ({"token": ""}, "the token is empty"),
+        ({"token": "a\r\nb"}, "no header can carry"),
+        ({"token": 5}, "a token is a text, not int"),
+    ],
+)
+def test_arguments_that_cannot_be(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(SettingsError, match=text) as caught:
+        connect(URL, **({"contract_names": ["A"]} | arguments))
+    assert isinstance(caught.value, ImeLiveError)
+
+
+def test_the_token_is_shown_nowhere() -> None:
+    made = connect(URL, ["A"], token="SECRET")
+    assert "SECRET" not in f"{made!r} {vars(made)!r}"
+
+
+@pytest.mark.parametrize(
+    "since", [datetime(2026, 5, 23, 11, 40, tzinfo=UTC), "2026-05-23T15:10:00", "2026-05-23 15:10"]
+)
+def test_since_goes_over_the_wire_in_the_gateways_clock(since: datetime | str) -> None:
+    assert connect(URL, ["A"], since=since)._options.since == "2026-05-23T15:10:00.000000"
+
+
+async def test_a_token_is_asked_for_once_and_again_when_it_was_refused() -> None:
+    made = iter("abcd")
+    credentials = Credentials(lambda: next(made))
+    assert await credentials.headers() == {"Authorization": "Bearer a"}
+    assert await credentials.headers() == {"Authorization": "Bearer a"}
+    assert credentials.refused()
+    assert await credentials.headers() == {"Authorization": "Bearer b"}
+    assert not credentials.refused()  # a new one that is no better
+    credentials.accepted()
+    assert credentials.refused()
+
+
+async def test_tokens_from_async_functions_and_of_both_forms() -> None:
+    async def fetch() -> str:
+        return "bearer x"
+
+    assert await Credentials(fetch).headers() == {"Authorization": "bearer x"}
+    assert await Credentials(None).headers() == {}
+    assert not Credentials("x").refused()
+
+
+def test_the_pace_stays_within_what_the_gateway_allows() -> None:
+    pace = Pace()
+    assert [pace.wait(0.0) for _ in range(BURST)] == [0.0] * BURST
+    now, sent = 0.0, []
+    for _ in range(100):
+        now += pace.wait(now)
+        sent.append(now)
+    assert all(late - early <= 1.0 + 1e-9 for early, late in zip(sent, sent[8:], strict=False))
+    assert sent[99] - sent[0] == pytest.approx(99 / 8)
+    later = timedelta(hours=1).total_seconds()
+    assert [pace.wait(later) for _ in range(BURST)] == [0.0] * BURST

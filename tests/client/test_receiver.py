@@ -1,0 +1,234 @@
+"""The receiver on real sockets: how connections end, and what a client does about it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection
+
+import ime_live
+
+from .service import deaf_service, service
+from .texts import stamp, update
+
+PATIENCE = 15.0
+Eventually = Callable[..., Awaitable[None]]
+
+
+def connect(url: str, *names: str, **options: Any) -> Any:  # noqa: ANN401 - sections= and such
+    """Connect, with short waits between two tries."""
+    return ime_live.connect(url, names or ["A"], **{"proxy": None, "retry_limit": 0.02} | options)
+
+
+async def take(stream: ime_live.Stream[ime_live.Payload]) -> ime_live.Message[ime_live.Payload]:
+    """The next message."""
+    async with asyncio.timeout(PATIENCE):
+        return await anext(stream)
+
+
+def closing(code: int, reason: str = "") -> Callable[[ServerConnection], Awaitable[None]]:
+    """Close at once."""
+
+    async def close(connection: ServerConnection) -> None:
+        await connection.close(code, reason)
+
+    return close
+
+
+def sending(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
+    """Send messages and stay."""
+
+    async def send(connection: ServerConnection) -> None:
+        for message in messages:
+            await connection.send(message, text=True)
+        await connection.wait_closed()
+
+    return send
+
+
+async def aborting(connection: ServerConnection) -> None:
+    """Vanish: 1006."""
+    connection.transport.abort()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [closing(1001, "going away"), aborting, closing(1011), closing(1012), closing(1013), 503, 429],
+    ids=["1001", "1006", "1011", "1012", "1013", "HTTP 503", "HTTP 429"],
+)
+async def test_ends_after_which_it_reconnects(end: Any) -> None:  # noqa: ANN401 - as service takes
+    async with service(end, end, sending(update("A", 1))) as made, connect(made.url) as stream:
+        assert (await take(stream)).stamp == stamp(1)
+        assert len(made.paths) == 3
+
+
+@pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009])
+async def test_ends_that_are_errors(code: int) -> None:
+    async with (
+        service(closing(code, "so it is")) as made,
+        connect(made.url) as stream,
+    ):
+        with pytest.raises(ime_live.RefusedError, match="so it is") as caught:
+            await take(stream)
+        assert caught.value.code == code
+        with pytest.raises(ime_live.RefusedError, match="so it is"):  # it stays so
+            await take(stream)
+        assert len(made.paths) == 1
+
+
+async def test_nobody_listens_yet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        async with connect(f"ws://127.0.0.1:{port}") as stream:
+            reading = asyncio.create_task(anext(stream))
+            await asyncio.sleep(0.2)
+            assert not reading.done()
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+    # An outage is said once, not once a try.
+    assert len(caplog.records) == 1
+    assert "no connection" in caplog.text
+
+
+async def test_what_was_received_is_not_asked_for_and_not_given_out_twice() -> None:
+    async def first(connection: ServerConnection) -> None:
+        for message in (update("B", 5), update("A", 3)):
+            await connection.send(message, text=True)
+        connection.transport.close()
+
+    again = sending(update("B", 5), update("A", 3), update("B", 4), update("A", 6))
+    async with service(first, again) as made:
+        async with connect(made.url, "A", "B", queue="block") as stream:
+            got = [(m.contract_name, m.stamp) for m in [await take(stream) for _ in range(3)]]
+        assert got == [("B", stamp(5)), ("A", stamp(3)), ("A", stamp(6))]
+        assert "snapshot=true" in made.paths[0]
+        assert f"since={stamp(3).replace(':', '%3A')}" in made.paths[1]
+        assert "snapshot" not in made.paths[1]
+
+
+async def test_a_contract_that_never_came_is_asked_for_with_the_others_states() -> None:
+    async def first(connection: ServerConnection) -> None:
+        await connection.send(update("A", 3), text=True)
+        connection.transport.close()
+
+    async with service(first, sending(update("A", 3), update("B", 1))) as made:
+        async with connect(made.url, "A", "B", snapshot=False) as stream:
+            assert [(await take(stream)).contract_name for _ in range(2)] == ["A", "B"]
+        assert "snapshot" not in made.paths[0]
+        assert "snapshot=true" in made.paths[1]
+
+
+async def test_a_service_that_froze_is_left(eventually: Eventually) -> None:
+    async with deaf_service() as url:
+        for options in ({"stale_after": 0.2}, {"ping_interval": 0.1, "ping_timeout": 0.1}):
+            async with connect(url, **options) as stream:
+                await eventually(lambda stream=stream: stream.connected)
+                await eventually(lambda stream=stream: not stream.connected)
+                await eventually(lambda stream=stream: stream.connected)
+
+
+async def test_a_service_that_does_not_answer_the_handshake(eventually: Eventually) -> None:
+    tries = 0
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tries
+        tries += 1
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with connect(url, open_timeout=0.1):
+            await eventually(lambda: tries >= 2)
+
+
+async def test_a_queue_that_is_full_is_not_silence() -> None:
+    async with service(sending(update("A", 1), update("A", 2), update("A", 3))) as made:
+        async with connect(made.url, queue="block", queue_size=1, stale_after=0.1) as stream:
+            await asyncio.sleep(0.5)
+            assert [(await take(stream)).stamp for _ in range(3)] == [stamp(n) for n in (1, 2, 3)]
+        assert len(made.paths) == 1
+
+
+@pytest.mark.parametrize("message", [b"hello", b"{}"])
+async def test_what_is_no_message_ends_the_stream(message: bytes) -> None:
+    async with (
+        service(sending(update("A", 1), message)) as made,
+        connect(made.url) as stream,
+    ):
+        assert (await take(stream)).stamp == stamp(1)  # what was good comes first
+        with pytest.raises(ime_live.ServiceError, match="no message"):
+            await take(stream)
+
+
+async def test_channels_of_the_future_are_passed_over() -> None:
+    news = b'{"channel": "IME News", "data": {}}'
+    async with service(sending(news, update("A", 1))) as made, connect(made.url) as stream:
+        assert (await take(stream)).stamp == stamp(1)
+
+
+async def test_a_service_that_does_not_know_requests(eventually: Eventually) -> None:
+    async with (
+        service(sending(update("A", 1))) as made,
+        connect(made.url, open_timeout=0.3) as stream,
+    ):
+        await eventually(lambda: stream.connected)
+        with pytest.raises(ime_live.ServiceError, match=r"not answered a request within 0\.3 s"):
+            await stream.add(["B"])
+        assert (await take(stream)).stamp == stamp(1)  # and the stream lives on
+
+
+async def test_without_a_connection_no_answer_is_overdue(
+    eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ime_live.client.receiver.random.random", lambda: 0.99)
+
+    async def vanish_when_asked(connection: ServerConnection) -> None:
+        await connection.recv()
+        connection.transport.abort()
+
+    async with service(vanish_when_asked, sending(update("A", 1))) as made:
+        async with connect(made.url, open_timeout=0.7, retry_limit=30.0) as stream:
+            await eventually(lambda: stream.connected)
+            change = asyncio.create_task(stream.add(["B"]))
+            await take(stream)  # from the second connection, a second later
+            assert not change.done()
+        with pytest.raises(ime_live.ServiceError, match="the stream has ended"):
+            await change
+
+
+async def test_a_redirect_is_not_followed_with_the_token() -> None:
+    async with (
+        service(302) as made,
+        connect(made.url, token="SECRET") as stream,
+    ):
+        with pytest.raises(ime_live.ServiceError, match="HTTP 302"):
+            await take(stream)
+        assert made.authorizations == ["Bearer SECRET"]
+
+
+async def test_many_changes_at_once_keep_within_the_gateways_limit(
+    eventually: Eventually,
+) -> None:
+    got: list[str] = []
+
+    async def listen(connection: ServerConnection) -> None:
+        async for message in connection:
+            got.append(str(message))  # noqa: PERF401 - the test looks at it meanwhile
+
+    async with service(listen) as made, connect(made.url) as stream:
+        await eventually(lambda: stream.connected)
+        changes = [asyncio.create_task(stream.add([f"C{n}"])) for n in range(60)]
+        await eventually(lambda: len(got) >= 40)
+        await asyncio.sleep(0.05)
+        assert len(got) < 50  # at once, the gateway takes fifty
+    results = await asyncio.gather(*changes, return_exceptions=True)
+    assert {type(result) for result in results} == {ime_live.ServiceError}

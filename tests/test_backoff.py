@@ -1,0 +1,16 @@
+"""Back-off: waits that grow to a limit, and begin again after a success."""
+
+from __future__ import annotations
+
+from ime_live.backoff import Backoff
+
+
+def test_waits_grow_to_their_limit_and_begin_again() -> None:
+    backoff = Backoff(30.0, lambda: 0.5)
+    assert [backoff.next() for _ in range(7)] == [0.5, 1, 2, 4, 8, 15, 15]
+    assert backoff.failures == 7
+    backoff.reset()
+    assert (backoff.failures, backoff.next()) == (0, 0.5)
+    assert Backoff(30.0, lambda: 0.0).next() == 0
+    for _ in range(5000):  # for months
+        assert backoff.next() <= 15
