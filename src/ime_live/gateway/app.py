@@ -26,6 +26,7 @@ from ime_live.gateway.http import SERVICES
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
+from ime_live.gateway.pages import handlers_of
 from ime_live.gateway.protocol import Services
 from ime_live.gateway.report import Reporter
 from ime_live.gateway.rest import http_app
@@ -251,7 +252,8 @@ class Application:
         await receive()
         gateway = Gateway(self._settings)
         await gateway.start()
-        self._http = http_app(gateway, self._settings.root_path)
+        pages = handlers_of(self._settings) if self._settings.docs else []
+        self._http = http_app(gateway, self._settings.root_path, pages)
         scope["state"][SERVICES] = gateway.services
         await send({"type": "lifespan.startup.complete"})
         await receive()

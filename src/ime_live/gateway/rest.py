@@ -6,11 +6,13 @@ the one interface it needs (`Probe`) and neither sessions nor the store.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import structlog
 from litestar import HttpMethod, Litestar, MediaType, Request, Response, get, route
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -41,12 +43,13 @@ class Probe(Protocol):
         """The metrics in Prometheus's text format."""
 
 
-def http_app(probe: Probe, root_path: str = "") -> ASGIApp:
+def http_app(probe: Probe, root_path: str = "", pages: Sequence[HTTPRouteHandler] = ()) -> ASGIApp:
     """Make the ASGI application for everything that is not a stream.
 
     Args:
         probe: is asked about the process.
         root_path: prefix of a proxy in front, which may have stripped it or passed it on.
+        pages: what shows the interfaces, see `gateway.pages`.
     """
 
     @route("/health", http_method=_PROBE_METHODS, sync_to_thread=False)
@@ -83,7 +86,7 @@ def http_app(probe: Probe, root_path: str = "") -> ASGIApp:
         )
 
     app = Litestar(
-        [health, ready, metrics, status, stream],
+        [health, ready, metrics, status, stream, *pages],
         openapi_config=None,
         logging_config=None,
         exception_handlers={

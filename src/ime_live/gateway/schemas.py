@@ -1,0 +1,125 @@
+"""Schemas: the types of messages and answers as JSON Schema that reads well.
+
+Structs come in, schemas by name go out, with what the docstrings say of each attribute beside the
+property that it is on the wire. Pure; it does not know in which document they will stand.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+Schema = dict[str, Any]
+"""A JSON Schema, draft 7."""
+
+_ATTRIBUTES: Final = re.compile(r"\n\nAttributes:\n(.*?)(?:\n\n|\Z)", re.DOTALL)
+_ATTRIBUTE: Final = re.compile(r"^    (\w+): (.*(?:\n     .*)*)", re.MULTILINE)
+
+
+def schemas_of(types: Iterable[type], template: str) -> dict[str, Schema]:
+    """The schemas of these types and of all that they hold, by name.
+
+    Args:
+        types: structs.
+        template: what a reference to a schema looks like, with ``{name}`` in it.
+    """
+    types = list(types)
+    _, components = msgspec.json.schema_components(types, ref_template=template)
+    known = _classes_in(types)
+    return {
+        name: _described(_tidied(schema), known[name], template)
+        for name, schema in components.items()
+    }
+
+
+def description_of(documented: object) -> str:
+    """What a docstring says to those who do not write Python: without its attributes."""
+    return _for_readers(_ATTRIBUTES.sub("", inspect.getdoc(documented) or ""))
+
+
+def _described(schema: Schema, documented: type, template: str) -> Schema:
+    described = {k: v for k, v in schema.items() if k != "title"}
+    described["description"] = description_of(documented)
+    if issubclass(documented, Enum):
+        # In the order in which they are written; msgspec sorts them.
+        described["enum"] = [each.value for each in documented]
+        described["type"] = "string"
+    elif issubclass(documented, Struct):
+        described["properties"] = dict(described["properties"])
+        said = _attributes_of(documented)
+        for each in msgspec.structs.fields(documented):
+            if text := said.get(each.name):
+                properties = described["properties"]
+                properties[each.encode_name] = with_description(properties[each.encode_name], text)
+        if not described.get("required"):
+            described.pop("required", None)
+    return described
+
+
+def with_description(schema: Schema, text: str) -> Schema:
+    """A schema with what is said of it in this place, also of one that is only referred to.
+
+    Beside a reference everything is ignored (draft 7), so the reference goes one level down.
+    """
+    if "$ref" in schema:
+        schema = {"allOf": [schema]}
+    return schema | {"description": text}
+
+
+def _attributes_of(documented: type) -> Mapping[str, str]:
+    block = _ATTRIBUTES.search(inspect.getdoc(documented) or "")
+    if block is None:
+        return {}
+    return {name: _for_readers(text) for name, text in _ATTRIBUTE.findall(block[1])}
+
+
+def _for_readers(text: str) -> str:
+    """Lines joined to paragraphs; Python's None as JSON has it."""
+    paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    return re.sub(r"\bNone\b", "`null`", "\n\n".join(paragraphs)).replace("``", "`")
+
+
+def _tidied(schema: Any) -> Any:  # noqa: ANN401 - any part of a schema
+    """The same schema in fewer words: numbers and nullable values without ``anyOf``."""
+    if isinstance(schema, list):
+        return [_tidied(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tidy = {key: _tidied(value) for key, value in schema.items()}
+    choice = tidy.get("anyOf")
+    if choice is not None and all(set(each) == {"type"} for each in choice):
+        del tidy["anyOf"]
+        types = [each["type"] for each in choice]
+        if "number" in types:
+            types = [name for name in types if name != "integer"]
+        tidy["type"] = types[0] if len(types) == 1 else types
+    return tidy
+
+
+def _classes_in(types: Iterable[type]) -> dict[str, type]:
+    """The structs and enumerations that occur in ``types``, by name."""
+    found: dict[str, type] = {}
+
+    def walk(info: object) -> None:
+        if isinstance(info, msgspec.inspect.Field):
+            walk(info.type)
+        elif isinstance(info, msgspec.inspect.Type):
+            documented = getattr(info, "cls", None)
+            if isinstance(documented, type):
+                if found.get(documented.__name__) is documented:
+                    return
+                found[documented.__name__] = documented
+            for each in inspect.getmembers(info, lambda value: not callable(value)):
+                walk(each[1])
+        elif isinstance(info, tuple | list):
+            for each in info:
+                walk(each)
+
+    walk(msgspec.inspect.multi_type_info(types))
+    return found
