@@ -51,7 +51,9 @@ async def _measure() -> float:
     hub = Hub(
         zone=ZoneInfo(GatewaySettings.timezone),
         clock=wall_clock,
+        monotonic=time.monotonic,
         call_soon=flushes.append,
+        call_later=lambda delay, callback: None,
         events=metrics,
     )
     store = _Store()

@@ -55,7 +55,15 @@ class FeedError(ImeLiveError):
 
 
 class ControlError(ImeLiveError):
-    """A client asked, while its stream runs, for what cannot be read; names what is wrong."""
+    """A client asked, while its stream runs, for what cannot be read; names what is wrong.
+
+    Attributes:
+        id: the request's own, if it has one that can be read.
+    """
+
+    def __init__(self, text: str, *, id: str | int | None = None) -> None:  # noqa: A002 - as on the wire
+        self.id = id
+        super().__init__(text)
 
 
 class CloseCode(IntEnum):

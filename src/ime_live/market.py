@@ -128,7 +128,7 @@ SECTIONS: Final[Mapping[str, str]] = {
 """The sections of a payload in the documented order: name on the wire → attribute."""
 
 
-def part_of(payload: Payload, sections: Iterable[str]) -> Part:
+def part_of(payload: Payload | Part, sections: Iterable[str]) -> Part:
     """These sections of a payload, by their names on the wire."""
     attributes = [SECTIONS[section] for section in sections]
     return Part(**{attribute: getattr(payload, attribute) for attribute in attributes})

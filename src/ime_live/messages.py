@@ -147,6 +147,7 @@ _decode_request = msgspec.json.Decoder(ControlRequest).decode
 
 class _Asks(Struct):
     action: object
+    id: object = None
 
 
 _decode_asks = msgspec.json.Decoder(_Asks).decode
@@ -172,10 +173,15 @@ def read_request(text: bytes | str) -> ControlRequest | None:
         ControlError: it has an ``action`` and something in it is wrong.
     """
     try:
-        _decode_asks(text)
+        asks = _decode_asks(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+    request_id = asks.id if isinstance(asks.id, str | int) else None
+    if asks.action not in list(Action):
+        raise ControlError(
+            f"action is neither {' nor '.join(Action)}: {asks.action}", id=request_id
+        )
     try:
         return _decode_request(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ControlError(str(error)) from error
+        raise ControlError(str(error), id=request_id) from error

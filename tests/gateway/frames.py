@@ -6,12 +6,13 @@ import json
 from datetime import UTC
 from typing import Any, NamedTuple
 
+import msgspec
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from ime_live.gateway import wire
-from ime_live.market import Payload, read_payload, version_of
+from ime_live.market import SECTIONS, Aggregate, Part, Payload, read_payload, version_of
 
 
 class Message(NamedTuple):
@@ -19,7 +20,15 @@ class Message(NamedTuple):
 
     contract: str
     version: int
-    payload: Payload
+    payload: Payload | Part
+    skipped: int | None = None
+
+    @property
+    def price(self) -> float:
+        """The last price, of one that has it."""
+        aggregate = self.payload.aggregate
+        assert isinstance(aggregate, Aggregate)
+        return aggregate.last_price
 
 
 class Status(NamedTuple):
@@ -92,10 +101,19 @@ def _status(fields: dict[str, Any]) -> Status:
 
 def _message(fields: dict[str, Any]) -> Message:
     name_key = "ContractId" if "ContractId" in fields else "contractName"
+    skipped = fields.pop("skipped", None)
     assert list(fields) == ["channel", name_key, "timestamp", "data"]
     assert fields["channel"] == "IME Stream"
+    data = fields["data"]
     return Message(
         fields[name_key],
         version_of(fields["timestamp"], UTC),
-        read_payload(fields["data"]),
+        read_payload(data) if len(data) == len(SECTIONS) else _read_part(data),
+        skipped,
     )
+
+
+def _read_part(data: dict[str, Any]) -> Part:
+    part = msgspec.convert(data, Part)
+    assert json.loads(part.to_json()) == data
+    return part

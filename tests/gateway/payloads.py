@@ -9,8 +9,8 @@ from ime_live.market import Payload, read_payload
 _LEVEL: Final = {"buy_quantity": 0, "buy_price": 0, "sell_quantity": 0, "sell_price": 0}
 
 
-def payload(last_price: float = 0, **aggregate: Any) -> Payload:  # noqa: ANN401 - any JSON
-    """A whole payload with this price and these other fields of ``Aggregate``."""
+def payload(last_price: float = 0, open_interest: int = 0, **aggregate: Any) -> Payload:  # noqa: ANN401 - any JSON
+    """A whole payload with this price, open interest and other fields of ``Aggregate``."""
     return read_payload(
         {
             "BestLimit": {"1": _LEVEL, "2": _LEVEL, "3": _LEVEL},
@@ -29,6 +29,6 @@ def payload(last_price: float = 0, **aggregate: Any) -> Payload:  # noqa: ANN401
                 **aggregate,
             },
             "AllowedPriceRange": {"minAllowedPrice": 1, "maxAllowedPrice": 9999999999},
-            "ContractInfo": {"open_interest": 0, "open_interest_changes": 0},
+            "ContractInfo": {"open_interest": open_interest, "open_interest_changes": 0},
         }
     )

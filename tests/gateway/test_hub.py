@@ -5,92 +5,15 @@ What holds whatever the order is in `test_hub_properties`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC
-
 import pytest
 
 from ime_live.gateway import hub as hub_module
 from ime_live.gateway import wire
-from ime_live.gateway.hub import Hub
-from ime_live.gateway.topic import Client
 from ime_live.market import Update
 
 from .frames import Reader
 from .payloads import payload
-
-NOW = 1_780_000_000_000_000
-A, B, C = payload(1), payload(2), payload(3)
-
-
-class Outlet:
-    """Takes down what it is given."""
-
-    def __init__(self, *, compressed: bool = False) -> None:
-        self.writes: list[bytes] = []
-        self.error: Exception | None = None
-        self.compressed = compressed
-
-    def write(self, data: bytes, /) -> int:
-        if self.error is not None:
-            raise self.error
-        self.writes.append(data)
-        return len(data)
-
-    def keep(self, rest: bytes, /) -> None:
-        raise AssertionError(f"all was taken, and {len(rest)} bytes are left")
-
-    @property
-    def prices(self) -> list[float]:
-        """The last prices in all messages, in order."""
-        reader = Reader(compressed=self.compressed)
-        messages = [message for data in self.writes for message in reader.messages(data)]
-        return [message.payload.aggregate.last_price for message in messages]
-
-
-class World:
-    """A hub, its loop, its clock and its events."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-        self.callbacks: list[Callable[[], None]] = []
-        self.deliveries: list[tuple[int, int]] = []
-        self.replaced = 0
-        self.drops: list[str] = []
-        self.failures: list[tuple[Client, Exception]] = []
-        self.hub = Hub(
-            zone=UTC,
-            clock=lambda: self.now,
-            call_soon=self.callbacks.append,
-            events=self,
-        )
-
-    def delivered(self, messages: int, oldest_version: int) -> None:
-        self.deliveries.append((messages, oldest_version))
-
-    def conflated(self, messages: int) -> None:
-        self.replaced += messages
-
-    def dropped(self, reason: str) -> None:
-        self.drops.append(reason)
-
-    def failed(self, client: Client, error: Exception) -> None:
-        self.failures.append((client, error))
-
-    def tick(self) -> None:
-        callbacks, self.callbacks[:] = self.callbacks[:], []
-        for callback in callbacks:
-            callback()
-
-    def open(self, *ids: str, last: Update | None = None) -> None:
-        for contract_id in ids:
-            self.hub.open(contract_id)
-            self.hub.load(contract_id, last)
-
-    def join(self, *ids: str, compressed: bool = False) -> tuple[Client, Outlet]:
-        outlet = Outlet(compressed=compressed)
-        selection = {contract_id: wire.envelope_by_id(contract_id) for contract_id in ids}
-        return self.hub.join(selection, outlet, compressed=compressed), outlet
+from .world import DEFLATE, NOW, A, B, C, World
 
 
 @pytest.fixture
@@ -125,7 +48,7 @@ class TestDelivery:
         world.open("1", "2")
         _, one = world.join("1")
         _, two = world.join("1", "2")
-        _, squeezed = world.join("1", compressed=True)
+        _, squeezed = world.join("1", mode=DEFLATE)
         world.hub.publish("1", NOW, A)
         world.tick()
         assert one.writes[0] is two.writes[0]
@@ -445,7 +368,7 @@ class TestFailures:
         (bad, broken), (_, good), (_, other) = (
             world.join("1"),
             world.join("1"),
-            world.join("1", compressed=True),
+            world.join("1", mode=DEFLATE),
         )
         broken.error = RuntimeError("closed")
         for version, new in enumerate([A, B], NOW):

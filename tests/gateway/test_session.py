@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from ime_live.contracts import Contract, Registry
 from ime_live.errors import MAX_REASON_BYTES, CloseCode, RefusedError
 from ime_live.gateway import wire
+from ime_live.gateway.mode import Mode
 from ime_live.gateway.session import (
+    EVENTS_ROOT,
+    STREAM_ROOT,
     By,
     StatusRequest,
     StreamRequest,
@@ -56,6 +59,13 @@ class TestPaths:
         assert endpoint_of(path, root) is by
         assert endpoint_of(root + path, root) is by
 
+    def test_streams_of_events_are_others(self) -> None:
+        path = "/live/data/sse/contract/id"
+        assert endpoint_of(path, "/prefix", EVENTS_ROOT) is By.ID
+        assert endpoint_of("/prefix" + path + "/", "/prefix", EVENTS_ROOT) is By.ID
+        assert endpoint_of(path, "/prefix", STREAM_ROOT) is None
+        assert endpoint_of(STREAM_ROOT + "id", "", EVENTS_ROOT) is None
+
     def test_percent_encoded(self) -> None:
         assert endpoint_of("/live/data/websocket/contract/%6eame") is By.NAME
         assert endpoint_of("/%D8%B3/live/data/websocket/contract/id", "/س") is By.ID
@@ -78,6 +88,52 @@ class TestPaths:
     )
     def test_unknown_paths(self, path: str) -> None:
         assert endpoint_of(path, "/prefix") is None
+
+
+def mode(query: str) -> Mode:
+    return read_request(By.NAME, "contract_names=A&" + query, TEHRAN).mode
+
+
+class TestMode:
+    def test_as_documented_by_default(self) -> None:
+        assert mode("") == Mode()
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "sections=Aggregate,BestLimit",
+            "sections=BestLimit&sections=Aggregate",
+            "sections=BestLimit,%20Aggregate,Aggregate",
+        ],
+    )
+    def test_sections(self, query: str) -> None:
+        assert mode(query) == Mode(sections=("BestLimit", "Aggregate"))
+
+    def test_all_sections_are_the_documented_stream(self) -> None:
+        query = "sections=ContractInfo,AllowedPriceRange,BestLimit,Aggregate"
+        assert mode(query) == Mode()
+
+    @pytest.mark.parametrize("section", ["bestlimit", "best-limit", "BestLimit,", ""])
+    def test_unknown_sections(self, section: str) -> None:
+        error = refusal(By.NAME, f"contract_names=A&sections={section}")
+        assert error.reason.startswith("no such section: ")
+        assert "there are BestLimit, Aggregate, AllowedPriceRange, ContractInfo" in error.reason
+        assert error.kind == "bad sections"
+
+    @pytest.mark.parametrize(("rate", "interval"), [("2", 0.5), ("0.1", 10), ("1e1", 0.1)])
+    def test_rates(self, rate: str, interval: float) -> None:
+        assert mode(f"max_rate={rate}") == Mode(interval=interval)
+
+    @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast", "", "0.001", "1e9"])
+    def test_bad_rates(self, rate: str) -> None:
+        error = refusal(By.NAME, f"contract_names=A&max_rate={rate}")
+        assert error.reason == f"max_rate is not a number from 0.01 to 1000: {rate}"
+        assert error.kind == "bad max_rate"
+
+    def test_a_count(self) -> None:
+        assert mode("meta=true") == Mode(skips=True)
+        assert mode("meta=false") == Mode()
+        assert refusal(By.NAME, "contract_names=A&meta=x").kind == "bad meta"
 
 
 class TestContracts:

@@ -39,6 +39,9 @@ class Events:
     def conflated(self, messages: int) -> None:
         pass
 
+    def thinned(self, messages: int) -> None:
+        pass
+
     def dropped(self, reason: str) -> None:
         pass
 
@@ -54,7 +57,7 @@ class Outlet:
 
     def write(self, data: bytes, /) -> int:
         for message in self.reader.messages(data):
-            self.prices.append(message.payload.aggregate.last_price)
+            self.prices.append(message.price)
             self.versions.append(message.version)
         return len(data)
 
@@ -89,7 +92,9 @@ class World:
         self.hub = Hub(
             zone=UTC,
             clock=lambda: NOW,
+            monotonic=lambda: self.seconds,
             call_soon=asyncio.get_running_loop().call_soon,
+            call_later=asyncio.get_running_loop().call_later,
             events=Events(),
         )
         self.upstream = Upstream(

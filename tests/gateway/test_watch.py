@@ -14,6 +14,7 @@ import pytest
 from ime_live.contracts import Market
 from ime_live.gateway import wire
 from ime_live.gateway.hub import Hub
+from ime_live.gateway.mode import Mode
 from ime_live.gateway.topic import Client
 from ime_live.gateway.watch import Watch
 from ime_live.market import Update, timestamp_of
@@ -21,6 +22,7 @@ from ime_live.status import FeedState, FeedStatus, MarketStatus
 
 from .frames import Message, Reader, Status
 from .payloads import payload
+from .timers import Timers
 
 NOW = 1_780_000_000_000_000
 A, B = payload(1), payload(2)
@@ -76,8 +78,14 @@ class World:
         self.told = 0
         self.failures: list[Client] = []
         self.callbacks: list[Callable[[], None]] = []
+        timers = Timers()
         self.hub = Hub(
-            zone=UTC, clock=lambda: self.now, call_soon=self.callbacks.append, events=self
+            zone=UTC,
+            clock=lambda: self.now,
+            monotonic=timers.monotonic,
+            call_soon=self.callbacks.append,
+            call_later=timers.call_later,
+            events=self,
         )
         self.watch = Watch(
             self.hub,
@@ -97,6 +105,9 @@ class World:
     def conflated(self, messages: int) -> None:
         pass
 
+    def thinned(self, messages: int) -> None:
+        pass
+
     def dropped(self, reason: str) -> None:
         pass
 
@@ -111,7 +122,8 @@ class World:
     ) -> tuple[Client, Outlet]:
         outlet = Outlet(compressed=compressed)
         selection = {name[-1]: wire.envelope_by_name(name) for name in names}
-        client = self.hub.join(selection, outlet, compressed=compressed)
+        mode = Mode(wrapping=wire.Format.DEFLATE if compressed else wire.Format.TEXT)
+        client = self.hub.join(selection, outlet, mode)
         if watches:
             self.watch.add(client, current=current)
         return client, outlet

@@ -157,3 +157,29 @@ def test_a_status_message() -> None:
         b'"contracts":{"1":"2026-05-23T15:10:00.000001","a\\"b":null}}}'
     )
     assert json.loads(text)["data"]["contracts"]['a"b'] is None
+
+
+class TestEvents:
+    def test_a_message(self) -> None:
+        text = wire.message(wire.envelope_by_id("1"), TIMESTAMP, payload(1).to_json())
+        event = wire.framed(text, wire.Format.EVENT, TIMESTAMP)
+        assert event == b"id: " + TIMESTAMP + b"\ndata: " + text + b"\n\n"
+
+    def test_one_without_an_id(self) -> None:
+        assert wire.framed(b"{}", wire.Format.EVENT) == b"data: {}\n\n"
+
+    def test_one_of_another_kind(self) -> None:
+        assert wire.event(b"{}", name=b"end") == b"event: end\ndata: {}\n\n"
+
+    @given(st.text())
+    def test_no_name_of_a_contract_breaks_a_line(self, name: str) -> None:
+        text = wire.message(wire.envelope_by_name(name), TIMESTAMP, b"{}")
+        assert b"\n" not in text
+        assert b"\r" not in text
+
+
+@pytest.mark.parametrize("name", ["A", "contractName", '"', "سکه", "12"])
+def test_envelopes_tell_by_what_they_were_asked_for(name: str) -> None:
+    by_name, by_id = wire.envelope_by_name(name), wire.envelope_by_id(name)
+    assert (wire.is_by_name(by_name), wire.is_by_name(by_id)) == (True, False)
+    assert json.loads(wire.key_in(by_name)) == json.loads(wire.key_in(by_id)) == name

@@ -27,10 +27,10 @@ from ime_live.gateway.hub import Hub
 from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.pages import handlers_of
-from ime_live.gateway.protocol import Services
 from ime_live.gateway.report import Reporter
 from ime_live.gateway.rest import http_app
 from ime_live.gateway.rounds import Rounds
+from ime_live.gateway.services import Services
 from ime_live.gateway.upstream import Upstream
 from ime_live.gateway.versions import Versions
 from ime_live.gateway.watch import Watch
@@ -64,7 +64,12 @@ class Gateway:
         self._store = Store(settings)
         self._metrics = Metrics(wall_clock)
         hub = Hub(
-            zone=settings.zone, clock=wall_clock, call_soon=loop.call_soon, events=self._metrics
+            zone=settings.zone,
+            clock=wall_clock,
+            monotonic=time.monotonic,
+            call_soon=loop.call_soon,
+            call_later=loop.call_later,
+            events=self._metrics,
         )
         self._subscriber = Subscriber(
             self._store,
@@ -121,6 +126,7 @@ class Gateway:
             handshake=negotiator(compression=settings.compression),
             monotonic=time.monotonic,
             wall=time.time,
+            clock=wall_clock,
         )
         self._tasks: list[asyncio.Task[None]] = []
 

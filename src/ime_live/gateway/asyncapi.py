@@ -16,12 +16,10 @@ from ime_live.errors import CloseCode
 from ime_live.gateway.auth import SUBPROTOCOL
 from ime_live.gateway.parameters import query_of
 from ime_live.gateway.schemas import Schema, schemas_of
-from ime_live.gateway.session import STREAM_ROOT, By
+from ime_live.gateway.session import EVENTS_ROOT, STREAM_ROOT, By
 from ime_live.gateway.specimens import SPECIMENS
 from ime_live.messages import ControlMessage, ControlRequest, StatusMessage, StreamMessage
 from ime_live.settings import AuthMode, GatewaySettings
-
-EVENTS_ROOT: Final = "/live/data/sse/contract/"
 
 Node = dict[str, Any]
 """A part of the document."""

@@ -1,8 +1,8 @@
-"""GatewayHttpProtocol: uvicorn's HTTP protocol with limits, and our streams behind its upgrades.
+"""GatewayHttpProtocol: uvicorn's HTTP protocol with limits, and our streams behind it.
 
 uvicorn parses requests and runs the ASGI app. What it leaves open is closed here: how large a
 request's head may be and how long it may take. An upgrade request goes to a `StreamProtocol` as
-it was parsed, without being written out and parsed again.
+it was parsed, without being written out and parsed again; one for events goes to an `EventStream`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
-from ime_live.gateway.protocol import CLOSE_TIMEOUT, Services, StreamProtocol
+from ime_live.gateway.connection import CLOSE_TIMEOUT
+from ime_live.gateway.events import EventStream
+from ime_live.gateway.protocol import StreamProtocol
+from ime_live.gateway.services import Services
+from ime_live.gateway.session import EVENTS_ROOT, By, endpoint_of
 
 SERVICES: Final = "ime_live.services"
 """The key under which the ASGI lifespan hands the process's `Services` to its protocols."""
@@ -33,6 +37,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._in_head = True
         self._is_upgrade = False
+        self._events: tuple[By, Request] | None = None
+        """What is asked for, if it is a stream of events."""
         self._refused = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -55,9 +61,13 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             if not data.isascii():
                 data = _quoted(data)
         super().data_received(data)
+        if self._events is not None:
+            self._open_events(*self._events)
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if self._events is not None:
+            return
         super().on_message_begin()
         self._in_head = True
         if self._deadline is None:
@@ -65,17 +75,53 @@ class GatewayHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Its head is whole."""
+        if self._events is not None:
+            return
         self._in_head = False
         self._head_size = 0
         self._is_upgrade = super()._should_upgrade()
-        super().on_headers_complete()
+        self._events = self._asked_for_events()
+        if self._events is None:
+            super().on_headers_complete()
 
     def _should_upgrade(self) -> bool:
         # uvicorn asks three times a request and looks through all headers each time.
         return self._is_upgrade
 
+    def _asked_for_events(self) -> tuple[By, Request] | None:
+        if EVENTS_ROOT.encode() not in self.url or self.parser.get_method() != b"GET":
+            return None
+        if self.cycle is not None and not self.cycle.response_complete:
+            return None  # the answer to another request is still on its way; the app says so
+        path = self.url.partition(b"?")[0].decode("ascii")
+        by = endpoint_of(path, self._services.settings.root_path, EVENTS_ROOT)
+        return None if by is None else (by, self._request("GET"))
+
+    def _request(self, method: str) -> Request:
+        headers = Headers()
+        for name, value in self.headers:
+            headers[name.decode("latin-1")] = value.decode("latin-1")
+        return Request(
+            self.url.decode("ascii"), headers, method, f"HTTP/{self.parser.get_http_version()}"
+        )
+
+    def _open_events(self, by: By, request: Request) -> None:
+        self._forget_deadline()
+        self.connections.discard(self)
+        headers = self.server_state.default_headers
+        stream = EventStream(self._services, self.connections, headers)
+        self.transport.set_protocol(stream)
+        stream.open(self.transport, by, request)
+
+    def on_body(self, body: bytes) -> None:
+        """Part of a body, which nobody reads, has come."""
+        if self._events is None:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
         """It is whole; the next one may follow on this connection."""
+        if self._events is not None:
+            return
         self._in_head = True
         self._forget_deadline()
         super().on_message_complete()
@@ -84,18 +130,9 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         """It asks for a stream."""
         self._forget_deadline()
         self.connections.discard(self)
-        headers = Headers()
-        for name, value in self.headers:
-            headers[name.decode("latin-1")] = value.decode("latin-1")
-        request = Request(
-            self.url.decode("ascii"),
-            headers,
-            self.scope["method"],
-            f"HTTP/{self.scope['http_version']}",
-        )
         stream = StreamProtocol(self._services, self.connections)
         self.transport.set_protocol(stream)
-        stream.open(self.transport, request)
+        stream.open(self.transport, self._request(self.scope["method"]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""

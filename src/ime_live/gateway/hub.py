@@ -1,9 +1,9 @@
-"""The hub: who wants which contract, what each contract's last state is, and who gets what.
+"""The hub: who wants which contract, and who gets what.
 
 Updates and clients come in; ready bytes go out through each client's ``write``. Everything that
 arrived in one tick of the event loop leaves in one write per client. It does no I/O: the loop's
-``call_soon`` and the clock are passed in, and a client is whatever has a ``write``
-(`Outlet`). It knows neither sessions nor sockets nor Redis.
+``call_soon``, ``call_later`` and the clocks are passed in, and a client is whatever has a
+``write`` (`Outlet`). It knows neither sessions nor sockets nor Redis.
 
 Every message carries the complete state, so the newest one replaces all older ones. That is why
 a client that cannot take data needs one slot per contract instead of a queue.
@@ -12,14 +12,17 @@ a client that cannot take data needs one slot per contract instead of a queue.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from operator import itemgetter
 from typing import Any, Final
 
 from ime_live.gateway import missed
+from ime_live.gateway.mode import Mode
 from ime_live.gateway.outlet import Events, Outlet
-from ime_live.gateway.topic import Audience, Client, State, Topic
+from ime_live.gateway.pace import Pace
+from ime_live.gateway.states import States
+from ime_live.gateway.topic import Audience, Change, Client, Topic
 from ime_live.market import Payload, Update
 
 # A client that catches up gets this much in one write, then as much as it takes: what has not
@@ -35,7 +38,9 @@ class Hub:
         *,
         zone: tzinfo,
         clock: Callable[[], int],
+        monotonic: Callable[[], float],
         call_soon: Callable[[Callable[[], None]], Any],
+        call_later: Callable[[float, Callable[[], None]], Any],
         events: Events,
     ) -> None:
         """Make an empty hub.
@@ -43,33 +48,31 @@ class Hub:
         Args:
             zone: whose wall clock the time stamps show.
             clock: microseconds since the epoch; stamps updates that come without a version.
+            monotonic: seconds.
             call_soon: runs a callable at the end of the event loop's tick.
+            call_later: runs a callable after so many seconds.
             events: is told what happens.
         """
-        self._zone = zone
-        self._clock = clock
         self._call_soon = call_soon
         self._events = events
-        self._topics: dict[str, Topic] = {}
+        self._states = States(
+            zone=zone, clock=clock, events=events, changed=self._schedule, late=self._fall_behind
+        )
+        self._pace = Pace(monotonic=monotonic, call_later=call_later, wake=self._wake)
         self._audiences: dict[object, Audience] = {}
-        self._pending: list[tuple[Topic, State, State | None]] = []
         self._behind: dict[Client, None] = {}
         """Clients that catch up at the end of this tick; paused until then."""
         self._scheduled = False
-        self._accepted = 0
 
     # Contracts
 
     def open(self, contract_id: str) -> None:
         """Begin to keep a contract. The newest update is held until `load` tells its last state."""
-        if contract_id not in self._topics:
-            self._topics[contract_id] = Topic(contract_id, self._clock())
+        self._states.open(contract_id)
 
     def close(self, contract_id: str) -> None:
         """Forget a contract that nobody wants any more."""
-        topic = self._topics.get(contract_id)
-        if topic is not None and not topic.audiences:
-            del self._topics[contract_id]
+        self._states.close(contract_id)
 
     def load(self, contract_id: str, last: Update | None) -> None:
         """Tell a contract's last state as the store has it, None if it has none.
@@ -79,66 +82,15 @@ class Hub:
         sent until the next change. Clients that joined before the first call, since the store
         was away, get what has changed meanwhile.
         """
-        topic = self._topics.get(contract_id)
-        if topic is None:
-            return
-        if topic.loaded:
-            if last is not None and last.version > topic.newest:
-                self._accept(topic, last.version, last.payload)
-            return
-        topic.loaded = True
-        held, topic.held = topic.held, None
-        waiting, topic.waiting = topic.waiting, {}
-        if last is not None:
-            topic.newest = topic.stamp = last.version
-            topic.state = self._state(
-                last.version, last.payload, quiet=last.version <= topic.opened
-            )
-            for client, newer_than in waiting.items():
-                if last.version > newer_than:
-                    self._fall_behind(client, topic)
-        if held is not None:
-            self._accept(topic, *held)
+        self._states.load(contract_id, last)
 
     def newest(self, contract_id: str) -> int | None:
         """The newest version that publishers gave it, 0 if none yet; None if it is not open."""
-        topic = self._topics.get(contract_id)
-        return None if topic is None else topic.newest
+        return self._states.newest(contract_id)
 
     def publish(self, contract_id: str, version: int | None, payload: Payload) -> None:
         """An update has come. Without a version it is stamped now."""
-        topic = self._topics.get(contract_id)
-        if topic is None:
-            return
-        if topic.loaded:
-            self._accept(topic, version, payload)
-        elif topic.held is None or _is_newer(version, topic.held[0]):
-            topic.held = (version, payload)
-        else:
-            self._events.dropped("stale")
-
-    def _accept(self, topic: Topic, version: int | None, payload: Payload) -> None:
-        previous = topic.state
-        if version is None:
-            version = self._clock()
-        elif version <= topic.newest:
-            self._events.dropped("stale")
-            return
-        else:
-            topic.newest = version
-        if previous is not None and payload == previous.payload:
-            self._events.dropped("equal")
-            return
-        # A channel keeps its order. So an update that follows one stamped here is not older, even
-        # if its publisher's clock says so, or ours was late.
-        topic.stamp = version = max(version, topic.stamp + 1)
-        topic.state = state = self._state(version, payload)
-        self._pending.append((topic, state, previous))
-        self._schedule()
-
-    def _state(self, version: int, payload: Payload, *, quiet: bool = False) -> State:
-        self._accepted += not quiet
-        return State(version, payload, 0 if quiet else self._accepted, self._zone)
+        self._states.publish(contract_id, version, payload)
 
     def _fall_behind(self, client: Client, topic: Topic) -> None:
         # As if it were paused until the end of the tick: one write for all that is loaded in it.
@@ -155,35 +107,77 @@ class Hub:
 
     # Clients
 
-    def join(
-        self, selection: Mapping[str, bytes], outlet: Outlet, *, compressed: bool = False
-    ) -> Client:
+    def join(self, selection: Mapping[str, bytes], outlet: Outlet, mode: Mode = Mode()) -> Client:  # noqa: B008 - immutable
         """Add a client; it gets every change from now on.
 
         Args:
             selection: contract id → envelope of its messages; every contract is open.
             outlet: the way to it.
-            compressed: whether it takes compressed frames.
+            mode: how it wants its messages.
         """
         # What is on its way was published before the client came.
         self.flush()
-        audience = self._audience(selection, compressed)
-        client = Client(audience, outlet.write, outlet.keep, self._accepted)
+        audience = self._audience(selection, mode)
+        client = Client(audience, outlet.write, outlet.keep, self._states.accepted)
         audience.ready[client] = client.write
         for topic in audience.topics:
             if not topic.loaded:
                 topic.waiting[client] = topic.opened
         return client
 
-    def send_states(self, client: Client, newer_than: int = 0) -> None:
-        """Send the present state of each contract of ``client`` that has a newer version.
+    def select(self, client: Client, selection: Mapping[str, bytes]) -> None:
+        """Change what a client wants; of what it has not wanted so far it gets every change.
 
-        To be called right after `join`, at most once. States that are not known yet follow when
-        they are.
+        Args:
+            client: nothing happens if it has left.
+            selection: all that it wants from now on, as in `join`.
         """
-        client.known_from = -1
+        self.flush()
+        before = client.audience
+        if client not in before.ready and client not in before.paused:
+            return
+        audience = self._audience(selection, before.mode)
+        if audience is before:
+            return
+        client.audience = audience
+        if before.ready.pop(client, None) is not None:
+            audience.ready[client] = client.write
+        else:
+            del before.paused[client]
+            audience.paused[client] = None
+        for topic in before.topics.keys() - audience.topics.keys():
+            client.forget(topic)
+        if client.known_later is None:
+            client.known_later = {}
+        for topic in audience.topics:
+            if topic not in before.topics:
+                client.known_later[topic] = self._states.accepted
+                if not topic.loaded:
+                    topic.waiting[client] = topic.opened
+        self._close_if_empty(before)
+
+    def send_states(
+        self, client: Client, newer_than: int = 0, contracts: Iterable[str] | None = None
+    ) -> None:
+        """Send the present state of contracts of ``client`` that have a newer version.
+
+        To be called right after `join` or `select`, at most once. States that are not known yet
+        follow when they are.
+
+        Args:
+            client: nothing happens if it has left.
+            newer_than: a version.
+            contracts: ids; of the others nothing is sent. None for all.
+        """
+        wanted = None if contracts is None else set(contracts)
+        if wanted is None:
+            client.known_from = -1
         due: list[tuple[int, Topic]] = []
         for topic in client.audience.topics:
+            if wanted is not None:
+                if topic.contract_id not in wanted or client.known_later is None:
+                    continue
+                client.known_later[topic] = -1
             if not topic.loaded:
                 topic.waiting[client] = newer_than
             elif topic.state is not None and topic.state.version > newer_than:
@@ -195,19 +189,23 @@ class Hub:
         if client in client.audience.ready:
             self._catch_up(client)
 
-    def tell(self, client: Client, make: Callable[[], bytes]) -> None:
+    def tell(self, client: Client, make: Callable[[], bytes], about: object = None) -> None:
         """Send a frame that is not an update, after all that the client was to get before.
 
         Args:
             client: nothing happens if it has left.
             make: makes the frame when it is written: now, or when a paused client has caught up.
-                The newest one replaces one that is still to be made.
+            about: the newest frame about one thing replaces one that is still to be made.
         """
         self.flush()
+        if client in self._behind:
+            self.resume(client)
         if client in client.audience.ready:
             self._send(client, make())
         elif client in client.audience.paused:
-            client.told = make
+            if client.told is None:
+                client.told = {}
+            client.told[about] = make
 
     def leave(self, client: Client) -> None:
         """Remove a client; nothing happens if it was removed before."""
@@ -218,14 +216,12 @@ class Hub:
         audience.ready.pop(client, None)
         audience.paused.pop(client, None)
         self._behind.pop(client, None)
+        self._pace.forget(client)
         for topic in audience.topics:
             topic.waiting.pop(client, None)
         client.missed.clear()
         client.told = None
-        if not audience.ready and not audience.paused:
-            self._audiences.pop(audience.key, None)
-            for topic in audience.topics:
-                topic.audiences.pop(audience, None)
+        self._close_if_empty(audience)
 
     def pause(self, client: Client) -> None:
         """The client's transport is not writable."""
@@ -243,17 +239,26 @@ class Hub:
             audience.ready[client] = client.write
             self._catch_up(client)
 
-    def _audience(self, selection: Mapping[str, bytes], compressed: bool) -> Audience:
-        key = (compressed, frozenset(selection.items()))
+    def _audience(self, selection: Mapping[str, bytes], mode: Mode) -> Audience:
+        key = (mode, frozenset(selection.items()))
         audience = self._audiences.get(key)
         if audience is None:
             topics = {
-                self._topics[contract_id]: envelope for contract_id, envelope in selection.items()
+                self._states.topic(contract_id, mode.sections): envelope
+                for contract_id, envelope in selection.items()
             }
-            audience = self._audiences[key] = Audience(key, topics, compressed)
+            audience = self._audiences[key] = Audience(key, topics, mode)
             for topic, envelope in topics.items():
                 topic.audiences[audience] = envelope
         return audience
+
+    def _close_if_empty(self, audience: Audience) -> None:
+        if not audience.ready and not audience.paused:
+            self._audiences.pop(audience.key, None)
+            for topic in audience.topics:
+                topic.audiences.pop(audience, None)
+                if not topic.audiences:
+                    self._states.unwanted(topic)
 
     # Delivery
 
@@ -265,42 +270,73 @@ class Hub:
 
     def flush(self) -> None:
         """Write what has arrived since the last time, once to each client."""
-        if not self._pending:
+        pending = self._states.take()
+        if not pending:
             return
-        pending, self._pending = self._pending, []
         if len(pending) == 1:
-            messages = self._deliver_one(*pending[0])
+            messages = self._deliver_one(pending[0])
         else:
             messages = self._deliver_many(pending)
         if messages:
             self._events.delivered(messages, pending[0][1].version)
 
-    def _deliver_one(self, topic: Topic, state: State, previous: State | None) -> int:
+    def _deliver_one(self, change: Change) -> int:
         # One update a tick is the rule, and then there is nothing to join.
+        topic, state, _ = change
         messages = 0
         # A copy: a client that fails is taken out, and its audience with it.
         for audience, envelope in list(topic.audiences.items()):
             if audience.paused:
-                self._note_missed(audience, ((topic, previous),))
-            if audience.ready:
-                messages += self._write(audience, state.frame(envelope, audience.compressed))
+                self._note_missed(audience, (change,))
+            if audience.individual:
+                messages += self._deliver_each(audience, (change,))
+            elif audience.ready:
+                messages += self._write(audience, state.frame(envelope, audience.wrapping))
         return messages
 
-    def _deliver_many(self, pending: Sequence[tuple[Topic, State, State | None]]) -> int:
+    def _deliver_many(self, pending: Sequence[Change]) -> int:
         batches: defaultdict[Audience, list[bytes]] = defaultdict(list)
-        changed: defaultdict[Audience, list[tuple[Topic, State | None]]] = defaultdict(list)
-        for topic, state, previous in pending:
+        changed: defaultdict[Audience, list[Change]] = defaultdict(list)
+        for change in pending:
+            topic, state, _ = change
             for audience, envelope in topic.audiences.items():
-                if audience.ready:
-                    batches[audience].append(state.frame(envelope, audience.compressed))
-                if audience.paused:
-                    changed[audience].append((topic, previous))
+                if audience.paused or audience.individual:
+                    changed[audience].append(change)
+                if audience.ready and not audience.individual:
+                    batches[audience].append(state.frame(envelope, audience.wrapping))
+        messages = 0
         for audience, changes in changed.items():
-            self._note_missed(audience, changes)
-        return sum(
+            if audience.paused:
+                self._note_missed(audience, changes)
+            if audience.individual:
+                messages += self._deliver_each(audience, changes)
+        return messages + sum(
             len(frames) * self._write(audience, frames[0] if len(frames) == 1 else b"".join(frames))
             for audience, frames in batches.items()
         )
+
+    def _deliver_each(self, audience: Audience, changed: Sequence[Change]) -> int:
+        """Deliver to clients of whom what they got before decides what they get."""
+        if audience.mode.interval:
+            self._deliver_paced(audience, changed)
+            return 0
+        clients = list(audience.ready)
+        shared = b""
+        for client in clients:
+            if client.skipped:
+                self._send(client, _frames_for(client, changed))
+            else:
+                shared = shared or _frames_for(client, changed)
+                self._send(client, shared)
+        return len(clients) * len(changed)
+
+    def _deliver_paced(self, audience: Audience, changed: Sequence[Change]) -> None:
+        """Deliver what may be sent now; the rest they miss for a while, as if they were slow."""
+        topics = list(dict.fromkeys(topic for topic, _, _ in changed))
+        for client in list(audience.ready):
+            if thinned := missed.note((client,), changed):
+                self._events.thinned(thinned)
+            self._catch_up(client, topics)
 
     def _write(self, audience: Audience, data: bytes) -> int:
         size = len(data)
@@ -324,21 +360,30 @@ class Hub:
         except Exception as error:  # noqa: BLE001 - one client's failure is its own
             self._fail(client, error)
 
-    def _note_missed(
-        self, audience: Audience, changed: Sequence[tuple[Topic, State | None]]
-    ) -> None:
+    def _note_missed(self, audience: Audience, changed: Sequence[Change]) -> None:
         if conflated := missed.note(audience.paused, changed):
             self._events.conflated(conflated)
 
-    def _catch_up(self, client: Client) -> None:
+    def _catch_up(self, client: Client, among: Iterable[Topic] | None = None) -> None:
         ready = client.audience.ready
+        until = self._pace.open(client) if client.closed is not None else 0.0
         while client.missed and client in ready:
-            if frames := missed.next_frames(client, CATCH_UP_BYTES):
-                self._events.delivered(len(frames), 0)
-                self._send(client, b"".join(frames))
-        if client.told is not None and client in ready:
-            make, client.told = client.told, None
+            frames = missed.next_frames(client, CATCH_UP_BYTES, until, among)
+            if not frames:
+                break
+            self._events.delivered(len(frames), 0)
+            self._send(client, b"".join(frames))
+        if client.closed and client.missed and client in ready:
+            self._pace.wait(client, among)
+        while client.told and client in ready:
+            make = client.told.pop(next(iter(client.told)))
             self._send(client, make())
+
+    def _wake(self, client: Client) -> None:
+        # A paused one catches up when it takes data again.
+        if client in client.audience.ready:
+            self.flush()
+            self._catch_up(client)
 
     def _send(self, client: Client, data: bytes) -> None:
         try:
@@ -356,6 +401,10 @@ class Hub:
         self._events.failed(client, error)
 
 
-def _is_newer(version: int | None, other: int | None) -> bool:
-    # What has no version is newer than all that came before it, and older than all that follows.
-    return version is None or other is None or version > other
+def _frames_for(client: Client, changed: Sequence[Change]) -> bytes:
+    """The frames of all these changes, each with what the client skipped before it."""
+    audience, skipped = client.audience, client.skipped or {}
+    return b"".join(
+        state.frame(audience.topics[topic], audience.wrapping, skipped.pop(topic, 0))
+        for topic, state, _ in changed
+    )

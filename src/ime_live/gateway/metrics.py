@@ -62,6 +62,7 @@ class Metrics:
         self.received = 0
         self._delivered = 0
         self._conflated = 0
+        self._thinned = 0
         self._dropped: Tally[str] = Tally()
         self._opened = 0
         self._closed: Tally[tuple[int, str]] = Tally()
@@ -109,6 +110,9 @@ class Metrics:
         self._conflated_total = counter(
             "conflated", "Messages that newer ones replaced before a slow client took them."
         )
+        self._thinned_total = counter(
+            "thinned", "Messages that newer ones replaced since a client asked for a max_rate."
+        )
         self._statuses_total = counter(
             "status_messages", "Status messages written to clients that asked for them."
         )
@@ -133,6 +137,10 @@ class Metrics:
     def conflated(self, messages: int) -> None:
         """Messages were replaced by newer ones."""
         self._conflated += messages
+
+    def thinned(self, messages: int) -> None:
+        """Messages were replaced by newer ones, as their client wanted it."""
+        self._thinned += messages
 
     def dropped(self, reason: str) -> None:
         """An update was not forwarded."""
@@ -185,10 +193,11 @@ class Metrics:
         self._updates_total.inc(self.received)
         self._delivered_total.inc(self._delivered)
         self._conflated_total.inc(self._conflated)
+        self._thinned_total.inc(self._thinned)
         self._statuses_total.inc(self._statuses)
         self._failures_total.inc(self._write_failures)
         self._opened = self.received = 0
-        self._delivered = self._conflated = self._write_failures = 0
+        self._delivered = self._conflated = self._thinned = self._write_failures = 0
         self._statuses = 0
         for reason, count in self._dropped.items():
             self._dropped_total.labels(reason).inc(count)

@@ -1,23 +1,24 @@
-"""Missed: what a slow client has not got, and what it gets instead.
+"""Missed: what a client has not got, and what it gets instead.
 
-Changes come in while the client is paused; frames of the newest states go out once it takes data
-again. Every message carries the complete state, so this needs one slot a contract and no queue.
-Nothing here writes, and nobody but the hub calls what changes a client.
+Changes come in while the client is paused, or may not be sent a contract yet; frames of the newest
+states go out once it takes data again. Every message carries the complete state, so this needs one
+slot a contract and no queue. Nothing here writes, and nobody but the hub calls what changes a
+client.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ime_live.gateway.topic import Client, State, Topic
+from ime_live.gateway.topic import Change, Client, State, Topic
 
 
-def note(clients: Iterable[Client], changed: Iterable[tuple[Topic, State | None]]) -> int:
+def note(clients: Iterable[Client], changed: Iterable[Change]) -> int:
     """Note that the clients have missed changes.
 
     Args:
-        clients: those who are paused.
-        changed: contracts, and the states that they had before.
+        clients: those who do not get them now.
+        changed: contracts, and the states that they have now and had before.
 
     Returns:
         How many messages were replaced by these before their client could take them.
@@ -25,28 +26,37 @@ def note(clients: Iterable[Client], changed: Iterable[tuple[Topic, State | None]
     conflated = 0
     for client in clients:
         missed = client.missed
-        for topic, previous in changed:
+        for topic, _, previous in changed:
             if topic in missed:
                 conflated += 1
-            elif previous is not None and previous.number > client.known_from:
+                _skip(client, topic)
+            elif previous is not None and client.knows(topic, previous):
                 missed[topic] = previous
             else:
                 missed[topic] = None
     return conflated
 
 
-def next_frames(client: Client, limit: int) -> list[bytes]:
+def next_frames(
+    client: Client, limit: int, until: float = 0.0, among: Iterable[Topic] | None = None
+) -> list[bytes]:
     """Take what the client is to get next, in the order in which it began to miss it.
 
     Args:
-        client: which takes data again.
+        client: which takes data.
         limit: bytes after which no further frame is added; what is left is for the next call.
+        until: if it asked for a pace, when it may be sent these contracts again.
+        among: contracts to look at; None for all that it misses.
     """
     audience, missed = client.audience, client.missed
+    closed, skipped = client.closed, client.skipped
     frames: list[bytes] = []
     size = 0
-    while missed and size < limit:
-        topic = next(iter(missed))
+    for topic in list(missed) if among is None else among:
+        if size >= limit:
+            break
+        if topic not in missed or (closed and topic in closed):
+            continue
         known = missed.pop(topic)
         state = topic.state
         if state is None:
@@ -54,11 +64,23 @@ def next_frames(client: Client, limit: int) -> list[bytes]:
         if known is not None and state.payload == known.payload:
             # Back where it was: no change for this client, whatever came between.
             _note_unsent(client, topic, state, known)
+            _skip(client, topic)
             continue
-        frame = state.frame(audience.topics[topic], audience.compressed)
+        frame = state.frame(
+            audience.topics[topic],
+            audience.wrapping,
+            None if skipped is None else skipped.pop(topic, 0),
+        )
         frames.append(frame)
         size += len(frame)
+        if closed is not None:
+            closed[topic] = until, state.timestamp
     return frames
+
+
+def _skip(client: Client, topic: Topic) -> None:
+    if client.skipped is not None:
+        client.skipped[topic] = client.skipped.get(topic, 0) + 1
 
 
 def _note_unsent(client: Client, topic: Topic, state: State, known: State) -> None:
@@ -71,10 +93,16 @@ def _note_unsent(client: Client, topic: Topic, state: State, known: State) -> No
 
 
 def older_timestamps(client: Client) -> dict[Topic, bytes]:
-    """Contracts whose present state the client has under an older time stamp, and that stamp."""
-    if client.unsent is None:
-        return {}
-    present = {topic: held for topic, held in client.unsent.items() if held[0] is topic.state}
-    # The others were sent a newer state meanwhile.
-    client.unsent = present or None
-    return {topic: timestamp for topic, (_, timestamp) in present.items()}
+    """Contracts of whose present state the client has an older time stamp, and that stamp.
+
+    Either it has an equal state, or it asked for a pace and is sent the present one later.
+    """
+    older: dict[Topic, bytes] = {}
+    if client.unsent is not None:
+        present = {topic: held for topic, held in client.unsent.items() if held[0] is topic.state}
+        # The others were sent a newer state meanwhile.
+        client.unsent = present or None
+        older = {topic: timestamp for topic, (_, timestamp) in present.items()}
+    if client.closed:
+        older.update((t, client.closed[t][1]) for t in client.missed if t in client.closed)
+    return older

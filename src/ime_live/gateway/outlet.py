@@ -36,6 +36,9 @@ class Events(Protocol):
     def conflated(self, messages: int) -> None:
         """So many messages were replaced by newer ones before a slow client could take them."""
 
+    def thinned(self, messages: int) -> None:
+        """So many were replaced by newer ones since their client asked for no more."""
+
     def dropped(self, reason: str) -> None:
         """An update was not forwarded: ``equal`` or ``stale``."""
 

@@ -9,14 +9,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ime_live.gateway.schemas import Schema
-from ime_live.gateway.session import By
+from ime_live.gateway.session import MAX_RATE, MIN_RATE, By
 from ime_live.market import SECTIONS
 
 ALIAS: Final = "x-alias-of"
 """Of a parameter that is only another spelling: which one it means."""
-
-MIN_RATE: Final = 0.01
-MAX_RATE: Final = 1000.0
 
 _CONTRACTS: Final = {
     By.NAME: ("contract_names", "contract_name", "name", "ContractA"),

@@ -23,10 +23,11 @@ from uvicorn.supervisors import Multiprocess
 
 from ime_live.errors import ImeLiveError, SettingsError
 from ime_live.gateway.app import Application
+from ime_live.gateway.connection import CLOSE_TIMEOUT
 from ime_live.gateway.http import GatewayHttpProtocol
 from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
-from ime_live.gateway.protocol import CLOSE_TIMEOUT, StreamProtocol
+from ime_live.gateway.protocol import StreamProtocol
 from ime_live.logs import configure_logging
 from ime_live.settings import GatewaySettings, flag
 

@@ -17,9 +17,11 @@ from msgspec import Struct
 from ime_live.contracts import Contract
 from ime_live.errors import RefusedError, UnknownContractError
 from ime_live.gateway import wire
-from ime_live.market import version_of
+from ime_live.gateway.mode import Mode
+from ime_live.market import SECTIONS, version_of
 
 STREAM_ROOT: Final = "/live/data/websocket/contract/"
+EVENTS_ROOT: Final = "/live/data/sse/contract/"
 
 
 class By(StrEnum):
@@ -29,7 +31,7 @@ class By(StrEnum):
     ID = "id"
 
 
-_ENDPOINTS: Final = {STREAM_ROOT + by.value: by for by in By}
+_ENDPOINTS: Final = {root + by.value: by for root in (STREAM_ROOT, EVENTS_ROOT) for by in By}
 
 # Deployed clients use the singular and the plural on both endpoints.
 _PARAMETERS: Final = {
@@ -40,19 +42,24 @@ _PARAMETERS: Final = {
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
 
+MIN_RATE: Final = 0.01
+MAX_RATE: Final = 1000.0
+"""Messages a second and contract that a client may ask for."""
 
-def endpoint_of(path: str, root_path: str = "") -> By | None:
+
+def endpoint_of(path: str, root_path: str = "", root: str = STREAM_ROOT) -> By | None:
     """Which stream ``path`` is, None if it is none.
 
     Args:
         path: as requested, percent-encoded or not, without the query.
         root_path: prefix of a proxy in front, which may have stripped it or passed it on.
+        root: `STREAM_ROOT` or `EVENTS_ROOT`.
     """
-    by = _ENDPOINTS.get(path)
-    if by is None:
+    if path not in _ENDPOINTS:
         path = unquote(path).removesuffix("/")
-        by = _ENDPOINTS.get(path) or _ENDPOINTS.get(path.removeprefix(root_path))
-    return by
+    if path not in _ENDPOINTS:
+        path = path.removeprefix(root_path)
+    return _ENDPOINTS.get(path) if path.startswith(root) else None
 
 
 class StreamRequest(Struct, frozen=True):
@@ -65,6 +72,7 @@ class StreamRequest(Struct, frozen=True):
             None none.
         token: from ``?token=``, if there.
         status: send messages with the state of the feed as well.
+        mode: how the messages are wanted, but for what they are wrapped in.
     """
 
     by: By
@@ -72,6 +80,7 @@ class StreamRequest(Struct, frozen=True):
     newer_than: int | None = None
     token: str | None = None
     status: bool = False
+    mode: Mode = Mode()
 
 
 def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
@@ -91,13 +100,21 @@ def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
         raise RefusedError(
             f"no contract: name at least one with {_PARAMETERS[by][0]}=", kind="no contract"
         )
-    newer_than = None
-    if "snapshot" in values and _read_bool("snapshot", values["snapshot"][-1]):
-        newer_than = 0
+    newer_than = 0 if _read_switch("snapshot", values) else None
     if "since" in values:
-        newer_than = _read_since(values["since"][-1], zone)
-    status = "status" in values and _read_bool("status", values["status"][-1])
-    return StreamRequest(by, contracts, newer_than, _read_token(values), status)
+        newer_than = read_since(values["since"][-1], zone)
+    return StreamRequest(
+        by,
+        contracts,
+        newer_than,
+        _read_token(values),
+        _read_switch("status", values),
+        Mode(
+            sections=_read_sections(values.get("sections", ())),
+            interval=_read_interval(values["max_rate"][-1]) if "max_rate" in values else 0.0,
+            skips=_read_switch("meta", values),
+        ),
+    )
 
 
 class StatusRequest(Struct, frozen=True):
@@ -136,7 +153,8 @@ def _read_token(values: Mapping[str, Sequence[str]]) -> str | None:
     return values.get("token", [""])[-1] or None
 
 
-def _read_bool(name: str, text: str) -> bool:
+def _read_switch(name: str, values: Mapping[str, Sequence[str]]) -> bool:
+    text = values.get(name, ("false",))[-1]
     if text.lower() in _TRUE:
         return True
     if text.lower() in _FALSE:
@@ -144,11 +162,41 @@ def _read_bool(name: str, text: str) -> bool:
     raise RefusedError(f"{name} is neither true nor false: {text}", kind=f"bad {name}")
 
 
-def _read_since(text: str, zone: tzinfo) -> int:
+def read_since(text: str, zone: tzinfo, name: str = "since") -> int:
+    """The version of a message's time stamp; refused under ``name`` if it is none.
+
+    Raises:
+        RefusedError: 1008.
+    """
     try:
         return version_of(text, zone)
     except (ValueError, OverflowError):
-        raise RefusedError(f"since is not an ISO 8601 time: {text}", kind="bad since") from None
+        raise RefusedError(f"{name} is not an ISO 8601 time: {text}", kind=f"bad {name}") from None
+
+
+def _read_sections(values: Sequence[str]) -> tuple[str, ...]:
+    named = {section.strip() for value in values for section in value.split(",")}
+    if unknown := sorted(named - SECTIONS.keys()):
+        raise RefusedError(
+            f"no such section: {unknown[0] or 'none is named'}; there are {', '.join(SECTIONS)}",
+            kind="bad sections",
+        )
+    # In the documented order, so that whoever asks for the same gets the same bytes.
+    sections = tuple(section for section in SECTIONS if section in named)
+    return () if len(sections) == len(SECTIONS) else sections
+
+
+def _read_interval(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise RefusedError(
+            f"max_rate is not a number from {MIN_RATE:g} to {MAX_RATE:g}: {text}",
+            kind="bad max_rate",
+        )
+    return 1 / rate
 
 
 class Contracts(Protocol):

@@ -1,7 +1,7 @@
 """What the hub keeps: states of contracts, who wants them, and what each client has missed.
 
-Records with hardly any behaviour; the hub alone changes them. A state makes its frames itself,
-each once, when the first client needs it.
+Records with hardly any behaviour; the hub and its parts alone change them. A state makes its
+frames itself, each once, when the first client needs it.
 """
 
 from __future__ import annotations
@@ -10,23 +10,16 @@ from collections.abc import Callable, Mapping
 from datetime import tzinfo
 
 from ime_live.gateway import wire
-from ime_live.market import Payload, timestamp_of
+from ime_live.gateway.mode import Mode
+from ime_live.market import Part, Payload, timestamp_of
 
 
 class State:
     """One state of one contract, and its frames, each made once when the first client needs it."""
 
-    __slots__ = (
-        "_compressed",
-        "_plain",
-        "_text_data",
-        "number",
-        "payload",
-        "timestamp",
-        "version",
-    )
+    __slots__ = ("_frames", "_text_data", "number", "payload", "timestamp", "version")
 
-    def __init__(self, version: int, payload: Payload, number: int, zone: tzinfo) -> None:
+    def __init__(self, version: int, payload: Payload | Part, number: int, zone: tzinfo) -> None:
         self.version = version
         self.payload = payload
         self.number = number
@@ -37,25 +30,25 @@ class State:
         self.timestamp = timestamp_of(version, zone).encode()
         """The version as clients see it."""
         self._text_data = b""
-        self._plain: dict[bytes, bytes] = {}
-        self._compressed: dict[bytes, bytes] = {}
+        self._frames: tuple[dict[object, bytes], ...] = ({}, {}, {})
+        """By the number of a `wire.Format`, then by envelope and what was skipped."""
 
-    def frame(self, envelope: bytes, compressed: bool) -> bytes:
+    def frame(self, envelope: bytes, wrapping: wire.Format, skipped: int | None = None) -> bytes:
         """The frame of this state under ``envelope``."""
-        frames = self._compressed if compressed else self._plain
-        frame = frames.get(envelope)
+        frames = self._frames[wrapping]
+        key: object = envelope if skipped is None else (envelope, skipped)
+        frame = frames.get(key)
         if frame is None:
             data = self._text_data
             if not data:
                 data = self._text_data = self.payload.to_json()
-            text = wire.message(envelope, self.timestamp, data)
-            frame = wire.compressed_frame(text) if compressed else wire.text_frame(text)
-            frames[envelope] = frame
+            text = wire.message(envelope, self.timestamp, data, skipped)
+            frame = frames[key] = wire.framed(text, wrapping, self.timestamp)
         return frame
 
 
 class Topic:
-    """A contract that somebody wants."""
+    """A contract that somebody wants, or some sections of its payload."""
 
     __slots__ = (
         "audiences",
@@ -64,15 +57,19 @@ class Topic:
         "loaded",
         "newest",
         "opened",
+        "parts",
+        "sections",
         "stamp",
         "state",
         "waiting",
     )
 
-    def __init__(self, contract_id: str, opened: int) -> None:
+    def __init__(self, contract_id: str, opened: int, sections: tuple[str, ...] = ()) -> None:
         self.contract_id = contract_id
         self.opened = opened
         """When it was opened, in microseconds since the epoch."""
+        self.sections = sections
+        """Which sections its states hold; empty for whole payloads."""
         self.state: State | None = None
         self.newest = 0
         """The newest version that a publisher gave, also to a state that was equal and dropped."""
@@ -86,17 +83,25 @@ class Topic:
         """The newest update that came before that, and its version if it has one."""
         self.waiting: dict[Client, int] = {}
         """Clients that came before that; they get its last state if it is newer than this."""
+        self.parts: dict[tuple[str, ...], Topic] = {}
+        """Of a whole contract: what some want only sections of, each with states of its own."""
+
+
+Change = tuple[Topic, State, State | None]
+"""A contract, its new state, and the one that it had before."""
 
 
 class Audience:
-    """Clients with the same selection, who get the same bytes in one joined buffer."""
+    """Clients with the same selection and mode, who get the same bytes in one joined buffer."""
 
-    __slots__ = ("compressed", "key", "paused", "ready", "topics")
+    __slots__ = ("individual", "key", "mode", "paused", "ready", "topics", "wrapping")
 
-    def __init__(self, key: object, topics: Mapping[Topic, bytes], compressed: bool) -> None:
+    def __init__(self, key: object, topics: Mapping[Topic, bytes], mode: Mode) -> None:
         self.key = key
         self.topics = topics
-        self.compressed = compressed
+        self.mode = mode
+        self.wrapping = mode.wrapping
+        self.individual = mode.individual
         self.ready: dict[Client, Callable[[bytes], int]] = {}
         self.paused: dict[Client, None] = {}
 
@@ -104,7 +109,19 @@ class Audience:
 class Client:
     """A client as the hub sees it."""
 
-    __slots__ = ("audience", "keep", "known_from", "missed", "told", "unsent", "write")
+    __slots__ = (
+        "audience",
+        "closed",
+        "keep",
+        "known_from",
+        "known_later",
+        "missed",
+        "skipped",
+        "told",
+        "unsent",
+        "wakes",
+        "write",
+    )
 
     def __init__(
         self,
@@ -119,10 +136,35 @@ class Client:
         self.known_from = known_from
         """States numbered above this were sent to it, or noted in `missed`; -1 if it has, or
         said that it has, whatever is not noted there."""
+        self.known_later: dict[Topic, int] | None = None
+        """The same for contracts that it has added since it joined."""
         self.missed: dict[Topic, State | None] = {}
         """What it has not got while it was paused: contract → the last state it did get."""
-        self.told: Callable[[], bytes] | None = None
-        """Makes the frame that it gets after that, see `Hub.tell`."""
+        self.told: dict[object, Callable[[], bytes]] | None = None
+        """What makes the frames that it gets after that, see `Hub.tell`."""
         self.unsent: dict[Topic, tuple[State, bytes]] | None = None
         """States that it was not sent since it has equal ones: contract → that state, and the
         time stamp under which the client has it. See `ime_live.gateway.missed`."""
+        mode = audience.mode
+        self.skipped: dict[Topic, int] | None = {} if mode.skips else None
+        """States that were left out since the last message, for those who want to know."""
+        self.closed: dict[Topic, tuple[float, bytes]] | None = {} if mode.interval else None
+        """Contracts that it may not be sent yet: until when, and the time stamp of the message
+        that it was sent last; the earliest first. See `ime_live.gateway.pace`."""
+        self.wakes: int | None = None
+        """When `ime_live.gateway.pace` looks after it."""
+
+    def knows(self, topic: Topic, state: State) -> bool:
+        """Whether it was sent this state, which was the last one before those in `missed`."""
+        known_from = self.known_from
+        if self.known_later is not None:
+            known_from = self.known_later.get(topic, known_from)
+        return state.number > known_from
+
+    def forget(self, topic: Topic) -> None:
+        """Drop what is kept of a contract that it wants no more."""
+        topic.waiting.pop(self, None)
+        self.missed.pop(topic, None)
+        for kept in (self.known_later, self.unsent, self.skipped, self.closed):
+            if kept is not None:
+                kept.pop(topic, None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import tzinfo
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -21,6 +22,9 @@ from ime_live.market import timestamp_of
 from ime_live.status import FeedStatus
 
 _encode = msgspec.json.Encoder().encode
+
+_STATUS: Final = "status"
+"""What the frames are about, see `Hub.tell`."""
 
 
 class Watch:
@@ -67,15 +71,21 @@ class Watch:
             current: whether its contracts were compared with the store just now.
         """
         self._watchers.setdefault(client.audience, {})[client] = None
-        self._hub.tell(client, partial(self._frame, client, current=current))
+        self._hub.tell(client, partial(self._frame, client, current=current), _STATUS)
 
-    def remove(self, client: Client) -> None:
-        """The client leaves; nothing happens if it did not watch."""
+    def remove(self, client: Client) -> bool:
+        """The client leaves, or is about to change its selection.
+
+        Returns:
+            Whether it watched.
+        """
         watchers = self._watchers.get(client.audience)
-        if watchers is not None:
-            watchers.pop(client, None)
-            if not watchers:
-                del self._watchers[client.audience]
+        if watchers is None or client not in watchers:
+            return False
+        del watchers[client]
+        if not watchers:
+            del self._watchers[client.audience]
+        return True
 
     def tell(self, audiences: Iterable[Audience], current: Collection[str]) -> Iterator[None]:
         """Tell all who watch.
@@ -92,7 +102,7 @@ class Watch:
             is_current = all(topic.contract_id in current for topic in audience.topics)
             self._telling = audience
             for client in clients:
-                self._hub.tell(client, partial(self._frame, client, current=is_current))
+                self._hub.tell(client, partial(self._frame, client, current=is_current), _STATUS)
             # What is made from now on, for a client that was slow, is of its own time.
             self._telling = self._shared = None
             yield
@@ -119,7 +129,7 @@ class Watch:
             _encode(self._about_feed(current=current)),
             contracts,
         )
-        return wire.compressed_frame(text) if audience.compressed else wire.text_frame(text)
+        return wire.framed(text, audience.wrapping)
 
     def _about_feed(self, *, current: bool) -> dict[str, object]:
         status = self._feed()

@@ -1,19 +1,21 @@
-"""What goes over the wire: message texts, WebSocket frames and their compression.
+"""What goes over the wire: message texts, WebSocket frames, their compression, and events.
 
-A state of a contract comes in, the bytes of a complete frame go out, ready for any number of
-sockets. Nothing here knows a client, a hub or a connection.
+A state of a contract comes in, the bytes of a complete frame or of a server-sent event go out,
+ready for any number of sockets. Nothing here knows a client, a hub or a connection.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from enum import IntEnum
 from typing import Final
 
 import msgspec
 
 CHANNEL: Final = "IME Stream"
 STATUS_CHANNEL: Final = "IME Status"
+CONTROL_CHANNEL: Final = "IME Control"
 
 # Messages are about 740 bytes, so a window of 1 KiB compresses them as well as the largest one
 # (51 % either way), and a client that limits the window to save memory is served all the same.
@@ -57,15 +59,26 @@ def key_in(envelope: bytes) -> bytes:
     return key
 
 
-def message(envelope: bytes, timestamp: bytes, data: bytes) -> bytes:
+def is_by_name(envelope: bytes) -> bool:
+    """Whether messages under ``envelope`` name their contract, rather than tell its id."""
+    return envelope.startswith(_BY_NAME)
+
+
+_BY_NAME: Final = _encode({"channel": CHANNEL, "contractName": ""})[:-2]
+
+
+def message(envelope: bytes, timestamp: bytes, data: bytes, skipped: int | None = None) -> bytes:
     """The documented message, as compact JSON in UTF-8.
 
     Args:
         envelope: from `envelope_by_name` or `envelope_by_id`.
         timestamp: ISO 8601 with six digits.
         data: the payload's JSON.
+        skipped: for those who ask for it: how many states were left out before this one.
     """
-    return b'%b%b","data":%b}' % (envelope, timestamp, data)
+    if skipped is None:
+        return b'%b%b","data":%b}' % (envelope, timestamp, data)
+    return b'%b%b","skipped":%d,"data":%b}' % (envelope, timestamp, skipped, data)
 
 
 def status_message(
@@ -88,6 +101,53 @@ def status_message(
 _STATUS_START: Final = _encode({"channel": STATUS_CHANNEL})[:-1] + _ENVELOPE_END
 
 
+def control_message(timestamp: bytes, answer: bytes) -> bytes:
+    """The message that answers what a client has sent.
+
+    Args:
+        timestamp: of now, ISO 8601 with six digits.
+        answer: JSON object of `ime_live.messages.ControlData`.
+    """
+    return b'%b%b","data":%b}' % (_CONTROL_START, timestamp, answer)
+
+
+_CONTROL_START: Final = _encode({"channel": CONTROL_CHANNEL})[:-1] + _ENVELOPE_END
+
+
+class Format(IntEnum):
+    """In what a message's text is wrapped for a client."""
+
+    TEXT = 0
+    """A WebSocket frame."""
+    DEFLATE = 1
+    """A compressed one."""
+    EVENT = 2
+    """A server-sent event."""
+
+
+def framed(text: bytes, wrapping: Format, event_id: bytes = b"") -> bytes:
+    """Wrap a whole message.
+
+    Args:
+        text: JSON; without a line break.
+        wrapping: in what.
+        event_id: of an event: what a client that comes back says that it has seen; none if empty.
+    """
+    if wrapping is Format.EVENT:
+        return event(text, event_id)
+    return _FRAMES[wrapping](text)
+
+
+def event(text: bytes, event_id: bytes = b"", name: bytes = b"") -> bytes:
+    """A server-sent event (HTML Standard, 9.2.5). No argument may hold a line break."""
+    head = (b"event: %b\n" % name if name else b"") + (b"id: %b\n" % event_id if event_id else b"")
+    return b"%bdata: %b\n\n" % (head, text)
+
+
+COMMENT: Final = b":\n\n"
+"""What keeps a stream of events alive and means nothing."""
+
+
 def text_frame(text: bytes) -> bytes:
     """One unmasked WebSocket frame with a whole text message (RFC 6455, 5.2)."""
     return _header(_FIN_TEXT, len(text)) + text
@@ -107,3 +167,9 @@ def _header(first: int, length: int) -> bytes:
     if length < 65_536:
         return bytes((first, 126)) + length.to_bytes(2)
     return bytes((first, 127)) + length.to_bytes(8)
+
+
+_FRAMES: Final[Mapping[Format, Callable[[bytes], bytes]]] = {
+    Format.TEXT: text_frame,
+    Format.DEFLATE: compressed_frame,
+}

@@ -1,0 +1,92 @@
+"""Dialog: what a client sends while its stream runs, answered one after the other.
+
+Texts come in; its `Subscription` does what they ask for and answers. While the client takes no
+data nothing is done for it, so that answers do not pile up; how much may wait is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+import structlog
+
+from ime_live.errors import ControlError, RefusedError
+from ime_live.gateway.subscription import Subscription
+from ime_live.messages import ControlRequest, read_request
+
+log = structlog.get_logger()
+
+# Requests of one client that may wait. It is sent answers as fast as it may ask, if it takes them.
+_MOST: Final = 100
+
+
+class Dialog:
+    """See the module's text."""
+
+    __slots__ = ("_subscription", "_task", "_waiting", "_writable")
+
+    def __init__(self, subscription: Subscription, *, writable: bool) -> None:
+        """Begin a dialog.
+
+        Args:
+            subscription: of whom it is.
+            writable: whether the client takes data.
+        """
+        self._subscription = subscription
+        self._waiting: deque[ControlRequest | ControlError] = deque()
+        self._writable = asyncio.Event()
+        if writable:
+            self._writable.set()
+        self._task: asyncio.Task[None] | None = None
+
+    def receive(self, text: bytes) -> None:
+        """Take what the client has sent; it is ignored if it asks for nothing.
+
+        Raises:
+            RefusedError: 1008; too much waits already.
+        """
+        try:
+            request: ControlRequest | ControlError | None = read_request(text)
+        except ControlError as error:
+            request = error
+        if request is None:
+            return
+        if len(self._waiting) >= _MOST:
+            raise RefusedError("too many messages")
+        self._waiting.append(request)
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+
+    def pause(self) -> None:
+        """The client takes no data."""
+        self._writable.clear()
+
+    def resume(self) -> None:
+        """It does again."""
+        self._writable.set()
+
+    def close(self) -> None:
+        """The client is gone."""
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await self._writable.wait()
+            if self._waiting:  # else it is gone
+                await self._answer(self._waiting.popleft())
+        self._task = None
+
+    async def _answer(self, request: ControlRequest | ControlError) -> None:
+        subscription = self._subscription
+        if isinstance(request, ControlError):
+            subscription.object_to(str(request), request.id)
+            return
+        try:
+            await subscription.change(request, self._writable.wait)
+        except Exception:
+            log.exception("a client's request has failed")
+            subscription.object_to("internal error", request.id)

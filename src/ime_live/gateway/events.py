@@ -1,0 +1,121 @@
+"""EventStream: one stream of server-sent events on a transport (HTML Standard, 9.2).
+
+A plain GET comes in with its transport; the same messages as on a WebSocket go out, each as an
+event whose id is the message's time stamp. The answer has no length and ends with the connection,
+so an event has no bytes of a connection's own, and the hub writes it once for all.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, MutableSet
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+
+from ime_live.errors import CloseCode, RefusedError
+from ime_live.gateway import wire
+from ime_live.gateway.auth import find_token
+from ime_live.gateway.connection import Connection
+from ime_live.gateway.refusal import headers_of, status_of
+from ime_live.gateway.services import Services
+from ime_live.gateway.session import By, StreamRequest, read_request, read_since
+
+_encode = msgspec.json.Encoder().encode
+
+_END: Final = b"end"
+"""The name of the event that says why a stream ends; it is none of the contracts' messages."""
+
+# Milliseconds after which a browser comes back. Not all of them at once.
+_RETRY: Final = (1_000, 4_000)
+
+_HEAD: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    # nginx and its kind would keep events until there are many.
+    "X-Accel-Buffering": "no",
+}
+
+
+class EventStream(Connection):
+    """One stream of events; see the module's text."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(
+        self,
+        services: Services,
+        connections: MutableSet[Any],
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Make a stream without a transport; see `Connection`.
+
+        Args:
+            services: what it needs of its process.
+            connections: all connections of the process.
+            headers: what every answer of the process carries.
+        """
+        super().__init__(services, connections)
+        self._headers = headers
+
+    def open(self, transport: Any, by: By, request: Request) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Take over ``transport``, on which ``request`` has come, for an endpoint of events."""
+        self._take(transport)
+        _, _, query = request.path.partition("?")
+        self._about["over"] = "events"
+        self._start(lambda: self._read(by, query, request.headers))
+
+    def _read(self, by: By, query: str, headers: Headers) -> tuple[StreamRequest, str | None]:
+        zone = self._services.zone
+        request = read_request(by, query, zone)
+        if last := headers.get("Last-Event-ID"):
+            newer_than = read_since(last, zone, "Last-Event-ID")
+            request = msgspec.structs.replace(request, newer_than=newer_than)
+        return request, find_token(headers.get("Authorization"), (), request.token)
+
+    def _accept(self) -> None:
+        first = b"retry: %d\n\n" % random.randint(*_RETRY)  # noqa: S311 - spreads, keeps no secret
+        self._transport.write(self._head(200, _HEAD.items()) + first)
+
+    def _refuse(self, refusal: RefusedError) -> None:
+        self._ended(int(refusal.code), refusal.kind)
+        body = _encode({"detail": refusal.reason})
+        fields = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **headers_of(refusal),
+        }
+        self._transport.write(self._head(status_of(refusal), fields.items()) + body)
+        self._transport.close()
+
+    def _head(self, status: int, fields: Iterable[tuple[str, str]]) -> bytes:
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in fields]
+        lines += [f"{n.decode('latin-1')}: {v.decode('latin-1')}" for n, v in self._headers]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    @property
+    def _wrapping(self) -> wire.Format:
+        return wire.Format.EVENT
+
+    def data_received(self, data: bytes) -> None:
+        """A client has nothing to say after its request; what it says is not read."""
+
+    def ping(self) -> None:
+        """Write a comment. Nobody answers; a client that is gone does not take it for long."""
+        self._services.heartbeat.answered(self)
+        self._transport.write(wire.COMMENT)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, which is how clients leave."""
+        if exc is None and self._outcome is None and self._subscription.client is not None:
+            self._ended(CloseCode.NORMAL, "client left")
+        super().connection_lost(exc)
+
+    def _say_goodbye(self, refusal: RefusedError) -> None:
+        text = _encode({"code": int(refusal.code), "reason": refusal.reason})
+        self._transport.write(wire.event(text, name=_END))
+        self._transport.close()

@@ -1,0 +1,27 @@
+"""Refusal: what a refused request is answered with in plain HTTP.
+
+An error comes in; status and headers go out. One table for streams of events and for REST calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ime_live.errors import AuthenticationError, CloseCode, RefusedError
+from ime_live.gateway.session import NOT_COVERED, UNKNOWN
+
+_BY_KIND: Final = {UNKNOWN: 404, NOT_COVERED: 403}
+_BY_CODE: Final = {CloseCode.TRY_AGAIN_LATER: 503, CloseCode.INTERNAL_ERROR: 500}
+
+
+def status_of(refusal: RefusedError) -> int:
+    """The status: 401, 403, 404, 500, 503, or 422 for a parameter that is missing or wrong."""
+    if isinstance(refusal, AuthenticationError):
+        return 401
+    return _BY_CODE.get(refusal.code) or _BY_KIND.get(refusal.kind, 422)
+
+
+def headers_of(refusal: RefusedError) -> Mapping[str, str]:
+    """The headers that go with it."""
+    return {"WWW-Authenticate": "Bearer"} if isinstance(refusal, AuthenticationError) else {}

@@ -1,0 +1,48 @@
+"""Services: what a stream needs of its process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from websockets.server import ServerProtocol
+
+from ime_live.gateway.auth import Authenticator
+from ime_live.gateway.directory import Directory
+from ime_live.gateway.heartbeat import Heartbeat
+from ime_live.gateway.hub import Hub
+from ime_live.gateway.metrics import Metrics
+from ime_live.gateway.rounds import Rounds
+from ime_live.gateway.upstream import Upstream
+from ime_live.gateway.watch import Watch
+from ime_live.settings import GatewaySettings
+
+
+@dataclass(frozen=True)
+class Services:
+    """See the module's text.
+
+    Attributes:
+        handshake: negotiates each handshake in turn, see `gateway.handshake`.
+        monotonic: seconds, for durations.
+        wall: seconds since the Unix epoch, for the expiry of tokens.
+        clock: microseconds since the Unix epoch, for time stamps.
+    """
+
+    settings: GatewaySettings
+    zone: ZoneInfo
+    authenticator: Authenticator
+    directory: Directory
+    upstream: Upstream
+    hub: Hub
+    watch: Watch
+    rounds: Rounds
+    heartbeat: Heartbeat
+    metrics: Metrics
+    loop: asyncio.AbstractEventLoop
+    handshake: ServerProtocol
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+    clock: Callable[[], int]

@@ -1,0 +1,173 @@
+"""States: what each contract's last state is, whoever tells it.
+
+Updates and last states come in; what has changed goes out as a list that the hub empties once a
+tick. Of contracts that some want only sections of, it keeps those as well. No I/O; it knows no
+client but those that wait for a last state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import tzinfo
+
+from ime_live.gateway.outlet import Events
+from ime_live.gateway.topic import Change, Client, State, Topic
+from ime_live.market import Part, Payload, Update, part_of
+
+
+class States:
+    """See the module's text. All methods belong to the hub's thread."""
+
+    def __init__(
+        self,
+        *,
+        zone: tzinfo,
+        clock: Callable[[], int],
+        events: Events,
+        changed: Callable[[], None],
+        late: Callable[[Client, Topic], None],
+    ) -> None:
+        """Know no contract yet.
+
+        Args:
+            zone: whose wall clock the time stamps show.
+            clock: microseconds since the epoch; stamps updates that come without a version.
+            events: is told what is dropped.
+            changed: called when `take` has something.
+            late: called for a client that waited for a last state and is to get it.
+        """
+        self._zone = zone
+        self._clock = clock
+        self._events = events
+        self._changed = changed
+        self._late = late
+        self._topics: dict[str, Topic] = {}
+        self._pending: list[Change] = []
+        self.accepted = 0
+        """How many were accepted so far; the number of the last one."""
+
+    def open(self, contract_id: str) -> None:
+        """Begin to keep a contract. The newest update is held until `load` tells its last state."""
+        if contract_id not in self._topics:
+            self._topics[contract_id] = Topic(contract_id, self._clock())
+
+    def close(self, contract_id: str) -> None:
+        """Forget a contract that nobody wants any more."""
+        topic = self._topics.get(contract_id)
+        if topic is not None and not topic.audiences and not topic.parts:
+            del self._topics[contract_id]
+
+    def topic(self, contract_id: str, sections: tuple[str, ...]) -> Topic:
+        """An open contract, or these sections of it, if there are any."""
+        topic = self._topics[contract_id]
+        if not sections:
+            return topic
+        part = topic.parts.get(sections)
+        if part is None:
+            part = topic.parts[sections] = Topic(contract_id, topic.opened, sections)
+            part.loaded = topic.loaded
+            if topic.state is not None:
+                state = topic.state
+                part.state = self._part(state.version, topic.state.payload, state.number, sections)
+        return part
+
+    def unwanted(self, topic: Topic) -> None:
+        """Nobody wants these sections of it any more."""
+        if topic.sections:
+            self._topics[topic.contract_id].parts.pop(topic.sections, None)
+
+    def load(self, contract_id: str, last: Update | None) -> None:
+        """Tell a contract's last state as the store has it; see `Hub.load`."""
+        topic = self._topics.get(contract_id)
+        if topic is None:
+            return
+        if topic.loaded:
+            if last is not None and last.version > topic.newest:
+                self._accept(topic, last.version, last.payload)
+            return
+        held, topic.held = topic.held, None
+        number = 0
+        if last is not None:
+            topic.newest = topic.stamp = last.version
+            number = self._next_number(quiet=last.version <= topic.opened)
+        for each in (topic, *topic.parts.values()):
+            each.loaded = True
+            waiting, each.waiting = each.waiting, {}
+            if last is not None:
+                each.state = self._part(last.version, last.payload, number, each.sections)
+                for client, newer_than in waiting.items():
+                    if last.version > newer_than:
+                        self._late(client, each)
+        if held is not None:
+            self._accept(topic, *held)
+
+    def newest(self, contract_id: str) -> int | None:
+        """The newest version that publishers gave it, 0 if none yet; None if it is not open."""
+        topic = self._topics.get(contract_id)
+        return None if topic is None else topic.newest
+
+    def publish(self, contract_id: str, version: int | None, payload: Payload) -> None:
+        """An update has come. Without a version it is stamped now."""
+        topic = self._topics.get(contract_id)
+        if topic is None:
+            return
+        if topic.loaded:
+            self._accept(topic, version, payload)
+        elif topic.held is None or _is_newer(version, topic.held[0]):
+            topic.held = (version, payload)
+        else:
+            self._events.dropped("stale")
+
+    def take(self) -> list[Change]:
+        """What has changed since it was asked last, in order."""
+        pending, self._pending = self._pending, []
+        return pending
+
+    def _accept(self, topic: Topic, version: int | None, payload: Payload) -> None:
+        previous = topic.state
+        if version is None:
+            version = self._clock()
+        elif version <= topic.newest:
+            self._events.dropped("stale")
+            return
+        else:
+            topic.newest = version
+        if previous is not None and payload == previous.payload:
+            self._events.dropped("equal")
+            return
+        # A channel keeps its order. So an update that follows one stamped here is not older, even
+        # if its publisher's clock says so, or ours was late.
+        topic.stamp = version = max(version, topic.stamp + 1)
+        number = self._next_number()
+        topic.state = state = State(version, payload, number, self._zone)
+        self._pending.append((topic, state, previous))
+        if topic.parts:
+            self._accept_parts(topic, state)
+        self._changed()
+
+    def _accept_parts(self, topic: Topic, whole: State) -> None:
+        for sections, part in topic.parts.items():
+            state = self._part(whole.version, whole.payload, whole.number, sections)
+            previous = part.state
+            if previous is None or state.payload != previous.payload:
+                part.state = state
+                self._pending.append((part, state, previous))
+
+    def _part(
+        self, version: int, payload: Payload | Part, number: int, sections: tuple[str, ...]
+    ) -> State:
+        if sections:
+            payload = part_of(payload, sections)
+        return State(version, payload, number, self._zone)
+
+    def _next_number(self, *, quiet: bool = False) -> int:
+        # A quiet one is no news to anybody.
+        if quiet:
+            return 0
+        self.accepted += 1
+        return self.accepted
+
+
+def _is_newer(version: int | None, other: int | None) -> bool:
+    # What has no version is newer than all that came before it, and older than all that follows.
+    return version is None or other is None or version > other

@@ -1,0 +1,122 @@
+"""Messages: the types say what the gateway's bytes are, and what of a client's is meant for us."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from msgspec import UNSET
+
+from ime_live.errors import ControlError
+from ime_live.gateway import wire
+from ime_live.market import SECTIONS, Part, part_of, read_payload
+from ime_live.messages import (
+    CONTROL,
+    STATUS,
+    STREAM,
+    Action,
+    ControlMessage,
+    ControlRequest,
+    StatusMessage,
+    StreamMessage,
+    read_message,
+    read_request,
+)
+
+from .gateway.payloads import payload
+
+TIMESTAMP = b"2026-05-23T15:10:00.000000"
+
+
+def test_the_gateway_and_the_types_use_the_same_words() -> None:
+    assert (wire.CHANNEL, wire.STATUS_CHANNEL, wire.CONTROL_CHANNEL) == (STREAM, STATUS, CONTROL)
+
+
+def test_a_state() -> None:
+    data = payload(5)
+    text = wire.message(wire.envelope_by_name("سکه"), TIMESTAMP, data.to_json())
+    message = read_message(text)
+    assert isinstance(message, StreamMessage)
+    assert (message.contract_name, message.contract_id) == ("سکه", UNSET)
+    assert (message.timestamp, message.skipped) == (TIMESTAMP.decode(), UNSET)
+    assert message.data == part_of(data, SECTIONS)
+
+
+def test_a_part_of_one_and_a_count() -> None:
+    part = part_of(payload(5), ["ContractInfo"])
+    text = wire.message(wire.envelope_by_id("1"), TIMESTAMP, part.to_json(), 3)
+    message = read_message(text)
+    assert isinstance(message, StreamMessage)
+    assert (message.contract_id, message.skipped, message.data) == ("1", 3, part)
+    assert list(json.loads(text)["data"]) == ["ContractInfo"]
+
+
+def test_a_status() -> None:
+    feed = b'{"feed":"live","since":null,"lastBoard":null,"current":true,"markets":{}}'
+    message = read_message(wire.status_message(TIMESTAMP, feed, [(b'"A"', None)]))
+    assert isinstance(message, StatusMessage)
+    assert message.data.contracts == {"A": None}
+
+
+def test_an_answer() -> None:
+    said = b'{"id":1,"action":null,"contract_names":[],"contract_ids":["1"],"errors":[]}'
+    message = read_message(wire.control_message(TIMESTAMP, said))
+    assert isinstance(message, ControlMessage)
+    assert (message.data.id, message.data.contract_ids) == (1, ["1"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ping", "[]", "7", '"subscribe"', "{}", '{"channel": "subscribe"}', b"\xff", "[" * 9999],
+)
+def test_what_is_not_meant_for_us(text: str | bytes) -> None:
+    assert read_request(text) is None
+
+
+def test_what_is() -> None:
+    text = '{"action": "subscribe", "contract_names": ["A"], "contract_ids": [1, "2"], "more": 1}'
+    request = ControlRequest(action=Action.SUBSCRIBE, contract_names=("A",), contract_ids=(1, "2"))
+    assert read_request(text) == request
+    assert read_request(request.to_json()) == request
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('{"action": "sub"}', "action is neither subscribe nor unsubscribe: sub"),
+        ('{"action": null}', "action is neither subscribe nor unsubscribe: None"),
+        ('{"action": "subscribe", "contract_names": "A"}', r"at `\$.contract_names`"),
+        ('{"action": "subscribe", "contract_ids": [1.5]}', r"at `\$.contract_ids\[0\]`"),
+        ('{"action": "subscribe", "id": {}}', r"at `\$.id`"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, error: str) -> None:
+    with pytest.raises(ControlError, match=error):
+        read_request(text)
+
+
+def test_an_error_knows_whose_it_is() -> None:
+    with pytest.raises(ControlError) as caught:
+        read_request('{"action": "sub", "id": "seven"}')
+    assert caught.value.id == "seven"
+
+
+class TestPart:
+    def test_the_sections_are_in_the_documented_order(self) -> None:
+        part = part_of(payload(1), ["ContractInfo", "BestLimit"])
+        assert list(json.loads(part.to_json())) == ["BestLimit", "ContractInfo"]
+
+    def test_all_of_them_are_the_payload(self) -> None:
+        whole = payload(1)
+        assert part_of(whole, SECTIONS).to_json() == whole.to_json()
+        assert read_payload(part_of(whole, SECTIONS).to_json()) == whole
+
+    def test_none(self) -> None:
+        assert part_of(payload(1), []) == Part()
+
+    def test_levels_by_name(self) -> None:
+        best_limit = payload(1).best_limit
+        levels = [best_limit.first, best_limit.second, best_limit.third]
+        assert [best_limit[level] for level in ("1", 2, "3")] == levels
+        with pytest.raises(KeyError):
+            best_limit["4"]
