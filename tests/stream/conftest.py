@@ -18,6 +18,7 @@ from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
 
+from .chromium import chromium
 from .harness import Gateway
 
 SECRET = "a secret of the tests, long enough for HS256"
@@ -182,3 +183,9 @@ async def store(backend: EmbeddedValkey) -> AsyncIterator[Store]:
     """The store of the common Valkey."""
     async with Store(StoreSettings(redis_url=backend.url)) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A headless Chromium; the address of its page, which the tests use one after the other."""
+    yield from chromium(tmp_path_factory.mktemp("chromium"))

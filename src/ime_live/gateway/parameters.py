@@ -43,7 +43,8 @@ def query_of(by: By, max_contracts: int) -> Schema:
         "properties": {
             documented: contracts
             | {"description": f"Contracts by {word}, each in a parameter of its own."},
-            other: contracts | {"description": f"Another spelling of `{documented}`."},
+            other: contracts
+            | {"description": f"Another spelling of `{documented}`.", ALIAS: documented},
             **_OPT_INS,
         },
         "anyOf": [{"required": [documented]}, {"required": [other]}],

@@ -1,6 +1,6 @@
 // Calls: the OpenAPI document comes in, its operations go out as articles, each to be tried.
 
-import { element, inline, prose, slug } from "./dom.js";
+import { element, inline, pathView, prose, slug } from "./dom.js";
 import { parameterForm } from "./form.js";
 import { laidOut } from "./json.js";
 import { exampleView, parametersView, resolved, schemaView } from "./schema.js";
@@ -52,7 +52,7 @@ function call(whole, access, { path, method, operation, shared }) {
   const title = [
     element("span", { class: `method ${method}` }, method.toUpperCase()),
     " ",
-    element("code", {}, path),
+    pathView(path),
   ];
   const article = element(
     "article",
@@ -61,13 +61,13 @@ function call(whole, access, { path, method, operation, shared }) {
     operation.deprecated ? element("p", { class: "needed" }, "Deprecated.") : null,
     operation.summary ? element("p", { class: "summary" }, ...inline(operation.summary)) : null,
     ...prose(operation.description === operation.summary ? "" : operation.description),
+    trial(whole, access, method, path, parameters),
     parameters.length ? element("h4", {}, "Parameters") : null,
     parameters.length ? parametersView(whole, parameters) : null,
     element("h4", {}, "Answers"),
     ...Object.entries(operation.responses ?? {}).map(([status, given]) =>
       answer(whole, status, resolved(whole, given)),
     ),
-    trial(whole, access, method, path, parameters),
   );
   return { id, label: title, article };
 }

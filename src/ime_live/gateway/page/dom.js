@@ -71,6 +71,16 @@ export function inline(text) {
 }
 
 /**
+ * A path as code, which may break after each of its parts, and not elsewhere.
+ *
+ * @param {string} path
+ */
+export function pathView(path) {
+  const parts = path.split(/(?<=[/])/);
+  return element("code", { class: "path" }, ...parts.flatMap((part) => [part, element("wbr")]));
+}
+
+/**
  * What an anchor to a heading is called.
  *
  * @param {string} text

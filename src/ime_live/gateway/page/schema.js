@@ -84,21 +84,21 @@ export function limitsOf(whole, given) {
   } else if ("const" in schema) {
     said.push("always ", ...codes([schema.const]));
   }
-  for (const [key, words] of Object.entries(LIMITS)) {
+  for (const [key, [before, after = ""]] of Object.entries(LIMITS)) {
     if (key in schema) {
-      said.push(said.length ? ", " : "", `${words} `, ...codes([schema[key]]));
+      said.push(said.length ? ", " : "", `${before} `, ...codes([schema[key]]), after);
     }
   }
   return said.filter(Boolean);
 }
 
 const LIMITS = {
-  minimum: "at least",
-  exclusiveMinimum: "above",
-  maximum: "at most",
-  maxItems: "so many at most:",
-  pattern: "like",
-  default: "without it",
+  minimum: ["at least"],
+  exclusiveMinimum: ["above"],
+  maximum: ["at most"],
+  maxItems: ["at most", " of them"],
+  pattern: ["like"],
+  default: ["by default"],
 };
 
 /**

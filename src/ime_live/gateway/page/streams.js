@@ -1,6 +1,6 @@
 // Streams: the AsyncAPI document comes in, its channels go out as articles, each to be connected to.
 
-import { element, inline, prose, slug } from "./dom.js";
+import { element, inline, pathView, prose, slug } from "./dom.js";
 import { live } from "./live.js";
 import { exampleView, parametersView, resolved, schemaView } from "./schema.js";
 
@@ -46,7 +46,7 @@ function stream(whole, access, name, channel, operations, server) {
   const label = [
     element("span", { class: `method ${isWebSocket ? "ws" : "sse"}` }, isWebSocket ? "WS" : "SSE"),
     " ",
-    element("code", {}, channel.address),
+    pathView(channel.address),
   ];
   const sent = operations.find((operation) => operation.action === "receive");
   const article = element(
@@ -59,10 +59,6 @@ function stream(whole, access, name, channel, operations, server) {
     ),
     channel.title ? element("p", { class: "summary" }, ...inline(channel.title)) : null,
     ...prose(channel.description),
-    parameters.length ? element("h4", {}, "Parameters") : null,
-    parameters.length ? parametersView(whole, parameters) : null,
-    ...operations.flatMap((operation) => operationView(whole, operation)),
-    ...closeCodes(channel["x-close-codes"]),
     live({
       whole,
       access,
@@ -75,6 +71,10 @@ function stream(whole, access, name, channel, operations, server) {
       requests: sent ? examplesOf(whole, sent) : [],
       codes: channel["x-close-codes"] ?? [],
     }),
+    parameters.length ? element("h4", {}, "Parameters") : null,
+    parameters.length ? parametersView(whole, parameters) : null,
+    ...operations.flatMap((operation) => operationView(whole, operation)),
+    ...closeCodes(channel["x-close-codes"]),
   );
   return { id, label, article };
 }
