@@ -268,6 +268,31 @@ class TestSelecting:
         world.hub.resume(client)
         assert outlet.prices == [1]
 
+    @pytest.mark.parametrize("snapshot", [False, True])
+    def test_what_changed_while_the_store_was_away(self, world: World, snapshot: bool) -> None:
+        world.open("1")
+        client, outlet = world.join("1")
+        world.hub.open("2")
+        world.hub.open("3")
+        world.hub.select(client, selection("1", "2", "3"))
+        if snapshot:
+            world.hub.send_states(client, 0, ["2", "3"])
+        world.hub.load("2", Update(NOW + 1, A))
+        world.hub.load("3", Update(NOW - 1, A))
+        world.tick()
+        contracts = [message.contract for message in outlet.messages]
+        assert contracts == (["2", "3"] if snapshot else ["2"])
+
+    def test_what_is_wanted_no_more_when_the_store_is_back(self, world: World) -> None:
+        world.hub.open("1")
+        client, outlet = world.join("1")
+        world.join("1")
+        world.hub.select(client, {})
+        world.hub.load("1", Update(NOW + 1, A))
+        world.tick()
+        assert outlet.writes == []
+        assert not client.missed
+
     def test_nothing_at_all_and_something_again(self, world: World) -> None:
         world.open("1")
         client, outlet = world.join("1")

@@ -60,6 +60,12 @@ class Page:
                 await asyncio.sleep(0.01)
         return value
 
+    async def visit(self, url: str) -> None:
+        """Go to an address, and wait until all that it names is there."""
+        await self.command("Page.navigate", url=url)
+        complete = f"{url} complete"
+        await self.until(f"location.href + ' ' + document.readyState === {json.dumps(complete)}")
+
     async def screenshot(self) -> bytes:
         """A picture of what is shown, as PNG."""
         shown = await self.command("Page.captureScreenshot", format="png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ import jwt
 from ime_live.publisher import Publisher
 
 from .chromium import page_at
-from .conftest import SECRET, Market
+from .conftest import SECRET, Market, Serve
 from .harness import Gateway
 
 Payload = Callable[..., dict[str, Any]]
@@ -34,6 +35,23 @@ new Promise(resolve => {
     seen.code = event.code; seen.reason = event.reason; seen.clean = event.wasClean;
     resolve(seen);
   };
+})
+"""
+
+
+# The same of a stream of events. The page is the gateway's, so that no other's rules apply.
+_EVENTS = """
+new Promise((resolve, reject) => {
+  const seen = {messages: [], ids: [], end: null};
+  const source = new EventSource(%s);
+  window.state = "connecting";
+  source.onopen = () => { window.state = "open"; };
+  source.onmessage = event => {
+    seen.messages.push(event.data); seen.ids.push(event.lastEventId);
+    window.state = seen.messages.length;
+    if (seen.messages.length === %d) { source.close(); resolve(seen); }
+  };
+  source.addEventListener("end", event => { seen.end = JSON.parse(event.data); });
 })
 """
 
@@ -79,3 +97,30 @@ async def test_a_script_brings_its_token_as_a_subprotocol_and_gets_messages(
     assert [message["data"] for message in messages] == sent
     assert {message["contractName"] for message in messages} == {contract.contract_name}
     assert list(messages[0]) == ["channel", "contractName", "timestamp", "data"]
+
+
+async def test_a_script_reads_events_and_comes_back_by_itself(
+    browser: str, serve: Serve, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    contract = market.one()
+    gateway = serve(drain=0.0)
+    path = gateway.stream("id", [contract.contract_id]).replace("/websocket/", "/sse/")
+    page_url = f"http://127.0.0.1:{gateway.port}/health"
+    sent = [payload(Aggregate={"trade_count": count}) for count in (1, 2, 3)]
+    async with page_at(browser) as page, page_at(browser) as observer:
+        await page.visit(page_url)
+        waiting = asyncio.ensure_future(page.evaluate(_EVENTS % (json.dumps(path), 3)))
+        await observer.until('window.state === "open"')
+        await publisher.publish(contract.contract_id, sent[0])
+        await observer.until("window.state === 1")
+        gateway.signal(signal.SIGTERM)
+        await gateway.ended()
+        await publisher.publish(contract.contract_id, sent[1])  # while nobody is there
+        serve(port=gateway.port)
+        await observer.until("window.state === 2")
+        await publisher.publish(contract.contract_id, sent[2])
+        seen = await waiting
+    messages = [json.loads(text) for text in seen["messages"]]
+    assert [message["data"] for message in messages] == sent
+    assert [message["timestamp"] for message in messages] == seen["ids"]
+    assert seen["end"] == {"code": 1001, "reason": "going away"}

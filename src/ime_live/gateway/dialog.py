@@ -1,19 +1,19 @@
 """Dialog: what a client sends while its stream runs, answered one after the other.
 
-Texts come in; its `Subscription` does what they ask for and answers. While the client takes no
-data nothing is done for it, so that answers do not pile up; how much may wait is bounded.
+Texts come in; whoever does what they ask for (`Doer`) answers. While the client takes no data
+nothing is done for it, so that answers do not pile up; how much may wait is bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
 import structlog
 
 from ime_live.errors import ControlError, RefusedError
-from ime_live.gateway.subscription import Subscription
 from ime_live.messages import ControlRequest, read_request
 
 log = structlog.get_logger()
@@ -22,19 +22,31 @@ log = structlog.get_logger()
 _MOST: Final = 100
 
 
+class Doer(Protocol):
+    """Who does what the client asks for; the stream's `Subscription`."""
+
+    async def change(
+        self, request: ControlRequest, writable: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Do it and answer; ``writable`` waits until the client takes data."""
+
+    def object_to(self, error: str, request_id: str | int | None) -> None:
+        """Answer that nothing of it was done."""
+
+
 class Dialog:
     """See the module's text."""
 
-    __slots__ = ("_subscription", "_task", "_waiting", "_writable")
+    __slots__ = ("_doer", "_task", "_waiting", "_writable")
 
-    def __init__(self, subscription: Subscription, *, writable: bool) -> None:
+    def __init__(self, doer: Doer, *, writable: bool) -> None:
         """Begin a dialog.
 
         Args:
-            subscription: of whom it is.
+            doer: does what is asked for.
             writable: whether the client takes data.
         """
-        self._subscription = subscription
+        self._doer = doer
         self._waiting: deque[ControlRequest | ControlError] = deque()
         self._writable = asyncio.Event()
         if writable:
@@ -81,12 +93,11 @@ class Dialog:
         self._task = None
 
     async def _answer(self, request: ControlRequest | ControlError) -> None:
-        subscription = self._subscription
         if isinstance(request, ControlError):
-            subscription.object_to(str(request), request.id)
+            self._doer.object_to(str(request), request.id)
             return
         try:
-            await subscription.change(request, self._writable.wait)
+            await self._doer.change(request, self._writable.wait)
         except Exception:
             log.exception("a client's request has failed")
-            subscription.object_to("internal error", request.id)
+            self._doer.object_to("internal error", request.id)

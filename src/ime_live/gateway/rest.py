@@ -16,8 +16,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ime_live.errors import AuthenticationError, CloseCode, RefusedError
-from ime_live.gateway.session import NOT_COVERED, STREAM_ROOT, UNKNOWN, By
+from ime_live.errors import RefusedError
+from ime_live.gateway.refusal import headers_of, status_of
+from ime_live.gateway.session import EVENTS_ROOT, STREAM_ROOT, By
 
 log = structlog.get_logger()
 
@@ -85,8 +86,18 @@ def http_app(probe: Probe, root_path: str = "", pages: Sequence[HTTPRouteHandler
             headers={"Upgrade": "websocket", "Connection": "Upgrade"},
         )
 
+    @get([EVENTS_ROOT + by.value for by in By], sync_to_thread=False)
+    def events() -> Response[dict[str, str]]:
+        """A stream of events that was asked for behind a request that is not answered yet.
+
+        Such a stream has no end, so it takes over its connection and does not come here.
+        """
+        return Response(
+            {"detail": "a stream of events needs a connection of its own"}, status_code=400
+        )
+
     app = Litestar(
-        [health, ready, metrics, status, stream, *pages],
+        [health, ready, metrics, status, stream, events, *pages],
         openapi_config=None,
         logging_config=None,
         exception_handlers={
@@ -110,19 +121,12 @@ def _answer_http_error(request: Request[Any, Any, Any], error: HTTPException) ->
 
 def _answer_refusal(request: Request[Any, Any, Any], error: RefusedError) -> Response[Any]:
     del request
-    headers = {}
-    if isinstance(error, AuthenticationError):
-        status, headers = 401, {"WWW-Authenticate": "Bearer"}
-    elif error.code is CloseCode.TRY_AGAIN_LATER:
-        status = 503
-    else:
-        status = _REFUSALS[error.kind]
     return Response(
-        {"detail": error.reason}, status_code=status, headers=headers, media_type=MediaType.JSON
+        {"detail": error.reason},
+        status_code=status_of(error),
+        headers=headers_of(error),
+        media_type=MediaType.JSON,
     )
-
-
-_REFUSALS: Final = {UNKNOWN: 404, NOT_COVERED: 403}
 
 
 def _answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
