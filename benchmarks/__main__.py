@@ -5,24 +5,45 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from datetime import UTC, datetime
+
+from redis.asyncio import Redis
 
 from benchmarks.goals import goals
-from benchmarks.publications import name_of
+from benchmarks.publications import data_of, name_of
 from benchmarks.report import goal_table, table, write_report
 from benchmarks.scenarios import SCENARIOS, Measured
 from benchmarks.update import measure_update
-from ime_live.contracts import Contract
+from ime_live.contracts import Contract, Market
 from ime_live.embedded import EmbeddedValkey
+from ime_live.gateway.static import static_json
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
 
 
 async def register(url: str) -> None:
-    """Register the benchmarks' contracts."""
-    async with Store(StoreSettings(redis_url=url)) as store:
-        await store.import_contracts(
-            Contract(contract_id=str(n), contract_name=name_of(n)) for n in range(500)
+    """Register the benchmarks' contracts, and keep a state of each, for ours and for others."""
+    contracts = [
+        Contract(
+            contract_id=str(n),
+            contract_name=name_of(n),
+            market=Market.OPTION,
+            title=f"قرارداد اختیار معامله {n}",
+            expiration_date="2026-12-30",
+            csize=1_000,
+            strike_price=230_000,
         )
+        for n in range(500)
+    ]
+    states = [data_of(100_000 + n) for n in range(500)]
+    async with Store(StoreSettings(redis_url=url)) as store:
+        await store.import_contracts(contracts)
+        await store.publish([(str(n), state) for n, state in enumerate(states)])
+    today = datetime.now(UTC).date()
+    async with Redis.from_url(url) as redis:
+        for contract, state in zip(contracts, states, strict=True):
+            await redis.set(f"bench:last:{contract.contract_name}", state)
+            await redis.set(f"bench:static:{contract.contract_name}", static_json(contract, today))
 
 
 def main() -> None:

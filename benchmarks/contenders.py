@@ -90,6 +90,11 @@ def free_port() -> int:
         return port
 
 
+def tokens(count: int) -> list[str]:
+    """Tokens of so many subjects, that all servers which ask for one take."""
+    return [create_token(_SECRET, f"benchmark {n}", 1, now=time.time()) for n in range(count)]
+
+
 def _family(pid: int) -> list[int]:
     pids = [pid]
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -163,7 +168,7 @@ def gateway(*, deflate: bool = False, workers: int = 1) -> Contender:
             IME_LIVE_LOG_LEVEL="info",
         )
         time.sleep(0.5 * (1 + workers))  # contracts are loaded, in every process
-        token = create_token(_SECRET, "benchmark", 1, now=time.time())
+        [token] = tokens(1)
         headers = [f"Authorization: Bearer {token}", *([_DEFLATE] if deflate else [])]
         publisher = RedisPublisher(redis, whole=False)
         return Running(process, port, publisher, headers, _query)
@@ -184,6 +189,7 @@ def _python(name: str, module: str, *packages: str) -> Contender:
             [sys.executable, "-m", f"benchmarks.servers.{module}", str(port)],
             port,
             REDIS_URL=f"redis://127.0.0.1:{redis}",
+            JWT_SECRET=_SECRET,
         )
         return Running(process, port, RedisPublisher(redis, whole=True), (), _query)
 
@@ -270,3 +276,4 @@ PICOWS: Final = _python("picows", "picows_shared", "picows", "uvloop")
 BROADCAST: Final = _python("websockets.broadcast", "websockets_broadcast", "websockets")
 STARLETTE: Final = _python("Starlette, shared", "starlette_shared", "starlette")
 FASTAPI: Final = _python("FastAPI, as usual", "fastapi_usual", "fastapi")
+FASTAPI_REST: Final = _python("FastAPI, as usual", "fastapi_rest", "fastapi")

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.contenders import BROADCAST, FLOOR, IME_LIVE, IME_LIVE_DEFLATE, NCHAN, PICOWS
+from benchmarks.contenders import (
+    BROADCAST,
+    FASTAPI_REST,
+    FLOOR,
+    IME_LIVE,
+    IME_LIVE_DEFLATE,
+    NCHAN,
+    PICOWS,
+)
 from benchmarks.measure import SLOW_BUFFER, Result
 from benchmarks.scenarios import SLOW_RATE, Measured
 from ime_live.settings import GatewaySettings
@@ -38,6 +46,7 @@ def goals(measured: Sequence[Measured], update: float) -> list[Goal]:
     found += _ratio("CPU a delivery, deflate", single, IME_LIVE_DEFLATE.name, IME_LIVE.name, 1.2)
     found += _latency("p99 latency, single", single, IME_LIVE.name, NCHAN.name, 1.0)
     found += _absolute(by_name)
+    found += _of_requests(by_name.get("rest", {}))
     found.append(Goal("CPU of an update before fan-out", "25 µs", f"{update:.1f} µs", update <= 25))
     return found
 
@@ -60,6 +69,18 @@ def _latency(
         if ours and theirs:
             ratio = ours / theirs
             yield Goal(what, f"{limit} × {other}", f"{ratio:.2f} ×", ratio <= limit)
+
+
+def _of_requests(results: Mapping[str, Result]) -> Iterator[Goal]:
+    ours, theirs = results.get(IME_LIVE.name), results.get(FASTAPI_REST.name)
+    if ours and ours.cpu_per_request:
+        cpu = ours.cpu_per_request
+        what = "CPU of a snapshot by plain HTTP"
+        # Two thousand a second on one core.
+        yield Goal(what, "500 µs", f"{cpu:.0f} µs", cpu <= 500)
+        if theirs and theirs.cpu_per_request:
+            ratio = cpu / theirs.cpu_per_request
+            yield Goal(what, f"0.5 × {FASTAPI_REST.name}", f"{ratio:.2f} ×", ratio <= 0.5)
 
 
 def _absolute(by_name: Mapping[str, Mapping[str, Result]]) -> Iterator[Goal]:

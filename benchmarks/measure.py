@@ -9,11 +9,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from benchmarks.contenders import LOAD_CORE, Contender, Running, free_port
+from benchmarks.contenders import LOAD_CORE, Contender, Running, free_port, tokens
 from benchmarks.load import Clients, Tally
+from benchmarks.publications import name_of
+from benchmarks.requests import Requests
 
 # Bytes that the slow client's socket holds; Linux doubles what it is told (socket(7)).
 SLOW_BUFFER: Final = 16_384
+
+# As many as it takes for none of them to ask more often than the gateway lets one subject.
+SUBJECTS: Final = 200
+_CALL: Final = "/live/data/overview/contract/name?"
 
 GRACE: Final = 0.5  # seconds after the last publication in which messages still count
 
@@ -41,6 +47,23 @@ class Load:
     slow: int = 0
 
 
+@dataclass(frozen=True)
+class Asking:
+    """What is asked of a server by requests, each client's next one after the last's answer.
+
+    Attributes:
+        clients: connections.
+        contracts: that exist.
+        of_each: contracts that a request names, chosen at random.
+        seconds: how long.
+    """
+
+    clients: int
+    contracts: int = 500
+    of_each: int = 1
+    seconds: float = 5.0
+
+
 @dataclass
 class Result:
     """What came of it. Times in microseconds, sizes in bytes; None where it says nothing."""
@@ -57,6 +80,8 @@ class Result:
     handshakes_per_second: float | None = None
     slow_age: int | None = None
     memory_growth: int | None = None
+    requests_per_second: float | None = None
+    cpu_per_request: float | None = None
 
     @property
     def share(self) -> float:
@@ -68,13 +93,16 @@ class Result:
         return {**asdict(self), "share": self.share}
 
 
-def measure(contender: Contender, load: Load, redis: int, seed: int = 1) -> Result:
+def measure(contender: Contender, load: Load | Asking, redis: int, seed: int = 1) -> Result:
     """Start the server, put the load on it, and stop it."""
     os.sched_setaffinity(0, {LOAD_CORE})
     running = contender.start(free_port(), redis)
     clients = Clients()
+    rng = random.Random(seed)  # noqa: S311 - repeatable
     try:
-        return _measure(running, clients, load, random.Random(seed))  # noqa: S311 - repeatable
+        if isinstance(load, Asking):
+            return _ask(running, load, rng)
+        return _measure(running, clients, load, rng)
     finally:
         clients.close()
         running.stop()
@@ -124,6 +152,40 @@ def _measure(running: Running, clients: Clients, load: Load, rng: random.Random)
         result.slow_age = slow.age()
         result.memory_growth = running.memory() - begin_memory
     return result
+
+
+def _ask(running: Running, load: Asking, rng: random.Random) -> Result:
+    requests = []
+    for token in tokens(SUBJECTS):
+        contracts = rng.sample(range(load.contracts), load.of_each)
+        query = "&".join(f"contract_names={name_of(contract)}" for contract in contracts)
+        lines = [
+            f"GET {_CALL}{query} HTTP/1.1",
+            f"Host: 127.0.0.1:{running.port}",
+            f"Authorization: Bearer {token}",
+            "Accept: */*",
+            "User-Agent: benchmark",
+        ]
+        requests.append("\r\n".join([*lines, "", ""]).encode())
+    asking = Requests(running.port, requests, load.clients)
+    try:
+        asking.run(0.5)
+        cpu = running.cpu()
+        asked = asking.run(load.seconds)
+        cpu = running.cpu() - cpu
+    finally:
+        asking.close()
+    latencies = sorted(asked.latencies)
+    return Result(
+        offered=asked.answers,
+        delivered=asked.answers,
+        requests_per_second=asked.answers / asked.seconds,
+        cpu_per_request=cpu / asked.answers,
+        bytes_per_message=asked.bytes / asked.answers,
+        p50=latencies[len(latencies) // 2],
+        p99=latencies[len(latencies) * 99 // 100],
+        longest=latencies[-1],
+    )
 
 
 def _selection(load: Load, rng: random.Random) -> Sequence[int]:

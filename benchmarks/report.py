@@ -13,7 +13,7 @@ from typing import Final
 
 from benchmarks.contenders import FLOOR
 from benchmarks.goals import Goal, goals
-from benchmarks.measure import Result
+from benchmarks.measure import Asking, Result
 from benchmarks.scenarios import Measured
 
 _DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -36,7 +36,8 @@ this run are what counts: the machine is shared, and absolute figures differ fro
 _TERMS: Final = """\
 CPU is user and kernel time of the server's processes. The floor is a loop of `send()` in C that
 delivers the same messages and does nothing else. A delivery is one message to one client; latency
-is from its publication to its receipt; bursts are published at once. ime-live runs as shipped:
+is from its publication to its receipt, or from a request to its whole answer; bursts are published
+at once. ime-live runs as shipped:
 JWT authentication, metrics, logs. Where neighbours matter most, figures are medians of three
 rounds of all servers in turn."""
 
@@ -72,15 +73,24 @@ _COLUMNS: Final[Sequence[tuple[str, Cell]]] = (
 )
 
 
+_OF_REQUESTS: Final[Sequence[tuple[str, Cell]]] = (
+    ("requests a second", lambda r, _: _number(r.requests_per_second)),
+    ("CPU µs a request", lambda r, _: _number(r.cpu_per_request)),
+    *(column for column in _COLUMNS if column[0] in ("p50 ms", "p99 ms", "max ms")),
+    ("bytes an answer", lambda r, _: _number(r.bytes_per_message)),
+)
+
+
 def table(measured: Measured) -> str:
     """A scenario's table, in Markdown."""
+    columns = _OF_REQUESTS if isinstance(measured.scenario.load, Asking) else _COLUMNS
     lines = [
-        "| server | " + " | ".join(title for title, _ in _COLUMNS) + " |",
-        "|---" * (len(_COLUMNS) + 1) + "|",
+        "| server | " + " | ".join(title for title, _ in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
     ]
     for name, result in measured.results.items():
         shown = f"**{name}**" if name.startswith("ime-live") else name
-        cells = [cell(result, measured.results) for _, cell in _COLUMNS]
+        cells = [cell(result, measured.results) for _, cell in columns]
         lines.append(f"| {shown} | " + " | ".join(cells) + " |")
     lines += [f"\n{name}: {reason}." for name, reason in measured.missing.items()]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from benchmarks.contenders import (
     BROADCAST,
     FASTAPI,
+    FASTAPI_REST,
     FLOOR,
     IME_LIVE,
     IME_LIVE_DEFLATE,
@@ -18,7 +19,7 @@ from benchmarks.contenders import (
     STARLETTE,
     Contender,
 )
-from benchmarks.measure import Load, Result, measure
+from benchmarks.measure import Asking, Load, Result, measure
 
 _ALL: Final = (FLOOR, IME_LIVE, IME_LIVE_DEFLATE, NCHAN, PICOWS, BROADCAST, STARLETTE)
 # A quick run leaves out the other servers.
@@ -44,7 +45,7 @@ class Scenario:
 
     name: str
     title: str
-    load: Load
+    load: Load | Asking
     contenders: Sequence[Contender]
     rounds: int = 1
     """Of all contenders in turn; the medians count, since neighbours are noisy."""
@@ -154,5 +155,19 @@ SCENARIOS: Final = (
         "one contract, 2,000 clients, bursts of 8, 20 a second; one worker, and two on two cores",
         Load(2000, burst=8),
         (IME_LIVE, IME_LIVE_TWO),
+    ),
+    Scenario(
+        "rest",
+        "overview of one contract by plain HTTP, 32 connections, each asking again at once",
+        Asking(32),
+        (IME_LIVE, FASTAPI_REST),
+        rounds=3,
+    ),
+    Scenario(
+        "rest20",
+        "the same, of 20 contracts a request",
+        Asking(32, of_each=20),
+        (IME_LIVE, FASTAPI_REST),
+        rounds=3,
     ),
 )

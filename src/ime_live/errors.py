@@ -10,8 +10,9 @@ One root, so that a caller can catch all of them::
     ├── SettingsError           settings that do not go together or cannot be read
     ├── FeedError               input of a feed that cannot be read
     ├── ControlError            a client's request in flight that cannot be read
-    └── RefusedError            a stream that is refused or ended, with its close code
-        └── AuthenticationError the token is missing or not good
+    └── RefusedError            a stream or request that is refused, with its close code
+        ├── AuthenticationError the token is missing or not good
+        └── RateError           asked too often
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class CloseCode(IntEnum):
 
 
 class RefusedError(ImeLiveError):
-    """A stream that is refused or ended by the service.
+    """A stream, or a request, that is refused or ended by the service.
 
     Attributes:
         code: the WebSocket close code.
@@ -101,6 +102,18 @@ class RefusedError(ImeLiveError):
 
 class AuthenticationError(RefusedError):
     """The token is missing or not good. ``kind`` and ``reason`` never hold the token."""
+
+
+class RateError(RefusedError):
+    """Somebody asks too often.
+
+    Attributes:
+        retry_after: seconds after which one more request is answered.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__("too many requests", code=CloseCode.TRY_AGAIN_LATER)
 
 
 def printable_reason(text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import ipaddress
 import math
+import re
 from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final
@@ -20,6 +21,9 @@ from ime_live.errors import SettingsError
 from ime_live.zones import zone_of
 
 ENVIRONMENT_PREFIX: Final = "IME_LIVE_"
+
+# As browsers send it: RFC 6454, 6.2.
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 
 
 class AuthMode(StrEnum):
@@ -217,7 +221,21 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
         "Zone whose wall clock the messages' timestamps show. One with daylight saving repeats "
         "an hour a year, and its timestamps do not grow then.",
     )
-    max_contracts: int = option(1000, "Contracts that one connection may ask for.", above=0)
+    max_contracts: int = option(
+        1000, "Contracts that one connection, or one HTTP request, may ask for.", above=0
+    )
+    request_rate: float = option(
+        100.0,
+        "HTTP requests for data a second that one subject of tokens, or without one an address, "
+        "may send for long, to each worker; five times as many at once. 0 sets no limit.",
+        least=0,
+    )
+    cors_origins: str = option(
+        "",
+        "Origins of the web pages whose scripts may use the HTTP calls, as https://example.org, "
+        "separated by commas; or * for all pages.",
+        metavar="LIST",
+    )
     compression: bool = option(True, "Offer permessage-deflate to clients that ask for it.")
     ping_interval: float = option(20.0, "Seconds between two pings of a client.", above=0)
     ping_timeout: float = option(20.0, "Seconds within which a client answers a ping.", above=0)
@@ -285,6 +303,17 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
             raise SettingsError("--root-path begins with a slash and does not end with one")
         _check_public_url(self.public_url)
         self.zone  # noqa: B018 - raises for a zone that does not exist
+        for origin in self.origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise SettingsError(
+                    f"{flag('cors_origins')}: {origin} is not an origin; one is a scheme, a host "
+                    "and maybe a port, as https://example.org, without a path"
+                )
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`."""
+        return tuple(each.strip() for each in self.cors_origins.split(",") if each.strip())
 
     @property
     def zone(self) -> ZoneInfo:

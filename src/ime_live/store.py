@@ -103,6 +103,18 @@ class Keys(Struct, frozen=True):
         return f"{self.prefix}live:{{{contract_id}}}"
 
 
+class State(Struct, frozen=True):
+    """A last state as it is stored.
+
+    Attributes:
+        version: microseconds since the epoch.
+        data: what was stored as its payload; nobody has checked it.
+    """
+
+    version: int
+    data: bytes
+
+
 class Stored(Struct, frozen=True):
     """What the store did with a state.
 
@@ -191,14 +203,9 @@ class Store:
 
     async def last(self, ids: Iterable[str]) -> dict[str, Update]:
         """The last states of those of the contracts that have one that can be read."""
-        ids = list(ids)
-        replies = await self._pipelined(
-            [("HMGET", self.keys.last(i), "version", "data") for i in ids]
-        )
-        self.connections.raise_away(replies)
         now = time.time_ns() // 1000
         updates: dict[str, Update] = {}
-        for contract_id, reply in zip(ids, replies, strict=True):
+        for contract_id, reply in (await self._last_records(ids)).items():
             if isinstance(reply, Exception):
                 self._leave_out("last state", contract_id, reply)
             elif reply[0] is not None and reply[1] is not None:
@@ -213,6 +220,35 @@ class Store:
                         updates[contract_id] = Update(version, payload)
         return updates
 
+    async def states(self, ids: Iterable[str]) -> dict[str, State | PayloadError]:
+        """The last states of those of the contracts that have one, their data unread.
+
+        What cannot be a last state is an error in its place, for the caller to tell of: it may
+        be asked for a thousand times a second.
+        """
+        latest = time.time_ns() // 1000 + MAX_AHEAD
+        found: dict[str, State | PayloadError] = {}
+        for contract_id, reply in (await self._last_records(ids)).items():
+            if isinstance(reply, Exception):
+                found[contract_id] = PayloadError(str(reply))
+            elif reply[0] is not None and reply[1] is not None:
+                version = _version_in(reply[0], latest)
+                found[contract_id] = (
+                    PayloadError(f"version {reply[0]!r} is not microseconds since the epoch")
+                    if version is None
+                    else State(version, reply[1])
+                )
+        return found
+
+    async def _last_records(self, ids: Iterable[str]) -> dict[str, Any]:
+        """Version and data of each contract as Redis replies, or its error."""
+        ids = list(ids)
+        replies = await self._pipelined(
+            [("HMGET", self.keys.last(i), "version", "data") for i in ids]
+        )
+        self.connections.raise_away(replies)
+        return dict(zip(ids, replies, strict=True))
+
     async def versions(self, ids: Iterable[str]) -> dict[str, int]:
         """The versions alone of the last states, of those of the contracts that have one."""
         ids = list(ids)
@@ -223,10 +259,9 @@ class Store:
             if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
                 raise self.connections.error(reply)
             # What is no version is said by `last`; here it is as if there were none.
-            if isinstance(reply, bytes) and reply.isdigit() and len(reply) <= _MAX_DIGITS:
-                version = int(reply)
-                if 0 < version <= latest:
-                    found[contract_id] = version
+            version = _version_in(reply, latest)
+            if version is not None:
+                found[contract_id] = version
         return found
 
     async def _run(self, calls: Sequence[tuple[str, bytes, str]]) -> list[Any]:
@@ -361,3 +396,12 @@ class Store:
     def _leave_out(self, what: str, contract_id: str, error: Exception) -> None:
         self.unreadable += 1
         log.warning(f"{what} cannot be read", contract_id=contract_id, error=str(error))
+
+
+def _version_in(reply: object, latest: int) -> int | None:
+    """The version that Redis replies, None if it cannot be one."""
+    if isinstance(reply, bytes) and reply.isdigit() and len(reply) <= _MAX_DIGITS:
+        version = int(reply)
+        if 0 < version <= latest:
+            return version
+    return None

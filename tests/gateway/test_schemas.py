@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,6 +11,9 @@ from jsonschema_rs import Draft7Validator
 from msgspec import UNSET, Struct, UnsetType, field
 
 from ime_live.gateway.schemas import description_of, schemas_of, with_description
+
+
+Schemas = dict[str, dict[str, Any]]
 
 
 class Colour(StrEnum):
@@ -44,16 +48,16 @@ class Outer(Struct):
 
 
 @pytest.fixture
-def schemas() -> dict[str, dict[str, object]]:
+def schemas() -> Schemas:
     return schemas_of([Outer], "#/defs/{name}")
 
 
-def test_all_that_is_held_is_there(schemas: dict[str, dict[str, object]]) -> None:
+def test_all_that_is_held_is_there(schemas: Schemas) -> None:
     assert set(schemas) == {"Outer", "Inner", "Colour"}
 
 
 def test_attributes_become_descriptions_of_properties(
-    schemas: dict[str, dict[str, dict[str, object]]],
+    schemas: Schemas,
 ) -> None:
     properties = schemas["Outer"]["properties"]
     assert properties["firstName"] == {
@@ -68,11 +72,11 @@ def test_attributes_become_descriptions_of_properties(
     assert schemas["Outer"]["required"] == ["firstName", "inner", "colour"]
 
 
-def test_a_number_is_a_number(schemas: dict[str, dict[str, dict[str, object]]]) -> None:
+def test_a_number_is_a_number(schemas: Schemas) -> None:
     assert schemas["Inner"]["properties"]["size"] == {"type": "number"}
 
 
-def test_values_stand_in_their_own_order(schemas: dict[str, dict[str, object]]) -> None:
+def test_values_stand_in_their_own_order(schemas: Schemas) -> None:
     assert schemas["Colour"] == {
         "description": "What it looks like.",
         "enum": ["red", "blue"],
@@ -90,9 +94,7 @@ def test_values_stand_in_their_own_order(schemas: dict[str, dict[str, object]]) 
         {"firstName": None, "inner": {"size": 1}, "colour": "red", "gone": None},
     ],
 )
-def test_a_schema_takes_what_its_type_takes(
-    schemas: dict[str, dict[str, object]], wrong: dict[str, object]
-) -> None:
+def test_a_schema_takes_what_its_type_takes(schemas: Schemas, wrong: dict[str, object]) -> None:
     valid = Draft7Validator({"$ref": "#/defs/Outer", "defs": schemas})
     right = Outer("a", Inner(1.5), Colour.RED, gone=3)
     assert valid.is_valid(msgspec.to_builtins(right))

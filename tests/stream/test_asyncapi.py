@@ -51,7 +51,7 @@ async def test_messages_are_as_described(
     path = gateway.stream(
         by, [getattr(first, own)], snapshot="true", status="true", meta="true", max_rate="50"
     )
-    seen = set()
+    seen: set[str] = set()
     for contract in (first, second):
         await publisher.publish(contract.contract_id, payload())
     async with gateway.connect(path) as client:
@@ -88,7 +88,7 @@ async def test_events_are_as_described(
     address = document["channels"]["eventsByName"]["address"]
     query = f"?contract_names={contract.contract_name}&snapshot=true&status=true"
     kinds = {"IME Stream": "streamByName", "IME Status": "status"}
-    seen = set()
+    seen: set[str] = set()
     async with await RawClient.open(gateway.port) as client:
         await client.send(f"GET {address}{query} HTTP/1.1\r\nHost: t\r\n\r\n".encode())
         assert (await client.read_head()).startswith(b"HTTP/1.1 200 ")
@@ -142,11 +142,11 @@ def test_what_a_proxy_says_is_not_believed(gateway: Gateway) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("host", ["[", "x" * 300, "سكه"])
+@pytest.mark.parametrize("host", ["[", "x" * 300])
 def test_a_strange_host_is_only_named(gateway: Gateway, host: str) -> None:
-    answer = gateway.request("GET", "/asyncapi.json", {"Host": host.encode().decode("latin-1")})
+    answer = gateway.request("GET", "/asyncapi.json", {"Host": host})
     assert answer.status == 200
-    assert answer.json()["servers"]["websocket"]["host"] == host.encode().decode("latin-1")
+    assert answer.json()["servers"]["websocket"]["host"] == host
 
 
 @pytest.mark.parametrize("host", ['a"b', "a/b"])

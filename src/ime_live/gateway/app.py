@@ -18,6 +18,7 @@ import structlog
 from litestar.types import ASGIApp
 
 from ime_live.errors import StoreError
+from ime_live.gateway.calls import Calls
 from ime_live.gateway.directory import Directory
 from ime_live.gateway.feed import Feed
 from ime_live.gateway.handshake import negotiator
@@ -25,12 +26,14 @@ from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.http import SERVICES
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.keys import authenticator_from
+from ime_live.gateway.limit import RequestLimit
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.pages import handlers_of
-from ime_live.gateway.report import Reporter
+from ime_live.gateway.report import Readiness, Reporter
 from ime_live.gateway.rest import http_app
 from ime_live.gateway.rounds import Rounds
 from ime_live.gateway.services import Services
+from ime_live.gateway.snapshots import Snapshots
 from ime_live.gateway.upstream import Upstream
 from ime_live.gateway.versions import Versions
 from ime_live.gateway.watch import Watch
@@ -38,6 +41,7 @@ from ime_live.lease import Lease
 from ime_live.settings import GatewaySettings
 from ime_live.store import Store
 from ime_live.subscriber import Subscriber
+from ime_live.zones import TEHRAN, zone_of
 
 log = structlog.get_logger()
 
@@ -109,6 +113,19 @@ class Gateway:
             zone=settings.zone,
             clock=wall_clock,
         )
+        self._snapshots = Snapshots(self._store, monotonic=time.monotonic)
+        self.calls = Calls(
+            authenticator=authenticator,
+            directory=self._directory,
+            snapshots=self._snapshots,
+            limit=RequestLimit(settings.request_rate),
+            max_contracts=settings.max_contracts,
+            reached=lambda: self._subscriber.connected,
+            zone=zone_of(TEHRAN),
+            clock=wall_clock,
+            monotonic=time.monotonic,
+        )
+        """Answers the REST calls."""
         self.services = Services(
             settings=settings,
             zone=settings.zone,
@@ -154,6 +171,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._upstream.aclose()
+        await self._snapshots.aclose()
         await self.services.authenticator.aclose()
         await self._lease.aclose()
         await self._store.aclose()
@@ -211,7 +229,15 @@ class Gateway:
 
     # What is asked over HTTP
 
-    def readiness(self) -> dict[str, bool | int | str | None]:
+    def now(self) -> float:
+        """Unix seconds."""
+        return time.time()
+
+    def count_request(self, call: str, status: int) -> None:
+        """A request for data was answered."""
+        self._metrics.count_request(call, status)
+
+    def readiness(self) -> Readiness:
         """Whether the store is reached and the contracts are loaded; and the feed's state.
 
         A gateway is ready whatever the feed is: without it, no other gateway has more to give.
@@ -220,13 +246,13 @@ class Gateway:
         self._metrics.contracts = self._upstream.contracts
         self._metrics.ready = connected and loaded
         self._metrics.feed = self._feed.status
-        return {
-            "ready": connected and loaded,
-            "redis": connected,
-            "contracts": len(self._directory),
-            "connections": self._metrics.connections,
-            "feed": self._feed.state,
-        }
+        return Readiness(
+            ready=connected and loaded,
+            redis=connected,
+            contracts=len(self._directory),
+            connections=self._metrics.connections,
+            feed=self._feed.state,
+        )
 
     async def report(self, authorization: str | None, query: str) -> bytes:
         """The state of the feed and the age of each contract, as JSON."""
@@ -259,7 +285,7 @@ class Application:
         gateway = Gateway(self._settings)
         await gateway.start()
         pages = handlers_of(self._settings) if self._settings.docs else []
-        self._http = http_app(gateway, self._settings.root_path, pages)
+        self._http = http_app(gateway, self._settings, pages)
         scope["state"][SERVICES] = gateway.services
         await send({"type": "lifespan.startup.complete"})
         await receive()

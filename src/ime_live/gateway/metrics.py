@@ -68,6 +68,7 @@ class Metrics:
         self._closed: Tally[tuple[int, str]] = Tally()
         self._write_failures = 0
         self._statuses = 0
+        self._requests: Tally[tuple[str, int]] = Tally()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"ime_live_{name}", text, labels, registry=registry)
@@ -115,6 +116,9 @@ class Metrics:
         )
         self._statuses_total = counter(
             "status_messages", "Status messages written to clients that asked for them."
+        )
+        self._requests_total = counter(
+            "requests", "Requests for data by plain HTTP that were answered.", "call", "status"
         )
         self._failures_total = counter("write_failures", "Writes to a client that raised.")
         self._lag = Histogram(
@@ -165,6 +169,10 @@ class Metrics:
         """A status message was written."""
         self._statuses += 1
 
+    def count_request(self, call: str, status: int) -> None:
+        """A request for data was answered; ``call`` is its path, one of few."""
+        self._requests[call, status] += 1
+
     def opened(self) -> None:
         """A WebSocket connection was opened."""
         self.connections += 1
@@ -203,6 +211,9 @@ class Metrics:
             self._dropped_total.labels(reason).inc(count)
         for (code, reason), count in self._closed.items():
             self._closes_total.labels(str(code or "other"), reason).inc(count)
+        for (call, answered), count in self._requests.items():
+            self._requests_total.labels(call, str(answered)).inc(count)
+        self._requests.clear()
         self._dropped.clear()
         self._closed.clear()
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
-from typing import Any, Final
+from typing import Final
 
 import msgspec
+from msgspec import UNSET, Struct, UnsetType
 
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract, Market, Registry
 from ime_live.errors import StoreError
 from ime_live.gateway.auth import Authenticator, find_token
 from ime_live.gateway.directory import Directory
@@ -23,12 +24,92 @@ from ime_live.gateway.session import By, StatusRequest, find, read_status_reques
 from ime_live.gateway.versions import Versions
 from ime_live.gateway.watch import optional_timestamp
 from ime_live.market import MICROSECONDS, timestamp_of
-from ime_live.status import FeedStatus
+from ime_live.status import FeedState, FeedStatus
 
 # As in the patterns of tokens.
 _ID: Final = "id:"
 
 _encode = msgspec.json.Encoder().encode
+
+
+class Readiness(Struct, frozen=True):
+    """What the process needs to serve, and whether it has it.
+
+    Attributes:
+        ready: whether it serves: Redis is reached and the contracts are loaded.
+        redis: whether Redis is reached.
+        contracts: how many it knows.
+        connections: of WebSocket clients that are open.
+        feed: the feed's state; None if there never was one.
+    """
+
+    ready: bool
+    redis: bool
+    contracts: int
+    connections: int
+    feed: FeedState | None
+
+
+class MarketReport(Struct, frozen=True, rename="camel"):
+    """What the report says of a market.
+
+    Attributes:
+        state: of the feed, as far as this market goes.
+        last_board: when its board came last, changed or not.
+        contracts: how many are on it.
+        until: when its session ends, or begins.
+    """
+
+    state: FeedState
+    last_board: str | None
+    contracts: int
+    until: str | None
+
+
+class ContractReport(Struct, frozen=True):
+    """What the report says of a contract.
+
+    Attributes:
+        id: its id.
+        market: its market; None if that is not known.
+        timestamp: of its last state; None if it has none, or Redis cannot be reached.
+        age: seconds since then.
+        expired: there, and true, if the exchange has marked it so.
+        delisted: there, and true, if it is no longer on its board.
+    """
+
+    id: str
+    market: Market | None
+    timestamp: str | None
+    age: float | None
+    expired: bool | UnsetType = UNSET
+    delisted: bool | UnsetType = UNSET
+
+
+class Report(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The state of the feed, and the age of each contract.
+
+    Attributes:
+        timestamp: of this report; as all of them ISO 8601 by Tehran's wall clock.
+        redis: whether Redis can be reached.
+        feed: the feed's state; None if there never was one.
+        since: when it came into that state.
+        last_board: when one of the exchange's boards came last.
+        source: how the feed reads the exchange now.
+        error: what keeps it from doing so (better).
+        markets: the state of each market.
+        contracts: by the name that was asked for, else by its own.
+    """
+
+    timestamp: str
+    redis: bool
+    feed: FeedState | None
+    since: str | None
+    last_board: str | None
+    source: str | None
+    error: str | None
+    markets: dict[Market, MarketReport]
+    contracts: dict[str, ContractReport]
 
 
 class Reporter:
@@ -79,18 +160,24 @@ class Reporter:
         contracts = named(request, self._directory.registry, identity)
         versions = await self._read_versions(contracts)
         now = self._clock()
-        answer = {
-            "timestamp": timestamp_of(now, self._zone),
-            "redis": versions is not None,
-            **about_feed(self._feed.status, self._zone),
-            "contracts": {
+        feed, zone = self._feed.status, self._zone
+        report = Report(
+            timestamp=timestamp_of(now, zone),
+            redis=versions is not None,
+            feed=feed.state if feed else None,
+            since=timestamp_of(feed.since, zone) if feed else None,
+            last_board=optional_timestamp(feed.last_board, zone) if feed else None,
+            source=(feed.source or None) if feed else None,
+            error=feed.error if feed else None,
+            markets=about_markets(feed, zone) if feed else {},
+            contracts={
                 name: about_contract(
-                    contract, (versions or {}).get(contract.contract_id), now, self._zone
+                    contract, (versions or {}).get(contract.contract_id), now, zone
                 )
                 for name, contract in contracts.items()
             },
-        }
-        return _encode(answer)
+        )
+        return _encode(report)
 
     async def _read_versions(self, contracts: Mapping[str, Contract]) -> Mapping[str, int] | None:
         if not self._feed.reached:
@@ -122,32 +209,22 @@ def named(request: StatusRequest, registry: Registry, identity: Identity) -> Map
     return found
 
 
-def about_feed(status: FeedStatus | None, zone: tzinfo) -> dict[str, Any]:
-    """What the report says of the feed; nothing but nulls where there never was one."""
-    if status is None:
-        status_fields = dict.fromkeys(("feed", "since", "lastBoard", "source", "error"))
-        return {**status_fields, "markets": {}}
+def about_markets(status: FeedStatus, zone: tzinfo) -> dict[Market, MarketReport]:
+    """What the report says of each market."""
     return {
-        "feed": status.state,
-        "since": timestamp_of(status.since, zone),
-        "lastBoard": optional_timestamp(status.last_board, zone),
-        "source": status.source or None,
-        "error": status.error,
-        "markets": {
-            market: {
-                "state": each.state,
-                "lastBoard": optional_timestamp(each.last_board, zone),
-                "contracts": each.contracts,
-                "until": optional_timestamp(each.until, zone),
-            }
-            for market, each in status.markets.items()
-        },
+        market: MarketReport(
+            state=each.state,
+            last_board=optional_timestamp(each.last_board, zone),
+            contracts=each.contracts,
+            until=optional_timestamp(each.until, zone),
+        )
+        for market, each in status.markets.items()
     }
 
 
 def about_contract(
     contract: Contract, version: int | None, now: int, zone: tzinfo
-) -> dict[str, Any]:
+) -> ContractReport:
     """What the report says of a contract.
 
     Args:
@@ -156,14 +233,12 @@ def about_contract(
         now: microseconds since the epoch.
         zone: whose wall clock the time stamp shows.
     """
-    about: dict[str, Any] = {
-        "id": contract.contract_id,
-        "market": contract.market,
-        "timestamp": optional_timestamp(version, zone),
+    return ContractReport(
+        id=contract.contract_id,
+        market=contract.market,
+        timestamp=optional_timestamp(version, zone),
         # The publisher's clock may be ahead of ours.
-        "age": None if version is None else max(0, now - version) / MICROSECONDS,
-    }
-    for mark in ("expired", "delisted"):
-        if getattr(contract, mark):
-            about[mark] = True
-    return about
+        age=None if version is None else max(0, now - version) / MICROSECONDS,
+        expired=contract.expired or UNSET,
+        delisted=contract.delisted or UNSET,
+    )

@@ -1,4 +1,4 @@
-"""The HTTP side: probes, metrics, the feed's state, and clear answers to what is not its matter.
+"""The HTTP side: the REST calls, probes, metrics, and clear answers to what is not its matter.
 
 Requests come in from uvicorn as ASGI, answers go out as JSON or text. It knows the process by
 the one interface it needs (`Probe`) and neither sessions nor the store.
@@ -6,19 +6,35 @@ the one interface it needs (`Probe`) and neither sessions nor the store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
-from litestar import HttpMethod, Litestar, MediaType, Request, Response, get, route
-from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar import HttpMethod, Litestar, MediaType, Request, Response, asgi, get, route
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException, MethodNotAllowedException
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import (
+    ASGIApp,
+    ControllerRouterHandler,
+    HTTPScope,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ime_live.errors import RefusedError
-from ime_live.gateway.refusal import headers_of, status_of
+from ime_live.gateway import openapi
+from ime_live.gateway.answers import Data, Section
+from ime_live.gateway.calls import Asked, Calls
+from ime_live.gateway.cors import Cors
+from ime_live.gateway.report import Readiness
+from ime_live.gateway.representation import Representation, Wishes, refuse, represent
 from ime_live.gateway.session import EVENTS_ROOT, STREAM_ROOT, By
+from ime_live.settings import GatewaySettings
 
 log = structlog.get_logger()
 
@@ -29,8 +45,15 @@ _PROBE_METHODS: Final = (HttpMethod.GET, HttpMethod.HEAD)
 class Probe(Protocol):
     """What is asked of the process."""
 
-    def readiness(self) -> dict[str, bool | int | str | None]:
-        """What the process needs to serve, and whether it has it, under ``ready``."""
+    @property
+    def calls(self) -> Calls:
+        """Answers the REST calls."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+
+    def readiness(self) -> Readiness:
+        """What the process needs to serve, and whether it has it."""
 
     async def report(self, authorization: str | None, query: str) -> bytes:
         """The state of the feed and the age of each contract, as JSON; raises RefusedError.
@@ -43,26 +66,31 @@ class Probe(Protocol):
     def exposition(self) -> bytes:
         """The metrics in Prometheus's text format."""
 
+    def count_request(self, call: str, status: int) -> None:
+        """A request for data was answered; ``call`` is one of few."""
 
-def http_app(probe: Probe, root_path: str = "", pages: Sequence[HTTPRouteHandler] = ()) -> ASGIApp:
+
+def http_app(
+    probe: Probe, settings: GatewaySettings, handlers: Sequence[ControllerRouterHandler] = ()
+) -> ASGIApp:
     """Make the ASGI application for everything that is not a stream.
 
     Args:
         probe: is asked about the process.
-        root_path: prefix of a proxy in front, which may have stripped it or passed it on.
-        pages: what shows the interfaces, see `gateway.pages`.
+        settings: the prefix of a proxy in front, which pages may read answers, and so on.
+        handlers: more of them, of Litestar.
     """
 
     @route("/health", http_method=_PROBE_METHODS, sync_to_thread=False)
-    def health() -> dict[str, str]:
+    def health() -> openapi.Health:
         """The process runs and answers."""
-        return {"status": "ok"}
+        return openapi.Health("ok")
 
     @route("/ready", http_method=_PROBE_METHODS, sync_to_thread=False)
-    def ready() -> Response[dict[str, bool | int | str | None]]:
+    def ready() -> Response[Readiness]:
         """Redis can be reached and the contracts are loaded; else 503."""
         state = probe.readiness()
-        return Response(state, status_code=200 if state["ready"] else 503)
+        return Response(state, status_code=200 if state.ready else 503)
 
     @get("/metrics", sync_to_thread=False)
     def metrics() -> Response[bytes]:
@@ -96,8 +124,25 @@ def http_app(probe: Probe, root_path: str = "", pages: Sequence[HTTPRouteHandler
             {"detail": "a stream of events needs a connection of its own"}, status_code=400
         )
 
-    app = Litestar(
-        [health, ready, metrics, status, stream, events, *pages],
+    document = openapi.encoded(settings)
+
+    @route("/openapi.json", http_method=_PROBE_METHODS, sync_to_thread=False)
+    def description() -> Response[bytes]:
+        """The OpenAPI document of these calls."""
+        return Response(document, media_type=MediaType.JSON)
+
+    app: ASGIApp = Litestar(
+        [
+            health,
+            ready,
+            metrics,
+            status,
+            stream,
+            events,
+            *([description] if settings.docs else []),
+            *_data_calls(probe),
+            *handlers,
+        ],
         openapi_config=None,
         logging_config=None,
         exception_handlers={
@@ -106,7 +151,72 @@ def http_app(probe: Probe, root_path: str = "", pages: Sequence[HTTPRouteHandler
             Exception: _answer_failure,
         },
     )
-    return _without_root_path(app, root_path) if root_path else app
+    if settings.root_path:
+        app = _without_root_path(app, settings.root_path)
+    return _with_cors(app, Cors(settings.origins)) if settings.origins else app
+
+
+def _data_calls(probe: Probe) -> list[ASGIRouteHandler]:
+    calls = probe.calls
+    handlers = [
+        _data_call(openapi.live_path(section, by), partial(calls.live, section, by), probe)
+        for section in Section
+        for by in By
+    ]
+    handlers += [_data_call(openapi.static_path(by), partial(calls.static, by), probe) for by in By]
+    return [*handlers, _data_call(openapi.SEARCH_PATH, calls.search, probe)]
+
+
+def _data_call(
+    path: str, call: Callable[[Asked], Awaitable[Data]], probe: Probe
+) -> ASGIRouteHandler:
+    """The handler of a call for data.
+
+    As plain ASGI: Litestar's requests and responses take longer than all the rest of it.
+    """
+
+    @asgi(path, copy_scope=False)
+    async def handle(scope: HTTPScope, receive: Receive, send: Send) -> None:
+        del receive
+        if scope["method"] not in ("GET", "HEAD"):
+            raise MethodNotAllowedException(headers={"Allow": "GET, HEAD"})
+        asked, wishes = _read(scope)
+        try:
+            shown = represent(await call(asked), wishes, probe.now())
+        except RefusedError as error:
+            shown = refuse(error)
+        except Exception:
+            probe.count_request(path, 500)
+            raise
+        probe.count_request(path, shown.status)
+        await _send(shown, send)
+
+    return handle
+
+
+def _read(scope: HTTPScope) -> tuple[Asked, Wishes]:
+    authorization = if_none_match = accept_encoding = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            # The first one, as of a stream.
+            authorization = authorization or value.decode("latin-1")
+        elif name == b"if-none-match":
+            text = value.decode("latin-1")
+            if_none_match = text if if_none_match is None else f"{if_none_match}, {text}"
+        elif name == b"accept-encoding":
+            text = value.decode("latin-1")
+            accept_encoding = text if accept_encoding is None else f"{accept_encoding}, {text}"
+    peer = scope["client"]
+    return (
+        Asked(authorization, scope["query_string"].decode("latin-1"), peer[0] if peer else ""),
+        Wishes(if_none_match, accept_encoding),
+    )
+
+
+async def _send(shown: Representation, send: Send) -> None:
+    await send({"type": "http.response.start", "status": shown.status, "headers": shown.headers})
+    # To HEAD, too: the server leaves the body out, and knows the length by the header.
+    await send({"type": "http.response.body", "body": shown.body, "more_body": False})
 
 
 def _answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
@@ -121,12 +231,9 @@ def _answer_http_error(request: Request[Any, Any, Any], error: HTTPException) ->
 
 def _answer_refusal(request: Request[Any, Any, Any], error: RefusedError) -> Response[Any]:
     del request
-    return Response(
-        {"detail": error.reason},
-        status_code=status_of(error),
-        headers=headers_of(error),
-        media_type=MediaType.JSON,
-    )
+    shown = refuse(error)
+    headers = {name.decode(): value.decode() for name, value in shown.headers}
+    return Response(shown.body, status_code=shown.status, headers=headers)
 
 
 def _answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -143,3 +250,25 @@ def _without_root_path(app: ASGIApp, root_path: str) -> ASGIApp:
         await app(scope, receive, send)
 
     return stripped
+
+
+def _with_cors(app: ASGIApp, cors: Cors) -> ASGIApp:
+    async def shared(scope: Scope, receive: Receive, send: Send) -> None:
+        sent = dict(scope["headers"])
+        origin = sent.get(b"origin")
+        preflight = scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS"
+        if preflight and b"access-control-request-method" in sent:
+            allowed = cors.preflight(origin)
+            if allowed is not None:
+                await _send(Representation(204, allowed, b""), send)
+                return
+        added = cors.headers(origin)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return shared

@@ -1,0 +1,163 @@
+"""Calls: who asks by plain HTTP for contracts, whether they may, and what they get.
+
+A request's token and query come in, the data of an answer goes out, or a refusal. It must not
+know HTTP; what a refusal looks like there is `ime_live.gateway.refusal`'s matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, tzinfo
+from typing import Final
+
+from msgspec import Struct
+
+from ime_live.contracts import Contract, Registry
+from ime_live.errors import (
+    CloseCode,
+    RateError,
+    RefusedError,
+    StoreError,
+    UnknownContractError,
+)
+from ime_live.gateway.answers import Data, Section, live_data, static_data
+from ime_live.gateway.auth import ANONYMOUS, Authenticator, find_token
+from ime_live.gateway.directory import Directory
+from ime_live.gateway.identity import Identity
+from ime_live.gateway.limit import RequestLimit
+from ime_live.gateway.query import Query
+from ime_live.gateway.search import Search
+from ime_live.gateway.session import NOT_COVERED, By
+from ime_live.gateway.snapshots import Snapshots
+from ime_live.market import MICROSECONDS
+
+_AWAY: Final = "market data cannot be read now"
+
+
+class Asked(Struct, frozen=True):
+    """A request.
+
+    Attributes:
+        authorization: the header of that name.
+        query: as sent, percent-encoded UTF-8.
+        peer: the address that it comes from.
+    """
+
+    authorization: str | None
+    query: str
+    peer: str
+
+
+class Calls:
+    """See the module's text.
+
+    Its methods raise:
+
+    - AuthenticationError: the token is missing or bad.
+    - RateError: too many requests.
+    - RefusedError: with the kind `NOT_COVERED`, the token does not cover a contract; with code
+      1013, the store cannot be reached, or contracts or keys are not there yet; otherwise a
+      parameter is missing or wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        directory: Directory,
+        snapshots: Snapshots,
+        limit: RequestLimit,
+        max_contracts: int,
+        reached: Callable[[], bool],
+        zone: tzinfo,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """Make it.
+
+        Args:
+            authenticator: who asks.
+            directory: which contracts there are.
+            snapshots: their last states.
+            limit: how often somebody may ask.
+            max_contracts: how many contracts a request may name.
+            reached: whether the store is, so that the directory can be relied on.
+            zone: of the exchange, whose days are counted.
+            clock: microseconds since the epoch.
+            monotonic: seconds.
+        """
+        self._authenticator = authenticator
+        self._directory = directory
+        self._snapshots = snapshots
+        self._limit = limit
+        self._max_contracts = max_contracts
+        self._reached = reached
+        self._zone = zone
+        self._clock = clock
+        self._monotonic = monotonic
+        self._search = Search()
+
+    async def live(self, section: Section, by: By, asked: Asked) -> Data:
+        """The last states of the contracts that are asked for."""
+        query = Query(asked.query)
+        identity = await self._admit(asked, query)
+        names = query.contracts(by, self._max_contracts)
+        contracts = {name: self._find(by, name, identity) for name in names}
+        ids = {contract.contract_id for contract in contracts.values() if contract is not None}
+        try:
+            states: Mapping[str, Mapping[str, bytes]] = (
+                await self._snapshots.read(ids) if ids else {}
+            )
+        except StoreError as error:
+            raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER) from error
+        return live_data(section, contracts, states, self._today())
+
+    async def static(self, by: By, asked: Asked) -> Data:
+        """The static data of the contracts that are asked for, in that order."""
+        query = Query(asked.query)
+        identity = await self._admit(asked, query)
+        names = query.contracts(by, self._max_contracts)
+        self._need_store()
+        contracts = [self._find(by, name, identity) for name in names]
+        return static_data(contracts, self._today())
+
+    async def search(self, asked: Asked) -> Data:
+        """The static data of a market's contracts that hold a text and may be seen."""
+        query = Query(asked.query)
+        identity = await self._admit(asked, query)
+        market, text = query.market(), query.text()
+        self._need_store()
+        found = self._search.find(self._registry, market, text)
+        return static_data([c for c in found if identity.may_see(c)], self._today())
+
+    async def _admit(self, asked: Asked, query: Query) -> Identity:
+        token = find_token(asked.authorization, (), query.token)
+        identity = await self._authenticator.authenticate(token)
+        named = identity.subject != ANONYMOUS
+        who = ("subject", identity.subject) if named else ("peer", asked.peer)
+        wait = self._limit.take(who, self._monotonic())
+        if wait:
+            raise RateError(wait)
+        return identity
+
+    @property
+    def _registry(self) -> Registry:
+        return self._directory.registry
+
+    def _find(self, by: By, name: str, identity: Identity) -> Contract | None:
+        registry = self._registry
+        try:
+            contract = registry.by_name(name) if by is By.NAME else registry.by_id(name)
+        except UnknownContractError:
+            return None
+        if not identity.may_see(contract):
+            raise RefusedError(f"contract not covered by the token: {name}", kind=NOT_COVERED)
+        return contract
+
+    def _need_store(self) -> None:
+        # Contracts that were added or changed meanwhile are not known here.
+        if not self._reached():
+            raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER)
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._clock() / MICROSECONDS, self._zone).date()
