@@ -12,7 +12,6 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from ime_live.gateway.schemas import description_of, schemas_of, with_description
 
-
 Schemas = dict[str, dict[str, Any]]
 
 
