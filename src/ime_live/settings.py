@@ -485,7 +485,9 @@ def _check_public_url(text: str) -> None:
     except ValueError:
         good = False
     if text and (not good or url.query or url.fragment or "@" in url.netloc):
-        raise SettingsError(f"--public-url is no http:// or https:// address of a host: {text}")
+        raise SettingsError(
+            "--public-url is no http:// or https:// address of a host and a path, and no more"
+        )
 
 
 MIN_SECRET_BYTES: Final = 32

@@ -325,7 +325,7 @@ async def test_a_refusal_is_told_and_a_token_helps(
     await call.fill("contract_ids", contract.contract_id)
     await call.press("Send")
     await call.state("200")
-    assert set((await call.answer())["contracts"]) == {contract.contract_id}
+    assert set((await call.answer())["contracts"]) == {contract.contract_name}
 
 
 async def test_it_works_behind_a_prefix(page: Page, hasty: Gateway, market: Market) -> None:

@@ -1,13 +1,13 @@
 // Calls: the OpenAPI document comes in, its operations go out as articles, each to be tried.
 
-import { element, inline, pathView, prose, slug } from "./dom.js";
+import { copied, element, inline, pathView, prose, slug } from "./dom.js";
 import { parameterForm } from "./form.js";
 import { laidOut } from "./json.js";
 import { exampleView, parametersView, resolved, schemaView } from "./schema.js";
 
 const METHODS = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
-/** @typedef {{id: string, label: Node[], article: HTMLElement}} Entry */
+/** @typedef {{id: string, label: (Node | string)[], article: HTMLElement}} Entry */
 /** @typedef {{base: URL, token: () => string}} Access */
 
 /**
@@ -57,7 +57,7 @@ function call(whole, access, { path, method, operation, shared }) {
   const article = element(
     "article",
     { id },
-    element("h3", {}, ...title.map((each) => (typeof each === "string" ? each : each.cloneNode(true)))),
+    element("h3", {}, ...copied(title)),
     operation.deprecated ? element("p", { class: "needed" }, "Deprecated.") : null,
     operation.summary ? element("p", { class: "summary" }, ...inline(operation.summary)) : null,
     ...prose(operation.description === operation.summary ? "" : operation.description),
@@ -123,7 +123,7 @@ function trial(whole, access, method, path, parameters) {
     );
     command.textContent = `curl ${given.join("")}'${url}'`;
   };
-  const send = async (event) => {
+  const send = async (/** @type {Event} */ event) => {
     event.preventDefault();
     show();
     const { url, headers } = request();
@@ -138,7 +138,7 @@ function trial(whole, access, method, path, parameters) {
       body.textContent = laidOut(text);
       body.hidden = false;
     } catch (error) {
-      state.textContent = `No answer: ${error.message}`;
+      state.textContent = `No answer: ${/** @type {Error} */ (error).message}`;
       state.className = "state bad";
       body.hidden = true;
     }
@@ -167,7 +167,11 @@ function trial(whole, access, method, path, parameters) {
  * @param {[any, string][]} pairs
  */
 function requestOf(access, method, path, pairs) {
-  const headers = access.token() ? { Authorization: `Bearer ${access.token()}` } : {};
+  /** @type {Record<string, string>} */
+  const headers = {};
+  if (access.token()) {
+    headers.Authorization = `Bearer ${access.token()}`;
+  }
   const query = new URLSearchParams();
   let filled = path;
   for (const [parameter, value] of pairs) {

@@ -49,6 +49,7 @@ export function openWebSocket(url, token, listener) {
  */
 export function openEvents(url, token, listener) {
   const controller = new AbortController();
+  /** @type {Record<string, string>} */
   const headers = { Accept: "text/event-stream" };
   if (token) {
     headers.Authorization = `Bearer ${token}`;

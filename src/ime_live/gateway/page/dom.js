@@ -19,7 +19,11 @@ export function element(tag, attributes = {}, ...children) {
       made.setAttribute(name, value === true ? "" : String(value));
     }
   }
-  made.append(...children.filter((child) => child || child === ""));
+  for (const child of children) {
+    if (child) {
+      made.append(child);
+    }
+  }
   return made;
 }
 
@@ -78,6 +82,15 @@ export function inline(text) {
 export function pathView(path) {
   const parts = path.split(/(?<=[/])/);
   return element("code", { class: "path" }, ...parts.flatMap((part) => [part, element("wbr")]));
+}
+
+/**
+ * The same once more, for a second place in the page.
+ *
+ * @param {(Node | string)[]} parts
+ */
+export function copied(parts) {
+  return parts.map((part) => (typeof part === "string" ? part : part.cloneNode(true)));
 }
 
 /**

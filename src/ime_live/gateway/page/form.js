@@ -20,12 +20,15 @@ let count = 0;
 export function parameterForm(whole, parameters) {
   const fields = parameters.map((parameter) => {
     count += 1;
-    return [parameter, field(parameter, merged(whole, parameter.schema), `field-${count}`, whole)];
+    const made = field(parameter, merged(whole, parameter.schema), `field-${count}`, whole);
+    return { parameter, made };
   });
   return {
-    element: element("div", { class: "fields" }, ...fields.map(([, made]) => made.element)),
+    element: element("div", { class: "fields" }, ...fields.map(({ made }) => made.element)),
     pairs: () =>
-      fields.flatMap(([parameter, made]) => made.values().map((value) => [parameter, value])),
+      fields.flatMap(({ parameter, made }) =>
+        made.values().map((value) => /** @type {[Parameter, string]} */ ([parameter, value])),
+      ),
   };
 }
 
@@ -113,7 +116,7 @@ function selection(parameter, values, id) {
     "select",
     { id },
     parameter.required ? null : element("option", { value: "" }, "not sent"),
-    ...values.map((value) => element("option", { value }, String(value))),
+    ...values.map((value) => element("option", { value: String(value) }, String(value))),
   );
   return single(made, label(id, parameter.name));
 }
@@ -156,7 +159,13 @@ function choices(name, values, id) {
       { class: "field" },
       element("legend", {}, element("code", {}, name)),
       ...boxes.map((box) =>
-        element("span", { class: "choice" }, box, " ", element("label", { for: box.id }, box.value)),
+        element(
+          "span",
+          { class: "choice" },
+          box,
+          " ",
+          element("label", { for: box.id }, box.value),
+        ),
       ),
     ),
     values: () => boxes.filter((box) => box.checked).map((box) => box.value),

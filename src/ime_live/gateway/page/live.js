@@ -45,18 +45,18 @@ export function live({ whole, access, isWebSocket, address, parameters, requests
   const show = () => {
     shown.textContent = url();
   };
-  const say = (text, kind = "") => {
+  const say = (/** @type {string} */ text, kind = "") => {
     state.textContent = text;
     state.className = `state ${kind}`;
   };
-  const running = (yes) => {
+  const running = (/** @type {boolean} */ yes) => {
     connect.disabled = yes;
     disconnect.disabled = !yes;
     dialog?.enable(yes);
   };
   const dialog = requests.length ? dialogOf(requests, (text) => connection?.send(text)) : null;
 
-  const start = (event) => {
+  const start = (/** @type {Event} */ event) => {
     event.preventDefault();
     show();
     log.clear();
@@ -131,7 +131,7 @@ function dialogOf(requests, send) {
       "form",
       {
         class: "dialog",
-        onsubmit: (event) => {
+        onsubmit: (/** @type {Event} */ event) => {
           event.preventDefault();
           send(field.value);
         },
@@ -139,7 +139,7 @@ function dialogOf(requests, send) {
       element("label", {}, "A request to send", field),
       element("p", { class: "buttons" }, submit, ...examples),
     ),
-    enable: (yes) => {
+    enable: (/** @type {boolean} */ yes) => {
       submit.disabled = !yes;
     },
   };
@@ -151,7 +151,8 @@ function dialogOf(requests, send) {
  * @param {HTMLElement} counted
  */
 function logOf(counted) {
-  const list = element("ol", { class: "messages", "aria-label": "Messages, newest first", hidden: true });
+  const name = "Messages, newest first";
+  const list = element("ol", { class: "messages", "aria-label": name, hidden: true });
   /** @type {string[]} */
   let waiting = [];
   let count = 0;
@@ -172,7 +173,7 @@ function logOf(counted) {
   };
   return {
     element: list,
-    add: (text) => {
+    add: (/** @type {string} */ text) => {
       count += 1;
       waiting.push(text);
       // A hidden page draws no frames.

@@ -49,7 +49,7 @@ async function read({ id, title, address, entries }) {
     }
     links.append(list);
   } catch (error) {
-    const text = `${address} cannot be shown: ${error.message}`;
+    const text = `${address} cannot be shown: ${/** @type {Error} */ (error).message}`;
     section.append(element("p", { class: "state bad", role: "alert" }, text));
   }
   return { section, links };

@@ -77,7 +77,8 @@ export function typeOf(whole, given) {
  */
 export function limitsOf(whole, given) {
   const schema = merged(whole, given);
-  const values = schema.enum ?? merged(whole, schema.items ?? {}).enum ?? nullableEnum(whole, schema);
+  const inItems = merged(whole, schema.items ?? {}).enum;
+  const values = schema.enum ?? inItems ?? nullableEnum(whole, schema);
   const said = [];
   if (values) {
     said.push(values.length > 1 ? "one of " : "always ", ...codes(values));

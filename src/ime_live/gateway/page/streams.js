@@ -1,6 +1,6 @@
-// Streams: the AsyncAPI document comes in, its channels go out as articles, each to be connected to.
+// Streams: the AsyncAPI document comes in, its channels go out as articles, each to be tried.
 
-import { element, inline, pathView, prose, slug } from "./dom.js";
+import { copied, element, inline, pathView, prose, slug } from "./dom.js";
 import { live } from "./live.js";
 import { exampleView, parametersView, resolved, schemaView } from "./schema.js";
 
@@ -52,11 +52,7 @@ function stream(whole, access, name, channel, operations, server) {
   const article = element(
     "article",
     { id },
-    element(
-      "h3",
-      {},
-      ...label.map((each) => (typeof each === "string" ? each : each.cloneNode(true))),
-    ),
+    element("h3", {}, ...copied(label)),
     channel.title ? element("p", { class: "summary" }, ...inline(channel.title)) : null,
     ...prose(channel.description),
     live({
