@@ -153,8 +153,16 @@ class TestRanges:
 
     @pytest.mark.parametrize(
         "url",
-        ["example.com", "ftp://example.com", "https://", "https://u:geheim@h", "https://h:x"]
-        + ["https://h/?a=1", "https://h/#a", "https://[h"],
+        [
+            "example.com",
+            "ftp://example.com",
+            "https://",
+            "https://u:geheim@h",
+            "https://h:x",
+            "https://h/?a=1",
+            "https://h/#a",
+            "https://[h",
+        ],
     )
     def test_public_url(self, url: str) -> None:
         with pytest.raises(SettingsError, match="--public-url is no http") as refused:

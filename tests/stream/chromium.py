@@ -12,9 +12,9 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -79,8 +79,8 @@ async def page_at(address: str) -> AsyncIterator[Page]:
         yield Page(connection)
 
 
-def chromium(home: Path) -> Iterator[str]:
-    """Run a headless Chromium; the address of its page. Without one the test is skipped.
+def chromium(home: Path) -> Iterator[int]:
+    """Run a headless Chromium; the port of its protocol. Without one the test is skipped.
 
     Args:
         home: an empty folder, for all that it writes.
@@ -117,21 +117,43 @@ def chromium(home: Path) -> Iterator[str]:
             env=os.environ | {"HOME": str(home), "TMPDIR": str(home)},
         )
     try:
-        yield _page_of(process, home)
+        yield _port_of(process, home)
     finally:
         process.terminate()
         process.wait(10)
 
 
-def _page_of(process: subprocess.Popen[bytes], home: Path) -> str:
+def tab(port: int) -> Iterator[str]:
+    """Open a tab of its own; the address of its page. One page's rules outlive it in its tab.
+
+    Args:
+        port: of the protocol of a Chromium.
+    """
+    opened = json.loads(_asked(port, "PUT", "/json/new?about:blank"))
+    yield opened["webSocketDebuggerUrl"]
+    _asked(port, "PUT", f"/json/close/{opened['id']}")
+
+
+def _asked(port: int, method: str, path: str) -> bytes:
+    connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        body = answer.read()
+    finally:
+        connection.close()
+    assert answer.status == 200, body
+    return body
+
+
+def _port_of(process: subprocess.Popen[bytes], home: Path) -> int:
     file = home / "profile" / "DevToolsActivePort"
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
         assert process.poll() is None, (home / "log").read_text()
         with suppress(OSError, ValueError, IndexError):
             port = int(file.read_text().splitlines()[0])
-            with urlopen(f"http://127.0.0.1:{port}/json", timeout=5) as answer:
-                pages = [page for page in json.load(answer) if page["type"] == "page"]
-            return str(pages[0]["webSocketDebuggerUrl"])
+            _asked(port, "GET", "/json/version")
+            return port
         time.sleep(0.02)
     raise AssertionError("chromium does not start: " + (home / "log").read_text())

@@ -18,7 +18,7 @@ from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
 
-from .chromium import chromium
+from .chromium import chromium, tab
 from .harness import Gateway
 
 SECRET = "a secret of the tests, long enough for HS256"
@@ -186,6 +186,11 @@ async def store(backend: EmbeddedValkey) -> AsyncIterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A headless Chromium; the address of its page, which the tests use one after the other."""
+def _chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     yield from chromium(tmp_path_factory.mktemp("chromium"))
+
+
+@pytest.fixture
+def browser(_chromium: int) -> Iterator[str]:
+    """A tab of a headless Chromium; the address of its page."""
+    yield from tab(_chromium)
