@@ -6,6 +6,7 @@ What holds whatever the order is in `test_hub_properties`.
 from __future__ import annotations
 
 from datetime import UTC
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,30 @@ MORE = payload(1, open_interest=5)
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+@pytest.mark.parametrize(
+    "mode", [INTEREST, SLOW, COUNTING, Mode(interval=0.5, skips=True, sections=("Aggregate",))]
+)
+def test_a_message_is_made_once_for_all_clients_of_a_mode(
+    world: World, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bytes] = []
+    make = wire.message
+
+    def message(*parts: Any) -> bytes:  # noqa: ANN401 - passed on
+        made.append(make(*parts))
+        return made[-1]
+
+    monkeypatch.setattr(wire, "message", message)
+    world.open("1")
+    outlets = [world.join("1", mode=mode)[1] for _ in range(10)]
+    for version, new in enumerate([A, B, MORE], NOW):
+        world.hub.publish("1", version, new)
+        world.tick()
+        world.timers.pass_time(1)
+    assert len(made) == len(outlets[0].messages)
+    assert all(outlet.messages == outlets[0].messages for outlet in outlets)
 
 
 class TestSections:

@@ -115,6 +115,22 @@ def test_many_that_are_due_together_take_one_call(world: World) -> None:
     assert world.woken == clients
 
 
+@pytest.mark.parametrize("interval", [0.1, 0.3, 0.5, 0.7, 1 / 3, 1 / 7, 2.0])
+def test_whoever_is_woken_may_be_sent_something(world: World, interval: float) -> None:
+    """At any time of the clock, although seconds do not add up exactly."""
+    client = world.client(interval, ONE)
+    assert client.closed is not None
+    for _ in range(300):
+        world.sent(client, ONE)
+        world.pace.wait(client)
+        assert len(world.timers) == 1
+        # Just that call, at the very time that it was asked for.
+        world.timers.pass_to_next()
+        assert world.woken.pop() is client
+        world.pace.open(client)
+        assert ONE not in client.closed
+
+
 def test_one_that_is_woken_may_wait_again(world: World) -> None:
     client = world.client(0.1, ONE)
     world.sent(client, ONE)

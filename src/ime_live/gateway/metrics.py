@@ -83,7 +83,9 @@ class Metrics:
                 f"ime_live_{name}", text, labels, registry=registry, multiprocess_mode=mode
             )
 
-        self._connections_now = gauge("connections", "WebSocket connections that are open.")
+        self._connections_now = gauge(
+            "connections", "Streams that are open: WebSockets and events."
+        )
         self._contracts_now = gauge("contracts_subscribed", "Contracts that somebody streams.")
         self._workers_ready = gauge("workers_ready", "Processes that serve: store and contracts.")
         # The workers see the same feed, each a moment later or sooner than another.
@@ -99,10 +101,8 @@ class Metrics:
             "market",
             mode="livemostrecent",
         )
-        self._connections_total = counter("connections_opened", "WebSocket connections opened.")
-        self._closes_total = counter(
-            "connections_closed", "WebSocket connections closed.", "code", "reason"
-        )
+        self._connections_total = counter("connections_opened", "Streams opened.")
+        self._closes_total = counter("connections_closed", "Streams closed.", "code", "reason")
         self._updates_total = counter("updates_received", "Messages that came from the store.")
         self._dropped_total = counter(
             "updates_dropped", "Messages not forwarded: equal, stale or malformed.", "reason"
@@ -174,7 +174,7 @@ class Metrics:
         self._requests[call, status] += 1
 
     def opened(self) -> None:
-        """A WebSocket connection was opened."""
+        """A stream was opened."""
         self.connections += 1
         self._opened += 1
 

@@ -17,6 +17,10 @@ from ime_live.gateway.topic import Client, Topic
 # Seconds; what is due within one of these goes out in one write.
 _SLOT: Final = 0.005
 
+# Seconds by which something counts as due before it is, since sums of seconds are not exact: who
+# is woken a hair too early would find nothing to do, and be woken again at once, for ever.
+_EARLY: Final = 1e-6
+
 
 class Pace:
     """See the module's text. All methods belong to the hub's thread."""
@@ -57,7 +61,7 @@ class Pace:
         closed = client.closed
         while closed:
             topic, (until, _) = next(iter(closed.items()))
-            if until > now:
+            if until > now + _EARLY:
                 break
             del closed[topic]
         return now + client.audience.mode.interval
@@ -101,7 +105,7 @@ class Pace:
     def _turn(self) -> None:
         self._called = None
         now = self._monotonic()
-        while self._due and self._due[0] * _SLOT <= now:
+        while self._due and self._due[0] * _SLOT <= now + _EARLY:
             clients = self._slots.pop(heapq.heappop(self._due))
             for client in clients:
                 client.wakes = None
