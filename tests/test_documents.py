@@ -7,7 +7,8 @@ The convention for examples, by the word after the fence:
   0, or print market data (a time stamp, or a key of the payload), whereupon it is stopped.
 - ``python fragment``: part of a program; only compiled.
 - ``sh``: ``ime-live …`` is parsed as the command line does it, with its options' types; nothing
-  is run. ``make …`` must be a target of the Makefile.
+  is run. ``make …`` must be a target of the Makefile. ``curl …`` of 127.0.0.1:8000 is run against
+  the demo, and must be answered with a status below 400.
 - ``json``: must be JSON, whole or line by line.
 
 Every other block is only text. In all of the text, an ``IME_LIVE_…`` must be a setting.
@@ -19,6 +20,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -228,6 +230,33 @@ def test_shell_examples_are_command_lines(block: Block) -> None:
                 parse(arguments)
             case ["make", target, *_]:
                 assert target in targets, f"{block.place}: make {target}"
+
+
+def curls() -> list[Block]:
+    """The commands that ask the gateway."""
+    return [
+        Block(block.place, " ".join(map(shlex.quote, words)))
+        for block in blocks("sh")
+        for words in simple_commands(block.text)
+        if words[:1] == ["curl"] and any("127.0.0.1:8000" in word for word in words)
+    ]
+
+
+@pytest.mark.parametrize("command", curls(), ids=lambda command: command.place)
+def test_curl_examples_are_answered(command: Block, demo: str) -> None:
+    if shutil.which("curl") is None:
+        reason = "curl is not installed, so its examples are not run"
+        print(reason)
+        pytest.skip(reason)
+    words = shlex.split(command.text.replace("127.0.0.1:8000", demo))
+    done = subprocess.run(  # noqa: S603 - our own example
+        [*words, "--fail", "--silent", "--show-error", "--max-time", "15"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"Data"' in done.stdout
 
 
 @pytest.mark.parametrize(

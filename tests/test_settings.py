@@ -78,6 +78,8 @@ class TestDefaults:
         assert settings.contracts_interval <= 30
         assert settings.auth is AuthMode.JWT
         assert settings.zone.key == "Asia/Tehran"
+        assert settings.request_rate == 100
+        assert settings.origins == ()
 
 
 class TestAuthentication:
@@ -127,7 +129,9 @@ class TestRanges:
         with pytest.raises(SettingsError, match=f"{flag(name)} must be above 0"):
             gateway(**{name: value})
 
-    @pytest.mark.parametrize("name", ["drain", "jwt_leeway", "send_buffer", "unsent_limit"])
+    @pytest.mark.parametrize(
+        "name", ["drain", "jwt_leeway", "send_buffer", "unsent_limit", "request_rate"]
+    )
     def test_not_negative(self, name: str) -> None:
         gateway(**{name: 0})
         with pytest.raises(SettingsError, match=f"{flag(name)} must be"):
@@ -169,6 +173,28 @@ class TestRanges:
             gateway(public_url=url)
         assert "geheim" not in str(refused.value)
         assert gateway(public_url="https://example.com:8443/data-engine/ime").public_url
+
+    @pytest.mark.parametrize(
+        ("given", "origins"),
+        [
+            ("", ()),
+            ("*", ("*",)),
+            (
+                " https://a.example , http://localhost:3000,",
+                ("https://a.example", "http://localhost:3000"),
+            ),
+            ("http://[::1]:8080", ("http://[::1]:8080",)),
+        ],
+    )
+    def test_origins(self, given: str, origins: tuple[str, ...]) -> None:
+        assert gateway(cors_origins=given).origins == origins
+
+    @pytest.mark.parametrize(
+        "origin", ["a.example", "https://a.example/", "https://a.example/path", "https://", "null"]
+    )
+    def test_what_is_no_origin(self, origin: str) -> None:
+        with pytest.raises(SettingsError, match=f"--cors-origins: {origin} is not an origin"):
+            gateway(cors_origins=f"https://b.example,{origin}")
 
     @pytest.mark.parametrize("timezone", ["", "Tehran", "../etc/passwd", "/etc/localtime", "Asia"])
     def test_timezone(self, timezone: str) -> None:

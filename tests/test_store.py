@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 
 from ime_live.contracts import Contract, Market, Registry
 from ime_live.embedded import EmbeddedValkey
-from ime_live.errors import ContractError, StoreError, UnknownContractError
+from ime_live.errors import ContractError, PayloadError, StoreError, UnknownContractError
 from ime_live.market import MICROSECONDS, Payload, read_payload, read_publication
 from ime_live.settings import StoreSettings
-from ime_live.store import Keys, Store, Stored
+from ime_live.store import Keys, State, Store, Stored
 
 MakePayload = Callable[..., dict[str, Any]]
 Client = Any  # redis-py's own, whose commands are loosely typed
@@ -291,6 +291,43 @@ async def test_a_last_state_that_cannot_be_read_is_left_out(
         assert [(line["event"], line["contract_id"]) for line in logs] == [
             ("last state cannot be read", "2")
         ]
+
+
+async def test_states_are_as_they_were_stored(
+    store: Store, redis: Client, state: MakeState
+) -> None:
+    stored = await publish(store, "1", state(last_price=5))
+    await redis.hset("ime:last:{2}", mapping={"version": "7", "data": b"\xff anything"})
+    await redis.hset("ime:last:{3}", mapping={"data": "{}"})
+    assert await store.states(["2", "1", "3", "4"]) == {
+        "2": State(7, b"\xff anything"),
+        "1": State(stored.version, state(last_price=5)),
+    }
+    assert await store.states([]) == {}
+
+
+@pytest.mark.parametrize("version", ["0", "-5", "x", "5.0", "9" * 18, "9" * 25, None])
+async def test_what_is_no_state_is_told_and_harms_no_other(
+    store: Store, redis: Client, state: MakeState, version: str | None
+) -> None:
+    await publish(store, "1", state())
+    if version is None:
+        await redis.set("ime:last:{2}", "not a hash")
+    else:
+        await redis.hset("ime:last:{2}", mapping={"version": version, "data": "{}"})
+    with capture_logs() as logs:
+        found = await store.states(["2", "1"])
+    assert isinstance(found["1"], State)
+    error = found["2"]
+    assert isinstance(error, PayloadError)
+    assert ("WRONGTYPE" if version is None else version) in str(error)
+    assert logs == []
+
+
+async def test_states_of_a_store_that_is_away() -> None:
+    async with Store(StoreSettings(redis_url="redis://127.0.0.1:1")) as away:
+        with pytest.raises(StoreError, match="cannot be reached"):
+            await away.states(["1"])
 
 
 # -- contracts -----------------------------------------------------------------------------

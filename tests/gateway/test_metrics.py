@@ -90,6 +90,19 @@ def test_the_feed() -> None:
     assert not any(value for name, value in found.items() if name.startswith("feed_state"))
 
 
+def test_requests_by_call_and_status() -> None:
+    metrics = Metrics(lambda: NOW)
+    for status in (200, 200, 429):
+        metrics.count_request("/live/data/overview/contract/id", status)
+    for _ in range(2):  # what was counted is not counted again
+        found = samples(metrics.exposition())
+        requests = {name: value for name, value in found.items() if name.startswith("requests")}
+        assert requests == {
+            "requests_total{call=/live/data/overview/contract/id,status=200}": 2,
+            "requests_total{call=/live/data/overview/contract/id,status=429}": 1,
+        }
+
+
 _WORKER = """
 from ime_live.gateway.metrics import Metrics
 metrics = Metrics(lambda: 0)

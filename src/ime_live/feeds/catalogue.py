@@ -57,6 +57,10 @@ class _Derivative:
     initial_margin: int = 0
 
 
+# Saffron of 1401 traded 4.97 % above its previous close on 7 February 2022.
+_BAND: Final = 0.05
+
+
 def _future(
     name: str,
     contract_id: str,
@@ -78,6 +82,8 @@ def _future(
         max_valid_buy_volume=25,
         min_valid_sell_volume=1,
         max_valid_sell_volume=25,
+        min_price_change_rate=-_BAND,
+        max_price_change_rate=_BAND,
         initial_margin=derivative.initial_margin,
         # 70 % on every future of the boards.
         maintenance_margin=derivative.initial_margin * 7 // 10,
@@ -90,8 +96,7 @@ def _future(
         underlying=derivative.underlying,
         factor=factor,
         tick=derivative.tick,
-        # Saffron of 1401 traded 4.97 % above its previous close on 7 February 2022.
-        band=0.05,
+        band=_BAND,
         spread=0.0006,
         pace=pace,
         trade_share=0.3,
@@ -125,6 +130,10 @@ def _option(
         f" با قیمت اعمال {strike:,} ریال".replace(",", "،"),
         can_buy=True,
         can_sell=True,
+        min_valid_buy_volume=1,
+        max_valid_buy_volume=25,
+        min_valid_sell_volume=1,
+        max_valid_sell_volume=25,
         expiration_date=last_day,
         csize=size,
         underlying_title=underlying.title,
@@ -190,13 +199,15 @@ def _certificate(
         aliases=aliases,
         can_buy=True,
         can_sell=True,
+        min_price_change_rate=-_BAND,
+        max_price_change_rate=_BAND,
     )
     return Listing(
         contract=contract,
         underlying=underlying,
         factor=factor,
         tick=tick,
-        band=0.05,
+        band=_BAND,
         spread=0.0008,
         pace=pace,
         trade_share=0.3,

@@ -32,8 +32,9 @@ class RequestLimit:
             most: how many are remembered.
         """
         self._interval = 1 / rate if rate else 0.0
-        # The first request takes its place before it is measured, hence one less.
-        self._ahead = max(0.0, BURST - self._interval)
+        # How far ahead of the pace the last request of a burst may be. It is one interval less
+        # than the burst, and half of one is given back, so that rounding never costs a request.
+        self._ahead = max(0.0, BURST - self._interval / 2)
         self._most = most
         self._due: OrderedDict[int, float] = OrderedDict()
 

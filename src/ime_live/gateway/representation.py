@@ -22,7 +22,7 @@ from ime_live.gateway.refusal import headers_of, status_of
 GZIP_ABOVE: Final = 1_400
 """Bytes that one packet carries: to compress what is smaller saves nothing."""
 
-# Level 1 takes a third of the time of level 6 for a tenth more bytes (answers of 2 to 40 kB).
+# Of 12.6 kB level 1 makes 568 bytes in 32 µs, level 6 makes 502 in 70.
 _LEVEL: Final = 1
 _GZIP: Final = 16 + zlib.MAX_WBITS
 

@@ -6,8 +6,9 @@ here only; names and types are those of `ime_live.contracts.Contract`. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date
+from operator import attrgetter
 from typing import Annotated, Any, Final, get_type_hints
 
 import msgspec
@@ -94,7 +95,16 @@ TYPES: Final[Mapping[Market | None, type[Struct]]] = {
 }
 """The type of each market's static fields; None: of a contract whose market is not known."""
 
-_FIELDS: Final = {kind: kind.__struct_fields__ for kind in TYPES.values()}
+# Of each type, all attributes at once but the one that no contract has, and the place of that one.
+_VALUES: Final = {
+    kind: attrgetter(*(each for each in kind.__struct_fields__ if each != _DAYS))
+    for kind in TYPES.values()
+}
+_PLACE: Final = {
+    kind: kind.__struct_fields__.index(_DAYS)
+    for kind in TYPES.values()
+    if _DAYS in kind.__struct_fields__
+}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -106,13 +116,12 @@ def static_of(contract: Contract, today: date) -> Struct:
         today: the day in Tehran.
     """
     kind = TYPES[contract.market]
-    values: Iterable[Any] = (
-        days_left(contract.expiration_date, today)
-        if attribute == _DAYS
-        else getattr(contract, attribute)
-        for attribute in _FIELDS[kind]
-    )
-    return kind(*values)
+    values: tuple[Any, ...] = _VALUES[kind](contract)
+    place = _PLACE.get(kind)
+    if place is None:
+        return kind(*values)
+    left = days_left(contract.expiration_date, today)
+    return kind(*values[:place], left, *values[place:])
 
 
 def static_json(contract: Contract, today: date) -> bytes:
