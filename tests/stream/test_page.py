@@ -223,6 +223,16 @@ async def test_schemas_are_shown_to_their_last_property(page: Page, gateway: Gat
     assert names | {"open_interest", "lastBoard", "action", "errors"} <= set(shown)
 
 
+async def test_each_of_several_objects_is_shown(page: Page, gateway: Gateway) -> None:
+    await show(page, gateway)
+    shown = await page.evaluate(
+        "[...document.querySelectorAll('#get-static-data-contract-name .answer .name')]"
+        ".map(each => each.textContent)"
+    )
+    of_one_market_each = {"StorageCost", "initialMargin", "strikePrice"}
+    assert of_one_market_each <= set(shown)
+
+
 async def test_every_field_has_a_label_and_every_article_a_heading(
     page: Page, gateway: Gateway
 ) -> None:

@@ -62,7 +62,7 @@ export function typeOf(whole, given) {
         return `list of ${typeOf(whole, schema.items)}`;
       }
       return type === "object" && schema.additionalProperties && !schema.properties
-        ? `object of ${typeOf(whole, schema.additionalProperties)}`
+        ? `object whose values are ${typeOf(whole, schema.additionalProperties)}`
         : type;
     })
     .join(" or ");
@@ -120,22 +120,49 @@ function codes(values) {
 }
 
 /**
- * The properties of an object, each with those inside it to open.
+ * The properties of an object, each with those inside it to open. Of a value that may be one of
+ * several objects, those of each.
  *
  * @param {Document} whole
  * @param {Schema} given
- * @param {readonly Schema[]} [above] the schemas that this one is in, so that one that holds
- *   itself comes to an end
+ * @param {readonly Schema[]} [above] the properties that this object is in, so that one that
+ *   holds itself comes to an end
  * @returns {HTMLElement | null}
  */
 export function properties(whole, given, above = []) {
-  const schema = objectIn(whole, given);
-  if (!schema || above.length > 8 || above.includes(schema.properties)) {
+  const found = objectsIn(whole, given).filter(({ schema }) => !above.includes(schema.properties));
+  if (!found.length || above.length > DEEPEST) {
     return null;
   }
-  const inside = [...above, schema.properties];
+  if (found.length === 1) {
+    return propertiesOf(whole, found[0].schema, above);
+  }
+  const views = found.map(({ name, schema }) =>
+    element(
+      "li",
+      {},
+      element(
+        "details",
+        {},
+        element("summary", { class: "name" }, name),
+        ...prose(schema.description),
+        propertiesOf(whole, schema, above),
+      ),
+    ),
+  );
+  return element("ul", { class: "properties" }, ...views);
+}
+
+// Of nested objects; the documents have four.
+const DEEPEST = 8;
+
+/**
+ * @param {Document} whole
+ * @param {Schema} schema an object
+ * @param {readonly Schema[]} above
+ */
+function propertiesOf(whole, schema, above) {
   const rows = Object.entries(schema.properties).map(([name, property]) => {
-    const own = merged(whole, property);
     const needed = (schema.required ?? []).includes(name);
     const head = [
       element("code", { class: "name" }, name),
@@ -145,10 +172,10 @@ export function properties(whole, given, above = []) {
     ];
     const limits = limitsOf(whole, property);
     const texts = [
-      ...prose(own.description),
+      ...prose(merged(whole, property).description),
       limits.length ? element("p", { class: "limits" }, ...limits) : null,
     ];
-    const below = properties(whole, property, inside);
+    const below = properties(whole, property, [...above, schema.properties]);
     return element(
       "li",
       {},
@@ -161,29 +188,24 @@ export function properties(whole, given, above = []) {
 }
 
 /**
- * The object that a value is, or holds: in a list, under any key, as one of several choices.
+ * The objects that a value is, or holds: in a list, under any key, as one of several choices.
  *
  * @param {Document} whole
  * @param {Schema} given
- * @returns {Schema | undefined}
+ * @returns {{name: string, schema: Schema}[]}
  */
-function objectIn(whole, given) {
+function objectsIn(whole, given) {
   const schema = merged(whole, given);
   if (schema.properties) {
-    return schema;
+    const reference = given.$ref ?? given.allOf?.[0]?.$ref ?? "";
+    return [{ name: reference.split("/").pop() || "object", schema }];
   }
   const inner = [
     schema.items,
     typeof schema.additionalProperties === "object" ? schema.additionalProperties : null,
     ...(schema.anyOf ?? schema.oneOf ?? []),
   ];
-  for (const each of inner.filter(Boolean)) {
-    const found = objectIn(whole, each);
-    if (found) {
-      return found;
-    }
-  }
-  return undefined;
+  return inner.filter(Boolean).flatMap((each) => objectsIn(whole, each));
 }
 
 /**
