@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.contenders import FLOOR, IME_LIVE, NCHAN
+from benchmarks.contenders import FASTAPI_REST, FLOOR, IME_LIVE, NCHAN
 from benchmarks.goals import Goal, goals
 from benchmarks.measure import Result
 from benchmarks.report import goal_table, table
@@ -49,6 +49,25 @@ def found(floor: float, nchan_p99: int) -> dict[str, Goal]:
         f"{goal.what}, {goal.limit}": goal
         for goal in goals([Measured(SINGLE, results, {"other": "not installed: other"})], 12.0)
     }
+
+
+def test_a_quick_run_measures_requests() -> None:
+    said = run("benchmarks", "--quick", "rest")
+    assert "| server | requests a second | CPU µs a request |" in said
+    assert "| **ime-live** | " in said
+    assert "CPU of a snapshot by plain HTTP | 500 µs" in said
+
+
+def test_the_goals_of_requests() -> None:
+    rest = next(scenario for scenario in SCENARIOS if scenario.name == "rest")
+    theirs = replace(RESULT, cpu_per_request=900.0)
+    for cpu, holds in ((400.0, [True, True]), (490.0, [True, False]), (600.0, [False, False])):
+        ours = replace(RESULT, cpu_per_request=cpu, requests_per_second=1e6 / cpu)
+        results = {IME_LIVE.name: ours, FASTAPI_REST.name: theirs}
+        found = goals([Measured(rest, results, {})], 12.0)
+        assert [goal.holds for goal in found if "plain HTTP" in goal.what] == holds
+    text = table(Measured(rest, results, {}))
+    assert "| **ime-live** | 1,667 | 600 | 5.0 | 20.0 | 30.0 | 736 |" in text
 
 
 def test_a_quick_run_measures_the_gateway() -> None:

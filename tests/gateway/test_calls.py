@@ -59,7 +59,7 @@ class World:
             directory=others,
             snapshots=others,
             limit=RequestLimit(1),
-            max_contracts=4,
+            max_contracts=41,
             reached=lambda: self.reached,
             zone=zone_of(TEHRAN),
             clock=lambda: int(self.moment.timestamp() * 1_000_000),
@@ -172,8 +172,8 @@ async def test_a_search(world: World) -> None:
 
 
 async def test_too_many_contracts(world: World) -> None:
-    error = await refused(world.live("contract_ids=1&" * 5, by=By.ID))
-    assert error.reason == "too many contracts: 5, at most 4"
+    error = await refused(world.live("contract_ids=1&" * 42, by=By.ID))
+    assert error.reason == "too many contracts: 42, at most 41"
 
 
 async def test_a_store_that_is_away_is_a_refusal_for_now(world: World) -> None:
@@ -202,6 +202,13 @@ async def test_the_limit_is_the_subjects_wherever_it_comes_from(world: World) ->
     world.identity = Identity("alice", None, None)
     world.seconds += error.retry_after
     assert await world.static("contract_names=KASH05")
+    assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
+
+
+async def test_a_request_for_many_contracts_counts_as_several(world: World) -> None:
+    for answer in (world.live, world.static):
+        await answer("contract_names=KASH05&" * 20)
+    await world.static("contract_names=KASH05&" * 41)  # three requests
     assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
 
 

@@ -36,6 +36,18 @@ def test_a_slow_limit_lets_one_through() -> None:
     assert limit.take("a", 10.0) == 0
 
 
+def test_a_request_may_count_as_several() -> None:
+    limit = RequestLimit(10)
+    assert limit.take("a", 0.0) == 0
+    limit.owe("a", 40)
+    assert taken(limit, 0.0) == 9
+    limit.owe("a", 1000)  # what was answered is counted, however much it is
+    assert limit.take("a", 100.0) > 0
+    assert limit.take("a", 110.0) == 0
+    limit.owe("nobody", 5)
+    assert len(limit) == 1
+
+
 def test_none() -> None:
     limit = RequestLimit(0)
     assert taken(limit, 0.0) == 1000

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
+from redis.asyncio import Redis
 
 from ime_live.contracts import Contract, Market
 from ime_live.embedded import EmbeddedValkey
@@ -387,7 +390,32 @@ async def test_while_the_store_is_away_it_is_503_at_once_and_then_200(
         assert gateway.metric("requests_total", status="503") >= 3
 
 
-async def when(gateway: Gateway, path: str, query: dict[str, Any], status: int) -> Answer:
+async def test_a_store_that_hangs_is_503_in_time_and_holds_up_nobody_afterwards(
+    own_valkey: EmbeddedValkey, serve: Serve, payload: MakePayload
+) -> None:
+    await register(own_valkey.url, FUTURE)
+    async with Publisher(own_valkey.url) as publisher:
+        await publisher.publish(FUTURE.contract_id, payload())
+    gateway = await asyncio.to_thread(serve, own_valkey.url)
+    query: dict[str, Any] = {"contract_names": FUTURE.contract_name}
+    await when(gateway, live(), query, 200)
+    async with Redis.from_url(own_valkey.url) as client:
+        pid = int((await client.info("server"))["process_id"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # Clients do not wait the 5 s that a connection to Redis has.
+        async with asyncio.timeout(4):
+            answers = await asyncio.gather(
+                *(asyncio.to_thread(ask, gateway, live(), **query) for _ in range(5))
+            )
+        assert {answer.status for answer in answers} == {503}
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    answer = await when(gateway, live(), query, 200)
+    assert answer.json()["Data"] == {FUTURE.contract_name: payload()["Aggregate"]}
+
+
+async def when(gateway: Gateway, path: str, query: Mapping[str, Any], status: int) -> Answer:
     """Ask until the status is as expected."""
     async with asyncio.timeout(PATIENCE):
         while True:

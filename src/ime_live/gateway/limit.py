@@ -63,3 +63,9 @@ class RequestLimit:
         if len(self._due) > self._most:
             self._due.popitem(last=False)
         return 0.0
+
+    def owe(self, who: Hashable, requests: int) -> None:
+        """Count so many requests more for one that was answered and took longer than others."""
+        key = hash(who)
+        if key in self._due:
+            self._due[key] += requests * self._interval
