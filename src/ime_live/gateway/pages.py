@@ -83,8 +83,10 @@ def handlers_of(settings: GatewaySettings) -> list[HTTPRouteHandler]:
         return _answer(request, page[_PAGE])
 
     @route("/docs/{name:str}", http_method=_GET, sync_to_thread=False)
-    def file(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+    def file(request: Request[Any, Any, Any]) -> Response[bytes]:
         """A file of the page."""
+        # Not as an argument: how one is declared has changed between Litestar's versions.
+        name = request.path_params["name"]
         if name not in page or name == _PAGE:
             raise NotFoundException(f"no such file: {name}")
         return _answer(request, page[name])
