@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -59,9 +60,12 @@ class _File(msgspec.Struct, frozen=True):
 def _load() -> dict[str, _File]:
     found = {}
     for each in files("ime_live.gateway").joinpath("page").iterdir():
+        kind = _TYPES.get(PurePath(each.name).suffix)
+        if kind is None:  # an editor's copy, or what a file system leaves behind
+            continue
         content = each.read_bytes()
         headers = {
-            "Content-Type": _TYPES[each.name[each.name.rindex(".") :]],
+            "Content-Type": kind,
             "ETag": f'"{hashlib.sha256(content).hexdigest()[:16]}"',
         }
         found[each.name] = _File(content, _HEADERS | headers)
@@ -76,7 +80,7 @@ def handlers_of(settings: GatewaySettings) -> list[HTTPRouteHandler]:
 
     @route("/docs", http_method=_GET, sync_to_thread=False)
     def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The page that shows this document and that of the streams."""
+        """The page that shows both documents."""
         if request.scope["raw_path"].endswith(b"/"):
             # Relative, as the page's own links are: nobody here knows what stands before it.
             return Response(b"", status_code=308, headers={"Location": "../docs"})
