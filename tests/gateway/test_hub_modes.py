@@ -182,7 +182,9 @@ class TestPace:
         for version, new in enumerate([A, B], NOW):
             world.hub.publish("1", version, new)
             world.tick()
+        assert len(world.hub._pace) == 1
         world.hub.leave(client)
+        assert len(world.hub._pace) == 0
         world.timers.pass_time(5)
         assert outlet.prices == [1]
         assert not len(world.timers)
@@ -361,3 +363,17 @@ class TestTelling:
             world.hub.tell(client, lambda text=text: wire.text_frame(text), about)  # type: ignore[misc]
         world.hub.resume(client)
         assert outlet.writes[1:] == [wire.text_frame(text) for text in (b"one again", b"two")]
+
+    def test_who_is_about_to_catch_up_is_told_before_what_it_asks_for_next(
+        self, world: World
+    ) -> None:
+        world.open("2", last=Update(NOW - 9, B))
+        world.hub.open("1")
+        client, outlet = world.join("1")
+        world.hub.load("1", Update(NOW + 1, A))
+        world.hub.tell(client, lambda: wire.text_frame(b"answer"))
+        world.hub.select(client, selection("1", "2"))
+        world.hub.send_states(client, 0, ["2"])
+        world.tick()
+        state, told, other = outlet.writes
+        assert (b'"1"' in state, told, b'"2"' in other) == (True, wire.text_frame(b"answer"), True)
