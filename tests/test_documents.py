@@ -8,7 +8,7 @@ The convention for examples, by the word after the fence:
 - ``python fragment``: part of a program; only compiled.
 - ``sh``: ``ime-live …`` is parsed as the command line does it, with its options' types; nothing
   is run. ``make …`` must be a target of the Makefile. ``curl …`` of 127.0.0.1:8000 is run against
-  the demo, and must be answered with a status below 400.
+  the demo, and must be answered with data and a status below 400.
 - ``json``: must be JSON, whole or line by line.
 
 Every other block is only text. In all of the text, an ``IME_LIVE_…`` must be a setting.
@@ -249,14 +249,27 @@ def test_curl_examples_are_answered(command: Block, demo: str) -> None:
         print(reason)
         pytest.skip(reason)
     words = shlex.split(command.text.replace("127.0.0.1:8000", demo))
-    done = subprocess.run(  # noqa: S603 - our own example
-        [*words, "--fail", "--silent", "--show-error", "--max-time", "15"],
-        capture_output=True,
+    process = subprocess.Popen(  # noqa: S603 - our own example
+        [*words, "--fail", "--silent", "--show-error", "--no-buffer"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert '"Data"' in done.stdout
+    deadline = threading.Timer(TIME_LIMIT, process.kill)
+    deadline.start()
+    said = ""
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            if MARKET_DATA.search(line):  # a stream of events has no end
+                process.kill()
+                break
+        else:
+            assert process.wait() == 0, said
+    deadline.cancel()
+    assert MARKET_DATA.search(said) or '"Data"' in said, said
 
 
 @pytest.mark.parametrize(
