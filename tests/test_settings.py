@@ -42,6 +42,8 @@ class TestNames:
             ("port", "--port", "IME_LIVE_PORT"),
             ("workers", "--workers", "IME_LIVE_WORKERS"),
             ("root_path", "--root-path", "IME_LIVE_ROOT_PATH"),
+            ("docs", "--docs", "IME_LIVE_DOCS"),
+            ("public_url", "--public-url", "IME_LIVE_PUBLIC_URL"),
         ],
     )
     def test_names_to_keep(self, name: str, on_command_line: str, in_environment: str) -> None:
@@ -152,6 +154,25 @@ class TestRanges:
         with pytest.raises(SettingsError, match="--root-path begins with a slash and does not end"):
             gateway(root_path=root_path)
         assert gateway(root_path="/data-engine/ime").root_path
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "example.com",
+            "ftp://example.com",
+            "https://",
+            "https://u:geheim@h",
+            "https://h:x",
+            "https://h/?a=1",
+            "https://h/#a",
+            "https://[h",
+        ],
+    )
+    def test_public_url(self, url: str) -> None:
+        with pytest.raises(SettingsError, match="--public-url is no http") as refused:
+            gateway(public_url=url)
+        assert "geheim" not in str(refused.value)
+        assert gateway(public_url="https://example.com:8443/data-engine/ime").public_url
 
     @pytest.mark.parametrize(
         ("given", "origins"),

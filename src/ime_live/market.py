@@ -108,7 +108,7 @@ class Payload(Struct, gc=False):
 
 
 class Part(Struct, gc=False, omit_defaults=True):
-    """Some sections of a payload, or all of them; one that is left out is ``UNSET``."""
+    """Sections of a payload: all of them, or those that were asked for."""
 
     best_limit: BestLimit | UnsetType = field(default=UNSET, name="BestLimit")
     aggregate: Aggregate | UnsetType = field(default=UNSET, name="Aggregate")

@@ -14,6 +14,7 @@ import re
 from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from ime_live.errors import SettingsError
@@ -206,6 +207,15 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
     root_path: str = option(
         "", "Path prefix of a proxy in front, which may strip it or pass it on."
     )
+    docs: bool = option(
+        True, "Show the interfaces to everybody: /docs, /openapi.json and /asyncapi.json."
+    )
+    public_url: str = option(
+        "",
+        "Where clients reach the gateway, as https://example.com/data-engine/ime, for "
+        "/asyncapi.json; without it, the host that a request names.",
+        metavar="URL",
+    )
     timezone: str = option(
         "Asia/Tehran",
         "Zone whose wall clock the messages' timestamps show. One with daylight saving repeats "
@@ -291,6 +301,7 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
             )
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
             raise SettingsError("--root-path begins with a slash and does not end with one")
+        _check_public_url(self.public_url)
         self.zone  # noqa: B018 - raises for a zone that does not exist
         for origin in self.origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
@@ -465,6 +476,18 @@ class DemoSettings(LogSettings):
     host: str = option("127.0.0.1", "Loopback address to listen on.")
     port: int = option(8000, "Port to listen on; 0 takes a free one.", least=0, most=65_535)
     seed: int = option(1, "Seed of the synthetic market; the same seed makes the same market.")
+
+
+def _check_public_url(text: str) -> None:
+    try:
+        url = urlsplit(text)
+        good = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+    except ValueError:
+        good = False
+    if text and (not good or url.query or url.fragment or "@" in url.netloc):
+        raise SettingsError(
+            "--public-url is no http:// or https:// address of a host and a path, and no more"
+        )
 
 
 MIN_SECRET_BYTES: Final = 32

@@ -18,6 +18,7 @@ from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
 
+from .chromium import chromium, tab
 from .harness import Gateway
 
 SECRET = "a secret of the tests, long enough for HS256"
@@ -182,3 +183,14 @@ async def store(backend: EmbeddedValkey) -> AsyncIterator[Store]:
     """The store of the common Valkey."""
     async with Store(StoreSettings(redis_url=backend.url)) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def _chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    yield from chromium(tmp_path_factory.mktemp("chromium"))
+
+
+@pytest.fixture
+def browser(_chromium: int) -> Iterator[str]:
+    """A tab of a headless Chromium; the address of its page."""
+    yield from tab(_chromium)

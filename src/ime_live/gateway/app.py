@@ -29,6 +29,7 @@ from ime_live.gateway.hub import Hub
 from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.limit import RequestLimit
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
+from ime_live.gateway.pages import handlers_of
 from ime_live.gateway.report import Readiness, Reporter
 from ime_live.gateway.rest import http_app
 from ime_live.gateway.rounds import Rounds
@@ -285,7 +286,8 @@ class Application:
         await receive()
         gateway = Gateway(self._settings)
         await gateway.start()
-        self._http = http_app(gateway, self._settings)
+        pages = handlers_of(self._settings) if self._settings.docs else []
+        self._http = http_app(gateway, self._settings, pages)
         scope["state"][SERVICES] = gateway.services
         await send({"type": "lifespan.startup.complete"})
         await receive()

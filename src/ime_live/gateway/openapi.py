@@ -246,6 +246,7 @@ def _contracts(by: By, limit: int) -> Part:
         "items": {"type": "string", "pattern": r"^\S(.*\S)?$"},
         "minItems": 1,
         "maxItems": limit,
+        "examples": [["ContractA" if by is By.NAME else "12345"]],
     }
     text = f"A contract's {what}, once for each contract. `{other}` works as well."
     return _parameter(name, text, schema)

@@ -139,7 +139,7 @@ def http_app(
             status,
             stream,
             events,
-            description,
+            *([description] if settings.docs else []),
             *_data_calls(probe),
             *handlers,
         ],

@@ -1,0 +1,173 @@
+// Forms: parameters come in as JSON Schema, fields to fill in go out, and what was filled in comes
+// back as pairs of name and text, as a query has them.
+
+import { element } from "./dom.js";
+import { merged } from "./schema.js";
+
+/** @typedef {{name: string, schema: Record<string, any>, required?: boolean, in?: string,
+ *   example?: unknown}} Parameter */
+/** @typedef {{element: HTMLElement, values: () => string[]}} Field */
+
+let count = 0;
+
+/**
+ * Make the fields for parameters.
+ *
+ * @param {Record<string, any>} whole the document that the parameters are in
+ * @param {Parameter[]} parameters
+ * @returns {{element: HTMLElement, pairs: () => [Parameter, string][]}}
+ */
+export function parameterForm(whole, parameters) {
+  const fields = parameters.map((parameter) => {
+    count += 1;
+    const made = field(parameter, merged(whole, parameter.schema), `field-${count}`, whole);
+    return { parameter, made };
+  });
+  return {
+    element: element("div", { class: "fields" }, ...fields.map(({ made }) => made.element)),
+    pairs: () =>
+      fields.flatMap(({ parameter, made }) =>
+        made.values().map((value) => /** @type {[Parameter, string]} */ ([parameter, value])),
+      ),
+  };
+}
+
+/**
+ * @param {Parameter} parameter
+ * @param {Record<string, any>} schema
+ * @param {string} id
+ * @param {Record<string, any>} whole
+ * @returns {Field}
+ */
+function field(parameter, schema, id, whole) {
+  const example = parameter.example ?? schema.examples?.[0] ?? schema.example;
+  const items = schema.items ? merged(whole, schema.items) : null;
+  if (items?.enum) {
+    return choices(parameter.name, items.enum, id);
+  }
+  if (schema.type === "array") {
+    return lines(parameter, [example ?? []].flat(), id);
+  }
+  if (schema.type === "boolean" || schema.enum) {
+    return selection(parameter, schema.enum ?? [true, false], id);
+  }
+  return line(parameter, schema, example, id);
+}
+
+/**
+ * @param {string} id
+ * @param {string} name
+ * @param {string} [note]
+ */
+function label(id, name, note) {
+  return element(
+    "label",
+    { for: id },
+    element("code", {}, name),
+    note ? element("span", { class: "note" }, ` ${note}`) : null,
+  );
+}
+
+/**
+ * One value, of which an empty one is none.
+ *
+ * @param {HTMLElement} made
+ * @param {HTMLElement} named
+ * @returns {Field}
+ */
+function single(made, named) {
+  const input = /** @type {HTMLInputElement} */ (made);
+  return {
+    element: element("div", { class: "field" }, named, input),
+    values: () => (input.value.trim() ? [input.value.trim()] : []),
+  };
+}
+
+/**
+ * @param {Parameter} parameter
+ * @param {Record<string, any>} schema
+ * @param {unknown} example
+ * @param {string} id
+ */
+function line(parameter, schema, example, id) {
+  const isNumber = ["number", "integer"].includes([schema.type].flat()[0]);
+  const made = element("input", {
+    id,
+    type: isNumber ? "number" : "text",
+    step: isNumber ? "any" : null,
+    min: schema.minimum,
+    max: schema.maximum,
+    dir: "auto",
+    spellcheck: "false",
+    autocomplete: "off",
+    placeholder: example,
+    value: parameter.required ? example : null,
+  });
+  return single(made, label(id, parameter.name));
+}
+
+/**
+ * @param {Parameter} parameter
+ * @param {unknown[]} values
+ * @param {string} id
+ */
+function selection(parameter, values, id) {
+  const made = element(
+    "select",
+    { id },
+    parameter.required ? null : element("option", { value: "" }, "not sent"),
+    ...values.map((value) => element("option", { value: String(value) }, String(value))),
+  );
+  return single(made, label(id, parameter.name));
+}
+
+/**
+ * @param {Parameter} parameter
+ * @param {unknown[]} example
+ * @param {string} id
+ * @returns {Field}
+ */
+function lines(parameter, example, id) {
+  const made = /** @type {HTMLTextAreaElement} */ (
+    element(
+      "textarea",
+      { id, rows: "2", dir: "auto", spellcheck: "false", placeholder: example.join("\n") },
+      parameter.required ? example.join("\n") : "",
+    )
+  );
+  return {
+    element: element("div", { class: "field" }, label(id, parameter.name, "one a line"), made),
+    values: () => made.value.split("\n").map((each) => each.trim()).filter(Boolean),
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {unknown[]} values
+ * @param {string} id
+ * @returns {Field}
+ */
+function choices(name, values, id) {
+  const boxes = values.map((value, index) =>
+    /** @type {HTMLInputElement} */ (
+      element("input", { type: "checkbox", id: `${id}-${index}`, value })
+    ),
+  );
+  return {
+    element: element(
+      "fieldset",
+      { class: "field" },
+      element("legend", {}, element("code", {}, name)),
+      ...boxes.map((box) =>
+        element(
+          "span",
+          { class: "choice" },
+          box,
+          " ",
+          element("label", { for: box.id }, box.value),
+        ),
+      ),
+    ),
+    values: () => boxes.filter((box) => box.checked).map((box) => box.value),
+  };
+}

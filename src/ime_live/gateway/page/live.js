@@ -1,0 +1,239 @@
+// Live: a form that connects to a stream and shows what comes, as it comes, newest first.
+
+import { openEvents, openWebSocket } from "./connection.js";
+import { element } from "./dom.js";
+import { parameterForm } from "./form.js";
+import { laidOut } from "./json.js";
+
+// Messages that are kept; a busy contract sends hundreds a second.
+const KEPT = 100;
+
+/** @typedef {import("./connection.js").Connection} Connection */
+
+/**
+ * Make the form.
+ *
+ * @param {{whole: Record<string, any>, access: import("./calls.js").Access, isWebSocket: boolean,
+ *   address: string, parameters: any[], requests: unknown[],
+ *   codes: {code: number, description: string}[]}} stream
+ * @returns {HTMLElement}
+ */
+export function live({ whole, access, isWebSocket, address, parameters, requests, codes }) {
+  const form = parameterForm(whole, parameters);
+  const shown = element("code", { class: "address", dir: "ltr" });
+  const state = element("p", { role: "status", class: "state" }, "Not connected.");
+  const counted = element("p", { class: "counted" });
+  const log = logOf(counted);
+  const connect = button("submit", "Connect");
+  const disconnect = button("button", "Disconnect", () => connection?.close());
+  const clear = button("button", "Clear", () => log.clear());
+  disconnect.disabled = true;
+
+  /** @type {Connection | null} */
+  let connection = null;
+
+  const url = () => {
+    const made = new URL(address.replace(/^\//, ""), access.base);
+    made.search = new URLSearchParams(
+      form.pairs().map(([parameter, value]) => [parameter.name, value]),
+    ).toString();
+    if (isWebSocket) {
+      made.protocol = made.protocol === "https:" ? "wss:" : "ws:";
+    }
+    return made.href;
+  };
+  const show = () => {
+    shown.textContent = url();
+  };
+  const say = (/** @type {string} */ text, kind = "") => {
+    state.textContent = text;
+    state.className = `state ${kind}`;
+  };
+  const running = (/** @type {boolean} */ yes) => {
+    connect.disabled = yes;
+    disconnect.disabled = !yes;
+    dialog?.enable(yes);
+  };
+  const dialog = requests.length ? dialogOf(requests, (text) => connection?.send(text)) : null;
+
+  const start = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    show();
+    log.clear();
+    say("Connecting…");
+    running(true);
+    const open = isWebSocket ? openWebSocket : openEvents;
+    connection = open(url(), access.token(), {
+      opened: () => say("Connected. Messages come when something changes.", "good"),
+      received: (text) => log.add(text),
+      ended: (end) => {
+        connection = null;
+        running(false);
+        const advice = codes.find((each) => each.code === end.code)?.description;
+        const code = end.code === undefined ? "" : `${end.code} `;
+        const text = end.asked
+          ? "Disconnected."
+          : `Ended: ${code}${end.reason || "without a reason"}. ${advice ?? ""}`;
+        say(text, end.asked ? "" : "bad");
+      },
+    });
+  };
+  show();
+  return element(
+    "details",
+    { class: "trial", ontoggle: show },
+    element("summary", {}, "Connect"),
+    element(
+      "form",
+      { onsubmit: start, oninput: show, autocomplete: "off" },
+      form.element,
+      element("p", {}, shown),
+      element("p", { class: "buttons" }, connect, disconnect, clear),
+      state,
+    ),
+    dialog?.element,
+    counted,
+    log.element,
+  );
+}
+
+/**
+ * @param {string} type
+ * @param {string} text
+ * @param {() => void} [onclick]
+ */
+function button(type, text, onclick) {
+  return /** @type {HTMLButtonElement} */ (
+    element("button", { type, ...(onclick ? { onclick } : {}) }, text)
+  );
+}
+
+/**
+ * What a client may send while the stream runs.
+ *
+ * @param {unknown[]} requests
+ * @param {(text: string) => void} send
+ */
+function dialogOf(requests, send) {
+  const field = /** @type {HTMLTextAreaElement} */ (
+    element("textarea", { rows: "2", dir: "ltr", spellcheck: "false" })
+  );
+  field.value = JSON.stringify(requests[0]);
+  const examples = requests.map((request, index) =>
+    button("button", `Example ${index + 1}`, () => {
+      field.value = JSON.stringify(request);
+    }),
+  );
+  const submit = button("submit", "Send");
+  submit.disabled = true;
+  return {
+    element: element(
+      "form",
+      {
+        class: "dialog",
+        onsubmit: (/** @type {Event} */ event) => {
+          event.preventDefault();
+          send(field.value);
+        },
+      },
+      element("label", {}, "A request to send", field),
+      element("p", { class: "buttons" }, submit, ...examples),
+    ),
+    enable: (/** @type {boolean} */ yes) => {
+      submit.disabled = !yes;
+    },
+  };
+}
+
+/**
+ * The newest messages, put into the page once a frame however many come.
+ *
+ * @param {HTMLElement} counted
+ */
+function logOf(counted) {
+  const name = "Messages, newest first";
+  const list = element("ol", { class: "messages", "aria-label": name, hidden: true });
+  /** @type {string[]} */
+  let waiting = [];
+  let count = 0;
+  let asked = false;
+
+  const draw = () => {
+    asked = false;
+    for (const text of waiting) {
+      list.prepend(entry(text));
+    }
+    waiting = [];
+    while (list.children.length > KEPT) {
+      list.lastElementChild?.remove();
+    }
+    list.hidden = !count;
+    const kept = count > KEPT ? `, the newest ${KEPT} of them here` : "";
+    counted.textContent = count ? `${count} ${count === 1 ? "message" : "messages"}${kept}.` : "";
+  };
+  return {
+    element: list,
+    add: (/** @type {string} */ text) => {
+      count += 1;
+      waiting.push(text);
+      // A hidden page draws no frames.
+      waiting = waiting.slice(-KEPT);
+      if (!asked) {
+        asked = true;
+        requestAnimationFrame(draw);
+      }
+    },
+    clear: () => {
+      waiting = [];
+      count = 0;
+      list.replaceChildren();
+      draw();
+    },
+  };
+}
+
+/** @param {string} text */
+function entry(text) {
+  return element(
+    "li",
+    {},
+    element(
+      "details",
+      {},
+      element("summary", {}, ...headOf(text)),
+      element("pre", { tabindex: "0" }, laidOut(text)),
+    ),
+  );
+}
+
+/**
+ * @param {string} text
+ * @returns {(Node | string)[]}
+ */
+function headOf(text) {
+  let message;
+  try {
+    message = JSON.parse(text);
+  } catch {
+    return [text.slice(0, 80)];
+  }
+  const name = message.contractName ?? message.ContractId;
+  const last = message.data?.Aggregate?.last_price;
+  return [
+    element("time", {}, String(message.timestamp ?? "").slice(11, 23)),
+    " ",
+    element("bdi", {}, String(name ?? message.channel ?? "")),
+    element("span", { class: "note" }, noteOf(message, last)),
+  ];
+}
+
+/**
+ * @param {any} message
+ * @param {unknown} last
+ */
+function noteOf(message, last) {
+  if (message.channel === "IME Status") {
+    return ` ${message.data?.feed ?? "no feed"}${message.data?.current ? ", current" : ""}`;
+  }
+  return last === undefined ? "" : ` last ${last}`;
+}

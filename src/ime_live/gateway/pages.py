@@ -1,0 +1,125 @@
+"""The page that shows the interfaces, its files, and the AsyncAPI document, over HTTP.
+
+Requests come in from Litestar, files of this package and the document go out. All that the page
+needs comes from here, under a policy that lets a browser fetch nothing from elsewhere; its links
+are relative, so it works behind any prefix. What the interfaces are is `gateway.asyncapi`'s matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import PurePath
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from litestar import HttpMethod, MediaType, Request, Response, route
+from litestar.exceptions import NotFoundException
+from litestar.handlers import HTTPRouteHandler
+
+from ime_live.gateway.asyncapi import Place, document, servers
+from ime_live.settings import GatewaySettings
+
+_GET: Final = (HttpMethod.GET, HttpMethod.HEAD)
+
+_PAGE: Final = "index.html"
+
+_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+_HEADERS: Final = {
+    # Trusted Types: the scripts make elements, never markup, and the browser holds them to it.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # A browser asks each time, and gets the file only if it is another one: no page is made of
+    # the files of two versions.
+    "Cache-Control": "no-cache",
+}
+
+
+class _File(msgspec.Struct, frozen=True):
+    content: bytes
+    headers: dict[str, str]
+
+    @property
+    def tag(self) -> str:
+        return self.headers["ETag"]
+
+
+def _load() -> dict[str, _File]:
+    found = {}
+    for each in files("ime_live.gateway").joinpath("page").iterdir():
+        kind = _TYPES.get(PurePath(each.name).suffix)
+        if kind is None:  # an editor's copy, or what a file system leaves behind
+            continue
+        content = each.read_bytes()
+        headers = {
+            "Content-Type": kind,
+            "ETag": f'"{hashlib.sha256(content).hexdigest()[:16]}"',
+        }
+        found[each.name] = _File(content, _HEADERS | headers)
+    return found
+
+
+def handlers_of(settings: GatewaySettings) -> list[HTTPRouteHandler]:
+    """Make the handlers of `/docs` and `/asyncapi.json`."""
+    page = _load()
+    streams = document(settings)
+    public = _place_of(settings.public_url) if settings.public_url else None
+
+    @route("/docs", http_method=_GET, sync_to_thread=False)
+    def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """The page that shows both documents."""
+        if request.scope["raw_path"].endswith(b"/"):
+            # Relative, as the page's own links are: nobody here knows what stands before it.
+            return Response(b"", status_code=308, headers={"Location": "../docs"})
+        return _answer(request, page[_PAGE])
+
+    @route("/docs/{name:str}", http_method=_GET, sync_to_thread=False)
+    def file(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """A file of the page."""
+        # Not as an argument: how one is declared has changed between Litestar's versions.
+        name = request.path_params["name"]
+        if name not in page or name == _PAGE:
+            raise NotFoundException(f"no such file: {name}")
+        return _answer(request, page[name])
+
+    @route("/asyncapi.json", http_method=_GET, sync_to_thread=False)
+    def asyncapi(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """The AsyncAPI document of the streams."""
+        where = servers(settings, public or _asked(request, settings.root_path))
+        return Response(
+            msgspec.json.encode(streams | {"servers": where}),
+            media_type=MediaType.JSON,
+            headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+        )
+
+    return [docs, file, asyncapi]
+
+
+def _answer(request: Request[Any, Any, Any], file: _File) -> Response[bytes]:
+    if request.headers.get("If-None-Match") == file.tag:
+        return Response(b"", status_code=304, headers=file.headers)
+    return Response(file.content, headers=file.headers)
+
+
+def _place_of(address: str) -> Place:
+    url = urlsplit(address)
+    return Place(url.netloc, url.path.removesuffix("/"), url.scheme == "https")
+
+
+def _asked(request: Request[Any, Any, Any], root_path: str) -> Place:
+    # What a proxy says in X-Forwarded-… is not asked: anybody can send that.
+    host = request.headers.get("Host", "")
+    return Place(host, root_path, request.scope["scheme"] == "https")

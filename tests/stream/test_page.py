@@ -1,0 +1,395 @@
+"""/docs: its files over HTTP, and the page in a real browser, which asks nobody but the gateway."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import jwt
+import pytest
+
+from ime_live.publisher import Publisher
+
+from .chromium import Page, page_at
+from .conftest import SECRET, Market
+from .harness import Gateway
+
+Payload = Callable[..., dict[str, Any]]
+
+PAGE = files("ime_live.gateway").joinpath("page")
+FILES = sorted(each.name for each in PAGE.iterdir())
+
+
+def text_of(name: str) -> str:
+    """A file of the page."""
+    return PAGE.joinpath(name).read_text(encoding="utf-8")
+
+
+# -- its files ----------------------------------------------------------------------------------
+
+
+def test_the_policy_lets_nothing_in_from_elsewhere(gateway: Gateway) -> None:
+    policy = gateway.get("/docs").headers["Content-Security-Policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules.pop("require-trusted-types-for") == "'script'"
+    assert set(rules.values()) == {"'none'", "'self'"}
+    assert rules["default-src"] == rules["frame-ancestors"] == rules["base-uri"] == "'none'"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_is_served_as_it_is(gateway: Gateway, name: str) -> None:
+    path = "/docs" if name == "index.html" else f"/docs/{name}"
+    answer = gateway.get(path)
+    assert (answer.status, answer.body.decode()) == (200, text_of(name))
+    kind = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    assert answer.headers.get_content_type() == kind[name.rpartition(".")[2]]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    again = gateway.request("GET", path, {"If-None-Match": answer.headers["ETag"]})
+    assert (again.status, again.body) == (304, b"")
+    assert gateway.request("GET", path, {"If-None-Match": '"old"'}).body == answer.body
+    assert gateway.request("HEAD", path).status == 200
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_names_no_other_host(name: str) -> None:
+    # The SVG's namespace is a name that nobody fetches.
+    text = text_of(name).replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert not re.search(r"https?://[\w$]|[\"'(]//", text)
+
+
+def test_what_the_page_names_is_there(gateway: Gateway) -> None:
+    named = re.findall(r"(?:href|src)=\"([^\"#]+)\"", text_of("index.html"))
+    assert {"openapi.json", "asyncapi.json", "docs/main.js"} <= set(named)
+    for name in FILES:
+        named += [
+            urljoin("docs/", each) for each in re.findall(r'from "(\./[^"]+)"', text_of(name))
+        ]
+    for each in named:
+        assert gateway.get(urljoin("/docs", each)).status == 200, each
+
+
+@pytest.mark.parametrize(
+    "path", ["/docs/nothing.js", "/docs/index.html", "/docs/..%2fpages.py", "/docs/%2e%2e/pages.py"]
+)
+def test_nothing_else_is_served(gateway: Gateway, path: str) -> None:
+    answer = gateway.get(path)
+    assert answer.status == 404
+    assert set(answer.json()) == {"detail"}
+
+
+@pytest.mark.parametrize("prefix", ["", "/data-engine/ime"])
+def test_a_slash_too_many_leads_back(hasty: Gateway, prefix: str) -> None:
+    answer = hasty.get(prefix + "/docs/")
+    assert answer.status == 308
+    assert urljoin(prefix + "/docs/", answer.headers["Location"]) == prefix + "/docs"
+
+
+# -- its colours --------------------------------------------------------------------------------
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_every_pair_of_colours_can_be_told_apart(scheme: int) -> None:
+    block = re.findall(r":root \{(.*?)\}", text_of("page.css"), re.DOTALL)[scheme]
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6});", block))
+    grounds = [colours.pop(name) for name in ("ground", "raised", "sunken")]
+    pairs = [(colours.pop("accent-text"), colours["accent"])]
+    colours.pop("line")  # only separates
+    assert set(colours) == {"text", "quiet", "accent", "good", "bad", "get", "ws", "sse"}
+    pairs += [(colour, ground) for colour in colours.values() for ground in grounds]
+    for pair in pairs:
+        dark, light = sorted(map(_luminance, pair))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, pair  # WCAG 2.2, 1.4.3
+
+
+# -- in a browser -------------------------------------------------------------------------------
+
+SHOWN = "document.documentElement?.dataset.shown === 'true'"
+
+
+@pytest.fixture
+async def page(browser: str) -> AsyncIterator[Page]:
+    """A page that tells what it asks for, and which complains of nothing until the end."""
+    async with page_at(browser) as page:
+        for domain in ("Network", "Runtime", "Log", "Page"):
+            await page.command(f"{domain}.enable")
+        page.events.clear()
+        yield page
+        await page.visit("about:blank")
+        said = [each for each in page.events if each["method"] in _COMPLAINTS]
+        assert not said, said
+        asked = {
+            urlsplit(each["params"]["request"]["url"]).hostname
+            for each in page.events
+            if each["method"] == "Network.requestWillBeSent"
+        }
+        asked |= {
+            urlsplit(each["params"]["url"]).hostname
+            for each in page.events
+            if each["method"] == "Network.webSocketCreated"
+        }
+        assert asked - {None} == {"127.0.0.1"}  # None: about:blank
+
+
+_COMPLAINTS = {"Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"}
+
+
+async def show(page: Page, gateway: Gateway, path: str = "/docs") -> None:
+    """Go to the page of a gateway, and wait until it shows the documents."""
+    await page.visit(f"http://127.0.0.1:{gateway.port}{path}")
+    await page.until(SHOWN)
+
+
+class Article:
+    """An operation or a channel, as somebody uses it."""
+
+    def __init__(self, page: Page, anchor: str) -> None:
+        self._page = page
+        self._self = f"document.getElementById({json.dumps(anchor)})"
+
+    async def fill(self, name: str, value: str) -> None:
+        """Open the form, and write a value into a field, or choose it."""
+        script = """(article => {
+            article.querySelector(".trial").open = true;
+            const label = [...article.querySelectorAll("label")]
+              .find(each => each.querySelector("code")?.textContent === %s);
+            const field = document.getElementById(label.htmlFor);
+            field.value = %s;
+            field.dispatchEvent(new Event("input", {bubbles: true}));
+        })(%s)"""
+        await self._page.evaluate(script % (json.dumps(name), json.dumps(value), self._self))
+
+    async def press(self, text: str) -> None:
+        """Press a button."""
+        script = """[...%s.querySelectorAll("button")]
+            .find(each => each.textContent === %s && !each.disabled).click()"""
+        await self._page.evaluate(script % (self._self, json.dumps(text)))
+
+    async def write(self, text: str) -> None:
+        """Write a request to send."""
+        await self._page.evaluate(
+            f"{self._self}.querySelector('.dialog textarea').value = {json.dumps(text)}"
+        )
+
+    async def state(self, *words: str) -> None:
+        """Wait until it says these words of itself."""
+        said = f"{self._self}.querySelector('.state').textContent"
+        await self._page.until(f"{json.dumps(words)}.every(each => {said}.includes(each))")
+
+    async def answer(self) -> Any:  # noqa: ANN401 - any JSON
+        """The answer of a call."""
+        return json.loads(await self._page.evaluate(f"{self._self}.querySelector('pre').innerText"))
+
+    async def messages(self, count: int) -> list[dict[str, Any]]:
+        """Wait for so many messages; the newest first."""
+        shown = f"[...{self._self}.querySelectorAll('.messages pre')]"
+        await self._page.until(f"{shown}.length >= {count}")
+        texts = await self._page.evaluate(f"{shown}.map(each => each.textContent)")
+        return [json.loads(text) for text in texts]
+
+
+async def test_both_documents_are_shown(page: Page, gateway: Gateway) -> None:
+    await show(page, gateway)
+    titles = await page.evaluate(
+        "[...document.querySelectorAll('article h3 code')].map(each => each.textContent)"
+    )
+    calls = [*gateway.get("/openapi.json").json()["paths"]]
+    channels = gateway.get("/asyncapi.json").json()["channels"].values()
+    assert sorted(titles) == sorted(calls + [channel["address"] for channel in channels])
+    links = "[...document.querySelectorAll('nav a')]"
+    assert await page.evaluate(f"{links}.length") == len(titles) + 2
+    lost = f"{links}.filter(each => !document.getElementById(each.hash.slice(1))).length"
+    assert await page.evaluate(lost) == 0
+
+
+async def test_schemas_are_shown_to_their_last_property(page: Page, gateway: Gateway) -> None:
+    await show(page, gateway)
+    shown = await page.evaluate(
+        "[...document.querySelectorAll('#websocket-by-name .message .name')]"
+        ".map(each => each.textContent)"
+    )
+    names = {"contractName", "timestamp", "data", "BestLimit", "2", "sell_price", "skipped"}
+    assert names | {"open_interest", "lastBoard", "action", "errors"} <= set(shown)
+
+
+async def test_each_of_several_objects_is_shown(page: Page, gateway: Gateway) -> None:
+    await show(page, gateway)
+    shown = await page.evaluate(
+        "[...document.querySelectorAll('#get-static-data-contract-name .answer .name')]"
+        ".map(each => each.textContent)"
+    )
+    of_one_market_each = {"StorageCost", "initialMargin", "strikePrice"}
+    assert of_one_market_each <= set(shown)
+
+
+async def test_every_field_has_a_label_and_every_article_a_heading(
+    page: Page, gateway: Gateway
+) -> None:
+    await show(page, gateway)
+    unlabelled = await page.evaluate(
+        "[...document.querySelectorAll('input, select, textarea')]"
+        ".filter(each => !each.labels.length).map(each => each.outerHTML)"
+    )
+    assert unlabelled == []
+    levels = await page.evaluate(
+        "[...document.querySelectorAll('h1, h2, h3, h4')].map(each => Number(each.tagName[1]))"
+    )
+    assert levels[0] == 1
+    steps = itertools.pairwise(levels)
+    assert all(after <= before + 1 for before, after in steps)
+    twice = await page.evaluate(
+        "[...document.querySelectorAll('[id]')].map(each => each.id)"
+        ".filter((id, at, all) => all.indexOf(id) !== at)"
+    )
+    assert twice == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+async def test_nothing_is_wider_than_the_screen(page: Page, gateway: Gateway, width: int) -> None:
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    await page.command("Emulation.setDeviceMetricsOverride", **metrics)
+    await show(page, gateway)
+    await page.evaluate("document.querySelectorAll('main details').forEach(d => { d.open = true })")
+    wide = await page.evaluate("document.documentElement.scrollWidth")
+    await page.command("Emulation.clearDeviceMetricsOverride")
+    assert wide <= width
+
+
+async def test_a_call_is_tried(
+    page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    contract = market.one()
+    await publisher.publish(contract.contract_id, payload())
+    await show(page, gateway)
+    article = Article(page, "get-live-data-best-limit-contract-name")
+    await article.fill("contract_names", f"{contract.contract_name}\nno such contract")
+    await article.press("Send")
+    await article.state("200")
+    data = (await article.answer())["Data"]
+    expected = {contract.contract_name: payload()["BestLimit"], "no such contract": None}
+    assert data == expected
+
+
+async def test_a_stream_is_tried(
+    page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    first, second = market.take(2)
+    await show(page, gateway)
+    article = Article(page, "websocket-by-name")
+    await article.fill("contract_names", first.contract_name)
+    await article.press("Connect")
+    await article.state("Connected")
+    await publisher.publish(first.contract_id, payload())
+    [message] = await article.messages(1)
+    assert (message["contractName"], message["data"]) == (first.contract_name, payload())
+    await article.write(json.dumps({"action": "subscribe", "contract_ids": [second.contract_id]}))
+    await article.press("Send")
+    answer, _ = await article.messages(2)
+    assert answer["data"]["contract_ids"] == [second.contract_id]
+    await article.press("Disconnect")
+    await article.state("Disconnected.")
+
+
+async def test_events_are_tried(
+    page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    contract = market.one()
+    await publisher.publish(contract.contract_id, payload())
+    await show(page, gateway)
+    article = Article(page, "events-by-id")
+    await article.fill("contract_id", contract.contract_id)
+    await article.fill("snapshot", "true")
+    await article.press("Connect")
+    [message] = await article.messages(1)
+    assert (message["ContractId"], message["data"]) == (contract.contract_id, payload())
+    await article.press("Disconnect")
+    await article.state("Disconnected.")
+
+
+async def test_a_refusal_is_told_and_a_token_helps(
+    page: Page, guarded: Gateway, market: Market
+) -> None:
+    contract = market.one()
+    await show(page, guarded)
+    article = Article(page, "websocket-by-id")
+    await article.fill("contract_id", contract.contract_id)
+    await article.press("Connect")
+    await article.state("1008 authentication required", "Do not repeat the same request.")
+    token = jwt.encode({"sub": "web", "exp": time.time() + 60}, SECRET, algorithm="HS256")
+    await page.evaluate(f"document.getElementById('token').value = {json.dumps(token)}")
+    await article.press("Connect")
+    await article.state("Connected")
+    await article.press("Disconnect")
+    call = Article(page, "get-live-status")
+    await call.fill("contract_ids", contract.contract_id)
+    await call.press("Send")
+    await call.state("200")
+    assert set((await call.answer())["contracts"]) == {contract.contract_name}
+
+
+async def test_it_works_behind_a_prefix(page: Page, hasty: Gateway, market: Market) -> None:
+    contract = market.one()
+    await show(page, hasty, "/data-engine/ime/docs#websocket-by-id")
+    article = Article(page, "websocket-by-id")
+    await article.fill("contract_id", contract.contract_id)
+    await article.fill("status", "true")
+    await article.press("Connect")
+    [message, *_] = await article.messages(1)
+    assert message["channel"] == "IME Status"
+    assert await page.evaluate("scrollY") > 0
+    asked = {
+        urlsplit(each["params"]["request"]["url"]).path
+        for each in page.events
+        if each["method"] == "Network.requestWillBeSent"
+    }
+    asked |= {
+        urlsplit(each["params"]["url"]).path
+        for each in page.events
+        if each["method"] == "Network.webSocketCreated"
+    }
+    assert "/data-engine/ime/openapi.json" in asked
+    assert "/data-engine/ime/live/data/websocket/contract/id" in asked
+    assert all(path.startswith("/data-engine/ime/") for path in asked)
+
+
+async def test_text_never_becomes_markup(page: Page, gateway: Gateway) -> None:
+    await show(page, gateway)
+    hostile = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) [b](https://b.example/) `<c>`"
+    made = await page.evaluate(
+        "import('/docs/dom.js').then(({prose, element}) => "
+        f"element('div', {{}}, ...prose({json.dumps(hostile)})).outerHTML)"
+    )
+    assert made == (
+        "<div><p>&lt;img src=x onerror=alert(1)&gt; a) "
+        '<a href="https://b.example/">b</a> <code>&lt;c&gt;</code></p></div>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a":1.50,"b":[1e3,-0.0]}', '{\n  "a": 1.50,\n  "b": [\n    1e3,\n    -0.0\n  ]\n}'),
+        ('{"a":9007199254740993}', '{\n  "a": 9007199254740993\n}'),
+        ('{"a,b":"{\\"x\\":[1]}","c":{},"d":[]}', None),
+        ("no JSON {", "no JSON {"),
+    ],
+)
+async def test_json_is_laid_out_as_it_was_sent(
+    page: Page, gateway: Gateway, text: str, expected: str | None
+) -> None:
+    await show(page, gateway)
+    made = await page.evaluate(
+        f"import('/docs/json.js').then(({{laidOut}}) => laidOut({json.dumps(text)}))"
+    )
+    assert made == (json.dumps(json.loads(text), indent=2) if expected is None else expected)
