@@ -15,8 +15,9 @@ help:
 demo: $(VENV)/demo
 	@exec $(BIN)/ime-live demo $(ARGS)
 
+# In a process for each core, up to four; a file's tests stay together, and share their servers.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,10 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """The folder that a process started now uses for temporary files."""
-    folder = tmp_path / "t"
-    folder.mkdir()
-    return folder
+def temporary() -> Iterator[Path]:
+    """The folder that a process started now uses for temporary files; a socket's name fits in."""
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        yield Path(folder)
 
 
 def greeting(process: subprocess.Popen[str]) -> str:

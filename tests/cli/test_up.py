@@ -281,6 +281,7 @@ async def test_each_command_gets_the_settings_that_up_was_given(
             case int() | float():
                 changed[option.name] = option.default + 1
     changed |= {"host": "::1", "timezone": "UTC", "root_path": "/a", "jwt_secret": "s" * 40}
+    changed |= {"public_url": "https://a.example/b", "cors_origins": "https://a.example, *"}
     given = UpSettings(**changed)
     async with kept_valkey(tmp_path) as valkey:
         [child] = [each for each in _children(given, valkey) if each.name == name]

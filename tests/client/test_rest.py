@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -224,20 +223,3 @@ async def test_a_service_that_is_away_or_too_slow(rest: Rest) -> None:
 def test_arguments_that_cannot_be(arguments: dict[str, Any]) -> None:
     with pytest.raises(ime_live.SettingsError):
         Client("http://h", **arguments)
-
-
-@pytest.mark.skipif(
-    "IME_LIVE_TEST_REST" not in os.environ, reason="IME_LIVE_TEST_REST names no gateway"
-)
-async def test_a_real_gateway() -> None:
-    """Of a demo, for example; its synthetic market has ContractA."""
-    client = Client(os.environ["IME_LIVE_TEST_REST"])
-    found = await client.snapshot(["ContractA", "NOPE"])
-    assert found["ContractA"] is not None
-    assert found["NOPE"] is None
-    assert (await client.snapshot(["ContractA"], section=ime_live.ContractInfo))["ContractA"]
-    contract, nothing = await client.contracts(["ContractA", "NOPE"])
-    assert contract is not None
-    assert nothing is None
-    names = [c.contract_name for c in await client.search(ime_live.Market.FUTURES, "Contract")]
-    assert "ContractA" in names

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def demo(tmp_path: Path) -> Iterator[Command]:
     demo.end()
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Of a demo; with a name that is short enough for its Valkey's socket."""
+    with tempfile.TemporaryDirectory(prefix="t-") as made:
+        yield Path(made)
+
+
 async def test_the_documentations_programs_print_live_messages(
     demo: Command, tmp_path: Path, eventually: Eventually
 ) -> None:
@@ -90,9 +98,9 @@ async def test_the_documentations_programs_print_live_messages(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_the_demo_leaves_no_process_and_no_file(
-    tmp_path: Path, eventually: Eventually, number: signal.Signals
+    folder: Path, eventually: Eventually, number: signal.Signals
 ) -> None:
-    demo = _demo(tmp_path / "demo", 0)
+    demo = _demo(folder, 0)
     try:
         await eventually(lambda: _serves(demo), timeout=20)
         assert list(demo.temporary.iterdir())
