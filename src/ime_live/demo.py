@@ -254,6 +254,8 @@ ime-live demo: {len(market.contracts)} contracts {market.about}
 
   by name  {stream}/name?contract_names={name}
   by id    {stream}/id?contract_id={contract_id}
+  events   http://{address}/live/data/sse/contract/name?contract_names={name}
+  all      http://{address}/docs
   state    http://{address}/ready   http://{address}/metrics
 
 Contracts:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from websockets.sync.client import connect
@@ -48,6 +49,9 @@ def test_everything_works_and_nothing_is_left(
         with connect(url) as client:
             message = json.loads(client.recv(timeout=15))
             assert message.get("contractName", message.get("ContractId")) in {"ContractA", "12345"}
+    for url in re.findall(r"http://\S+", said):
+        with urlopen(url, timeout=15) as answer:  # noqa: S310 - of http, as the greeting says it
+            assert answer.status == 200
     # The line to try, as it stands there.
     [line] = re.findall(r"^ +(\S+ -m websockets .*)$", said, re.MULTILINE)
     python, *arguments = shlex.split(line)
