@@ -7,6 +7,7 @@ One root, so that a caller can catch all of them::
     ├── ContractError           a contract cannot be registered as given
     ├── UnknownContractError    no contract of that name or id
     ├── StoreError              Redis or Valkey did not do what was asked
+    │   └── IncompleteError     a part of a cluster did not, the others did
     ├── SettingsError           settings that do not go together or cannot be read
     ├── FeedError               input of a feed that cannot be read
     ├── ControlError            a client's request in flight that cannot be read
@@ -18,7 +19,9 @@ One root, so that a caller can catch all of them::
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from enum import IntEnum
+from typing import Any
 
 # RFC 6455, 5.5: a control frame carries at most 125 bytes, two of them the close code.
 MAX_REASON_BYTES = 123
@@ -46,6 +49,20 @@ class UnknownContractError(ImeLiveError):
 
 class StoreError(ImeLiveError):
     """Redis or Valkey could not be reached or refused a command."""
+
+
+class IncompleteError(StoreError):
+    """A part of a cluster could not be read.
+
+    Attributes:
+        found: what the others have told, by contract id.
+        left: ids of contracts that nothing is known of.
+    """
+
+    def __init__(self, text: str, *, found: Mapping[str, Any], left: Collection[str]) -> None:
+        self.found = found
+        self.left = left
+        super().__init__(text)
 
 
 class SettingsError(ImeLiveError):

@@ -18,9 +18,16 @@ import structlog
 from msgspec import Struct
 from redis.exceptions import NoScriptError, WatchError
 
+from ime_live.cluster import is_away
 from ime_live.connections import Connections
 from ime_live.contracts import Contract, ImportResult, Registry, read_contract
-from ime_live.errors import ContractError, PayloadError, StoreError, UnknownContractError
+from ime_live.errors import (
+    ContractError,
+    IncompleteError,
+    PayloadError,
+    StoreError,
+    UnknownContractError,
+)
 from ime_live.market import MAX_AHEAD, Update, read_publication
 from ime_live.settings import StoreSettings
 
@@ -202,11 +209,19 @@ class Store:
         return None if reply[1] == _CONFLICT else Stored(reply[0], bool(reply[1]))
 
     async def last(self, ids: Iterable[str]) -> dict[str, Update]:
-        """The last states of those of the contracts that have one that can be read."""
+        """The last states of those of the contracts that have one that can be read.
+
+        Raises:
+            IncompleteError: a part of a cluster did not tell; it holds what the others did.
+        """
         now = time.time_ns() // 1000
         updates: dict[str, Update] = {}
-        for contract_id, reply in (await self._last_records(ids)).items():
-            if isinstance(reply, Exception):
+        away: dict[str, Exception] = {}
+        records = await self._last_records(ids)
+        for contract_id, reply in records.items():
+            if isinstance(reply, Exception) and is_away(reply):
+                away[contract_id] = reply
+            elif isinstance(reply, Exception):
                 self._leave_out("last state", contract_id, reply)
             elif reply[0] is not None and reply[1] is not None:
                 # Put together as it was published: one reader and one set of checks for both.
@@ -218,6 +233,11 @@ class Store:
                 else:
                     if version is not None:
                         updates[contract_id] = Update(version, payload)
+        if away:
+            failure = self.connections.error(next(iter(away.values())))
+            if len(away) == len(records):
+                raise failure
+            raise IncompleteError(str(failure), found=updates, left=away.keys())
         return updates
 
     async def states(self, ids: Iterable[str]) -> dict[str, State | PayloadError]:
@@ -228,7 +248,9 @@ class Store:
         """
         latest = time.time_ns() // 1000 + MAX_AHEAD
         found: dict[str, State | PayloadError] = {}
-        for contract_id, reply in (await self._last_records(ids)).items():
+        records = await self._last_records(ids)
+        self.connections.raise_away(records.values())
+        for contract_id, reply in records.items():
             if isinstance(reply, Exception):
                 found[contract_id] = PayloadError(str(reply))
             elif reply[0] is not None and reply[1] is not None:
@@ -246,7 +268,6 @@ class Store:
         replies = await self._pipelined(
             [("HMGET", self.keys.last(i), "version", "data") for i in ids]
         )
-        self.connections.raise_away(replies)
         return dict(zip(ids, replies, strict=True))
 
     async def versions(self, ids: Iterable[str]) -> dict[str, int]:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from ime_live.errors import StoreError
+from ime_live.errors import IncompleteError, StoreError
 from ime_live.gateway import upstream as upstream_module
 from ime_live.gateway import wire
 from ime_live.gateway.hub import Hub
@@ -409,6 +409,24 @@ class TestFaults:
         world.message("1", A, NOW)
         await world.settle()
         assert outlet.prices == [1]
+
+    async def test_what_a_part_of_a_cluster_tells_does_not_wait_for_the_rest(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(upstream_module, "_RETRY_DELAY", 0)
+        outlet = await world.join("1", "2")
+        world.slow_states = True
+        world.upstream.on_connected()
+        await world.settle()
+        error = IncompleteError("a node hangs", found={"1": Update(NOW + 1, A)}, left={"2"})
+        world.readings[-1].answer.set_exception(error)
+        await world.settle()
+        assert outlet.prices == [1]
+        # The rest is asked for again.
+        world.stored["2"] = Update(NOW + 2, B)
+        world.answer(world.readings[-1])
+        await world.settle()
+        assert outlet.prices == [1, 2]
 
     async def test_it_waits_for_the_connection_and_not_for_the_states(
         self, world: World, monkeypatch: pytest.MonkeyPatch

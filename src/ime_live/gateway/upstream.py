@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from ime_live.errors import PayloadError, StoreError
+from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.hub import Hub
 from ime_live.market import Update, read_publication
 
@@ -47,7 +47,7 @@ class LastStates(Protocol):
     """The last states, as the upstream needs them."""
 
     async def last(self, ids: Sequence[str], /) -> Mapping[str, Update]:
-        """The last state of each contract that has one; raises StoreError."""
+        """The last state of each contract that has one; raises StoreError or IncompleteError."""
 
 
 class Upstream:
@@ -149,7 +149,15 @@ class Upstream:
                     del self._arriving[contract_id]
 
     async def _read_states(self, ids: Sequence[str]) -> None:
-        states = await self._states.last(ids)
+        try:
+            states = await self._states.last(ids)
+        except IncompleteError as error:
+            # What is known need not wait for a part of the cluster that is away.
+            self._load([i for i in ids if i not in error.left], error.found)
+            raise
+        self._load(ids, states)
+
+    def _load(self, ids: Iterable[str], states: Mapping[str, Update]) -> None:
         # Oldest first, so that clients get what they missed in the order in which it happened.
         for contract_id in sorted(ids, key=lambda i: states[i].version if i in states else 0):
             self._hub.load(contract_id, states.get(contract_id))
