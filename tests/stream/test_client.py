@@ -347,6 +347,22 @@ async def test_a_plain_program_where_a_loop_runs_already(
         assert next(stream).data.aggregate.trade_count == 3
 
 
+@pytest.mark.parametrize("plain", [True, False])
+async def test_it_takes_its_leave(
+    serve: Serve, market: Market, eventually: Eventually, plain: bool
+) -> None:
+    gateway, contract = serve(), market.one()
+    for _ in range(10):
+        if plain:
+            with connect(gateway, contract, snapshot=False) as stream:
+                await eventually(lambda: stream.connected)
+        else:
+            async with connect(gateway, contract, snapshot=False) as stream:
+                await eventually(lambda: stream.connected)
+    await eventually(lambda: len(gateway.events("stream closed")) == 10)
+    assert {each["code"] for each in gateway.events("stream closed")} == {1000}
+
+
 async def test_a_plain_consumer_that_computes_does_not_stop_receiving(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:

@@ -41,7 +41,7 @@ class BlockingStream(Generic[DataT]):
             inbox_of(options.queue, options.queue_size),
             self._wake,
         )
-        self._done = self._portal.start(self._receiver.run())
+        self._portal.start(self._receiver.run())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'connected' if self.connected else 'not connected'}>"
@@ -131,7 +131,6 @@ class BlockingStream(Generic[DataT]):
 
     def close(self) -> None:
         """End the connection and the thread. What is in the queue can still be read."""
-        self._done.cancel()
         self._portal.close()
         self._receiver.end()
 

@@ -55,9 +55,9 @@ class Portal:
             future.cancel()
             raise
 
-    def start(self, work: Coroutine[Any, Any, object]) -> Future[object]:
-        """Run a coroutine in the loop without waiting; cancelling the result cancels it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+    def start(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run a coroutine in the loop without waiting, until it ends or `close` cancels it."""
+        asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def soon(self, call: Callable[[], object]) -> None:
         """Have something called in the loop; without waiting, from any thread.
@@ -68,7 +68,10 @@ class Portal:
             self._loop.call_soon_threadsafe(call)
 
     def close(self) -> None:
-        """End the loop and its thread."""
+        """End what runs in the loop, the loop and its thread.
+
+        What runs is cancelled once, and waited for: a second time would cut its leave-taking short.
+        """
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()

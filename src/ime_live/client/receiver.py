@@ -240,6 +240,10 @@ class Receiver(Generic[DataT]):
             except _StaleError:
                 connection.transport.abort()  # nobody is there to close it with
                 raise
+            except asyncio.CancelledError:
+                # Somebody leaves. Left to itself, the library would call it an internal error.
+                await connection.close()
+                raise
             finally:
                 if loop.time() - opened >= _PROVEN:
                     self._prove()
