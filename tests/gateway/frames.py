@@ -46,7 +46,10 @@ class Status(NamedTuple):
 class Reader:
     """Reads a stream of frames; a zone of the time stamps is UTC."""
 
-    def __init__(self, *, compressed: bool = False) -> None:
+    def __init__(self, *, compressed: bool = False, events: bool = False) -> None:
+        self._events = events
+        self.last_id = ""
+        """Of events: what a client would come back with."""
         self._protocol = Protocol(Side.CLIENT, state=State.OPEN)
         if compressed:
             self._protocol.extensions = [
@@ -59,13 +62,23 @@ class Reader:
             ]
 
     def texts(self, data: bytes) -> list[bytes]:
-        """The texts of the messages in ``data``, which holds whole frames."""
+        """The texts of the messages in ``data``, which holds whole frames or events."""
+        if self._events:
+            return [self._text(event) for event in data.split(b"\n\n")[:-1]]
         self._protocol.receive_data(data)
         if self._protocol.parser_exc is not None:
             raise self._protocol.parser_exc
         frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
         assert all(frame.opcode is Opcode.TEXT and frame.fin for frame in frames)
         return [bytes(frame.data) for frame in frames]
+
+    def _text(self, event: bytes) -> bytes:
+        *head, text = event.split(b"\n")
+        for line in head:
+            assert line.startswith(b"id: ")
+            self.last_id = line.removeprefix(b"id: ").decode()
+        assert text.startswith(b"data: ")
+        return text.removeprefix(b"data: ")
 
     def messages(self, data: bytes) -> list[Message]:
         """The messages in ``data``, all of which are of contracts."""

@@ -235,6 +235,31 @@ class TestCounting:
         assert [(m.version - NOW, m.skipped) for m in outlet.messages] == [(0, 0), (4, 3)]
 
 
+class TestEvents:
+    def test_one_has_no_id_while_an_older_one_is_to_come(self, world: World) -> None:
+        world.open("1", "2", "3")
+        client, outlet = world.join("1", "2", "3", mode=Mode(wrapping=wire.Format.EVENT))
+        world.hub.pause(client)
+        # They began to be missed in this order; the states that are sent are of another one.
+        for version, contract_id in enumerate("1232", NOW):
+            world.hub.publish(contract_id, version, payload(version))
+            world.tick()
+        world.hub.resume(client)
+        events = b"".join(outlet.writes).decode().split("\n\n")[:-1]
+        told = [
+            (event.startswith("id: "), event.partition('"ContractId":"')[2][0]) for event in events
+        ]
+        assert told == [(True, "1"), (False, "2"), (True, "3")]
+
+    def test_those_who_keep_up_get_every_id(self, world: World) -> None:
+        world.open("1", "2")
+        _, outlet = world.join("1", "2", mode=Mode(wrapping=wire.Format.EVENT))
+        for version, contract_id in enumerate("1212", NOW):
+            world.hub.publish(contract_id, version, payload(version))
+        world.tick()
+        assert b"".join(outlet.writes).count(b"id: ") == 4
+
+
 class TestSelecting:
     def test_what_is_new_comes_and_what_is_gone_does_not(self, world: World) -> None:
         world.open("1", "2", "3")

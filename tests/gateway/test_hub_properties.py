@@ -9,7 +9,8 @@ replaced meanwhile; one write per client and tick, the same bytes for the same s
 that fails harms no other. Of a client that watches the feed: each status that it reads names
 exactly the time stamps of the last messages that it has read before. Clients want all of it or
 some sections, at a pace or not, with or without a count of what was left out, and change their
-selection; a pace is kept to, and the count is right.
+selection; a pace is kept to, and the count is right. Who reads events and comes back with the last
+id is sent whatever it has not got.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from ime_live.gateway.hub import Hub
 from ime_live.gateway.mode import Mode
 from ime_live.gateway.topic import Client
 from ime_live.gateway.watch import Watch
-from ime_live.market import Part, Payload, Update, part_of
+from ime_live.market import Part, Payload, Update, part_of, version_of
 
 from .frames import Message, Reader, Status
 from .payloads import payload
@@ -86,7 +87,7 @@ joins = st.builds(
     watches=st.booleans(),
     mode=st.builds(
         Mode,
-        wrapping=st.sampled_from([wire.Format.TEXT, wire.Format.TEXT, wire.Format.DEFLATE]),
+        wrapping=st.sampled_from([wire.Format.TEXT, *wire.Format]),
         sections=sections,
         interval=st.sampled_from([0.0, 0.0, 0.5, MOST]),
         skips=st.sampled_from([False, False, True]),
@@ -331,6 +332,10 @@ class HubMachine(RuleBasedStateMachine):
         self.past: dict[str, list[Update]] = {contract_id: [] for contract_id in CONTRACTS}
         self.known: dict[str, Contract] = {}
         self.consumers: list[Consumer] = []
+        self.highest = 0
+        """Of all versions that clients were given."""
+        self.late: set[int] = set()
+        """Versions that were given after higher ones, of other contracts."""
         self.catching_up: set[Consumer] = set()
         """Those who get what was loaded in this tick."""
 
@@ -370,6 +375,7 @@ class HubMachine(RuleBasedStateMachine):
             return
         contract.stamp = max(version, contract.stamp + 1)
         changed = contract.renew(contract.stamp, new)
+        self.note_order(contract.stamp)
         for consumer in self.consumers:
             if contract_id in consumer.selection and consumer.mode.sections in changed:
                 consumer.changed(contract_id, contract.stamp)
@@ -384,6 +390,7 @@ class HubMachine(RuleBasedStateMachine):
             if last is not None:
                 contract.newest = contract.stamp = last.version
                 contract.renew(last.version, last.payload)
+                self.note_order(last.version)
                 for consumer in self.consumers:
                     if contract_id in consumer.selection:
                         self.loaded_for(consumer, contract_id, contract, last)
@@ -400,6 +407,11 @@ class HubMachine(RuleBasedStateMachine):
             self.catching_up.add(consumer)
         elif since is not None:
             self.claim(consumer, contract_id)
+
+    def note_order(self, stamp: int) -> None:
+        if stamp <= self.highest:
+            self.late.add(stamp)
+        self.highest = max(self.highest, stamp)
 
     def claim(self, consumer: Consumer, contract_id: str) -> None:
         view = self.known[contract_id].view(consumer.mode.sections)
@@ -527,7 +539,10 @@ class HubMachine(RuleBasedStateMachine):
             join.by_name,
             {} if since is None else dict.fromkeys(join.wanted, since),
             join.room,
-            Reader(compressed=join.mode.wrapping is wire.Format.DEFLATE),
+            Reader(
+                compressed=join.mode.wrapping is wire.Format.DEFLATE,
+                events=join.mode.wrapping is wire.Format.EVENT,
+            ),
             self.timers,
             watches=join.watches,
         )
@@ -594,8 +609,8 @@ class HubMachine(RuleBasedStateMachine):
         consumer = self.consumers[number % len(self.consumers)]
         self.forget_writes()
         self.hub.flush()
-        if consumer.failed:
-            return
+        if consumer.failed or consumer.mode.wrapping is wire.Format.EVENT:
+            return  # who reads events has no way to ask
         added = tuple(i for i in wanted if i not in consumer.selection)
         removed = [i for i in consumer.selection if i not in wanted]
         self.open(added, store_away=store_away)
@@ -693,6 +708,19 @@ class HubMachine(RuleBasedStateMachine):
             client = consumer.client
             for kept in (client.missed, client.closed, client.skipped, client.unsent):
                 assert kept is None or len(kept) <= len(consumer.selection)
+
+    @invariant()
+    def resumable(self) -> None:
+        """Each state that is not delivered yet is newer than what its reader comes back with."""
+        for consumer in self.consumers:
+            if consumer.failed or not consumer.reader.last_id:
+                continue
+            last = version_of(consumer.reader.last_id, UTC)
+            for contract_id, coming in consumer.coming.items():
+                view = self.known[contract_id].view(consumer.mode.sections)
+                assert view is not None
+                if coming and view[1] != consumer.has(contract_id):
+                    assert view[0] > last or view[0] in self.late, "it would be lost"
 
     @rule()
     def settle(self) -> None:

@@ -8,9 +8,12 @@ client.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from operator import itemgetter
 
 from ime_live.gateway.topic import Change, Client, State, Topic
+from ime_live.gateway.wire import Format
 
 
 def note(clients: Iterable[Client], changed: Iterable[Change]) -> int:
@@ -50,6 +53,7 @@ def next_frames(
     """
     audience, missed = client.audience, client.missed
     closed, skipped = client.closed, client.skipped
+    oldest = _Oldest(client) if audience.wrapping is Format.EVENT else None
     frames: list[bytes] = []
     size = 0
     for topic in list(missed) if among is None else among:
@@ -70,12 +74,33 @@ def next_frames(
             audience.topics[topic],
             audience.wrapping,
             None if skipped is None else skipped.pop(topic, 0),
+            named=oldest is None or oldest.left() > state.version,
         )
         frames.append(frame)
         size += len(frame)
         if closed is not None:
             closed[topic] = until, state.timestamp
     return frames
+
+
+class _Oldest:
+    """The oldest state that a client still misses while it catches up.
+
+    An event's id is what the client comes back with, to be sent what is newer. So an event has none
+    while something older is still to come: if the connection broke then, that would be lost.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._missed = client.missed
+        states = [(topic.state.version, topic) for topic in client.missed if topic.state]
+        self._order = sorted(states, key=itemgetter(0), reverse=True)
+
+    def left(self) -> float:
+        """Its version; above all others if nothing is left."""
+        order = self._order
+        while order and order[-1][1] not in self._missed:
+            order.pop()
+        return order[-1][0] if order else math.inf
 
 
 def _skip(client: Client, topic: Topic) -> None:

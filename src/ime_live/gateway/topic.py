@@ -33,17 +33,32 @@ class State:
         self._frames: tuple[dict[object, bytes], ...] = ({}, {}, {})
         """By the number of a `wire.Format`, then by envelope and what was skipped."""
 
-    def frame(self, envelope: bytes, wrapping: wire.Format, skipped: int | None = None) -> bytes:
-        """The frame of this state under ``envelope``."""
+    def frame(
+        self,
+        envelope: bytes,
+        wrapping: wire.Format,
+        skipped: int | None = None,
+        *,
+        named: bool = True,
+    ) -> bytes:
+        """The frame of this state under ``envelope``.
+
+        Args:
+            envelope: the beginning of its message.
+            wrapping: in what it is wrapped.
+            skipped: how many states were left out before it, if that is to be told.
+            named: whether an event has an id.
+        """
         frames = self._frames[wrapping]
-        key: object = envelope if skipped is None else (envelope, skipped)
+        key: object = envelope if skipped is None and named else (envelope, skipped, named)
         frame = frames.get(key)
         if frame is None:
             data = self._text_data
             if not data:
                 data = self._text_data = self.payload.to_json()
             text = wire.message(envelope, self.timestamp, data, skipped)
-            frame = frames[key] = wire.framed(text, wrapping, self.timestamp)
+            event_id = self.timestamp if named else b""
+            frame = frames[key] = wire.framed(text, wrapping, event_id)
         return frame
 
 
