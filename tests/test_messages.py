@@ -74,7 +74,7 @@ def test_what_is_not_meant_for_us(text: str | bytes) -> None:
 
 
 def test_what_is() -> None:
-    text = '{"action": "subscribe", "contract_names": ["A"], "contract_ids": [1, "2"], "more": 1}'
+    text = '{"action": "subscribe", "contract_names": ["A"], "contract_ids": [1, "2"]}'
     request = ControlRequest(action=Action.SUBSCRIBE, contract_names=("A",), contract_ids=(1, "2"))
     assert read_request(text) == request
     assert read_request(request.to_json()) == request
@@ -88,6 +88,7 @@ def test_what_is() -> None:
         ('{"action": "subscribe", "contract_names": "A"}', r"at `\$.contract_names`"),
         ('{"action": "subscribe", "contract_ids": [1.5]}', r"at `\$.contract_ids\[0\]`"),
         ('{"action": "subscribe", "id": {}}', r"at `\$.id`"),
+        ('{"action": "subscribe", "contract_name": ["A"]}', "unknown field `contract_name`"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, error: str) -> None:

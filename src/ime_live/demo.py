@@ -27,7 +27,7 @@ from ime_live.feeds.registrar import Registrar
 from ime_live.feeds.replay import contracts_in, replay
 from ime_live.feeds.simulator import SyntheticMarket
 from ime_live.gateway.http import SERVICES
-from ime_live.gateway.server import GatewayConfig, GatewayServer, bind, limit_buffers
+from ime_live.gateway.server import GatewayConfig, GatewayServer, bind, limit_connections
 from ime_live.lease import Lease
 from ime_live.logs import configure_logging
 from ime_live.publisher import Publisher
@@ -170,7 +170,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             log_level=settings.log_level,
             log_format=settings.log_format,
         )
-        limit_buffers(listener, gateway)
+        limit_connections(listener, gateway)
         config = GatewayConfig(gateway)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -78,7 +78,9 @@ class Action(StrEnum):
     UNSUBSCRIBE = "unsubscribe"
 
 
-class ControlRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ControlRequest(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """What a client sends to change its selection.
 
     Attributes:

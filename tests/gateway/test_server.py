@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from ime_live.errors import SettingsError
-from ime_live.gateway.server import bind, limit_buffers
+from ime_live.gateway.server import bind, limit_connections
 from ime_live.settings import AuthMode, GatewaySettings
 
 SETTINGS = GatewaySettings(auth=AuthMode.NONE, send_buffer=40_000, unsent_limit=9_000)
@@ -16,7 +16,7 @@ SETTINGS = GatewaySettings(auth=AuthMode.NONE, send_buffer=40_000, unsent_limit=
 def accepted(settings: GatewaySettings) -> tuple[int, int]:
     """The send buffer and the unsent limit of a connection to a port with these settings."""
     with bind("127.0.0.1", 0) as listener:
-        limit_buffers(listener, settings)
+        limit_connections(listener, settings)
         listener.listen()
         listener.setblocking(True)
         with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
@@ -36,6 +36,20 @@ def test_zero_leaves_the_systems_defaults() -> None:
     with socket.socket() as untouched:
         default = untouched.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
     assert accepted(settings)[1] == default
+
+
+@pytest.mark.parametrize(("unwritable", "seconds"), [(5.0, 6.5), (90.0, 90.0)])
+def test_connections_end_when_nothing_is_acknowledged(unwritable: float, seconds: float) -> None:
+    settings = GatewaySettings(
+        auth=AuthMode.NONE, ping_interval=2.5, ping_timeout=4.0, unwritable_timeout=unwritable
+    )
+    with bind("127.0.0.1", 0) as listener:
+        limit_connections(listener, settings)
+        listener.listen()
+        listener.setblocking(True)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
+            found = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert found == seconds * 1000
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:

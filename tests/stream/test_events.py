@@ -131,6 +131,48 @@ async def test_who_comes_back_gets_what_it_has_missed_and_nothing_twice(
         assert (await read.next()).json()["ContractId"] == second.contract_id
 
 
+async def test_what_waits_for_its_time_is_not_lost_over_a_break(
+    gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    first, second = market.take(2)
+    path = path_of(gateway, "id", first.contract_id, second.contract_id, max_rate="0.01")
+    async with events(gateway, path) as read:
+        await publisher.publish(first.contract_id, payload())
+        before = await read.next()
+        await publisher.publish(first.contract_id, payload(Aggregate={"trade_count": 2}))
+        await publisher.publish(second.contract_id, payload(Aggregate={"trade_count": 3}))
+        # What is older and still to come keeps this one from being what a reader comes back with.
+        assert (await read.next()).id == ""
+    async with events(gateway, path, **{"Last-Event-ID": before.id}) as read:
+        got = [(await read.next()).json()["data"]["Aggregate"]["trade_count"] for _ in range(2)]
+    assert got == [2, 3]
+
+
+def _answers(gateway: Gateway) -> bool:
+    try:
+        return gateway.get("/health").status == 200
+    except OSError:
+        return False
+
+
+async def test_a_passing_fault_does_not_end_a_browsers_stream(
+    serve: Serve, eventually: Eventually
+) -> None:
+    gateway = serve("redis://127.0.0.1:1", ready=False).when_listening()
+    await eventually(lambda: _answers(gateway), timeout=PATIENCE)
+    path = path_of(gateway, "name", "A")
+    answer = gateway.get(path)
+    assert (answer.status, answer.json()) == (503, {"detail": "contracts are not loaded yet"})
+    async with events(gateway, path, Accept="text/event-stream") as read:
+        assert read.response.status_code == 200
+        event = await read.next()
+        assert event.name == "end"
+        assert event.json() == {"code": 1013, "reason": "contracts are not loaded yet"}
+        assert read.retry >= 1000
+        with pytest.raises(EOFError):
+            await read.next()
+
+
 async def test_all_opt_ins(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:

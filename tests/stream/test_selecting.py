@@ -204,6 +204,16 @@ async def test_a_request_in_fragments_with_a_pong_between(gateway: Gateway, mark
         assert (answer["action"], answer["contract_ids"]) == ("unsubscribe", [])
 
 
+async def test_a_text_that_is_none_is_1007(gateway: Gateway, market: Market) -> None:
+    path = gateway.stream("id", [market.one().contract_id])
+    async with await RawClient.stream(gateway, path) as client:
+        await client.send(frame_bytes(0x2, b"\xff", fin=False) + frame_bytes(0x0, b"\xfe"))
+        await client.send(frame_bytes(0x1, "س".encode()[:1], fin=False))
+        await client.send(frame_bytes(0x0, b"\xff"))
+        frame = await client.frame()
+        assert (frame.close.code, frame.close.reason) == (1007, "invalid UTF-8")
+
+
 async def test_requests_are_done_in_order(gateway: Gateway, market: Market) -> None:
     contracts = [contract.contract_id for contract in market.take(20)]
     async with gateway.by_id(contracts[0]) as client:

@@ -43,7 +43,7 @@ _HEAD: Final = {
 class EventStream(Connection):
     """One stream of events; see the module's text."""
 
-    __slots__ = ("_headers",)
+    __slots__ = ("_headers", "_is_reader")
 
     def __init__(
         self,
@@ -60,6 +60,8 @@ class EventStream(Connection):
         """
         super().__init__(services, connections)
         self._headers = headers
+        self._is_reader = False
+        """Whether the client has said that it reads events, as browsers do."""
 
     def open(self, transport: Any, by: By, request: Request) -> None:  # noqa: ANN401 - as uvicorn has it
         """Take over ``transport``, on which ``request`` has come, for an endpoint of events."""
@@ -67,6 +69,7 @@ class EventStream(Connection):
         origin = request.headers.get("Origin")
         shared = self._services.cors.headers(None if origin is None else origin.encode("latin-1"))
         self._headers = [*self._headers, *shared]
+        self._is_reader = "text/event-stream" in ",".join(request.headers.get_all("Accept"))
         _, _, query = request.path.partition("?")
         self._about["over"] = "events"
         self._start(lambda: self._read(by, query, request.headers))
@@ -85,6 +88,11 @@ class EventStream(Connection):
 
     def _refuse(self, refusal: RefusedError) -> None:
         self._ended(int(refusal.code), refusal.kind)
+        if self._is_reader and status_of(refusal) >= 500:
+            # A browser gives up for ever at any status but 200; this one may be better soon.
+            self._accept()
+            self._say_goodbye(refusal)
+            return
         body = _encode({"detail": refusal.reason})
         fields = {
             "Content-Type": "application/json",
@@ -108,7 +116,7 @@ class EventStream(Connection):
         """A client has nothing to say after its request; what it says is not read."""
 
     def ping(self) -> None:
-        """Write a comment. Nobody answers; a client that is gone does not take it for long."""
+        """Write a comment. Nobody answers; that it is not acknowledged ends the connection."""
         self._services.heartbeat.answered(self)
         self._transport.write(wire.COMMENT)
 

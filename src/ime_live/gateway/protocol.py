@@ -45,6 +45,7 @@ class StreamProtocol(Connection):
         "_fragments",
         "_frames",
         "_heard",
+        "_is_text",
         "_response",
     )
 
@@ -60,6 +61,7 @@ class StreamProtocol(Connection):
         """Made when the client sends a message, for the same reason."""
         self._fragments = b""
         """Of a message that has begun to come."""
+        self._is_text = False
         self._heard = 0.0
         self._allowance = 0.0
 
@@ -138,8 +140,8 @@ class StreamProtocol(Connection):
                 continue
             try:
                 self._allow()
-                if frame.opcode in (Opcode.TEXT, Opcode.CONT):
-                    self._take_text(frame)
+                if frame.opcode is not Opcode.PING:
+                    self._take_part(frame)
             except RefusedError as error:
                 self.end(error)
                 break
@@ -163,11 +165,18 @@ class StreamProtocol(Connection):
             raise RefusedError("too many messages")
         self._allowance -= 1
 
-    def _take_text(self, frame: Frame) -> None:
-        # Of a binary message the rest is taken for a text's, which asks for nothing either.
+    def _take_part(self, frame: Frame) -> None:
+        if frame.opcode is not Opcode.CONT:
+            self._is_text = frame.opcode is Opcode.TEXT
         text = self._fragments + bytes(frame.data)
         self._fragments = b"" if frame.fin else text
-        if frame.fin and self._subscription.client is not None:
+        if not (frame.fin and self._is_text):
+            return
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            raise RefusedError("invalid UTF-8", code=CloseCode.INVALID_DATA) from None
+        if self._subscription.client is not None:
             if self._dialog is None:
                 self._dialog = Dialog(self._subscription, writable=not self._paused)
             self._dialog.receive(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import signal
 import socket
@@ -36,6 +37,7 @@ log = structlog.get_logger()
 _BACKLOG: Final = 4096
 
 _TCP_NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_TCP_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 class GatewayConfig(uvicorn.Config):
@@ -123,16 +125,21 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def limit_buffers(listener: socket.socket, settings: GatewaySettings) -> None:
-    """Let the kernel hold little for each client.
+def limit_connections(listener: socket.socket, settings: GatewaySettings) -> None:
+    """Let the kernel hold little for each client, and end those whose peer has vanished.
 
-    What it holds can no longer be replaced by something newer. Connections inherit both options
-    from the listener, which spares each of them two calls.
+    What it holds can no longer be replaced by something newer. A peer that has vanished without a
+    word is noticed by an unanswered ping, but a reader of events answers none; who is only slow
+    acknowledges, and has as long as `unwritable_timeout` gives it. Connections inherit the options
+    from the listener, which spares each of them the calls.
     """
     if settings.send_buffer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer)
     if settings.unsent_limit and _TCP_NOTSENT_LOWAT is not None:
         listener.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, settings.unsent_limit)
+    if _TCP_USER_TIMEOUT is not None:
+        seconds = max(settings.ping_interval + settings.ping_timeout, settings.unwritable_timeout)
+        listener.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, math.ceil(seconds * 1000))
 
 
 def serve(settings: GatewaySettings) -> None:
@@ -145,7 +152,7 @@ def serve(settings: GatewaySettings) -> None:
     # Before any worker starts: what is wrong with the keys is said once, and by one line.
     authenticator_from(settings)
     listener = bind(settings.host, settings.port)
-    limit_buffers(listener, settings)
+    limit_connections(listener, settings)
     config = GatewayConfig(settings)
     host, port = listener.getsockname()[:2]
     log.info("listening", host=host, port=port, workers=settings.workers, auth=settings.auth.value)
