@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ime_live.gateway import hub as hub_module
-from ime_live.gateway import wire
+from ime_live.gateway import delivery, wire
 from ime_live.market import Update
 
 from .frames import Reader
@@ -172,7 +171,7 @@ class TestSlowClients:
     def test_catching_up_stops_when_the_client_takes_no_more(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(hub_module, "CATCH_UP_BYTES", 1)
+        monkeypatch.setattr(delivery, "CATCH_UP_BYTES", 1)
         world.open("1", "2", "3")
         client, outlet = world.join("1", "2", "3")
         world.hub.pause(client)

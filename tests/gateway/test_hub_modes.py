@@ -182,9 +182,9 @@ class TestPace:
         for version, new in enumerate([A, B], NOW):
             world.hub.publish("1", version, new)
             world.tick()
-        assert len(world.hub._pace) == 1
+        assert len(world.hub._delivery.pace) == 1
         world.hub.leave(client)
-        assert len(world.hub._pace) == 0
+        assert len(world.hub._delivery.pace) == 0
         world.timers.pass_time(5)
         assert outlet.prices == [1]
         assert not len(world.timers)

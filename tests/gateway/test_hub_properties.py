@@ -32,8 +32,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from ime_live.gateway import hub as hub_module
-from ime_live.gateway import wire
+from ime_live.gateway import delivery, wire
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.mode import Mode
 from ime_live.gateway.topic import Client
@@ -309,7 +308,7 @@ class HubMachine(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         # So that catching up takes several writes.
-        self.patch.setattr(hub_module, "CATCH_UP_BYTES", 1000)
+        self.patch.setattr(delivery, "CATCH_UP_BYTES", 1000)
         self.encoded = 0
         self.make_message = wire.message
         self.patch.setattr(wire, "message", self.message)

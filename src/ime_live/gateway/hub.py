@@ -11,23 +11,17 @@ a client that cannot take data needs one slot per contract instead of a queue.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import tzinfo
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
-from ime_live.gateway import missed
+from ime_live.gateway.delivery import Delivery
 from ime_live.gateway.mode import Mode
 from ime_live.gateway.outlet import Events, Outlet
-from ime_live.gateway.pace import Pace
 from ime_live.gateway.states import States
-from ime_live.gateway.topic import Audience, Change, Client, Topic
+from ime_live.gateway.topic import Audience, Client, Topic
 from ime_live.market import Payload, Update
-
-# A client that catches up gets this much in one write, then as much as it takes: what has not
-# been handed to the kernel can still be replaced by something newer.
-CATCH_UP_BYTES: Final = 65_536
 
 
 class Hub:
@@ -54,11 +48,16 @@ class Hub:
             events: is told what happens.
         """
         self._call_soon = call_soon
-        self._events = events
         self._states = States(
             zone=zone, clock=clock, events=events, changed=self._schedule, late=self._fall_behind
         )
-        self._pace = Pace(monotonic=monotonic, call_later=call_later, wake=self._wake)
+        self._delivery = Delivery(
+            take=self._states.take,
+            monotonic=monotonic,
+            call_later=call_later,
+            events=events,
+            failed=self.leave,
+        )
         self._audiences: dict[object, Audience] = {}
         self._behind: dict[Client, None] = {}
         """Clients that catch up at the end of this tick; paused until then."""
@@ -187,7 +186,7 @@ class Hub:
         due.sort(key=itemgetter(0))
         client.missed.update((topic, None) for _, topic in due)
         if client in client.audience.ready:
-            self._catch_up(client)
+            self._delivery.catch_up(client)
 
     def tell(self, client: Client, make: Callable[[], bytes], about: object = None) -> None:
         """Send a frame that is not an update, after all that the client was to get before.
@@ -201,7 +200,7 @@ class Hub:
         if client in self._behind:
             self.resume(client)
         if client in client.audience.ready:
-            self._send(client, make())
+            self._delivery.send(client, make())
         elif client in client.audience.paused:
             if client.told is None:
                 client.told = {}
@@ -216,7 +215,7 @@ class Hub:
         audience.ready.pop(client, None)
         audience.paused.pop(client, None)
         self._behind.pop(client, None)
-        self._pace.forget(client)
+        self._delivery.pace.forget(client)
         for topic in audience.topics:
             topic.waiting.pop(client, None)
         client.missed.clear()
@@ -237,7 +236,7 @@ class Hub:
         if client in audience.paused:
             del audience.paused[client]
             audience.ready[client] = client.write
-            self._catch_up(client)
+            self._delivery.catch_up(client)
 
     def _audience(self, selection: Mapping[str, bytes], mode: Mode) -> Audience:
         key = (mode, frozenset(selection.items()))
@@ -260,7 +259,7 @@ class Hub:
                 if not topic.audiences:
                     self._states.unwanted(topic)
 
-    # Delivery
+    # The end of a tick
 
     def _end_of_tick(self) -> None:
         self._scheduled = False
@@ -270,141 +269,4 @@ class Hub:
 
     def flush(self) -> None:
         """Write what has arrived since the last time, once to each client."""
-        pending = self._states.take()
-        if not pending:
-            return
-        if len(pending) == 1:
-            messages = self._deliver_one(pending[0])
-        else:
-            messages = self._deliver_many(pending)
-        if messages:
-            self._events.delivered(messages, pending[0][1].version)
-
-    def _deliver_one(self, change: Change) -> int:
-        # One update a tick is the rule, and then there is nothing to join.
-        topic, state, _ = change
-        messages = 0
-        # A copy: a client that fails is taken out, and its audience with it.
-        for audience, envelope in list(topic.audiences.items()):
-            if audience.paused:
-                self._note_missed(audience, (change,))
-            if audience.individual:
-                messages += self._deliver_each(audience, (change,))
-            elif audience.ready:
-                messages += self._write(audience, state.frame(envelope, audience.wrapping))
-        return messages
-
-    def _deliver_many(self, pending: Sequence[Change]) -> int:
-        batches: defaultdict[Audience, list[bytes]] = defaultdict(list)
-        changed: defaultdict[Audience, list[Change]] = defaultdict(list)
-        for change in pending:
-            topic, state, _ = change
-            for audience, envelope in topic.audiences.items():
-                if audience.paused or audience.individual:
-                    changed[audience].append(change)
-                if audience.ready and not audience.individual:
-                    batches[audience].append(state.frame(envelope, audience.wrapping))
-        messages = 0
-        for audience, changes in changed.items():
-            if audience.paused:
-                self._note_missed(audience, changes)
-            if audience.individual:
-                messages += self._deliver_each(audience, changes)
-        return messages + sum(
-            len(frames) * self._write(audience, frames[0] if len(frames) == 1 else b"".join(frames))
-            for audience, frames in batches.items()
-        )
-
-    def _deliver_each(self, audience: Audience, changed: Sequence[Change]) -> int:
-        """Deliver to clients of whom what they got before decides what they get."""
-        if audience.mode.interval:
-            self._deliver_paced(audience, changed)
-            return 0
-        clients = list(audience.ready)
-        shared = b""
-        for client in clients:
-            if client.skipped:
-                self._send(client, _frames_for(client, changed))
-            else:
-                shared = shared or _frames_for(client, changed)
-                self._send(client, shared)
-        return len(clients) * len(changed)
-
-    def _deliver_paced(self, audience: Audience, changed: Sequence[Change]) -> None:
-        """Deliver what may be sent now; the rest they miss for a while, as if they were slow."""
-        topics = list(dict.fromkeys(topic for topic, _, _ in changed))
-        for client in list(audience.ready):
-            if thinned := missed.note((client,), changed):
-                self._events.thinned(thinned)
-            self._catch_up(client, topics)
-
-    def _write(self, audience: Audience, data: bytes) -> int:
-        size = len(data)
-        # A copy: a client that cannot take it all is paused, which takes it out of `ready`.
-        writes = list(audience.ready.items())
-        for client, write in writes:
-            try:
-                taken = write(data)
-            except BlockingIOError:
-                taken = 0
-            except Exception as error:  # noqa: BLE001 - one client's failure is its own
-                self._fail(client, error)
-                continue
-            if taken != size:
-                self._keep(client, data[taken:])
-        return len(writes)
-
-    def _keep(self, client: Client, rest: bytes) -> None:
-        try:
-            client.keep(rest)
-        except Exception as error:  # noqa: BLE001 - one client's failure is its own
-            self._fail(client, error)
-
-    def _note_missed(self, audience: Audience, changed: Sequence[Change]) -> None:
-        if conflated := missed.note(audience.paused, changed):
-            self._events.conflated(conflated)
-
-    def _catch_up(self, client: Client, among: Iterable[Topic] | None = None) -> None:
-        ready = client.audience.ready
-        until = self._pace.open(client) if client.closed is not None else 0.0
-        while client.missed and client in ready:
-            frames = missed.next_frames(client, CATCH_UP_BYTES, until, among)
-            if not frames:
-                break
-            self._events.delivered(len(frames), 0)
-            self._send(client, b"".join(frames))
-        if client.closed and client.missed and client in ready:
-            self._pace.wait(client, among)
-        while client.told and client in ready:
-            make = client.told.pop(next(iter(client.told)))
-            self._send(client, make())
-
-    def _wake(self, client: Client) -> None:
-        # A paused one catches up when it takes data again.
-        if client in client.audience.ready:
-            self.flush()
-            self._catch_up(client)
-
-    def _send(self, client: Client, data: bytes) -> None:
-        try:
-            taken = client.write(data)
-        except BlockingIOError:
-            taken = 0
-        except Exception as error:  # noqa: BLE001 - one client's failure is its own
-            self._fail(client, error)
-            return
-        if taken != len(data):
-            self._keep(client, data[taken:])
-
-    def _fail(self, client: Client, error: Exception) -> None:
-        self.leave(client)
-        self._events.failed(client, error)
-
-
-def _frames_for(client: Client, changed: Sequence[Change]) -> bytes:
-    """The frames of all these changes, each with what the client skipped before it."""
-    audience, skipped = client.audience, client.skipped or {}
-    return b"".join(
-        state.frame(audience.topics[topic], audience.wrapping, skipped.pop(topic, 0))
-        for topic, state, _ in changed
-    )
+        self._delivery.flush()
