@@ -34,7 +34,7 @@ class BlockingStream(Generic[DataT]):
     def __init__(self, options: StreamOptions, data: type[DataT]) -> None:
         """Begin to receive."""
         self._arrived = threading.Condition()
-        self._portal = Portal()
+        self._portal = Portal("the stream has ended")
         self._receiver: Receiver[DataT] = Receiver(
             options,
             Reader(options.zone, data),
@@ -130,7 +130,10 @@ class BlockingStream(Generic[DataT]):
         return self.contracts
 
     def close(self) -> None:
-        """End the connection and the thread. What is in the queue can still be read."""
+        """End the connection and the thread. What is in the queue can still be read.
+
+        An `add` or `remove` that waits for its answer in another thread fails.
+        """
         self._portal.close()
         self._receiver.end()
 
@@ -157,7 +160,7 @@ class BlockingClient:
             read_timeout=read_timeout,
             tries=tries,
         )
-        self._portal = Portal()
+        self._portal = Portal("the client was closed")
 
     def __repr__(self) -> str:
         return f"<Blocking{repr(self._client)[1:]}"
@@ -204,7 +207,7 @@ class BlockingClient:
         return self._portal.run(self._client.search(market, text))
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread. Calls that run in other threads fail with `ServiceError`."""
         self._portal.close()
 
     def __enter__(self) -> Self:
