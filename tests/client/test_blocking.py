@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -53,3 +54,22 @@ def test_a_call_after_the_client_was_closed() -> None:
         pass
     with pytest.raises(ServiceError, match=r"^the client was closed$"):
         client.contracts(["A"])
+
+
+def test_a_reader_whom_others_forestall_does_not_wait_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = connect()
+    tries = 0
+
+    def another_reader_was_quicker() -> bool:
+        nonlocal tries
+        tries += 1
+        assert tries < 100, "it waits for ever"
+        time.sleep(0.01)
+        return True
+
+    monkeypatch.setattr(stream, "_is_new", another_reader_was_quicker)
+    with pytest.raises(TimeoutError, match=r"no message within 0\.05 s"):
+        stream.receive(timeout=0.05)
+    stream.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl as tls
 import threading
+import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Generic, Self, overload
@@ -96,13 +97,18 @@ class BlockingStream(Generic[DataT]):
             ImeLiveError: as `Stream.__anext__`.
         """
         receiver = self._receiver
+        deadline = None if timeout is None else time.monotonic() + timeout
         while (message := receiver.inbox.take()) is None:
             if receiver.ended:
                 if receiver.failure is not None:
                     raise receiver.failure
                 return None
+            # Another thread may take what has come, time and again: the time is for all waits.
+            left = None if deadline is None else deadline - time.monotonic()
             with self._arrived:
-                if not self._arrived.wait_for(self._is_new, timeout):
+                if (left is not None and left <= 0) or not self._arrived.wait_for(
+                    self._is_new, left
+                ):
                     raise TimeoutError(f"no message within {timeout} s")
         if receiver.full:
             self._portal.soon(receiver.made_room)
