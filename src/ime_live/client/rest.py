@@ -201,6 +201,7 @@ class Client:
         """The ``Data`` of a call's answer, decoded."""
         url = self._service.call(path, pairs)
         backoff = Backoff(_LONGEST_WAIT, random.random)
+        renewed = False
         while True:
             headers = await self._credentials.headers()
             try:
@@ -218,11 +219,14 @@ class Client:
                     raise
             else:
                 if answer.status == 200:
-                    self._credentials.accepted()
+                    self._credentials.accepted(headers)
                     return _data_of(answer)
                 if answer.status == 401:
-                    if not self._credentials.refused():
+                    worth = self._credentials.refused(headers)
+                    # Once a call: others may be served with what this one is refused.
+                    if renewed or not worth:
                         raise AuthenticationError(answer.detail)
+                    renewed = True
                     continue
                 wait = backoff.next()
                 if answer.status not in _TRANSIENT or backoff.failures >= self._tries:
