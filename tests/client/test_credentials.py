@@ -54,7 +54,7 @@ async def test_calls_that_were_refused_together_try_the_new_token_together() -> 
     credentials.accepted(old)
     assert credentials.refused(old)
     assert credentials.refused(old)  # while nobody has asked yet
-    new = await asyncio.gather(credentials.headers(), credentials.headers())
+    new = list(await asyncio.gather(credentials.headers(), credentials.headers()))
     assert new == [showing("t2")] * 2
     assert credentials.refused(old)  # and when there is a new one
     assert await credentials.headers() == showing("t2")

@@ -1,4 +1,4 @@
-"""Portals: what runs when one is closed and what comes later is told so, and is not left waiting."""
+"""Portals: what runs when one is closed, and what comes later, is told so and never waits on."""
 
 from __future__ import annotations
 
