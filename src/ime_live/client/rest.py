@@ -147,7 +147,10 @@ class Client:
     async def overview(
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
     ) -> dict[str, Overview | None]:
-        """Contracts with their static fields and present states; otherwise as `snapshot`."""
+        """Contracts with their static fields and present states; otherwise as `snapshot`.
+
+        The service does not tell their market here: it is None. `search` fills it in.
+        """
         found = await self._live("overview", keys_of(contract_names, contract_ids))
         return {name: _overview_of(raw) for name, raw in found.items()}
 
@@ -155,6 +158,8 @@ class Client:
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
     ) -> list[Contract | None]:
         """The static fields of contracts: those by name, then those by id, in the given order.
+
+        The service does not tell their market here: it is None. `search` fills it in.
 
         Returns:
             None for a contract that is unknown.
