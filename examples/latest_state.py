@@ -4,23 +4,22 @@
 """
 
 import sys
-import threading
 import time
+from contextlib import suppress
 
 import ime_live
 
 
 def main(url: str, names: list[str]) -> None:
     latest: dict[str | None, ime_live.Message[ime_live.Payload]] = {}
-    with ime_live.connect(url, names) as stream:
-
-        def collect() -> None:
-            for message in stream:
-                latest[message.contract_name] = message
-
-        threading.Thread(target=collect, daemon=True).start()
+    # The stream receives in a thread of its own and keeps the newest message of each contract.
+    with ime_live.connect(url, names, queue="latest") as stream:
         while True:
             time.sleep(1)
+            # Take what is there. If the stream has failed, this raises the error.
+            with suppress(TimeoutError):
+                while message := stream.receive(timeout=0):
+                    latest[message.contract_name] = message
             for name, message in sorted(latest.items(), key=str):
                 print(name, message.timestamp, message.data.aggregate.last_price)
 

@@ -11,26 +11,39 @@ from pathlib import Path
 import ime_live
 
 
-def last_stamp(file: Path) -> str | None:
-    """The time stamp to resume from: the smallest of the contracts' last ones."""
-    if not file.exists():
-        return None
+def last_stamps(file: Path) -> dict[str, str]:
+    """The last time stamp of each contract; a last line that is not whole is cut off."""
     last: dict[str, str] = {}
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
+    if not file.exists():
+        return last
+    with file.open("r+b") as recorded:
+        whole = 0
+        for line in recorded:
+            if not line.endswith(b"\n"):
+                print(f"{file}: the last line is not whole; it is cut off", file=sys.stderr)
+                recorded.truncate(whole)
+                break
+            whole += len(line)
             message = json.loads(line)
             last[message["contractName"]] = message["timestamp"]
-    return min(last.values(), default=None)
+    return last
 
 
 async def main(url: str, file: Path, names: list[str]) -> None:
-    since = last_stamp(file)
+    last = last_stamps(file)
+    # The smallest of them, so that nothing is missed; a contract that is new needs its state.
+    since = min(last[name] for name in names) if set(names) <= set(last) else None
     # All messages, not only the newest ones; a file is fast enough for a queue of this size.
     async with ime_live.connect(
         url, names, queue="block", queue_size=10_000, since=since
     ) as stream:
         with file.open("ab") as output:
             async for message in stream:
+                # Of the other contracts, what was recorded already comes again.
+                name = message.contract_name or ""
+                if message.stamp <= last.get(name, ""):
+                    continue
+                last[name] = message.stamp
                 output.write(message.raw + b"\n")
                 output.flush()
                 print(message.timestamp, message.contract_name)

@@ -16,6 +16,7 @@ Every other block is only text. In all of the text, an ``IME_LIVE_…`` must be 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import runpy
@@ -24,17 +25,24 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import typer.main
+from websockets.asyncio.server import ServerConnection
 
 from ime_live.cli import app
 from ime_live.embedded import EmbeddedValkey
+from ime_live.errors import CloseCode, RefusedError
 from ime_live.settings import DemoSettings, UpSettings, options, variable
+
+from .client.service import service
+from .client.texts import stamp, update
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -172,6 +180,64 @@ def test_examples_run(example: str, arguments: list[str], demo: str, tmp_path: P
         stamps = [json.loads(line)["timestamp"] for line in file.read_text("utf-8").splitlines()]
         assert len(stamps) >= 2
         assert stamps == sorted(set(stamps))
+
+
+def ending(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
+    """Send messages, and then refuse the client, which ends its stream."""
+
+    async def answer(connection: ServerConnection) -> None:
+        for message in messages:
+            await connection.send(message, text=True)
+        await connection.close(CloseCode.POLICY_VIOLATION, "enough")
+
+    return answer
+
+
+def example(name: str) -> Any:  # noqa: ANN401 - as its arguments are
+    """The function ``main`` of an example."""
+    return runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"]
+
+
+async def test_a_recording_has_every_message_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "recorded.ndjson"
+    a1, a7, b5, b9 = update("A", 1), update("A", 7), update("B", 5), update("B", 9)
+    c2 = update("C", 2)
+    # As a gateway does it: whatever is newer than the smallest of the last time stamps.
+    runs = [(a1, b5), (b5, a7), (a7, b9), (a7, b9, c2)]
+    names = [["A", "B"], ["A", "B"], ["A", "B"], ["A", "B", "C"]]
+    async with service(*(ending(*run) for run in runs)) as gateway:
+        for number, each in enumerate(names):
+            with pytest.raises(RefusedError, match="enough"):
+                await example("record")(gateway.url, file, each)
+            if number == 1:
+                assert capsys.readouterr().err == ""
+                with file.open("ab") as torn:
+                    torn.write(b9[:20])
+    assert file.read_bytes().splitlines() == [a1, b5, a7, b9, c2]
+    assert capsys.readouterr().err == f"{file}: the last line is not whole; it is cut off\n"
+    since = [parse_qs(urlsplit(path).query).get("since") for path in gateway.paths]
+    # The one that is new has to come with its state, however old that is.
+    assert since == [None, [stamp(1)], [stamp(5)], None]
+
+
+async def test_the_latest_state_ends_with_the_streams_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sleep, looks = time.sleep, 0
+
+    def shorter(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        assert looks < 200, "it goes on with what is old"
+        sleep(0.01)
+
+    monkeypatch.setattr(time, "sleep", shorter)
+    async with service(ending(update("A", 1), update("B", 2), update("A", 3))) as gateway:
+        with pytest.raises(RefusedError, match="enough"):
+            await asyncio.to_thread(example("latest_state"), gateway.url, ["A", "B"])
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_no_example_is_left_out() -> None:

@@ -40,7 +40,8 @@ from ime_live.status import FeedState
 
 if TYPE_CHECKING:
     from ime_live.client.blocking import BlockingClient, BlockingStream
-    from ime_live.client.connecting import connect
+    from ime_live.client.connecting import Connecting, QueueName, SectionName, connect
+    from ime_live.client.credentials import Token
     from ime_live.client.message import Message, Status
     from ime_live.client.rest import Client, Overview
     from ime_live.client.selection import Selected
@@ -58,6 +59,7 @@ __all__ = [
     "BlockingStream",
     "Client",
     "CloseCode",
+    "Connecting",
     "Contract",
     "ContractError",
     "ContractInfo",
@@ -75,13 +77,16 @@ __all__ = [
     "Payload",
     "PayloadError",
     "Publisher",
+    "QueueName",
     "RefusedError",
+    "SectionName",
     "Selected",
     "ServiceError",
     "SettingsError",
     "Status",
     "StoreError",
     "Stream",
+    "Token",
     "UnknownContractError",
     "__version__",
     "connect",
@@ -93,13 +98,17 @@ _LATER = {
     "BlockingClient": "ime_live.client.blocking",
     "BlockingStream": "ime_live.client.blocking",
     "Client": "ime_live.client.rest",
+    "Connecting": "ime_live.client.connecting",
     "Message": "ime_live.client.message",
     "Outcome": "ime_live.publisher",
     "Overview": "ime_live.client.rest",
     "Publisher": "ime_live.publisher",
+    "QueueName": "ime_live.client.connecting",
+    "SectionName": "ime_live.client.connecting",
     "Selected": "ime_live.client.selection",
     "Status": "ime_live.client.message",
     "Stream": "ime_live.client.stream",
+    "Token": "ime_live.client.credentials",
     "connect": "ime_live.client.connecting",
 }
 

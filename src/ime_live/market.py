@@ -7,7 +7,7 @@ here knows where an update comes from or who gets it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
@@ -34,6 +34,9 @@ class Level(Struct, gc=False):
     sell_price: Number
 
 
+_LEVELS: Final = frozenset({"1", "2", "3"})
+
+
 class BestLimit(Struct, gc=False):
     """The three best levels of the order book, the best one first."""
 
@@ -55,6 +58,18 @@ class BestLimit(Struct, gc=False):
             case "3":
                 return self.third
         raise KeyError(level)
+
+    # Without these two, Python would count up from 0 with what is above.
+
+    def __iter__(self) -> Iterator[Level]:
+        """The levels, the best one first."""
+        return iter((self.first, self.second, self.third))
+
+    def __contains__(self, item: object) -> bool:
+        """Whether there is a level of this name, or one like this."""
+        if isinstance(item, str | int):
+            return str(item) in _LEVELS
+        return any(item == level for level in self)
 
 
 class Aggregate(Struct, gc=False):

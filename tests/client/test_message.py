@@ -11,11 +11,11 @@ from msgspec import UNSET
 
 from ime_live.client.message import Message, Reader, Status
 from ime_live.errors import PayloadError, ServiceError
-from ime_live.market import Part, Payload
+from ime_live.market import Level, Part, Payload
 from ime_live.messages import ControlData
 from ime_live.status import FeedState
 
-from .texts import DATA, update
+from .texts import DATA, LEVEL, update
 
 TEHRAN = ZoneInfo("Asia/Tehran")
 READER = Reader(TEHRAN, Payload)
@@ -40,6 +40,19 @@ def test_a_message_by_name() -> None:
     assert message.raw == raw
     assert message.to_dict() == json.loads(raw)
     assert "سكه0312پ01" in repr(message)
+
+
+def test_the_levels_of_a_message() -> None:
+    levels = {n: LEVEL | {"buy_price": 100 - int(n)} for n in "123"}
+    best = read(update("A", data=DATA | {"BestLimit": levels})).data.best_limit
+    assert [level.buy_price for level in best] == [99, 98, 97]
+    assert [best["1"], best["2"], best[3]] == list(best)
+    assert all(name in best for name in ("1", "3", 1, 3))
+    assert not any(name in best for name in ("0", "4", 0, 4, True, "first", None))
+    assert all(level in best for level in best)
+    assert Level(0, 0, 0, 0) not in best
+    with pytest.raises(KeyError):
+        best["4"]
 
 
 def test_a_message_by_id_in_another_zone() -> None:

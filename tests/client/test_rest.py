@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
 import threading
@@ -32,13 +33,19 @@ STATIC = {
 
 @dataclass
 class Rest:
-    """A service: what it was asked, and the statuses that it answers before it does well."""
+    """A service: what it was asked, and the statuses that it answers before it does well.
+
+    With ``good``, every other token is refused; with ``together``, so many calls are answered at
+    the same time.
+    """
 
     url: str = ""
     asked: list[tuple[str, dict[str, list[str]], str | None]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     body: bytes | None = None
     drip: bool = False
+    good: str | None = None
+    together: threading.Barrier | None = None
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -50,6 +57,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = parse_qs(parts.query)
         self.rest.asked.append((parts.path, query, self.headers["Authorization"]))
+        good = self.rest.good
+        if self.rest.together is not None:
+            self.rest.together.wait(20)
+        if good is not None and self.headers["Authorization"] != f"Bearer {good}":
+            self.reply(401, {"detail": "expired"})
+            return
         if self.rest.statuses:
             self.reply(self.rest.statuses.pop(0), {"detail": "so it is"})
             return
@@ -181,6 +194,31 @@ async def test_a_refused_token(rest: Rest) -> None:
     rest.statuses = [401]
     assert await Client(rest.url, token=lambda: next(tokens)).contracts(["A"])
     assert [token for _, _, token in rest.asked] == ["Bearer bad", "Bearer old", "Bearer new"]
+
+
+async def test_calls_at_the_same_time_when_the_token_expires(rest: Rest) -> None:
+    asked: list[str] = []
+
+    def token() -> str:
+        asked.append("asked")
+        return f"t{len(asked)}"
+
+    client = Client(rest.url, token=token)
+    rest.good, rest.together = "t1", threading.Barrier(3)
+    await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
+    assert len(asked) == 1
+    rest.good = "t2"  # and t1 is refused thrice, at once
+    found = await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
+    assert [len(each) for each in found] == [1, 1, 1]
+    assert len(asked) == 2
+    rest.good = "another"
+    ends = await asyncio.gather(
+        *(client.contracts(["A"]) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(end) for end in ends] == [ime_live.AuthenticationError] * 3
+    # Nobody is asked for ever, but a later call is not lost.
+    rest.good, rest.together = f"t{len(asked) + 1}", None
+    assert await client.contracts(["A"])
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])

@@ -41,6 +41,17 @@ def plain() -> None:
             assert_type(message.data.aggregate.last_price, int | float)
 
 
+def wrapped(
+    names: list[str], token: ime_live.Token, queue: ime_live.QueueName
+) -> ime_live.Connecting[ime_live.Part]:
+    sections: list[ime_live.SectionName] = ["BestLimit"]
+    return ime_live.connect("ws://h", names, token=token, queue=queue, sections=sections)
+
+
+def levels(best: ime_live.BestLimit) -> list[ime_live.Level]:
+    return list(best)
+
+
 async def rest() -> None:
     client = ime_live.Client("https://h", token="t")
     assert_type(await client.snapshot(["A"]), dict[str, ime_live.Payload | None])

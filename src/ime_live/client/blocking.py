@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl as tls
 import threading
+import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Generic, Self, overload
@@ -34,7 +35,7 @@ class BlockingStream(Generic[DataT]):
     def __init__(self, options: StreamOptions, data: type[DataT]) -> None:
         """Begin to receive."""
         self._arrived = threading.Condition()
-        self._portal = Portal()
+        self._portal = Portal("the stream has ended")
         self._receiver: Receiver[DataT] = Receiver(
             options,
             Reader(options.zone, data),
@@ -96,13 +97,18 @@ class BlockingStream(Generic[DataT]):
             ImeLiveError: as `Stream.__anext__`.
         """
         receiver = self._receiver
+        deadline = None if timeout is None else time.monotonic() + timeout
         while (message := receiver.inbox.take()) is None:
             if receiver.ended:
                 if receiver.failure is not None:
                     raise receiver.failure
                 return None
+            # Another thread may take what has come, time and again: the time is for all waits.
+            left = None if deadline is None else deadline - time.monotonic()
             with self._arrived:
-                if not self._arrived.wait_for(self._is_new, timeout):
+                if (left is not None and left <= 0) or not self._arrived.wait_for(
+                    self._is_new, left
+                ):
                     raise TimeoutError(f"no message within {timeout} s")
         if receiver.full:
             self._portal.soon(receiver.made_room)
@@ -130,7 +136,10 @@ class BlockingStream(Generic[DataT]):
         return self.contracts
 
     def close(self) -> None:
-        """End the connection and the thread. What is in the queue can still be read."""
+        """End the connection and the thread. What is in the queue can still be read.
+
+        An `add` or `remove` that waits for its answer in another thread fails.
+        """
         self._portal.close()
         self._receiver.end()
 
@@ -157,7 +166,7 @@ class BlockingClient:
             read_timeout=read_timeout,
             tries=tries,
         )
-        self._portal = Portal()
+        self._portal = Portal("the client was closed")
 
     def __repr__(self) -> str:
         return f"<Blocking{repr(self._client)[1:]}"
@@ -204,7 +213,7 @@ class BlockingClient:
         return self._portal.run(self._client.search(market, text))
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread. Calls that run in other threads fail with `ServiceError`."""
         self._portal.close()
 
     def __enter__(self) -> Self:

@@ -10,7 +10,7 @@ import ssl as tls
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from types import TracebackType
-from typing import Any, Generic, Literal, overload
+from typing import Any, Generic, Literal, TypeAlias, overload
 
 from ime_live.client.blocking import BlockingStream
 from ime_live.client.credentials import Token
@@ -20,8 +20,11 @@ from ime_live.client.stream import Stream
 from ime_live.market import Part, Payload
 from ime_live.zones import TEHRAN
 
-QueueName = Literal["latest", "drop_oldest", "block"]
-SectionName = Literal["BestLimit", "Aggregate", "AllowedPriceRange", "ContractInfo"]
+QueueName: TypeAlias = Literal["latest", "drop_oldest", "block"]
+"""What happens to messages that are not taken in time."""
+
+SectionName: TypeAlias = Literal["BestLimit", "Aggregate", "AllowedPriceRange", "ContractInfo"]
+"""A part of a contract's state, as it is called on the wire."""
 
 
 class Connecting(Generic[DataT]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 from ime_live.errors import SettingsError
@@ -18,7 +18,11 @@ Token: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
 
 
 class Credentials:
-    """A client's token; asked for when it is needed first, and again when it was refused."""
+    """A client's token; asked for when it is needed first, and again when it was refused.
+
+    Several calls may share it: the function is asked once for all of them. What is said of a token
+    comes with the headers that have shown it, since there may be another one by then.
+    """
 
     def __init__(self, token: Token) -> None:
         """Take a token or a function.
@@ -29,6 +33,8 @@ class Credentials:
         self._source = token if callable(token) else None
         self._token: str | None = None if callable(token) else _checked(token)
         self._fresh = False
+        self._lock: asyncio.Lock | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         return "<Credentials>"
@@ -41,26 +47,46 @@ class Credentials:
             SettingsError: what it returns cannot be a token.
         """
         if self._token is None and self._source is not None:
-            self._token = _checked(await _ask(self._source))
+            async with self._lock_here():
+                if self._token is None:  # nobody else has asked meanwhile
+                    self._token = _checked(await _ask(self._source))
+        return self._header()
+
+    def accepted(self, shown: Mapping[str, str] | None = None) -> None:
+        """The token of these headers is good; by default that is the one in use."""
+        if self._is_in_use(shown):
+            self._fresh = False
+
+    def refused(self, shown: Mapping[str, str] | None = None) -> bool:
+        """The token of these headers is not good; whether it is worth trying once more.
+
+        It is if there is another one by now. It is not twice in a row: a function that gives the
+        same bad token again must not be asked for ever.
+        """
+        if self._source is None:
+            return False
+        if not self._is_in_use(shown):
+            return True
+        # Dropped in any case: whoever comes later must not be served with what was refused.
+        worth = not self._fresh
+        self._token, self._fresh = None, True
+        return worth
+
+    def _header(self) -> dict[str, str]:
         if self._token is None:
             return {}
         whole = self._token.lower().startswith("bearer ")
         return {"Authorization": self._token if whole else f"Bearer {self._token}"}
 
-    def accepted(self) -> None:
-        """The token in use is good."""
-        self._fresh = False
+    def _is_in_use(self, shown: Mapping[str, str] | None) -> bool:
+        return shown is None or shown == self._header()
 
-    def refused(self) -> bool:
-        """The token in use is not good; whether it is worth trying with a new one.
-
-        It is not twice in a row: a function that gives the same bad token again must not be asked
-        for ever.
-        """
-        if self._source is None or self._fresh:
-            return False
-        self._token, self._fresh = None, True
-        return True
+    def _lock_here(self) -> asyncio.Lock:
+        # A lock belongs to one loop, and a program may call asyncio.run() more than once.
+        loop = asyncio.get_running_loop()
+        if self._lock is None or self._loop is not loop:
+            self._lock, self._loop = asyncio.Lock(), loop
+        return self._lock
 
 
 async def _ask(source: Callable[[], str | Awaitable[str]]) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, TypeVar
+
+from ime_live.errors import ServiceError
 
 T = TypeVar("T")
 
@@ -19,8 +21,16 @@ T = TypeVar("T")
 class Portal:
     """A running event loop; `close` ends it."""
 
-    def __init__(self) -> None:
-        """Start the thread, and wait until its loop runs."""
+    def __init__(self, over: str) -> None:
+        """Start the thread, and wait until its loop runs.
+
+        Args:
+            over: what a call is told that cannot be done any more.
+        """
+        self._over = over
+        self._closed = False
+        # Whatever is scheduled under it comes before the loop's end, and so is told of it.
+        self._lock = threading.Lock()
         self._ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         # A daemon: a program that ends without closing its stream must not hang.
         self._thread = threading.Thread(target=self._run, name="ime_live.client", daemon=True)
@@ -38,7 +48,11 @@ class Portal:
     async def _live(self) -> None:
         stop = asyncio.Event()
         self._ready.set_result((asyncio.get_running_loop(), stop))
-        await stop.wait()
+        try:
+            await stop.wait()
+        finally:
+            with self._lock:  # also when something else than `close` has ended the loop
+                self._closed = True
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop and wait for it.
@@ -47,17 +61,33 @@ class Portal:
 
         Raises:
             Exception: what the coroutine raises.
+            ServiceError: the portal is closed, or was while this waited.
         """
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self._schedule(work)
         try:
             return future.result()
+        except CancelledError:
+            if self._closed:
+                raise ServiceError(self._over) from None
+            raise
         except BaseException:
             future.cancel()
             raise
 
     def start(self, work: Coroutine[Any, Any, object]) -> None:
-        """Run a coroutine in the loop without waiting, until it ends or `close` cancels it."""
-        asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Run a coroutine in the loop without waiting, until it ends or `close` cancels it.
+
+        Raises:
+            ServiceError: the portal is closed.
+        """
+        self._schedule(work)
+
+    def _schedule(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        with self._lock:
+            if not self._closed:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()  # or Python complains that nobody has awaited it
+        raise ServiceError(self._over)
 
     def soon(self, call: Callable[[], object]) -> None:
         """Have something called in the loop; without waiting, from any thread.
@@ -71,7 +101,9 @@ class Portal:
         """End what runs in the loop, the loop and its thread.
 
         What runs is cancelled once, and waited for: a second time would cut its leave-taking short.
+        Who waits in `run` is told by a `ServiceError`, and so is whoever comes later.
         """
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
+        with self._lock:
+            self._closed = True
+        self.soon(self._stop.set)
+        self._thread.join()

@@ -147,7 +147,10 @@ class Client:
     async def overview(
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
     ) -> dict[str, Overview | None]:
-        """Contracts with their static fields and present states; otherwise as `snapshot`."""
+        """Contracts with their static fields and present states; otherwise as `snapshot`.
+
+        The service does not tell their market here: it is None. `search` fills it in.
+        """
         found = await self._live("overview", keys_of(contract_names, contract_ids))
         return {name: _overview_of(raw) for name, raw in found.items()}
 
@@ -155,6 +158,8 @@ class Client:
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
     ) -> list[Contract | None]:
         """The static fields of contracts: those by name, then those by id, in the given order.
+
+        The service does not tell their market here: it is None. `search` fills it in.
 
         Returns:
             None for a contract that is unknown.
@@ -201,6 +206,7 @@ class Client:
         """The ``Data`` of a call's answer, decoded."""
         url = self._service.call(path, pairs)
         backoff = Backoff(_LONGEST_WAIT, random.random)
+        renewed = False
         while True:
             headers = await self._credentials.headers()
             try:
@@ -218,11 +224,14 @@ class Client:
                     raise
             else:
                 if answer.status == 200:
-                    self._credentials.accepted()
+                    self._credentials.accepted(headers)
                     return _data_of(answer)
                 if answer.status == 401:
-                    if not self._credentials.refused():
+                    worth = self._credentials.refused(headers)
+                    # Once a call: others may be served with what this one is refused.
+                    if renewed or not worth:
                         raise AuthenticationError(answer.detail)
+                    renewed = True
                     continue
                 wait = backoff.next()
                 if answer.status not in _TRANSIENT or backoff.failures >= self._tries:
