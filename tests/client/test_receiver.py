@@ -8,6 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection
 
@@ -49,6 +50,14 @@ def sending(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
         await connection.wait_closed()
 
     return send
+
+
+def control(request: bytes | str, *names: str) -> bytes:
+    """The answer to a request, when these contracts are held by name."""
+    asked = msgspec.json.decode(request)
+    data = {"id": asked["id"], "action": asked["action"], "contract_names": names}
+    whole = {"channel": "IME Control", "timestamp": stamp(0)}
+    return msgspec.json.encode({**whole, "data": {**data, "contract_ids": [], "errors": []}})
 
 
 async def aborting(connection: ServerConnection) -> None:
@@ -232,3 +241,47 @@ async def test_many_changes_at_once_keep_within_the_gateways_limit(
         assert len(got) < 50  # at once, the gateway takes fifty
     results = await asyncio.gather(*changes, return_exceptions=True)
     assert {type(result) for result in results} == {ime_live.ServiceError}
+
+
+async def test_a_full_queue_loses_nothing_when_the_connection_ends(
+    eventually: Eventually,
+) -> None:
+    async def first(connection: ServerConnection) -> None:
+        for number in (1, 2, 3):
+            await connection.send(update("A", number), text=True)
+
+    again = sending(*(update("A", number) for number in (2, 3, 4)))
+    async with service(first, again) as made:
+        async with connect(made.url, queue="block", queue_size=1) as stream:
+            await eventually(lambda: stream._receiver.full)
+            await eventually(lambda: not stream.connected)  # it is noticed all the same
+            change = asyncio.create_task(stream.add(["B"]))
+            await eventually(lambda: len(made.paths) == 2)
+            assert [(await take(stream)).stamp for _ in range(4)] == [stamp(n) for n in range(1, 5)]
+            assert not stream._receiver.full
+        await asyncio.gather(change, return_exceptions=True)
+
+
+async def test_what_was_received_can_be_read_after_the_end(eventually: Eventually) -> None:
+    async with service(sending(update("A", 1), update("A", 2))) as made:
+        async with connect(made.url, queue="block", queue_size=1) as stream:
+            await eventually(lambda: stream._receiver.full)
+        assert [message.stamp async for message in stream] == [stamp(1), stamp(2)]
+        assert not stream._receiver.full
+
+
+async def test_who_reads_a_full_queue_may_change_the_selection() -> None:
+    async def answer(connection: ServerConnection) -> None:
+        for number in range(1, 6):
+            await connection.send(update("A", number), text=True)
+        async for message in connection:
+            await connection.send(control(message, "A", "B"), text=True)
+
+    async with (
+        service(answer) as made,
+        connect(made.url, queue="block", queue_size=1, open_timeout=1.0) as stream,
+    ):
+        got = [(await take(stream)).stamp]
+        assert (await stream.add(["B"])).contract_names == ("A", "B")
+        got += [(await take(stream)).stamp for _ in range(4)]
+        assert got == [stamp(n) for n in range(1, 6)]

@@ -209,8 +209,23 @@ def test_an_answer_that_does_not_come() -> None:
     error = ServiceError("no answer")
     assert selection.overdue(request.id, error) is None
     assert change.error() is error
+    assert not selection.unsettled
+    # It may come late, and then the gateway has done it.
+    assert selection.answered(answer(request, A, B)) == ([], None)
+    assert selection.held == (A, B)
     assert selection.overdue(request.id, error) is None
-    # It is not asked for again, and a late answer counts for nobody.
+    assert change.error() is error
+
+
+def test_what_was_given_up_is_not_asked_for_again() -> None:
+    selection = Selection([A])
+    selection.open()
+    selection.add(adding(B))
+    request = selection.next_request()
+    assert request is not None
+    selection.overdue(request.id, ServiceError("no answer"))
     selection.open()
     assert selection.next_request() is None
+    # An answer of an old connection tells nothing about the new one.
     assert selection.answered(answer(request, A, B)) == ([], None)
+    assert selection.held == (A,)

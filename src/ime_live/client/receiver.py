@@ -140,6 +140,7 @@ class Receiver(Generic[DataT]):
         )
         self.selection.add(change)
         self._changed.set()
+        self._room.set()  # see `_put_later`
         try:
             await settled.wait()
         except asyncio.CancelledError:
@@ -236,7 +237,12 @@ class Receiver(Generic[DataT]):
             self.connected = True
             log.info("connected to %s", options.service.place)
             try:
-                await _first_of(self._read(connection), self._send(connection), self._watch())
+                await _first_of(
+                    self._read(connection),
+                    self._send(connection),
+                    self._watch(),
+                    self._notice(connection),
+                )
             except _StaleError:
                 connection.transport.abort()  # nobody is there to close it with
                 raise
@@ -267,7 +273,7 @@ class Receiver(Generic[DataT]):
                     await self._put_later(found)
                 self._wake()
             elif isinstance(found, Status):
-                self.status = found
+                self.status = found if self.connected else None
             elif isinstance(found, ControlData):
                 self._answered(found)
             else:
@@ -276,14 +282,28 @@ class Receiver(Generic[DataT]):
                 self._prove()
 
     async def _put_later(self, message: Message[DataT]) -> None:
-        while True:
-            self._room.clear()
-            # Before it is tried again: another thread may take one at any moment.
-            self.full = True
-            if self.inbox.put(message):
-                self.full = False
-                return
-            await self._room.wait()
+        try:
+            while True:
+                self._room.clear()
+                # Before it is tried again: another thread may take one at any moment.
+                self.full = True
+                # An answer is behind the data, and who waits for it may be who reads the inbox.
+                if self.inbox.put(message, beyond=self.selection.unsettled):
+                    return
+                await self._room.wait()
+        except asyncio.CancelledError:
+            # It counts as received, so nobody sends it again.
+            self.inbox.put(message, beyond=True)
+            self._wake()
+            raise
+        finally:
+            self.full = False
+
+    async def _notice(self, connection: ClientConnection) -> None:
+        # `_read` tells how it has ended, once it has read what came before; it may have to wait.
+        await connection.wait_closed()
+        self.connected, self.status = False, None
+        await asyncio.Event().wait()
 
     def _answered(self, answer: ControlData) -> None:
         gone, error = self.selection.answered(answer)
@@ -313,7 +333,10 @@ class Receiver(Generic[DataT]):
                 self._changed.clear()
                 while (request := self.selection.next_request()) is not None:
                     await asyncio.sleep(pace.wait(loop.time()))
-                    await connection.send(request.to_json(), text=True)
+                    try:
+                        await connection.send(request.to_json(), text=True)
+                    except ConnectionClosed:
+                        await asyncio.Event().wait()  # `_read` tells
                     timers = [timer for timer in timers if timer.when() > loop.time()]
                     timers.append(loop.call_later(limit, check, request.id))
                 await _first_of(self._changed.wait(), asyncio.shield(overdue))

@@ -166,6 +166,11 @@ class Selection:
         """The same, as keys."""
         return tuple(self._held)
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether an answer is still to come that somebody waits for."""
+        return bool(self._changes)
+
     def add(self, change: Change) -> None:
         """Take a change; `next_request` has what it needs while there is a connection."""
         if not change.left:
@@ -187,10 +192,13 @@ class Selection:
         self._unsent.clear()
 
     def overdue(self, number: str | int | None, error: ImeLiveError) -> ImeLiveError | None:
-        """If that request has no answer, give its change up; the error, if it ends the stream."""
+        """If that request has no answer, give its change up; the error, if it ends the stream.
+
+        The gateway may have done it all the same: an answer that is late still counts.
+        """
         if not isinstance(number, int) or number not in self._asked:
             return None
-        change, _ = self._asked.pop(number)
+        change, _ = self._asked[number]
         change.fail(error)
         self.drop(change)
         return error if change.restoring else None
