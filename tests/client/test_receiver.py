@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -285,3 +287,47 @@ async def test_who_reads_a_full_queue_may_change_the_selection() -> None:
         assert (await stream.add(["B"])).contract_names == ("A", "B")
         got += [(await take(stream)).stamp for _ in range(4)]
         assert got == [stamp(n) for n in range(1, 6)]
+
+
+@asynccontextmanager
+async def proxy_answering(*statuses: int) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """An HTTP proxy that refuses to connect, one status a try, the last one repeated."""
+    asked: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        status = statuses[min(len(asked), len(statuses)) - 1]
+        writer.write(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        yield f"http://me:SECRET@127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+async def test_a_proxy_that_cannot_reach_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "ime_live.client")
+    async with (
+        proxy_answering(502, 503, 407) as (proxy, asked),
+        connect("ws://127.0.0.1:1", proxy=proxy) as stream,
+    ):
+        with pytest.raises(ime_live.ServiceError, match="HTTP 407"):
+            await take(stream)
+        assert len(asked) == 3
+    assert "HTTP 502" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+@pytest.mark.parametrize("proxy", ["ftp://me:SECRET@host", "http://me:pa/SECRET@host"])
+async def test_a_proxy_of_the_environment_that_cannot_be(
+    proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "ime_live.client")
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("ws_proxy", proxy)
+    async with connect("ws://127.0.0.1:1", proxy=True) as stream:
+        with pytest.raises(ime_live.ServiceError, match="proxy") as caught:
+            await take(stream)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value)) + caplog.text

@@ -145,6 +145,17 @@ def test_with_nothing_left_there_is_no_connection_until_something_is_added() -> 
     assert selection.held == (C,)
 
 
+def test_a_name_that_cannot_be_printed_is_for_whoever_adds_it() -> None:
+    selection = Selection([A])
+    selection.add(removing(A))
+    selection.open()
+    change = adding(("name", "می\u200cخواهم"))
+    selection.add(change)
+    selection.open()
+    assert selection.refused("unknown contract: می?خواهم")
+    assert isinstance(change.error(), UnknownContractError)
+
+
 def test_a_contract_that_was_known_must_not_be_lost_in_silence() -> None:
     selection = Selection([A, B])
     selection.open()

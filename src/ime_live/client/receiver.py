@@ -19,7 +19,10 @@ from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
     InvalidMessage,
+    InvalidProxy,
+    InvalidProxyStatus,
     InvalidStatus,
+    ProxyError,
     WebSocketException,
 )
 
@@ -182,10 +185,12 @@ class Receiver(Generic[DataT]):
             headers = await self._options.credentials.headers()
             try:
                 await self._converse(list(opening.keys), headers)
-            except (OSError, TimeoutError, WebSocketException, _StaleError) as error:
+            except (OSError, ValueError, WebSocketException, _StaleError) as error:
                 fault = _fault_of(error)
                 if fault is not None and not self._helps(fault):
-                    raise fault from error
+                    # What quotes an address may quote a proxy's password.
+                    quotes = isinstance(error, InvalidProxy | ValueError)
+                    raise fault from None if quotes else error
                 reason = _text_of(error)
             self.connected, self.status = False, None
             if fault is None:
@@ -382,6 +387,12 @@ def _fault_of(error: Exception) -> ImeLiveError | None:
         return verdict.of_status(error.response.status_code)
     if isinstance(error, InvalidMessage):
         return None  # the connection broke in the handshake, or a proxy is not itself
+    if isinstance(error, InvalidProxyStatus):
+        return verdict.of_proxy(error.response.status_code)
+    if isinstance(error, ProxyError):
+        return None  # it is away, or not itself
+    if isinstance(error, InvalidProxy | ValueError):
+        return ServiceError("the address of the proxy or of the service cannot be used")
     if isinstance(error, InvalidHandshake):
         return ServiceError(f"the service does not speak WebSocket: {error}")
     return None
