@@ -331,3 +331,49 @@ async def test_a_proxy_of_the_environment_that_cannot_be(
         with pytest.raises(ime_live.ServiceError, match="proxy") as caught:
             await take(stream)
     assert "SECRET" not in "".join(traceback.format_exception(caught.value)) + caplog.text
+
+
+async def test_what_does_not_fit_into_the_address_begins_as_the_program_wants() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def listening(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
+        async def listen(connection: ServerConnection) -> None:
+            asked.append(msgspec.json.decode(await connection.recv()))
+            for message in messages:
+                await connection.send(message, text=True)
+
+        return listen
+
+    first, second = listening(), listening(update("A", 1))
+    async with (
+        service(first, second, sending()) as made,
+        connect(made.url, "A", contract_ids=[7], snapshot=False) as stream,
+    ):
+        await take(stream)
+    # What changed over a break must not be missed.
+    assert [request["snapshot"] for request in asked] == [False, True]
+    seventh = [
+        update("A", number).replace(b'"contractName":"A"', b'"ContractId":"7"')
+        for number in (4, 5, 6)
+    ]
+    async with (
+        service(listening(*seventh), sending()) as made,
+        connect(made.url, "A", contract_ids=[7], since=stamp(5)) as stream,
+    ):
+        assert (await take(stream)).stamp == stamp(6)
+    assert asked[-1]["snapshot"] is True
+
+
+async def test_a_contract_by_name_and_by_id_is_resumed_like_any_other(
+    eventually: Eventually,
+) -> None:
+    async def first(connection: ServerConnection) -> None:
+        request = await connection.recv()
+        await connection.send(control(request, "A"), text=True)
+        await connection.send(update("A", 3), text=True)
+
+    async with service(first, sending(update("A", 4))) as made:
+        async with connect(made.url, "A", contract_ids=[7], queue="drop_oldest") as stream:
+            assert [(await take(stream)).stamp for _ in range(2)] == [stamp(3), stamp(4)]
+            assert stream.contracts == ime_live.Selected(("A",), ())
+        assert "since=" in made.paths[1]

@@ -190,6 +190,25 @@ def test_what_does_not_fit_into_an_address_is_asked_for_in_flight() -> None:
     assert isinstance(error, UnknownContractError)
 
 
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_what_is_asked_for_in_flight_comes_as_the_program_wants(snapshot: bool) -> None:
+    selection = Selection([A, ID])
+    selection.open(snapshot=snapshot)
+    request = selection.next_request()
+    assert request is not None
+    assert request.snapshot is snapshot
+
+
+def test_a_contract_by_name_and_by_id_is_held_once() -> None:
+    selection = Selection([A, B, ID])
+    assert selection.open().keys == [A, B]
+    # The gateway has it by name already.
+    assert selection.answered(answer(selection.next_request(), A, B)) == ([ID], None)
+    assert selection.held == (A, B)
+    selection.open()
+    assert selection.next_request() is None
+
+
 def test_requests_stay_below_the_gateways_limit_whatever_names_are_made_of() -> None:
     for letter in ("x", "س", '"', "\x01", "😀"):
         selection = Selection([A])

@@ -107,7 +107,7 @@ class Receiver(Generic[DataT]):
         self._options = options
         self._reader = reader
         self._wake = wake
-        self._position = Position(snapshot=options.snapshot, since=options.since)
+        self._position = Position(snapshot=options.snapshot, since=options.since, keys=options.keys)
         self.selection: Final = Selection(options.keys)
         self._backoff = Backoff(options.retry_limit, random.random)
         self._changed = asyncio.Event()
@@ -177,7 +177,7 @@ class Receiver(Generic[DataT]):
     async def _receive(self) -> None:
         while True:
             self._changed.clear()
-            opening = self.selection.open()
+            opening = self.selection.open(snapshot=self._position.wants_states)
             self._forget(opening.gone)
             if not opening.keys:
                 await self._changed.wait()
