@@ -333,6 +333,24 @@ async def test_a_proxy_of_the_environment_that_cannot_be(
     assert "SECRET" not in "".join(traceback.format_exception(caught.value)) + caplog.text
 
 
+async def test_a_full_queue_does_not_end_what_the_library_asks_for_itself() -> None:
+    async def answer(connection: ServerConnection) -> None:
+        for number in range(1, 6):
+            await connection.send(update("A", number), text=True)
+        await connection.send(control(await connection.recv(), "A"), text=True)
+        await connection.wait_closed()
+
+    async with (
+        service(answer) as made,
+        connect(
+            made.url, "A", contract_ids=[7], queue="block", queue_size=1, open_timeout=0.2
+        ) as stream,
+    ):
+        await asyncio.sleep(0.4)
+        assert [(await take(stream)).stamp for _ in range(5)] == [stamp(n) for n in range(1, 6)]
+        assert stream.connected
+
+
 async def test_what_does_not_fit_into_the_address_begins_as_the_program_wants() -> None:
     asked: list[dict[str, Any]] = []
 

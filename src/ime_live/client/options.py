@@ -11,7 +11,7 @@ import ssl as tls
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from ime_live.client.address import Service, check_host, read_service
@@ -28,6 +28,10 @@ Ids = Iterable[str | int]
 Proxy = str | Literal[True] | None
 
 _PROXY_SCHEMES: Final = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
+
+_MAX_SIZE: Final = 4 * 1024 * 1024  # bytes of a message: a status of 1,000 contracts has 0.1
+_MAX_QUEUE: Final = 256  # frames that were received and not read yet; more than a burst
+_CLOSE_TIMEOUT: Final = 1.0  # seconds: whoever leaves does not want to wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,20 @@ class StreamOptions:
         if self.status:
             pairs.append(("status", "true"))
         return pairs
+
+    def transport(self) -> dict[str, Any]:
+        """What the WebSocket library is told of a connection, besides its address and headers."""
+        return {
+            "compression": "deflate" if self.compression else None,
+            "ssl": self.ssl,
+            "proxy": self.proxy,
+            "open_timeout": self.open_timeout,
+            "ping_interval": self.ping_interval,
+            "ping_timeout": self.ping_timeout,
+            "close_timeout": _CLOSE_TIMEOUT,
+            "max_size": _MAX_SIZE,
+            "max_queue": _MAX_QUEUE,
+        }
 
 
 def read_options(

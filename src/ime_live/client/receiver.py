@@ -14,17 +14,8 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic
 
+from websockets import exceptions as ends
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidMessage,
-    InvalidProxy,
-    InvalidProxyStatus,
-    InvalidStatus,
-    ProxyError,
-    WebSocketException,
-)
 
 from ime_live.backoff import Backoff
 from ime_live.client import verdict
@@ -50,9 +41,6 @@ _library_log = log.getChild("websockets")
 _library_log.setLevel(logging.INFO)
 _library_log.addFilter(lambda record: record.levelno > logging.DEBUG)
 
-_MAX_SIZE: Final = 4 * 1024 * 1024  # bytes of a message: a status of 1,000 contracts has 0.1
-_MAX_QUEUE: Final = 256  # frames that were received and not read yet; more than a burst
-_CLOSE_TIMEOUT: Final = 1.0  # seconds: whoever leaves does not want to wait
 _PROVEN: Final = 5.0  # seconds after which a connection without messages was a good one
 _WORN: Final = 4  # steps in which silence is looked at
 
@@ -185,11 +173,11 @@ class Receiver(Generic[DataT]):
             headers = await self._options.credentials.headers()
             try:
                 await self._converse(list(opening.keys), headers)
-            except (OSError, ValueError, WebSocketException, _StaleError) as error:
+            except (OSError, ValueError, ends.WebSocketException, _StaleError) as error:
                 fault = _fault_of(error)
                 if fault is not None and not self._helps(fault):
                     # What quotes an address may quote a proxy's password.
-                    quotes = isinstance(error, InvalidProxy | ValueError)
+                    quotes = isinstance(error, ends.InvalidProxy | ValueError)
                     raise fault from None if quotes else error
                 reason = _text_of(error)
             self.connected, self.status = False, None
@@ -226,15 +214,7 @@ class Receiver(Generic[DataT]):
         async with _Connect(
             options.service.stream(keys, options.parameters(resumption)),
             additional_headers=headers,
-            compression="deflate" if options.compression else None,
-            ssl=options.ssl,
-            proxy=options.proxy,
-            open_timeout=options.open_timeout,
-            ping_interval=options.ping_interval,
-            ping_timeout=options.ping_timeout,
-            close_timeout=_CLOSE_TIMEOUT,
-            max_size=_MAX_SIZE,
-            max_queue=_MAX_QUEUE,
+            **options.transport(),
             logger=_library_log,
         ) as connection:
             opened = loop.time()
@@ -340,7 +320,7 @@ class Receiver(Generic[DataT]):
                     await asyncio.sleep(pace.wait(loop.time()))
                     try:
                         await connection.send(request.to_json(), text=True)
-                    except ConnectionClosed:
+                    except ends.ConnectionClosed:
                         await asyncio.Event().wait()  # `_read` tells
                     timers = [timer for timer in timers if timer.when() > loop.time()]
                     timers.append(loop.call_later(limit, check, request.id))
@@ -379,26 +359,24 @@ async def _first_of(*works: Awaitable[object]) -> None:
 
 def _fault_of(error: Exception) -> ImeLiveError | None:
     """The error to raise for a connection's end; None if reconnecting may help."""
-    if isinstance(error, ConnectionClosed):
+    if isinstance(error, ends.ConnectionClosed):
         return _fault_of_close(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return ServiceError(f"the service's certificate is not good: {error.verify_message}")
-    if isinstance(error, InvalidStatus):
+    if isinstance(error, ends.InvalidStatus):
         return verdict.of_status(error.response.status_code)
-    if isinstance(error, InvalidMessage):
-        return None  # the connection broke in the handshake, or a proxy is not itself
-    if isinstance(error, InvalidProxyStatus):
+    if isinstance(error, ends.InvalidProxyStatus):
         return verdict.of_proxy(error.response.status_code)
-    if isinstance(error, ProxyError):
-        return None  # it is away, or not itself
-    if isinstance(error, InvalidProxy | ValueError):
+    if isinstance(error, ends.ProxyError | ends.InvalidMessage):
+        return None  # the connection broke in the handshake, or a proxy is away or not itself
+    if isinstance(error, ends.InvalidProxy | ValueError):
         return ServiceError("the address of the proxy or of the service cannot be used")
-    if isinstance(error, InvalidHandshake):
+    if isinstance(error, ends.InvalidHandshake):
         return ServiceError(f"the service does not speak WebSocket: {error}")
     return None
 
 
-def _fault_of_close(error: ConnectionClosed) -> ImeLiveError | None:
+def _fault_of_close(error: ends.ConnectionClosed) -> ImeLiveError | None:
     if error.rcvd is not None and error.rcvd_then_sent is not False:
         return verdict.of_close(error.rcvd.code, error.rcvd.reason)
     if error.sent is not None and error.sent.code in _OURS:
@@ -407,11 +385,11 @@ def _fault_of_close(error: ConnectionClosed) -> ImeLiveError | None:
 
 
 def _text_of(error: Exception) -> str:
-    if isinstance(error, ConnectionClosed):
+    if isinstance(error, ends.ConnectionClosed):
         end = error.rcvd or error.sent
         return f"the connection was closed: {end.code} {end.reason}" if end else "connection lost"
     if isinstance(error, TimeoutError):
         return "no connection: the service does not answer"
-    if isinstance(error, OSError | WebSocketException):
+    if isinstance(error, OSError | ends.WebSocketException):
         return f"no connection: {error}"
     return str(error)
