@@ -113,6 +113,14 @@ def test_block_says_that_it_is_full() -> None:
     assert drain(inbox) == [("A", 2, 0), ("B", 1, 0), ("B", 2, 0)]
 
 
+def test_block_takes_more_if_it_must() -> None:
+    inbox = make(Queue.BLOCK)
+    fill(inbox, ("A", 1), ("A", 2), ("A", 3))
+    assert inbox.put(Item("A", 4), beyond=True)
+    assert not inbox.put(Item("A", 5))
+    assert drain(inbox) == [("A", n, 0) for n in (1, 2, 3, 4)]
+
+
 @pytest.mark.parametrize("queue", list(Queue))
 def test_what_is_purged_does_not_come_and_does_not_count(queue: Queue) -> None:
     inbox = make(queue)

@@ -43,6 +43,9 @@ def test_addresses(url: str, expected: str) -> None:
         "ftp://example.org",
         "ws://",
         "ws://host:port",
+        "ws://host:SECRET",
+        "ws://a..b",
+        f"ws://{'a' * 64}.org",
         "ws://me:SECRET@example.org",
         "ws://example.org?token=SECRET",
     ],
@@ -78,6 +81,31 @@ def test_arguments_that_cannot_be(arguments: dict[str, Any], text: str) -> None:
     with pytest.raises(SettingsError, match=text) as caught:
         connect(URL, **({"contract_names": ["A"]} | arguments))
     assert isinstance(caught.value, ImeLiveError)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "text"),
+    [
+        ("ftp://user:SECRET@host", "begins with http://, https://, socks5h://"),
+        ("user:SECRET@host", "begins with http://"),
+        ("http://user:SECRET@", "names no host"),
+        ("http://user:SECRET@host:port", "host or port"),
+        ("http://user:SECRET@a..b", "host or port"),
+        ("http://user:SECRET@host/path", "ends with its host and port"),
+        ("http://SECRET@host", "a user and no password"),
+        (False, "proxy is a URL, True or None"),
+    ],
+)
+def test_what_is_no_proxy(proxy: Any, text: str) -> None:  # noqa: ANN401 - any argument
+    with pytest.raises(SettingsError, match=text) as caught:
+        connect(URL, ["A"], proxy=proxy)
+    assert "SECRET" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("proxy", ["http://u:p@host:3128/", "socks5h://host", "https://[::1]:1"])
+def test_proxies(proxy: str) -> None:
+    assert connect(URL, ["A"], proxy=proxy)._options.proxy == proxy
 
 
 def test_the_token_is_shown_nowhere() -> None:

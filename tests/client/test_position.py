@@ -36,13 +36,34 @@ def test_after_a_break_all_is_asked_for_until_each_contract_has_come() -> None:
 
 
 def test_an_earlier_run_counts_where_nothing_has_come_yet() -> None:
-    position = Position(snapshot=True, since=stamp(5))
+    position = Position(snapshot=True, since=stamp(5), keys=[A, B])
     position.begin()
     assert position.resumption([A, B]) == Resumption(since=stamp(5))
     position.take(A, stamp(9))
     assert position.resumption([A, B]) == Resumption(since=stamp(5))
     position.take(B, stamp(7))
     assert position.resumption([A, B]) == Resumption(since=stamp(7))
+
+
+def test_what_an_earlier_run_has_received_does_not_come_again() -> None:
+    position = Position(snapshot=True, since=stamp(5), keys=[A])
+    assert [position.take(A, stamp(n)) for n in (4, 5, 6)] == [False, False, True]
+    # Of what is added later it knows nothing: its present state comes, however old.
+    assert position.take(B, stamp(1))
+    position.begin()
+    assert position.resumption([A, ("id", "B")]) == Resumption(snapshot=True)
+    # And what is removed and added again begins anew.
+    position.forget([A])
+    assert position.take(A, stamp(3))
+
+
+def test_states_are_wanted_unless_the_program_begins_without() -> None:
+    assert Position(snapshot=True).wants_states
+    assert Position(snapshot=False, since=stamp(5)).wants_states
+    position = Position(snapshot=False)
+    assert not position.wants_states
+    position.begin()
+    assert position.wants_states
 
 
 def test_without_contracts_there_is_no_time_to_resume_from() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection
 
@@ -49,6 +52,14 @@ def sending(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
         await connection.wait_closed()
 
     return send
+
+
+def control(request: bytes | str, *names: str) -> bytes:
+    """The answer to a request, when these contracts are held by name."""
+    asked = msgspec.json.decode(request)
+    data = {"id": asked["id"], "action": asked["action"], "contract_names": names}
+    whole = {"channel": "IME Control", "timestamp": stamp(0)}
+    return msgspec.json.encode({**whole, "data": {**data, "contract_ids": [], "errors": []}})
 
 
 async def aborting(connection: ServerConnection) -> None:
@@ -232,3 +243,155 @@ async def test_many_changes_at_once_keep_within_the_gateways_limit(
         assert len(got) < 50  # at once, the gateway takes fifty
     results = await asyncio.gather(*changes, return_exceptions=True)
     assert {type(result) for result in results} == {ime_live.ServiceError}
+
+
+async def test_a_full_queue_loses_nothing_when_the_connection_ends(
+    eventually: Eventually,
+) -> None:
+    async def first(connection: ServerConnection) -> None:
+        for number in (1, 2, 3):
+            await connection.send(update("A", number), text=True)
+
+    again = sending(*(update("A", number) for number in (2, 3, 4)))
+    async with service(first, again) as made:
+        async with connect(made.url, queue="block", queue_size=1) as stream:
+            await eventually(lambda: stream._receiver.full)
+            await eventually(lambda: not stream.connected)  # it is noticed all the same
+            change = asyncio.create_task(stream.add(["B"]))
+            await eventually(lambda: len(made.paths) == 2)
+            assert [(await take(stream)).stamp for _ in range(4)] == [stamp(n) for n in range(1, 5)]
+            assert not stream._receiver.full
+        await asyncio.gather(change, return_exceptions=True)
+
+
+async def test_what_was_received_can_be_read_after_the_end(eventually: Eventually) -> None:
+    async with service(sending(update("A", 1), update("A", 2))) as made:
+        async with connect(made.url, queue="block", queue_size=1) as stream:
+            await eventually(lambda: stream._receiver.full)
+        assert [message.stamp async for message in stream] == [stamp(1), stamp(2)]
+        assert not stream._receiver.full
+
+
+async def test_who_reads_a_full_queue_may_change_the_selection() -> None:
+    async def answer(connection: ServerConnection) -> None:
+        for number in range(1, 6):
+            await connection.send(update("A", number), text=True)
+        async for message in connection:
+            await connection.send(control(message, "A", "B"), text=True)
+
+    async with (
+        service(answer) as made,
+        connect(made.url, queue="block", queue_size=1, open_timeout=1.0) as stream,
+    ):
+        got = [(await take(stream)).stamp]
+        assert (await stream.add(["B"])).contract_names == ("A", "B")
+        got += [(await take(stream)).stamp for _ in range(4)]
+        assert got == [stamp(n) for n in range(1, 6)]
+
+
+@asynccontextmanager
+async def proxy_answering(*statuses: int) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """An HTTP proxy that refuses to connect, one status a try, the last one repeated."""
+    asked: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        status = statuses[min(len(asked), len(statuses)) - 1]
+        writer.write(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        yield f"http://me:SECRET@127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+async def test_a_proxy_that_cannot_reach_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "ime_live.client")
+    async with (
+        proxy_answering(502, 503, 407) as (proxy, asked),
+        connect("ws://127.0.0.1:1", proxy=proxy) as stream,
+    ):
+        with pytest.raises(ime_live.ServiceError, match="HTTP 407"):
+            await take(stream)
+        assert len(asked) == 3
+    assert "HTTP 502" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+@pytest.mark.parametrize("proxy", ["ftp://me:SECRET@host", "http://me:pa/SECRET@host"])
+async def test_a_proxy_of_the_environment_that_cannot_be(
+    proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "ime_live.client")
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("ws_proxy", proxy)
+    async with connect("ws://127.0.0.1:1", proxy=True) as stream:
+        with pytest.raises(ime_live.ServiceError, match="proxy") as caught:
+            await take(stream)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value)) + caplog.text
+
+
+async def test_a_full_queue_does_not_end_what_the_library_asks_for_itself() -> None:
+    async def answer(connection: ServerConnection) -> None:
+        for number in range(1, 6):
+            await connection.send(update("A", number), text=True)
+        await connection.send(control(await connection.recv(), "A"), text=True)
+        await connection.wait_closed()
+
+    async with (
+        service(answer) as made,
+        connect(
+            made.url, "A", contract_ids=[7], queue="block", queue_size=1, open_timeout=0.2
+        ) as stream,
+    ):
+        await asyncio.sleep(0.4)
+        assert [(await take(stream)).stamp for _ in range(5)] == [stamp(n) for n in range(1, 6)]
+        assert stream.connected
+
+
+async def test_what_does_not_fit_into_the_address_begins_as_the_program_wants() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def listening(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
+        async def listen(connection: ServerConnection) -> None:
+            asked.append(msgspec.json.decode(await connection.recv()))
+            for message in messages:
+                await connection.send(message, text=True)
+
+        return listen
+
+    first, second = listening(), listening(update("A", 1))
+    async with (
+        service(first, second, sending()) as made,
+        connect(made.url, "A", contract_ids=[7], snapshot=False) as stream,
+    ):
+        await take(stream)
+    # What changed over a break must not be missed.
+    assert [request["snapshot"] for request in asked] == [False, True]
+    seventh = [
+        update("A", number).replace(b'"contractName":"A"', b'"ContractId":"7"')
+        for number in (4, 5, 6)
+    ]
+    async with (
+        service(listening(*seventh), sending()) as made,
+        connect(made.url, "A", contract_ids=[7], since=stamp(5)) as stream,
+    ):
+        assert (await take(stream)).stamp == stamp(6)
+    assert asked[-1]["snapshot"] is True
+
+
+async def test_a_contract_by_name_and_by_id_is_resumed_like_any_other(
+    eventually: Eventually,
+) -> None:
+    async def first(connection: ServerConnection) -> None:
+        request = await connection.recv()
+        await connection.send(control(request, "A"), text=True)
+        await connection.send(update("A", 3), text=True)
+
+    async with service(first, sending(update("A", 4))) as made:
+        async with connect(made.url, "A", contract_ids=[7], queue="drop_oldest") as stream:
+            assert [(await take(stream)).stamp for _ in range(2)] == [stamp(3), stamp(4)]
+            assert stream.contracts == ime_live.Selected(("A",), ())
+        assert "since=" in made.paths[1]

@@ -145,6 +145,17 @@ def test_with_nothing_left_there_is_no_connection_until_something_is_added() -> 
     assert selection.held == (C,)
 
 
+def test_a_name_that_cannot_be_printed_is_for_whoever_adds_it() -> None:
+    selection = Selection([A])
+    selection.add(removing(A))
+    selection.open()
+    change = adding(("name", "می\u200cخواهم"))
+    selection.add(change)
+    selection.open()
+    assert selection.refused("unknown contract: می?خواهم")
+    assert isinstance(change.error(), UnknownContractError)
+
+
 def test_a_contract_that_was_known_must_not_be_lost_in_silence() -> None:
     selection = Selection([A, B])
     selection.open()
@@ -179,6 +190,25 @@ def test_what_does_not_fit_into_an_address_is_asked_for_in_flight() -> None:
     assert isinstance(error, UnknownContractError)
 
 
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_what_is_asked_for_in_flight_comes_as_the_program_wants(snapshot: bool) -> None:
+    selection = Selection([A, ID])
+    selection.open(snapshot=snapshot)
+    request = selection.next_request()
+    assert request is not None
+    assert request.snapshot is snapshot
+
+
+def test_a_contract_by_name_and_by_id_is_held_once() -> None:
+    selection = Selection([A, B, ID])
+    assert selection.open().keys == [A, B]
+    # The gateway has it by name already.
+    assert selection.answered(answer(selection.next_request(), A, B)) == ([ID], None)
+    assert selection.held == (A, B)
+    selection.open()
+    assert selection.next_request() is None
+
+
 def test_requests_stay_below_the_gateways_limit_whatever_names_are_made_of() -> None:
     for letter in ("x", "س", '"', "\x01", "😀"):
         selection = Selection([A])
@@ -209,8 +239,23 @@ def test_an_answer_that_does_not_come() -> None:
     error = ServiceError("no answer")
     assert selection.overdue(request.id, error) is None
     assert change.error() is error
+    assert not selection.unsettled
+    # It may come late, and then the gateway has done it.
+    assert selection.answered(answer(request, A, B)) == ([], None)
+    assert selection.held == (A, B)
     assert selection.overdue(request.id, error) is None
-    # It is not asked for again, and a late answer counts for nobody.
+    assert change.error() is error
+
+
+def test_what_was_given_up_is_not_asked_for_again() -> None:
+    selection = Selection([A])
+    selection.open()
+    selection.add(adding(B))
+    request = selection.next_request()
+    assert request is not None
+    selection.overdue(request.id, ServiceError("no answer"))
     selection.open()
     assert selection.next_request() is None
+    # An answer of an old connection tells nothing about the new one.
     assert selection.answered(answer(request, A, B)) == ([], None)
+    assert selection.held == (A,)

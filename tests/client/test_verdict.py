@@ -65,7 +65,20 @@ def test_refused_handshakes(status: int, kind: type[ImeLiveError | None]) -> Non
     assert error is None or str(status) in str(error)
 
 
-@pytest.mark.parametrize("name", ["A", "سکه" * 40, "x" * 500])
+@pytest.mark.parametrize("status", [400, 403, 429, 500, 502, 503, 504])
+def test_proxies_that_may_do_it_later(status: int) -> None:
+    assert verdict.of_proxy(status) is None
+
+
+def test_a_proxy_that_wants_a_password() -> None:
+    error = verdict.of_proxy(407)
+    assert isinstance(error, ServiceError)
+    assert error.status == 407
+
+
+@pytest.mark.parametrize(
+    "name", ["A", "می\u200cخواهم", "a\tb…", "می\u200c" * 60, "سکه" * 40, "x" * 500]
+)
 def test_a_contract_is_found_in_a_reason_that_was_cut(name: str) -> None:
     reason = printable_reason(f"unknown contract: {name}")
     assert verdict.names(reason, name)

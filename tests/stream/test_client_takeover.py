@@ -194,3 +194,37 @@ async def test_a_change_of_the_selection_survives_an_outage(
         async with asyncio.timeout(15):
             second = {(await anext(stream)).contract_name for _ in range(2)}
         assert second == {kept.contract_name, added.contract_name}
+
+
+async def test_a_queue_that_is_full_when_the_gateway_dies(
+    serve: Serve, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
+) -> None:
+    contracts = market.take(2)
+    record = Record(publisher, payload, contracts)
+    names = [contract.contract_name for contract in contracts]
+    gateway = serve()
+    async with ime_live.connect(
+        gateway.url(""), names, proxy=None, queue="block", queue_size=2, retry_limit=0.1
+    ) as stream:
+        await eventually(lambda: stream.connected)
+        await record.publish(5)
+        await eventually(lambda: stream._receiver.full)
+        gateway.process.kill()
+        gateway.process.wait()
+        await eventually(lambda: not stream.connected)
+        await record.publish(5)
+        serve(port=gateway.port)
+        witness = Witness(stream, 0.0)
+        task = asyncio.create_task(witness.watch())
+        await eventually(lambda: witness.is_at(record.newest), 15)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        held = 0
+        for name, versions in record.versions.items():
+            seen = witness.seen[name]
+            assert seen == sorted(set(seen))
+            assert set(seen) <= set(versions)
+            held += sum(version <= versions[4] for version in seen)
+        # What filled the queue, and at least the one that did not fit any more.
+        assert held >= 3
+        assert stream.skipped == 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from msgspec import Struct
 
@@ -67,9 +67,9 @@ def read_service(url: str) -> Service:
     """
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises if it is no number
-    except ValueError as error:
-        raise SettingsError(f"the service's address is no URL: {error}") from None
+        check_host(parts)
+    except ValueError:
+        raise SettingsError("the service's address is no URL: host or port cannot be") from None
     if parts.scheme not in _SCHEMES:
         raise SettingsError("the service's address begins with ws://, wss://, http:// or https://")
     if not parts.hostname:
@@ -85,6 +85,16 @@ def read_service(url: str) -> Service:
     for by in _PARAMETERS:
         path = path.removesuffix(f"{_STREAM}{by}")
     return Service(_SCHEMES[parts.scheme], parts.netloc, path)
+
+
+def check_host(parts: SplitResult) -> None:
+    """Look at what a URL is connected by.
+
+    Raises:
+        ValueError: the port is no number, or the host cannot be one; the text may quote it.
+    """
+    parts.port  # noqa: B018 - raises if it is no number
+    (parts.hostname or "").encode("idna")  # as whoever looks the host up does
 
 
 def first_fitting(keys: Sequence[Key]) -> list[Key]:

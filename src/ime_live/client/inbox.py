@@ -52,8 +52,13 @@ class Inbox(Protocol[WaitingT]):
 
     skipped: int
 
-    def put(self, message: WaitingT) -> bool:
-        """Take a message; False if there is no room, and nothing was done."""
+    def put(self, message: WaitingT, *, beyond: bool = False) -> bool:
+        """Take a message; False if there is no room, and nothing was done.
+
+        Args:
+            message: what has come.
+            beyond: take it although there is no room.
+        """
 
     def take(self) -> WaitingT | None:
         """Give out the one that is next; None if there is none."""
@@ -80,7 +85,7 @@ class LatestInbox(Generic[WaitingT]):
     def __len__(self) -> int:
         return len(self._slots)
 
-    def put(self, message: WaitingT) -> bool:
+    def put(self, message: WaitingT, *, beyond: bool = False) -> bool:
         """See `Inbox`; there is always room."""
         key = message.key
         with self._lock:
@@ -115,10 +120,10 @@ class BoundedInbox(Generic[WaitingT]):
     def __len__(self) -> int:
         return len(self._messages)
 
-    def put(self, message: WaitingT) -> bool:
+    def put(self, message: WaitingT, *, beyond: bool = False) -> bool:
         """See `Inbox`."""
         with self._lock:
-            if len(self._messages) >= self._size:
+            if len(self._messages) >= self._size and not beyond:
                 return False
             self._messages.append(message)
         return True
@@ -144,7 +149,7 @@ class DroppingInbox(BoundedInbox[WaitingT]):
         # Of each contract, what was dropped since the last message that somebody got.
         self._dropped: Counter[Key] = Counter()
 
-    def put(self, message: WaitingT) -> bool:
+    def put(self, message: WaitingT, *, beyond: bool = False) -> bool:
         """See `Inbox`; there is always room."""
         with self._lock:
             if len(self._messages) >= self._size:

@@ -11,9 +11,10 @@ import ssl as tls
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import Literal
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
-from ime_live.client.address import Service, read_service
+from ime_live.client.address import Service, check_host, read_service
 from ime_live.client.credentials import Credentials, Token
 from ime_live.client.inbox import Queue
 from ime_live.client.message import Key
@@ -25,6 +26,12 @@ from ime_live.zones import TEHRAN, zone_of, zone_of_tehran
 
 Ids = Iterable[str | int]
 Proxy = str | Literal[True] | None
+
+_PROXY_SCHEMES: Final = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
+
+_MAX_SIZE: Final = 4 * 1024 * 1024  # bytes of a message: a status of 1,000 contracts has 0.1
+_MAX_QUEUE: Final = 256  # frames that were received and not read yet; more than a burst
+_CLOSE_TIMEOUT: Final = 1.0  # seconds: whoever leaves does not want to wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +75,20 @@ class StreamOptions:
         if self.status:
             pairs.append(("status", "true"))
         return pairs
+
+    def transport(self) -> dict[str, Any]:
+        """What the WebSocket library is told of a connection, besides its address and headers."""
+        return {
+            "compression": "deflate" if self.compression else None,
+            "ssl": self.ssl,
+            "proxy": self.proxy,
+            "open_timeout": self.open_timeout,
+            "ping_interval": self.ping_interval,
+            "ping_timeout": self.ping_timeout,
+            "close_timeout": _CLOSE_TIMEOUT,
+            "max_size": _MAX_SIZE,
+            "max_queue": _MAX_QUEUE,
+        }
 
 
 def read_options(
@@ -132,7 +153,7 @@ def read_options(
         zone=found,
         compression=compression,
         ssl=ssl,
-        proxy=proxy,
+        proxy=_checked_proxy(proxy),
         open_timeout=open_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
@@ -181,6 +202,28 @@ def read_zone(zone: str | tzinfo) -> tzinfo:
     if isinstance(zone, tzinfo):
         return zone
     return zone_of_tehran() if zone == TEHRAN else zone_of(zone)
+
+
+def _checked_proxy(proxy: Proxy) -> Proxy:
+    # No text here quotes it: there may be a password in it.
+    if proxy is None or proxy is True:
+        return proxy
+    if not isinstance(proxy, str):
+        raise SettingsError("proxy is a URL, True or None")
+    try:
+        parts = urlsplit(proxy)
+        check_host(parts)
+    except ValueError:
+        raise SettingsError("the proxy's address is no URL: host or port cannot be") from None
+    if parts.scheme not in _PROXY_SCHEMES:
+        raise SettingsError(f"the proxy's address begins with {'://, '.join(_PROXY_SCHEMES)}://")
+    if not parts.hostname:
+        raise SettingsError("the proxy's address names no host")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise SettingsError("the proxy's address ends with its host and port")
+    if parts.username is not None and parts.password is None:
+        raise SettingsError("the proxy's address has a user and no password")
+    return proxy
 
 
 def _read_since(since: datetime | str | None, zone: tzinfo) -> str | None:

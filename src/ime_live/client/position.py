@@ -33,17 +33,26 @@ class Position:
     contract.
     """
 
-    def __init__(self, *, snapshot: bool, since: str | None = None) -> None:
+    def __init__(
+        self, *, snapshot: bool, since: str | None = None, keys: Iterable[Key] = ()
+    ) -> None:
         """Begin before the first connection.
 
         Args:
             snapshot: whether the program wants the present states first.
             since: instead, what is newer than this time stamp, of an earlier run.
+            keys: the contracts that `since` is about, those of the beginning.
         """
         self._snapshot = snapshot
         self._since = since
         self._begun = False
-        self._seen: dict[Key, str] = {}
+        # An earlier run has received them so far, however they are asked for.
+        self._seen: dict[Key, str] = {} if since is None else dict.fromkeys(keys, since)
+
+    @property
+    def wants_states(self) -> bool:
+        """Whether the states of contracts that are asked for in flight have to come as well."""
+        return self._begun or self._snapshot or self._since is not None
 
     def begin(self) -> None:
         """A connection is open: from here on no state may be missed."""
@@ -70,7 +79,7 @@ class Position:
         """
         if not self._begun:
             return Resumption(self._since, self._snapshot and self._since is None)
-        stamps = [self._seen.get(key, self._since) for key in keys]
+        stamps = [self._seen.get(key) for key in keys]
         known = [stamp for stamp in stamps if stamp is not None]
         if not stamps or len(known) < len(stamps):
             return Resumption(snapshot=True)

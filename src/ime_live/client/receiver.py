@@ -14,14 +14,8 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic
 
+from websockets import exceptions as ends
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidMessage,
-    InvalidStatus,
-    WebSocketException,
-)
 
 from ime_live.backoff import Backoff
 from ime_live.client import verdict
@@ -47,9 +41,6 @@ _library_log = log.getChild("websockets")
 _library_log.setLevel(logging.INFO)
 _library_log.addFilter(lambda record: record.levelno > logging.DEBUG)
 
-_MAX_SIZE: Final = 4 * 1024 * 1024  # bytes of a message: a status of 1,000 contracts has 0.1
-_MAX_QUEUE: Final = 256  # frames that were received and not read yet; more than a burst
-_CLOSE_TIMEOUT: Final = 1.0  # seconds: whoever leaves does not want to wait
 _PROVEN: Final = 5.0  # seconds after which a connection without messages was a good one
 _WORN: Final = 4  # steps in which silence is looked at
 
@@ -104,7 +95,7 @@ class Receiver(Generic[DataT]):
         self._options = options
         self._reader = reader
         self._wake = wake
-        self._position = Position(snapshot=options.snapshot, since=options.since)
+        self._position = Position(snapshot=options.snapshot, since=options.since, keys=options.keys)
         self.selection: Final = Selection(options.keys)
         self._backoff = Backoff(options.retry_limit, random.random)
         self._changed = asyncio.Event()
@@ -140,6 +131,7 @@ class Receiver(Generic[DataT]):
         )
         self.selection.add(change)
         self._changed.set()
+        self._room.set()  # see `_put_later`
         try:
             await settled.wait()
         except asyncio.CancelledError:
@@ -173,7 +165,7 @@ class Receiver(Generic[DataT]):
     async def _receive(self) -> None:
         while True:
             self._changed.clear()
-            opening = self.selection.open()
+            opening = self.selection.open(snapshot=self._position.wants_states)
             self._forget(opening.gone)
             if not opening.keys:
                 await self._changed.wait()
@@ -181,10 +173,12 @@ class Receiver(Generic[DataT]):
             headers = await self._options.credentials.headers()
             try:
                 await self._converse(list(opening.keys), headers)
-            except (OSError, TimeoutError, WebSocketException, _StaleError) as error:
+            except (OSError, ValueError, ends.WebSocketException, _StaleError) as error:
                 fault = _fault_of(error)
                 if fault is not None and not self._helps(fault):
-                    raise fault from error
+                    # What quotes an address may quote a proxy's password.
+                    quotes = isinstance(error, ends.InvalidProxy | ValueError)
+                    raise fault from None if quotes else error
                 reason = _text_of(error)
             self.connected, self.status = False, None
             if fault is None:
@@ -220,15 +214,7 @@ class Receiver(Generic[DataT]):
         async with _Connect(
             options.service.stream(keys, options.parameters(resumption)),
             additional_headers=headers,
-            compression="deflate" if options.compression else None,
-            ssl=options.ssl,
-            proxy=options.proxy,
-            open_timeout=options.open_timeout,
-            ping_interval=options.ping_interval,
-            ping_timeout=options.ping_timeout,
-            close_timeout=_CLOSE_TIMEOUT,
-            max_size=_MAX_SIZE,
-            max_queue=_MAX_QUEUE,
+            **options.transport(),
             logger=_library_log,
         ) as connection:
             opened = loop.time()
@@ -236,7 +222,12 @@ class Receiver(Generic[DataT]):
             self.connected = True
             log.info("connected to %s", options.service.place)
             try:
-                await _first_of(self._read(connection), self._send(connection), self._watch())
+                await _first_of(
+                    self._read(connection),
+                    self._send(connection),
+                    self._watch(),
+                    self._notice(connection),
+                )
             except _StaleError:
                 connection.transport.abort()  # nobody is there to close it with
                 raise
@@ -267,7 +258,7 @@ class Receiver(Generic[DataT]):
                     await self._put_later(found)
                 self._wake()
             elif isinstance(found, Status):
-                self.status = found
+                self.status = found if self.connected else None
             elif isinstance(found, ControlData):
                 self._answered(found)
             else:
@@ -276,14 +267,28 @@ class Receiver(Generic[DataT]):
                 self._prove()
 
     async def _put_later(self, message: Message[DataT]) -> None:
-        while True:
-            self._room.clear()
-            # Before it is tried again: another thread may take one at any moment.
-            self.full = True
-            if self.inbox.put(message):
-                self.full = False
-                return
-            await self._room.wait()
+        try:
+            while True:
+                self._room.clear()
+                # Before it is tried again: another thread may take one at any moment.
+                self.full = True
+                # An answer is behind the data, and who waits for it may be who reads the inbox.
+                if self.inbox.put(message, beyond=self.selection.unsettled):
+                    return
+                await self._room.wait()
+        except asyncio.CancelledError:
+            # It counts as received, so nobody sends it again.
+            self.inbox.put(message, beyond=True)
+            self._wake()
+            raise
+        finally:
+            self.full = False
+
+    async def _notice(self, connection: ClientConnection) -> None:
+        # `_read` tells how it has ended, once it has read what came before; it may have to wait.
+        await connection.wait_closed()
+        self.connected, self.status = False, None
+        await asyncio.Event().wait()
 
     def _answered(self, answer: ControlData) -> None:
         gone, error = self.selection.answered(answer)
@@ -313,7 +318,10 @@ class Receiver(Generic[DataT]):
                 self._changed.clear()
                 while (request := self.selection.next_request()) is not None:
                     await asyncio.sleep(pace.wait(loop.time()))
-                    await connection.send(request.to_json(), text=True)
+                    try:
+                        await connection.send(request.to_json(), text=True)
+                    except ends.ConnectionClosed:
+                        await asyncio.Event().wait()  # `_read` tells
                     timers = [timer for timer in timers if timer.when() > loop.time()]
                     timers.append(loop.call_later(limit, check, request.id))
                 await _first_of(self._changed.wait(), asyncio.shield(overdue))
@@ -351,20 +359,24 @@ async def _first_of(*works: Awaitable[object]) -> None:
 
 def _fault_of(error: Exception) -> ImeLiveError | None:
     """The error to raise for a connection's end; None if reconnecting may help."""
-    if isinstance(error, ConnectionClosed):
+    if isinstance(error, ends.ConnectionClosed):
         return _fault_of_close(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return ServiceError(f"the service's certificate is not good: {error.verify_message}")
-    if isinstance(error, InvalidStatus):
+    if isinstance(error, ends.InvalidStatus):
         return verdict.of_status(error.response.status_code)
-    if isinstance(error, InvalidMessage):
-        return None  # the connection broke in the handshake, or a proxy is not itself
-    if isinstance(error, InvalidHandshake):
+    if isinstance(error, ends.InvalidProxyStatus):
+        return verdict.of_proxy(error.response.status_code)
+    if isinstance(error, ends.ProxyError | ends.InvalidMessage):
+        return None  # the connection broke in the handshake, or a proxy is away or not itself
+    if isinstance(error, ends.InvalidProxy | ValueError):
+        return ServiceError("the address of the proxy or of the service cannot be used")
+    if isinstance(error, ends.InvalidHandshake):
         return ServiceError(f"the service does not speak WebSocket: {error}")
     return None
 
 
-def _fault_of_close(error: ConnectionClosed) -> ImeLiveError | None:
+def _fault_of_close(error: ends.ConnectionClosed) -> ImeLiveError | None:
     if error.rcvd is not None and error.rcvd_then_sent is not False:
         return verdict.of_close(error.rcvd.code, error.rcvd.reason)
     if error.sent is not None and error.sent.code in _OURS:
@@ -373,11 +385,11 @@ def _fault_of_close(error: ConnectionClosed) -> ImeLiveError | None:
 
 
 def _text_of(error: Exception) -> str:
-    if isinstance(error, ConnectionClosed):
+    if isinstance(error, ends.ConnectionClosed):
         end = error.rcvd or error.sent
         return f"the connection was closed: {end.code} {end.reason}" if end else "connection lost"
     if isinstance(error, TimeoutError):
         return "no connection: the service does not answer"
-    if isinstance(error, OSError | WebSocketException):
+    if isinstance(error, OSError | ends.WebSocketException):
         return f"no connection: {error}"
     return str(error)

@@ -158,13 +158,18 @@ class Selection:
 
     @property
     def contracts(self) -> Selected:
-        """What is held: a change counts once it was answered."""
+        """What is held: what it began with, and each change from its answer on."""
         return _contracts(self._held)
 
     @property
     def held(self) -> Sequence[Key]:
         """The same, as keys."""
         return tuple(self._held)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether an answer is still to come that somebody waits for."""
+        return bool(self._changes)
 
     def add(self, change: Change) -> None:
         """Take a change; `next_request` has what it needs while there is a connection."""
@@ -187,16 +192,23 @@ class Selection:
         self._unsent.clear()
 
     def overdue(self, number: str | int | None, error: ImeLiveError) -> ImeLiveError | None:
-        """If that request has no answer, give its change up; the error, if it ends the stream."""
+        """If that request has no answer, give its change up; the error, if it ends the stream.
+
+        The gateway may have done it all the same: an answer that is late still counts.
+        """
         if not isinstance(number, int) or number not in self._asked:
             return None
-        change, _ = self._asked.pop(number)
+        change, _ = self._asked[number]
         change.fail(error)
         self.drop(change)
         return error if change.restoring else None
 
-    def open(self) -> Opening:
-        """A new connection begins. Everything that was not answered is asked for again."""
+    def open(self, *, snapshot: bool = True) -> Opening:
+        """A new connection begins. Everything that was not answered is asked for again.
+
+        Args:
+            snapshot: of what does not fit into the address, ask for the present states.
+        """
         self._changes = [change for change in self._changes if not change.restoring]
         self._asked.clear()
         self._unsent.clear()
@@ -212,7 +224,7 @@ class Selection:
                 restoring = Change(
                     Action.SUBSCRIBE,
                     [key for key in wanted if key in rest],
-                    snapshot=True,
+                    snapshot=snapshot,
                     restoring=True,
                 )
                 self._changes.insert(0, restoring)
@@ -252,10 +264,9 @@ class Selection:
         change, keys = self._asked.pop(answer.id)
         before = self._held
         failed = {fault.contract for fault in answer.errors}
-        if not change.restoring:
-            accepted = [] if None in failed else [key for key in keys if key[1] not in failed]
-            self._held = self._after(change.action, accepted, answer)
+        accepted = [] if None in failed else [key for key in keys if key[1] not in failed]
         self._settle(change, keys, answer.errors)
+        self._held = self._after(change.action, accepted, answer)
         error = change.error() if change.restoring else None
         return [key for key in before if key not in self._held], error
 
@@ -263,7 +274,7 @@ class Selection:
         self, action: Action, accepted: Iterable[Key], answer: ControlData
     ) -> dict[Key, None]:
         if not any(change.restoring for change in self._changes):
-            # The gateway's own list: two spellings of a contract are one there.
+            # The gateway's own list: a contract of two spellings, or by name and id, is one there.
             by_name: list[Key] = [("name", word) for word in answer.contract_names]
             by_id: list[Key] = [("id", word) for word in answer.contract_ids]
             return dict.fromkeys([*by_name, *by_id])

@@ -55,7 +55,10 @@ class Stream(Generic[DataT]):
 
     @property
     def contracts(self) -> Selected:
-        """The selection, as far as the gateway has confirmed it."""
+        """The selection: what the stream began with, and changes that the gateway has confirmed.
+
+        A contract by name and by id is in it once, as soon as the gateway has told so.
+        """
         return self._receiver.selection.contracts
 
     def __aiter__(self) -> Self:

@@ -15,6 +15,7 @@ from ime_live.errors import (
     RefusedError,
     ServiceError,
     UnknownContractError,
+    printable_reason,
 )
 
 UNKNOWN_CONTRACT: Final = "unknown contract: "
@@ -73,9 +74,20 @@ def of_status(status: int) -> ImeLiveError | None:
     return ServiceError(f"the handshake was refused with HTTP {status}", status=status)
 
 
+def of_proxy(status: int) -> ImeLiveError | None:
+    """The error that a proxy's refusal means; None if trying again may help.
+
+    A proxy answers for a service that is away, as with 502, and for itself.
+    """
+    if status == 407:
+        text = "the proxy was not given a user and password that it takes: HTTP 407"
+        return ServiceError(text, status=status)
+    return None
+
+
 def names(reason: str, contract: str) -> bool:
-    """Whether an unknown contract's ``reason``, which may have been cut, is about ``contract``."""
-    named = reason.removeprefix(UNKNOWN_CONTRACT)
-    if named.endswith("…"):
-        return contract.startswith(named[:-1])
-    return contract == named
+    """Whether an unknown contract's ``reason`` is about ``contract``.
+
+    A reason may have been cut, and has a question mark for what is not printable.
+    """
+    return reason == printable_reason(UNKNOWN_CONTRACT + contract)
