@@ -68,7 +68,7 @@ class BlockingStream(Generic[DataT]):
 
     @property
     def contracts(self) -> Selected:
-        """The selection, as far as the gateway has confirmed it."""
+        """See `Stream.contracts`."""
         return self._receiver.selection.contracts
 
     def __iter__(self) -> Self:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic
 
@@ -18,7 +17,7 @@ from websockets import exceptions as ends
 from websockets.asyncio.client import ClientConnection, connect
 
 from ime_live.backoff import Backoff
-from ime_live.client import verdict
+from ime_live.client.ending import fault_of, text_of
 from ime_live.client.inbox import Inbox
 from ime_live.client.message import DataT, Key, Message, Reader, Status
 from ime_live.client.options import StreamOptions
@@ -27,7 +26,6 @@ from ime_live.client.position import Position
 from ime_live.client.selection import Change, Selection
 from ime_live.errors import (
     AuthenticationError,
-    CloseCode,
     ImeLiveError,
     ServiceError,
     UnknownContractError,
@@ -43,10 +41,6 @@ _library_log.addFilter(lambda record: record.levelno > logging.DEBUG)
 
 _PROVEN: Final = 5.0  # seconds after which a connection without messages was a good one
 _WORN: Final = 4  # steps in which silence is looked at
-
-_OURS: Final = frozenset(
-    {CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG}
-)
 
 
 class _Connect(connect):
@@ -174,12 +168,12 @@ class Receiver(Generic[DataT]):
             try:
                 await self._converse(list(opening.keys), headers)
             except (OSError, ValueError, ends.WebSocketException, _StaleError) as error:
-                fault = _fault_of(error)
+                fault = fault_of(error)
                 if fault is not None and not self._helps(fault):
                     # What quotes an address may quote a proxy's password.
                     quotes = isinstance(error, ends.InvalidProxy | ValueError)
                     raise fault from None if quotes else error
-                reason = _text_of(error)
+                reason = text_of(error)
             self.connected, self.status = False, None
             if fault is None:
                 await self._wait(reason)
@@ -355,41 +349,3 @@ async def _first_of(*works: Awaitable[object]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in first:
         task.result()
-
-
-def _fault_of(error: Exception) -> ImeLiveError | None:
-    """The error to raise for a connection's end; None if reconnecting may help."""
-    if isinstance(error, ends.ConnectionClosed):
-        return _fault_of_close(error)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ServiceError(f"the service's certificate is not good: {error.verify_message}")
-    if isinstance(error, ends.InvalidStatus):
-        return verdict.of_status(error.response.status_code)
-    if isinstance(error, ends.InvalidProxyStatus):
-        return verdict.of_proxy(error.response.status_code)
-    if isinstance(error, ends.ProxyError | ends.InvalidMessage):
-        return None  # the connection broke in the handshake, or a proxy is away or not itself
-    if isinstance(error, ends.InvalidProxy | ValueError):
-        return ServiceError("the address of the proxy or of the service cannot be used")
-    if isinstance(error, ends.InvalidHandshake):
-        return ServiceError(f"the service does not speak WebSocket: {error}")
-    return None
-
-
-def _fault_of_close(error: ends.ConnectionClosed) -> ImeLiveError | None:
-    if error.rcvd is not None and error.rcvd_then_sent is not False:
-        return verdict.of_close(error.rcvd.code, error.rcvd.reason)
-    if error.sent is not None and error.sent.code in _OURS:
-        return ServiceError(f"the service broke the protocol: {error.sent.reason}")
-    return None
-
-
-def _text_of(error: Exception) -> str:
-    if isinstance(error, ends.ConnectionClosed):
-        end = error.rcvd or error.sent
-        return f"the connection was closed: {end.code} {end.reason}" if end else "connection lost"
-    if isinstance(error, TimeoutError):
-        return "no connection: the service does not answer"
-    if isinstance(error, OSError | ends.WebSocketException):
-        return f"no connection: {error}"
-    return str(error)
