@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -81,6 +84,24 @@ def valkey() -> Iterator[EmbeddedValkey]:
     """One Valkey for all tests, emptied before each; for its ``url``. Not to be stopped."""
     with EmbeddedValkey() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[str]:
+    """A running demo's host and port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ime_live", "demo", "--port", "0"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if "ws://" in line)
+        yield re.findall(r"ws://([^/]+)/", said)[0]
+        process.terminate()
+        process.stdout.read()
 
 
 @pytest.fixture

@@ -136,24 +136,6 @@ def test_settings_that_are_named_exist(path: Path) -> None:
 # -- examples -----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def demo() -> Iterator[str]:
-    """A running demo's host and port."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ime_live", "demo", "--port", "0"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        said = next(line for line in process.stdout if "ws://" in line)
-        yield re.findall(r"ws://([^/]+)/", said)[0]
-        process.terminate()
-        process.stdout.read()
-
-
 @pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.place)
 def test_python_examples_run(block: Block, demo: str, valkey: EmbeddedValkey) -> None:
     program = block.text.replace("127.0.0.1:8000", demo)

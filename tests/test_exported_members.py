@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 
 import pytest
@@ -77,24 +75,6 @@ def test_reading_needs_only_the_base() -> None:
         "assert all(getattr(ime_live, name) for name in names)\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[str]:
-    """A running demo's host and port."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ime_live", "demo", "--port", "0"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        said = next(line for line in process.stdout if "ws://" in line)
-        yield re.findall(r"ws://([^/]+)/", said)[0]
-        process.terminate()
-        process.stdout.read()
 
 
 STREAMING = """
