@@ -1,0 +1,88 @@
+"""Rate-limited logging: an event that repeats is written once per interval, with a count.
+
+A fault of the store or of a publisher comes with every message. One line says all there is to say;
+thousands would hide everything else and cost more than the fault itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+INTERVAL: Final = 60.0
+"""Seconds between two lines of one kind."""
+
+_MAX_KEYS: Final = 1_000
+
+_OVERFLOW: Final = object()
+
+
+class LogLimiter:
+    """Writes the first event of a kind at once, and the next one only after an interval.
+
+    A line that follows others of its kind which were left out carries their number in
+    ``repeated``.
+
+    ::
+
+        limited = LogLimiter(structlog.get_logger())
+        limited.warning("message dropped", key=(contract_id, reason), contract_id=contract_id)
+    """
+
+    def __init__(
+        self,
+        log: Any,  # noqa: ANN401 - structlog types its loggers so
+        *,
+        interval: float = INTERVAL,
+        max_keys: int = _MAX_KEYS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make a limiter that has written nothing yet.
+
+        Args:
+            log: the logger that writes the lines.
+            interval: seconds between two lines of one kind.
+            max_keys: kinds that are told apart at a time. Further ones count as one kind
+                together, so that neither memory nor the log grows without end.
+            monotonic: seconds.
+        """
+        self._log = log
+        self._interval = interval
+        self._max_keys = max_keys
+        self._monotonic = monotonic
+        self._kinds: dict[Hashable, tuple[float, int]] = {}
+        """By kind: when the next line may be written, and how many were left out since the last."""
+
+    def info(self, event: str, /, *, key: Hashable, **fields: object) -> None:
+        """Write a line of level ``info`` if one of this kind is due."""
+        self._write(self._log.info, event, key, fields)
+
+    def warning(self, event: str, /, *, key: Hashable, **fields: object) -> None:
+        """Write a line of level ``warning`` if one of this kind is due."""
+        self._write(self._log.warning, event, key, fields)
+
+    def error(self, event: str, /, *, key: Hashable, **fields: object) -> None:
+        """Write a line of level ``error`` if one of this kind is due."""
+        self._write(self._log.error, event, key, fields)
+
+    def forget(self, key: Hashable) -> None:
+        """Write the next event of this kind at once: its fault was over in between."""
+        self._kinds.pop(key, None)
+
+    def _write(
+        self, write: Callable[..., object], event: str, key: Hashable, fields: dict[str, object]
+    ) -> None:
+        now = self._monotonic()
+        if key not in self._kinds and len(self._kinds) >= self._max_keys:
+            self._kinds = {kind: kept for kind, kept in self._kinds.items() if kept[0] > now}
+            if len(self._kinds) >= self._max_keys:
+                key = _OVERFLOW
+        due, repeated = self._kinds.get(key, (now, 0))
+        if now < due:
+            self._kinds[key] = due, repeated + 1
+            return
+        self._kinds[key] = now + self._interval, 0
+        if repeated:
+            fields["repeated"] = repeated
+        write(event, **fields)
