@@ -19,6 +19,7 @@ from ime_live.market import (
     merge,
     read_payload,
     read_publication,
+    stored_json,
     timestamp_of,
     version_of,
 )
@@ -241,3 +242,37 @@ class TestTimestamps:
     def test_what_is_no_date_and_time(self, text: str) -> None:
         with pytest.raises(ValueError, match=r".+"):
             version_of(text, TEHRAN)
+
+
+# -- one spelling for the store --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (10**16, 1e16),
+        (-(10**16), -1e16),
+        (123456789012345680, 1.2345678901234568e17),
+        (2**64, float(2**64)),
+        (0, -0.0),
+        (int(1.5e300), 1.5e300),
+    ],
+)
+def test_equal_numbers_are_stored_in_one_spelling(payload: Factory, one: int, other: float) -> None:
+    first = read_payload(payload(Aggregate={"last_price": one}))
+    second = read_payload(payload(Aggregate={"last_price": other}))
+    assert first == second
+    assert stored_json(first) == stored_json(second)
+    assert read_payload(stored_json(second)) == second
+
+
+@pytest.mark.parametrize("value", [2**53, 2**53 + 1, 1e-7, 0.1, 1.5, 5, 5.0, -3])
+def test_other_numbers_are_stored_as_they_are_written(payload: Factory, value: float) -> None:
+    read = read_payload(payload(Aggregate={"last_price": value}))
+    assert stored_json(read) == read.to_json()
+
+
+@pytest.mark.parametrize("text", ['a":1e16,', 'b":-0.0}', '\\":1e16,', '\\a":1e16,'])
+def test_texts_that_look_like_numbers_are_stored_as_they_are(payload: Factory, text: str) -> None:
+    read = read_payload(payload(Aggregate={"time": text}))
+    assert read_payload(stored_json(read)).aggregate.time == text

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from ime_live.contracts import Contract, Market, Registry
 from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import ContractError, PayloadError, StoreError, UnknownContractError
-from ime_live.market import MICROSECONDS, Payload, read_payload, read_publication
+from ime_live.market import MICROSECONDS, Payload, read_payload, read_publication, stored_json
 from ime_live.settings import StoreSettings
 from ime_live.store import Keys, State, Store, Stored
 
@@ -107,6 +107,9 @@ async def test_integral_floats_are_integers(store: Store, state: MakeState) -> N
         ({"last_price": 1.0}, {"last_price": 10}),
         ({"time": "1.0"}, {"time": "1"}),
         ({"time": "12:00:00.0"}, {"time": "12:00:00"}),
+        ({"time": 'a":1.0,'}, {"time": 'a":1,'}),
+        ({"time": '\\a":1.0}'}, {"time": '\\a":1}'}),
+        ({"last_price": 10**16}, {"last_price": 10**16 + 1}),
     ],
 )
 async def test_what_looks_alike_is_a_change(
@@ -117,7 +120,10 @@ async def test_what_looks_alike_is_a_change(
     assert (await publish(store, "1", state(**one))).published
 
 
-numbers = st.sampled_from([0, 1, 1.0, 10, 10.0, 0.5, -3, -3.0, 10**15, 1e15, 1.05, 100000.0])
+LARGE = (10**16, 1e16, -(10**16), -1e16, 2**53 + 1, float(2**53), 2**64, float(2**64), 1e300)
+numbers = st.sampled_from(
+    (0, -0.0, 1, 1.0, 10, 10.0, 0.5, -3, -3.0, 10**15, 1e15, 1.05, 100000.0, *LARGE)
+)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
@@ -138,8 +144,8 @@ async def test_equal_is_what_python_calls_equal(
         )
 
     async with Store(StoreSettings(redis_url=valkey.url)) as store:
-        await publish(store, "1", made(one).to_json())
-        stored = await publish(store, "1", made(other).to_json())
+        await publish(store, "1", stored_json(made(one)))
+        stored = await publish(store, "1", stored_json(made(other)))
     assert stored.published == (made(one) != made(other))
 
 

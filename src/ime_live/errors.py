@@ -7,7 +7,8 @@ One root, so that a caller can catch all of them::
     ├── ContractError           a contract cannot be registered as given
     ├── UnknownContractError    no contract of that name or id
     ├── StoreError              Redis or Valkey did not do what was asked
-    │   └── IncompleteError     a part of a cluster did not, the others did
+    │   ├── IncompleteError     a part of a cluster did not, the others did
+    │   └── FencedError         the writer no longer leads
     ├── SettingsError           settings that do not go together or cannot be read
     ├── FeedError               input of a feed that cannot be read
     ├── ControlError            a client's request in flight that cannot be read
@@ -62,6 +63,18 @@ class IncompleteError(StoreError):
     def __init__(self, text: str, *, found: Mapping[str, Any], left: Collection[str]) -> None:
         self.found = found
         self.left = left
+        super().__init__(text)
+
+
+class FencedError(StoreError):
+    """A write was refused, since a feed with a newer fencing token has come to lead.
+
+    Attributes:
+        token: the newer one. Whoever takes the lease again needs one that is greater.
+    """
+
+    def __init__(self, text: str, *, token: int) -> None:
+        self.token = token
         super().__init__(text)
 
 

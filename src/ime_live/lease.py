@@ -1,8 +1,10 @@
 """Lease: which of several feeds leads, and what it says of itself, in Redis or Valkey.
 
-A feed's name and its status come in; whether it leads, and the status of the one that does, go
-out. The lease ends by the server's clock when nobody renews it, so gateways need not compare
-clocks to know that a feed is gone.
+The lease ends by the server's clock when nobody renews it, so gateways need not compare clocks to
+know that a feed is gone. Each leadership has a fencing token that is greater than all before it.
+It travels with every write of the leader, and the store refuses older ones: a leader whose
+commands were held up, while another one took over, cannot write over what that one has written.
+(Martin Kleppmann, "How to do distributed locking", 2016, calls it so.)
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import structlog
 from msgspec import Struct
 
 from ime_live.connections import Connections
-from ime_live.errors import FeedError
+from ime_live.errors import FeedError, FencedError
+from ime_live.market import MAX_AHEAD
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedStatus, read_status
 from ime_live.store import Keys
@@ -24,19 +27,55 @@ log = structlog.get_logger()
 LEASE: Final = 3.0
 """Seconds after which a leader that has not renewed its lease leads no more."""
 
-# KEYS[1] the lease; ARGV: the holder, milliseconds. Answers 2 taken, 1 renewed, 0 held by another.
-_TAKE: Final = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return holder and 1 or 2
+# The lease is "<token> <holder>"; feeds before version 0.2 write their name alone. A token that is
+# too far ahead is somebody's mistake, and would be passed on for good.
+_READ: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local value = redis.call('GET', KEYS[1])
+local token, holder = 0, value
+if value and string.match(value, '^%d+ ') then
+  token, holder = string.match(value, '^(%d+) (.*)$')
+end
+token = tonumber(token)
+if token > now + MAX_AHEAD then token = 0 end
+""".replace("MAX_AHEAD", str(MAX_AHEAD))
+
+# KEYS[1] the lease; ARGV: the holder, milliseconds, the greatest token that the holder has seen.
+# Answers {1 ours | 0 another's, its token, 1 taken just now | 0 renewed}.
+_TAKE: Final = (
+    _READ
+    + """
+if holder and holder ~= ARGV[1] then return {0, token, 0} end
+local anew, seen = 0, tonumber(ARGV[3])
+if not holder or token < seen then
+  token = math.max(now, token + 1, seen + 1)
+  anew = 1
+end
+redis.call('SET', KEYS[1], string.format('%.0f', token) .. ' ' .. ARGV[1], 'PX', ARGV[2])
+return {1, token, anew}
 """
+)
 
 # KEYS[1] the lease; ARGV: the holder.
-_RELEASE: Final = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+_RELEASE: Final = (
+    _READ
+    + """
+if holder == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 0
 """
+)
+
+# KEYS[1] the status; ARGV: JSON of it, its token. Answers 0, or the newer token.
+_WRITE: Final = """
+local time = redis.call('TIME')
+local held = tonumber(string.match(redis.call('GET', KEYS[1]) or '', '"token":(%d+)') or 0)
+if held > tonumber(ARGV[2]) and held <= time[1] * 1000000 + time[2] + MAX_AHEAD then
+  return held
+end
+redis.call('SET', KEYS[1], ARGV[1])
+return 0
+""".replace("MAX_AHEAD", str(MAX_AHEAD))
 
 
 class Holding(Struct, frozen=True):
@@ -44,10 +83,13 @@ class Holding(Struct, frozen=True):
 
     Attributes:
         leads: whether the lease is ours now.
-        anew: whether it was not ours before: what the store holds is not known to be ours.
+        token: the fencing token of whoever leads; 0 if a feed without tokens does.
+        anew: whether it was not ours before, or not with this token: what the store holds is not
+            known to be ours.
     """
 
     leads: bool
+    token: int
     anew: bool
 
 
@@ -73,6 +115,8 @@ class Lease:
         self._connections = Connections(settings)
         self._redis: Any = self._connections.client()
         self._unreadable: bytes | None = None
+        self._seen = 0
+        """The greatest fencing token that we know of."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,8 +136,19 @@ class Lease:
     async def take(self) -> Holding:
         """Take the lease for `LEASE` seconds if nobody else holds it, or renew it."""
         with self._connections.errors():
-            answer = await self._redis.eval(_TAKE, 1, self._lease, self.holder, round(LEASE * 1000))
-        return Holding(leads=answer > 0, anew=answer == 2)
+            ours, token, anew = await self._redis.eval(
+                _TAKE, 1, self._lease, self.holder, round(LEASE * 1000), self._seen
+            )
+        self.note(token)
+        return Holding(leads=bool(ours), token=token, anew=bool(anew))
+
+    def note(self, token: int) -> None:
+        """A fencing token was seen: when the lease is taken next, its token is greater.
+
+        To be told of a `ime_live.errors.FencedError`. Tokens grow so even if the store is emptied,
+        or another server with a slower clock takes its place.
+        """
+        self._seen = max(self._seen, token)
 
     async def release(self) -> None:
         """Give the lease up at once, if it is ours."""
@@ -101,9 +156,18 @@ class Lease:
             await self._redis.eval(_RELEASE, 1, self._lease, self.holder)
 
     async def write(self, status: FeedStatus) -> None:
-        """Write what the feed says of itself. Only the leader may."""
+        """Write what the feed says of itself. Only the leader may.
+
+        Raises:
+            FencedError: a feed with a newer token has written since.
+        """
         with self._connections.errors():
-            await self._redis.set(self._status, status.to_json())
+            newer = await self._redis.eval(_WRITE, 1, self._status, status.to_json(), status.token)
+        if newer:
+            raise FencedError(
+                f"the feed's status was not written: token {newer} leads, and not {status.token}",
+                token=newer,
+            )
 
     async def read(self) -> tuple[FeedStatus | None, bool]:
         """What the leader wrote last, and whether there is a leader now.

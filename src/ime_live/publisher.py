@@ -12,8 +12,8 @@ from typing import Any, Final, Self
 
 from msgspec import Struct
 
-from ime_live.errors import ImeLiveError, PayloadError, StoreError
-from ime_live.market import Payload, merge, read_payload
+from ime_live.errors import FencedError, ImeLiveError, PayloadError, StoreError
+from ime_live.market import Payload, merge, read_payload, stored_json
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
 
@@ -95,15 +95,25 @@ class Publisher:
         return outcome
 
     async def publish_many(
-        self, payloads: Iterable[tuple[str | int, Payload | Mapping[str, Any] | bytes]]
+        self,
+        payloads: Iterable[tuple[str | int, Payload | Mapping[str, Any] | bytes]],
+        *,
+        token: int | None = None,
     ) -> list[Outcome]:
         """Publish many, in few round trips.
+
+        Args:
+            payloads: contract ids and their complete market data.
+            token: a fencing token, see `ime_live.lease`: the write is refused if a newer token was
+                used before. None if nobody else publishes, or it does no harm.
 
         Returns:
             One outcome each, in order. One that is refused carries its `error`; the others are
             published all the same.
 
         Raises:
+            FencedError: a newer token was used before for one of the contracts. What the others
+                were given is published.
             StoreError: Redis could not be reached. Some may have been published; to publish all
                 of them again is safe.
         """
@@ -112,14 +122,16 @@ class Publisher:
         for given_id, payload in payloads:
             contract_id = str(given_id)
             try:
-                items.append((_checked(contract_id), read_payload(payload).to_json()))
+                items.append((_checked(contract_id), stored_json(read_payload(payload))))
                 outcomes.append(Outcome(contract_id))
             except PayloadError as error:
                 outcomes.append(Outcome(contract_id, error=error))
-        results = iter(await self._store.publish(items))
+        results = iter(await self._store.publish(items, token))
         for n, outcome in enumerate(outcomes):
             if outcome.error is None:
                 result = next(results)
+                if isinstance(result, FencedError):
+                    raise result
                 if isinstance(result, StoreError):
                     outcomes[n] = Outcome(outcome.contract_id, error=result)
                 else:
@@ -141,7 +153,7 @@ class Publisher:
             last = (await self._store.last([key])).get(key)
             if last is None:
                 raise PayloadError(f"contract {key} has no last state to merge into")
-            data = merge(last.payload, sections).to_json()
+            data = stored_json(merge(last.payload, sections))
             stored = await self._store.publish_if(key, data, expected=last.version)
             if stored is not None:
                 return Outcome(key, stored.version, stored.published)

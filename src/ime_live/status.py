@@ -60,6 +60,7 @@ class FeedStatus(Struct, frozen=True, rename="camel"):
         refused: rows that could not be read since the feed was started.
         feed: which process of which machine it is.
         written: when this was written, by the feed's clock.
+        token: the fencing token of the feed that wrote it, see `ime_live.lease`; 0 if it has none.
     """
 
     state: FeedState
@@ -71,6 +72,7 @@ class FeedStatus(Struct, frozen=True, rename="camel"):
     refused: int = 0
     feed: str = ""
     written: int = 0
+    token: int = 0
 
     def to_json(self) -> bytes:
         """Encode for the store."""

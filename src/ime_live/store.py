@@ -23,6 +23,7 @@ from ime_live.connections import Connections
 from ime_live.contracts import Contract, ImportResult, Registry, read_contract
 from ime_live.errors import (
     ContractError,
+    FencedError,
     IncompleteError,
     PayloadError,
     StoreError,
@@ -44,17 +45,38 @@ _CONFLICT: Final = -1
 _MAX_DIGITS: Final = 19
 """Of a version; a number of 64 bits has no more."""
 
-# KEYS[1] the contract's last state; ARGV: its channel, the new data, the expected version or "".
-# Answers {version of what is now the last state, 1 published | 0 equal | -1 not as expected}.
-_SCRIPT: Final = rb"""
--- 1163100.0 is 1163100. Between a colon and a comma or brace stand numbers; the payload's two
--- strings, a date and a time, hold nothing like it.
-local function plain(json)
-  return (string.gsub(json, '(:%-?%d+)%.0([,}])', '%1%2'))
-end
+_FENCED: Final = -2
 
+# The fencing token in a hash: 0 if there is none, or one that is too far ahead to be one.
+_FENCE: Final = """
+local function token_in(key)
+  local token = tonumber(redis.call('HGET', key, 'token') or 0)
+  if not (token and token > 0 and token <= now + MAX_AHEAD) then return 0 end
+  return token
+end
+"""
+
+_NOW: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+"""
+
+# KEYS[1] the contract's last state; ARGV: its channel, the new data, the expected version or "",
+# the writer's fencing token or "".
+# Answers {version of what is now the last state, 1 published | 0 equal | -1 not as expected}, or
+# {the newer token, -2}.
+_PUBLISH: Final = """
+-- 1163100.0 is 1163100. Keys of numbers end in a letter; in a text, a quote has a backslash.
+local function plain(json)
+  return (string.gsub(json, '(%a":%-?%d+)%.0([,}])', '%1%2'))
+end
+
+if ARGV[4] ~= '' then
+  local held = token_in(KEYS[1])
+  if held > tonumber(ARGV[4]) then return {held, -2} end
+  if held < tonumber(ARGV[4]) then redis.call('HSET', KEYS[1], 'token', ARGV[4]) end
+end
+
 local state = redis.call('HMGET', KEYS[1], 'version', 'data')
 local data = ARGV[2]
 
@@ -76,8 +98,28 @@ local text = string.format('%.0f', version)
 redis.call('HSET', KEYS[1], 'version', text, 'data', data, 'seen', seen)
 redis.call('PUBLISH', ARGV[1], '{"version":' .. text .. ',"data":' .. data .. '}')
 return {version, 1}
-""".replace(b"MAX_AHEAD", b"%d" % MAX_AHEAD)
-_SCRIPT_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
+"""
+
+# KEYS[1] a hash that writers with a token change; ARGV: the token. Answers 0, or the newer token.
+_CLAIM: Final = """
+local held = token_in(KEYS[1])
+if held > tonumber(ARGV[1]) then return held end
+redis.call('HSET', KEYS[1], 'token', ARGV[1])
+return 0
+"""
+
+
+class Script:
+    """A Lua script, and the name by which a server that has it knows it."""
+
+    def __init__(self, *parts: str) -> None:
+        """Put a script together."""
+        self.text = "".join(parts).replace("MAX_AHEAD", str(MAX_AHEAD)).encode()
+        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+
+
+_PUBLISH_SCRIPT: Final = Script(_NOW, _FENCE, _PUBLISH)
+_CLAIM_SCRIPT: Final = Script(_NOW, _FENCE, _CLAIM)
 
 
 class Keys(Struct, frozen=True):
@@ -89,6 +131,12 @@ class Keys(Struct, frozen=True):
     def contracts(self) -> str:
         """The hash of all contracts, and the channel that names those that changed."""
         return f"{self.prefix}contracts"
+
+    @property
+    def contracts_fence(self) -> str:
+        """The hash with the fencing token of the feed that changes the contracts."""
+        # The braces are a hash tag: on a cluster it lies where the contracts do.
+        return f"{{{self.contracts}}}:fence"
 
     @property
     def feed(self) -> str:
@@ -186,24 +234,43 @@ class Store:
 
     # -- last states -----------------------------------------------------------------------
 
-    async def publish(self, items: Sequence[tuple[str, bytes]]) -> list[Stored | StoreError]:
+    async def publish(
+        self, items: Sequence[tuple[str, bytes]], token: int | None = None
+    ) -> list[Stored | StoreError]:
         """Keep and publish states that are changes, in one round trip per thousand.
 
         Args:
-            items: contract ids and their states, as `Payload.to_json` writes them.
+            items: contract ids and their states, as `ime_live.market.stored_json` writes them.
+            token: the fencing token of the feed that leads; None for a publisher without one.
 
         Returns:
             What became of each item, in order; one that Redis refuses does not harm the others.
+            It is a FencedError where a newer token was used before.
         """
-        replies = await self._run([(i, data, "") for i, data in items])
+        fence = "" if token is None else str(token)
+        replies = await self._publish([(i, data, "", fence) for i, data in items])
         return [
             reply if isinstance(reply, StoreError) else Stored(reply[0], bool(reply[1]))
             for reply in replies
         ]
 
+    async def claim(self, ids: Iterable[str], token: int) -> None:
+        """Refuse older fencing tokens for these contracts, and for the registry, from now on.
+
+        Raises:
+            FencedError: a newer token has claimed one of them; the others are claimed.
+        """
+        keys = [self.keys.contracts_fence, *map(self.keys.last, ids)]
+        replies = await self._run(_CLAIM_SCRIPT, [(key, token) for key in keys])
+        for reply in replies:
+            if isinstance(reply, StoreError):
+                raise reply
+        if newest := max(replies):
+            raise self._fenced(token, newest)
+
     async def publish_if(self, contract_id: str, data: bytes, expected: int) -> Stored | None:
         """As `publish`, but only if ``expected`` is the last state's version, else return None."""
-        [reply] = await self._run([(contract_id, data, str(expected))])
+        [reply] = await self._publish([(contract_id, data, str(expected), "")])
         if isinstance(reply, StoreError):
             raise reply
         return None if reply[1] == _CONFLICT else Stored(reply[0], bool(reply[1]))
@@ -285,22 +352,36 @@ class Store:
                 found[contract_id] = version
         return found
 
-    async def _run(self, calls: Sequence[tuple[str, bytes, str]]) -> list[Any]:
-        """Run the script for each (id, data, expected version); its answers or StoreErrors."""
-        commands = [
-            ("EVALSHA", _SCRIPT_SHA, 1, self.keys.last(i), self.keys.live(i), data, expected)
-            for i, data, expected in calls
-        ]
+    async def _publish(self, calls: Sequence[tuple[str, bytes, str, str]]) -> list[Any]:
+        """Run the script for each (id, data, expected version, token); answers or StoreErrors."""
+        replies = await self._run(
+            _PUBLISH_SCRIPT, [(self.keys.last(i), self.keys.live(i), *rest) for i, *rest in calls]
+        )
+        for n, reply in enumerate(replies):
+            if not isinstance(reply, StoreError) and reply[1] == _FENCED:
+                replies[n] = self._fenced(int(calls[n][3]), reply[0])
+        return replies
+
+    async def _run(self, script: Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run a script for each (key, arguments …); its answers or StoreErrors."""
+        commands = [("EVALSHA", script.sha, 1, *call) for call in calls]
         replies = await self._pipelined(commands)
         unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             # A new or restarted Redis. The script is sent once, and not with every batch.
             with self.connections.errors():
-                await self._redis.script_load(_SCRIPT)
+                await self._redis.script_load(script.text)
             again = await self._pipelined([commands[n] for n in unknown])
             for n, reply in zip(unknown, again, strict=True):
                 replies[n] = reply
         return [self.connections.error(r) if isinstance(r, Exception) else r for r in replies]
+
+    def _fenced(self, token: int, newer: int) -> FencedError:
+        return FencedError(
+            f"Redis at {self.connections.place} refused a write of fencing token {token}: "
+            f"token {newer} leads",
+            token=newer,
+        )
 
     async def _pipelined(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run commands in few round trips; a command's error is its reply."""
@@ -333,10 +414,17 @@ class Store:
             for i, record in zip(ids, records, strict=True)
         }
 
-    async def import_contracts(self, contracts: Iterable[Contract]) -> ImportResult:
+    async def import_contracts(
+        self, contracts: Iterable[Contract], token: int | None = None
+    ) -> ImportResult:
         """Add or replace contracts; what had another name is found by its old one as well.
 
+        Args:
+            contracts: what to import.
+            token: the fencing token of the feed that leads; None for everybody else.
+
         Raises:
+            FencedError: a newer token was used before; nothing was changed.
             ContractError: two contracts with one name or one id, or an empty id or name; nothing
                 was changed.
         """
@@ -347,7 +435,7 @@ class Store:
             imported, result = registry.with_import(batch)
             return _Plan([imported.by_id(i) for i in result.added + result.changed], [], result)
 
-        return await self._change(plan)
+        return await self._change(plan, token)
 
     async def remove_contracts(self, ids: Iterable[str]) -> None:
         """Remove contracts. Their last states stay, so that versions go on if they come back.
@@ -365,12 +453,16 @@ class Store:
 
         await self._change(plan)
 
-    async def _change(self, plan: Callable[[Mapping[bytes, bytes]], _Plan[_T]]) -> _T:
+    async def _change(
+        self, plan: Callable[[Mapping[bytes, bytes]], _Plan[_T]], token: int | None = None
+    ) -> _T:
         """Change the registry as planned from its records; plan again if they change meanwhile."""
         key = self.keys.contracts
         for _ in range(_ATTEMPTS):
             with self.connections.errors():
                 async with self.connections.transaction(key) as pipe:
+                    if token is not None:
+                        await self._check_fence(pipe, token)
                     planned = plan(await pipe.hgetall(key))
                     try:
                         await self._write(pipe, planned.put, planned.removed)
@@ -380,6 +472,14 @@ class Store:
         raise StoreError(
             f"contracts in Redis at {self.connections.place} change faster than one can write"
         )
+
+    async def _check_fence(self, pipe: Any, token: int) -> None:  # noqa: ANN401 - as in _write
+        # A leader claims the registry first, so whoever is older finds its token.
+        fence = self.keys.contracts_fence
+        await pipe.watch(fence)
+        held = int(await pipe.hget(fence, "token") or 0)
+        if held > token:
+            raise self._fenced(token, held)
 
     async def _write(
         self,
