@@ -142,3 +142,14 @@ def test_several_workers_are_added_up(tmp_path: Path) -> None:
         assert found["connections_opened_total{}"] == 2 * worker
         # The first one's connections ended with it.
         assert found["connections{}"] == 1
+
+
+def test_scrape_while_another_worker_starts_is_answered(tmp_path: Path) -> None:
+    (tmp_path / "counter_1.db").touch()  # as it is before that worker has given it a size
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "error", "-c", _WORKER],
+        env={**os.environ, MULTIPROCESS_VARIABLE: str(tmp_path)},
+        capture_output=True,
+        check=True,
+    )
+    assert samples(done.stdout)["deliveries_total{}"] == 3

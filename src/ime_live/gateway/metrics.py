@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter as Tally
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -18,6 +18,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     disable_created_metrics,
     generate_latest,
 )
@@ -223,13 +224,34 @@ class Metrics:
         if not self._several:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        _WorkersCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
     def close(self) -> None:
         """The process ends: its gauges count no more."""
         if self._several:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+class _WorkersCollector(MultiProcessCollector):
+    """Reads the files of all workers, but for one that a starting worker has just created.
+
+    A file is empty before its worker gives it a size; prometheus-client 0.26 raises then, and a
+    scrape at that moment was answered with 500.
+    """
+
+    def collect(self) -> Iterable[Metric]:
+        """The sum of all workers' metrics."""
+        files = [str(file) for file in Path(self._path).glob("*.db") if _has_size(file)]
+        merged: Iterable[Metric] = self.merge(files)  # type: ignore[no-untyped-call]
+        return merged
+
+
+def _has_size(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # its worker is gone
+        return False
 
 
 def forget_dead_workers() -> None:
