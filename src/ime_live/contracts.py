@@ -5,6 +5,7 @@ Pure: records of contracts come in, contracts go out. Where they are kept is the
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -98,38 +99,71 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Contract).decode
 
-# Marks that are not seen: joiners, direction marks, a byte order mark.
-_UNSEEN: Final = str.maketrans(
-    dict.fromkeys(
-        "\u061c\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
-        "\u2060\u2066\u2067\u2068\u2069\ufeff"
+# Marks that are not seen: joiners, marks of direction, variation selectors, a byte order mark.
+_UNSEEN: Final = dict.fromkeys(
+    (
+        *(0x00AD, 0x034F, 0x061C, 0x180E, 0xFEFF),
+        *range(0x200B, 0x2010),
+        *range(0x202A, 0x202F),
+        *range(0x2060, 0x2070),
+        *range(0xFE00, 0xFE10),
     )
 )
 
-_SAME: Final = str.maketrans(
-    {
-        # Arabic keyboards type other letters than Persian ones for the same sound.
-        "ي": "ی",
-        "ى": "ی",
-        "ك": "ک",
-        **{chr(0x06F0 + n): str(n) for n in range(10)},  # Persian digits
-        **{chr(0x0660 + n): str(n) for n in range(10)},  # Arabic-Indic digits
-    }
+_MADDAH: Final = 0x0653
+
+# What is written over, under and between Persian letters, and is not part of a name: tatweel,
+# vowels, hamza. The maddah is: alef with it is a letter of its own.
+_ORNAMENTS: Final = dict.fromkeys(
+    (
+        *(0x0640, 0x0670),
+        *range(0x0610, 0x061B),
+        *(mark for mark in range(0x064B, 0x0660) if mark != _MADDAH),
+        *(mark for mark in range(0x06D6, 0x06EE) if mark not in {0x06DD, 0x06DE, 0x06E9}),
+        *range(0x08D3, 0x0900),
+    )
 )
 
+_SAME: Final[dict[int, str | None]] = {
+    # Keyboards of other languages type other letters than Persian ones for the same sound.
+    **dict.fromkeys(map(ord, "يى"), "ی"),
+    **dict.fromkeys(map(ord, "كڪ"), "ک"),
+    **dict.fromkeys(map(ord, "ہھە"), "ه"),
+    **{0x06F0 + n: str(n) for n in range(10)},  # Persian digits
+    **{0x0660 + n: str(n) for n in range(10)},  # Arabic-Indic digits
+    _MADDAH: None,  # over any other letter than alef
+}
 
-def fold(name: str) -> str:
-    """The form of ``name`` that is compared: two spellings of one name have the same.
+# Where one of two parts of a word is Persian, a blank between them may stand for a joiner.
+_JOINT: Final = re.compile(r"(?<=\w)\s+(?=[\u0620-\u08ff])|(?<=[\u0620-\u08ff])\s+(?=\w)")
 
-    Unicode NFKC, ``ي/ی`` and ``ك/ک`` and all digits as equals, unseen marks and outer spaces
-    dropped. Upper and lower case stay different, as in the exchange's codes.
 
-    >>> fold("سكه۰۳۱۲پ٠١") == fold("سکه0312پ01")
+def fold(text: str) -> str:
+    """The form of ``text`` that is compared: two spellings of one text have the same.
+
+    Unicode NFKC, ``ي/ی``, ``ك/ک`` and all digits as equals; unseen marks, tatweel, diacritics and
+    outer blanks dropped. Upper and lower case stay different, as in the exchange's codes.
+
+    >>> fold("سكه۰۳۱۲پ٠١") == fold("سِکّـه0312پ01")
     True
     """
-    # Unseen marks first: they keep a letter and its accent from being put together.
-    seen = name.translate(_UNSEEN)
-    return unicodedata.normalize("NFKC", seen).translate(_SAME).strip()
+    if text.isascii():
+        return text.strip()
+    # Unseen marks first: they keep a letter and its accent from being put together. And letters
+    # are put together only when what is dropped is gone.
+    seen = unicodedata.normalize("NFKD", text.translate(_UNSEEN)).translate(_ORNAMENTS)
+    return unicodedata.normalize("NFC", seen).translate(_SAME).strip()
+
+
+def fold_name(name: str) -> str:
+    """As `fold`, and blanks inside of Persian words are dropped.
+
+    What is written with a joiner is often typed with a blank, or with nothing.
+
+    >>> fold_name("نیم‌سکه") == fold_name("نیم سکه") == fold_name("نیمسکه")
+    True
+    """
+    return _JOINT.sub("", fold(name))
 
 
 def read_contract(raw: bytes | str) -> Contract:
@@ -149,7 +183,7 @@ def read_contract(raw: bytes | str) -> Contract:
 def _check(contract: Contract) -> None:
     if not contract.contract_id.strip():
         raise ContractError("contractId is empty")
-    if not fold(contract.contract_name):
+    if not fold_name(contract.contract_name):
         raise ContractError(f"contractName of contract {contract.contract_id} is empty")
 
 
@@ -191,7 +225,7 @@ class Registry:
                 if conflicts is None:
                     raise
                 conflicts.append(error)
-            aliases += [(fold(alias), contract) for alias in contract.aliases]
+            aliases += [(fold_name(alias), contract) for alias in contract.aliases]
         # A current name goes before another contract's old one.
         for name, contract in aliases:
             self._by_name.setdefault(name, contract)
@@ -200,7 +234,7 @@ class Registry:
         if contract.contract_id in self._by_id:
             raise ContractError(f"two contracts with the id {contract.contract_id}")
         self._by_id[contract.contract_id] = contract
-        name = fold(contract.contract_name)
+        name = fold_name(contract.contract_name)
         other = self._by_name.setdefault(name, contract)
         if other.listed != contract.listed:
             # The exchange may give the name of a contract that is gone to a new one.
@@ -242,7 +276,7 @@ class Registry:
         """
         contract = self._by_name.get(name)
         if contract is None:
-            contract = self._by_name.get(fold(name))
+            contract = self._by_name.get(fold_name(name))
         if contract is None:
             raise UnknownContractError(f"unknown contract: {name}")
         return contract
@@ -295,6 +329,6 @@ class Registry:
 def _with_old_names(contract: Contract, known: Contract | None) -> Contract:
     old = () if known is None else (*known.aliases, known.contract_name)
     # By what is compared, so that another spelling of a name is not kept as one more alias.
-    aliases = {fold(name): name for name in (*contract.aliases, *old)}
-    aliases.pop(fold(contract.contract_name), None)
+    aliases = {fold_name(name): name for name in (*contract.aliases, *old)}
+    aliases.pop(fold_name(contract.contract_name), None)
     return msgspec.structs.replace(contract, aliases=tuple(aliases.values()))

@@ -58,6 +58,23 @@ def test_matches_nothing_else(pattern: str) -> None:
     assert not Patterns([pattern]).match(CONTRACT)
 
 
+SPACED = Contract(contract_id="7", contract_name="نیم سکه0312پ01")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["نیم سکه*", "نیم‌سکه*", "نیمسکه0312پ01", "نِیـم سكه۰۳۱۲پ٠١", "نیم *", "*سکه*", "نیم?سکه*"],
+)
+def test_matches_other_spellings_of_a_blank(pattern: str) -> None:
+    assert Patterns([pattern]).match(SPACED)
+
+
+@pytest.mark.parametrize("pattern", ["نیم * *", "نی *", "سکه*", "نیم سکه"])
+def test_a_blank_beside_a_wildcard_is_one(pattern: str) -> None:
+    assert not Patterns([pattern]).match(SPACED)
+    assert not Patterns([pattern]).match(Contract(contract_id="8", contract_name="نیمروز"))
+
+
 def test_one_of_several_is_enough() -> None:
     assert Patterns(["nothing", "id:9*", "KASH*"]).match(CONTRACT)
 

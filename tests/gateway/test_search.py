@@ -37,6 +37,8 @@ REGISTRY = Registry(
         (Market.DEPOSIT_CERTIFICATE, "سکه۰۳۱۲", "4"),
         (Market.DEPOSIT_CERTIFICATE, "رفاه", "4"),
         (Market.DEPOSIT_CERTIFICATE, "OLD", "4"),
+        (Market.DEPOSIT_CERTIFICATE, "تمام‌سِکّـه ر", "4"),
+        (Market.DEPOSIT_CERTIFICATE, "سکه 0312 پ", "4"),
     ],
 )
 def test_find(market: Market, text: str, ids: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from ime_live.contracts import Contract, fold
+from ime_live.contracts import Contract, fold, fold_name
 
 _ID: Final = "id:"
 _WILDCARDS: Final = "*?["
@@ -22,7 +22,8 @@ class Patterns:
 
     ``KASH*`` is held against a contract's current name and its aliases, ``id:12*`` against its
     id. The wildcards are those of `fnmatch` (``*``, ``?``, ``[seq]``); upper and lower case
-    differ; both sides are compared in the form that `fold` gives them.
+    differ; both sides are compared in the forms that `fold` and `fold_name` give them. So a blank
+    inside of a Persian name may be left out or be a joiner, and one beside a wildcard counts.
 
     >>> Patterns(["KASH*"]).match(Contract(contract_id="1", contract_name="KASHF05"))
     True
@@ -32,13 +33,14 @@ class Patterns:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         folded = [fold(pattern) for pattern in patterns]
-        self._names = _Matcher(p for p in folded if not p.startswith(_ID))
-        self._ids = _Matcher(fold(p.removeprefix(_ID)) for p in folded if p.startswith(_ID))
+        names = [p for p in folded if not p.startswith(_ID)]
+        self._names = _Matcher([*names, *map(fold_name, names)])
+        self._ids = _Matcher([fold(p.removeprefix(_ID)) for p in folded if p.startswith(_ID)])
 
     def match(self, contract: Contract) -> bool:
         """Whether one of the patterns matches ``contract``."""
-        return any(self._names.match(_folded(name)) for name in contract.names) or self._ids.match(
-            _folded(contract.contract_id)
+        return self._ids.match(_folded(contract.contract_id)) or any(
+            self._names.match(form) for name in contract.names for form in _forms(name)
         )
 
 
@@ -64,3 +66,8 @@ def _glob(pattern: str) -> re.Pattern[str]:
 
 
 _folded = lru_cache(maxsize=16_384)(fold)
+
+
+@lru_cache(maxsize=16_384)
+def _forms(name: str) -> frozenset[str]:
+    return frozenset({fold(name), fold_name(name)})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from ime_live.contracts import Contract, Market, Registry, fold
+from ime_live.contracts import Contract, Market, Registry, fold_name
 
 
 class Search:
@@ -25,12 +25,12 @@ class Search:
     def find(self, registry: Registry, market: Market, text: str) -> Sequence[Contract]:
         """The contracts of a market whose name, an old one included, or title holds ``text``.
 
-        Spellings count as in `fold`: letters of Arabic keyboards, digits and joiners are equal,
-        upper and lower case are not.
+        Spellings count as in `fold_name`: letters of Arabic keyboards, digits and joiners are
+        equal, upper and lower case are not.
         """
         if registry is not self._registry:
             self._prepare(registry)
-        wanted = fold(text)
+        wanted = fold_name(text)
         return [contract for held, contract in self._texts.get(market, ()) if wanted in held]
 
     def _prepare(self, registry: Registry) -> None:
@@ -38,6 +38,6 @@ class Search:
         for contract in registry:
             if contract.market is not None:
                 # A line each, so that no text is found across the end of a name.
-                held = "\n".join(map(fold, (*contract.names, contract.title or "")))
+                held = "\n".join(map(fold_name, (*contract.names, contract.title or "")))
                 texts[contract.market].append((held, contract))
         self._texts, self._registry = dict(texts), registry
