@@ -134,14 +134,22 @@ class RefusedError(ImeLiveError):
         code: the WebSocket close code.
         reason: what the client is told, at most 123 bytes of UTF-8.
         kind: the reason without what the client sent, for logs and metrics.
+        detail: more than the reason, for the log and for plain HTTP; empty if there is no more to
+            say. It is not in a close frame, whose texts clients compare.
     """
 
     def __init__(
-        self, reason: str, *, code: CloseCode = CloseCode.POLICY_VIOLATION, kind: str | None = None
+        self,
+        reason: str,
+        *,
+        code: CloseCode = CloseCode.POLICY_VIOLATION,
+        kind: str | None = None,
+        detail: str = "",
     ) -> None:
         self.code = code
         self.reason = printable_reason(reason)
         self.kind = kind or reason
+        self.detail = detail
         super().__init__(self.reason)
 
 

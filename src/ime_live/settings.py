@@ -236,6 +236,11 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
         "separated by commas; or * for all pages.",
         metavar="LIST",
     )
+    strict_query: bool = option(
+        False,
+        "Refuse requests with a query parameter that no call knows; without it, it is ignored "
+        "and logged.",
+    )
     compression: bool = option(True, "Offer permessage-deflate to clients that ask for it.")
     ping_interval: float = option(20.0, "Seconds between two pings of a client.", above=0)
     ping_timeout: float = option(20.0, "Seconds within which a client answers a ping.", above=0)

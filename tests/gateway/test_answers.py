@@ -18,6 +18,7 @@ from ime_live.gateway.answers import (
     OVERVIEWS,
     SECTION_TYPES,
     Data,
+    Description,
     Section,
     Status,
     answer,
@@ -180,3 +181,15 @@ def test_a_whole_answer(whole: bool) -> None:
     )
     assert ("null" in status.description.en) is not whole
     assert ("null" in status.description.fa) is not whole
+
+
+@pytest.mark.parametrize("name", ["XYZ", "100 % 0.125", '"%s"', "سکه"])
+def test_a_remark_stands_in_the_description(name: str) -> None:
+    data = Data(b'{"A":null}', whole=False, remark=Description(f"؟ {name}", f"unknown: {name}"))
+    found = msgspec.json.decode(answer(data, 1732123456.789))["Status"]
+    assert found["ServerTimeStamp"] == 1732123456.789
+    plain = msgspec.json.decode(answer(Data(b"[]", whole=False), 5))["Status"]["Description"]
+    assert found["Description"] == {
+        "fa": f"{plain['fa']} ؟ {name}",
+        "en": f"{plain['en']} unknown: {name}",
+    }

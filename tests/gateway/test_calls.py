@@ -11,12 +11,14 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from ime_live.contracts import Contract, Market, Registry
 from ime_live.errors import CloseCode, RateError, RefusedError, StoreError
 from ime_live.gateway.answers import Data, Section, Sections, read_sections
 from ime_live.gateway.auth import ANONYMOUS
 from ime_live.gateway.calls import Asked, Calls
+from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.identity import Identity
 from ime_live.gateway.limit import BURST, RequestLimit
 from ime_live.gateway.session import NOT_COVERED, By
@@ -44,7 +46,7 @@ NAMES = f"contract_names=KASH05&contract_names=XYZ&contract_name={PERSIAN}"
 class World:
     """The calls, and all that they ask."""
 
-    def __init__(self, sections: Sections) -> None:
+    def __init__(self, sections: Sections, *, strict: bool = False) -> None:
         self.registry = REGISTRY
         self.identity = Identity("alice", None, None)
         self.moment = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -59,6 +61,7 @@ class World:
             directory=others,
             snapshots=others,
             limit=RequestLimit(1),
+            diagnostics=Diagnostics(strict=strict),
             max_contracts=41,
             reached=lambda: self.reached,
             zone=zone_of(TEHRAN),
@@ -219,3 +222,47 @@ async def test_without_a_subject_it_is_the_addresss(world: World) -> None:
     assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
     other = asked("contract_names=KASH05", "192.0.2.2")
     assert decoded(await world.calls.static(By.NAME, other))
+
+
+async def test_what_an_unknown_contract_may_be_is_said_beside_the_data(world: World) -> None:
+    world.identity = Identity("alice", None, ("KASH05",))
+    for by, query, said in (
+        (By.NAME, "contract_names=kash05", "unknown contract: kash05 (did you mean KASH05?"),
+        (By.NAME, "contract_names=kash06", "unknown contract: kash06 (did you mean KASH05?)"),
+        (By.NAME, "contract_names=1", "unknown contract: 1 (it is the id of KASH05"),
+        (By.NAME, "contract_names=2", "unknown contract: 2"),
+        (By.NAME, "contract_names=KASH05,XYZ", "unknown contract: KASH05,XYZ (give each"),
+        (By.ID, "contract_ids=KASH05", "unknown contract: KASH05 (it is a name, of contract 1"),
+        (By.ID, "contract_ids=KASH06", "unknown contract: KASH06"),
+    ):
+        for call in (
+            world.calls.live(Section.OVERVIEW, by, asked(query)),
+            world.calls.static(by, asked(query)),
+        ):
+            world.seconds += 10
+            data = await call
+            assert data.remark is not None
+            assert data.remark.en.startswith(said)
+            assert "KASH06" not in data.remark.en.replace(query.partition("=")[2], "")
+            assert data.remark.fa.startswith("قرارداد ناشناخته: ")
+    world.seconds += 10
+    data = await world.calls.live(Section.OVERVIEW, By.NAME, asked("contract_names=KASH05"))
+    assert data.remark is None
+
+
+async def test_unknown_parameters(payload: MakePayload) -> None:
+    sections = read_sections(msgspec.json.encode(payload()))
+    plain, strict = World(sections), World(sections, strict=True)
+    calls: list[tuple[str, Callable[[World, Asked], Awaitable[Data]]]] = [
+        ("contract_names=KASH05&amp;x=1", lambda w, q: w.calls.live(Section.OVERVIEW, By.NAME, q)),
+        ("contract_names=KASH05&contract_id=1", lambda w, q: w.calls.static(By.NAME, q)),
+        ("market=IMEFutures&Search_char=&limit=1", lambda w, q: w.calls.search(q)),
+    ]
+    for query, call in calls:
+        name = query.split("&")[-1].partition("=")[0]
+        with capture_logs() as logs:
+            await call(plain, asked(query))
+        [line] = [each for each in logs if each["event"] == "unknown query parameter"]
+        assert line["parameter"] == name
+        error = await refused(call(strict, asked(query)))
+        assert error.reason == f"unknown parameter: {name}"

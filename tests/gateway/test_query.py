@@ -51,6 +51,16 @@ def test_a_search() -> None:
     refused(Query("market=IMEOption").text, "no text to look for: give it with Search_char=")
 
 
+def test_parameters_that_a_call_does_not_know() -> None:
+    query = Query("contract_names=A&token=t&x=1&amp;contract_names=B&x=2&contract_ids=1")
+    assert query.unknown("contract_names", "contract_name") == (
+        "x",
+        "amp;contract_names",
+        "contract_ids",
+    )
+    assert Query("").unknown() == ()
+
+
 def test_the_token() -> None:
     assert Query("token=a&token=b.c").token == "b.c"
     assert Query("token=").token is None

@@ -15,6 +15,7 @@ import pytest
 from ime_live.contracts import Contract, Registry
 from ime_live.errors import CloseCode, RefusedError, StoreError
 from ime_live.gateway.auth import NoAuthenticator
+from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.report import Reporter
 from ime_live.market import timestamp_of
 from ime_live.status import FeedStatus
@@ -45,6 +46,7 @@ class World:
             directory=others,
             feed=others,
             versions=others,
+            diagnostics=Diagnostics(),
             zone=UTC,
             clock=lambda: NOW,
         )

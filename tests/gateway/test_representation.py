@@ -117,6 +117,9 @@ def test_refusals(error: RefusedError, status: int, more: dict[str, str]) -> Non
     shown = refuse(error)
     assert shown.status == status
     assert msgspec.json.decode(shown.body) == {"detail": error.reason}
+    error.detail = "did you mean B?"
+    told = msgspec.json.decode(refuse(error).body)
+    assert told == {"detail": f"{error.reason}; did you mean B?"}
     assert headers(shown) == {
         "content-type": "application/json",
         "cache-control": "no-store",

@@ -279,9 +279,30 @@ class TestStatus:
 
     def test_by_plain_http(self) -> None:
         assert read_status_request("") == StatusRequest()
-        query = "contract_name=A&contract_ids=1&contract_names=B&contract_id=%202&token=t&x=y"
-        assert read_status_request(query) == StatusRequest(("B", "A"), ("2", "1"), "t")
+        query = (
+            "contract_name=A&contract_ids=1&contract_names=B&contract_id=%202&token=t&x=y&x=z&amp;q"
+        )
+        assert read_status_request(query) == StatusRequest(
+            ("B", "A"), ("2", "1"), "t", ("x", "amp;q")
+        )
         assert read_status_request("contract_names=&contract_id=") == StatusRequest()
+
+
+@pytest.mark.parametrize(
+    ("query", "unknown"),
+    [
+        ("", ()),
+        ("&contract_ids=2&snapshot=1&since=2026-05-23T15:10&status=0&meta=0&token=x", ()),
+        ("&max_rate=1&sections=Aggregate", ()),
+        ("&amp;snapshot=true&amp%3Bstatus=1", ("amp;snapshot", "amp;status")),
+        (
+            "&Snapshot=true&contract_names=A&x=1&x=2&=3&y",
+            ("Snapshot", "contract_names", "x", "", "y"),
+        ),
+    ],
+)
+def test_parameters_that_no_stream_knows(query: str, unknown: tuple[str, ...]) -> None:
+    assert read_request(By.ID, "contract_id=1" + query, TEHRAN).unknown == unknown
 
 
 @pytest.mark.parametrize(

@@ -95,10 +95,12 @@ class Data(Struct, frozen=True):
     Attributes:
         json: of ``Data``.
         whole: whether nothing in it is null for want of a contract or of its market data.
+        remark: what is said of it besides; None for nothing.
     """
 
     json: bytes
     whole: bool = True
+    remark: Description | None = None
 
 
 def live_data(
@@ -192,9 +194,9 @@ PARTLY: Final = Description(
 
 
 def _template(description: Description) -> bytes:
-    # The clock's place is found by a number that occurs nowhere else.
+    # The clock's place is found by a number that does not occur before it.
     status = Status(True, 0.125, VERSION, AUTHOR, description, 200)
-    before, after = _encode(status).replace(b"%", b"%%").split(b"0.125")
+    before, after = _encode(status).replace(b"%", b"%%").split(b"0.125", 1)
     return before + b"%.6f" + after
 
 
@@ -208,7 +210,13 @@ def answer(data: Data, now: float) -> bytes:
         data: what it carries.
         now: Unix seconds.
     """
-    status = (_DONE if data.whole else _PARTLY) % now
+    template = _DONE if data.whole else _PARTLY
+    if data.remark is not None:
+        said = PARTLY
+        template = _template(
+            Description(f"{said.fa} {data.remark.fa}", f"{said.en} {data.remark.en}")
+        )
+    status = template % now
     return b'{"Data":%b,"Status":%b}' % (data.json, status)
 
 

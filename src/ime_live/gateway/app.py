@@ -20,6 +20,7 @@ from litestar.types import ASGIApp
 from ime_live.errors import StoreError
 from ime_live.gateway.calls import Calls
 from ime_live.gateway.cors import Cors
+from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.directory import Directory
 from ime_live.gateway.feed import Feed
 from ime_live.gateway.handshake import negotiator
@@ -106,11 +107,13 @@ class Gateway:
             told=self._metrics.count_status,
         )
         authenticator = authenticator_from(settings)
+        diagnostics = Diagnostics(strict=settings.strict_query)
         self._reporter = Reporter(
             authenticator=authenticator,
             directory=self._directory,
             feed=self._feed,
             versions=versions,
+            diagnostics=diagnostics,
             zone=settings.zone,
             clock=wall_clock,
         )
@@ -120,6 +123,7 @@ class Gateway:
             directory=self._directory,
             snapshots=self._snapshots,
             limit=RequestLimit(settings.request_rate),
+            diagnostics=diagnostics,
             max_contracts=settings.max_contracts,
             reached=lambda: self._subscriber.connected,
             zone=zone_of(TEHRAN),
@@ -132,6 +136,7 @@ class Gateway:
             zone=settings.zone,
             authenticator=authenticator,
             directory=self._directory,
+            diagnostics=diagnostics,
             upstream=self._upstream,
             hub=hub,
             watch=watch,

@@ -6,11 +6,12 @@ know HTTP; what a refusal looks like there is `ime_live.gateway.refusal`'s matte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ime_live.contracts import Contract, Registry
 from ime_live.errors import (
@@ -20,12 +21,13 @@ from ime_live.errors import (
     StoreError,
     UnknownContractError,
 )
-from ime_live.gateway.answers import Data, Section, live_data, static_data
+from ime_live.gateway.answers import Data, Description, Section, live_data, static_data
 from ime_live.gateway.auth import ANONYMOUS, Authenticator, find_token
+from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.directory import Directory
 from ime_live.gateway.identity import Identity
 from ime_live.gateway.limit import RequestLimit
-from ime_live.gateway.query import Query
+from ime_live.gateway.query import MARKET, PARAMETERS, TEXT, Query
 from ime_live.gateway.search import Search
 from ime_live.gateway.session import NOT_COVERED, By
 from ime_live.gateway.snapshots import Snapshots
@@ -70,6 +72,7 @@ class Calls:
         directory: Directory,
         snapshots: Snapshots,
         limit: RequestLimit,
+        diagnostics: Diagnostics,
         max_contracts: int,
         reached: Callable[[], bool],
         zone: tzinfo,
@@ -83,6 +86,7 @@ class Calls:
             directory: which contracts there are.
             snapshots: their last states.
             limit: how often somebody may ask.
+            diagnostics: says what is wrong with requests.
             max_contracts: how many contracts a request may name.
             reached: whether the store is, so that the directory can be relied on.
             zone: of the exchange, whose days are counted.
@@ -93,6 +97,7 @@ class Calls:
         self._directory = directory
         self._snapshots = snapshots
         self._limit = limit
+        self._diagnostics = diagnostics
         self._max_contracts = max_contracts
         self._reached = reached
         self._zone = zone
@@ -103,7 +108,7 @@ class Calls:
     async def live(self, section: Section, by: By, asked: Asked) -> Data:
         """The last states of the contracts that are asked for."""
         query = Query(asked.query)
-        who, identity = await self._admit(asked, query)
+        who, identity = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
         names = query.contracts(by, self._max_contracts)
         self._count(who, len(names))
         contracts = {name: self._find(by, name, identity) for name in names}
@@ -114,29 +119,36 @@ class Calls:
             )
         except StoreError as error:
             raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER) from error
-        return live_data(section, contracts, states, self._today())
+        data = live_data(section, contracts, states, self._today())
+        return self._explained(data, by, contracts, identity)
 
     async def static(self, by: By, asked: Asked) -> Data:
         """The static data of the contracts that are asked for, in that order."""
         query = Query(asked.query)
-        who, identity = await self._admit(asked, query)
+        who, identity = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
         names = query.contracts(by, self._max_contracts)
         self._count(who, len(names))
         self._need_store()
-        contracts = [self._find(by, name, identity) for name in names]
-        return static_data(contracts, self._today())
+        contracts = {name: self._find(by, name, identity) for name in names}
+        data = static_data([contracts[name] for name in names], self._today())
+        return self._explained(data, by, contracts, identity)
 
     async def search(self, asked: Asked) -> Data:
         """The static data of a market's contracts that hold a text and may be seen."""
         query = Query(asked.query)
-        who, identity = await self._admit(asked, query)
+        who, identity = await self._admit(asked, query, "search", (MARKET, TEXT))
         market, text = query.market(), query.text()
         self._need_store()
         found = self._search.find(self._registry, market, text)
         self._count(who, len(found))
         return static_data([c for c in found if identity.may_see(c)], self._today())
 
-    async def _admit(self, asked: Asked, query: Query) -> tuple[Hashable, Identity]:
+    async def _admit(
+        self, asked: Asked, query: Query, call: str, parameters: Sequence[str]
+    ) -> tuple[Hashable, Identity]:
+        unknown = query.unknown(*parameters)
+        # Also if the token is bad: it may be in a parameter that was misspelt.
+        self._diagnostics.note_parameters(call, unknown)
         token = find_token(asked.authorization, (), query.token)
         identity = await self._authenticator.authenticate(token)
         named = identity.subject != ANONYMOUS
@@ -144,6 +156,7 @@ class Calls:
         wait = self._limit.take(who, self._monotonic())
         if wait:
             raise RateError(wait)
+        self._diagnostics.refuse_parameters(unknown)
         return who, identity
 
     def _count(self, who: Hashable, contracts: int) -> None:
@@ -164,6 +177,16 @@ class Calls:
         if not identity.may_see(contract):
             raise RefusedError(f"contract not covered by the token: {name}", kind=NOT_COVERED)
         return contract
+
+    def _explained(
+        self, data: Data, by: By, contracts: Mapping[str, Contract | None], identity: Identity
+    ) -> Data:
+        unknown = [name for name, contract in contracts.items() if contract is None]
+        if not unknown:
+            return data
+        registry = self._registry
+        said = self._diagnostics.explain_unknown(by, unknown, registry, identity.may_see)
+        return replace(data, remark=Description(said.fa, said.en))
 
     def _need_store(self) -> None:
         # Contracts that were added or changed meanwhile are not known here.

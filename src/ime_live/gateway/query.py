@@ -22,6 +22,7 @@ PARAMETERS: Final = {
 MARKET: Final = "market"
 TEXT: Final = "Search_char"
 
+_TOKEN: Final = "token"  # noqa: S105 - the name of a parameter
 _MARKETS: Final = ", ".join(Market)
 
 
@@ -38,10 +39,15 @@ class Query:
         """
         self._pairs = parse_qsl(query, keep_blank_values=True)
 
+    def unknown(self, *known: str) -> tuple[str, ...]:
+        """The names of parameters that are none of ``known``, nor the token's."""
+        names = dict.fromkeys(name for name, _ in self._pairs)
+        return tuple(name for name in names if name != _TOKEN and name not in known)
+
     @property
     def token(self) -> str | None:
         """The token of ``?token=``, if there."""
-        return self._last("token") or None
+        return self._last(_TOKEN) or None
 
     def contracts(self, by: By, limit: int) -> list[str]:
         """The contracts' names or ids as they were sent, in that order, repetitions included.

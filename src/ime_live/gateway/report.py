@@ -17,10 +17,17 @@ from msgspec import UNSET, Struct, UnsetType
 from ime_live.contracts import Contract, Market, Registry
 from ime_live.errors import StoreError
 from ime_live.gateway.auth import Authenticator, find_token
+from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.directory import Directory
 from ime_live.gateway.feed import Feed
 from ime_live.gateway.identity import Identity
-from ime_live.gateway.session import By, StatusRequest, find, read_status_request
+from ime_live.gateway.session import (
+    By,
+    ContractNotFoundError,
+    StatusRequest,
+    find,
+    read_status_request,
+)
 from ime_live.gateway.versions import Versions
 from ime_live.gateway.watch import optional_timestamp
 from ime_live.market import MICROSECONDS, timestamp_of
@@ -122,6 +129,7 @@ class Reporter:
         directory: Directory,
         feed: Feed,
         versions: Versions,
+        diagnostics: Diagnostics,
         zone: tzinfo,
         clock: Callable[[], int],
     ) -> None:
@@ -132,6 +140,7 @@ class Reporter:
             directory: which contracts there are.
             feed: its state.
             versions: which state of each contract is the last.
+            diagnostics: says what is wrong with requests.
             zone: whose wall clock the time stamps show.
             clock: microseconds since the epoch.
         """
@@ -139,6 +148,7 @@ class Reporter:
         self._directory = directory
         self._feed = feed
         self._versions = versions
+        self._diagnostics = diagnostics
         self._zone = zone
         self._clock = clock
 
@@ -155,9 +165,16 @@ class Reporter:
                 what is needed to answer is not there yet.
         """
         request = read_status_request(query)
+        self._diagnostics.note_parameters("/live/status", request.unknown)
         token = find_token(authorization, (), request.token)
         identity = await self._authenticator.authenticate(token)
-        contracts = named(request, self._directory.registry, identity)
+        self._diagnostics.refuse_parameters(request.unknown)
+        registry = self._directory.registry
+        try:
+            contracts = named(request, registry, identity)
+        except ContractNotFoundError as refusal:
+            self._diagnostics.explain_refusal(refusal, registry, identity.may_see)
+            raise
         versions = await self._read_versions(contracts)
         now = self._clock()
         feed, zone = self._feed.status, self._zone

@@ -91,7 +91,8 @@ class Problem(Struct, frozen=True):
 
 def refuse(error: RefusedError) -> Representation:
     """Give a refusal its form."""
-    body = msgspec.json.encode(Problem(error.reason))
+    told = f"{error.reason}; {error.detail}" if error.detail else error.reason
+    body = msgspec.json.encode(Problem(told))
     headers = [(name.lower().encode(), value.encode()) for name, value in headers_of(error).items()]
     headers += (_JSON, _NO_STORE, (b"content-length", b"%d" % len(body)))
     return Representation(status_of(error), headers, body)

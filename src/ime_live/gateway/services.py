@@ -11,6 +11,7 @@ from websockets.server import ServerProtocol
 
 from ime_live.gateway.auth import Authenticator
 from ime_live.gateway.cors import Cors
+from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.directory import Directory
 from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.hub import Hub
@@ -37,6 +38,7 @@ class Services:
     zone: ZoneInfo
     authenticator: Authenticator
     directory: Directory
+    diagnostics: Diagnostics
     upstream: Upstream
     hub: Hub
     watch: Watch

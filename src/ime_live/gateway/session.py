@@ -6,7 +6,7 @@ code and reason, comes out. Pure: it reads no socket and writes none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import tzinfo
 from enum import StrEnum
 from typing import Final, Protocol
@@ -38,6 +38,9 @@ _PARAMETERS: Final = {
     By.NAME: ("contract_names", "contract_name"),
     By.ID: ("contract_id", "contract_ids"),
 }
+
+_TOKEN: Final = "token"  # noqa: S105 - the name of a parameter
+_OPT_INS: Final = ("snapshot", "since", "status", "max_rate", "sections", "meta", _TOKEN)
 
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
@@ -73,6 +76,7 @@ class StreamRequest(Struct, frozen=True):
         token: from ``?token=``, if there.
         status: send messages with the state of the feed as well.
         mode: how the messages are wanted, but for what they are wrapped in.
+        unknown: names of parameters that no stream knows.
     """
 
     by: By
@@ -81,6 +85,7 @@ class StreamRequest(Struct, frozen=True):
     token: str | None = None
     status: bool = False
     mode: Mode = Mode()
+    unknown: tuple[str, ...] = ()
 
 
 def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
@@ -114,6 +119,7 @@ def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
             interval=_read_interval(values["max_rate"][-1]) if "max_rate" in values else 0.0,
             skips=_read_switch("meta", values),
         ),
+        _unknown(values, {*_PARAMETERS[by], *_OPT_INS}),
     )
 
 
@@ -124,19 +130,28 @@ class StatusRequest(Struct, frozen=True):
         names: of contracts, as they were sent.
         ids: of contracts, as they were sent; all contracts are meant if none is named.
         token: from ``?token=``, if there.
+        unknown: names of parameters that mean nothing here.
     """
 
     names: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     token: str | None = None
+    unknown: tuple[str, ...] = ()
 
 
 def read_status_request(query: str) -> StatusRequest:
     """Read a query string, percent-encoded UTF-8, as sent."""
     values = parse_qs(query, keep_blank_values=True)
     return StatusRequest(
-        _read_contracts(By.NAME, values), _read_contracts(By.ID, values), _read_token(values)
+        _read_contracts(By.NAME, values),
+        _read_contracts(By.ID, values),
+        _read_token(values),
+        _unknown(values, {*_PARAMETERS[By.NAME], *_PARAMETERS[By.ID], _TOKEN}),
     )
+
+
+def _unknown(values: Mapping[str, object], known: Container[str]) -> tuple[str, ...]:
+    return tuple(name for name in values if name not in known)
 
 
 def _read_contracts(by: By, values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -150,7 +165,7 @@ def _read_contracts(by: By, values: Mapping[str, Sequence[str]]) -> tuple[str, .
 
 
 def _read_token(values: Mapping[str, Sequence[str]]) -> str | None:
-    return values.get("token", [""])[-1] or None
+    return values.get(_TOKEN, [""])[-1] or None
 
 
 def _read_switch(name: str, values: Mapping[str, Sequence[str]]) -> bool:
@@ -241,16 +256,31 @@ NOT_COVERED: Final = "contract not covered"
 """Of a refusal: its kind, when a contract is unknown or not covered by the token."""
 
 
+class ContractNotFoundError(RefusedError):
+    """A client asks for a contract that does not exist.
+
+    Attributes:
+        by: how it was asked for.
+        name: the name, or the id, as it was sent.
+    """
+
+    def __init__(self, by: By, name: str) -> None:
+        self.by = by
+        self.name = name
+        super().__init__(f"unknown contract: {name}", kind=UNKNOWN)
+
+
 def find(by: By, name: str, contracts: Contracts, may_see: Callable[[Contract], bool]) -> Contract:
     """Find one contract for a client.
 
     Raises:
-        RefusedError: 1008; it is unknown, or not covered by the token.
+        ContractNotFoundError: 1008; it is unknown.
+        RefusedError: 1008; it is not covered by the token.
     """
     try:
         contract = contracts.by_name(name) if by is By.NAME else contracts.by_id(name)
     except UnknownContractError:
-        raise RefusedError(f"unknown contract: {name}", kind=UNKNOWN) from None
+        raise ContractNotFoundError(by, name) from None
     if not may_see(contract):
         raise RefusedError(f"contract not covered by the token: {name}", kind=NOT_COVERED)
     return contract

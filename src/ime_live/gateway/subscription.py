@@ -12,12 +12,13 @@ from typing import Final
 
 import msgspec
 
+from ime_live.errors import RefusedError
 from ime_live.gateway import wire
 from ime_live.gateway.auth import Identity
 from ime_live.gateway.outlet import Outlet
 from ime_live.gateway.revision import answer, revise
 from ime_live.gateway.services import Services
-from ime_live.gateway.session import StreamRequest, select
+from ime_live.gateway.session import ContractNotFoundError, StreamRequest, select
 from ime_live.gateway.topic import Client
 from ime_live.market import timestamp_of
 from ime_live.messages import ControlFault, ControlRequest
@@ -67,7 +68,20 @@ class Subscription:
         Raises:
             RefusedError: it is not to be had.
         """
+        try:
+            return await self._open(request, token, note)
+        except RefusedError as refusal:
+            if refusal.detail:
+                note({"detail": refusal.detail})
+            raise
+
+    async def _open(
+        self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
+    ) -> Identity:
         services = self._services
+        diagnostics = services.diagnostics
+        diagnostics.note_parameters(f"stream by {request.by.value}", request.unknown)
+        diagnostics.refuse_parameters(request.unknown)
         self._request = request
         self._identity = identity = await services.authenticator.authenticate(token)
         note(
@@ -78,12 +92,14 @@ class Subscription:
                 "count": len(request.contracts),
             }
         )
-        self._selection = select(
-            request,
-            services.directory.registry,
-            identity.may_see,
-            services.settings.max_contracts,
-        )
+        registry = services.directory.registry
+        try:
+            self._selection = select(
+                request, registry, identity.may_see, services.settings.max_contracts
+            )
+        except ContractNotFoundError as refusal:
+            diagnostics.explain_refusal(refusal, registry, identity.may_see)
+            raise
         self._acquired = self._selection.keys()
         await services.upstream.acquire(self._selection)
         if request.status:

@@ -1,0 +1,139 @@
+"""Mistakes in requests: what is on the wire stays, and the log and plain HTTP say more."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from .conftest import PERSIAN, Market, Serve
+from .harness import Gateway, closed
+from .test_authentication import header, token
+
+Eventually = Callable[..., Awaitable[None]]
+
+REST = "/live/data/aggregate/contract/"
+
+
+def described(gateway: Gateway, path: str, headers: dict[str, str] | None = None) -> str:
+    """The English description of an answer."""
+    answer = gateway.request("GET", path, headers)
+    assert answer.status == 200
+    said: str = answer.json()["Status"]["Description"]["en"]
+    return said
+
+
+def closes(gateway: Gateway, asked: str) -> list[dict[str, Any]]:
+    """What the log says of the ends of streams of one contract."""
+    return [line for line in gateway.events("stream closed") if line.get("contracts") == [asked]]
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["سکه0312پ01", "سِکّـه۰۳۱۲پ٠١", "سكه‌0312 پ 01", "\u200fسکه 0312پ01\u200e", "ﺳﻜﻪ0312ﭖ01"],
+)
+async def test_a_persian_name_is_found_in_every_spelling(gateway: Gateway, spelling: str) -> None:
+    async with gateway.by_name(spelling, status="true") as client:
+        assert spelling in await client.recv()
+    for path in (REST + "name", "/static/data/contract/name"):
+        assert "unknown" not in described(gateway, f"{path}?contract_names={quote(spelling)}")
+    assert PERSIAN.contract_name not in spelling
+
+
+async def test_an_unknown_contract_is_explained_in_the_log(
+    gateway: Gateway, market: Market, eventually: Eventually
+) -> None:
+    contract = market.one()
+    name, lower = contract.contract_name, contract.contract_name.lower()
+    cases = {
+        lower: f"did you mean {name}? upper and lower case differ",
+        contract.contract_id: f"it is the id of {name}: ask for the name, or by id",
+        f"{name}X": f"did you mean {name}?",
+        f"{name},{name}": "give each contract in a parameter of its own, as in",
+    }
+    for asked, said in cases.items():
+        async with gateway.by_name(asked) as client:
+            close = await closed(client)
+        assert (close.code, close.reason) == (1008, f"unknown contract: {asked}")
+        await eventually(partial(closes, gateway, asked))
+        assert closes(gateway, asked)[0]["detail"].startswith(said)
+        # As the documented service says it, also where there is room for more.
+        path = gateway.stream("name", [asked]).replace("/websocket/", "/sse/")
+        answer = gateway.get(path)
+        assert (answer.status, answer.json()) == (404, {"detail": f"unknown contract: {asked}"})
+        assert said in described(gateway, f"{REST}name?contract_names={quote(asked)}")
+        answer = gateway.get(f"/live/status?contract_names={quote(asked)}")
+        assert answer.status == 404
+        assert answer.json()["detail"].startswith(f"unknown contract: {asked}; {said}")
+    await eventually(lambda: gateway.events("unknown contract"))
+
+
+async def test_nothing_is_named_that_the_token_does_not_cover(
+    guarded: Gateway, market: Market
+) -> None:
+    seen, unseen = market.take(2)
+    authorization = {"Authorization": f"Bearer {token(contracts=[f'id:{seen.contract_id}'])}"}
+    begun = len(guarded.log)
+    for asked in (unseen.contract_name.lower(), unseen.contract_id, unseen.contract_name + "X"):
+        path = guarded.stream("name", [asked])
+        async with guarded.connect(path, **header(authorization["Authorization"])) as client:
+            assert (await closed(client)).reason == f"unknown contract: {asked}"
+        said = [
+            described(guarded, f"{REST}name?contract_names={asked}", authorization),
+            described(guarded, f"/static/data/contract/name?contract_names={asked}", authorization),
+            str(
+                guarded.request("GET", f"/live/status?contract_names={asked}", authorization).json()
+            ),
+        ]
+        for text in said:
+            assert unseen.contract_name not in text.replace(asked, "")
+    logged = str(guarded.log[begun:]).replace(unseen.contract_name + "X", "")
+    assert unseen.contract_name not in logged
+
+
+async def test_unknown_parameters_are_ignored_and_logged(
+    gateway: Gateway, market: Market, eventually: Eventually
+) -> None:
+    contract = market.one()
+    for n in range(3):
+        path = gateway.stream("id", [contract.contract_id]) + "&amp;snapshot=true&volume=1"
+        async with gateway.connect(path):
+            pass
+        path = f"{REST}id?contract_ids={contract.contract_id}&amp;format=json&page={n}"
+        assert gateway.get(path).status == 200
+        assert gateway.get("/live/status?format=json&contract_names=KASH0000").status == 200
+        assert gateway.get("/health?anything=1").status == 200
+    await eventually(lambda: len(gateway.events("unknown query parameter")) >= 5)
+    found = gateway.events("unknown query parameter")
+    assert sorted(line["parameter"] for line in found) == [
+        "amp;format",
+        "amp;snapshot",
+        "format",
+        "page",
+        "volume",
+    ]
+    hints = {line["parameter"] for line in found if "hint" in line}
+    assert hints == {"amp;format", "amp;snapshot"}
+
+
+async def test_unknown_parameters_are_refused_if_that_is_wanted(
+    serve: Serve, market: Market
+) -> None:
+    gateway = serve(strict_query=True)
+    contract = market.one()
+    ids = f"contract_id={contract.contract_id}"
+    path = gateway.stream("id", [contract.contract_id])
+    async with gateway.connect(path + "&amp;snapshot=true") as client:
+        close = await closed(client)
+    assert (close.code, close.reason) == (1008, "unknown parameter: amp;snapshot")
+    for call in (f"/live/data/sse/contract/id?{ids}", f"{REST}id?{ids}", f"/live/status?{ids}"):
+        answer = gateway.get(call + "&amp;snapshot=true")
+        assert answer.status == 422
+        assert answer.json() == {"detail": "unknown parameter: amp;snapshot"}
+    async with gateway.connect(path + "&snapshot=true&status=true&meta=false") as client:
+        assert "IME Status" in str(await client.recv())
+    for call in (f"{REST}id?{ids}", f"/live/status?{ids}&token=x", "/ready?x=1"):
+        assert gateway.get(call).status == 200
