@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from .conftest import PERSIAN, Market, Serve
-from .harness import Gateway, closed
+from .harness import Gateway, closed, receive
 from .test_authentication import header, token
 
 Eventually = Callable[..., Awaitable[None]]
@@ -69,6 +70,32 @@ async def test_an_unknown_contract_is_explained_in_the_log(
         assert answer.status == 404
         assert answer.json()["detail"].startswith(f"unknown contract: {asked}; {said}")
     await eventually(lambda: gateway.events("unknown contract"))
+
+
+async def test_an_unknown_contract_in_flight_is_explained_in_the_log(
+    gateway: Gateway, market: Market, eventually: Eventually
+) -> None:
+    contract = market.one()
+    lower, number = contract.contract_name.lower(), int(contract.contract_id)
+    async with gateway.by_id(contract.contract_id) as client:
+        for asked in (
+            {"contract_names": [lower, contract.contract_id]},
+            {"contract_ids": [contract.contract_name, number]},
+        ):
+            await client.send(json.dumps({"action": "subscribe", **asked}))
+            errors = (await receive(client))["data"]["errors"]
+            assert all(e["error"] == f"unknown contract: {e['contract']}" for e in errors)
+    expected = {
+        lower: "did you mean ",
+        contract.contract_id: "it is the id of ",
+        contract.contract_name: "it is a name, of contract ",
+    }
+
+    def found() -> dict[str, str]:
+        return {line["contract"]: line["hint"] for line in gateway.events("unknown contract")}
+
+    await eventually(lambda: expected.keys() <= found().keys())
+    assert all(found()[name].startswith(said) for name, said in expected.items())
 
 
 async def test_nothing_is_named_that_the_token_does_not_cover(

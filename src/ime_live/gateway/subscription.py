@@ -16,9 +16,9 @@ from ime_live.errors import RefusedError
 from ime_live.gateway import wire
 from ime_live.gateway.auth import Identity
 from ime_live.gateway.outlet import Outlet
-from ime_live.gateway.revision import answer, revise
+from ime_live.gateway.revision import Revision, answer, revise
 from ime_live.gateway.services import Services
-from ime_live.gateway.session import ContractNotFoundError, StreamRequest, select
+from ime_live.gateway.session import UNKNOWN, By, ContractNotFoundError, StreamRequest, select
 from ime_live.gateway.topic import Client
 from ime_live.market import timestamp_of
 from ime_live.messages import ControlFault, ControlRequest
@@ -143,6 +143,7 @@ class Subscription:
             self._identity.may_see,
             services.settings.max_contracts,
         )
+        self._log_unknown(request, revision)
         self._acquired = acquired = {*self._acquired, *revision.added}
         if revision.added:
             await services.upstream.acquire(revision.added)
@@ -167,6 +168,15 @@ class Subscription:
             services.watch.add(client, current=len(current) == len(revision.selection))
         self._acquired = acquired.difference(revision.removed)
         services.upstream.release(revision.removed)
+
+    def _log_unknown(self, request: ControlRequest, revision: Revision) -> None:
+        faults = {fault.contract for fault in revision.faults if fault.error.startswith(UNKNOWN)}
+        services, may_see = self._services, self._identity.may_see
+        ids = map(str, request.contract_ids)
+        for by, names in ((By.NAME, request.contract_names), (By.ID, ids)):
+            if unknown := [name for name in map(str.strip, names) if name in faults]:
+                registry = services.directory.registry
+                services.diagnostics.explain_unknown(by, unknown, registry, may_see)
 
     def object_to(self, error: str, request_id: str | int | None) -> None:
         """Answer a request of which nothing could be done."""
