@@ -24,6 +24,7 @@ from ime_live.gateway.jwks import (
     MAX_AGE,
     MAX_SET_BYTES,
     MIN_INTERVAL,
+    RECHECK_INTERVAL,
     RETRY_INTERVAL,
     JwksUrl,
     read_key_set,
@@ -33,6 +34,7 @@ from ime_live.gateway.keys import Keyring
 Jwk = dict[str, object]
 
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+OTHER_RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
 ED_KEY = ed25519.Ed25519PrivateKey.generate()
 
@@ -561,6 +563,75 @@ class TestTokens:
             assert await authenticator.authenticate(self.EC_TOKEN)
             with pytest.raises(AuthenticationError, match="invalid token"):
                 await authenticator.authenticate(self.RSA_TOKEN)
+
+    @pytest.mark.parametrize("kid", ["rsa", None])
+    async def test_another_key_under_a_known_kid(
+        self, issuer: Issuer, clock: Clock, kid: str | None
+    ) -> None:
+        issuer.answer(key_set(jwk("RS256", OTHER_RSA_KEY.public_key(), kid=kid)))
+        async with started(issuer, clock) as url:
+            authenticator = JwtAuthenticator(Keyring(url=url))
+            issuer.answer(key_set(jwk("RS256", RSA_KEY.public_key(), kid=kid)))
+            headers = None if kid is None else {"kid": kid}
+            token = jwt.encode({}, RSA_KEY, algorithm="RS256", headers=headers)
+
+            assert await authenticator.authenticate(token)
+        assert len(issuer.requests) == 2
+
+    async def test_another_algorithm_under_a_known_kid(self, issuer: Issuer, clock: Clock) -> None:
+        async with started(issuer, clock) as url:
+            authenticator = JwtAuthenticator(Keyring(url=url))
+            issuer.answer(key_set(EC_JWK | {"kid": "rsa"}))
+            token = jwt.encode({}, EC_KEY, algorithm="ES256", headers={"kid": "rsa"})
+
+            assert await authenticator.authenticate(token)
+
+    async def test_bad_signatures_do_not_hammer(self, issuer: Issuer, clock: Clock) -> None:
+        forged = jwt.encode({}, OTHER_RSA_KEY, algorithm="RS256", headers={"kid": "rsa"})
+        async with started(issuer, clock) as url:
+            authenticator = JwtAuthenticator(Keyring(url=url))
+
+            async def refused() -> None:
+                with pytest.raises(AuthenticationError, match="invalid token"):
+                    await authenticator.authenticate(forged)
+
+            await asyncio.gather(*(refused() for _ in range(50)))
+            for _ in range(50):
+                await refused()
+            assert len(issuer.requests) == 2
+            await clock.go_on(RECHECK_INTERVAL - 1)
+            await refused()
+            assert len(issuer.requests) == 2
+            await clock.go_on(1)
+            for _ in range(50):
+                await refused()
+            assert len(issuer.requests) == 3
+            # Who brings a good token meanwhile waits for nothing.
+            assert await authenticator.authenticate(self.RSA_TOKEN)
+            assert len(issuer.requests) == 3
+
+    async def test_a_bad_signature_while_the_issuer_is_away(
+        self, issuer: Issuer, clock: Clock
+    ) -> None:
+        issuer.answer(key_set(jwk("RS256", OTHER_RSA_KEY.public_key(), kid="rsa")))
+        async with started(issuer, clock) as url:
+            authenticator = JwtAuthenticator(Keyring(url=url))
+            await issuer.down()
+            # The key may have been changed: who comes again later may be let in.
+            for _ in range(3):
+                await unavailable(authenticator.authenticate(self.RSA_TOKEN))
+            issuer.answer(key_set(RSA_JWK))
+            await issuer.up()
+            await clock.go_on(RETRY_INTERVAL)
+            assert await authenticator.authenticate(self.RSA_TOKEN)
+
+    async def test_a_shared_secret_is_not_looked_for(self, issuer: Issuer, clock: Clock) -> None:
+        async with started(issuer, clock) as url:
+            authenticator = JwtAuthenticator(Keyring(url=url))
+            token = jwt.encode({}, "a secret of the tests, 32 bytes and more")
+            with pytest.raises(AuthenticationError, match="invalid token"):
+                await authenticator.authenticate(token)
+        assert len(issuer.requests) == 1
 
     async def test_invented_kids_do_not_hammer(self, issuer: Issuer, clock: Clock) -> None:
         async with started(issuer, clock) as url:

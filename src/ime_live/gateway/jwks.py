@@ -32,6 +32,9 @@ MAX_AGE: Final = 600.0
 MIN_INTERVAL: Final = 10.0
 """Seconds between two fetches at least, however many tokens name keys that are not there."""
 
+RECHECK_INTERVAL: Final = 60.0
+"""Seconds between two fetches, besides all others, because a known key does not fit a token."""
+
 RETRY_INTERVAL: Final = 30.0
 """Seconds after which a fetch that failed is repeated, if no token asks for it before."""
 
@@ -78,8 +81,8 @@ class JwksUrl:
     """The key set at a URL: fetched, cached, refreshed.
 
     - One fetch at a time; whoever needs it waits for the same one.
-    - A set is fetched again when it is `MAX_AGE` old, and when `refresh` is called, but not
-      within `MIN_INTERVAL` of the last time.
+    - A set is fetched again when it is `MAX_AGE` old; when `refresh` is called, but not within
+      `MIN_INTERVAL` of the last time; and when `recheck` is, once per `RECHECK_INTERVAL`.
     - A fetch that fails leaves the keys as they are, and is repeated within twice
       `RETRY_INTERVAL`.
 
@@ -132,6 +135,7 @@ class JwksUrl:
         self._refresher: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._fetched_at = float("-inf")
+        self._rechecked_at = float("-inf")
         self._failures = 0
 
     async def start(self) -> None:
@@ -171,6 +175,30 @@ class JwksUrl:
         """
         if self._fetching is not None or self._now() - self._fetched_at >= MIN_INTERVAL:
             await self._fetch_once()
+        self._check_fetched()
+
+    async def recheck(self) -> bool:
+        """Fetch the set, since a token's signature is bad by the keys that it should be good by.
+
+        Issuers change keys without a notice, and some without another ``kid``. Bad tokens are sent
+        by anybody, so it is done once per `RECHECK_INTERVAL`.
+
+        Returns:
+            Whether it was fetched, by this call or by one that was under way.
+
+        Raises:
+            RefusedError: with code 1013: it could not be fetched.
+        """
+        fetches = self._fetching is not None
+        if not fetches and self._now() - self._rechecked_at >= RECHECK_INTERVAL:
+            self._rechecked_at = self._now()
+            fetches = True
+        if fetches:
+            await self._fetch_once()
+        self._check_fetched()
+        return fetches
+
+    def _check_fetched(self) -> None:
         if self._failures or self._client is None:
             raise RefusedError("keys are not available", code=CloseCode.TRY_AGAIN_LATER)
 

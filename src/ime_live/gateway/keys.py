@@ -54,7 +54,7 @@ class Keyring:
 
         Returns:
             False if that is in vain: there is no URL, the algorithm is none of public keys, or
-            the set is known and the token names a key of it, or none.
+            the token names a known key, or none, and the set was fetched just now for such a one.
 
         Raises:
             RefusedError: with code 1013: the URL may have the key, but does not answer.
@@ -63,7 +63,7 @@ class Keyring:
             return False
         known = self._url.keys
         if known and (kid is None or any(kid == key.kid for key in known)):
-            return False
+            return await self._url.recheck()
         await self._url.refresh()
         return True
 
