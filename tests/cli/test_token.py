@@ -96,3 +96,23 @@ def test_a_key_that_cannot_be_read(ime_live: Run, token: str, tmp_path: Path) ->
     done = ime_live("token", "inspect", token, "--jwt-public-key", "key.pem")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "ime-live: --jwt-public-key key.pem: not a public key in PEM form\n"
+
+
+def test_names_the_claim_that_is_wrong(ime_live: Run) -> None:
+    claims = {"sub": "alice", "exp": "2026-12-01", "contracts": ["KASH*", 5]}
+    token = jwt.encode(claims, SECRET, algorithm="HS256")
+    done = ime_live("token", "inspect", token, "--jwt-secret", SECRET)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["remarks"][-2:] == [
+        "a gateway refuses it: invalid claims",
+        (
+            "exp must be a number of seconds since 1970, got a text; "
+            "contracts must be a text or a list of texts, got a list with a number"
+        ),
+    ]
+    token = jwt.PyJWS().encode(b"[]", SECRET)
+    done = ime_live("token", "inspect", token, "--jwt-secret", SECRET)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "ime-live: invalid claims; the claims must be a well-formed JSON object\n"
+    )

@@ -183,6 +183,9 @@ class TestInspect:
         report = inspect_token(token, [KEY], audience="a", issuer="b", now=NOW)
 
         assert remark in report.remarks
+        if report.accepted is False:  # the claim that is wrong is named
+            claim = next(name for name in ("contracts", "nbf", "iss", "aud") if name in claims)
+            assert report.remarks[-1].startswith(f"{claim} ")
 
     @pytest.mark.parametrize(
         ("exp", "text"), [("soon", "not a date"), (None, "not a date"), (1e30, "not a date")]
@@ -201,8 +204,9 @@ class TestInspect:
             inspect_token(token, [KEY], now=NOW)
 
     def test_claims_that_are_no_object(self) -> None:
-        with pytest.raises(AuthenticationError, match="invalid claims"):
+        with pytest.raises(AuthenticationError, match="invalid claims") as caught:
             inspect_token(jwt.PyJWS().encode(b"[]", SECRET), [KEY], now=NOW)
+        assert caught.value.detail == "the claims must be a well-formed JSON object"
 
     def test_the_report_holds_no_token_and_is_json(self) -> None:
         token = create_token(SECRET, "desk-7", 30, now=NOW)

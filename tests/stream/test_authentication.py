@@ -6,7 +6,7 @@ import http.server
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,64 @@ async def test_the_contracts_claim_limits_what_a_token_may_see(
     assert close.reason == f"contract not covered by the token: {other.contract_name}"
 
 
+@pytest.mark.parametrize(
+    ("claims", "reason", "detail"),
+    [
+        (
+            {"exp": "soon"},
+            "invalid claims",
+            "exp must be a number of seconds since 1970, got a text",
+        ),
+        (
+            {"contracts": ["A", 1]},
+            "invalid claims",
+            "contracts must be a text or a list of texts, got a list with a number",
+        ),
+        ({"nbf": time.time() + 5000}, "token not yet valid", "nbf is "),
+    ],
+)
+async def test_the_claim_that_is_wrong_is_in_the_log_and_in_rest(
+    guarded: Gateway,
+    market: Market,
+    eventually: Callable[..., Awaitable[None]],
+    claims: dict[str, Any],
+    reason: str,
+    detail: str,
+) -> None:
+    contract = market.one()
+    value = token(**claims)
+    path = guarded.stream("id", [contract.contract_id])
+    begun = len(guarded.log)
+    async with guarded.connect(path, **header(value)) as client:
+        close = await closed(client)
+    assert (close.code, close.reason) == (1008, reason)
+    for call in (
+        f"/live/data/overview/contract/id?contract_ids={contract.contract_id}",
+        "/static/data/contract/search?market=IMEFutures&Search_char=A",
+        "/live/status",
+    ):
+        answer = guarded.request("GET", call, {"Authorization": value})
+        assert answer.status == 401
+        assert answer.json()["detail"].startswith(f"{reason}; {detail}")
+
+    def lines(event: str) -> list[dict[str, Any]]:
+        return [
+            line
+            for line in guarded.log[begun:]
+            if line["event"] == event and line.get("detail", "").startswith(detail)
+        ]
+
+    await eventually(lambda: lines("stream closed") and lines("request refused"))
+    assert lines("stream closed")[0]["reason"] == lines("request refused")[0]["reason"] == reason
+
+
+async def test_a_token_that_was_made_a_moment_ahead_is_good(
+    guarded: Gateway, market: Market
+) -> None:
+    value = token(iat=time.time() + 2)
+    assert await _refusal(guarded, market.one().contract_id, value, status="true") == ""
+
+
 async def test_no_token_gets_into_any_output(guarded: Gateway, market: Market) -> None:
     # Its three parts by themselves too; the first is common to all tokens of an algorithm.
     secrets = [token(1.0 + n) for n in range(4)] + ["a-token-that-is-none"]
@@ -198,9 +256,9 @@ def _pem(private: Any) -> bytes:  # noqa: ANN401
     return pem
 
 
-async def _refusal(gateway: Gateway, contract_id: str, value: str) -> str:
+async def _refusal(gateway: Gateway, contract_id: str, value: str, status: str = "false") -> str:
     """Connect with a token; the reason of the refusal, empty if there is none."""
-    path = gateway.stream("id", [contract_id], snapshot="true")
+    path = gateway.stream("id", [contract_id], snapshot="true", status=status)
     async with gateway.connect(path, **header(value)) as client:
         try:
             await receive(client)
@@ -252,3 +310,25 @@ async def test_public_keys_at_a_url_that_goes_away(
     # The URL is down now.
     assert await _refusal(gateway, contract.contract_id, signed("known")) == ""
     assert await _refusal(gateway, contract.contract_id, signed("strange")) == "invalid token"
+
+
+async def test_a_key_is_changed_under_its_kid(serve: Serve, market: Market, tmp_path: Path) -> None:
+    contract = market.one()
+    old, new = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+
+    def publish(key: rsa.RSAPrivateKey) -> None:
+        jwk = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        (tmp_path / "jwks.json").write_text(json.dumps({"keys": [jwk | {"kid": "k"}]}))
+
+    def signed(key: rsa.RSAPrivateKey) -> str:
+        claims = {"sub": "alice", "exp": time.time() + 3600}
+        return jwt.encode(claims, key, algorithm="RS256", headers={"kid": "k"})
+
+    publish(old)
+    with _served(tmp_path) as url:
+        gateway = serve(auth="jwt", jwks=f"{url}/jwks.json")
+        assert await _refusal(gateway, contract.contract_id, signed(old), status="true") == ""
+        publish(new)
+        assert await _refusal(gateway, contract.contract_id, signed(new), status="true") == ""
+        assert await _refusal(gateway, contract.contract_id, signed(old)) == "invalid token"
+    assert len(gateway.events("jwks refreshed")) == 2

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from ime_live.cli import contracts, feed, publish, serve, token, up
-from ime_live.errors import ImeLiveError, SettingsError
+from ime_live.errors import ImeLiveError, RefusedError, SettingsError
 
 app = typer.Typer(
     name="ime-live",
@@ -57,5 +57,6 @@ def run() -> None:
     try:
         app(prog_name="ime-live")
     except ImeLiveError as error:
-        typer.echo(f"ime-live: {error}", err=True)
+        detail = error.detail if isinstance(error, RefusedError) else ""
+        typer.echo(f"ime-live: {error}" + (f"; {detail}" if detail else ""), err=True)
         sys.exit(2 if isinstance(error, SettingsError) else 1)

@@ -150,7 +150,11 @@ class Calls:
         # Also if the token is bad: it may be in a parameter that was misspelt.
         self._diagnostics.note_parameters(call, unknown)
         token = find_token(asked.authorization, (), query.token)
-        identity = await self._authenticator.authenticate(token)
+        try:
+            identity = await self._authenticator.authenticate(token)
+        except RefusedError as error:
+            self._diagnostics.note_refusal(call, error)
+            raise
         named = identity.subject != ANONYMOUS
         who = ("subject", identity.subject) if named else ("peer", asked.peer)
         wait = self._limit.take(who, self._monotonic())

@@ -67,6 +67,14 @@ class Diagnostics:
             name = printable_name(next(iter(unknown)))
             raise RefusedError(f"unknown parameter: {name}", kind="unknown parameter")
 
+    def note_refusal(self, call: str, refusal: RefusedError) -> None:
+        """Log that a call was refused, and why; of a stream, its own log line says so."""
+        reason, detail = refusal.reason, refusal.detail
+        fields = {"detail": detail} if detail else {}
+        self._limited.info(
+            "request refused", key=("refusal", reason, detail), call=call, reason=reason, **fields
+        )
+
     def explain_refusal(
         self, refusal: ContractNotFoundError, registry: Registry, may_see: MaySee
     ) -> None:

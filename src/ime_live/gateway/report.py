@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from ime_live.contracts import Contract, Market, Registry
-from ime_live.errors import StoreError
+from ime_live.errors import RefusedError, StoreError
 from ime_live.gateway.auth import Authenticator, find_token
 from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.directory import Directory
@@ -167,13 +167,12 @@ class Reporter:
         request = read_status_request(query)
         self._diagnostics.note_parameters("/live/status", request.unknown)
         token = find_token(authorization, (), request.token)
-        identity = await self._authenticator.authenticate(token)
-        self._diagnostics.refuse_parameters(request.unknown)
-        registry = self._directory.registry
         try:
-            contracts = named(request, registry, identity)
-        except ContractNotFoundError as refusal:
-            self._diagnostics.explain_refusal(refusal, registry, identity.may_see)
+            identity = await self._authenticator.authenticate(token)
+            self._diagnostics.refuse_parameters(request.unknown)
+            contracts = self._named(request, identity)
+        except RefusedError as error:
+            self._diagnostics.note_refusal("/live/status", error)
             raise
         versions = await self._read_versions(contracts)
         now = self._clock()
@@ -195,6 +194,14 @@ class Reporter:
             },
         )
         return _encode(report)
+
+    def _named(self, request: StatusRequest, identity: Identity) -> Mapping[str, Contract]:
+        registry = self._directory.registry
+        try:
+            return named(request, registry, identity)
+        except ContractNotFoundError as refusal:
+            self._diagnostics.explain_refusal(refusal, registry, identity.may_see)
+            raise
 
     async def _read_versions(self, contracts: Mapping[str, Contract]) -> Mapping[str, int] | None:
         if not self._feed.reached:

@@ -138,6 +138,8 @@ def inspect_token(
     try:
         claims = msgspec.json.decode(signed.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, ValueError, RecursionError):
+        # Says what is wrong.
+        identity_from(signed.payload, audience=None, issuer=None, leeway=leeway, now=now)
         raise AuthenticationError(Refusal.BAD_CLAIMS.value) from None
     signature, remarks = _check_signature(signed, None if keys is None else tuple(keys))
     remarks.append(_lifetime(claims, now))
@@ -148,6 +150,8 @@ def inspect_token(
     except AuthenticationError as error:
         holds = False
         remarks.append(f"a gateway refuses it: {error.reason}")
+        if error.detail:
+            remarks.append(error.detail)
     else:
         holds = True
         remarks.append(_reach(identity))
