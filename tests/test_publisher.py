@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from ime_live.contracts import Contract
 from ime_live.embedded import EmbeddedValkey
-from ime_live.errors import PayloadError, SettingsError, StoreError
+from ime_live.errors import PayloadError, SettingsError, StoreError, UnknownContractError
 from ime_live.market import read_payload
 from ime_live.publisher import Outcome, Publisher
 from ime_live.store import Store
@@ -47,6 +48,71 @@ async def test_an_id_may_be_a_number(
     assert (await store.last(["12345"]))["12345"].version == outcome.version
     assert not (await publisher.publish("12345", payload())).published
     assert (await publisher.patch(12345, ContractInfo={"open_interest": 1})).published
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (None, "contract id must be a text or a whole number, got NoneType"),
+        (True, "contract id must be a text or a whole number, got bool"),
+        (b"12345", "contract id must be a text or a whole number, got bytes"),
+        (12345.0, "contract id must be a text or a whole number, got float"),
+        (["12345"], "contract id must be a text or a whole number, got list"),
+        ("", "contract id is empty"),
+        (" \t", "contract id is empty"),
+        ("12345 ", "contract id must have no blanks around it, got '12345 '"),
+        ("\u00a012345", "contract id must have no blanks around it"),
+        (
+            "ContractA",
+            "unknown contract: ContractA is a name, of contract 12345: publish by the id",
+        ),
+        ("OldA", "unknown contract: OldA is a name, of contract 12345: publish by the id"),
+        ("سكه0312پ01", "unknown contract: سكه0312پ01 is a name, of contract 7"),
+        ("99", "unknown contract: 99 (register it with `ime-live contracts import`)"),
+        ("۱۲۳۴۵", "unknown contract: ۱۲۳۴۵ (register it"),
+        (-12345, "unknown contract: -12345 (register it"),
+    ],
+)
+async def test_what_is_no_id_of_a_contract(
+    publisher: Publisher,
+    store: Store,
+    redis: Client,
+    payload: MakePayload,
+    given: Any,  # noqa: ANN401 - wrong types are what is tested
+    error: str,
+) -> None:
+    await store.import_contracts(
+        [
+            Contract(contract_id="12345", contract_name="ContractA", aliases=("OldA",)),
+            Contract(contract_id="7", contract_name="سکه0312پ01"),
+        ]
+    )
+    with pytest.raises((PayloadError, UnknownContractError)) as caught:
+        await publisher.publish(given, payload())
+    assert str(caught.value).startswith(error)
+    with pytest.raises((PayloadError, UnknownContractError)):
+        await publisher.patch(given, ContractInfo={"open_interest": 1})
+    refused, published = await publisher.publish_many([(given, payload()), (12345, payload())])
+    assert (refused.published, published.published) == (False, True)
+    assert str(refused.error) == str(caught.value)
+    assert await redis.keys("ime:last:*") == [b"ime:last:{12345}"]
+
+
+async def test_a_contract_that_is_registered_meanwhile(
+    publisher: Publisher, store: Store, payload: MakePayload
+) -> None:
+    await store.import_contracts([Contract(contract_id="1", contract_name="A")])
+    with pytest.raises(UnknownContractError):
+        await publisher.publish("2", payload())
+    await store.import_contracts([Contract(contract_id="2", contract_name="B")])
+    assert (await publisher.publish("2", payload())).published
+
+
+async def test_a_store_that_has_lost_its_contracts_is_published_to(
+    publisher: Publisher, redis: Client, payload: MakePayload
+) -> None:
+    await redis.flushall()
+    assert (await publisher.publish("1", payload())).published
 
 
 async def test_refuses_a_payload_that_is_not_whole(

@@ -12,7 +12,14 @@ from typing import Any, Final, Self
 
 from msgspec import Struct
 
-from ime_live.errors import FencedError, ImeLiveError, PayloadError, StoreError
+from ime_live.contracts import Registry
+from ime_live.errors import (
+    FencedError,
+    ImeLiveError,
+    PayloadError,
+    StoreError,
+    UnknownContractError,
+)
 from ime_live.market import Payload, merge, read_payload, stored_json
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
@@ -41,7 +48,9 @@ class Outcome(Struct, frozen=True):
 class Publisher:
     """Publishes market data; use as ``async with Publisher(url) as publisher``.
 
-    A contract's id is a text or a number: ``12345`` is ``"12345"``.
+    A contract's id is a text or a whole number: ``12345`` is ``"12345"``. The contract must be
+    registered, since nobody could subscribe to it otherwise; only while no contract at all is
+    registered, as in a store that has lost its data, every id is taken.
     """
 
     def __init__(
@@ -64,6 +73,8 @@ class Publisher:
         self._store = Store(
             StoreSettings(redis_url=redis_url, key_prefix=key_prefix, redis_timeout=redis_timeout)
         )
+        self._registered: set[str] = set()
+        """Ids that were registered when they were published for the first time."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,7 +97,9 @@ class Publisher:
         """Publish a contract's complete market data, if it differs from the last state.
 
         Raises:
-            PayloadError: the payload is not whole, a field is unknown or of the wrong type.
+            PayloadError: the payload is not whole, a field is unknown or of the wrong type; or
+                ``contract_id`` cannot be an id.
+            UnknownContractError: no contract of this id is registered.
             StoreError: Redis could not be reached or refused.
         """
         [outcome] = await self.publish_many([(contract_id, payload)])
@@ -119,12 +132,19 @@ class Publisher:
         """
         outcomes: list[Outcome] = []
         items: list[tuple[str, bytes]] = []
-        for given_id, payload in payloads:
+        given = list(payloads)
+        unknown: Mapping[str, ImeLiveError] = {}
+        if token is None:  # a feed has registered what it publishes
+            unknown = await self._unregistered([i for i, _ in given])
+        for given_id, payload in given:
             contract_id = str(given_id)
             try:
-                items.append((_checked(contract_id), stored_json(read_payload(payload))))
+                contract_id = _id_of(given_id)
+                if contract_id in unknown:
+                    raise unknown[contract_id]
+                items.append((contract_id, stored_json(read_payload(payload))))
                 outcomes.append(Outcome(contract_id))
-            except PayloadError as error:
+            except (PayloadError, UnknownContractError) as error:
                 outcomes.append(Outcome(contract_id, error=error))
         results = iter(await self._store.publish(items, token))
         for n, outcome in enumerate(outcomes):
@@ -146,9 +166,12 @@ class Publisher:
 
         Raises:
             PayloadError: the contract has no last state, or the result is not a payload.
+            UnknownContractError: no contract of this id is registered.
             StoreError: Redis could not be reached or refused.
         """
-        key = _checked(str(contract_id))
+        key = _id_of(contract_id)
+        if error := (await self._unregistered([key])).get(key):
+            raise error
         for _ in range(_ATTEMPTS):
             last = (await self._store.last([key])).get(key)
             if last is None:
@@ -159,8 +182,47 @@ class Publisher:
                 return Outcome(key, stored.version, stored.published)
         raise StoreError(f"contract {key} changes faster than a patch can be merged into it")
 
+    async def _unregistered(self, given: Iterable[object]) -> Mapping[str, UnknownContractError]:
+        """Those of the ids that are not registered, each with its error."""
+        ids = {str(i) for i in given} - self._registered
+        if not ids:
+            return {}
+        found = await self._store.contracts_of(sorted(ids))
+        self._registered.update(i for i, contract in found.items() if contract is not None)
+        ids -= self._registered
+        if not ids:
+            return {}
+        registry = Registry(await self._store.contracts(), conflicts=[])
+        if not registry:
+            return {}
+        return {i: UnknownContractError(_unknown(i, registry)) for i in ids}
 
-def _checked(contract_id: str) -> str:
-    if not contract_id.strip():
+
+def _id_of(given: object) -> str:
+    """The id that somebody gives as a text or a whole number.
+
+    Raises:
+        PayloadError: it is neither, empty, or has blanks around it.
+    """
+    # True is a number in Python, and b"5" and None have texts, too.
+    if isinstance(given, bool) or not isinstance(given, str | int):
+        raise PayloadError(
+            f"contract id must be a text or a whole number, got {type(given).__name__}"
+        )
+    text = str(given)
+    if not text.strip():
         raise PayloadError("contract id is empty")
-    return contract_id
+    if text != text.strip():
+        raise PayloadError(f"contract id must have no blanks around it, got {text!r}")
+    return text
+
+
+def _unknown(contract_id: str, registry: Registry) -> str:
+    try:
+        contract = registry.by_name(contract_id)
+    except UnknownContractError:
+        return f"unknown contract: {contract_id} (register it with `ime-live contracts import`)"
+    return (
+        f"unknown contract: {contract_id} is a name, of contract {contract.contract_id}: "
+        "publish by the id"
+    )
