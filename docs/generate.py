@@ -1,11 +1,13 @@
-"""Write the documents that come from the code: docs/settings.md and docs/commands.md.
+"""Write the documents that come from the code.
 
+They are docs/settings.md, docs/commands.md, and the JSON Schemas in src/ime_live/schemas.
 ``make docs`` runs it; ``--check`` writes nothing and exits with 1 if a file is not what it
 would write. tests/test_documents.py asks the same.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import Field
@@ -13,9 +15,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import typer.main
 
 from ime_live.cli import app
+from ime_live.contracts import OPTION_TYPES, Contract, Market
+from ime_live.gateway.schemas import Schema, schemas_of
+from ime_live.gateway.static import TYPES
+from ime_live.market import Payload
 from ime_live.settings import (
     AuthSettings,
     DemoSettings,
@@ -34,6 +41,7 @@ from ime_live.settings import (
 )
 
 FOLDER: Final = Path(__file__).parent
+SCHEMAS: Final = FOLDER.parent / "src" / "ime_live" / "schemas"
 WIDTH: Final = 80
 
 PROGRAM: Final = "ime-live"
@@ -65,7 +73,75 @@ SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
 
 def documents() -> dict[Path, str]:
     """The generated documents, by path."""
-    return {FOLDER / "settings.md": settings(), FOLDER / "commands.md": commands()}
+    return {
+        FOLDER / "settings.md": settings(),
+        FOLDER / "commands.md": commands(),
+        SCHEMAS / "contract.json": _as_text(contract_schema()),
+        SCHEMAS / "update.json": _as_text(update_schema()),
+    }
+
+
+def contract_schema() -> Schema:
+    """The JSON Schema of a contract's record, as `contracts import` takes it."""
+    schema = schemas_of([Contract, Market], _REFERENCE)["Contract"]
+    said = {
+        name: each["description"]
+        for kind in TYPES.values()
+        for name, each in msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"].items()
+    }
+    said["aliases"] = "Other names that it answers to, such as those that it had before."
+    said["board"] = "The method of the exchange's hub that pushes its board."
+    said["expired"] = "Whether the exchange has marked it as expired."
+    said["delisted"] = "Whether it is no longer on its board."
+    said["market"] = "The market that it is traded in."
+    properties = {
+        name: {k: v for k, v in each.items() if v is not None} | {"description": said[name]}
+        for name, each in schema["properties"].items()
+    }
+    properties["market"] |= {"anyOf": [{"enum": list(Market)}, {"type": "null"}]}
+    properties["contractId"]["pattern"] = properties["contractName"]["pattern"] = r"\S"
+    properties["ExpirationDate"]["pattern"] = r"^\d{4}-\d{2}-\d{2}$"
+    properties["optionType"]["enum"] = [*OPTION_TYPES, None]
+    return _HEAD | {
+        "title": "A contract",
+        "description": (
+            "A contract's record in the hash ime:contracts, as `ime-live contracts import` takes "
+            "it. What the source does not give is null, or left out."
+        ),
+        "type": "object",
+        "properties": properties,
+        "required": schema["required"],
+    }
+
+
+def update_schema() -> Schema:
+    """The JSON Schema of a message on a contract's channel."""
+    return _HEAD | {
+        "title": "An update",
+        "description": "A message on the channel ime:live:{<id>}: a contract's complete state.",
+        "type": "object",
+        "properties": {
+            "version": {
+                "type": ["integer", "null"],
+                "exclusiveMinimum": 0,
+                "description": (
+                    "Microseconds since the Unix epoch, growing with each state of a contract. "
+                    "Without it, each gateway stamps the message when it comes."
+                ),
+            },
+            "data": {"$ref": _REFERENCE.format(name="Payload")},
+        },
+        "required": ["data"],
+        "definitions": schemas_of([Payload], _REFERENCE),
+    }
+
+
+_REFERENCE: Final = "#/definitions/{name}"
+_HEAD: Final[Schema] = {"$schema": "http://json-schema.org/draft-07/schema#"}
+
+
+def _as_text(schema: Schema) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def settings() -> str:

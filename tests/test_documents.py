@@ -9,6 +9,7 @@ The convention for examples, by the word after the fence:
 - ``sh``: ``ime-live …`` is parsed as the command line does it, with its options' types; nothing
   is run. ``make …`` must be a target of the Makefile. ``curl …`` of 127.0.0.1:8000 is run against
   the demo, and must be answered with data and a status below 400.
+- ``sh run``: a whole example with ``valkey-cli``; `tests.test_schemas` runs it.
 - ``json``: must be JSON, whole or line by line.
 
 Every other block is only text. In all of the text, an ``IME_LIVE_…`` must be a setting.
@@ -46,7 +47,7 @@ from .client.texts import stamp, update
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-GENERATED = {"settings.md", "commands.md"}
+GENERATED = {"settings.md", "commands.md", "contract.json", "update.json"}
 
 TIME_LIMIT = 20.0
 MARKET_DATA = re.compile(

@@ -26,6 +26,9 @@ class Market(StrEnum):
     DEPOSIT_CERTIFICATE = "IMEDepositCertificate"
 
 
+OPTION_TYPES: Final = ("call", "put")
+
+
 class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A contract and its static fields. A field that the source does not give is ``None``.
 
@@ -71,7 +74,7 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
         default=None, name="UnderlyingAssets_symbolName_or_contractName"
     )
     option_type: str | None = None
-    """``call`` or ``put``."""
+    """One of `OPTION_TYPES`."""
     strike_price: Number | None = None
     required_margin: Number | None = None
     board: str | None = None

@@ -1,0 +1,184 @@
+"""The JSON Schemas that ship with the package, and the example in docs/redis.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_sync
+from jsonschema_rs import Draft7Validator
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from ime_live.contracts import read_contract
+from ime_live.embedded import EmbeddedValkey
+from ime_live.errors import ContractError, PayloadError
+from ime_live.feeds.catalogue import LISTINGS
+from ime_live.market import read_payload, read_publication
+
+from .test_documents import Block, blocks
+
+MakePayload = Callable[..., dict[str, Any]]
+NOW = 1_780_000_000_000_000
+PATIENCE = 20.0
+
+
+def schema(name: str) -> Draft7Validator:
+    text = (files("ime_live") / "schemas" / f"{name}.json").read_text("utf-8")
+    return Draft7Validator(json.loads(text))
+
+
+CONTRACT, UPDATE = schema("contract"), schema("update")
+A = {"contractId": "12345", "contractName": "ContractA"}
+
+
+@pytest.mark.parametrize("listing", LISTINGS, ids=lambda listing: listing.contract.contract_id)
+def test_contracts_of_the_demo_follow_the_schema(listing: Any) -> None:  # noqa: ANN401
+    assert CONTRACT.is_valid(json.loads(listing.contract.to_json()))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        A,
+        A | {"market": None, "title": None, "strikePrice": 1.5, "canBuy": False},
+        A | {"aliases": ["B"], "ExpirationDate": "2026-12-01", "optionType": "put"},
+        A | {"somebody else's": 1},
+        {},
+        {"contractId": "1"},
+        A | {"contractId": 12345},
+        A | {"contractName": " "},
+        A | {"market": "IME"},
+        A | {"aliases": None},
+        A | {"aliases": [1]},
+        A | {"strikePrice": "5"},
+        A | {"canBuy": 1},
+        A | {"expired": None},
+        [A],
+    ],
+)
+def test_the_schema_of_a_contract_is_what_is_read(record: Any) -> None:  # noqa: ANN401 - any JSON
+    try:
+        read_contract(json.dumps(record))
+    except ContractError:
+        good = False
+    else:
+        good = True
+    assert CONTRACT.is_valid(record) is good
+
+
+@pytest.mark.parametrize(
+    "record",
+    [A | {"ExpirationDate": "1405/05/03"}, A | {"optionType": "Call"}],
+)
+def test_the_schema_refuses_what_an_import_does(record: dict[str, Any]) -> None:
+    assert not CONTRACT.is_valid(record)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"version": NOW},
+        {"version": None},
+        {"somebody else's": 1},
+        {"version": 0},
+        {"version": "1780000000000000"},
+        {"version": 1.5},
+        {"data": None},
+        {"data": {}},
+        {"data": {"Aggregate": {"last_price": "5"}}},
+        {"data": {"Aggregate": {"date": 5}}},
+        {"data": {"BestLimit": {"1": None}}},
+        {"data": {"BestLimit": {"4": 5}}},
+        {"data": {"ContractInfo": {"open_interest": True}}},
+        {"data": {"ContractInfo": {"open_interest": 1.5}}},
+    ],
+)
+def test_the_schema_of_an_update_is_what_is_read(
+    payload: MakePayload, change: dict[str, Any]
+) -> None:
+    data = change.get("data", {})
+    message = change | {"data": payload(**data) if data else change.get("data", payload())}
+    try:
+        read_publication(json.dumps(message).encode(), NOW)
+    except PayloadError:
+        good = False
+    else:
+        good = True
+    assert UPDATE.is_valid(message) is good
+
+
+# What stands in for valkey-cli, which is not in the embedded server's wheel.
+VALKEY_CLI = """
+import os, sys
+from redis import Redis
+with Redis.from_url(os.environ["VALKEY_URL"]) as client:
+    print(client.execute_command(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("block", blocks("sh run"), ids=lambda block: block.place)
+def test_the_whole_example_is_streamed(
+    block: Block, valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    command = tmp_path / "valkey-cli"
+    command.write_text(f"#!{sys.executable}\n{VALKEY_CLI}")
+    command.chmod(0o700)
+    gateway = subprocess.Popen(  # noqa: S603 - our own command
+        [
+            *(sys.executable, "-m", "ime_live", "serve", "--auth", "none", "--port", "0"),
+            *("--drain", "0", "--redis-url", valkey.url),
+        ],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with gateway, ExitStack() as stack:
+        stack.callback(gateway.kill)
+        assert gateway.stderr is not None
+        port = next(
+            found[1]
+            for line in gateway.stderr
+            if (found := re.search(r"listening.*port=(\d+)", line))
+        )
+        next(line for line in gateway.stderr if "contracts loaded" in line)
+        url = f"ws://127.0.0.1:{port}/live/data/websocket/contract/name?contract_names=ContractA"
+        streamed = []
+        for _ in range(2):  # it may be pasted again
+            done = subprocess.run(  # noqa: S603 - our own example
+                ["/bin/sh", "-e", "-c", block.text],
+                env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "VALKEY_URL": valkey.url},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode, done.stderr) == (0, ""), done
+            streamed.append(first_message(url + "&snapshot=true"))
+    with redis_sync.Redis.from_url(valkey.url, decode_responses=True) as client:
+        [record] = client.hvals("ime:contracts")
+        state: Any = client.hgetall("ime:last:{12345}")
+    assert CONTRACT.is_valid(json.loads(record))
+    data = json.loads(state["data"])
+    assert UPDATE.is_valid({"version": int(state["version"]), "data": data})
+    read_payload(data)  # strictly: no key is misspelt
+    for message in streamed:
+        assert message["data"] == data
+    assert streamed[0]["timestamp"] < streamed[1]["timestamp"]
+
+
+def first_message(url: str) -> dict[str, Any]:
+    """The first message of a stream; the gateway may hear of the contract only in a moment."""
+    while True:
+        with connect(url) as client, suppress(ConnectionClosed):
+            message: dict[str, Any] = json.loads(client.recv(timeout=PATIENCE))
+            return message
