@@ -115,6 +115,11 @@ _UNSEEN: Final = dict.fromkeys(
 
 _MADDAH: Final = 0x0653
 
+# What is no part of a name at its ends: unseen marks, and what Unicode has for blanks.
+_OUTER: Final = "".join(map(chr, _UNSEEN)) + "".join(
+    filter(str.isspace, map(chr, (*range(0x21), 0x85, 0xA0, *range(0x1680, 0x3001))))
+)
+
 # What is written over, under and between Persian letters, and is not part of a name: tatweel,
 # vowels, hamza. The maddah is: alef with it is a letter of its own.
 _ORNAMENTS: Final = dict.fromkeys(
@@ -156,6 +161,11 @@ def fold(text: str) -> str:
     # are put together only when what is dropped is gone.
     seen = unicodedata.normalize("NFKD", text.translate(_UNSEEN)).translate(_ORNAMENTS)
     return unicodedata.normalize("NFC", seen).translate(_SAME).strip()
+
+
+def trim(name: str) -> str:
+    """``name`` without the blanks and unseen marks at its ends."""
+    return name.strip(_OUTER)
 
 
 def fold_name(name: str) -> str:

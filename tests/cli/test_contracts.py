@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ime_live.cli.contracts import read_contracts
+from ime_live.cli.records import read_contracts
 from ime_live.errors import ContractError, SettingsError
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
@@ -62,7 +62,7 @@ def test_imports_again(ime_live: Run, database: Database, tmp_path: Path) -> Non
     done = ime_live("contracts", "import", "b.json")
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "b.json: no such fields, left out: titel",
+        "b.json: no such fields, left out: titel (did you mean title?)",
         "0 added, 1 changed, 0 unchanged",
     ]
     assert stored(database)["12345"] == {
@@ -101,10 +101,49 @@ def test_imports_all_or_nothing(
         (json.dumps([B, {"contractId": 1}]), "item 2: Object missing required field `contractNa"),
         (lines(B, {**A, "contractId": 1.5}), "line 2: Expected `str`, got `float` - at `$.contrac"),
         (lines(B, {**A, "contractId": True}), "line 2: Expected `str`, got `bool` - at `$.contra"),
-        (lines(B, {**A, "market": "X"}), "line 2: Invalid enum value 'X' - at `$.market`"),
+        (
+            lines(B, {**A, "market": "X"}),
+            "line 2: market must be one of IMEFutures, IMEOption, IMEDepositCertificate, got X",
+        ),
+        (lines(B, {**A, "market": "imefuture"}), ", got imefuture; did you mean IMEFutures?"),
+        (lines(B, {**A, "market": ""}), "line 2: market must be one of IMEFutures, "),
+        (
+            lines({**A, "optionType": "Call"}),
+            "one of call, put, got Call; did you mean call?",
+        ),
+        (lines({**A, "optionType": "خرید"}), "optionType must be one of call, put, got خرید"),
+        (lines({**A, "ExpirationDate": "2026/12/01"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
+        (lines({**A, "ExpirationDate": "20261201"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
+        (lines({**A, "ExpirationDate": "2026-02-30"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
+        (lines({**A, "ExpirationDate": "1405-13-01"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
+        (lines({**A, "ExpirationDate": "1404-12-30"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
+        (lines({**A, "ExpirationDate": "2026-W18-7"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
+        (lines({**A, "ExpirationDate": "0405-01-01"}), "ExpirationDate must be YYYY-MM-DD (Gregor"),
+        (
+            lines({**A, "ExpirationDate": "2026-12-01T00:00"}),
+            "must be YYYY-MM-DD (Gregorian, or J",
+        ),
+        (lines({**A, "ExpirationDate": "soon"}), "or Jalali as 1405-09-10), got soon"),
+        (lines({**A, "ExpirationDate": ""}), "ExpirationDate must be YYYY-MM-DD (Gregorian"),
+        (lines({**A, "ExpirationDate": 20261201}), "got `int` - at `$.ExpirationDate`"),
+        (
+            lines({"contractid": "1", "contractName": "A"}),
+            "Object missing required field `contractId`; did you mean it by `contractid`?",
+        ),
+        (
+            lines({"contractId": "1", "contract_name": "A"}),
+            "Object missing required field `contractName`; did you mean it by `contract_name`?",
+        ),
+        (
+            lines({**A, "contractId": "9E+16"}),
+            "contractId must be given whole, got 9E+16, as a ",
+        ),
+        (lines({**A, "contractName": "A\nB"}), "contractName must be one line without control ch"),
         (lines(B, {**A, "strikePrice": "9"}), "got `str` - at `$.strikePrice`"),
         (lines(B) + "\n{\n", "c.json, line 3: Input data was truncated"),
-        ("\udcff", "c.json, line 1: JSON is malformed"),
+        ("\udcff", "c.json: not UTF-8"),
+        ("nonsense\n", "neither JSON, nor CSV whose first line names contractId and contractName"),
+        ("\n\n{\n}\n{", "c.json, line 3: Input data was truncated"),
         (lines(B) + '{"contractId": "1", "contractName": "\udcff"}', "json, line 2: not UTF-8"),
         ("\n", "c.json is empty"),
         ("[" * 100_000 + "]" * 100_000, "c.json: maximum recursion depth exceeded"),
@@ -200,3 +239,169 @@ def test_a_pipe_that_is_closed(start: Callable[..., Any], register: Callable[...
     said = process.stderr.read()
     assert process.wait(timeout=10) == 1
     assert said == ""
+
+
+# -- CSV ----------------------------------------------------------------------------------------
+
+CSV = """contractId,contractName,market,title,aliases,strikePrice,canBuy,ExpirationDate
+12345,ContractA,,,,,,
+67890,ContractB,IMEOption,"a ""title"", of
+two lines",OldB|OlderB,1500.5,TRUE,2026-12-01
+"""
+CSV_RECORDS: list[dict[str, Any]] = [
+    A,
+    {
+        "contractId": "67890",
+        "contractName": "ContractB",
+        "market": "IMEOption",
+        "title": 'a "title", of\ntwo lines',
+        "aliases": ["OldB", "OlderB"],
+        "strikePrice": 1500.5,
+        "canBuy": True,
+        "ExpirationDate": "2026-12-01",
+    },
+]
+
+
+def unquoted(text: str) -> str:
+    """The same with simpler cells, so that another separator may be put in."""
+    return text.replace('"a ""title"", of\ntwo lines"', "title")
+
+
+def read(folder: Path, text: str | bytes) -> list[dict[str, Any]]:
+    """What is in a file with this text."""
+    file = folder / "c.csv"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return [json.loads(each.to_json()) for each in read_contracts(str(file))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CSV,
+        CSV.rstrip("\n"),
+        "\n\n" + CSV + "\n\n,,,,,,,\n",
+        "\ufeff" + CSV,
+        CSV.encode("utf-16"),
+        CSV.replace("\r\n", "\n").replace("ContractA,,,,,,", "ContractA , ,,,,\u200f,"),
+        CSV.replace("contractId,", "\u200e contractId ,").replace("12345", "\u00a012345\u200c"),
+        CSV.replace("TRUE", "1").replace("1500.5", "۱۵۰۰.۵").replace("2026-12-01", "۲۰۲۶-۱۲-۰۱"),
+        # Columns that a spreadsheet has beside those with a name.
+        "\n".join(
+            line + ",," if line.startswith(("contract", "123", "two")) else line
+            for line in CSV.splitlines()
+        ),
+    ],
+)
+def test_reads_csv(text: str | bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert read(tmp_path, text) == CSV_RECORDS
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("first", ["", "sep=X\n", '"sep=X"\n'])
+def test_reads_csv_with_other_separators(
+    separator: str, end: str, first: str, tmp_path: Path
+) -> None:
+    text = unquoted(CSV).replace("OldB|OlderB", "OldB").replace(",", separator)
+    text = (first.replace("X", separator) + text).replace("\n", end)
+    plain = [A, CSV_RECORDS[1] | {"title": "title", "aliases": ["OldB"]}]
+    assert read(tmp_path, text) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (CSV.replace("contractId", "contractid"), "got: contractid (did you mean contractId?), "),
+        (
+            "id,name\n1,A\n",
+            "nor CSV whose first line names contractId and contractName; got: id, ",
+        ),
+        (CSV.replace("title,", "title,title,"), "c.csv: the header names title twice"),
+        (
+            CSV.replace("ContractA,", "ContractA"),
+            "line 2: a line must have as many cells as the ",
+        ),
+        (CSV.replace("ContractA,,,,,,", "ContractA,,,,,,,,x"), "the header, 8, got 10"),
+        (CSV.replace("1500.5", '"1,500.5"'), "line 3: strikePrice must be a number, got 1,500.5"),
+        (CSV.replace("1500.5", "nan"), "line 3: strikePrice must be a number, got nan"),
+        (CSV.replace("1500.5", "1e999"), "line 3: strikePrice must be a finite number, got 1e999"),
+        (CSV.replace("1500.5", "1_000"), "line 3: strikePrice must be a number, got 1_000"),
+        (CSV.replace("TRUE", "ja"), "line 3: canBuy must be true or false, got ja"),
+        (
+            CSV.replace("IMEOption", "imeoption"),
+            "line 3: market must be one of IMEFutures, IMEOp",
+        ),
+        (CSV.replace("12345", ""), "line 2: Object missing required field `contractId`"),
+        (CSV.replace("67890", "9.00E+16"), "line 3: contractId must be given whole, got 9.00E+16"),
+        (
+            CSV.replace("2026-12-01", "1/12/2026"),
+            "ExpirationDate must be YYYY-MM-DD (Gregorian, ",
+        ),
+        (CSV.replace('lines",', "lines,"), "c.csv, line 3: "),
+        (CSV.replace("ContractA", '"Contract\nA"'), "line 2: contractName must be one line"),
+        (CSV.replace("ContractA", "ContractA\0"), "c.csv, line 2: "),
+        (CSV.encode().replace(b"title", b"\xff"), "c.csv: not UTF-8"),
+    ],
+)
+def test_refuses_csv(text: str | bytes, error: str, tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=re.escape(error)):
+        read(tmp_path, text)
+
+
+def test_a_csv_is_imported(ime_live: Run, database: Database) -> None:
+    done = ime_live("contracts", "import", "-", stdin=CSV.replace("title,", "Title,"))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines() == [
+        "standard input: no such fields, left out: Title (did you mean title?)",
+        "2 added, 0 changed, 0 unchanged",
+    ]
+    assert set(stored(database)) == {"12345", "67890"}
+
+
+# -- what is made of the records ----------------------------------------------------------------
+
+
+def test_ids_and_names_are_trimmed(ime_live: Run, database: Database) -> None:
+    record = {
+        "contractId": " 12345\u200f",
+        "contractName": "\u202bContractA \u00a0",
+        "aliases": [" OldA ", "\u200c", ""],
+    }
+    assert ime_live("contracts", "import", "-", stdin=lines(record)).returncode == 0
+    assert stored(database) == {"12345": {**A, "aliases": ["OldA"]}}
+    done = ime_live("contracts", "import", "-", stdin=lines({**A, "aliases": ["OldA"]}))
+    assert done.stderr == "0 added, 0 changed, 1 unchanged\n"
+
+
+@pytest.mark.parametrize(
+    "given", ["1405-09-10", "1405/09/10", "1405/9/10", "۱۴۰۵/۰۹/۱۰", " ١٤٠٥-٠٩-١٠"]
+)
+def test_a_jalali_date_is_taken_and_said(ime_live: Run, database: Database, given: str) -> None:
+    done = ime_live("contracts", "import", "-", stdin=lines(B, {**A, "ExpirationDate": given}))
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        f"standard input, line 2: ExpirationDate {given} is Jalali; it is taken as 2026-12-01",
+        "2 added, 0 changed, 0 unchanged",
+    ]
+    assert stored(database)["12345"]["ExpirationDate"] == "2026-12-01"
+
+
+def test_many_jalali_dates_are_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [{**A, "contractId": str(n), "ExpirationDate": "1405-01-01"} for n in range(9)]
+    found = read(tmp_path, lines(*records))
+    assert {each["ExpirationDate"] for each in found} == {"2026-03-21"}
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.endswith("it is taken as 2026-03-21 (9 such dates)\n")
+
+
+def test_a_gregorian_date_is_taken_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [found] = read(tmp_path, lines({**A, "ExpirationDate": "2028-02-29"}))
+    assert found["ExpirationDate"] == "2028-02-29"
+    assert capsys.readouterr().err == ""

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Final
+from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
 import typer
 
-from ime_live.cli.lines import name_of, open_input, reason_of
 from ime_live.cli.options import with_settings
-from ime_live.contracts import Contract, Registry, read_contract
-from ime_live.errors import ContractError, SettingsError, UnknownContractError
+from ime_live.cli.records import read_contracts
+from ime_live.contracts import Contract, Registry
+from ime_live.errors import UnknownContractError
 from ime_live.settings import StoreSettings
 
 app = typer.Typer(help="Register contracts, and look them up.", no_args_is_help=True)
 
 _Names = Annotated[list[str], typer.Argument(metavar="ID|NAME", help="Ids or names.")]
-
-_FIELDS: Final = frozenset(each.encode_name for each in msgspec.structs.fields(Contract))
-_IDS: Final = ("contractId", "UnderlyingAssets_symbolIsin_or_contractId")
-
-# The REST calls give it beside the static fields, worked out for the day of the answer.
-_WORKED_OUT: Final = frozenset({"DaysToExpiration"})
-
-_read_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_read_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @app.command("import")
@@ -37,7 +27,8 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|-", help="A JSON array, or a contract a line; - reads standard input."
+            metavar="FILE|-",
+            help="A JSON array, JSON lines, or CSV with a header; - reads standard input.",
         ),
     ],
     *,
@@ -46,8 +37,9 @@ def import_(
     """Add contracts, or change them; all or none.
 
     A contract is {"contractId": "12345", "contractName": "ContractA"}, and "market", "title",
-    "aliases" and static fields where they are known. Contracts that are not named stay. A
-    contract whose name changed answers to its old one as well.
+    "aliases" and static fields where they are known. In CSV the first line names the fields, and
+    aliases are separated by |. An ExpirationDate is YYYY-MM-DD; a Jalali one is converted.
+    Contracts that are not named stay. A contract whose name changed answers to its old one, too.
     """
     contracts = read_contracts(source)
 
@@ -63,71 +55,6 @@ def import_(
         )
 
     asyncio.run(work())
-
-
-def read_contracts(source: str) -> list[Contract]:
-    """Read a JSON array of contracts, one a line, or a single one over several lines.
-
-    Raises:
-        ContractError: one of them cannot be read; the text says which.
-        SettingsError: the input cannot be read.
-    """
-    contracts = []
-    unknown: dict[str, None] = {}
-    for place, raw in _records(source):
-        try:
-            record = _read_object(raw)
-            unknown |= dict.fromkeys(record.keys() - _FIELDS - _WORKED_OUT)
-            contracts.append(read_contract(msgspec.json.encode(_with_text_ids(record))))
-        except (msgspec.MsgspecError, ValueError, RecursionError, ContractError) as error:
-            raise ContractError(f"{place}: {reason_of(error)}") from error
-    if unknown:
-        typer.echo(
-            f"{name_of(source)}: no such fields, left out: {', '.join(sorted(unknown))}", err=True
-        )
-    return contracts
-
-
-def _records(source: str) -> Iterator[tuple[str, bytes]]:
-    """The contracts' JSON, each with its place."""
-    name = name_of(source)
-    try:
-        with open_input(source) as file:
-            text = file.read().removeprefix(codecs.BOM_UTF8).strip()
-    except OSError as error:
-        raise SettingsError(f"{name}: {reason_of(error)}") from error
-    if not text:
-        raise ContractError(f"{name} is empty")
-    if text.startswith(b"["):
-        try:
-            items = _read_array(text)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise ContractError(f"{name}: {reason_of(error)}") from error
-        for number, item in enumerate(items, 1):
-            yield f"{name}, item {number}", bytes(item)
-    elif _is_object(text):
-        yield name, text
-    else:
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                yield f"{name}, line {number}", line
-
-
-def _is_object(text: bytes) -> bool:
-    try:
-        _read_object(text)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return False
-    return True
-
-
-def _with_text_ids(record: dict[str, Any]) -> dict[str, Any]:
-    """Without what is null, and with ids as texts: sources give them as numbers, too."""
-    given = {key: value for key, value in record.items() if value is not None}
-    for key in _IDS:
-        if type(given.get(key)) is int:
-            given[key] = str(given[key])
-    return given
 
 
 @app.command("list")

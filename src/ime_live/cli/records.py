@@ -1,0 +1,317 @@
+"""Records of contracts for an import: a file's JSON or CSV becomes contracts, or an error.
+
+Spreadsheets, exports and people write these files, so each error says where it is, what must hold
+and what was got.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import difflib
+import io
+import math
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
+from datetime import date
+from typing import Any, Final
+
+import msgspec
+import typer
+
+from ime_live.cli.lines import name_of, open_input, reason_of
+from ime_live.contracts import OPTION_TYPES, Contract, Market, fold, read_contract, trim
+from ime_live.errors import ContractError, SettingsError
+
+_TYPES: Final[Mapping[str, Any]] = {
+    each.encode_name: each.type for each in msgspec.structs.fields(Contract)
+}
+_ID: Final = "contractId"
+_NAME: Final = "contractName"
+_ALIASES: Final = "aliases"
+_EXPIRATION: Final = "ExpirationDate"
+_IDS: Final = (_ID, "UnderlyingAssets_symbolIsin_or_contractId")
+
+# The REST calls give it beside the static fields, worked out for the day of the answer.
+_WORKED_OUT: Final = "DaysToExpiration"
+
+_SEPARATORS: Final = ",;\t|"
+_BETWEEN_ALIASES: Final = "|"
+
+_NUMBER: Final = re.compile(r"[-+]?\d{1,30}(\.\d+)?([eE][-+]?\d{1,9})?")
+_SHORTENED: Final = re.compile(r"\d([.,]\d+)?[eE]\+?\d+")
+_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+_DATE: Final = re.compile(r"(\d{4})([-/])(\d{1,2})\2(\d{1,2})")
+_ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_JALALI_YEARS: Final = range(1300, 1500)
+_FIRST_YEAR: Final = 1900
+
+_read_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_read_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+_JSON_ERRORS: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
+_Record = dict[str, Any]
+
+
+def read_contracts(source: str) -> list[Contract]:
+    """Read contracts from a file, or from standard input for ``-``.
+
+    A file is a JSON array, a JSON object per line, a single one over several lines, or CSV whose
+    first line names the fields. What is not an error but should be known goes to standard error.
+
+    Raises:
+        ContractError: one of them cannot be read; the text says which.
+        SettingsError: the input cannot be read.
+    """
+    name = name_of(source)
+    unknown: dict[str, None] = {}
+    jalali: list[str] = []
+    contracts = []
+    for place, record in _records(source):
+        unknown |= dict.fromkeys(record.keys() - _TYPES.keys() - {_WORKED_OUT})
+        try:
+            contract = _contract(record)
+        except (*_JSON_ERRORS, ContractError) as error:
+            raise ContractError(f"{place}: {reason_of(error)}") from error
+        contracts.append(contract)
+        given, taken = record.get(_EXPIRATION), contract.expiration_date
+        if given is not None and fold(given) != taken:
+            jalali.append(f"{place}: {_EXPIRATION} {given} is Jalali; it is taken as {taken}")
+    if unknown:
+        listed = ", ".join(map(_with_suggestion, sorted(unknown)))
+        typer.echo(f"{name}: no such fields, left out: {listed}", err=True)
+    if jalali:
+        more = f" ({len(jalali)} such dates)" if len(jalali) > 1 else ""
+        typer.echo(jalali[0] + more, err=True)
+    return contracts
+
+
+# -- files --------------------------------------------------------------------------------------
+
+
+def _records(source: str) -> Iterator[tuple[str, _Record]]:
+    """The records, each with its place."""
+    name = name_of(source)
+    try:
+        with open_input(source) as file:
+            text = file.read()
+    except OSError as error:
+        raise SettingsError(f"{name}: {reason_of(error)}") from error
+    try:
+        if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as spreadsheets do
+            text = text.decode("utf-16").encode()
+        text = text.removeprefix(codecs.BOM_UTF8)
+        if not text.strip():
+            raise ContractError(f"{name} is empty")
+        if text.lstrip().startswith((b"[", b"{")):
+            yield from _json_records(name, text)
+        else:
+            yield from _csv_records(name, text.decode())
+    except UnicodeDecodeError as error:
+        raise ContractError(f"{name}: not UTF-8") from error
+
+
+def _json_records(name: str, text: bytes) -> Iterator[tuple[str, _Record]]:
+    if text.lstrip().startswith(b"["):
+        try:
+            items = _read_array(text)
+        except _JSON_ERRORS as error:
+            raise ContractError(f"{name}: {reason_of(error)}") from error
+        for number, item in enumerate(items, 1):
+            yield f"{name}, item {number}", _object(f"{name}, item {number}", bytes(item))
+        return
+    try:
+        whole = _read_object(text)
+    except _JSON_ERRORS:
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                yield f"{name}, line {number}", _object(f"{name}, line {number}", line)
+    else:
+        yield name, whole
+
+
+def _object(place: str, raw: bytes) -> _Record:
+    try:
+        return _read_object(raw)
+    except _JSON_ERRORS as error:
+        raise ContractError(f"{place}: {reason_of(error)}") from error
+
+
+def _csv_records(name: str, text: str) -> Iterator[tuple[str, _Record]]:
+    separator, text = _separator_of(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    header: list[str] | None = None
+    while True:
+        place = f"{name}, line {reader.line_num + 1}"
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ContractError(f"{place}: {error}") from error
+        cells = [trim(cell) for cell in row]
+        if not any(cells):
+            continue
+        if header is None:
+            header = _checked_header(name, cells)
+            continue
+        if any(cells[len(header) :]) or len(cells) < len(header):
+            raise ContractError(
+                f"{place}: a line must have as many cells as the header, {len(header)}, "
+                f"got {len(cells)}"
+            )
+        record = {}
+        for key, cell in zip(header, cells, strict=False):
+            if cell:
+                record[key] = _value(place, key, cell)
+        yield place, record
+
+
+def _separator_of(text: str) -> tuple[str, str]:
+    """What stands between cells, and the text without a line that says so."""
+    first = next(line for line in text.splitlines() if line.strip())
+    if found := re.fullmatch(r'"?sep=(.)"?', first.strip("\r\n ")):  # as Excel writes it
+        return found[1], text.replace(first, "", 1)
+
+    def fields(separator: str) -> tuple[int, int]:
+        cells = [trim(cell).strip('"') for cell in first.split(separator)]
+        return sum(cell in _TYPES for cell in cells), len(cells)
+
+    return max(_SEPARATORS, key=fields), text
+
+
+def _checked_header(name: str, cells: list[str]) -> list[str]:
+    while cells and not cells[-1]:  # columns that a spreadsheet has without a name
+        cells.pop()
+    missing = [key for key in (_ID, _NAME) if key not in cells]
+    if missing:
+        shown = ", ".join(_with_suggestion(cell) for cell in cells)
+        raise ContractError(
+            f"{name}: neither JSON, nor CSV whose first line names {_ID} and {_NAME}; got: "
+            f"{shown[:200]}"
+        )
+    for cell in cells:
+        if cells.count(cell) > 1:
+            raise ContractError(f"{name}: the header names {cell or 'an empty column'} twice")
+    return cells
+
+
+def _value(place: str, key: str, cell: str) -> object:
+    """A cell as the field's type has it."""
+    kind = str(_TYPES.get(key, str))
+    if key == _ALIASES:
+        return cell.split(_BETWEEN_ALIASES)
+    if "float" in kind:
+        number = fold(cell)
+        if not _NUMBER.fullmatch(number):
+            raise ContractError(f"{place}: {key} must be a number, got {cell}")
+        value = int(number) if number.lstrip("+-").isdigit() else float(number)
+        if not math.isfinite(value):
+            raise ContractError(f"{place}: {key} must be a finite number, got {cell}")
+        return value
+    if "bool" in kind:
+        if cell.lower() not in _BOOLEANS:
+            raise ContractError(f"{place}: {key} must be true or false, got {cell}")
+        return _BOOLEANS[cell.lower()]
+    return cell
+
+
+# -- records ------------------------------------------------------------------------------------
+
+
+def _contract(record: _Record) -> Contract:
+    """The contract that a record holds; keys that are unknown are left out.
+
+    Raises:
+        ContractError: a field is missing or wrong.
+        msgspec.MsgspecError: a field is of the wrong type.
+    """
+    given = {key: value for key, value in record.items() if value is not None}
+    _check_required(given)
+    for key in _IDS:
+        if type(given.get(key)) is int:  # sources give them as numbers, too
+            given[key] = str(given[key])
+    for key in (*_IDS, _NAME):
+        if isinstance(given.get(key), str):
+            given[key] = _one_line(key, trim(given[key]))
+    if _SHORTENED.fullmatch(str(given[_ID])):
+        raise ContractError(
+            f"{_ID} must be given whole, got {given[_ID]}, as a spreadsheet shortens it"
+        )
+    if isinstance(given.get(_ALIASES), list):
+        given[_ALIASES] = _aliases(given[_ALIASES])
+    _check_choice(given, "market", list(Market))
+    _check_choice(given, "optionType", OPTION_TYPES)
+    if isinstance(given.get(_EXPIRATION), str):
+        given[_EXPIRATION] = _read_date(given[_EXPIRATION])
+    return read_contract(msgspec.json.encode(given))
+
+
+def _check_required(given: Mapping[str, object]) -> None:
+    for key in (_ID, _NAME):
+        if key not in given:
+            near = [other for other in given if _suggestion(other) == key]
+            hint = f"; did you mean it by `{near[0]}`?" if near else ""
+            raise ContractError(f"Object missing required field `{key}`{hint}")
+
+
+def _one_line(key: str, text: str) -> str:
+    if any(unicodedata.category(letter) in {"Cc", "Zl", "Zp"} for letter in text):
+        raise ContractError(f"{key} must be one line without control characters, got {text!r}")
+    return text
+
+
+def _aliases(given: list[object]) -> list[object]:
+    trimmed = [trim(each) if isinstance(each, str) else each for each in given]
+    return [each for each in trimmed if each != ""]
+
+
+def _check_choice(given: Mapping[str, object], key: str, allowed: Collection[str]) -> None:
+    value = given.get(key)
+    if isinstance(value, str) and value not in allowed:
+        lower = {each.lower(): each for each in allowed}
+        near = [lower[each] for each in difflib.get_close_matches(value.strip().lower(), lower)]
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ContractError(f"{key} must be one of {', '.join(allowed)}, got {value}{hint}")
+
+
+def _read_date(text: str) -> str:
+    """A date as ``YYYY-MM-DD`` (Gregorian); one of the Jalali calendar is converted.
+
+    Raises:
+        ContractError: it is no date.
+    """
+    folded = fold(text)
+    found = _DATE.fullmatch(folded)
+    try:
+        if found is not None and int(found[1]) in _JALALI_YEARS:
+            from persiantools.jdatetime import JalaliDate
+
+            year, month, day = int(found[1]), int(found[3]), int(found[4])
+            jalali = JalaliDate(year, month, day)  # type: ignore[no-untyped-call]
+            return str(jalali.to_gregorian().isoformat())
+        if _ISO.fullmatch(folded) and date.fromisoformat(folded).year >= _FIRST_YEAR:
+            return folded
+    except ValueError:  # a thirteenth month
+        pass
+    raise ContractError(
+        f"{_EXPIRATION} must be YYYY-MM-DD (Gregorian, or Jalali as 1405-09-10), got {text}"
+    )
+
+
+# -- keys ---------------------------------------------------------------------------------------
+
+
+def _suggestion(key: str) -> str | None:
+    """The field that may be meant by a key that is none."""
+    by_lower_case = {name.lower(): name for name in _TYPES}
+    near = difflib.get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0.75)
+    return by_lower_case[near[0]] if near else None
+
+
+def _with_suggestion(key: str) -> str:
+    suggestion = _suggestion(key)
+    return key if suggestion in {None, key} else f"{key} (did you mean {suggestion}?)"
