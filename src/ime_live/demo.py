@@ -10,6 +10,7 @@ import asyncio
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from ime_live.lease import Lease
 from ime_live.logs import configure_logging
 from ime_live.publisher import Publisher
 from ime_live.settings import (
+    LOOPBACK,
     AuthMode,
     DemoSettings,
     DemoSource,
@@ -39,7 +41,7 @@ from ime_live.settings import (
     StoreSettings,
     is_loopback,
 )
-from ime_live.status import FeedState, FeedStatus
+from ime_live.status import FeedState, FeedStatus, MarketStatus
 from ime_live.store import Store
 
 log = structlog.get_logger()
@@ -80,7 +82,10 @@ class Synthetic:
 
     def __init__(self, seed: int) -> None:
         self._market = SyntheticMarket(seed, datetime.now(UTC))
-        self.contracts = self._market.contracts
+
+    @property
+    def contracts(self) -> Sequence[Contract]:
+        return self._market.contracts
 
     async def open(self, settings: StoreSettings) -> None:
         async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
@@ -88,11 +93,15 @@ class Synthetic:
             await publisher.publish_many(self._market.states())
 
     async def trade(self, settings: StoreSettings) -> None:
-        async with Publisher(settings.redis_url) as publisher:
+        registered = self.contracts
+        async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
             while True:
                 await asyncio.sleep(_STEP)
                 try:
                     await publisher.publish_many(self._market.step(datetime.now(UTC)))
+                    if registered is not self.contracts:  # another day
+                        await store.import_contracts(self.contracts)
+                        registered = self.contracts
                 except StoreError as error:
                     log.warning("market data cannot be published", error=str(error))
 
@@ -166,6 +175,8 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             host=settings.host,
             port=port,
             auth=AuthMode.NONE,
+            # Pages that somebody develops on this machine.
+            cors_origins=LOOPBACK,
             drain=_DRAIN,
             log_level=settings.log_level,
             log_format=settings.log_format,
@@ -204,10 +215,22 @@ async def _trade(settings: StoreSettings, market: Market, *, stop: Callable[[], 
 async def _attend(settings: StoreSettings, market: Market) -> None:
     """Say that the market is open, so that clients of the demo can ask for the feed's state."""
     began = time.time_ns() // 1000
+    listed = Counter(each.market for each in market.contracts if each.market is not None)
 
     def status() -> FeedStatus:
         now = time.time_ns() // 1000
-        return FeedStatus(FeedState.LIVE, began, last_board=now, source=market.name, written=now)
+        markets = {
+            name: MarketStatus(FeedState.LIVE, last_board=now, contracts=count)
+            for name, count in listed.items()
+        }
+        return FeedStatus(
+            FeedState.LIVE,
+            began,
+            last_board=now,
+            markets=markets,
+            source=market.name,
+            written=now,
+        )
 
     try:
         async with Lease(settings, holder_name()) as lease:

@@ -22,6 +22,9 @@ from ime_live.zones import zone_of
 
 ENVIRONMENT_PREFIX: Final = "IME_LIVE_"
 
+LOOPBACK: Final = "loopback"
+"""Stands for the origins of all pages of this machine."""
+
 # As browsers send it: RFC 6454, 6.2.
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 
@@ -233,7 +236,7 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
     cors_origins: str = option(
         "",
         "Origins of the web pages whose scripts may use the HTTP calls, as https://example.org, "
-        "separated by commas; or * for all pages.",
+        "separated by commas; loopback for pages of this machine, on any port; * for all pages.",
         metavar="LIST",
     )
     strict_query: bool = option(
@@ -309,7 +312,7 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
         _check_public_url(self.public_url)
         self.zone  # noqa: B018 - raises for a zone that does not exist
         for origin in self.origins:
-            if origin != "*" and not _ORIGIN.fullmatch(origin):
+            if origin not in {"*", LOOPBACK} and not _ORIGIN.fullmatch(origin):
                 raise SettingsError(
                     f"{flag('cors_origins')}: {origin} is not an origin; one is a scheme, a host "
                     "and maybe a port, as https://example.org, without a path"

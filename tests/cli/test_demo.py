@@ -8,9 +8,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.request import urlopen
+from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from websockets.sync.client import connect
@@ -68,6 +70,57 @@ def test_everything_works_and_nothing_is_left(
     assert process.returncode == 0
     assert "Traceback" not in rest
     assert not any(temporary.iterdir())
+
+
+def answered(url: str, **headers: str) -> tuple[Any, dict[str, str]]:
+    """The JSON of an answer, and its headers."""
+    with urlopen(Request(url, headers=headers), timeout=15) as answer:  # noqa: S310 - of http
+        return json.load(answer), {k.lower(): v for k, v in answer.headers.items()}
+
+
+def test_a_page_of_this_machine_finds_what_it_needs(start: Start) -> None:
+    """Its scripts may read the answers; options have days left and an underlying."""
+    process = start("demo", "--port", "0")
+    [address] = set(re.findall(r"http://([^/]+)/ready", greeting(process)))
+    base = f"http://{address}"
+    for origin in ("http://localhost:5173", "http://127.0.0.1:3000", "http://[::1]:8080"):
+        found, headers = answered(f"{base}/live/status", Origin=origin)
+        assert headers["access-control-allow-origin"] == origin
+    _, headers = answered(f"{base}/live/status", Origin="https://page.example")
+    assert "access-control-allow-origin" not in headers
+    events = f"{base}/live/data/sse/contract/name?contract_names=ContractA&snapshot=true"
+    request = Request(events, headers={"Origin": "http://localhost:5173"})  # noqa: S310 - of http
+    with urlopen(request, timeout=15) as answer:  # noqa: S310 - the same
+        assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
+
+    search = f"{base}/static/data/contract/search?Search_char=&market="
+    markets = {}
+    for market in ("IMEFutures", "IMEOption", "IMEDepositCertificate"):
+        markets[market] = answered(search + market)[0]["Data"]
+    assert markets["IMEOption"]
+    for option in markets["IMEOption"]:
+        assert option["DaysToExpiration"] >= 29
+        underlying = option["UnderlyingAssets_symbolIsin_or_contractId"]
+        path = f"/live/data/overview/contract/id?contract_ids={underlying}"
+        overview = answered(base + path)[0]["Data"][underlying]
+        assert overview["contractName"] == option["UnderlyingAssets_symbolName_or_contractName"]
+        assert overview["Aggregate"]["last_price"]
+
+    # The states of the markets, once the demo's feed has written them.
+    deadline = time.monotonic() + 15
+    while (found := answered(f"{base}/live/status")[0])["feed"] is None:
+        assert time.monotonic() < deadline
+    assert {
+        name: (each["state"], each["contracts"]) for name, each in found["markets"].items()
+    } == {name: ("live", len(contracts)) for name, contracts in markets.items()}
+    url = f"ws://{address}/live/data/websocket/contract/name?contract_names=ContractA&status=true"
+    with connect(url) as client:
+        message = json.loads(client.recv(timeout=15))
+        while message["channel"] != "IME Status":
+            message = json.loads(client.recv(timeout=15))
+    assert message["data"]["markets"] == dict.fromkeys(markets, "live")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
 
 
 def test_a_port_that_is_in_use(ime_live: Run) -> None:

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from ime_live.contracts import Market, Registry, read_contract
 from ime_live.feeds import simulator
 from ime_live.feeds.catalogue import LISTINGS
-from ime_live.feeds.listing import CALL, PUT, option_price
+from ime_live.feeds.listing import CALL, LEAST_DAYS, PUT, option_price
 from ime_live.feeds.simulator import SyntheticMarket
+from ime_live.gateway.static import days_left
 from ime_live.market import Payload, read_payload
 
 TEHRAN = ZoneInfo("Asia/Tehran")
+EXAMPLES = {"12345", "67890"}
 NOON = datetime(2026, 5, 23, 12, tzinfo=TEHRAN)
 BEFORE_MIDNIGHT = datetime(2026, 5, 23, 23, 59, 30, tzinfo=TEHRAN)
 
@@ -326,6 +328,49 @@ def test_contracts_can_be_registered() -> None:
             assert (contract.option_type == CALL) == ("C" in contract.contract_name[6:])
         if contract.market is not Market.DEPOSIT_CERTIFICATE:
             assert contract.csize
+
+
+@settings(deadline=None)
+@given(start=moments)
+def test_no_contract_expires(start: datetime) -> None:
+    market = SyntheticMarket(1, start)
+    today = start.astimezone(TEHRAN).date()
+    for contract in market.contracts:
+        left = days_left(contract.expiration_date, today)
+        assert left is None or left >= LEAST_DAYS
+        assert (left is None) == (
+            contract.market is Market.DEPOSIT_CERTIFICATE or contract.contract_id in EXAMPLES
+        )
+
+
+def test_a_contract_that_would_expire_is_put_off_on_a_new_day() -> None:
+    market = SyntheticMarket(1, NOON)
+    before = market.contracts
+    market.step(NOON + timedelta(seconds=1))
+    assert market.contracts is before
+    days = [NOON + timedelta(days=n) for n in range(1, 400)]
+    for now in days:
+        market.step(now)
+        lefts = [days_left(c.expiration_date, now.date()) for c in market.contracts]
+        assert min(left for left in lefts if left is not None) >= LEAST_DAYS
+    assert market.contracts != before
+    assert [c.contract_id for c in market.contracts] == [c.contract_id for c in before]
+
+
+def test_options_have_an_underlying_that_trades() -> None:
+    market = SyntheticMarket(1, NOON)
+    registry = Registry(market.contracts)
+    states = dict(market.states())
+    options = [c for c in market.contracts if c.market is Market.OPTION]
+    assert options
+    for option in options:
+        assert option.underlying_id
+        underlying = registry.by_id(option.underlying_id)
+        assert registry.by_name(option.underlying_name or "") is underlying
+        assert option.underlying_title
+        # Its price is the one that the strikes are around.
+        price = states[underlying.contract_id].aggregate.last_price
+        assert 0.8 < price / (option.strike_price or 0) < 1.25
 
 
 def test_states_are_of_every_contract_at_the_start() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ime_live.gateway.cors import Cors
 
 PAGE, OTHER = b"https://page.example", b"https://other.example"
@@ -40,3 +42,47 @@ def test_a_preflight() -> None:
         assert b"if-none-match" in allowed
         assert int(found[b"access-control-max-age"]) > 0
         assert b"access-control-allow-credentials" not in found
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        b"http://localhost:3000",
+        b"http://localhost",
+        b"https://localhost:5173",
+        b"http://127.0.0.1:8080",
+        b"http://127.1.2.3",
+        b"http://[::1]:4200",
+        b"http://app.localhost:3000",
+    ],
+)
+def test_pages_of_this_machine(origin: bytes) -> None:
+    cors = Cors(("loopback", PAGE.decode()))
+    for each in (origin, PAGE):
+        assert dict(cors.headers(each))[b"access-control-allow-origin"] == each
+        assert dict(cors.preflight(each) or [])[b"access-control-allow-origin"] == each
+    assert Cors((PAGE.decode(),)).preflight(origin) is None
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        None,
+        b"null",
+        b"loopback",
+        b"file://",
+        PAGE,
+        b"http://localhost.evil.example",
+        b"http://evil.example:80",
+        b"http://127.0.0.1.evil.example",
+        b"http://evillocalhost:3000",
+        b"http://localhost:3000/",
+        b"http://192.168.0.1",
+        b"ftp://localhost",
+        b"http://localhost:3000\n",
+    ],
+)
+def test_other_pages_are_not_of_this_machine(origin: bytes | None) -> None:
+    cors = Cors(("loopback",))
+    assert cors.headers(origin) == [(b"vary", b"Origin")]
+    assert cors.preflight(origin) is None

@@ -6,7 +6,7 @@ All of it is made up. Codes, Persian titles and contract sizes are the exchange'
 February 2022 (months of 1400 and 1401) and November 2024 (1403), and of its kind for 1405; so are
 ids, except those from 900001 to 900999 and that of ``سكه0312پ01``, which are invented. Prices
 and open interest are of the size that those boards showed. Codes of months long gone trade here
-as ever.
+as ever, and never expire: see `Listing.contract_on`.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def _future(
         maintenance_margin=derivative.initial_margin * 7 // 10,
         expiration_date=last_day,
         csize=derivative.size,
+        underlying_id=derivative.underlying.contract_id,
+        underlying_name=derivative.underlying.contract_name,
         underlying_title=derivative.underlying.title,
     )
     return Listing(
@@ -136,6 +138,8 @@ def _option(
         max_valid_sell_volume=25,
         expiration_date=last_day,
         csize=size,
+        underlying_id=underlying.contract_id,
+        underlying_name=underlying.contract_name,
         underlying_title=underlying.title,
         option_type=option_type,
         strike_price=strike,
@@ -217,21 +221,21 @@ def _certificate(
 
 
 # The levels of three years: an old code keeps the prices it had.
-_SAFFRON_1401: Final = Underlying("زعفران نگین", 330_000, 0.010)
+_SAFFRON_1401: Final = Underlying("زعفران نگین", 330_000, 0.010, "55282595340746533", "زعف0110پ05")
 _SAFFRON_1403: Final = Underlying("زعفران نگین", 800_000, 0.010)
 _SAFFRON_1405: Final = Underlying("زعفران نگین", 2_400_000, 0.010)
 _SILVER_1401: Final = Underlying("نقره", 177_500, 0.008)
-_SILVER_1405: Final = Underlying("نقره", 3_750_000, 0.008)
+_SILVER_1405: Final = Underlying("نقره", 3_750_000, 0.008, "43", "SilverBar")
 _LOTUS_1401: Final = Underlying("صندوق طلا", 80_800, 0.007)
 _LOTUS_1405: Final = Underlying("صندوق طلای لوتوس", 1_310_000, 0.007)
 _KAHROBA_1403: Final = Underlying("صندوق طلای کهربا", 43_400, 0.007)
-_KAHROBA_1405: Final = Underlying("صندوق طلای کهربا", 242_000, 0.007)
+_KAHROBA_1405: Final = Underlying("صندوق طلای کهربا", 242_000, 0.007, "900303", "کهربا")
 _GOLD_1403: Final = Underlying("شمش طلای خام 995", 57_300_000, 0.007)
-_GOLD_1405: Final = Underlying("شمش طلای خام 995", 215_000_000, 0.007)
-_COIN_1401: Final = Underlying("سکه طلا", 116_500_000, 0.007)
+_GOLD_1405: Final = Underlying("شمش طلای خام 995", 215_000_000, 0.007, "41", "GoldBar")
+_COIN_1401: Final = Underlying("سکه طلا", 116_500_000, 0.007, "900302", "سكه0112پ01")
 _COIN_1403: Final = Underlying("سکه طلا", 496_000_000, 0.007)
 _COIN_1405: Final = Underlying("سکه طلا", 1_650_000_000, 0.007)
-_COPPER_1405: Final = Underlying("مس کاتد", 22_200_000, 0.006)
+_COPPER_1405: Final = Underlying("مس کاتد", 22_200_000, 0.006, "900301", "CopperCthd")
 
 # The boards showed ticks of 100 rials for all of 1401, all sizes, and the margins of 1401; ticks
 # of GB, KB and KA, and later margins, are invented.
@@ -356,6 +360,25 @@ LISTINGS: Final = (
         tick=1,
         pace=QUIET,
         order_size=500,
+    ),
+    # What options are on, so that their underlying has a price as well.
+    _certificate(
+        "سكه0112پ01",
+        "900302",
+        "تمام سكه طرح جديد0112رفاه",
+        _COIN_1401,
+        tick=1_000,
+        pace=QUIET,
+        order_size=5,
+    ),
+    _certificate(
+        "کهربا",
+        "900303",
+        "واحد صندوق طلای کهربا",
+        _KAHROBA_1405,
+        tick=10,
+        pace=BRISK,
+        order_size=3_000,
     ),
 )
 """Every contract of the synthetic market: the two of the documentation, then the others."""

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
+
+import msgspec
 
 from ime_live.contracts import Contract, Market
 
@@ -19,6 +22,10 @@ PUT: Final = "put"
 OPEN_RANGE: Final = (1, 9_999_999_999)
 
 
+LEAST_DAYS: Final = 30
+"""Days that a contract has until it expires, at least."""
+
+
 @dataclass(frozen=True, slots=True)
 class Underlying:
     """What the prices of one or more contracts follow.
@@ -27,11 +34,15 @@ class Underlying:
         title: in Persian, as titles of contracts spell it.
         price: the price in rials that it keeps coming back to.
         swing: standard deviation of its price around that, as a fraction.
+        contract_id: of the certificate that trades it; None if none does.
+        contract_name: of the same.
     """
 
     title: str
     price: int
     swing: float
+    contract_id: str | None = None
+    contract_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +76,19 @@ class Listing:
     trade_share: float
     order_size: int
     open_interest: int
+
+    def contract_on(self, day: date) -> Contract:
+        """The contract as it is on a day: it never expires.
+
+        Codes of months long gone trade here as ever, so the last trading day is put off by whole
+        years until there is time left. Programs that divide by the days that are left go on.
+        """
+        if self.contract.expiration_date is None:
+            return self.contract
+        last = date.fromisoformat(self.contract.expiration_date)
+        while (last - day).days < LEAST_DAYS:
+            last = last.replace(year=last.year + 1)
+        return msgspec.structs.replace(self.contract, expiration_date=last.isoformat())
 
     @property
     def is_thin(self) -> bool:

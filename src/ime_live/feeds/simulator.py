@@ -69,11 +69,9 @@ class SyntheticMarket:
         for _ in range(PAST_ROUNDS):
             self._advance(60.0)
         self._last = dict(self._payloads(self._instruments))
-
-    @property
-    def contracts(self) -> tuple[Contract, ...]:
-        """The contracts; the documentation's ``ContractA`` and ``ContractB`` come first."""
-        return tuple(listing.contract for listing in LISTINGS)
+        self.contracts: tuple[Contract, ...]
+        """The contracts of the day; the documentation's ``ContractA`` and ``ContractB`` first."""
+        self._list_contracts()
 
     def states(self) -> list[tuple[str, Payload]]:
         """Every contract's id and last payload; before the first `step`, that of the start."""
@@ -102,12 +100,16 @@ class SyntheticMarket:
         is_new_day = now.date() > self._day
         if is_new_day:
             self._day = now.date()
+            self._list_contracts()
             for instrument in self._instruments:
                 instrument.open_day()
         changed = self._advance(max(0.0, elapsed))
         payloads = self._payloads(self._instruments if is_new_day else changed)
         self._last.update(payloads)
         return payloads
+
+    def _list_contracts(self) -> None:
+        self.contracts = tuple(listing.contract_on(self._day) for listing in LISTINGS)
 
     def _advance(self, seconds: float) -> list[_Instrument]:
         for spot in self._spots:
