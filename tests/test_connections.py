@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ime_live.connections import Connections, redacted
 from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import SettingsError, StoreError
+from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
 from ime_live.subscriber import Subscriber
@@ -57,7 +58,8 @@ async def test_passwords(own_valkey: EmbeddedValkey) -> None:
     async with Store(StoreSettings(redis_url=own_valkey.url)) as store:
         await store.connections.client().config_set("requirepass", "p@ss/word")
     place = own_valkey.url.removeprefix("redis://")
-    async with Store(StoreSettings(redis_url=f"redis://:p%40ss%2Fword@{place}/3")) as store:
+    url = f"redis://:p%40ss%2Fword@{place}/3"
+    async with Store(StoreSettings(redis_url=url, key_prefix="x:")) as store:
         await store.ping()
     for login, reason in ((":wrong-secret@", "refused the login"), ("", "refused the login")):
         async with Store(StoreSettings(redis_url=f"redis://{login}{place}")) as store:
@@ -125,8 +127,44 @@ def test_a_password_is_never_shown(secret: str) -> None:
     ],
 )
 def test_every_host_is_named(url: str, place: str) -> None:
-    connections = Connections(StoreSettings(redis_url=url))
+    connections = Connections(StoreSettings(redis_url=url, key_prefix="x:"))
     assert connections.place == place
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost/1",
+        "redis://u:p@localhost:6379/15?socket_keepalive=true",
+        "redis://localhost?db=1",
+        "redis://localhost/0?db=1",
+        "rediss://localhost/1",
+        "unix:///run/valkey.sock?db=1",
+        "redis+sentinel://localhost/mymaster/1",
+        "redis+sentinel://localhost/mymaster?db=1",
+    ],
+)
+def test_database_other_than_0_needs_a_prefix_of_its_own(url: str) -> None:
+    with pytest.raises(SettingsError, match="Pub/Sub ignores databases: set --key-prefix"):
+        Connections(StoreSettings(redis_url=url))
+    with pytest.raises(SettingsError, match="Pub/Sub ignores databases: set --key-prefix"):
+        Publisher(url)
+    assert Connections(StoreSettings(redis_url=url, key_prefix="test:"))
+    assert Publisher(url, key_prefix="test:")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost/0",
+        "redis://localhost?db=0",
+        "unix:///run/valkey.sock?db=0",
+        "redis+sentinel://localhost/mymaster/0",
+        "redis+cluster://localhost/0",
+    ],
+)
+def test_database_0_may_have_the_default_prefix(url: str) -> None:
+    assert Connections(StoreSettings(redis_url=url))
 
 
 @pytest.mark.parametrize(

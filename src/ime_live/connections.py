@@ -43,18 +43,25 @@ class Connections:
         """Read the settings; nothing is connected yet.
 
         Raises:
-            SettingsError: ``redis_url`` is not a URL of Redis.
+            SettingsError: ``redis_url`` is not a URL of Redis, or it names a database other than 0
+                and ``key_prefix`` is the default.
         """
         self.timeout = settings.redis_timeout
         try:
             self._topology = _topology_of(settings.redis_url, self.timeout)
-            self.make()  # refuses options in the URL that do not exist
+            database = self.make().db  # refuses options in the URL that do not exist
         except (ValueError, TypeError, RedisError) as error:
             # Without the cause: urllib's texts quote parts of the URL, so maybe the password.
             why = f": {error}" if isinstance(error, _UrlError) else ""
             raise SettingsError(
                 f"--redis-url {redacted(settings.redis_url)} is not a URL of Redis{why}"
             ) from None
+        if database and settings.key_prefix == StoreSettings.key_prefix:
+            # Two environments on two databases of one server would share all channels.
+            raise SettingsError(
+                f"--redis-url names database {database}, and Pub/Sub ignores databases: set "
+                f"--key-prefix to a prefix of this database's own, not {settings.key_prefix!r}"
+            )
         self.place = self._topology.place
 
     def client(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed, and not alike in 6 to 8
