@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from ime_live.errors import PayloadError
 from ime_live.market import (
     MAX_AHEAD,
+    MAX_STATE_BYTES,
     merge,
     read_payload,
     read_publication,
+    read_stored,
     stored_json,
     timestamp_of,
     version_of,
@@ -242,6 +244,74 @@ class TestTimestamps:
     def test_what_is_no_date_and_time(self, text: str) -> None:
         with pytest.raises(ValueError, match=r".+"):
             version_of(text, TEHRAN)
+
+
+# -- how long it may be --------------------------------------------------------------------
+
+
+def padded(data: bytes, size: int) -> bytes:
+    """The same JSON with blanks, so that it has so many bytes."""
+    return data[:-1] + b" " * (size - len(data)) + data[-1:]
+
+
+class TestSize:
+    @pytest.mark.parametrize("size", [MAX_STATE_BYTES + 1, 5_000_000])
+    def test_payload_that_is_too_long_is_refused(self, payload: Factory, size: int) -> None:
+        data = json.dumps(payload()).encode()
+        said = f"^market data must be at most 65536 bytes of JSON, got {size}$"
+        for form in (padded(data, size), padded(data, size).decode(), b"x" * size):
+            with pytest.raises(PayloadError, match=said):
+                read_payload(form)
+        assert read_payload(padded(data, MAX_STATE_BYTES)) == read_payload(payload())
+        assert read_payload(padded(data, MAX_STATE_BYTES).decode()) == read_payload(payload())
+
+    def test_bytes_are_counted_and_not_characters(self, payload: Factory) -> None:
+        text = json.dumps(payload(Aggregate={"date": "س" * 40_000}), ensure_ascii=False)
+        with pytest.raises(PayloadError, match="at most 65536 bytes"):
+            read_payload(text)
+
+    def test_mapping_is_measured_as_it_is_written(self, payload: Factory) -> None:
+        for whole in (payload(Aggregate={"date": "x" * 66_000}), payload(More="x" * 66_000)):
+            with pytest.raises(PayloadError, match="at most 65536 bytes"):
+                read_payload(whole)
+
+    def test_merged_payload_is_measured(self, payload: Factory) -> None:
+        with pytest.raises(PayloadError, match="at most 65536 bytes"):
+            merge(read_payload(payload()), {"Aggregate": {"date": "x" * 66_000}})
+
+    def test_numbers_are_measured_as_they_are_stored(self, payload: Factory) -> None:
+        whole = payload(Aggregate={"date": "", "last_price": 1e300, "low_price": 1e300})
+        room = MAX_STATE_BYTES - len(stored_json(read_payload(whole)))
+        whole["Aggregate"]["date"] = "x" * room
+        assert len(stored_json(read_payload(whole))) == MAX_STATE_BYTES
+        whole["Aggregate"]["date"] += "x"
+        with pytest.raises(PayloadError, match="got 65537"):
+            stored_json(read_payload(whole))
+
+    @pytest.mark.parametrize("form", [b'{"data":%b}', b'{ "version" : 5, "data" : %b , "x": 1 }'])
+    def test_publication_is_measured_by_its_data(self, payload: Factory, form: bytes) -> None:
+        data = json.dumps(payload()).encode()
+        assert read_publication(form % padded(data, MAX_STATE_BYTES), NOW)
+        for size in (MAX_STATE_BYTES + 1, MAX_STATE_BYTES + 10_000, 5_000_000):
+            with pytest.raises(PayloadError, match="at most 65536 bytes of JSON") as caught:
+                read_publication(form % padded(data, size), NOW)
+            assert caught.value.kind == "too long"
+
+    def test_longest_publication_of_ours_is_read(self, payload: Factory) -> None:
+        state = read_payload(payload(Aggregate={"date": ""}))
+        state.aggregate.date = "x" * (MAX_STATE_BYTES - len(stored_json(state)))
+        raw = b'{"version":%d,"data":%b}' % (NOW, stored_json(state))
+        assert read_publication(raw, NOW) == (NOW, state)
+
+    def test_long_message_is_not_decoded(self) -> None:
+        with pytest.raises(PayloadError, match=f"got {10**7}"):
+            read_publication(b"[" * 10**7, NOW)
+
+    def test_stored_state_that_is_too_long_is_refused(self, payload: Factory) -> None:
+        data = json.dumps(payload(More=[])).encode()
+        assert read_stored(padded(data, MAX_STATE_BYTES)) == read_payload(payload())
+        with pytest.raises(PayloadError, match="got 65537"):
+            read_stored(padded(data, MAX_STATE_BYTES + 1))
 
 
 # -- one spelling for the store --------------------------------------------------------------

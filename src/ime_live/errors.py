@@ -37,7 +37,14 @@ class PayloadError(ImeLiveError):
 
     The text names the field, as in ``Expected `int | float`, got `str` - at
     `$.Aggregate.last_price```.
+
+    Attributes:
+        kind: the text without what was read, for logs.
     """
+
+    def __init__(self, text: str, *, kind: str | None = None) -> None:
+        self.kind = kind or text
+        super().__init__(text)
 
 
 class ContractError(ImeLiveError):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from ime_live.errors import PayloadError
 
@@ -24,6 +24,10 @@ MICROSECONDS: Final = 1_000_000
 """Microseconds in a second: versions count microseconds since the Unix epoch."""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+MAX_STATE_BYTES: Final = 65_536
+"""Bytes of JSON that a contract's market data may have; usual are 750. Whatever is longer is
+refused wherever it comes from, before anybody decodes it."""
 
 
 class Level(Struct, gc=False):
@@ -155,18 +159,38 @@ _encode = msgspec.json.Encoder().encode
 # Between a key and a comma or brace: in a text, the quote before the colon has a backslash.
 _ODD_NUMBER: Final = re.compile(rb'(?<=[A-Za-z]":)(?:-?[0-9.]+e\d+|-0\.0)(?=[,}])')
 
+_PLACE: Final = re.compile(r" \(byte \d+\)")
+
 
 def stored_json(payload: Payload) -> bytes:
     """Encode a payload with one spelling per number, so that the store can compare texts.
 
     Large floats are whole numbers and are written as such: 1e16 as 10000000000000000. The store's
     script itself takes 5.0 for 5, and keeps the spelling that came first.
+
+    Raises:
+        PayloadError: it has more than `MAX_STATE_BYTES`.
     """
-    return _ODD_NUMBER.sub(lambda found: b"%d" % int(float(found[0])), _encode(payload))
+    data = _ODD_NUMBER.sub(lambda found: b"%d" % int(float(found[0])), _encode(payload))
+    check_size(len(data))
+    return data
 
 
 _decode_payload = msgspec.json.Decoder(Payload).decode
 _decode_any = msgspec.json.Decoder().decode
+
+
+def check_size(size: int) -> None:
+    """Refuse market data of more than `MAX_STATE_BYTES` bytes, before it is decoded.
+
+    Raises:
+        PayloadError: it is too long.
+    """
+    if size > MAX_STATE_BYTES:
+        raise PayloadError(
+            f"market data must be at most {MAX_STATE_BYTES} bytes of JSON, got {size}",
+            kind="too long",
+        )
 
 
 def read_payload(data: Payload | Mapping[str, Any] | bytes | str) -> Payload:
@@ -176,18 +200,43 @@ def read_payload(data: Payload | Mapping[str, Any] | bytes | str) -> Payload:
     error too, since it is most often a slip of the pen and would be lost on the wire.
 
     Raises:
-        PayloadError: not whole, a wrong type, an unknown key; the text names the field.
+        PayloadError: not whole, a wrong type, an unknown key; the text names the field. Or it
+            has more than `MAX_STATE_BYTES`.
     """
     try:
         # By way of JSON even for a mapping: what cannot be written (NaN is written as null)
         # must fail here, and not at the readers.
         raw = data if isinstance(data, bytes | str) else _encode(data)
+        check_size(len(raw))  # a text has at least as many bytes as characters
+        if isinstance(raw, str):
+            raw = raw.encode()
+            check_size(len(raw))
         payload = _decode_payload(raw)
         if not isinstance(data, Payload):
             _refuse_unknown_keys(_decode_any(raw), msgspec.to_builtins(payload), "$")
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
         raise PayloadError(str(error)) from error
     return payload
+
+
+def read_stored(data: bytes) -> Payload:
+    """Read market data as the store keeps it; keys that are not documented are left out.
+
+    Raises:
+        PayloadError: as `read_payload`, but for unknown keys.
+    """
+    check_size(len(data))
+    try:
+        return _decode_payload(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise payload_error(error) from error
+
+
+def payload_error(error: Exception) -> PayloadError:
+    """The PayloadError that says what a decoder's error means."""
+    # Where in the text something is wrong differs from message to message, and what is wrong not.
+    kind = error.reason if isinstance(error, UnicodeDecodeError) else _PLACE.sub("", str(error))
+    return PayloadError(str(error), kind=kind)
 
 
 def _refuse_unknown_keys(given: object, known: object, path: str) -> None:
@@ -243,6 +292,8 @@ _decode_publication = msgspec.json.Decoder(_Publication).decode
 # Accepting it would silence the contract until then.
 MAX_AHEAD: Final = 86_400 * MICROSECONDS
 
+_BESIDE_DATA: Final = 256  # bytes
+
 
 def read_publication(raw: bytes, now: int) -> tuple[int | None, Payload]:
     """Read a message of a contract's channel: its version, if it has one, and its payload.
@@ -252,17 +303,37 @@ def read_publication(raw: bytes, now: int) -> tuple[int | None, Payload]:
         now: the reader's clock in microseconds since the epoch.
 
     Raises:
-        PayloadError: not JSON, a payload that is not whole or of the wrong types, or a version
-            that cannot be one.
+        PayloadError: not JSON, a payload that is not whole, of the wrong types or of more than
+            `MAX_STATE_BYTES`, or a version that cannot be one.
     """
     try:
+        if len(raw) > MAX_STATE_BYTES:
+            _check_long_publication(raw)
         message = _decode_publication(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise PayloadError(str(error)) from error
+        raise payload_error(error) from error
     version = message.version
     if version is not None and not 0 < version <= now + MAX_AHEAD:
-        raise PayloadError(f"version {version} is not microseconds since the epoch up to now")
+        raise PayloadError(
+            f"version {version} is not microseconds since the epoch up to now",
+            kind="not a version",
+        )
     return version, message.data
+
+
+class _Enclosed(Struct, gc=False):
+    data: Raw
+
+
+_find_data = msgspec.json.Decoder(_Enclosed).decode
+
+
+def _check_long_publication(raw: bytes) -> None:
+    # What stands beside the data in a message is short; only if it might be just that is looked.
+    size = len(raw)
+    if size <= MAX_STATE_BYTES + _BESIDE_DATA:
+        size = len(memoryview(_find_data(raw).data))
+    check_size(size)
 
 
 def timestamp_of(version: int, zone: tzinfo) -> str:
