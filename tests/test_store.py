@@ -14,8 +14,21 @@ from structlog.testing import capture_logs
 
 from ime_live.contracts import Contract, Market, Registry
 from ime_live.embedded import EmbeddedValkey
-from ime_live.errors import ContractError, PayloadError, StoreError, UnknownContractError
-from ime_live.market import MICROSECONDS, Payload, read_payload, read_publication, stored_json
+from ime_live.errors import (
+    ContractError,
+    IncompleteError,
+    PayloadError,
+    StoreError,
+    UnknownContractError,
+)
+from ime_live.market import (
+    MAX_STATE_BYTES,
+    MICROSECONDS,
+    Payload,
+    read_payload,
+    read_publication,
+    stored_json,
+)
 from ime_live.settings import StoreSettings
 from ime_live.store import Keys, State, Store, Stored
 
@@ -307,7 +320,7 @@ async def test_states_are_as_they_were_stored(
     await redis.hset("ime:last:{3}", mapping={"data": "{}"})
     assert await store.states(["2", "1", "3", "4"]) == {
         "2": State(7, b"\xff anything"),
-        "1": State(stored.version, state(last_price=5)),
+        "1": State(stored.version, state(last_price=5), b"%d" % stored.version),
     }
     assert await store.states([]) == {}
 
@@ -328,6 +341,46 @@ async def test_what_is_no_state_is_told_and_harms_no_other(
     assert isinstance(error, PayloadError)
     assert ("WRONGTYPE" if version is None else version) in str(error)
     assert logs == []
+
+
+@pytest.mark.parametrize("size", [MAX_STATE_BYTES + 1, 5_000_000])
+async def test_stored_state_that_is_too_long_is_not_decoded(
+    store: Store, redis: Client, size: int
+) -> None:
+    data = b'{"x":"' + b"x" * (size - 8) + b'"}'
+    await redis.hset("ime:last:{1}", mapping={"version": "7", "data": data})
+    found = (await store.states(["1"]))["1"]
+    assert isinstance(found, State)
+    with pytest.raises(PayloadError, match=f"at most 65536 bytes of JSON, got {size}"):
+        found.read()
+    assert await store.last(["1"]) == {}
+
+
+async def test_error_of_redis_is_not_a_missing_state(
+    store: Store, redis: Client, valkey: EmbeddedValkey, state: MakeState
+) -> None:
+    await publish(store, "1", state())
+    await redis.set("ime:last:{2}", "not a hash")
+    rights = ("on", "nopass", "+@all", "%R~ime:last:{1}", "%R~ime:last:{2}", "%R~ime:contracts")
+    await redis.execute_command("ACL", "SETUSER", "limited", "reset", *rights)
+    url = f"{valkey.url}?username=limited&password=x"
+    try:
+        async with Store(StoreSettings(redis_url=url)) as limited_store:
+            with pytest.raises(IncompleteError, match="No permissions to access a key") as caught:
+                await limited_store.states(["1", "2", "3"])
+            assert caught.value.left == {"3"}
+            assert isinstance(caught.value.found["1"], State)
+            assert isinstance(caught.value.found["2"], PayloadError)
+            with pytest.raises(IncompleteError) as caught:
+                await limited_store.last(["1", "3"])
+            assert list(caught.value.found) == ["1"]
+            with pytest.raises(StoreError, match="No permissions") as failed:
+                await limited_store.states(["3", "4"])
+            assert not isinstance(failed.value, IncompleteError)
+            with pytest.raises(StoreError, match="No permissions"):
+                await limited_store.versions(["1", "3"])
+    finally:
+        await redis.execute_command("ACL", "DELUSER", "limited")
 
 
 async def test_states_of_a_store_that_is_away() -> None:
@@ -358,8 +411,14 @@ async def test_a_contract_that_cannot_be_read_is_skipped(store: Store, redis: Cl
     await redis.hset("ime:contracts", mapping={"2": "{", "3": SAFFRON.to_json(), b"\xff": "{}"})
     with capture_logs() as logs:
         assert await store.contracts() == [GOLD]
-    assert {line["contract_id"] for line in logs} == {"2", "3", "\ufffd"}
+    assert len(logs) == 1  # a minute, and not one for each of them
+    assert logs[0]["contract_id"] in ("2", "3", "\ufffd")
+    assert store.unreadable == 3
     assert await store.contracts_of(["1", "2"]) == {"1": GOLD, "2": None}
+    found = await store.registered(["1", "2", "4"])
+    assert found.keys() == {"1", "2"}
+    assert isinstance(found["2"], ContractError)
+    assert (await store.registered()).keys() == {"1", "2", "3", "\ufffd"}
     # It can be written over, and removed.
     await store.import_contracts([SAFFRON])
     await store.remove_contracts(["3"])

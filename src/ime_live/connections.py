@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -22,7 +22,7 @@ from redis.asyncio.connection import parse_url
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ime_live.cluster import Cluster, is_away
+from ime_live.cluster import Cluster
 from ime_live.errors import SettingsError, StoreError
 from ime_live.settings import StoreSettings
 from ime_live.topology import Address, Sentinels, Single, Topology, retry_once
@@ -109,12 +109,6 @@ class Connections:
             raise self.error(error) from error
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
-
-    def raise_away(self, replies: Iterable[object]) -> None:
-        """Raise StoreError if one of the replies says that its server is not there."""
-        for reply in replies:
-            if isinstance(reply, Exception) and is_away(reply):
-                raise self.error(reply) from reply
 
     def error(self, error: Exception) -> StoreError:
         """The StoreError that says what ``error`` means."""

@@ -20,9 +20,9 @@ from ime_live.errors import (
     StoreError,
     UnknownContractError,
 )
-from ime_live.market import Payload, merge, read_payload, stored_json
+from ime_live.market import Payload, Update, merge, read_payload, stored_json
 from ime_live.settings import StoreSettings
-from ime_live.store import Store
+from ime_live.store import State, Store
 
 # Of a patch that others always overtake. Each attempt is one round trip and a script.
 _ATTEMPTS: Final = 50
@@ -97,8 +97,8 @@ class Publisher:
         """Publish a contract's complete market data, if it differs from the last state.
 
         Raises:
-            PayloadError: the payload is not whole, a field is unknown or of the wrong type; or
-                ``contract_id`` cannot be an id.
+            PayloadError: the payload is not whole or too long, a field is unknown or of the wrong
+                type; or ``contract_id`` cannot be an id.
             UnknownContractError: no contract of this id is registered.
             StoreError: Redis could not be reached or refused.
         """
@@ -165,7 +165,8 @@ class Publisher:
         Two patches of one contract at the same time are both kept.
 
         Raises:
-            PayloadError: the contract has no last state, or the result is not a payload.
+            PayloadError: the contract has no last state that can be read, or the result is not a
+                payload.
             UnknownContractError: no contract of this id is registered.
             StoreError: Redis could not be reached or refused.
         """
@@ -173,11 +174,12 @@ class Publisher:
         if error := (await self._unregistered([key])).get(key):
             raise error
         for _ in range(_ATTEMPTS):
-            last = (await self._store.last([key])).get(key)
+            last = (await self._store.states([key])).get(key)
             if last is None:
                 raise PayloadError(f"contract {key} has no last state to merge into")
-            data = stored_json(merge(last.payload, sections))
-            stored = await self._store.publish_if(key, data, expected=last.version)
+            update = _read(key, last)
+            data = stored_json(merge(update.payload, sections))
+            stored = await self._store.publish_if(key, data, expected=update.version)
             if stored is not None:
                 return Outcome(key, stored.version, stored.published)
         raise StoreError(f"contract {key} changes faster than a patch can be merged into it")
@@ -196,6 +198,16 @@ class Publisher:
         if not registry:
             return {}
         return {i: UnknownContractError(_unknown(i, registry)) for i in ids}
+
+
+def _read(contract_id: str, last: State | PayloadError) -> Update:
+    try:
+        if isinstance(last, PayloadError):
+            raise last
+        return last.read()
+    except PayloadError as error:
+        text = f"the last state of contract {contract_id} cannot be merged into: {error}"
+        raise PayloadError(text) from error
 
 
 def _id_of(given: object) -> str:

@@ -16,9 +16,8 @@ from typing import Any, Final, Generic, Self, TypeVar
 import msgspec
 import structlog
 from msgspec import Struct
-from redis.exceptions import NoScriptError, WatchError
+from redis.exceptions import NoScriptError, ResponseError, WatchError
 
-from ime_live.cluster import is_away
 from ime_live.connections import Connections
 from ime_live.contracts import Contract, ImportResult, Registry, read_contract
 from ime_live.errors import (
@@ -29,7 +28,8 @@ from ime_live.errors import (
     StoreError,
     UnknownContractError,
 )
-from ime_live.market import MAX_AHEAD, Update, read_publication
+from ime_live.log_limiter import LogLimiter
+from ime_live.market import MAX_AHEAD, Update, read_stored
 from ime_live.settings import StoreSettings
 
 log = structlog.get_logger()
@@ -164,10 +164,20 @@ class State(Struct, frozen=True):
     Attributes:
         version: microseconds since the epoch.
         data: what was stored as its payload; nobody has checked it.
+        seen: when it was confirmed last, as it is written there; empty if it never was.
     """
 
     version: int
     data: bytes
+    seen: bytes = b""
+
+    def read(self) -> Update:
+        """Check and decode it.
+
+        Raises:
+            PayloadError: its data is not whole, of the wrong types or too long.
+        """
+        return Update(self.version, read_stored(self.data))
 
 
 class Stored(Struct, frozen=True):
@@ -208,6 +218,7 @@ class Store:
         self.keys = Keys(settings.key_prefix)
         self.unreadable = 0
         """Last states and contracts that were left out because they could not be read."""
+        self._limited = LogLimiter(log)
         self.connections = Connections(settings)
         """How Redis is reached; the subscriber makes its own connection with it."""
         self._redis = self.connections.client()
@@ -279,32 +290,23 @@ class Store:
         """The last states of those of the contracts that have one that can be read.
 
         Raises:
-            IncompleteError: a part of a cluster did not tell; it holds what the others did.
+            IncompleteError: Redis did not tell of some contracts; it holds what it did tell.
         """
-        now = time.time_ns() // 1000
-        updates: dict[str, Update] = {}
-        away: dict[str, Exception] = {}
-        records = await self._last_records(ids)
-        for contract_id, reply in records.items():
-            if isinstance(reply, Exception) and is_away(reply):
-                away[contract_id] = reply
-            elif isinstance(reply, Exception):
-                self._leave_out("last state", contract_id, reply)
-            elif reply[0] is not None and reply[1] is not None:
-                # Put together as it was published: one reader and one set of checks for both.
-                raw = b'{"version":%b,"data":%b}' % tuple(reply)
-                try:
-                    version, payload = read_publication(raw, now)
-                except PayloadError as error:
-                    self._leave_out("last state", contract_id, error)
-                else:
-                    if version is not None:
-                        updates[contract_id] = Update(version, payload)
-        if away:
-            failure = self.connections.error(next(iter(away.values())))
-            if len(away) == len(records):
-                raise failure
-            raise IncompleteError(str(failure), found=updates, left=away.keys())
+        try:
+            return self._readable(await self.states(ids))
+        except IncompleteError as error:
+            found = self._readable(error.found)
+            raise IncompleteError(str(error), found=found, left=error.left) from error
+
+    def _readable(self, states: Mapping[str, State | PayloadError]) -> dict[str, Update]:
+        updates = {}
+        for contract_id, state in states.items():
+            try:
+                if isinstance(state, PayloadError):
+                    raise state
+                updates[contract_id] = state.read()
+            except PayloadError as error:
+                self._leave_out("last state", contract_id, error, error.kind)
         return updates
 
     async def states(self, ids: Iterable[str]) -> dict[str, State | PayloadError]:
@@ -312,30 +314,32 @@ class Store:
 
         What cannot be a last state is an error in its place, for the caller to tell of: it may
         be asked for a thousand times a second.
-        """
-        latest = time.time_ns() // 1000 + MAX_AHEAD
-        found: dict[str, State | PayloadError] = {}
-        records = await self._last_records(ids)
-        self.connections.raise_away(records.values())
-        for contract_id, reply in records.items():
-            if isinstance(reply, Exception):
-                found[contract_id] = PayloadError(str(reply))
-            elif reply[0] is not None and reply[1] is not None:
-                version = _version_in(reply[0], latest)
-                found[contract_id] = (
-                    PayloadError(f"version {reply[0]!r} is not microseconds since the epoch")
-                    if version is None
-                    else State(version, reply[1])
-                )
-        return found
 
-    async def _last_records(self, ids: Iterable[str]) -> dict[str, Any]:
-        """Version and data of each contract as Redis replies, or its error."""
+        Raises:
+            IncompleteError: Redis did not tell of some contracts; it holds what it did tell.
+        """
         ids = list(ids)
         replies = await self._pipelined(
-            [("HMGET", self.keys.last(i), "version", "data") for i in ids]
+            [("HMGET", self.keys.last(i), "version", "data", "seen") for i in ids]
         )
-        return dict(zip(ids, replies, strict=True))
+        latest = time.time_ns() // 1000 + MAX_AHEAD
+        found: dict[str, State | PayloadError] = {}
+        refused: dict[str, Exception] = {}
+        for contract_id, reply in zip(ids, replies, strict=True):
+            if _is_bad_data(reply):
+                found[contract_id] = PayloadError(str(reply))
+            elif isinstance(reply, Exception):
+                refused[contract_id] = reply
+            else:
+                version, data, seen = reply
+                if version is not None and data is not None:
+                    found[contract_id] = _state_in(version, data, seen or b"", latest)
+        if refused:
+            failure = self.connections.error(next(iter(refused.values())))
+            if not found and len(refused) == len(ids):
+                raise failure
+            raise IncompleteError(str(failure), found=found, left=refused.keys())
+        return found
 
     async def versions(self, ids: Iterable[str]) -> dict[str, int]:
         """The versions alone of the last states, of those of the contracts that have one."""
@@ -344,9 +348,9 @@ class Store:
         latest = time.time_ns() // 1000 + MAX_AHEAD
         found: dict[str, int] = {}
         for contract_id, reply in zip(ids, replies, strict=True):
-            if isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE"):
+            if isinstance(reply, Exception) and not _is_bad_data(reply):
                 raise self.connections.error(reply)
-            # What is no version is said by `last`; here it is as if there were none.
+            # What is no version is said by `states`; here it is as if there were none.
             version = _version_in(reply, latest)
             if version is not None:
                 found[contract_id] = version
@@ -398,21 +402,33 @@ class Store:
 
     async def contracts(self) -> list[Contract]:
         """All contracts that can be read."""
-        with self.connections.errors():
-            records = await self._redis.hgetall(self.keys.contracts)
-        return self._read_contracts(records)
+        records = await self.registered()
+        return [contract for contract in records.values() if isinstance(contract, Contract)]
 
     async def contracts_of(self, ids: Iterable[str]) -> dict[str, Contract | None]:
         """The contracts with these ids; None for one that is not there or cannot be read."""
         ids = list(ids)
-        if not ids:
-            return {}
+        records = await self.registered(ids)
+        found = {i: records.get(i) for i in ids}
+        return {i: each if isinstance(each, Contract) else None for i, each in found.items()}
+
+    async def registered(
+        self, ids: Sequence[str] | None = None
+    ) -> dict[str, Contract | ContractError]:
+        """The records of contracts; an error in place of one that cannot be read.
+
+        Args:
+            ids: whose; None for all. One that is not there is not in the answer.
+        """
         with self.connections.errors():
-            records = await self._redis.hmget(self.keys.contracts, ids)
-        return {
-            i: None if record is None else self._read_contract(i, record)
-            for i, record in zip(ids, records, strict=True)
-        }
+            if ids is None:
+                records = await self._redis.hgetall(self.keys.contracts)
+            elif ids:
+                values = await self._redis.hmget(self.keys.contracts, ids)
+                records = {i.encode(): v for i, v in zip(ids, values, strict=True)}
+            else:
+                records = {}
+        return self._read_contracts(records)
 
     async def import_contracts(
         self, contracts: Iterable[Contract], token: int | None = None
@@ -431,7 +447,9 @@ class Store:
         batch = list(contracts)
 
         def plan(records: Mapping[bytes, bytes]) -> _Plan[ImportResult]:
-            registry = Registry(self._read_contracts(records), conflicts=[])
+            read = self._read_contracts(records).values()
+            contracts = [each for each in read if isinstance(each, Contract)]
+            registry = Registry(contracts, conflicts=[])
             imported, result = registry.with_import(batch)
             return _Plan([imported.by_id(i) for i in result.added + result.changed], [], result)
 
@@ -499,24 +517,46 @@ class Store:
             pipe.publish(key, msgspec.json.encode(ids))
         await pipe.execute()
 
-    def _read_contracts(self, records: Mapping[bytes, bytes]) -> list[Contract]:
-        read = (self._read_contract(i.decode("utf-8", "replace"), r) for i, r in records.items())
-        return [contract for contract in read if contract is not None]
+    def _read_contracts(
+        self, records: Mapping[bytes, bytes | None]
+    ) -> dict[str, Contract | ContractError]:
+        found = {}
+        for raw_id, record in records.items():
+            contract_id = raw_id.decode("utf-8", "replace")
+            if record is not None:
+                found[contract_id] = self._read_contract(contract_id, record)
+        return found
 
-    def _read_contract(self, contract_id: str, record: bytes) -> Contract | None:
+    def _read_contract(self, contract_id: str, record: bytes) -> Contract | ContractError:
         try:
             contract = read_contract(record)
         except ContractError as error:
-            self._leave_out("contract", contract_id, error)
-            return None
-        if contract.contract_id != contract_id:
-            self._leave_out("contract", contract_id, ContractError("its record has another id"))
-            return None
-        return contract
+            problem = error
+        else:
+            if contract.contract_id == contract_id:
+                return contract
+            problem = ContractError("its record has another id")
+        self._leave_out("contract", contract_id, problem, "contract")
+        return problem
 
-    def _leave_out(self, what: str, contract_id: str, error: Exception) -> None:
+    def _leave_out(self, what: str, contract_id: str, error: Exception, kind: str) -> None:
         self.unreadable += 1
-        log.warning(f"{what} cannot be read", contract_id=contract_id, error=str(error))
+        event = f"{what} cannot be read"
+        self._limited.warning(event, key=(event, kind), contract_id=contract_id, error=str(error))
+
+
+def _is_bad_data(reply: object) -> bool:
+    """Whether an error is about what is stored; every other one is about the store itself."""
+    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE ")
+
+
+def _state_in(version: bytes, data: bytes, seen: bytes, latest: int) -> State | PayloadError:
+    number = _version_in(version, latest)
+    if number is None:
+        return PayloadError(
+            f"version {version!r} is not microseconds since the epoch", kind="not a version"
+        )
+    return State(number, data, seen)
 
 
 def _version_in(reply: object, latest: int) -> int | None:

@@ -27,7 +27,7 @@ from ime_live.gateway.answers import (
     static_data,
 )
 from ime_live.gateway.static import TYPES, static_json
-from ime_live.market import SECTIONS, Payload, read_payload
+from ime_live.market import MAX_STATE_BYTES, SECTIONS, Payload, read_payload
 
 TODAY = date(2026, 11, 25)
 MakePayload = Callable[..., dict[str, Any]]
@@ -138,6 +138,30 @@ def test_live_data(payload: MakePayload, section: Section) -> None:
         assert first[1] == payload()[KEYS[section]]
         assert second[1] is None
     assert live_data(section, {"A": with_state}, states, TODAY).whole
+
+
+@pytest.mark.parametrize("size", [MAX_STATE_BYTES + 1, 5_000_000])
+def test_stored_data_that_is_too_long_is_refused_undecoded(payload: MakePayload, size: int) -> None:
+    data = stored(payload())
+    assert read_sections(data + b" " * (MAX_STATE_BYTES - len(data)))
+    with pytest.raises(PayloadError, match=f"at most 65536 bytes of JSON, got {size}"):
+        read_sections(data + b" " * (size - len(data)))
+
+
+def test_contracts_that_cannot_be_read_are_null_and_named(payload: MakePayload) -> None:
+    states = {"1": read_sections(stored(payload())), "2": PayloadError("not JSON")}
+    asked = {"A": contract(1), 'the "odd" %s': contract(2), "C": contract(3), "ندارد": None}
+    for section in Section:
+        found = live_data(section, asked, states, TODAY)
+        assert found.unreadable == ('the "odd" %s',)
+        status = msgspec.json.decode(answer(found, 5))["Status"]
+        assert (status["State"], status["StatusCode"], status["ServerTimeStamp"]) == (True, 200, 5)
+        english, persian = status["Description"]["en"], status["Description"]["fa"]
+        assert 'the market data of the "odd" %s cannot be read' in english
+        assert 'دادهٔ بازار the "odd" %s خوانده نمی‌شود' in persian
+        assert "null" in english
+    data = msgspec.json.decode(live_data(Section.AGGREGATE, asked, states, TODAY).json)
+    assert data['the "odd" %s'] is None
 
 
 @pytest.mark.parametrize("market", [None, *Market])

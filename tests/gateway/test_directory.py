@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ime_live.contracts import Contract
-from ime_live.errors import CloseCode, RefusedError, StoreError, UnknownContractError
+from ime_live.errors import CloseCode, ContractError, RefusedError, StoreError, UnknownContractError
 from ime_live.gateway import directory as directory_module
 from ime_live.gateway.directory import Directory
 
@@ -24,18 +24,18 @@ class Store:
     """Holds contracts; answers each call when the test lets it, by default at once."""
 
     def __init__(self, *contracts: Contract) -> None:
-        self.held = {each.contract_id: each for each in contracts}
+        self.held: dict[str, Contract | ContractError] = {
+            each.contract_id: each for each in contracts
+        }
         self.down = False
         self.calls: list[str] = []
         self.asked = asyncio.Event()
 
-    async def contracts(self) -> list[Contract]:
-        await self._answer("all")
-        return list(self.held.values())
-
-    async def contracts_of(self, ids: Sequence[str]) -> Mapping[str, Contract | None]:
-        await self._answer(",".join(ids))
-        return {contract_id: self.held.get(contract_id) for contract_id in ids}
+    async def registered(
+        self, ids: Sequence[str] | None = None, /
+    ) -> Mapping[str, Contract | ContractError]:
+        await self._answer("all" if ids is None else ",".join(ids))
+        return {i: each for i, each in self.held.items() if ids is None or i in ids}
 
     async def _answer(self, call: str) -> None:
         self.calls.append(call)
@@ -163,6 +163,23 @@ async def test_an_empty_registry_does_not_replace_a_known_one(running: Running) 
     assert [line["event"] for line in logs] == [
         "the store has no contracts; keeping those that are known"
     ]
+
+
+async def test_record_that_cannot_be_read_keeps_the_contract_that_is_known(
+    running: Running,
+) -> None:
+    running.store.held["1"] = ContractError("not JSON")
+    running.store.held["3"] = ContractError("not JSON")
+    running.directory.on_changed(["1", "3"])
+    await running.settle()
+    assert running.ids == {"1", "2"}
+    running.directory.on_connected()
+    await running.settle()
+    assert running.store.calls[-1] == "all"
+    assert running.ids == {"1", "2"}
+    running.remove("1")
+    await running.settle()
+    assert running.ids == {"2"}
 
 
 async def test_the_last_contract_can_be_removed(running: Running) -> None:

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 import structlog
 
-from ime_live.errors import PayloadError, StoreError
-from ime_live.gateway.answers import Sections
+from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.snapshots import Snapshots
 from ime_live.store import State
 
@@ -29,6 +28,7 @@ class World:
         self.open = asyncio.Event()
         self.open.set()
         self.error: Exception | None = None
+        self.left: set[str] = set()
         self.broken: State | PayloadError | None = None
         self.snapshots = Snapshots(self, monotonic=lambda: self.seconds, time_limit=time_limit)
 
@@ -39,11 +39,16 @@ class World:
         await self.open.wait()
         if self.error is not None:
             raise self.error
+        if self.left:
+            found = {i: State(5, msgspec.json.encode(payload)) for i in ids if i not in self.left}
+            raise IncompleteError("BUSY", found=found, left=self.left)
         state = self.broken or State(5, msgspec.json.encode(payload))
         return {i: state for i in ids if i != "none"}
 
     async def price_of(self, contract_id: str) -> int:
         found = (await self.snapshots.read([contract_id]))[contract_id]
+        if isinstance(found, PayloadError):
+            raise found
         return int(msgspec.json.decode(found["Aggregate"])["last_price"])
 
     async def when_asked(self, rounds: int) -> None:
@@ -153,19 +158,36 @@ async def test_it_ends_with_what_is_under_way(payload: MakePayload) -> None:
 
 
 @pytest.mark.parametrize("broken", [State(5, b"{}"), PayloadError("version b'x' is not one")])
-async def test_what_cannot_be_read_is_left_out_and_told_once_a_minute(
+async def test_what_cannot_be_read_is_an_error_and_told_once_a_minute(
     world: World, broken: State | PayloadError
 ) -> None:
     world.broken = broken
     with structlog.testing.capture_logs() as logs:
-        for _ in range(100):
-            assert await read(world, "1") == {}
+        for n in range(100):
+            found = await world.snapshots.read([str(n), "none"])
+            assert found.keys() == {str(n)}
+            assert isinstance(found[str(n)], PayloadError)
         world.seconds += 61
-        assert await read(world, "1") == {}
+        await world.snapshots.read(["1"])
         world.broken = None
         assert await world.price_of("1") == 1
-    assert [line["contract_id"] for line in logs] == ["1", "1"]
+    assert [(line["contract_id"], line.get("repeated")) for line in logs] == [
+        ("0", None),
+        ("1", 99),
+    ]
 
 
-async def read(world: World, contract_id: str) -> Mapping[str, Sections]:
-    return await world.snapshots.read([contract_id])
+async def test_contracts_of_which_the_store_does_not_tell_fail_for_those_who_asked(
+    world: World,
+) -> None:
+    world.left = {"2"}
+    good, mixed, bad = await asyncio.gather(
+        world.price_of("1"),
+        world.snapshots.read(["1", "2"]),
+        world.snapshots.read(["2"]),
+        return_exceptions=True,
+    )
+    assert good == 1
+    assert isinstance(mixed, StoreError)
+    assert isinstance(bad, StoreError)
+    assert len(world.asked) == 1

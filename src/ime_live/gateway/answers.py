@@ -23,7 +23,7 @@ from msgspec import Raw, Struct, field
 from ime_live.contracts import Contract
 from ime_live.errors import PayloadError
 from ime_live.gateway.static import TYPES, static_json
-from ime_live.market import SECTIONS, Payload
+from ime_live.market import SECTIONS, Payload, check_size, payload_error
 
 
 class Section(StrEnum):
@@ -75,8 +75,10 @@ def read_sections(data: bytes) -> Sections:
     Keys that are not documented are left out, as the stream leaves them out.
 
     Raises:
-        PayloadError: not JSON, not whole, or a field of the wrong type; the text names it.
+        PayloadError: not JSON, not whole, or a field of the wrong type; the text names it. Or too
+            long.
     """
+    check_size(len(data))
     try:
         try:
             _check_strictly(data)
@@ -85,7 +87,7 @@ def read_sections(data: bytes) -> Sections:
             data = _encode(_decode_payload(data))
         raw = _decode_raw(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise PayloadError(str(error)) from error
+        raise payload_error(error) from error
     return {key: bytes(getattr(raw, attribute)) for key, attribute in SECTIONS.items()}
 
 
@@ -95,18 +97,21 @@ class Data(Struct, frozen=True):
     Attributes:
         json: of ``Data``.
         whole: whether nothing in it is null for want of a contract or of its market data.
+        unreadable: names or ids, as they were asked, of contracts whose market data cannot be
+            read; it is null.
         remark: what is said of it besides; None for nothing.
     """
 
     json: bytes
     whole: bool = True
+    unreadable: tuple[str, ...] = ()
     remark: Description | None = None
 
 
 def live_data(
     section: Section,
     asked: Mapping[str, Contract | None],
-    states: Mapping[str, Sections],
+    states: Mapping[str, Sections | PayloadError],
     today: date,
 ) -> Data:
     """The data of live contracts.
@@ -114,13 +119,17 @@ def live_data(
     Args:
         section: what of each contract.
         asked: names or ids as they were asked, and the contracts they mean; None for none.
-        states: by id, of those contracts that have one.
+        states: by id, of those contracts that have one; an error if it cannot be read.
         today: the day in Tehran.
     """
     parts = []
     whole = True
+    unreadable = []
     for name, contract in asked.items():
         state = states.get(contract.contract_id) if contract is not None else None
+        if isinstance(state, PayloadError):
+            unreadable.append(name)
+            state = None
         whole &= state is not None
         if contract is None:
             value = b"null"
@@ -129,7 +138,7 @@ def live_data(
         else:
             value = b"null" if state is None else state[KEYS[section]]
         parts.append(b"%b:%b" % (_encode(name), value))
-    return Data(b"{%b}" % b",".join(parts), whole)
+    return Data(b"{%b}" % b",".join(parts), whole, tuple(unreadable))
 
 
 def _overview(static: bytes, state: Sections | None) -> bytes:
@@ -193,6 +202,17 @@ PARTLY: Final = Description(
 )
 
 
+def partly_unreadable(names: Iterable[str]) -> Description:
+    """The outcome if the market data of some contracts cannot be read."""
+    listed = ", ".join(names)
+    return Description(
+        f"درخواست انجام شد؛ دادهٔ بازار {listed} خوانده نمی‌شود. هر چیز دیگری که null است وجود "
+        "ندارد یا هنوز دادهٔ بازار ندارد.",
+        f"The request was successful; the market data of {listed} cannot be read. What else is "
+        "null does not exist or has no market data yet.",
+    )
+
+
 def _template(description: Description) -> bytes:
     # The clock's place is found by a number that does not occur before it.
     status = Status(True, 0.125, VERSION, AUTHOR, description, 200)
@@ -210,12 +230,15 @@ def answer(data: Data, now: float) -> bytes:
         data: what it carries.
         now: Unix seconds.
     """
-    template = _DONE if data.whole else _PARTLY
-    if data.remark is not None:
-        said = PARTLY
-        template = _template(
-            Description(f"{said.fa} {data.remark.fa}", f"{said.en} {data.remark.en}")
-        )
+    if data.whole:
+        template = _DONE
+    elif not data.unreadable and data.remark is None:
+        template = _PARTLY
+    else:
+        said = partly_unreadable(data.unreadable) if data.unreadable else PARTLY
+        if data.remark is not None:
+            said = Description(f"{said.fa} {data.remark.fa}", f"{said.en} {data.remark.en}")
+        template = _template(said)
     status = template % now
     return b'{"Data":%b,"Status":%b}' % (data.json, status)
 

@@ -16,12 +16,13 @@ from msgspec.structs import replace
 from ime_live.contracts import Contract, Registry
 from ime_live.errors import (
     CloseCode,
+    PayloadError,
     RateError,
     RefusedError,
     StoreError,
     UnknownContractError,
 )
-from ime_live.gateway.answers import Data, Description, Section, live_data, static_data
+from ime_live.gateway.answers import Data, Description, Section, Sections, live_data, static_data
 from ime_live.gateway.auth import ANONYMOUS, Authenticator, find_token
 from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.directory import Directory
@@ -114,7 +115,7 @@ class Calls:
         contracts = {name: self._find(by, name, identity) for name in names}
         ids = {contract.contract_id for contract in contracts.values() if contract is not None}
         try:
-            states: Mapping[str, Mapping[str, bytes]] = (
+            states: Mapping[str, Sections | PayloadError] = (
                 await self._snapshots.read(ids) if ids else {}
             )
         except StoreError as error:

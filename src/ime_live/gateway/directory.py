@@ -1,7 +1,8 @@
 """Directory: the gateway's own, always current copy of the registry of contracts.
 
 It is read when the process starts, again whenever the store says that a contract has changed,
-and at worst every few seconds. A fault of the store never makes the gateway forget what it knows.
+and at worst every few seconds. A fault of the store never makes the gateway forget what it knows,
+and neither does a record that cannot be read.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ import structlog
 
 from ime_live.contracts import Contract, Registry
 from ime_live.errors import CloseCode, ContractError, RefusedError, StoreError
+from ime_live.log_limiter import LogLimiter
 
 log = structlog.get_logger()
 
 _RETRY_DELAY: Final = 0.5  # seconds
 
+_FAILED: Final = "contracts cannot be read"
+
 
 class ContractStore(Protocol):
     """Where contracts are kept, as the directory needs it."""
 
-    async def contracts(self) -> list[Contract]:
-        """All of them; raises StoreError."""
-
-    async def contracts_of(self, ids: Sequence[str], /) -> Mapping[str, Contract | None]:
-        """Those with these ids, None for one that is not there; raises StoreError."""
+    async def registered(
+        self, ids: Sequence[str] | None = None, /
+    ) -> Mapping[str, Contract | ContractError]:
+        """Those with these ids, or all; an error for one that cannot be read; raises StoreError."""
 
 
 class Directory:
@@ -46,7 +49,7 @@ class Directory:
         self._registry: Registry | None = None
         self._changed: set[str] = set()
         self._read_all = True
-        self._failing = False
+        self._limited = LogLimiter(log)
         self._wake = asyncio.Event()
 
     @property
@@ -101,35 +104,41 @@ class Directory:
             if read_all or self._registry is None:
                 await self._take_all()
         except StoreError as error:
-            if not self._failing:  # once an outage, not once a try
-                log.warning("contracts cannot be read", error=str(error), known=len(self))
-            self._failing = True
+            self._limited.warning(_FAILED, key=_FAILED, error=str(error), known=len(self))
             self._changed |= changed
             self._read_all = True
             return False
-        self._failing = False
+        self._limited.forget(_FAILED)  # so that the next outage is told at once
         return True
 
     async def _take_all(self) -> None:
-        contracts = await self._store.contracts()
-        if not contracts and len(self):
+        found = await self._store.registered()
+        if not found and len(self):
             # What a store says that has just lost its data. A contract that was really removed
             # was announced by its id, so the last one can still be removed.
-            log.warning("the store has no contracts; keeping those that are known", known=len(self))
+            event = "the store has no contracts; keeping those that are known"
+            self._limited.warning(event, key=event, known=len(self))
             return
+        known = {contract.contract_id: contract for contract in self._registry or ()}
+        contracts = [
+            each if isinstance(each, Contract) else known[contract_id]
+            for contract_id, each in found.items()
+            if isinstance(each, Contract) or contract_id in known
+        ]
         conflicts: list[ContractError] = []
         self._take(Registry(contracts, conflicts=conflicts), conflicts)
 
     async def _take_some(self, ids: Sequence[str], registry: Registry) -> None:
-        found = await self._store.contracts_of(ids)
-        changed = [contract for contract in found.values() if contract is not None]
-        removed = [contract_id for contract_id in ids if found.get(contract_id) is None]
+        found = await self._store.registered(ids)
+        changed = [each for each in found.values() if isinstance(each, Contract)]
+        removed = [contract_id for contract_id in ids if contract_id not in found]
         conflicts: list[ContractError] = []
         self._take(registry.with_changes(changed, removed, conflicts=conflicts), conflicts)
 
     def _take(self, registry: Registry, conflicts: Sequence[ContractError]) -> None:
         for conflict in conflicts:
-            log.warning("contract is found by its id only", reason=str(conflict))
+            event = "contract is found by its id only"
+            self._limited.warning(event, key=event, reason=str(conflict))
         if self._registry is None:
             log.info("contracts loaded", contracts=len(registry))
         self._registry = registry

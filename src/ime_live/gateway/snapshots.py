@@ -2,19 +2,21 @@
 
 Contract ids come in, checked sections of their last states go out. Whoever asks while Redis is
 being asked waits for the next round, which begins after that: so a state that was published
-before somebody asked is never missed. Nothing is kept. It knows the store by one narrow interface.
+before somebody asked is never missed. Where Redis does not tell of a contract, that fails for those
+who asked for it, and for nobody else. Nothing is kept. It knows the store by one narrow interface.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from ime_live.errors import PayloadError, StoreError
+from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.answers import Sections, read_sections
+from ime_live.log_limiter import LogLimiter
 
 if TYPE_CHECKING:
     from ime_live.store import State
@@ -24,15 +26,18 @@ log = structlog.get_logger()
 TIME_LIMIT: Final = 1.0
 """Seconds to wait for Redis: clients that wait 1.5 s for their answer are to get one."""
 
-# One line a minute for a contract whose last state cannot be read.
-_COMPLAINT_INTERVAL: Final = 60.0
+_AWAY: Final = "last states cannot be read"
+_UNREADABLE: Final = "last state cannot be read"
+
+Found = Mapping[str, Sections | PayloadError]
+"""The sections of contracts' last states by their ids; an error for one that cannot be read."""
 
 
 class StoredStates(Protocol):
     """Where last states are kept."""
 
     async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
-        """The last state of each contract that has one; raises StoreError."""
+        """The last state of each contract that has one; raises StoreError, IncompleteError."""
 
 
 class _Round:
@@ -42,18 +47,19 @@ class _Round:
 
     def __init__(self) -> None:
         self.ids: dict[str, None] = {}
-        self.waiting: list[asyncio.Future[Mapping[str, Sections]]] = []
+        self.waiting: list[tuple[Collection[str], asyncio.Future[Found]]] = []
 
-    def resolve(self, found: Mapping[str, Sections]) -> None:
+    def resolve(self, found: Found) -> None:
         self.timer.cancel()
-        for future in self.waiting:
+        for _, future in self.waiting:
             if not future.done():
                 future.set_result(found)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception, left: Collection[str] | None = None) -> None:
+        """Raise an error where they wait; if ``left`` is given, only for these contracts."""
         self.timer.cancel()
-        for future in self.waiting:
-            if not future.done():
+        for ids, future in self.waiting:
+            if not future.done() and (left is None or any(i in left for i in ids)):
                 future.set_exception(error)
 
 
@@ -71,23 +77,22 @@ class Snapshots:
 
         Args:
             store: where last states are kept.
-            monotonic: seconds, for the pace of complaints.
+            monotonic: seconds, for the pace of log lines.
             time_limit: seconds to wait for the store.
         """
         self._store = store
-        self._monotonic = monotonic
         self._time_limit = time_limit
         self._next: _Round | None = None
         self._under_way: _Round | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._failing = False
-        self._complaints: dict[str, float] = {}
+        self._limited = LogLimiter(log, monotonic=monotonic)
 
-    async def read(self, ids: Iterable[str]) -> Mapping[str, Sections]:
+    async def read(self, ids: Collection[str]) -> Found:
         """The last states of those of the contracts that have one; those of others may be there.
 
         Raises:
-            StoreError: Redis cannot be reached, or does not answer in time.
+            StoreError: Redis cannot be reached, does not answer in time, or does not tell of one of
+                these contracts.
         """
         loop = asyncio.get_running_loop()
         if self._next is None:
@@ -97,8 +102,8 @@ class Snapshots:
                 # Not at once: all that ask in this turn of the loop go together.
                 loop.call_soon(self._begin)
         self._next.ids.update(dict.fromkeys(ids))
-        future: asyncio.Future[Mapping[str, Sections]] = loop.create_future()
-        self._next.waiting.append(future)
+        future: asyncio.Future[Found] = loop.create_future()
+        self._next.waiting.append((ids, future))
         return await future
 
     async def aclose(self) -> None:
@@ -118,7 +123,11 @@ class Snapshots:
     async def _run(self, round_: _Round) -> None:
         try:
             round_.resolve(self._checked(await self._store.states(round_.ids)))
-            self._failing = False
+            self._limited.forget(_AWAY)  # so that the next outage is told at once
+        except IncompleteError as error:
+            self._note(error)
+            round_.fail(error, error.left)
+            round_.resolve(self._checked(error.found))
         except StoreError as error:
             self._note(error)
             round_.fail(error)
@@ -142,24 +151,22 @@ class Snapshots:
             self._under_way = None
             self._begin()
 
-    def _checked(self, states: Mapping[str, State | PayloadError]) -> dict[str, Sections]:
-        found = {}
+    def _checked(self, states: Mapping[str, State | PayloadError]) -> Found:
+        found: dict[str, Sections | PayloadError] = {}
         for contract_id, state in states.items():
             try:
                 if isinstance(state, PayloadError):
                     raise state
                 found[contract_id] = read_sections(state.data)
             except PayloadError as error:
-                self._complain(contract_id, error)
+                found[contract_id] = error
+                self._limited.warning(
+                    _UNREADABLE,
+                    key=(_UNREADABLE, error.kind),
+                    contract_id=contract_id,
+                    error=str(error),
+                )
         return found
 
-    def _complain(self, contract_id: str, error: PayloadError) -> None:
-        now = self._monotonic()
-        if now - self._complaints.get(contract_id, -_COMPLAINT_INTERVAL) >= _COMPLAINT_INTERVAL:
-            self._complaints[contract_id] = now
-            log.warning("last state cannot be read", contract_id=contract_id, error=str(error))
-
     def _note(self, error: StoreError) -> None:
-        if not self._failing:  # once an outage, not once a request
-            log.warning("last states cannot be read", error=str(error))
-        self._failing = True
+        self._limited.warning(_AWAY, key=_AWAY, error=str(error))
