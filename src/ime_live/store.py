@@ -108,6 +108,26 @@ redis.call('HSET', KEYS[1], 'token', ARGV[1])
 return 0
 """
 
+# KEYS[1] the contract's last state; ARGV: its channel, the version that it has as the gateway
+# knows, the version that the gateway has, for how many microseconds it has had that.
+# Answers {1, the new version} | {0, microseconds since the state was confirmed} | {-1, 0} if it is
+# not that state, or its version would be too far ahead.
+_LIFT: Final = """
+local state = redis.call('HMGET', KEYS[1], 'version', 'data', 'seen')
+local version = math.max(now, tonumber(ARGV[3]) + 1)
+if tonumber(state[1]) ~= tonumber(ARGV[2]) or not state[2] or version > now + MAX_AHEAD then
+  return {-1, 0}
+end
+local age = now - (tonumber(state[3] or 0) or 0)
+-- What was confirmed after now was so by another clock: when is not known. (Not for NaN, either.)
+if not (age >= 0) then return {0, -1} end
+if age >= tonumber(ARGV[4]) then return {0, math.min(age, now)} end
+local text = string.format('%.0f', version)
+redis.call('HSET', KEYS[1], 'version', text)
+redis.call('PUBLISH', ARGV[1], '{"version":' .. text .. ',"data":' .. state[2] .. '}')
+return {1, version}
+"""
+
 
 class Script:
     """A Lua script, and the name by which a server that has it knows it."""
@@ -120,6 +140,7 @@ class Script:
 
 _PUBLISH_SCRIPT: Final = Script(_NOW, _FENCE, _PUBLISH)
 _CLAIM_SCRIPT: Final = Script(_NOW, _FENCE, _CLAIM)
+_LIFT_SCRIPT: Final = Script(_NOW, _LIFT)
 
 
 class Keys(Struct, frozen=True):
@@ -178,6 +199,35 @@ class State(Struct, frozen=True):
             PayloadError: its data is not whole, of the wrong types or too long.
         """
         return Update(self.version, read_stored(self.data))
+
+
+class Lift(Struct, frozen=True):
+    """A stored state whose version is to be raised above that of a gateway's state.
+
+    Attributes:
+        contract_id: the contract.
+        version: of the stored state.
+        above: the gateway's version.
+        age: microseconds for which the gateway has had its state.
+    """
+
+    contract_id: str
+    version: int
+    above: int
+    age: int
+
+
+class Lifted(Struct, frozen=True):
+    """What became of a `Lift`.
+
+    Attributes:
+        version: the stored state's new one, which was published; 0 if it was not raised.
+        confirmed: microseconds since a publisher confirmed the stored state, if that was too long
+            ago: before the gateway took its own. Below 0 if it was in the future. Else None.
+    """
+
+    version: int = 0
+    confirmed: int | None = None
 
 
 class Stored(Struct, frozen=True):
@@ -340,6 +390,23 @@ class Store:
                 raise failure
             raise IncompleteError(str(failure), found=found, left=refused.keys())
         return found
+
+    async def lift(self, lifts: Sequence[Lift]) -> list[Lifted | StoreError]:
+        """Raise the versions of stored states above those of a gateway, and publish them so.
+
+        After a loss of data the store may hold an older state than gateways do. Where a publisher
+        has confirmed it since, it is the newest one in truth, and goes to all clients like that.
+
+        Returns:
+            What became of each, in order.
+        """
+        last, live = self.keys.last, self.keys.live
+        calls = [
+            (last(each.contract_id), live(each.contract_id), each.version, each.above, each.age)
+            for each in lifts
+        ]
+        replies = await self._run(_LIFT_SCRIPT, calls)
+        return [reply if isinstance(reply, StoreError) else _lifted(*reply) for reply in replies]
 
     async def versions(self, ids: Iterable[str]) -> dict[str, int]:
         """The versions alone of the last states, of those of the contracts that have one."""
@@ -557,6 +624,16 @@ def _state_in(version: bytes, data: bytes, seen: bytes, latest: int) -> State | 
             f"version {version!r} is not microseconds since the epoch", kind="not a version"
         )
     return State(number, data, seen)
+
+
+def _lifted(code: int, value: int) -> Lifted:
+    match code:
+        case 1:
+            return Lifted(value)
+        case 0:
+            return Lifted(confirmed=value)
+        case _:
+            return Lifted()
 
 
 def _version_in(reply: object, latest: int) -> int | None:
