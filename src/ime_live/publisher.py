@@ -7,11 +7,13 @@ gives it a version, keeps and publishes it, all at once. What a feed writes goes
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
 from msgspec import Struct
 
+from ime_live.connections import Connections
 from ime_live.contracts import Registry
 from ime_live.errors import (
     FencedError,
@@ -76,6 +78,11 @@ class Publisher:
         self._registered: set[str] = set()
         """Ids that were registered when they were published for the first time."""
 
+    @property
+    def connections(self) -> Connections:
+        """How Redis is reached."""
+        return self._store.connections
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -112,6 +119,7 @@ class Publisher:
         payloads: Iterable[tuple[str | int, Payload | Mapping[str, Any] | bytes]],
         *,
         token: int | None = None,
+        pushed_at: Mapping[str, datetime] | None = None,
     ) -> list[Outcome]:
         """Publish many, in few round trips.
 
@@ -119,6 +127,8 @@ class Publisher:
             payloads: contract ids and their complete market data.
             token: a fencing token, see `ime_live.lease`: the write is refused if a newer token was
                 used before. None if nobody else publishes, or it does no harm.
+            pushed_at: by contract id, when the exchange pushed what the payload is from, on its
+                own clock; kept beside the state for the next feed that leads.
 
         Returns:
             One outcome each, in order. One that is refused carries its `error`; the others are
@@ -146,7 +156,7 @@ class Publisher:
                 outcomes.append(Outcome(contract_id))
             except (PayloadError, UnknownContractError) as error:
                 outcomes.append(Outcome(contract_id, error=error))
-        results = iter(await self._store.publish(items, token))
+        results = iter(await self._store.publish(items, token, pushed_at))
         for n, outcome in enumerate(outcomes):
             if outcome.error is None:
                 result = next(results)

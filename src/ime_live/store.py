@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -62,7 +63,7 @@ local now = time[1] * 1000000 + time[2]
 """
 
 # KEYS[1] the contract's last state; ARGV: its channel, the new data, the expected version or "",
-# the writer's fencing token or "".
+# the writer's fencing token or "", the stamp of the board that it is from or "".
 # Answers {version of what is now the last state, 1 published | 0 equal | -1 not as expected}, or
 # {the newer token, -2}.
 _PUBLISH: Final = """
@@ -88,6 +89,7 @@ last = math.floor(last)
 if ARGV[3] ~= '' and tonumber(ARGV[3]) ~= last then
   return {last, -1}
 end
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'pushed', ARGV[5]) end
 local seen = string.format('%.0f', now)
 if last > 0 and state[2] and (state[2] == data or plain(state[2]) == plain(data)) then
   redis.call('HSET', KEYS[1], 'seen', seen)
@@ -100,12 +102,13 @@ redis.call('PUBLISH', ARGV[1], '{"version":' .. text .. ',"data":' .. data .. '}
 return {version, 1}
 """
 
-# KEYS[1] a hash that writers with a token change; ARGV: the token. Answers 0, or the newer token.
+# KEYS[1] a hash that writers with a token change; ARGV: the token.
+# Answers {0, the stamp of the board that its state is from or ""}, or {the newer token, ""}.
 _CLAIM: Final = """
 local held = token_in(KEYS[1])
-if held > tonumber(ARGV[1]) then return held end
+if held > tonumber(ARGV[1]) then return {held, ''} end
 redis.call('HSET', KEYS[1], 'token', ARGV[1])
-return 0
+return {0, redis.call('HGET', KEYS[1], 'pushed') or ''}
 """
 
 # KEYS[1] the contract's last state; ARGV: its channel, the version that it has as the gateway
@@ -296,42 +299,71 @@ class Store:
     # -- last states -----------------------------------------------------------------------
 
     async def publish(
-        self, items: Sequence[tuple[str, bytes]], token: int | None = None
+        self,
+        items: Sequence[tuple[str, bytes]],
+        token: int | None = None,
+        pushed_at: Mapping[str, datetime] | None = None,
     ) -> list[Stored | StoreError]:
         """Keep and publish states that are changes, in one round trip per thousand.
 
         Args:
             items: contract ids and their states, as `ime_live.market.stored_json` writes them.
             token: the fencing token of the feed that leads; None for a publisher without one.
+            pushed_at: by contract id, the exchange's stamp of the board that the state is from,
+                where it has one; whoever leads next is told it by `claim`.
 
         Returns:
             What became of each item, in order; one that Redis refuses does not harm the others.
             It is a FencedError where a newer token was used before.
         """
         fence = "" if token is None else str(token)
-        replies = await self._publish([(i, data, "", fence) for i, data in items])
+        stamps = pushed_at or {}
+        replies = await self._publish(
+            [
+                (i, data, "", fence, stamps[i].isoformat() if i in stamps else "")
+                for i, data in items
+            ]
+        )
         return [
             reply if isinstance(reply, StoreError) else Stored(reply[0], bool(reply[1]))
             for reply in replies
         ]
 
-    async def claim(self, ids: Iterable[str], token: int) -> None:
+    async def claim(self, ids: Iterable[str], token: int) -> dict[str, datetime]:
         """Refuse older fencing tokens for these contracts, and for the registry, from now on.
+
+        Returns:
+            The stamps that `publish` was given with the states, of those that have one; by id.
 
         Raises:
             FencedError: a newer token has claimed one of them; the others are claimed.
+            IncompleteError: some of the contracts cannot be claimed now, the others are.
+            StoreError: the registry cannot.
         """
+        ids = list(ids)
         keys = [self.keys.contracts_fence, *map(self.keys.last, ids)]
-        replies = await self._run(_CLAIM_SCRIPT, [(key, token) for key in keys])
-        for reply in replies:
+        registry, *replies = await self._run(_CLAIM_SCRIPT, [(key, token) for key in keys])
+        newer = 0
+        stamps: dict[str, datetime] = {}
+        left: dict[str, StoreError] = {}
+        for contract_id, reply in zip(("", *ids), (registry, *replies), strict=True):
             if isinstance(reply, StoreError):
-                raise reply
-        if newest := max(replies):
-            raise self._fenced(token, newest)
+                left[contract_id] = reply
+            elif reply[0]:
+                newer = max(newer, reply[0])
+            elif (stamp := _stamp_in(reply[1])) is not None:
+                stamps[contract_id] = stamp
+        if newer:
+            raise self._fenced(token, newer)
+        if isinstance(registry, StoreError):
+            raise registry
+        if left:
+            raise IncompleteError(str(next(iter(left.values()))), found=stamps, left=left.keys())
+        return stamps
 
     async def publish_if(self, contract_id: str, data: bytes, expected: int) -> Stored | None:
         """As `publish`, but only if ``expected`` is the last state's version, else return None."""
-        [reply] = await self._publish([(contract_id, data, str(expected), "")])
+        [reply] = await self._publish([(contract_id, data, str(expected), "", "")])
         if isinstance(reply, StoreError):
             raise reply
         return None if reply[1] == _CONFLICT else Stored(reply[0], bool(reply[1]))
@@ -423,8 +455,11 @@ class Store:
                 found[contract_id] = version
         return found
 
-    async def _publish(self, calls: Sequence[tuple[str, bytes, str, str]]) -> list[Any]:
-        """Run the script for each (id, data, expected version, token); answers or StoreErrors."""
+    async def _publish(self, calls: Sequence[tuple[str, bytes, str, str, str]]) -> list[Any]:
+        """Run the script for each (id, data, expected version, token, stamp of the board).
+
+        Its answers, or StoreErrors.
+        """
         replies = await self._run(
             _PUBLISH_SCRIPT, [(self.keys.last(i), self.keys.live(i), *rest) for i, *rest in calls]
         )
@@ -643,3 +678,12 @@ def _version_in(reply: object, latest: int) -> int | None:
         if 0 < version <= latest:
             return version
     return None
+
+
+def _stamp_in(text: bytes) -> datetime | None:
+    """The stamp that was written beside a state, None if it cannot be one."""
+    try:
+        stamp = datetime.fromisoformat(text.decode())
+    except ValueError:
+        return None
+    return stamp if stamp.tzinfo is None else None
