@@ -42,6 +42,7 @@ class Hub(LoopbackServer):
         grace: seconds within which a connection that a client has closed is seen to be closed.
         agent: what User-Agent must begin with.
         boards: what the REST boards answer, by path below ``/api/``.
+        ahead: seconds by which its clock is ahead of this machine's.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -56,6 +57,7 @@ class Hub(LoopbackServer):
         self.cookie_first = False
         self.grace = 1.0
         self.agent = "ime-live"
+        self.ahead = 0.0
         self.boards: dict[str, Sequence[Mapping[str, Any]]] = {
             "Future/LiveMarket": [],
             "Option/LiveMarket": [],
@@ -194,6 +196,7 @@ class Hub(LoopbackServer):
     async def answer(self, exchange: Exchange) -> None:
         """Answer as the path asks."""
         request = exchange.request
+        exchange.ahead = self.ahead
         self.requests.append(request)
         if request.path == "/":
             self._greet(exchange)

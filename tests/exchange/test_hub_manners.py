@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import aclosing
 from importlib.metadata import version
 from pathlib import Path
 
+import httpx
 import pytest
 
+from ime_live.feeds.exchange.answers import date_of
 from ime_live.feeds.exchange.hub import HubClient
 from tests.exchange.certificate import certificate
 from tests.exchange.checks import TRANSPORTS
@@ -25,6 +28,33 @@ async def test_it_says_who_it_is(hub: Hub) -> None:
         await reading.connected("webSockets")
     said = {each.header("user-agent") for each in hub.requests}
     assert len(said) == 1  # with WebSockets as well
+
+
+async def test_it_tells_the_date_of_the_answer_to_negotiate(hub: Hub) -> None:
+    hub.ahead = 10_800.0
+    heard: list[tuple[float, float, float]] = []
+    client = HubClient(settings(hub), hear_date=lambda *each: heard.append(each))
+    async with aclosing(client.frames()) as frames:
+        reading = asyncio.ensure_future(anext(frames))
+        await hub.connected("webSockets")
+        hub.push(future(1))
+        await reading
+    [(date, sent, received)] = heard
+    assert sent - 1.0 <= date - hub.ahead <= received
+
+
+@pytest.mark.parametrize(
+    ("header", "date"),
+    [
+        ("Thu, 26 Nov 2026 15:22:18 GMT", 1_795_706_538.0),
+        ("Thu, 26 Nov 2026 15:22:18 -0000", 1_795_706_538.0),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_date_of_an_answer(header: str | None, date: float | None) -> None:
+    assert date_of(httpx.Headers({} if header is None else {"Date": header})) == date
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -10,6 +10,8 @@ import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -152,8 +154,12 @@ async def read_body(response: httpx.Response, limit: int = MAX_ANSWER) -> bytes:
     return bytes(body)
 
 
-async def get(client: httpx.AsyncClient, url: str, timeout: float) -> tuple[bytes, str]:  # noqa: ASYNC109
-    """Make a call that answers JSON; its body and content type.
+async def get(
+    client: httpx.AsyncClient,
+    url: str,
+    timeout: float,  # noqa: ASYNC109 - of the whole call
+) -> tuple[bytes, httpx.Headers]:
+    """Make a call that answers JSON; its body and headers.
 
     Args:
         client: as of `Access`.
@@ -169,6 +175,15 @@ async def get(client: httpx.AsyncClient, url: str, timeout: float) -> tuple[byte
             with network_errors():
                 async with client.stream("GET", url) as response:
                     await check_answer(response, "json")
-                    return await read_body(response), response.headers.get("Content-Type", "")
+                    return await read_body(response), response.headers
     except TimeoutError:
         raise FeedError(f"no answer within {timeout:g} s") from None
+
+
+def date_of(headers: httpx.Headers) -> float | None:
+    """The ``Date`` of an answer, seconds since the Unix epoch; None if it has none."""
+    try:
+        date = parsedate_to_datetime(headers.get("Date", ""))
+    except ValueError:
+        return None
+    return date.replace(tzinfo=date.tzinfo or UTC).timestamp()

@@ -17,7 +17,14 @@ import httpx
 
 from ime_live.errors import FeedError
 from ime_live.feeds.exchange.access import Access
-from ime_live.feeds.exchange.answers import AnswerError, answer_error, get, network_errors
+from ime_live.feeds.exchange.answers import (
+    AnswerError,
+    answer_error,
+    date_of,
+    get,
+    network_errors,
+)
+from ime_live.feeds.exchange.link import HearDate
 from ime_live.feeds.exchange.signalr import (
     TIDS,
     Address,
@@ -57,6 +64,7 @@ class Outside:
         time: Callable[[], float],
         random: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
+        hear_date: HearDate,
     ) -> None:
         """Put together.
 
@@ -67,6 +75,7 @@ class Outside:
             time: seconds since the Unix epoch.
             random: a number from 0 to below 1.
             sleep: waits that many seconds.
+            hear_date: is told the ``Date`` of the answers to negotiate.
         """
         self.address = address
         self.access = access
@@ -74,6 +83,7 @@ class Outside:
         self.time = time
         self.random = random
         self.sleep = sleep
+        self.hear_date = hear_date
 
     @property
     def now(self) -> int:
@@ -108,7 +118,11 @@ async def negotiate(outside: Outside) -> Negotiation:
 
 async def _negotiate(outside: Outside) -> Negotiation:
     url = outside.address.negotiate(outside.now)
-    body, kind = await get(outside.client, url, outside.access.timeout)
+    sent = outside.time()
+    body, headers = await get(outside.client, url, outside.access.timeout)
+    if (date := date_of(headers)) is not None:
+        outside.hear_date(date, sent, outside.time())
+    kind = headers.get("Content-Type", "")
     if body.lstrip()[:1] == b"<":  # a page, whatever its head says
         raise answer_error(HTTPStatus.OK, kind, body)
     return read_negotiation(body, kind)
@@ -176,7 +190,8 @@ class Connection:
         token = self.negotiation.connection_token
         url = self._outside.address.start(name, token, self._outside.now)
         try:
-            read_start(*await get(self._outside.client, url, self._outside.access.timeout))
+            body, headers = await get(self._outside.client, url, self._outside.access.timeout)
+            read_start(body, headers.get("Content-Type", ""))
         except FeedError as error:
             raise FeedError(f"start: {error}") from error
 

@@ -21,7 +21,7 @@ from ime_live.errors import FeedError
 from ime_live.feeds.exchange.access import read_access
 from ime_live.feeds.exchange.answers import AnswerError
 from ime_live.feeds.exchange.connection import Connection, Outside, negotiate
-from ime_live.feeds.exchange.link import Link
+from ime_live.feeds.exchange.link import HearDate, Link, ignore_date
 from ime_live.feeds.exchange.signalr import Address, TransportName, read_transports
 from ime_live.settings import HubSettings
 
@@ -44,6 +44,7 @@ class HubClient:
         random: Callable[[], float] = chance.random,
         monotonic: Callable[[], float] = clock.monotonic,
         time: Callable[[], float] = clock.time,
+        hear_date: HearDate = ignore_date,
     ) -> None:
         """Check the settings; nothing is connected before `frames` is read.
 
@@ -53,6 +54,7 @@ class HubClient:
             random: a number from 0 to below 1.
             monotonic: seconds, for what lasts.
             time: seconds since the Unix epoch.
+            hear_date: is told what the hub's answers say of the time.
 
         Raises:
             SettingsError: it cannot work with these.
@@ -65,6 +67,7 @@ class HubClient:
         self._random = random
         self._monotonic = monotonic
         self._time = time
+        self._hear_date = hear_date
         self._backoff = Backoff(settings.retry_limit, random)
         self._host = urlsplit(settings.base_url).hostname
         self._link = Link()
@@ -102,6 +105,7 @@ class HubClient:
                 time=self._time,
                 random=self._random,
                 sleep=self._sleep,
+                hear_date=self._hear_date,
             )
             try:
                 while True:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from msgspec import Struct
+
+HearDate = Callable[[float, float, float], None]
+"""Takes the ``Date`` of an answer, when it was asked for, and when it had come: all in seconds
+since the Unix epoch, the last two by the machine's clock."""
+
+
+def ignore_date(date: float, sent: float, received: float) -> None:
+    """Take it, and make nothing of it."""
+    del date, sent, received
 
 
 class Link(Struct, frozen=True):

@@ -16,7 +16,7 @@ import structlog
 from msgspec.structs import replace
 
 from ime_live.feeds.exchange.hub import HubClient
-from ime_live.feeds.exchange.link import Link, Source
+from ime_live.feeds.exchange.link import HearDate, Link, Source, ignore_date
 from ime_live.feeds.exchange.polling import BoardPoller
 from ime_live.settings import HubSettings
 
@@ -49,6 +49,7 @@ class ExchangeSource:
         stays_away: float = STAYS_AWAY,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         monotonic: Callable[[], float] = clock.monotonic,
+        hear_date: HearDate = ignore_date,
     ) -> None:
         """Check the settings; nothing is connected before `frames` is read.
 
@@ -60,11 +61,12 @@ class ExchangeSource:
             stays_away: seconds, see `STAYS_AWAY`.
             sleep: waits that many seconds.
             monotonic: seconds.
+            hear_date: is told what the hub's answers say of the time.
 
         Raises:
             SettingsError: it cannot work with these.
         """
-        self._hub = HubClient(settings) if hub is None else hub
+        self._hub = HubClient(settings, hear_date=hear_date) if hub is None else hub
         if poller is None:
             boards_of_rest = BoardPoller(settings, boards)
             polls = settings.poll > 0 and boards_of_rest.useful
