@@ -417,6 +417,9 @@ class HoursSettings(_Checked):
     stale_after: float = option(
         30.0, "Seconds without a board in a session after which a market is stale.", above=0
     )
+    max_lag: float = option(
+        10.0, "Seconds by which boards may come late before their markets are stale.", above=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

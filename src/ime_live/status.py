@@ -57,10 +57,13 @@ class FeedStatus(Struct, frozen=True, rename="camel"):
         source: how it reads them now: ``webSockets``, ``serverSentEvents``, ``longPolling``,
             ``polling`` or, if it is another source, its name; empty while it has none.
         error: why it is not connected, or was not able to do better; None if all is well.
-        refused: rows that could not be read since the feed was started.
+        refused: rows that could not be read or came late, and states that the store refused, since
+            the feed was started.
         feed: which process of which machine it is.
         written: when this was written, by the feed's clock.
         token: the fencing token of the feed that wrote it, see `ime_live.lease`; 0 if it has none.
+        lag: how many seconds late boards come, by their own stamps; None outside trading time, or
+            if no stamp has told it.
     """
 
     state: FeedState
@@ -73,6 +76,7 @@ class FeedStatus(Struct, frozen=True, rename="camel"):
     feed: str = ""
     written: int = 0
     token: int = 0
+    lag: float | None = None
 
     def to_json(self) -> bytes:
         """Encode for the store."""

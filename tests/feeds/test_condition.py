@@ -155,3 +155,97 @@ def test_boards_of_no_market_count_for_the_whole_only(condition: Condition) -> N
     status = condition.status(START + 61 * SECOND)
     assert status.last_board == START + 60 * SECOND
     assert status.state is FeedState.STALE
+
+
+# How late boards come
+
+
+@pytest.fixture
+def measuring(hours: Hours) -> Condition:
+    made = Condition({FUTURES, OPTIONS}, stale_after=30, hours=hours, max_lag=10)
+    made.link(Link("webSockets", since=START / SECOND))
+    return made
+
+
+def come(condition: Condition, pushed: float, at: float, board: str = FUTURES) -> float | None:
+    """A board comes some seconds after the start; the lag that is said then."""
+    now = START + round(at * SECOND)
+    condition.stamp(board, START + round(pushed * SECOND), now)
+    condition.board(board, 8, now)
+    return condition.status(now).lag
+
+
+def test_lag_is_how_much_later_than_its_stamp_a_board_comes(measuring: Condition) -> None:
+    assert measuring.status(START).lag is None
+    assert come(measuring, 1.0, 1.5) is None  # nobody knows how long it had been standing there
+    assert come(measuring, 2.0, 2.75) == 0.75
+    assert come(measuring, 3.0, 7.0) == 4.0
+    assert come(measuring, 8.0, 7.9) == 0.0  # within the accuracy of clocks
+
+
+def test_boards_that_come_too_late_are_stale(measuring: Condition) -> None:
+    for n in range(60):
+        lag = come(measuring, n, 1.6 * n)  # a link that is slower than its boards
+        late = lag is not None and lag > 10
+        status = measuring.status(START + round(1.6 * n * SECOND))
+        assert status.state is (FeedState.STALE if late else FeedState.LIVE)
+        assert measuring.late == late
+        assert status.markets[Market.FUTURES].state is status.state
+    assert status.lag == pytest.approx(0.6 * 59)
+    assert come(measuring, 96, 96.5) == 0.5
+    assert measuring.status(START + 97 * SECOND).state is FeedState.LIVE
+
+
+def test_lag_is_of_the_newest_stamp_of_all_boards(measuring: Condition) -> None:
+    come(measuring, 0, 0)
+    come(measuring, 0, 0, OPTIONS)
+    assert come(measuring, 20, 20.5) == 0.5
+    # A strike that was traded before that, and a board that came again.
+    assert come(measuring, 5, 21, OPTIONS) == 0.5
+    assert come(measuring, 20, 40) == 0.5
+
+
+def test_board_that_stands_still_is_not_late(measuring: Condition) -> None:
+    yesterday = -86_400.0
+    for at in range(0, 200, 10):
+        assert come(measuring, yesterday, at) is None
+        assert measuring.status(START + at * SECOND).state is FeedState.LIVE
+
+
+def test_first_board_of_a_connection_does_not_tell_the_lag(measuring: Condition) -> None:
+    come(measuring, 0, 0)
+    come(measuring, 1, 1)
+    measuring.link(Link("longPolling", since=START / SECOND + 60))
+    assert come(measuring, 20, 61) is None
+    assert come(measuring, 62, 62.5) == 0.5
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["outside the session", "before it"])
+def test_lag_of_another_session_is_no_alarm(
+    measuring: Condition, hours: Hours, closed: bool
+) -> None:
+    come(measuring, 0, 0)
+    assert come(measuring, 1, 40) == 39.0
+    assert measuring.status(START + 40 * SECOND).state is FeedState.STALE
+    if closed:
+        hours.open.clear()
+    else:
+        hours.began = START + 41 * SECOND
+    status = measuring.status(START + 42 * SECOND)
+    assert (status.state, status.lag) == (FeedState.CLOSED if closed else FeedState.LIVE, None)
+    assert not measuring.late
+
+
+def test_feed_that_is_down_tells_no_lag(measuring: Condition) -> None:
+    come(measuring, 0, 0)
+    assert come(measuring, 1, 2) == 1.0
+    measuring.link(Link(error="refused", since=START / SECOND))
+    assert measuring.status(START + 3 * SECOND).lag is None
+
+
+def test_lag_of_a_feed_of_no_market() -> None:
+    condition = Condition({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours(), max_lag=10)
+    condition.link(Link("webSockets", since=START / SECOND))
+    come(condition, 0, 0, "updateFutureDateTime")
+    assert come(condition, 1, 21, "updateFutureDateTime") == 20.0
+    assert condition.status(START + 21 * SECOND).state is FeedState.STALE

@@ -37,15 +37,24 @@ class _MarketCondition:
 class Condition:
     """See the module's text."""
 
-    def __init__(self, boards: Collection[str], *, stale_after: float, hours: Hours) -> None:
+    def __init__(
+        self,
+        boards: Collection[str],
+        *,
+        stale_after: float,
+        hours: Hours,
+        max_lag: float = float("inf"),
+    ) -> None:
         """Make the condition of a feed that has no connection yet.
 
         Args:
             boards: methods of the boards that it reads.
-            stale_after: seconds.
+            stale_after: seconds without a board.
             hours: when markets trade.
+            max_lag: seconds that boards may come late.
         """
         self._stale_after = round(stale_after * 1e6)
+        self._max_lag = max_lag
         self._hours = hours
         self._markets = {
             market: _MarketCondition()
@@ -56,9 +65,18 @@ class Condition:
         self._state: FeedState | None = None
         self._since = 0
         self._last_board: int | None = None
+        self._stamps: dict[str, int] = {}
+        """The newest stamp of each board since there is this connection."""
+        self._lag: tuple[float, int] | None = None
+        """How many seconds late a board came last, and its stamp."""
+        self.late = False
+        """Whether boards come too late, as of the last status."""
 
     def link(self, link: Link) -> None:
         """The connection is like this now."""
+        if (link.source, link.since) != (self._link.source, self._link.since):
+            self._stamps.clear()
+            self._lag = None
         self._link = link
 
     def board(self, board: str, contracts: int, at: int) -> None:
@@ -69,10 +87,22 @@ class Condition:
             self._markets[name].contracts[board] = contracts
             self._markets[name].last_board = at
 
+    def stamp(self, board: str, stamp: int, at: int) -> None:
+        """A board has told what was true at ``stamp``; it is ``at`` now, both by the exchange.
+
+        How late boards come is shown only by a stamp that has moved since the board came before,
+        and is newer than those of all others: else it is of a market that stands still.
+        """
+        if board in self._stamps and stamp > max(self._stamps.values()):
+            self._lag = max(0, at - stamp) / 1e6, stamp
+        self._stamps[board] = max(stamp, self._stamps.get(board, stamp))
+
     def status(self, at: int) -> FeedStatus:
         """What is to be said of the feed at ``at``."""
         markets = {name: self._market(name, each, at) for name, each in self._markets.items()}
         state = self._whole(markets, at)
+        lag = self._lag_of_session(state, at)
+        self.late = lag is not None and lag > self._max_lag
         if state is not self._state:
             self._state, self._since = state, at
         return FeedStatus(
@@ -83,6 +113,7 @@ class Condition:
             source=self._link.source,
             error=self._link.error,
             written=at,
+            lag=lag,
         )
 
     def _whole(self, markets: Mapping[Market, MarketStatus], at: int) -> FeedState:
@@ -108,7 +139,20 @@ class Condition:
             return FeedState.CLOSED
         # Nobody can be blamed for silence before the session, or before there was a connection.
         heard = max(last_board or 0, began, round(self._link.since * 1e6))
-        return FeedState.STALE if at - heard > self._stale_after else FeedState.LIVE
+        late = self._lag_since(began)
+        if at - heard > self._stale_after or (late is not None and late > self._max_lag):
+            return FeedState.STALE
+        return FeedState.LIVE
+
+    def _lag_of_session(self, state: FeedState, at: int) -> float | None:
+        if state not in (FeedState.LIVE, FeedState.STALE):
+            return None
+        began = [self._hours.session_began(name, at) for name in self._markets]
+        return self._lag_since(min((each for each in began if each is not None), default=0))
+
+    def _lag_since(self, began: int) -> float | None:
+        """How late a board of the session that began then has come; None if that is not known."""
+        return self._lag[0] if self._lag is not None and self._lag[1] >= began else None
 
 
 _FIRST_OF: Final = (FeedState.DOWN, FeedState.LIVE, FeedState.STALE, FeedState.CLOSED)

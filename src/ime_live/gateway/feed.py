@@ -141,6 +141,7 @@ def _down(status: FeedStatus, since: int, error: str) -> FeedStatus:
         },
         source="",
         error=error,
+        lag=None,
     )
 
 

@@ -102,6 +102,11 @@ class Metrics:
             "market",
             mode="livemostrecent",
         )
+        self._feed_lag = gauge(
+            "feed_lag_seconds",
+            "How late boards come, by their own stamps; NaN if that is not known.",
+            mode="livemostrecent",
+        )
         self._connections_total = counter("connections_opened", "Streams opened.")
         self._closes_total = counter("connections_closed", "Streams closed.", "code", "reason")
         self._updates_total = counter("updates_received", "Messages that came from the store.")
@@ -195,6 +200,8 @@ class Metrics:
             self._feed_state.labels(state.value).set(
                 self.feed is not None and self.feed.state is state
             )
+        if self.feed is not None:
+            self._feed_lag.set(float("nan") if self.feed.lag is None else self.feed.lag)
         for market, status in (self.feed.markets if self.feed is not None else {}).items():
             if status.last_board is not None:
                 self._last_board.labels(market.value).set(status.last_board / MICROSECONDS)

@@ -104,6 +104,7 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
         last_board: when one of the exchange's boards came last.
         source: how the feed reads the exchange now.
         error: what keeps it from doing so (better).
+        lag: there if it is known: how many seconds late boards come, by their own stamps.
         markets: the state of each market.
         contracts: by the name that was asked for, else by its own.
     """
@@ -115,6 +116,7 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
     last_board: str | None
     source: str | None
     error: str | None
+    lag: float | UnsetType = UNSET
     markets: dict[Market, MarketReport]
     contracts: dict[str, ContractReport]
 
@@ -185,6 +187,7 @@ class Reporter:
             last_board=optional_timestamp(feed.last_board, zone) if feed else None,
             source=(feed.source or None) if feed else None,
             error=feed.error if feed else None,
+            lag=feed.lag if feed and feed.lag is not None else UNSET,
             markets=about_markets(feed, zone) if feed else {},
             contracts={
                 name: about_contract(
