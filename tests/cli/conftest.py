@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ import pytest
 import redis
 
 from ime_live.embedded import EmbeddedValkey
+from ime_live.lease import Lease
+from ime_live.settings import StoreSettings
+from tests.cli.feeding import Feeds
+from tests.exchange.hub import Hub
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
 Result = subprocess.CompletedProcess[str]
@@ -111,3 +115,28 @@ def register(database: Database) -> Callable[..., None]:
             database.hset("ime:contracts", contract_id, json.dumps(record))
 
     return run
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """The exchange's hub, for one feed."""
+    async with Hub() as made:
+        made.negotiation = {"KeepAliveTimeout": 2.0, "DisconnectTimeout": 10.0}
+        yield made
+        assert made.violations == []
+
+
+@pytest.fixture
+async def lease(valkey: EmbeddedValkey) -> AsyncIterator[Lease]:
+    """A look at which feed leads, and at what it says of itself."""
+    async with Lease(StoreSettings(redis_url=valkey.url)) as made:
+        yield made
+
+
+@pytest.fixture
+def feeds(tmp_path: Path, hub: Hub, valkey: EmbeddedValkey) -> Iterator[Feeds]:
+    """Start feeds of `hub`; they end with the test."""
+    made = Feeds(tmp_path, hub, valkey)
+    yield made
+    for each in made.made:
+        each.end()

@@ -4,84 +4,21 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ime_live.embedded import EmbeddedValkey
 from ime_live.feeds.recording import read_recording
 from ime_live.lease import Lease
-from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store import Store
+from tests.cli.feeding import Feeds, price_of, until
 from tests.exchange.frames import board, future, row
 from tests.exchange.hub import Hub
 from tests.exchange.refusals import Refusal
-from tests.stream.harness import Command
 
 CAPTURE = Path(__file__).parents[3] / "shared" / "ime-capture"
-PATIENCE = 20.0
-ALWAYS = "sat-fri 00:00-24:00"
-
-Eventually = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture
-async def hub() -> AsyncIterator[Hub]:
-    async with Hub() as made:
-        made.negotiation = {"KeepAliveTimeout": 2.0, "DisconnectTimeout": 10.0}
-        yield made
-        assert made.violations == []
-
-
-@pytest.fixture
-def lease(valkey: EmbeddedValkey) -> Lease:
-    return Lease(StoreSettings(redis_url=valkey.url))
-
-
-class Feeds:
-    """Starts feeds, and ends them."""
-
-    def __init__(self, folder: Path, hub: Hub, valkey: EmbeddedValkey) -> None:
-        self._folder, self._hub, self._valkey = folder, hub, valkey
-        self.made: list[Command] = []
-
-    def start(self, *options: str, command: str = "ime") -> Command:
-        arguments = ["feed", command, "--base-url", self._hub.base_url]
-        arguments += ["--boards-url", self._hub.boards_url, "--log-format", "json"]
-        if command == "ime":
-            arguments += ["--redis-url", self._valkey.url, "--no-official-holidays"]
-            for market in ("futures", "options", "certificates"):
-                arguments += [f"--hours-{market}", ALWAYS]
-        feed = Command(self._folder / str(len(self.made)), [*arguments, *options])
-        self.made.append(feed)
-        return feed
-
-
-@pytest.fixture
-def feeds(tmp_path: Path, hub: Hub, valkey: EmbeddedValkey) -> Iterator[Feeds]:
-    made = Feeds(tmp_path, hub, valkey)
-    yield made
-    for each in made.made:
-        each.end()
-
-
-async def price_of(store: Store, contract_id: str) -> float | None:
-    last = (await store.last([contract_id])).get(contract_id)
-    return None if last is None else last.payload.aggregate.last_price
-
-
-async def until(condition: Callable[[], Awaitable[bool]], feeds: Feeds) -> None:
-    import asyncio
-
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not await condition():  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        pytest.fail("\n".join(each.output for each in feeds.made))
 
 
 async def test_contracts_and_changes_flow_without_a_line_of_configuration(
@@ -127,7 +64,6 @@ async def test_contracts_and_changes_flow_without_a_line_of_configuration(
     status, led = await lease.read()
     assert status is not None
     assert (status.state, led) == (FeedState.DOWN, False)
-    await lease.aclose()
 
 
 async def test_a_bad_row_is_logged_with_its_content_and_loses_only_itself(
@@ -186,7 +122,6 @@ async def test_a_standby_takes_over_from_a_feed_that_was_killed(
         assert status is not None
         assert f":{second.process.pid}:" in status.feed
     assert hub_of_standby.violations == []
-    await lease.aclose()
 
 
 async def test_an_emptied_store_is_filled_again(
@@ -224,7 +159,6 @@ async def test_boards_are_polled_while_the_hub_stays_away(
         return status is not None and status.source == "polling" and status.error is not None
 
     await until(said, feeds)
-    await lease.aclose()
 
 
 async def test_a_feed_records_what_it_gets(hub: Hub, feeds: Feeds, tmp_path: Path) -> None:
@@ -278,4 +212,3 @@ async def test_the_recorded_frames_come_through_the_hub(
     status, _ = await lease.read()
     assert isinstance(status, FeedStatus)
     assert status.refused == 0
-    await lease.aclose()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 _ROWS: Final = Path(__file__).parent.parent / "feeds" / "rows"
 
@@ -14,6 +16,12 @@ def row(kind: str, **fields: object) -> dict[str, Any]:
     """A row of ``tests/feeds/rows``, with some of its fields changed."""
     read: dict[str, Any] = json.loads((_ROWS / f"{kind}.json").read_text())
     return read | fields
+
+
+def stamp(ago: float = 0.0) -> str:
+    """The present moment as the exchange writes its stamps, or one that was seconds ago."""
+    now = datetime.now(ZoneInfo("Asia/Tehran")).replace(tzinfo=None)
+    return (now - timedelta(seconds=ago)).isoformat(timespec="milliseconds")
 
 
 def board(method: str, *rows: dict[str, Any]) -> dict[str, Any]:

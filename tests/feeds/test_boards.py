@@ -163,6 +163,43 @@ def test_the_day_is_that_of_most_rows() -> None:
     assert read.quotes[0].payload.aggregate.date == "2023-08-01"
 
 
+def test_whether_the_frame_tells_its_day() -> None:
+    receipts = read_frame(frame((GAVAHI, [row("receipt")])), day=CLOCK_DAY)
+    assert (receipts.day, receipts.day_told) == (CLOCK_DAY, False)
+    for told in ((CLOCK, CLOCK_TEXT), (FUTURES, [row("future")])):
+        assert read_frame(frame(told), boards={GAVAHI}).day_told
+
+
+def test_the_day_is_that_of_the_last_board_of_each_kind() -> None:
+    # What waited over midnight comes in one frame.
+    evening, night = "2023-08-01T23:59:59", "2023-08-02T00:00:01"
+    boards = [(FUTURES, [row("future", LastUpdate=each)]) for each in (evening, evening, night)]
+    assert read_frame(frame(*boards)).day == date(2023, 8, 2)
+    later = CLOCK_TEXT.replace("۱۷", "۱۸")
+    read = read_frame(frame((CLOCK, CLOCK_TEXT), (CLOCK, later)))
+    assert (read.day, read.told) == (date(2022, 2, 7), at("2022-02-07T13:26:05"))
+
+
+def test_stamps_of_the_future_tell_no_day() -> None:
+    now = at("2022-02-06T13:20:00")
+    tomorrow = CLOCK_TEXT.replace("۱۷", "۱۸")
+    wrong = (CLOCK, tomorrow), (FUTURES, [row("future", LastUpdate="2031-01-01T00:00:00")])
+    read = read_frame(frame(*wrong, (GAVAHI, [row("receipt")])), day=CLOCK_DAY, latest=now)
+    assert (read.day, read.day_told) == (CLOCK_DAY, False)
+    assert read.told == at("2022-02-07T13:26:05")
+    assert read.quotes[-1].payload.aggregate.date == "2022-02-06"
+
+
+def test_boards_of_a_frame_are_told_apart() -> None:
+    bad = row("future", ContractID=902, TradesCount="many")
+    boards = [(FUTURES, [row("future"), bad]), (OPTIONS, []), (FUTURES, [row("future")])]
+    read = read_frame(frame(*boards))
+    assert [each.method for each in read.boards] == [FUTURES, OPTIONS, FUTURES]
+    assert [len(each.quotes) for each in read.boards] == [1, 0, 1]
+    assert [len(each.errors) for each in read.boards] == [1, 0, 0]
+    assert read.boards[0].pushed_at == (at("2023-08-01T13:20:11.257000"),)
+
+
 def test_the_clock_is_the_latest_stamp() -> None:
     assert read_frame(frame((FUTURES, [row("future")]))).clock == at("2023-08-01T13:20:11.257000")
     receipts = read_frame(frame((GAVAHI, [row("receipt")])), day=CLOCK_DAY)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from ime_live.contracts import Contract, Market
-from ime_live.errors import PayloadError, StoreError
+from ime_live.errors import FencedError, PayloadError, StoreError
 from ime_live.feeds.boards import read_frame
 from ime_live.feeds.intake import DELISTED_AFTER, Intake, Refusal
 from ime_live.feeds.registrar import Registrar
@@ -208,6 +210,105 @@ async def test_after_an_outage_everything_is_passed_on_anew(intake: Intake, pass
     assert [c.contract_id for c in passed.contracts] == ["1", "2", "1", "2"]
 
 
+async def take_boards(intake: Intake, *boards: list[Any]) -> Refusal:
+    messages = [{"H": "marketsHub", "M": BOARD, "A": [rows]} for rows in boards]
+    return await intake.take(read_frame({"C": "c", "M": messages}))
+
+
+def prices(passed: Passed) -> list[tuple[str, float]]:
+    return [(i, payload.aggregate.last_price) for i, payload in passed.states]
+
+
+async def test_last_board_of_a_frame_is_published(intake: Intake, passed: Passed) -> None:
+    one, two = row(1, LastTradedPrice=1.0), row(1, LastTradedPrice=2.0)
+    await take(intake, one)
+    for _ in range(3):  # and does not alternate
+        await take_boards(intake, [two], [one])
+    assert prices(passed) == [("1", 1)]
+    await take_boards(intake, [one], [two])
+    await take_boards(intake, [two, one], [one, two])
+    assert prices(passed) == [("1", 1), ("1", 2)]
+
+
+async def test_last_record_of_a_frame_is_registered(intake: Intake, passed: Passed) -> None:
+    await take_boards(intake, [row(1)])
+    for _ in range(3):
+        await take_boards(intake, [row(1, "Renamed")], [row(1)])
+    assert [c.contract_name for c in passed.contracts] == ["X1"]
+
+
+async def test_every_row_is_counted_once(intake: Intake, passed: Passed) -> None:
+    passed.refused = {"3"}
+    one, two = row(1, LastTradedPrice=1.0), row(1, LastTradedPrice=2.0)
+    await take_boards(intake, [one, row(2), row(3)], [two, row(2), row(3), row(4, BidPrice1=-5)])
+    await take_boards(intake, [two, row(2)])
+    totals = intake.totals
+    assert totals.rows == 9
+    assert (totals.published, totals.unchanged, totals.refused) == (2, 5, 2)
+
+
+async def test_forget_passes_on_the_newest_board_of_each_kind_once(
+    intake: Intake, passed: Passed
+) -> None:
+    for price in (17.0, 1.0, 2.0):
+        await take(intake, row(1, LastTradedPrice=price), row(2))
+    passed.states.clear()
+    passed.contracts.clear()
+    intake.forget()
+    await intake.pass_on()
+    assert prices(passed) == [("1", 2), ("2", 699_200)]
+    assert [c.contract_id for c in passed.contracts] == ["1", "2"]
+
+
+async def test_what_is_only_noted_is_passed_on_later_and_only_the_newest(
+    intake: Intake, passed: Passed
+) -> None:
+    for price in (1.0, 2.0):
+        intake.note(read_frame(frame(row(1, LastTradedPrice=price))))
+    assert not passed.states
+    await intake.pass_on()
+    await intake.pass_on()
+    assert prices(passed) == [("1", 2)]
+
+
+@pytest.mark.parametrize("count", [1, 7, 50, 120])
+async def test_confirm_publishes_every_state_once_a_round(
+    intake: Intake, passed: Passed, count: int
+) -> None:
+    await take(intake, *(row(n) for n in range(1, count + 1)))
+    passed.states.clear()
+    passed.contracts.clear()
+    for _ in range(64):
+        await intake.confirm(1 / 64)
+    ids = [str(n) for n in range(1, count + 1)]
+    assert sorted(i for i, _ in passed.states) == sorted(ids)
+    assert sorted(c.contract_id for c in passed.contracts) == sorted(ids)
+
+
+async def test_confirm_follows_the_newest_boards(intake: Intake, passed: Passed) -> None:
+    await take(intake, row(1), row(2))
+    await intake.confirm(0.5)
+    await take(intake, row(2, LastTradedPrice=5.0), row(3))
+    passed.states.clear()
+    for _ in range(4):
+        await intake.confirm(0.5)
+    assert {i for i, _ in passed.states} == {"2", "3"}
+    assert ("2", 5.0) in prices(passed)
+
+
+async def test_outage_while_confirming_passes_everything_on_anew(
+    intake: Intake, passed: Passed
+) -> None:
+    await take(intake, row(1), row(2))
+    passed.away = True
+    with pytest.raises(StoreError):
+        await intake.confirm(1)
+    passed.away = False
+    passed.states.clear()
+    await intake.pass_on()
+    assert [i for i, _ in passed.states] == ["1", "2"]
+
+
 class TestRegistrar:
     async def test_what_was_imported_by_hand_stays(self, store: Store) -> None:
         registrar = Registrar(store)
@@ -219,8 +320,6 @@ class TestRegistrar:
 
         [known] = await store.contracts()
         assert known == replace(told, owner="someone", aliases=("X1",))
-        assert await registrar.on_boards({BOARD}) == [known]
-        assert await registrar.on_boards({"updateCDCMarketsInfo"}) == []
 
     async def test_a_conflict_keeps_out_only_itself(self, store: Store) -> None:
         same = [Contract(contract_id=i, contract_name="Same") for i in "12"]
@@ -230,6 +329,49 @@ class TestRegistrar:
 
         assert "Same" in str(error)
         assert {c.contract_id for c in await store.contracts()} == {"1", "3"}
+
+    async def test_what_is_stored_as_told_is_not_written_again(self, store: Store) -> None:
+        registrar = Registrar(store)
+        told = Contract(contract_id="1", contract_name="New", title="new", board=BOARD)
+        by_hand = replace(told, contract_name="Old", owner="someone")
+        await store.import_contracts([by_hand])
+        await registrar.register([told])
+        await store.claim([], 20)  # whoever writes without being the leader is refused from now on
+        assert await registrar.register([told], token=10) == []
+        with pytest.raises(FencedError):
+            await registrar.register([replace(told, title="newer")], token=10)
+
+    async def test_claim_tells_what_is_registered_and_how_old_states_are(
+        self, store: Store
+    ) -> None:
+        told = Contract(contract_id="1", contract_name="A", board=BOARD)
+        await store.import_contracts([told])
+        pushed_at = {"1": datetime.fromisoformat("2026-11-26T13:26:05.51")}
+        await store.publish([("1", b"{}"), ("2", b"{}"), ("3", b"{}")], 20, pushed_at)
+        assert await Registrar(store).claim(["2"], 30) == ([told], pushed_at)
+        refused = await store.publish([("1", b"[]"), ("2", b"[]"), ("3", b"[]")], 20)
+        assert [isinstance(each, FencedError) for each in refused] == [True, True, False]
+
+    async def test_claim_does_without_a_contract_that_cannot_be_claimed(
+        self,
+        store: Store,
+        redis: Any,  # noqa: ANN401 - redis-py's
+    ) -> None:
+        await redis.set("ime:last:{2}", "no hash")
+        pushed_at = {"3": datetime.fromisoformat("2026-11-26")}
+        await store.publish([("3", b"{}")], 20, pushed_at)
+        assert await Registrar(store).claim(["1", "2", "3"], 30) == ([], pushed_at)
+        [refused] = await store.publish([("3", b"[]")], 20)
+        assert isinstance(refused, FencedError)
+
+    async def test_conflicts_are_logged_once_with_their_number(self, store: Store) -> None:
+        registrar = Registrar(store)
+        same = [Contract(contract_id=str(n), contract_name="Same") for n in range(20)]
+        with capture_logs() as logs:
+            errors = await registrar.register(same)
+            await registrar.register(same)
+        assert len(errors) == 19
+        assert [each["event"] for each in logs] == ["contract cannot be registered"]
 
     async def test_the_name_of_a_contract_that_is_gone_may_be_given_again(
         self, store: Store

@@ -47,8 +47,9 @@ def quote(
     day: date | None = None,
     clock: datetime | None = None,
     bands: Bands = DEFAULT_BANDS,
+    latest: datetime | None = None,
 ) -> Quote:
-    return read_row(made, fields, day=day, clock=clock, bands=bands)
+    return read_row(made, fields, day=day, clock=clock, bands=bands, latest=latest)
 
 
 # The mapping, one kind of row after the other
@@ -235,6 +236,62 @@ def test_a_board_pushed_after_midnight_tells_yesterdays_trade() -> None:
     pushed = row("future", LastUpdate="2023-08-02T00:10:00", LastTradedPriceTime="13:21:00")
     aggregate = quote(FUTURE, pushed).payload.aggregate
     assert (aggregate.date, aggregate.time) == ("2023-08-01", "13:21:00")
+
+
+def test_trade_of_yesterday_is_told_after_midnight_whatever_orders_say() -> None:
+    for ordered in (None, "2023-08-02T00:05:00"):
+        pushed = row(
+            "future",
+            LastUpdate="2023-08-02T01:00:00",
+            LastTradedPriceTime="16:59:58",
+            OrdersDateTime=ordered,
+        )
+        aggregate = quote(FUTURE, pushed).payload.aggregate
+        told = f"{aggregate.date}T{aggregate.time}"
+        assert told == (ordered or "2023-08-01T16:59:58")
+    after_a_weekend = row(
+        "future",
+        LastUpdate="2023-08-05T01:00:00",
+        LastTradedPriceTime="16:59:58",
+        OrdersDateTime="2023-08-02T16:59:50",
+    )
+    assert quote(FUTURE, after_a_weekend).payload.aggregate.date == "2023-08-02"
+
+
+# A receipt has times alone; its day is the caller's.
+
+
+@pytest.mark.parametrize(
+    ("now", "date"),
+    [
+        ("2022-02-06T13:25:52", "2022-02-06"),
+        ("2022-02-06T13:16:00", "2022-02-06"),  # clocks differ
+        ("2022-02-06T13:11:00", "2022-02-05"),
+        ("2022-02-06T00:00:01", "2022-02-05"),
+        ("2022-02-08T00:00:01", "2022-02-06"),  # the exchange has told no other day since
+    ],
+)
+def test_receipt_is_never_dated_later_than_now(now: str, date: str) -> None:
+    receipt = row("receipt", Time="13:22:01", ModifyTime="13:25:51")
+    aggregate = quote(GAVAHI, receipt, day=DAY, latest=at(now)).payload.aggregate
+    assert (aggregate.date, aggregate.time) == (date, "13:25:51")
+
+
+def test_receipt_of_today_keeps_its_day_beside_a_trade_of_yesterday() -> None:
+    receipt = row("receipt", Time="14:59:59", ModifyTime="08:46:27")
+    aggregate = quote(GAVAHI, receipt, day=DAY, latest=at("2022-02-06T08:46:30")).payload.aggregate
+    assert (aggregate.date, aggregate.time) == ("2022-02-06", "08:46:27")
+
+
+def test_untimed_receipt_has_its_day() -> None:
+    receipt = row("receipt", Time="0", ModifyTime=None)
+    aggregate = quote(GAVAHI, receipt, day=DAY, latest=at("2022-02-06T00:00:00")).payload.aggregate
+    assert (aggregate.date, aggregate.time) == ("2022-02-06", "00:00:00")
+
+
+def test_future_is_dated_as_it_says() -> None:
+    pushed = quote(FUTURE, row("future"), latest=at("2023-07-31T00:00:00"))
+    assert pushed.payload.aggregate.date == "2023-08-01"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import structlog
 from msgspec.structs import replace
 
-from ime_live.errors import StoreError
+from ime_live.errors import FencedError, StoreError
 from ime_live.lease import LEASE, Holding
 from ime_live.status import FeedState, FeedStatus
 
@@ -42,6 +42,9 @@ class FeedLease(Protocol):
 
     async def take(self) -> Holding:
         """Take or renew it."""
+
+    def note(self, token: int, /) -> None:
+        """Take it with a greater fencing token than this one."""
 
     async def release(self) -> None:
         """Give it up."""
@@ -74,6 +77,8 @@ class Attendance:
         self._status = status
         self._on_lead = on_lead
         self._monotonic = monotonic
+        self.token = 0
+        """The fencing token of the present leadership, ours or another feed's."""
         self._until = float("-inf")
         self._led: bool | None = None
         self._outage = False
@@ -94,11 +99,20 @@ class Attendance:
                 self._until = float("-inf")
                 await self._leave()
 
+    def fenced(self, token: int) -> None:
+        """A write of ours was refused, since a newer fencing token is in use.
+
+        This feed leads no more, until it takes the lease anew.
+        """
+        self._lease.note(token)
+        self._until = float("-inf")
+
     async def attend(self) -> None:
         """Renew the lease and write the status, once."""
         asked = self._monotonic()
         try:
             holding = await self._lease.take()
+            self.token = holding.token
             if holding.leads:
                 self._until = asked + LEASE - _MARGIN
                 if holding.anew:
@@ -106,6 +120,9 @@ class Attendance:
                 await self._lease.write(self._named(self._status()))
             else:
                 self._until = float("-inf")
+        except FencedError as error:
+            self.fenced(error.token)
+            return
         except StoreError as error:
             if not self._outage:  # once an outage, not once a second
                 log.warning("the feed's status cannot be written", error=str(error))
@@ -117,7 +134,7 @@ class Attendance:
             log.info("this feed leads" if holding.leads else "another feed leads; standing by")
 
     def _named(self, status: FeedStatus) -> FeedStatus:
-        return replace(status, feed=self._lease.holder)
+        return replace(status, feed=self._lease.holder, token=self.token)
 
     async def _leave(self) -> None:
         try:

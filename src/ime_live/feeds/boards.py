@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from types import MappingProxyType
@@ -32,7 +32,7 @@ from ime_live.feeds.fields import (
     UNLISTED,
     Fields,
 )
-from ime_live.feeds.rows import DEFAULT_BANDS, Bands, Quote, read_row
+from ime_live.feeds.rows import AHEAD, DEFAULT_BANDS, Bands, Quote, pushed_at, read_row
 
 __all__ = [
     "BOARDS",
@@ -40,6 +40,7 @@ __all__ = [
     "DEFAULT_BOARDS",
     "MARKETS",
     "Bands",
+    "Board",
     "Frame",
     "Quote",
     "RowError",
@@ -95,28 +96,57 @@ class RowError(Struct, frozen=True):
         return f"{place}{contract}: {self.reason}"
 
 
+class Board(Struct, frozen=True):
+    """One board of a frame, all that its kind has to say at that moment.
+
+    Attributes:
+        method: its kind.
+        quotes: contracts with their states, in the board's order.
+        pushed_at: the stamp of each one's row, Tehran's wall clock; None for rows without one.
+        errors: what could not be read.
+    """
+
+    method: str
+    quotes: tuple[Quote, ...] = ()
+    pushed_at: tuple[datetime | None, ...] = ()
+    errors: tuple[RowError, ...] = ()
+
+
 class Frame(Struct, frozen=True):
     """What a frame says.
 
     Attributes:
-        quotes: contracts with their states, in the frame's order.
-        errors: what could not be read.
+        boards: the boards that are read, in the frame's order, also those without a row. The hub
+            puts whatever waited into one frame, so there may be several of a kind: the last one
+            counts.
         day: the day that the frame tells, or else the caller's; None if nobody knows it.
+        day_told: whether the frame itself tells the day.
         clock: the latest stamp in the frame, Tehran's wall clock; None if it has none.
-        boards: the boards that were in it, by their methods, also those without a row.
+        told: the exchange's clock as its own board shows it; None if that is not in the frame.
     """
 
-    quotes: tuple[Quote, ...] = ()
-    errors: tuple[RowError, ...] = ()
+    boards: tuple[Board, ...] = ()
     day: date | None = None
+    day_told: bool = False
     clock: datetime | None = None
-    boards: tuple[str, ...] = ()
+    told: datetime | None = None
+
+    @property
+    def quotes(self) -> tuple[Quote, ...]:
+        """The contracts with their states, in the frame's order."""
+        return tuple(quote for board in self.boards for quote in board.quotes)
+
+    @property
+    def errors(self) -> tuple[RowError, ...]:
+        """What could not be read, in the frame's order."""
+        return tuple(error for board in self.boards for error in board.errors)
 
 
 def read_frame(
     frame: bytes | str | Mapping[str, Any],
     *,
     day: date | None = None,
+    latest: datetime | None = None,
     boards: Collection[str] = DEFAULT_BOARDS,
     bands: Bands = DEFAULT_BANDS,
 ) -> Frame:
@@ -126,6 +156,9 @@ def read_frame(
         frame: JSON, or what was decoded from it.
         day: the day of rows that carry only a time, where the frame itself does not tell it:
             warehouse receipts often come in frames of their own.
+        latest: the present moment, Tehran's wall clock. A stamp that is later by more than
+            `ime_live.feeds.rows.AHEAD` tells no day, and no row that carries only a time is dated
+            later. None for recordings.
         boards: methods of the boards to read, of `BOARDS`.
         bands: see `ime_live.feeds.rows.Bands`.
 
@@ -133,19 +166,18 @@ def read_frame(
         FeedError: not JSON, or not a frame.
     """
     messages = list(_messages(_decode(frame)))
-    day, clock = _day_and_clock(messages, day)
-    quotes: list[Quote] = []
-    errors: list[RowError] = []
-    told: dict[str, None] = {}
-    for method, content in messages:
-        if method in boards and method in BOARDS:
-            told[method] = None
-            for said in _read_board(method, content, day, clock, bands):
-                if isinstance(said, Quote):
-                    quotes.append(said)
-                else:
-                    errors.append(said)
-    return Frame(tuple(quotes), tuple(errors), day, _latest(clock, quotes), tuple(told))
+    newest = dict(messages)
+    clock_text = newest.get(CLOCK)
+    told = read_clock(clock_text) if isinstance(clock_text, str) else None
+    day_told, clock = _day_and_clock(newest, told, latest)
+    day = day_told or day
+    read = tuple(
+        _read_board(method, content, day, clock, bands, latest)
+        for method, content in messages
+        if method in boards and method in BOARDS
+    )
+    quotes = [quote for board in read for quote in board.quotes]
+    return Frame(read, day, day_told is not None, _latest(clock, quotes), told)
 
 
 def _decode(frame: bytes | str | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -180,25 +212,28 @@ def _messages(frame: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _day_and_clock(
-    messages: list[tuple[str, object]], day: date | None
+    newest: Mapping[str, object], told: datetime | None, latest: datetime | None
 ) -> tuple[date | None, datetime | None]:
-    """The frame's day, or else ``day``; and the latest stamp of the hub's own 24-hour clock."""
-    told: datetime | None = None
+    """The day that a frame tells, and the latest stamp of the hub's own 24-hour clock.
+
+    Args:
+        newest: the last message of each method.
+        told: see `Frame.told`.
+        latest: see `read_frame`.
+    """
     stamps: list[datetime] = []
     days: Counter[date] = Counter()
-    for method, content in messages:
-        if method == CLOCK and isinstance(content, str):
-            told = read_clock(content)
+    for method, content in newest.items():
         for at in _pushes(method, content):
-            days[at.date()] += 1
-            if method != CDC_BOARD:  # seen on a 12-hour clock
-                stamps.append(at)
-    if told is not None:
+            if latest is None or at <= latest + AHEAD:
+                days[at.date()] += 1
+                if method != CDC_BOARD:  # seen on a 12-hour clock
+                    stamps.append(at)
+    # The day of most rows: one with a wrong stamp must not move the others.
+    day = days.most_common(1)[0][0] if days else None
+    if told is not None and (latest is None or told <= latest + AHEAD):
         day = told.date()
         stamps.append(told)
-    elif days:
-        # The day of most rows: one with a wrong stamp must not move the others.
-        day = days.most_common(1)[0][0]
     return day, max(stamps, default=None)
 
 
@@ -217,25 +252,36 @@ def _pushes(method: str, content: object) -> Iterator[datetime]:
 
 
 def _read_board(
-    method: str, rows: object, day: date | None, clock: datetime | None, bands: Bands
-) -> Iterator[Quote | RowError]:
+    method: str,
+    rows: object,
+    day: date | None,
+    clock: datetime | None,
+    bands: Bands,
+    latest: datetime | None,
+) -> Board:
     if not isinstance(rows, list):
-        yield RowError(method, None, None, "the board is not a list of rows")
-        return
+        return Board(
+            method, errors=(RowError(method, None, None, "the board is not a list of rows"),)
+        )
+    quotes: list[Quote] = []
+    stamps: list[datetime | None] = []
+    errors: list[RowError] = []
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            yield RowError(method, index, None, "the row is not an object", row)
+            errors.append(RowError(method, index, None, "the row is not an object", row))
             continue
         for spellings in BOARDS[method]:
             fields = next((f for f in spellings if f.contract_id in row), spellings[0])
             if fields.option_type and _is_vacant(row, fields):
                 continue
             try:
-                quote = read_row(row, fields, day=day, clock=clock, bands=bands)
+                quote = read_row(row, fields, day=day, clock=clock, bands=bands, latest=latest)
             except CellError as error:
-                yield RowError(method, index, _known_id(row, fields), str(error), row)
+                errors.append(RowError(method, index, _known_id(row, fields), str(error), row))
             else:
-                yield _on_board(quote, method)
+                quotes.append(_on_board(quote, method))
+                stamps.append(pushed_at(row, fields, day, clock))
+    return Board(method, tuple(quotes), tuple(stamps), tuple(errors))
 
 
 def _on_board(quote: Quote, method: str) -> Quote:
@@ -255,7 +301,7 @@ def _known_id(row: Row, fields: Fields) -> str | None:
         return None
 
 
-def _latest(clock: datetime | None, quotes: list[Quote]) -> datetime | None:
+def _latest(clock: datetime | None, quotes: Sequence[Quote]) -> datetime | None:
     """The latest of the frame's clock and the moments of its contracts."""
     moments = (quote.payload.aggregate for quote in quotes)
     last = max((f"{at.date}T{at.time}" for at in moments), default=None)

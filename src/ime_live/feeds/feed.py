@@ -1,17 +1,17 @@
 """The feed: frames from the exchange in; contracts, states and the feed's own state out.
 
 It puts the parts of one process together: a source of frames, the intake, the recorder, the
-condition and the lease. Of two feeds one leads; the other reads along and takes over with the
-boards that it has seen last.
+condition, the exchange's clock and the lease. Of two feeds one leads; the other reads along and
+takes over with the boards that it has seen last.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import aclosing
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
@@ -19,29 +19,24 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from ime_live.contracts import Contract
-from ime_live.errors import FeedError, StoreError
+from ime_live.errors import FeedError
 from ime_live.feeds.attendance import Attendance, FeedLease
-from ime_live.feeds.boards import Bands, Frame, RowError, read_frame
+from ime_live.feeds.boards import CLOCK, Bands, Frame, read_frame
+from ime_live.feeds.clock import ExchangeClock
 from ime_live.feeds.condition import Condition
 from ime_live.feeds.exchange.link import Source
 from ime_live.feeds.intake import Intake, Refusal
+from ime_live.feeds.leader import Leader, Writer
+from ime_live.feeds.newest import MAX_AHEAD
+from ime_live.log_limiter import LogLimiter
 from ime_live.status import FeedStatus
 
 log = structlog.get_logger()
 
-_COMPLAINT_INTERVAL: Final = 600.0
-"""Seconds after which the same fault of the same contract is logged again: a bad row comes anew
-with each push of its board."""
-
-_MOST_COMPLAINTS: Final = 1_000  # faults remembered; a market has some 500 contracts
-
-_CATCH_UP_INTERVAL: Final = 0.2  # seconds, of the five within which a standby takes over
-
 _SHOWN: Final = 2_000  # characters of a row or frame in the log
 
 
-class Writer(Protocol):
+class Recorder(Protocol):
     """Where frames are recorded."""
 
     def write(self, frame: bytes, /) -> None:
@@ -73,8 +68,10 @@ class Feed:
         condition: Condition,
         reading: Reading,
         *,
-        known: Callable[[Collection[str]], Awaitable[list[Contract]]],
-        recorder: Writer | None = None,
+        writer: Writer,
+        clock: ExchangeClock,
+        recorder: Recorder | None = None,
+        failovers: Callable[[], int] = lambda: 0,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,12 +79,14 @@ class Feed:
 
         Args:
             source: where frames come from.
-            intake: passes on what has changed.
+            intake: notes what frames tell, and passes on what has changed.
             lease: which feed leads.
             condition: what can be expected of the feed.
             reading: how frames are read.
-            known: tells the contracts that were registered from some boards before.
+            writer: what the intake passes on by.
+            clock: the exchange's.
             recorder: takes every frame, if there is one.
+            failovers: see `ime_live.feeds.leader.Leader`.
             wall: seconds since the Unix epoch.
             monotonic: seconds.
         """
@@ -95,19 +94,25 @@ class Feed:
         self._intake = intake
         self._condition = condition
         self._reading = reading
-        self._known = known
+        self._clock = clock
         self._recorder = recorder
         self._wall = wall
-        self._monotonic = monotonic
-        self._last: dict[tuple[str, ...], Frame] = {}
-        """The last frame of each set of boards, to begin with when we come to lead."""
-        self._begin = False
-        """Whether to begin anew: with the boards that were seen last."""
-        self._taking = asyncio.Lock()
-        self._outage = False
-        self._complaints: dict[tuple[str, str | None, str], float] = {}
+        self._day: date | None = None
+        """The latest day that the exchange has told."""
+        self._late = False
+        self._clock_error: str | None = None
+        self._limited = LogLimiter(log, monotonic=monotonic)
         self._attendance = Attendance(
-            lease, self.status, on_lead=self._on_lead, monotonic=monotonic
+            lease, self.status, on_lead=lambda: self._leader.begin(), monotonic=monotonic
+        )
+        self._leader = Leader(
+            intake,
+            writer,
+            self._attendance,
+            boards=reading.boards,
+            latest=lambda: clock.local() + MAX_AHEAD,
+            failovers=failovers,
+            monotonic=monotonic,
         )
 
     @property
@@ -118,9 +123,15 @@ class Feed:
     def status(self) -> FeedStatus:
         """What the feed says of itself now."""
         self._condition.link(self._source.link)
+        status = self._condition.status(round(self._wall() * 1e6))
+        self._say(late=self._condition.late, lag=status.lag)
+        late = f"boards come {status.lag:.0f} s late" if self._condition.late else None
+        errors = [each for each in (status.error, late, self._clock.error) if each]
         totals = self._intake.totals
         return msgspec.structs.replace(
-            self._condition.status(self._now()), refused=totals.refused + totals.bad_lines
+            status,
+            error="; ".join(errors) or None,
+            refused=totals.refused + totals.bad_lines,
         )
 
     async def run(self) -> None:
@@ -132,8 +143,8 @@ class Feed:
         """
         attending = asyncio.create_task(self._attendance.run())
         reading = asyncio.create_task(self._read())
-        catching_up = asyncio.create_task(self._catch_up())
-        tasks = (reading, catching_up, attending)
+        writing = asyncio.create_task(self._leader.run())
+        tasks = (reading, writing, attending)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -150,104 +161,90 @@ class Feed:
                 if self._recorder is not None:
                     self._recorder.write(raw)
                 frame = self._frame_of(raw)
-                if frame is not None and frame.boards:
+                if frame is not None:
                     self._note(frame)
-                    await self._pass_on(frame)
+                    # Frames may be waiting: what each of them changes is passed on all the same.
+                    await asyncio.sleep(0)
 
     def _frame_of(self, raw: bytes) -> Frame | None:
+        now = self._clock.local()
         try:
-            return read_frame(
+            frame = read_frame(
                 raw,
-                day=datetime.fromtimestamp(self._wall(), self._reading.zone).date(),
+                day=self._day or now.date(),
+                latest=now,
                 boards=self._reading.boards,
                 bands=self._reading.bands,
             )
         except FeedError as error:
             self._intake.totals.bad_lines += 1
-            if self._may_complain(("frame", None, str(error))):
-                log.warning(
-                    "frame dropped", error=str(error), frame=raw[:_SHOWN].decode("utf-8", "replace")
-                )
+            self._limited.warning(
+                "frame dropped",
+                key="frame",
+                error=str(error),
+                frame=raw[:_SHOWN].decode("utf-8", "replace"),
+            )
             return None
+        if frame.day_told and frame.day is not None:
+            self._day = max(frame.day, self._day or frame.day)
+        return frame
 
     def _note(self, frame: Frame) -> None:
         # Also while another feed leads: what we say of ourselves must be true at once.
-        now = self._now()
-        for method in frame.boards:
-            count = sum(quote.contract.board == method for quote in frame.quotes)
-            self._condition.board(method, count, now)
-        self._last.pop(frame.boards, None)
-        self._last[frame.boards] = frame
+        self._condition.link(self._source.link)
+        latest = self._clock.local() + MAX_AHEAD
+        for board in frame.boards:
+            listed = {quote.contract.contract_id for quote in board.quotes}
+            self._condition.board(board.method, len(listed), round(self._wall() * 1e6))
+            self._stamp(board.method, board.pushed_at, latest)
+        if frame.told is not None:
+            self._stamp(CLOCK, [frame.told], latest)
+            self._clock.hear_board(frame.told)
+        self._report(self._intake.note(frame, latest))
+        self._leader.noted()
 
-    async def _pass_on(self, frame: Frame) -> None:
-        # If the boards that were seen last are to be passed on, this one is among them.
-        if self.leads:
-            await self._take(frame)
-
-    async def _take(self, *frames: Frame) -> None:
-        # One after the other: an older frame must not come after a newer one.
-        async with self._taking:
-            try:
-                if self._begin:
-                    self._begin = False
-                    self._intake.forget()
-                    self._intake.know(await self._known(self._reading.boards))
-                    frames = tuple(self._last.values())
-                for frame in frames:
-                    self._report(await self._intake.take(frame))
-            except StoreError as error:
-                self._lose(error)
-            else:
-                self._outage = False
-
-    def _lose(self, error: StoreError) -> None:
-        if not self._outage:
-            log.warning("market data cannot be published", error=str(error))
-        self._outage = True
-        self._begin = True
-
-    def _on_lead(self) -> None:
-        self._begin = True
-
-    async def _catch_up(self) -> None:
-        # Boards may be minutes apart; whoever comes to lead, or has its store back, does not
-        # wait for the next one.
-        while True:
-            await asyncio.sleep(_CATCH_UP_INTERVAL)
-            if self._begin and self.leads:
-                await self._take()
+    def _stamp(self, board: str, stamps: Iterable[datetime | None], latest: datetime) -> None:
+        newest = max((at for at in stamps if at is not None and at <= latest), default=None)
+        if newest is not None:
+            stamp = newest.replace(tzinfo=self._reading.zone).timestamp()
+            self._condition.stamp(board, round(stamp * 1e6), round(self._clock.now() * 1e6))
 
     def _report(self, refusal: Refusal) -> None:
         for error in refusal.errors:
-            self._report_row(error)
-        for outcome in refusal.outcomes:
-            if self._may_complain(("state", outcome.contract_id, str(outcome.error))):
-                log.warning(
-                    "state refused", contract_id=outcome.contract_id, error=str(outcome.error)
-                )
-
-    def _report_row(self, error: RowError) -> None:
-        if self._may_complain((error.board, error.contract_id, error.reason)):
-            log.warning(
+            field = error.reason.partition(":")[0]
+            self._limited.warning(
                 "row cannot be read",
+                key=("row", error.board, field),
                 board=error.board,
                 index=error.index,
                 contract_id=error.contract_id,
                 reason=error.reason,
                 row=_shown(error.row),
             )
+        for late in refusal.late:
+            self._limited.warning(
+                "row is older than what was published",
+                key=("late", late.board),
+                board=late.board,
+                contract_id=late.contract_id,
+                pushed_at=late.pushed_at.isoformat(),
+                newest=late.newest.isoformat(),
+            )
 
-    def _may_complain(self, about: tuple[str, str | None, str]) -> bool:
-        now = self._monotonic()
-        if now < self._complaints.get(about, now):
-            return False
-        if len(self._complaints) >= _MOST_COMPLAINTS:
-            self._complaints.clear()
-        self._complaints[about] = now + _COMPLAINT_INTERVAL
-        return True
-
-    def _now(self) -> int:
-        return round(self._wall() * 1e6)
+    def _say(self, *, late: bool, lag: float | None) -> None:
+        """Log what has changed of the clock and of how late boards come."""
+        if late != self._late:
+            self._late = late
+            if late:
+                self._limited.warning("boards come late", key="late", lag=lag)
+            else:
+                self._limited.info("boards come in time again", key="in time", lag=lag)
+        if (error := self._clock.error) != self._clock_error:
+            self._clock_error = error
+            if error is not None:
+                log.error("the clocks differ", error=error)
+            else:
+                log.info("the clocks agree again")
 
 
 def _shown(row: object) -> str:

@@ -7,22 +7,22 @@ to a publisher.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final, Protocol
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ime_live.contracts import Contract
 from ime_live.errors import StoreError
-from ime_live.feeds.boards import Frame, Quote, RowError
+from ime_live.feeds.boards import Frame, RowError
+from ime_live.feeds.newest import DELISTED_AFTER, LateRow, NewestBoards
+from ime_live.feeds.rows import Quote
 from ime_live.market import Payload
 from ime_live.publisher import Outcome
 
-DELISTED_AFTER: Final = 3
-"""Boards in a row that a contract is missing from before it counts as gone: one that came short
-by an accident of the exchange marks nothing."""
+__all__ = ["DELISTED_AFTER", "Intake", "Publishes", "Refusal", "Register", "Totals"]
 
 
 class Publishes(Protocol):
@@ -43,8 +43,9 @@ class Totals(Struct):
         frames: read.
         rows: contracts that the frames told of, readable or not.
         published: states that were changes.
-        unchanged: states equal to the last one, here or in the store.
-        refused: rows that could not be read, and states that the publisher refused.
+        unchanged: rows that changed nothing: equal to the last state, here or in the store, or
+            followed by another row of their contract in the same frame.
+        refused: rows that could not be read or came late, and states that the publisher refused.
         bad_lines: lines of a recording, or messages of the hub, that are no frames.
     """
 
@@ -67,119 +68,175 @@ class Refusal(Struct, frozen=True):
 
     Attributes:
         errors: rows that could not be read.
+        late: rows that are older than what was told before.
         outcomes: states that the publisher refused.
     """
 
     errors: tuple[RowError, ...] = ()
+    late: tuple[LateRow, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.errors) + len(self.outcomes)
+        return len(self.errors) + len(self.late) + len(self.outcomes)
 
     def __str__(self) -> str:
         first: object = None
-        if self.errors:
-            first = self.errors[0]
+        if self.errors or self.late:
+            first = [*self.errors, *self.late][0]
         elif self.outcomes:
             first = f"contract {self.outcomes[0].contract_id}: {self.outcomes[0].error}"
         return f"{len(self)} refused, the first: {first}"
 
 
 class Intake:
-    """See the module's text."""
+    """See the module's text.
 
-    def __init__(self, publisher: Publishes, register: Register) -> None:
+    A frame is taken in two steps, as a standby takes the first one only: `note` what it tells,
+    and `pass_on` what has changed. `take` does both.
+    """
+
+    def __init__(
+        self, publisher: Publishes, register: Register, newest: NewestBoards | None = None
+    ) -> None:
         """Make an intake that has passed nothing on yet.
 
         Args:
             publisher: takes the states.
             register: takes contracts, on sight and whenever they changed.
+            newest: the boards, if somebody else is to look at them as well.
         """
         self.totals = Totals()
         self._publisher = publisher
         self._register = register
-        self._contracts: dict[str, Contract] = {}
-        """As their boards told them last, marks of absence added."""
-        self._payloads: dict[str, Payload] = {}
-        self._missing: Counter[str] = Counter()
+        self._newest = NewestBoards() if newest is None else newest
+        self._due: dict[str, Quote] = {}
+        """What was noted and is not passed on yet, by contract id; the next one as well."""
+        self._due_contracts: dict[str, Contract] = {}
+        self._registered: dict[str, Contract] = {}
+        self._published: dict[str, Payload] = {}
+        self._to_confirm: list[str] = []
+        """The ids of the contracts whose turn it still is in this round of confirmations."""
+        self._shares = 0.0
+        """Of a state: what the shares so far have left over."""
 
-    def know(self, contracts: Iterable[Contract]) -> None:
-        """Tell what was registered before, so that it can be missed on its board."""
-        for contract in contracts:
-            self._contracts.setdefault(contract.contract_id, contract)
+    @property
+    def ids(self) -> set[str]:
+        """The ids of the contracts of the newest boards."""
+        return set(self._newest.quotes())
+
+    def know(
+        self,
+        contracts: Iterable[Contract],
+        pushed_at: Mapping[str, datetime] | None = None,
+        latest: datetime | None = None,
+    ) -> None:
+        """Take into account what is stored, see `NewestBoards.know`."""
+        self._newest.know(contracts, pushed_at, latest)
 
     def forget(self) -> None:
-        """Pass on everything again: nobody knows what the store holds now."""
-        self._payloads.clear()
-        self._contracts.clear()
+        """Pass on the newest boards again: nobody knows what the store holds now."""
+        self._registered.clear()
+        self._published.clear()
+        self._due = self._newest.quotes()
+        self._due_contracts = self._newest.contracts()
 
     async def take(self, frame: Frame) -> Refusal:
-        """Pass on what has changed; returns what could not be.
+        """Note a frame of a recording, and pass on what has changed; returns what could not be.
 
         Raises:
             StoreError: the store is away. All of it is passed on again with the next frames.
         """
+        refusal = self.note(frame)
+        return Refusal(refusal.errors, refusal.late, await self.pass_on())
+
+    def note(self, frame: Frame, latest: datetime | None = None) -> Refusal:
+        """Note what a frame tells.
+
+        Args:
+            frame: what was read.
+            latest: up to when stamps are believed, see `NewestBoards.take`.
+
+        Returns:
+            What does not count.
+        """
+        told = self._newest.take(frame, latest)
+        refusal = Refusal(frame.errors, tuple(told.late))
+        rows = len(frame.quotes)
         self.totals.frames += 1
-        self.totals.rows += len(frame.quotes) + len(frame.errors)
+        self.totals.rows += rows + len(frame.errors)
+        self.totals.refused += len(refusal)
+        self.totals.unchanged += rows - len(told.late) - len(told.quotes)
+        self._due |= told.quotes
+        self._due_contracts |= told.contracts
+        return refusal
+
+    async def pass_on(self) -> tuple[Outcome, ...]:
+        """Register and publish what was noted and differs from what was passed on before.
+
+        Returns:
+            States that the publisher refused.
+
+        Raises:
+            StoreError: the store is away. All of it is passed on again the next time.
+        """
+        contracts, self._due_contracts = self._due_contracts, {}
+        quotes, self._due = self._due, {}
+        changed = [each for i, each in contracts.items() if self._registered.get(i) != each]
+        states = {
+            i: quote.payload
+            for i, quote in quotes.items()
+            if self._published.get(i) != quote.payload
+        }
+        self.totals.unchanged += len(quotes) - len(states)
+        outcomes = await self._write(changed, states)
+        for outcome in outcomes:
+            self.totals.published += outcome.published
+            self.totals.unchanged += outcome.error is None and not outcome.published
+        refused = tuple(outcome for outcome in outcomes if outcome.error is not None)
+        self.totals.refused += len(refused)
+        return refused
+
+    async def confirm(self, share: float) -> list[Outcome]:
+        """Register and publish a share of the newest boards again, one after the other.
+
+        What was passed on need not be what the store holds: others may have written since.
+
+        Args:
+            share: of all states, up to 1.
+
+        Returns:
+            What became of the states.
+
+        Raises:
+            StoreError: the store is away. All of it is passed on again the next time.
+        """
+        quotes = self._newest.quotes()
+        self._shares, count = math.modf(self._shares + len(quotes) * share)
+        if not self._to_confirm:
+            self._to_confirm = list(quotes)
+        ids = [i for i in self._to_confirm[: int(count)] if i in quotes]
+        del self._to_confirm[: int(count)]
+        contracts = self._newest.contracts()
+        return await self._write([contracts[i] for i in ids], {i: quotes[i].payload for i in ids})
+
+    async def _write(
+        self, contracts: Sequence[Contract], states: Mapping[str, Payload]
+    ) -> list[Outcome]:
+        outcomes: list[Outcome] = []
         try:
             # Contracts first: a gateway that hears of a state can then name it.
-            await self._register_changed(frame)
-            outcomes = await self._publish_changed(frame.quotes)
+            if contracts:
+                await self._register(contracts)
+                self._registered |= {each.contract_id: each for each in contracts}
+            if states:
+                outcomes = await self._publisher.publish_many(states.items())
         except StoreError:
             self.forget()
             raise
-        refusal = Refusal(frame.errors, tuple(each for each in outcomes if each.error is not None))
-        self.totals.refused += len(refusal)
-        return refusal
-
-    async def _register_changed(self, frame: Frame) -> None:
-        told = {quote.contract.contract_id: quote.contract for quote in frame.quotes}
-        for method in frame.boards:
-            told |= self._absent(method, frame)
-        changed = [each for id_, each in told.items() if self._contracts.get(id_) != each]
-        if changed:
-            await self._register(changed)
-            self._contracts |= told
-
-    def _absent(self, method: str, frame: Frame) -> dict[str, Contract]:
-        """The contracts that are to be marked, since this board has them no more."""
-        present = {q.contract.contract_id for q in frame.quotes if q.contract.board == method}
-        bad = [error for error in frame.errors if error.board == method]
-        if not present or any(error.contract_id is None for error in bad):
-            # An empty board, as on holidays, says nothing of its contracts; nor is it known
-            # which ones the rows without an id are about.
-            return {}
-        present.update(error.contract_id for error in bad if error.contract_id is not None)
-        gone = {}
-        for contract_id, contract in self._contracts.items():
-            if contract.board != method:
-                continue
-            if contract_id in present:
-                self._missing.pop(contract_id, None)
-            elif not contract.delisted:
-                self._missing[contract_id] += 1
-                if self._missing[contract_id] >= DELISTED_AFTER:
-                    del self._missing[contract_id]
-                    gone[contract_id] = replace(contract, delisted=True)
-        return gone
-
-    async def _publish_changed(self, quotes: Sequence[Quote]) -> list[Outcome]:
-        changes = {}
-        for quote in quotes:
-            contract_id = quote.contract.contract_id
-            if self._payloads.get(contract_id) == quote.payload:
-                self.totals.unchanged += 1
-            else:
-                changes[contract_id] = quote.payload
-        if not changes:
-            return []
-        outcomes = await self._publisher.publish_many(changes.items())
         for outcome in outcomes:
             # Only what has arrived counts as passed on; what was refused is tried again.
             if outcome.error is None:
-                self._payloads[outcome.contract_id] = changes[outcome.contract_id]
-                self.totals.published += outcome.published
-                self.totals.unchanged += not outcome.published
+                self._published[outcome.contract_id] = states[outcome.contract_id]
             else:
-                self._payloads.pop(outcome.contract_id, None)
+                self._published.pop(outcome.contract_id, None)
         return outcomes

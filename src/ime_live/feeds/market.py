@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 from ime_live.feeds.attendance import holder_name
 from ime_live.feeds.bands import read_bands, read_boards
+from ime_live.feeds.clock import ExchangeClock
 from ime_live.feeds.condition import Condition
 from ime_live.feeds.exchange.source import ExchangeSource
 from ime_live.feeds.feed import Feed, Reading
+from ime_live.feeds.fenced import FencedWriter
 from ime_live.feeds.hours import TradingHours
 from ime_live.feeds.intake import Intake
+from ime_live.feeds.newest import NewestBoards
 from ime_live.feeds.recording import Recorder
 from ime_live.feeds.registrar import Registrar
 from ime_live.lease import Lease
@@ -32,9 +36,13 @@ async def feed(settings: FeedSettings) -> None:
     zone = zone_of(TEHRAN)
     reading = Reading(boards, read_bands(settings.bands), zone)
     condition = Condition(
-        boards, stale_after=settings.stale_after, hours=TradingHours(settings, zone)
+        boards,
+        stale_after=settings.stale_after,
+        hours=TradingHours(settings, zone),
+        max_lag=settings.max_lag,
     )
-    source = ExchangeSource(settings, boards)
+    exchange_clock = ExchangeClock(zone, wall=time.time, monotonic=time.monotonic)
+    source = ExchangeSource(settings, boards, hear_date=exchange_clock.hear_date)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store(settings))
         lease = await stack.enter_async_context(Lease(settings, holder_name()))
@@ -45,18 +53,26 @@ async def feed(settings: FeedSettings) -> None:
                 redis_timeout=settings.redis_timeout,
             )
         )
-        registrar = Registrar(store)
+        newest = NewestBoards()
+        writer = FencedWriter(publisher, Registrar(store), newest)
         recorder = None
         if settings.record:
             recorder = stack.enter_context(_recorder(settings, Path(settings.record)))
+
+        def failovers() -> int:
+            used = (store.connections, publisher.connections)
+            return sum(getattr(each, "failovers", 0) for each in used)
+
         await Feed(
             source,
-            Intake(publisher, registrar.register),
+            Intake(writer, writer.register, newest),
             lease,
             condition,
             reading,
-            known=registrar.on_boards,
+            writer=writer,
+            clock=exchange_clock,
             recorder=recorder,
+            failovers=failovers,
         ).run()
 
 

@@ -6,14 +6,16 @@ stay. One contract that cannot be registered does not keep the rest of its board
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 import structlog
 from msgspec.structs import asdict, replace
 
 from ime_live.contracts import Contract, ImportResult
-from ime_live.errors import ContractError
+from ime_live.errors import ContractError, IncompleteError
+from ime_live.log_limiter import LogLimiter
 
 log = structlog.get_logger()
 
@@ -27,8 +29,13 @@ class ContractRecords(Protocol):
     async def contracts_of(self, ids: Iterable[str], /) -> Mapping[str, Contract | None]:
         """Those with these ids, None for one that is not there."""
 
-    async def import_contracts(self, contracts: Iterable[Contract], /) -> ImportResult:
+    async def import_contracts(
+        self, contracts: Iterable[Contract], token: int | None = None, /
+    ) -> ImportResult:
         """Add or replace contracts; raises ContractError and changes nothing."""
+
+    async def claim(self, ids: Iterable[str], token: int, /) -> Mapping[str, datetime]:
+        """Refuse older tokens for these contracts and for all contracts' records."""
 
 
 class Registrar:
@@ -36,36 +43,63 @@ class Registrar:
 
     def __init__(self, records: ContractRecords) -> None:
         self._records = records
+        self._limited = LogLimiter(log)
 
-    async def on_boards(self, boards: Collection[str]) -> list[Contract]:
-        """The contracts that were registered from these boards before.
+    async def claim(
+        self, ids: Iterable[str], token: int
+    ) -> tuple[list[Contract], Mapping[str, datetime]]:
+        """Refuse writes with an older fencing token to all registered contracts and to ``ids``.
+
+        A contract that cannot be claimed now, as its part of a cluster is away, is claimed with the
+        next write to it.
+
+        Returns:
+            The registered contracts, and the stamps of the states that are stored, by id.
 
         Raises:
-            StoreError: they cannot be read.
+            FencedError: a newer token was used before.
+            StoreError: nothing can be claimed now.
         """
-        return [each for each in await self._records.contracts() if each.board in boards]
+        contracts = await self._records.contracts()
+        every = dict.fromkeys([*(each.contract_id for each in contracts), *ids])
+        try:
+            return contracts, await self._records.claim(every, token)
+        except IncompleteError as error:
+            log.warning("not all contracts are claimed", left=len(error.left), error=str(error))
+            return contracts, error.found
 
-    async def register(self, contracts: Sequence[Contract]) -> list[ContractError]:
+    async def register(
+        self, contracts: Sequence[Contract], token: int | None = None
+    ) -> list[ContractError]:
         """Register contracts that are new or have changed; those that cannot be are returned.
 
+        Args:
+            contracts: as their boards tell them.
+            token: the fencing token of the feed that leads; None for a replay.
+
         Raises:
+            FencedError: a newer token was used before.
             StoreError: nothing can be registered now.
         """
         found = await self._records.contracts_of([each.contract_id for each in contracts])
         merged = [_merged(each, found.get(each.contract_id)) for each in contracts]
+        changed = [each for each in merged if found.get(each.contract_id) != each]
         try:
-            await self._records.import_contracts(merged)
+            if changed:
+                await self._records.import_contracts(changed, token)
         except ContractError:
             # Once more one by one: only that which is wrong stays out.
-            return [e for each in merged if (e := await self._register_one(each)) is not None]
+            errors = [await self._register_one(each, token) for each in changed]
+            return [error for error in errors if error is not None]
         return []
 
-    async def _register_one(self, contract: Contract) -> ContractError | None:
+    async def _register_one(self, contract: Contract, token: int | None) -> ContractError | None:
         try:
-            await self._records.import_contracts([contract])
+            await self._records.import_contracts([contract], token)
         except ContractError as error:
-            log.warning(
+            self._limited.warning(
                 "contract cannot be registered",
+                key="contract",
                 contract_id=contract.contract_id,
                 contract_name=contract.contract_name,
                 error=str(error),
@@ -80,5 +114,7 @@ def _merged(contract: Contract, known: Contract | None) -> Contract:
         return contract
     said = asdict(contract)
     return replace(
-        contract, **{name: getattr(known, name) for name, value in said.items() if value is None}
+        contract,
+        aliases=known.aliases,
+        **{name: getattr(known, name) for name, value in said.items() if value is None},
     )

@@ -70,7 +70,13 @@ OPEN_RANGE: Final = (1, 9_999_999_999)
 
 
 def read_row(
-    row: Row, fields: Fields, *, day: date | None, clock: datetime | None, bands: Bands
+    row: Row,
+    fields: Fields,
+    *,
+    day: date | None,
+    clock: datetime | None,
+    bands: Bands,
+    latest: datetime | None = None,
 ) -> Quote:
     """Read one contract from a row.
 
@@ -80,6 +86,7 @@ def read_row(
         day: the frame's day, for rows that carry only times.
         clock: the frame's clock, Tehran, where it has one.
         bands: see `Bands`.
+        latest: the present moment, Tehran; a row that carries only times is not dated later.
 
     Raises:
         CellError: a field is missing or cannot be right; the text names it.
@@ -87,7 +94,7 @@ def read_row(
     name = text(row, fields.name)
     high, low = number(row, fields.high_price), number(row, fields.low_price)
     previous_close = number(row, fields.previous_close)
-    at = _moment_of(row, fields, day, clock)
+    at = _moment_of(row, fields, day, clock, latest)
     settled = fields.settled_on is None or bool(row.get(fields.settled_on))
     payload = Payload(
         best_limit=BestLimit(*(_level(row, names) for names in fields.levels)),
@@ -126,6 +133,23 @@ def read_row(
         **static,
     )
     return Quote(contract, payload, expired=row.get("Expired") is True)
+
+
+def pushed_at(
+    row: Row, fields: Fields, day: date | None, clock: datetime | None
+) -> datetime | None:
+    """The row's own stamp, Tehran's wall clock: how old the row is.
+
+    None for rows that have none, as warehouse receipts. It moves with each push, and is no part of
+    the contract's state.
+
+    Raises:
+        CellError: it cannot be read.
+    """
+    if fields.pushed_at is None:
+        return None
+    at = moment(row, fields.pushed_at, day)
+    return _afternoon(at, clock) if fields.twelve_hours else at
 
 
 def _level(row: Row, names: tuple[str, str, str, str]) -> Level:
@@ -171,28 +195,36 @@ def _allowed_range(
 
 
 AHEAD: Final = timedelta(minutes=10)
-"""A trade that is later than its board by more than this was on another day."""
+"""A time that is later than its board, or than now, by more than this was on another day."""
 
 NIGHT: Final = (time(1), time(7))
 """No certificate is ordered or traded in these hours: the earliest stamp recorded is 08:35."""
 
 NOON: Final = 12
 
+_DAY: Final = timedelta(days=1)
 
-def _moment_of(row: Row, fields: Fields, day: date | None, clock: datetime | None) -> datetime:
+
+def _moment_of(
+    row: Row, fields: Fields, day: date | None, clock: datetime | None, latest: datetime | None
+) -> datetime:
     """The last order or trade, whichever is later; the start of the day if there is neither."""
-    pushed = moment(row, fields.pushed_at, day) if fields.pushed_at else None
+    pushed = pushed_at(row, fields, day, clock)
     if pushed is not None:
         day = pushed.date()
     ordered = moment(row, fields.ordered_at, day)
     traded = moment(row, fields.traded_at, day)
     if fields.twelve_hours:
-        pushed, ordered, traded = (_afternoon(at, clock) for at in (pushed, ordered, traded))
-    if traded and pushed and ordered and traded > pushed + AHEAD:
+        ordered, traded = (_afternoon(at, clock) for at in (ordered, traded))
+    if traded and pushed and traded > pushed + AHEAD:
         # A board pushed after midnight still tells yesterday's last trade, by its time alone.
-        traded = datetime.combine(ordered.date(), traded.time())
-    if ordered or traded:
-        return max(at for at in (ordered, traded) if at)
+        before = pushed.date() - _DAY
+        traded = datetime.combine(min(ordered.date(), before) if ordered else before, traded.time())
+    moments = [at for at in (ordered, traded) if at]
+    if pushed is None and latest is not None:  # the same, on a board without a stamp
+        moments = [at - _DAY if at > latest + AHEAD else at for at in moments]
+    if moments:
+        return max(moments)
     if day is None:
         raise CellError(fields.traded_at, "is empty, and nothing in the frame gives a day")
     return datetime.combine(day, time())

@@ -1,0 +1,54 @@
+"""What the tests of `feed ime` share: feeds as processes, and what they have put into the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ime_live.embedded import EmbeddedValkey
+from ime_live.store import Store
+from tests.exchange.hub import Hub
+from tests.stream.harness import Command
+
+PATIENCE: Final = 20.0
+ALWAYS: Final = "sat-fri 00:00-24:00"
+
+
+class Feeds:
+    """Starts feeds, and ends them."""
+
+    def __init__(self, folder: Path, hub: Hub, valkey: EmbeddedValkey) -> None:
+        self._folder, self._hub, self._valkey = folder, hub, valkey
+        self.made: list[Command] = []
+
+    def start(self, *options: str, command: str = "ime") -> Command:
+        """Start one; ``options`` count before the usual ones."""
+        arguments = ["feed", command, "--base-url", self._hub.base_url]
+        arguments += ["--boards-url", self._hub.boards_url, "--log-format", "json"]
+        if command == "ime":
+            arguments += ["--redis-url", self._valkey.url, "--no-official-holidays"]
+            for market in ("futures", "options", "certificates"):
+                arguments += [f"--hours-{market}", ALWAYS]
+        feed = Command(self._folder / str(len(self.made)), [*arguments, *options])
+        self.made.append(feed)
+        return feed
+
+
+async def price_of(store: Store, contract_id: str) -> float | None:
+    """The last price in the store; None without a last state."""
+    last = (await store.last([contract_id])).get(contract_id)
+    return None if last is None else last.payload.aggregate.last_price
+
+
+async def until(condition: Callable[[], Awaitable[bool]], feeds: Feeds) -> None:
+    """Wait until a condition holds that feeds bring about; fail with all they have said."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not await condition():  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        pytest.fail("\n".join(each.output for each in feeds.made))

@@ -1,0 +1,158 @@
+"""A feed that was held up, while another one took over, changes nothing any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from ime_live.embedded import EmbeddedValkey
+from ime_live.lease import Lease
+from ime_live.store import Store
+from tests.cli.feeding import Feeds, until
+from tests.exchange.frames import board, row, stamp
+from tests.exchange.hub import Hub
+from tests.stream.harness import Cable, Command
+
+FUTURES = "updateFutureMarketsInfo"
+IDS = [str(n) for n in range(1_000, 1_120)]
+
+
+def market(price: float) -> list[dict[str, Any]]:
+    """The board of 120 futures, pushed now, all at one price."""
+    rows = [
+        row("future", ContractID=int(i), ContractCode=f"X{i}", LastTradedPrice=price)
+        | {"LastUpdate": stamp()}
+        for i in IDS
+    ]
+    return [board(FUTURES, *rows)]
+
+
+class StallingCable(Cable):
+    """A cable to the store that can keep what goes over it for a while."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._marker: bytes | None = None
+        self.held = 0
+        """Bytes that wait in it."""
+
+    def hold(self, marker: bytes) -> None:
+        """Keep everything, beginning with what holds ``marker``."""
+        self._marker = marker
+
+    def release(self) -> None:
+        """Deliver what was kept, and all that follows."""
+        self._marker = None
+        self._flows.set()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1_000_000):
+                if self._marker is not None and self._marker in data:
+                    self._flows.clear()
+                if not self._flows.is_set():
+                    self.held += len(data)
+                    await self._flows.wait()
+                    self.held -= len(data)
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+            self._writers.discard(writer)
+
+
+@pytest.fixture
+async def cable(own_valkey: EmbeddedValkey) -> AsyncIterator[StallingCable]:
+    port = int(own_valkey.url.rpartition(":")[2].partition("/")[0])
+    async with StallingCable(port) as made:
+        yield made
+        made.release()
+
+
+@pytest.fixture
+def valkey(own_valkey: EmbeddedValkey) -> EmbeddedValkey:
+    """By TCP, as a cable needs it."""
+    return own_valkey
+
+
+@pytest.fixture
+async def hub_of_standby() -> AsyncIterator[Hub]:
+    async with Hub() as made:
+        yield made
+        assert made.violations == []
+
+
+async def prices(store: Store) -> set[float]:
+    states = await store.last(IDS)
+    assert len(states) in (0, len(IDS))
+    return {each.payload.aggregate.last_price for each in states.values()}
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["link stalled", "and process stopped"])
+async def test_held_up_writes_of_an_old_leader_are_refused(
+    hub: Hub,
+    hub_of_standby: Hub,
+    feeds: Feeds,
+    store: Store,
+    lease: Lease,
+    cable: StallingCable,
+    redis: Redis,
+    stopped: bool,
+) -> None:
+    leader = feeds.start("--redis-url", cable.url)
+    await hub.connected("webSockets")
+    hub.push(market(1))
+
+    async def published(price: float) -> bool:
+        return await prices(store) == {price}
+
+    await until(lambda: published(1), feeds)
+    standby = feeds.start("--base-url", hub_of_standby.base_url)
+    await hub_of_standby.connected("webSockets")
+    hub_of_standby.push(market(1))
+    await until(lambda: said(standby, "another feed leads; standing by"), feeds)
+
+    cable.hold(b'"last_price":2,')
+    hub.push(market(2))  # what the leader makes of it stays in the cable
+
+    async def in_the_cable() -> bool:
+        return cable.held > 60_000
+
+    await until(in_the_cable, feeds)
+    if stopped:
+        leader.signal(signal.SIGSTOP)
+    hub_of_standby.push(market(3))
+    await until(lambda: published(3), feeds)
+
+    async with redis.pubsub() as messages:
+        await messages.psubscribe("ime:live:*")
+        if stopped:
+            leader.signal(signal.SIGCONT)
+        cable.release()
+        for _ in range(10):
+            hub_of_standby.push(market(3))  # the market stands still
+            await asyncio.sleep(0.1)
+        await until(lambda: said(leader, "another feed leads; standing by"), feeds)
+        assert await prices(store) == {3}
+        while message := await messages.get_message(timeout=0.5):
+            if message["type"] == "pmessage":
+                state = json.loads(message["data"])["data"]
+                assert state["Aggregate"]["last_price"] != 2
+    status, led = await lease.read()
+    assert led
+    assert status is not None
+    assert f":{standby.process.pid}:" in status.feed
+
+
+async def said(feed: Command, event: str) -> bool:
+    return bool(feed.events(event))
