@@ -8,20 +8,22 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from benchmarks.publications import data_of
+from ime_live.errors import PayloadError, StoreError
 from ime_live.gateway import wire
 from ime_live.gateway.app import wall_clock
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.metrics import Metrics
+from ime_live.gateway.reconciler import Reconciler
 from ime_live.gateway.upstream import Upstream
-from ime_live.market import Update
 from ime_live.settings import GatewaySettings
+from ime_live.store import Lifted, State
 
 _UPDATES: Final = 5_000
 _ROUNDS: Final = 5
 
 
 class _Store:
-    """Channels and last states of a store that has nothing to say."""
+    """Channels, and comparisons with a store that has nothing to say."""
 
     connected = True
 
@@ -31,8 +33,11 @@ class _Store:
     def unsubscribe(self, ids: object, /) -> None:
         pass
 
-    async def last(self, ids: object, /) -> dict[str, Update]:
+    async def states(self, ids: object, /) -> dict[str, State | PayloadError]:
         return {}
+
+    async def lift(self, lifts: object, /) -> list[Lifted | StoreError]:
+        return []
 
 
 class _Outlet:
@@ -60,7 +65,7 @@ async def _measure() -> float:
     upstream = Upstream(
         hub,
         store,
-        store,
+        Reconciler(hub.states, store, monotonic=time.monotonic),
         clock=wall_clock,
         monotonic=time.monotonic,
         malformed=metrics.count_malformed,

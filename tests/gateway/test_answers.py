@@ -20,6 +20,7 @@ from ime_live.gateway.answers import (
     Data,
     Description,
     Section,
+    Sections,
     Status,
     answer,
     live_data,
@@ -149,7 +150,10 @@ def test_stored_data_that_is_too_long_is_refused_undecoded(payload: MakePayload,
 
 
 def test_contracts_that_cannot_be_read_are_null_and_named(payload: MakePayload) -> None:
-    states = {"1": read_sections(stored(payload())), "2": PayloadError("not JSON")}
+    states: dict[str, Sections | PayloadError] = {
+        "1": read_sections(stored(payload())),
+        "2": PayloadError("not JSON"),
+    }
     asked = {"A": contract(1), 'the "odd" %s': contract(2), "C": contract(3), "ندارد": None}
     for section in Section:
         found = live_data(section, asked, states, TODAY)

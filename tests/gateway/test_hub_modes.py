@@ -96,10 +96,10 @@ class TestSections:
         world.open("1")
         client, _ = world.join("1", mode=INTEREST)
         world.hub.close("1")
-        assert world.hub.newest("1") == 0, "closed under a client"
+        assert world.hub.states.present("1") is not None, "closed under a client"
         world.hub.leave(client)
         world.hub.close("1")
-        assert world.hub.newest("1") is None
+        assert world.hub.states.present("1") is None
 
     def test_a_last_state_that_comes_later(self, world: World) -> None:
         world.hub.open("1")

@@ -6,20 +6,25 @@ must have. Shown: every client ends with the newest state of each of its contrac
 changed since it came, unless it asked for the present ones); the versions of a contract grow; no
 state comes twice in a row; a paused client is never written to and then gets nothing that was
 replaced meanwhile; one write per client and tick, the same bytes for the same selection; a client
-that fails harms no other. Of a client that watches the feed: each status that it reads names
-exactly the time stamps of the last messages that it has read before. Clients want all of it or
+that fails harms no other. Who has to catch up is given what it missed in several writes, so that
+what is not written yet can still be replaced. Of a client that watches the feed: each status that
+it reads names exactly the time stamps of the last messages that it has read before, and says
+``current: true`` only if the gateway's states are those in the store. Clients want all of it or
 some sections, at a pace or not, with or without a count of what was left out, and change their
 selection; a pace is kept to, and the count is right. Who reads events and comes back with the last
 id is sent whatever it has not got.
+
+The store may go back to what it was before, lose everything, or be written to by others. When a
+publisher has confirmed what it holds, the gateway follows it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,12 +37,14 @@ from hypothesis.stateful import (
     rule,
 )
 
-from ime_live.gateway import delivery, wire
+from ime_live.gateway import delivery, reconciler, wire
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.mode import Mode
+from ime_live.gateway.reconciler import Reconciler
 from ime_live.gateway.topic import Client
 from ime_live.gateway.watch import Watch
-from ime_live.market import Part, Payload, Update, part_of, version_of
+from ime_live.market import MICROSECONDS, Part, Payload, part_of, version_of
+from ime_live.store import Lift, Lifted, State
 
 from .frames import Message, Reader, Status
 from .payloads import payload
@@ -99,6 +106,58 @@ class TransportGoneError(Exception):
 
 
 View = tuple[int, Payload | Part]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A state in the store, and when a publisher confirmed it."""
+
+    version: int
+    payload: Payload
+    seen: int
+
+
+class Store:
+    """The store as the gateway asks it; it answers at once."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.clock = clock
+        self.kept: dict[str, Kept] = {}
+        self.saved: dict[str, Kept] = {}
+        self.published: list[tuple[str, Kept]] = []
+        """What was published because it was lifted, and has not reached the gateway yet."""
+
+    async def states(self, ids: Iterable[str], /) -> Mapping[str, State]:
+        return {
+            i: State(kept.version, kept.payload.to_json(), b"%d" % kept.seen)
+            for i in ids
+            if (kept := self.kept.get(i)) is not None
+        }
+
+    async def lift(self, lifts: Sequence[Lift], /) -> Sequence[Lifted]:
+        return [self._lift(each) for each in lifts]
+
+    def _lift(self, lift: Lift) -> Lifted:
+        kept = self.kept[lift.contract_id]
+        assert kept.version == lift.version
+        age = self.clock() - kept.seen
+        if age >= lift.age:
+            return Lifted(confirmed=age)
+        version = max(self.clock(), lift.above + 1)
+        self.kept[lift.contract_id] = lifted = replace(kept, version=version)
+        self.published.append((lift.contract_id, lifted))
+        return Lifted(version)
+
+
+def finished(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of what waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("it waits")
 
 
 @dataclass
@@ -107,7 +166,9 @@ class Contract:
 
     opened: int
     loaded: bool = False
-    held: tuple[int | None, Payload] | None = None
+    taken: int = 0
+    """When its state came."""
+    held: tuple[int | None, Payload, int] | None = None
     newest: int = 0
     """Of the versions that publishers gave."""
     stamp: int = 0
@@ -279,6 +340,13 @@ class Loop:
             callback()
 
 
+class Silent:
+    """A logger; what it says is looked at elsewhere."""
+
+    def warning(self, event: str, **fields: object) -> None:
+        pass
+
+
 class Events:
     """Nothing is counted here."""
 
@@ -309,6 +377,7 @@ class HubMachine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         # So that catching up takes several writes.
         self.patch.setattr(delivery, "CATCH_UP_BYTES", 1000)
+        self.patch.setattr(reconciler, "log", Silent())
         self.encoded = 0
         self.make_message = wire.message
         self.patch.setattr(wire, "message", self.message)
@@ -327,8 +396,9 @@ class HubMachine(RuleBasedStateMachine):
         self.watch = Watch(
             self.hub, zone=UTC, clock=lambda: self.now, feed=lambda: None, told=lambda: None
         )
-        self.stored: dict[str, Update] = {}
-        self.past: dict[str, list[Update]] = {contract_id: [] for contract_id in CONTRACTS}
+        self.store = Store(lambda: self.now)
+        self.reconciler = Reconciler(self.hub.states, self.store, monotonic=self.timers.monotonic)
+        self.past: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
         self.known: dict[str, Contract] = {}
         self.consumers: list[Consumer] = []
         self.highest = 0
@@ -341,6 +411,11 @@ class HubMachine(RuleBasedStateMachine):
     def message(self, *parts: Any) -> bytes:  # noqa: ANN401 - passed on
         self.encoded += 1
         return self.make_message(*parts)
+
+    def wait(self, microseconds: int = 7) -> None:
+        """Let the clocks go on a little."""
+        self.now += microseconds
+        self.timers.now += microseconds / MICROSECONDS
 
     def teardown(self) -> None:
         try:
@@ -359,10 +434,15 @@ class HubMachine(RuleBasedStateMachine):
             return
         held = contract.held[0] if contract.held is not None else None
         if version is None or held is None or version > held:
-            contract.held = (version, new)
+            contract.held = (version, new, self.now)
 
     def accepted(
-        self, contract_id: str, contract: Contract, version: int | None, new: Payload
+        self,
+        contract_id: str,
+        contract: Contract,
+        version: int | None,
+        new: Payload,
+        came: int | None = None,
     ) -> None:
         if version is None:
             version = self.now
@@ -370,6 +450,7 @@ class HubMachine(RuleBasedStateMachine):
             return
         else:
             contract.newest = version
+        contract.taken = self.now if came is None else came
         if contract.state is not None and contract.state[1] == new:
             return
         contract.stamp = max(version, contract.stamp + 1)
@@ -379,26 +460,59 @@ class HubMachine(RuleBasedStateMachine):
             if contract_id in consumer.selection and consumer.mode.sections in changed:
                 consumer.changed(contract_id, contract.stamp)
 
+    def compare(self, ids: Iterable[str]) -> list[str]:
+        """Compare open contracts with the store, here and in the gateway; which are current."""
+        self.wait()
+        kept = self.store.kept
+        ids = sorted(ids, key=lambda i: kept[i].version if i in kept else 0)
+        for contract_id in ids:
+            self.load(contract_id)
+        lifted = {i: version for i in ids if (version := self.lifted_to(i))}
+        for contract_id in ids:
+            self.reconciler.doubt(contract_id)
+        published = len(self.store.published)
+        current = finished(self.reconciler.current(ids))
+        for contract_id, version in lifted.items():
+            assert kept[contract_id].version == version
+            self.accepted(contract_id, self.known[contract_id], version, kept[contract_id].payload)
+        assert {i for i, _ in self.store.published[published:]} == set(lifted)
+        assert set(current) == {i for i in ids if self.is_current(i)}
+        return list(current)
+
     def load(self, contract_id: str) -> None:
-        contract, last = self.known[contract_id], self.stored.get(contract_id)
+        contract, last = self.known[contract_id], self.store.kept.get(contract_id)
         if contract.loaded:
             if last is not None:
                 self.accepted(contract_id, contract, last.version, last.payload)
-        else:
-            contract.loaded = True
-            if last is not None:
-                contract.newest = contract.stamp = last.version
-                contract.renew(last.version, last.payload)
-                self.note_order(last.version)
-                for consumer in self.consumers:
-                    if contract_id in consumer.selection:
-                        self.loaded_for(consumer, contract_id, contract, last)
-            if contract.held is not None:
-                self.accepted(contract_id, contract, *contract.held)
-        self.hub.load(contract_id, last)
+            return
+        contract.loaded = True
+        if last is not None:
+            contract.newest = contract.stamp = last.version
+            contract.taken = self.now
+            contract.renew(last.version, last.payload)
+            self.note_order(last.version)
+            for consumer in self.consumers:
+                if contract_id in consumer.selection:
+                    self.loaded_for(consumer, contract_id, contract, last)
+        if contract.held is not None:
+            self.accepted(contract_id, contract, *contract.held)
+
+    def is_current(self, contract_id: str) -> bool:
+        """Whether the gateway has just what is in the store."""
+        contract, kept = self.known[contract_id], self.store.kept.get(contract_id)
+        if kept is None or contract.state is None:
+            return kept is None and contract.state is None
+        return kept.version == contract.newest and kept.payload == contract.state[1]
+
+    def lifted_to(self, contract_id: str) -> int:
+        """The version to which the stored state is lifted now; 0 if it is not."""
+        contract, kept = self.known[contract_id], self.store.kept.get(contract_id)
+        if kept is None or self.is_current(contract_id) or kept.seen <= contract.taken:
+            return 0
+        return max(self.now, max(contract.newest, contract.stamp) + 1)
 
     def loaded_for(
-        self, consumer: Consumer, contract_id: str, contract: Contract, last: Update
+        self, consumer: Consumer, contract_id: str, contract: Contract, last: Kept
     ) -> None:
         since = consumer.since.get(contract_id)
         if last.version > (contract.opened if since is None else since):
@@ -431,22 +545,28 @@ class HubMachine(RuleBasedStateMachine):
     ) -> None:
         """Our publisher: stores and publishes what is a change; the messages may be lost."""
         for price in prices:
-            last, new = self.stored.get(contract_id), PAYLOADS[price]
+            last, new = self.store.kept.get(contract_id), PAYLOADS[price]
             if apart:
                 self.tick()
-            self.now += 7
-            if last is None or last.payload != new:
-                version = max(self.now + ahead, last.version + 1 if last is not None else 0)
-                self.stored[contract_id] = update = Update(version, new)
-                self.past[contract_id].append(update)
-                if not lost:
-                    self.arrived(contract_id, version, new)
-                    self.hub.publish(contract_id, version, new)
+            self.wait()
+            if last is not None and last.payload == new:
+                self.store.kept[contract_id] = replace(last, seen=self.now)
+                continue
+            version = max(self.now + ahead, last.version + 1 if last is not None else 0)
+            self.store.kept[contract_id] = kept = Kept(version, new, self.now)
+            self.past[contract_id].append(kept)
+            if not lost:
+                self.send(contract_id, version, new)
+
+    def send(self, contract_id: str, version: int | None, payload: Payload) -> None:
+        """A message comes by the channel."""
+        self.arrived(contract_id, version, payload)
+        self.hub.publish(contract_id, version, payload)
 
     @rule(contract_id=contracts, price=payloads, apart=st.booleans())
     def go_and_come_back(self, contract_id: str, price: int, apart: bool) -> None:
         """Another state, and the last one again."""
-        last = self.stored.get(contract_id)
+        last = self.store.kept.get(contract_id)
         if last is not None:
             self.publish(
                 contract_id, [price, PAYLOADS.index(last.payload)], 0, lost=False, apart=apart
@@ -455,26 +575,66 @@ class HubMachine(RuleBasedStateMachine):
     @rule(contract_id=contracts, price=payloads)
     def publish_without_version(self, contract_id: str, price: int) -> None:
         """A publisher that is not ours, and stores nothing."""
-        self.now += 7
-        self.arrived(contract_id, None, PAYLOADS[price])
-        self.hub.publish(contract_id, None, PAYLOADS[price])
+        self.wait()
+        self.send(contract_id, None, PAYLOADS[price])
+
+    @rule(contract_id=contracts, price=payloads, ahead=st.sampled_from([0, 50, 10**9]))
+    def publish_without_storing(self, contract_id: str, price: int, ahead: int) -> None:
+        """Another one, that gives versions, maybe far ahead."""
+        self.wait()
+        self.send(contract_id, self.now + ahead, PAYLOADS[price])
 
     @rule(contract_id=contracts, later=st.booleans())
     def repeat(self, contract_id: str, later: bool) -> None:
         """One that sends the same again, under a later version or the very same message."""
-        if (last := self.stored.get(contract_id)) is not None:
-            self.now += 7
+        if (last := self.store.kept.get(contract_id)) is not None:
+            self.wait()
             version = max(self.now, last.version + 1) if later else last.version
-            self.arrived(contract_id, version, last.payload)
-            self.hub.publish(contract_id, version, last.payload)
+            self.send(contract_id, version, last.payload)
 
     @rule(contract_id=contracts, number=which)
     def publish_late(self, contract_id: str, number: int) -> None:
         """A message that others have overtaken."""
         if past := self.past[contract_id]:
-            update = past[number % len(past)]
-            self.arrived(contract_id, update.version, update.payload)
-            self.hub.publish(contract_id, update.version, update.payload)
+            kept = past[number % len(past)]
+            self.send(contract_id, kept.version, kept.payload)
+
+    @rule(contract_id=contracts)
+    def confirm(self, contract_id: str) -> None:
+        """Our publisher says what is stored already."""
+        if (last := self.store.kept.get(contract_id)) is not None:
+            self.wait()
+            self.store.kept[contract_id] = replace(last, seen=self.now)
+
+    # What becomes of the store
+
+    @rule()
+    def save(self) -> None:
+        self.store.saved = dict(self.store.kept)
+
+    @rule()
+    def go_back(self) -> None:
+        """It crashed, and is back with what it had saved."""
+        self.store.kept = dict(self.store.saved)
+
+    @rule()
+    def flush(self) -> None:
+        self.store.kept = {}
+
+    @rule(contract_id=contracts, price=payloads, confirmed=st.booleans())
+    def overwrite(self, contract_id: str, price: int, confirmed: bool) -> None:
+        """Somebody writes other data into it, and leaves the version as it is."""
+        if (last := self.store.kept.get(contract_id)) is not None:
+            self.wait()
+            seen = self.now if confirmed else last.seen
+            self.store.kept[contract_id] = Kept(last.version, PAYLOADS[price], seen)
+
+    @rule()
+    def deliver(self) -> None:
+        """What was lifted comes by the channel as well."""
+        published, self.store.published = self.store.published, []
+        for contract_id, kept in published:
+            self.send(contract_id, kept.version, kept.payload)
 
     # What the event loop and the store do
 
@@ -502,15 +662,14 @@ class HubMachine(RuleBasedStateMachine):
             consumer.writes.clear()
 
     @rule(contract_id=contracts)
-    def load_one(self, contract_id: str) -> None:
+    def compare_one(self, contract_id: str) -> None:
         if contract_id in self.known:
-            self.load(contract_id)
+            self.compare([contract_id])
 
     @rule()
     def reload(self) -> None:
         """The connection to the store was broken and is back."""
-        for contract_id in self.known:
-            self.load(contract_id)
+        self.compare(self.known)
 
     # What clients do
 
@@ -555,7 +714,7 @@ class HubMachine(RuleBasedStateMachine):
             self.note_states(consumer, join.wanted)
             self.hub.send_states(consumer.client, since)
         if consumer.watches:
-            self.watch.add(consumer.client, current=True)
+            self.watch.add(consumer.client, current=False)
             if not consumer.paused and not consumer.failed:
                 assert consumer.status is not None
 
@@ -565,7 +724,7 @@ class HubMachine(RuleBasedStateMachine):
                 self.known[contract_id] = Contract(self.now)
                 self.hub.open(contract_id)
                 if not store_away:
-                    self.load(contract_id)
+                    self.compare([contract_id])
 
     def want(self, consumer: Consumer, wanted: Iterable[str]) -> None:
         """Add contracts to its selection; the first who wants some sections begins to keep them."""
@@ -625,7 +784,7 @@ class HubMachine(RuleBasedStateMachine):
             self.note_states(consumer, added)
             self.hub.send_states(consumer.client, 0, added)
         if watched:
-            self.watch.add(consumer.client, current=True)
+            self.watch.add(consumer.client, current=False)
         self.let_go(removed)
 
     def let_go(self, contract_ids: Iterable[str]) -> None:
@@ -677,20 +836,27 @@ class HubMachine(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         """Those who asked for a pace may get more."""
         self.forget_writes()
+        self.now += round(seconds * MICROSECONDS)
         self.timers.pass_time(seconds)
 
     @rule()
     def tell(self) -> None:
-        """A round of status messages."""
+        """A round of status messages, after a comparison with the store."""
         self.forget_writes()
         for consumer in self.consumers:
             consumer.status = None
-        for _ in self.watch.tell(self.watch.audiences, CONTRACTS):
+        audiences = self.watch.audiences
+        watched = {topic.contract_id for audience in audiences for topic in audience.topics}
+        for _ in self.watch.tell(audiences, self.compare(watched)):
             pass
         for consumer in self.consumers:
-            if not consumer.paused and not consumer.failed and consumer not in self.catching_up:
+            catches_up = consumer in self.catching_up
+            if not consumer.paused and not consumer.failed and not catches_up:
                 assert (consumer.status is not None) == consumer.watches
-            assert len(consumer.writes) <= 1
+            if consumer.status is not None:
+                truth = all(map(self.is_current, consumer.selection))
+                assert consumer.status.current == truth, "not what the store has"
+            assert len(consumer.writes) <= 1 or catches_up, "several writes at once"
 
     @precondition(lambda self: self.consumers)
     @rule(number=which)
@@ -723,8 +889,12 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        """Everything is loaded, written and read: everybody is up to date."""
+        """All is confirmed, compared, written and read: everybody has what the store has."""
+        for contract_id in CONTRACTS:
+            self.confirm(contract_id)
         self.reload()
+        for contract_id in self.known.keys() & self.store.kept.keys():
+            assert self.is_current(contract_id), "another state than the store's"
         self.tick()
         for consumer in self.consumers:
             if consumer.paused or consumer.room < EVERYTHING:
@@ -752,3 +922,17 @@ TestHub.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+def test_status_round_in_the_tick_of_a_catch_up() -> None:
+    """Hypothesis found that a client gets two writes then; what is missed comes in slices."""
+    machine = HubMachine()
+    watching = Join(("1", "2", "3"), False, 0, EVERYTHING, True, True, Mode())
+    plain = Join(("1",), False, None, EVERYTHING, True, False, Mode())
+    machine.begin([watching, plain], stored=True)
+    machine.reload()
+    machine.tell()
+    first, second = machine.consumers[0].writes
+    assert len(first) > delivery.CATCH_UP_BYTES > len(first) - len(second)
+    assert machine.consumers[0].status is not None
+    machine.teardown()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any, cast
 
 import pytest
@@ -25,7 +25,7 @@ class Audience:
 
 
 class World:
-    """The watch, the versions, the upstream and the feed, as the rounds see them."""
+    """The watch, the comparisons and the feed, as the rounds see them."""
 
     def __init__(self) -> None:
         self.audiences: list[Audience] = []
@@ -37,23 +37,20 @@ class World:
         self.hangs = False
         self.reached = True
         watch: Any = cast("Any", self)
-        self.rounds = Rounds(watch, watch, watch, watch, interval=3600.0)
+        self.rounds = Rounds(watch, watch, watch, interval=3600.0)
 
     def tell(self, audiences: Iterable[Audience], current: Collection[str]) -> Iterable[None]:
         self.told.append((list(audiences), set(current)))
         self.went.set()
         return iter([None] * 3)
 
-    async def read(self, ids: Iterable[str]) -> Mapping[str, int]:
+    async def current(self, ids: Iterable[str]) -> Collection[str]:
         self.asked.append(set(ids))
         if self.hangs:
             await asyncio.sleep(3600)
         if self.error is not None:
             raise self.error
-        return dict.fromkeys(ids, 1)
-
-    async def renew(self, versions: Mapping[str, int]) -> Collection[str]:
-        return self.behind & set(versions)
+        return set(ids) - self.behind
 
     async def go(self) -> tuple[list[Audience], set[str]]:
         """Go a round, since something has changed."""
@@ -95,11 +92,11 @@ async def test_who_comes_while_the_store_is_asked_is_not_part_of_the_round(world
     first = Audience("1")
     world.audiences = [first]
 
-    async def read(ids: Iterable[str]) -> Mapping[str, int]:
+    async def current(ids: Iterable[str]) -> Collection[str]:
         world.audiences = [first, Audience("2")]
-        return {}
+        return list(ids)
 
-    world.read = read  # type: ignore[method-assign]
+    world.current = current  # type: ignore[method-assign]
     assert await world.go() == ([first], {"1"})
 
 
@@ -107,7 +104,7 @@ async def test_a_round_each_interval() -> None:
     world = World()
     world.audiences = [Audience("1")]
     watch: Any = cast("Any", world)
-    task = asyncio.create_task(Rounds(watch, watch, watch, watch, interval=0.001).run())
+    task = asyncio.create_task(Rounds(watch, watch, watch, interval=0.001).run())
     for _ in range(3):
         await world.gone()
     task.cancel()

@@ -1,13 +1,13 @@
 """The upstream: subscribed to what is wanted and to nothing else, loaded, and whole after faults.
 
-The channels and the last states are played by the test, which answers each call when it wants;
-hub and event loop are real.
+The channels and the store are played by the test, which answers each call when it wants; hub,
+comparisons and event loop are real.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -15,13 +15,15 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from ime_live.errors import IncompleteError, StoreError
+from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway import upstream as upstream_module
 from ime_live.gateway import wire
 from ime_live.gateway.hub import Hub
+from ime_live.gateway.reconciler import Reconciler
 from ime_live.gateway.topic import Client
 from ime_live.gateway.upstream import Upstream
 from ime_live.market import Payload, Update
+from ime_live.store import Lift, Lifted, State
 
 from .frames import Reader
 from .payloads import payload
@@ -66,11 +68,11 @@ class Outlet:
 
 
 class Reading:
-    """A call of `last` that waits for its answer."""
+    """A reading of last states that waits for its answer."""
 
-    def __init__(self, ids: Sequence[str]) -> None:
+    def __init__(self, ids: Iterable[str]) -> None:
         self.ids = list(ids)
-        self.answer: asyncio.Future[Mapping[str, Update]] = asyncio.Future()
+        self.answer: asyncio.Future[Mapping[str, State | PayloadError]] = asyncio.Future()
 
 
 class World:
@@ -100,7 +102,7 @@ class World:
         self.upstream = Upstream(
             self.hub,
             self,
-            self,
+            Reconciler(self.hub.states, self, monotonic=lambda: self.seconds),
             clock=lambda: NOW,
             monotonic=lambda: self.seconds,
             malformed=self.count_malformed,
@@ -133,16 +135,22 @@ class World:
 
     # Last states
 
-    async def last(self, ids: Sequence[str], /) -> Mapping[str, Update]:
+    async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
         reading = Reading(ids)
         self.readings.append(reading)
         if not self.slow_states:
             self.answer(reading)
         return await reading.answer
 
+    async def lift(self, lifts: Sequence[Lift], /) -> Sequence[Lifted | StoreError]:
+        self.calls.append(("lift", [each.contract_id for each in lifts]))
+        return [Lifted(confirmed=10**12)] * len(lifts)
+
     def answer(self, reading: Reading) -> None:
         """Answer with what is stored now."""
-        found = {i: self.stored[i] for i in reading.ids if i in self.stored}
+        # By the clock, a message that came before this came before it was read.
+        self.seconds += 0.001
+        found = {i: state_of(self.stored[i]) for i in reading.ids if i in self.stored}
         reading.answer.set_result(found)
 
     # What tests do
@@ -168,9 +176,23 @@ class World:
 
 
 @pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the upstream compare something in each turn of the loop."""
+    monkeypatch.setattr(upstream_module, "_TICK", 0)
+    monkeypatch.setattr(upstream_module, "_SWEEP", 0.001)
+
+
+def state_of(update: Update) -> State:
+    return State(update.version, update.payload.to_json())
+
+
+@pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
+    running = asyncio.create_task(made.upstream.run())
     yield made
+    running.cancel()
+    await asyncio.wait([running])
     await made.upstream.aclose()
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not [task for task in left if "Upstream" in str(task.get_coro())]
@@ -277,49 +299,6 @@ class TestSubscriptions:
         assert outlet.prices == [1]
 
 
-class TestRenewal:
-    async def test_what_is_newer_in_the_store_is_read_and_sent(self, world: World) -> None:
-        outlet = await world.join("1", "2")
-        world.stored["1"] = Update(NOW + 2, A)
-        assert not await world.upstream.renew({"1": NOW + 2, "2": 0})
-        await world.settle()
-        assert (outlet.prices, outlet.versions) == ([1], [NOW + 2])
-        assert world.readings[-1].ids == ["1"]
-        # The message was only late: it comes after all, and is no news.
-        world.message("1", A, NOW + 2)
-        readings = len(world.readings)
-        assert not await world.upstream.renew({"1": NOW + 2})
-        await world.settle()
-        assert outlet.prices == [1]
-        assert len(world.readings) == readings
-
-    async def test_an_equal_state_of_a_newer_version_is_no_news(self, world: World) -> None:
-        outlet = await world.join("1")
-        world.message("1", A, NOW + 1)
-        world.stored["1"] = Update(NOW + 2, A)
-        assert not await world.upstream.renew({"1": NOW + 2})
-        await world.settle()
-        assert outlet.versions == [NOW + 1]
-        readings = len(world.readings)
-        assert not await world.upstream.renew({"1": NOW + 2})
-        assert len(world.readings) == readings
-
-    async def test_what_cannot_be_read_is_behind_and_read_once(self, world: World) -> None:
-        await world.join("1", "2")
-        readings = len(world.readings)
-        for _ in range(3):
-            assert await world.upstream.renew({"1": NOW + 5, "2": 0}) == {"1"}
-        assert len(world.readings) == readings + 1
-        world.stored["1"] = Update(NOW + 6, A)
-        assert not await world.upstream.renew({"1": NOW + 6})
-
-    async def test_what_nobody_wants_any_more_is_not_behind(self, world: World) -> None:
-        await world.join("1")
-        world.upstream.release(["1"])
-        assert world.upstream.contracts == 0
-        assert not await world.upstream.renew({"7": NOW})
-
-
 class TestFaults:
     async def test_while_the_store_is_away_clients_come_in(self, world: World) -> None:
         world.connected = False
@@ -361,10 +340,8 @@ class TestFaults:
         await world.settle()
         assert outlet.prices == [1]
 
-    async def test_states_that_cannot_be_read_are_tried_again(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(upstream_module, "_RETRY_DELAY", 0)
+    @pytest.mark.usefixtures("quick")
+    async def test_states_that_cannot_be_read_are_tried_again(self, world: World) -> None:
         world.slow_states = True
         joining = asyncio.create_task(world.join("1", states=True))
         await world.settle()
@@ -373,12 +350,14 @@ class TestFaults:
                 world.readings[-1].answer.set_exception(StoreError("Redis is loading"))
                 await world.settle()
         outlet = await joining
-        assert [line["event"] for line in logs] == ["last states cannot be read"] * 3
+        # Once an outage, not once a try.
+        assert [line["event"] for line in logs] == ["last states cannot be read"]
         world.stored["1"] = Update(NOW + 1, B)
         world.answer(world.readings[-1])
         await world.settle()
         assert outlet.prices == [2]
 
+    @pytest.mark.usefixtures("quick")
     async def test_one_that_arrives_in_vain_while_others_are_read(self, world: World) -> None:
         await world.join("1")
         world.slow_states = True
@@ -397,10 +376,8 @@ class TestFaults:
         await world.settle()
         assert outlet.prices == [1]
 
-    async def test_updates_go_on_while_states_cannot_be_read(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(upstream_module, "_RETRY_DELAY", 0)
+    @pytest.mark.usefixtures("quick")
+    async def test_updates_go_on_while_states_cannot_be_read(self, world: World) -> None:
         outlet = await world.join("1")
         world.slow_states = True
         world.upstream.on_connected()
@@ -410,15 +387,16 @@ class TestFaults:
         await world.settle()
         assert outlet.prices == [1]
 
+    @pytest.mark.usefixtures("quick")
     async def test_what_a_part_of_a_cluster_tells_does_not_wait_for_the_rest(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
+        self, world: World
     ) -> None:
-        monkeypatch.setattr(upstream_module, "_RETRY_DELAY", 0)
         outlet = await world.join("1", "2")
         world.slow_states = True
         world.upstream.on_connected()
         await world.settle()
-        error = IncompleteError("a node hangs", found={"1": Update(NOW + 1, A)}, left={"2"})
+        found = {"1": state_of(Update(NOW + 1, A))}
+        error = IncompleteError("a node hangs", found=found, left={"2"})
         world.readings[-1].answer.set_exception(error)
         await world.settle()
         assert outlet.prices == [1]
@@ -428,10 +406,8 @@ class TestFaults:
         await world.settle()
         assert outlet.prices == [1, 2]
 
-    async def test_it_waits_for_the_connection_and_not_for_the_states(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(upstream_module, "_RETRY_DELAY", 0)
+    @pytest.mark.usefixtures("quick")
+    async def test_it_waits_for_the_connection_and_not_for_the_states(self, world: World) -> None:
         outlet = await world.join("1")
         world.slow_states = True
         world.upstream.on_connected()
@@ -493,18 +469,41 @@ class TestMessages:
         await world.settle()
         assert outlet.prices == [1]
 
-    async def test_malformed_ones_are_logged_once_a_minute_and_contract(self, world: World) -> None:
+    async def test_malformed_messages_are_logged_once_per_reason_and_minute(
+        self, world: World
+    ) -> None:
         await world.join("1", "2")
         lines = []
         for seconds in (0, 1, 59.9, 60, 61, 120):
             world.seconds = seconds
             with capture_logs() as logs:
                 world.upstream.on_message("1", b"{")
-                if seconds == 1:
-                    world.upstream.on_message("2", b"{")
-            lines += [(seconds, line["contract_id"]) for line in logs]
-        assert lines == [(0, "1"), (1, "2"), (60, "1"), (120, "1")]
-        assert world.malformed == 7
+                world.upstream.on_message("2", b"{")
+            lines += [(seconds, line["contract_id"], line.get("repeated")) for line in logs]
+        assert lines == [(0, "1", None), (60, "1", 5), (120, "1", 3)]
+        assert world.malformed == 12
+
+    async def test_malformed_message_of_another_reason_is_logged_at_once(
+        self, world: World
+    ) -> None:
+        await world.join("1")
+        with capture_logs() as logs:
+            for raw in (b"{", b"null", b'{"data":{}}', b"[]", b"?", b"null"):
+                world.upstream.on_message("1", raw)
+            for version in range(1, 5):  # where and what was read is no other reason
+                world.message("1", A, NOW * 1000 * version)
+                world.upstream.on_message("1", b" " * version + b"?")
+            world.upstream.on_message("1", b'{"data":"' + b"x" * 70_000 + b'"}')
+            world.upstream.on_message("1", b'{"data":"' + b"x" * 80_000 + b'"}')
+        assert [line["reason"] for line in logs] == [
+            "Input data was truncated",
+            "Expected `object`, got `null`",
+            "Object missing required field `BestLimit` - at `$.data`",
+            "Expected `object`, got `array`",
+            "JSON is malformed: invalid character (byte 0)",
+            f"version {NOW * 1000} is not microseconds since the epoch up to now",
+            "market data must be at most 65536 bytes of JSON, got 70011",
+        ]
 
     async def test_a_version_in_nanoseconds_does_not_silence_the_contract(
         self, world: World
@@ -515,3 +514,86 @@ class TestMessages:
         await world.settle()
         assert outlet.prices == [2]
         assert world.malformed == 1
+
+
+class TestStaleMessages:
+    async def test_first_one_of_a_contract_is_logged_with_both_versions(self, world: World) -> None:
+        await world.join("1", "2")
+        world.message("1", A, NOW)
+        world.message("2", A, NOW)
+        world.seconds += 60
+        with capture_logs() as logs:
+            for _ in range(3):
+                world.message("1", B, 1_795_700_000)
+            world.message("2", B, NOW - 1)
+        assert [(line["contract_id"], line["version"], line["newest"]) for line in logs] == [
+            ("1", 1_795_700_000, NOW),
+            ("2", NOW - 1, NOW),
+        ]
+        assert logs[0]["hint"] == "is 1795700000 not microseconds?"
+        assert "hint" not in logs[1]
+
+    async def test_version_far_ahead_is_named_as_the_cause(self, world: World) -> None:
+        outlet = await world.join("1")
+        world.message("1", A, NOW + 3_600_000_000)
+        with capture_logs() as logs:
+            world.message("1", B, NOW)
+        await world.settle()
+        assert outlet.prices == [1]
+        assert [line["hint"] for line in logs] == ["the newest is 3600 s ahead of this clock"]
+
+    async def test_comparison_with_the_store_follows(self, world: World) -> None:
+        await world.join("1", "2")
+        world.message("1", A, NOW + 1)
+        world.seconds += 1
+        readings = len(world.readings)
+        world.message("1", B, NOW)
+        world.upstream._wake.set()  # as at the next tick
+        await world.settle()
+        assert [reading.ids for reading in world.readings[readings:]] == [["1"]]
+
+    async def test_what_the_store_had_told_before_is_expected(self, world: World) -> None:
+        world.stored["1"] = Update(NOW, B)
+        await world.join("1")
+        with capture_logs() as logs:
+            world.message("1", A, NOW - 1)  # both were on their way while the store was read
+            world.message("1", B, NOW)
+        assert logs == []
+        world.seconds += 60
+        with capture_logs() as logs:
+            world.message("1", B, NOW)
+            world.message("1", A, NOW)  # another state of the same version
+        assert len(logs) == 1
+
+    async def test_many_contracts_do_not_flood_the_log(self, world: World) -> None:
+        ids = [str(n) for n in range(500)]
+        await world.join(*ids)
+        for contract_id in ids:
+            world.message(contract_id, A, NOW)
+        world.seconds += 60
+        with capture_logs() as logs:
+            for contract_id in ids:
+                world.message(contract_id, B, NOW - 1)
+        assert len(logs) == 101
+
+
+class TestSweep:
+    @pytest.mark.usefixtures("quick")
+    async def test_each_contract_is_compared_within_a_sweep(self, world: World) -> None:
+        outlet = await world.join(*map(str, range(30)))
+        world.readings.clear()
+        world.stored["29"] = Update(NOW, A)  # its message is lost
+        for _ in range(30):
+            await world.settle()
+        assert outlet.prices == [1]
+        read = [i for reading in world.readings for i in reading.ids]
+        assert sorted(read[:30]) == sorted(map(str, range(30)))
+
+    @pytest.mark.usefixtures("quick")
+    async def test_nothing_is_asked_while_the_store_is_away(self, world: World) -> None:
+        await world.join("1")
+        world.connected = False
+        await world.settle()
+        readings = len(world.readings)
+        await world.settle()
+        assert len(world.readings) == readings

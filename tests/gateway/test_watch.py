@@ -13,6 +13,7 @@ import pytest
 
 from ime_live.contracts import Market
 from ime_live.gateway import wire
+from ime_live.gateway.delivery import CATCH_UP_BYTES
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.mode import Mode
 from ime_live.gateway.topic import Client
@@ -231,6 +232,32 @@ def test_a_paused_client_is_told_once_after_its_catch_up_as_of_then(world: World
     world.hub.pause(client)
     world.hub.resume(client)
     assert not outlet.news
+
+
+def test_status_round_finds_a_client_that_catches_up(world: World) -> None:
+    # It came while the store was away; the store is back, and a round begins in the same tick.
+    names = [f"A{n:03}" for n in range(100, 300)]
+    outlet = Outlet()
+    for name in names:
+        world.hub.open(name)
+    client = world.hub.join({name: wire.envelope_by_id(name) for name in names}, outlet)
+    world.hub.send_states(client)
+    world.watch.add(client, current=False)
+    assert outlet.news
+    for n, name in enumerate(names):
+        world.hub.load(name, Update(NOW + n, A))
+    assert outlet.news == []
+    world.tell(*names)
+    *slices, status = outlet.writes[1:]
+    assert len(slices) > 1
+    message = len(slices[0]) // slices[0].count(b"IME Stream")
+    assert all(len(each) < CATCH_UP_BYTES + 2 * message for each in slices)
+    *messages, last = outlet.news
+    assert [m.contract for m in messages if isinstance(m, Message)] == names  # each once
+    assert isinstance(last, Status)
+    assert status == outlet.writes[-1]
+    assert last.contracts == {name: NOW + n for n, name in enumerate(names)}
+    assert last.current
 
 
 def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World) -> None:

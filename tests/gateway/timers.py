@@ -28,7 +28,8 @@ class Timers:
         """Let time pass, and do what is due on the way."""
         end = self.now + seconds
         while self._calls and self._calls[0][0] <= end:
-            self.now, _, callback = heapq.heappop(self._calls)
+            due, _, callback = heapq.heappop(self._calls)
+            self.now = max(self.now, due)
             callback()
         self.now = end
 

@@ -132,9 +132,12 @@ async def test_what_cannot_be_read_reaches_no_client_and_breaks_nothing(
         await wire.send(contract, payload(Aggregate={"trade_count": 99}))
         assert _trades(await receive(client)) == 99
     assert gateway.metric("updates_dropped_total", reason="malformed") == dropped + len(bad)
-    complaints = [
-        line
-        for line in gateway.events("malformed message dropped")
-        if line["contract_id"] == contract.contract_id
-    ]
-    assert len(complaints) == 1  # a minute
+    # One line a minute and reason, of whatever contract it is.
+    reasons = {line["reason"] for line in gateway.events("malformed message dropped")}
+    assert reasons >= {
+        "Input data was truncated",
+        "Expected `object`, got `array`",
+        "Object missing required field `ContractInfo` - at `$.data`",
+        "Expected `int | float`, got `str` - at `$.data.Aggregate.last_price`",
+        "Expected `int | null`, got `str` - at `$.version`",
+    }

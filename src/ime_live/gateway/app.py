@@ -31,6 +31,7 @@ from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.limit import RequestLimit
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.pages import handlers_of
+from ime_live.gateway.reconciler import Reconciler
 from ime_live.gateway.report import Readiness, Reporter
 from ime_live.gateway.rest import http_app
 from ime_live.gateway.rounds import Rounds
@@ -84,10 +85,11 @@ class Gateway:
             on_connected=self._on_connected,
             on_disconnected=self._on_disconnected,
         )
+        reconciler = Reconciler(hub.states, self._store, monotonic=time.monotonic)
         self._upstream = Upstream(
             hub,
             self._subscriber,
-            self._store,
+            reconciler,
             clock=wall_clock,
             monotonic=time.monotonic,
             received=self._metrics.count_received,
@@ -140,7 +142,7 @@ class Gateway:
             upstream=self._upstream,
             hub=hub,
             watch=watch,
-            rounds=Rounds(watch, self._upstream, versions, self._feed, settings.status_interval),
+            rounds=Rounds(watch, reconciler, self._feed, settings.status_interval),
             heartbeat=Heartbeat(
                 settings.ping_interval, settings.ping_timeout, settings.unwritable_timeout
             ),
@@ -161,6 +163,7 @@ class Gateway:
         await self.services.authenticator.start()
         for name, work in (
             ("subscriber", self._subscriber.run()),
+            ("upstream", self._upstream.run()),
             ("directory", self._directory.run()),
             ("feed", self._feed.run()),
             ("rounds", self.services.rounds.run()),

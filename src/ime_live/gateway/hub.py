@@ -1,7 +1,9 @@
 """The hub: who wants which contract, and who gets what.
 
 Updates and clients come in; ready bytes go out through each client's ``write``. Everything that
-arrived in one tick of the event loop leaves in one write per client. It does no I/O: the loop's
+arrived in one tick of the event loop leaves in one write per client. A client that has fallen
+behind, since it was slow or the store was away, catches up in several writes of some 64 KiB: what
+is not written yet can still be replaced by something newer. It does no I/O: the loop's
 ``call_soon``, ``call_later`` and the clocks are passed in, and a client is whatever has a
 ``write`` (`Outlet`). It knows neither sessions nor sockets nor Redis.
 
@@ -48,11 +50,17 @@ class Hub:
             events: is told what happens.
         """
         self._call_soon = call_soon
-        self._states = States(
-            zone=zone, clock=clock, events=events, changed=self._schedule, late=self._fall_behind
+        self.states = States(
+            zone=zone,
+            clock=clock,
+            monotonic=monotonic,
+            events=events,
+            changed=self._schedule,
+            late=self._fall_behind,
         )
+        """What the contracts' states are; for whoever compares them with the store."""
         self._delivery = Delivery(
-            take=self._states.take,
+            take=self.states.take,
             monotonic=monotonic,
             call_later=call_later,
             events=events,
@@ -67,11 +75,11 @@ class Hub:
 
     def open(self, contract_id: str) -> None:
         """Begin to keep a contract. The newest update is held until `load` tells its last state."""
-        self._states.open(contract_id)
+        self.states.open(contract_id)
 
     def close(self, contract_id: str) -> None:
         """Forget a contract that nobody wants any more."""
-        self._states.close(contract_id)
+        self.states.close(contract_id)
 
     def load(self, contract_id: str, last: Update | None) -> None:
         """Tell a contract's last state as the store has it, None if it has none.
@@ -81,15 +89,11 @@ class Hub:
         sent until the next change. Clients that joined before the first call, since the store
         was away, get what has changed meanwhile.
         """
-        self._states.load(contract_id, last)
+        self.states.load(contract_id, last)
 
-    def newest(self, contract_id: str) -> int | None:
-        """The newest version that publishers gave it, 0 if none yet; None if it is not open."""
-        return self._states.newest(contract_id)
-
-    def publish(self, contract_id: str, version: int | None, payload: Payload) -> None:
-        """An update has come. Without a version it is stamped now."""
-        self._states.publish(contract_id, version, payload)
+    def publish(self, contract_id: str, version: int | None, payload: Payload) -> int:
+        """An update has come; see `States.publish`."""
+        return self.states.publish(contract_id, version, payload)
 
     def _fall_behind(self, client: Client, topic: Topic) -> None:
         # As if it were paused until the end of the tick: one write for all that is loaded in it.
@@ -117,7 +121,7 @@ class Hub:
         # What is on its way was published before the client came.
         self.flush()
         audience = self._audience(selection, mode)
-        client = Client(audience, outlet.write, outlet.keep, self._states.accepted)
+        client = Client(audience, outlet.write, outlet.keep, self.states.accepted)
         audience.ready[client] = client.write
         for topic in audience.topics:
             if not topic.loaded:
@@ -150,7 +154,7 @@ class Hub:
             client.known_later = {}
         for topic in audience.topics:
             if topic not in before.topics:
-                client.known_later[topic] = self._states.accepted
+                client.known_later[topic] = self.states.accepted
                 if not topic.loaded:
                     topic.waiting[client] = topic.opened
         self._close_if_empty(before)
@@ -243,7 +247,7 @@ class Hub:
         audience = self._audiences.get(key)
         if audience is None:
             topics = {
-                self._states.topic(contract_id, mode.sections): envelope
+                self.states.topic(contract_id, mode.sections): envelope
                 for contract_id, envelope in selection.items()
             }
             audience = self._audiences[key] = Audience(key, topics, mode)
@@ -257,7 +261,7 @@ class Hub:
             for topic in audience.topics:
                 topic.audiences.pop(audience, None)
                 if not topic.audiences:
-                    self._states.unwanted(topic)
+                    self.states.unwanted(topic)
 
     # The end of a tick
 

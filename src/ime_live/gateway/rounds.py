@@ -1,9 +1,8 @@
 """Rounds: when those who watch the feed are told, and that what they are told is true.
 
-Before each round the versions of the watched contracts are compared with those in the store, and
-what is newer there is read and sent first. So a message that Redis lost on its way is made up for
-within a round, and a client that holds what it is told to hold is current. While nobody watches,
-nothing is asked.
+Before each round the watched contracts are compared with the store, and what is newer there is
+read and sent first. So a client that holds what it is told to hold is current. While nobody
+watches, nothing is asked.
 """
 
 from __future__ import annotations
@@ -18,14 +17,16 @@ import structlog
 
 from ime_live.errors import StoreError
 from ime_live.gateway.feed import Feed
-from ime_live.gateway.upstream import Upstream
-from ime_live.gateway.versions import Versions
+from ime_live.gateway.reconciler import Reconciler
 from ime_live.gateway.watch import Watch
+from ime_live.log_limiter import LogLimiter
 
 log = structlog.get_logger()
 
 # A store that hangs does not keep clients from being accepted; they are told that it does.
 _COMPARE_TIMEOUT: Final = 2.0  # seconds
+
+_FAILED: Final = "contracts cannot be compared with the store"
 
 # Seconds of encoding and writing after which updates and other clients get their turn.
 _TURN: Final = 0.005
@@ -34,24 +35,20 @@ _TURN: Final = 0.005
 class Rounds:
     """See the module's text."""
 
-    def __init__(
-        self, watch: Watch, upstream: Upstream, versions: Versions, feed: Feed, interval: float
-    ) -> None:
+    def __init__(self, watch: Watch, reconciler: Reconciler, feed: Feed, interval: float) -> None:
         """Make rounds that nobody goes yet.
 
         Args:
             watch: who is told.
-            upstream: reads what is newer in the store.
-            versions: what the store has.
+            reconciler: compares contracts with the store.
             feed: whether Redis was reached last.
             interval: seconds between two rounds, at most.
         """
         self._watch = watch
-        self._upstream = upstream
-        self._versions = versions
+        self._reconciler = reconciler
         self._feed = feed
         self._interval = interval
-        self._failing = False
+        self._limited = LogLimiter(log)
         self._wake = asyncio.Event()
 
     def on_change(self) -> None:
@@ -86,18 +83,17 @@ class Rounds:
         """Compare contracts with the store, and read those that are newer there.
 
         Returns:
-            Those that are as new as in the store now; none if it does not tell in time.
+            Those that are equal there, a second ago at most; none if the store does not tell in
+            time.
         """
         if not self._feed.reached:
             return ()
         try:
             async with asyncio.timeout(_COMPARE_TIMEOUT):
-                behind = await self._upstream.renew(await self._versions.read(ids))
+                current = await self._reconciler.current(ids)
         except (StoreError, TimeoutError) as error:
-            if not self._failing:  # once an outage, not once a try
-                reason = str(error) or f"no answer within {_COMPARE_TIMEOUT:g} s"
-                log.warning("contracts cannot be compared with the store", error=reason)
-            self._failing = True
+            reason = str(error) or f"no answer within {_COMPARE_TIMEOUT:g} s"
+            self._limited.warning(_FAILED, key=_FAILED, error=reason)
             return ()
-        self._failing = False
-        return [i for i in ids if i not in behind]
+        self._limited.forget(_FAILED)  # so that the next outage is told at once
+        return current

@@ -9,10 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import tzinfo
+from typing import Final
+
+from msgspec import Struct
 
 from ime_live.gateway.outlet import Events
 from ime_live.gateway.topic import Change, Client, State, Topic
-from ime_live.market import Part, Payload, Update, part_of
+from ime_live.market import MICROSECONDS, Part, Payload, Update, part_of
+
+_IN_FLIGHT: Final = 5
+"""Seconds for which messages may be on their way while newer states are read from the store."""
+
+
+class Present(Struct, frozen=True):
+    """The state that a contract has now.
+
+    Attributes:
+        version: the newest that publishers gave it, or that clients know it by if that is newer;
+            0 if it has no state.
+        taken: when it came, in seconds of the `States`' monotonic clock.
+    """
+
+    version: int
+    taken: float
 
 
 class States:
@@ -23,6 +42,7 @@ class States:
         *,
         zone: tzinfo,
         clock: Callable[[], int],
+        monotonic: Callable[[], float],
         events: Events,
         changed: Callable[[], None],
         late: Callable[[Client, Topic], None],
@@ -32,12 +52,14 @@ class States:
         Args:
             zone: whose wall clock the time stamps show.
             clock: microseconds since the epoch; stamps updates that come without a version.
+            monotonic: seconds.
             events: is told what is dropped.
             changed: called when `take` has something.
             late: called for a client that waited for a last state and is to get it.
         """
         self._zone = zone
         self._clock = clock
+        self._monotonic = monotonic
         self._events = events
         self._changed = changed
         self._late = late
@@ -84,11 +106,13 @@ class States:
         if topic.loaded:
             if last is not None and last.version > topic.newest:
                 self._accept(topic, last.version, last.payload)
+                topic.read = topic.taken
             return
         held, topic.held = topic.held, None
         number = 0
         if last is not None:
             topic.newest = topic.stamp = last.version
+            topic.taken = topic.read = self._monotonic()
             number = self._next_number(quiet=last.version <= topic.opened)
         for each in (topic, *topic.parts.values()):
             each.loaded = True
@@ -101,40 +125,59 @@ class States:
         if held is not None:
             self._accept(topic, *held)
 
-    def newest(self, contract_id: str) -> int | None:
-        """The newest version that publishers gave it, 0 if none yet; None if it is not open."""
+    def present(self, contract_id: str) -> Present | None:
+        """The state that a contract has; None if it is not open."""
         topic = self._topics.get(contract_id)
-        return None if topic is None else topic.newest
+        return None if topic is None else Present(max(topic.newest, topic.stamp), topic.taken)
 
-    def publish(self, contract_id: str, version: int | None, payload: Payload) -> None:
-        """An update has come. Without a version it is stamped now."""
+    def equals(self, contract_id: str, last: Update | None) -> bool:
+        """Whether a contract has just this state, or none for None, as the store has it."""
+        topic = self._topics.get(contract_id)
+        if topic is None or not topic.loaded:
+            return False
+        if last is None or topic.state is None:
+            return last is None and topic.state is None
+        return last.version == topic.newest and last.payload == topic.state.payload
+
+    def publish(self, contract_id: str, version: int | None, payload: Payload) -> int:
+        """An update has come. Without a version it is stamped now.
+
+        Returns:
+            The version than which it is not newer, if it was dropped for that reason and nothing
+            explains that; else 0.
+        """
         topic = self._topics.get(contract_id)
         if topic is None:
-            return
+            return 0
         if topic.loaded:
-            self._accept(topic, version, payload)
-        elif topic.held is None or _is_newer(version, topic.held[0]):
-            topic.held = (version, payload)
+            return self._accept(topic, version, payload)
+        if topic.held is None or _is_newer(version, topic.held[0]):
+            topic.held = (version, payload, self._monotonic())
         else:
             self._events.dropped("stale")
+        return 0
 
     def take(self) -> list[Change]:
         """What has changed since it was asked last, in order."""
         pending, self._pending = self._pending, []
         return pending
 
-    def _accept(self, topic: Topic, version: int | None, payload: Payload) -> None:
+    def _accept(
+        self, topic: Topic, version: int | None, payload: Payload, came: float | None = None
+    ) -> int:
+        """Take an update that came now, or before; or drop it. Returns what `publish` does."""
         previous = topic.state
         if version is None:
             version = self._clock()
         elif version <= topic.newest:
             self._events.dropped("stale")
-            return
+            return 0 if self._is_overtaken(topic, version, payload) else topic.newest
         else:
             topic.newest = version
+        topic.taken = self._monotonic() if came is None else came
         if previous is not None and payload == previous.payload:
             self._events.dropped("equal")
-            return
+            return 0
         # A channel keeps its order. So an update that follows one stamped here is not older, even
         # if its publisher's clock says so, or ours was late.
         topic.stamp = version = max(version, topic.stamp + 1)
@@ -144,6 +187,16 @@ class States:
         if topic.parts:
             self._accept_parts(topic, state)
         self._changed()
+        return 0
+
+    def _is_overtaken(self, topic: Topic, version: int, payload: Payload) -> bool:
+        """Whether a stale message is one that was on its way while the store was read."""
+        if version == topic.newest:
+            return topic.state is not None and payload == topic.state.payload
+        return (
+            topic.newest - version < _IN_FLIGHT * MICROSECONDS
+            and self._monotonic() - topic.read < _IN_FLIGHT
+        )
 
     def _accept_parts(self, topic: Topic, whole: State) -> None:
         for sections, part in topic.parts.items():

@@ -6,6 +6,7 @@ frames itself, each once, when the first client needs it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 
@@ -73,9 +74,11 @@ class Topic:
         "newest",
         "opened",
         "parts",
+        "read",
         "sections",
         "stamp",
         "state",
+        "taken",
         "waiting",
     )
 
@@ -90,12 +93,16 @@ class Topic:
         """The newest version that a publisher gave, also to a state that was equal and dropped."""
         self.stamp = 0
         """The version that clients know its state by; above `newest` after one stamped here."""
+        self.taken = -math.inf
+        """When that state, or an equal one, came; in seconds of a clock that only goes on."""
+        self.read = -math.inf
+        """When the last one that was read from the store came, and not by the channel."""
         self.audiences: dict[Audience, bytes] = {}
         """Who wants it, and under which envelope."""
         self.loaded = False
         """Whether its last state was read from the store."""
-        self.held: tuple[int | None, Payload] | None = None
-        """The newest update that came before that, and its version if it has one."""
+        self.held: tuple[int | None, Payload, float] | None = None
+        """The newest update that came before that: its version if it has one, and when it came."""
         self.waiting: dict[Client, int] = {}
         """Clients that came before that; they get its last state if it is newer than this."""
         self.parts: dict[tuple[str, ...], Topic] = {}

@@ -1,0 +1,294 @@
+"""A store that goes back, is emptied or is written to by others: gateways and clients follow.
+
+Whatever a publisher confirms reaches everybody, also those who ask for no status. Until then
+nobody claims to be current.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ime_live.contracts import Contract
+from ime_live.market import version_of
+from ime_live.publisher import Publisher
+from ime_live.zones import TEHRAN, zone_of
+from tests.servers import Server
+
+from .conftest import Serve, register
+from .harness import Gateway, receive
+
+Payload = Callable[..., dict[str, Any]]
+Eventually = Callable[..., Awaitable[None]]
+
+GOLD = Contract(contract_id="1", contract_name="GOLD")
+SAFFRON = Contract(contract_id="2", contract_name="SAFFRON")
+LAST = "ime:last:{1}"
+INTERVAL = 0.3  # seconds between two status messages
+SECOND = 1_000_000
+
+
+def trades(message: dict[str, Any]) -> int:
+    count: int = message["data"]["Aggregate"]["trade_count"]
+    return count
+
+
+class Reader:
+    """A client that takes down what it is sent."""
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401 - a `websockets` client
+        self.client = client
+        self.states: list[dict[str, Any]] = []
+        self.statuses: list[dict[str, Any]] = []
+
+    async def run(self) -> None:
+        while True:
+            message = await receive(self.client, 60)
+            kept = self.states if message["channel"] == "IME Stream" else self.statuses
+            kept.append(message)
+
+    @property
+    def counts(self) -> list[int]:
+        return [trades(message) for message in self.states]
+
+    @property
+    def timestamp(self) -> str:
+        """Of the last state."""
+        text: str = self.states[-1]["timestamp"]
+        return text
+
+    @property
+    def current(self) -> bool:
+        """What the last status says."""
+        said: bool = self.statuses[-1]["data"]["current"]
+        return said
+
+    async def next_statuses(self, count: int, eventually: Eventually) -> list[bool]:
+        """What the next messages say, but for the first one, which may be on its way."""
+        have = len(self.statuses)
+        await eventually(lambda: len(self.statuses) > have + count, 15)
+        return [status["data"]["current"] for status in self.statuses[have + 1 :]]
+
+
+class World:
+    """A Valkey with a dump, two gateways, and a client of each kind at both."""
+
+    def __init__(self, server: Server, gateways: list[Gateway], publisher: Publisher) -> None:
+        self.server = server
+        self.gateways = gateways
+        self.publisher = publisher
+        self.watching: list[Reader] = []
+        self.plain: list[Reader] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def readers(self) -> list[Reader]:
+        return self.watching + self.plain
+
+    async def connect(self, stack: AsyncExitStack) -> None:
+        for gateway in self.gateways:
+            for readers, asked in (
+                (self.watching, {"snapshot": "true", "status": "true"}),
+                (self.plain, {"snapshot": "true"}),
+            ):
+                client = await stack.enter_async_context(gateway.by_id("1", **asked))
+                readers.append(Reader(client))
+                self.tasks.append(asyncio.create_task(readers[-1].run()))
+
+    async def publish(self, data: dict[str, Any]) -> bool:
+        # The first command after a restart meets a connection of before.
+        return (await self.publisher.publish("1", data)).published
+
+    async def crash(self) -> None:
+        """Kill the server, and start it with what was saved last."""
+        await asyncio.to_thread(self.server.kill)
+        await asyncio.to_thread(self.server.start)
+
+
+@pytest.fixture
+async def world(serve: Serve, tmp_path: Path, eventually: Eventually) -> AsyncIterator[World]:
+    with Server(tmp_path / "valkey", "--save", "") as server:
+        await register(server.url, GOLD, SAFFRON)
+        gateways = [
+            await asyncio.to_thread(serve, server.url, status_interval=INTERVAL) for _ in range(2)
+        ]
+        async with AsyncExitStack() as stack, Publisher(server.url) as publisher:
+            made = World(server, gateways, publisher)
+            await made.connect(stack)
+            await eventually(lambda: all(reader.statuses for reader in made.watching), 15)
+            yield made
+            for task in made.tasks:
+                assert not task.done(), "a client was closed"
+                task.cancel()
+            await asyncio.gather(*made.tasks, return_exceptions=True)
+
+
+async def goes_back(world: World, payload: Payload, eventually: Eventually) -> None:
+    """State 1 is saved, 2 is published, and the server comes back with 1."""
+    await world.publish(payload(Aggregate={"trade_count": 1}))
+    world.server.client.save()
+    await world.publish(payload(Aggregate={"trade_count": 2}))
+    await eventually(lambda: all(reader.counts == [1, 2] for reader in world.readers), 15)
+    await world.crash()
+    await eventually(lambda: all(g.get("/ready").status == 200 for g in world.gateways), 15)
+
+
+async def test_confirmed_state_of_a_store_that_went_back_reaches_everybody(
+    world: World, payload: Payload, eventually: Eventually
+) -> None:
+    await goes_back(world, payload, eventually)
+    lost = world.plain[0].timestamp
+    assert not await world.publish(payload(Aggregate={"trade_count": 1}))  # equal, it says
+    # Also clients that do not ask for the status, and within seconds.
+    await eventually(lambda: all(reader.counts == [1, 2, 1] for reader in world.readers), 15)
+    [timestamp] = {reader.timestamp for reader in world.readers}
+    assert timestamp > lost
+    for gateway, watching in zip(world.gateways, world.watching, strict=True):
+        assert all(await watching.next_statuses(3, eventually))
+        assert watching.statuses[-1]["data"]["contracts"] == {"1": timestamp}
+        answer = gateway.get("/live/data/aggregate/contract/id?contract_ids=1").json()
+        assert answer["Data"]["1"]["trade_count"] == 1
+        report = gateway.get("/live/status?contract_ids=1").json()
+        assert report["contracts"]["GOLD"]["timestamp"] == timestamp
+        async with gateway.by_id("1", since=lost) as resumed:
+            message = await receive(resumed)
+            assert (trades(message), message["timestamp"]) == (1, timestamp)
+    # It goes on from there, once for each.
+    await world.publish(payload(Aggregate={"trade_count": 3}))
+    await eventually(lambda: all(reader.counts == [1, 2, 1, 3] for reader in world.readers), 15)
+
+
+async def test_store_that_went_back_without_a_publisher_is_not_current(
+    world: World, payload: Payload, eventually: Eventually
+) -> None:
+    await goes_back(world, payload, eventually)
+    for watching in world.watching:
+        assert not any(await watching.next_statuses(25, eventually))
+    assert all(reader.counts == [1, 2] for reader in world.readers)
+
+
+async def test_emptied_store_is_not_current_until_it_is_filled_again(
+    world: World, payload: Payload, eventually: Eventually
+) -> None:
+    await world.publish(payload(Aggregate={"trade_count": 1}))
+    await eventually(lambda: all(reader.counts == [1] for reader in world.readers), 15)
+    assert all(await world.watching[0].next_statuses(2, eventually))
+    world.server.client.flushall()
+    for watching in world.watching:
+        await eventually(lambda watching=watching: not watching.current, 15)
+        assert not any(await watching.next_statuses(3, eventually))
+    await world.publish(payload(Aggregate={"trade_count": 1}))
+    for watching in world.watching:
+        await eventually(lambda watching=watching: watching.current, 15)
+    assert all(reader.counts == [1] for reader in world.readers)  # equal is no news
+
+
+async def test_foreign_version_far_ahead_does_not_silence_the_contract(
+    world: World, payload: Payload, eventually: Eventually
+) -> None:
+    await world.publish(payload(Aggregate={"trade_count": 1}))
+    far = time.time_ns() // 1000 + 3600 * SECOND
+    foreign = {"version": far, "data": payload(Aggregate={"trade_count": 666})}
+    world.server.client.publish("ime:live:{1}", msgspec.json.encode(foreign))
+    await eventually(lambda: all(reader.counts == [1, 666] for reader in world.readers), 15)
+    await world.publish(payload(Aggregate={"trade_count": 2}))
+    await eventually(lambda: all(reader.counts == [1, 666, 2] for reader in world.readers), 15)
+    assert {version_of(r.timestamp, zone_of(TEHRAN)) for r in world.readers} == {far + 1}
+    for gateway in world.gateways:
+        [line] = gateway.events("stale message dropped")
+        assert (line["contract_id"], line["newest"]) == ("1", far)
+        assert line["version"] < far
+        assert "ahead of this clock" in line["hint"]
+    # From now on versions are ahead, and nothing is dropped any more.
+    for count in (3, 4):
+        await world.publish(payload(Aggregate={"trade_count": count}))
+    await eventually(
+        lambda: all(reader.counts == [1, 666, 2, 3, 4] for reader in world.readers), 15
+    )
+    for watching in world.watching:
+        assert all(await watching.next_statuses(2, eventually))
+
+
+async def test_store_that_goes_back_while_versions_are_ahead(
+    world: World, payload: Payload, eventually: Eventually
+) -> None:
+    far = time.time_ns() // 1000 + 3600 * SECOND
+    data = msgspec.json.encode(payload(Aggregate={"trade_count": 1}))
+    world.server.client.hset(LAST, mapping={"version": far, "data": data, "seen": far})
+    for count in (2, 3):
+        await world.publish(payload(Aggregate={"trade_count": count}))
+        if count == 2:
+            world.server.client.save()
+    await eventually(lambda: all(reader.counts[-1:] == [3] for reader in world.readers), 15)
+    await world.crash()
+    # The next version is the very one that 3 had.
+    await world.publish(payload(Aggregate={"trade_count": 4}))
+    await eventually(lambda: all(reader.counts[-2:] == [3, 4] for reader in world.readers), 15)
+    for watching in world.watching:
+        assert all(await watching.next_statuses(2, eventually))
+
+
+async def test_message_in_another_unit_is_named_in_the_log(
+    world: World, payload: Payload, eventually: Eventually
+) -> None:
+    await world.publish(payload(Aggregate={"trade_count": 1}))
+    await eventually(lambda: all(reader.counts == [1] for reader in world.readers), 15)
+    foreign = {"version": 1_795_700_000, "data": payload(Aggregate={"trade_count": 2})}
+    for _ in range(3):
+        world.server.client.publish("ime:live:{1}", msgspec.json.encode(foreign))
+    for gateway in world.gateways:
+        await eventually(lambda gateway=gateway: gateway.events("stale message dropped"), 15)
+        [line] = gateway.events("stale message dropped")
+        assert line["version"] == 1_795_700_000
+        assert line["newest"] == version_of(world.plain[0].timestamp, zone_of(TEHRAN))
+        assert line["hint"] == "is 1795700000 not microseconds?"
+    assert all(await world.watching[0].next_statuses(2, eventually))
+
+
+async def test_unstored_updates_are_never_replaced(
+    world: World, payload: Payload, eventually: Eventually
+) -> None:
+    await world.publish(payload(Aggregate={"trade_count": 1}))
+    foreign = {"data": payload(Aggregate={"trade_count": 2})}
+    world.server.client.publish("ime:live:{1}", msgspec.json.encode(foreign))
+    await eventually(lambda: all(reader.counts == [1, 2] for reader in world.readers), 15)
+    for watching in world.watching:
+        assert not any(await watching.next_statuses(25, eventually))
+    assert all(reader.counts == [1, 2] for reader in world.readers)
+
+
+async def test_gateway_that_may_only_read_is_not_current_and_says_so(
+    world: World, serve: Serve, payload: Payload, eventually: Eventually
+) -> None:
+    rights = ("on", "nopass", "~*", "&*", "+@read", "+@pubsub", "+@connection", "-publish")
+    world.server.client.execute_command("ACL", "SETUSER", "reader", *rights)
+    url = world.server.url.replace("//", "//reader:x@")
+    gateway = await asyncio.to_thread(serve, url, status_interval=INTERVAL)
+    async with gateway.by_id("1", snapshot="true", status="true") as client:
+        reader = Reader(client)
+        task = asyncio.create_task(reader.run())
+        # The others would lift it before: they are not there.
+        for other in world.gateways:
+            other.process.kill()
+        for each in world.tasks:
+            each.cancel()
+        await asyncio.gather(*world.tasks, return_exceptions=True)
+        world.tasks.clear()
+        await world.publish(payload(Aggregate={"trade_count": 1}))
+        foreign = {"version": time.time_ns() // 1000 + 3600 * SECOND, "data": payload()}
+        world.server.client.publish("ime:live:{1}", msgspec.json.encode(foreign))
+        await eventually(lambda: len(reader.counts) == 2, 15)
+        await world.publish(payload(Aggregate={"trade_count": 2}))
+        assert not any(await reader.next_statuses(20, eventually))
+        [line] = gateway.events("state in the store cannot be lifted above ours")
+        assert line["contract_id"] == "1"
+        assert len(reader.counts) == 2
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
