@@ -58,6 +58,28 @@ def test_replays_a_recording(ime_live: Run, database: Database, recording: Path)
     assert (aggregate["date"], aggregate["time"]) == ("2023-08-01", "13:20:13")
 
 
+def test_replay_ends_with_the_last_board_of_a_frame(
+    ime_live: Run, database: Database, recording: Path
+) -> None:
+    one, two = (json.loads(frame(price, "13:20:11"))["M"][0] for price in (1, 2))
+    frames = [{"C": "a", "M": [one]}, *[{"C": "b", "M": [two, one]}] * 3]
+    recording.write_text("".join(json.dumps(each) + "\n" for each in frames), encoding="utf-8")
+    done = ime_live("feed", "replay", recording, "--speed", "0")
+    assert done.stderr.startswith("replayed 4 frames, 7 rows: 1 published, 6 unchanged, 0 refused")
+    assert last(database, "901")["Aggregate"]["last_price"] == 1
+
+
+def test_replay_of_older_boards_counts_in_the_order_of_its_frames(
+    ime_live: Run, database: Database, recording: Path
+) -> None:
+    lines = [frame(1, "13:20:11"), frame(2, "13:20:01")]
+    recording.write_text("".join(lines), encoding="utf-8")
+    done = ime_live("feed", "replay", recording, "--speed", "0")
+    assert ": 2 published, 0 unchanged, 0 refused" in done.stderr
+    assert last(database, "901")["Aggregate"]["last_price"] == 2
+    assert database.hkeys("ime:last:{901}") == ["version", "data", "seen"]
+
+
 def test_replays_with_its_pauses_and_again(start: Start, recording: Path) -> None:
     process = start("feed", "replay", recording, "--speed", "1000", "--loop")
     assert process.stderr is not None

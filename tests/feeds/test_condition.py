@@ -213,11 +213,12 @@ def test_board_that_stands_still_is_not_late(measuring: Condition) -> None:
 
 
 def test_first_board_of_a_connection_does_not_tell_the_lag(measuring: Condition) -> None:
-    come(measuring, 0, 0)
-    come(measuring, 1, 1)
-    measuring.link(Link("longPolling", since=START / SECOND + 60))
-    assert come(measuring, 20, 61) is None
-    assert come(measuring, 62, 62.5) == 0.5
+    assert come(measuring, 0, 60, OPTIONS) is None
+    assert come(measuring, 20, 60) is None  # in a quiet market
+    come(measuring, 61, 61)
+    measuring.link(Link("longPolling", since=START / SECOND + 70))
+    assert come(measuring, 65, 100) is None
+    assert come(measuring, 101, 101.5) == 0.5
 
 
 @pytest.mark.parametrize("closed", [True, False], ids=["outside the session", "before it"])

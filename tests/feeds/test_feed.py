@@ -317,6 +317,12 @@ async def test_lag_is_measured_by_the_exchanges_time_if_the_machine_is_wrong() -
         assert ran.status.state is FeedState.LIVE
 
 
+async def test_stamp_of_the_future_tells_no_lag() -> None:
+    exchange = Exchange()
+    ran = await run(exchange, future("2099-11-25T13:26:05"), *pushes(exchange, ago=33))
+    assert ran.status.lag == 34.0
+
+
 async def test_clock_board_tells_the_lag_as_well() -> None:
     exchange = Exchange()
     exchange.now += timedelta(seconds=20)
@@ -409,6 +415,6 @@ async def test_frames_that_are_none_are_one_line_a_minute() -> None:
 async def test_contracts_of_the_last_board_of_a_frame_are_counted() -> None:
     exchange = Exchange()
     one, two = (row("future", ContractID=n, ContractCode=f"X{n}") for n in (1, 2))
-    boards = [board(FUTURES, one), board(FUTURES, one, two, two), board(FUTURES, two, one)]
+    boards = [board(FUTURES, one), board(FUTURES, one, two), board(FUTURES, two, one, two)]
     ran = await run(exchange, frame(*boards))
     assert ran.status.markets[Market.FUTURES].contracts == 2

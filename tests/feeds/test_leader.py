@@ -308,6 +308,23 @@ async def test_only_the_newest_board_comes_after_an_outage(own_valkey: EmbeddedV
     await one.aclose()
 
 
+async def test_claim_that_failed_is_made_again_before_anything_is_written(
+    one: One, store: Store, redis: Redis
+) -> None:
+    await redis.set("{ime:contracts}:fence", "no hash")
+    one.note(1.0)
+    with capture_logs() as logs:
+        for _ in range(3):
+            await one.lead()
+    assert await prices(store) == {}
+    assert [e["event"] for e in logs].count("market data cannot be published") == 1
+    await redis.delete("{ime:contracts}:fence")
+    await one.lead()
+    assert await prices(store) == {"1": 1}
+    token = await redis.hget("{ime:contracts}:fence", "token")
+    assert int(token) == one.attendance.token
+
+
 async def test_standby_writes_nothing(one: One, other: One, redis: Redis) -> None:
     await one.lead()
     await other.attendance.attend()

@@ -91,6 +91,18 @@ def test_last_board_counts_of_a_contract_on_two_boards(last: str) -> None:
     assert told.contracts["77"].board == last
 
 
+def test_board_that_came_last_counts_of_a_contract_on_two_boards() -> None:
+    newest = NewestBoards()
+    for price, method in enumerate((FUTURES, CDC, FUTURES), 1):
+        made = (
+            future(77, price)
+            if method == FUTURES
+            else row("certificate", LastTradedPrice=float(price))
+        )
+        newest.take(frame(board(method, made)))
+        assert prices(newest) == {"77": price}
+
+
 def test_last_record_of_a_contract_counts() -> None:
     first, second = future(1), future(1) | {"ContractCode": "Renamed"}
     told = NewestBoards().take(frame(futures(second), futures(first, second, first)))
@@ -256,6 +268,14 @@ def test_stamp_in_the_future_blocks_nothing(ahead: int) -> None:
     told = newest.take(frame(futures(future(1, 3.0, ago=1))), LATEST)
     assert prices(told) == {"1": 3.0}
     assert newest.take(frame(futures(future(1, 4.0, ago=5))), LATEST).late
+
+
+def test_stamp_in_the_future_does_not_let_late_rows_pass() -> None:
+    newest = NewestBoards()
+    for price, ago in ((1.0, 2.0), (2.0, -3_600.0)):
+        newest.take(frame(futures(future(1, price, ago))), LATEST)
+    assert newest.take(frame(futures(future(1, 3.0, ago=5))), LATEST).late
+    assert newest.pushed_at == {"1": NOW - timedelta(seconds=2)}
 
 
 def test_clock_that_was_ahead_blocks_nothing() -> None:

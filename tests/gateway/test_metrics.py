@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from ime_live.contracts import Market
@@ -85,6 +87,9 @@ def test_the_feed() -> None:
     assert found["feed_last_board_seconds{market=IMEFutures}"] == NOW / 1e6
     assert "feed_last_board_seconds{market=IMEOption}" not in found
     assert found["status_messages_total{}"] == 1
+    assert math.isnan(found["feed_lag_seconds{}"])
+    metrics.feed = replace(metrics.feed, lag=34.5)
+    assert samples(metrics.exposition())["feed_lag_seconds{}"] == 34.5
     metrics.feed = None
     found = samples(metrics.exposition())
     assert not any(value for name, value in found.items() if name.startswith("feed_state"))

@@ -18,7 +18,7 @@ from ime_live.gateway.auth import NoAuthenticator
 from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.report import Reporter
 from ime_live.market import timestamp_of
-from ime_live.status import FeedStatus
+from ime_live.status import FeedState, FeedStatus
 
 NOW = 1_780_000_000_000_000
 REGISTRY = Registry(
@@ -93,6 +93,13 @@ async def test_without_a_feed_nothing_is_said_of_it(world: World) -> None:
             }
         },
     }
+
+
+async def test_lag_is_told_if_it_is_known(world: World) -> None:
+    world.status = FeedStatus(FeedState.STALE, since=NOW, lag=34.5)
+    assert (await world.report())["lag"] == 34.5
+    world.status = FeedStatus(FeedState.CLOSED, since=NOW)
+    assert "lag" not in await world.report()
 
 
 async def test_a_contract_goes_by_the_name_that_finds_it(world: World) -> None:
