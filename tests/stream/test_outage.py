@@ -13,9 +13,10 @@ from redis.asyncio import Redis
 from ime_live.contracts import Contract
 from ime_live.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
+from tests.proxy import Proxy
 
 from .conftest import Serve, register
-from .harness import Cable, Gateway, closed, receive
+from .harness import Gateway, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -45,7 +46,7 @@ async def test_what_was_published_while_the_gateway_was_cut_off_is_not_lost(
     serve: Serve, own_valkey: EmbeddedValkey, payload: Payload, eventually: Eventually
 ) -> None:
     async with (
-        Cable(_port(own_valkey)) as cable,
+        Proxy(_port(own_valkey)) as proxy,
         Publisher(own_valkey.url) as publisher,
     ):
 
@@ -54,13 +55,13 @@ async def test_what_was_published_while_the_gateway_was_cut_off_is_not_lost(
             await publisher.publish(contract_id, data)
 
         await register(own_valkey.url, *CONTRACTS)
-        gateway = await asyncio.to_thread(serve, cable.url)
+        gateway = await asyncio.to_thread(serve, proxy.url)
         async with gateway.by_id(*IDS) as client:
             for contract_id in IDS[:3]:
                 await publish(contract_id, 1)
                 assert _trades(await receive(client)) == (contract_id, 1)
             for round_ in range(2):  # an outage leaves nothing behind that hampers the next
-                await cable.cut()
+                await proxy.cut()
                 await eventually(lambda: not _is_ready(gateway))
                 assert gateway.get("/ready").status == 503
                 assert gateway.get("/ready").json()["redis"] is False
@@ -72,7 +73,7 @@ async def test_what_was_published_while_the_gateway_was_cut_off_is_not_lost(
                     await publish(IDS[1], 20 + round_)
                     await publish(IDS[2], 30 + round_)
                     await publish(IDS[2], 1)  # back where it was: no change
-                    await cable.mend()
+                    await proxy.mend()
                     got = [_trades(await receive(client)) for _ in range(3)]
                     assert sorted(got) == [(i, 20 + round_) for i in (IDS[0], IDS[1], IDS[3])]
                     # It came before this one. What was published in the outage before it came

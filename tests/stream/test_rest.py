@@ -20,10 +20,11 @@ from ime_live.contracts import Contract, Market
 from ime_live.embedded import EmbeddedValkey
 from ime_live.gateway.tokens import create_token
 from ime_live.publisher import Publisher
+from tests.proxy import Proxy
 
 from .conftest import SECRET, Serve, Wire, register
 from .conftest import Market as Contracts
-from .harness import PATIENCE, Answer, Cable, Gateway, RawClient
+from .harness import PATIENCE, Answer, Gateway, RawClient
 
 MakePayload = Callable[..., dict[str, Any]]
 
@@ -375,16 +376,16 @@ async def test_while_the_store_is_away_it_is_503_at_once_and_then_200(
         "/static/data/contract/search": {"market": "IMEFutures", "Search_char": ""},
     }
     port = int(own_valkey.url.rpartition(":")[2])
-    async with Cable(port) as cable:
-        gateway = await asyncio.to_thread(serve, cable.url)
+    async with Proxy(port) as proxy:
+        gateway = await asyncio.to_thread(serve, proxy.url)
         for path, query in paths.items():
             assert (await asyncio.to_thread(ask, gateway, path, **query)).status == 200
-        await cable.cut()
+        await proxy.cut()
         for path, query in paths.items():
             answer = await when(gateway, path, query, 503)
             assert answer.json() == {"detail": "market data cannot be read now"}
         assert (await asyncio.to_thread(gateway.get, "/health")).status == 200
-        await cable.mend()
+        await proxy.mend()
         for path, query in paths.items():
             await when(gateway, path, query, 200)
         assert gateway.metric("requests_total", status="503") >= 3
