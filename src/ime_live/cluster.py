@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.commands import AsyncCoreCommands
 from redis.crc import key_slot
 from redis.exceptions import (
@@ -28,7 +30,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ime_live.topology import LOOK, Address, text_of
+from ime_live.pool import Pool
+from ime_live.topology import LOOK, Address, Lookout, asked, first_answer, text_of
 
 # A command that meets a cluster in the middle of a move is tried this often; the pause before
 # the last time lets a move of one slot end.
@@ -36,6 +39,12 @@ _TRIES: Final = 3
 _PAUSE: Final = 0.1  # seconds
 
 _SLOTS: Final = 16_384
+
+# Nodes that are asked at each look: enough that one that was cut off is outvoted.
+_VOTES: Final = 5
+
+Map = tuple[tuple[int, int, Address], ...]
+"""First slot, last slot and primary of each range, in order."""
 
 # Commands without a key, for every primary.
 _EVERYWHERE: Final = frozenset({"PING", "SCRIPT LOAD"})
@@ -64,14 +73,20 @@ class Cluster(AsyncCoreCommands):
     def __init__(self, hosts: Sequence[Address], options: Mapping[str, Any]) -> None:
         """Take addresses of some of the nodes and redis-py's options."""
         self.place = ",".join(map(text_of, hosts))
+        self.failovers = 0
         self._hosts = hosts
         self._options = options
         self._clients: dict[Address, Any] = {}
+        self._replaced: list[Any] = []
+        """Clients of nodes that were primaries once."""
         # Whom to ask for the map, first to last.
         self._nodes: list[Address] = random.sample(hosts, len(hosts))
+        self._map: Map = ()
         self._slots: list[Address | None] = []
+        """The primary of each slot, by the map."""
         self._stale = True
         self._reading = asyncio.Lock()
+        self._lookout = Lookout(self._look)
 
     # -- Topology ---------------------------------------------------------------------------
 
@@ -134,8 +149,9 @@ class Cluster(AsyncCoreCommands):
 
     async def aclose(self) -> None:
         """See `Topology`."""
-        for client in self._clients.values():
-            await client.aclose()
+        await self._lookout.aclose()
+        for client in (*self._clients.values(), *self._replaced):
+            await client.connection_pool.aclose()
 
     # -- commands ---------------------------------------------------------------------------
 
@@ -232,7 +248,7 @@ class Cluster(AsyncCoreCommands):
         client = self._clients.get(node)
         if client is None:
             host, port = node
-            pool = BlockingConnectionPool(host=host, port=port, **self._options)
+            pool = Pool(host=host, port=port, **self._options)
             client = self._clients[node] = Redis.from_pool(pool)
         return client
 
@@ -254,41 +270,72 @@ class Cluster(AsyncCoreCommands):
             self._nodes.append(node)
 
     async def _read_map(self) -> None:
+        self._lookout.begin()
         async with self._reading:
             if not self._stale:
                 return
             self._stale = False
             try:
-                asked, ranges = await self._ask()
+                self._take(*await first_answer(partial(self._ask, node) for node in self._nodes))
             except BaseException:
                 self._stale = True
                 raise
-        slots: list[Address | None] = [None] * _SLOTS
+
+    async def _look(self) -> None:
+        """Read the map although no command has failed: a primary may not know that it is none.
+
+        One that was cut off from the others goes on taking writes, and says itself that it may;
+        so the map counts that most nodes give.
+        """
+        nodes = random.sample(self._nodes, min(_VOTES, len(self._nodes)))
+        asking = [asked(partial(self._ask, node)) for node in nodes]
+        try:
+            done, _ = await asyncio.wait(asking, timeout=LOOK)
+        finally:
+            for task in asking:
+                task.cancel()
+        answers = [task.result() for task in done if task.exception() is None]
+        votes = Counter(slots for slots, _ in answers)
+        for slots, nodes in answers:
+            if votes[slots] * 2 > len(answers):
+                self._take(slots, nodes)
+                return
+
+    async def _ask(self, node: Address) -> tuple[Map, list[Address]]:
+        """The map as one node gives it, and all nodes that it names."""
+        # As two words: for one, redis-py 6 to 8 read the answer differently.
+        ranges = await self._client(node).execute_command("CLUSTER", "SLOTS")
+        if not ranges:
+            raise RedisConnectionError("the node is not part of a cluster")
         nodes: dict[Address, None] = {}
+        slots = []
         for first, last, *servers in ranges:
-            addresses = [_address_of(server, asked) for server in servers]
-            slots[first : last + 1] = [addresses[0]] * (last + 1 - first)
+            addresses = [_address_of(server, node) for server in servers]
+            slots.append((first, last, addresses[0]))
             nodes |= dict.fromkeys(addresses)
-        self._slots = slots
+        return tuple(sorted(slots)), list(nodes)
+
+    def _take(self, slots: Map, nodes: Sequence[Address]) -> None:
         # Whoever has failed or was listened to last stays last.
         old = [node for node in self._nodes if node in nodes]
         new = [node for node in nodes if node not in old]
         gone = [host for host in self._hosts if host not in nodes]
         self._nodes = random.sample(new, len(new)) + list(dict.fromkeys(old)) + gone
-
-    async def _ask(self) -> tuple[Address, list[Any]]:
-        """The answer of the first node that has one, and its address."""
-        error: RedisError = RedisConnectionError("no node is part of a cluster")
-        for node in tuple(dict.fromkeys(self._nodes)):
-            try:
-                # As two words: for one, redis-py 6 to 8 read the answer differently.
-                ranges = await self._client(node).execute_command("CLUSTER", "SLOTS")
-            except RedisError as failure:
-                error = failure
-            else:
-                if ranges:
-                    return node, ranges
-        raise error
+        if slots == self._map:
+            return
+        before = {primary for _, _, primary in self._map}
+        if self._map:
+            self.failovers += 1
+        self._map = slots
+        self._slots = [None] * _SLOTS
+        for first, last, primary in slots:
+            self._slots[first : last + 1] = [primary] * (last + 1 - first)
+        for node in before.difference(primary for _, _, primary in slots):
+            # What waits for an answer there is sent to whom the map names now.
+            client = self._clients.pop(node, None)
+            if client is not None:
+                client.connection_pool.abort("the node is a primary no more")
+                self._replaced.append(client)
 
 
 class _Batch:

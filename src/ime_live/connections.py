@@ -1,4 +1,4 @@
-"""Connections to Redis or Valkey, and the one place where redis-py's errors become ours.
+"""Connections to Redis or Valkey, and the one place where errors of redis-py become ours.
 
 Settings come in; a client and single connections go out, whether there is one server or several
 (`ime_live.topology`). Besides `ime_live.store` and `ime_live.subscriber`, which are built on it,
@@ -18,14 +18,21 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+import hiredis
+import structlog
 from redis.asyncio.connection import parse_url
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ime_live.cluster import Cluster
-from ime_live.errors import SettingsError, StoreError
+from ime_live.errors import ImeLiveError, SettingsError, StoreError
+from ime_live.log_limiter import LogLimiter
+from ime_live.pool import retry_once
+from ime_live.sentinel import Sentinels
 from ime_live.settings import StoreSettings
-from ime_live.topology import Address, Sentinels, Single, Topology, retry_once
+from ime_live.topology import Address, Single, Topology
+
+_limited: Final = LogLimiter(structlog.get_logger())
 
 # More connections would not make one server faster; who finds none free waits for one.
 _MAX_CONNECTIONS: Final = 16
@@ -93,9 +100,25 @@ class Connections:
         """Wait until messages may no longer come, or come whole, to ``connection``; the reason."""
         return await self._topology.changed(connection, view)
 
+    @property
+    def failovers(self) -> int:
+        """How often another server has come to lead since the first use; grows only.
+
+        Under Sentinel it is the master's address that has changed, in a cluster the primary of a
+        slot, also by a move of the slot. What was published shortly before it grew may be lost,
+        although the server that led before has confirmed it: whoever needs it there publishes it
+        again. It is looked at twice a second, from the first use until `aclose`, used or not.
+        Always 0 for a single server.
+        """
+        return self._topology.failovers
+
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn what redis-py raises inside into StoreError.
+        """Turn whatever redis-py raises inside into StoreError; our own errors pass.
+
+        Not only its own errors: a reply of another type than it expects, or a transport that has
+        been closed, makes it raise what the interpreter has. That is a broken server or connection
+        too, and no reason for a process to end.
 
         A cancellation that redis-py has swallowed is raised here: in 8.1, one that comes while a
         connection is taken from the pool or read is lost, and a task that lives in a loop would
@@ -105,7 +128,11 @@ class Connections:
         before = task.cancelling() if task else 0
         try:
             yield
-        except (RedisError, OSError) as error:
+        except ImeLiveError:
+            raise
+        except Exception as error:
+            if task and task.cancelling() > before:
+                raise asyncio.CancelledError from error
             raise self.error(error) from error
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
@@ -121,6 +148,10 @@ class Connections:
             return StoreError(f"{redis} did not answer within {self.timeout:g} s")
         if reason := _reason_of(error):
             return StoreError(f"{redis} cannot be reached: {reason}")
+        if not isinstance(error, RedisError | hiredis.HiredisError):
+            # Nobody else will see where it comes from.
+            _limited.error("an error of redis-py's insides", key=repr(error), exc_info=error)
+            return StoreError(f"{redis} gave an answer that cannot be used: {error!r}")
         return StoreError(f"{redis}: {error}")
 
 
@@ -142,7 +173,7 @@ def _reason_of(error: BaseException | None) -> str | None:
             return str(error.strerror or error)
         if isinstance(error, OSError):
             return os.strerror(error.errno).lower() if error.errno else str(error)
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
 
 

@@ -139,8 +139,8 @@ class Lease:
             ours, token, anew = await self._redis.eval(
                 _TAKE, 1, self._lease, self.holder, round(LEASE * 1000), self._seen
             )
-        self.note(token)
-        return Holding(leads=bool(ours), token=token, anew=bool(anew))
+            self.note(token)
+            return Holding(leads=bool(ours), token=token, anew=bool(anew))
 
     def note(self, token: int) -> None:
         """A fencing token was seen: when the lease is taken next, its token is greater.
@@ -177,10 +177,10 @@ class Lease:
         with self._connections.errors():
             raw = await self._redis.get(self._status)
             led = bool(await self._redis.exists(self._lease))
-        try:
-            return None if raw is None else read_status(raw), led
-        except FeedError as error:
-            if raw != self._unreadable:  # once, not with each look
-                log.warning("the feed's status cannot be read", error=str(error))
-            self._unreadable = raw
-            return None, led
+            try:
+                return None if raw is None else read_status(raw), led
+            except FeedError as error:
+                if raw != self._unreadable:  # once, not with each look
+                    log.warning("the feed's status cannot be read", error=str(error))
+                self._unreadable = raw
+                return None, led

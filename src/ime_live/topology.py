@@ -1,39 +1,42 @@
-"""Topology: one server, or servers under Sentinel; which of them to talk to.
+"""Topology: where the servers are, and which of them to talk to.
 
-redis-py's options come in; its clients and connections go out, and word that a connection no
-longer leads to where the messages are. It must not know keys, scripts or what they are for, and
-its errors are redis-py's: `ime_live.connections` makes ours of them. A cluster is the matter of
-`ime_live.cluster`.
+`ime_live.connections` needs of each kind what `Topology` names: one server is here, a master under
+Sentinel in `ime_live.sentinel`, a cluster in `ime_live.cluster`. They know neither keys nor
+scripts, and their errors are redis-py's.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, Final, Protocol, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import Connection, SSLConnection
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
-from redis.asyncio.sentinel import Sentinel as SentinelClient
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import RedisError
 
-LOOK: Final = 1.0
-"""Seconds between two looks at whether the messages still come where we listen. Sentinel and
-cluster themselves take longer than that to agree on a failover."""
+from ime_live.pool import Pool
+
+LOOK: Final = 0.5
+"""Seconds between two looks at which servers lead, so that a failover is followed within a
+second. Sentinel and cluster themselves take longer to agree on one."""
+
+HEAD_START: Final = 0.2
+"""Seconds that a server has to answer before the next one is asked as well."""
 
 Address = tuple[str, int]
 """Host and port."""
+
+_T = TypeVar("_T")
 
 
 class Topology(Protocol):
     """What `ime_live.connections` needs of each kind."""
 
     place: str
+    failovers: int
+    """See `ime_live.connections.Connections.failovers`."""
 
     def client(self) -> Any:  # noqa: ANN401 - redis-py's clients are loosely typed, here and below
         """A client with redis-py's methods."""
@@ -59,23 +62,87 @@ def text_of(address: Address) -> str:
     return "{}:{}".format(*address)
 
 
-def retry_once() -> Retry:
-    """One attempt more, at once, for a pooled connection that Redis has closed meanwhile.
+def asked(ask: Callable[[], Awaitable[_T]]) -> asyncio.Future[_T]:
+    """Ask a server in a task of its own, whose failure nobody need look at."""
+    task = asyncio.ensure_future(ask())
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return task
 
-    Safe: to publish the same state twice changes nothing.
+
+async def first_answer(asks: Iterable[Callable[[], Awaitable[_T]]]) -> _T:
+    """Ask servers one after the other; the first answer.
+
+    One that has not answered within `HEAD_START` seconds is still waited for while the next one
+    is asked, so that a server that hangs delays little.
+
+    Raises:
+        RedisError: none has answered; the last failure.
     """
-    return Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    error: BaseException = RedisConnectionError("there is no server to ask")
+    pending: set[asyncio.Future[_T]] = set()
+    left = iter(asks)
+    more = True
+    try:
+        while True:
+            if more:
+                ask = next(left, None)
+                more = ask is not None
+                if ask is not None:
+                    pending.add(asked(ask))
+            if not pending:
+                raise error
+            done, pending = await asyncio.wait(
+                pending,
+                timeout=HEAD_START if more else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                failure = task.exception()
+                if failure is None:
+                    return task.result()
+                error = failure
+    finally:
+        for task in pending:
+            task.cancel()
+
+
+class Lookout:
+    """Looks every `LOOK` seconds at which servers lead, from its first use on."""
+
+    def __init__(self, look: Callable[[], Awaitable[object]]) -> None:
+        """Take what to do each time; it may raise RedisError, which changes nothing."""
+        self._look = look
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Begin to look, unless that is under way; needs a running event loop."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            with suppress(RedisError):
+                await self._look()
+
+    async def aclose(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
 
 class Single:
     """One server, or a service behind one address."""
 
+    failovers = 0  # who takes over behind one address cannot be seen
+
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Take redis-py's options of a connection."""
         self.place: str = options.get("path") or text_of((options["host"], options["port"]))
-        self._use(BlockingConnectionPool(**options))
+        self._use(Pool(**options))
 
-    def _use(self, pool: Any) -> None:  # noqa: ANN401
+    def _use(self, pool: Pool) -> None:
         self._pool = pool
         self._client: Any = Redis.from_pool(pool)
 
@@ -105,103 +172,4 @@ class Single:
 
     async def aclose(self) -> None:
         """See `Topology`."""
-        await self._client.aclose()
-
-
-class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Connections to the master that Sentinel names now; who finds none free waits for one."""
-
-    async def get_master_address(self) -> Address:
-        """The master's address. If it is a new one, no connection that is idle is used again."""
-        try:
-            host, port = await super().get_master_address()  # type: ignore[no-untyped-call]
-        except MasterNotFoundError:
-            # Without the cause: its text holds the options of the connections to Sentinel.
-            raise RedisConnectionError(
-                f"no Sentinel answers that names a master {self.service_name}"
-            ) from None
-        return host, port
-
-
-class _ToMaster:
-    """A connection that asks Sentinel each time it connects.
-
-    That of redis-py (6 to 8) does not when a command finds it broken: it goes back to where it
-    was, which is the server that has just refused.
-    """
-
-    def __init__(self, *, connection_pool: _MasterPool, **options: Any) -> None:  # noqa: ANN401
-        super().__init__(**options)
-        self._pool = connection_pool
-
-    async def _connect(self) -> None:
-        self.host, self.port = await self._pool.get_master_address()
-        await super()._connect()  # type: ignore[misc]
-
-    async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-        """A reply; what says that the master has become a replica breaks the connection."""
-        try:
-            return await super().read_response(*args, **options)  # type: ignore[misc]
-        except ReadOnlyError:
-            await self.disconnect()  # type: ignore[attr-defined]
-            raise RedisConnectionError("the master has become a replica") from None
-
-
-class _MasterConnection(_ToMaster, Connection):
-    pass
-
-
-class _MasterSSLConnection(_ToMaster, SSLConnection):
-    pass
-
-
-class Sentinels(Single):
-    """A master and its replicas, watched over by Sentinel.
-
-    Connections lead to the master. An error that says that it has become a replica counts as a
-    broken connection, and the command is sent again to where Sentinel points now.
-    """
-
-    def __init__(self, hosts: Sequence[Address], service: str, options: dict[str, Any]) -> None:
-        """Take the addresses of the Sentinels, the master's name, and redis-py's options."""
-        login = {
-            name: options.pop(f"sentinel_{name}")
-            for name in ("username", "password")
-            if f"sentinel_{name}" in options
-        }
-        tls = options.pop("connection_class", None) is SSLConnection
-        names = ("socket_timeout", "socket_connect_timeout", "protocol", "decode_responses")
-        same = {n: v for n, v in options.items() if n.startswith("ssl_") or n in names}
-        same |= {"ssl": tls, "retry": retry_once()}
-        self._sentinel: Any = SentinelClient(  # type: ignore[no-untyped-call]
-            hosts, sentinel_kwargs=same | login
-        )
-        self._use(
-            _MasterPool(  # type: ignore[no-untyped-call]
-                service,
-                self._sentinel,
-                **options,
-                connection_class=_MasterSSLConnection if tls else _MasterConnection,
-            )
-        )
-        self.place = f"{','.join(map(text_of, hosts))} ({service})"
-
-    async def view(self, connection: Any) -> Any:  # noqa: ANN401
-        """The master's address."""
-        return await self._pool.get_master_address()
-
-    async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
-        """Return when Sentinel names another master. The old one may be there and only hang."""
-        while True:
-            await asyncio.sleep(LOOK)
-            try:
-                if await self.view(connection) != view:
-                    return "another server has become the master"
-            except RedisError:
-                continue  # without Sentinel the master is still there
-
-    async def aclose(self) -> None:
-        """See `Topology`."""
-        await super().aclose()
-        for client in self._sentinel.sentinels:
-            await client.aclose()
+        await self._pool.aclose()
