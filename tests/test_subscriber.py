@@ -7,9 +7,11 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
+import hiredis
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
@@ -20,7 +22,8 @@ from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import StoreError
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
-from ime_live.subscriber import Subscriber
+from ime_live.subscriber import IDLE, Subscriber
+from tests.proxy import Proxy
 
 Client = Any  # redis-py's own, whose commands are loosely typed
 Eventually = Callable[..., Awaitable[None]]
@@ -97,6 +100,12 @@ async def calls(client: Client, command: str) -> int:
     """How often the server was given a command."""
     stats = await client.info("commandstats")
     return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+async def refused_calls(client: Client, command: str) -> int:
+    """How often the server refused a command."""
+    stats = await client.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {}).get("rejected_calls", 0))
 
 
 async def until(ask: Callable[[], Awaitable[_T]], good: Callable[[_T], bool]) -> None:
@@ -359,7 +368,54 @@ async def test_a_login_that_is_refused(
         assert "wrong-secret" not in str((gateway.errors, logs))
 
 
-async def test_channels_that_are_forbidden(
+async def test_forbidden_channels_are_a_refusal_until_they_are_allowed(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    place = own_valkey.url.removeprefix("redis://")
+    async with client_of(own_valkey) as client:
+        await client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", "&other")
+        with capture_logs() as logs:
+            async with (
+                Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
+                listening(store, gateway, "1") as subscriber,
+            ):
+                assert gateway.errors[0].startswith(f"Redis at {place}: NOPERM")
+                assert str(subscriber.refusal).startswith("NOPERM")
+                assert not await subscriber.subscribe(["2"])
+                await client.execute_command("ACL", "SETUSER", "u", "&ime:*")
+                await eventually(lambda: subscriber.connected)
+                assert subscriber.refusal is None
+                assert await subscribed(client) == {"1", "2"}
+        refusals = [line for line in logs if line["event"] == "Redis refuses to subscribe"]
+        assert [line["log_level"] for line in refusals] == ["error"]
+        assert "NOPERM" in refusals[0]["error"]
+
+
+async def test_a_refusal_lasts_although_nobody_wants_the_channel_any_more(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    place = own_valkey.url.removeprefix("redis://")
+    async with client_of(own_valkey) as client:
+        # Only that of the contracts, which is enough until somebody wants one.
+        await client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", "&ime:contracts")
+        async with (
+            Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
+            listening(store, gateway) as subscriber,
+        ):
+            assert gateway.connections == 1
+            assert not await subscriber.subscribe(["1"])
+            subscriber.unsubscribe(["1"])
+            before = await refused_calls(client, "subscribe")
+            await until(lambda: refused_calls(client, "subscribe"), lambda now: now > before + 1)
+            assert not subscriber.connected
+            assert str(subscriber.refusal).startswith("NOPERM")
+            await client.execute_command("ACL", "SETUSER", "u", "&ime:*")
+            await eventually(lambda: subscriber.connected)
+            assert subscriber.refusal is None
+            await until(lambda: subscribed(client), lambda ids: not ids)
+
+
+async def test_an_outage_is_no_refusal(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:
     place = own_valkey.url.removeprefix("redis://")
@@ -369,9 +425,146 @@ async def test_channels_that_are_forbidden(
             Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
             listening(store, gateway, "1") as subscriber,
         ):
-            assert gateway.errors[0].startswith(f"Redis at {place}: NOPERM")
-            await client.execute_command("ACL", "SETUSER", "u", "&ime:*")
+            await eventually(lambda: subscriber.refusal)
+            own_valkey.stop()
+            await eventually(lambda: subscriber.refusal is None)
+            assert not subscriber.connected
+
+
+class FakeRedis:
+    """Answers the first connections' SUBSCRIBE with given bytes, and all others as it should."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self._answers = list(answers)
+        self._writers: list[asyncio.StreamWriter] = []
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        commands = hiredis.Reader()
+        while data := await reader.read(65_536):
+            commands.feed(data)
+            while (command := commands.gets()) is not False:
+                writer.write(self._answer(command))
+
+    def _answer(self, command: list[bytes]) -> bytes:
+        if command[0] != b"SUBSCRIBE":
+            return b"+OK\r\n"
+        if self._answers:
+            return self._answers.pop(0)
+        return b"".join(
+            b"*3\r\n$9\r\nsubscribe\r\n$%d\r\n%b\r\n:1\r\n" % (len(channel), channel)
+            for channel in command[1:]
+        )
+
+
+ODD_REPLIES = [
+    b":1\r\n",
+    b"+OK\r\n",
+    b"$3\r\nabc\r\n",
+    b"*0\r\n",
+    b"*-1\r\n",
+    b"$-1\r\n",
+    b"*1\r\n$7\r\nmessage\r\n",
+    b"*2\r\n$7\r\nmessage\r\n$1\r\na\r\n",
+    b"*3\r\n$7\r\nmessage\r\n$-1\r\n$-1\r\n",
+    b"*3\r\n$7\r\nmessage\r\n$-1\r\n$1\r\nx\r\n",
+    b"*3\r\n$7\r\nmessage\r\n$11\r\nime:live:{1}\r\n$-1\r\n",
+    b"*3\r\n$7\r\nmessage\r\n*1\r\n:1\r\n$1\r\nx\r\n",
+    b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n*0\r\n",
+    b"*3\r\n*-1\r\n*-1\r\n*-1\r\n",
+    b"*3\r\n$9\r\nsubscribe\r\n$-1\r\n:1\r\n",
+    b"*3\r\n$9\r\nsubscribe\r\n-ERR no\r\n:1\r\n",
+    b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n$-1\r\n",
+    b"*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\na\r\n$1\r\nx\r\n",
+    b"*3\r\n:1\r\n:2\r\n:3\r\n",
+    b"*1\r\n-ERR no\r\n",
+    b"-ERR no\r\n",
+    b"-LOADING Redis is loading the dataset in memory\r\n",
+    b"%1\r\n*0\r\n*0\r\n",
+    b"_\r\n",
+    b"#t\r\n",
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"*1000000000000\r\n",
+]
+
+
+@pytest.mark.parametrize("odd", ODD_REPLIES)
+async def test_an_odd_reply_breaks_the_connection_and_not_the_subscriber(
+    odd: bytes, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with (
+        FakeRedis(odd) as server,
+        Store(StoreSettings(redis_url=server.url)) as store,
+        listening(store, gateway, "1") as subscriber,
+    ):
+        await eventually(lambda: subscriber.connected)
+        assert len(gateway.errors) == 1
+        assert gateway.errors[0].startswith("Redis at 127.0.0.1:")
+        assert subscriber.failures == 0
+        assert subscriber.refusal is None
+
+
+def test_resets_do_not_end_the_subscriber(
+    own_valkey: EmbeddedValkey, eventually: Eventually
+) -> None:
+    async def main() -> None:
+        gateway = Gateway()
+        port = int(own_valkey.url.rpartition(":")[2])
+        async with (
+            Proxy(port) as proxy,
+            Store(StoreSettings(redis_url=proxy.url)) as store,
+            listening(store, gateway, "1") as subscriber,
+        ):
+            for n in range(4):
+                await eventually(lambda: subscriber.connected)
+                await proxy.reset()
+                # With something to write to a transport that is closed.
+                assert not await subscriber.subscribe([f"new{n}"])
             await eventually(lambda: subscriber.connected)
+            assert await subscriber.subscribe(["last"])
+            async with client_of(own_valkey) as client:
+                assert await subscribed(client) == {"1", "last", *(f"new{n}" for n in range(4))}
+
+    asyncio.run(main())
+    uvloop.run(main())
+
+
+def test_idle_and_timeout_together_notice_a_half_open_link_within_seven_seconds() -> None:
+    assert IDLE + StoreSettings().redis_timeout < 7
+
+
+async def test_a_half_open_link_is_noticed_however_soon_after_an_answer(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    port = int(own_valkey.url.rpartition(":")[2])
+    clock = asyncio.get_running_loop().time
+    async with (
+        Proxy(port) as proxy,
+        Store(StoreSettings(redis_url=proxy.url, redis_timeout=2.0)) as store,
+        client_of(own_valkey) as client,
+        listening(store, gateway, "1", idle=0.2) as subscriber,
+    ):
+        await until(lambda: calls(client, "ping"), lambda count: count > 0)
+        proxy.half_open()
+        began = clock()
+        await eventually(lambda: gateway.errors)
+        # 2.2 s at most, and not the 4 that it takes if the answer begins another timeout.
+        assert clock() - began < 3.5
+        assert gateway.errors[0].endswith("did not answer within 2 s")
+        await eventually(lambda: subscriber.connected)
 
 
 async def test_leaves_nothing_behind(

@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from ime_live.errors import StoreError
+from ime_live.log_limiter import LogLimiter
 from ime_live.store import Store
 
 log = structlog.get_logger()
@@ -29,13 +30,19 @@ _READ_SIZE: Final = 65_536
 # many messages (a few milliseconds) everybody else on the loop has a turn.
 _BATCH: Final = 500
 
+IDLE: Final = 1.5
+"""Seconds of silence after which Redis is asked whether it is there. With the default
+`redis_timeout` of 5 s, a link that is half open is given up within 7 s."""
+
 _FIRST_DELAY: Final = 0.1  # seconds
 _LONGEST_DELAY: Final = 2.0
 
-# Faults of a callback are logged at this pace, not at that of the messages.
-_LOG_INTERVAL: Final = 60.0
-
 _NO_REPLY: Final = object()
+
+_CONFIRMATIONS: Final = (b"subscribe", b"unsubscribe")
+
+# To a PING: as a subscriber is answered, and as a proxy may answer that does not know it is one.
+_PONGS: Final = ([b"pong", b""], b"PONG")
 
 _read_ids = msgspec.json.Decoder(list[str]).decode
 
@@ -49,6 +56,8 @@ class Subscriber:
 
     Attributes:
         connected: True while Redis is reached and has confirmed what was asked for before.
+        refusal: the error that Redis answers with when it is asked to subscribe, as for a user
+            who may not use the channels; None if it does not, and while it cannot be reached.
         failures: how many errors callbacks have raised.
     """
 
@@ -60,7 +69,7 @@ class Subscriber:
         on_contracts: Callable[[list[str] | None], None],
         on_connected: Callable[[], None],
         on_disconnected: Callable[[StoreError], None],
-        idle: float = 10.0,
+        idle: float = IDLE,
     ) -> None:
         """Make a subscriber of the store's channels.
 
@@ -76,6 +85,7 @@ class Subscriber:
             idle: seconds without any message after which Redis is asked whether it is there.
         """
         self.connected = False
+        self.refusal: str | None = None
         self.failures = 0
         self._connections = store.connections
         self._keys = store.keys
@@ -88,8 +98,12 @@ class Subscriber:
         self._wanted: dict[bytes, str] = {}
         self._outage = False
         self._delay = _FIRST_DELAY
-        self._log_after = 0.0
+        self._limited = LogLimiter(log)
+        self._refused: set[bytes] = set()
+        """Channels that were asked for when Redis refused. They are asked for until it does not,
+        wanted or not: else it would seem to be well until somebody wants one again."""
         # Of the present connection:
+        self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._subscribed: set[bytes] = set()
         self._expected = 0
@@ -151,88 +165,114 @@ class Subscriber:
                 # streams are ours, by two names that redis-py keeps private in 6 to 8, because
                 # that is what makes a message cheap: 2.0 µs of CPU, 3.5 µs by its
                 # read_response(), 8.4 µs by its PubSub (740 bytes, bursts of 50, CPython 3.11).
-                reader = connection._reader
-                moved = asyncio.create_task(self._leave(reader, connection, view))
+                self._reader, self._writer = connection._reader, connection._writer
+                watches = [
+                    asyncio.create_task(self._watch()),
+                    asyncio.create_task(self._leave(connection, view)),
+                ]
+                for watch in watches:
+                    watch.add_done_callback(self._break_with)
                 try:
-                    await self._follow(reader, connection._writer)
+                    await self._follow(self._reader)
                 finally:
-                    moved.cancel()
-        except hiredis.HiredisError as error:
-            raise self._connections.error(error) from error
+                    for watch in watches:
+                        watch.cancel()
         finally:
             self.connected = False
-            self._writer = None
+            self._reader = self._writer = None
             self._give_up_waiting()
             with suppress(Exception):
                 await connection.disconnect(nowait=True)
 
-    async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _follow(self, reader: asyncio.StreamReader) -> None:
         replies = hiredis.Reader(notEnoughData=_NO_REPLY)
-        self._writer = writer
         self._subscribed = set()
         self._expected = self._confirmed = 0
-        self._dirty = {self._contracts_channel, *self._wanted}
+        self._dirty = {self._contracts_channel, *self._wanted, *self._refused}
+        self._heard = asyncio.get_running_loop().time()
         self._flush()
         first = self._expected
         clock = asyncio.get_running_loop().time
-        self._heard = clock()
-        watch = asyncio.create_task(self._watch(reader, writer))
         handled = 0
-        try:
-            while chunk := await reader.read(_READ_SIZE):
-                self._heard = clock()
-                replies.feed(chunk)
-                handled += self._handle(replies)
-                if not self.connected and self._confirmed >= first:
-                    self._establish()
-                if handled >= _BATCH:
-                    handled = 0
-                    await asyncio.sleep(0)
-        finally:
-            watch.cancel()
+        while chunk := await reader.read(_READ_SIZE):
+            self._heard = clock()
+            replies.feed(chunk)
+            handled += self._handle(replies)
+            if not self.connected and self._confirmed >= first:
+                self._establish()
+            if handled >= _BATCH:
+                handled = 0
+                await asyncio.sleep(0)
         raise ConnectionResetError("it closed the connection")
 
-    async def _watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Break silence by a PING, and break the connection if nothing answers."""
+    async def _watch(self) -> None:
+        """Break silence by a PING, and return by an error if nothing answers."""
         # A task of its own: a time-out around every read costs 0.6 µs a message (bursts of 50).
         clock = asyncio.get_running_loop().time
-        while True:
-            heard = self._heard
-            if (silence := clock() - heard) < self._idle:
-                await asyncio.sleep(self._idle - silence)
-                continue
-            writer.write(_command("PING"))
-            await asyncio.sleep(self._connections.timeout)
-            if self._heard == heard:
-                reader.set_exception(TimeoutError())
-                return
+        timeout = self._connections.timeout
+        asked_at = None  # when we had heard last as we asked
+        while (left := self._heard + self._idle + timeout - clock()) > 0:
+            if left > timeout:
+                await asyncio.sleep(left - timeout)
+            elif asked_at != self._heard:
+                asked_at = self._heard
+                self._send(_command("PING"))
+            else:
+                # Not longer: whatever comes meanwhile begins a silence of its own.
+                await asyncio.sleep(min(left, self._idle))
+        raise TimeoutError
 
-    async def _leave(self, reader: asyncio.StreamReader, connection: object, view: object) -> None:
-        """Break the connection when there is a better one, or messages may have been lost."""
+    async def _leave(self, connection: object, view: object) -> None:
+        """Return by an error when there is a better connection, or messages may have been lost."""
         reason = await self._connections.changed(connection, view)
-        reader.set_exception(ConnectionResetError(reason))
+        raise ConnectionResetError(reason)
+
+    def _break_with(self, watch: asyncio.Task[None]) -> None:
+        """Break the connection for the reason that a watch of it has ended with."""
+        error = None if watch.cancelled() else watch.exception()
+        if self._reader is not None and isinstance(error, Exception):
+            self._reader.set_exception(error)
+
+    def _send(self, command: bytes) -> None:
+        if self._writer is None or self._reader is None:
+            return
+        try:
+            self._writer.write(command)
+        except RuntimeError as error:  # of uvloop, for a transport that has just closed
+            self._reader.set_exception(error)
 
     def _handle(self, replies: hiredis.Reader) -> int:
-        """Handle every reply that is whole; return how many. The hot path."""
+        """Handle every reply that is whole; return how many. The hot path.
+
+        Raises:
+            HiredisError: what came is no reply, or not one that a subscriber is given.
+        """
         wanted, on_message = self._wanted, self._on_message
         count = 0
         while (reply := replies.gets()) is not _NO_REPLY:
             count += 1
-            if isinstance(reply, Exception):
-                raise reply
-            kind = reply[0]
-            if kind == b"message":
+            try:
+                kind, channel, content = reply
+                contract_id = wanted.get(channel)
+            except (TypeError, ValueError):
+                if reply not in _PONGS:
+                    raise _unexpected(reply) from None
+                continue
+            if type(channel) is not bytes:
+                raise _unexpected(reply)
+            if kind == b"message" and type(content) is bytes:
                 try:
-                    contract_id = wanted.get(reply[1])
                     if contract_id is not None:
-                        on_message(contract_id, reply[2])
-                    elif reply[1] == self._contracts_channel:
-                        self._on_contracts(_ids_of(reply[2]))
+                        on_message(contract_id, content)
+                    elif channel == self._contracts_channel:
+                        self._on_contracts(_ids_of(content))
                 except Exception as error:  # noqa: BLE001 - the stream goes on without it
                     self._note_failure(error)
-            elif kind in (b"subscribe", b"unsubscribe"):
+            elif kind in _CONFIRMATIONS and type(content) is int:
                 self._confirmed += 1
                 self._answer_confirmed()
+            else:
+                raise _unexpected(reply)
         return count
 
     def _flush_soon(self) -> None:
@@ -245,13 +285,14 @@ class Subscriber:
         self._flush_due = False
         if self._writer is None:  # lost meanwhile; all that is wanted is asked for once back
             return
-        wanted = {c for c in self._dirty if c in self._wanted or c == self._contracts_channel}
+        listened = {self._contracts_channel, *self._refused}
+        wanted = {c for c in self._dirty if c in self._wanted or c in listened}
         new = wanted - self._subscribed
         old = (self._dirty - wanted) & self._subscribed
         self._dirty.clear()
         for command, channels in (("SUBSCRIBE", new), ("UNSUBSCRIBE", old)):
             if channels:
-                self._writer.write(_command(command, *channels))
+                self._send(_command(command, *channels))
                 self._expected += len(channels)  # one answer for each
         self._subscribed = (self._subscribed | new) - old
         self._waiting.extend((self._expected, future) for future in self._asking)
@@ -270,16 +311,29 @@ class Subscriber:
 
     def _establish(self) -> None:
         self.connected = True
+        self.refusal = None
+        self._limited.forget("refusal")
         self._delay = _FIRST_DELAY
+        if self._refused:
+            self._dirty |= self._refused
+            self._refused = set()
+            self._flush_soon()
         if self._outage:
             self._outage = False
             log.info("Redis is back", contracts=len(self._wanted))
         self._tell(self._on_connected)
 
     def _lose(self, error: StoreError) -> None:
+        self.refusal = None
+        if isinstance(error.__cause__, hiredis.ReplyError):
+            self.refusal = str(error.__cause__)
+            self._refused |= self._subscribed
+            # Also in the middle of an outage: it will not end by itself.
+            self._limited.error("Redis refuses to subscribe", key="refusal", error=str(error))
+        elif not self._outage:
+            log.warning("Redis is lost", error=str(error))
         if not self._outage:
             self._outage = True
-            log.warning("Redis is lost", error=str(error))
             self._tell(self._on_disconnected, error)
 
     def _tell(self, callback: Callable[..., None], *args: object) -> None:
@@ -290,15 +344,21 @@ class Subscriber:
 
     def _note_failure(self, error: Exception) -> None:
         self.failures += 1
-        now = asyncio.get_running_loop().time()
-        if now >= self._log_after:
-            self._log_after = now + _LOG_INTERVAL
-            log.error("a callback failed", failures=self.failures, exc_info=error)
+        self._limited.error(
+            "a callback failed", key="callback", failures=self.failures, exc_info=error
+        )
 
 
 def _command(*words: Any) -> bytes:  # noqa: ANN401 - hiredis types a tuple of one word
     packed: bytes = hiredis.pack_command(words)
     return packed
+
+
+def _unexpected(reply: object) -> Exception:
+    """What to raise for a reply that no subscriber is given."""
+    if isinstance(reply, Exception):
+        return reply
+    return hiredis.ProtocolError(f"a reply that no subscriber is given: {reply!r:.100}")
 
 
 def _answer(future: asyncio.Future[bool], confirmed: bool) -> None:
