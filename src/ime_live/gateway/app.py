@@ -11,7 +11,8 @@ import gc
 import multiprocessing
 import signal
 import time
-from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -31,6 +32,7 @@ from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.limit import RequestLimit
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.pages import handlers_of
+from ime_live.gateway.part import keep_running
 from ime_live.gateway.reconciler import Reconciler
 from ime_live.gateway.report import Readiness, Reporter
 from ime_live.gateway.rest import http_app
@@ -41,6 +43,7 @@ from ime_live.gateway.upstream import Upstream
 from ime_live.gateway.versions import Versions
 from ime_live.gateway.watch import Watch
 from ime_live.lease import Lease
+from ime_live.log_limiter import LogLimiter
 from ime_live.settings import GatewaySettings
 from ime_live.store import Store
 from ime_live.subscriber import Subscriber
@@ -66,8 +69,7 @@ class Gateway:
             SettingsError: the settings do not go together, or a file they name cannot be read.
         """
         loop = asyncio.get_running_loop()
-        self.failed = False
-        """Whether it stops because a part of it has failed."""
+        self._limited = LogLimiter(log)
         self._store = Store(settings)
         self._metrics = Metrics(wall_clock)
         hub = Hub(
@@ -161,41 +163,42 @@ class Gateway:
         forget_dead_workers()
         self._stop_with_parent()
         await self.services.authenticator.start()
-        for name, work in (
-            ("subscriber", self._subscriber.run()),
-            ("upstream", self._upstream.run()),
-            ("directory", self._directory.run()),
-            ("feed", self._feed.run()),
-            ("rounds", self.services.rounds.run()),
-            ("heartbeat", self._beat()),
-            ("metrics", self._sync_metrics()),
+        for name, run in (
+            ("subscriber", self._subscriber.run),
+            ("upstream", self._upstream.run),
+            ("directory", self._directory.run),
+            ("feed", self._feed.run),
+            ("rounds", self.services.rounds.run),
+            ("heartbeat", self._beat),
+            ("metrics", self._sync_metrics),
         ):
-            self._tasks.append(asyncio.create_task(self._guarded(name, work), name=name))
+            work = keep_running(run, partial(self._note_failure, name))
+            self._tasks.append(asyncio.create_task(work, name=name))
         # What was imported stays: the garbage collector need not look through it any more.
         gc.collect()
         gc.freeze()
 
     async def aclose(self) -> None:
-        """End it."""
+        """End it; what fails to close keeps nothing else from it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._upstream.aclose()
-        await self._snapshots.aclose()
-        await self.services.authenticator.aclose()
-        await self._lease.aclose()
-        await self._store.aclose()
-        self._metrics.close()
+        async with AsyncExitStack() as stack:
+            stack.callback(self._metrics.close)
+            stack.push_async_callback(self._store.aclose)
+            stack.push_async_callback(self._lease.aclose)
+            stack.push_async_callback(self.services.authenticator.aclose)
+            stack.push_async_callback(self._snapshots.aclose)
+            stack.push_async_callback(self._upstream.aclose)
 
-    async def _guarded(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        # These run as long as the process. One that ended would leave a gateway that looks
-        # alive and is not, so its end ends the process, and whoever watches it starts it anew.
-        try:
-            await work
-        except Exception:
-            log.exception("a part of the gateway has failed; stopping", part=name)
-            self.failed = True
-            signal.raise_signal(signal.SIGTERM)
+    def _note_failure(self, part: str, error: BaseException) -> None:
+        self._metrics.count_failure(part)
+        self._limited.error(
+            "a part of the gateway has failed; starting it again",
+            key=(part, repr(error)),
+            part=part,
+            exc_info=error,
+        )
 
     def _stop_with_parent(self) -> None:
         # A worker whose supervisor was killed would hold the port for ever.
@@ -280,8 +283,6 @@ class Application:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._http: ASGIApp | None = None
-        self.failed = False
-        """Whether the process stopped because a part of it had failed."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
         """Answer one request, or live through the process's lifespan."""
@@ -299,6 +300,5 @@ class Application:
         scope["state"][SERVICES] = gateway.services
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self.failed = gateway.failed
         await gateway.aclose()
         await send({"type": "lifespan.shutdown.complete"})

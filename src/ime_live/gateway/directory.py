@@ -83,6 +83,7 @@ class Directory:
 
     async def run(self) -> None:
         """Keep it current, until cancelled."""
+        self._read_all = True  # it may have failed in the middle of reading, and begin again
         while True:
             good = await self._refresh()
             # A little early, and never in step with other gateways.

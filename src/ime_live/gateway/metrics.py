@@ -70,6 +70,7 @@ class Metrics:
         self._write_failures = 0
         self._statuses = 0
         self._requests: Tally[tuple[str, int]] = Tally()
+        self._failures: Tally[str] = Tally()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"ime_live_{name}", text, labels, registry=registry)
@@ -127,6 +128,9 @@ class Metrics:
             "requests", "Requests for data by plain HTTP that were answered.", "call", "status"
         )
         self._failures_total = counter("write_failures", "Writes to a client that raised.")
+        self._parts_total = counter(
+            "part_failures", "Parts of the gateway that failed and were started again.", "part"
+        )
         self._lag = Histogram(
             "ime_live_lag_seconds",
             "From an update's version to its being written, the oldest one of each tick.",
@@ -179,6 +183,10 @@ class Metrics:
         """A request for data was answered; ``call`` is its path, one of few."""
         self._requests[call, status] += 1
 
+    def count_failure(self, part: str) -> None:
+        """A part of the gateway has failed and is started again; ``part`` is one of few."""
+        self._failures[part] += 1
+
     def opened(self) -> None:
         """A stream was opened."""
         self.connections += 1
@@ -221,6 +229,9 @@ class Metrics:
             self._closes_total.labels(str(code or "other"), reason).inc(count)
         for (call, answered), count in self._requests.items():
             self._requests_total.labels(call, str(answered)).inc(count)
+        for part, count in self._failures.items():
+            self._parts_total.labels(part).inc(count)
+        self._failures.clear()
         self._requests.clear()
         self._dropped.clear()
         self._closed.clear()

@@ -22,7 +22,7 @@ import structlog
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from ime_live.errors import ImeLiveError, SettingsError
+from ime_live.errors import SettingsError
 from ime_live.gateway.app import Application
 from ime_live.gateway.connection import CLOSE_TIMEOUT
 from ime_live.gateway.http import GatewayHttpProtocol
@@ -45,7 +45,6 @@ class GatewayConfig(uvicorn.Config):
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
-        self.application: Application | None = None
         super().__init__(
             "ime_live.gateway.app:Application",
             factory=True,
@@ -70,8 +69,7 @@ class GatewayConfig(uvicorn.Config):
 
     def load_app(self) -> Any:  # noqa: ANN401 - as uvicorn has it
         """The factory of this process's application."""
-        self.application = Application(self.settings)
-        return lambda: self.application
+        return lambda: Application(self.settings)
 
 
 class GatewayServer(uvicorn.Server):
@@ -159,8 +157,6 @@ def serve(settings: GatewaySettings) -> None:
     with listener:
         if settings.workers == 1:
             GatewayServer(config).run([listener])
-            if config.application is not None and config.application.failed:
-                raise ImeLiveError("stopped because a part of the gateway has failed")
             return
         with tempfile.TemporaryDirectory(prefix="ime-live-metrics-") as folder:
             os.environ[MULTIPROCESS_VARIABLE] = folder
