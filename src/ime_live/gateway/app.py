@@ -18,7 +18,7 @@ from typing import Any, Final
 import structlog
 from litestar.types import ASGIApp
 
-from ime_live.errors import StoreError
+from ime_live.errors import CloseCode, RefusedError, StoreError
 from ime_live.gateway.calls import Calls
 from ime_live.gateway.cors import Cors
 from ime_live.gateway.diagnostics import Diagnostics
@@ -142,6 +142,7 @@ class Gateway:
             directory=self._directory,
             diagnostics=diagnostics,
             upstream=self._upstream,
+            require_channels=self._require_channels,
             hub=hub,
             watch=watch,
             rounds=Rounds(watch, reconciler, self._feed, settings.status_interval),
@@ -240,6 +241,11 @@ class Gateway:
     def _on_disconnected(self, error: StoreError) -> None:
         del error
 
+    def _require_channels(self) -> None:
+        if self._subscriber.refusal is not None:
+            # Not the reason, which names the store's user: clients read this.
+            raise RefusedError("market data cannot be streamed now", code=CloseCode.TRY_AGAIN_LATER)
+
     # What is asked over HTTP
 
     def now(self) -> float:
@@ -261,11 +267,20 @@ class Gateway:
         self._metrics.feed = self._feed.status
         return Readiness(
             ready=connected and loaded,
+            reason=self._reason(),
             redis=connected,
             contracts=len(self._directory),
             connections=self._metrics.connections,
             feed=self._feed.state,
         )
+
+    def _reason(self) -> str | None:
+        if self._subscriber.refusal is not None:
+            # Its first word is the kind, as NOPERM; the rest names users and channels.
+            return f"Redis refuses to subscribe: {self._subscriber.refusal.partition(' ')[0]}"
+        if not self._subscriber.connected:
+            return "Redis cannot be reached"
+        return None if self._directory.loaded else "contracts are not loaded yet"
 
     async def report(self, authorization: str | None, query: str) -> bytes:
         """The state of the feed and the age of each contract, as JSON."""

@@ -44,6 +44,7 @@ class Readiness(Struct, frozen=True):
 
     Attributes:
         ready: whether it serves: Redis is reached and the contracts are loaded.
+        reason: why it does not; None if it does.
         redis: whether Redis is reached.
         contracts: how many it knows.
         connections: of WebSocket clients that are open.
@@ -51,6 +52,7 @@ class Readiness(Struct, frozen=True):
     """
 
     ready: bool
+    reason: str | None
     redis: bool
     contracts: int
     connections: int

@@ -27,6 +27,8 @@ class Services:
     """See the module's text.
 
     Attributes:
+        require_channels: raises RefusedError (1013) while Redis refuses to subscribe, so that
+            nothing could be streamed.
         handshake: negotiates each handshake in turn, see `gateway.handshake`.
         cors: which pages may read streams of events.
         monotonic: seconds, for durations.
@@ -40,6 +42,7 @@ class Services:
     directory: Directory
     diagnostics: Diagnostics
     upstream: Upstream
+    require_channels: Callable[[], None]
     hub: Hub
     watch: Watch
     rounds: Rounds

@@ -102,6 +102,7 @@ class Subscription:
             raise
         self._acquired = self._selection.keys()
         await services.upstream.acquire(self._selection)
+        services.require_channels()
         if request.status:
             self._current = await services.rounds.compare(self._selection)
         return identity
@@ -147,6 +148,12 @@ class Subscription:
         self._acquired = acquired = {*self._acquired, *revision.added}
         if revision.added:
             await services.upstream.acquire(revision.added)
+            try:
+                services.require_channels()
+            except RefusedError as error:
+                self._give_back(revision.added)
+                self.object_to(error.reason, request.id)
+                return
         current: Collection[str] = ()
         if self._request.status:
             current = await services.rounds.compare(revision.selection)
@@ -177,6 +184,11 @@ class Subscription:
             if unknown := [name for name in map(str.strip, names) if name in faults]:
                 registry = services.directory.registry
                 services.diagnostics.explain_unknown(by, unknown, registry, may_see)
+
+    def _give_back(self, added: Collection[str]) -> None:
+        if self.client is not None:  # else everything was let go of
+            self._acquired = {*self._acquired}.difference(added)
+            self._services.upstream.release(added)
 
     def object_to(self, error: str, request_id: str | int | None) -> None:
         """Answer a request of which nothing could be done."""
