@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,6 +20,8 @@ class Proxy:
     Attributes:
         port: where it listens; the same after `cut` and `mend`.
         accepted: connections that were made to it.
+        held: bytes that wait in it while it is frozen.
+        rate: bytes that it lets through per second and direction.
         target: the port of the server for connections that are made from now on.
     """
 
@@ -25,12 +29,15 @@ class Proxy:
         """Take the server's port on this machine."""
         self.port = 0
         self.accepted = 0
+        self.held = 0
+        self.rate = math.inf
         self.target = target
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
         self._accepting: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._freezes_at = b""
         self._forgets = False
 
     @property
@@ -74,13 +81,30 @@ class Proxy:
         """Reset all open connections on both sides; new ones are let through."""
         await self._end(reset=True)
 
-    def freeze(self) -> None:
-        """Hold back all bytes, also of new connections, until `thaw`; none is lost."""
-        self._flowing.clear()
+    def freeze(self, at: bytes = b"") -> None:
+        """Hold back all bytes, also of new connections, until `thaw`; none is lost.
+
+        Args:
+            at: begin with what holds this; at once if it is empty.
+        """
+        self._freezes_at = at
+        if not at:
+            self._flowing.clear()
 
     def thaw(self) -> None:
         """Deliver what was held back, and let bytes through again."""
+        self._freezes_at = b""
         self._flowing.set()
+
+    async def flow(self, data: bytes) -> None:
+        """Wait until some bytes may go through; for its links."""
+        if self._freezes_at and self._freezes_at in data:
+            self._flowing.clear()
+        self.held += len(data)
+        await self._flowing.wait()
+        self.held -= len(data)
+        if self.rate < math.inf:
+            await asyncio.sleep(len(data) / self.rate)
 
     def half_open(self, *, for_new: bool = False) -> None:
         """Lose what is sent over the open connections from now on; neither side is told.
@@ -112,7 +136,7 @@ class Proxy:
             return
         finally:
             self._accepting.discard(task)
-        link = _Link((reader, writer), far, self._flowing)
+        link = _Link((reader, writer), far, self.flow)
         link.forgets = self._forgets
         self._links.add(link)
         await link.carry()
@@ -126,11 +150,11 @@ class _Link:
         self,
         near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        flowing: asyncio.Event,
+        flow: Callable[[bytes], Awaitable[None]],
     ) -> None:
         self.forgets = False
         self._ends = near, far
-        self._flowing = flowing
+        self._flow = flow
         self._tasks: list[asyncio.Task[None]] = []
 
     async def carry(self) -> None:
@@ -159,7 +183,7 @@ class _Link:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(65_536):
-                await self._flowing.wait()
+                await self._flow(data)
                 if not self.forgets:
                     sink.write(data)
                     await sink.drain()

@@ -15,7 +15,7 @@ from tests.cli.feeding import Feeds, price_of, until
 from tests.exchange.frames import board, row, stamp
 from tests.exchange.hub import Hub
 from tests.exchange.refusals import Refusal
-from tests.stream.harness import Cable
+from tests.proxy import Proxy
 
 FUTURES = "updateFutureMarketsInfo"
 OPTIONS = "updateMarketsInfo"
@@ -24,24 +24,6 @@ OPTIONS = "updateMarketsInfo"
 def futures(price: float, ago: float = 0.0) -> dict[str, Any]:
     """A board that was pushed some seconds ago."""
     return board(FUTURES, row("future", LastTradedPrice=price, LastUpdate=stamp(ago)))
-
-
-class SlowCable(Cable):
-    """A cable that carries so many bytes a second."""
-
-    rate = 1e9
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(4096):
-                await asyncio.sleep(len(data) / self.rate)
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.transport.abort()
-            self._writers.discard(writer)
 
 
 async def status_of(lease: Lease) -> FeedStatus:
@@ -54,9 +36,9 @@ async def test_feed_on_a_link_slower_than_the_boards_is_stale(
     hub: Hub, feeds: Feeds, store: Store, lease: Lease, transport: str
 ) -> None:
     hub.negotiation = {"KeepAliveTimeout": 20.0, "DisconnectTimeout": 30.0}
-    async with SlowCable(hub.port) as cable:
+    async with Proxy(hub.port) as proxy:
         feed = feeds.start(
-            *("--base-url", hub.base_url.replace(str(hub.port), str(cable.port))),
+            *("--base-url", hub.base_url.replace(str(hub.port), str(proxy.port))),
             *("--max-lag", "2", "--transports", transport),
         )
         await hub.connected(transport)
@@ -66,7 +48,7 @@ async def test_feed_on_a_link_slower_than_the_boards_is_stale(
             return (await status_of(lease)).state is FeedState.LIVE
 
         await until(live, feeds)
-        cable.rate = 20_000
+        proxy.rate = 20_000
         rows = [row("future", ContractID=n, ContractCode=f"X{n}") for n in range(20)]
 
         async def stale() -> bool:
@@ -82,7 +64,7 @@ async def test_feed_on_a_link_slower_than_the_boards_is_stale(
         assert "s late" in (status.error or "")
         assert feed.events("boards come late")
 
-        cable.rate = 1e9
+        proxy.rate = 1e9
 
         async def in_time_again() -> bool:
             hub.push([futures(2)])
