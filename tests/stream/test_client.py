@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -18,6 +19,7 @@ from ime_live.client.message import Message
 from ime_live.contracts import Contract
 from ime_live.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
+from tests.tls import TlsProxy
 
 from .conftest import Market, Serve, register
 from .harness import PATIENCE, Gateway
@@ -75,6 +77,29 @@ async def test_present_states_and_then_every_change(
     assert not stream.connected
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
+
+
+@pytest.mark.parametrize("scheme", ["wss", "https"])
+async def test_stream_and_rest_through_tls(
+    gateway: Gateway,
+    market: Market,
+    publisher: Publisher,
+    payload: Payload,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+) -> None:
+    tls, contract = TlsProxy(tmp_path), market.one()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls.ca))
+    await publisher.publish(contract.contract_id, counted(payload, 1))
+    async with tls.before(gateway.port) as place:
+        url = f"{scheme}://{place}"
+        async with ime_live.connect(url, [contract.contract_name], proxy=None) as stream:
+            assert (await take(stream)).data.aggregate.trade_count == 1
+        found = await ime_live.Client(url).snapshot([contract.contract_name])
+        state = found[contract.contract_name]
+        assert state is not None
+        assert state.aggregate.trade_count == 1
 
 
 async def test_without_a_snapshot_only_changes_come(

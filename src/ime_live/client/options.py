@@ -78,9 +78,11 @@ class StreamOptions:
 
     def transport(self) -> dict[str, Any]:
         """What the WebSocket library is told of a connection, besides its address and headers."""
+        # Left out, it is the default trust; None would be no TLS, whatever the address says.
+        secure = {} if self.ssl is None else {"ssl": self.ssl}
         return {
+            **secure,
             "compression": "deflate" if self.compression else None,
-            "ssl": self.ssl,
             "proxy": self.proxy,
             "open_timeout": self.open_timeout,
             "ping_interval": self.ping_interval,
