@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ime_live import connect
+from ime_live import Client, connect
 from ime_live.client.address import read_service
 from ime_live.client.credentials import Credentials
 from ime_live.client.pace import BURST, Pace
@@ -75,11 +76,13 @@ def test_what_is_no_address(url: str) -> None:
         ({"token": ""}, "the token is empty"),
         ({"token": "a\r\nb"}, "no header can carry"),
         ({"token": 5}, "a token is a text, not int"),
+        ({"ssl": True}, "ssl must be an ssl.SSLContext or None, not bool"),
+        ({"url": ["A"]}, r"must be a text, not list; name contracts .* contract_names="),
     ],
 )
 def test_arguments_that_cannot_be(arguments: dict[str, Any], text: str) -> None:
     with pytest.raises(SettingsError, match=text) as caught:
-        connect(URL, **({"contract_names": ["A"]} | arguments))
+        connect(**({"url": URL, "contract_names": ["A"]} | arguments))
     assert isinstance(caught.value, ImeLiveError)
 
 
@@ -106,6 +109,16 @@ def test_what_is_no_proxy(proxy: Any, text: str) -> None:  # noqa: ANN401 - any 
 @pytest.mark.parametrize("proxy", ["http://u:p@host:3128/", "socks5h://host", "https://[::1]:1"])
 def test_proxies(proxy: str) -> None:
     assert connect(URL, ["A"], proxy=proxy)._options.proxy == proxy
+
+
+def test_tls_context_for_an_address_without_tls() -> None:
+    context = ssl.create_default_context()
+    for url in ("ws://h", "http://h"):
+        with pytest.raises(SettingsError, match="ssl is for wss:// and https://"):
+            connect(url, ["A"], ssl=context)
+        with pytest.raises(SettingsError, match="ssl is for wss:// and https://"):
+            Client(url, ssl=context)
+    assert connect("https://h", ["A"], ssl=context)._options.ssl is context
 
 
 def test_the_token_is_shown_nowhere() -> None:

@@ -3,116 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import http.server
-import json
+import gc
 import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
 import pytest
 
 import ime_live
 from ime_live.client.rest import Client
 
-from .texts import DATA
-
-STATIC = {
-    "contractId": "1",
-    "contractName": "A",
-    "title": "قرارداد",
-    "buyCommission": 0.0025,
-    "canBuy": True,
-    "ExpirationDate": "2026-08-01",
-    "DaysToExpiration": 70,
-    "owner": None,
-}
-
-
-@dataclass
-class Rest:
-    """A service: what it was asked, and the statuses that it answers before it does well.
-
-    With ``good``, every other token is refused; with ``together``, so many calls are answered at
-    the same time.
-    """
-
-    url: str = ""
-    asked: list[tuple[str, dict[str, list[str]], str | None]] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
-    body: bytes | None = None
-    drip: bool = False
-    good: str | None = None
-    together: threading.Barrier | None = None
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers as the service does, of one contract named A with the id 1."""
-
-    rest: ClassVar[Rest]
-
-    def do_GET(self) -> None:
-        parts = urlsplit(self.path)
-        query = parse_qs(parts.query)
-        self.rest.asked.append((parts.path, query, self.headers["Authorization"]))
-        good = self.rest.good
-        if self.rest.together is not None:
-            self.rest.together.wait(20)
-        if good is not None and self.headers["Authorization"] != f"Bearer {good}":
-            self.reply(401, {"detail": "expired"})
-            return
-        if self.rest.statuses:
-            self.reply(self.rest.statuses.pop(0), {"detail": "so it is"})
-            return
-        names = query.get("contract_names", []) + query.get("contract_ids", [])
-        match parts.path.strip("/").split("/"):
-            case ["live", "data", "overview", "contract", _]:
-                data: Any = {n: {**STATIC, **DATA} if n in "A1" else None for n in names}
-            case ["live", "data", section, "contract", _]:
-                key = {"best-limit": "BestLimit", "aggregate": "Aggregate"}[section]
-                data = {n: DATA[key] if n in "A1" else None for n in names}
-            case ["static", "data", "contract", "search"]:
-                data = [STATIC]
-            case _:
-                data = [STATIC if n in "A1" else None for n in names]
-        self.reply(200, {"Data": data, "Status": {"State": True}})
-
-    def reply(self, status: int, answer: object) -> None:
-        """Send JSON, or what the test wants instead."""
-        body = self.rest.body if self.rest.body is not None else json.dumps(answer).encode()
-        self.send_response(status)
-        if status == 302:
-            self.send_header("Location", self.rest.url)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.rest.drip:
-            for byte in body:
-                try:
-                    self.wfile.write(bytes((byte,)))
-                except OSError:
-                    return
-                time.sleep(0.05)
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def rest() -> Iterator[Rest]:
-    """A stand-in on a free port."""
-    made = Rest()
-    handler = type("Handling", (Handler,), {"rest": made})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        made.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield made
-        server.shutdown()
-        thread.join()
+from .rest import Rest
 
 
 async def test_snapshots(rest: Rest) -> None:
@@ -261,3 +161,72 @@ async def test_a_service_that_is_away_or_too_slow(rest: Rest) -> None:
 def test_arguments_that_cannot_be(arguments: dict[str, Any]) -> None:
     with pytest.raises(ime_live.SettingsError):
         Client("http://h", **arguments)
+
+
+# -- connections that are kept ------------------------------------------------------------------
+
+
+async def test_connection_is_kept_for_the_next_call(rest: Rest) -> None:
+    async with Client(rest.url) as client:
+        for _ in range(5):
+            assert await client.contracts(["A"])
+        assert rest.connections == 1
+        rest.statuses = [404]
+        with pytest.raises(ime_live.ServiceError):
+            await client.contracts(["A"])
+        assert await client.contracts(["A"])
+        assert rest.connections == 1  # an error is an answer, too
+
+
+async def test_calls_at_the_same_time_have_connections_of_their_own(rest: Rest) -> None:
+    rest.together = threading.Barrier(3)
+    async with Client(rest.url) as client:
+        for _ in range(2):
+            await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
+    assert rest.connections == 3
+
+
+async def test_connection_that_the_service_has_closed_is_replaced(rest: Rest) -> None:
+    async with Client(rest.url, tries=1) as client:
+        for closes in (True, False, True, True):
+            rest.closes = closes
+            assert await client.contracts(["A"])
+
+
+async def test_connection_that_is_closed_while_it_is_used_is_replaced(rest: Rest) -> None:
+    async with Client(rest.url, tries=1) as client:
+        assert await client.contracts(["A"])
+        rest.drops = 1
+        assert await client.contracts(["A"])
+        assert rest.connections == 2
+        rest.drops = 2  # a new one as well: that is an error
+        with pytest.raises(ime_live.ServiceError, match="broke off"):
+            await client.contracts(["A"])
+
+
+async def test_answer_that_is_cut_short_is_an_error(rest: Rest) -> None:
+    rest.cut = True
+    async with Client(rest.url, tries=1) as client:
+        with pytest.raises(ime_live.ServiceError, match="broke off"):
+            await client.contracts(["A"])
+
+
+def test_client_in_one_event_loop_after_the_other(rest: Rest) -> None:
+    client = Client(rest.url)
+    for _ in range(3):
+        assert asyncio.run(client.contracts(["A"]))
+    assert rest.connections == 1
+    asyncio.run(client.aclose())
+    with pytest.raises(ime_live.ServiceError, match="the client was closed"):
+        asyncio.run(client.contracts(["A"]))
+
+
+def test_client_that_nobody_closes_leaves_nothing(rest: Rest) -> None:
+    client = Client(rest.url)
+    assert asyncio.run(client.contracts(["A"]))
+    [(kept, _)] = client._connections._idle
+    socket = kept.sock
+    assert socket.fileno() >= 0
+    del client
+    gc.collect()
+    assert socket.fileno() == -1

@@ -59,7 +59,9 @@ async def rest() -> None:
     assert_type(levels, dict[str, ime_live.BestLimit | None])
     assert_type(await client.contracts(["A"]), list[ime_live.Contract | None])
     assert_type(await client.search(ime_live.Market.OPTION, "K"), list[ime_live.Contract])
-    with ime_live.BlockingClient("https://h") as blocking:
+    async with ime_live.Client("https://h", proxy="http://p:3128") as other:
+        assert_type(other, ime_live.Client)
+    with ime_live.BlockingClient("https://h", proxy=None) as blocking:
         assert_type(blocking.overview(["A"]), dict[str, ime_live.Overview | None])
 """
 

@@ -6,7 +6,7 @@ The address that a program gives and what it asks for come in, URLs go out. Noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import SplitResult, quote, urlsplit
 
 from msgspec import Struct
@@ -35,6 +35,27 @@ class Service(Struct, frozen=True):
     place: str
     prefix: str
 
+    @property
+    def host(self) -> str:
+        """The host, without the brackets of an IPv6 address."""
+        return urlsplit(f"//{self.place}").hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port; that of the scheme if the program has named none."""
+        return urlsplit(f"//{self.place}").port or (443 if self.secure else 80)
+
+    def named(self, scheme: Literal["ws", "http"], path: str = "") -> str:
+        """A URL for people: host, port and path, and no query.
+
+        Args:
+            scheme: without the ``s`` of TLS.
+            path: after the prefix.
+        """
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        secure = "s" if self.secure else ""
+        return f"{scheme}{secure}://{host}:{self.port}{self.prefix}{path}"
+
     def stream(self, keys: Sequence[Key], parameters: Iterable[tuple[str, str]]) -> str:
         """The address of a stream.
 
@@ -44,7 +65,7 @@ class Service(Struct, frozen=True):
         """
         by = keys[0][0]
         pairs = [(_PARAMETERS[by], contract) for _, contract in keys]
-        return self._url("ws", f"{_STREAM}{by}", [*pairs, *parameters])
+        return self._url("ws", stream_path(by), [*pairs, *parameters])
 
     def call(self, path: str, parameters: Iterable[tuple[str, str]]) -> str:
         """The address of a REST call."""
@@ -56,6 +77,11 @@ class Service(Struct, frozen=True):
         return f"{start}?{query}" if query else start
 
 
+def stream_path(by: str) -> str:
+    """The path of the stream of contracts that are named in one way."""
+    return f"{_STREAM}{by}"
+
+
 def read_service(url: str) -> Service:
     """Read the address that a program gives: of the service, or of one of its streams.
 
@@ -65,25 +91,30 @@ def read_service(url: str) -> Service:
         SettingsError: it is not such an address; the text does not quote it, as there may be a
             token in it.
     """
+    if not isinstance(url, str):
+        raise SettingsError(
+            f"the service's address must be a text, not {type(url).__name__}; name contracts "
+            "after it, or as contract_names=[…]"
+        )
     try:
         parts = urlsplit(url)
         check_host(parts)
     except ValueError:
-        raise SettingsError("the service's address is no URL: host or port cannot be") from None
+        raise SettingsError("the service's address must be a URL: check host and port") from None
     if parts.scheme not in _SCHEMES:
-        raise SettingsError("the service's address begins with ws://, wss://, http:// or https://")
+        raise SettingsError("the service's address must begin with ws, wss, http or https and ://")
     if not parts.hostname:
-        raise SettingsError("the service's address names no host")
+        raise SettingsError("the service's address must name a host, as in wss://example.org")
     if parts.query or parts.fragment:
         raise SettingsError(
-            "the service's address ends before the question mark: contracts, options and the "
-            "token are arguments"
+            "the service's address must end before the question mark; give contracts, options and "
+            "the token as arguments"
         )
     if "@" in parts.netloc:
-        raise SettingsError("the service's address has no user and password: give a token")
+        raise SettingsError("the service's address must be without user and password; give a token")
     path = parts.path.rstrip("/")
     for by in _PARAMETERS:
-        path = path.removesuffix(f"{_STREAM}{by}")
+        path = path.removesuffix(stream_path(by))
     return Service(_SCHEMES[parts.scheme], parts.netloc, path)
 
 

@@ -18,6 +18,7 @@ from ime_live.client.inbox import inbox_of
 from ime_live.client.message import DataT, Message, Reader, Status
 from ime_live.client.options import Ids, StreamOptions, keys_of
 from ime_live.client.portal import Portal
+from ime_live.client.proxy import Proxy
 from ime_live.client.receiver import Receiver
 from ime_live.client.rest import Client, Overview, SectionT
 from ime_live.client.selection import Selected
@@ -153,6 +154,7 @@ class BlockingClient:
         *,
         token: Token = None,
         ssl: tls.SSLContext | None = None,
+        proxy: Proxy = True,
         connect_timeout: float = 3.0,
         read_timeout: float = 10.0,
         tries: int = 3,
@@ -162,6 +164,7 @@ class BlockingClient:
             url,
             token=token,
             ssl=ssl,
+            proxy=proxy,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
             tries=tries,
@@ -213,8 +216,9 @@ class BlockingClient:
         return self._portal.run(self._client.search(market, text))
 
     def close(self) -> None:
-        """End the thread. Calls that run in other threads fail with `ServiceError`."""
+        """End the thread and the connections. Calls of other threads fail with `ServiceError`."""
         self._portal.close()
+        self._client._connections.close()
 
     def __enter__(self) -> Self:
         return self

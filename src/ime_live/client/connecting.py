@@ -15,7 +15,8 @@ from typing import Any, Generic, Literal, TypeAlias, overload
 from ime_live.client.blocking import BlockingStream
 from ime_live.client.credentials import Token
 from ime_live.client.message import DataT
-from ime_live.client.options import Ids, Proxy, StreamOptions, read_options
+from ime_live.client.options import Ids, StreamOptions, read_options
+from ime_live.client.proxy import Proxy
 from ime_live.client.stream import Stream
 from ime_live.market import Part, Payload
 from ime_live.zones import TEHRAN
@@ -174,7 +175,8 @@ def connect(
         status: have the state of the feed sent as well, for ``stream.status``.
         zone: the zone of the gateway's time stamps, by name or as a ``tzinfo``.
         compression: offer permessage-deflate.
-        ssl: for ``wss``; by default the system's certificates are trusted.
+        ssl: for ``wss``; by default the system's certificates are trusted, or those in the file
+            that ``SSL_CERT_FILE`` names.
         proxy: a proxy's URL; True takes it from the environment, None uses none.
         open_timeout: seconds for connecting and the handshake, and for an answer to `Stream.add`.
         ping_interval: seconds between two pings of the gateway.

@@ -1,25 +1,41 @@
-"""HTTP: one GET call with the standard library, within its time limits.
+"""HTTP: a connection for GET calls with the standard library, also through a proxy.
 
-An address and headers come in, a decoded answer or an error goes out. It blocks, so it belongs in
-a thread. It follows no redirect: a token goes where the program has sent it, and nowhere else.
+It blocks, so it belongs in a thread. It follows no redirect: a token goes where the program has
+sent it, and nowhere else.
 """
 
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl as tls
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
-from ime_live.errors import ServiceError
+from ime_live.client.address import Service
+from ime_live.client.network import Ending, final
+from ime_live.client.proxy import ProxyServer, read_proxy, through
 
 _MOST: Final = 64 * 1024 * 1024  # bytes of an answer: all contracts of the exchange have some 2 MB
 _PIECE: Final = 65_536
+
+
+class EndedError(Exception):
+    """A call got no answer.
+
+    Attributes:
+        ending: why.
+    """
+
+    def __init__(self, ending: Ending) -> None:
+        self.ending = ending
+        super().__init__(ending.reason)
 
 
 class Answer(Struct, frozen=True):
@@ -27,6 +43,7 @@ class Answer(Struct, frozen=True):
 
     status: int
     body: bytes
+    location: str | None = None
 
     @property
     def detail(self) -> str:
@@ -44,81 +61,163 @@ class _Refusal(Struct):
 _decode_refusal = msgspec.json.Decoder(_Refusal).decode
 
 
-def get(
-    url: str,
-    headers: Mapping[str, str],
-    *,
-    ssl: tls.SSLContext | None,
-    connect_timeout: float,
-    read_timeout: float,
-) -> Answer:
-    """Get an answer.
+class ProxyStatusError(OSError):
+    """A proxy has refused to connect.
 
-    Args:
-        url: ``http`` or ``https``.
-        headers: to send.
-        ssl: for ``https``; by default the system's certificates are trusted.
-        connect_timeout: seconds for connecting, TLS included.
-        read_timeout: seconds for the request and the whole of the answer.
-
-    Raises:
-        ServiceError: there was none, or it was too large.
+    Attributes:
+        status: of its HTTP answer.
     """
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        connection = http.client.HTTPSConnection(host, port, timeout=connect_timeout, context=ssl)
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=connect_timeout)
-    try:
-        connection.connect()
-    except TimeoutError as error:
-        connection.close()
-        raise ServiceError(f"{parts.netloc} cannot be reached in {connect_timeout:g} s") from error
-    except OSError as error:
-        connection.close()
-        raise ServiceError(f"{parts.netloc} cannot be reached: {error}") from error
-    try:
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"the proxy refused with HTTP {status}")
+
+
+class Connection(http.client.HTTPConnection):
+    """A connection to a service, directly or through a proxy.
+
+    Attributes:
+        address: of the service, and the proxy's, for people.
+        answers: whether an answer has begun to come.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        proxy: str | None,
+        context: tls.SSLContext | None,
+        timeout: float,
+    ) -> None:
+        """Connect nothing yet.
+
+        Args:
+            service: where to.
+            proxy: the proxy's URL, if there is one.
+            context: for TLS, if that is what the service speaks.
+            timeout: seconds for each step of connecting.
+        """
+        super().__init__(service.host, service.port, timeout=timeout)
+        self.default_port = 443 if service.secure else 80
+        self.address = service.named("http") + through(proxy)
+        self.answers = False
+        self._proxy = None if proxy is None else read_proxy(proxy)
+        self._context = context if service.secure else None
+
+    @property
+    def _is_forwarded(self) -> bool:
+        # A proxy for HTTP reads a plain call itself (RFC 9112, 3.2.2).
+        return (
+            self._proxy is not None
+            and self._context is None
+            and not self._proxy.scheme.startswith("socks")
+        )
+
+    def connect(self) -> None:
+        """Connect, TLS and proxy included.
+
+        Raises:
+            ProxyStatusError, OSError, HTTPException: there is no way.
+            EndedError: the proxy is of a kind that cannot be used for this.
+            ImportError: a SOCKS proxy needs another package.
+        """
+        sock = self._dial()
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._context is not None:
+                sock = self._context.wrap_socket(sock, server_hostname=self.host)
+        except BaseException:
+            sock.close()
+            raise
+        self.sock = sock
+
+    def _dial(self) -> socket.socket:
+        proxy = self._proxy
+        if proxy is None:
+            return socket.create_connection((self.host, self.port), self.timeout)
+        if proxy.scheme.startswith("socks"):
+            return self._dial_by_socks(proxy)
+        if proxy.scheme == "https" and self._context is not None:
+            raise EndedError(final("REST calls by TLS need a proxy that begins with http://"))
+        sock = socket.create_connection((proxy.host, proxy.port), self.timeout)
+        try:
+            if proxy.scheme == "https":
+                context = tls.create_default_context()
+                sock = context.wrap_socket(sock, server_hostname=proxy.host)
+            if self._context is not None:
+                self._tunnel_through(sock, proxy)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _tunnel_through(self, sock: socket.socket, proxy: ProxyServer) -> None:
+        host = f"[{self.host}]" if ":" in self.host else self.host.encode("idna").decode()
+        lines = [f"CONNECT {host}:{self.port} HTTP/1.1", f"Host: {host}:{self.port}"]
+        lines += [f"{name}: {value}" for name, value in proxy.authorization.items()]
+        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        with http.client.HTTPResponse(sock, method="CONNECT") as response:
+            response.begin()
+            if not 200 <= response.status < 300:
+                raise ProxyStatusError(response.status)
+
+    def _dial_by_socks(self, proxy: ProxyServer) -> socket.socket:
+        try:
+            library, plain = import_module("python_socks"), import_module("python_socks.sync")
+        except ImportError:
+            text = "connecting through a SOCKS proxy requires python-socks"
+            raise ImportError(text, name="python_socks") from None
+        kind = library.ProxyType.SOCKS4 if "4" in proxy.scheme else library.ProxyType.SOCKS5
+        # The proxy looks the name up, or we do.
+        by_proxy = proxy.scheme in {"socks5h", "socks4a"}
+        way = plain.Proxy(
+            kind, proxy.host, proxy.port, proxy.username or None, proxy.password or None, by_proxy
+        )
+        try:
+            sock: socket.socket = way.connect(self.host, self.port, timeout=self.timeout)
+        except library.ProxyError as error:
+            raise OSError(f"the SOCKS proxy refused: {error}") from error
+        return sock
+
+    def get(self, url: str, headers: Mapping[str, str], deadline: float) -> Answer:
+        """Make a call.
+
+        Raises:
+            TimeoutError, OSError, HTTPException: there was no answer.
+            EndedError: it is too large.
+        """
+        self.answers = False
+        parts = urlsplit(url)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        return _talk(connection, target, headers, time.monotonic() + read_timeout)
-    except TimeoutError as error:
-        text = f"{parts.netloc} did not answer within {read_timeout:g} s"
-        raise ServiceError(text) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise ServiceError(f"{parts.netloc} broke off: {error!r}") from error
-    finally:
-        connection.close()
+        headers = {"Accept": "application/json", **headers}
+        if self._is_forwarded and self._proxy is not None:
+            target = f"http://{parts.netloc}{target}"
+            headers |= self._proxy.authorization
+        self._limit(deadline)
+        self.request("GET", target, headers=headers)
+        self._limit(deadline)
+        response = self.getresponse()
+        self.answers = True
+        pieces: list[bytes] = []
+        size = 0
+        # A piece at a time: a time-out of the socket is for one read, and a server that drips
+        # would never meet it.
+        while True:
+            self._limit(deadline)
+            piece = response.read1(_PIECE)
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+            if size > _MOST:
+                raise EndedError(final(f"the answer is larger than {_MOST} bytes"))
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
+        response.close()  # `read1` leaves open what has a length, and the next call would fail
+        return Answer(response.status, b"".join(pieces), response.getheader("Location"))
 
-
-def _talk(
-    connection: http.client.HTTPConnection,
-    target: str,
-    headers: Mapping[str, str],
-    deadline: float,
-) -> Answer:
-    _limit(connection, deadline)
-    connection.request("GET", target, headers={"Accept": "application/json", **headers})
-    _limit(connection, deadline)
-    response = connection.getresponse()
-    pieces: list[bytes] = []
-    size = 0
-    # A piece at a time: a time-out of the socket is for one read, and a server that drips would
-    # never meet it.
-    while True:
-        _limit(connection, deadline)
-        piece = response.read1(_PIECE)
-        if not piece:
-            return Answer(response.status, b"".join(pieces))
-        pieces.append(piece)
-        size += len(piece)
-        if size > _MOST:
-            raise ServiceError(f"the answer is larger than {_MOST} bytes")
-
-
-def _limit(connection: http.client.HTTPConnection, deadline: float) -> None:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    if connection.sock is not None:  # it is gone once the last byte was read
-        connection.sock.settimeout(left)
+    def _limit(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if self.sock is not None:  # it is gone once the last byte was read
+            self.sock.settimeout(left)

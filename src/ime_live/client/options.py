@@ -11,23 +11,20 @@ import ssl as tls
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from typing import Any, Final
 
-from ime_live.client.address import Service, check_host, read_service
+from ime_live.client.address import Service, read_service
 from ime_live.client.credentials import Credentials, Token
 from ime_live.client.inbox import Queue
 from ime_live.client.message import Key
 from ime_live.client.position import Resumption
+from ime_live.client.proxy import Proxy, check_proxy
 from ime_live.errors import SettingsError
 from ime_live.market import SECTIONS, version_of
 from ime_live.market import timestamp_of as stamp_of
 from ime_live.zones import TEHRAN, zone_of, zone_of_tehran
 
 Ids = Iterable[str | int]
-Proxy = str | Literal[True] | None
-
-_PROXY_SCHEMES: Final = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
 
 _MAX_SIZE: Final = 4 * 1024 * 1024  # bytes of a message: a status of 1,000 contracts has 0.1
 _MAX_QUEUE: Final = 256  # frames that were received and not read yet; more than a burst
@@ -76,14 +73,18 @@ class StreamOptions:
             pairs.append(("status", "true"))
         return pairs
 
-    def transport(self) -> dict[str, Any]:
-        """What the WebSocket library is told of a connection, besides its address and headers."""
+    def transport(self, proxy: str | None) -> dict[str, Any]:
+        """What the WebSocket library is told of a connection, besides its address and headers.
+
+        Args:
+            proxy: the URL of the proxy to use.
+        """
         # Left out, it is the default trust; None would be no TLS, whatever the address says.
         secure = {} if self.ssl is None else {"ssl": self.ssl}
         return {
             **secure,
             "compression": "deflate" if self.compression else None,
-            "proxy": self.proxy,
+            "proxy": proxy,
             "open_timeout": self.open_timeout,
             "ping_interval": self.ping_interval,
             "ping_timeout": self.ping_timeout,
@@ -139,9 +140,9 @@ def read_options(
     keys = keys_of(contract_names, contract_ids)
     if not keys:
         raise SettingsError("name at least one contract: contract_names=[…] or contract_ids=[…]")
-    found = read_zone(zone)
+    service, found = read_service(url), read_zone(zone)
     return StreamOptions(
-        service=read_service(url),
+        service=service,
         keys=keys,
         credentials=Credentials(token),
         queue=Queue(queue),
@@ -154,14 +155,29 @@ def read_options(
         status=status,
         zone=found,
         compression=compression,
-        ssl=ssl,
-        proxy=_checked_proxy(proxy),
+        ssl=check_ssl(ssl, service),
+        proxy=check_proxy(proxy),
         open_timeout=open_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
         stale_after=stale_after,
         retry_limit=retry_limit,
     )
+
+
+def check_ssl(ssl: tls.SSLContext | None, service: Service) -> tls.SSLContext | None:
+    """Check a program's argument.
+
+    Raises:
+        SettingsError: it is no context, or nothing that it could be used for.
+    """
+    if ssl is None:
+        return None
+    if not isinstance(ssl, tls.SSLContext):
+        raise SettingsError(f"ssl must be an ssl.SSLContext or None, not {type(ssl).__name__}")
+    if not service.secure:
+        raise SettingsError("ssl is for wss:// and https://; leave it out, or write one of these")
+    return ssl
 
 
 def check_positive(values: Mapping[str, float | None]) -> None:
@@ -204,28 +220,6 @@ def read_zone(zone: str | tzinfo) -> tzinfo:
     if isinstance(zone, tzinfo):
         return zone
     return zone_of_tehran() if zone == TEHRAN else zone_of(zone)
-
-
-def _checked_proxy(proxy: Proxy) -> Proxy:
-    # No text here quotes it: there may be a password in it.
-    if proxy is None or proxy is True:
-        return proxy
-    if not isinstance(proxy, str):
-        raise SettingsError("proxy is a URL, True or None")
-    try:
-        parts = urlsplit(proxy)
-        check_host(parts)
-    except ValueError:
-        raise SettingsError("the proxy's address is no URL: host or port cannot be") from None
-    if parts.scheme not in _PROXY_SCHEMES:
-        raise SettingsError(f"the proxy's address begins with {'://, '.join(_PROXY_SCHEMES)}://")
-    if not parts.hostname:
-        raise SettingsError("the proxy's address names no host")
-    if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise SettingsError("the proxy's address ends with its host and port")
-    if parts.username is not None and parts.password is None:
-        raise SettingsError("the proxy's address has a user and no password")
-    return proxy
 
 
 def _read_since(since: datetime | str | None, zone: tzinfo) -> str | None:

@@ -23,6 +23,7 @@ from ime_live.client.message import DataT, Key, Message, Reader, Status
 from ime_live.client.options import StreamOptions
 from ime_live.client.pace import Pace
 from ime_live.client.position import Position
+from ime_live.client.proxy import proxy_for
 from ime_live.client.selection import Change, Selection
 from ime_live.errors import (
     AuthenticationError,
@@ -208,7 +209,7 @@ class Receiver(Generic[DataT]):
         async with _Connect(
             options.service.stream(keys, options.parameters(resumption)),
             additional_headers=headers,
-            **options.transport(),
+            **options.transport(proxy_for(options.proxy, options.service, "ws")),
             logger=_library_log,
         ) as connection:
             opened = loop.time()

@@ -10,19 +10,28 @@ import asyncio
 import random
 import ssl as tls
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar, overload
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, overload
 
 import msgspec
 from msgspec import Struct
 
 from ime_live.backoff import Backoff
-from ime_live.client import http
+from ime_live.client import verdict
 from ime_live.client.address import first_fitting, read_service
 from ime_live.client.credentials import Credentials, Token
+from ime_live.client.http import Answer, EndedError
 from ime_live.client.message import Key
-from ime_live.client.options import Ids, check_positive, keys_of
+from ime_live.client.options import (
+    Ids,
+    check_positive,
+    check_ssl,
+    keys_of,
+)
+from ime_live.client.pool import Connections
+from ime_live.client.proxy import Proxy, check_proxy
 from ime_live.contracts import Contract, Market
-from ime_live.errors import AuthenticationError, ServiceError, SettingsError
+from ime_live.errors import AuthenticationError, ImeLiveError, ServiceError, SettingsError
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Payload
 
 SectionT = TypeVar(
@@ -61,6 +70,9 @@ class Client:
     A call that fails because the service is away or busy (no connection, no answer in time, 429,
     502, 503, 504) is repeated, after a growing random wait. Names that do not fit into one address
     are asked for in several calls.
+
+    Connections are kept for the next call. `aclose` closes them, or ``async with``; so does the end
+    of this object.
     """
 
     def __init__(
@@ -69,16 +81,18 @@ class Client:
         *,
         token: Token = None,
         ssl: tls.SSLContext | None = None,
+        proxy: Proxy = True,
         connect_timeout: float = 3.0,
         read_timeout: float = 10.0,
         tries: int = 3,
     ) -> None:
-        """Nothing is connected yet, and between two calls nothing is.
+        """Connect nothing yet.
 
         Args:
             url: the service, as for `connect`.
             token: as for `connect`.
-            ssl: for ``https``; by default the system's certificates are trusted.
+            ssl: as for `connect`.
+            proxy: as for `connect`.
             connect_timeout: seconds for connecting.
             read_timeout: seconds for the whole of an answer.
             tries: how often a call is made at the most.
@@ -91,10 +105,16 @@ class Client:
             raise SettingsError("tries is at least 1")
         self._service = read_service(url)
         self._credentials = Credentials(token)
-        self._ssl = ssl
-        self._connect_timeout = connect_timeout
-        self._read_timeout = read_timeout
+        self._proxy = check_proxy(proxy)
+        self._connections = Connections(
+            self._service,
+            ssl=check_ssl(ssl, self._service),
+            proxy=self._proxy,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+        )
         self._tries = tries
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._service.place}>"
@@ -208,35 +228,58 @@ class Client:
         backoff = Backoff(_LONGEST_WAIT, random.random)
         renewed = False
         while True:
+            if self._closed:
+                raise ServiceError("the client was closed")
             headers = await self._credentials.headers()
             try:
-                answer = await asyncio.to_thread(
-                    http.get,
-                    url,
-                    headers,
-                    ssl=self._ssl,
-                    connect_timeout=self._connect_timeout,
-                    read_timeout=self._read_timeout,
-                )
-            except ServiceError:
-                wait = backoff.next()
-                if backoff.failures >= self._tries:
-                    raise
+                answer = await asyncio.to_thread(self._connections.get, url, headers)
+            except EndedError as ended:
+                ending = ended.ending
+                error = ending.fatal(reached=self._connections.reached)
+                if error is not None:
+                    raise error from ended
+                error = ServiceError(ending.reason)
             else:
                 if answer.status == 200:
                     self._credentials.accepted(headers)
                     return _data_of(answer)
+                error = self._fault_of(answer, path)
                 if answer.status == 401:
                     worth = self._credentials.refused(headers)
                     # Once a call: others may be served with what this one is refused.
                     if renewed or not worth:
-                        raise AuthenticationError(answer.detail)
+                        raise error
                     renewed = True
                     continue
-                wait = backoff.next()
-                if answer.status not in _TRANSIENT or backoff.failures >= self._tries:
-                    raise ServiceError(answer.detail, status=answer.status)
+                if answer.status not in _TRANSIENT:
+                    raise error
+            wait = backoff.next()
+            if backoff.failures >= self._tries:
+                raise error
             await asyncio.sleep(wait)
+
+    def _fault_of(self, answer: Answer, path: str) -> ImeLiveError:
+        if answer.status == 401:
+            return AuthenticationError(answer.detail)
+        if answer.status == 407 and (error := verdict.of_proxy(answer.status)) is not None:
+            return error
+        return ServiceError(answer.detail, status=answer.status)
+
+    async def aclose(self) -> None:
+        """Close the connections. Calls that run end; later ones fail with `ServiceError`."""
+        self._closed = True
+        self._connections.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
 
 class _Body(Struct):
@@ -246,7 +289,7 @@ class _Body(Struct):
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 
-def _data_of(answer: http.Answer) -> Any:  # noqa: ANN401 - any JSON
+def _data_of(answer: Answer) -> Any:  # noqa: ANN401 - any JSON
     try:
         return _decode_body(answer.body).data
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
