@@ -32,8 +32,8 @@ class TlsProxy:
             _certificate("server", own.public_key(), "our CA", key).public_bytes(Encoding.PEM)
             + own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         )
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._context.load_cert_chain(chain)
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.context.load_cert_chain(chain)
 
     @asynccontextmanager
     async def before(self, port: int, own: int = 0) -> AsyncIterator[str]:
@@ -45,7 +45,7 @@ class TlsProxy:
             for source, sink in ((reader, far_writer), (far_reader, writer)):
                 pumps.add(asyncio.create_task(_pump(source, sink)))
 
-        server = await asyncio.start_server(connect, "127.0.0.1", own, ssl=self._context)
+        server = await asyncio.start_server(connect, "127.0.0.1", own, ssl=self.context)
         try:
             yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import re
 import socket
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +17,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 import ime_live
+from ime_live.log_limiter import LogLimiter
 
 from .service import deaf_service, service
 from .texts import stamp, update
@@ -395,3 +398,81 @@ async def test_a_contract_by_name_and_by_id_is_resumed_like_any_other(
             assert [(await take(stream)).stamp for _ in range(2)] == [stamp(3), stamp(4)]
             assert stream.contracts == ime_live.Selected(("A",), ())
         assert "since=" in made.paths[1]
+
+
+# -- the first connection -----------------------------------------------------------------------
+
+NAME_PATH = "/live/data/websocket/contract/name"
+
+
+async def test_first_connection_that_cannot_be_made_is_named_each_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    minute = functools.partial(LogLimiter, interval=0.1)
+    monkeypatch.setattr("ime_live.client.receiver.LogLimiter", minute)
+    async with connect("ws://127.0.0.1:1/prefix"):
+        await eventually(lambda: len(caplog.records) == 3)
+    line = f"no connection to ws://127.0.0.1:1/prefix{NAME_PATH}: Connection refused; trying again"
+    first, second, _ = (record.getMessage() for record in caplog.records)
+    assert first == line
+    assert re.fullmatch(rf"{re.escape(line)} \(\d+ more since the last such line\)", second)
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [("[::1]:1", "ws://[::1]:1"), ("no.such.host.invalid", "ws://no.such.host.invalid:80")],
+)
+async def test_first_connection_names_host_and_port(
+    host: str, named: str, caplog: pytest.LogCaptureFixture, eventually: Eventually
+) -> None:
+    async with connect(f"ws://{host}"):
+        await eventually(lambda: caplog.records)
+    assert f"no connection to {named}{NAME_PATH}: " in caplog.text
+
+
+@pytest.mark.parametrize("prefix", ["", "/wrong"])
+async def test_404_names_the_url_and_asks_for_the_prefix(prefix: str) -> None:
+    async with service(404) as made, connect(made.url + prefix) as stream:
+        with pytest.raises(ime_live.ServiceError) as caught:
+            await take(stream)
+    assert str(caught.value) == (
+        f"{made.url}{prefix}{NAME_PATH} must be a stream, but it answered HTTP 404; "
+        "is the prefix of a proxy's path missing from the address, or wrong?"
+    )
+    assert caught.value.status == 404
+
+
+async def test_redirect_is_named() -> None:
+    answer = (
+        b"HTTP/1.1 301 Moved\r\nLocation: https://example.org/x?token=SECRET\r\n"
+        b"Content-Length: 0\r\n\r\n"
+    )
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with connect(url) as stream:
+            with pytest.raises(ime_live.ServiceError) as caught:
+                await take(stream)
+    assert str(caught.value).endswith(
+        "answered HTTP 301 and redirects to https://example.org/x; write the address that it means"
+    )
+
+
+@pytest.mark.parametrize("status", [404, 302, 200, 421])
+async def test_address_that_leads_elsewhere_for_a_while(status: int) -> None:
+    ends = (aborting, status, status, sending(update("A", 1)))
+    async with service(*ends) as made, connect(made.url) as stream:
+        assert (await take(stream)).stamp == stamp(1)
+        assert len(made.paths) == 4
+
+
+@pytest.mark.parametrize("status", [400, 414, 431])
+async def test_request_that_cannot_be_answered_stays_an_error(status: int) -> None:
+    async with service(aborting, status) as made, connect(made.url) as stream:
+        with pytest.raises(ime_live.ServiceError, match=f"HTTP {status}"):
+            await take(stream)

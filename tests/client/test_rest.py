@@ -230,3 +230,22 @@ def test_client_that_nobody_closes_leaves_nothing(rest: Rest) -> None:
     del client
     gc.collect()
     assert socket.fileno() == -1
+
+
+async def test_404_of_a_call_names_the_url_and_asks_for_the_prefix(rest: Rest) -> None:
+    rest.statuses = [404]
+    async with Client(f"{rest.url}/p") as client:
+        with pytest.raises(ime_live.ServiceError) as caught:
+            await client.contracts(["A"])
+    assert str(caught.value) == (
+        f"so it is: {rest.url}/p/static/data/contract/name must be a call, but is not; "
+        "is the prefix of a proxy's path missing from the address, or wrong?"
+    )
+
+
+async def test_redirect_of_a_call_is_named(rest: Rest) -> None:
+    rest.statuses = [302]
+    async with Client(rest.url) as client:
+        with pytest.raises(ime_live.ServiceError, match="redirects to http") as caught:
+            await client.contracts(["A"])
+    assert str(caught.value).endswith("; write the address that it means")

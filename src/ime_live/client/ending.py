@@ -1,58 +1,67 @@
-"""Ending: what an exception of the WebSocket library says of how a connection ended.
+"""Endings: what an exception of the WebSocket library says of how a connection ended.
 
-Exceptions come in; the error to raise goes out, or None: reconnect; and a text for the log, which
-holds no address, since that of a proxy may hold a password. It knows no connection.
+Exceptions come in; an `Ending` goes out, whose reason holds no address of a proxy, since there may
+be a password in it.
 """
 
 from __future__ import annotations
 
-import ssl
 from typing import Final
 
 from websockets import exceptions as ends
 
 from ime_live.client import verdict
-from ime_live.errors import CloseCode, ImeLiveError, ServiceError
+from ime_live.client.network import Ending, early, final, of_network
+from ime_live.errors import CloseCode, ServiceError
 
 _OURS: Final = frozenset(
     {CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG}
 )
 
 
-def fault_of(error: Exception) -> ImeLiveError | None:
-    """The error to raise for a connection's end; None if reconnecting may help."""
+def of_websocket(error: Exception, address: str) -> Ending:
+    """What the end of a WebSocket connection, or of the try to make one, means.
+
+    Args:
+        error: what the library has raised.
+        address: where the connection was to go, for people.
+    """
     if isinstance(error, ends.ConnectionClosed):
-        return _fault_of_close(error)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ServiceError(f"the service's certificate is not good: {error.verify_message}")
+        return _of_close(error)
+    if isinstance(error, OSError):
+        return of_network(error, address)
     if isinstance(error, ends.InvalidStatus):
-        return verdict.of_status(error.response.status_code)
+        response = error.response
+        location = next(iter(response.headers.get_all("Location")), None)
+        return _of_status(response.status_code, location, address)
     if isinstance(error, ends.InvalidProxyStatus):
-        return verdict.of_proxy(error.response.status_code)
-    if isinstance(error, ends.ProxyError | ends.InvalidMessage):
-        return None  # the connection broke in the handshake, or a proxy is away or not itself
+        status = error.response.status_code
+        text = f"the proxy refused with HTTP {status}"
+        return Ending(text, verdict.of_proxy(status), early=True)
+    if isinstance(error, ends.ProxyError):
+        return Ending("the proxy broke off, or it is none")
+    if isinstance(error, ends.InvalidMessage):
+        return Ending("the connection ended in the handshake, before an HTTP answer", unclear=True)
     if isinstance(error, ends.InvalidProxy | ValueError):
-        return ServiceError("the address of the proxy or of the service cannot be used")
+        return final("the address of the proxy or of the service cannot be used")
     if isinstance(error, ends.InvalidHandshake):
-        return ServiceError(f"the service does not speak WebSocket: {error}")
-    return None
+        return early(f"{address} must speak WebSocket, but: {error}; look at host, port and path")
+    return Ending(str(error))
 
 
-def _fault_of_close(error: ends.ConnectionClosed) -> ImeLiveError | None:
+def _of_close(error: ends.ConnectionClosed) -> Ending:
     if error.rcvd is not None and error.rcvd_then_sent is not False:
-        return verdict.of_close(error.rcvd.code, error.rcvd.reason)
-    if error.sent is not None and error.sent.code in _OURS:
-        return ServiceError(f"the service broke the protocol: {error.sent.reason}")
-    return None
+        code, reason = error.rcvd.code, error.rcvd.reason
+        return Ending(f"closed with {code} {reason}".rstrip(), verdict.of_close(code, reason))
+    if error.sent is None:
+        return Ending("connection lost")
+    code, reason = error.sent.code, error.sent.reason
+    if code in _OURS:
+        return Ending(reason, ServiceError(f"the service broke the protocol: {reason}"))
+    return Ending(f"closed with {code} {reason}".rstrip())
 
 
-def text_of(error: Exception) -> str:
-    """How a connection ended, for a line of the log."""
-    if isinstance(error, ends.ConnectionClosed):
-        end = error.rcvd or error.sent
-        return f"the connection was closed: {end.code} {end.reason}" if end else "connection lost"
-    if isinstance(error, TimeoutError):
-        return "no connection: the service does not answer"
-    if isinstance(error, OSError | ends.WebSocketException):
-        return f"no connection: {error}"
-    return str(error)
+def _of_status(status: int, location: str | None, address: str) -> Ending:
+    error = verdict.of_status(status, address, location)
+    reason = f"HTTP {status}" if error is None else str(error)
+    return Ending(reason, error, early=verdict.is_of_address(status), unclear=status == 400)

@@ -14,16 +14,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic
 
 from websockets import exceptions as ends
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 
 from ime_live.backoff import Backoff
-from ime_live.client.ending import fault_of, text_of
+from ime_live.client.address import stream_path
+from ime_live.client.ending import of_websocket
+from ime_live.client.handshake import Connect, library_log, look_closer
 from ime_live.client.inbox import Inbox
 from ime_live.client.message import DataT, Key, Message, Reader, Status
 from ime_live.client.options import StreamOptions
 from ime_live.client.pace import Pace
 from ime_live.client.position import Position
-from ime_live.client.proxy import proxy_for
+from ime_live.client.proxy import proxy_for, through
 from ime_live.client.selection import Change, Selection
 from ime_live.errors import (
     AuthenticationError,
@@ -31,28 +33,32 @@ from ime_live.errors import (
     ServiceError,
     UnknownContractError,
 )
+from ime_live.log_limiter import LogLimiter
 from ime_live.messages import Action, ControlData
 
 log = logging.getLogger("ime_live.client")
 
-# The library would write the handshake's headers at the level DEBUG, and so the token.
-_library_log = log.getChild("websockets")
-_library_log.setLevel(logging.INFO)
-_library_log.addFilter(lambda record: record.levelno > logging.DEBUG)
-
-_PROVEN: Final = 5.0  # seconds after which a connection without messages was a good one
+_LASTING: Final = 1.0  # seconds after which a connection that ended had been a good one
 _WORN: Final = 4  # steps in which silence is looked at
-
-
-class _Connect(connect):
-    # A token goes where the program has sent it, and nowhere else.
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
 
 
 class _StaleError(Exception):
     # Nothing has come for too long.
     pass
+
+
+class _Lines:
+    # The log of the standard library, as `LogLimiter` calls it.
+
+    def info(self, event: str, *, repeated: int = 0) -> None:
+        log.info("%s%s", event, _repetition(repeated))
+
+    def warning(self, event: str, *, repeated: int = 0) -> None:
+        log.warning("%s%s", event, _repetition(repeated))
+
+
+def _repetition(repeated: int) -> str:
+    return f" ({repeated} more since the last such line)" if repeated else ""
 
 
 class Receiver(Generic[DataT]):
@@ -93,12 +99,13 @@ class Receiver(Generic[DataT]):
         self._position = Position(snapshot=options.snapshot, since=options.since, keys=options.keys)
         self.selection: Final = Selection(options.keys)
         self._backoff = Backoff(options.retry_limit, random.random)
+        self._limited = LogLimiter(_Lines())
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self.full = False
         self._arrivals = 0
-        self._proven = False
-        self._said = ""
+        self._reached = False
+        self._opened: float | None = None
 
     # -- what others call -----------------------------------------------------------------------
 
@@ -146,6 +153,8 @@ class Receiver(Generic[DataT]):
 
     def end(self) -> None:
         """Nothing more will come: tell everybody who waits."""
+        if self.ended:
+            return
         self.ended, self.connected, self.status = True, False, None
         self.selection.fail(self._over())
         self._wake()
@@ -165,37 +174,56 @@ class Receiver(Generic[DataT]):
             if not opening.keys:
                 await self._changed.wait()
                 continue
-            headers = await self._options.credentials.headers()
-            try:
-                await self._converse(list(opening.keys), headers)
-            except (OSError, ValueError, ends.WebSocketException, _StaleError) as error:
-                fault = fault_of(error)
-                if fault is not None and not self._helps(fault):
-                    # What quotes an address may quote a proxy's password.
-                    quotes = isinstance(error, ends.InvalidProxy | ValueError)
-                    raise fault from None if quotes else error
-                reason = text_of(error)
-            self.connected, self.status = False, None
-            if fault is None:
-                await self._wait(reason)
+            await self._attempt(list(opening.keys))
+            await asyncio.sleep(self._backoff.next())
 
-    def _helps(self, fault: ImeLiveError) -> bool:
+    async def _attempt(self, keys: list[Key]) -> None:
+        """One connection, until its end, or the try to make it.
+
+        Raises:
+            ImeLiveError: the stream ends with it.
+        """
+        options = self._options
+        headers = await options.credentials.headers()
+        proxy = proxy_for(options.proxy, options.service, "ws")
+        address = options.service.named("ws", stream_path(keys[0][0])) + through(proxy)
+        self._opened = None
+        try:
+            await self._converse(keys, headers, proxy)
+        except (OSError, ValueError, ends.WebSocketException, _StaleError) as error:
+            ending = of_websocket(error, address)
+            self.connected, self.status = False, None
+            if ending.unclear and not self._reached:
+                service, given = options.service, options.proxy
+                ending = await look_closer(
+                    service, given, ending, address, open_timeout=options.open_timeout
+                )
+            fault = ending.fatal(reached=self._reached)
+            if fault is not None and not self._helps(fault, headers):
+                # What quotes an address may quote a proxy's password.
+                quotes = isinstance(error, ends.InvalidProxy | ValueError)
+                raise fault from None if quotes else error
+            self._note_end(ending.reason, address, expected=fault is not None)
+
+    def _helps(self, fault: ImeLiveError, headers: dict[str, str]) -> bool:
         """Whether something can be done so that the next connection may go well."""
         if isinstance(fault, AuthenticationError):
-            return self._options.credentials.refused()
+            return self._options.credentials.refused(headers)
         if isinstance(fault, UnknownContractError):
             return self.selection.refused(str(fault))
         return False
 
-    async def _wait(self, reason: str) -> None:
-        wait = self._backoff.next()
-        # An outage of hours is one line, not one a try.
-        level = logging.DEBUG if reason == self._said else logging.WARNING
-        self._said = reason
-        log.log(level, "%s; trying again, at first in %.1f s", reason, wait)
-        await asyncio.sleep(wait)
+    def _note_end(self, reason: str, address: str, *, expected: bool) -> None:
+        if self._opened is None:
+            text = f"no connection to {address}: {reason}"
+        else:
+            text = f"the connection to {address} has ended: {reason}"
+            if asyncio.get_running_loop().time() - self._opened >= _LASTING:
+                self._backoff.reset()
+        write = self._limited.info if expected else self._limited.warning
+        write(f"{text}; trying again", key=reason)
 
-    async def _converse(self, keys: list[Key], headers: dict[str, str]) -> None:
+    async def _converse(self, keys: list[Key], headers: dict[str, str], proxy: str | None) -> None:
         """One connection, until it ends.
 
         Raises:
@@ -204,21 +232,19 @@ class Receiver(Generic[DataT]):
         """
         options = self._options
         resumption = self._position.resumption(self.selection.held)
-        loop = asyncio.get_running_loop()
-        self._proven = False
-        async with _Connect(
+        async with Connect(
             options.service.stream(keys, options.parameters(resumption)),
             additional_headers=headers,
-            **options.transport(proxy_for(options.proxy, options.service, "ws")),
-            logger=_library_log,
+            **options.transport(proxy),
+            logger=library_log,
         ) as connection:
-            opened = loop.time()
+            self._opened = asyncio.get_running_loop().time()
             self._position.begin()
-            self.connected = True
+            self._reached = self.connected = True
             log.info("connected to %s", options.service.place)
             try:
                 await _first_of(
-                    self._read(connection),
+                    self._read(connection, headers),
                     self._send(connection),
                     self._watch(),
                     self._notice(connection),
@@ -230,17 +256,9 @@ class Receiver(Generic[DataT]):
                 # Somebody leaves. Left to itself, the library would call it an internal error.
                 await connection.close()
                 raise
-            finally:
-                if loop.time() - opened >= _PROVEN:
-                    self._prove()
 
-    def _prove(self) -> None:
-        self._proven = True
-        self._said = ""
-        self._backoff.reset()
-        self._options.credentials.accepted()
-
-    async def _read(self, connection: ClientConnection) -> None:
+    async def _read(self, connection: ClientConnection, headers: dict[str, str]) -> None:
+        proven = False
         read, take, put = self._reader.read, self._position.take, self.inbox.put
         while True:
             raw = await connection.recv(decode=False)
@@ -258,8 +276,9 @@ class Receiver(Generic[DataT]):
                 self._answered(found)
             else:
                 log.debug("a message of an unknown channel was passed over")
-            if not self._proven:
-                self._prove()
+            if not proven:
+                proven = True
+                self._options.credentials.accepted(headers)
 
     async def _put_later(self, message: Message[DataT]) -> None:
         try:

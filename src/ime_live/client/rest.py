@@ -22,6 +22,7 @@ from ime_live.client.address import first_fitting, read_service
 from ime_live.client.credentials import Credentials, Token
 from ime_live.client.http import Answer, EndedError
 from ime_live.client.message import Key
+from ime_live.client.network import Ending
 from ime_live.client.options import (
     Ids,
     check_positive,
@@ -113,6 +114,7 @@ class Client:
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
         )
+        self._connect_timeout = connect_timeout
         self._tries = tries
         self._closed = False
 
@@ -234,7 +236,7 @@ class Client:
             try:
                 answer = await asyncio.to_thread(self._connections.get, url, headers)
             except EndedError as ended:
-                ending = ended.ending
+                ending = await self._look_closer(ended.ending)
                 error = ending.fatal(reached=self._connections.reached)
                 if error is not None:
                     raise error from ended
@@ -252,18 +254,37 @@ class Client:
                     renewed = True
                     continue
                 if answer.status not in _TRANSIENT:
-                    raise error
+                    unclear = Ending(str(error), error, unclear=answer.status == 400)
+                    raise (await self._look_closer(unclear)).error or error
             wait = backoff.next()
             if backoff.failures >= self._tries:
                 raise error
             await asyncio.sleep(wait)
+
+    async def _look_closer(self, ending: Ending) -> Ending:
+        if self._connections.reached:
+            return ending
+        # The WebSocket library takes as long to import as all else; few programs come here.
+        from ime_live.client.handshake import look_closer
+
+        return await look_closer(
+            self._service,
+            self._proxy,
+            ending,
+            self._service.named("http"),
+            open_timeout=self._connect_timeout,
+        )
 
     def _fault_of(self, answer: Answer, path: str) -> ImeLiveError:
         if answer.status == 401:
             return AuthenticationError(answer.detail)
         if answer.status == 407 and (error := verdict.of_proxy(answer.status)) is not None:
             return error
-        return ServiceError(answer.detail, status=answer.status)
+        text = answer.detail
+        if verdict.is_of_address(answer.status):
+            text += f": {self._service.named('http', path)} must be a call, but is not"
+            text += verdict.advice(answer.status, answer.location)
+        return ServiceError(text, status=answer.status)
 
     async def aclose(self) -> None:
         """Close the connections. Calls that run end; later ones fail with `ServiceError`."""

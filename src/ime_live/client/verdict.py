@@ -65,13 +65,37 @@ def of_close(code: int, reason: str) -> ImeLiveError | None:
     return RefusedError(reason or f"closed with {code} and no reason", code=kind)
 
 
-def of_status(status: int) -> ImeLiveError | None:
-    """The error that a refused handshake means; None if trying again may help."""
+def of_status(status: int, address: str = "", location: str | None = None) -> ImeLiveError | None:
+    """The error that a refused handshake means; None if trying again may help.
+
+    Args:
+        status: of the HTTP answer.
+        address: what was asked for, for people.
+        location: where the answer redirects to, if it does.
+    """
     if status in {401, 403}:
         return AuthenticationError(f"the handshake was refused with HTTP {status}")
     if status >= 500 or status in _TRANSIENT_STATUSES:
         return None
-    return ServiceError(f"the handshake was refused with HTTP {status}", status=status)
+    text = f"{address} must be a stream, but it answered HTTP {status}".lstrip()
+    return ServiceError(text + advice(status, location), status=status)
+
+
+def advice(status: int, location: str | None) -> str:
+    """What to do about an address that leads elsewhere, as the end of a sentence; else empty."""
+    if status == 404:
+        return "; is the prefix of a proxy's path missing from the address, or wrong?"
+    if location is None:
+        return ""
+    return f" and redirects to {location.partition('?')[0]}; write the address that it means"
+
+
+def is_of_address(status: int) -> bool:
+    """Whether a refusal says that the address is wrong, rather than what was asked for there.
+
+    While a service is moved or set up anew, its address may lead elsewhere for a while.
+    """
+    return status < 400 or status in {404, 421}
 
 
 def of_proxy(status: int) -> ImeLiveError | None:
@@ -80,7 +104,10 @@ def of_proxy(status: int) -> ImeLiveError | None:
     A proxy answers for a service that is away, as with 502, and for itself.
     """
     if status == 407:
-        text = "the proxy was not given a user and password that it takes: HTTP 407"
+        text = (
+            "the proxy must be given a user and password that it accepts, but it answered "
+            "HTTP 407; write them as in http://user:password@host:3128"
+        )
         return ServiceError(text, status=status)
     return None
 
