@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import logging
 import re
 import socket
@@ -17,6 +18,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 import ime_live
+from ime_live.backoff import Backoff
 from ime_live.log_limiter import LogLimiter
 
 from .service import deaf_service, service
@@ -398,6 +400,101 @@ async def test_a_contract_by_name_and_by_id_is_resumed_like_any_other(
             assert [(await take(stream)).stamp for _ in range(2)] == [stamp(3), stamp(4)]
             assert stream.contracts == ime_live.Selected(("A",), ())
         assert "since=" in made.paths[1]
+
+
+# -- tokens -------------------------------------------------------------------------------------
+
+EXPIRED = closing(1008, "token expired")
+NOT_YET = closing(1008, "token not yet valid")
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits between two connections so far."""
+    found: list[float] = []
+    following = Backoff.next
+
+    def next_wait(backoff: Backoff) -> float:
+        found.append(following(backoff))
+        return found[-1]
+
+    monkeypatch.setattr(Backoff, "next", next_wait)
+    return found
+
+
+@pytest.mark.parametrize("token", ["t", lambda: "t"], ids=["text", "function"])
+async def test_token_that_has_expired_is_tried_again(
+    token: ime_live.Token, waits: list[float]
+) -> None:
+    ends = (EXPIRED, NOT_YET, EXPIRED, EXPIRED, sending(update("A", 1)))
+    async with service(*ends) as made, connect(made.url, token=token) as stream:
+        assert (await take(stream)).stamp == stamp(1)
+    assert len(made.paths) == 5
+    assert len(waits) == 4
+
+
+@pytest.mark.parametrize("end", [EXPIRED, NOT_YET], ids=["expired", "not yet valid"])
+async def test_token_that_stays_expired_is_an_error(
+    end: Callable[[ServerConnection], Awaitable[None]], waits: list[float]
+) -> None:
+    async with service(end) as made, connect(made.url, token=lambda: "t") as stream:
+        with pytest.raises(ime_live.AuthenticationError, match="token"):
+            await take(stream)
+    assert 3 <= len(made.paths) <= 20
+    assert len(waits) == len(made.paths) - 1
+
+
+async def test_token_that_is_bad_is_renewed_once_after_a_wait(waits: list[float]) -> None:
+    tokens = iter("abcd")
+    bad = closing(1008, "invalid token")
+    async with (
+        service(bad, sending(update("A", 1))) as made,
+        connect(made.url, token=lambda: next(tokens)) as stream,
+    ):
+        assert (await take(stream)).stamp == stamp(1)
+    assert (made.authorizations, len(waits)) == (["Bearer a", "Bearer b"], 1)
+    async with service(bad) as made, connect(made.url, token=lambda: next(tokens)) as stream:
+        with pytest.raises(ime_live.AuthenticationError, match="invalid token"):
+            await take(stream)
+    assert (made.authorizations, len(waits)) == (["Bearer c", "Bearer d"], 2)
+
+
+async def test_token_that_expires_after_each_message_is_no_storm(waits: list[float]) -> None:
+    numbers = itertools.count(1)
+
+    async def expire(connection: ServerConnection) -> None:
+        await connection.send(update("A", next(numbers)), text=True)
+        await connection.close(1008, "token expired")
+
+    async with (
+        service(expire) as made,
+        connect(made.url, token=lambda: "t", retry_limit=30.0) as stream,
+    ):
+        await asyncio.sleep(1.5)
+        assert not stream._receiver.ended
+    assert len(made.paths) <= 8
+    assert len(waits) >= len(made.paths) - 1
+    # Such a connection is no good one: the waits grow.
+    assert stream._receiver._backoff.failures == len(waits)
+
+
+async def test_answer_to_a_ping_proves_a_token(eventually: Eventually) -> None:
+    ends: list[asyncio.Event] = []
+
+    async def quiet(connection: ServerConnection) -> None:
+        ends.append(asyncio.Event())
+        await ends[-1].wait()
+        await connection.close(1008, "invalid token")
+
+    tokens = iter("abcdef")
+    async with service(quiet) as made, connect(made.url, token=lambda: next(tokens)) as stream:
+        for number in range(1, 6):
+            await eventually(lambda number=number: len(ends) == number)
+            await eventually(lambda: not stream._receiver._options.credentials._fresh)
+            ends[-1].set()
+        await eventually(lambda: len(ends) == 6)
+        ends[-1].set()
+        assert made.authorizations == [f"Bearer {token}" for token in "abcdef"]
 
 
 # -- the first connection -----------------------------------------------------------------------

@@ -249,3 +249,25 @@ async def test_redirect_of_a_call_is_named(rest: Rest) -> None:
         with pytest.raises(ime_live.ServiceError, match="redirects to http") as caught:
             await client.contracts(["A"])
     assert str(caught.value).endswith("; write the address that it means")
+
+
+# -- tokens that may pass -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detail", ["token expired", "token not yet valid: nbf is ahead"])
+async def test_token_that_may_pass_is_tried_again(rest: Rest, detail: str) -> None:
+    rest.statuses, rest.detail = [401, 401, 401], detail
+    async with Client(rest.url, token="t", tries=3) as client:
+        assert await client.contracts(["A"])
+        assert len(rest.asked) == 4
+        rest.statuses = [401] * 9
+        with pytest.raises(ime_live.AuthenticationError, match=detail):
+            await client.contracts(["A"])
+        assert len(rest.asked) == 8
+
+
+async def test_token_is_renewed_although_there_is_one_try(rest: Rest) -> None:
+    tokens = iter(["old", "new"])
+    rest.statuses = [401]
+    async with Client(rest.url, token=lambda: next(tokens), tries=1) as client:
+        assert await client.contracts(["A"])

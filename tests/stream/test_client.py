@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from ime_live.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.tls import TlsProxy
 
-from .conftest import Market, Serve, register
+from .conftest import SECRET, Market, Serve, register
 from .harness import PATIENCE, Gateway
 from .test_authentication import token
 
@@ -54,6 +55,11 @@ def connect(
 def counted(payload: Payload, count: int) -> dict[str, Any]:
     """A state that a test can tell from others."""
     return payload(Aggregate={"trade_count": count})
+
+
+def serving_tokens(serve: Serve) -> Gateway:
+    """A gateway whose clock is taken to be that of the tokens' issuer."""
+    return serve(auth="jwt", jwt_leeway=0, variables={"IME_LIVE_JWT_SECRET": SECRET})
 
 
 async def test_present_states_and_then_every_change(
@@ -285,6 +291,55 @@ async def test_a_function_is_asked_for_a_new_token_when_one_has_expired(
         await publisher.publish(contract.contract_id, counted(payload, 1))
         assert (await take(stream)).data.aggregate.trade_count == 1
     assert asked == 2
+
+
+async def test_short_lived_tokens_in_a_quiet_market(
+    serve: Serve, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
+) -> None:
+    gateway, contract = serving_tokens(serve), market.one()
+    made: list[str] = []
+
+    def fetch() -> str:
+        made.append(token(1.0))
+        return made[-1]
+
+    async with connect(gateway, contract, token=fetch, retry_limit=0.2) as stream:
+        # Each is accepted, and nothing is traded: only an answer to a ping shows that it was good.
+        await eventually(lambda: len(made) >= 4 and stream.connected, PATIENCE)
+        await publisher.publish(contract.contract_id, counted(payload, 1))
+        assert (await take(stream)).data.aggregate.trade_count == 1
+
+
+async def test_a_cache_of_tokens_that_is_behind(
+    serve: Serve, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
+) -> None:
+    gateway, contract = serving_tokens(serve), market.one()
+    first, began = token(1.0), time.monotonic()
+    asked = 0
+
+    def fetch() -> str:
+        nonlocal asked
+        asked += 1
+        return first if time.monotonic() - began < 3.0 else token()
+
+    async with connect(gateway, contract, token=fetch) as stream:
+        await eventually(lambda: stream.connected)
+        await eventually(lambda: time.monotonic() - began > 3.0 and stream.connected, PATIENCE)
+        await publisher.publish(contract.contract_id, counted(payload, 1))
+        assert (await take(stream)).data.aggregate.trade_count == 1
+        assert 3 <= asked < 20
+
+
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+async def test_a_token_of_an_issuer_whose_clock_is_ahead(
+    serve: Serve, market: Market, publisher: Publisher, payload: Payload, claim: str
+) -> None:
+    gateway, contract = serving_tokens(serve), market.one()
+    await publisher.publish(contract.contract_id, counted(payload, 1))
+    claims: dict[str, Any] = {claim: time.time() + 2.0}
+    ahead = token(**claims)
+    async with connect(gateway, contract, token=ahead) as stream:
+        assert (await take(stream)).data.aggregate.trade_count == 1
 
 
 async def test_a_bad_token_is_an_error(guarded: Gateway, market: Market) -> None:

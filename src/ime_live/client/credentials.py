@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from ime_live.client.verdict import passes
 from ime_live.errors import SettingsError
 
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
 """A token, or a function that gets one, plain or async; None where none is asked for."""
+
+_PATIENCE: Final = 5.0  # seconds; caches of tokens and clocks are a second or two behind
+_MOST_TIMES: Final = 20  # whatever the program has set as the longest wait
 
 
 class Credentials:
@@ -24,15 +29,24 @@ class Credentials:
     comes with the headers that have shown it, since there may be another one by then.
     """
 
-    def __init__(self, token: Token) -> None:
+    def __init__(self, token: Token, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Take a token or a function.
+
+        Args:
+            token: see `Token`.
+            monotonic: seconds.
 
         Raises:
             SettingsError: it cannot be a token.
         """
         self._source = token if callable(token) else None
         self._token: str | None = None if callable(token) else _checked(token)
+        self._monotonic = monotonic
         self._fresh = False
+        # Since when, and how often, tokens were refused for what may pass; nothing while they
+        # were not.
+        self._since: float | None = None
+        self._times = 0
         self._lock: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -55,22 +69,32 @@ class Credentials:
     def accepted(self, shown: Mapping[str, str] | None = None) -> None:
         """The token of these headers is good; by default that is the one in use."""
         if self._is_in_use(shown):
-            self._fresh = False
+            self._fresh, self._since, self._times = False, None, 0
 
-    def refused(self, shown: Mapping[str, str] | None = None) -> bool:
-        """The token of these headers is not good; whether it is worth trying once more.
+    def refused(self, shown: Mapping[str, str] | None = None, reason: str = "") -> bool:
+        """The token of these headers is not good; whether to try once more, after a wait.
 
-        It is if there is another one by now. It is not twice in a row: a function that gives the
-        same bad token again must not be asked for ever.
+        It is worth it if there is another token by now. It is, for some time, if the token has
+        expired or is not valid yet: clocks differ, and where the program has it from may be
+        behind. Otherwise a function is asked for a new one, but not twice in a row: if it gives
+        the same bad token again, it must not be asked for ever.
+
+        Args:
+            shown: the headers; by default those in use.
+            reason: what the service has said.
         """
-        if self._source is None:
-            return False
         if not self._is_in_use(shown):
-            return True
-        # Dropped in any case: whoever comes later must not be served with what was refused.
-        worth = not self._fresh
-        self._token, self._fresh = None, True
-        return worth
+            return self._source is not None
+        if self._source is not None:
+            # In any case: whoever comes later must not be served with what was refused.
+            self._token = None
+        if passes(reason):
+            now = self._monotonic()
+            self._since = now if self._since is None else self._since
+            self._times += 1
+            return now - self._since < _PATIENCE and self._times < _MOST_TIMES
+        worth, self._fresh = not self._fresh, True
+        return worth and self._source is not None
 
     def _header(self) -> dict[str, str]:
         if self._token is None:

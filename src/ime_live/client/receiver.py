@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final, Generic
 
 from websockets import exceptions as ends
@@ -39,6 +41,7 @@ from ime_live.messages import Action, ControlData
 log = logging.getLogger("ime_live.client")
 
 _LASTING: Final = 1.0  # seconds after which a connection that ended had been a good one
+_TOKEN_WAIT: Final = 2.0  # seconds; a longer wait would outlast what a token may need to pass
 _WORN: Final = 4  # steps in which silence is looked at
 
 
@@ -174,11 +177,14 @@ class Receiver(Generic[DataT]):
             if not opening.keys:
                 await self._changed.wait()
                 continue
-            await self._attempt(list(opening.keys))
-            await asyncio.sleep(self._backoff.next())
+            longest = await self._attempt(list(opening.keys))
+            await asyncio.sleep(min(self._backoff.next(), longest))
 
-    async def _attempt(self, keys: list[Key]) -> None:
+    async def _attempt(self, keys: list[Key]) -> float:
         """One connection, until its end, or the try to make it.
+
+        Returns:
+            Seconds to wait at the most before the next one.
 
         Raises:
             ImeLiveError: the stream ends with it.
@@ -204,11 +210,13 @@ class Receiver(Generic[DataT]):
                 quotes = isinstance(error, ends.InvalidProxy | ValueError)
                 raise fault from None if quotes else error
             self._note_end(ending.reason, address, expected=fault is not None)
+            return _TOKEN_WAIT if isinstance(fault, AuthenticationError) else math.inf
+        return math.inf
 
     def _helps(self, fault: ImeLiveError, headers: dict[str, str]) -> bool:
         """Whether something can be done so that the next connection may go well."""
         if isinstance(fault, AuthenticationError):
-            return self._options.credentials.refused(headers)
+            return self._options.credentials.refused(headers, fault.reason)
         if isinstance(fault, UnknownContractError):
             return self.selection.refused(str(fault))
         return False
@@ -247,7 +255,7 @@ class Receiver(Generic[DataT]):
                     self._read(connection, headers),
                     self._send(connection),
                     self._watch(),
-                    self._notice(connection),
+                    self._notice(connection, headers),
                 )
             except _StaleError:
                 connection.transport.abort()  # nobody is there to close it with
@@ -298,7 +306,11 @@ class Receiver(Generic[DataT]):
         finally:
             self.full = False
 
-    async def _notice(self, connection: ClientConnection) -> None:
+    async def _notice(self, connection: ClientConnection, headers: dict[str, str]) -> None:
+        # A market may be quiet for longer than a token lives. Who answers a ping has taken it.
+        with suppress(ends.ConnectionClosed):
+            await (await connection.ping())
+            self._options.credentials.accepted(headers)
         # `_read` tells how it has ended, once it has read what came before; it may have to wait.
         await connection.wait_closed()
         self.connected, self.status = False, None

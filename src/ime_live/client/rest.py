@@ -247,13 +247,14 @@ class Client:
                     return _data_of(answer)
                 error = self._fault_of(answer, path)
                 if answer.status == 401:
-                    worth = self._credentials.refused(headers)
+                    worth = self._credentials.refused(headers, answer.detail)
                     # Once a call: others may be served with what this one is refused.
-                    if renewed or not worth:
+                    if not worth or (renewed and not verdict.passes(answer.detail)):
                         raise error
-                    renewed = True
-                    continue
-                if answer.status not in _TRANSIENT:
+                    if not renewed:
+                        renewed = True
+                        continue
+                elif answer.status not in _TRANSIENT:
                     unclear = Ending(str(error), error, unclear=answer.status == 400)
                     raise (await self._look_closer(unclear)).error or error
             wait = backoff.next()

@@ -34,6 +34,8 @@ _AUTHENTICATION: Final = frozenset(
     }
 )
 
+_PASSING: Final = ("token expired", "token not yet valid")
+
 _FINAL: Final = frozenset(
     {
         CloseCode.PROTOCOL_ERROR,
@@ -110,6 +112,14 @@ def of_proxy(status: int) -> ImeLiveError | None:
         )
         return ServiceError(text, status=status)
     return None
+
+
+def passes(reason: str) -> bool:
+    """Whether a token that was refused for ``reason`` may be good in a moment, or the next one.
+
+    Clocks differ, and a cache of tokens may be behind.
+    """
+    return reason.startswith(_PASSING)
 
 
 def names(reason: str, contract: str) -> bool:
