@@ -76,6 +76,7 @@ def test_what_is_no_address(url: str) -> None:
         ({"token": ""}, "the token is empty"),
         ({"token": "a\r\nb"}, "no header can carry"),
         ({"token": 5}, "a token is a text, not int"),
+        ({"first_timeout": 0}, "first_timeout is a number above 0"),
         ({"ssl": True}, "ssl must be an ssl.SSLContext or None, not bool"),
         ({"url": ["A"]}, r"must be a text, not list; name contracts .* contract_names="),
     ],

@@ -527,6 +527,47 @@ async def test_first_connection_names_host_and_port(
     assert f"no connection to {named}{NAME_PATH}: " in caplog.text
 
 
+async def test_first_timeout() -> None:
+    async with connect("ws://127.0.0.1:1", first_timeout=0.2) as stream:
+        with pytest.raises(ime_live.ServiceError) as caught:
+            await take(stream)
+        with pytest.raises(ime_live.ServiceError, match="no connection within"):
+            await stream.add(["B"])
+    assert str(caught.value) == (
+        f"no connection within 0.2 s: no connection to ws://127.0.0.1:1{NAME_PATH}: "
+        "Connection refused"
+    )
+
+
+async def test_first_timeout_while_the_token_is_fetched() -> None:
+    async def never() -> str:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with connect("ws://127.0.0.1:1", first_timeout=0.1, token=never) as stream:
+        with pytest.raises(ime_live.ServiceError, match=r"within 0\.1 s: no answer yet"):
+            await take(stream)
+
+
+async def test_first_timeout_ends_with_the_first_connection(eventually: Eventually) -> None:
+    async with (
+        service(aborting, 503, sending(update("A", 1))) as made,
+        connect(made.url, first_timeout=0.5, retry_limit=2.0) as stream,
+    ):
+        await eventually(lambda: made.paths)
+        await asyncio.sleep(0.6)
+        assert (await take(stream)).stamp == stamp(1)
+
+
+async def test_token_function_that_times_out_is_told_as_it_is() -> None:
+    def slow() -> str:
+        raise TimeoutError("the issuer is slow")
+
+    async with connect("ws://127.0.0.1:1", first_timeout=30.0, token=slow) as stream:
+        with pytest.raises(TimeoutError, match="the issuer is slow"):
+            await take(stream)
+
+
 @pytest.mark.parametrize("prefix", ["", "/wrong"])
 async def test_404_names_the_url_and_asks_for_the_prefix(prefix: str) -> None:
     async with service(404) as made, connect(made.url + prefix) as stream:

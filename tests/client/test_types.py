@@ -35,6 +35,8 @@ async def stream() -> None:
 
 
 def plain() -> None:
+    with ime_live.connect("ws://h", ["A"], first_timeout=30):
+        pass
     with ime_live.connect("ws://h", ["A"], token=lambda: "t", queue="block") as stream:
         assert_type(stream, ime_live.BlockingStream[ime_live.Payload])
         for message in stream:

@@ -97,6 +97,7 @@ def connect(
     ping_timeout: float = 20.0,
     stale_after: float | None = None,
     retry_limit: float = 30.0,
+    first_timeout: float | None = None,
 ) -> Connecting[Payload]: ...
 
 
@@ -124,6 +125,7 @@ def connect(
     ping_timeout: float = 20.0,
     stale_after: float | None = None,
     retry_limit: float = 30.0,
+    first_timeout: float | None = None,
 ) -> Connecting[Part]: ...
 
 
@@ -150,6 +152,7 @@ def connect(
     ping_timeout: float = 20.0,
     stale_after: float | None = None,
     retry_limit: float = 30.0,
+    first_timeout: float | None = None,
 ) -> Connecting[Any]:
     """Stream contracts: ``async with connect(…) as stream`` or ``with connect(…) as stream``.
 
@@ -184,6 +187,8 @@ def connect(
         stale_after: seconds without any message after which the client reconnects; by default
             pings alone tell. With ``status=True`` there is a message every 15 s.
         retry_limit: seconds between two tries at the most, after an ever longer random wait.
+        first_timeout: seconds within which there must be a first connection; by default it is
+            tried for ever. After that time `ServiceError` is raised where the stream is read.
 
     Raises:
         SettingsError: an argument cannot be what it should; the text names it.
@@ -210,5 +215,6 @@ def connect(
         ping_timeout=ping_timeout,
         stale_after=stale_after,
         retry_limit=retry_limit,
+        first_timeout=first_timeout,
     )
     return Connecting(options, Payload if sections is None else Part)

@@ -55,6 +55,7 @@ class StreamOptions:
     ping_timeout: float
     stale_after: float | None
     retry_limit: float
+    first_timeout: float | None
 
     def parameters(self, resumption: Resumption) -> list[tuple[str, str]]:
         """The query of a connection, without its contracts."""
@@ -117,6 +118,7 @@ def read_options(
     ping_timeout: float,
     stale_after: float | None,
     retry_limit: float,
+    first_timeout: float | None,
 ) -> StreamOptions:
     """Check what a program has asked for.
 
@@ -135,6 +137,7 @@ def read_options(
             "ping_timeout": ping_timeout,
             "stale_after": stale_after,
             "retry_limit": retry_limit,
+            "first_timeout": first_timeout,
         }
     )
     keys = keys_of(contract_names, contract_ids)
@@ -162,6 +165,7 @@ def read_options(
         ping_timeout=ping_timeout,
         stale_after=stale_after,
         retry_limit=retry_limit,
+        first_timeout=first_timeout,
     )
 
 

@@ -109,6 +109,7 @@ class Receiver(Generic[DataT]):
         self._arrivals = 0
         self._reached = False
         self._opened: float | None = None
+        self._reason = "no answer yet"
 
     # -- what others call -----------------------------------------------------------------------
 
@@ -147,8 +148,15 @@ class Receiver(Generic[DataT]):
 
     async def run(self) -> None:
         """Receive, until cancelled or until an error that `failure` has then."""
+        first_timeout = self._options.first_timeout
         try:
-            await self._receive()
+            async with asyncio.timeout(first_timeout) as self._first:
+                await self._receive()
+        except TimeoutError as error:
+            self.failure = error
+            if self._first.expired():
+                text = f"no connection within {first_timeout:g} s: {self._reason}"
+                self.failure = ServiceError(text)
         except Exception as error:  # noqa: BLE001 - raised where the program reads
             self.failure = error
         finally:
@@ -228,6 +236,7 @@ class Receiver(Generic[DataT]):
             text = f"the connection to {address} has ended: {reason}"
             if asyncio.get_running_loop().time() - self._opened >= _LASTING:
                 self._backoff.reset()
+        self._reason = text
         write = self._limited.info if expected else self._limited.warning
         write(f"{text}; trying again", key=reason)
 
@@ -247,6 +256,8 @@ class Receiver(Generic[DataT]):
             logger=library_log,
         ) as connection:
             self._opened = asyncio.get_running_loop().time()
+            if not self._first.expired():
+                self._first.reschedule(None)
             self._position.begin()
             self._reached = self.connected = True
             log.info("connected to %s", options.service.place)
