@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ime_live.client.blocking import BlockingClient, BlockingStream
     from ime_live.client.connecting import Connecting, QueueName, SectionName, connect
     from ime_live.client.credentials import Token
-    from ime_live.client.message import Message, Status
+    from ime_live.client.message import ConnectionEvent, Message, Status
     from ime_live.client.rest import Client, Overview
     from ime_live.client.selection import Selected
     from ime_live.client.stream import Stream
@@ -60,6 +60,7 @@ __all__ = [
     "Client",
     "CloseCode",
     "Connecting",
+    "ConnectionEvent",
     "Contract",
     "ContractError",
     "ContractInfo",
@@ -99,6 +100,7 @@ _LATER = {
     "BlockingStream": "ime_live.client.blocking",
     "Client": "ime_live.client.rest",
     "Connecting": "ime_live.client.connecting",
+    "ConnectionEvent": "ime_live.client.message",
     "Message": "ime_live.client.message",
     "Outcome": "ime_live.publisher",
     "Overview": "ime_live.client.rest",

@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
-from ime_live import Client, connect
+from ime_live import Client, ConnectionEvent, connect
 from ime_live.client.address import read_service
 from ime_live.client.credentials import Credentials
 from ime_live.client.pace import BURST, Pace
 from ime_live.errors import ImeLiveError, SettingsError
 
 URL = "wss://example.org"
+
+
+async def on_connection(_: ConnectionEvent) -> None:
+    """A function that would have to be awaited."""
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,8 @@ def test_what_is_no_address(url: str) -> None:
         ({"token": "a\r\nb"}, "no header can carry"),
         ({"token": 5}, "a token is a text, not int"),
         ({"first_timeout": 0}, "first_timeout is a number above 0"),
+        ({"on_connection": 5}, "on_connection must be a plain function"),
+        ({"on_connection": on_connection}, "on_connection must be a plain function"),
         ({"ssl": True}, "ssl must be an ssl.SSLContext or None, not bool"),
         ({"url": ["A"]}, r"must be a text, not list; name contracts .* contract_names="),
     ],

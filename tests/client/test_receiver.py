@@ -8,6 +8,7 @@ import itertools
 import logging
 import re
 import socket
+import threading
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -614,3 +615,77 @@ async def test_request_that_cannot_be_answered_stays_an_error(status: int) -> No
     async with service(aborting, status) as made, connect(made.url) as stream:
         with pytest.raises(ime_live.ServiceError, match=f"HTTP {status}"):
             await take(stream)
+
+
+# -- what a program is told of connections ------------------------------------------------------
+
+
+async def test_connection_events(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[ime_live.ConnectionEvent] = []
+    ends = (503, closing(1012, "restart"), sending(update("A", 1)))
+    async with service(*ends) as made:
+        async with connect(made.url, on_connection=told.append) as stream:
+            await take(stream)
+        event = ime_live.ConnectionEvent
+        assert told == [
+            event(connected=False, reason="HTTP 503"),
+            event(connected=True),
+            event(connected=False, reason="closed with 1012 restart"),
+            event(connected=True),
+            event(connected=False, reason="the stream was closed", final=True),
+        ]
+
+
+async def test_connection_event_of_an_error(eventually: Eventually) -> None:
+    told: list[ime_live.ConnectionEvent] = []
+    async with (
+        service(closing(1008, "unknown contract: A")) as made,
+        connect(made.url, on_connection=told.append) as stream,
+    ):
+        await eventually(lambda: stream._receiver.ended)
+    event = ime_live.ConnectionEvent
+    assert told == [
+        event(connected=True),
+        event(connected=False, reason="closed with 1008 unknown contract: A"),
+        event(connected=False, reason="unknown contract: A", final=True),
+    ]
+
+
+async def test_connection_event_comes_before_a_full_queue_is_read(eventually: Eventually) -> None:
+    told: list[ime_live.ConnectionEvent] = []
+
+    async def first(connection: ServerConnection) -> None:
+        for number in (1, 2, 3):
+            await connection.send(update("A", number), text=True)
+
+    async with (
+        service(first, sending()) as made,
+        connect(made.url, queue="block", queue_size=1, on_connection=told.append),
+    ):
+        await eventually(lambda: [event.connected for event in told] == [True, False])
+    assert told[1].reason == "closed with 1000"
+
+
+def test_connection_events_of_a_plain_program() -> None:
+    lost = threading.Event()
+
+    def tell(event: ime_live.ConnectionEvent) -> None:
+        if not event.connected:
+            lost.set()
+
+    with connect("ws://127.0.0.1:1", on_connection=tell):
+        assert lost.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, ime_live.ServiceError])
+async def test_what_a_function_for_connections_raises_ends_the_stream(
+    error: type[Exception],
+) -> None:
+    def broken(_: ime_live.ConnectionEvent) -> None:
+        raise error("not today")
+
+    async with service(sending(update("A", 1))) as made:
+        async with connect(made.url, on_connection=broken) as stream:
+            with pytest.raises(error, match="not today"):
+                await take(stream)
+        assert len(made.paths) == 1

@@ -34,8 +34,14 @@ async def stream() -> None:
             assert_type(part.data.aggregate, ime_live.Aggregate | UnsetType)
 
 
+def on_connection(event: ime_live.ConnectionEvent) -> None:
+    assert_type(event.connected, bool)
+    assert_type(event.reason, str)
+    assert_type(event.final, bool)
+
+
 def plain() -> None:
-    with ime_live.connect("ws://h", ["A"], first_timeout=30):
+    with ime_live.connect("ws://h", ["A"], on_connection=on_connection, first_timeout=30):
         pass
     with ime_live.connect("ws://h", ["A"], token=lambda: "t", queue="block") as stream:
         assert_type(stream, ime_live.BlockingStream[ime_live.Payload])
@@ -77,6 +83,7 @@ with ime_live.connect("ws://h", ["A"], sections=["Aggregate"]) as stream:
     next(stream).data.aggregate.last_price
 with ime_live.connect("ws://h", ["A"]) as whole:
     next(whole).data.nonsense
+ime_live.connect("ws://h", ["A"], on_connection=5)
 """
 
 
@@ -97,4 +104,4 @@ def test_a_program_is_typed(tmp_path: Path) -> None:
     assert trouble == ""
     assert "right.py" not in said, said
     lines = {int(number) for number in re.findall(r"wrong\.py:(\d+): error", said)}
-    assert lines == {4, 5, 6, 8, 10}, said
+    assert lines == {4, 5, 6, 8, 10, 11}, said

@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, TypeAlias, overload
 from ime_live.client.blocking import BlockingStream
 from ime_live.client.credentials import Token
 from ime_live.client.message import DataT
-from ime_live.client.options import Ids, StreamOptions, read_options
+from ime_live.client.options import Ids, OnConnection, StreamOptions, read_options
 from ime_live.client.proxy import Proxy
 from ime_live.client.stream import Stream
 from ime_live.market import Part, Payload
@@ -98,6 +98,7 @@ def connect(
     stale_after: float | None = None,
     retry_limit: float = 30.0,
     first_timeout: float | None = None,
+    on_connection: OnConnection | None = None,
 ) -> Connecting[Payload]: ...
 
 
@@ -126,6 +127,7 @@ def connect(
     stale_after: float | None = None,
     retry_limit: float = 30.0,
     first_timeout: float | None = None,
+    on_connection: OnConnection | None = None,
 ) -> Connecting[Part]: ...
 
 
@@ -153,6 +155,7 @@ def connect(
     stale_after: float | None = None,
     retry_limit: float = 30.0,
     first_timeout: float | None = None,
+    on_connection: OnConnection | None = None,
 ) -> Connecting[Any]:
     """Stream contracts: ``async with connect(…) as stream`` or ``with connect(…) as stream``.
 
@@ -189,6 +192,9 @@ def connect(
         retry_limit: seconds between two tries at the most, after an ever longer random wait.
         first_timeout: seconds within which there must be a first connection; by default it is
             tried for ever. After that time `ServiceError` is raised where the stream is read.
+        on_connection: a function that is called with a `ConnectionEvent` each time a connection
+            was made or lost, or could not be made; in the event loop, or in the library's thread
+            for a plain program. It must not wait. What it raises ends the stream.
 
     Raises:
         SettingsError: an argument cannot be what it should; the text names it.
@@ -216,5 +222,6 @@ def connect(
         stale_after=stale_after,
         retry_limit=retry_limit,
         first_timeout=first_timeout,
+        on_connection=on_connection,
     )
     return Connecting(options, Payload if sections is None else Part)

@@ -130,6 +130,20 @@ class Status(Struct, frozen=True):
     contracts: Mapping[str, datetime | None]
 
 
+class ConnectionEvent(Struct, frozen=True):
+    """A connection was made or lost, or could not be made.
+
+    Attributes:
+        connected: whether there is a connection now.
+        reason: why there is none, for people; empty if there is one.
+        final: whether there will not be another one: the stream has ended.
+    """
+
+    connected: bool
+    reason: str = ""
+    final: bool = False
+
+
 class Reader(Generic[DataT]):
     """Reads what the gateway sends.
 

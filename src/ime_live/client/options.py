@@ -6,17 +6,18 @@ query, limits. Nothing is connected here.
 
 from __future__ import annotations
 
+import inspect
 import math
 import ssl as tls
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ime_live.client.address import Service, read_service
 from ime_live.client.credentials import Credentials, Token
 from ime_live.client.inbox import Queue
-from ime_live.client.message import Key
+from ime_live.client.message import ConnectionEvent, Key
 from ime_live.client.position import Resumption
 from ime_live.client.proxy import Proxy, check_proxy
 from ime_live.errors import SettingsError
@@ -25,6 +26,9 @@ from ime_live.market import timestamp_of as stamp_of
 from ime_live.zones import TEHRAN, zone_of, zone_of_tehran
 
 Ids = Iterable[str | int]
+
+OnConnection: TypeAlias = Callable[[ConnectionEvent], object]
+"""A program's function that is called when a connection was made or lost, or could not be made."""
 
 _MAX_SIZE: Final = 4 * 1024 * 1024  # bytes of a message: a status of 1,000 contracts has 0.1
 _MAX_QUEUE: Final = 256  # frames that were received and not read yet; more than a burst
@@ -56,6 +60,7 @@ class StreamOptions:
     stale_after: float | None
     retry_limit: float
     first_timeout: float | None
+    on_connection: OnConnection | None
 
     def parameters(self, resumption: Resumption) -> list[tuple[str, str]]:
         """The query of a connection, without its contracts."""
@@ -119,6 +124,7 @@ def read_options(
     stale_after: float | None,
     retry_limit: float,
     first_timeout: float | None,
+    on_connection: OnConnection | None,
 ) -> StreamOptions:
     """Check what a program has asked for.
 
@@ -166,6 +172,7 @@ def read_options(
         stale_after=stale_after,
         retry_limit=retry_limit,
         first_timeout=first_timeout,
+        on_connection=_checked_callback(on_connection),
     )
 
 
@@ -182,6 +189,14 @@ def check_ssl(ssl: tls.SSLContext | None, service: Service) -> tls.SSLContext | 
     if not service.secure:
         raise SettingsError("ssl is for wss:// and https://; leave it out, or write one of these")
     return ssl
+
+
+def _checked_callback(on_connection: OnConnection | None) -> OnConnection | None:
+    if on_connection is None:
+        return None
+    if not callable(on_connection) or inspect.iscoroutinefunction(on_connection):
+        raise SettingsError("on_connection must be a plain function that takes a ConnectionEvent")
+    return on_connection
 
 
 def check_positive(values: Mapping[str, float | None]) -> None:

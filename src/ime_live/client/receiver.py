@@ -23,7 +23,7 @@ from ime_live.client.address import stream_path
 from ime_live.client.ending import of_websocket
 from ime_live.client.handshake import Connect, library_log, look_closer
 from ime_live.client.inbox import Inbox
-from ime_live.client.message import DataT, Key, Message, Reader, Status
+from ime_live.client.message import ConnectionEvent, DataT, Key, Message, Reader, Status
 from ime_live.client.options import StreamOptions
 from ime_live.client.pace import Pace
 from ime_live.client.position import Position
@@ -47,6 +47,11 @@ _WORN: Final = 4  # steps in which silence is looked at
 
 class _StaleError(Exception):
     # Nothing has come for too long.
+    pass
+
+
+class _CallbackError(Exception):
+    # The program's own function has raised; as it is, it could be taken for one of the library's.
     pass
 
 
@@ -157,6 +162,8 @@ class Receiver(Generic[DataT]):
             if self._first.expired():
                 text = f"no connection within {first_timeout:g} s: {self._reason}"
                 self.failure = ServiceError(text)
+        except _CallbackError as error:
+            self.failure = error.__cause__
         except Exception as error:  # noqa: BLE001 - raised where the program reads
             self.failure = error
         finally:
@@ -167,8 +174,21 @@ class Receiver(Generic[DataT]):
         if self.ended:
             return
         self.ended, self.connected, self.status = True, False, None
+        try:
+            self._tell(str(self.failure or "the stream was closed"), final=True)
+        except _CallbackError as error:
+            self.failure = self.failure or error.__cause__
         self.selection.fail(self._over())
         self._wake()
+
+    def _tell(self, reason: str = "", *, final: bool = False) -> None:
+        call = self._options.on_connection
+        if call is None:
+            return
+        try:
+            call(ConnectionEvent(self.connected, reason, final))
+        except Exception as error:
+            raise _CallbackError from error
 
     def _over(self) -> ImeLiveError:
         if isinstance(self.failure, ImeLiveError):
@@ -206,7 +226,8 @@ class Receiver(Generic[DataT]):
             await self._converse(keys, headers, proxy)
         except (OSError, ValueError, ends.WebSocketException, _StaleError) as error:
             ending = of_websocket(error, address)
-            self.connected, self.status = False, None
+            if self.connected:
+                self._lose(ending.reason)
             if ending.unclear and not self._reached:
                 service, given = options.service, options.proxy
                 ending = await look_closer(
@@ -232,6 +253,7 @@ class Receiver(Generic[DataT]):
     def _note_end(self, reason: str, address: str, *, expected: bool) -> None:
         if self._opened is None:
             text = f"no connection to {address}: {reason}"
+            self._tell(reason)
         else:
             text = f"the connection to {address} has ended: {reason}"
             if asyncio.get_running_loop().time() - self._opened >= _LASTING:
@@ -239,6 +261,10 @@ class Receiver(Generic[DataT]):
         self._reason = text
         write = self._limited.info if expected else self._limited.warning
         write(f"{text}; trying again", key=reason)
+
+    def _lose(self, reason: str) -> None:
+        self.connected, self.status = False, None
+        self._tell(reason)
 
     async def _converse(self, keys: list[Key], headers: dict[str, str], proxy: str | None) -> None:
         """One connection, until it ends.
@@ -261,6 +287,7 @@ class Receiver(Generic[DataT]):
             self._position.begin()
             self._reached = self.connected = True
             log.info("connected to %s", options.service.place)
+            self._tell()
             try:
                 await _first_of(
                     self._read(connection, headers),
@@ -324,7 +351,8 @@ class Receiver(Generic[DataT]):
             self._options.credentials.accepted(headers)
         # `_read` tells how it has ended, once it has read what came before; it may have to wait.
         await connection.wait_closed()
-        self.connected, self.status = False, None
+        if self.connected:
+            self._lose(of_websocket(connection.protocol.close_exc, "").reason)
         await asyncio.Event().wait()
 
     def _answered(self, answer: ControlData) -> None:
