@@ -128,6 +128,39 @@ def test_tls_context_for_an_address_without_tls() -> None:
     assert connect("https://h", ["A"], ssl=context)._options.ssl is context
 
 
+async def test_address_and_token_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IME_LIVE_URL", " wss://example.org:8443/p ")
+    monkeypatch.setenv("IME_LIVE_TOKEN", " abc\n")
+    options = connect(contract_names=["A"])._options
+    assert options.service == read_service("wss://example.org:8443/p")
+    assert await options.credentials.headers() == {"Authorization": "Bearer abc"}
+    assert repr(Client()) == "<Client example.org:8443>"
+    # What a program says goes before.
+    options = connect("ws://h", ["A"], token="mine")._options
+    assert options.service == read_service("ws://h")
+    assert await options.credentials.headers() == {"Authorization": "Bearer mine"}
+
+
+@pytest.mark.parametrize("value", [None, "", " "])
+async def test_environment_without_address_and_token(
+    value: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("IME_LIVE_URL", "IME_LIVE_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=r"address must be given, .* or be in IME_LIVE_URL"):
+        connect(contract_names=["A"])
+    assert await connect("ws://h", ["A"])._options.credentials.headers() == {}
+
+
+def test_address_of_the_environment_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IME_LIVE_URL", "ws://me:SECRET@h")
+    with pytest.raises(SettingsError, match=r"IME_LIVE_URL: .* without user") as caught:
+        connect(contract_names=["A"])
+    assert "SECRET" not in str(caught.value)
+
+
 def test_the_token_is_shown_nowhere() -> None:
     made = connect(URL, ["A"], token="SECRET")
     assert "SECRET" not in f"{made!r} {vars(made)!r}"

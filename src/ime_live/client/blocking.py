@@ -150,7 +150,7 @@ class BlockingClient:
 
     def __init__(
         self,
-        url: str,
+        url: str | None = None,
         *,
         token: Token = None,
         ssl: tls.SSLContext | None = None,

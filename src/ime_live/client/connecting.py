@@ -75,7 +75,7 @@ class Connecting(Generic[DataT]):
 
 @overload
 def connect(
-    url: str,
+    url: str | None = None,
     contract_names: Iterable[str] = (),
     contract_ids: Ids = (),
     *,
@@ -104,7 +104,7 @@ def connect(
 
 @overload
 def connect(
-    url: str,
+    url: str | None = None,
     contract_names: Iterable[str] = (),
     contract_ids: Ids = (),
     *,
@@ -132,7 +132,7 @@ def connect(
 
 
 def connect(
-    url: str,
+    url: str | None = None,
     contract_names: Iterable[str] = (),
     contract_ids: Ids = (),
     *,
@@ -163,11 +163,13 @@ def connect(
     is raised where the stream is read.
 
     Args:
-        url: the service, as ``wss://example.org`` or with a proxy's path behind it.
+        url: the service, as ``wss://example.org`` or with a proxy's path behind it; by default
+            the environment's ``IME_LIVE_URL``.
         contract_names: contracts by name.
         contract_ids: contracts by id; both together are fine.
         token: a JWT, or a function, plain or async, that gets one. The function is asked again
-            when the token is refused. It is sent as the header ``Authorization``.
+            when the token is refused. It is sent as the header ``Authorization``. By default the
+            environment's ``IME_LIVE_TOKEN``, or none.
         queue: what happens to messages that are not taken in time: ``latest`` keeps the newest of
             each contract, ``drop_oldest`` all of them up to `queue_size`, ``block`` as well, and
             then stops receiving until there is room.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import ssl as tls
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +102,7 @@ class StreamOptions:
 
 
 def read_options(
-    url: str,
+    url: str | None,
     contract_names: Iterable[str],
     contract_ids: Ids,
     *,
@@ -149,11 +150,11 @@ def read_options(
     keys = keys_of(contract_names, contract_ids)
     if not keys:
         raise SettingsError("name at least one contract: contract_names=[…] or contract_ids=[…]")
-    service, found = read_service(url), read_zone(zone)
+    service, found = service_of(url), read_zone(zone)
     return StreamOptions(
         service=service,
         keys=keys,
-        credentials=Credentials(token),
+        credentials=credentials_of(token),
         queue=Queue(queue),
         queue_size=queue_size,
         snapshot=snapshot,
@@ -174,6 +175,36 @@ def read_options(
         first_timeout=first_timeout,
         on_connection=_checked_callback(on_connection),
     )
+
+
+def service_of(url: str | None) -> Service:
+    """Where the service is, by the argument or else by ``IME_LIVE_URL``.
+
+    Raises:
+        SettingsError: there is neither, or it is no such address.
+    """
+    if url is not None:
+        return read_service(url)
+    url = os.environ.get("IME_LIVE_URL", "").strip()
+    if not url:
+        raise SettingsError(
+            "the service's address must be given, as in wss://example.org, or be in IME_LIVE_URL"
+        )
+    try:
+        return read_service(url)
+    except SettingsError as error:
+        raise SettingsError(f"IME_LIVE_URL: {error}") from None
+
+
+def credentials_of(token: Token) -> Credentials:
+    """The token to show, by the argument or else by ``IME_LIVE_TOKEN``; none without either.
+
+    Raises:
+        SettingsError: it cannot be a token.
+    """
+    if token is None:
+        token = os.environ.get("IME_LIVE_TOKEN", "").strip() or None
+    return Credentials(token)
 
 
 def check_ssl(ssl: tls.SSLContext | None, service: Service) -> tls.SSLContext | None:

@@ -18,8 +18,8 @@ from msgspec import Struct
 
 from ime_live.backoff import Backoff
 from ime_live.client import verdict
-from ime_live.client.address import first_fitting, read_service
-from ime_live.client.credentials import Credentials, Token
+from ime_live.client.address import first_fitting
+from ime_live.client.credentials import Token
 from ime_live.client.http import Answer, EndedError
 from ime_live.client.message import Key
 from ime_live.client.network import Ending
@@ -27,7 +27,9 @@ from ime_live.client.options import (
     Ids,
     check_positive,
     check_ssl,
+    credentials_of,
     keys_of,
+    service_of,
 )
 from ime_live.client.pool import Connections
 from ime_live.client.proxy import Proxy, check_proxy
@@ -78,7 +80,7 @@ class Client:
 
     def __init__(
         self,
-        url: str,
+        url: str | None = None,
         *,
         token: Token = None,
         ssl: tls.SSLContext | None = None,
@@ -104,8 +106,8 @@ class Client:
         check_positive({"connect_timeout": connect_timeout, "read_timeout": read_timeout})
         if tries < 1:
             raise SettingsError("tries is at least 1")
-        self._service = read_service(url)
-        self._credentials = Credentials(token)
+        self._service = service_of(url)
+        self._credentials = credentials_of(token)
         self._proxy = check_proxy(proxy)
         self._connections = Connections(
             self._service,
