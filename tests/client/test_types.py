@@ -34,6 +34,13 @@ async def stream() -> None:
             assert_type(part.data.aggregate, ime_live.Aggregate | UnsetType)
 
 
+async def in_short() -> None:
+    async for message in ime_live.connect("ws://h", ["A"], first_timeout=30):
+        assert_type(message, ime_live.Message[ime_live.Payload])
+    stream = await ime_live.connect(contract_names=["A"], sections=["Aggregate"])
+    assert_type(stream, ime_live.Stream[ime_live.Part])
+
+
 def on_connection(event: ime_live.ConnectionEvent) -> None:
     assert_type(event.connected, bool)
     assert_type(event.reason, str)
@@ -41,8 +48,8 @@ def on_connection(event: ime_live.ConnectionEvent) -> None:
 
 
 def plain() -> None:
-    with ime_live.connect("ws://h", ["A"], on_connection=on_connection, first_timeout=30):
-        pass
+    for message in ime_live.connect("ws://h", ["A"], on_connection=on_connection):
+        assert_type(message, ime_live.Message[ime_live.Payload])
     with ime_live.connect("ws://h", ["A"], token=lambda: "t", queue="block") as stream:
         assert_type(stream, ime_live.BlockingStream[ime_live.Payload])
         for message in stream:
@@ -67,7 +74,7 @@ async def rest() -> None:
     assert_type(levels, dict[str, ime_live.BestLimit | None])
     assert_type(await client.contracts(["A"]), list[ime_live.Contract | None])
     assert_type(await client.search(ime_live.Market.OPTION, "K"), list[ime_live.Contract])
-    async with ime_live.Client("https://h", proxy="http://p:3128") as other:
+    async with ime_live.Client(proxy="http://p:3128") as other:
         assert_type(other, ime_live.Client)
     with ime_live.BlockingClient("https://h", proxy=None) as blocking:
         assert_type(blocking.overview(["A"]), dict[str, ime_live.Overview | None])
@@ -83,6 +90,7 @@ with ime_live.connect("ws://h", ["A"], sections=["Aggregate"]) as stream:
     next(stream).data.aggregate.last_price
 with ime_live.connect("ws://h", ["A"]) as whole:
     next(whole).data.nonsense
+ime_live.connect("ws://h", ["A"]).receive()
 ime_live.connect("ws://h", ["A"], on_connection=5)
 """
 
@@ -104,4 +112,4 @@ def test_a_program_is_typed(tmp_path: Path) -> None:
     assert trouble == ""
     assert "right.py" not in said, said
     lines = {int(number) for number in re.findall(r"wrong\.py:(\d+): error", said)}
-    assert lines == {4, 5, 6, 8, 10, 11}, said
+    assert lines == {4, 5, 6, 8, 10, 11, 12}, said

@@ -7,14 +7,14 @@ connected before one of the two is entered.
 from __future__ import annotations
 
 import ssl as tls
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from datetime import datetime, tzinfo
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeAlias, overload
 
 from ime_live.client.blocking import BlockingStream
 from ime_live.client.credentials import Token
-from ime_live.client.message import DataT
+from ime_live.client.message import DataT, Message
 from ime_live.client.options import Ids, OnConnection, StreamOptions, read_options
 from ime_live.client.proxy import Proxy
 from ime_live.client.stream import Stream
@@ -29,7 +29,10 @@ SectionName: TypeAlias = Literal["BestLimit", "Aggregate", "AllowedPriceRange", 
 
 
 class Connecting(Generic[DataT]):
-    """A stream that is not running yet: ``async with`` it, or ``with`` it."""
+    """A stream that is not running yet: ``async with`` it, or ``with`` it.
+
+    It can also be awaited, and read by ``async for`` or ``for``.
+    """
 
     def __init__(self, options: StreamOptions, data: type[DataT]) -> None:
         self._options = options
@@ -57,6 +60,28 @@ class Connecting(Generic[DataT]):
     ) -> None:
         if self._stream is not None:
             await self._stream.aclose()
+
+    def __await__(self) -> Generator[Any, None, Stream[DataT]]:
+        return self.__aenter__().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[Message[DataT]]:
+        async with self as stream:
+            async for message in stream:
+                yield message
+
+    def __iter__(self) -> Iterator[Message[DataT]]:
+        with self as stream:
+            yield from stream
+
+    if not TYPE_CHECKING:  # a type checker finds it by itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = ""
+            if hasattr(Stream, name) or hasattr(BlockingStream, name):
+                hint = (
+                    "; it runs inside `async with connect(…) as stream:`, or `with` without async"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def __enter__(self) -> BlockingStream[DataT]:
         self._check()
@@ -158,6 +183,9 @@ def connect(
     on_connection: OnConnection | None = None,
 ) -> Connecting[Any]:
     """Stream contracts: ``async with connect(…) as stream`` or ``with connect(…) as stream``.
+
+    In short, ``async for message in connect(…)`` or ``for message in connect(…)``. With ``stream =
+    await connect(…)`` the program ends the stream by ``await stream.aclose()``.
 
     The connection is made in the background and kept over every break. What must not be repeated
     is raised where the stream is read.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from types import TracebackType
 from typing import Generic, Self
 
 from ime_live.client.inbox import inbox_of
@@ -60,6 +61,17 @@ class Stream(Generic[DataT]):
         A contract by name and by id is in it once, as soon as the gateway has told so.
         """
         return self._receiver.selection.contracts
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
     def __aiter__(self) -> Self:
         return self
