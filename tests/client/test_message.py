@@ -130,3 +130,30 @@ def test_a_time_stamp_that_is_none_is_told() -> None:
     raw = update("A").replace(b"2026-05-23T15", b"yesterday, 15")
     with pytest.raises(ServiceError, match="time stamp that is none: yesterday"):
         read(raw).timestamp  # noqa: B018
+
+
+def test_printed_message_shows_bid_ask_and_last() -> None:
+    head = "2026-05-23T15:10:00.000007 سكه0312پ01"
+    assert str(read(update("سكه0312پ01", 7))) == f"{head} bid 999100 ask 999900 last 999100"
+    empty = {"1": LEVEL | {"buy_price": 0, "sell_price": 0}, "2": LEVEL, "3": LEVEL}
+    data = DATA | {"BestLimit": empty, "Aggregate": DATA["Aggregate"] | {"last_price": 0.5}}
+    assert str(read(update("سكه0312پ01", 7, data))) == f"{head} bid - ask - last 0.5"
+
+
+@pytest.mark.parametrize(
+    ("sections", "shown"),
+    [
+        (["BestLimit"], " bid 999100 ask 999900"),
+        (["Aggregate"], " last 999100"),
+        (["ContractInfo"], ""),
+    ],
+)
+def test_printed_message_of_sections(sections: list[str], shown: str) -> None:
+    raw = update("A", 7, {name: DATA[name] for name in sections})
+    message = Reader(TEHRAN, Part).read(raw)
+    assert str(message) == f"2026-05-23T15:10:00.000007 A{shown}"
+
+
+def test_printed_message_that_is_not_whole() -> None:
+    text = str(read(update("A", 7, {"BestLimit": 5})))
+    assert text.startswith("2026-05-23T15:10:00.000007 A (no prices: Expected `object`, got `int`")

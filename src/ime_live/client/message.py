@@ -12,7 +12,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import UNSET, Raw, Struct, field
 
 from ime_live.contracts import Market
 from ime_live.errors import PayloadError, ServiceError
@@ -106,6 +106,23 @@ class Message(Generic[DataT]):
 
     def __repr__(self) -> str:
         return f"<Message {self.key[1]} {self.stamp}>"
+
+    def __str__(self) -> str:
+        """The contract, when, and the best bid, the best ask and the last price, if they came."""
+        return f"{self.stamp} {self.key[1]} {self._prices()}".rstrip()
+
+    def _prices(self) -> str:
+        try:
+            best, day = self.data.best_limit, self.data.aggregate
+        except PayloadError as error:
+            return f"(no prices: {error})"  # somebody prints it to find out what is wrong
+        words: list[str] = []
+        if best is not UNSET:
+            first = best["1"]
+            words.append(f"bid {first.buy_price or '-'} ask {first.sell_price or '-'}")
+        if day is not UNSET:
+            words.append(f"last {day.last_price or '-'}")
+        return " ".join(words)
 
 
 class Status(Struct, frozen=True):
