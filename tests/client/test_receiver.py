@@ -736,3 +736,27 @@ def test_connect_that_was_not_entered_says_what_to_write() -> None:
             getattr(made, name)
     with pytest.raises(AttributeError, match=r"no attribute 'nonsense'$"):
         made.nonsense  # noqa: B018 - it raises
+
+
+# -- large messages -----------------------------------------------------------------------------
+
+
+async def test_message_of_five_megabytes_is_a_message() -> None:
+    large = update("A", 1, more="x" * 5_000_000)
+    async with service(sending(large, update("A", 2))) as made:
+        async with connect(made.url, queue="block") as stream:
+            assert [(await take(stream)).stamp for _ in range(2)] == [stamp(1), stamp(2)]
+        assert len(made.paths) == 1
+
+
+async def test_message_beyond_the_limit_is_no_end_and_no_storm(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    large, good = sending(b'"' + b"x" * 17_000_000 + b'"'), sending(update("A", 1))
+    async with (
+        service(large, large, good) as made,
+        connect(made.url, retry_limit=0.5) as stream,
+    ):
+        assert (await take(stream)).stamp == stamp(1)
+        assert len(made.paths) == 3
+    assert "the service sent a message that is too large" in caplog.text

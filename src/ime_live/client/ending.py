@@ -14,9 +14,7 @@ from ime_live.client import verdict
 from ime_live.client.network import Ending, early, final, of_network
 from ime_live.errors import CloseCode, ServiceError
 
-_OURS: Final = frozenset(
-    {CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG}
-)
+_OURS: Final = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA})
 
 
 def of_websocket(error: Exception, address: str) -> Ending:
@@ -58,6 +56,9 @@ def _of_close(error: ends.ConnectionClosed) -> Ending:
     code, reason = error.sent.code, error.sent.reason
     if code in _OURS:
         return Ending(reason, ServiceError(f"the service broke the protocol: {reason}"))
+    if code == CloseCode.MESSAGE_TOO_BIG:
+        # It is not asked again at once: the state that was too large would come first.
+        return Ending(f"the service sent a message that is too large: {reason}")
     return Ending(f"closed with {code} {reason}".rstrip())
 
 

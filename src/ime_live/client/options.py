@@ -31,7 +31,9 @@ Ids = Iterable[str | int]
 OnConnection: TypeAlias = Callable[[ConnectionEvent], object]
 """A program's function that is called when a connection was made or lost, or could not be made."""
 
-_MAX_SIZE: Final = 4 * 1024 * 1024  # bytes of a message: a status of 1,000 contracts has 0.1
+# Bytes of a message. A state has 64 KiB at the most. A status of 1,000 contracts has 40 kB, or
+# 1.3 MB if each name has 200 letters that JSON has to escape; --max-contracts allows more.
+_MAX_SIZE: Final = 16 * 1024 * 1024
 _MAX_QUEUE: Final = 256  # frames that were received and not read yet; more than a burst
 _CLOSE_TIMEOUT: Final = 1.0  # seconds: whoever leaves does not want to wait
 
