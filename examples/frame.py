@@ -5,6 +5,7 @@
 
 import itertools
 import sys
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -44,4 +45,5 @@ def main(url: str, count: int, names: list[str]) -> None:
 
 if __name__ == "__main__":
     address, number, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "10", "ContractA"]
-    main(address, int(number), contracts)
+    with suppress(KeyboardInterrupt):  # Ctrl-C ends it
+        main(address, int(number), contracts)

@@ -26,4 +26,5 @@ def main(url: str, names: list[str]) -> None:
 
 if __name__ == "__main__":
     address, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "ContractA", "SAFOR01"]
-    main(address, contracts)
+    with suppress(KeyboardInterrupt):  # Ctrl-C ends it
+        main(address, contracts)

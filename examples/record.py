@@ -6,6 +6,7 @@
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import ime_live
@@ -52,4 +53,5 @@ async def main(url: str, file: Path, names: list[str]) -> None:
 if __name__ == "__main__":
     defaults = ["ws://127.0.0.1:8000", "recorded.ndjson", "ContractA", "SAFOR01"]
     address, path, *contracts = sys.argv[1:] or defaults
-    asyncio.run(main(address, Path(path), contracts))
+    with suppress(KeyboardInterrupt):  # Ctrl-C ends it
+        asyncio.run(main(address, Path(path), contracts))

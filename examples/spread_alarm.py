@@ -5,6 +5,7 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 
 import ime_live
 
@@ -34,4 +35,5 @@ async def main(url: str, limit: float, names: list[str]) -> None:
 if __name__ == "__main__":
     defaults = ["ws://127.0.0.1:8000", "0.2", "ContractA", "SAFOR01"]
     address, per_cent, *contracts = sys.argv[1:] or defaults
-    asyncio.run(main(address, float(per_cent), contracts))
+    with suppress(KeyboardInterrupt):  # Ctrl-C ends it
+        asyncio.run(main(address, float(per_cent), contracts))

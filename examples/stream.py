@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 
 import ime_live
 
@@ -18,4 +19,5 @@ async def main(url: str, names: list[str]) -> None:
 
 if __name__ == "__main__":
     address, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "ContractA", "SAFOR01"]
-    asyncio.run(main(address, contracts))
+    with suppress(KeyboardInterrupt):  # Ctrl-C ends it
+        asyncio.run(main(address, contracts))
