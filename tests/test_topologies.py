@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from ime_live.contracts import Contract
 from ime_live.embedded import EmbeddedValkey
-from ime_live.errors import StoreError
+from ime_live.errors import FencedError, IncompleteError, StoreError
 from ime_live.lease import Lease
 from ime_live.market import read_payload
 from ime_live.publisher import Publisher
@@ -144,6 +145,23 @@ async def test_many_contracts(url: str, payload: MakePayload) -> None:
         again = await store.publish([(i, data) for i in ids])
         assert all(not isinstance(s, StoreError) and not s.published for s in again)
         assert await store.publish_if("7", data, expected=1) is None
+
+
+async def test_claim_refuses_older_tokens_wherever_a_contract_is(
+    url: str, payload: MakePayload
+) -> None:
+    data = read_payload(payload()).to_json()
+    ids = [contract.contract_id for contract in CONTRACTS]
+    pushed_at = {i: datetime.fromisoformat("2026-11-26T13:26:05.51") for i in ids[::2]}
+    token = time.time_ns() // 1000
+    async with store_of(url) as store:
+        await store.claim(ids, token)
+        await store.publish([(i, data) for i in ids], token, pushed_at)
+        assert await store.claim(ids, token + 1) == pushed_at
+        refused = await store.publish([(i, data) for i in ids], token)
+        assert all(isinstance(each, FencedError) for each in refused)
+        with pytest.raises(FencedError):
+            await store.import_contracts(CONTRACTS, token)
 
 
 async def test_the_registry(url: str) -> None:
@@ -463,6 +481,13 @@ async def test_a_shard_that_is_lost(cluster: ClusterServers, payload: MakePayloa
         assert (await store.last([other]))[other].version == stored.version
         with pytest.raises(StoreError, match="cannot be reached"):
             await store.last([mine, other])
+        token = time.time_ns() // 1000 + 1_000_000
+        with pytest.raises(StoreError, match="cannot be reached") as caught:
+            await store.claim([mine, other], token)
+        if isinstance(caught.value, IncompleteError):  # the registry is not on the lost one
+            assert set(caught.value.left) == {mine}
+        [refused] = await store.publish([(other, data)], token - 1)
+        assert isinstance(refused, FencedError)
         with pytest.raises(StoreError, match="cannot be reached"):
             await store.ping()
 
