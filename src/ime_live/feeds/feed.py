@@ -1,8 +1,8 @@
-"""The feed: frames from the exchange in; contracts, states and the feed's own state out.
+"""The feed: read the exchange's frames, publish what changes, and say how the feed is.
 
 It puts the parts of one process together: a source of frames, the intake, the recorder, the
 condition, the exchange's clock and the lease. Of two feeds one leads; the other reads along and
-takes over with the boards that it has seen last.
+takes over with the newest boards that it has seen.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Feed:
         self._day: date | None = None
         """The latest day that the exchange has told."""
         self._late = False
-        self._clock_error: str | None = None
+        self._clock_wrong = False
         self._limited = LogLimiter(log, monotonic=monotonic)
         self._attendance = Attendance(
             lease, self.status, on_lead=lambda: self._leader.begin(), monotonic=monotonic
@@ -115,16 +115,12 @@ class Feed:
             monotonic=monotonic,
         )
 
-    @property
-    def leads(self) -> bool:
-        """Whether what comes is passed on."""
-        return self._attendance.leads
-
     def status(self) -> FeedStatus:
         """What the feed says of itself now."""
         self._condition.link(self._source.link)
         status = self._condition.status(round(self._wall() * 1e6))
-        self._say(late=self._condition.late, lag=status.lag)
+        self._say_lag(status.lag)
+        self._say_clock()
         late = f"boards come {status.lag:.0f} s late" if self._condition.late else None
         errors = [each for each in (status.error, late, self._clock.error) if each]
         totals = self._intake.totals
@@ -200,6 +196,7 @@ class Feed:
         if frame.told is not None:
             self._stamp(CLOCK, [frame.told], latest)
             self._clock.hear_board(frame.told)
+        self._say_clock()
         self._report(self._intake.note(frame, latest))
         self._leader.noted()
 
@@ -231,20 +228,21 @@ class Feed:
                 newest=late.newest.isoformat(),
             )
 
-    def _say(self, *, late: bool, lag: float | None) -> None:
-        """Log what has changed of the clock and of how late boards come."""
-        if late != self._late:
-            self._late = late
-            if late:
-                self._limited.warning("boards come late", key="late", lag=lag)
-            else:
-                self._limited.info("boards come in time again", key="in time", lag=lag)
-        if (error := self._clock.error) != self._clock_error:
-            self._clock_error = error
-            if error is not None:
-                log.error("the clocks differ", error=error)
-            else:
-                log.info("the clocks agree again")
+    def _say_lag(self, lag: float | None) -> None:
+        late = self._condition.late
+        if late and not self._late:
+            self._limited.warning("boards come late", key="late", lag=lag)
+        elif self._late and not late:
+            self._limited.info("boards come in time again", key="in time", lag=lag)
+        self._late = late
+
+    def _say_clock(self) -> None:
+        error = self._clock.error
+        if error and not self._clock_wrong:
+            log.error("the clocks differ", error=error)
+        elif self._clock_wrong and not error:
+            log.info("the clocks agree again")
+        self._clock_wrong = bool(error)
 
 
 def _shown(row: object) -> str:
