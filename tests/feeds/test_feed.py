@@ -160,6 +160,11 @@ async def run(exchange: Exchange, *script: Step, hours: str = ALWAYS) -> Ran:
     return Ran(store, feed, status, list(logs))
 
 
+def times(count: int, *steps: Step) -> list[Step]:
+    """Steps that are made again and again."""
+    return list(steps) * count
+
+
 def frame(*boards: dict[str, Any]) -> bytes:
     return json.dumps({"M": boards}, ensure_ascii=False).encode()
 
@@ -255,7 +260,7 @@ async def test_wrong_clock_of_the_machine_is_said_once() -> None:
     exchange.ahead = timedelta(hours=-3)
     ran = await run(
         exchange,
-        *[clock("2026-11-25T13:26:10"), exchange.wait(seconds=1)] * 5,
+        *times(5, clock("2026-11-25T13:26:10"), exchange.wait(seconds=1)),
         clock("2026-11-25T13:26:15"),
     )
     error = "this machine's clock is 3 h behind the exchange's (clock board)"
@@ -268,7 +273,7 @@ async def test_wrong_clock_of_the_machine_is_said_once() -> None:
 async def test_right_clock_and_a_board_that_stands_still_are_no_error() -> None:
     exchange = Exchange()
     exchange.now = datetime.fromisoformat("2026-11-27T10:00:00")  # a Friday
-    ran = await run(exchange, *[clock("2026-11-26T20:00:00"), exchange.wait(seconds=9)] * 5)
+    ran = await run(exchange, *times(5, clock("2026-11-26T20:00:00"), exchange.wait(seconds=9)))
     assert ran.status.error is None
     assert not ran.events("the clocks differ")
 
@@ -307,7 +312,7 @@ async def test_lag_is_measured_by_the_exchanges_time_if_the_machine_is_wrong() -
     for hours in (-3, 3):
         exchange = Exchange()
         exchange.ahead = timedelta(hours=hours)
-        told = [
+        told: list[Step] = [
             clock("2026-11-25T13:26:10"),
             exchange.wait(seconds=1),
             clock("2026-11-25T13:26:11"),
@@ -340,7 +345,7 @@ async def test_clock_board_tells_the_lag_as_well() -> None:
 async def test_holiday_is_no_alarm() -> None:
     exchange = Exchange()
     exchange.now = datetime.fromisoformat("2026-11-27T13:26:10")
-    script = [future("2026-11-26T15:21:15.173"), exchange.wait(seconds=10)] * 3
+    script = times(3, future("2026-11-26T15:21:15.173"), exchange.wait(seconds=10))
     assert (await run(exchange, *script, hours="sat-wed 11:45-17:00")).status.state is (
         FeedState.CLOSED
     )
@@ -388,7 +393,7 @@ async def test_rows_that_cannot_be_read_are_one_line_a_kind_and_minute() -> None
     rows = [row("future", ContractID=n, BidPrice1=f"?{n}") for n in range(1, 101)]
     rows += [row("future", ContractID=n, LastUpdate=f"?{n}") for n in range(101, 201)]
     bad = frame(board(FUTURES, *rows))
-    ran = await run(exchange, *[bad, exchange.wait(seconds=29)] * 3)
+    ran = await run(exchange, *times(3, bad, exchange.wait(seconds=29)))
     lines = ran.events("row cannot be read")
     assert [line["reason"].partition(":")[0] for line in lines] == ["BidPrice1", "LastUpdate"]
     assert ran.status.refused == 600

@@ -124,7 +124,7 @@ async def published(redis: Redis, work: Any) -> list[tuple[str, float]]:  # noqa
         await messages.get_message(timeout=5)
         await work
         await redis.publish("ime:live:end", "")
-        found = []
+        found: list[tuple[str, float]] = []
         while True:
             message = await messages.get_message(timeout=5)
             if message is None:

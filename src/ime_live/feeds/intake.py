@@ -1,8 +1,6 @@
-"""Intake: frames that were read in; contracts registered and changed states published out.
+"""Intake: register the contracts that frames tell of, and publish the states that have changed.
 
-It remembers what it has passed on, so that only changes go further, one pipeline a frame. It
-knows neither where frames come from nor the store: contracts go to a function it is given, states
-to a publisher.
+It remembers what it has passed on, so that only changes go further, in one pipeline per frame.
 """
 
 from __future__ import annotations

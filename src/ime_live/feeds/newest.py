@@ -1,8 +1,7 @@
 """Newest boards: the newest board of each kind, and what a frame changes in them.
 
 The hub pushes whole boards, so the newest one of a kind replaces all before it. A frame of several
-boards says the same as these boards one by one. Pure: whether and where it is passed on is the
-matter of `ime_live.feeds.intake`.
+boards says the same as these boards one by one. No I/O and no clock of its own.
 """
 
 from __future__ import annotations
