@@ -296,6 +296,18 @@ async def test_confirm_follows_the_newest_boards(intake: Intake, passed: Passed)
     assert ("2", 5.0) in prices(passed)
 
 
+async def test_confirm_tells_what_the_store_did_not_hold_of_what_was_passed_on(
+    intake: Intake, passed: Passed
+) -> None:
+    passed.refused = {"3"}
+    await take(intake, row(1), row(2), row(3))
+    intake.note(read_frame(frame(row(1, LastTradedPrice=5.0), row(2), row(3))))
+    # The store of these tests answers that each state is a change.
+    refused, restored = await intake.confirm(1)
+    assert [outcome.contract_id for outcome in refused] == ["3"]
+    assert restored == ["2"]
+
+
 async def test_outage_while_confirming_passes_everything_on_anew(
     intake: Intake, passed: Passed
 ) -> None:

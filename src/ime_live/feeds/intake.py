@@ -194,7 +194,7 @@ class Intake:
         self.totals.refused += len(refused)
         return refused
 
-    async def confirm(self, share: float) -> list[Outcome]:
+    async def confirm(self, share: float) -> tuple[tuple[Outcome, ...], list[str]]:
         """Register and publish a share of the newest boards again, one after the other.
 
         What was passed on need not be what the store holds: others may have written since.
@@ -203,7 +203,8 @@ class Intake:
             share: of all states, up to 1.
 
         Returns:
-            What became of the states.
+            States that the publisher refused, and the ids of contracts of which the store did not
+            hold what was passed on.
 
         Raises:
             StoreError: the store is away. All of it is passed on again the next time.
@@ -215,7 +216,15 @@ class Intake:
         ids = [i for i in self._to_confirm[: int(count)] if i in quotes]
         del self._to_confirm[: int(count)]
         contracts = self._newest.contracts()
-        return await self._write([contracts[i] for i in ids], {i: quotes[i].payload for i in ids})
+        states = {i: quotes[i].payload for i in ids}
+        passed_on = {i for i in ids if self._published.get(i) == states[i]}
+        outcomes = await self._write([contracts[i] for i in ids], states)
+        refused = tuple(each for each in outcomes if each.error is not None)
+        return refused, [
+            each.contract_id
+            for each in outcomes
+            if each.published and each.contract_id in passed_on
+        ]
 
     async def _write(
         self, contracts: Sequence[Contract], states: Mapping[str, Payload]

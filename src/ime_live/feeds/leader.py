@@ -136,15 +136,15 @@ class Leader:
         self._intake.forget()
 
     async def _confirm(self) -> tuple[Outcome, ...]:
-        outcomes = await self._intake.confirm(_TICK / CONFIRM_INTERVAL)
-        if restored := [each.contract_id for each in outcomes if each.published]:
+        refused, restored = await self._intake.confirm(_TICK / CONFIRM_INTERVAL)
+        if restored:
             self._limited.warning(
                 "the store held other states than this feed's; published again",
                 key="restored",
                 contracts=len(restored),
                 first=restored[0],
             )
-        return tuple(each for each in outcomes if each.error is not None)
+        return refused
 
     def _report(self, refused: Iterable[Outcome]) -> None:
         for outcome in refused:
