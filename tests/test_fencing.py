@@ -95,7 +95,7 @@ async def test_publisher_without_a_token_is_not_refused(store: Store) -> None:
     assert isinstance(await write(store, B, None), Stored)
 
 
-@pytest.mark.parametrize("token", ["x", "-1", "1e30", str(time.time_ns() // 1000 + 2 * MAX_AHEAD)])
+@pytest.mark.parametrize("token", ["x", "-1", "1e30", "9" * 16])
 async def test_token_that_cannot_be_one_blocks_nobody(
     store: Store, redis: Client, token: str
 ) -> None:
