@@ -5,14 +5,19 @@ What holds whatever the order is in `test_hub_properties`.
 
 from __future__ import annotations
 
+from datetime import UTC
+
 import pytest
 
 from ime_live.gateway import delivery, wire
-from ime_live.market import Update
+from ime_live.gateway.missed import other_timestamps
+from ime_live.gateway.mode import Mode
+from ime_live.gateway.topic import Client
+from ime_live.market import Update, timestamp_of
 
 from .frames import Reader
 from .payloads import payload
-from .world import DEFLATE, NOW, A, B, C, World
+from .world import DEFLATE, NOW, A, B, C, Outlet, World, selection
 
 
 @pytest.fixture
@@ -404,3 +409,100 @@ class TestFailures:
         world.tick()
         assert second.prices == [2, 2]
         assert third.writes[0] is second.writes[0]
+
+
+class TestResumeWithSomethingNewer:
+    """A client was told by another gateway, or before the store went back, what we do not know."""
+
+    def resume(self, world: World, since: int, mode: Mode = Mode()) -> tuple[Client, Outlet]:  # noqa: B008 - immutable
+        client, outlet = world.join("1", mode=mode)
+        world.hub.send_states(client, since)
+        return client, outlet
+
+    def test_gets_the_state_when_it_comes_again(self, world: World) -> None:
+        world.open("1", last=Update(NOW, A))
+        _, steady = world.join("1")
+        client, resumed = self.resume(world, NOW + 5)
+        assert resumed.writes == []
+        world.hub.publish("1", NOW + 9, A)  # lifted, or the state between them was lost
+        world.tick()
+        assert [(m.price, m.version) for m in resumed.messages] == [(1, NOW + 9)]
+        assert steady.writes == []  # it has it
+        assert list(other_timestamps(client).values()) == [timestamp_of(NOW + 9, UTC).encode()]
+        world.hub.publish("1", NOW + 12, A)
+        world.tick()
+        assert len(resumed.messages) == 1
+
+    def test_gets_the_state_that_has_come_again_before(self, world: World) -> None:
+        world.open("1", "2", last=Update(NOW, A))
+        world.hub.publish("1", NOW + 9, A)
+        world.hub.publish("2", NOW + 7, B)
+        world.tick()
+        outlet = Outlet()
+        client = world.hub.join(selection("1", "2"), outlet)
+        world.hub.send_states(client, NOW + 5)
+        assert [(m.contract, m.version) for m in outlet.messages] == [
+            ("2", NOW + 7),
+            ("1", NOW + 9),
+        ]
+
+    def test_versions_go_on_above_that(self, world: World) -> None:
+        world.open("1", last=Update(NOW, A))
+        _, resumed = self.resume(world, NOW + 5)
+        world.hub.publish("1", NOW + 9, A)
+        world.tick()
+        world.now = NOW + 1
+        world.hub.publish("1", None, B)
+        world.tick()
+        assert [m.version for m in resumed.messages] == [NOW + 9, NOW + 10]
+
+    @pytest.mark.parametrize("since", [0, NOW - 1, NOW, NOW + 9, NOW + 50])
+    def test_others_get_nothing_again(self, world: World, since: int) -> None:
+        world.open("1", last=Update(NOW, A))
+        _, resumed = self.resume(world, since)
+        sent = len(resumed.messages)
+        assert sent == (since < NOW)
+        world.hub.publish("1", NOW + 9, A)
+        world.tick()
+        assert len(resumed.messages) == sent
+
+    def test_a_slow_client_gets_the_newest(self, world: World) -> None:
+        world.open("1", last=Update(NOW, A))
+        client, resumed = self.resume(world, NOW + 5)
+        world.hub.pause(client)
+        world.hub.publish("1", NOW + 9, A)
+        world.tick()
+        world.hub.publish("1", NOW + 10, B)
+        world.hub.publish("1", NOW + 11, A)
+        world.tick()
+        world.hub.resume(client)
+        assert [(m.price, m.version) for m in resumed.messages] == [(1, NOW + 11)]
+
+    def test_after_a_change_nothing_is_unknown_any_more(self, world: World) -> None:
+        world.open("1", last=Update(NOW, A))
+        client, resumed = self.resume(world, NOW + 5)
+        world.hub.publish("1", NOW + 6, B)
+        world.hub.publish("1", NOW + 7, B)
+        world.tick()
+        assert resumed.prices == [2]
+        assert client.reissued is None
+
+    def test_sections_that_stay_the_same_come_again_with_the_next_state(self, world: World) -> None:
+        mode = Mode(sections=("ContractInfo",))
+        world.open("1", last=Update(NOW, A))
+        _, steady = world.join("1", mode=mode)
+        _, resumed = self.resume(world, NOW + 5, mode)
+        world.hub.publish("1", NOW + 9, B)  # of the same open interest
+        world.tick()
+        assert [m.version for m in resumed.messages] == [NOW + 9]
+        assert steady.writes == []
+
+    def test_while_the_store_was_away(self, world: World) -> None:
+        world.hub.open("1")
+        _, resumed = self.resume(world, NOW + 5)
+        world.hub.load("1", Update(NOW, A))
+        world.tick()
+        assert resumed.writes == []
+        world.hub.publish("1", NOW + 9, A)
+        world.tick()
+        assert [m.version for m in resumed.messages] == [NOW + 9]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ime_live.gateway import wire
-from ime_live.gateway.missed import older_timestamps
+from ime_live.gateway.missed import other_timestamps
 from ime_live.gateway.mode import Mode
 from ime_live.market import Part, Update, timestamp_of
 
@@ -159,9 +159,9 @@ class TestPace:
         for version, new in enumerate([A, B], NOW):
             world.hub.publish("1", version, new)
             world.tick()
-        assert list(older_timestamps(client).values()) == [timestamp_of(NOW, UTC).encode()]
+        assert list(other_timestamps(client).values()) == [timestamp_of(NOW, UTC).encode()]
         world.timers.pass_time(1)
-        assert older_timestamps(client) == {}
+        assert other_timestamps(client) == {}
 
     def test_who_is_slow_at_that_gets_it_when_it_takes_data(self, world: World) -> None:
         world.open("1")

@@ -70,6 +70,11 @@ class Reader:
         said: bool = self.statuses[-1]["data"]["current"]
         return said
 
+    async def becomes_current(self, eventually: Eventually) -> bool:
+        """Wait until a status says so; whether the next ones do as well."""
+        await eventually(lambda: self.current, 15)
+        return all(await self.next_statuses(3, eventually))
+
     async def next_statuses(self, count: int, eventually: Eventually) -> list[bool]:
         """What the next messages say, but for the first one, which may be on its way."""
         have = len(self.statuses)
@@ -151,7 +156,7 @@ async def test_confirmed_state_of_a_store_that_went_back_reaches_everybody(
     [timestamp] = {reader.timestamp for reader in world.readers}
     assert timestamp > lost
     for gateway, watching in zip(world.gateways, world.watching, strict=True):
-        assert all(await watching.next_statuses(3, eventually))
+        assert await watching.becomes_current(eventually)
         assert watching.statuses[-1]["data"]["contracts"] == {"1": timestamp}
         answer = gateway.get("/live/data/aggregate/contract/id?contract_ids=1").json()
         assert answer["Data"]["1"]["trade_count"] == 1
@@ -165,12 +170,43 @@ async def test_confirmed_state_of_a_store_that_went_back_reaches_everybody(
     await eventually(lambda: all(reader.counts == [1, 2, 1, 3] for reader in world.readers), 15)
 
 
+async def test_client_that_resumes_at_a_gateway_which_knows_less_follows_as_well(
+    world: World, serve: Serve, payload: Payload, eventually: Eventually
+) -> None:
+    await goes_back(world, payload, eventually)
+    lost = world.plain[0].timestamp
+    newcomer = await asyncio.to_thread(serve, world.server.url, status_interval=INTERVAL)
+    async with (
+        newcomer.by_id("1", since=lost, status="true") as resumed,
+        newcomer.by_id("1", snapshot="true", status="true") as fresh,
+    ):
+        readers = [Reader(resumed), Reader(fresh)]
+        tasks = [asyncio.create_task(reader.run()) for reader in readers]
+        await eventually(lambda: all(reader.statuses for reader in readers), 15)
+        assert [reader.counts for reader in readers] == [[], [1]]
+        await world.publish(payload(Aggregate={"trade_count": 1}))
+        # Who had 2 is sent 1 again, and who has 1 is not.
+        await eventually(lambda: readers[0].counts == [1], 15)
+        await eventually(lambda: all(r.counts == [1, 2, 1] for r in world.readers), 15)
+        assert readers[0].timestamp == world.plain[0].timestamp > lost
+        for reader in readers:
+            assert await reader.becomes_current(eventually)
+            contracts = reader.statuses[-1]["data"]["contracts"]
+            assert contracts == {"1": reader.timestamp}
+        assert readers[1].counts == [1]
+        await world.publish(payload(Aggregate={"trade_count": 3}))
+        await eventually(lambda: [r.counts for r in readers] == [[1, 3], [1, 3]], 15)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_store_that_went_back_without_a_publisher_is_not_current(
     world: World, payload: Payload, eventually: Eventually
 ) -> None:
     await goes_back(world, payload, eventually)
     for watching in world.watching:
-        assert not any(await watching.next_statuses(25, eventually))
+        assert not any(await watching.next_statuses(20, eventually))
     assert all(reader.counts == [1, 2] for reader in world.readers)
 
 
@@ -179,7 +215,7 @@ async def test_emptied_store_is_not_current_until_it_is_filled_again(
 ) -> None:
     await world.publish(payload(Aggregate={"trade_count": 1}))
     await eventually(lambda: all(reader.counts == [1] for reader in world.readers), 15)
-    assert all(await world.watching[0].next_statuses(2, eventually))
+    assert await world.watching[0].becomes_current(eventually)
     world.server.client.flushall()
     for watching in world.watching:
         await eventually(lambda watching=watching: not watching.current, 15)
@@ -213,7 +249,7 @@ async def test_foreign_version_far_ahead_does_not_silence_the_contract(
         lambda: all(reader.counts == [1, 666, 2, 3, 4] for reader in world.readers), 15
     )
     for watching in world.watching:
-        assert all(await watching.next_statuses(2, eventually))
+        assert await watching.becomes_current(eventually)
 
 
 async def test_store_that_goes_back_while_versions_are_ahead(
@@ -232,7 +268,7 @@ async def test_store_that_goes_back_while_versions_are_ahead(
     await world.publish(payload(Aggregate={"trade_count": 4}))
     await eventually(lambda: all(reader.counts[-2:] == [3, 4] for reader in world.readers), 15)
     for watching in world.watching:
-        assert all(await watching.next_statuses(2, eventually))
+        assert await watching.becomes_current(eventually)
 
 
 async def test_message_in_another_unit_is_named_in_the_log(
@@ -249,7 +285,7 @@ async def test_message_in_another_unit_is_named_in_the_log(
         assert line["version"] == 1_795_700_000
         assert line["newest"] == version_of(world.plain[0].timestamp, zone_of(TEHRAN))
         assert line["hint"] == "is 1795700000 not microseconds?"
-    assert all(await world.watching[0].next_statuses(2, eventually))
+    assert await world.watching[0].becomes_current(eventually)
 
 
 async def test_unstored_updates_are_never_replaced(
@@ -260,7 +296,7 @@ async def test_unstored_updates_are_never_replaced(
     world.server.client.publish("ime:live:{1}", msgspec.json.encode(foreign))
     await eventually(lambda: all(reader.counts == [1, 2] for reader in world.readers), 15)
     for watching in world.watching:
-        assert not any(await watching.next_statuses(25, eventually))
+        assert not any(await watching.next_statuses(20, eventually))
     assert all(reader.counts == [1, 2] for reader in world.readers)
 
 

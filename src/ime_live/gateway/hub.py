@@ -175,6 +175,7 @@ class Hub:
         wanted = None if contracts is None else set(contracts)
         if wanted is None:
             client.known_from = -1
+            client.since = newer_than
         due: list[tuple[int, Topic]] = []
         for topic in client.audience.topics:
             if wanted is not None:
@@ -183,8 +184,14 @@ class Hub:
                 client.known_later[topic] = -1
             if not topic.loaded:
                 topic.waiting[client] = newer_than
-            elif topic.state is not None and topic.state.version > newer_than:
-                due.append((topic.state.version, topic))
+                continue
+            state = topic.state
+            if state is not None and client.may_have_another(topic, state):
+                state = self.states.again(topic, client)
+                if state is not None:
+                    client.reissue(topic, state)
+            if state is not None and state.version > newer_than:
+                due.append((state.version, topic))
         # Oldest first: a client whose connection breaks on the way and that comes back with the
         # newest time stamp it has seen has not skipped those that were still to come.
         due.sort(key=itemgetter(0))

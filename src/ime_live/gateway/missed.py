@@ -70,16 +70,17 @@ def next_frames(
             _note_unsent(client, topic, state, known)
             _skip(client, topic)
             continue
-        frame = state.frame(
+        shown = state if client.reissued is None else _shown(client, topic, state)
+        frame = shown.frame(
             audience.topics[topic],
             audience.wrapping,
             None if skipped is None else skipped.pop(topic, 0),
-            named=oldest is None or oldest.left() > state.version,
+            named=oldest is None or oldest.left() > shown.version,
         )
         frames.append(frame)
         size += len(frame)
         if closed is not None:
-            closed[topic] = until, state.timestamp
+            closed[topic] = until, shown.timestamp
     return frames
 
 
@@ -103,31 +104,38 @@ class _Oldest:
         return order[-1][0] if order else math.inf
 
 
+def _shown(client: Client, topic: Topic, state: State) -> State:
+    """The state as this client gets it: under a newer version if it was reissued."""
+    again = client.reissued.pop(topic, None) if client.reissued is not None else None
+    if again is None or again.version <= state.version:
+        return state
+    client.note_unsent(topic, state, again.timestamp)
+    return again
+
+
 def _skip(client: Client, topic: Topic) -> None:
     if client.skipped is not None:
         client.skipped[topic] = client.skipped.get(topic, 0) + 1
 
 
 def _note_unsent(client: Client, topic: Topic, state: State, known: State) -> None:
-    if client.unsent is None:
-        client.unsent = {}
-    before = client.unsent.get(topic)
+    before = client.unsent.get(topic) if client.unsent else None
     # What the client knew may be a state that it was not sent either.
     chained = before is not None and before[0] is known
-    client.unsent[topic] = state, before[1] if before and chained else known.timestamp
+    client.note_unsent(topic, state, before[1] if before and chained else known.timestamp)
 
 
-def older_timestamps(client: Client) -> dict[Topic, bytes]:
-    """Contracts of whose present state the client has an older time stamp, and that stamp.
+def other_timestamps(client: Client) -> dict[Topic, bytes]:
+    """Contracts of whose present state the client has another time stamp, and that stamp.
 
     Either it has an equal state, or it asked for a pace and is sent the present one later.
     """
-    older: dict[Topic, bytes] = {}
+    others: dict[Topic, bytes] = {}
     if client.unsent is not None:
         present = {topic: held for topic, held in client.unsent.items() if held[0] is topic.state}
         # The others were sent a newer state meanwhile.
         client.unsent = present or None
-        older = {topic: timestamp for topic, (_, timestamp) in present.items()}
+        others = {topic: timestamp for topic, (_, timestamp) in present.items()}
     if client.closed:
-        older.update((t, client.closed[t][1]) for t in client.missed if t in client.closed)
-    return older
+        others.update((t, client.closed[t][1]) for t in client.missed if t in client.closed)
+    return others

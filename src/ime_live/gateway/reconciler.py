@@ -139,8 +139,10 @@ class Reconciler:
                 found = await self._store.states(due)
             except IncompleteError as error:
                 found, failure = error.found, error
-                self._verdicts.update((i, (begun, False)) for i in error.left)
                 due = [i for i in due if i not in error.left]
+                for contract_id in error.left:
+                    if self._states.present(contract_id) is not None:
+                        self._verdicts[contract_id] = begun, False
             different = self._take({i: self._read(i, found.get(i)) for i in due}, begun)
             await self._lift([each for each in different if each.own.taken < begun])
             # A message came while the store was asked: what it said of these is too old.

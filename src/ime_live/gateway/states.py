@@ -55,7 +55,7 @@ class States:
             monotonic: seconds.
             events: is told what is dropped.
             changed: called when `take` has something.
-            late: called for a client that waited for a last state and is to get it.
+            late: called for a client that is to get a state which is no change to others.
         """
         self._zone = zone
         self._clock = clock
@@ -122,6 +122,8 @@ class States:
                 for client, newer_than in waiting.items():
                     if last.version > newer_than:
                         self._late(client, each)
+                    elif client.since > last.version:
+                        each.claimed = max(each.claimed, client.since)
         if held is not None:
             self._accept(topic, *held)
 
@@ -157,6 +159,21 @@ class States:
             self._events.dropped("stale")
         return 0
 
+    def again(self, topic: Topic, client: Client) -> State | None:
+        """The state for a client that comes and may have another one, see `Client`.
+
+        Returns:
+            An equal state of a newer version, if one has come after what the client has. Else None;
+            it gets that when it comes.
+        """
+        state, whole = topic.state, self._topics[topic.contract_id]
+        if state is None or whole.state is None:
+            return None
+        if whole.newest > max(client.since, whole.state.version):
+            return self._again(topic, state, max(whole.newest, whole.stamp))
+        topic.claimed = max(topic.claimed, client.since)
+        return None
+
     def take(self) -> list[Change]:
         """What has changed since it was asked last, in order."""
         pending, self._pending = self._pending, []
@@ -177,6 +194,8 @@ class States:
         topic.taken = self._monotonic() if came is None else came
         if previous is not None and payload == previous.payload:
             self._events.dropped("equal")
+            for each in (topic, *topic.parts.values()):
+                self._reissue(each, version)
             return 0
         # A channel keeps its order. So an update that follows one stamped here is not older, even
         # if its publisher's clock says so, or ours was late.
@@ -205,6 +224,33 @@ class States:
             if previous is None or state.payload != previous.payload:
                 part.state = state
                 self._pending.append((part, state, previous))
+            else:
+                self._reissue(part, whole.version)
+
+    def _reissue(self, topic: Topic, version: int) -> None:
+        """An equal state has come: it is news to those who may have another one."""
+        state = topic.state
+        if state is None or topic.claimed <= state.version:
+            return
+        version = max(version, self._topics[topic.contract_id].stamp)
+        unsure = [
+            client
+            for audience in topic.audiences
+            for client in (*audience.ready, *audience.paused)
+            if client.may_have_another(topic, state)
+        ]
+        due = [client for client in unsure if client.since < version]
+        topic.claimed = max((c.since for c in unsure if c.since >= version), default=0)
+        if due:
+            again = self._again(topic, state, version)
+            for client in due:
+                client.reissue(topic, again)
+                self._late(client, topic)
+
+    def _again(self, topic: Topic, state: State, version: int) -> State:
+        # What follows it has to be newer than that for all clients.
+        self._topics[topic.contract_id].stamp = version
+        return State(version, state.payload, state.number, self._zone)
 
     def _part(
         self, version: int, payload: Payload | Part, number: int, sections: tuple[str, ...]

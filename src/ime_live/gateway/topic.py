@@ -68,6 +68,7 @@ class Topic:
 
     __slots__ = (
         "audiences",
+        "claimed",
         "contract_id",
         "held",
         "loaded",
@@ -105,6 +106,8 @@ class Topic:
         """The newest update that came before that: its version if it has one, and when it came."""
         self.waiting: dict[Client, int] = {}
         """Clients that came before that; they get its last state if it is newer than this."""
+        self.claimed = 0
+        """The newest version that clients came with, see `Client.may_have_another`."""
         self.parts: dict[tuple[str, ...], Topic] = {}
         """Of a whole contract: what some want only sections of, each with states of its own."""
 
@@ -134,10 +137,13 @@ class Client:
     __slots__ = (
         "audience",
         "closed",
+        "joined",
         "keep",
         "known_from",
         "known_later",
         "missed",
+        "reissued",
+        "since",
         "skipped",
         "told",
         "unsent",
@@ -158,6 +164,10 @@ class Client:
         self.known_from = known_from
         """States numbered above this were sent to it, or noted in `missed`; -1 if it has, or
         said that it has, whatever is not noted there."""
+        self.joined = known_from
+        """The number of the last state from before it came."""
+        self.since = 0
+        """The version up to which it has everything, by its own word; 0 if it said nothing."""
         self.known_later: dict[Topic, int] | None = None
         """The same for contracts that it has added since it joined."""
         self.missed: dict[Topic, State | None] = {}
@@ -165,8 +175,11 @@ class Client:
         self.told: dict[object, Callable[[], bytes]] | None = None
         """What makes the frames that it gets after that, see `Hub.tell`."""
         self.unsent: dict[Topic, tuple[State, bytes]] | None = None
-        """States that it was not sent since it has equal ones: contract → that state, and the
-        time stamp under which the client has it. See `ime_live.gateway.missed`."""
+        """States that it has under another time stamp: contract → that state, and its time stamp.
+        It was not sent them since it has equal ones, or they were reissued."""
+        self.reissued: dict[Topic, State] | None = None
+        """States that it gets under a newer version than others have them: see
+        `may_have_another`."""
         mode = audience.mode
         self.skipped: dict[Topic, int] | None = {} if mode.skips else None
         """States that were left out since the last message, for those who want to know."""
@@ -178,15 +191,41 @@ class Client:
 
     def knows(self, topic: Topic, state: State) -> bool:
         """Whether it was sent this state, which was the last one before those in `missed`."""
+        if self.may_have_another(topic, state):
+            return False
         known_from = self.known_from
         if self.known_later is not None:
             known_from = self.known_later.get(topic, known_from)
         return state.number > known_from
 
+    def may_have_another(self, topic: Topic, state: State) -> bool:
+        """Whether it came with something newer than this state, so that it may not have this.
+
+        It was told that by another gateway, or before the store went back.
+        """
+        if state.version >= self.since or state.number > self.joined:
+            return False
+        for settled in (self.known_later, self.reissued):
+            if settled is not None and topic in settled:
+                return False
+        return self.unsent is None or self.unsent.get(topic, (None,))[0] is not state
+
+    def reissue(self, topic: Topic, state: State) -> None:
+        """Let it get the present state under a newer version, once it is sent it."""
+        if self.reissued is None:
+            self.reissued = {}
+        self.reissued[topic] = state
+
+    def note_unsent(self, topic: Topic, state: State, timestamp: bytes) -> None:
+        """It has this state, or an equal one, under another time stamp."""
+        if self.unsent is None:
+            self.unsent = {}
+        self.unsent[topic] = state, timestamp
+
     def forget(self, topic: Topic) -> None:
         """Drop what is kept of a contract that it wants no more."""
         topic.waiting.pop(self, None)
         self.missed.pop(topic, None)
-        for kept in (self.known_later, self.unsent, self.skipped, self.closed):
+        for kept in (self.known_later, self.unsent, self.reissued, self.skipped, self.closed):
             if kept is not None:
                 kept.pop(topic, None)

@@ -16,7 +16,7 @@ import msgspec
 
 from ime_live.gateway import wire
 from ime_live.gateway.hub import Hub
-from ime_live.gateway.missed import older_timestamps
+from ime_live.gateway.missed import other_timestamps
 from ime_live.gateway.topic import Audience, Client, Topic
 from ime_live.market import timestamp_of
 from ime_live.status import FeedStatus
@@ -109,18 +109,18 @@ class Watch:
 
     def _frame(self, client: Client, *, current: bool) -> bytes:
         self._told()
-        older = older_timestamps(client)
-        if older or client.audience is not self._telling:
-            return self._make(client.audience, older, current=current)
+        others = other_timestamps(client)
+        if others or client.audience is not self._telling:
+            return self._make(client.audience, others, current=current)
         if self._shared is None:
             self._shared = self._make(client.audience, {}, current=current)
         return self._shared
 
-    def _make(self, audience: Audience, older: Mapping[Topic, bytes], *, current: bool) -> bytes:
+    def _make(self, audience: Audience, others: Mapping[Topic, bytes], *, current: bool) -> bytes:
         contracts = (
             (
                 wire.key_in(envelope),
-                None if topic.state is None else older.get(topic, topic.state.timestamp),
+                None if topic.state is None else others.get(topic, topic.state.timestamp),
             )
             for topic, envelope in audience.topics.items()
         )
