@@ -228,3 +228,64 @@ async def test_a_store_that_is_not_there(payload: MakePayload) -> None:
 def test_a_url_that_is_none() -> None:
     with pytest.raises(SettingsError, match="is not a URL of Redis"):
         Publisher("http://localhost")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(10**16, 1e16), (-0.0, 0), (5.0, 5), (2**64, float(2**64)), (1e300, 1e300)]
+)
+async def test_equal_numbers_are_no_change_however_they_are_written(
+    publisher: Publisher, store: Store, payload: MakePayload, one: float, other: float
+) -> None:
+    first = await publisher.publish("1", payload(Aggregate={"last_price": one}))
+    for value in (other, one, other):
+        whole = payload(Aggregate={"last_price": value})
+        for form in (whole, read_payload(whole), read_payload(whole).to_json()):
+            assert not (await publisher.publish("1", form)).published
+        patched = await publisher.patch("1", Aggregate={"last_price": value})
+        assert patched == Outcome("1", first.version, published=False)
+    assert (await store.last(["1"]))["1"].payload.aggregate.last_price == one
+
+
+async def test_contract_whose_record_cannot_be_read_is_published(
+    publisher: Publisher, store: Store, redis: Client, payload: MakePayload
+) -> None:
+    await store.import_contracts([Contract(contract_id="2", contract_name="B")])
+    await redis.hset("ime:contracts", "1", "{")
+    assert (await publisher.publish("1", payload())).published
+    assert (await publisher.patch("1", Aggregate={"last_price": 5})).published
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"version": "5", "data": "{}"}, "missing required field"),
+        ({"version": "x", "data": "{}"}, "is not microseconds"),
+        ({"version": "5", "data": b"[" * 70_000}, "at most 65536 bytes"),
+        (None, "WRONGTYPE"),
+    ],
+)
+async def test_patch_of_a_state_that_cannot_be_read_says_so(
+    publisher: Publisher,
+    redis: Client,
+    fields: dict[str, Any] | None,
+    reason: str,
+) -> None:
+    if fields is None:
+        await redis.set("ime:last:{1}", "not a hash")
+    else:
+        await redis.hset("ime:last:{1}", mapping=fields)
+    said = f"the last state of contract 1 cannot be merged into: .*{reason}"
+    with pytest.raises(PayloadError, match=said):
+        await publisher.patch("1", Aggregate={"last_price": 5})
+
+
+async def test_patch_while_the_store_refuses_is_an_error_of_the_store(
+    publisher: Publisher, redis: Client, payload: MakePayload
+) -> None:
+    await publisher.publish("1", payload())
+    await redis.execute_command("ACL", "SETUSER", "default", "-hmget")
+    try:
+        with pytest.raises(StoreError, match="no permissions"):
+            await publisher.patch("1", Aggregate={"last_price": 5})
+    finally:
+        await redis.execute_command("ACL", "SETUSER", "default", "+hmget")

@@ -9,6 +9,7 @@ commands were held up, while another one took over, cannot write over what that 
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,15 +18,18 @@ from msgspec import Struct
 
 from ime_live.connections import Connections
 from ime_live.errors import FeedError, FencedError
+from ime_live.log_limiter import LogLimiter
 from ime_live.market import MAX_AHEAD
 from ime_live.settings import StoreSettings
-from ime_live.status import FeedStatus, read_status
-from ime_live.store import Keys
+from ime_live.status import FeedState, FeedStatus, read_status
+from ime_live.store import Keys, is_bad_data
 
 log = structlog.get_logger()
 
 LEASE: Final = 3.0
 """Seconds after which a leader that has not renewed its lease leads no more."""
+
+UNREADABLE: Final = "the feed's status cannot be read"
 
 # The lease is "<token> <holder>"; feeds before version 0.2 write their name alone. A token that is
 # too far ahead is somebody's mistake, and would be passed on for good.
@@ -114,7 +118,9 @@ class Lease:
         self._lease, self._status = keys.feed, keys.status
         self._connections = Connections(settings)
         self._redis: Any = self._connections.client()
-        self._unreadable: bytes | None = None
+        self._limited = LogLimiter(log)
+        self._unreadable: tuple[str, int] | None = None
+        """A status that could not be read, and when it was noticed first."""
         self._seen = 0
         """The greatest fencing token that we know of."""
 
@@ -172,15 +178,25 @@ class Lease:
     async def read(self) -> tuple[FeedStatus | None, bool]:
         """What the leader wrote last, and whether there is a leader now.
 
-        The status is None if none was ever written, or what is there is not one.
+        The status is None if none was ever written. If it cannot be read, the feed counts as down.
         """
         with self._connections.errors():
-            raw = await self._redis.get(self._status)
-            led = bool(await self._redis.exists(self._lease))
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.execute_command("GET", self._status)
+                pipe.execute_command("EXISTS", self._lease)
+                raw, led = await pipe.execute(raise_on_error=False)
+        for reply in (raw, led):
+            if isinstance(reply, Exception) and not is_bad_data(reply):
+                raise self._connections.error(reply)
+        if raw is None:
+            return None, bool(led)
+        reason = str(raw)
+        if not isinstance(raw, Exception):
             try:
-                return None if raw is None else read_status(raw), led
+                return read_status(raw), bool(led)
             except FeedError as error:
-                if raw != self._unreadable:  # once, not with each look
-                    log.warning("the feed's status cannot be read", error=str(error))
-                self._unreadable = raw
-                return None, led
+                reason = str(error)
+        self._limited.warning(UNREADABLE, key=UNREADABLE, error=reason)
+        if self._unreadable is None or self._unreadable[0] != str(raw):
+            self._unreadable = str(raw), time.time_ns() // 1000
+        return FeedStatus(FeedState.DOWN, self._unreadable[1], error=UNREADABLE), bool(led)

@@ -199,8 +199,8 @@ class Publisher:
         ids = {str(i) for i in given} - self._registered
         if not ids:
             return {}
-        found = await self._store.contracts_of(sorted(ids))
-        self._registered.update(i for i, contract in found.items() if contract is not None)
+        # One whose record cannot be read is registered all the same.
+        self._registered.update(await self._store.registered(sorted(ids)))
         ids -= self._registered
         if not ids:
             return {}

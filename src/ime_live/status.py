@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 from msgspec import Struct, field
@@ -83,6 +84,9 @@ class FeedStatus(Struct, frozen=True, rename="camel"):
         return _encode(self)
 
 
+_LATEST: Final = 8_000 * 365 * 86_400 * 1_000_000
+"""Microseconds; about the year 9960, beyond which timestamps cannot be written."""
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(FeedStatus).decode
 
@@ -91,9 +95,16 @@ def read_status(raw: bytes) -> FeedStatus:
     """Decode what a feed has written.
 
     Raises:
-        FeedError: it is not a status.
+        FeedError: it is not a status, or a time in it is none that a clock can show.
     """
     try:
-        return _decode(raw)
+        status = _decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FeedError(f"not a feed's status: {error}") from error
+    moments = [status.since, status.last_board, status.written]
+    for market in status.markets.values():
+        moments += [market.last_board, market.until]
+    for moment in moments:
+        if moment is not None and not 0 <= moment < _LATEST:
+            raise FeedError(f"not a feed's status: {moment} is no time in microseconds")
+    return status

@@ -408,7 +408,7 @@ class Store:
         found: dict[str, State | PayloadError] = {}
         refused: dict[str, Exception] = {}
         for contract_id, reply in zip(ids, replies, strict=True):
-            if _is_bad_data(reply):
+            if is_bad_data(reply):
                 found[contract_id] = PayloadError(str(reply))
             elif isinstance(reply, Exception):
                 refused[contract_id] = reply
@@ -447,7 +447,7 @@ class Store:
         latest = time.time_ns() // 1000 + MAX_AHEAD
         found: dict[str, int] = {}
         for contract_id, reply in zip(ids, replies, strict=True):
-            if isinstance(reply, Exception) and not _is_bad_data(reply):
+            if isinstance(reply, Exception) and not is_bad_data(reply):
                 raise self.connections.error(reply)
             # What is no version is said by `states`; here it is as if there were none.
             version = _version_in(reply, latest)
@@ -647,7 +647,7 @@ class Store:
         self._limited.warning(event, key=(event, kind), contract_id=contract_id, error=str(error))
 
 
-def _is_bad_data(reply: object) -> bool:
+def is_bad_data(reply: object) -> bool:
     """Whether an error is about what is stored; every other one is about the store itself."""
     return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE ")
 

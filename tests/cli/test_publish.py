@@ -52,6 +52,22 @@ def test_publishes_by_id_and_by_name(ime_live: Run, database: Database, line: Li
     assert [last_price(database, i) for i in ("12345", "67890", "7")] == [4, 2, 3]
 
 
+def test_equal_numbers_are_unchanged_however_they_are_written(ime_live: Run, line: Line) -> None:
+    lines = [line(value, contractId="12345") for value in (10**16, 1e16, 10**16, 5, 5.0)]
+    done = ime_live("publish", "-", stdin="".join(lines))
+    assert done.stderr == "2 published, 3 unchanged, 0 bad lines\n"
+
+
+def test_state_that_is_too_long_is_a_bad_line(
+    ime_live: Run, database: Database, payload: MakePayload
+) -> None:
+    data = payload(Aggregate={"date": "x" * 70_000})
+    done = ime_live("publish", "-", stdin=json.dumps({"contractId": "12345", "data": data}))
+    assert done.returncode == 1
+    assert "line 1: market data must be at most 65536 bytes of JSON, got 70" in done.stderr
+    assert last_price(database, "12345") is None
+
+
 def test_skips_bad_lines_and_says_which(
     ime_live: Run, database: Database, line: Line, tmp_path: Path
 ) -> None:

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ime_live.embedded import EmbeddedValkey
+from ime_live.errors import StoreError
 from ime_live.feeds.attendance import Attendance
-from ime_live.lease import LEASE, Lease
+from ime_live.lease import LEASE, UNREADABLE, Lease
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
 
@@ -133,12 +135,37 @@ async def test_who_stands_by_does_not_give_the_lease_up(make: Any) -> None:  # n
     assert (await lease.read())[1]
 
 
-async def test_a_status_that_is_none_is_told_as_such(
+@pytest.mark.parametrize(
+    "value", [b'{"state": "fine"}', b"", b"\xff", b'{"state":"live","since":-1}', None]
+)
+async def test_status_that_cannot_be_read_is_that_of_a_feed_that_is_down(
+    make: Any,  # noqa: ANN401
+    redis: Any,  # noqa: ANN401
+    value: bytes | None,
+) -> None:
+    _, lease, _ = make("one")
+    if value is None:
+        await redis.hset("ime:status", "a", "hash")
+    else:
+        await redis.set("ime:status", value)
+    with capture_logs() as logs:
+        first, led = await lease.read()
+        assert first is not None
+        assert (first.state, first.error, led) == (FeedState.DOWN, UNREADABLE, False)
+        assert await lease.read() == (first, False)  # since the same moment
+    assert [line["event"] for line in logs] == [UNREADABLE]
+    await redis.delete("ime:status")
+    assert await lease.read() == (None, False)
+
+
+async def test_status_of_a_store_that_refuses_is_not_told(
     make: Any,  # noqa: ANN401
     redis: Any,  # noqa: ANN401
 ) -> None:
-
     _, lease, _ = make("one")
-    await redis.set("ime:status", b'{"state": "fine"}')
-
-    assert await lease.read() == (None, False)
+    await redis.execute_command("ACL", "SETUSER", "default", "-get")
+    try:
+        with pytest.raises(StoreError, match="no permissions"):
+            await lease.read()
+    finally:
+        await redis.execute_command("ACL", "SETUSER", "default", "+get")

@@ -125,14 +125,3 @@ async def test_what_is_no_change_is_told_nobody(world: World) -> None:
     await world.says(msgspec.structs.replace(LIVE, markets={Market.FUTURES: market}))
     await world.says(msgspec.structs.replace(LIVE, since=NOW))
     assert len(world.changes) == 3
-
-
-@pytest.mark.parametrize("moment", [-1, 10**18])
-@pytest.mark.parametrize("field", ["since", "last_board", "written"])
-async def test_times_that_no_clock_shows_are_no_status(
-    world: World, field: str, moment: int
-) -> None:
-    assert await world.says(msgspec.structs.replace(LIVE, **{field: moment})) is None
-    market = MarketStatus(FeedState.LIVE, until=moment)
-    status = msgspec.structs.replace(LIVE, markets={Market.FUTURES: market})
-    assert await world.says(status, led=False) is None

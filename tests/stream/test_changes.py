@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from ime_live.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 
-from .conftest import Market, Wire
+from .conftest import Market, Serve, Wire
 from .harness import Gateway, receive
 
 Payload = Callable[..., dict[str, Any]]
@@ -141,3 +142,20 @@ async def test_what_cannot_be_read_reaches_no_client_and_breaks_nothing(
         "Expected `int | float`, got `str` - at `$.data.Aggregate.last_price`",
         "Expected `int | null`, got `str` - at `$.version`",
     }
+
+
+async def test_equal_numbers_come_once_also_over_a_resume_at_another_gateway(
+    gateway: Gateway, serve: Serve, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    contract = market.one()
+    other = await asyncio.to_thread(serve)
+    async with gateway.by_id(contract.contract_id) as client:
+        await publisher.publish(contract.contract_id, payload(Aggregate={"last_price": 10**16}))
+        first = await receive(client)
+        for value in (1e16, 10**16):
+            data = payload(Aggregate={"last_price": value})
+            assert not (await publisher.publish(contract.contract_id, data)).published
+        async with other.by_id(contract.contract_id, since=first["timestamp"]) as resumed:
+            await publisher.publish(contract.contract_id, payload(Aggregate={"trade_count": 99}))
+            for each in (client, resumed):
+                assert _trades(await receive(each)) == 99

@@ -32,10 +32,6 @@ NO_FEED: Final = "no feed is running"
 CUT_OFF: Final = "Redis cannot be reached"
 
 
-_LATEST: Final = 8_000 * 365 * 86_400 * 1_000_000
-"""Microseconds; about the year 9960, beyond which time stamps cannot be written."""
-
-
 class Leader(Protocol):
     """Where the leading feed says how it is, as `Feed` needs it."""
 
@@ -85,8 +81,6 @@ class Feed:
             self._take(cut_off(self.status, self._clock()))
             return
         self.reached = True
-        if written is not None and not _has_times(written):
-            written = None
         self._take(written if led else without_leader(written))
 
     def _take(self, status: FeedStatus | None) -> None:
@@ -143,14 +137,6 @@ def _down(status: FeedStatus, since: int, error: str) -> FeedStatus:
         error=error,
         lag=None,
     )
-
-
-def _has_times(status: FeedStatus) -> bool:
-    """Whether all its times are some that a clock can show; else it is no feed's status."""
-    moments = [status.since, status.last_board, status.written]
-    for market in status.markets.values():
-        moments += [market.last_board, market.until]
-    return all(moment is None or 0 <= moment < _LATEST for moment in moments)
 
 
 def _gist(status: FeedStatus | None) -> tuple[FeedState, int, Mapping[Market, FeedState]] | None:

@@ -1,0 +1,41 @@
+"""The feed's status: what can be read as one, and what cannot."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ime_live.contracts import Market
+from ime_live.errors import FeedError
+from ime_live.status import FeedState, FeedStatus, MarketStatus, read_status
+
+NOW = 1_780_000_000_000_000
+STATUS = FeedStatus(
+    FeedState.LIVE,
+    since=NOW - 5,
+    last_board=NOW - 3,
+    markets={Market.FUTURES: MarketStatus(FeedState.LIVE, NOW - 3, 5, NOW + 1000)},
+    written=NOW,
+)
+
+
+def test_status_is_read_as_it_was_written() -> None:
+    assert read_status(STATUS.to_json()) == STATUS
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"{}", b"[]", b'{"state":"fine","since":1}', b"\xff"])
+def test_what_is_no_status_is_refused(raw: bytes) -> None:
+    with pytest.raises(FeedError, match=r"^not a feed's status: "):
+        read_status(raw)
+
+
+@pytest.mark.parametrize("moment", [-1, 10**18])
+@pytest.mark.parametrize("field", ["since", "last_board", "written"])
+def test_time_that_no_clock_shows_is_refused(field: str, moment: int) -> None:
+    market = MarketStatus(FeedState.LIVE, until=moment)
+    for status in (
+        msgspec.structs.replace(STATUS, **{field: moment}),
+        msgspec.structs.replace(STATUS, markets={Market.FUTURES: market}),
+    ):
+        with pytest.raises(FeedError, match=f"{moment} is no time in microseconds"):
+            read_status(status.to_json())
