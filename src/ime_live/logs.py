@@ -1,14 +1,19 @@
 """How log lines are written: one format for the package, uvicorn and every other library.
 
 An event and its fields come in through structlog or the standard library; a line of text or of
-JSON goes out to standard error. Lines never hold a token: what could carry one is not logged.
+JSON goes to standard error, by a thread (`ime_live.log_writer`): to log never raises and never
+waits. Lines never hold a token: what could carry one is not logged.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
-from typing import Final
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -16,6 +21,7 @@ from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from ime_live.log_writer import LogWriter
 from ime_live.settings import LogFormat, LogSettings
 
 # Libraries speak of their own insides below this level, and uvicorn warns of every port scan.
@@ -31,28 +37,36 @@ _QUIET: Final = {
 _NEEDS_QUOTES: Final = frozenset(' "=')
 
 
+_writer: LogWriter | None = None
+"""Of this process, once its logging is set up."""
+
+
 def configure_logging(settings: LogSettings) -> None:
     """Set up logging for the whole process."""
+    global _writer
     level = getattr(logging, settings.log_level.upper())
+    if _writer is None:
+        _writer = LogWriter(_standard_error())
+        atexit.register(_writer.flush)
     processors: list[Processor] = [
         structlog.processors.add_log_level,
         TimeStamper(fmt="iso", utc=True),
-        *_renderers(settings.log_format),
+        _rendered(settings.log_format),
     ]
-    # Straight to the stream: by way of the standard library a line costs twice as much, and each
+    # Straight to the writer: by way of the standard library a line costs twice as much, and each
     # connection writes two.
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=partial(_Logger, _writer),
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(_writer, settings.log_format)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_log_level, TimeStamper(fmt="iso", utc=True)],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderers(settings.log_format),
+                _rendered(settings.log_format),
             ],
         )
     )
@@ -61,6 +75,86 @@ def configure_logging(settings: LogSettings) -> None:
     root.setLevel(level)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))
+    # They would be printed to standard error by whoever raises them.
+    logging.captureWarnings(True)
+    sys.unraisablehook = _log_unraisable
+
+
+def lines_dropped() -> int:
+    """How many lines of this process's log could not be written."""
+    return 0 if _writer is None else _writer.dropped
+
+
+def _standard_error() -> int:
+    """Its number; none that is ever open if the process was started without it."""
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        return -1  # and not 2, which another file may have then
+
+
+class _Logger:
+    """What structlog hands a line to."""
+
+    def __init__(self, writer: LogWriter, *_: object) -> None:
+        self.msg = writer.write
+
+    def __getattr__(self, level: str) -> Callable[[str], None]:
+        # Whatever its level, it is a line.
+        return self.msg
+
+
+class _Handler(logging.Handler):
+    """The same for the standard library."""
+
+    def __init__(self, writer: LogWriter, log_format: LogFormat) -> None:
+        super().__init__()
+        self._writer = writer
+        self._log_format = log_format
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - as in `_rendered`
+            line = _unwritable(self._log_format, record.msg, error)
+        self._writer.write(line)
+
+
+def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    logging.getLogger(__name__).error(
+        "an exception in %r, which cannot raise one",
+        unraisable.object,
+        exc_info=unraisable.exc_value,
+    )
+
+
+def _rendered(log_format: LogFormat) -> Processor:
+    """What makes a line of an event. It does not raise: whoever logs has something else to do."""
+    renderers = _renderers(log_format)
+
+    def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        text = event.get("event")
+        try:
+            rendered: Any = event
+            for renderer in renderers:
+                rendered = renderer(logger, method, rendered)
+            return str(rendered)
+        except Exception as error:  # noqa: BLE001 - see above
+            return _unwritable(log_format, text, error)
+
+    return render
+
+
+def _unwritable(log_format: LogFormat, text: object, error: Exception) -> str:
+    """The line in place of one that cannot be made, because of what is in it."""
+    event = {
+        "timestamp": datetime.now(UTC).isoformat(),
+        "level": "error",
+        "event": "a log line cannot be written",
+        "error": type(error).__name__,
+        "text": ascii(text) if isinstance(text, str) else type(text).__name__,
+    }
+    return _to_json(event) if log_format is LogFormat.JSON else _to_text(None, "", event)
 
 
 def _renderers(log_format: LogFormat) -> list[Processor]:

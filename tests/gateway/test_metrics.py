@@ -120,6 +120,19 @@ metrics.close()
 """
 
 
+def test_failures_of_parts_and_lost_log_lines() -> None:
+    metrics = Metrics(lambda: NOW)
+    metrics.count_failure("feed")
+    metrics.count_failure("feed")
+    metrics.log_lines_dropped = 7  # in all, as the log counts them
+    for _ in range(2):
+        found = samples(metrics.exposition())
+        assert found["part_failures_total{part=feed}"] == 2
+        assert found["log_lines_dropped_total{}"] == 7
+    metrics.log_lines_dropped = 9
+    assert samples(metrics.exposition())["log_lines_dropped_total{}"] == 9
+
+
 def test_clients_cannot_make_series_of_their_own() -> None:
     metrics = Metrics(lambda: NOW)
     for code in range(3000, 3100):

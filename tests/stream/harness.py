@@ -49,12 +49,20 @@ class Answer(Struct, frozen=True):
 class Command:
     """A process of ``ime-live``; its output goes to files, so that it never waits for us."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str], **variables: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        *,
+        stderr: int | None = None,
+        **variables: str,
+    ) -> None:
         """Start it.
 
         Args:
             folder: takes its output, and is its directory for temporary files.
             arguments: the command line after ``ime-live``.
+            stderr: an open file that is its standard error instead.
             variables: of its environment, besides ours.
         """
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +76,7 @@ class Command:
                 [sys.executable, "-m", "ime_live", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
-                stderr=err,
+                stderr=err if stderr is None else stderr,
                 env=ours | {"TMPDIR": str(self.temporary)} | variables,
                 start_new_session=True,
             )
@@ -128,6 +136,7 @@ class Gateway(Command):
         redis_url: str,
         *,
         variables: dict[str, str] | None = None,
+        stderr: int | None = None,
         **settings: Any,  # noqa: ANN401
     ) -> None:
         """Start it; `when_listening` and `when_ready` wait for it.
@@ -136,9 +145,15 @@ class Gateway(Command):
             folder: takes its output.
             redis_url: its Valkey.
             variables: of its environment.
+            stderr: an open file that is its standard error instead. Give it a port then.
             settings: as in `GatewaySettings`.
         """
-        options = {"auth": "none", "port": 0, "log_format": "json", "drain": 0.0} | settings
+        options: dict[str, Any] = {
+            "auth": "none",
+            "port": 0,
+            "log_format": "json",
+            "drain": 0.0,
+        } | settings
         arguments = ["serve", "--redis-url", redis_url]
         for name, value in options.items():
             flag = name.replace("_", "-")
@@ -146,8 +161,8 @@ class Gateway(Command):
                 arguments.append(f"--{flag}" if value else f"--no-{flag}")
             else:
                 arguments += [f"--{flag}", str(value)]
-        super().__init__(folder, arguments, **(variables or {}))
-        self.port = 0
+        super().__init__(folder, arguments, stderr=stderr, **(variables or {}))
+        self.port = int(options["port"])
 
     def when_listening(self) -> Self:
         """Wait until it has said which port it listens on."""

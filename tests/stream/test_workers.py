@@ -91,6 +91,8 @@ async def test_two_workers_serve_one_port_and_end_together(
         closes = await asyncio.gather(*(closed(client, timeout=10) for client in clients))
         assert {close.code for close in closes} == {1001}
     assert await gateway.ended() == 0
+    # Nor do their lines get mixed up in the one log.
+    assert not [line for line in gateway.log if line["level"] == "not JSON"]
     # multiprocessing's own helper process ends when it notices that the last of ours has.
     await eventually(lambda: not group(gateway.process.pid))
     assert not list(gateway.temporary.iterdir())

@@ -44,6 +44,7 @@ from ime_live.gateway.versions import Versions
 from ime_live.gateway.watch import Watch
 from ime_live.lease import Lease
 from ime_live.log_limiter import LogLimiter
+from ime_live.logs import lines_dropped
 from ime_live.settings import GatewaySettings
 from ime_live.store import Store
 from ime_live.subscriber import Subscriber
@@ -265,6 +266,7 @@ class Gateway:
         self._metrics.contracts = self._upstream.contracts
         self._metrics.ready = connected and loaded
         self._metrics.feed = self._feed.status
+        self._metrics.log_lines_dropped = lines_dropped()
         return Readiness(
             ready=connected and loaded,
             reason=self._reason(),

@@ -71,6 +71,9 @@ class Metrics:
         self._statuses = 0
         self._requests: Tally[tuple[str, int]] = Tally()
         self._failures: Tally[str] = Tally()
+        self.log_lines_dropped = 0
+        """In all, since the process began."""
+        self._log_lines_counted = 0
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"ime_live_{name}", text, labels, registry=registry)
@@ -128,6 +131,9 @@ class Metrics:
             "requests", "Requests for data by plain HTTP that were answered.", "call", "status"
         )
         self._failures_total = counter("write_failures", "Writes to a client that raised.")
+        self._log_lines_total = counter(
+            "log_lines_dropped", "Log lines that were not written: nobody takes them fast enough."
+        )
         self._parts_total = counter(
             "part_failures", "Parts of the gateway that failed and were started again.", "part"
         )
@@ -232,6 +238,8 @@ class Metrics:
         for part, count in self._failures.items():
             self._parts_total.labels(part).inc(count)
         self._failures.clear()
+        self._log_lines_total.inc(self.log_lines_dropped - self._log_lines_counted)
+        self._log_lines_counted = self.log_lines_dropped
         self._requests.clear()
         self._dropped.clear()
         self._closed.clear()

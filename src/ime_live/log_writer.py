@@ -1,0 +1,167 @@
+"""Log writer: takes log lines without ever failing or waiting, and writes them from a thread.
+
+A log line is a side effect of what matters. So a log that nobody reads, whose reader has gone or
+whose disk is full must neither raise nor hold anybody up: lines wait in a bounded queue, and those
+that find no room, or cannot be written, are counted and dropped. The others keep their order.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from functools import partial
+from itertools import accumulate
+from queue import Empty, SimpleQueue
+from typing import Final
+
+CAPACITY: Final = 10_000
+"""Lines that may wait; some 3 MB."""
+
+_LONGEST_LINE: Final = 65_536  # characters; no traceback of ours has as many
+
+# Seconds after the first line in which others join it: one wake-up of the thread, which costs the
+# other threads more than a line does, is enough for all of them.
+_GATHER: Final = 0.005
+
+# A write of whole lines up to this size is not mixed with those of other processes.
+_CHUNK: Final = select.PIPE_BUF
+
+# Seconds that the last lines of the process get, without progress and altogether.
+_PATIENCE: Final = 0.25
+_LONGEST_FLUSH: Final = 2.0
+
+
+class LogWriter:
+    """Writes lines to an open file, as standard error.
+
+    Attributes:
+        dropped: lines that were not written. Of several threads it may count a few less.
+    """
+
+    def __init__(self, file: int, *, capacity: int = CAPACITY) -> None:
+        """Make a writer; its thread starts with the first line, in a forked process anew.
+
+        Args:
+            file: its number; while it is not open, all lines are dropped.
+            capacity: lines that may wait.
+        """
+        self.dropped = 0
+        self._file = file
+        self._capacity = capacity
+        self._begin()
+        os.register_at_fork(after_in_child=partial(_begin_again, weakref.ref(self)))
+
+    def _begin(self) -> None:
+        # Its put() may be interrupted by another one, of a signal or the garbage collector. What
+        # is no line is an event: all before it has been written.
+        self._queue: SimpleQueue[str | threading.Event] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._done = 0
+        """Lines written or given up."""
+        self._torn = False
+        """Whether the file ends within a line."""
+        self._hurry = False
+
+    def write(self, line: str) -> None:
+        """Write a line, without its end, soon; or count it as dropped."""
+        if self._queue.qsize() >= self._capacity:
+            self.dropped += 1
+            return
+        self._queue.put(line)
+        if self._thread is None:
+            self._start()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads are to be had; the next line tries again
+            self._thread = None
+
+    def flush(self) -> bool:
+        """Wait until no line waits any more, as long as that makes progress, two seconds at most.
+
+        Returns:
+            Whether none does.
+        """
+        if self._thread is None:
+            return self._queue.empty()
+        written = threading.Event()
+        self._hurry = True
+        self._queue.put(written)
+        end = time.monotonic() + _LONGEST_FLUSH
+        before = -1
+        while self._done != before and time.monotonic() < end:
+            before = self._done
+            if written.wait(_PATIENCE):
+                break
+        self._hurry = False
+        return written.is_set()
+
+    # In the thread
+
+    def _run(self) -> None:
+        while True:
+            first = self._queue.get()
+            if not self._hurry:
+                time.sleep(_GATHER)
+            lines: list[bytes] = []
+            size = 0
+            for item in self._waiting(first):
+                if isinstance(item, threading.Event):
+                    self._put_out(lines)
+                    lines, size = [], 0
+                    item.set()
+                    continue
+                line = item[:_LONGEST_LINE].encode("utf-8", "backslashreplace") + b"\n"
+                if size + len(line) > _CHUNK:
+                    self._put_out(lines)
+                    lines, size = [], 0
+                lines.append(line)
+                size += len(line)
+            self._put_out(lines)
+
+    def _waiting(self, first: str | threading.Event) -> Iterator[str | threading.Event]:
+        yield first
+        try:
+            for _ in range(self._queue.qsize()):
+                yield self._queue.get_nowait()
+        except Empty:
+            return
+
+    def _put_out(self, lines: list[bytes]) -> None:
+        """Write lines, however long that takes; drop what cannot be written."""
+        if lines and self._torn:
+            lines[0] = b"\n" + lines[0]
+        data = b"".join(lines)
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += self._write_some(data[sent:])
+        except OSError:
+            pass  # its reader has gone or its disk is full; either may come back
+        ends = list(accumulate(map(len, lines)))
+        self.dropped += sum(end > sent for end in ends)
+        if sent:
+            self._torn = sent not in ends
+        self._done += len(lines)
+
+    def _write_some(self, data: bytes) -> int:
+        while True:
+            try:
+                return os.write(self._file, data)
+            except BlockingIOError:  # another process has made it so; it is one file for both
+                poll = select.poll()
+                poll.register(self._file, select.POLLOUT)
+                poll.poll()
+
+
+def _begin_again(reference: weakref.ref[LogWriter]) -> None:
+    # In a forked process: there is no thread, and what waited is written by the parent.
+    writer = reference()
+    if writer is not None:
+        writer._begin()

@@ -1,0 +1,297 @@
+"""Lines reach the log in order; and if they cannot, whoever logs notices nothing of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ime_live.log_writer import LogWriter
+from tests.servers import PATIENCE, until
+
+_PIPE_HOLDS: Final = 65_536
+
+
+class Pipe:
+    """A pipe whose reader does what the test tells it to."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        self._open = {self.reader, self.writer}
+
+    def leave(self) -> None:
+        """Close the reader's end."""
+        self._open.discard(self.reader)
+        os.close(self.reader)
+
+    def read(self) -> list[str]:
+        """What has come, by lines, until nothing more does."""
+        os.set_blocking(self.reader, False)
+        data = b""
+        with suppress(BlockingIOError):
+            while chunk := os.read(self.reader, _PIPE_HOLDS):
+                data += chunk
+        return data.decode().splitlines()
+
+    def close(self) -> None:
+        """Close what is open."""
+        for file in self._open:
+            os.close(file)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    made.close()
+
+
+def lines(count: int, size: int = 40) -> list[str]:
+    return [f"{n:06} ".ljust(size, "x") for n in range(count)]
+
+
+def test_lines_are_written_in_order(pipe: Pipe) -> None:
+    writer = LogWriter(pipe.writer)
+    for line in lines(1000):
+        writer.write(line)
+    assert writer.flush()
+    assert pipe.read() == lines(1000)
+    assert writer.dropped == 0
+
+
+def test_a_flush_without_lines_is_no_work(pipe: Pipe) -> None:
+    writer = LogWriter(pipe.writer)
+    assert writer.flush()
+    writer.write("one")
+    assert writer.flush()
+    assert writer.flush()
+    assert pipe.read() == ["one"]
+
+
+def test_lines_of_several_threads_are_all_written_and_keep_each_ones_order(pipe: Pipe) -> None:
+    writer = LogWriter(pipe.writer)
+
+    def log(name: str) -> None:
+        for n in range(300):
+            writer.write(f"{name} {n}")
+
+    threads = [threading.Thread(target=log, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert writer.flush()
+    read = pipe.read()
+    for name in "abc":
+        assert [line for line in read if line[0] == name] == [f"{name} {n}" for n in range(300)]
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up(pipe: Pipe) -> None:
+    writer = LogWriter(pipe.writer, capacity=1_000)
+    count = _PIPE_HOLDS // 100 + 2_000
+    for line in lines(count, 99):  # would wait for ever where each is written at once
+        writer.write(line)
+    assert writer.dropped
+    assert not writer.flush()
+    # Once somebody reads, what waited comes, in order; the rest has been counted.
+    read: list[str] = []
+
+    def all_come() -> bool:
+        read.extend(pipe.read())
+        return len(read) == count - writer.dropped
+
+    until(all_come)
+    assert read == sorted(read)
+    assert set(read) <= set(lines(count, 99))
+    writer.write("and again")
+    assert writer.flush()
+    assert pipe.read() == ["and again"]
+
+
+def test_lines_for_a_reader_that_has_gone_are_dropped(pipe: Pipe) -> None:
+    writer = LogWriter(pipe.writer)
+    writer.write("one")
+    assert writer.flush()
+    pipe.leave()
+    for line in lines(100):
+        writer.write(line)
+    assert writer.flush()
+    assert writer.dropped == 100
+
+
+def test_lines_for_a_full_disk_are_dropped() -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        writer = LogWriter(full.fileno())
+        for line in lines(100):
+            writer.write(line)
+        assert writer.flush()
+        assert writer.dropped == 100
+
+
+def test_lines_without_a_file_are_dropped() -> None:
+    writer = LogWriter(-1)
+    writer.write("one")
+    assert writer.flush()
+    assert writer.dropped == 1
+
+
+def test_a_disk_that_has_room_again_gets_whole_lines(pipe: Pipe) -> None:
+    room = 10
+
+    class Disk(LogWriter):
+        def _write_some(self, data: bytes) -> int:
+            nonlocal room
+            if not room:
+                raise OSError(28, "No space left on device")
+            written = super()._write_some(data[:room])
+            room -= written
+            return written
+
+    writer = Disk(pipe.writer)
+    for line in ("one", "two", "three", "four"):  # of which ten bytes end within the third
+        writer.write(line)
+    assert writer.flush()
+    assert writer.dropped == 2
+    room = 1000
+    writer.write("five")
+    assert writer.flush()
+    assert pipe.read() == ["one", "two", "th", "five"]
+
+
+def test_a_file_that_does_not_block_gets_all_lines(pipe: Pipe) -> None:
+    # As a terminal that is shared with a process that has made it so.
+    os.set_blocking(pipe.writer, False)
+    writer = LogWriter(pipe.writer)
+    for line in lines(3_000, 99):
+        writer.write(line)
+    read: list[str] = []
+
+    def all_come() -> bool:
+        read.extend(pipe.read())
+        return len(read) == 3_000
+
+    until(all_come)
+    assert writer.dropped == 0
+
+
+def test_what_is_no_text_is_written_as_good_as_it_can_be(pipe: Pipe) -> None:
+    writer = LogWriter(pipe.writer)
+    writer.write("half a character: \ud800, سکه")
+    assert writer.flush()
+    assert pipe.read() == ["half a character: \\ud800, سکه"]
+
+
+def test_a_line_without_end_is_cut(pipe: Pipe) -> None:
+    writer = LogWriter(pipe.writer)
+    writer.write("x" * 10_000_000)
+    writer.write("the next one")
+    read: list[str] = []
+
+    def all_come() -> bool:
+        read.extend(pipe.read())
+        return bool(read) and read[-1] == "the next one"
+
+    until(all_come)
+    assert sum(map(len, read)) < 100_000
+
+
+def run(folder: Path, program: str) -> list[str]:
+    """The lines that a program writes to its standard error."""
+    output = folder / "log"
+    with output.open("wb") as log:
+        done = subprocess.run(  # noqa: S603 - ours
+            [sys.executable, "-W", "error", "-c", program],
+            stderr=log,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert done.returncode == 0, output.read_text()
+    return output.read_text().splitlines()
+
+
+_SET_UP: Final = """
+import logging, os, sys, warnings
+import structlog
+from ime_live.logs import configure_logging, lines_dropped
+from ime_live.settings import LogFormat, LogSettings
+configure_logging(LogSettings(log_format=LogFormat(sys.argv[1] if sys.argv[1:] else "text")))
+log = structlog.get_logger()
+"""
+
+
+def test_the_last_lines_of_a_process_are_written(tmp_path: Path) -> None:
+    read = run(tmp_path, _SET_UP + "for n in range(5_000): log.info('line', n=n)")
+    assert [line.rpartition("=")[2] for line in read] == [str(n) for n in range(5_000)]
+
+
+def test_a_forked_process_writes_its_own_lines(tmp_path: Path) -> None:
+    program = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12 for such a fork
+for n in range(100): log.info("before", n=n)
+child = os.fork()
+for n in range(1_000): log.info("parent" if child else "child", n=n)
+if child: assert os.waitpid(child, 0)[1] == 0
+"""
+    read = run(tmp_path, _SET_UP + program)
+    for event, count in (("before", 100), ("parent", 1_000), ("child", 1_000)):
+        numbers = [line.rpartition("=")[2] for line in read if f" {event} " in line]
+        assert numbers == [str(n) for n in range(count)]
+
+
+def test_lines_of_structlog_of_the_standard_library_and_warnings_keep_one_order(
+    tmp_path: Path,
+) -> None:
+    program = """
+for n in range(50):
+    log.info("ours", n=n)
+    logging.getLogger("theirs").warning("theirs n=%d", n)
+warnings.warn("a warning")
+class Unraisable:
+    def __del__(self): raise LookupError("nobody can take this")
+del (made := [Unraisable()])[:]
+log.info("the last one")
+"""
+    program = program.replace("warnings.warn", "warnings.simplefilter('default');warnings.warn")
+    read = run(tmp_path, _SET_UP + program)
+    assert [line.rpartition("=")[2] for line in read[:100]] == [
+        str(n) for n in range(50) for _ in range(2)
+    ]
+    rest = "\n".join(read[100:-1])
+    assert "a warning" in rest
+    assert "LookupError: nobody can take this" in rest
+    assert "the last one" in read[-1]
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_cannot_be_shown_does_not_fail_what_is_logged(tmp_path: Path, log_format: str) -> None:
+    program = """
+class Hostile:
+    def __str__(self): raise ValueError("no text")
+    __repr__ = __str__
+endless = []
+endless.append(endless)
+bad = [Hostile(), "\\ud800", 10**400, endless, {Hostile(): 1}, b"\\xff", float("nan"), {1: {2}}]
+for value in bad:
+    log.info("fine", value=value)
+    log.info(value)
+    log.info("\\ud800", **{"\\ud800": value})
+    logging.getLogger().warning("%s", value)
+    logging.getLogger().warning(value)
+logging.getLogger().warning("%d and %s", "of another type")
+try:
+    raise LookupError(Hostile())
+except LookupError:
+    log.exception("with a traceback")
+log.info("the last one")
+"""
+    read = run(tmp_path, f"import sys; sys.argv = ['', '{log_format}']\n" + _SET_UP + program)
+    assert "the last one" in read[-1]
+    assert sum("a log line cannot be written" in line for line in read) > 5
