@@ -11,6 +11,7 @@ import sys
 import typer
 
 from ime_live.cli import contracts, feed, publish, serve, token, up
+from ime_live.cli.running import tell
 from ime_live.errors import ImeLiveError, RefusedError, SettingsError
 
 app = typer.Typer(
@@ -58,5 +59,5 @@ def run() -> None:
         app(prog_name="ime-live")
     except ImeLiveError as error:
         detail = error.detail if isinstance(error, RefusedError) else ""
-        typer.echo(f"ime-live: {error}" + (f"; {detail}" if detail else ""), err=True)
+        tell(f"ime-live: {error}" + (f"; {detail}" if detail else ""))
         sys.exit(2 if isinstance(error, SettingsError) else 1)

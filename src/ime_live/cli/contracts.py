@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterable
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 
 from ime_live.cli.options import with_settings
 from ime_live.cli.records import read_contracts
+from ime_live.cli.running import run, tell
 from ime_live.contracts import Contract, Registry
 from ime_live.errors import UnknownContractError
 from ime_live.settings import StoreSettings
@@ -48,20 +48,19 @@ def import_(
     async def work() -> None:
         async with Store(settings) as store:
             result = await store.import_contracts(contracts)
-        typer.echo(
+        tell(
             f"{len(result.added)} added, {len(result.changed)} changed, "
-            f"{len(result.unchanged)} unchanged",
-            err=True,
+            f"{len(result.unchanged)} unchanged"
         )
 
-    asyncio.run(work())
+    run(work())
 
 
 @app.command("list")
 @with_settings(StoreSettings)
 def list_(*, settings: StoreSettings) -> None:
     """List all contracts: a table on a terminal, lines of JSON in a pipe."""
-    contracts = sorted(asyncio.run(_all(settings)), key=_order)
+    contracts = sorted(run(_all(settings)), key=_order)
     # Asked of the stream itself: Rich takes a pipe for a terminal where FORCE_COLOR is set.
     if not sys.stdout.isatty():
         for contract in contracts:
@@ -69,7 +68,7 @@ def list_(*, settings: StoreSettings) -> None:
     elif contracts:
         _print_table(contracts)
     else:
-        typer.echo("no contracts are registered", err=True)
+        tell("no contracts are registered")
 
 
 def _print_table(contracts: Iterable[Contract]) -> None:
@@ -91,7 +90,7 @@ def _order(contract: Contract) -> tuple[str, str]:
 @with_settings(StoreSettings)
 def show(names: _Names, *, settings: StoreSettings) -> None:
     """Show contracts whole, as JSON; in a pipe one a line."""
-    registry = Registry(asyncio.run(_all(settings)), conflicts=[])
+    registry = Registry(run(_all(settings)), conflicts=[])
     records = [find(registry, name).to_json() for name in names]
     for record in records:
         typer.echo(msgspec.json.format(record, indent=2) if sys.stdout.isatty() else record)
@@ -115,8 +114,8 @@ def remove(names: _Names, *, settings: StoreSettings) -> None:
             await store.remove_contracts(removed)
             return list(removed.values())
 
-    for contract in asyncio.run(work()):
-        typer.echo(f"removed {contract.contract_id} {contract.contract_name}", err=True)
+    for contract in run(work()):
+        tell(f"removed {contract.contract_id} {contract.contract_name}")
 
 
 async def _all(settings: StoreSettings) -> list[Contract]:

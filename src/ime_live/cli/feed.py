@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from ime_live.cli.lines import reason_of
 from ime_live.cli.options import with_settings
-from ime_live.cli.running import run_until_stopped
+from ime_live.cli.running import run, run_until_stopped, tell
 from ime_live.errors import SettingsError
 from ime_live.settings import FeedSettings, RecorderSettings, StoreSettings
 
@@ -105,14 +104,10 @@ def replay(
                 Registrar(store).register,
                 speed=speed,
                 loop=loop,
-                report=_report,
+                report=tell,
             )
-        _report(f"replayed {totals}")
+        tell(f"replayed {totals}")
         if totals.bad_lines or totals.refused:
             raise typer.Exit(1)
 
-    asyncio.run(work())
-
-
-def _report(line: str) -> None:
-    typer.echo(line, err=True)
+    run(work())

@@ -11,8 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import typer
-
+from ime_live.cli.running import tell
 from ime_live.errors import SettingsError
 
 STANDARD_INPUT: Final = "-"
@@ -131,9 +130,9 @@ class LineReport:
     def refuse(self, number: int, reason: str) -> None:
         """Line ``number`` is skipped for this reason."""
         self.bad += 1
-        typer.echo(f"{self.source}, line {number}: {reason}", err=True)
+        tell(f"{self.source}, line {number}: {reason}")
 
     def close(self, **counts: int) -> None:
         """Say the counts."""
         counts["bad lines"] = self.bad
-        typer.echo(", ".join(f"{count} {name}" for name, count in counts.items()), err=True)
+        tell(", ".join(f"{count} {name}" for name, count in counts.items()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Final
@@ -13,6 +12,7 @@ from msgspec import Raw, Struct
 
 from ime_live.cli.lines import MAX_LINE, Line, LineReport, batches, open_input, reason_of
 from ime_live.cli.options import with_settings
+from ime_live.cli.running import run
 from ime_live.contracts import Registry
 from ime_live.errors import ContractError, UnknownContractError
 from ime_live.settings import StoreSettings
@@ -47,7 +47,7 @@ def publish(
     soon as it has come. A bad one is reported with its number and skipped; the exit status is
     1 then.
     """
-    asyncio.run(_publish(source, settings))
+    run(_publish(source, settings))
 
 
 async def _publish(source: str, settings: StoreSettings) -> None:

@@ -18,9 +18,9 @@ from datetime import date
 from typing import Any, Final
 
 import msgspec
-import typer
 
 from ime_live.cli.lines import name_of, open_input, reason_of
+from ime_live.cli.running import tell
 from ime_live.contracts import OPTION_TYPES, Contract, Market, fold, read_contract, trim
 from ime_live.errors import ContractError, SettingsError
 
@@ -82,10 +82,10 @@ def read_contracts(source: str) -> list[Contract]:
             jalali.append(f"{place}: {_EXPIRATION} {given} is Jalali; it is taken as {taken}")
     if unknown:
         listed = ", ".join(map(_with_suggestion, sorted(unknown)))
-        typer.echo(f"{name}: no such fields, left out: {listed}", err=True)
+        tell(f"{name}: no such fields, left out: {listed}")
     if jalali:
         more = f" ({len(jalali)} such dates)" if len(jalali) > 1 else ""
-        typer.echo(jalali[0] + more, err=True)
+        tell(jalali[0] + more)
     return contracts
 
 

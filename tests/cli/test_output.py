@@ -1,0 +1,101 @@
+"""Output that nobody takes: what a command is there for is done all the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.cli.test_feed import frame
+
+Database = Any  # a client of redis-py, whose commands are loosely typed
+
+
+@pytest.fixture(params=["its reader has gone", "the disk is full"])
+def broken(request: pytest.FixtureRequest) -> Iterator[int]:
+    """An open file that cannot be written."""
+    if request.param == "the disk is full":
+        file = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, file = os.pipe()
+        os.close(reader)
+    yield file
+    os.close(file)
+
+
+def run(arguments: list[str], given: bytes, stderr: int, env: dict[str, str]) -> int:
+    """Run a command to its end; its exit status."""
+    return subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "ime_live", *arguments],
+        input=given,
+        stderr=stderr,
+        env=env,
+        timeout=30,
+        check=False,
+    ).returncode
+
+
+def test_publishing_goes_on_when_bad_lines_cannot_be_reported(
+    broken: int,
+    env: dict[str, str],
+    database: Database,
+    register: Callable[..., None],
+    payload: Callable[..., dict[str, Any]],
+) -> None:
+    register(("1", "ContractA"))
+    last = 0
+    lines = []
+    for last in range(1, 4):
+        state = {"contractId": "1", "data": payload(Aggregate={"trade_count": last})}
+        lines += [b"not JSON", msgspec.json.encode(state)]
+    assert run(["publish", "-"], b"\n".join(lines), broken, env) == 1  # for the bad lines
+    kept = msgspec.json.decode(database.hget("ime:last:{1}", "data"))
+    assert kept["Aggregate"]["trade_count"] == last
+
+
+def test_a_replay_goes_on_when_bad_frames_cannot_be_reported(
+    broken: int, env: dict[str, str], database: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "frames.ndjson"
+    file.write_text("not a frame\n" + frame(1, "13:20:11") + "not a frame\n" + frame(2, "13:20:12"))
+    arguments = ["feed", "replay", str(file), "--speed", "0"]
+    assert run(arguments, b"", broken, env) == 1  # for the bad frames, and not 120
+    kept = msgspec.json.decode(database.hget("ime:last:{901}", "data"))
+    assert kept["Aggregate"]["last_price"] == 2
+
+
+def test_contracts_are_imported_when_that_cannot_be_said(
+    broken: int, env: dict[str, str], database: Database
+) -> None:
+    record = b'{"contractId": "1", "contractName": "ContractA", "unknown": 1}'
+    assert run(["contracts", "import", "-"], record, broken, env) == 0
+    assert database.hexists("ime:contracts", "1")
+
+
+def test_wrong_settings_have_their_own_status_also_when_they_cannot_be_named(
+    broken: int, env: dict[str, str]
+) -> None:
+    # A supervisor goes by it.
+    assert run(["serve", "--auth", "jwt"], b"", broken, env) == 2
+
+
+def test_what_is_logged_is_no_part_of_the_output(
+    env: dict[str, str], database: Database, register: Callable[..., None]
+) -> None:
+    register(("1", "ContractA"))
+    database.hset("ime:contracts", "2", "not JSON")
+    done = subprocess.run(
+        [sys.executable, "-m", "ime_live", "contracts", "list"],
+        capture_output=True,
+        env=env,
+        timeout=30,
+        check=False,
+    )
+    assert [msgspec.json.decode(line)["contractId"] for line in done.stdout.splitlines()] == ["1"]
+    assert b"contract cannot be read contract_id=2" in done.stderr
