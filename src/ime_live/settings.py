@@ -267,12 +267,12 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
     )
     client_rate: float = option(
         10.0,
-        "Messages a second that a client may send for long; five times as many at once.",
+        "Frames a second that a client may send for long; five times as many at once.",
         above=0,
     )
     max_request: int = option(
         131_072,
-        "Bytes of the largest request line and headers; a longer one is a 431.",
+        "Bytes of the largest request line and headers, and of the largest body.",
         above=0,
     )
     handshake_timeout: float = option(

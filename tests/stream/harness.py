@@ -316,6 +316,10 @@ class RawClient:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._socket.close()
 
+    def end(self) -> None:
+        """Close our half; what the other side sends can still be read."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     async def send(self, data: bytes) -> None:
         """Send bytes."""
         async with asyncio.timeout(PATIENCE):

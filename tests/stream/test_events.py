@@ -74,7 +74,11 @@ async def events(gateway: Gateway, path: str, **headers: str) -> AsyncIterator[E
     """Open a stream of events."""
     async with (
         httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client,
-        client.stream("GET", f"http://127.0.0.1:{gateway.port}{path}", headers=headers) as answer,
+        client.stream(
+            "GET",
+            f"http://127.0.0.1:{gateway.port}{path}",
+            headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+        ) as answer,
     ):
         yield Events(answer)
 
@@ -224,6 +228,30 @@ def test_a_bad_id_of_a_last_event(gateway: Gateway, market: Market) -> None:
     assert answer.json() == {"detail": "Last-Event-ID is not an ISO 8601 time: yesterday"}
 
 
+async def test_repeated_fields_are_read_as_on_a_websocket(guarded: Gateway, market: Market) -> None:
+    """The first token counts, of whatever kind the request is."""
+    contract_id = market.one().contract_id
+    paths = [
+        path_of(guarded, "id", contract_id),
+        f"/live/data/aggregate/contract/id?contract_id={contract_id}",
+        "/live/status",
+    ]
+    for good in (True, False):
+        values = ["Bearer " + (token() if good == first else "bad") for first in (True, False)]
+        fields = [f"Authorization: {value}" for value in values]
+        fields += ["Origin: https://a.example", "Origin: null", "Accept: a", "Accept: b"]
+        for path in paths:
+            request = "\r\n".join([f"GET {path} HTTP/1.1", "Host: t", *fields, "", ""])
+            async with await RawClient.open(guarded.port) as client:
+                await client.send(request.encode())
+                expected = b"HTTP/1.1 200 " if good else b"HTTP/1.1 401 "
+                assert (await client.read_head()).startswith(expected), path
+        stream = guarded.stream("id", [contract_id])
+        async with await RawClient.stream(guarded, stream, fields) as client:
+            frame = await client.frame()
+            assert (frame.opcode == 0x9) is good  # a ping, or a close
+
+
 def test_tokens(guarded: Gateway, market: Market) -> None:
     seen, unseen = market.take(2)
     path = path_of(guarded, "id", seen.contract_id)
@@ -354,18 +382,29 @@ def test_other_methods(gateway: Gateway, market: Market, method: str) -> None:
     assert "detail" in answer.json()
 
 
-async def test_it_needs_a_connection_of_its_own(gateway: Gateway, market: Market) -> None:
-    """A stream has no end, so nothing can follow it; and it does not cut in on another answer."""
+async def test_stream_answers_nothing_behind_it(gateway: Gateway, market: Market) -> None:
+    """It has no end, so nothing can follow it."""
     path = path_of(gateway, "id", market.one().contract_id)
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     async with await RawClient.open(gateway.port) as client:
         await client.send(request + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         head = await client.read_head()
         assert b"connection: close" in head.lower()
-        await client.read_exactly(len(b"retry: 1234\n\n"))
+        client.end()
+        assert (await client.read_all()).startswith(b"retry: ")
+
+
+async def test_stream_behind_another_request_begins_after_its_answer(
+    gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    contract = market.one()
+    path = path_of(gateway, "id", contract.contract_id)
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     async with await RawClient.open(gateway.port) as client:
         await client.send(b"GET /live/status HTTP/1.1\r\nHost: x\r\n\r\n" + request)
         head = await client.read_head()
         [length] = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-l")]
         await client.read_exactly(int(length.split()[1]))
-        assert (await client.read_head()).startswith(b"HTTP/1.1 400 ")
+        assert (await client.read_head()).startswith(b"HTTP/1.1 200 ")
+        await publisher.publish(contract.contract_id, payload())
+        await client.read_exactly(len(b"retry: 1234\n\nid: "))

@@ -101,11 +101,10 @@ async def test_a_slow_second_request_of_a_connection_is_ended_too(hasty: Gateway
         assert b"HTTP/1.1 408 " in await client.read_all()
 
 
-async def test_a_body_that_never_comes_ends_the_connection(hasty: Gateway) -> None:
+async def test_a_body_that_never_comes_is_408(hasty: Gateway) -> None:
     async with await RawClient.open(hasty.port) as client:
         await client.send(b"POST /health HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\nx")
-        assert (await client.read_head()).startswith(b"HTTP/1.1 405 ")
-        await client.read_all()
+        assert (await client.read_all()).startswith(b"HTTP/1.1 408 ")
 
 
 async def test_a_connection_serves_several_requests(gateway: Gateway, market: Market) -> None:

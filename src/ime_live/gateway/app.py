@@ -24,7 +24,7 @@ from ime_live.gateway.cors import Cors
 from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.directory import Directory
 from ime_live.gateway.feed import Feed
-from ime_live.gateway.handshake import negotiator
+from ime_live.gateway.handshake import Negotiator
 from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.http import SERVICES
 from ime_live.gateway.hub import Hub
@@ -152,7 +152,7 @@ class Gateway:
             ),
             metrics=self._metrics,
             loop=loop,
-            handshake=negotiator(compression=settings.compression),
+            handshake=Negotiator(compression=settings.compression),
             cors=Cors(settings.origins),
             monotonic=time.monotonic,
             wall=time.time,

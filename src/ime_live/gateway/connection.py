@@ -1,9 +1,9 @@
 """Connection: one stream on a transport, whatever is spoken on it.
 
-A transport and a request come in; the stream is opened, paused and resumed with its transport, and
-ended. What is said before and after, and in what messages are wrapped, is for those below:
-`StreamProtocol` (WebSocket) and `EventStream` (server-sent events). Updates are written to the
-socket by the hub as ready bytes and never pass through here.
+The stream is opened, paused and resumed with its transport, and ended. What is said before and
+after, and in what messages are wrapped, is for those below: `StreamProtocol` (WebSocket) and
+`EventStream` (server-sent events). Updates are written to the socket by the hub as ready bytes and
+never pass through here.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ import structlog
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway import wire
 from ime_live.gateway.auth import Identity
+from ime_live.gateway.http11 import RequestHead
+from ime_live.gateway.lingering import CLOSE_TIMEOUT, LingeringClose
 from ime_live.gateway.services import Services
 from ime_live.gateway.session import StreamRequest
 from ime_live.gateway.subscription import Subscription
 
 log = structlog.get_logger()
-
-# Seconds that a peer gets to answer our close frame and to take what was written before it.
-CLOSE_TIMEOUT: Final = 5.0
 
 ABNORMAL: Final = 1006
 
@@ -46,6 +45,7 @@ class Connection(asyncio.Protocol, ABC):
         "_about",
         "_closer",
         "_connections",
+        "_eof",
         "_opened",
         "_opening",
         "_outcome",
@@ -76,9 +76,21 @@ class Connection(asyncio.Protocol, ABC):
         self._outcome: tuple[int, str] | None = None
         """Close code and reason, once one side has ended the stream."""
         self._paused = False
+        self._eof = False
+        """Whether the client has closed its half."""
         self._opened = 0.0
 
     # What is different on a WebSocket and elsewhere
+
+    @abstractmethod
+    def open(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
+        """Take over ``transport``, on which a request has come.
+
+        Args:
+            transport: has this protocol.
+            head: of the request.
+            rest: what has come behind it.
+        """
 
     @abstractmethod
     def _accept(self) -> None:
@@ -116,7 +128,7 @@ class Connection(asyncio.Protocol, ABC):
         self._opened = self._services.monotonic()
         self._connections.add(self)
         self._about["connection"] = f"{_PROCESS}-{next(_numbers)}"
-        self._about["peer"] = _peer_of(transport)
+        self._about["peer"] = peer_of(transport)
 
     def _start(self, read: Callable[[], tuple[StreamRequest, str | None]]) -> None:
         """Open the stream.
@@ -144,6 +156,9 @@ class Connection(asyncio.Protocol, ABC):
         # Not before: when the client has this, it misses nothing of what is published.
         self._accept()
         self._begin(identity)
+        if self._eof:
+            # Its client has left meanwhile.
+            self._transport.close()
 
     def _begin(self, identity: Identity) -> None:
         services = self._services
@@ -163,8 +178,10 @@ class Connection(asyncio.Protocol, ABC):
 
     # The transport
 
-    def eof_received(self) -> None:
-        """The client has closed its half; the transport closes ours."""
+    def eof_received(self) -> bool:
+        """The client has closed its half, which is how it leaves."""
+        self._eof = True
+        return False
 
     def pause_writing(self) -> None:
         """The transport takes no more for now."""
@@ -231,7 +248,20 @@ class Connection(asyncio.Protocol, ABC):
         self._services.heartbeat.remove(self)
         self._subscription.close()
 
+    def _linger(self, *, quiet: float = 0.0) -> None:
+        """Write nothing more, and throw away what the client sends; see `LingeringClose`."""
+        transport = self._transport
+        if transport.is_closing() or transport.get_protocol() is not self:
+            return
+        if self._eof:
+            transport.close()
+            return
+        self._connections.discard(self)
+        closer, self._closer = self._closer, None
+        LingeringClose(transport, self._connections, self._services.loop, timer=closer, quiet=quiet)
 
-def _peer_of(transport: asyncio.Transport) -> str:
+
+def peer_of(transport: asyncio.Transport) -> str:
+    """The address of a transport's other end, for the log."""
     peer = transport.get_extra_info("peername")
     return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer or "-")

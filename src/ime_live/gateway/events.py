@@ -1,25 +1,26 @@
 """EventStream: one stream of server-sent events on a transport (HTML Standard, 9.2).
 
-A plain GET comes in with its transport; the same messages as on a WebSocket go out, each as an
-event whose id is the message's time stamp. The answer has no length and ends with the connection,
-so an event has no bytes of a connection's own, and the hub writes it once for all.
+It answers a plain GET with the same messages as a WebSocket has, each as an event whose id is the
+message's timestamp. The answer has no length and ends with the connection, so an event has no bytes
+of a connection's own, and the hub writes it once for all.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterable, MutableSet
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-from websockets.datastructures import Headers
-from websockets.http11 import Request
 
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway import wire
 from ime_live.gateway.auth import find_token
 from ime_live.gateway.connection import Connection
+from ime_live.gateway.http11 import RequestHead
+from ime_live.gateway.lingering import read_slowly
 from ime_live.gateway.refusal import headers_of, status_of
 from ime_live.gateway.services import Services
 from ime_live.gateway.session import By, StreamRequest, read_request, read_since
@@ -43,44 +44,46 @@ _HEAD: Final = {
 class EventStream(Connection):
     """One stream of events; see the module's text."""
 
-    __slots__ = ("_headers", "_is_reader")
+    __slots__ = ("_by", "_fields", "_is_reader")
 
     def __init__(
         self,
         services: Services,
         connections: MutableSet[Any],
-        headers: Iterable[tuple[bytes, bytes]] = (),
+        by: By,
+        fields: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         """Make a stream without a transport; see `Connection`.
 
         Args:
             services: what it needs of its process.
             connections: all connections of the process.
-            headers: what every answer of the process carries.
+            by: the endpoint that was asked for.
+            fields: header fields that every answer of the process carries.
         """
         super().__init__(services, connections)
-        self._headers = headers
+        self._by = by
+        self._fields = fields
         self._is_reader = False
         """Whether the client has said that it reads events, as browsers do."""
 
-    def open(self, transport: Any, by: By, request: Request) -> None:  # noqa: ANN401 - as uvicorn has it
-        """Take over ``transport``, on which ``request`` has come, for an endpoint of events."""
+    def open(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
+        """Take over ``transport``; see `Connection`. Nothing can follow a request for a stream."""
+        del rest
         self._take(transport)
-        origin = request.headers.get("Origin")
-        shared = self._services.cors.headers(None if origin is None else origin.encode("latin-1"))
-        self._headers = [*self._headers, *shared]
-        self._is_reader = "text/event-stream" in ",".join(request.headers.get_all("Accept"))
-        _, _, query = request.path.partition("?")
+        shared = self._services.cors.headers(head.fields.get(b"origin"))
+        self._fields = [*self._fields, *shared]
+        self._is_reader = "text/event-stream" in (head.field(b"accept") or "")
         self._about["over"] = "events"
-        self._start(lambda: self._read(by, query, request.headers))
+        self._start(lambda: self._read(head))
 
-    def _read(self, by: By, query: str, headers: Headers) -> tuple[StreamRequest, str | None]:
+    def _read(self, head: RequestHead) -> tuple[StreamRequest, str | None]:
         zone = self._services.zone
-        request = read_request(by, query, zone)
-        if last := headers.get("Last-Event-ID"):
+        request = read_request(self._by, head.query, zone)
+        if last := head.field(b"last-event-id"):
             newer_than = read_since(last, zone, "Last-Event-ID")
             request = msgspec.structs.replace(request, newer_than=newer_than)
-        return request, find_token(headers.get("Authorization"), (), request.token)
+        return request, find_token(head.field(b"authorization"), (), request.token)
 
     def _accept(self) -> None:
         first = b"retry: %d\n\n" % random.randint(*_RETRY)  # noqa: S311 - spreads, keeps no secret
@@ -100,12 +103,12 @@ class EventStream(Connection):
             **headers_of(refusal),
         }
         self._transport.write(self._head(status_of(refusal), fields.items()) + body)
-        self._transport.close()
+        self._linger()
 
     def _head(self, status: int, fields: Iterable[tuple[str, str]]) -> bytes:
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in fields]
-        lines += [f"{n.decode('latin-1')}: {v.decode('latin-1')}" for n, v in self._headers]
+        lines += [f"{n.decode('latin-1')}: {v.decode('latin-1')}" for n, v in self._fields]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     @property
@@ -113,7 +116,14 @@ class EventStream(Connection):
         return wire.Format.EVENT
 
     def data_received(self, data: bytes) -> None:
-        """A client has nothing to say after its request; what it says is not read."""
+        """A client has nothing to say after its request; what it says is thrown away."""
+        del data
+        read_slowly(self._transport, self._services.loop)
+
+    def eof_received(self) -> bool:
+        """The client has closed its half, which is how it leaves; but it is answered first."""
+        self._eof = True
+        return self._opening is not None
 
     def ping(self) -> None:
         """Write a comment. Nobody answers; that it is not acknowledged ends the connection."""
@@ -129,4 +139,4 @@ class EventStream(Connection):
     def _say_goodbye(self, refusal: RefusedError) -> None:
         text = _encode({"code": int(refusal.code), "reason": refusal.reason})
         self._transport.write(wire.event(text, name=_END))
-        self._transport.close()
+        self._linger()

@@ -116,10 +116,7 @@ def http_app(
 
     @get([EVENTS_ROOT + by.value for by in By], sync_to_thread=False)
     def events() -> Response[dict[str, str]]:
-        """A stream of events that was asked for behind a request that is not answered yet.
-
-        Such a stream has no end, so it takes over its connection and does not come here.
-        """
+        """A stream of events. A GET takes over its connection; only other methods come here."""
         return Response(
             {"detail": "a stream of events needs a connection of its own"}, status_code=400
         )

@@ -24,11 +24,10 @@ from uvicorn.supervisors import Multiprocess
 
 from ime_live.errors import SettingsError
 from ime_live.gateway.app import Application
-from ime_live.gateway.connection import CLOSE_TIMEOUT
-from ime_live.gateway.http import GatewayHttpProtocol
+from ime_live.gateway.http import HttpProtocol
 from ime_live.gateway.keys import authenticator_from
+from ime_live.gateway.lingering import CLOSE_TIMEOUT
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
-from ime_live.gateway.protocol import StreamProtocol
 from ime_live.logs import configure_logging
 from ime_live.settings import GatewaySettings, flag
 
@@ -48,8 +47,8 @@ class GatewayConfig(uvicorn.Config):
         super().__init__(
             "ime_live.gateway.app:Application",
             factory=True,
-            http=GatewayHttpProtocol,
-            ws=StreamProtocol,
+            http=HttpProtocol,
+            ws="none",
             loop="uvloop",
             lifespan="on",
             workers=settings.workers,

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from websockets.server import ServerProtocol
-
 from ime_live.gateway.auth import Authenticator
 from ime_live.gateway.cors import Cors
 from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.directory import Directory
+from ime_live.gateway.handshake import Negotiator
 from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.metrics import Metrics
@@ -29,7 +28,7 @@ class Services:
     Attributes:
         require_channels: raises RefusedError (1013) while Redis refuses to subscribe, so that
             nothing could be streamed.
-        handshake: negotiates each handshake in turn, see `gateway.handshake`.
+        handshake: negotiates each handshake in turn.
         cors: which pages may read streams of events.
         monotonic: seconds, for durations.
         wall: seconds since the Unix epoch, for the expiry of tokens.
@@ -49,7 +48,7 @@ class Services:
     heartbeat: Heartbeat
     metrics: Metrics
     loop: asyncio.AbstractEventLoop
-    handshake: ServerProtocol
+    handshake: Negotiator
     cors: Cors
     monotonic: Callable[[], float]
     wall: Callable[[], float]
