@@ -67,10 +67,50 @@ def test_an_answer() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "ping", "[]", "7", '"subscribe"', "{}", '{"channel": "subscribe"}', b"\xff", "[" * 9999],
+    [
+        "", "ping", "[]", "7", '"subscribe"', "{}", '{"channel": "subscribe"}', b"\xff", "[" * 9999,
+        "\ufeff", "\ufeffping", '\ufeff{"a": 1}', "{", '{"a": 1,}', '{"a": NaN}', '{"reaction": 1',
+        '{"a": {"action": "subscribe"}', '{"a": ["action"', '{"a": "action"', '["action": 1',
+        '"action":', "{'a': 'action'", '{"a": "\\"action\\":"', '{"a":' + "[" * 9999, "\ud800",
+        '42["action", {"action": 1}]', '{"a": 1e999}',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("binary", [False, True])
+def test_message_without_an_action_is_ignored(text: str | bytes, binary: bool) -> None:
+    assert read_request(text, binary=binary) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"action": "subscribe"', '{"action": "subscribe",}', "{'action': 'subscribe'}", "{action:",
+        '{"action": NaN}', '{"action": "subscribe"} x', '{"action": "subscribe" "id": 7}',
+        '{"id": 1e999, "action": "subscribe"}', '{"action": "subscribe", "id": 1e999}',
+        '{"action"}', '\n {"a": {"b": [1, {}]}, "action": ', '{"action":' + "[" * 9999,
+        b'{"action": "\xff"}', '{"action": "\ud800"}', '\ufeff{"action": "subscribe"',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("binary", [False, True])
+def test_malformed_message_with_an_action_is_an_error(text: str | bytes, binary: bool) -> None:
+    with pytest.raises(ControlError, match="a control message must be valid JSON: "):
+        read_request(text, binary=binary)
+
+
+@pytest.mark.parametrize(
+    ("text", "binary", "error"),
+    [
+        ('{"action": "subscribe", "id": 7}', True, "must be text, got binary"),
+        ('{"action": "nonsense", "id": 7}', True, "must be text, got binary"),
+        ('\ufeff{"action": "subscribe", "id": 7}', False, "got a byte-order mark"),
+        (b'\xef\xbb\xbf{"action": "x", "id": 7}', False, "got a byte-order mark"),
+    ],
 )
-def test_what_is_not_meant_for_us(text: str | bytes) -> None:
-    assert read_request(text) is None
+def test_message_in_a_wrong_wrapping_is_an_error_that_names_its_id(
+    text: str | bytes, binary: bool, error: str
+) -> None:
+    with pytest.raises(ControlError, match=error) as caught:
+        read_request(text, binary=binary)
+    assert caught.value.id == 7
 
 
 def test_what_is() -> None:

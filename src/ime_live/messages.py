@@ -9,6 +9,8 @@ A message says on which ``channel`` it is. Without opt-ins there is only `Stream
 
 from __future__ import annotations
 
+import codecs
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -165,20 +167,34 @@ def read_message(text: bytes | str) -> Message:
     return message
 
 
-def read_request(text: bytes | str) -> ControlRequest | None:
+def read_request(message: bytes | str, *, binary: bool = False) -> ControlRequest | None:
     """Decode what a client has sent; None for what is not meant for us.
 
     That is everything but a JSON object with an ``action``: some programs send texts of their own
     to keep a connection alive.
 
+    Args:
+        message: a whole one.
+        binary: whether it has come as a binary WebSocket message.
+
     Raises:
         ControlError: it has an ``action`` and something in it is wrong.
     """
+    data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
+    text = data.removeprefix(codecs.BOM_UTF8)
     try:
         asks = _decode_asks(text)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        if _has_action(text):
+            raise ControlError(f"a control message must be valid JSON: {error}") from error
         return None
     request_id = asks.id if isinstance(asks.id, str | int) else None
+    if binary:
+        raise ControlError("a control message must be text, got binary", id=request_id)
+    if text != data:
+        raise ControlError(
+            "a control message must begin with its JSON, got a byte-order mark", id=request_id
+        )
     if asks.action not in list(Action):
         raise ControlError(
             f"action is neither {' nor '.join(Action)}: {asks.action}", id=request_id
@@ -187,3 +203,28 @@ def read_request(text: bytes | str) -> ControlRequest | None:
         return _decode_request(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ControlError(str(error), id=request_id) from error
+
+
+# Blanks, strings in either kind of quotes, what tells how deep something lies, and all the rest.
+_PIECES: Final = re.compile(
+    rb"""\s+|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[{}\[\]:,]|[^\s"'{}\[\]:,]+""", re.DOTALL
+)
+
+
+def _has_action(text: bytes) -> bool:
+    """Whether what cannot be decoded is meant to be a JSON object with an ``action``."""
+    depth, before = 0, b""
+    for match in _PIECES.finditer(text):
+        piece = match[0]
+        if piece.isspace():
+            continue
+        if not before and piece != b"{":
+            return False
+        if depth == 1 and before in b"{," and piece.strip(b"\"'") == b"action":
+            return True
+        if piece in b"{[":
+            depth += 1
+        elif piece in b"}]":
+            depth -= 1
+        before = piece
+    return False

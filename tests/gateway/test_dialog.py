@@ -64,6 +64,16 @@ async def test_one_after_the_other() -> None:
     assert doer.said[-1] == 4
 
 
+async def test_a_binary_message_is_no_request() -> None:
+    doer = Doer()
+    dialog = Dialog(doer, writable=True)
+    dialog.receive(ask(1), binary=True)
+    dialog.receive(b"\x00\xff", binary=True)
+    dialog.receive(ask(2))
+    await settled()
+    assert doer.said == [("a control message must be text, got binary", 1), 2]
+
+
 async def test_nothing_is_done_for_who_takes_nothing() -> None:
     doer = Doer()
     dialog = Dialog(doer, writable=False)

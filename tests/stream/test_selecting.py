@@ -184,7 +184,6 @@ async def test_whatever_else_is_sent_gets_no_answer(
     async with gateway.by_id(contract.contract_id) as client:
         for text in ("ping", "{}", "[1]", '{"type": "subscribe"}', "😀", b"\x00\xff", ""):
             await client.send(text)
-        await client.send(b'{"action": "unsubscribe", "contract_ids": [%s]}')
         await publisher.publish(contract.contract_id, payload())
         assert (await receive(client))["channel"] == "IME Stream"
 
@@ -242,6 +241,40 @@ async def test_who_watches_is_told_at_once_of_what_it_wants_now(
             first.contract_id: None,
             second.contract_id: state["timestamp"],
         }
+
+
+@pytest.mark.parametrize(
+    ("message", "request_id", "error"),
+    [
+        (
+            b'{"action": "subscribe", "id": 7}',
+            7,
+            "a control message must be text, got binary",
+        ),
+        ('\ufeff{"action": "subscribe", "id": 7}', 7, "got a byte-order mark"),
+        ('{"action": "subscribe", "id": 7', None, "a control message must be valid JSON: "),
+        (b'{"action": "subscribe", "id": 7', None, "a control message must be valid JSON: "),
+        (['{"action": "sub', 'scribe", "id": 7,}'], None, "trailing comma"),
+    ],
+)
+async def test_control_message_in_a_wrong_wrapping_is_answered_with_an_error(
+    gateway: Gateway,
+    market: Market,
+    message: str | bytes | list[str],
+    request_id: int | None,
+    error: str,
+) -> None:
+    contract = market.one()
+    async with gateway.by_id(contract.contract_id) as client:
+        for ignored in (b"\x00\xff", b'{"a": 1}', '{"a": {"action": 1}', "\ufeffping", b"["):
+            await client.send(ignored)
+        await client.send(message)
+        data = (await receive(client))["data"]
+        assert (data["id"], data["action"]) == (request_id, None)
+        assert data["contract_ids"] == [contract.contract_id]
+        [fault] = data["errors"]
+        assert fault["contract"] is None
+        assert error in fault["error"]
 
 
 async def test_one_that_takes_nothing_is_answered_later_and_cannot_pile_up_requests(

@@ -1,7 +1,7 @@
 """Dialog: what a client sends while its stream runs, answered one after the other.
 
-Texts come in; whoever does what they ask for (`Doer`) answers. While the client takes no data
-nothing is done for it, so that answers do not pile up; how much may wait is bounded.
+Its `Doer` does what a message asks for, and answers. While the client takes no data nothing is done
+for it, so that answers do not pile up; how much may wait is bounded.
 """
 
 from __future__ import annotations
@@ -53,14 +53,18 @@ class Dialog:
             self._writable.set()
         self._task: asyncio.Task[None] | None = None
 
-    def receive(self, text: bytes) -> None:
+    def receive(self, message: bytes, *, binary: bool = False) -> None:
         """Take what the client has sent; it is ignored if it asks for nothing.
+
+        Args:
+            message: a whole one.
+            binary: whether it has come as a binary one.
 
         Raises:
             RefusedError: 1008; too much waits already.
         """
         try:
-            request: ControlRequest | ControlError | None = read_request(text)
+            request: ControlRequest | ControlError | None = read_request(message, binary=binary)
         except ControlError as error:
             request = error
         if request is None:

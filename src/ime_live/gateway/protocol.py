@@ -217,14 +217,15 @@ class StreamProtocol(Connection):
             self._is_text = frame.opcode is Opcode.TEXT
         message = self._fragments + bytes(frame.data)
         self._fragments = b"" if frame.fin else message
-        if not (frame.fin and self._is_text):
+        if not frame.fin:
             return
         try:
-            message.decode()
+            if self._is_text:
+                message.decode()
             if self._subscription.client is not None:
                 if self._dialog is None:
                     self._dialog = Dialog(self._subscription, writable=not self._paused)
-                self._dialog.receive(message)
+                self._dialog.receive(message, binary=not self._is_text)
         except UnicodeDecodeError:
             self.end(RefusedError("invalid UTF-8", code=CloseCode.INVALID_DATA))
         except RefusedError as error:
