@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -33,6 +34,17 @@ class Reader:
     def text(self) -> bytes:
         """What it got after the head."""
         return self.transport.written.partition(b"\r\n\r\n")[2]
+
+
+async def test_retry_and_keep_alives_are_lines_of_no_event() -> None:
+    process = Process(ping_interval=20.0)
+    reader = Reader(process)
+    await process.settle()
+    for _ in range(2):
+        process.timers.pass_time(20.5)
+        process.heartbeat.tick(process.timers.now)
+    assert re.fullmatch(rb"retry: [1-4]\d{3}\n:\n:\n", reader.text)
+    assert b"\r\ndate: today\r\n" in reader.transport.written
 
 
 async def test_bytes_from_the_client_are_read_slowly() -> None:

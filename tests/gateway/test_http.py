@@ -399,7 +399,7 @@ async def test_half_close_behind_pipelined_events_ends_them() -> None:
     await server.settle()
     first, second = client.written.split(b"HTTP/1.1 ")[1:]
     assert first.endswith(b"/1")
-    assert re.search(rb"(?s)^200 .*\r\n\r\nretry: \d+\n\n$", second)
+    assert re.search(rb"(?s)^200 .*\r\n\r\nretry: \d+\n$", second)
     assert client.ended == "closed"
     assert server.closed == [(1000, "client left")]
 

@@ -81,12 +81,16 @@ class EventStream(Connection):
         zone = self._services.zone
         request = read_request(self._by, head.query, zone)
         if last := head.field(b"last-event-id"):
-            newer_than = read_since(last, zone, "Last-Event-ID")
+            try:
+                newer_than = read_since(last, zone)
+            except RefusedError:
+                # At a refusal a page would give up for ever, so it is given all there is.
+                newer_than = 0
             request = msgspec.structs.replace(request, newer_than=newer_than)
         return request, find_token(head.field(b"authorization"), (), request.token)
 
     def _accept(self) -> None:
-        first = b"retry: %d\n\n" % random.randint(*_RETRY)  # noqa: S311 - spreads, keeps no secret
+        first = b"retry: %d\n" % random.randint(*_RETRY)  # noqa: S311 - spreads, keeps no secret
         self._transport.write(self._head(200, _HEAD.items()) + first)
 
     def _refuse(self, refusal: RefusedError) -> None:

@@ -177,8 +177,8 @@ def _read_switch(name: str, values: Mapping[str, Sequence[str]]) -> bool:
     raise RefusedError(f"{name} is neither true nor false: {text}", kind=f"bad {name}")
 
 
-def read_since(text: str, zone: tzinfo, name: str = "since") -> int:
-    """The version of a message's time stamp; refused under ``name`` if it is none.
+def read_since(text: str, zone: tzinfo) -> int:
+    """The version of a message's timestamp.
 
     Raises:
         RefusedError: 1008.
@@ -186,7 +186,7 @@ def read_since(text: str, zone: tzinfo, name: str = "since") -> int:
     try:
         return version_of(text, zone)
     except (ValueError, OverflowError):
-        raise RefusedError(f"{name} is not an ISO 8601 time: {text}", kind=f"bad {name}") from None
+        raise RefusedError(f"since is not an ISO 8601 time: {text}", kind="bad since") from None
 
 
 def _read_sections(values: Sequence[str]) -> tuple[str, ...]:

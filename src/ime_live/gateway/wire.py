@@ -144,8 +144,8 @@ def event(text: bytes, event_id: bytes = b"", name: bytes = b"") -> bytes:
     return b"%bdata: %b\n\n" % (head, text)
 
 
-COMMENT: Final = b":\n\n"
-"""What keeps a stream of events alive and means nothing."""
+COMMENT: Final = b":\n"
+"""What keeps a stream of events alive and means nothing. A blank line would end an event."""
 
 
 def text_frame(text: bytes) -> bytes:
