@@ -308,6 +308,8 @@ async def test_one_that_takes_nothing_is_answered_later_and_cannot_pile_up_reque
             )
         await eventually(lambda: gateway.metric("conflated_total") > conflated)
         await client.send(frame_bytes(0x1, request % 1) * 150)
+        # Were it to read now, its requests would be answered as they come.
+        await eventually(lambda: gateway.metric("connections_closed_total", code="1008") == 1)
         frame = await client.frame()
         while frame.opcode != 0x8:
             frame = await client.frame()
