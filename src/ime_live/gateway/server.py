@@ -1,7 +1,7 @@
 """The server: binds the port, runs one process or several on it, and stops them in good order.
 
 Settings come in; a running gateway goes out, until SIGTERM or Ctrl-C. uvicorn accepts the
-connections and supervises the workers; this module tells it what to run.
+connections; several workers are `ime_live.gateway.workers`'s matter.
 """
 
 from __future__ import annotations
@@ -10,30 +10,33 @@ import asyncio
 import errno
 import math
 import os
-import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import structlog
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
-from ime_live.errors import SettingsError
+from ime_live import signals
+from ime_live.errors import ImeLiveError, SettingsError
 from ime_live.gateway.app import Application
 from ime_live.gateway.http import HttpProtocol
 from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.lingering import CLOSE_TIMEOUT
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
+from ime_live.gateway.workers import Pulse, Workers
 from ime_live.logs import configure_logging
 from ime_live.settings import GatewaySettings, flag
 
 log = structlog.get_logger()
 
 _BACKLOG: Final = 4096
+
+_BEAT: Final = 0.5  # seconds
 
 _TCP_NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _TCP_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -74,9 +77,38 @@ class GatewayConfig(uvicorn.Config):
 class GatewayServer(uvicorn.Server):
     """uvicorn's server, which here exits with status 0 when it was told to stop."""
 
+    def __init__(self, config: GatewayConfig, beat: Callable[[], None] = lambda: None) -> None:
+        """Make a server.
+
+        Args:
+            config: what it runs.
+            beat: called twice a second as long as the loop goes round.
+        """
+        super().__init__(config)
+        self._beat = beat
+
     def stop(self) -> None:
         """Stop in good order, as on SIGTERM."""
         self.should_exit = True
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop."""
+        beating = asyncio.create_task(self._keep_beating())
+        try:
+            await super().serve(sockets)
+        finally:
+            beating.cancel()
+
+    async def _keep_beating(self) -> None:
+        while True:
+            self._beat()
+            await asyncio.sleep(_BEAT)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the clients, and end what runs beside them."""
+        await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn lets the application be torn apart then
+            await self.lifespan.shutdown()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -84,15 +116,8 @@ class GatewayServer(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
-        for number in signals:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
+        with signals.handled(lambda number: self.handle_exit(number, None)):
             yield
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -159,4 +184,13 @@ def serve(settings: GatewaySettings) -> None:
             return
         with tempfile.TemporaryDirectory(prefix="ime-live-metrics-") as folder:
             os.environ[MULTIPROCESS_VARIABLE] = folder
-            Multiprocess(config, [listener]).run()
+            # More than a worker takes for its clients and its own parts.
+            timeout = settings.drain + 3 * CLOSE_TIMEOUT
+            work = partial(_work, settings, listener)
+            Workers(work, settings.workers, stop_timeout=timeout).run()
+
+
+def _work(settings: GatewaySettings, listener: socket.socket, pulse: Pulse) -> None:
+    """What one of several workers does."""
+    configure_logging(settings)
+    GatewayServer(GatewayConfig(settings), pulse.beat).run([listener])

@@ -1,0 +1,196 @@
+"""Workers: several processes that share a port, started, watched and ended by one.
+
+A worker that dies is replaced, and so is one whose event loop has stood still for a while: the
+kernel goes on giving it connections, which nobody would answer. uvicorn's own supervisor asks a
+thread of the worker, which answers although the loop is stuck, waits for ever for a stopped worker
+to end, and says nothing of all that in the log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing import connection, resource_tracker
+from typing import Any, Final
+
+import structlog
+
+from ime_live import signals
+from ime_live.backoff import Backoff
+from ime_live.errors import ImeLiveError
+
+log = structlog.get_logger()
+
+CANNOT_START: Final = 3
+"""The exit status of a worker that cannot start, with these settings or at all (uvicorn's)."""
+
+HUNG: Final = 10.0
+"""Seconds without a beat of its loop after which a worker is replaced."""
+
+_START_TIMEOUT: Final = 60.0  # seconds until the first beat; importing everything takes one or two
+_LOOK: Final = 0.2  # seconds between two looks at all workers
+_PAUSED: Final = 2.0  # seconds between two looks that tell that we have been stopped ourselves
+_LONGEST_DELAY: Final = 30.0
+_RAN_WELL: Final = 60.0  # seconds after which a death has nothing to do with the one before
+
+_spawn: Final = multiprocessing.get_context("spawn")
+
+
+class Pulse:
+    """Tells one process that the event loop of another one goes round."""
+
+    def __init__(self) -> None:
+        """Make one that has never beaten."""
+        # The monotonic clock of Linux is the same in all processes.
+        self._last: Any = _spawn.RawValue(ctypes.c_double, 0.0)
+
+    def beat(self) -> None:
+        """The loop goes round."""
+        self._last.value = time.monotonic()
+
+    @property
+    def last(self) -> float:
+        """When it has beaten last; 0 if it never has."""
+        return float(self._last.value)
+
+
+class _Worker:
+    """A place among the workers, and the process that has it now."""
+
+    def __init__(self) -> None:
+        self.process: Any = None
+        self.pulse = Pulse()
+        self.started = 0.0
+        self.due = 0.0
+        """When a process is started in the place of one that has died."""
+        self.backoff = Backoff(_LONGEST_DELAY, random.random)
+
+    def silent(self, now: float, since: float, hung: float) -> bool:
+        """Whether its loop stands still; what was before ``since`` does not count."""
+        if not self.pulse.last:
+            return now - max(self.started, since) > _START_TIMEOUT
+        return now - max(self.pulse.last, since) > hung
+
+
+class Workers:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        work: Callable[[Pulse], None],
+        count: int,
+        *,
+        stop_timeout: float,
+        hung: float = HUNG,
+    ) -> None:
+        """Take what they do.
+
+        Args:
+            work: what a worker runs; it must beat the pulse. It is pickled.
+            count: how many there are.
+            stop_timeout: seconds within which a worker ends that was told to.
+            hung: seconds without a beat after which a worker is replaced.
+        """
+        self._hung = hung
+        self._work = work
+        self._workers = [_Worker() for _ in range(count)]
+        self._stop_timeout = stop_timeout
+        self._told: list[int] = []
+        self._served = False
+        """Whether one of them has ever come so far."""
+
+    def run(self) -> None:
+        """Run them until SIGTERM or Ctrl-C; a second Ctrl-C does not wait for their clients.
+
+        Raises:
+            ImeLiveError: they cannot start.
+        """
+        multiprocessing.allow_connection_pickling()
+        # It unblocks SIGINT when it starts, so it must not start between a worker and its mask.
+        resource_tracker.ensure_running()
+        for number in signals.STOP:
+            signal.signal(number, lambda number, _: self._told.append(number))
+        signal.signal(signal.SIGHUP, lambda *_: signals.tell_of_hangup())
+        try:
+            self._watch()
+        finally:
+            self._end()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signals.at_rest()
+
+    def _watch(self) -> None:
+        looked = since = time.monotonic()
+        while not self._told:
+            now = time.monotonic()
+            if now - looked > _PAUSED:
+                since = now  # we were stopped, and so were they, or nothing can be told of them
+            looked = now
+            for worker in self._workers:
+                self._look(worker, now, since)
+            running = [w.process.sentinel for w in self._workers if w.process is not None]
+            connection.wait(running, _LOOK) if running else time.sleep(_LOOK)
+
+    def _look(self, worker: _Worker, now: float, since: float) -> None:
+        process = worker.process
+        if process is None:
+            if now >= worker.due:
+                self._start(worker)
+            return
+        self._served = self._served or bool(worker.pulse.last)
+        if process.exitcode is None:
+            if worker.silent(now, since, self._hung):
+                log.error("worker does not answer; killing it", pid=process.pid)
+                process.kill()
+            return
+        if process.exitcode == CANNOT_START and not self._served:
+            raise ImeLiveError("a worker cannot start; see above")
+        if now - worker.started >= _RAN_WELL:
+            worker.backoff.reset()
+        wait = worker.backoff.next()
+        log.error(
+            "worker ended; starting another one",
+            pid=process.pid,
+            status=_status_of(process.exitcode),
+            seconds=round(wait, 2),
+        )
+        process.close()
+        worker.process, worker.due = None, now + wait
+
+    def _start(self, worker: _Worker) -> None:
+        worker.pulse = Pulse()
+        worker.started = time.monotonic()
+        worker.process = _spawn.Process(target=self._work, args=(worker.pulse,))
+        with signals.blocked():
+            worker.process.start()
+
+    def _end(self) -> None:
+        processes = [w.process for w in self._workers if w.process is not None]
+        _send(processes, signal.SIGTERM)
+        _send(processes, signal.SIGCONT)  # or one that was stopped would not hear of it
+        deadline = time.monotonic() + self._stop_timeout
+        hurried = False
+        while running := [each for each in processes if each.exitcode is None]:
+            if time.monotonic() > deadline:
+                log.error("workers do not end; killing them", pids=[p.pid for p in running])
+                _send(running, signal.SIGKILL)
+            if not hurried and self._told.count(signal.SIGINT) > 1:
+                hurried = True
+                _send(running, signal.SIGINT)
+            connection.wait([each.sentinel for each in running], _LOOK)
+
+
+def _send(processes: Sequence[Any], number: int) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+def _status_of(exitcode: int) -> str:
+    return signal.Signals(-exitcode).name if exitcode < 0 else str(exitcode)

@@ -1,0 +1,67 @@
+"""Signals: how a process of ours is told to stop, and what does not stop it.
+
+Ctrl-C must never show a traceback, at whatever moment it comes. So SIGINT has the system's default
+action, which ends a process without a word, except while a loop runs that can stop in good order.
+SIGHUP, which service managers send for "read your settings again", ends nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# What else is needed is imported where it is used: until `at_rest`, Ctrl-C shows a traceback.
+
+STOP = (signal.SIGINT, signal.SIGTERM)
+
+_BLOCKED = (signal.SIGINT, signal.SIGHUP)
+"""What must not reach a child process before it has handlers of its own."""
+
+
+def at_rest() -> None:
+    """Let SIGINT end the process without a word, and SIGHUP do nothing."""
+    # Whoever has started us in the background may have had SIGINT ignored: so it stays.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+@contextmanager
+def handled(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """While entered, SIGINT and SIGTERM call ``stop`` in the running loop, each time they come."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    for number in STOP:
+        loop.add_signal_handler(number, stop, number)
+    loop.add_signal_handler(signal.SIGHUP, tell_of_hangup)
+    # A process that `blocked` has started has waited for this.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
+    try:
+        yield
+    finally:
+        for number in (*STOP, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+        at_rest()
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """While entered, signals wait; child processes that are started inherit that.
+
+    A terminal's Ctrl-C reaches all processes of a group, also one whose interpreter is just
+    starting and would show a traceback. It unblocks them in `handled`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def tell_of_hangup() -> None:
+    """Log that SIGHUP has come and does nothing."""
+    import structlog
+
+    structlog.get_logger().info("SIGHUP is ignored; settings are read at the start")
