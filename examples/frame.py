@@ -4,6 +4,7 @@
 """
 
 import itertools
+import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -44,6 +45,7 @@ def main(url: str, count: int, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     address, number, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "10", "ContractA"]
     with suppress(KeyboardInterrupt):  # Ctrl-C ends it
         main(address, int(number), contracts)

@@ -3,6 +3,7 @@
 ``python latest_state.py ws://127.0.0.1:8000 ContractA SAFOR01``
 """
 
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -25,6 +26,7 @@ def main(url: str, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     address, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "ContractA", "SAFOR01"]
     with suppress(KeyboardInterrupt):  # Ctrl-C ends it
         main(address, contracts)

@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,7 @@ async def main(url: str, file: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     defaults = ["ws://127.0.0.1:8000", "recorded.ndjson", "ContractA", "SAFOR01"]
     address, path, *contracts = sys.argv[1:] or defaults
     with suppress(KeyboardInterrupt):  # Ctrl-C ends it

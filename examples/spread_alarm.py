@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import signal
 import sys
 from contextlib import suppress
 
@@ -33,6 +34,7 @@ async def main(url: str, limit: float, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     defaults = ["ws://127.0.0.1:8000", "0.2", "ContractA", "SAFOR01"]
     address, per_cent, *contracts = sys.argv[1:] or defaults
     with suppress(KeyboardInterrupt):  # Ctrl-C ends it

@@ -1,6 +1,7 @@
 """Print every change of some contracts: ``python stream.py ws://127.0.0.1:8000 ContractA``."""
 
 import asyncio
+import signal
 import sys
 from contextlib import suppress
 
@@ -18,6 +19,7 @@ async def main(url: str, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     address, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "ContractA", "SAFOR01"]
     with suppress(KeyboardInterrupt):  # Ctrl-C ends it
         asyncio.run(main(address, contracts))

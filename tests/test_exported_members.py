@@ -45,12 +45,20 @@ def test_every_name_is_there() -> None:
 
 
 def test_nothing_public_is_left_out() -> None:
-    public = {
-        name
-        for name, value in vars(ime_live).items()
-        if not name.startswith("_") and getattr(value, "__module__", "").startswith("ime_live.")
-    }
-    assert public <= set(ime_live.__all__)
+    assert {*ime_live._MODULES, "__version__"} == set(ime_live.__all__)
+
+
+def test_nothing_is_imported_before_it_is_used() -> None:
+    program = (
+        "import sys; before = set(sys.modules); import ime_live\n"
+        "print(sorted({n.partition('.')[0] for n in set(sys.modules) - before} - {'ime_live'}))\n"
+        "assert ime_live.Level is ime_live.Level and 'msgspec' in sys.modules\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "msgspec" not in done.stdout
+    assert "asyncio" not in done.stdout
 
 
 def test_all_of_them_by_a_star() -> None:

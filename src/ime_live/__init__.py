@@ -1,42 +1,16 @@
 """Live market data of the Iran Mercantile Exchange.
 
-The names below are the public ones. Those of the client library are imported when they are used
-first, so that a server does not carry them; so are `Publisher` and `Outcome`, which need the extra
-``server``.
+The names below are the public ones. Each is imported when it is used first, so that a program
+carries only what it needs: `Publisher` and `Outcome` need the extra ``server``, for instance. And
+the command ``ime-live``, which begins here, can at once say what Ctrl-C does.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-from ime_live.contracts import Contract, Market
-from ime_live.errors import (
-    AuthenticationError,
-    CloseCode,
-    ContractError,
-    ControlError,
-    FeedError,
-    ImeLiveError,
-    IncompleteError,
-    PayloadError,
-    RefusedError,
-    ServiceError,
-    SettingsError,
-    StoreError,
-    UnknownContractError,
-)
-from ime_live.market import (
-    Aggregate,
-    AllowedPriceRange,
-    BestLimit,
-    ContractInfo,
-    Level,
-    Part,
-    Payload,
-    read_payload,
-)
-from ime_live.status import FeedState
+# As type checkers have it: to import typing takes half of the time until Ctrl-C is dealt with.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from ime_live.client.blocking import BlockingClient, BlockingStream
@@ -46,7 +20,34 @@ if TYPE_CHECKING:
     from ime_live.client.rest import Client, Overview
     from ime_live.client.selection import Selected
     from ime_live.client.stream import Stream
+    from ime_live.contracts import Contract, Market
+    from ime_live.errors import (
+        AuthenticationError,
+        CloseCode,
+        ContractError,
+        ControlError,
+        FeedError,
+        ImeLiveError,
+        IncompleteError,
+        PayloadError,
+        RefusedError,
+        ServiceError,
+        SettingsError,
+        StoreError,
+        UnknownContractError,
+    )
+    from ime_live.market import (
+        Aggregate,
+        AllowedPriceRange,
+        BestLimit,
+        ContractInfo,
+        Level,
+        Part,
+        Payload,
+        read_payload,
+    )
     from ime_live.publisher import Outcome, Publisher
+    from ime_live.status import FeedState
 
     __version__: str
 
@@ -95,23 +96,47 @@ __all__ = [
 ]
 
 
-_LATER = {
+_MODULES = {
+    "Aggregate": "ime_live.market",
+    "AllowedPriceRange": "ime_live.market",
+    "AuthenticationError": "ime_live.errors",
+    "BestLimit": "ime_live.market",
     "BlockingClient": "ime_live.client.blocking",
     "BlockingStream": "ime_live.client.blocking",
     "Client": "ime_live.client.rest",
+    "CloseCode": "ime_live.errors",
     "Connecting": "ime_live.client.connecting",
     "ConnectionEvent": "ime_live.client.message",
+    "Contract": "ime_live.contracts",
+    "ContractError": "ime_live.errors",
+    "ContractInfo": "ime_live.market",
+    "ControlError": "ime_live.errors",
+    "FeedError": "ime_live.errors",
+    "FeedState": "ime_live.status",
+    "ImeLiveError": "ime_live.errors",
+    "IncompleteError": "ime_live.errors",
+    "Level": "ime_live.market",
+    "Market": "ime_live.contracts",
     "Message": "ime_live.client.message",
     "Outcome": "ime_live.publisher",
     "Overview": "ime_live.client.rest",
+    "Part": "ime_live.market",
+    "Payload": "ime_live.market",
+    "PayloadError": "ime_live.errors",
     "Publisher": "ime_live.publisher",
     "QueueName": "ime_live.client.connecting",
+    "RefusedError": "ime_live.errors",
     "SectionName": "ime_live.client.connecting",
     "Selected": "ime_live.client.selection",
+    "ServiceError": "ime_live.errors",
+    "SettingsError": "ime_live.errors",
     "Status": "ime_live.client.message",
+    "StoreError": "ime_live.errors",
     "Stream": "ime_live.client.stream",
     "Token": "ime_live.client.credentials",
+    "UnknownContractError": "ime_live.errors",
     "connect": "ime_live.client.connecting",
+    "read_payload": "ime_live.market",
 }
 
 
@@ -120,10 +145,10 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("ime-live")
-    if name not in _LATER:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        module = import_module(_LATER[name])
+        module = import_module(_MODULES[name])
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "ime_live":
             raise  # a defect of ours, not a package that is missing
@@ -131,7 +156,8 @@ def __getattr__(name: str) -> object:
             f'{name} needs more packages ({error.name} is missing): pip install "ime-live[server]"',
             name=__name__,
         ) from error
-    return getattr(module, name)
+    value = globals()[name] = getattr(module, name)
+    return value
 
 
 def __dir__() -> list[str]:

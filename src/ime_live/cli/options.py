@@ -10,14 +10,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import Field
 from enum import StrEnum
-from typing import Any, Final, get_type_hints
+from typing import Any, get_type_hints
 
 import typer
 
 from ime_live.settings import flag, options, variable
-
-# What a shell reports for a program that was ended by Ctrl-C: 128 and the signal's number.
-INTERRUPTED: Final = 130
 
 
 def with_settings(
@@ -51,10 +48,7 @@ def with_settings(
 
         def command(**values: object) -> None:
             filled = settings(**{option.name: values.pop(option.name) for option in used})
-            try:
-                function(settings=filled, **values)
-            except KeyboardInterrupt:
-                raise typer.Exit(INTERRUPTED) from None
+            function(settings=filled, **values)
 
         parameters = own + declared
         command.__name__ = function.__name__

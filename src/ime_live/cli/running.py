@@ -12,11 +12,12 @@ from typing import Any, Final, TypeVar
 
 import typer
 
+from ime_live import signals
 from ime_live.settings import LogSettings
 
 _T = TypeVar("_T")
 
-_STOP: Final = (signal.SIGTERM, signal.SIGINT)
+_SIGNALLED: Final = 128  # what shells add to a signal's number to make an exit status of it
 
 
 def tell(line: str) -> None:
@@ -33,37 +34,47 @@ def tell(line: str) -> None:
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run ``work`` to its end; log lines go to standard error, as those of the services do."""
+    """Run ``work`` to its end; log lines go to standard error, as those of the services do.
+
+    Raises:
+        typer.Exit: SIGTERM or Ctrl-C has cancelled it.
+        Exception: whatever ``work`` raises.
+    """
     from ime_live.logs import configure_logging
 
     configure_logging(LogSettings())
-    return asyncio.run(work)
+    results: list[_T] = []
+
+    async def keep() -> None:
+        results.append(await work)
+
+    if status := run_until_stopped(keep()):
+        raise typer.Exit(status)
+    return results[0]
 
 
-def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` to its end; SIGTERM and Ctrl-C cancel it, which is no failure.
+def run_until_stopped(work: Coroutine[Any, Any, None]) -> int:
+    """Run ``work`` to its end; SIGTERM and Ctrl-C cancel it.
+
+    Returns:
+        0 if it came to its end, else the exit status that shells give to the signal.
 
     Raises:
         Exception: whatever ``work`` raises.
     """
 
-    async def run() -> None:
+    async def run() -> int:
         task = asyncio.ensure_future(work)
-        loop = asyncio.get_running_loop()
-        stopped = False
+        told: list[signal.Signals] = []
 
-        def stop() -> None:
-            nonlocal stopped
-            stopped = True
+        def stop(number: signal.Signals) -> None:
+            told.append(number)
             task.cancel()
 
-        for number in _STOP:
-            loop.add_signal_handler(number, stop)
-        with suppress(asyncio.CancelledError):
+        with signals.handled(stop), suppress(asyncio.CancelledError):
             await task
-        for number in _STOP:
-            loop.remove_signal_handler(number)
-        if task.cancelled() and not stopped:
+        if task.cancelled() and not told:
             raise RuntimeError("the work was cancelled by none of us")
+        return _SIGNALLED + told[0] if task.cancelled() else 0
 
-    asyncio.run(run())
+    return asyncio.run(run())
