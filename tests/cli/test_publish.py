@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,29 +170,70 @@ def test_a_file_that_cannot_be_read(ime_live: Run, source: str, reason: str) -> 
     assert done.stderr == f"ime-live: {source}: {reason}\n"
 
 
-def test_redis_is_away(ime_live: Run, line: Line) -> None:
+def test_a_file_does_not_wait_for_redis(ime_live: Run, line: Line, tmp_path: Path) -> None:
     url = "redis://user:geheim@127.0.0.1:1"
-    done = ime_live("publish", "-", stdin=line(1, contractId="1"), IME_LIVE_REDIS_URL=url)
+    (tmp_path / "data.ndjson").write_text(line(1, contractId="1"))
+    done = ime_live("publish", "data.ndjson", IME_LIVE_REDIS_URL=url)
     assert done.returncode == 1
     assert done.stderr == "ime-live: Redis at 127.0.0.1:1 cannot be reached: connection refused\n"
 
 
-def test_redis_goes_away(
+def registered(valkey: EmbeddedValkey) -> None:
+    with redis_sync.Redis.from_url(valkey.url) as client:
+        client.hset("ime:contracts", "1", json.dumps({"contractId": "1", "contractName": "A"}))
+
+
+def stored_price(valkey: EmbeddedValkey) -> float | None:
+    with redis_sync.Redis.from_url(valkey.url) as client:
+        return last_price(client, "1")  # type: ignore[return-value] # any JSON
+
+
+def test_standard_input_waits_for_redis(
     start: Callable[..., subprocess.Popen[str]], own_valkey: EmbeddedValkey, line: Line
 ) -> None:
-    with redis_sync.Redis.from_url(own_valkey.url) as client, client.pubsub() as updates:
-        record = {"contractId": "1", "contractName": "A"}
-        client.hset("ime:contracts", "1", json.dumps(record))
-        updates.subscribe("ime:live:{1}")
-        assert updates.get_message(timeout=5) is not None
-        process = start("publish", "-", "--redis-url", own_valkey.url)
-        assert process.stdin is not None
+    """At the start, and again when it goes away; no line is lost."""
+    own_valkey.stop()
+    process = start("publish", "-", "--redis-url", own_valkey.url)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(line(1, contractId="1"))
+    process.stdin.flush()
+    away = process.stderr.readline()
+    assert away.startswith("Redis at 127.0.0.1:")
+    assert away.endswith(" cannot be reached: connection refused; waiting for it\n")
+    own_valkey.start()
+    registered(own_valkey)
+    assert process.stderr.readline() == "Redis is back\n"
+    deadline = time.monotonic() + 20
+    while stored_price(own_valkey) != 1:
+        assert time.monotonic() < deadline
+        registered(own_valkey)
         process.stdin.write(line(1, contractId="1"))
         process.stdin.flush()
-        assert updates.get_message(timeout=10) is not None
+        time.sleep(0.3)
+
     own_valkey.stop()
-    _, said = process.communicate(line(2, contractId="1"), timeout=10)
-    assert process.returncode == 1
-    counts, error = said.splitlines()
-    assert counts == "1 published, 0 unchanged, 0 bad lines"
-    assert error.startswith("ime-live: Redis at 127.0.0.1:")
+    process.stdin.write(line(2, contractId="1"))
+    process.stdin.flush()
+    while not process.stderr.readline().endswith("; waiting for it\n"):
+        assert time.monotonic() < deadline
+    own_valkey.start()
+    registered(own_valkey)
+    process.stdin.write(line(3, contractId="1"))
+    process.stdin.close()
+    said = process.stderr.read()
+    process.wait(timeout=20)
+    assert said.startswith("Redis is back\n")
+    assert stored_price(own_valkey) == 3
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_waiting_for_redis_can_be_interrupted(
+    start: Callable[..., subprocess.Popen[str]], number: signal.Signals, status: int
+) -> None:
+    process = start("publish", "-", "--redis-url", "redis://127.0.0.1:1")
+    assert process.stderr is not None
+    assert process.stderr.readline().endswith("; waiting for it\n")
+    process.send_signal(number)
+    assert process.wait(timeout=10) == status
+    assert process.stderr.read() == ""

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Final
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import msgspec
 import typer
 from msgspec import Raw, Struct
 
-from ime_live.cli.lines import MAX_LINE, Line, LineReport, batches, open_input, reason_of
+from ime_live.backoff import Backoff
+from ime_live.cli.lines import (
+    MAX_LINE,
+    STANDARD_INPUT,
+    Line,
+    LineReport,
+    batches,
+    open_input,
+    reason_of,
+)
 from ime_live.cli.options import with_settings
 from ime_live.cli.running import run
 from ime_live.contracts import Registry
-from ime_live.errors import ContractError, UnknownContractError
+from ime_live.errors import ContractError, StoreError, UnknownContractError
 from ime_live.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -22,6 +34,11 @@ if TYPE_CHECKING:
 
 # Seconds between two looks for a contract that is not known: it may be registered meanwhile.
 _LOOK_AGAIN: Final = 1.0
+
+_LONGEST_WAIT: Final = 5.0  # seconds between two tries of a store that is away
+_TELL_AGAIN: Final = 60.0
+
+_T = TypeVar("_T")
 
 
 class _Entry(Struct, rename="camel"):
@@ -45,7 +62,7 @@ def publish(
 
     A line is {"contractId": "12345", "data": {…}}, or with "contractName". It is published as
     soon as it has come. A bad one is reported with its number and skipped; the exit status is
-    1 then.
+    1 then. While Redis is away, standard input waits for it; a file ends with an error.
     """
     run(_publish(source, settings))
 
@@ -60,13 +77,22 @@ async def _publish(source: str, settings: StoreSettings) -> None:
     publisher = Publisher(
         settings.redis_url, key_prefix=settings.key_prefix, redis_timeout=settings.redis_timeout
     )
+    # What runs on the other end of a pipe cannot send its lines again; a file is still there.
+    patience = _Patience() if source == STANDARD_INPUT else None
     async with publisher, Store(settings) as store:
-        contracts = _Contracts(store)
-        await contracts.read()
+        contracts = _Contracts(store, patience)
+        with ExitStack() as until_read:
+            until_read.callback(file.close)
+            await contracts.read()
+            until_read.pop_all()  # from here on `batches` closes it
         try:
             async for lines in batches(file, report.source):
                 states, refused = await _read(lines, contracts)
-                outcomes = await publisher.publish_many(states.values())
+                # To publish again what was published already is no change.
+                outcomes = await _reaching(
+                    patience,
+                    lambda: publisher.publish_many(states.values()),  # noqa: B023 - now
+                )
                 for number, outcome in zip(states, outcomes, strict=True):
                     if outcome.error is not None:
                         refused[number] = reason_of(outcome.error)
@@ -101,16 +127,60 @@ async def _read(
     return states, refused
 
 
+class _Patience:
+    """Waits for a store that is away, and says so: at once, and then each minute."""
+
+    def __init__(self) -> None:
+        self._backoff = Backoff(_LONGEST_WAIT, random.random)
+        self._told_at = float("-inf")
+
+    async def wait(self, error: StoreError) -> None:
+        """Wait before the next try."""
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_AGAIN:
+            typer.echo(f"{error}; waiting for it", err=True)
+            self._told_at = now
+        await asyncio.sleep(self._backoff.next())
+
+    def over(self) -> None:
+        """The store answers."""
+        if self._backoff.failures:
+            typer.echo("Redis is back", err=True)
+            self._backoff.reset()
+            self._told_at = float("-inf")
+
+
+async def _reaching(patience: _Patience | None, work: Callable[[], Awaitable[_T]]) -> _T:
+    """Do something with the store, if need be when it is back.
+
+    Raises:
+        StoreError: it is away, and there is no patience.
+    """
+    while True:
+        try:
+            done = await work()
+        except StoreError as error:
+            if patience is None:
+                raise
+            await patience.wait(error)
+        else:
+            if patience is not None:
+                patience.over()
+            return done
+
+
 class _Contracts:
     """The registry as it was read last, read again where it does not know a contract."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, patience: _Patience | None) -> None:
         self._store = store
+        self._patience = patience
         self._registry = Registry()
         self._read_at = 0.0
 
     async def read(self) -> None:
-        self._registry = Registry(await self._store.contracts(), conflicts=[])
+        records = await _reaching(self._patience, self._store.contracts)
+        self._registry = Registry(records, conflicts=[])
         self._read_at = time.monotonic()
 
     async def find(self, entry: _Entry) -> str:
