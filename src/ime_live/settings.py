@@ -504,10 +504,19 @@ def _check_public_url(text: str) -> None:
 MIN_SECRET_BYTES: Final = 32
 
 
+def bare_host(host: str) -> str:
+    """``host`` without the brackets that an IPv6 address has in a URL.
+
+    >>> bare_host("[::1]")
+    '::1'
+    """
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach ``host``; of names, only localhost is known to be."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(bare_host(host)).is_loopback
     except ValueError:
         return host == "localhost"
 

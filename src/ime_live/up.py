@@ -31,6 +31,7 @@ from ime_live.settings import (
     GatewaySettings,
     StoreSettings,
     UpSettings,
+    bare_host,
     flag,
     options,
     variable,
@@ -146,12 +147,15 @@ def _secret_of(data: Path) -> str:
 
 async def _greet(settings: UpSettings, data: Path, *, secret_made: bool) -> None:
     try:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+        host = bare_host(settings.host)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - any of ours
         while not await _listens(host, settings.port):  # noqa: ASYNC110 - another process
             await asyncio.sleep(_LOOK)
         feed = await _feed_of(settings)
         address = f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}"
         print(greeting(settings, data, address, feed, secret_made=secret_made), flush=True)
+    except BrokenPipeError:
+        log.warning("the greeting cannot be written: standard output is closed")
     except Exception:
         log.exception("the greeting has failed; all else goes on")
 

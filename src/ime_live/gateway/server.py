@@ -10,6 +10,7 @@ import asyncio
 import errno
 import math
 import os
+import resource
 import socket
 import tempfile
 import threading
@@ -29,8 +30,9 @@ from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.lingering import CLOSE_TIMEOUT
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
 from ime_live.gateway.workers import Pulse, Workers
+from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
-from ime_live.settings import GatewaySettings, flag
+from ime_live.settings import GatewaySettings, bare_host, flag
 
 log = structlog.get_logger()
 
@@ -86,6 +88,7 @@ class GatewayServer(uvicorn.Server):
         """
         super().__init__(config)
         self._beat = beat
+        self._limited = LogLimiter(log)
 
     def stop(self) -> None:
         """Stop in good order, as on SIGTERM."""
@@ -103,6 +106,25 @@ class GatewayServer(uvicorn.Server):
         while True:
             self._beat()
             await asyncio.sleep(_BEAT)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is due ten times a second; whether it is time to stop."""
+        self._look_for_files()
+        return await super().on_tick(counter)
+
+    def _look_for_files(self) -> None:
+        # libuv closes a connection that it has no file for, and tells nobody.
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            self._limited.error(
+                "connections are refused, since no more files can be opened: raise LimitNOFILE "
+                "(ulimit -n)",
+                key=error.errno,
+                error=(error.strerror or str(error)).lower(),
+                limit=limit,
+            )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the clients, and end what runs beside them."""
@@ -128,7 +150,7 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            bare_host(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
         raise SettingsError(f"{flag('host')} {host}: {error.strerror or error}") from error
