@@ -155,8 +155,9 @@ def settings() -> str:
         (
             "Every setting is a flag of the commands that use it and an environment variable. The "
             "flag goes before the variable, the variable before the default. Of a switch, `--no-…` "
-            "is the contrary; its variable takes `true` or `false`. Sizes are in bytes, times in "
-            "seconds."
+            "is the contrary; its variable takes `true` or `false`. Words are taken in upper and "
+            "lower case. Sizes are in bytes, times in seconds. A variable `IME_LIVE_…` that is no "
+            "setting is said when a command starts."
         ),
         "",
         (
@@ -228,7 +229,7 @@ def commands() -> str:
         "| 0 | Done; or `serve` and `demo` were told to stop. |",
         "| 1 | Something failed, or a part of it: a line was bad, Redis cannot be reached. |",
         "| 2 | Used wrongly: an option, or a file that cannot be read. |",
-        "| 130 | Ended by Ctrl-C. |",
+        "| 130, 143 | Ended by Ctrl-C, by SIGTERM, before it was done. |",
     ]
     for path, text in _helps(typer.main.get_command(app), None, PROGRAM):
         lines += ["", f"## {path}", "", "```text", text.rstrip(), "```"]

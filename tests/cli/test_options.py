@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
+import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,3 +139,131 @@ def test_without_a_command(ime_live: Run) -> None:
     assert done.returncode == 2
     assert "Commands:" in done.stderr + done.stdout
     assert ime_live("--version").stdout.startswith("ime-live ")
+
+
+@pytest.mark.parametrize("level", ["INFO", "Warning", "error"])
+def test_words_are_taken_in_any_case(ime_live: Run, level: str) -> None:
+    given = {"IME_LIVE_AUTH": "None", "IME_LIVE_WORKERS": "0"}
+    done = ime_live("serve", "--log-level", level, "--log-format", "JSON", **given)
+    assert (done.returncode, done.stderr) == (2, "ime-live: --workers must be above 0\n")
+    done = ime_live("serve", "--log-level", "loud")
+    assert done.returncode == 2
+    assert "Invalid value for '--log-level'" in done.stderr
+
+
+def test_an_unknown_variable_is_said(ime_live: Run, valkey: EmbeddedValkey) -> None:
+    given = {
+        "IME_LIVE_REDIS_ULR": "redis://user:geheim@127.0.0.1:1",
+        "IME_LIVE_NONSENSE": "1",
+        "IME_LIVE_URL": "ws://127.0.0.1:8000",  # of the client library
+        "IME_LIVE_JWT_SECRET": SECRET,  # of another command
+        "OTHER_REDIS_URL": "x",
+    }
+    done = ime_live("contracts", "list", **given)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "ime-live: IME_LIVE_NONSENSE is no setting and does nothing",
+        (
+            "ime-live: IME_LIVE_REDIS_ULR is no setting and does nothing; "
+            "did you mean IME_LIVE_REDIS_URL?"
+        ),
+    ]
+    # Also where what is missing is what was misspelt.
+    done = ime_live("serve", IME_LIVE_JWT_SECRT=SECRET)
+    assert done.returncode == 2
+    warning, error = done.stderr.splitlines()
+    assert warning.endswith("did you mean IME_LIVE_JWT_SECRET?")
+    assert error.startswith("ime-live: no authentication is configured")
+    assert SECRET not in done.stderr
+
+
+def test_an_unknown_variable_is_a_log_line_where_there_is_a_log(
+    start: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = start(
+        *("serve", "--auth", "none", "--port", "0", "--log-format", "json", "--host", "[::1]"),
+        IME_LIVE_LOG_LEVLE="info",
+    )
+    assert process.stderr is not None
+    first, second = (json.loads(process.stderr.readline()) for _ in range(2))
+    assert (first["event"], first["level"]) == ("no such setting", "warning")
+    assert (first["variable"], first["meant"]) == ("IME_LIVE_LOG_LEVLE", "IME_LIVE_LOG_LEVEL")
+    # An address of IPv6 may be written as in a URL.
+    assert (second["event"], second["host"]) == ("listening", "::1")
+    assert any("contracts loaded" in line for line in process.stderr)
+    with urllib.request.urlopen(f"http://[::1]:{second['port']}/health", timeout=15) as answer:
+        assert answer.status == 200
+
+
+# -- output that nobody reads ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["serve", "--help"],
+        ["--version"],
+        ["contracts", "list"],
+        ["contracts", "show", "A"],
+        ["token", "create", "--subject", "x", "--jwt-secret", SECRET],
+    ],
+    ids=" ".join,
+)
+def test_a_closed_pipe_ends_quietly(
+    env: dict[str, str], register: Callable[..., None], arguments: list[str]
+) -> None:
+    register(("1", "A"))
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "ime_live", *arguments],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env=env,
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_full_disk_is_one_line(env: dict[str, str], register: Callable[..., None]) -> None:
+    register(("1", "A"))
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-m", "ime_live", "contracts", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=env,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"ime-live: output cannot be written: no space left on device\n"
+
+
+@pytest.mark.parametrize("command", [["publish", "-"], ["feed", "replay", "-"]])
+def test_errors_that_nobody_reads_end_quietly(
+    env: dict[str, str], tmp_path: Path, command: list[str]
+) -> None:
+    bad = tmp_path / "bad"
+    bad.write_text('{"bad"\n' * 3000)
+    if command[0] == "feed":
+        command = [*command[:-1], str(bad)]
+    reader, writer = os.pipe()
+    with bad.open("rb") as lines:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "ime_live", *command],
+            stdin=lines,
+            stdout=subprocess.PIPE,
+            stderr=writer,
+            env=env,
+        )
+    os.close(writer)
+    with os.fdopen(reader, "rb", buffering=0) as said:
+        assert said.read(10)
+    out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (1, b"")

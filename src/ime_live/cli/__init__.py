@@ -6,11 +6,15 @@ it: help and wrong use are answered in 0.2 s instead of 0.6.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from typing import Final
 
 import typer
 
 from ime_live.cli import contracts, feed, publish, serve, token, up
+from ime_live.cli.lines import reason_of
 from ime_live.cli.running import tell
 from ime_live.errors import ImeLiveError, RefusedError, SettingsError
 
@@ -53,10 +57,30 @@ def main(
     del show_version
 
 
+_STANDARD_OUTPUT: Final = 1
+
+# What a write of output may fail with that nobody but its reader can mend.
+_OUTPUT_ERRORS: Final = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
+
+def _write_to_the_end() -> None:
+    """Run the command line; output that cannot be written is no traceback."""
+    try:
+        app(prog_name="ime-live")
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS:
+            raise
+        # What is left would be written at the exit, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_OUTPUT)
+        if error.errno != errno.EPIPE:  # else nobody wants to read more
+            typer.echo(f"ime-live: output cannot be written: {reason_of(error)}", err=True)
+        sys.exit(1)
+
+
 def run() -> None:
     """Run the command line; an error that names what is wrong is a line, not a traceback."""
     try:
-        app(prog_name="ime-live")
+        _write_to_the_end()
     except ImeLiveError as error:
         detail = error.detail if isinstance(error, RefusedError) else ""
         tell(f"ime-live: {error}" + (f"; {detail}" if detail else ""))

@@ -6,15 +6,34 @@ a command takes beside them (files, ids) it declares itself, the way Typer reads
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field
 from enum import StrEnum
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 import typer
 
-from ime_live.settings import flag, options, variable
+from ime_live.errors import SettingsError
+from ime_live.settings import (
+    ENVIRONMENT_PREFIX,
+    DemoSettings,
+    LogSettings,
+    UpSettings,
+    flag,
+    options,
+    variable,
+)
+
+# Of variables: those of all commands, and of the client library.
+_KNOWN: Final = frozenset(
+    {
+        *(each.name.upper() for each in (*options(UpSettings), *options(DemoSettings))),
+        *("URL", "TOKEN"),
+    }
+)
 
 
 def with_settings(
@@ -47,7 +66,13 @@ def with_settings(
         ]
 
         def command(**values: object) -> None:
-            filled = settings(**{option.name: values.pop(option.name) for option in used})
+            given = {option.name: values.pop(option.name) for option in used}
+            try:
+                filled = settings(**given)
+            except SettingsError:
+                warn_of_unknown_variables(None)  # what is missing may be misspelt
+                raise
+            warn_of_unknown_variables(filled)
             function(settings=filled, **values)
 
         parameters = own + declared
@@ -60,6 +85,30 @@ def with_settings(
     return decorate
 
 
+def warn_of_unknown_variables(settings: object) -> None:
+    """Say which variables of the environment look like settings and are none.
+
+    Args:
+        settings: of the command; if it logs, a log line says so.
+    """
+    for given in sorted(os.environ):
+        name = given.removeprefix(ENVIRONMENT_PREFIX)
+        if name == given or name in _KNOWN:
+            continue
+        near = difflib.get_close_matches(name.upper(), _KNOWN, n=1, cutoff=0.75)
+        if isinstance(settings, LogSettings):
+            import structlog
+
+            from ime_live.logs import configure_logging
+
+            configure_logging(settings)
+            meant = {"meant": ENVIRONMENT_PREFIX + near[0]} if near else {}
+            structlog.get_logger().warning("no such setting", variable=given, **meant)
+        else:
+            hint = f"; did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else ""
+            typer.echo(f"ime-live: {given} is no setting and does nothing{hint}", err=True)
+
+
 def _option(option: Field[Any], meaning: str | None) -> Any:  # noqa: ANN401 - as Typer has it
     return typer.Option(
         option.default,
@@ -67,6 +116,7 @@ def _option(option: Field[Any], meaning: str | None) -> Any:  # noqa: ANN401 - a
         envvar=variable(option.name),
         help=meaning or option.metadata["help"],
         metavar=metavar(option),
+        case_sensitive=False,
         # A secret has no default but the empty one, except an address without a password.
         show_default=option.default != "",
     )
