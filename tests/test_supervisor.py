@@ -65,6 +65,24 @@ async def test_who_dies_is_started_again_and_all_end_together(
     assert all(gone(pid) for pid in pids(one) + pids(other))
 
 
+async def test_who_is_stopped_is_started_again(tmp_path: Path, eventually: Eventually) -> None:
+    file = tmp_path / "one"
+    with capture_logs() as logs:
+        running = asyncio.create_task(Supervisor([lives("one", file)]).run())
+        await eventually(lambda: pids(file), PATIENCE)
+        os.kill(pids(file)[0], signal.SIGSTOP)
+        await eventually(lambda: len(pids(file)) == 2, PATIENCE)
+        assert gone(pids(file)[0])
+        # One that is stopped just then holds up no end.
+        os.kill(pids(file)[1], signal.SIGSTOP)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert gone(pids(file)[1])
+    events = [line["event"] for line in logs]
+    assert events.count("process is stopped; killing it") == 1
+    assert "process does not end; killing it" not in events
+
+
 async def test_they_end_in_the_other_order(tmp_path: Path, eventually: Eventually) -> None:
     log = tmp_path / "log"
     code = (

@@ -14,6 +14,7 @@ import random
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -29,6 +30,9 @@ _FIRST_DELAY: Final = 0.5  # seconds before a process that died is started again
 _LONGEST_DELAY: Final = 30.0
 _RAN_WELL: Final = 60.0  # seconds after which a death has nothing to do with the one before
 _STOP_TIMEOUT: Final = 15.0  # seconds within which a process ends that was told to
+
+_LOOK: Final = 1.0  # seconds between two looks whether a process was stopped
+_STOPPED: Final = 5.0  # seconds after which one that was is replaced
 
 _PR_SET_PDEATHSIG: Final = 1  # of linux/prctl.h
 
@@ -145,7 +149,15 @@ class Supervisor:
             return error.strerror or str(error)
         self._processes[child.name] = process
         log.info("process started", process=child.name, pid=process.pid)
-        return await process.wait()
+        stopped = 0.0
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    return await process.wait()
+            stopped = stopped + _LOOK if _is_stopped(process.pid) else 0.0
+            if stopped >= _STOPPED:
+                log.error("process is stopped; killing it", process=child.name, pid=process.pid)
+                process.kill()
 
     async def _end(self, child: Child) -> None:
         process = self._processes.get(child.name)
@@ -153,6 +165,7 @@ class Supervisor:
             return
         with suppress(ProcessLookupError):  # it ended just now
             process.terminate()
+            process.send_signal(signal.SIGCONT)  # or one that was stopped would not hear of it
         with suppress(TimeoutError):
             async with asyncio.timeout(child.stop_timeout):
                 await process.wait()
@@ -161,6 +174,15 @@ class Supervisor:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # and what it has started
             await process.wait()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal (state T of proc(5)), and does nothing."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # it ended just now, or this is not Linux
+        return False
+    return stat.rpartition(")")[2].split()[0] == "T"
 
 
 # Loaded before any fork: between fork and exec no more may be done than to call it.
