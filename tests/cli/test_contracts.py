@@ -334,6 +334,7 @@ def test_reads_csv_with_other_separators(
             "line 3: market must be one of IMEFutures, IMEOp",
         ),
         (CSV.replace("12345", ""), "line 2: Object missing required field `contractId`"),
+        (CSV.replace("67890", "67890.0"), "line 3: contractId must be given whole, got 67890.0"),
         (CSV.replace("67890", "9.00E+16"), "line 3: contractId must be given whole, got 9.00E+16"),
         (
             CSV.replace("2026-12-01", "1/12/2026"),
@@ -365,7 +366,7 @@ def test_a_csv_is_imported(ime_live: Run, database: Database) -> None:
 
 def test_ids_and_names_are_trimmed(ime_live: Run, database: Database) -> None:
     record = {
-        "contractId": " 12345\u200f",
+        "contractId": " ۱۲۳۴٥\u200f",
         "contractName": "\u202bContractA \u00a0",
         "aliases": [" OldA ", "\u200c", ""],
     }

@@ -40,7 +40,7 @@ _SEPARATORS: Final = ",;\t|"
 _BETWEEN_ALIASES: Final = "|"
 
 _NUMBER: Final = re.compile(r"[-+]?\d{1,30}(\.\d+)?([eE][-+]?\d{1,9})?")
-_SHORTENED: Final = re.compile(r"\d([.,]\d+)?[eE]\+?\d+")
+_SHORTENED: Final = re.compile(r"\d([.,]\d+)?[eE]\+?\d+|\d+\.0+")
 _BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 _DATE: Final = re.compile(r"(\d{4})([-/])(\d{1,2})\2(\d{1,2})")
@@ -237,9 +237,12 @@ def _contract(record: _Record) -> Contract:
     for key in (*_IDS, _NAME):
         if isinstance(given.get(key), str):
             given[key] = _one_line(key, trim(given[key]))
-    if _SHORTENED.fullmatch(str(given[_ID])):
+    digits = fold(str(given[_ID]))
+    if digits.isdigit():  # of any keyboard
+        given[_ID] = digits
+    elif _SHORTENED.fullmatch(digits):
         raise ContractError(
-            f"{_ID} must be given whole, got {given[_ID]}, as a spreadsheet shortens it"
+            f"{_ID} must be given whole, got {given[_ID]}, as a spreadsheet changes it"
         )
     if isinstance(given.get(_ALIASES), list):
         given[_ALIASES] = _aliases(given[_ALIASES])
