@@ -61,7 +61,13 @@ def blocked() -> Iterator[None]:
 
 
 def tell_of_hangup() -> None:
-    """Log that SIGHUP has come and does nothing."""
+    """Say that SIGHUP has come and does nothing: in the log, or by a line where there is none."""
+    import sys
+
     import structlog
 
-    structlog.get_logger().info("SIGHUP is ignored; settings are read at the start")
+    said = "SIGHUP is ignored; settings are read at the start"
+    if structlog.is_configured():
+        structlog.get_logger().info(said)
+    else:
+        print(said, file=sys.stderr)

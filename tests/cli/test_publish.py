@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -237,3 +238,18 @@ def test_waiting_for_redis_can_be_interrupted(
     process.send_signal(number)
     assert process.wait(timeout=10) == status
     assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize(
+    "command", [["publish", "-"], ["contracts", "import", "-"], ["token", "inspect", "-"]]
+)
+def test_a_closed_standard_input_is_one_line(env: dict[str, str], command: list[str]) -> None:
+    done = subprocess.run(  # noqa: S603 - our own command
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-m", "ime_live", *command],
+        capture_output=True,
+        env=env,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == b"ime-live: standard input is closed\n"

@@ -41,6 +41,8 @@ def open_input(source: str) -> BinaryIO:
         SettingsError: the file cannot be read.
     """
     if source == STANDARD_INPUT:
+        if sys.stdin is None:  # its number may belong to another file by now
+            raise SettingsError(f"{name_of(source)} is closed")
         # Not sys.stdin itself: the interpreter closes that in the end, and dies if a thread
         # still waits for it.
         return open(sys.stdin.fileno(), "rb", closefd=False)
