@@ -23,7 +23,7 @@ import structlog
 import uvicorn
 
 from ime_live import signals
-from ime_live.errors import ImeLiveError, SettingsError
+from ime_live.errors import SettingsError
 from ime_live.gateway.app import Application
 from ime_live.gateway.http import HttpProtocol
 from ime_live.gateway.keys import authenticator_from
