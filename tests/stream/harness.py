@@ -47,7 +47,13 @@ class Answer(Struct, frozen=True):
 
 
 class Command:
-    """A process of ``ime-live``; its output goes to files, so that it never waits for us."""
+    """A process of ``ime-live``; its output goes to files, so that it never waits for us.
+
+    Attributes:
+        module: what is run; that of the command by default.
+    """
+
+    module = "ime_live"
 
     def __init__(
         self,
@@ -73,7 +79,7 @@ class Command:
         ours = {k: v for k, v in os.environ.items() if not k.startswith("IME_LIVE_")}
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
             self.process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "ime_live", *arguments],
+                [sys.executable, "-m", self.module, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err if stderr is None else stderr,
