@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | soak | format | docs | clean. Needs Python 3.11 or newer and make.
+# make demo | test | lint | bench | soak | chaos | format | docs | clean. Needs Python 3.11 or newer and make.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint bench soak format docs clean
+.PHONY: help demo test lint bench soak chaos format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,10 @@ bench: $(VENV)/bench
 
 soak: $(VENV)/bench
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+# 300 faults under a running service, by another seed each time; --help in ARGS tells the options.
+chaos: $(VENV)/dev
+	$(BIN)/python -m chaos $(ARGS)
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .

@@ -7,10 +7,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 from redis import Redis
@@ -29,6 +28,9 @@ NODE_TIMEOUT: Final = 500
 """Milliseconds after which the nodes of a cluster take one of them for dead."""
 
 MASTER: Final = "mymaster"
+
+Ports = tuple[int, int]
+"""A server's own port, and the port that it announces: that of a proxy in front of it."""
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -88,12 +90,7 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     def kill(self) -> None:
@@ -101,6 +98,10 @@ class Server:
         self.client.close()
         self._process.kill()
         self._process.wait()
+
+    def delete_data(self) -> None:
+        """Remove what it has saved."""
+        (self._folder / "dump.rdb").unlink(missing_ok=True)
 
     def hang(self) -> None:
         """Let it answer nothing, and its connections stay."""
@@ -117,33 +118,42 @@ class _Servers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for server in self.servers:
             server.kill()
 
 
 class ClusterServers(_Servers):
-    """Three primaries, and a replica of the first one."""
+    """Primaries, the first of them with a replica each."""
 
-    def __init__(self, folder: Path) -> None:
-        """Start it, and return when all of it is there."""
+    def __init__(
+        self, folder: Path, *, primaries: int = 3, replicas: int = 1, ports: Sequence[Ports] = ()
+    ) -> None:
+        """Start it, and return when all of it is there.
+
+        Args:
+            folder: takes all files.
+            primaries: how many servers have slots.
+            replicas: how many of the primaries have a replica.
+            ports: of each server, if proxies are in front of them.
+        """
         options = [
             *("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT)),
             *("--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0"),
             *("--save", "", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"),
         ]
         self.servers = []
-        for n in range(4):
+        self._replicas = replicas
+        self._by_port: dict[int, Server] = {}
+        for n in range(primaries + replicas):
             bus = ("--cluster-port", str(free_port()))
-            self.servers.append(Server(folder / f"node{n}", *options, *bus))
-        *primaries, replica = self.servers
-        for n, node in enumerate(primaries):
-            first, last = SLOTS * n // 3, SLOTS * (n + 1) // 3 - 1
+            port, announced = ports[n] if ports else (free_port(), 0)
+            proxied = ("--cluster-announce-client-port", str(announced)) if announced else ()
+            server = Server(folder / f"node{n}", *options, *bus, *proxied, port=port)
+            self.servers.append(server)
+            self._by_port[announced or port] = server
+        for n, node in enumerate(self.servers[:primaries]):
+            first, last = SLOTS * n // primaries, SLOTS * (n + 1) // primaries - 1
             node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
             node.client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
         for node in self.servers[1:]:
@@ -151,14 +161,15 @@ class ClusterServers(_Servers):
             self.servers[0].client.execute_command(
                 "CLUSTER", "MEET", "127.0.0.1", node.port, bus_port
             )
-        until(lambda: all(self.known(node) == 4 for node in self.servers))
-        replica.client.execute_command("CLUSTER", "REPLICATE", self.id_of(primaries[0]))
+        until(lambda: all(self.known(node) == len(self.servers) for node in self.servers))
+        for primary, replica in zip(self.servers, self.servers[primaries:], strict=False):
+            replica.client.execute_command("CLUSTER", "REPLICATE", self.id_of(primary))
         self.settle()
 
     @property
     def url(self) -> str:
         """In the form of ``redis_url``; one of the nodes is not there."""
-        places = [f"127.0.0.1:{free_port()}", *(server.address for server in self.servers)]
+        places = [f"127.0.0.1:{port}" for port in (free_port(), *self._by_port)]
         return f"redis+cluster://{','.join(places)}"
 
     def id_of(self, node: Server) -> str:
@@ -183,7 +194,7 @@ class ClusterServers(_Servers):
     def _agree(self, node: Server) -> bool:
         return (
             self.known(node) == len(self.servers)
-            and self._states(node).count("slave") == 1
+            and self._states(node).count("slave") == self._replicas
             and "fail" not in self._states(node)
             and node.client.info("replication").get("master_link_status", "up") == "up"
             and is_ok(node)
@@ -205,7 +216,7 @@ class ClusterServers(_Servers):
         slot = key_slot(key.encode())
         for first, last, primary, *_ in self.servers[-1].client.execute_command("CLUSTER", "SLOTS"):
             if first <= slot <= last:
-                return next(node for node in self.servers if node.port == primary[1])
+                return self._by_port[primary[1]]
         raise AssertionError(f"nobody has the slot of {key}")
 
     def listening(self) -> Server:
@@ -260,35 +271,64 @@ class ClusterServers(_Servers):
 
 
 class SentinelServers(_Servers):
-    """A master, a replica, and one Sentinel over them."""
+    """A master, its replicas, and Sentinels over them."""
 
-    def __init__(self, folder: Path) -> None:
-        """Start it, and return when all of it is there."""
+    def __init__(
+        self, folder: Path, *, replicas: int = 1, sentinels: int = 1, ports: Sequence[Ports] = ()
+    ) -> None:
+        """Start it, and return when all of it is there.
+
+        Args:
+            folder: takes all files.
+            replicas: how many servers follow the master.
+            sentinels: how many there are; more than half of them must agree on a failover.
+            ports: of the master and each replica, if proxies are in front of them.
+        """
+        ports = ports or [(port := free_port(), port) for _ in range(replicas + 1)]
+        self.own_ports = {announced: port for port, announced in ports}
+        """The servers' own ports, by those that they announce."""
         saving = ("--save", "", "--repl-diskless-sync-delay", "0")
-        self.master = Server(folder / "master", *saving)
-        following = ("--replicaof", "127.0.0.1", str(self.master.port))
-        self.replica = Server(folder / "replica", *saving, *following)
-        self.servers = [self.master, self.replica]
-        until(lambda: self.replica.client.info("replication")["master_link_status"] == "up")
-        file = folder / "sentinel.conf"
-        file.write_text(
-            f"sentinel monitor {MASTER} 127.0.0.1 {self.master.port} 1\n"
-            f"sentinel down-after-milliseconds {MASTER} 500\n"
-            f"sentinel failover-timeout {MASTER} 3000\n"
-        )
-        self.sentinel = Server(folder / "sentinel", str(file), "--sentinel")
-        self.servers.append(self.sentinel)
-        # Milliseconds between its looks, which take seconds by default, and of its rest when it
-        # finds that it was stopped itself.
-        looks = ("PING-PERIOD", "100", "ASK-PERIOD", "100", "INFO-PERIOD", "200")
-        rest = ("TILT-PERIOD", "100")
-        self.sentinel.client.execute_command("SENTINEL", "DEBUG", *looks, *rest)
-        until(lambda: self.replicas_seen() == 1)
+        place = ports[0][1]
+        self.servers = []
+        for n, (port, announced) in enumerate(ports):
+            options = [*saving, "--replica-announce-port", str(announced)]
+            if n:
+                options += ["--replicaof", "127.0.0.1", str(place)]
+            self.servers.append(Server(folder / f"server{n}", *options, port=port))
+        self.master, self.replica = self.servers[:2]
+        until(lambda: all(map(_follows, self.servers[1:])))
+        self.sentinels = []
+        for n in range(sentinels):
+            file = folder / f"sentinel{n}.conf"
+            file.write_text(
+                f"sentinel monitor {MASTER} 127.0.0.1 {place} {sentinels // 2 + 1}\n"
+                f"sentinel down-after-milliseconds {MASTER} 500\n"
+                f"sentinel failover-timeout {MASTER} 3000\n"
+            )
+            self.sentinels.append(Server(folder / f"sentinel{n}", str(file), "--sentinel"))
+        self.servers += self.sentinels
+        self.sentinel = self.sentinels[0]
+        for sentinel in self.sentinels:
+            # Milliseconds between its looks, which take seconds by default, and of its rest when it
+            # finds that it was stopped itself.
+            looks = ("PING-PERIOD", "100", "ASK-PERIOD", "100", "INFO-PERIOD", "200")
+            rest = ("TILT-PERIOD", "100")
+            sentinel.client.execute_command("SENTINEL", "DEBUG", *looks, *rest)
+        # One alone has no others to find; it keeps the default, see `fail_over`.
+        self._publish_period = 200 if sentinels > 1 else 2_000
+        self._set_publish_period(self._publish_period)
+        until(lambda: self.replicas_seen() == replicas)
+        until(lambda: all(self._others_seen(each) == sentinels - 1 for each in self.sentinels))
+
+    @staticmethod
+    def _others_seen(sentinel: Server) -> int:
+        return len(sentinel.client.execute_command("SENTINEL", "SENTINELS", MASTER))
 
     @property
     def url(self) -> str:
         """In the form of ``redis_url``; one of the Sentinels is not there."""
-        return f"redis+sentinel://127.0.0.1:{free_port()},{self.sentinel.address}/{MASTER}"
+        places = [f"127.0.0.1:{free_port()}", *(each.address for each in self.sentinels)]
+        return f"redis+sentinel://{','.join(places)}/{MASTER}"
 
     def by_role(self) -> tuple[Server, Server]:
         """The server that Sentinel names, and the other one."""
@@ -298,7 +338,7 @@ class SentinelServers(_Servers):
     def fail_over(self) -> None:
         """Make the replica the master, and wait until Sentinel names it.
 
-        The old one goes on taking writes: Sentinel tells it after eight seconds.
+        The old one goes on taking writes: a single Sentinel tells it after eight seconds.
         """
         old = self.leader()
 
@@ -311,34 +351,45 @@ class SentinelServers(_Servers):
 
         until(done)
 
-    def settle(self) -> None:
-        """Wait until one server follows the other again, and Sentinel sees it so."""
-        # Sentinel tells an old master after four of these periods.
-        debug = ("SENTINEL", "DEBUG", "PUBLISH-PERIOD")
-        self.sentinel.client.execute_command(*debug, 100)
-        until(self._agree)
-        self.sentinel.client.execute_command(*debug, 2_000)
-
-    def _agree(self) -> bool:
-        master, replica = self.by_role()
-        ask = self.sentinel.client.execute_command
-        about = [ask("SENTINEL", "MASTER", MASTER), *ask("SENTINEL", "REPLICAS", MASTER)]
-        return (
-            replica.client.info("replication").get("master_link_status") == "up"
-            and master.client.info("replication")["role"] == "master"
-            and [each[each.index("flags") + 1] for each in about] == ["master", "slave"]
-        )
-
     def replicas_seen(self) -> int:
         """How many replicas Sentinel knows."""
         return len(self.sentinel.client.execute_command("SENTINEL", "REPLICAS", MASTER))
 
     def leader(self) -> int:
         """The port of the server that Sentinel names."""
-        _, port = self.sentinel.client.execute_command(
-            "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER
+        return self._leader(self.sentinel)
+
+    def _leader(self, sentinel: Server) -> int:
+        _, port = sentinel.client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+        return self.own_ports[int(port)]
+
+    def settle(self) -> None:
+        """Wait until all of it is there again, and all Sentinels agree on it."""
+        # Sentinel tells an old master after four of these periods.
+        self._set_publish_period(100)
+        until(self._agree)
+        self._set_publish_period(self._publish_period)
+
+    def _set_publish_period(self, milliseconds: int) -> None:
+        for sentinel in self.sentinels:
+            sentinel.client.execute_command(
+                "SENTINEL", "DEBUG", "PUBLISH-PERIOD", str(milliseconds)
+            )
+
+    def _agree(self) -> bool:
+        leaders = {self._leader(sentinel) for sentinel in self.sentinels}
+        data = self.servers[: -len(self.sentinels)]
+        leading = [server for server in data if leaders == {server.port}]
+        following = [server for server in data if server not in leading]
+        return (
+            len(leading) == 1
+            and leading[0].client.info("replication")["connected_slaves"] == len(following)
+            and all(map(_follows, following))
         )
-        return int(port)
+
+
+def _follows(replica: Server) -> bool:
+    return bool(replica.client.info("replication").get("master_link_status") == "up")
 
 
 def is_ok(node: Server) -> bool:

@@ -1,0 +1,1 @@
+"""Fault injection: break parts of a running service, check what each client receives."""

@@ -1,0 +1,277 @@
+"""Checker of one client's history against the invariants; no I/O.
+
+The events of a client are passed in as they happen, and each broken invariant is reported at once.
+Two invariants need to know the store: whether the client holds the newest states (`missing`), and
+whether the store was as a status said (`check_claims`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+from chaos.states import Data, number_in, returns
+from chaos.timeline import Stored, Timeline, equal
+
+CLAIM_LIMIT: Final = 2.0
+"""Seconds for which a status may say ``current: true`` although the store differs."""
+
+_RECENT: Final = 600  # events per client that are kept for a report
+
+
+class Invariant(StrEnum):
+    """What must hold whatever breaks."""
+
+    NEWEST = "each client ends with the newest state of each of its contracts"
+    GROWS = "the timestamps of a contract grow"
+    CHANGED = "a client never receives an equal state twice in a row"
+    CONNECTED = "a fault disconnects no client but those of a gateway that was killed or stopped"
+    CURRENT = f"no status says current: true after the store has differed for {CLAIM_LIMIT:g} s"
+    NAMED = "a status names the last message of each contract"
+    PROVEN = "after a fault, status messages say current: true again"
+    REST = "plain HTTP answers with the newest states"
+    RUNS = "no process ends unless it is told to, and then with exit status 0"
+    STORED = "the store ends with the state that was published last"
+
+
+class Violation(Struct, frozen=True):
+    """A broken invariant.
+
+    Attributes:
+        invariant: which one.
+        client: the client, or the process, that shows it.
+        contract: the contract; empty if it is about no single one.
+        text: the details.
+    """
+
+    invariant: Invariant
+    client: str
+    contract: str
+    text: str
+
+
+class ClientOptions(Struct, frozen=True):
+    """What a client asks for, as far as it decides what the client may receive.
+
+    Attributes:
+        contracts: ids of its selection.
+        snapshot: each connection begins with the present states.
+        resumes: the client names what it has received, and drops what is not newer.
+        sections: the sections it asks for; empty for all.
+        late: the client is slow, so a status may be older than its timestamp.
+        blind: its reconnections cannot be seen.
+    """
+
+    contracts: tuple[str, ...]
+    snapshot: bool = False
+    resumes: bool = False
+    sections: tuple[str, ...] = ()
+    late: bool = False
+    blind: bool = False
+
+
+class Held(Stored, frozen=True):
+    """A state that a client has received, and when."""
+
+    at: int
+
+
+class Claim(Struct, frozen=True):
+    """A status that said ``current: true``.
+
+    Attributes:
+        said: its timestamp.
+        opened: when the connection was opened.
+        held: the states that the client held, by contract.
+    """
+
+    said: int
+    opened: int
+    held: Mapping[str, Held | None]
+
+
+class ClientChecker:
+    """The history of one client. All times are microseconds since the epoch.
+
+    Attributes:
+        options: what the client asks for.
+        held: the newest state that it has received of each contract.
+        connected: whether it is connected.
+        current_at: timestamp of the last status that said ``current: true``.
+        recent: its last events as text.
+    """
+
+    def __init__(
+        self, name: str, options: ClientOptions, report: Callable[[Violation], None]
+    ) -> None:
+        """Begin a history.
+
+        Args:
+            name: of the client, for reports.
+            options: what the client asks for.
+            report: called with each violation.
+        """
+        self.name = name
+        self.options = options
+        self.held: dict[str, Held] = {}
+        self.connected = False
+        self.current_at = 0
+        self.recent: deque[str] = deque(maxlen=_RECENT)
+        self._report = report
+        self._received: dict[str, Held] = {}
+        """The last message of each contract on the present connection."""
+        self._opened = 0
+        self._may_repeat: set[str] = set()
+        """Contracts whose state the store may have lost, and got again with a new version."""
+        self._claims: list[Claim] = []
+
+    def opened(self, at: int, gateway: str) -> None:
+        """The client has connected: every later change must reach it."""
+        self._opened = at
+        self._received = {}
+        self.connected = True
+        self._note(at, f"connected to {gateway}")
+
+    def closed(self, at: int, reason: str, *, expected: bool) -> None:
+        """The connection has ended.
+
+        Args:
+            at: when.
+            reason: code and reason of the close.
+            expected: whether the gateway was killed or stopped.
+        """
+        self.connected = False
+        self._note(at, f"closed: {reason}")
+        if not expected:
+            self._break(Invariant.CONNECTED, "", f"closed: {reason}")
+
+    def store_lost_data(self) -> None:
+        """The store may have lost states, so publishers give equal ones new versions."""
+        self._may_repeat.update(self.options.contracts)
+
+    def state(self, at: int, contract_id: str, version: int, data: Data) -> None:
+        """The client has received a state.
+
+        Args:
+            at: when.
+            contract_id: the contract.
+            version: the message's timestamp.
+            data: the state, or some sections of it.
+        """
+        received, held = self._received.get(contract_id), self.held.get(contract_id)
+        self._note(at, f"{contract_id} {version} {_text_of(data)}")
+        if contract_id not in self.options.contracts:
+            self._break(Invariant.NAMED, contract_id, "the contract was not asked for")
+        if received is not None and version <= received.version:
+            self._break(Invariant.GROWS, contract_id, f"{version} after {received.version}")
+        self._received[contract_id] = now = Held(version, data, at)
+        if self.options.resumes and held is not None and version <= held.version:
+            return  # since= names the oldest of its states: the client drops those it has
+        last = held if self.options.resumes else received
+        repeated = last is not None and data == last.data
+        same_connection = received is not None and not self.options.blind
+        if repeated and (same_connection or not self._repeats(contract_id, data)):
+            self._break(Invariant.CHANGED, contract_id, f"{_text_of(data)} again at {version}")
+        self.held[contract_id] = now
+        self._may_repeat.discard(contract_id)
+
+    def _repeats(self, contract_id: str, data: Data) -> bool:
+        """Whether a resumption may bring a state again that the client has."""
+        if self.options.sections or contract_id in self._may_repeat:
+            return True
+        return returns(number_in(data))  # the contract may have been in another one meanwhile
+
+    def status(self, at: int, said: int, named: Mapping[str, int | None], *, current: bool) -> None:
+        """The client has received a status message.
+
+        Args:
+            at: when.
+            said: its timestamp.
+            named: the version that it names, by contract.
+            current: what it says.
+        """
+        self._note(at, f"status of {said}, current: {current}")
+        if self.options.snapshot and not self.options.resumes:
+            for contract_id in self.options.contracts:
+                received = self._received.get(contract_id)
+                version = None if received is None else received.version
+                if named.get(contract_id) != version:
+                    self._break(
+                        Invariant.NAMED,
+                        contract_id,
+                        f"the status names {named.get(contract_id)}, the last message is {version}",
+                    )
+        if current:
+            self.current_at = max(self.current_at, said)
+            if not self.options.late:
+                known = self.held if self.options.resumes else self._received
+                held = {i: known.get(i) for i in self.options.contracts}
+                self._claims.append(Claim(said, self._opened, held))
+
+    def check_claims(self, timeline: Timeline) -> None:
+        """Check the status messages since the last call that said ``current: true``.
+
+        Args:
+            timeline: the store's states until after the last of these messages.
+        """
+        claims, self._claims = self._claims, []
+        for claim in claims:
+            for contract_id, held in claim.held.items():
+                if held is None and not self.options.snapshot:
+                    continue  # the contract's state is older than the connection
+                begin = claim.opened if held is None else held.at
+                seconds = timeline.difference(contract_id, held, begin, claim.said)
+                if seconds > CLAIM_LIMIT:
+                    self._break(
+                        Invariant.CURRENT,
+                        contract_id,
+                        f"current: true at {claim.said}, the client held {_text_of_state(held)}, "
+                        f"the store had differed for {seconds:.1f} s",
+                    )
+
+    def missing(
+        self, newest: Mapping[str, Stored], changed: Mapping[str, int]
+    ) -> Iterator[Violation]:
+        """Find contracts of which the client should hold the newest state and does not.
+
+        Args:
+            newest: the store's states.
+            changed: when each contract came into its state.
+
+        Yields:
+            A violation per contract; none of them is reported.
+        """
+        only_changes = not self.options.snapshot and not self.options.resumes
+        for contract_id in self.options.contracts:
+            held, stored = self.held.get(contract_id), newest.get(contract_id)
+            if stored is None or equal(stored, held):
+                continue
+            if only_changes and changed[contract_id] <= self._opened:
+                continue  # nothing has changed since the client connected
+            text = f"it holds {_text_of_state(held)}, the newest is {_text_of_state(stored)}"
+            yield Violation(Invariant.NEWEST, self.name, contract_id, text)
+
+    def _break(self, invariant: Invariant, contract_id: str, text: str) -> None:
+        self.recent.append(f"VIOLATION: {invariant}: {contract_id} {text}")
+        self._report(Violation(invariant, self.name, contract_id, text))
+
+    def _note(self, at: int, text: str) -> None:
+        self.recent.append(f"{at} {text}")
+
+
+def _text_of_state(state: Stored | None) -> str:
+    return "nothing" if state is None else f"{state.version} {_text_of(state.data)}"
+
+
+def _text_of(data: Data) -> str:
+    """The number of a state, or the part of it that its sections carry."""
+    if "BestLimit" in data:
+        return str(number_in(data))
+    return ", ".join(
+        f"{section} {values.get('trade_count', values.get('open_interest'))}"
+        for section, values in data.items()
+    )

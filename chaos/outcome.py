@@ -1,0 +1,38 @@
+"""The outcome of one fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from chaos.checker import Violation
+
+LIMIT: Final = 10.0
+"""Seconds to convergence at the most. A half-open connection is noticed within 7."""
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What followed from a fault.
+
+    Attributes:
+        store: the kind of store.
+        number: of the fault in its run; 0 for the start of a testbed.
+        fault: its name.
+        detail: how it was injected.
+        injected: whether it was; the store's servers may not agree on a failover.
+        seconds: from the fault's end to convergence, when each client holds the newest state of
+            each of its contracts; None if there was none.
+        violations: all violations.
+        excerpt: of the histories of the first violations, as text.
+    """
+
+    store: str
+    number: int
+    fault: str
+    detail: str = ""
+    injected: bool = True
+    seconds: float | None = None
+    violations: Sequence[Violation] = ()
+    excerpt: str = ""

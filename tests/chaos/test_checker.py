@@ -1,0 +1,279 @@
+"""The checker finds each broken invariant in made-up histories, and nothing in good ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from chaos.checker import ClientChecker, ClientOptions, Held, Invariant, Violation
+from chaos.states import payload_of
+from chaos.timeline import Sample, Stored, Timeline
+
+S = 1_000_000  # microseconds in a second
+
+SNAPSHOT = ClientOptions(("1", "2"), snapshot=True)
+PLAIN = ClientOptions(("1", "2"))
+RESUMING = ClientOptions(("1", "2"), resumes=True)
+
+
+class History:
+    """A history in short calls; `broken` lists the invariants that it broke."""
+
+    def __init__(self, options: ClientOptions = SNAPSHOT) -> None:
+        self.violations: list[Violation] = []
+        self.checker = ClientChecker("client", options, self.violations.append)
+        self.checker.opened(0, "gateway 1")
+
+    @property
+    def broken(self) -> list[Invariant]:
+        return [violation.invariant for violation in self.violations]
+
+    def got(self, contract_id: str, version: int, number: int, *sections: str) -> History:
+        data = payload_of(number)
+        if sections:
+            data = {section: data[section] for section in sections}
+        self.checker.state(version, contract_id, version, data)
+        return self
+
+    def back(self, at: int = 0, *, expected: bool = True) -> History:
+        self.checker.closed(at, "1006", expected=expected)
+        self.checker.opened(at, "gateway 2")
+        return self
+
+    def said(self, at: int, *, current: bool = True, **named: int) -> History:
+        self.checker.status(
+            at, at, {i.removeprefix("c"): version for i, version in named.items()}, current=current
+        )
+        return self
+
+
+def timeline(*samples: tuple[int, Any]) -> Timeline:
+    """Samples of contract 1: (second, state's number); None for no state, "?" for no answer."""
+    made = Timeline()
+    for second, number in samples:
+        states: dict[str, Stored | None] = {"2": None}
+        if number != "?":
+            stored = None if number is None else Stored(number * S, payload_of(number))
+            states["1"] = stored
+        made.add(Sample(second * S, second * S, states))
+    return made
+
+
+# -- timestamps and states ------------------------------------------------------------------
+
+
+def test_growing_timestamps_and_changed_states_pass() -> None:
+    history = History().got("1", 10, 1).got("2", 5, 1).got("1", 11, 2).got("1", 12, 1)
+    assert history.broken == []
+
+
+@pytest.mark.parametrize("version", [9, 10])
+def test_timestamp_that_does_not_grow_is_found(version: int) -> None:
+    assert History().got("1", 10, 1).got("1", version, 2).broken == [Invariant.GROWS]
+
+
+def test_equal_state_twice_in_a_row_is_found() -> None:
+    assert History().got("1", 10, 1).got("1", 11, 1).broken == [Invariant.CHANGED]
+
+
+def test_equal_numbers_in_two_spellings_are_an_equal_state() -> None:
+    history = History().got("1", 10, 1)
+    history.checker.state(11, "1", 11, payload_of(1, as_float=True))
+    assert history.broken == [Invariant.CHANGED]
+
+
+def test_equal_section_twice_in_a_row_is_found() -> None:
+    options = ClientOptions(("1",), snapshot=True, sections=("ContractInfo",))
+    history = History(options).got("1", 10, 1, "ContractInfo")
+    assert history.got("1", 11, 2, "ContractInfo").broken == [Invariant.CHANGED]
+
+
+def test_snapshot_after_a_reconnection_may_repeat_a_state() -> None:
+    assert History().got("1", 10, 1).back().got("1", 10, 1).broken == []
+
+
+def test_contract_that_was_not_asked_for_is_found() -> None:
+    assert History().got("3", 10, 1).broken == [Invariant.NAMED]
+
+
+# -- resuming -------------------------------------------------------------------------------
+
+
+def test_equal_state_after_a_resume_is_found() -> None:
+    assert History(RESUMING).got("1", 10, 1).back().got("1", 11, 1).broken == [Invariant.CHANGED]
+
+
+def test_state_that_is_not_newer_is_dropped_after_a_resume() -> None:
+    history = History(RESUMING).got("1", 10, 1).got("2", 5, 1).back()
+    history.got("1", 10, 1)  # since= names the older state, of the other contract
+    assert history.got("1", 11, 2).broken == []
+    assert history.checker.held["1"].version == 11
+
+
+def test_older_and_same_state_are_dropped_after_a_resume() -> None:
+    history = History(RESUMING).got("1", 10, 3).back()
+    assert history.got("1", 9, 2).got("1", 10, 3).broken == []
+    assert history.checker.held["1"].version == 10
+
+
+def test_state_that_the_market_returned_to_passes_after_a_resume() -> None:
+    history = History(RESUMING).got("1", 10, 20).back().got("1", 12, 20)
+    assert history.broken == []
+    assert history.got("1", 13, 20).broken == [Invariant.CHANGED]
+
+
+def test_equal_state_after_a_resume_passes_once_when_the_store_lost_data() -> None:
+    history = History(RESUMING).got("1", 10, 1)
+    history.checker.store_lost_data()
+    assert history.back().got("1", 11, 1).broken == []
+    assert history.back().got("1", 12, 1).broken == [Invariant.CHANGED]
+
+
+def test_equal_state_on_one_connection_is_found_when_the_store_lost_data() -> None:
+    history = History(RESUMING).got("1", 10, 1)
+    history.checker.store_lost_data()
+    assert history.got("1", 11, 1).broken == [Invariant.CHANGED]
+
+
+def test_blind_client_may_have_resumed_at_any_time() -> None:
+    options = ClientOptions(("1",), resumes=True, blind=True)
+    assert History(options).got("1", 10, 1).got("1", 11, 1).broken == [Invariant.CHANGED]
+    assert History(options).got("1", 10, 20).got("1", 11, 20).broken == []
+
+
+# -- connections ----------------------------------------------------------------------------
+
+
+def test_unexpected_close_is_found() -> None:
+    assert History().back().broken == []
+    assert History().back(expected=False).broken == [Invariant.CONNECTED]
+
+
+# -- the newest -----------------------------------------------------------------------------
+
+
+def missing(history: History, changed: int = 0, **numbers: int) -> list[str]:
+    newest = {
+        i.removeprefix("c"): Stored(number * 10, payload_of(number))
+        for i, number in numbers.items()
+    }
+    found = history.checker.missing(newest, dict.fromkeys(newest, changed))
+    return [violation.contract for violation in found]
+
+
+def test_contract_without_its_newest_state_is_found() -> None:
+    history = History().got("1", 10, 1).got("2", 10, 1)
+    assert missing(history, c1=1, c2=1) == []
+    assert missing(history, c1=1, c2=2) == ["2"]
+    assert missing(History().got("1", 10, 1), c1=1, c2=1) == ["2"]
+
+
+def test_state_newer_than_the_store_is_not_the_newest() -> None:
+    assert missing(History().got("1", 20, 2).got("2", 10, 1), c1=1, c2=1) == ["1"]
+
+
+def test_equal_state_with_another_timestamp_is_the_newest() -> None:
+    assert missing(History().got("1", 7, 1).got("2", 8, 1), c1=1, c2=1) == []
+
+
+def test_sections_are_compared_with_the_same_sections() -> None:
+    options = ClientOptions(("1",), snapshot=True, sections=("ContractInfo",))
+    history = History(options).got("1", 10, 1, "ContractInfo")
+    assert missing(history, c1=2) == []  # another state, but not in this section
+    assert missing(history, c1=60) == ["1"]
+
+
+def test_plain_client_must_hold_changes_since_it_connected() -> None:
+    history = History(PLAIN).got("1", 10, 1).back(at=100)
+    assert missing(history, changed=99, c1=2, c2=1) == []
+    assert missing(history, changed=101, c1=2, c2=1) == ["1", "2"]
+    assert missing(History(RESUMING).got("1", 10, 1).back(at=100), changed=99, c1=2) == ["1"]
+
+
+# -- status ---------------------------------------------------------------------------------
+
+
+def test_status_must_name_the_last_message() -> None:
+    history = History().got("1", 10, 1)
+    assert history.said(11, c1=10).broken == []
+    assert history.said(11, c1=9).broken == [Invariant.NAMED]
+    assert history.said(11, c1=10, c2=3).broken == [Invariant.NAMED] * 2
+
+
+def test_status_after_a_reconnection_must_name_its_messages() -> None:
+    history = History().got("1", 10, 1).back()
+    assert history.said(11, c1=10).broken == [Invariant.NAMED]
+
+
+def claimed(history: History, samples: Timeline) -> list[Invariant]:
+    history.checker.check_claims(samples)
+    return history.broken
+
+
+def test_claim_of_an_equal_store_passes() -> None:
+    history = History(ClientOptions(("1",), snapshot=True)).got("1", 1 * S, 1).said(9 * S, c1=1 * S)
+    assert claimed(history, timeline((1, 1), (5, 1), (10, 1))) == []
+
+
+def test_claim_of_a_store_that_differs_for_long_is_found_once() -> None:
+    history = History(ClientOptions(("1",), snapshot=True)).got("1", 1 * S, 1).said(9 * S, c1=1 * S)
+    assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (10, 2))) == [Invariant.CURRENT]
+    assert claimed(history, timeline((10, 2))) == [Invariant.CURRENT]  # each is looked at once
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [(1, 1), (8, 2), (10, 2)],  # for one second only
+        [(1, 1), (3, 2), (6, 2), (10, 1)],  # it may have become equal before
+        [(1, 1), (3, 2), (6, 2)],  # nothing is known after it
+        [(1, 1), (3, 2), (6, "?"), (8, 2), (10, 2)],  # nothing is known shortly before
+        [(1, 1), (3, "?"), (10, "?")],
+        [(3, None), (6, 0), (8, 2), (10, 2)],  # between two samples it had just this state
+    ],
+)
+def test_claim_that_may_be_true_passes(samples: Sequence[tuple[int, Any]]) -> None:
+    history = History(ClientOptions(("1",), snapshot=True)).got("1", 1 * S, 1).said(9 * S, c1=1 * S)
+    assert claimed(history, timeline(*samples)) == []
+
+
+def test_claim_of_a_store_that_went_back_is_found() -> None:
+    history = History(ClientOptions(("1",), snapshot=True)).got("1", 5 * S, 5).said(9 * S, c1=5 * S)
+    assert claimed(history, timeline((5, 5), (6, 4), (7, 4), (10, 4))) == [Invariant.CURRENT]
+
+
+def test_claim_of_an_empty_store_is_found() -> None:
+    history = History(ClientOptions(("1",), snapshot=True)).got("1", 5 * S, 5).said(9 * S, c1=5 * S)
+    assert claimed(history, timeline((5, 5), (6, None), (7, None), (10, None))) == [
+        Invariant.CURRENT
+    ]
+
+
+def test_claim_passes_shortly_after_the_state_arrived() -> None:
+    history = History(ClientOptions(("1",), snapshot=True)).got("1", 8 * S, 8).said(9 * S, c1=8 * S)
+    assert claimed(history, timeline((3, 2), (6, 2), (8, 2), (10, 2))) == []
+
+
+def test_claim_without_a_state_is_found_after_a_snapshot_only() -> None:
+    history = History(ClientOptions(("1",), snapshot=True)).said(9 * S)
+    assert claimed(history, timeline((3, 2), (6, 2), (10, 2))) == [Invariant.CURRENT]
+    plain = History(ClientOptions(("1",))).said(9 * S)
+    assert (
+        claimed(plain, timeline((3, 2), (6, 2), (10, 2))) == []
+    )  # that state is older than the connection
+
+
+def test_claim_to_a_slow_client_passes() -> None:
+    history = (
+        History(ClientOptions(("1",), snapshot=True, late=True)).got("1", S, 1).said(9 * S, c1=S)
+    )
+    assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (10, 2))) == []
+
+
+def test_checker_keeps_the_last_claim() -> None:
+    history = History().said(5, current=False)
+    assert history.checker.current_at == 0
+    assert history.said(6).checker.current_at == 6
+    assert isinstance(history.got("1", 7, 1).checker.held["1"], Held)
