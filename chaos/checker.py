@@ -24,7 +24,7 @@ _RECENT: Final = 600  # events per client that are kept for a report
 
 
 class Invariant(StrEnum):
-    """What must hold whatever breaks."""
+    """A property that must hold whatever breaks."""
 
     NEWEST = "each client ends with the newest state of each of its contracts"
     GROWS = "the timestamps of a contract grow"
@@ -55,7 +55,7 @@ class Violation(Struct, frozen=True):
 
 
 class ClientOptions(Struct, frozen=True):
-    """What a client asks for, as far as it decides what the client may receive.
+    """The options of a client that decide which messages it may receive.
 
     Attributes:
         contracts: ids of its selection.
@@ -98,7 +98,7 @@ class ClientChecker:
     """The history of one client. All times are microseconds since the epoch.
 
     Attributes:
-        options: what the client asks for.
+        options: of the client.
         held: the newest state that it has received of each contract.
         connected: whether it is connected.
         current_at: timestamp of the last status that said ``current: true``.
@@ -112,7 +112,7 @@ class ClientChecker:
 
         Args:
             name: of the client, for reports.
-            options: what the client asks for.
+            options: of the client.
             report: called with each violation.
         """
         self.name = name

@@ -29,6 +29,7 @@ from ime_live.zones import TEHRAN, zone_of
 _RECONNECT_DELAY: Final = (0.05, 0.4)  # seconds
 _OPEN_TIMEOUT: Final = 10.0
 _CLOSE_TIMEOUT: Final = 1.0
+_POLL_INTERVAL: Final = 0.1
 _PAUSES: Final = (0.0, 0.05, 0.05, 0.2, 1.0)  # seconds after each message of a slow client
 _SLOW_BUFFER: Final = 4096  # bytes of SO_RCVBUF of a slow client
 _QUEUES: Final[Sequence[ime_live.QueueName]] = ("latest", "drop_oldest", "block")
@@ -253,13 +254,21 @@ class LibraryClient(Client):
             proxy=None,
             retry_limit=1.0,
         ) as stream:
-            async for message in stream:
-                told: dict[str, Any] = message.to_dict()
-                contract_id = message.contract_id or _BY_NAME[message.contract_name or ""]
-                version = version_of(message.stamp, _ZONE)
-                self.checker.state(now(), contract_id, version, told["data"])
-                if stream.status is not None and stream.status.current:
-                    self.checker.current_at = round(stream.status.timestamp.timestamp() * 1e6)
+            watching = asyncio.create_task(self._watch(stream))
+            try:
+                async for message in stream:
+                    data = message.to_dict()["data"]
+                    contract_id = message.contract_id or _BY_NAME[message.contract_name or ""]
+                    version = version_of(message.stamp, _ZONE)
+                    self.checker.state(now(), contract_id, version, data)
+            finally:
+                watching.cancel()
+
+    async def _watch(self, stream: ime_live.Stream[ime_live.Payload]) -> None:
+        while True:
+            if stream.status is not None and stream.status.current:
+                self.checker.current_at = round(stream.status.timestamp.timestamp() * 1e6)
+            await asyncio.sleep(_POLL_INTERVAL)
 
 
 class Kind(msgspec.Struct, frozen=True):

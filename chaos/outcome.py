@@ -14,7 +14,7 @@ LIMIT: Final = 10.0
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What followed from a fault.
+    """The outcome of a fault.
 
     Attributes:
         store: the kind of store.

@@ -15,7 +15,7 @@ from chaos.fault import FAULTS, Fault
 
 
 class Plan(Struct, frozen=True):
-    """What a run does.
+    """The plan of a run.
 
     Attributes:
         seed: decides everything that is random.

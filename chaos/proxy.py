@@ -16,7 +16,7 @@ _CONNECT_TIMEOUT: Final = 0.2  # seconds; all servers are on this machine
 
 
 class Mode(StrEnum):
-    """What a proxy does with connections."""
+    """How a proxy treats connections."""
 
     PASS = "pass"  # noqa: S105 - no password
     """Pass everything on."""

@@ -165,7 +165,7 @@ async def _ask_gateways(testbed: Testbed) -> bool:
 
 
 async def _ask(testbed: Testbed, port: int) -> str:
-    """Ask a gateway for all states; returns what is wrong with the answer, if anything."""
+    """Ask a gateway for all states; returns the fault of its answer, or nothing."""
     try:
         states = await ime_live.Client(f"http://127.0.0.1:{port}").snapshot(contract_ids=IDS)
     except ime_live.ImeLiveError as error:
@@ -196,7 +196,7 @@ def _take_violations(testbed: Testbed, begin: int) -> tuple[Sequence[Violation],
 
 
 def _excerpt(testbed: Testbed, violation: Violation, begin: int) -> list[str]:
-    """What the client, the market and the store had of a violation's contract, in order."""
+    """The events of a violation's contract at the client, the market and the store, in order."""
     contract_id = violation.contract
     lines = [*testbed.timeline.excerpt(contract_id), *testbed.market.excerpt(contract_id)]
     for client in testbed.clients:

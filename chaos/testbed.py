@@ -38,7 +38,7 @@ class Testbed:
     """Everything under test, and what watches it; use as ``async with``.
 
     Attributes:
-        store: what is used as Redis.
+        store: used as Redis.
         market: the true states.
         processes: of the service, by name.
         frontend: where clients connect.
@@ -110,7 +110,7 @@ class Testbed:
         self._spawn(self._sample())
         self.market.publish_all()
         await self.until(self._is_filled, "the store holds all states")
-        await self.until(self._is_loaded, "the gateways have loaded the contracts")
+        await self.until(self._is_ready, "the gateways are ready")
         for client in self.clients:
             self._spawn(client.run())
         self._spawn(self._supervise())
@@ -191,8 +191,10 @@ class Testbed:
     async def _is_filled(self) -> bool:
         return not self._outdated(await self.sample())
 
-    async def _is_loaded(self) -> bool:
-        return all("contracts loaded" in self.processes[name].log for name in GATEWAYS)
+    async def _is_ready(self) -> bool:
+        return all(
+            [await _status_of(port, "/ready") == 200 for port in self.frontend.ports.values()]
+        )
 
     # Violations
 
@@ -228,7 +230,7 @@ class Testbed:
         ]
 
     async def deviations(self) -> list[Violation]:
-        """What differs between the market, the store and the clients; nothing once recovered.
+        """Find where the market, the store and the clients differ.
 
         Raises:
             Exception: whatever a task of the testbed itself has raised.
@@ -250,6 +252,19 @@ class Testbed:
                 found.append(Violation(Invariant.NEWEST, checker.name, "", "it is not connected"))
             found += checker.missing(newest, self.market.changed)
         return found
+
+
+async def _status_of(port: int, path: str) -> int:
+    """The HTTP status of a gateway's answer; 0 if there is none."""
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: chaos\r\n\r\n".encode())
+            status = (await reader.readline()).split()[1]
+            writer.close()
+    except (OSError, IndexError):  # TimeoutError is an OSError
+        return 0
+    return int(status)
 
 
 def _gateway(url: str, port: int) -> list[str]:

@@ -74,7 +74,7 @@ Connect = Callable[[Proxy], Awaitable[Near]]
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    """Connects to a proxy; what is connected is closed in the end."""
+    """A function that connects to a proxy; the connections are closed at the end."""
     made: list[Near] = []
 
     async def open_(proxy: Proxy) -> Near:
