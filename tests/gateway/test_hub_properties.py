@@ -965,7 +965,8 @@ class HubMachine(RuleBasedStateMachine):
                 view = self.known[contract_id].view(consumer.mode.sections)
                 assert view is not None
                 if coming and view[1] != consumer.has(contract_id):
-                    assert view[0] > last or view[0] in self.late, "it would be lost"
+                    version = max(view[0], consumer.again.get(contract_id, 0))
+                    assert version > last or version in self.late, "it would be lost"
 
     @rule()
     def settle(self) -> None:

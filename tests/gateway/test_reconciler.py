@@ -433,9 +433,28 @@ class TestSharing:
         self, gateway: Gateway
     ) -> None:
         assert await gateway.reconciler.current(["1", "2"]) == ["1", "2"]
-        gateway.message("1", A)
+        gateway.store.put("1", NOW, A, seen=0)
+        assert await gateway.reconciler.current(["1", "2"]) == ["1", "2"]
+        gateway.store.reads.clear()
         gateway.reconciler.doubt("1")
-        assert await gateway.reconciler.current(["1", "2"]) == ["2"]
+        assert await gateway.reconciler.current(["1", "2"]) == ["1", "2"]
+        gateway.world.tick()
+        assert gateway.prices() == [1]
+        assert gateway.store.reads == [["1"]]
+
+    async def test_update_without_a_version_is_compared_before_anybody_is_told(
+        self, gateway: Gateway
+    ) -> None:
+        gateway.message("1", A, NOW)
+        gateway.store.put("1", NOW, A, seen=0)
+        assert await gateway.current() == ["1", "2"]
+        gateway.pass_time(0.1)
+        gateway.store.reads.clear()
+        gateway.message("1", B)
+        gateway.pass_time(0.1)
+        for _ in range(3):
+            assert await gateway.reconciler.current(["1", "2"]) == ["2"]
+        assert gateway.store.reads == [["1"]]
 
     async def test_failure_is_good_for_a_second(self, gateway: Gateway) -> None:
         gateway.pass_time(MAX_AGE)

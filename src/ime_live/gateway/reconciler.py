@@ -12,6 +12,7 @@ is not current. What was published without being stored is so never replaced.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -102,7 +103,7 @@ class Reconciler:
         # Who comes while others are being compared finds most of what it needs afterwards.
         async with self._comparing:
             oldest = self._monotonic() - MAX_AGE
-            due = [i for i in ids if i not in self._verdicts or self._verdicts[i][0] <= oldest]
+            due = [i for i in ids if not self._is_known(i, oldest)]
             if due:
                 if self._failure is not None and self._failure[0] > oldest:
                     raise StoreError(self._failure[1])
@@ -114,6 +115,15 @@ class Reconciler:
                     self._failure = self._monotonic(), str(error)
                     raise
             return [i for i in ids if self._verdicts.get(i, (0.0, False))[1]]
+
+    def _is_known(self, contract_id: str, oldest: float) -> bool:
+        """Whether the last comparison of a contract is still good."""
+        compared, current = self._verdicts.get(contract_id, (-math.inf, False))
+        if compared <= oldest:
+            return False
+        own = self._states.present(contract_id)
+        # An update without a version may not be stored.
+        return not (current and own is not None and own.unversioned and own.taken > compared)
 
     def doubt(self, contract_id: str) -> None:
         """The contract may no longer be current: a comparison is due before anybody is told so."""

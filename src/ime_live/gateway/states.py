@@ -28,10 +28,12 @@ class Present(Struct, frozen=True):
         version: the newest that publishers gave it, or that clients know it by if that is newer;
             0 if it has no state.
         taken: when it came, in seconds of the `States`' monotonic clock.
+        unversioned: whether the last update came without a version.
     """
 
     version: int
     taken: float
+    unversioned: bool
 
 
 class States:
@@ -130,7 +132,9 @@ class States:
     def present(self, contract_id: str) -> Present | None:
         """The state that a contract has; None if it is not open."""
         topic = self._topics.get(contract_id)
-        return None if topic is None else Present(max(topic.newest, topic.stamp), topic.taken)
+        if topic is None:
+            return None
+        return Present(max(topic.newest, topic.stamp), topic.taken, topic.unversioned)
 
     def equals(self, contract_id: str, last: Update | None) -> bool:
         """Whether a contract has just this state, or none for None, as the store has it."""
@@ -186,11 +190,13 @@ class States:
         previous = topic.state
         if version is None:
             version = self._clock()
+            topic.unversioned = True
         elif version <= topic.newest:
             self._events.dropped("stale")
             return 0 if self._is_overtaken(topic, version, payload) else topic.newest
         else:
             topic.newest = version
+            topic.unversioned = False
         topic.taken = self._monotonic() if came is None else came
         if previous is not None and payload == previous.payload:
             self._events.dropped("equal")

@@ -80,6 +80,7 @@ class Topic:
         "stamp",
         "state",
         "taken",
+        "unversioned",
         "waiting",
     )
 
@@ -96,6 +97,8 @@ class Topic:
         """The version that clients know its state by; above `newest` after one stamped here."""
         self.taken = -math.inf
         """When that state, or an equal one, came; in seconds of a clock that only goes on."""
+        self.unversioned = False
+        """Whether the last update came without a version, so that it is stamped here."""
         self.read = -math.inf
         """When the last one that was read from the store came, and not by the channel."""
         self.audiences: dict[Audience, bytes] = {}

@@ -216,10 +216,7 @@ class Upstream:
             )
             return
         newest = self._hub.publish(contract_id, version, payload)
-        if version is None:
-            # Whether it is stored as well is not known.
-            self._comparisons.doubt(contract_id)
-        elif newest:
+        if newest and version is not None:
             self._note_stale(contract_id, version, newest)
 
     def _note_stale(self, contract_id: str, version: int, newest: int) -> None:
