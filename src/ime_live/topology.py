@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol, TypeVar
 
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from ime_live.log_limiter import LogLimiter
 from ime_live.pool import Pool
+
+_limited: Final = LogLimiter(structlog.get_logger())
 
 LOOK: Final = 0.5
 """Seconds between two looks at which servers lead, so that a failover is followed within a
@@ -122,8 +126,12 @@ class Lookout:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(LOOK)
-            with suppress(RedisError):
+            try:
                 await self._look()
+            except RedisError:
+                continue  # as far as we know, nothing has changed
+            except Exception as error:  # noqa: BLE001 - one look that fails is not the last one
+                _limited.error("a look at who leads has failed", key=repr(error), exc_info=error)
 
     async def aclose(self) -> None:
         """Stop."""
