@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import uvloop
@@ -24,6 +25,7 @@ from ime_live.settings import StoreSettings
 from ime_live.store import Store
 from tests.proxy import Proxy
 from tests.servers import PATIENCE, Server
+from tests.tls import TlsProxy
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 MakePayload = Callable[..., dict[str, Any]]
@@ -142,6 +144,23 @@ def test_a_pool_whose_connections_are_broken_by_us_goes_on(run: Run, server: int
             client.connection_pool.abort("the reason")
             with pytest.raises(RedisConnectionError, match="the reason"):
                 await client.ping()
+
+    run(main())
+
+
+def test_resets_and_our_own_breaks_over_tls(run: Run, server: int, tmp_path: Path) -> None:
+    tls = TlsProxy(tmp_path)
+
+    async def main() -> None:
+        async with Proxy(server) as proxy, tls.before(proxy.port) as place:
+            url = f"rediss://{place}?ssl_ca_certs={quote(str(tls.ca))}"
+            async with Store(StoreSettings(redis_url=url)) as store:
+                for _ in range(3):
+                    await at_once(store.ping)
+                    await proxy.reset()
+                    await at_once(store.ping)
+                    store.connections.client().connection_pool.abort()
+                await at_once(store.ping)
 
     run(main())
 

@@ -76,7 +76,7 @@ class Renewable:
         Args:
             closed_for: see the attribute.
         """
-        self.closed_for = closed_for
+        self.closed_for = closed_for or self.closed_for
         self._aborted = True
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time())
@@ -149,9 +149,9 @@ class Pool(BlockingConnectionPool):
         """Break all connections, also those that are used just now.
 
         Args:
-            closed_for: why none may be made any more; None if they may.
+            closed_for: why none may be made any more; None to leave that as it is.
         """
-        self._closed_for = closed_for
+        self._closed_for = closed_for or self._closed_for
         connections: tuple[Any, ...] = (*self._available_connections, *self._in_use_connections)
         for connection in connections:
             connection.abort(closed_for)
