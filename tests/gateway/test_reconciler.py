@@ -123,7 +123,7 @@ class Gateway:
             self.reconciler.doubt(contract_id)
         current = await self.reconciler.current(ids or self.ids)
         self.world.tick()
-        return list(current)
+        return sorted(current)
 
     def pass_time(self, seconds: float) -> None:
         self.world.timers.pass_time(seconds)
@@ -422,22 +422,22 @@ class TestMovingContracts:
 class TestSharing:
     async def test_comparison_is_good_for_a_second(self, gateway: Gateway) -> None:
         gateway.store.reads.clear()
-        assert await gateway.reconciler.current(["1", "2"]) == ["1", "2"]
+        assert await gateway.reconciler.current(["1", "2"]) == {"1", "2"}
         await gateway.reconciler.current(["1"])
         gateway.pass_time(MAX_AGE)
         answers = await asyncio.gather(*(gateway.reconciler.current(["1", "2"]) for _ in range(9)))
-        assert answers == [["1", "2"]] * 9
+        assert answers == [{"1", "2"}] * 9
         assert gateway.store.reads == [["1", "2"]]
 
     async def test_doubted_contract_is_compared_before_anybody_is_told(
         self, gateway: Gateway
     ) -> None:
-        assert await gateway.reconciler.current(["1", "2"]) == ["1", "2"]
+        assert await gateway.reconciler.current(["1", "2"]) == {"1", "2"}
         gateway.store.put("1", NOW, A, seen=0)
-        assert await gateway.reconciler.current(["1", "2"]) == ["1", "2"]
+        assert await gateway.reconciler.current(["1", "2"]) == {"1", "2"}
         gateway.store.reads.clear()
         gateway.reconciler.doubt("1")
-        assert await gateway.reconciler.current(["1", "2"]) == ["1", "2"]
+        assert await gateway.reconciler.current(["1", "2"]) == {"1", "2"}
         gateway.world.tick()
         assert gateway.prices() == [1]
         assert gateway.store.reads == [["1"]]
@@ -453,7 +453,7 @@ class TestSharing:
         gateway.message("1", B)
         gateway.pass_time(0.1)
         for _ in range(3):
-            assert await gateway.reconciler.current(["1", "2"]) == ["2"]
+            assert await gateway.reconciler.current(["1", "2"]) == {"2"}
         assert gateway.store.reads == [["1"]]
 
     async def test_failure_is_good_for_a_second(self, gateway: Gateway) -> None:
@@ -469,7 +469,7 @@ class TestSharing:
             await gateway.reconciler.current(["2"])
         assert len(gateway.store.reads) == 1
         gateway.pass_time(MAX_AGE)
-        assert await gateway.reconciler.current(["1"]) == ["1"]
+        assert await gateway.reconciler.current(["1"]) == {"1"}
 
     async def test_part_of_the_store_that_is_away_concerns_its_contracts_only(
         self, gateway: Gateway

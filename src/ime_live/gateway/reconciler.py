@@ -93,7 +93,7 @@ class Reconciler:
         self._failure: tuple[float, str] | None = None
         self._comparing = asyncio.Lock()
 
-    async def current(self, ids: Iterable[str]) -> Collection[str]:
+    async def current(self, ids: Iterable[str]) -> set[str]:
         """Those of the contracts that are current, by comparisons of the last `MAX_AGE` seconds.
 
         Raises:
@@ -114,7 +114,7 @@ class Reconciler:
                 except StoreError as error:
                     self._failure = self._monotonic(), str(error)
                     raise
-            return [i for i in ids if self._verdicts.get(i, (0.0, False))[1]]
+            return {i for i in ids if self._verdicts.get(i, (0.0, False))[1]}
 
     def _is_known(self, contract_id: str, oldest: float) -> bool:
         """Whether the last comparison of a contract is still good."""
