@@ -186,6 +186,15 @@ async def test_versions_grow_over_an_emptied_store(
     "version",
     [
         *("", "abc", "nan", "inf", "-inf", "-5", "0", "1e400", "0x", "9" * 30, str(2**63)),
+        # Numbers to Lua, and to readers none.
+        *(
+            "1700000000000000.0",
+            "1.7e15",
+            " 1700000000000000",
+            "+1700000000000000",
+            "0x60a24181e4000",
+        ),
+        "1700000000000000".zfill(20),
         # Named: processes that share the tests out must know them by one name.
         pytest.param(str(now() + 2 * 86_400 * MICROSECONDS), id="in two days"),
         pytest.param(str(now() * 1000), id="nanoseconds"),

@@ -81,10 +81,11 @@ end
 local state = redis.call('HMGET', KEYS[1], 'version', 'data')
 local data = ARGV[2]
 
--- What is not a number, or too far ahead, was never a version of ours: readers refuse it.
-local last = tonumber(state[1] or 0)
-if not (last and last > 0 and last <= now + MAX_AHEAD) then last = 0 end
-last = math.floor(last)
+-- What is not whole digits, or too far ahead, was never a version of ours: readers refuse it.
+local written = state[1] or ''
+local last = 0
+if #written <= MAX_DIGITS and string.find(written, '^%d+$') then last = tonumber(written) end
+if last > now + MAX_AHEAD then last = 0 end
 
 if ARGV[3] ~= '' and tonumber(ARGV[3]) ~= last then
   return {last, -1}
@@ -137,7 +138,8 @@ class Script:
 
     def __init__(self, *parts: str) -> None:
         """Put a script together."""
-        self.text = "".join(parts).replace("MAX_AHEAD", str(MAX_AHEAD)).encode()
+        text = "".join(parts).replace("MAX_AHEAD", str(MAX_AHEAD))
+        self.text = text.replace("MAX_DIGITS", str(_MAX_DIGITS)).encode()
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
 
