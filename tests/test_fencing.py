@@ -11,7 +11,7 @@ import pytest
 from ime_live.contracts import Contract
 from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import FencedError
-from ime_live.lease import Lease
+from ime_live.lease import Holding, Lease
 from ime_live.market import MAX_AHEAD
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
@@ -168,6 +168,20 @@ async def test_refused_leader_gets_a_greater_token(leases: Callable[[str], Lease
     assert again.leads
     assert again.anew
     assert again.token > first.token + 1_000_000_000
+
+
+async def test_token_that_is_too_far_ahead_is_not_gone_on_from(
+    leases: Callable[[str], Lease], redis: Client
+) -> None:
+    # As when a clock that was days ahead has been put right: stored tokens count for nothing then.
+    lease = leases("one")
+    far = time.time_ns() // 1000 + 2 * MAX_AHEAD
+    await redis.set("ime:feed", f"{far} one")
+    lease.note(far)
+    taken = await lease.take()
+    assert taken.anew
+    assert 0 < taken.token < far
+    assert await lease.take() == Holding(leads=True, token=taken.token, anew=False)
 
 
 async def test_older_lease_of_ours_is_taken_anew(

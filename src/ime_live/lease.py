@@ -52,13 +52,14 @@ _TAKE: Final = (
     + """
 if holder and holder ~= ARGV[1] then return {0, token, 0} end
 local anew, seen = 0, tonumber(ARGV[3])
-if not holder or token < seen then
+if seen > now + MAX_AHEAD then seen = 0 end
+if not holder or token == 0 or token < seen then
   token = math.max(now, token + 1, seen + 1)
   anew = 1
 end
 redis.call('SET', KEYS[1], string.format('%.0f', token) .. ' ' .. ARGV[1], 'PX', ARGV[2])
 return {1, token, anew}
-"""
+""".replace("MAX_AHEAD", str(MAX_AHEAD))
 )
 
 # KEYS[1] the lease; ARGV: the holder.
