@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ime_live import signals
@@ -14,6 +15,7 @@ def main() -> None:
     """
     # First of all: what follows takes half a second to import.
     signals.at_rest()
+    _open_standard_files()
     try:
         from ime_live.cli import run
 
@@ -26,6 +28,20 @@ def main() -> None:
             f"ime-live: the command line needs more packages ({error.name} is missing): "
             'pip install "ime-live[server]"'
         )
+
+
+def _open_standard_files() -> None:
+    """Open what the process was started without, to nowhere.
+
+    A file of ours would have its number else: libraries in C would write their errors into a
+    connection, and libuv aborts the process when it closes one of the first three.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number is taken, which is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,14 @@ import json
 import signal
 import socket
 import subprocess
+import sys
+import time
 import urllib.request
 from collections.abc import Callable
 
 import pytest
+
+from ..servers import free_port
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -65,3 +69,23 @@ def test_stops_when_it_is_told(start: Start, number: signal.Signals, workers: st
     assert process.returncode == 0
     assert "Traceback" not in rest
     assert SECRET not in json.dumps(lines) + rest
+
+
+def test_serve_without_standard_files_stops_with_status_0(env: dict[str, str]) -> None:
+    port = free_port()
+    command = (sys.executable, "-m", "ime_live", "serve", "--port", str(port), "--drain", "0")
+    with subprocess.Popen(  # noqa: S603 - our own command
+        ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command],
+        env=env | {"IME_LIVE_JWT_SECRET": SECRET},
+    ) as process:
+        end = time.monotonic() + 20
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                    break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.02)
+        process.terminate()
+        assert process.wait(15) == 0  # it was aborted
