@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -35,6 +36,8 @@ def main() -> None:
         "--reset", action="store_true", help="leave the runs before this one out of the report"
     )
     given = parser.parse_args()
+    # As Ctrl-C: the processes are ended first.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     kinds = list(STORES) if given.topology == "all" else [given.topology]
     print(f"seed {seed}", flush=True)
