@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ from ime_live.market import (
     stored_json,
 )
 from ime_live.settings import StoreSettings
-from ime_live.store import Keys, State, Store, Stored
+from ime_live.store import _PUBLISH_SCRIPT, Keys, State, Store, Stored
 
 MakePayload = Callable[..., dict[str, Any]]
 Client = Any  # redis-py's own, whose commands are loosely typed
@@ -247,6 +247,31 @@ async def test_the_script_is_loaded_again(store: Store, redis: Client, state: Ma
     results = await store.publish([("1", state()), ("2", state()), ("1", state(last_price=5))])
     assert [r.published for r in results if isinstance(r, Stored)] == [False, True, True]
     assert results[0] == Stored(first.version, published=False)
+
+
+async def test_last_state_of_a_batch_is_last_if_the_script_is_loaded_in_its_middle(
+    store: Store, redis: Client, state: MakeState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipelined = store._pipelined
+    commands = 0
+
+    async def loaded_after_the_first(calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        nonlocal commands
+        replies: list[Any] = []
+        for call in calls:
+            replies += await pipelined([call])
+            if not commands:
+                await redis.script_load(_PUBLISH_SCRIPT.text)
+            commands += 1
+        return replies
+
+    monkeypatch.setattr(store, "_pipelined", loaded_after_the_first)
+    await redis.script_flush()
+    older, newer = state(last_price=1), state(last_price=2)
+    outcomes = await store.publish([("1", older), ("2", older), ("1", newer)])
+    assert commands == 5  # contract 2 is not published twice
+    assert all(isinstance(each, Stored) and each.published for each in outcomes)
+    assert await redis.hget("ime:last:{1}", "data") == newer
 
 
 async def test_one_refused_state_does_not_harm_the_others(

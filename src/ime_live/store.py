@@ -479,8 +479,12 @@ class Store:
             # A new or restarted Redis. The script is sent once, and not with every batch.
             with self.connections.errors():
                 await self._redis.script_load(script.text)
-            again = await self._pipelined([commands[n] for n in unknown])
-            for n, reply in zip(unknown, again, strict=True):
+            # Somebody else may have loaded it meanwhile, so that later calls of a key were run: the
+            # last one has to stay the last.
+            first = {calls[n][0]: n for n in reversed(unknown)}
+            due = [n for n, call in enumerate(calls) if n >= first.get(call[0], len(calls))]
+            again = await self._pipelined([commands[n] for n in due])
+            for n, reply in zip(due, again, strict=True):
                 replies[n] = reply
         return [self.connections.error(r) if isinstance(r, Exception) else r for r in replies]
 
