@@ -14,6 +14,7 @@ from typing import Any, cast
 from ime_live.contracts import Contract, Registry
 from ime_live.gateway.auth import NoAuthenticator
 from ime_live.gateway.cors import Cors
+from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.handshake import Negotiator
 from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.hub import Hub
@@ -224,6 +225,8 @@ class Process:
             zone=zone_of("UTC"),
             authenticator=NoAuthenticator(),
             directory=SimpleNamespace(registry=Registry([CONTRACT])),
+            diagnostics=Diagnostics(),
+            require_channels=lambda: None,
             upstream=self.upstream,
             hub=self.world.hub,
             watch=SimpleNamespace(remove=lambda client: None),
