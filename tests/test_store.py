@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import hiredis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from ime_live.errors import (
     StoreError,
     UnknownContractError,
 )
+from ime_live.lease import Lease
 from ime_live.market import (
     MAX_STATE_BYTES,
     MICROSECONDS,
@@ -30,6 +32,7 @@ from ime_live.market import (
     stored_json,
 )
 from ime_live.settings import StoreSettings
+from ime_live.status import FeedState
 from ime_live.store import _PUBLISH_SCRIPT, Keys, State, Store, Stored
 
 MakePayload = Callable[..., dict[str, Any]]
@@ -421,6 +424,42 @@ async def test_states_of_a_store_that_is_away() -> None:
     async with Store(StoreSettings(redis_url="redis://127.0.0.1:1")) as away:
         with pytest.raises(StoreError, match="cannot be reached"):
             await away.states(["1"])
+
+
+@pytest.mark.parametrize("reply", [b":1", b"*0", b"$-1", b"+OK", b"#t", b"*2\r\n+a\r\n+b"])
+async def test_reply_of_another_type_is_an_error_of_the_store(
+    reply: bytes, state: MakeState
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        commands = hiredis.Reader()
+        while data := await reader.read(65_536):
+            commands.feed(data)
+            while command := commands.gets():
+                ours = command[0] in (b"EVAL", b"EVALSHA", b"HMGET", b"GET", b"EXISTS")
+                writer.write((reply if ours else b"+OK") + b"\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    settings = StoreSettings(redis_url=f"redis://127.0.0.1:{port}")
+    async with server, Store(settings) as store, Lease(settings, "a feed") as lease:
+        [published] = await store.publish([("1", state())])
+        assert isinstance(published, StoreError)
+        with pytest.raises(StoreError):
+            await store.claim(["1"], 5)
+        with pytest.raises(StoreError):
+            await store.states(["1"])
+        with pytest.raises(StoreError):
+            await lease.take()
+        if reply == b"$-1":
+            assert await lease.read() == (None, False)
+        elif reply == b"+OK":
+            status, _ = await lease.read()
+            assert status is not None
+            assert status.state is FeedState.DOWN
+        else:
+            with pytest.raises(StoreError):
+                await lease.read()
 
 
 # -- contracts -----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from ime_live.connections import Connections
-from ime_live.errors import FeedError, FencedError
+from ime_live.errors import FeedError, FencedError, StoreError
 from ime_live.log_limiter import LogLimiter
 from ime_live.market import MAX_AHEAD
 from ime_live.settings import StoreSettings
@@ -189,6 +189,10 @@ class Lease:
         for reply in (raw, led):
             if isinstance(reply, Exception) and not is_bad_data(reply):
                 raise self._connections.error(reply)
+        if not isinstance(raw, bytes | Exception | None):
+            raise StoreError(
+                f"Redis at {self._connections.place}: a reply that is no text: {raw!r}"
+            )
         if raw is None:
             return None, bool(led)
         reason = str(raw)

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 import msgspec
 import structlog
 from msgspec import Struct
-from redis.exceptions import NoScriptError, ResponseError, WatchError
+from redis.exceptions import InvalidResponse, NoScriptError, ResponseError, WatchError
 
 from ime_live.connections import Connections
 from ime_live.contracts import Contract, ImportResult, Registry, read_contract
@@ -404,7 +404,7 @@ class Store:
         """
         ids = list(ids)
         replies = await self._pipelined(
-            [("HMGET", self.keys.last(i), "version", "data", "seen") for i in ids]
+            [("HMGET", self.keys.last(i), "version", "data", "seen") for i in ids], fields=3
         )
         latest = time.time_ns() // 1000 + MAX_AHEAD
         found: dict[str, State | PayloadError] = {}
@@ -473,7 +473,7 @@ class Store:
     async def _run(self, script: Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run a script for each (key, arguments …); its answers or StoreErrors."""
         commands = [("EVALSHA", script.sha, 1, *call) for call in calls]
-        replies = await self._pipelined(commands)
+        replies = await self._pipelined(commands, fields=2)
         unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             # A new or restarted Redis. The script is sent once, and not with every batch.
@@ -483,9 +483,12 @@ class Store:
             # last one has to stay the last.
             first = {calls[n][0]: n for n in reversed(unknown)}
             due = [n for n, call in enumerate(calls) if n >= first.get(call[0], len(calls))]
-            again = await self._pipelined([commands[n] for n in due])
+            again = await self._pipelined([commands[n] for n in due], fields=2)
             for n, reply in zip(due, again, strict=True):
                 replies[n] = reply
+        for n, reply in enumerate(replies):
+            if not isinstance(reply, Exception) and type(reply[0]) is not int:
+                replies[n] = _unusable(reply)
         return [self.connections.error(r) if isinstance(r, Exception) else r for r in replies]
 
     def _fenced(self, token: int, newer: int) -> FencedError:
@@ -495,8 +498,16 @@ class Store:
             token=newer,
         )
 
-    async def _pipelined(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Run commands in few round trips; a command's error is its reply."""
+    async def _pipelined(
+        self, commands: Sequence[tuple[Any, ...]], *, fields: int | None = None
+    ) -> list[Any]:
+        """Run commands in few round trips; a command's error is its reply.
+
+        Args:
+            commands: with their arguments.
+            fields: length of the list that each replies with; anything else is an error. None if
+                they do not reply with lists.
+        """
         replies: list[Any] = []
         with self.connections.errors():
             for start in range(0, len(commands), _CHUNK):
@@ -504,6 +515,11 @@ class Store:
                     for command in commands[start : start + _CHUNK]:
                         pipe.execute_command(*command)
                     replies += await pipe.execute(raise_on_error=False)
+        if fields is not None:
+            for n, reply in enumerate(replies):
+                is_list = isinstance(reply, list) and len(reply) == fields
+                if not (is_list or isinstance(reply, Exception)):
+                    replies[n] = _unusable(reply)
         return replies
 
     # -- contracts -------------------------------------------------------------------------
@@ -536,7 +552,7 @@ class Store:
                 records = {i.encode(): v for i, v in zip(ids, values, strict=True)}
             else:
                 records = {}
-        return self._read_contracts(records)
+            return self._read_contracts(records)
 
     async def import_contracts(
         self, contracts: Iterable[Contract], token: int | None = None
@@ -665,6 +681,10 @@ def _state_in(version: bytes, data: bytes, seen: bytes, latest: int) -> State | 
             f"version {version!r} is not microseconds since the epoch", kind="not a version"
         )
     return State(number, data, seen)
+
+
+def _unusable(reply: object) -> InvalidResponse:
+    return InvalidResponse(f"a reply that cannot be used: {reply!r:.100}")
 
 
 def _lifted(code: int, value: int) -> Lifted:
