@@ -542,6 +542,24 @@ def test_resets_do_not_end_the_subscriber(
     uvloop.run(main())
 
 
+async def test_breaks_one_after_the_other_are_told_once(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    port = int(own_valkey.url.rpartition(":")[2])
+    with capture_logs() as logs:
+        async with (
+            Proxy(port) as proxy,
+            Store(StoreSettings(redis_url=proxy.url)) as store,
+            listening(store, gateway, "1") as subscriber,
+        ):
+            for n in range(5):
+                await eventually(lambda: subscriber.connected)
+                await proxy.reset()
+                await eventually(lambda n=n: len(gateway.errors) > n)
+            await eventually(lambda: subscriber.connected)
+    assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
+
+
 def test_idle_and_timeout_together_notice_a_half_open_link_within_seven_seconds() -> None:
     assert IDLE + StoreSettings().redis_timeout < 7
 

@@ -54,17 +54,17 @@ class LogLimiter:
         self._kinds: dict[Hashable, tuple[float, int]] = {}
         """By kind: when the next line may be written, and how many were left out since the last."""
 
-    def info(self, event: str, /, *, key: Hashable, **fields: object) -> None:
-        """Write a line of level ``info`` if one of this kind is due."""
-        self._write(self._log.info, event, key, fields)
+    def info(self, event: str, /, *, key: Hashable, **fields: object) -> bool:
+        """Write a line of level ``info`` if one of this kind is due; whether it was."""
+        return self._write(self._log.info, event, key, fields)
 
-    def warning(self, event: str, /, *, key: Hashable, **fields: object) -> None:
-        """Write a line of level ``warning`` if one of this kind is due."""
-        self._write(self._log.warning, event, key, fields)
+    def warning(self, event: str, /, *, key: Hashable, **fields: object) -> bool:
+        """Write a line of level ``warning`` if one of this kind is due; whether it was."""
+        return self._write(self._log.warning, event, key, fields)
 
-    def error(self, event: str, /, *, key: Hashable, **fields: object) -> None:
-        """Write a line of level ``error`` if one of this kind is due."""
-        self._write(self._log.error, event, key, fields)
+    def error(self, event: str, /, *, key: Hashable, **fields: object) -> bool:
+        """Write a line of level ``error`` if one of this kind is due; whether it was."""
+        return self._write(self._log.error, event, key, fields)
 
     def forget(self, key: Hashable) -> None:
         """Write the next event of this kind at once: its fault was over in between."""
@@ -72,7 +72,7 @@ class LogLimiter:
 
     def _write(
         self, write: Callable[..., object], event: str, key: Hashable, fields: dict[str, object]
-    ) -> None:
+    ) -> bool:
         now = self._monotonic()
         if key not in self._kinds and len(self._kinds) >= self._max_keys:
             self._kinds = {kind: kept for kind, kept in self._kinds.items() if kept[0] > now}
@@ -81,8 +81,9 @@ class LogLimiter:
         due, repeated = self._kinds.get(key, (now, 0))
         if now < due:
             self._kinds[key] = due, repeated + 1
-            return
+            return False
         self._kinds[key] = now + self._interval, 0
         if repeated:
             fields["repeated"] = repeated
         write(event, **fields)
+        return True

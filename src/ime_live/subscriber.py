@@ -97,6 +97,9 @@ class Subscriber:
         self._contracts_channel = store.keys.contracts.encode()
         self._wanted: dict[bytes, str] = {}
         self._outage = False
+        self._told_outage = False
+        """Whether the log's last word is that Redis is lost. Of a link that breaks again and again
+        only some outages are told, each with its end."""
         self._delay = _FIRST_DELAY
         self._limited = LogLimiter(log)
         self._refused: set[bytes] = set()
@@ -320,7 +323,9 @@ class Subscriber:
             self._flush_soon()
         if self._outage:
             self._outage = False
-            log.info("Redis is back", contracts=len(self._wanted))
+            if self._told_outage:
+                self._told_outage = False
+                log.info("Redis is back", contracts=len(self._wanted))
         self._tell(self._on_connected)
 
     def _lose(self, error: StoreError) -> None:
@@ -329,9 +334,12 @@ class Subscriber:
             self.refusal = str(error.__cause__)
             self._refused |= self._subscribed
             # Also in the middle of an outage: it will not end by itself.
-            self._limited.error("Redis refuses to subscribe", key="refusal", error=str(error))
-        elif not self._outage:
-            log.warning("Redis is lost", error=str(error))
+            told = self._limited.error(
+                "Redis refuses to subscribe", key="refusal", error=str(error)
+            )
+        else:
+            told = self._limited.warning("Redis is lost", key="lost", error=str(error))
+        self._told_outage = self._told_outage or told
         if not self._outage:
             self._outage = True
             self._tell(self._on_disconnected, error)
