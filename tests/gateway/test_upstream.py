@@ -533,6 +533,13 @@ class TestStaleMessages:
         assert logs[0]["hint"] == "is 1795700000 not microseconds?"
         assert "hint" not in logs[1]
 
+    async def test_other_state_of_the_same_second_is_in_another_unit(self, world: World) -> None:
+        await world.join("1")
+        world.message("1", A, 1_795_700_000)
+        with capture_logs() as logs:
+            world.message("1", B, 1_795_700_000)
+        assert [line["hint"] for line in logs] == ["is 1795700000 not microseconds?"]
+
     async def test_version_far_ahead_is_named_as_the_cause(self, world: World) -> None:
         outlet = await world.join("1")
         world.message("1", A, NOW + 3_600_000_000)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,8 @@ from .harness import Gateway, receive
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]
 
-GOLD = Contract(contract_id="1", contract_name="GOLD")
-SAFFRON = Contract(contract_id="2", contract_name="SAFFRON")
-LAST = "ime:last:{1}"
+CONTRACTS = [Contract(contract_id=str(n), contract_name=f"GOLD{n}") for n in range(1, 30)]
+_fresh = iter(CONTRACTS)
 INTERVAL = 0.3  # seconds between two status messages
 SECOND = 1_000_000
 
@@ -83,12 +82,14 @@ class Reader:
 
 
 class World:
-    """A Valkey with a dump, two gateways, and a client of each kind at both."""
+    """A Valkey with a dump, two gateways, and at both a client of each kind of one contract."""
 
     def __init__(self, server: Server, gateways: list[Gateway], publisher: Publisher) -> None:
         self.server = server
         self.gateways = gateways
         self.publisher = publisher
+        contract = next(_fresh)
+        self.id, self.name = contract.contract_id, contract.contract_name
         self.watching: list[Reader] = []
         self.plain: list[Reader] = []
         self.tasks: list[asyncio.Task[None]] = []
@@ -103,13 +104,22 @@ class World:
                 (self.watching, {"snapshot": "true", "status": "true"}),
                 (self.plain, {"snapshot": "true"}),
             ):
-                client = await stack.enter_async_context(gateway.by_id("1", **asked))
+                client = await stack.enter_async_context(gateway.by_id(self.id, **asked))
                 readers.append(Reader(client))
                 self.tasks.append(asyncio.create_task(readers[-1].run()))
 
     async def publish(self, data: dict[str, Any]) -> bool:
-        # The first command after a restart meets a connection of before.
-        return (await self.publisher.publish("1", data)).published
+        """Publish as our publishers do; whether it was a change."""
+        return (await self.publisher.publish(self.id, data)).published
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Publish as somebody does who stores nothing."""
+        self.server.client.publish(f"ime:live:{{{self.id}}}", msgspec.json.encode(message))
+
+    def stale(self, gateway: Gateway) -> list[dict[str, Any]]:
+        """The log lines on stale messages of the contract."""
+        lines = gateway.events("stale message dropped")
+        return [line for line in lines if line["contract_id"] == self.id]
 
     async def crash(self) -> None:
         """Kill the server, and start it with what was saved last."""
@@ -117,22 +127,32 @@ class World:
         await asyncio.to_thread(self.server.start)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("valkey"), "--save", "") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def gateways(server: Server, _serve_all: Serve) -> list[Gateway]:
+    asyncio.run(register(server.url, *CONTRACTS))
+    return [_serve_all(server.url, status_interval=INTERVAL) for _ in range(2)]
+
+
 @pytest.fixture
-async def world(serve: Serve, tmp_path: Path, eventually: Eventually) -> AsyncIterator[World]:
-    with Server(tmp_path / "valkey", "--save", "") as server:
-        await register(server.url, GOLD, SAFFRON)
-        gateways = [
-            await asyncio.to_thread(serve, server.url, status_interval=INTERVAL) for _ in range(2)
-        ]
-        async with AsyncExitStack() as stack, Publisher(server.url) as publisher:
-            made = World(server, gateways, publisher)
-            await made.connect(stack)
-            await eventually(lambda: all(reader.statuses for reader in made.watching), 15)
-            yield made
-            for task in made.tasks:
-                assert not task.done(), "a client was closed"
-                task.cancel()
-            await asyncio.gather(*made.tasks, return_exceptions=True)
+async def world(
+    server: Server, gateways: list[Gateway], eventually: Eventually
+) -> AsyncIterator[World]:
+    await register(server.url, *CONTRACTS)  # a test before may have emptied the store
+    async with AsyncExitStack() as stack, Publisher(server.url) as publisher:
+        made = World(server, gateways, publisher)
+        await made.connect(stack)
+        await eventually(lambda: all(reader.statuses for reader in made.watching), 15)
+        yield made
+        for task in made.tasks:
+            assert not task.done(), "a client was closed"
+            task.cancel()
+        await asyncio.gather(*made.tasks, return_exceptions=True)
 
 
 async def goes_back(world: World, payload: Payload, eventually: Eventually) -> None:
@@ -157,12 +177,12 @@ async def test_confirmed_state_of_a_store_that_went_back_reaches_everybody(
     assert timestamp > lost
     for gateway, watching in zip(world.gateways, world.watching, strict=True):
         assert await watching.becomes_current(eventually)
-        assert watching.statuses[-1]["data"]["contracts"] == {"1": timestamp}
-        answer = gateway.get("/live/data/aggregate/contract/id?contract_ids=1").json()
-        assert answer["Data"]["1"]["trade_count"] == 1
-        report = gateway.get("/live/status?contract_ids=1").json()
-        assert report["contracts"]["GOLD"]["timestamp"] == timestamp
-        async with gateway.by_id("1", since=lost) as resumed:
+        assert watching.statuses[-1]["data"]["contracts"] == {world.id: timestamp}
+        answer = gateway.get(f"/live/data/aggregate/contract/id?contract_ids={world.id}").json()
+        assert answer["Data"][world.id]["trade_count"] == 1
+        report = gateway.get(f"/live/status?contract_ids={world.id}").json()
+        assert report["contracts"][world.name]["timestamp"] == timestamp
+        async with gateway.by_id(world.id, since=lost) as resumed:
             message = await receive(resumed)
             assert (trades(message), message["timestamp"]) == (1, timestamp)
     # It goes on from there, once for each.
@@ -177,8 +197,8 @@ async def test_client_that_resumes_at_a_gateway_which_knows_less_follows_as_well
     lost = world.plain[0].timestamp
     newcomer = await asyncio.to_thread(serve, world.server.url, status_interval=INTERVAL)
     async with (
-        newcomer.by_id("1", since=lost, status="true") as resumed,
-        newcomer.by_id("1", snapshot="true", status="true") as fresh,
+        newcomer.by_id(world.id, since=lost, status="true") as resumed,
+        newcomer.by_id(world.id, snapshot="true", status="true") as fresh,
     ):
         readers = [Reader(resumed), Reader(fresh)]
         tasks = [asyncio.create_task(reader.run()) for reader in readers]
@@ -192,7 +212,7 @@ async def test_client_that_resumes_at_a_gateway_which_knows_less_follows_as_well
         for reader in readers:
             assert await reader.becomes_current(eventually)
             contracts = reader.statuses[-1]["data"]["contracts"]
-            assert contracts == {"1": reader.timestamp}
+            assert contracts == {world.id: reader.timestamp}
         assert readers[1].counts == [1]
         await world.publish(payload(Aggregate={"trade_count": 3}))
         await eventually(lambda: [r.counts for r in readers] == [[1, 3], [1, 3]], 15)
@@ -231,15 +251,14 @@ async def test_foreign_version_far_ahead_does_not_silence_the_contract(
 ) -> None:
     await world.publish(payload(Aggregate={"trade_count": 1}))
     far = time.time_ns() // 1000 + 3600 * SECOND
-    foreign = {"version": far, "data": payload(Aggregate={"trade_count": 666})}
-    world.server.client.publish("ime:live:{1}", msgspec.json.encode(foreign))
+    world.send({"version": far, "data": payload(Aggregate={"trade_count": 666})})
     await eventually(lambda: all(reader.counts == [1, 666] for reader in world.readers), 15)
     await world.publish(payload(Aggregate={"trade_count": 2}))
     await eventually(lambda: all(reader.counts == [1, 666, 2] for reader in world.readers), 15)
     assert {version_of(r.timestamp, zone_of(TEHRAN)) for r in world.readers} == {far + 1}
     for gateway in world.gateways:
-        [line] = gateway.events("stale message dropped")
-        assert (line["contract_id"], line["newest"]) == ("1", far)
+        [line] = world.stale(gateway)
+        assert line["newest"] == far
         assert line["version"] < far
         assert "ahead of this clock" in line["hint"]
     # From now on versions are ahead, and nothing is dropped any more.
@@ -257,7 +276,8 @@ async def test_store_that_goes_back_while_versions_are_ahead(
 ) -> None:
     far = time.time_ns() // 1000 + 3600 * SECOND
     data = msgspec.json.encode(payload(Aggregate={"trade_count": 1}))
-    world.server.client.hset(LAST, mapping={"version": far, "data": data, "seen": far})
+    key = f"ime:last:{{{world.id}}}"
+    world.server.client.hset(key, mapping={"version": far, "data": data, "seen": far})
     for count in (2, 3):
         await world.publish(payload(Aggregate={"trade_count": count}))
         if count == 2:
@@ -276,12 +296,11 @@ async def test_message_in_another_unit_is_named_in_the_log(
 ) -> None:
     await world.publish(payload(Aggregate={"trade_count": 1}))
     await eventually(lambda: all(reader.counts == [1] for reader in world.readers), 15)
-    foreign = {"version": 1_795_700_000, "data": payload(Aggregate={"trade_count": 2})}
     for _ in range(3):
-        world.server.client.publish("ime:live:{1}", msgspec.json.encode(foreign))
+        world.send({"version": 1_795_700_000, "data": payload(Aggregate={"trade_count": 2})})
     for gateway in world.gateways:
-        await eventually(lambda gateway=gateway: gateway.events("stale message dropped"), 15)
-        [line] = gateway.events("stale message dropped")
+        await eventually(lambda gateway=gateway: world.stale(gateway), 15)
+        [line] = world.stale(gateway)
         assert line["version"] == 1_795_700_000
         assert line["newest"] == version_of(world.plain[0].timestamp, zone_of(TEHRAN))
         assert line["hint"] == "is 1795700000 not microseconds?"
@@ -292,8 +311,7 @@ async def test_unstored_updates_are_never_replaced(
     world: World, payload: Payload, eventually: Eventually
 ) -> None:
     await world.publish(payload(Aggregate={"trade_count": 1}))
-    foreign = {"data": payload(Aggregate={"trade_count": 2})}
-    world.server.client.publish("ime:live:{1}", msgspec.json.encode(foreign))
+    world.send({"data": payload(Aggregate={"trade_count": 2})})
     await eventually(lambda: all(reader.counts == [1, 2] for reader in world.readers), 15)
     for watching in world.watching:
         assert not any(await watching.next_statuses(20, eventually))
@@ -301,30 +319,29 @@ async def test_unstored_updates_are_never_replaced(
 
 
 async def test_gateway_that_may_only_read_is_not_current_and_says_so(
-    world: World, serve: Serve, payload: Payload, eventually: Eventually
+    serve: Serve, tmp_path: Path, payload: Payload, eventually: Eventually
 ) -> None:
-    rights = ("on", "nopass", "~*", "&*", "+@read", "+@pubsub", "+@connection", "-publish")
-    world.server.client.execute_command("ACL", "SETUSER", "reader", *rights)
-    url = world.server.url.replace("//", "//reader:x@")
-    gateway = await asyncio.to_thread(serve, url, status_interval=INTERVAL)
-    async with gateway.by_id("1", snapshot="true", status="true") as client:
-        reader = Reader(client)
-        task = asyncio.create_task(reader.run())
-        # The others would lift it before: they are not there.
-        for other in world.gateways:
-            other.process.kill()
-        for each in world.tasks:
-            each.cancel()
-        await asyncio.gather(*world.tasks, return_exceptions=True)
-        world.tasks.clear()
-        await world.publish(payload(Aggregate={"trade_count": 1}))
-        foreign = {"version": time.time_ns() // 1000 + 3600 * SECOND, "data": payload()}
-        world.server.client.publish("ime:live:{1}", msgspec.json.encode(foreign))
-        await eventually(lambda: len(reader.counts) == 2, 15)
-        await world.publish(payload(Aggregate={"trade_count": 2}))
-        assert not any(await reader.next_statuses(20, eventually))
-        [line] = gateway.events("state in the store cannot be lifted above ours")
-        assert line["contract_id"] == "1"
-        assert len(reader.counts) == 2
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    # On a server of its own: another gateway would lift the state.
+    with Server(tmp_path / "valkey", "--save", "") as server:
+        await register(server.url, CONTRACTS[0])
+        rights = ("on", "nopass", "~*", "&*", "+@read", "+@pubsub", "+@connection", "-publish")
+        server.client.execute_command("ACL", "SETUSER", "reader", *rights)
+        url = server.url.replace("//", "//reader:x@")
+        gateway = await asyncio.to_thread(serve, url, status_interval=INTERVAL)
+        async with AsyncExitStack() as stack, Publisher(server.url) as publisher:
+            client = await stack.enter_async_context(
+                gateway.by_id("1", snapshot="true", status="true")
+            )
+            reader = Reader(client)
+            task = asyncio.create_task(reader.run())
+            await publisher.publish("1", payload(Aggregate={"trade_count": 1}))
+            foreign = {"version": time.time_ns() // 1000 + 3600 * SECOND, "data": payload()}
+            server.client.publish("ime:live:{1}", msgspec.json.encode(foreign))
+            await eventually(lambda: len(reader.counts) == 2, 15)
+            await publisher.publish("1", payload(Aggregate={"trade_count": 2}))
+            assert not any(await reader.next_statuses(20, eventually))
+            [line] = gateway.events("state in the store cannot be lifted above ours")
+            assert line["contract_id"] == "1"
+            assert len(reader.counts) == 2
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -34,7 +34,7 @@ _ARRIVAL_TIMEOUT: Final = 2.0  # seconds
 # Contracts whose stale messages are told apart in the log.
 _STALE_CONTRACTS: Final = 100
 
-# A version that is so much smaller than another one is in another unit.
+# A version that is so much smaller than the clock is in another unit.
 _OTHER_UNIT: Final = 500
 
 
@@ -223,9 +223,10 @@ class Upstream:
         self._comparisons.doubt(contract_id)
         self._due.add(contract_id)
         fields: dict[str, object] = {"version": version, "newest": newest}
-        if version * _OTHER_UNIT < newest:
+        now = self._clock()
+        if version * _OTHER_UNIT < now:
             fields["hint"] = f"is {version} not microseconds?"
-        elif (ahead := newest - self._clock()) > MICROSECONDS:
+        elif (ahead := newest - now) > MICROSECONDS:
             fields["hint"] = f"the newest is {ahead // MICROSECONDS} s ahead of this clock"
         self._stale.warning(
             "stale message dropped", key=contract_id, contract_id=contract_id, **fields
