@@ -258,11 +258,13 @@ async def test_last_state_of_a_batch_is_last_if_the_script_is_loaded_in_its_midd
     pipelined = store._pipelined
     commands = 0
 
-    async def loaded_after_the_first(calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def loaded_after_the_first(
+        calls: Sequence[tuple[Any, ...]], *, fields: int | None = None
+    ) -> list[Any]:
         nonlocal commands
         replies: list[Any] = []
         for call in calls:
-            replies += await pipelined([call])
+            replies += await pipelined([call], fields=fields)
             if not commands:
                 await redis.script_load(_PUBLISH_SCRIPT.text)
             commands += 1
