@@ -2,7 +2,7 @@
 
 Left out for their time: 9.* (messages of up to 16 MB, half a minute) and all of 12.* and 13.* but
 the first of each setting of the compression (1,000 messages of up to 128 KB in each of 204 cases).
-`python -m pytest -m long tests/stream/test_autobahn.py` runs those, in a quarter of an hour.
+`python -m pytest -m long tests/stream/test_autobahn.py` runs those.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
 
 DEVIATIONS = {
     # A close in the middle of a fragmented message: Autobahn wants it answered as any other, the
-    # `websockets` library calls it a protocol error (1002), by its author's decision.
+    # `websockets` library calls it a protocol error (1002).
     "7.1.5"
 }
 
