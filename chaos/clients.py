@@ -210,13 +210,14 @@ class EventClient(Client):
         fields: dict[str, str] = {}
         while line := await reader.readline():
             name, _, value = line.decode().rstrip("\n").partition(": ")
-            if name:
+            if name == "retry":  # the first line of a stream; no blank line follows
+                self.checker.opened(now(), gateway)
+            elif name:
                 fields[name] = value
+            if name:
                 continue
             if fields.get("event") == "end":
                 return fields["data"]
-            if "retry" in fields:
-                self.checker.opened(now(), gateway)
             if "data" in fields:
                 self._last = fields.get("id", self._last)
                 self._receive(fields["data"])
