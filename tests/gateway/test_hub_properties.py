@@ -237,6 +237,8 @@ class Consumer:
     """How many states there were when it came."""
     again: dict[str, int] = field(default_factory=dict)
     """Contracts whose state it is to be sent under a newer version than others; that version."""
+    unsure: dict[str, View] = field(default_factory=dict)
+    """States that it was not sent when they were read, since it came with newer ones."""
     has_again: dict[str, View] = field(default_factory=dict)
     """States that it was sent so."""
 
@@ -270,7 +272,7 @@ class Consumer:
         kept: Any
         for kept in (
             *(self.coming, self.since, self.received, self.claimed, self.floor, self.sent),
-            *(self.again, self.has_again),
+            *(self.again, self.has_again, self.unsure),
         ):
             kept.pop(contract_id, None)
 
@@ -278,7 +280,7 @@ class Consumer:
         """Whether it came with something newer than a state that it was not sent."""
         return (
             view[0] < self.since.get(contract_id, 0)
-            and born <= self.joined
+            and (born <= self.joined or self.unsure.get(contract_id) == view)
             and contract_id not in self.again
             and self.has_again.get(contract_id) != view
         )
@@ -598,6 +600,8 @@ class HubMachine(RuleBasedStateMachine):
         assert view is not None
         if view[0] == consumer.since[contract_id]:
             consumer.claimed[contract_id] = view[1]
+        else:
+            consumer.unsure[contract_id] = view
 
     # What publishers do
 
@@ -951,7 +955,13 @@ class HubMachine(RuleBasedStateMachine):
         for consumer in self.consumers:
             kept: Any
             client = consumer.client
-            for kept in (client.missed, client.closed, client.skipped, client.unsent):
+            for kept in (
+                client.missed,
+                client.closed,
+                client.skipped,
+                client.unsent,
+                client.unsure,
+            ):
                 assert kept is None or len(kept) <= len(consumer.selection)
 
     @invariant()

@@ -126,6 +126,7 @@ class States:
                         self._late(client, each)
                     elif client.since > last.version:
                         each.claimed = max(each.claimed, client.since)
+                        client.doubt(each, each.state)
         if held is not None:
             self._accept(topic, *held)
 

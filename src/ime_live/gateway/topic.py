@@ -150,6 +150,7 @@ class Client:
         "skipped",
         "told",
         "unsent",
+        "unsure",
         "wakes",
         "write",
     )
@@ -180,6 +181,8 @@ class Client:
         self.unsent: dict[Topic, tuple[State, bytes]] | None = None
         """States that it has under another time stamp: contract → that state, and its time stamp.
         It was not sent them since it has equal ones, or they were reissued."""
+        self.unsure: dict[Topic, State] | None = None
+        """States that it was not sent when they were read, since it said that it has newer ones."""
         self.reissued: dict[Topic, State] | None = None
         """States that it gets under a newer version than others have them: see
         `may_have_another`."""
@@ -206,12 +209,19 @@ class Client:
 
         It was told that by another gateway, or before the store went back.
         """
-        if state.version >= self.since or state.number > self.joined:
+        unsure = self.unsure is not None and self.unsure.get(topic) is state
+        if not unsure and (state.version >= self.since or state.number > self.joined):
             return False
         for settled in (self.known_later, self.reissued):
             if settled is not None and topic in settled:
                 return False
         return self.unsent is None or self.unsent.get(topic, (None,))[0] is not state
+
+    def doubt(self, topic: Topic, state: State) -> None:
+        """It is not sent this state, which has been read now, since it has a newer one."""
+        if self.unsure is None:
+            self.unsure = {}
+        self.unsure[topic] = state
 
     def reissue(self, topic: Topic, state: State) -> None:
         """Let it get the present state under a newer version, once it is sent it."""
@@ -229,6 +239,9 @@ class Client:
         """Drop what is kept of a contract that it wants no more."""
         topic.waiting.pop(self, None)
         self.missed.pop(topic, None)
-        for kept in (self.known_later, self.unsent, self.reissued, self.skipped, self.closed):
+        for kept in (
+            *(self.known_later, self.unsent, self.unsure, self.reissued),
+            *(self.skipped, self.closed),
+        ):
             if kept is not None:
                 kept.pop(topic, None)
