@@ -255,6 +255,7 @@ class TestTable:
     ) -> None:
         store.bad["1"] = PayloadError("WRONGTYPE Operation against …")
         gateway = await Gateway(store, "1").start()
+        assert await gateway.current() == []
         gateway.message("1", A, NOW)
         assert gateway.prices() == [1]
         assert await gateway.current() == []
@@ -317,6 +318,18 @@ class TestConfirmations:
         gateway.message("1", B, version + 1)
         gateway.pass_time(10)
         assert await gateway.current() == ["2"]
+
+    async def test_one_from_after_a_message_that_waited_for_the_store_counts(
+        self, store: Store
+    ) -> None:
+        store.publish("1", A)
+        gateway = Gateway(store, "1")
+        gateway.message("1", B, NOW + 5)  # the last state is not read yet
+        gateway.pass_time(1)
+        store.publish("1", A)
+        gateway.pass_time(1)
+        assert await gateway.current() == ["1"]
+        assert gateway.world.hub.states.equals("1", State(*store.kept["1"][:2]).read())
 
     async def test_one_from_the_future_does_not_count_when_its_time_has_come(
         self, gateway: Gateway
