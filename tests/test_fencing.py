@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from redis.crc import key_slot
 
 from ime_live.contracts import Contract
 from ime_live.embedded import EmbeddedValkey
@@ -16,7 +17,7 @@ from ime_live.market import MAX_AHEAD
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store import Store, Stored
+from ime_live.store import Keys, Store, Stored
 
 A, B = b'{"state":"A"}', b'{"state":"B"}'  # a store does not look into them
 Client = Any  # redis-py's own, whose commands are loosely typed
@@ -116,6 +117,13 @@ async def test_publisher_raises_when_it_is_fenced(
 
 
 # -- contracts -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["ime:", "a{b}:"])
+def test_fence_of_the_registry_has_the_prefix_and_the_registrys_slot(prefix: str) -> None:
+    keys = Keys(prefix)
+    assert keys.contracts_fence.startswith(prefix)  # as rules of an ACL want it
+    assert key_slot(keys.contracts_fence.encode()) == key_slot(keys.contracts.encode())
 
 
 async def test_contracts_of_an_older_token_are_refused(store: Store) -> None:

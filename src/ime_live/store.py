@@ -162,7 +162,7 @@ class Keys(Struct, frozen=True):
     def contracts_fence(self) -> str:
         """The hash with the fencing token of the feed that changes the contracts."""
         # The braces are a hash tag: on a cluster it lies where the contracts do.
-        return f"{{{self.contracts}}}:fence"
+        return f"{self.prefix}fence:{{{self.contracts}}}"
 
     @property
     def feed(self) -> str:

@@ -311,17 +311,17 @@ async def test_only_the_newest_board_comes_after_an_outage(own_valkey: EmbeddedV
 async def test_claim_that_failed_is_made_again_before_anything_is_written(
     one: One, store: Store, redis: Redis
 ) -> None:
-    await redis.set("{ime:contracts}:fence", "no hash")
+    await redis.set("ime:fence:{ime:contracts}", "no hash")
     one.note(1.0)
     with capture_logs() as logs:
         for _ in range(3):
             await one.lead()
     assert await prices(store) == {}
     assert [e["event"] for e in logs].count("market data cannot be published") == 1
-    await redis.delete("{ime:contracts}:fence")
+    await redis.delete("ime:fence:{ime:contracts}")
     await one.lead()
     assert await prices(store) == {"1": 1}
-    token = await redis.hget("{ime:contracts}:fence", "token")
+    token = await redis.hget("ime:fence:{ime:contracts}", "token")
     assert int(token) == one.attendance.token
 
 
@@ -335,7 +335,7 @@ async def test_standby_writes_nothing(one: One, other: One, redis: Redis) -> Non
     keys = set(await redis.keys())
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert keys == {b"ime:feed", b"ime:status", b"{ime:contracts}:fence"}
+    assert keys == {b"ime:feed", b"ime:status", b"ime:fence:{ime:contracts}"}
 
 
 async def test_leader_passes_on_what_is_noted_without_being_asked(one: One, store: Store) -> None:
