@@ -70,9 +70,14 @@ class Reader:
         return said
 
     async def becomes_current(self, eventually: Eventually) -> bool:
-        """Wait until a status says so; whether the next ones do as well."""
-        await eventually(lambda: self.current, 15)
-        return all(await self.next_statuses(3, eventually))
+        """Wait for some statuses in a row that say so; that a contract is not is known for 1 s."""
+        have = len(self.statuses)
+
+        def said() -> list[bool]:
+            return [status["data"]["current"] for status in self.statuses[have + 1 :]]
+
+        await eventually(lambda: said()[-3:] == [True] * 3, 15)
+        return all(await self.next_statuses(2, eventually))
 
     async def next_statuses(self, count: int, eventually: Eventually) -> list[bool]:
         """What the next messages say, but for the first one, which may be on its way."""
