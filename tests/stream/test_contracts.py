@@ -35,9 +35,9 @@ async def test_an_added_contract_can_be_streamed_at_once(
     gateway: Gateway, store: Store, publisher: Publisher, payload: Payload
 ) -> None:
     contract = Contract(contract_id="800001", contract_name="GCOR01C11000")
-    await publisher.publish(contract.contract_id, payload())
     assert await _refusal(gateway, contract.contract_name) == "unknown contract: GCOR01C11000"
     await store.import_contracts([contract])
+    await publisher.publish(contract.contract_id, payload())
     await _until(gateway, contract.contract_name, "")
 
 
