@@ -36,6 +36,9 @@ class _Store:
     async def states(self, ids: object, /) -> dict[str, State | PayloadError]:
         return {}
 
+    async def in_present_history(self, histories: object, /) -> set[str]:
+        return set()
+
     async def lift(self, lifts: object, /) -> list[Lifted | StoreError]:
         return []
 

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from ime_live import scripts
 from ime_live.contracts import Contract, Market, Registry
 from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import (
@@ -33,7 +34,7 @@ from ime_live.market import (
 )
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState
-from ime_live.store import _PUBLISH_SCRIPT, Keys, State, Store, Stored
+from ime_live.store import Keys, State, Store, Stored
 
 MakePayload = Callable[..., dict[str, Any]]
 Client = Any  # redis-py's own, whose commands are loosely typed
@@ -83,7 +84,13 @@ async def test_a_change_is_kept_and_published(
 
         fields = await redis.hgetall("ime:last:{1}")
         version = str(stored.version).encode()
-        assert fields == {b"version": version, b"data": state(), b"seen": version}
+        history: str = (await redis.info("replication"))["master_replid"]
+        assert fields == {
+            b"version": version,
+            b"data": state(),
+            b"seen": version,
+            b"history": history.encode(),
+        }
 
         message = None
         while message is None:
@@ -266,7 +273,7 @@ async def test_last_state_of_a_batch_is_last_if_the_script_is_loaded_in_its_midd
         for call in calls:
             replies += await pipelined([call], fields=fields)
             if not commands:
-                await redis.script_load(_PUBLISH_SCRIPT.text)
+                await redis.script_load(scripts.PUBLISH.text)
             commands += 1
         return replies
 
@@ -355,11 +362,12 @@ async def test_states_are_as_they_were_stored(
     store: Store, redis: Client, state: MakeState
 ) -> None:
     stored = await publish(store, "1", state(last_price=5))
+    history: str = (await redis.info("replication"))["master_replid"]
     await redis.hset("ime:last:{2}", mapping={"version": "7", "data": b"\xff anything"})
     await redis.hset("ime:last:{3}", mapping={"data": "{}"})
     assert await store.states(["2", "1", "3", "4"]) == {
         "2": State(7, b"\xff anything"),
-        "1": State(stored.version, state(last_price=5), b"%d" % stored.version),
+        "1": State(stored.version, state(last_price=5), b"%d" % stored.version, history.encode()),
     }
     assert await store.states([]) == {}
 

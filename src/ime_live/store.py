@@ -1,13 +1,11 @@
 """Store: contracts and their last states in Redis or Valkey.
 
 Ids, contracts and encoded payloads come in; contracts, updates and versions go out. The names of
-keys and channels, and the script that publishes, are here only. It must not know what a payload
-means, nor who reads it.
+keys and channels are here only. It must not know what a payload means, nor who reads it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -19,6 +17,7 @@ import structlog
 from msgspec import Struct
 from redis.exceptions import InvalidResponse, NoScriptError, ResponseError, WatchError
 
+from ime_live import scripts
 from ime_live.connections import Connections
 from ime_live.contracts import Contract, ImportResult, Registry, read_contract
 from ime_live.errors import (
@@ -40,112 +39,6 @@ _CHUNK: Final = 1000
 
 # Imports that change the registry at one moment: each round lets at least one of them through.
 _ATTEMPTS: Final = 50
-
-_CONFLICT: Final = -1
-
-_MAX_DIGITS: Final = 19
-"""Of a version; a number of 64 bits has no more."""
-
-_FENCED: Final = -2
-
-# The fencing token in a hash: 0 if there is none, or one that is too far ahead to be one.
-_FENCE: Final = """
-local function token_in(key)
-  local token = tonumber(redis.call('HGET', key, 'token') or 0)
-  if not (token and token > 0 and token <= now + MAX_AHEAD) then return 0 end
-  return token
-end
-"""
-
-_NOW: Final = """
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-"""
-
-# KEYS[1] the contract's last state; ARGV: its channel, the new data, the expected version or "",
-# the writer's fencing token or "", the stamp of the board that it is from or "".
-# Answers {version of what is now the last state, 1 published | 0 equal | -1 not as expected}, or
-# {the newer token, -2}.
-_PUBLISH: Final = """
--- 1163100.0 is 1163100. Keys of numbers end in a letter; in a text, a quote has a backslash.
-local function plain(json)
-  return (string.gsub(json, '(%a":%-?%d+)%.0([,}])', '%1%2'))
-end
-
-if ARGV[4] ~= '' then
-  local held = token_in(KEYS[1])
-  if held > tonumber(ARGV[4]) then return {held, -2} end
-  if held < tonumber(ARGV[4]) then redis.call('HSET', KEYS[1], 'token', ARGV[4]) end
-end
-
-local state = redis.call('HMGET', KEYS[1], 'version', 'data')
-local data = ARGV[2]
-
--- What is not whole digits, or too far ahead, was never a version of ours: readers refuse it.
-local written = state[1] or ''
-local last = 0
-if #written <= MAX_DIGITS and string.find(written, '^%d+$') then last = tonumber(written) end
-if last > now + MAX_AHEAD then last = 0 end
-
-if ARGV[3] ~= '' and tonumber(ARGV[3]) ~= last then
-  return {last, -1}
-end
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'pushed', ARGV[5]) end
-local seen = string.format('%.0f', now)
-if last > 0 and state[2] and (state[2] == data or plain(state[2]) == plain(data)) then
-  redis.call('HSET', KEYS[1], 'seen', seen)
-  return {last, 0}
-end
-local version = math.max(now, last + 1)
-local text = string.format('%.0f', version)
-redis.call('HSET', KEYS[1], 'version', text, 'data', data, 'seen', seen)
-redis.call('PUBLISH', ARGV[1], '{"version":' .. text .. ',"data":' .. data .. '}')
-return {version, 1}
-"""
-
-# KEYS[1] a hash that writers with a token change; ARGV: the token.
-# Answers {0, the stamp of the board that its state is from or ""}, or {the newer token, ""}.
-_CLAIM: Final = """
-local held = token_in(KEYS[1])
-if held > tonumber(ARGV[1]) then return {held, ''} end
-redis.call('HSET', KEYS[1], 'token', ARGV[1])
-return {0, redis.call('HGET', KEYS[1], 'pushed') or ''}
-"""
-
-# KEYS[1] the contract's last state; ARGV: its channel, the version that it has as the gateway
-# knows, the version that the gateway has, for how many microseconds it has had that.
-# Answers {1, the new version} | {0, microseconds since the state was confirmed} | {-1, 0} if it is
-# not that state, or its version would be too far ahead.
-_LIFT: Final = """
-local state = redis.call('HMGET', KEYS[1], 'version', 'data', 'seen')
-local version = math.max(now, tonumber(ARGV[3]) + 1)
-if tonumber(state[1]) ~= tonumber(ARGV[2]) or not state[2] or version > now + MAX_AHEAD then
-  return {-1, 0}
-end
-local age = now - (tonumber(state[3] or 0) or 0)
--- What was confirmed after now was so by another clock: when is not known. (Not for NaN, either.)
-if not (age >= 0) then return {0, -1} end
-if age >= tonumber(ARGV[4]) then return {0, math.min(age, now)} end
-local text = string.format('%.0f', version)
-redis.call('HSET', KEYS[1], 'version', text)
-redis.call('PUBLISH', ARGV[1], '{"version":' .. text .. ',"data":' .. state[2] .. '}')
-return {1, version}
-"""
-
-
-class Script:
-    """A Lua script, and the name by which a server that has it knows it."""
-
-    def __init__(self, *parts: str) -> None:
-        """Put a script together."""
-        text = "".join(parts).replace("MAX_AHEAD", str(MAX_AHEAD))
-        self.text = text.replace("MAX_DIGITS", str(_MAX_DIGITS)).encode()
-        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
-
-
-_PUBLISH_SCRIPT: Final = Script(_NOW, _FENCE, _PUBLISH)
-_CLAIM_SCRIPT: Final = Script(_NOW, _FENCE, _CLAIM)
-_LIFT_SCRIPT: Final = Script(_NOW, _LIFT)
 
 
 class Keys(Struct, frozen=True):
@@ -191,11 +84,14 @@ class State(Struct, frozen=True):
         version: microseconds since the epoch.
         data: what was stored as its payload; nobody has checked it.
         seen: when it was confirmed last, as it is written there; empty if it never was.
+        history: in which history of the store's data; empty if nobody has told. See
+            `Store.in_present_history`.
     """
 
     version: int
     data: bytes
     seen: bytes = b""
+    history: bytes = b""
 
     def read(self) -> Update:
         """Check and decode it.
@@ -344,7 +240,7 @@ class Store:
         """
         ids = list(ids)
         keys = [self.keys.contracts_fence, *map(self.keys.last, ids)]
-        registry, *replies = await self._run(_CLAIM_SCRIPT, [(key, token) for key in keys])
+        registry, *replies = await self._run(scripts.CLAIM, [(key, token) for key in keys])
         newer = 0
         stamps: dict[str, datetime] = {}
         left: dict[str, StoreError] = {}
@@ -368,7 +264,7 @@ class Store:
         [reply] = await self._publish([(contract_id, data, str(expected), "", "")])
         if isinstance(reply, StoreError):
             raise reply
-        return None if reply[1] == _CONFLICT else Stored(reply[0], bool(reply[1]))
+        return None if reply[1] == scripts.CONFLICT else Stored(reply[0], bool(reply[1]))
 
     async def last(self, ids: Iterable[str]) -> dict[str, Update]:
         """The last states of those of the contracts that have one that can be read.
@@ -404,7 +300,8 @@ class Store:
         """
         ids = list(ids)
         replies = await self._pipelined(
-            [("HMGET", self.keys.last(i), "version", "data", "seen") for i in ids], fields=3
+            [("HMGET", self.keys.last(i), "version", "data", "seen", "history") for i in ids],
+            fields=4,
         )
         latest = time.time_ns() // 1000 + MAX_AHEAD
         found: dict[str, State | PayloadError] = {}
@@ -415,9 +312,9 @@ class Store:
             elif isinstance(reply, Exception):
                 refused[contract_id] = reply
             else:
-                version, data, seen = reply
+                version, data, *confirmed = reply
                 if version is not None and data is not None:
-                    found[contract_id] = _state_in(version, data, seen or b"", latest)
+                    found[contract_id] = _state_in(version, data, confirmed, latest)
         if refused:
             failure = self.connections.error(next(iter(refused.values())))
             if not found and len(refused) == len(ids):
@@ -439,8 +336,37 @@ class Store:
             (last(each.contract_id), live(each.contract_id), each.version, each.above, each.age)
             for each in lifts
         ]
-        replies = await self._run(_LIFT_SCRIPT, calls)
+        replies = await self._run(scripts.LIFT, calls)
         return [reply if isinstance(reply, StoreError) else _lifted(*reply) for reply in replies]
+
+    async def in_present_history(self, histories: Mapping[str, bytes]) -> set[str]:
+        """The contracts whose server has lost no write since their states were confirmed.
+
+        A server that has started or come to lead begins a new history of its data: it may have
+        gone back to an older state, which nobody has confirmed since.
+
+        Args:
+            histories: of states by contract id, as `states` has read them. To be asked after that
+                was read, or a start in between goes unseen.
+
+        Raises:
+            StoreError: a server does not tell, as one that does not allow INFO.
+        """
+        # States of one history are at one server, but for slots that have moved.
+        asked = {history: contract_id for contract_id, history in histories.items() if history}
+        replies = await self._run(scripts.HISTORY, [(self.keys.last(i),) for i in asked.values()])
+        present = {b""}
+        for history, reply in zip(asked, replies, strict=True):
+            if isinstance(reply, StoreError):
+                raise reply
+            if not reply[1]:
+                raise StoreError(
+                    f"Redis at {self.connections.place} must allow INFO, which tells whether it "
+                    "has lost writes, and does not: +info in its ACL does"
+                )
+            if reply[1] == history:
+                present.add(history)
+        return {i for i, history in histories.items() if history in present}
 
     async def versions(self, ids: Iterable[str]) -> dict[str, int]:
         """The versions alone of the last states, of those of the contracts that have one."""
@@ -463,14 +389,14 @@ class Store:
         Its answers, or StoreErrors.
         """
         replies = await self._run(
-            _PUBLISH_SCRIPT, [(self.keys.last(i), self.keys.live(i), *rest) for i, *rest in calls]
+            scripts.PUBLISH, [(self.keys.last(i), self.keys.live(i), *rest) for i, *rest in calls]
         )
         for n, reply in enumerate(replies):
-            if not isinstance(reply, StoreError) and reply[1] == _FENCED:
+            if not isinstance(reply, StoreError) and reply[1] == scripts.FENCED:
                 replies[n] = self._fenced(int(calls[n][3]), reply[0])
         return replies
 
-    async def _run(self, script: Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def _run(self, script: scripts.Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run a script for each (key, arguments …); its answers or StoreErrors."""
         commands = [("EVALSHA", script.sha, 1, *call) for call in calls]
         replies = await self._pipelined(commands, fields=2)
@@ -674,13 +600,15 @@ def is_bad_data(reply: object) -> bool:
     return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE ")
 
 
-def _state_in(version: bytes, data: bytes, seen: bytes, latest: int) -> State | PayloadError:
+def _state_in(
+    version: bytes, data: bytes, confirmed: Sequence[bytes | None], latest: int
+) -> State | PayloadError:
     number = _version_in(version, latest)
     if number is None:
         return PayloadError(
             f"version {version!r} is not microseconds since the epoch", kind="not a version"
         )
-    return State(number, data, seen)
+    return State(number, data, *(field or b"" for field in confirmed))
 
 
 def _unusable(reply: object) -> InvalidResponse:
@@ -699,7 +627,7 @@ def _lifted(code: int, value: int) -> Lifted:
 
 def _version_in(reply: object, latest: int) -> int | None:
     """The version that Redis replies, None if it cannot be one."""
-    if isinstance(reply, bytes) and reply.isdigit() and len(reply) <= _MAX_DIGITS:
+    if isinstance(reply, bytes) and reply.isdigit() and len(reply) <= scripts.MAX_DIGITS:
         version = int(reply)
         if 0 < version <= latest:
             return version

@@ -117,6 +117,7 @@ class Kept:
     version: int
     payload: Payload
     seen: int
+    history: int
 
 
 class Store:
@@ -126,15 +127,20 @@ class Store:
         self.clock = clock
         self.kept: dict[str, Kept] = {}
         self.saved: dict[str, Kept] = {}
+        self.history = 0
+        """Another one after each loss of what was written last."""
         self.published: list[tuple[str, Kept]] = []
         """What was published because it was lifted, and has not reached the gateway yet."""
 
     async def states(self, ids: Iterable[str], /) -> Mapping[str, State]:
         return {
-            i: State(kept.version, kept.payload.to_json(), b"%d" % kept.seen)
+            i: State(kept.version, kept.payload.to_json(), b"%d" % kept.seen, b"%d" % kept.history)
             for i in ids
             if (kept := self.kept.get(i)) is not None
         }
+
+    async def in_present_history(self, histories: Mapping[str, bytes], /) -> set[str]:
+        return {i for i, history in histories.items() if history == b"%d" % self.history}
 
     async def lift(self, lifts: Sequence[Lift], /) -> Sequence[Lifted]:
         return [self._lift(each) for each in lifts]
@@ -239,6 +245,12 @@ class Consumer:
     """Contracts whose state it is to be sent under a newer version than others; that version."""
     unsure: dict[str, View] = field(default_factory=dict)
     """States that it was not sent when they were read, since it came with newer ones."""
+    truth: dict[str, Payload | Part] = field(default_factory=dict)
+    """What it has in fact, if the gateway that it was at before was never wrong."""
+    provable: bool = True
+    """Whether it did not come with a version of the future."""
+    settled: set[str] = field(default_factory=set)
+    """Contracts that were compared since it came, while the store had lost nothing."""
     has_again: dict[str, View] = field(default_factory=dict)
     """States that it was sent so."""
 
@@ -269,17 +281,19 @@ class Consumer:
         """It wants the contract no more."""
         del self.selection[contract_id]
         self.due.discard(contract_id)
+        self.settled.discard(contract_id)
         kept: Any
         for kept in (
             *(self.coming, self.since, self.received, self.claimed, self.floor, self.sent),
-            *(self.again, self.has_again, self.unsure),
+            *(self.again, self.has_again, self.unsure, self.truth),
         ):
             kept.pop(contract_id, None)
 
     def may_have_another(self, contract_id: str, view: View, born: int) -> bool:
         """Whether it came with something newer than a state that it was not sent."""
         return (
-            view[0] < self.since.get(contract_id, 0)
+            contract_id not in self.settled
+            and view[0] < self.since.get(contract_id, 0)
             and (born <= self.joined or self.unsure.get(contract_id) == view)
             and contract_id not in self.again
             and self.has_again.get(contract_id) != view
@@ -431,6 +445,8 @@ class HubMachine(RuleBasedStateMachine):
         )
         self.store = Store(lambda: self.now)
         self.reconciler = Reconciler(self.hub.states, self.store, monotonic=self.timers.monotonic)
+        self.told: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
+        """What the store has published, also what it has lost since."""
         self.past: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
         self.known: dict[str, Contract] = {}
         self.consumers: list[Consumer] = []
@@ -511,9 +527,13 @@ class HubMachine(RuleBasedStateMachine):
         for contract_id in ids:
             self.reconciler.doubt(contract_id)
         published = len(self.store.published)
+        for contract_id in ids:
+            if self.is_confirmed(contract_id) and contract_id not in lifted:
+                self.settle_for_all(contract_id)
         current = finished(self.reconciler.current(ids))
         for contract_id, version in lifted.items():
             assert kept[contract_id].version == version
+            self.told[contract_id].append(kept[contract_id])
             self.accepted(contract_id, self.known[contract_id], version, kept[contract_id].payload)
         assert {i for i, _ in self.store.published[published:]} == set(lifted)
         assert set(current) == {i for i in ids if self.is_current(i)}
@@ -546,6 +566,33 @@ class HubMachine(RuleBasedStateMachine):
         if kept is None or contract.state is None:
             return kept is None and contract.state is None
         return kept.version == contract.newest and kept.payload == contract.state[1]
+
+    def is_confirmed(self, contract_id: str) -> bool:
+        """Whether that was confirmed since the store may have lost something."""
+        kept = self.store.kept.get(contract_id)
+        same = kept is None or kept.history == self.store.history
+        return same and self.is_current(contract_id)
+
+    def settle_for_all(self, contract_id: str) -> None:
+        for consumer in self.consumers:
+            if contract_id in consumer.selection and consumer.provable:
+                consumer.settled.add(contract_id)
+
+    def may_have_another(self, consumer: Consumer, contract_id: str) -> bool:
+        contract, sections = self.known[contract_id], consumer.mode.sections
+        view = contract.view(sections)
+        return view is not None and consumer.may_have_another(
+            contract_id, view, contract.born[sections]
+        )
+
+    def has_newest(self, consumer: Consumer, contract_id: str) -> bool:
+        """Whether it has what the store has, as far as is known what it came with."""
+        kept, last = self.store.kept.get(contract_id), consumer.received.get(contract_id)
+        has = consumer.truth.get(contract_id) if last is None else last.payload
+        if has is None or kept is None:
+            return True
+        sections = consumer.mode.sections
+        return has == (part_of(kept.payload, sections) if sections else kept.payload)
 
     def lifted_to(self, contract_id: str) -> int:
         """The version to which the stored state is lifted now; 0 if it is not."""
@@ -608,7 +655,7 @@ class HubMachine(RuleBasedStateMachine):
     @rule(
         contract_id=contracts,
         prices=st.lists(payloads, min_size=1, max_size=3),
-        ahead=st.sampled_from([0, 0, 100]),
+        ahead=st.sampled_from([0, 0, 2_000_000]),
         lost=st.sampled_from([False, False, True]),
         apart=st.booleans(),
     )
@@ -621,11 +668,13 @@ class HubMachine(RuleBasedStateMachine):
             if apart:
                 self.tick()
             self.wait()
-            if last is not None and last.payload == new:
+            history = self.store.history
+            if last is not None and last.payload == new and last.history == history:
                 self.store.kept[contract_id] = replace(last, seen=self.now)
                 continue
             version = max(self.now + ahead, last.version + 1 if last is not None else 0)
-            self.store.kept[contract_id] = kept = Kept(version, new, self.now)
+            self.store.kept[contract_id] = kept = Kept(version, new, self.now, history)
+            self.told[contract_id].append(kept)
             self.past[contract_id].append(kept)
             if not lost:
                 self.send(contract_id, version, new)
@@ -650,7 +699,7 @@ class HubMachine(RuleBasedStateMachine):
         self.wait()
         self.send(contract_id, None, PAYLOADS[price])
 
-    @rule(contract_id=contracts, price=payloads, ahead=st.sampled_from([0, 50, 10**9]))
+    @rule(contract_id=contracts, price=payloads, ahead=st.sampled_from([0, 2_000_000, 10**9]))
     def publish_without_storing(self, contract_id: str, price: int, ahead: int) -> None:
         """Another one, that gives versions, maybe far ahead."""
         self.wait()
@@ -675,8 +724,7 @@ class HubMachine(RuleBasedStateMachine):
     def confirm(self, contract_id: str) -> None:
         """Our publisher says what is stored already."""
         if (last := self.store.kept.get(contract_id)) is not None:
-            self.wait()
-            self.store.kept[contract_id] = replace(last, seen=self.now)
+            self.publish(contract_id, [PAYLOADS.index(last.payload)], 0, lost=False, apart=False)
 
     # What becomes of the store
 
@@ -688,6 +736,7 @@ class HubMachine(RuleBasedStateMachine):
     def go_back(self) -> None:
         """It crashed, and is back with what it had saved."""
         self.store.kept = dict(self.store.saved)
+        self.store.history += 1
 
     @rule()
     def flush(self) -> None:
@@ -699,7 +748,8 @@ class HubMachine(RuleBasedStateMachine):
         if (last := self.store.kept.get(contract_id)) is not None:
             self.wait()
             seen = self.now if confirmed else last.seen
-            self.store.kept[contract_id] = Kept(last.version, PAYLOADS[price], seen)
+            self.store.kept[contract_id] = replace(last, payload=PAYLOADS[price], seen=seen)
+            self.told[contract_id].clear()  # what others have of that version is not known
 
     @rule()
     def deliver(self) -> None:
@@ -785,6 +835,13 @@ class HubMachine(RuleBasedStateMachine):
         assert all(len(other.writes) <= 1 for other in self.consumers)
         self.consumers.append(consumer)
         if since is not None:
+            consumer.provable = since <= self.now + MICROSECONDS
+            for contract_id in join.wanted:
+                had = [kept for kept in self.told[contract_id] if kept.version <= since]
+                if had:
+                    state = max(had, key=lambda kept: kept.version).payload
+                    sections = join.mode.sections
+                    consumer.truth[contract_id] = part_of(state, sections) if sections else state
             self.note_states(consumer, join.wanted)
             self.hub.send_states(consumer.client, since)
         if consumer.watches:
@@ -938,8 +995,18 @@ class HubMachine(RuleBasedStateMachine):
             if not consumer.paused and not consumer.failed and not catches_up:
                 assert (consumer.status is not None) == consumer.watches
             if consumer.status is not None:
-                truth = all(map(self.is_current, consumer.selection))
+                truth = all(
+                    self.is_current(i)
+                    and not (
+                        self.may_have_another(consumer, i)
+                        and not (self.is_confirmed(i) and consumer.provable)
+                    )
+                    for i in consumer.selection
+                )
                 assert consumer.status.current == truth, "not what the store has"
+                if truth and not (consumer.paused or consumer.mode.interval):
+                    for contract_id in consumer.selection:
+                        assert self.has_newest(consumer, contract_id), "current, and has another"
             assert len(consumer.writes) <= 1 or catches_up, "several writes at once"
 
     @precondition(lambda self: self.consumers)
@@ -998,6 +1065,8 @@ class HubMachine(RuleBasedStateMachine):
             if consumer.failed:
                 continue
             for contract_id in consumer.selection:
+                if consumer.provable:
+                    assert self.has_newest(consumer, contract_id), "a lost state"
                 view = self.known[contract_id].view(consumer.mode.sections)
                 if contract_id in consumer.due:
                     assert view is not None
@@ -1006,7 +1075,7 @@ class HubMachine(RuleBasedStateMachine):
                     assert contract_id not in consumer.received
 
 
-TestHub = HubMachine.TestCase
+TestHub = pytest.mark.timeout(300)(HubMachine.TestCase)
 TestHub.settings = settings(
     max_examples=500,
     stateful_step_count=50,

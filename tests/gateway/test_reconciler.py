@@ -36,6 +36,11 @@ class Store:
         self.lifts: list[str] = []
         self.error: StoreError | None = None
         self.refusal: StoreError | None = None
+        self.past: set[str] = set()
+        """Contracts whose states nobody has confirmed in the present history."""
+        self.silent: StoreError | None = None
+        """Why it does not tell that."""
+        self.asked: list[list[str]] = []
         self.meanwhile: Callable[[], None] = lambda: None
         """Happens after the states were read, and before they are told."""
         self.before_lift: Callable[[], object] = lambda: None
@@ -71,6 +76,13 @@ class Store:
         if self.error is not None:
             raise self.error
         return found
+
+    async def in_present_history(self, histories: Mapping[str, bytes], /) -> set[str]:
+        self.asked.append(sorted(histories))
+        await asyncio.sleep(0)
+        if self.silent is not None:
+            raise self.silent
+        return {i for i in histories if i not in self.past}
 
     async def lift(self, lifts: Sequence[Lift], /) -> Sequence[Lifted | StoreError]:
         await asyncio.sleep(0)
@@ -373,6 +385,75 @@ class TestConfirmations:
         assert gateway.store.published == []
         assert await gateway.current() == ["1", "2"]
         assert gateway.prices() == [1, 2, 3]
+
+
+class TestLostStates:
+    """A client may come with a state that the store has lost."""
+
+    def come(self, gateway: Gateway, since: int) -> Outlet:
+        gateway.pass_time(1)
+        gateway.world.now += 1_000_000
+        client, outlet = gateway.world.join("1")
+        gateway.world.hub.send_states(client, since)
+        gateway.pass_time(1)
+        return outlet
+
+    async def test_history_is_asked_for_only_where_a_client_has_come(
+        self, gateway: Gateway
+    ) -> None:
+        version = await publish(gateway, A)
+        await gateway.current()
+        assert gateway.store.asked == []
+        self.come(gateway, version)  # has just this state
+        await gateway.current()
+        assert gateway.store.asked == []
+        self.come(gateway, version + 1)
+        await gateway.current()
+        assert gateway.store.asked == [["1"]]
+        # It has been answered for this client.
+        await gateway.current()
+        assert gateway.store.asked == [["1"]]
+        self.come(gateway, version + 1)
+        await gateway.current()
+        assert gateway.store.asked == [["1"], ["1"]]
+
+    async def test_present_history_settles_it(self, gateway: Gateway) -> None:
+        version = await publish(gateway, A)
+        outlet = self.come(gateway, version + 1)
+        await gateway.current()
+        gateway.message("1", A, version + 2)
+        assert outlet.prices == []
+
+    @pytest.mark.parametrize("why", ["past", "silent", "future"])
+    async def test_anything_else_does_not(self, gateway: Gateway, why: str) -> None:
+        version = await publish(gateway, A)
+        ahead = 1
+        if why == "past":
+            gateway.store.past.add("1")
+        elif why == "silent":
+            gateway.store.silent = StoreError("NOPERM")
+        else:
+            ahead = 2 * YEAR
+        outlet = self.come(gateway, version + ahead)
+        with capture_logs() as lines:
+            # Equal to the store it is all the same.
+            for _ in range(3):
+                assert await gateway.current() == ["1", "2"]
+        said = [line["error"] for line in lines if "lost writes" in line["event"]]
+        assert said == (["NOPERM"] if why == "silent" else [])
+        gateway.message("1", A, version + ahead + 1)
+        assert outlet.prices == [1]
+
+    async def test_client_that_is_about_to_come_needs_no_second_comparison(
+        self, gateway: Gateway
+    ) -> None:
+        version = await publish(gateway, A)
+        await gateway.current()
+        for _ in range(2):
+            gateway.world.hub.states.expect(["1", "unknown"], version + 1)
+            await gateway.reconciler.current(["1", "2"])
+        # What was found less than a second ago holds for the next one.
+        assert gateway.store.asked == [["1"]]
 
 
 class TestSeveralGateways:

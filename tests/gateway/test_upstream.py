@@ -142,6 +142,10 @@ class World:
             self.answer(reading)
         return await reading.answer
 
+    async def in_present_history(self, histories: Mapping[str, bytes], /) -> set[str]:
+        self.calls.append(("history", sorted(histories)))
+        return set(histories)
+
     async def lift(self, lifts: Sequence[Lift], /) -> Sequence[Lifted | StoreError]:
         self.calls.append(("lift", [each.contract_id for each in lifts]))
         return [Lifted(confirmed=10**12)] * len(lifts)

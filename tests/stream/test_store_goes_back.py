@@ -7,6 +7,7 @@ nobody claims to be current.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -175,7 +176,8 @@ async def test_confirmed_state_of_a_store_that_went_back_reaches_everybody(
 ) -> None:
     await goes_back(world, payload, eventually)
     lost = world.plain[0].timestamp
-    assert not await world.publish(payload(Aggregate={"trade_count": 1}))  # equal, it says
+    # Equal, but not known to be what clients have.
+    assert await world.publish(payload(Aggregate={"trade_count": 1}))
     # Also clients that do not ask for the status, and within seconds.
     await eventually(lambda: all(reader.counts == [1, 2, 1] for reader in world.readers), 15)
     [timestamp] = {reader.timestamp for reader in world.readers}
@@ -224,6 +226,103 @@ async def test_client_that_resumes_at_a_gateway_which_knows_less_follows_as_well
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def reading(gateway: Gateway, *ids: str, **asked: str) -> AsyncIterator[Reader]:
+    """A client that watches contracts, and what it is sent."""
+    async with gateway.by_id(*ids, status="true", **asked) as client:
+        reader = Reader(client)
+        task = asyncio.create_task(reader.run())
+        try:
+            yield reader
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def lose_a_state(world: World, contract: str, payload: Payload, ev: Eventually) -> str:
+    """State 1 is saved, a client is sent 2 and leaves, and the server comes back with 1.
+
+    Returns:
+        The time stamp with which the client left.
+    """
+    publish = world.publisher.publish
+    await publish(contract, payload(Aggregate={"trade_count": 1}))
+    world.server.client.save()
+    async with reading(world.gateways[0], contract, snapshot="true") as before:
+        await publish(contract, payload(Aggregate={"trade_count": 2}))
+        await ev(lambda: before.counts == [1, 2], 15)
+        lost = before.timestamp
+    await world.crash()
+    await ev(lambda: all(g.get("/ready").status == 200 for g in world.gateways), 15)
+    return lost
+
+
+@pytest.mark.parametrize("sections", [{}, {"sections": "Aggregate"}])
+async def test_client_alone_with_a_lost_state_is_sent_what_is_confirmed(
+    world: World, payload: Payload, eventually: Eventually, sections: dict[str, str]
+) -> None:
+    # Nobody else wants the contract, so no gateway knows that there was another state.
+    contract, publish = next(_fresh).contract_id, world.publisher.publish
+    lost = await lose_a_state(world, contract, payload, eventually)
+    for gateway in world.gateways:
+        async with (
+            reading(gateway, contract, snapshot="true", since=lost, **sections) as resumed,
+            reading(gateway, contract, snapshot="true", **sections) as fresh,
+        ):
+            # To who asks for the store's state it is current; of who has another nobody knows.
+            assert await fresh.becomes_current(eventually)
+            assert fresh.counts == [1]
+            assert not any(s["data"]["current"] for s in resumed.statuses)
+            assert not any(await resumed.next_statuses(10, eventually))
+            assert resumed.counts == []
+    async with (
+        reading(world.gateways[0], contract, since=lost, **sections) as resumed,
+        reading(world.gateways[0], contract, snapshot="true", **sections) as fresh,
+        reading(world.gateways[1], contract, since=lost, **sections) as another,
+    ):
+        await eventually(lambda: all(r.statuses for r in (resumed, another, fresh)), 15)
+        await publish(contract, payload(Aggregate={"trade_count": 1}))
+        for reader in (resumed, another):
+            await eventually(lambda reader=reader: reader.counts == [1], 15)
+            assert reader.timestamp > lost
+            assert await reader.becomes_current(eventually)
+        # A second confirmation changes nothing, and is no news.
+        await publish(contract, payload(Aggregate={"trade_count": 1}))
+        assert all(await resumed.next_statuses(3, eventually))
+        assert [r.counts for r in (resumed, another, fresh)] == [[1], [1], [1]]
+    # Who comes after that gets it at once.
+    async with reading(world.gateways[1], contract, since=lost, **sections) as late:
+        await eventually(lambda: late.counts == [1], 15)
+        assert await late.becomes_current(eventually)
+
+
+async def test_quiet_contract_is_current_for_who_resumes(
+    world: World, payload: Payload, eventually: Eventually
+) -> None:
+    quiet, busy = next(_fresh).contract_id, next(_fresh).contract_id
+    publish = world.publisher.publish
+    await publish(quiet, payload(Aggregate={"trade_count": 1}))
+    async with reading(world.gateways[0], quiet, busy, snapshot="true") as before:
+        await publish(busy, payload(Aggregate={"trade_count": 2}))
+        await eventually(lambda: before.counts[-1:] == [2], 15)
+        since = before.timestamp
+    for gateway in world.gateways:
+        async with reading(gateway, quiet, busy, since=since) as resumed:
+            assert all(await resumed.next_statuses(5, eventually))
+            assert resumed.statuses[0]["data"]["current"]
+            assert resumed.counts == []
+        # A start without a loss is told of to nobody who has been there before.
+    async with reading(world.gateways[0], quiet, busy, since=since) as resumed:
+        assert await resumed.becomes_current(eventually)
+        world.server.client.save()
+        await world.crash()
+        await eventually(lambda: world.gateways[0].get("/ready").status == 200, 15)
+        await publish(quiet, payload(Aggregate={"trade_count": 1}))
+        await publish(busy, payload(Aggregate={"trade_count": 2}))
+        assert await resumed.becomes_current(eventually)
+        assert resumed.counts == []
 
 
 async def test_store_that_went_back_without_a_publisher_is_not_current(

@@ -176,6 +176,7 @@ class Hub:
         if wanted is None:
             client.known_from = -1
             client.since = newer_than
+            client.came = self.states.moment_of(newer_than)
         due: list[tuple[int, Topic]] = []
         for topic in client.audience.topics:
             if wanted is not None:

@@ -7,6 +7,11 @@ publisher wrote that others do not know of. If a publisher has confirmed it afte
 its own, it is the truth: it is lifted, that is published again under a version above the
 gateway's, so that all gateways and their clients follow. Until then nobody knows, and the contract
 is not current. What was published without being stored is so never replaced.
+
+A client may come with a newer state than both have. Either its contract was quiet and it has heard
+of others since, or the store has lost what it was sent. The second cannot be where the state was
+confirmed since the store began its present history; where it was not, the contract is not current
+for this client, until a publisher confirms it and it is sent again.
 """
 
 from __future__ import annotations
@@ -40,6 +45,9 @@ class StoredStates(Protocol):
     async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
         """The last state of each contract that has one; raises StoreError, IncompleteError."""
 
+    async def in_present_history(self, histories: Mapping[str, bytes], /) -> Collection[str]:
+        """Whose states were confirmed since the store may have lost writes; raises StoreError."""
+
     async def lift(self, lifts: Sequence[Lift], /) -> Sequence[Lifted | StoreError]:
         """Raise the versions of stored states above ours; raises StoreError."""
 
@@ -48,6 +56,7 @@ class _Stored(Struct, frozen=True):
     # What the store has of a contract: a state that was read, nothing, or what cannot be read.
     update: Update | None = None
     seen: bytes = b""
+    history: bytes = b""
     readable: bool = True
 
     @property
@@ -122,6 +131,8 @@ class Reconciler:
         if compared <= oldest:
             return False
         own = self._states.present(contract_id)
+        if own is not None and own.doubted and own.confirmed is None:
+            return False
         # An update without a version may not be stored.
         return not (current and own is not None and own.unversioned and own.taken > compared)
 
@@ -153,7 +164,9 @@ class Reconciler:
                 for contract_id in error.left:
                     if self._states.present(contract_id) is not None:
                         self._verdicts[contract_id] = begun, False
-            different = self._take({i: self._read(i, found.get(i)) for i in due}, begun)
+            stored = {i: self._read(i, found.get(i)) for i in due}
+            different, doubted = self._take(stored, begun)
+            await self._confirm({i: stored[i].history for i in doubted}, begun)
             await self._lift([each for each in different if each.own.taken < begun])
             # A message came while the store was asked: what it said of these is too old.
             due = [each.contract_id for each in different if each.own.taken >= begun]
@@ -166,7 +179,7 @@ class Reconciler:
         try:
             if isinstance(state, PayloadError):
                 raise state
-            return _Stored() if state is None else _Stored(state.read(), state.seen)
+            return _Stored() if state is None else _Stored(state.read(), state.seen, state.history)
         except PayloadError as error:
             event = "last state cannot be read"
             self._limited.warning(
@@ -174,9 +187,15 @@ class Reconciler:
             )
             return _Stored(readable=False)
 
-    def _take(self, stored: Mapping[str, _Stored], begun: float) -> list[_Difference]:
-        """Take what is newer in the store, and note what is current; what is different there."""
-        different = []
+    def _take(
+        self, stored: Mapping[str, _Stored], begun: float
+    ) -> tuple[list[_Difference], list[str]]:
+        """Take what is newer in the store, and note what is current.
+
+        Returns:
+            What is different there, and which of the equal ones clients may have another state of.
+        """
+        different, doubted = [], []
         # Oldest first, so that clients get what they missed in the order in which it happened.
         for contract_id in sorted(stored, key=lambda i: stored[i].version):
             each = stored[contract_id]
@@ -189,7 +208,24 @@ class Reconciler:
             self._verdicts[contract_id] = begun, current
             if not current:
                 different.append(_Difference(contract_id, each, own))
-        return different
+            elif own.doubted:
+                doubted.append(contract_id)
+            elif own.confirmed is not None:
+                self._states.confirm(contract_id, begun, confirmed=None)
+        return different, doubted
+
+    async def _confirm(self, histories: Mapping[str, bytes], begun: float) -> None:
+        """Ask whether equal states were confirmed since the store may have lost writes."""
+        if not histories:
+            return
+        confirmed: Collection[str] = ()
+        try:
+            confirmed = await self._store.in_present_history(histories)
+        except StoreError as error:
+            event = "whether the store has lost writes is not known"
+            self._limited.warning(event, key=event, error=str(error))
+        for contract_id in histories:
+            self._states.confirm(contract_id, begun, confirmed=contract_id in confirmed)
 
     async def _lift(self, different: Sequence[_Difference]) -> None:
         """Lift the stored states that were confirmed after the gateway took its own."""

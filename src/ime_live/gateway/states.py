@@ -7,7 +7,8 @@ client but those that wait for a last state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from datetime import tzinfo
 from typing import Final
 
@@ -20,6 +21,9 @@ from ime_live.market import MICROSECONDS, Part, Payload, Update, part_of
 _IN_FLIGHT: Final = 5
 """Seconds for which messages may be on their way while newer states are read from the store."""
 
+_CLOCKS_DIFFER: Final = 1
+"""Seconds by which Redis's clock may be ahead of this one."""
+
 
 class Present(Struct, frozen=True):
     """The state that a contract has now.
@@ -29,11 +33,15 @@ class Present(Struct, frozen=True):
             0 if it has no state.
         taken: when it came, in seconds of the `States`' monotonic clock.
         unversioned: whether the last update came without a version.
+        doubted: whether clients have come who may have another state.
+        confirmed: see `Topic.confirmed`.
     """
 
     version: int
     taken: float
     unversioned: bool
+    doubted: bool
+    confirmed: bool | None
 
 
 class States:
@@ -90,6 +98,7 @@ class States:
         if part is None:
             part = topic.parts[sections] = Topic(contract_id, topic.opened, sections)
             part.loaded = topic.loaded
+            part.confirmed, part.compared = topic.confirmed, topic.compared
             if topic.state is not None:
                 state = topic.state
                 part.state = self._part(state.version, topic.state.payload, state.number, sections)
@@ -125,17 +134,42 @@ class States:
                     if last.version > newer_than:
                         self._late(client, each)
                     elif client.since > last.version:
-                        each.claimed = max(each.claimed, client.since)
+                        each.claim(client.since, client.came)
                         client.doubt(each, each.state)
         if held is not None:
             self._accept(topic, *held)
+
+    def expect(self, ids: Iterable[str], since: int) -> None:
+        """A client is about to come that has everything up to a version, by its own word.
+
+        The next comparison asks then whether it may have states that the store has lost.
+        """
+        came = self.moment_of(since)
+        for contract_id in ids:
+            topic = self._topics.get(contract_id)
+            if topic is not None:
+                topic.claim(since, came)
+
+    def moment_of(self, since: int) -> float:
+        """When a client comes with this version, see `Client.came`: now, if it can have been.
+
+        A version of the future may be above those of states that are published later. So a store
+        that has lost nothing proves nothing to its client.
+        """
+        ahead = since - self._clock() > _CLOCKS_DIFFER * MICROSECONDS
+        return math.inf if ahead else self._monotonic()
 
     def present(self, contract_id: str) -> Present | None:
         """The state that a contract has; None if it is not open."""
         topic = self._topics.get(contract_id)
         if topic is None:
             return None
-        return Present(max(topic.newest, topic.stamp), topic.taken, topic.unversioned)
+        doubted = any(
+            each.state is not None and each.claimed > each.state.version
+            for each in (topic, *topic.parts.values())
+        )
+        version = max(topic.newest, topic.stamp)
+        return Present(version, topic.taken, topic.unversioned, doubted, topic.confirmed)
 
     def equals(self, contract_id: str, last: Update | None) -> bool:
         """Whether a contract has just this state, or none for None, as the store has it."""
@@ -145,6 +179,25 @@ class States:
         if last is None or topic.state is None:
             return last is None and topic.state is None
         return last.version == topic.newest and last.payload == topic.state.payload
+
+    def confirm(self, contract_id: str, begun: float, *, confirmed: bool | None) -> None:
+        """Tell what a comparison has found of a contract that is equal in the store.
+
+        Args:
+            contract_id: the contract.
+            begun: when the comparison began.
+            confirmed: whether the store has lost no write since the state was confirmed there.
+                Who came before the comparison has no other state then. None if it was not asked.
+        """
+        topic = self._topics.get(contract_id)
+        if topic is None:
+            return
+        for each in (topic, *topic.parts.values()):
+            each.confirmed = confirmed
+            if confirmed:
+                each.compared = begun
+                if each.claimed_at < begun:
+                    each.claimed = 0
 
     def publish(self, contract_id: str, version: int | None, payload: Payload) -> int:
         """An update has come. Without a version it is stamped now.
@@ -176,7 +229,7 @@ class States:
             return None
         if whole.newest > max(client.since, whole.state.version):
             return self._again(topic, state, max(whole.newest, whole.stamp))
-        topic.claimed = max(topic.claimed, client.since)
+        topic.claim(client.since, client.came)
         return None
 
     def take(self) -> list[Change]:

@@ -104,6 +104,8 @@ class Subscription:
         await services.upstream.acquire(self._selection)
         services.require_channels()
         if request.status:
+            if request.newer_than:
+                services.hub.states.expect(self._selection, request.newer_than)
             self._current = await services.rounds.compare(self._selection)
         return identity
 

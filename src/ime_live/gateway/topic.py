@@ -69,6 +69,9 @@ class Topic:
     __slots__ = (
         "audiences",
         "claimed",
+        "claimed_at",
+        "compared",
+        "confirmed",
         "contract_id",
         "held",
         "loaded",
@@ -110,9 +113,21 @@ class Topic:
         self.waiting: dict[Client, int] = {}
         """Clients that came before that; they get its last state if it is newer than this."""
         self.claimed = 0
-        """The newest version that clients came with, see `Client.may_have_another`."""
+        """The newest version that clients came with who may have another state, see `Client`."""
+        self.claimed_at = -math.inf
+        """When the last of those came, see `Client.came`."""
+        self.confirmed: bool | None = None
+        """Whether its state was confirmed since the store may have lost writes; None if the last
+        comparison did not ask for that."""
+        self.compared = -math.inf
+        """When the last comparison began that found it confirmed, on the clock of `taken`."""
         self.parts: dict[tuple[str, ...], Topic] = {}
         """Of a whole contract: what some want only sections of, each with states of its own."""
+
+    def claim(self, since: int, came: float) -> None:
+        """A client comes that may have another state; see `Client`."""
+        self.claimed = max(self.claimed, since)
+        self.claimed_at = max(self.claimed_at, came)
 
 
 Change = tuple[Topic, State, State | None]
@@ -139,6 +154,7 @@ class Client:
 
     __slots__ = (
         "audience",
+        "came",
         "closed",
         "joined",
         "keep",
@@ -172,6 +188,8 @@ class Client:
         """The number of the last state from before it came."""
         self.since = 0
         """The version up to which it has everything, by its own word; 0 if it said nothing."""
+        self.came = math.inf
+        """When it said so, on the clock of `Topic.compared`; never, if that cannot be settled."""
         self.known_later: dict[Topic, int] | None = None
         """The same for contracts that it has added since it joined."""
         self.missed: dict[Topic, State | None] = {}
@@ -207,8 +225,11 @@ class Client:
     def may_have_another(self, topic: Topic, state: State) -> bool:
         """Whether it came with something newer than this state, so that it may not have this.
 
-        It was told that by another gateway, or before the store went back.
+        It was told that by another gateway, or before the store went back. Once a comparison
+        has shown that the store knows nothing newer and has lost nothing, it has this.
         """
+        if topic.compared > self.came:
+            return False
         unsure = self.unsure is not None and self.unsure.get(topic) is state
         if not unsure and (state.version >= self.since or state.number > self.joined):
             return False

@@ -7,6 +7,7 @@ the store has, is the matter of `ime_live.gateway.rounds`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import tzinfo
 from functools import partial
@@ -55,8 +56,9 @@ class Watch:
         self._told = told
         self._watchers: dict[Audience, dict[Client, None]] = {}
         self._telling: Audience | None = None
-        self._shared: bytes | None = None
-        """The frame for those of it of whom there is nothing else to say."""
+        self._shared: dict[bool, bytes] = {}
+        """The frames for those of it of whom there is nothing else to say, by what is said of
+        being current."""
 
     @property
     def audiences(self) -> Collection[Audience]:
@@ -71,6 +73,7 @@ class Watch:
             current: whether its contracts were compared with the store just now.
         """
         self._watchers.setdefault(client.audience, {})[client] = None
+        current = current and not _may_have_another(client, _doubtful(client.audience.topics))
         self._hub.tell(client, partial(self._frame, client, current=current), _STATUS)
 
     def remove(self, client: Client) -> bool:
@@ -101,10 +104,13 @@ class Watch:
             clients = list(self._watchers.get(audience, ()))
             is_current = all(topic.contract_id in current for topic in audience.topics)
             self._telling = audience
+            doubtful = _doubtful(audience.topics)
             for client in clients:
-                self._hub.tell(client, partial(self._frame, client, current=is_current), _STATUS)
+                here = is_current and not _may_have_another(client, doubtful)
+                self._hub.tell(client, partial(self._frame, client, current=here), _STATUS)
             # What is made from now on, for a client that was slow, is of its own time.
-            self._telling = self._shared = None
+            self._telling = None
+            self._shared = {}
             yield
 
     def _frame(self, client: Client, *, current: bool) -> bytes:
@@ -112,9 +118,9 @@ class Watch:
         others = other_timestamps(client)
         if others or client.audience is not self._telling:
             return self._make(client.audience, others, current=current)
-        if self._shared is None:
-            self._shared = self._make(client.audience, {}, current=current)
-        return self._shared
+        if current not in self._shared:
+            self._shared[current] = self._make(client.audience, {}, current=current)
+        return self._shared[current]
 
     def _make(self, audience: Audience, others: Mapping[Topic, bytes], *, current: bool) -> bytes:
         contracts = (
@@ -148,6 +154,20 @@ class Watch:
             "current": current,
             "markets": {market: each.state for market, each in status.markets.items()},
         }
+
+
+def _doubtful(topics: Iterable[Topic]) -> list[Topic]:
+    """The contracts of which some client may have a state that the store has lost."""
+    return [t for t in topics if t.claimed and (not t.confirmed or t.claimed_at == math.inf)]
+
+
+def _may_have_another(client: Client, doubtful: Iterable[Topic]) -> bool:
+    return any(
+        topic.state is not None
+        and (not topic.confirmed or client.came == math.inf)
+        and client.may_have_another(topic, topic.state)
+        for topic in doubtful
+    )
 
 
 def optional_timestamp(moment: int | None, zone: tzinfo) -> str | None:
