@@ -11,8 +11,8 @@ from redis.crc import key_slot
 
 from ime_live.contracts import Contract
 from ime_live.embedded import EmbeddedValkey
-from ime_live.errors import FencedError
-from ime_live.lease import Holding, Lease
+from ime_live.errors import ContractError, FencedError
+from ime_live.lease import UNREADABLE, Holding, Lease
 from ime_live.market import MAX_AHEAD
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
@@ -136,6 +136,25 @@ async def test_contracts_of_an_older_token_are_refused(store: Store) -> None:
     assert await store.contracts() == [contract]
 
 
+@pytest.mark.parametrize("token", ["", "x", "1.5", "-1", f"{10**19}", f"{time.time_ns()}"])
+async def test_unusable_token_of_the_registry_blocks_no_import(
+    store: Store, redis: Client, token: str
+) -> None:
+    contract = Contract(contract_id="1", contract_name="A")
+    await redis.hset("ime:fence:{ime:contracts}", "token", token)
+    await store.import_contracts([contract], 20)
+    assert await store.contracts() == [contract]
+
+
+@pytest.mark.parametrize("record", ["", "{}", '{"contractId":"1"}', '{"contractName":"A"}', "null"])
+async def test_half_a_record_is_a_contract_that_cannot_be_read(
+    store: Store, redis: Client, record: str
+) -> None:
+    await redis.hset("ime:contracts", "1", record)
+    assert isinstance((await store.registered())["1"], ContractError)
+    assert isinstance((await store.registered(["1"]))["1"], ContractError)
+
+
 # -- the lease -----------------------------------------------------------------------------
 
 
@@ -223,3 +242,18 @@ async def test_status_of_an_older_token_is_refused(leases: Callable[[str], Lease
     assert caught.value.token == 20
     assert (await one.read())[0] == newer
     await one.write(FeedStatus(FeedState.DOWN, since=1, token=21))
+
+
+@pytest.mark.parametrize("written", ["", "{}", '{"state":"live"}', '{"since":5}', "null"])
+async def test_half_a_status_is_a_feed_that_is_down(
+    leases: Callable[[str], Lease], redis: Client, written: str
+) -> None:
+    lease = leases("one")
+    await lease.take()
+    await redis.set("ime:status", written)
+    status, led = await lease.read()
+    assert led
+    assert status is not None
+    assert (status.state, status.error) == (FeedState.DOWN, UNREADABLE)
+    await lease.write(STATUS)
+    assert await lease.read() == (STATUS, True)

@@ -28,6 +28,7 @@ from ime_live.market import (
     MAX_STATE_BYTES,
     MICROSECONDS,
     Payload,
+    Update,
     read_payload,
     read_publication,
     stored_json,
@@ -351,11 +352,10 @@ async def test_a_last_state_that_cannot_be_read_is_left_out(
         await redis.hset("ime:last:{2}", mapping=fields)
     with capture_logs() as logs:
         assert list(await store.last(["2", "1"])) == ["1"]
-    if fields is None or len(fields) == 2:
-        assert store.unreadable == 1
-        assert [(line["event"], line["contract_id"]) for line in logs] == [
-            ("last state cannot be read", "2")
-        ]
+    assert store.unreadable == 1
+    assert [(line["event"], line["contract_id"]) for line in logs] == [
+        ("last state cannot be read", "2")
+    ]
 
 
 async def test_states_are_as_they_were_stored(
@@ -364,7 +364,6 @@ async def test_states_are_as_they_were_stored(
     stored = await publish(store, "1", state(last_price=5))
     history: str = (await redis.info("replication"))["master_replid"]
     await redis.hset("ime:last:{2}", mapping={"version": "7", "data": b"\xff anything"})
-    await redis.hset("ime:last:{3}", mapping={"data": "{}"})
     assert await store.states(["2", "1", "3", "4"]) == {
         "2": State(7, b"\xff anything"),
         "1": State(stored.version, state(last_price=5), b"%d" % stored.version, history.encode()),
@@ -388,6 +387,45 @@ async def test_what_is_no_state_is_told_and_harms_no_other(
     assert isinstance(error, PayloadError)
     assert ("WRONGTYPE" if version is None else version) in str(error)
     assert logs == []
+
+
+def _read(found: State | PayloadError) -> Update:
+    if isinstance(found, PayloadError):
+        raise found
+    return found.read()
+
+
+@pytest.mark.parametrize(
+    ("fields", "missing"),
+    [
+        ({"version": "7"}, "data"),
+        ({"version": "7", "seen": "7", "token": "5"}, "data"),
+        ({"data": "{}"}, "version"),
+        ({"data": "", "seen": "7"}, "version"),
+        ({"seen": "7"}, "both"),
+        ({"version": "", "data": "{}"}, None),
+        ({"version": "7", "data": ""}, None),
+        ({"version": "", "data": ""}, None),
+    ],
+)
+async def test_half_a_state_is_bad_data_and_not_absence(
+    store: Store, redis: Client, state: MakeState, fields: dict[str, str], missing: str | None
+) -> None:
+    await redis.hset("ime:last:{1}", mapping=fields)
+    found = (await store.states(["1"]))["1"]
+    if missing is None:
+        with pytest.raises(PayloadError):
+            _read(found)
+    else:
+        assert isinstance(found, PayloadError)
+        assert str(found) == f"a last state must have version and data, missing: {missing}"
+    assert await store.last(["1"]) == {}
+    assert store.unreadable == 1
+    # The next state heals it.
+    stored = await publish(store, "1", state())
+    assert await store.states(["1"]) == {
+        "1": State(stored.version, state(), b"%d" % stored.version)
+    }
 
 
 @pytest.mark.parametrize("size", [MAX_STATE_BYTES + 1, 5_000_000])

@@ -312,8 +312,9 @@ class Store:
             elif isinstance(reply, Exception):
                 refused[contract_id] = reply
             else:
-                version, data, *confirmed = reply
-                if version is not None and data is not None:
+                # A fencing token may be there before any state is.
+                if any(value is not None for value in reply):
+                    version, data, *confirmed = reply
                     found[contract_id] = _state_in(version, data, confirmed, latest)
         if refused:
             failure = self.connections.error(next(iter(refused.values())))
@@ -545,7 +546,9 @@ class Store:
         # A leader claims the registry first, so whoever is older finds its token.
         fence = self.keys.contracts_fence
         await pipe.watch(fence)
-        held = int(await pipe.hget(fence, "token") or 0)
+        # As the scripts read it: what cannot be a token holds nobody up.
+        latest = time.time_ns() // 1000 + MAX_AHEAD
+        held = _version_in(await pipe.hget(fence, "token"), latest) or 0
         if held > token:
             raise self._fenced(token, held)
 
@@ -601,8 +604,11 @@ def is_bad_data(reply: object) -> bool:
 
 
 def _state_in(
-    version: bytes, data: bytes, confirmed: Sequence[bytes | None], latest: int
+    version: bytes | None, data: bytes | None, confirmed: Sequence[bytes | None], latest: int
 ) -> State | PayloadError:
+    if version is None or data is None:
+        missing = "version" if data is not None else "data" if version is not None else "both"
+        return PayloadError(f"a last state must have version and data, missing: {missing}")
     number = _version_in(version, latest)
     if number is None:
         return PayloadError(

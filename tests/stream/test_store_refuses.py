@@ -131,11 +131,17 @@ async def test_error_of_the_store_is_503_and_not_current(
         lambda redis, key: redis.rpush(key, "a list"),
         lambda redis, key: redis.hset(key, mapping={"version": "5", "data": "{}"}),
         lambda redis, key: redis.hset(key, mapping={"version": "x", "data": "{}"}),
+        lambda redis, key: redis.hset(key, mapping={"version": "5"}),
+        lambda redis, key: redis.hset(key, mapping={"data": "{}", "seen": "5"}),
+        lambda redis, key: redis.hset(key, mapping={"version": "", "data": ""}),
         lambda redis, key: redis.hset(
             key, mapping={"version": "5", "data": msgspec.json.encode({"x": "y" * 5_000_000})}
         ),
     ],
-    ids=["WRONGTYPE text", "WRONGTYPE list", "data", "version", "size"],
+    ids=[
+        *("WRONGTYPE text", "WRONGTYPE list", "data", "version"),
+        *("no data", "no version", "empty", "size"),
+    ],
 )
 async def test_bad_data_is_about_its_contract_alone(
     serve: Serve,
