@@ -30,6 +30,7 @@ from ime_live.feeds.simulator import SyntheticMarket
 from ime_live.gateway.http import SERVICES
 from ime_live.gateway.server import GatewayConfig, GatewayServer, bind, limit_connections
 from ime_live.lease import Lease
+from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
 from ime_live.publisher import Publisher
 from ime_live.settings import (
@@ -45,7 +46,9 @@ from ime_live.status import FeedState, FeedStatus, MarketStatus
 from ime_live.store import Store
 
 log = structlog.get_logger()
+_limited: Final = LogLimiter(log)
 
+_NOT_PUBLISHED: Final = "market data cannot be published"
 _STEP: Final = 0.2  # seconds of the market's clock, which is the wall clock
 _DRAIN: Final = 0.2  # seconds: whoever ends a demo does not want to wait
 _SHOWN: Final = 3  # contracts of each market named in the greeting
@@ -103,7 +106,7 @@ class Synthetic:
                         await store.import_contracts(self.contracts)
                         registered = self.contracts
                 except StoreError as error:
-                    log.warning("market data cannot be published", error=str(error))
+                    _limited.warning(_NOT_PUBLISHED, key=_NOT_PUBLISHED, error=str(error))
 
 
 class Replayed:
@@ -144,7 +147,7 @@ class Replayed:
                         report=log.debug,
                     )
                 except StoreError as error:
-                    log.warning("market data cannot be published", error=str(error))
+                    _limited.warning(_NOT_PUBLISHED, key=_NOT_PUBLISHED, error=str(error))
                     await asyncio.sleep(1)
 
 

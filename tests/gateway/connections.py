@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import structlog
+
 from ime_live.contracts import Contract, Registry
 from ime_live.gateway.auth import NoAuthenticator
 from ime_live.gateway.cors import Cors
@@ -19,6 +21,7 @@ from ime_live.gateway.handshake import Negotiator
 from ime_live.gateway.heartbeat import Heartbeat
 from ime_live.gateway.hub import Hub
 from ime_live.gateway.services import Services
+from ime_live.log_limiter import LogLimiter
 from ime_live.settings import AuthMode, GatewaySettings
 from ime_live.zones import zone_of
 
@@ -219,7 +222,8 @@ class Process:
         self.closed: list[tuple[int, str]] = []
         self.connections: set[Any] = set()
         chosen = GatewaySettings(auth=AuthMode.NONE, **settings)
-        self.heartbeat = Heartbeat(chosen.ping_interval, chosen.ping_timeout, 60.0)
+        limited = LogLimiter(structlog.get_logger(), monotonic=self.timers.monotonic)
+        self.heartbeat = Heartbeat(chosen.ping_interval, chosen.ping_timeout, 60.0, limited=limited)
         parts: Any = SimpleNamespace(
             settings=chosen,
             zone=zone_of("UTC"),
@@ -237,6 +241,7 @@ class Process:
             loop=self.loop,
             handshake=Negotiator(compression=chosen.compression),
             cors=Cors(()),
+            limited=limited,
             monotonic=self.timers.monotonic,
             wall=lambda: NOW / 1e6,
             clock=lambda: NOW,

@@ -6,15 +6,22 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from ime_live.errors import RefusedError
 from ime_live.gateway.dialog import Dialog
+from ime_live.log_limiter import LogLimiter
 from ime_live.messages import ControlRequest
 
 
 def ask(number: int) -> bytes:
     return b'{"action": "subscribe", "id": %d}' % number
+
+
+def limiter() -> LogLimiter:
+    """One that has written nothing yet."""
+    return LogLimiter(structlog.get_logger())
 
 
 class Doer:
@@ -52,7 +59,7 @@ async def settled() -> None:
 
 async def test_one_after_the_other() -> None:
     doer = Doer()
-    dialog = Dialog(doer, writable=True)
+    dialog = Dialog(doer, writable=True, limited=limiter())
     for number in range(3):
         dialog.receive(ask(number))
     dialog.receive(b"ping")
@@ -66,7 +73,7 @@ async def test_one_after_the_other() -> None:
 
 async def test_a_binary_message_is_no_request() -> None:
     doer = Doer()
-    dialog = Dialog(doer, writable=True)
+    dialog = Dialog(doer, writable=True, limited=limiter())
     dialog.receive(ask(1), binary=True)
     dialog.receive(b"\x00\xff", binary=True)
     dialog.receive(ask(2))
@@ -76,7 +83,7 @@ async def test_a_binary_message_is_no_request() -> None:
 
 async def test_nothing_is_done_for_who_takes_nothing() -> None:
     doer = Doer()
-    dialog = Dialog(doer, writable=False)
+    dialog = Dialog(doer, writable=False, limited=limiter())
     dialog.receive(ask(1))
     await settled()
     assert (doer.said, doer.at_work) == ([], 0)
@@ -93,7 +100,7 @@ async def test_nothing_is_done_for_who_takes_nothing() -> None:
 
 async def test_an_answer_waits_for_who_stops_taking_meanwhile() -> None:
     doer = Doer()
-    dialog = Dialog(doer, writable=True)
+    dialog = Dialog(doer, writable=True, limited=limiter())
     doer.slow.clear()
     dialog.receive(ask(1))
     await settled()
@@ -108,7 +115,7 @@ async def test_an_answer_waits_for_who_stops_taking_meanwhile() -> None:
 
 async def test_what_waits_is_bounded() -> None:
     doer = Doer()
-    dialog = Dialog(doer, writable=False)
+    dialog = Dialog(doer, writable=False, limited=limiter())
     for number in range(100):
         dialog.receive(ask(number))
     dialog.receive(b"what asks for nothing does not wait")
@@ -120,7 +127,7 @@ async def test_what_waits_is_bounded() -> None:
 
 async def test_who_is_gone_is_not_answered() -> None:
     doer = Doer()
-    dialog = Dialog(doer, writable=True)
+    dialog = Dialog(doer, writable=True, limited=limiter())
     doer.slow.clear()
     dialog.receive(ask(1))
     dialog.receive(ask(2))
@@ -133,10 +140,11 @@ async def test_who_is_gone_is_not_answered() -> None:
 
 async def test_a_failure_is_answered_and_logged_and_the_next_is_done() -> None:
     doer = Doer()
-    dialog = Dialog(doer, writable=True)
+    dialog = Dialog(doer, writable=True, limited=limiter())
     with capture_logs() as logs:
-        dialog.receive(ask(13))
-        dialog.receive(ask(14))
+        for number in (13, 14, 13, 13):
+            dialog.receive(ask(number))
         await settled()
-    assert doer.said == [("internal error", 13), 14]
+    assert doer.said == [("internal error", 13), 14, *[("internal error", 13)] * 2]
+    # One line for each kind of failure, however often a client brings it about.
     assert [line["event"] for line in logs] == ["a client's request has failed"]

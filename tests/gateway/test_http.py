@@ -526,10 +526,11 @@ async def test_application_without_an_answer_is_500(app: Any) -> None:  # noqa: 
 
 async def test_failure_is_logged_without_the_query() -> None:
     server = Server(fails)
-    client = server.connect()
     with capture_logs() as logs:
-        client.send(get(HOST, target="/a?token=secret"))
-        await server.settle()
+        for _ in range(10):
+            server.connect().send(get(HOST, target="/a?token=secret"))
+            await server.settle()
+    # One line for a kind of failure, however often a client brings it about.
     assert [(line["event"], line["path"]) for line in logs] == [("request failed", "/a")]
     assert "secret" not in str(logs)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
+from ime_live.gateway.auth import Identity
 from ime_live.gateway.http11 import RequestHead, read_head
 from ime_live.gateway.lingering import CLOSE_TIMEOUT, LingeringClose
 from ime_live.gateway.protocol import StreamProtocol
@@ -456,3 +459,18 @@ async def told(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], list[tuple
 @given(_FRAMES, st.data())
 def test_split_frames_get_the_same_answers(sent: bytes, data: st.DataObject) -> None:
     assert asyncio.run(told(split(sent, data))) == asyncio.run(told([sent]))
+
+
+async def test_failing_openings_are_logged_once_a_kind() -> None:
+    class Failing:
+        async def authenticate(self, token: str | None) -> Identity:
+            raise RuntimeError("a defect")
+
+    process = Process()
+    parts: Any = process.services
+    parts.authenticator = Failing()
+    with capture_logs() as logs:
+        clients = [Client(process) for _ in range(5)]
+        await process.settle()
+    assert {frame.opcode for client in clients for frame in client.frames} == {Opcode.CLOSE}
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["opening failed"]

@@ -65,7 +65,8 @@ class Registrar:
         try:
             return contracts, await self._records.claim(every, token)
         except IncompleteError as error:
-            log.warning("not all contracts are claimed", left=len(error.left), error=str(error))
+            event = "not all contracts are claimed"
+            self._limited.warning(event, key=event, left=len(error.left), error=str(error))
             return contracts, error.found
 
     async def register(

@@ -148,12 +148,16 @@ class Gateway:
             watch=watch,
             rounds=Rounds(watch, reconciler, self._feed, settings.status_interval),
             heartbeat=Heartbeat(
-                settings.ping_interval, settings.ping_timeout, settings.unwritable_timeout
+                settings.ping_interval,
+                settings.ping_timeout,
+                settings.unwritable_timeout,
+                limited=self._limited,
             ),
             metrics=self._metrics,
             loop=loop,
             handshake=Negotiator(compression=settings.compression),
             cors=Cors(settings.origins),
+            limited=self._limited,
             monotonic=time.monotonic,
             wall=time.time,
             clock=wall_clock,

@@ -6,14 +6,13 @@ import asyncio
 import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
-
-import structlog
 
 from ime_live.gateway.http11 import RequestHead
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from ime_live.log_limiter import LogLimiter
 
 STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -77,6 +76,7 @@ class Exchange:
         "_default_fields",
         "_keep_alive",
         "_left",
+        "_limited",
         "_over",
         "_started",
         "_unsent_head",
@@ -84,15 +84,19 @@ class Exchange:
         "_without_body",
     )
 
-    def __init__(self, head: RequestHead, client: Client, default_fields: _Fields) -> None:
+    def __init__(
+        self, head: RequestHead, client: Client, default_fields: _Fields, limited: LogLimiter
+    ) -> None:
         """Make an exchange without an answer.
 
         Args:
             head: of the request, whose body has been read and thrown away.
             client: is answered.
             default_fields: header fields of all answers.
+            limited: logs failures.
         """
         self._client = client
+        self._limited = limited
         self._default_fields = default_fields
         self._keep_alive = head.keep_alive
         self._without_body = head.method == "HEAD"
@@ -112,9 +116,12 @@ class Exchange:
         """Let the application answer."""
         try:
             await app(scope, self._receive, self._send)
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - it is told, and answered with 500
             # The path only: a query may hold a token.
-            log.exception("request failed", path=scope["path"])
+            event = "request failed"
+            self._limited.error(
+                event, key=(event, type(error).__name__), path=scope["path"], exc_info=error
+            )
         if self._over:
             return
         if self._started and not self._unsent_head:

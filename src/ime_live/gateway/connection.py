@@ -145,8 +145,11 @@ class Connection(asyncio.Protocol, ABC):
             identity = await self._subscription.open(request, token, self._about.update)
         except RefusedError as error:
             refusal = error
-        except Exception:
-            log.exception("opening failed", **self._about)
+        except Exception as error:  # noqa: BLE001 - it is told, and one client's failure is its own
+            event = "opening failed"
+            self._services.limited.error(
+                event, key=(event, type(error).__name__), exc_info=error, **self._about
+            )
             refusal = RefusedError("internal error", code=CloseCode.INTERNAL_ERROR)
         self._opening = None
         self._services.metrics.opened()

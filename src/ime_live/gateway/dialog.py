@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
-
-import structlog
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ime_live.errors import ControlError, RefusedError
 from ime_live.messages import ControlRequest, read_request
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from ime_live.log_limiter import LogLimiter
 
 # Requests of one client that may wait. It is sent answers as fast as it may ask, if it takes them.
 _MOST: Final = 100
@@ -37,16 +36,18 @@ class Doer(Protocol):
 class Dialog:
     """See the module's text."""
 
-    __slots__ = ("_doer", "_task", "_waiting", "_writable")
+    __slots__ = ("_doer", "_limited", "_task", "_waiting", "_writable")
 
-    def __init__(self, doer: Doer, *, writable: bool) -> None:
+    def __init__(self, doer: Doer, *, writable: bool, limited: LogLimiter) -> None:
         """Begin a dialog.
 
         Args:
             doer: does what is asked for.
             writable: whether the client takes data.
+            limited: logs failures.
         """
         self._doer = doer
+        self._limited = limited
         self._waiting: deque[ControlRequest | ControlError] = deque()
         self._writable = asyncio.Event()
         if writable:
@@ -102,6 +103,7 @@ class Dialog:
             return
         try:
             await self._doer.change(request, self._writable.wait)
-        except Exception:
-            log.exception("a client's request has failed")
+        except Exception as error:  # noqa: BLE001 - it is told, and the dialog goes on
+            event = "a client's request has failed"
+            self._limited.error(event, key=(event, type(error).__name__), exc_info=error)
             self._doer.object_to("internal error", request.id)

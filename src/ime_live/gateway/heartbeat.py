@@ -7,13 +7,12 @@ clock; nothing here does I/O.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
-
-import structlog
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ime_live.errors import CloseCode, RefusedError
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from ime_live.log_limiter import LogLimiter
 
 
 class Pulse(Protocol):
@@ -34,14 +33,18 @@ _NEAR: Final = 2.0
 class Heartbeat:
     """Pings every client in turn and ends those that do not answer, stall, or run out of time."""
 
-    def __init__(self, interval: float, timeout: float, unwritable_timeout: float) -> None:
+    def __init__(
+        self, interval: float, timeout: float, unwritable_timeout: float, *, limited: LogLimiter
+    ) -> None:
         """Make a heartbeat without clients.
 
         Args:
             interval: seconds between two pings of a client.
             timeout: seconds within which a client answers a ping.
             unwritable_timeout: seconds that a client may take no data at all.
+            limited: logs failures.
         """
+        self._limited = limited
         self._interval = interval
         self._timeout = timeout
         self._unwritable_timeout = unwritable_timeout
@@ -121,7 +124,10 @@ class Heartbeat:
                     client.ping()
                 except Exception as error:  # noqa: BLE001 - one client's failure is its own
                     # It will not answer, and so it is ended in its time.
-                    log.warning("ping failed", error=repr(error))
+                    event = "ping failed"
+                    self._limited.warning(
+                        event, key=(event, type(error).__name__), error=repr(error)
+                    )
 
     @staticmethod
     def _until(times: dict[Pulse, float], now: float) -> list[Pulse]:
@@ -143,4 +149,7 @@ class Heartbeat:
         try:
             client.end(refusal)
         except Exception as error:  # noqa: BLE001 - one client's failure is its own
-            log.warning("closing failed", reason=refusal.kind, error=repr(error))
+            event = "closing failed"
+            self._limited.warning(
+                event, key=(event, type(error).__name__), reason=refusal.kind, error=repr(error)
+            )

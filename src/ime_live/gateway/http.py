@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from ime_live.gateway.asgi import STATUS_LINES, Exchange, scope_of
 from ime_live.gateway.connection import Connection, peer_of
 from ime_live.gateway.events import EventStream
@@ -21,7 +19,6 @@ from ime_live.gateway.lingering import LingeringClose
 from ime_live.gateway.protocol import StreamProtocol
 from ime_live.gateway.services import Services
 from ime_live.gateway.session import EVENTS_ROOT, endpoint_of
-from ime_live.log_limiter import LogLimiter
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -31,8 +28,6 @@ SERVICES: Final = "ime_live.services"
 """The key under which the ASGI lifespan hands the process's `Services` to its protocols."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-_limited = LogLimiter(structlog.get_logger())
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -186,7 +181,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._client is None:
             self._client = _address(self._transport.get_extra_info("peername"))
             self._server = _address(self._transport.get_extra_info("sockname"))
-        self._exchange = Exchange(head, self, fields)
+        self._exchange = Exchange(head, self, fields, self._services.limited)
         scope = scope_of(head, self._client, self._server, self._app_state)
         task = self._loop.create_task(self._exchange.run(self._app, scope))
         self._server_state.tasks.add(task)
@@ -231,7 +226,7 @@ class HttpProtocol(asyncio.Protocol):
     # The end
 
     def _refuse(self, error: RequestError) -> None:
-        _limited.info(
+        self._services.limited.info(
             "request refused",
             key=(error.status, error.text),
             status=error.status,

@@ -224,7 +224,11 @@ class StreamProtocol(Connection):
                 message.decode()
             if self._subscription.client is not None:
                 if self._dialog is None:
-                    self._dialog = Dialog(self._subscription, writable=not self._paused)
+                    self._dialog = Dialog(
+                        self._subscription,
+                        writable=not self._paused,
+                        limited=self._services.limited,
+                    )
                 self._dialog.receive(message, binary=not self._is_text)
         except UnicodeDecodeError:
             self.end(RefusedError("invalid UTF-8", code=CloseCode.INVALID_DATA))

@@ -34,6 +34,7 @@ from ime_live.gateway.cors import Cors
 from ime_live.gateway.report import Readiness
 from ime_live.gateway.representation import Representation, Wishes, refuse, represent
 from ime_live.gateway.session import EVENTS_ROOT, STREAM_ROOT, By
+from ime_live.log_limiter import LogLimiter
 from ime_live.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -145,7 +146,7 @@ def http_app(
         exception_handlers={
             HTTPException: _answer_http_error,
             RefusedError: _answer_refusal,
-            Exception: _answer_failure,
+            Exception: partial(_answer_failure, LogLimiter(log)),
         },
     )
     if settings.root_path:
@@ -233,9 +234,11 @@ def _answer_refusal(request: Request[Any, Any, Any], error: RefusedError) -> Res
     return Response(shown.body, status_code=shown.status, headers=headers)
 
 
-def _answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+def _answer_failure(
+    limited: LogLimiter, request: Request[Any, Any, Any], error: Exception
+) -> Response[Any]:
     # The path only: a query may hold a token.
-    log.error("request failed", path=request.url.path, exc_info=error)
+    limited.error("request failed", key=type(error).__name__, path=request.url.path, exc_info=error)
     return Response({"detail": "internal error"}, status_code=500, media_type=MediaType.JSON)
 
 

@@ -18,6 +18,7 @@ from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.rounds import Rounds
 from ime_live.gateway.upstream import Upstream
 from ime_live.gateway.watch import Watch
+from ime_live.log_limiter import LogLimiter
 from ime_live.settings import GatewaySettings
 
 
@@ -30,6 +31,7 @@ class Services:
             nothing could be streamed.
         handshake: negotiates each handshake in turn.
         cors: which pages may read streams of events.
+        limited: logs failures that any client may bring about again and again.
         monotonic: seconds, for durations.
         wall: seconds since the Unix epoch, for the expiry of tokens.
         clock: microseconds since the Unix epoch, for time stamps.
@@ -50,6 +52,7 @@ class Services:
     loop: asyncio.AbstractEventLoop
     handshake: Negotiator
     cors: Cors
+    limited: LogLimiter
     monotonic: Callable[[], float]
     wall: Callable[[], float]
     clock: Callable[[], int]
