@@ -104,8 +104,15 @@ class Command:
         return lines
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        """The log lines of one event."""
+        """The log lines of one event so far; a thread writes them a moment after the event."""
         return [line for line in self.log if line["event"] == event]
+
+    async def logged(self, event: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait for so many log lines of one event, and return all of them."""
+        async with asyncio.timeout(PATIENCE):
+            while len(found := self.events(event)) < count:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.01)
+        return found
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

@@ -331,4 +331,4 @@ async def test_a_key_is_changed_under_its_kid(serve: Serve, market: Market, tmp_
         publish(new)
         assert await _refusal(gateway, contract.contract_id, signed(new), status="true") == ""
         assert await _refusal(gateway, contract.contract_id, signed(old)) == "invalid token"
-    assert len(gateway.events("jwks refreshed")) == 2
+    assert len(await gateway.logged("jwks refreshed", 2)) == 2

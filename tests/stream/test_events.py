@@ -391,7 +391,7 @@ async def test_what_it_counts(
     assert gateway.metric("connections_closed_total", code="1000", reason="client left") == 1
     assert gateway.get(path_of(gateway, "id", "0")).status == 404
     assert gateway.metric("connections_closed_total", code="1008", reason="unknown contract") == 1
-    [opened] = gateway.events("stream opened")
+    [opened] = await gateway.logged("stream opened")
     assert (opened["over"], opened["by"], opened["count"]) == ("events", "id", 1)
 
 

@@ -329,6 +329,6 @@ async def test_refused_request_is_logged_once_per_kind(serve: Any) -> None:  # n
         async with await RawClient.open(gateway.port) as client:
             await client.send(b"GET /a?token=secret HTTP/1.1\r\n\r\n")
             assert (await read_answer(client)).status == 400
-    [line] = gateway.events("request refused")
+    [line] = await gateway.logged("request refused")
     assert line["reason"] == "An HTTP/1.1 request must have a Host header, got none."
     assert "secret" not in gateway.output

@@ -530,9 +530,8 @@ async def test_all_workers_tell_of_a_change_without_waiting_for_the_round(
                 for client in clients:
                     data = await _until(client, _is(state))
                     assert data["since"] == timestamp_of(status.since, TEHRAN)
-            processes = {
-                line["connection"].partition("-")[0] for line in gateway.events("stream opened")
-            }
+            opened = await gateway.logged("stream opened", len(clients))
+            processes = {line["connection"].partition("-")[0] for line in opened}
             assert len(processes) == 2
             await eventually(lambda: gateway.metric("feed_state", state="stale") == 1)
             await eventually(lambda: gateway.metric("feed_state", state="live") == 0)

@@ -444,7 +444,7 @@ async def test_gateway_that_may_only_read_is_not_current_and_says_so(
             await eventually(lambda: len(reader.counts) == 2, 15)
             await publisher.publish("1", payload(Aggregate={"trade_count": 2}))
             assert not any(await reader.next_statuses(20, eventually))
-            [line] = gateway.events("state in the store cannot be lifted above ours")
+            [line] = await gateway.logged("state in the store cannot be lifted above ours")
             assert line["contract_id"] == "1"
             assert len(reader.counts) == 2
             task.cancel()

@@ -83,9 +83,8 @@ async def test_two_workers_serve_one_port_and_end_together(
         await eventually(lambda: gateway.metric("connections") == 20)
         await eventually(lambda: gateway.metric("deliveries_total") == 20)
         assert gateway.metric("connections_opened_total") - before == 20
-        processes = {
-            line["connection"].partition("-")[0] for line in gateway.events("stream opened")[lines:]
-        }
+        opened = (await gateway.logged("stream opened", lines + 20))[lines:]
+        processes = {line["connection"].partition("-")[0] for line in opened}
         assert len(processes) == 2
         gateway.signal(signal.SIGTERM)
         closes = await asyncio.gather(*(closed(client, timeout=10) for client in clients))
