@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 from structlog.testing import capture_logs
 
-from ime_live.log_limiter import INTERVAL, LogLimiter
+from ime_live.log_limiter import INTERVAL, LogLimiter, PlainLines
 
 
 class Clock:
@@ -69,3 +69,15 @@ def test_keys_without_end_take_bounded_memory_and_lines() -> None:
     with capture_logs() as logs:
         limited.info("lost", key="new")
     assert len(logs) == 1
+
+
+def test_plain_lines_end_with_the_count() -> None:
+    clock, warnings, infos = Clock(), list[str](), list[str]()
+    lines = PlainLines(warnings.append, info=infos.append)
+    limited = LogLimiter(lines, monotonic=clock)
+    for seconds in (0, 1, 1, INTERVAL):
+        clock.now += seconds
+        limited.warning("lost", key="a")
+        limited.info("found", key="b")
+    assert warnings == ["lost", "lost (2 more since the last such line)"]
+    assert infos == ["found", "found (2 more since the last such line)"]

@@ -143,7 +143,10 @@ class Connections:
         if isinstance(error, AuthenticationError):
             return StoreError(f"{redis} refused the login: {error}")
         if isinstance(error, ResponseError):
-            return StoreError(f"{redis} refused a command: {error}")
+            # The rest may name keys and users. redis-py has a class for some first words, and cuts
+            # them off.
+            kind = f"{type(error).__name__} {str(error).partition(' ')[0]}"
+            return StoreError(f"{redis} refused a command: {error}", kind=kind)
         if isinstance(error, TimeoutError | RedisTimeoutError):
             return StoreError(f"{redis} did not answer within {self.timeout:g} s")
         if reason := _reason_of(error):

@@ -56,7 +56,15 @@ class UnknownContractError(ImeLiveError):
 
 
 class StoreError(ImeLiveError):
-    """Redis or Valkey could not be reached or refused a command."""
+    """Redis or Valkey could not be reached or refused a command.
+
+    Attributes:
+        kind: the text without what differs from command to command, for logs.
+    """
+
+    def __init__(self, text: str, *, kind: str | None = None) -> None:
+        self.kind = kind or text
+        super().__init__(text)
 
 
 class IncompleteError(StoreError):

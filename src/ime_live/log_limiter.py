@@ -18,6 +18,29 @@ _MAX_KEYS: Final = 1_000
 _OVERFLOW: Final = object()
 
 
+class PlainLines:
+    """Lets a `LogLimiter` write lines of text: to standard error, or to a log of the library's."""
+
+    def __init__(
+        self, warning: Callable[[str], object], *, info: Callable[[str], object] | None = None
+    ) -> None:
+        """Take what writes a line of each level; ``warning`` writes all if there is no other."""
+        self._warning = warning
+        self._info = info or warning
+
+    def info(self, event: str, *, repeated: int = 0) -> None:
+        """Write a line of level ``info``."""
+        self._info(_with_count(event, repeated))
+
+    def warning(self, event: str, *, repeated: int = 0) -> None:
+        """Write a line of level ``warning``."""
+        self._warning(_with_count(event, repeated))
+
+
+def _with_count(event: str, repeated: int) -> str:
+    return f"{event} ({repeated} more since the last such line)" if repeated else event
+
+
 class LogLimiter:
     """Writes the first event of a kind at once, and the next one only after an interval.
 

@@ -46,6 +46,13 @@ class Outcome(Struct, frozen=True):
     published: bool = False
     error: ImeLiveError | None = None
 
+    @property
+    def kind(self) -> str:
+        """The error without what differs from state to state, for logs; empty if there is none."""
+        if isinstance(self.error, PayloadError | StoreError):
+            return self.error.kind
+        return str(self.error or "")
+
 
 class Publisher:
     """Publishes market data; use as ``async with Publisher(url) as publisher``.

@@ -6,13 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as redis_sync
+from redis.exceptions import RedisError
 
 from ime_live.embedded import EmbeddedValkey
+
+from ..servers import Server, free_port, until
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -253,3 +257,76 @@ def test_a_closed_standard_input_is_one_line(env: dict[str, str], command: list[
     )
     assert done.returncode == 2
     assert done.stderr == b"ime-live: standard input is closed\n"
+
+
+def full(server: Server) -> None:
+    server.client.config_set("maxmemory", 1)
+
+
+def without_replicas(server: Server) -> None:
+    server.client.config_set("min-replicas-to-write", 1)
+
+
+def unsaved(server: Server) -> None:
+    server.client.config_set("dir", "/proc")  # where nobody can save
+    server.client.config_set("save", "3600 1")
+    with suppress(RedisError):
+        server.client.bgsave()
+    until(lambda: server.client.info("persistence")["rdb_last_bgsave_status"] == "err")
+
+
+def forbidden(server: Server) -> None:
+    server.client.execute_command("ACL", "SETUSER", "default", "resetkeys", "~ime:contracts")
+
+
+@pytest.mark.parametrize(
+    ("refusing", "reason"),
+    [
+        (full, "used memory > 'maxmemory'"),
+        (without_replicas, "NOREPLICAS"),
+        (unsaved, "MISCONF"),
+        (forbidden, "permission"),
+    ],
+)
+@pytest.mark.parametrize("piped", [False, True])
+def test_lines_refused_by_redis_are_told_once_and_counted(
+    ime_live: Run,
+    line: Line,
+    tmp_path: Path,
+    refusing: Callable[[Server], None],
+    reason: str,
+    piped: bool,
+) -> None:
+    text = "".join(line(n, contractId=str(n)) for n in range(700)) + "no JSON\n"
+    (tmp_path / "lines").write_text(text)
+    options = ("--save", "", "--enable-protected-configs", "yes")
+    with Server(tmp_path / "server", *options) as server:
+        for n in range(700):
+            record = json.dumps({"contractId": str(n), "contractName": f"C{n}"})
+            server.client.hset("ime:contracts", str(n), record)
+        refusing(server)
+        command = ("publish", "-" if piped else "lines", "--redis-url", server.url)
+        done = ime_live(*command, stdin=text if piped else "")
+    assert done.returncode == 1
+    first, bad, end = done.stderr.splitlines()
+    source = "standard input" if piped else "lines"
+    assert first.startswith(f"{source}, line 1: Redis at ")
+    assert "refused a command: " in first
+    assert reason in first
+    assert bad.startswith(f"{source}, line 701: ")
+    assert end == (
+        "0 published, 0 unchanged, 1 bad lines, 700 lines refused by Redis (publish them again)"
+    )
+
+
+def test_file_ends_with_one_line_at_a_replica(ime_live: Run, line: Line, tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text("".join(line(n, contractId="1") for n in range(700)))
+    with Server(tmp_path / "server", "--save", "") as server:
+        record = json.dumps({"contractId": "1", "contractName": "A"})
+        server.client.hset("ime:contracts", "1", record)
+        server.client.execute_command("REPLICAOF", "127.0.0.1", str(free_port()))
+        done = ime_live("publish", "lines", "--redis-url", server.url)
+    assert done.returncode == 1
+    counts, error = done.stderr.splitlines()
+    assert counts == "0 published, 0 unchanged, 0 bad lines"
+    assert error.endswith("the server is a replica that cannot be written")

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from ime_live.cli.running import tell
-from ime_live.errors import SettingsError
+from ime_live.errors import SettingsError, StoreError
+from ime_live.log_limiter import LogLimiter, PlainLines
 
 STANDARD_INPUT: Final = "-"
 
@@ -123,18 +124,33 @@ def reason_of(error: Exception) -> str:
 
 
 class LineReport:
-    """Tells which lines were bad, and how it went in the end."""
+    """Tells which lines were bad or refused, and how it went in the end.
+
+    Attributes:
+        source: the input's name.
+        bad: how many lines were bad.
+        refused: how many lines were good, and refused by the store.
+    """
 
     def __init__(self, source: str) -> None:
         self.source = name_of(source)
         self.bad = 0
+        self.refused = 0
+        self._limited = LogLimiter(PlainLines(tell))
 
     def refuse(self, number: int, reason: str) -> None:
         """Line ``number`` is skipped for this reason."""
         self.bad += 1
         tell(f"{self.source}, line {number}: {reason}")
 
+    def refuse_in_store(self, number: int, error: StoreError) -> None:
+        """Redis has refused line ``number``, and most likely refuses the next ones as well."""
+        self.refused += 1
+        self._limited.warning(f"{self.source}, line {number}: {error}", key=error.kind)
+
     def close(self, **counts: int) -> None:
         """Say the counts."""
         counts["bad lines"] = self.bad
+        if self.refused:
+            counts["lines refused by Redis (publish them again)"] = self.refused
         tell(", ".join(f"{count} {name}" for name, count in counts.items()))

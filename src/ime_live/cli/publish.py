@@ -62,7 +62,9 @@ def publish(
 
     A line is {"contractId": "12345", "data": {…}}, or with "contractName". It is published as
     soon as it has come. A bad one is reported with its number and skipped; the exit status is
-    1 then. While Redis is away, standard input waits for it; a file ends with an error.
+    1 then. Lines that Redis refuses, as when its memory is full, are counted, and reported once
+    a minute for each reason; the exit status is 1 then, too. While Redis is away, standard input
+    waits for it; a file ends with an error.
     """
     run(_publish(source, settings))
 
@@ -94,7 +96,9 @@ async def _publish(source: str, settings: StoreSettings) -> None:
                     lambda: publisher.publish_many(states.values()),  # noqa: B023 - now
                 )
                 for number, outcome in zip(states, outcomes, strict=True):
-                    if outcome.error is not None:
+                    if isinstance(outcome.error, StoreError):
+                        report.refuse_in_store(number, outcome.error)
+                    elif outcome.error is not None:
                         refused[number] = reason_of(outcome.error)
                     elif outcome.published:
                         published += 1
@@ -104,7 +108,7 @@ async def _publish(source: str, settings: StoreSettings) -> None:
                     report.refuse(number, reason)
         finally:
             report.close(published=published, unchanged=unchanged)
-    if report.bad:
+    if report.bad or report.refused:
         raise typer.Exit(1)
 
 

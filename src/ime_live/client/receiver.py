@@ -35,7 +35,7 @@ from ime_live.errors import (
     ServiceError,
     UnknownContractError,
 )
-from ime_live.log_limiter import LogLimiter
+from ime_live.log_limiter import LogLimiter, PlainLines
 from ime_live.messages import Action, ControlData
 
 log = logging.getLogger("ime_live.client")
@@ -53,20 +53,6 @@ class _StaleError(Exception):
 class _CallbackError(Exception):
     # The program's own function has raised; as it is, it could be taken for one of the library's.
     pass
-
-
-class _Lines:
-    # The log of the standard library, as `LogLimiter` calls it.
-
-    def info(self, event: str, *, repeated: int = 0) -> None:
-        log.info("%s%s", event, _repetition(repeated))
-
-    def warning(self, event: str, *, repeated: int = 0) -> None:
-        log.warning("%s%s", event, _repetition(repeated))
-
-
-def _repetition(repeated: int) -> str:
-    return f" ({repeated} more since the last such line)" if repeated else ""
 
 
 class Receiver(Generic[DataT]):
@@ -107,7 +93,7 @@ class Receiver(Generic[DataT]):
         self._position = Position(snapshot=options.snapshot, since=options.since, keys=options.keys)
         self.selection: Final = Selection(options.keys)
         self._backoff = Backoff(options.retry_limit, random.random)
-        self._limited = LogLimiter(_Lines())
+        self._limited = LogLimiter(PlainLines(log.warning, info=log.info))
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self.full = False

@@ -150,7 +150,7 @@ class Leader:
         for outcome in refused:
             self._limited.warning(
                 "state refused",
-                key=("state", str(outcome.error)),
+                key=("state", outcome.kind),
                 contract_id=outcome.contract_id,
                 error=str(outcome.error),
             )

@@ -19,6 +19,7 @@ from ime_live.errors import FeedError
 from ime_live.feeds.boards import DEFAULT_BANDS, DEFAULT_BOARDS, Bands, Frame, read_frame
 from ime_live.feeds.intake import Intake, Publishes, Register, Totals
 from ime_live.feeds.recording import read_recording
+from ime_live.log_limiter import LogLimiter, PlainLines
 from ime_live.zones import TEHRAN, zone_of
 
 LONGEST_PAUSE: Final = timedelta(seconds=60)
@@ -57,7 +58,8 @@ async def replay(
         boards: see `read_frame`.
         bands: see `read_frame`.
         sleep: waits for some seconds.
-        report: takes a line about each bad line or frame with rows that were refused.
+        report: takes a line about each bad line or frame with rows that were refused; where the
+            store refuses, one a minute for each reason.
 
     Returns:
         The totals, which a loop never comes to.
@@ -70,6 +72,7 @@ async def replay(
         raise FeedError(f"speed {speed} is not 0 or more")
     _check(files)
     intake = Intake(publisher, register)
+    limited = LogLimiter(PlainLines(report))
     while True:
         totals = intake.totals = Totals()
         mark: datetime | None = None
@@ -77,8 +80,12 @@ async def replay(
             pause, mark = pace(mark, frame.clock if came is None else came)
             # Even without a pause: others must get their turn on the event loop.
             await sleep(pause / speed if speed else 0)
-            if refusal := await intake.take(frame):
+            refusal = await intake.take(frame)
+            if refusal.errors or refusal.late:
                 report(f"{place}: {refusal}")
+            elif refusal.outcomes:
+                # The store refuses the next frames as well, most likely.
+                limited.warning(f"{place}: {refusal}", key=refusal.outcomes[0].kind)
         if not totals.frames:
             raise FeedError(f"no frame in {', '.join(map(str, files)) or 'no files'}")
         if not loop:
