@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,44 @@ def test_serve_without_standard_files_stops_with_status_0(env: dict[str, str]) -
                 time.sleep(0.02)
         process.terminate()
         assert process.wait(15) == 0  # it was aborted
+
+
+@pytest.mark.parametrize(("blocks", "reason"), [(0, "no usable temporary"), (8, "file too large")])
+def test_several_workers_need_room_for_their_metrics(
+    env: dict[str, str], blocks: int, reason: str
+) -> None:
+    command = (sys.executable, "-m", "ime_live", "serve", "--port", "0", "--workers", "2")
+    done = subprocess.run(  # noqa: S603 - our own command
+        ["/bin/sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *command],
+        env=env | {"IME_LIVE_JWT_SECRET": SECRET, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    [error] = done.stderr.splitlines()
+    assert error.startswith("ime-live: --workers 2 needs 512 KiB for files of metrics in the ")
+    assert reason in error
+
+
+def test_workers_that_cannot_start_end_the_command(env: dict[str, str], tmp_path: Path) -> None:
+    """As when the room for their metrics is gone by then, whatever the reason."""
+    # Python runs this file in each process that it starts: the workers, but not the command.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import multiprocessing as m, resource, sys\n"
+        "if '--multiprocessing-fork' in sys.orig_argv:\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+    )
+    command = (sys.executable, "-m", "ime_live", "serve", "--port", "0", "--workers", "2")
+    done = subprocess.run(  # noqa: S603 - our own command
+        command,
+        env=env | {"IME_LIVE_JWT_SECRET": SECRET, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert done.stderr.splitlines()[-1] == "ime-live: a worker cannot start; see above"

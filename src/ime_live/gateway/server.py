@@ -15,8 +15,9 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -39,6 +40,11 @@ log = structlog.get_logger()
 _BACKLOG: Final = 4096
 
 _BEAT: Final = 0.5  # seconds
+
+# Of prometheus-client's multiprocess mode: counters, histograms and two kinds of gauges, each in a
+# file per worker, of this many bytes at first.
+_METRIC_FILES: Final = 4
+_METRIC_FILE_SIZE: Final = 65_536
 
 _TCP_NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _TCP_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -84,7 +90,7 @@ class GatewayServer(uvicorn.Server):
 
         Args:
             config: what it runs.
-            beat: called twice a second as long as the loop goes round.
+            beat: called twice a second as long as the loop goes round, once it serves.
         """
         super().__init__(config)
         self._beat = beat
@@ -104,7 +110,8 @@ class GatewayServer(uvicorn.Server):
 
     async def _keep_beating(self) -> None:
         while True:
-            self._beat()
+            if self.started:  # one that cannot start must not count as one that ran
+                self._beat()
             await asyncio.sleep(_BEAT)
 
     async def on_tick(self, counter: int) -> bool:
@@ -199,17 +206,45 @@ def serve(settings: GatewaySettings) -> None:
     limit_connections(listener, settings)
     config = GatewayConfig(settings)
     host, port = listener.getsockname()[:2]
-    log.info("listening", host=host, port=port, workers=settings.workers, auth=settings.auth.value)
-    with listener:
+    with ExitStack() as stack:
+        stack.enter_context(listener)
+        if settings.workers > 1:
+            folder = stack.enter_context(_metrics_folder(settings.workers))
+            os.environ[MULTIPROCESS_VARIABLE] = folder
+        log.info(
+            "listening", host=host, port=port, workers=settings.workers, auth=settings.auth.value
+        )
         if settings.workers == 1:
             GatewayServer(config).run([listener])
             return
-        with tempfile.TemporaryDirectory(prefix="ime-live-metrics-") as folder:
-            os.environ[MULTIPROCESS_VARIABLE] = folder
-            # More than a worker takes for its clients and its own parts.
-            timeout = settings.drain + 3 * CLOSE_TIMEOUT
-            work = partial(_work, settings, listener)
-            Workers(work, settings.workers, stop_timeout=timeout).run()
+        # More than a worker takes for its clients and its own parts.
+        timeout = settings.drain + 3 * CLOSE_TIMEOUT
+        work = partial(_work, settings, listener)
+        Workers(work, settings.workers, stop_timeout=timeout).run()
+
+
+@contextmanager
+def _metrics_folder(workers: int) -> Generator[str, None, None]:
+    """A temporary folder for the metrics of several workers.
+
+    Raises:
+        SettingsError: there is no room for them.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ime-live-metrics-"))
+            with tempfile.TemporaryDirectory(dir=folder) as trial:
+                for number in range(workers * _METRIC_FILES):
+                    # Not truncated to its size: that takes no room, and the first write into the
+                    # mapped file would end the worker (SIGBUS) where there is none.
+                    Path(trial, str(number)).write_bytes(bytes(_METRIC_FILE_SIZE))
+        except OSError as error:
+            size = workers * _METRIC_FILES * _METRIC_FILE_SIZE >> 10
+            raise SettingsError(
+                f"{flag('workers')} {workers} needs {size} KiB for files of metrics in the "
+                f"temporary directory (TMPDIR): {(error.strerror or str(error)).lower()}"
+            ) from error
+        yield folder
 
 
 def _work(settings: GatewaySettings, listener: socket.socket, pulse: Pulse) -> None:
