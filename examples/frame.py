@@ -4,9 +4,9 @@
 """
 
 import itertools
+import os
 import signal
 import sys
-from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -47,5 +47,8 @@ def main(url: str, count: int, names: list[str]) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     address, number, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "10", "ContractA"]
-    with suppress(KeyboardInterrupt):  # Ctrl-C ends it
+    try:
         main(address, int(number), contracts)
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads the output any more, as after `| head -1`
+        os._exit(1)  # what is left of it would be written at the exit, and fail again

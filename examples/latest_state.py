@@ -3,6 +3,7 @@
 ``python latest_state.py ws://127.0.0.1:8000 ContractA SAFOR01``
 """
 
+import os
 import signal
 import sys
 import time
@@ -22,11 +23,13 @@ def main(url: str, names: list[str]) -> None:
                 while message := stream.receive(timeout=0):
                     latest[message.contract_name] = message
             for name, message in sorted(latest.items(), key=str):
-                print(name, message.timestamp, message.data.aggregate.last_price)
+                print(name, message.timestamp, message.data.aggregate.last_price, flush=True)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     address, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "ContractA", "SAFOR01"]
-    with suppress(KeyboardInterrupt):  # Ctrl-C ends it
+    try:
         main(address, contracts)
+    except BrokenPipeError:  # nobody reads the output any more, as after `| head -1`
+        os._exit(1)  # what is left of it would be written at the exit, and fail again

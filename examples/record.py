@@ -5,9 +5,9 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import ime_live
@@ -48,12 +48,14 @@ async def main(url: str, file: Path, names: list[str]) -> None:
                 last[name] = message.stamp
                 output.write(message.raw + b"\n")
                 output.flush()
-                print(message.timestamp, message.contract_name)
+                print(message.timestamp, message.contract_name, flush=True)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     defaults = ["ws://127.0.0.1:8000", "recorded.ndjson", "ContractA", "SAFOR01"]
     address, path, *contracts = sys.argv[1:] or defaults
-    with suppress(KeyboardInterrupt):  # Ctrl-C ends it
+    try:
         asyncio.run(main(address, Path(path), contracts))
+    except BrokenPipeError:  # nobody reads the output any more, as after `| head -1`
+        os._exit(1)  # what is left of it would be written at the exit, and fail again

@@ -4,9 +4,9 @@
 """
 
 import asyncio
+import os
 import signal
 import sys
-from contextlib import suppress
 
 import ime_live
 
@@ -30,12 +30,15 @@ async def main(url: str, limit: float, names: list[str]) -> None:
             if wide.get(message.contract_name) != is_wide:
                 wide[message.contract_name] = is_wide
                 shown = "one side is empty" if spread is None else f"{spread:.3f} %"
-                print(message.timestamp, message.contract_name, "ALARM" if is_wide else "ok", shown)
+                word = "ALARM" if is_wide else "ok"
+                print(message.timestamp, message.contract_name, word, shown, flush=True)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     defaults = ["ws://127.0.0.1:8000", "0.2", "ContractA", "SAFOR01"]
     address, per_cent, *contracts = sys.argv[1:] or defaults
-    with suppress(KeyboardInterrupt):  # Ctrl-C ends it
+    try:
         asyncio.run(main(address, float(per_cent), contracts))
+    except BrokenPipeError:  # nobody reads the output any more, as after `| head -1`
+        os._exit(1)  # what is left of it would be written at the exit, and fail again

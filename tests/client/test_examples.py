@@ -1,8 +1,11 @@
-"""The programs of `examples/` when somebody presses Ctrl-C."""
+"""The programs of `examples/` when somebody presses Ctrl-C, or reads no more of their output."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,7 +19,8 @@ from .texts import update
 
 Eventually = Callable[..., Awaitable[None]]
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 ARGUMENTS = {
     "frame": ["1000", "A"],
     "latest_state": ["A"],
@@ -65,3 +69,36 @@ async def test_example_ends_without_a_traceback_at_ctrl_c(
     assert program.returncode in {0, -signal.SIGINT}
     assert b"Traceback" not in said
     assert [line for line in said.decode().splitlines() if "trying again" not in line] == []
+
+
+def readme() -> str:
+    """The first program of the README."""
+    found = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("name", ["README", *ARGUMENTS])
+async def test_example_ends_quietly_when_nobody_reads_its_output(name: str, tmp_path: Path) -> None:
+    async def talk(connection: ServerConnection) -> None:
+        for number in itertools.count():
+            await connection.send(update("A", number), text=True)
+            await asyncio.sleep(0.02)
+
+    given = ARGUMENTS.get(name, [])
+    arguments = [str(tmp_path / "file") if word == "FILE" else word for word in given]
+    if name == "frame":
+        arguments[0] = "3"
+    reading, writing = os.pipe()
+    os.close(reading)
+    async with service(talk) as made:
+        if name == "README":
+            command = ["-c", readme().replace("ws://127.0.0.1:8000", made.url)]
+        else:
+            command = [str(EXAMPLES / f"{name}.py"), made.url, *arguments]
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, *command, stdout=writing, stderr=asyncio.subprocess.PIPE
+        )
+        os.close(writing)
+        _, said = await asyncio.wait_for(program.communicate(), 30.0)
+    assert (program.returncode, said) == (1, b"")

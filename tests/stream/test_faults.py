@@ -86,8 +86,9 @@ async def test_a_half_open_link_is_noticed_within_seven_seconds(
         proxy.half_open(for_new=True)
         began = time.monotonic()
         facts = await until_ready(gateway, is_ready=False)
-        # By the defaults, 6.5 s and the time to ask; it was up to 20 s.
-        assert time.monotonic() - began < 9
+        # 7 s are promised, of which the defaults take 6.5; the other second is this machine's,
+        # for the look at the gateway and the turns of two busy loops.
+        assert time.monotonic() - began < 8
         assert facts["reason"] == "Redis cannot be reached"
         await publisher.publish("1", payload())
         proxy.heal()
