@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | soak | chaos | format | docs | clean. Needs Python 3.11 or newer and make.
+# make demo | test | test-thorough | lint | bench | soak | chaos | format | docs | clean. Needs Python 3.11 or newer and make.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint bench soak chaos format docs clean
+.PHONY: help demo test test-thorough lint bench soak chaos format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,10 @@ demo: $(VENV)/demo
 # In a process for each core, up to four; a file's tests stay together, and share their servers.
 test: $(VENV)/dev
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
+
+# As continuous integration does: more values, and five times as many examples. Some ten minutes.
+test-thorough: override ARGS += -m "not long" --hypothesis-profile=thorough
+test-thorough: test
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -150,7 +150,7 @@ numbers = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(one=st.tuples(numbers, numbers, numbers), other=st.tuples(numbers, numbers, numbers))
 async def test_equal_is_what_python_calls_equal(
     valkey: EmbeddedValkey,

@@ -186,7 +186,7 @@ async def test_what_is_taken_back_within_a_tick_is_not_sent(
         assert await calls(redis, "subscribe") == 0
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.one_of(

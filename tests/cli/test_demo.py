@@ -18,6 +18,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.exchange.frames import rounds
+from tests.marks import thorough
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -40,7 +41,7 @@ def greeting(process: subprocess.Popen[str]) -> str:
     raise AssertionError(said)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, thorough(signal.SIGTERM)])
 def test_everything_works_and_nothing_is_left(
     start: Start, temporary: Path, number: signal.Signals
 ) -> None:

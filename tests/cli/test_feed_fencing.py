@@ -17,6 +17,7 @@ from ime_live.store import Store
 from tests.cli.feeding import Feeds, until
 from tests.exchange.frames import board, row, stamp
 from tests.exchange.hub import Hub
+from tests.marks import thorough
 from tests.proxy import Proxy
 from tests.stream.harness import Command
 
@@ -63,7 +64,9 @@ async def prices(store: Store) -> set[float]:
     return {each.payload.aggregate.last_price for each in states.values()}
 
 
-@pytest.mark.parametrize("stopped", [False, True], ids=["link stalled", "and process stopped"])
+@pytest.mark.parametrize(
+    "stopped", [False, thorough(True)], ids=["link stalled", "and process stopped"]
+)
 async def test_held_up_writes_of_an_old_leader_are_refused(
     hub: Hub,
     hub_of_standby: Hub,

@@ -15,6 +15,7 @@ from tests.cli.feeding import Feeds, price_of, until
 from tests.exchange.frames import board, row, stamp
 from tests.exchange.hub import Hub
 from tests.exchange.refusals import Refusal
+from tests.marks import thorough
 from tests.proxy import Proxy
 
 FUTURES = "updateFutureMarketsInfo"
@@ -31,7 +32,9 @@ async def status_of(lease: Lease) -> FeedStatus:
     return status or FeedStatus(FeedState.DOWN, since=0)
 
 
-@pytest.mark.parametrize("transport", ["webSockets", "serverSentEvents", "longPolling"])
+@pytest.mark.parametrize(
+    "transport", ["webSockets", *map(thorough, ("serverSentEvents", "longPolling"))]
+)
 async def test_feed_on_a_link_slower_than_the_boards_is_stale(
     hub: Hub, feeds: Feeds, store: Store, lease: Lease, transport: str
 ) -> None:
@@ -133,7 +136,7 @@ async def test_polled_and_resent_boards_come_in_the_order_of_their_stamps(
     assert await price_of(store, "901") == 2
 
 
-@pytest.mark.parametrize("hours", [3, -3])
+@pytest.mark.parametrize("hours", [3, thorough(-3)])
 async def test_wrong_clock_of_the_machine_is_noticed_and_said_once(
     hub: Hub, feeds: Feeds, store: Store, lease: Lease, hours: int
 ) -> None:

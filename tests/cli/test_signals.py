@@ -18,6 +18,7 @@ import pytest
 from ime_live.embedded import EmbeddedValkey
 
 from ..exchange.frames import rounds
+from ..marks import thorough
 from .conftest import environment
 
 PATIENCE = 20.0
@@ -117,10 +118,16 @@ def commands(valkey: EmbeddedValkey, recording: Path) -> dict[str, tuple[list[st
     }
 
 
-NAMES = ("serve", "serve, several", "demo", "up", "feed", "record", "replay", "publish")
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "serve, several",
+        "up",
+        "feed",
+        "publish",
+        *map(thorough, ("serve", "demo", "record", "replay")),
+    ],
+)
 def test_a_hangup_ends_nothing(
     name: str, valkey: EmbeddedValkey, recording: Path, tmp_path: Path
 ) -> None:
@@ -149,7 +156,13 @@ def test_a_hangup_leaves_clients_alone(valkey: EmbeddedValkey, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("name", "times"), [*((name, 2) for name in NAMES), ("serve", 1), ("demo", 1), ("serve", 4)]
+    ("name", "times"),
+    [
+        *((name, 2) for name in ("serve", "serve, several", "up", "feed", "publish")),
+        ("demo", 1),
+        *(thorough(name, 2) for name in ("demo", "record", "replay")),
+        *(thorough("serve", times) for times in (1, 4)),
+    ],
 )
 def test_an_interrupt_shows_no_traceback(
     name: str, times: int, valkey: EmbeddedValkey, recording: Path, tmp_path: Path
@@ -164,8 +177,8 @@ def test_an_interrupt_shows_no_traceback(
         assert status == expected or (times > 1 and status == 130)
 
 
-@pytest.mark.parametrize("library", ["msgspec/_core", "cryptography/hazmat"])
-@pytest.mark.parametrize("name", ["serve", "serve, several", "demo"])
+@pytest.mark.parametrize("library", [thorough("msgspec/_core"), "cryptography/hazmat"])
+@pytest.mark.parametrize("name", ["serve", "serve, several", thorough("demo")])
 def test_an_interrupt_of_the_start_shows_no_traceback(
     name: str, library: str, valkey: EmbeddedValkey, recording: Path, tmp_path: Path
 ) -> None:
@@ -176,7 +189,7 @@ def test_an_interrupt_of_the_start_shows_no_traceback(
         assert process.ended() in {0, 130}
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.2, 0.6])
+@pytest.mark.parametrize("delay", [0.2, *map(thorough, (0.0, 0.6))])
 def test_an_interrupt_while_workers_start_shows_no_traceback(
     delay: float, valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
@@ -199,7 +212,7 @@ def test_an_interrupt_while_redis_hangs_shows_no_traceback(
         assert process.ended() in {0, 130}
 
 
-@pytest.mark.parametrize("name", ["demo", "up"])
+@pytest.mark.parametrize("name", ["demo", thorough("up")])
 def test_a_greeting_that_nobody_reads_shows_no_traceback(
     name: str, valkey: EmbeddedValkey, recording: Path, tmp_path: Path
 ) -> None:
@@ -244,7 +257,7 @@ EXAMPLES = {
 }
 
 
-@pytest.mark.parametrize("reached", [True, False])
+@pytest.mark.parametrize("reached", [True, thorough(False)])
 @pytest.mark.parametrize("name", ["README", *EXAMPLES])
 def test_an_interrupt_of_an_example_shows_no_traceback(
     name: str, reached: bool, demo: str, tmp_path: Path

@@ -28,6 +28,7 @@ from ime_live.settings import FeedSettings, GatewaySettings, UpSettings, options
 from ime_live.up import _children, greeting
 from tests.exchange.frames import future
 from tests.exchange.hub import Hub
+from tests.marks import thorough
 from tests.stream.harness import Command
 
 Eventually = Callable[..., Awaitable[None]]
@@ -177,8 +178,8 @@ def _lives(pid: int) -> bool:
     ("options", "said"),
     [
         (["--hours-futures", "someday 10:00-11:00"], "someday"),
-        (["--boards", "spot"], "spot"),
-        (["--transports", "carrier-pigeon"], "carrier-pigeon"),
+        thorough(["--boards", "spot"], "spot"),
+        thorough(["--transports", "carrier-pigeon"], "carrier-pigeon"),
     ],
 )
 async def test_wrong_settings_are_said_and_end_it(

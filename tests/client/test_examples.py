@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.server import ServerConnection
 
+from ..marks import thorough
 from .service import service
 from .texts import update
 
@@ -34,7 +35,7 @@ def test_every_example_is_interrupted() -> None:
     assert set(ARGUMENTS) == {path.stem for path in EXAMPLES.glob("*.py")}
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [2, thorough(1)])
 @pytest.mark.parametrize("away", [True, False], ids=["no connection", "connection"])
 @pytest.mark.parametrize("name", ARGUMENTS)
 async def test_example_ends_without_a_traceback_at_ctrl_c(

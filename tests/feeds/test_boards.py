@@ -300,7 +300,11 @@ def assert_whole(read: Frame) -> None:
         assert str(error)
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=6 * settings().max_examples,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(st.lists(broken(), min_size=1, max_size=3), st.none() | st.dates())
 def test_whatever_is_in_a_row_the_board_goes_on(
     made: list[tuple[str, Row]], day: date | None

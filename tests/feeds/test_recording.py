@@ -18,7 +18,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ime_live.errors import FeedError
@@ -99,7 +99,6 @@ _FRAME = st.tuples(
 
 
 @given(frames=st.lists(_FRAME, max_size=5), name=st.sampled_from(["f", "f.ndjson", "f.ndjson.gz"]))
-@settings(max_examples=60)
 def test_any_frames_come_out_as_they_went_in(frames: list[Any], name: str) -> None:
     clock = Clock()
     expected = []

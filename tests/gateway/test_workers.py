@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import thorough
+
 PATIENCE = 20.0
 
 # Each worker writes its pid into a file, and then does as it was told.
@@ -110,7 +112,7 @@ def ended(program: Running, *numbers: signal.Signals) -> str:
     return said
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, thorough(signal.SIGTERM), signal.SIGSTOP])
 def test_a_worker_that_is_gone_or_stopped_is_replaced(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -146,7 +148,8 @@ def test_workers_are_not_replaced_for_a_pause_of_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "numbers", [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT, signal.SIGINT)]
+    "numbers",
+    [(signal.SIGTERM,), thorough((signal.SIGINT,)), thorough((signal.SIGINT, signal.SIGINT))],
 )
 def test_stopped_workers_do_not_hold_up_the_end(
     tmp_path: Path, numbers: tuple[signal.Signals, ...]
