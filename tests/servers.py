@@ -157,10 +157,7 @@ class ClusterServers(_Servers):
             node.client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
             node.client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
         for node in self.servers[1:]:
-            bus_port = node.client.config_get("cluster-port")["cluster-port"]
-            self.servers[0].client.execute_command(
-                "CLUSTER", "MEET", "127.0.0.1", node.port, bus_port
-            )
+            self._meet(self.servers[0], node)
         until(lambda: all(self.known(node) == len(self.servers) for node in self.servers))
         for primary, replica in zip(self.servers, self.servers[primaries:], strict=False):
             replica.client.execute_command("CLUSTER", "REPLICATE", self.id_of(primary))
@@ -235,12 +232,34 @@ class ClusterServers(_Servers):
     def cut_off(self, node: Server) -> None:
         """Let a node hear nothing of the others, and not notice that."""
         node.client.config_set("cluster-node-timeout", 60_000)
-        node.client.execute_command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)  # of all types
+        if self._drops_all_types:
+            node.client.execute_command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
+        else:
+            # What nodes say that it does not know is ignored, and gossip does not undo this soon.
+            for other in self.servers:
+                if other is not node:
+                    node.client.execute_command("CLUSTER", "FORGET", self.id_of(other))
 
     def reach_again(self, node: Server) -> None:
         """Undo `cut_off`."""
-        node.client.execute_command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
+        if self._drops_all_types:
+            node.client.execute_command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
+        else:
+            for other in self.servers:
+                if other is not node:
+                    self._meet(node, other)
         node.client.config_set("cluster-node-timeout", NODE_TIMEOUT)
+
+    @property
+    def _drops_all_types(self) -> bool:
+        """Whether a node can be told to drop all packets; before 7.2, only those of one type. From
+        then on, nodes tell each other whom to forget."""
+        version = self.servers[-1].client.info("server")["redis_version"]
+        return tuple(map(int, version.split(".")[:2])) >= (7, 2)
+
+    def _meet(self, node: Server, other: Server) -> None:
+        bus_port = other.client.config_get("cluster-port")["cluster-port"]
+        node.client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port, bus_port)
 
     def take_over(self, old: Server, replica: Server) -> None:
         """Make a replica the primary without asking, and wait until all but the old one know."""
