@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +24,7 @@ from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.store import Store
 from tests.proxy import Proxy
-from tests.servers import PATIENCE, Server
+from tests.servers import PATIENCE, ClusterServers, Server, free_port
 from tests.tls import TlsProxy
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -255,3 +255,90 @@ async def test_a_server_that_has_become_a_replica_is_left_and_found_again(
             [stored] = await store.publish([("1", b"{}")])
             assert not isinstance(stored, StoreError), stored
             assert new.client.hget("ime:last:{1}", "version") == str(stored.version)
+
+
+# -- links that are half open ----------------------------------------------------------------
+
+
+SHORT = 0.3
+"""Seconds within which a server must answer where a test waits for that to be over."""
+
+
+async def times_out(do: Callable[[], Awaitable[object]]) -> None:
+    """Do something over a half-open link."""
+    with pytest.raises(StoreError, match="did not answer within"):
+        await do()
+
+
+def test_one_timeout_renews_all_idle_connections(run: Run, server: int) -> None:
+    async def main() -> None:
+        async with Proxy(server) as proxy:
+            settings = StoreSettings(redis_url=proxy.url, redis_timeout=SHORT)
+            async with Store(settings) as store:
+                for _ in range(2):
+                    await at_once(store.ping)
+                    proxy.half_open()
+                    await times_out(store.ping)
+                    await at_once(store.ping)
+
+    run(main())
+
+
+def test_one_timeout_renews_the_connections_of_all_that_share_them(
+    run: Run, server: int, payload: MakePayload
+) -> None:
+    async def main() -> None:
+        async with Proxy(server) as proxy:
+            settings = StoreSettings(redis_url=proxy.url, redis_timeout=SHORT)
+            async with Store(settings) as store:
+                shared = store.connections
+                lease = Lease(settings, "a", connections=shared)
+                publisher = Publisher(connections=shared)
+                other = Store(settings, connections=shared)
+
+                async def use() -> None:
+                    await lease.take()
+                    await publisher.publish("1", payload())
+                    await other.contracts()
+
+                for do in (lease.take, lambda: publisher.publish("1", payload()), other.ping):
+                    await at_once(use)
+                    proxy.half_open()
+                    await times_out(do)
+                    await at_once(use)
+
+    run(main())
+
+
+async def test_who_shares_connections_leaves_them_open(server: int, payload: MakePayload) -> None:
+    settings = StoreSettings(redis_url=f"redis://127.0.0.1:{server}")
+    async with Store(settings) as store:
+        shared = store.connections
+        async with (
+            Lease(settings, "a", connections=shared),
+            Publisher(connections=shared),
+            Store(settings, connections=shared),
+        ):
+            pass
+        await store.ping()
+
+
+def test_one_timeout_renews_the_idle_connections_to_all_nodes(run: Run, tmp_path: Path) -> None:
+    ids = [str(n) for n in range(50)]  # some at each node
+
+    async def main() -> None:
+        ports = [free_port() for _ in range(3)]
+        async with AsyncExitStack() as stack:
+            proxies = [await stack.enter_async_context(Proxy(port)) for port in ports]
+            pairs = [(port, proxy.port) for port, proxy in zip(ports, proxies, strict=True)]
+            servers = await asyncio.to_thread(ClusterServers, tmp_path, replicas=0, ports=pairs)
+            stack.callback(servers.__exit__, None, None, None)
+            settings = StoreSettings(redis_url=servers.url, redis_timeout=SHORT)
+            store = await stack.enter_async_context(Store(settings))
+            await at_once(lambda: store.versions(ids))
+            for proxy in proxies:
+                proxy.half_open()
+            await times_out(lambda: store.versions(ids[:1]))
+            await at_once(lambda: store.versions(ids))
+
+    run(main())

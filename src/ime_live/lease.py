@@ -104,12 +104,19 @@ class Lease:
     All methods that wait raise `StoreError` when Redis cannot be reached or refuses.
     """
 
-    def __init__(self, settings: StoreSettings, holder: str = "") -> None:
+    def __init__(
+        self,
+        settings: StoreSettings,
+        holder: str = "",
+        *,
+        connections: Connections | None = None,
+    ) -> None:
         """Look at the lease; nothing is connected before it is used.
 
         Args:
             settings: where Redis is.
             holder: who we are, different for each feed; a gateway needs none.
+            connections: to use, and to leave open; by default its own.
 
         Raises:
             SettingsError: ``redis_url`` is not a URL of Redis.
@@ -117,7 +124,8 @@ class Lease:
         self.holder = holder
         keys = Keys(settings.key_prefix)
         self._lease, self._status = keys.feed, keys.status
-        self._connections = Connections(settings)
+        self._shares = connections is not None
+        self._connections = connections or Connections(settings)
         self._redis: Any = self._connections.client()
         self._limited = LogLimiter(log)
         self._unreadable: tuple[str, int] | None = None
@@ -137,8 +145,9 @@ class Lease:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections; the lease runs out by itself."""
-        await self._connections.aclose()
+        """Close its own connections; the lease runs out by itself."""
+        if not self._shares:
+            await self._connections.aclose()
 
     async def take(self) -> Holding:
         """Take the lease for `LEASE` seconds if nobody else holds it, or renew it."""

@@ -4,11 +4,16 @@ redis-py looks at a connection before it hands it out, but does not see every on
 under uvloop, 8.0 and 8.1 hand out those that were reset, and the RuntimeError of a closed transport
 is neither one of redis-py's errors nor tried again. So each connection here is renewed before it
 is used if its transport is closed, and whatever comes out of it is an error of redis-py's.
+
+A link that is half open says nothing, and all connections over it are as dead as the one whose
+command was not answered in time. So that one takes those with it that wait to be used: each of them
+would cost its next command the whole timeout again.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool
@@ -17,6 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 
 def retry_once() -> Retry:
@@ -42,6 +48,8 @@ class Renewable:
     """Whether it was broken by `abort` since it was asked to connect."""
     closed_for: str | None = None
     """Why it must not connect again; None if it may."""
+    on_timeout: Callable[[], None] | None = None
+    """Called when the server has not answered in time."""
 
     async def connect(self) -> None:
         """Connect, unless there is a connection that is not broken."""
@@ -87,6 +95,9 @@ class Renewable:
         """Send a command; see redis-py."""
         try:
             await super().send_packed_command(*args, **options)  # type: ignore[misc]
+        except RedisTimeoutError:
+            self._timed_out()
+            raise
         except (RedisError, OSError):
             raise
         except Exception as error:
@@ -102,10 +113,17 @@ class Renewable:
                 raise
             await self.disconnect()  # type: ignore[attr-defined]
             raise RedisConnectionError("the server is a replica that cannot be written") from None
+        except RedisTimeoutError:
+            self._timed_out()
+            raise
         except (RedisError, OSError):
             raise
         except Exception as error:
             raise _broken_by(error) from error
+
+    def _timed_out(self) -> None:
+        if self.on_timeout is not None:
+            self.on_timeout()
 
 
 def _broken_by(error: Exception) -> RedisConnectionError:
@@ -131,19 +149,39 @@ _OURS = {SSLConnection: TlsConnection, UnixDomainSocketConnection: UnixConnectio
 class Pool(BlockingConnectionPool):
     """Connections to one place; a command that finds none free waits for one."""
 
-    def __init__(self, *, connection_class: type[Any] = Connection, **options: Any) -> None:  # noqa: ANN401
-        """Take redis-py's options; its classes of connections become ours."""
+    def __init__(
+        self,
+        *,
+        connection_class: type[Any] = Connection,
+        on_timeout: Callable[[], None] | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Take redis-py's options; its classes of connections become ours.
+
+        Args:
+            connection_class: one of redis-py's, or of ours.
+            on_timeout: called when a command is not answered in time; by default `abort_idle`.
+            options: of each connection.
+        """
         ours = _OURS.get(connection_class, TcpConnection)
         if issubclass(connection_class, Renewable):
             ours = connection_class
         super().__init__(connection_class=ours, **options)
         self._closed_for: str | None = None
+        self._on_timeout = on_timeout or self.abort_idle
 
     def make_connection(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed
         """A connection, in the pool or not, that is not connected yet."""
         connection: Any = super().make_connection()  # type: ignore[no-untyped-call]
         connection.closed_for = self._closed_for
+        connection.on_timeout = self._on_timeout
         return connection
+
+    def abort_idle(self) -> None:
+        """Break the connections that nobody uses just now."""
+        idle: tuple[Any, ...] = tuple(self._available_connections)
+        for connection in idle:
+            connection.abort()
 
     def abort(self, closed_for: str | None = None) -> None:
         """Break all connections, also those that are used just now.

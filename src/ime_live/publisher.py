@@ -68,6 +68,7 @@ class Publisher:
         *,
         key_prefix: str = "ime:",
         redis_timeout: float = 5.0,
+        connections: Connections | None = None,
     ) -> None:
         """Make a publisher; nothing is connected before it is used.
 
@@ -75,12 +76,15 @@ class Publisher:
             redis_url: where Redis or Valkey is.
             key_prefix: what its keys and channels begin with.
             redis_timeout: seconds to wait for an answer.
+            connections: of another part, to use in place of its own and to leave open.
+                ``redis_url`` and ``redis_timeout`` do not count then.
 
         Raises:
             SettingsError: ``redis_url`` is not a URL of Redis.
         """
         self._store = Store(
-            StoreSettings(redis_url=redis_url, key_prefix=key_prefix, redis_timeout=redis_timeout)
+            StoreSettings(redis_url=redis_url, key_prefix=key_prefix, redis_timeout=redis_timeout),
+            connections=connections,
         )
         self._registered: set[str] = set()
         """Ids that were registered when they were published for the first time."""
@@ -102,7 +106,7 @@ class Publisher:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close its own connections."""
         await self._store.aclose()
 
     async def publish(

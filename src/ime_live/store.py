@@ -160,8 +160,12 @@ class Store:
     `redis_timeout` seconds, or refuses.
     """
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, *, connections: Connections | None = None) -> None:
         """Make a store; nothing is connected before it is used.
+
+        Args:
+            settings: where Redis is, and what its keys begin with.
+            connections: to use, and to leave open; by default its own.
 
         Raises:
             SettingsError: ``redis_url`` is not a URL of Redis.
@@ -170,7 +174,8 @@ class Store:
         self.unreadable = 0
         """Last states and contracts that were left out because they could not be read."""
         self._limited = LogLimiter(log)
-        self.connections = Connections(settings)
+        self._shares = connections is not None
+        self.connections = connections or Connections(settings)
         """How Redis is reached; the subscriber makes its own connection with it."""
         self._redis = self.connections.client()
 
@@ -186,8 +191,9 @@ class Store:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        await self.connections.aclose()
+        """Close its own connections."""
+        if not self._shares:
+            await self.connections.aclose()
 
     async def ping(self) -> None:
         """Return if Redis answers."""

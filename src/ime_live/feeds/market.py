@@ -45,23 +45,15 @@ async def feed(settings: FeedSettings) -> None:
     source = ExchangeSource(settings, boards, hear_date=exchange_clock.hear_date)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store(settings))
-        lease = await stack.enter_async_context(Lease(settings, holder_name()))
-        publisher = await stack.enter_async_context(
-            Publisher(
-                settings.redis_url,
-                key_prefix=settings.key_prefix,
-                redis_timeout=settings.redis_timeout,
-            )
-        )
+        # All over the same connections: what one of them learns of a broken link helps the others.
+        connections = store.connections
+        lease = Lease(settings, holder_name(), connections=connections)
+        publisher = Publisher(key_prefix=settings.key_prefix, connections=connections)
         newest = NewestBoards()
         writer = FencedWriter(publisher, Registrar(store), newest)
         recorder = None
         if settings.record:
             recorder = stack.enter_context(_recorder(settings, Path(settings.record)))
-
-        def failovers() -> int:
-            used = (store.connections, publisher.connections)
-            return sum(getattr(each, "failovers", 0) for each in used)
 
         await Feed(
             source,
@@ -72,7 +64,7 @@ async def feed(settings: FeedSettings) -> None:
             writer=writer,
             clock=exchange_clock,
             recorder=recorder,
-            failovers=failovers,
+            failovers=lambda: connections.failovers,
         ).run()
 
 

@@ -99,7 +99,8 @@ class Gateway:
             malformed=self._metrics.count_malformed,
         )
         self._directory = Directory(self._store, settings.contracts_interval)
-        self._lease = Lease(settings)
+        # Asked once a second: a link that is half open is noticed so for all who read.
+        self._lease = Lease(settings, connections=self._store.connections)
         self._feed = Feed(
             self._lease, clock=wall_clock, changed=lambda: self.services.rounds.on_change()
         )
@@ -192,7 +193,6 @@ class Gateway:
         async with AsyncExitStack() as stack:
             stack.callback(self._metrics.close)
             stack.push_async_callback(self._store.aclose)
-            stack.push_async_callback(self._lease.aclose)
             stack.push_async_callback(self.services.authenticator.aclose)
             stack.push_async_callback(self._snapshots.aclose)
             stack.push_async_callback(self._upstream.aclose)
