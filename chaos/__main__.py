@@ -13,11 +13,14 @@ import time
 from contextlib import aclosing
 from pathlib import Path
 
-from chaos.outcome import Outcome
-from chaos.plan import Plan
+from chaos.outcome import START, Outcome
+from chaos.plan import MOST_CLIENTS, Plan
 from chaos.report import DOCUMENT, LONG, Run, add_run
 from chaos.run import run
 from chaos.stores import STORES
+
+SHOWN_LAG = 0.5
+"""Seconds for which the run itself was held up, from which a line says so."""
 
 
 def main() -> None:
@@ -30,7 +33,9 @@ def main() -> None:
     )
     parser.add_argument("--first", type=int, default=1, help="number of the first fault (1)")
     parser.add_argument("--only", default="", help="part of the names of the faults")
-    parser.add_argument("--clients", type=int, default=100, help="number of clients, at most 100")
+    parser.add_argument(
+        "--clients", type=int, default=MOST_CLIENTS, help=f"number of clients, up to {MOST_CLIENTS}"
+    )
     parser.add_argument("--stop", action="store_true", help="stop at the first violation")
     parser.add_argument(
         "--reset", action="store_true", help="leave the runs before this one out of the report"
@@ -53,7 +58,9 @@ def main() -> None:
                 if given.stop and outcomes and outcomes[-1].violations:
                     break
     finally:
-        if len(outcomes) >= LONG:
+        # A part of the faults, or of the clients, would not be comparable.
+        whole = not given.only and given.clients == MOST_CLIENTS
+        if whole and sum(outcome.injected for outcome in outcomes) >= LONG:
             add_run(Run.of(seed, outcomes), reset=given.reset)
             print(f"added to docs/{DOCUMENT.name}")
     if broken := [outcome for outcome in outcomes if outcome.violations]:
@@ -75,21 +82,30 @@ async def _run(plan: Plan, folder: Path, outcomes: list[Outcome], *, stop: bool)
 
 def line_of(outcome: Outcome) -> str:
     """An outcome in one line."""
-    if not outcome.injected:
+    if not outcome.injected and outcome.fault != START:
         end = "not injected"
     elif outcome.seconds is None:
         end = "no convergence"
     else:
         end = f"{outcome.seconds:.2f} s"
-    found = f", {len(outcome.violations)} violations" if outcome.violations else ""
-    return f"{outcome.store} {outcome.number:3} {outcome.fault} ({outcome.detail}): {end}{found}"
+    if outcome.refused:
+        end += f", {outcome.refused} refused"
+    if outcome.lag >= SHOWN_LAG:
+        end += f", run held up for {outcome.lag:.1f} s"
+    if outcome.violations:
+        end += f", {len(outcome.violations)} violations"
+    return f"{outcome.store} {outcome.number:3} {outcome.fault} ({outcome.detail}): {end}"
 
 
 def arguments_of(plan: Plan, outcome: Outcome) -> str:
     """The arguments that inject the fault of an outcome again."""
     only = f' --only "{plan.only}"' if plan.only else ""
-    first = max(1, outcome.number)
-    return f"--seed {plan.seed} --topology {plan.store} --first {first} --faults 1{only}"
+    clients = f" --clients {plan.clients}" if plan.clients != MOST_CLIENTS else ""
+    faults = 0 if outcome.fault == START else 1
+    return (
+        f"--seed {plan.seed} --topology {plan.store} --first {outcome.number} --faults {faults}"
+        f"{only}{clients}"
+    )
 
 
 def _say(text: str) -> None:

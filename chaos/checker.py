@@ -8,19 +8,20 @@ whether the store was as a status said (`check_claims`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
 
 from chaos.states import Data, number_in, returns
-from chaos.timeline import Stored, Timeline, equal
+from chaos.timeline import Held, Stored, Timeline, equal
 
 CLAIM_LIMIT: Final = 2.0
 """Seconds for which a status may say ``current: true`` although the store differs."""
 
 _RECENT: Final = 600  # events per client that are kept for a report
+_HELD: Final = 6  # states of a contract that a claim is compared with
 
 
 class Invariant(StrEnum):
@@ -62,7 +63,7 @@ class ClientOptions(Struct, frozen=True):
         snapshot: each connection begins with the present states.
         resumes: the client names what it has received, and drops what is not newer.
         sections: the sections it asks for; empty for all.
-        late: the client is slow, so a status may be older than its timestamp.
+        late: the client may receive messages long after they were sent.
         blind: its reconnections cannot be seen.
     """
 
@@ -74,24 +75,16 @@ class ClientOptions(Struct, frozen=True):
     blind: bool = False
 
 
-class Held(Stored, frozen=True):
-    """A state that a client has received, and when."""
-
-    at: int
-
-
 class Claim(Struct, frozen=True):
     """A status that said ``current: true``.
 
     Attributes:
         said: its timestamp.
-        opened: when the connection was opened.
-        held: the states that the client held, by contract.
+        held: the last states that the client had received, by contract, oldest first.
     """
 
     said: int
-    opened: int
-    held: Mapping[str, Held | None]
+    held: Mapping[str, Sequence[Held]]
 
 
 class ClientChecker:
@@ -124,17 +117,49 @@ class ClientChecker:
         self._report = report
         self._received: dict[str, Held] = {}
         """The last message of each contract on the present connection."""
+        self._last: dict[str, tuple[Held, ...]] = {}
+        """The last states of each contract, oldest first: those that were not dropped of a client
+        that resumes, else those of the present connection."""
+        self._sent: dict[str, dict[str, int]] = {}
+        """The greatest version that each gateway has sent, by gateway and contract."""
+        self._gateway = ""
+        self._since: int | None = None
         self._opened = 0
+        self._losing = False
+        """Whether the store may lose states just now."""
         self._may_repeat: set[str] = set()
         """Contracts whose state the store may have lost, and got again with a new version."""
         self._claims: list[Claim] = []
 
-    def opened(self, at: int, gateway: str) -> None:
-        """The client has connected: every later change must reach it."""
+    def opened(self, at: int, gateway: str, since: int | None = None) -> None:
+        """The client has connected: every later change must reach it.
+
+        Args:
+            at: when.
+            gateway: its name, another one each time it is started.
+            since: the version that the client named, so that it is sent nothing older.
+        """
         self._opened = at
         self._received = {}
+        self._gateway = gateway
+        self._since = since
+        if not self.options.resumes:
+            self._last.clear()
         self.connected = True
-        self._note(at, f"connected to {gateway}")
+        self._note(at, f"connected to {gateway}{'' if since is None else f', since {since}'}")
+
+    def refused(self, at: int, reason: str, *, expected: bool) -> None:
+        """A gateway has refused to serve the client for now.
+
+        Args:
+            at: when.
+            reason: as the gateway said it.
+            expected: whether a fault is going on.
+        """
+        self.connected = False
+        self._note(at, f"refused: {reason}")
+        if not expected:
+            self._break(Invariant.CONNECTED, "", f"refused without a fault: {reason}")
 
     def closed(self, at: int, reason: str, *, expected: bool) -> None:
         """The connection has ended.
@@ -149,9 +174,27 @@ class ClientChecker:
         if not expected:
             self._break(Invariant.CONNECTED, "", f"closed: {reason}")
 
-    def store_lost_data(self) -> None:
-        """The store may have lost states, so publishers give equal ones new versions."""
+    def store_loses_data(self) -> None:
+        """From now until `settled`, the store may lose states once.
+
+        Publishers give equal ones new versions then, so that each may come once more.
+        """
+        self._losing = True
         self._may_repeat.update(self.options.contracts)
+
+    def settled(self, newest: Mapping[str, Stored | None]) -> None:
+        """A fault is over, and the gateways have proven that they follow the store.
+
+        Args:
+            newest: the store's states. Of those whose version the client holds nothing was lost.
+        """
+        if self._losing:
+            self._sent.clear()
+        self._losing = False
+        for contract_id in list(self._may_repeat):
+            held, stored = self.held.get(contract_id), newest.get(contract_id)
+            if stored is not None and held is not None and stored.version == held.version:
+                self._may_repeat.discard(contract_id)
 
     def state(self, at: int, contract_id: str, version: int, data: Data) -> None:
         """The client has received a state.
@@ -166,8 +209,10 @@ class ClientChecker:
         self._note(at, f"{contract_id} {version} {_text_of(data)}")
         if contract_id not in self.options.contracts:
             self._break(Invariant.NAMED, contract_id, "the contract was not asked for")
-        if received is not None and version <= received.version:
-            self._break(Invariant.GROWS, contract_id, f"{version} after {received.version}")
+        if fault := self._fault_of(contract_id, version, data):
+            self._break(Invariant.GROWS, contract_id, fault)
+        sent = self._sent.setdefault(self._gateway, {})
+        sent[contract_id] = max(version, sent.get(contract_id, 0))
         self._received[contract_id] = now = Held(version, data, at)
         if self.options.resumes and held is not None and version <= held.version:
             return  # since= names the oldest of its states: the client drops those it has
@@ -177,7 +222,25 @@ class ClientChecker:
         if repeated and (same_connection or not self._repeats(contract_id, data)):
             self._break(Invariant.CHANGED, contract_id, f"{_text_of(data)} again at {version}")
         self.held[contract_id] = now
-        self._may_repeat.discard(contract_id)
+        self._last[contract_id] = (*self._last.get(contract_id, ())[1 - _HELD :], now)
+        if repeated or not self._losing:  # what came before the loss may come again after it
+            self._may_repeat.discard(contract_id)
+
+    def _fault_of(self, contract_id: str, version: int, data: Data) -> str:
+        """What is wrong with the version of a message; empty if nothing."""
+        received, held = self._received.get(contract_id), self.held.get(contract_id)
+        if received is not None and version <= received.version:
+            return f"{version} after {received.version}"
+        if self._since is not None and version <= self._since:
+            return f"{version} to a client that named {self._since}"
+        if self._losing:
+            return ""
+        sent = self._sent.get(self._gateway, {}).get(contract_id, 0)
+        if version < sent:
+            return f"{version} from {self._gateway}, which had sent {sent} before"
+        if held is not None and version == held.version and data != held.data:
+            return f"{_text_of(data)} at {version}, which was {_text_of(held.data)} before"
+        return ""
 
     def _repeats(self, contract_id: str, data: Data) -> bool:
         """Whether a resumption may bring a state again that the client has."""
@@ -207,29 +270,29 @@ class ClientChecker:
                     )
         if current:
             self.current_at = max(self.current_at, said)
-            if not self.options.late:
-                known = self.held if self.options.resumes else self._received
-                held = {i: known.get(i) for i in self.options.contracts}
-                self._claims.append(Claim(said, self._opened, held))
+            held = {i: self._last.get(i, ()) for i in self.options.contracts}
+            self._claims.append(Claim(said, held))
 
     def check_claims(self, timeline: Timeline) -> None:
-        """Check the status messages since the last call that said ``current: true``.
+        """Check the status messages that said ``current: true``, each once.
 
         Args:
-            timeline: the store's states until after the last of these messages.
+            timeline: the store's states. Messages from after its last sample wait for the next
+                call.
         """
-        claims, self._claims = self._claims, []
+        claims = [claim for claim in self._claims if timeline.covers(claim.said)]
+        self._claims = [claim for claim in self._claims if not timeline.covers(claim.said)]
         for claim in claims:
             for contract_id, held in claim.held.items():
-                if held is None and not self.options.snapshot:
+                if not (held or self.options.snapshot or self.options.resumes):
                     continue  # the contract's state is older than the connection
-                begin = claim.opened if held is None else held.at
-                seconds = timeline.difference(contract_id, held, begin, claim.said)
+                seconds = timeline.difference(contract_id, held, claim.said, late=self.options.late)
                 if seconds > CLAIM_LIMIT:
+                    last = _text_of_state(held[-1] if held else None)
                     self._break(
                         Invariant.CURRENT,
                         contract_id,
-                        f"current: true at {claim.said}, the client held {_text_of_state(held)}, "
+                        f"current: true at {claim.said}, the client held {last}, "
                         f"the store had differed for {seconds:.1f} s",
                     )
 

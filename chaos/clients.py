@@ -11,6 +11,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -47,12 +48,25 @@ class Frontend:
         balancer: port of a proxy that spreads connections over the gateways.
         excused: gateways that were killed or stopped during the present fault, and may end
             connections.
+        faulty: whether a fault is going on, so that gateways may refuse to serve for now.
+        refused: how often they have, since somebody set it to 0.
+        starts: how often each gateway was started again.
     """
 
     def __init__(self, ports: Mapping[str, int], balancer: int) -> None:
         self.ports = ports
         self.balancer = balancer
         self.excused: set[str] = set()
+        self.faulty = True
+        self.refused = 0
+        self.starts = dict.fromkeys(ports, 0)
+
+
+class RefusedError(Exception):
+    """A gateway refuses to serve for now (1013, or 503 by HTTP); the text is what it says."""
+
+
+_TRY_LATER: Final = (1013, 503)
 
 
 class Client(ABC):
@@ -78,6 +92,10 @@ class Client(ABC):
             gateway = self._random.choice(list(self._frontend.ports))
             try:
                 reason = await self._connect(gateway)
+            except RefusedError as error:
+                self._frontend.refused += 1
+                self.checker.refused(now(), f"{error}", expected=self._frontend.faulty)
+                reason = ""
             except (OSError, TimeoutError, InvalidHandshake) as error:
                 reason = f"{type(error).__name__}: {error}"
             if self.checker.connected:
@@ -92,6 +110,10 @@ class Client(ABC):
     async def _connect(self, gateway: str) -> str:
         """Connect, and receive to the end of the connection; returns the reason of the end."""
 
+    def _opened(self, gateway: str, since: int | None) -> None:
+        name = f"{gateway}, start {self._frontend.starts[gateway]}"
+        self.checker.opened(now(), name, since)
+
     def _path(self, protocol: str) -> str:
         contracts = self.checker.options.contracts
         pairs = [
@@ -104,11 +126,17 @@ class Client(ABC):
         kind = "name" if self._by_name else "id"
         return f"/live/data/{protocol}/contract/{kind}?{urlencode(pairs)}"
 
-    def _start_of_stream(self) -> Mapping[str, str]:
+    def _since(self) -> int | None:
+        """The oldest of the states that a client which resumes holds, if it holds all."""
         options, held = self.checker.options, self.checker.held
         if options.resumes and held.keys() >= set(options.contracts):
-            oldest = min(held[i].version for i in options.contracts)
-            return {"since": timestamp_of(oldest, _ZONE)}
+            return min(held[i].version for i in options.contracts)
+        return None
+
+    def _start_of_stream(self) -> Mapping[str, str]:
+        options, since = self.checker.options, self._since()
+        if since is not None:
+            return {"since": timestamp_of(since, _ZONE)}
         return {"snapshot": "true"} if options.snapshot or options.resumes else {}
 
     def _receive(self, text: bytes | str) -> None:
@@ -133,6 +161,7 @@ class WebSocketClient(Client):
 
     async def _connect(self, gateway: str) -> str:
         url = f"ws://127.0.0.1:{self._frontend.ports[gateway]}{self._path('websocket')}"
+        since, received = self._since(), False
         async with connect_websocket(
             url,
             proxy=None,
@@ -141,13 +170,17 @@ class WebSocketClient(Client):
             compression=self._random.choice(["deflate", None]),
             **await self._options(gateway),
         ) as connection:
-            self.checker.opened(now(), gateway)
+            self._opened(gateway, since)
             try:
                 while True:
                     self._receive(await connection.recv())
+                    received = True
                     await self._pause()
             except WebSocketException:
-                return f"{connection.close_code} {connection.close_reason}"
+                reason = f"{connection.close_code} {connection.close_reason}"
+                if connection.close_code in _TRY_LATER and not received:
+                    raise RefusedError(reason) from None
+                return reason
 
     async def _options(self, gateway: str) -> Mapping[str, Any]:
         return {}
@@ -198,8 +231,11 @@ class EventClient(Client):
             writer.write(head.encode() + b"\r\n")
             async with asyncio.timeout(_OPEN_TIMEOUT):
                 answer = await reader.readuntil(b"\r\n\r\n")
-            if not answer.startswith(b"HTTP/1.1 200 "):
-                return answer.decode().splitlines()[0]
+            line = answer.decode().splitlines()[0]
+            if int(line.split()[1]) in _TRY_LATER:
+                raise RefusedError(line)
+            if not line.startswith("HTTP/1.1 200 "):
+                return line
             return await self._read(reader, gateway)
         except asyncio.IncompleteReadError:
             return "closed before the response's headers"
@@ -208,17 +244,21 @@ class EventClient(Client):
 
     async def _read(self, reader: asyncio.StreamReader, gateway: str) -> str:
         fields: dict[str, str] = {}
+        received = False
         while line := await reader.readline():
             name, _, value = line.decode().rstrip("\n").partition(": ")
             if name == "retry":  # the first line of a stream; no blank line follows
-                self.checker.opened(now(), gateway)
+                self._opened(gateway, version_of(self._last, _ZONE) if self._last else None)
             elif name:
                 fields[name] = value
             if name:
                 continue
             if fields.get("event") == "end":
+                if _decode(fields["data"])["code"] in _TRY_LATER and not received:
+                    raise RefusedError(fields["data"])
                 return fields["data"]
             if "data" in fields:
+                received = True
                 self._last = fields.get("id", self._last)
                 self._receive(fields["data"])
             fields = {}
@@ -254,6 +294,7 @@ class LibraryClient(Client):
             status=True,
             proxy=None,
             retry_limit=1.0,
+            on_connection=self._count_refusals,
         ) as stream:
             watching = asyncio.create_task(self._watch(stream))
             try:
@@ -265,11 +306,35 @@ class LibraryClient(Client):
             finally:
                 watching.cancel()
 
+    def _count_refusals(self, event: ime_live.ConnectionEvent) -> None:
+        if any(str(code) in event.reason for code in _TRY_LATER):
+            self._frontend.refused += 1
+
     async def _watch(self, stream: ime_live.Stream[ime_live.Payload]) -> None:
+        before: ime_live.Status | None = None
         while True:
-            if stream.status is not None and stream.status.current:
-                self.checker.current_at = round(stream.status.timestamp.timestamp() * 1e6)
+            status = stream.status
+            if status is not None and status is not before:
+                named = {
+                    _BY_NAME.get(key, key): None if at is None else _microseconds(at)
+                    for key, at in status.contracts.items()
+                }
+                # It may be from before the contracts by id were added, and what it names may still
+                # be in the queue.
+                whole = named.keys() == set(self.checker.options.contracts)
+                if whole and all(at is None or self._holds(i, at) for i, at in named.items()):
+                    before = status
+                    said = _microseconds(status.timestamp)
+                    self.checker.status(now(), said, named, current=status.current)
             await asyncio.sleep(_POLL_INTERVAL)
+
+    def _holds(self, contract_id: str, version: int) -> bool:
+        held = self.checker.held.get(contract_id)
+        return held is not None and held.version >= version
+
+
+def _microseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1e6)
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -302,7 +367,8 @@ KINDS: Final[Sequence[Kind]] = (
     Kind("sections", 6, WebSocketClient, {"snapshot": True, "sections": ("Aggregate",)}),
     Kind("sections", 4, WebSocketClient, {"snapshot": True, "sections": ("ContractInfo",)}),
     Kind("slow", 10, SlowClient, {"snapshot": True, "late": True}, _STATUS),
-    Kind("events", 10, EventClient, {"resumes": True}),
+    Kind("events", 5, EventClient, {"resumes": True}),
+    Kind("events with status", 5, EventClient, {"resumes": True}, _STATUS),
     Kind("library", 8, LibraryClient, _LIBRARY, _STATUS),
 )
 

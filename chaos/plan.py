@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from itertools import count
+from typing import Final
 
 from msgspec import Struct
 
@@ -13,6 +14,8 @@ import chaos.process_faults
 import chaos.store_faults  # noqa: F401 - importing them fills the table
 from chaos.fault import FAULTS, Fault
 
+MOST_CLIENTS: Final = 100
+
 
 class Plan(Struct, frozen=True):
     """The plan of a run.
@@ -20,7 +23,7 @@ class Plan(Struct, frozen=True):
     Attributes:
         seed: decides everything that is random.
         store: the kind of store.
-        faults: how many faults.
+        faults: how many faults; with 0 the testbed is only started.
         first: number of the first one, from 1; to repeat a part of a run.
         only: a part of the names of the faults; empty for all kinds.
         clients: the number of clients.
@@ -31,7 +34,7 @@ class Plan(Struct, frozen=True):
     faults: int
     first: int = 1
     only: str = ""
-    clients: int = 100
+    clients: int = MOST_CLIENTS
 
     def schedule(self) -> Iterator[tuple[int, Fault]]:
         """The faults with their numbers. Each kind comes once before any comes again."""

@@ -25,7 +25,7 @@ from chaos.stores import STORES
 ENOUGH: Final = 1_000
 """Faults up to which runs are added."""
 
-LONG: Final = 30
+LONG: Final = 100
 """Faults of the shortest run that is added."""
 
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "reliability.md"

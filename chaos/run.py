@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from itertools import count, groupby
 from pathlib import Path
@@ -20,12 +19,12 @@ import ime_live
 from chaos.checker import Invariant, Violation
 from chaos.fault import Fault
 from chaos.market import now
-from chaos.outcome import LIMIT, Outcome
+from chaos.outcome import LIMIT, START, Outcome
 from chaos.plan import Plan
 from chaos.states import IDS
 from chaos.testbed import Testbed, UnsettledError
 
-_PAUSE: Final = (0.2, 0.8)  # seconds of normal operation between two faults
+_PAUSE: Final = (0.2, 0.5)  # seconds of normal operation between two faults
 _POLL_INTERVAL: Final = 0.05
 _BEFORE: Final = 3_000_000  # microseconds before a fault that a report shows
 _LINES: Final = 60
@@ -44,15 +43,14 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> AsyncGene
     schedule = plan.schedule()
     fault = next(schedule, None)
     for n in count():
-        if fault is None:
-            return
         place = folder / f"{plan.store}{n}"
         place.mkdir()
         say(f"{plan.store}: starting")
-        seed = f"{plan.seed}:{plan.store}:{n}"
+        first = plan.first if fault is None else fault[0]
+        seed = f"{plan.seed}:{plan.store}:{first}"
         async with Testbed(plan.store, seed, place, clients=plan.clients) as testbed:
-            start = await _start(testbed, plan)
-            if start.violations:
+            start = await _start(testbed, plan, first)
+            if start.violations or fault is None:
                 yield start
             while fault is not None:
                 outcome = await _inject(testbed, plan, *fault)
@@ -60,18 +58,22 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> AsyncGene
                 fault = next(schedule, None)
                 if not outcome.injected or outcome.seconds is None:
                     break
+        if fault is None:
+            return
 
 
-async def _start(testbed: Testbed, plan: Plan) -> Outcome:
+async def _start(testbed: Testbed, plan: Plan, first: int) -> Outcome:
     begin = now()
     seconds = await _converge(testbed)
     found, excerpt = _take_violations(testbed, begin)
     return Outcome(
         store=plan.store,
-        number=0,
-        fault="start",
+        number=first,
+        fault=START,
         injected=False,
         seconds=seconds,
+        refused=testbed.frontend.refused,
+        lag=testbed.lag.longest,
         violations=found,
         excerpt=excerpt,
     )
@@ -81,14 +83,13 @@ async def _inject(testbed: Testbed, plan: Plan, number: int, fault: Fault) -> Ou
     """Inject a fault, and wait until the testbed has converged."""
     chance = random.Random(f"{plan.seed}:{plan.store}:{number}")
     begin = now()
-    testbed.frontend.excused.clear()
+    testbed.frontend.refused, testbed.lag.longest = 0, 0.0
     for client in testbed.clients:
         client.quick.clear()
-        if fault.loses_data:
-            client.checker.store_lost_data()
     testbed.market.moving = True
     await asyncio.sleep(chance.uniform(*_PAUSE))
     seconds, injected = None, True
+    testbed.begin_fault(loses_data=fault.loses_data)
     try:
         detail = await fault.inject(testbed, chance)
         seconds = await _converge(testbed)
@@ -99,9 +100,6 @@ async def _inject(testbed: Testbed, plan: Plan, number: int, fault: Fault) -> Ou
         # The servers of Valkey themselves did not do it; they are not under test.
         detail, injected = f"{error}", False
     testbed.cleanups.clear()
-    if fault.loses_data:  # a promoted replica may have got some states again with new versions
-        for client in testbed.clients:
-            client.checker.store_lost_data()
     found, excerpt = _take_violations(testbed, begin)
     return Outcome(
         store=plan.store,
@@ -110,6 +108,8 @@ async def _inject(testbed: Testbed, plan: Plan, number: int, fault: Fault) -> Ou
         detail=detail,
         injected=injected,
         seconds=seconds,
+        refused=testbed.frontend.refused,
+        lag=testbed.lag.longest,
         violations=found,
         excerpt=excerpt,
     )
@@ -124,26 +124,28 @@ async def _converge(testbed: Testbed) -> float | None:
     testbed.market.moving = False
     for client in testbed.clients:
         client.quick.set()
-    begin = time.monotonic()
+    begin = testbed.lag.now()
     while found := await testbed.deviations():
-        if time.monotonic() - begin > LIMIT:
+        if testbed.lag.now() - begin > LIMIT:
             testbed.violations += found
             return None
         await asyncio.sleep(_POLL_INTERVAL)
-    seconds = time.monotonic() - begin
+    seconds = testbed.lag.now() - begin
     proven = await _wait_for_current(testbed) and await _ask_gateways(testbed)
-    await testbed.sample()
+    newest = await testbed.sample()
     for client in testbed.clients:
         client.checker.check_claims(testbed.timeline)
+        await asyncio.sleep(0)  # so as not to hold the loop up
+    testbed.end_fault(newest)
     return seconds if proven else None
 
 
 async def _wait_for_current(testbed: Testbed) -> bool:
     """Wait until each client with ``status=true`` receives ``current: true``; returns whether."""
-    begin, since = time.monotonic(), now()
+    begin, since = testbed.lag.now(), now()
     watching = [client.checker for client in testbed.clients if "status" in client.parameters]
     while left := [checker for checker in watching if checker.current_at < since]:
-        if time.monotonic() - begin > LIMIT:
+        if testbed.lag.now() - begin > LIMIT:
             for checker in left:
                 text = f"not within {LIMIT:g} s"
                 testbed.report(Violation(Invariant.PROVEN, checker.name, "", text))
@@ -155,9 +157,9 @@ async def _wait_for_current(testbed: Testbed) -> bool:
 async def _ask_gateways(testbed: Testbed) -> bool:
     """Ask each gateway by plain HTTP until it answers with the newest states; returns whether."""
     for name, port in testbed.frontend.ports.items():
-        begin = time.monotonic()
+        begin = testbed.lag.now()
         while wrong := await _ask(testbed, port):
-            if time.monotonic() - begin > LIMIT:
+            if testbed.lag.now() - begin > LIMIT:
                 testbed.report(Violation(Invariant.REST, name, "", wrong))
                 return False
             await asyncio.sleep(_POLL_INTERVAL)

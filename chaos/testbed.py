@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from chaos.checker import Invariant, Violation
 from chaos.clients import Client, Frontend, make_clients
+from chaos.lag import Lag
 from chaos.market import Market, now
 from chaos.process import Process
 from chaos.proxy import Proxy
@@ -44,6 +45,7 @@ class Testbed:
         frontend: where clients connect.
         clients: all clients.
         timeline: the store's states over time.
+        lag: of the run itself.
         violations: those that nobody has taken yet.
         cleanups: to be called once the testbed has recovered from a fault.
     """
@@ -62,6 +64,7 @@ class Testbed:
         self.processes: dict[str, Process] = {}
         self.market = Market(seed, lambda line: self.processes[PUBLISHER].write(line))
         self.timeline = Timeline()
+        self.lag = Lag()
         self.violations: list[Violation] = []
         self.cleanups: list[Callable[[], Awaitable[object]]] = []
         self.clients: list[Client] = []
@@ -106,6 +109,7 @@ class Testbed:
         self.clients = make_clients(self._count, self.frontend, self.report, self._random)
         for process in self.processes.values():
             process.start()
+        self._spawn(self.lag.run())
         self._spawn(self.market.run())
         self._spawn(self._sample())
         self.market.publish_all()
@@ -118,6 +122,28 @@ class Testbed:
     def _add(self, name: str, command: Sequence[str]) -> None:
         self.processes[name] = Process(name, self._folder, command)
         self._stack.callback(self.processes[name].kill)
+
+    def begin_fault(self, *, loses_data: bool) -> None:
+        """A fault begins.
+
+        Args:
+            loses_data: whether the store may lose states by it.
+        """
+        self.frontend.excused.clear()
+        self.frontend.faulty = True
+        if loses_data:
+            for client in self.clients:
+                client.checker.store_loses_data()
+
+    def end_fault(self, newest: Mapping[str, Stored | None]) -> None:
+        """A fault is over, and all is as it was before.
+
+        Args:
+            newest: the store's states.
+        """
+        self.frontend.faulty = False
+        for client in self.clients:
+            client.checker.settled(newest)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -145,6 +171,7 @@ class Testbed:
         """Kill a process if it runs, and start it."""
         if name in GATEWAYS:
             self.frontend.excused.add(name)
+            self.frontend.starts[name] += 1
         self.processes[name].kill()
         self.processes[name].start()
         if name == PUBLISHER:
@@ -210,7 +237,7 @@ class Testbed:
             self.report(Violation(Invariant.CONNECTED, "library", "", text))
 
     async def sample(self) -> Mapping[str, Stored | None]:
-        """Read all last states from the store, and add them to the timeline."""
+        """Read all last states from the store, add them to the timeline, and return them."""
         asked = now()
         states = await self.store.sample()
         self.timeline.add(Sample(asked, now(), states))
@@ -269,7 +296,7 @@ async def _status_of(port: int, path: str) -> int:
 
 def _gateway(url: str, port: int) -> list[str]:
     options = ["--redis-url", url, "--port", str(port), "--auth", "none"]
-    return ["ime_live", "serve", *options, "--status-interval", "1", "--drain", "1"]
+    return ["ime_live", "serve", *options, "--status-interval", "0.5", "--drain", "1"]
 
 
 def _feed(url: str, base_url: str, boards_url: str) -> list[str]:

@@ -8,7 +8,7 @@ counts as equal.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -25,6 +25,12 @@ class Stored(Struct, frozen=True):
 
     version: int
     data: Data
+
+
+class Held(Stored, frozen=True):
+    """A state that a client has received, and when."""
+
+    at: int
 
 
 class Sample(Struct, frozen=True):
@@ -57,14 +63,23 @@ class Timeline:
         """Index of the first sample that began after a moment."""
         return bisect_right(self._samples, at, key=lambda sample: sample.asked)
 
-    def difference(self, contract_id: str, held: Stored | None, begin: int, at: int) -> float:
-        """Seconds for which the store has certainly differed from the state that a client holds.
+    def covers(self, at: int) -> bool:
+        """Whether there is a sample from after a moment."""
+        return self._after(at) < len(self._samples)
+
+    def difference(
+        self, contract_id: str, held: Sequence[Held], at: int, *, late: bool = False
+    ) -> float:
+        """Seconds for which the store has certainly differed from what a client held at the time.
 
         Args:
             contract_id: the contract.
-            held: the client's state, maybe only some sections of it; None if it holds none.
-            begin: when the client came to hold it, microseconds since the epoch.
-            at: the moment of interest, microseconds since the epoch.
+            held: the client's last states, maybe only some sections of them, oldest first; empty
+                if it holds none.
+            at: the moment of interest, microseconds since the epoch. The last of ``held`` counts
+                then, whenever it was received.
+            late: the client may have received any of these states long after they were sent to
+                it, so any of them counts as held at any time.
 
         Returns:
             Seconds until ``at``; 0 if the store may have been equal then.
@@ -72,19 +87,27 @@ class Timeline:
         place = self._after(at)
         if place == len(self._samples) or contract_id not in self._samples[place].states:
             return 0.0  # what the store held at that moment is not known
-        since = at
-        later = self._samples[place].states[contract_id]
+        since, later = at, self._samples[place].states[contract_id]
+        before = [] if late else list(held[:-1])
+        meanwhile: list[Held | None] = [*(held if late else held[-1:])] or [None]
         # Backwards, for as long as both samples and everything between them differ.
-        while place and since > begin and not equal(later, held):
+        while place:
             place -= 1
             sample = self._samples[place]
-            if contract_id not in sample.states:
+            while before and (last := meanwhile[-1]) is not None and last.at > sample.asked:
+                meanwhile.append(before.pop())
+            if any(equal(later, each) for each in meanwhile) or contract_id not in sample.states:
                 break
             earlier = sample.states[contract_id]
-            if equal(earlier, held) or _between(earlier, held, later):
+            if any(equal(earlier, h) or _between(earlier, h, later) for h in meanwhile):
                 break
             since, later = sample.answered, earlier
-        return max(0.0, (at - max(since, begin)) / MICROSECONDS)
+            if not late:
+                del meanwhile[:-1]
+        if held and not before:  # what it held before is not known
+            oldest = held[-1] if late else held[0]
+            since = max(since, min(oldest.version, oldest.at))
+        return max(0.0, (at - since) / MICROSECONDS)
 
     def excerpt(self, contract_id: str) -> list[str]:
         """The states of a contract for a report, one line per change."""
@@ -105,6 +128,8 @@ def equal(stored: Stored | None, held: Stored | None) -> bool:
     """Whether a client's state equals the store's, in the sections that the client receives."""
     if stored is None or held is None:
         return stored is held
+    if len(held.data) == len(stored.data):
+        return stored.data == held.data
     return all(stored.data.get(section) == value for section, value in held.data.items())
 
 

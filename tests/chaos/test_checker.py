@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chaos.checker import ClientChecker, ClientOptions, Held, Invariant, Violation
+from chaos.checker import ClientChecker, ClientOptions, Invariant, Violation
 from chaos.states import payload_of
-from chaos.timeline import Sample, Stored, Timeline
+from chaos.timeline import Held, Sample, Stored, Timeline
 
 S = 1_000_000  # microseconds in a second
 
@@ -37,9 +37,23 @@ class History:
         self.checker.state(version, contract_id, version, data)
         return self
 
-    def back(self, at: int = 0, *, expected: bool = True) -> History:
+    def back(
+        self,
+        at: int = 0,
+        *,
+        expected: bool = True,
+        gateway: str = "gateway 2",
+        since: int | None = None,
+    ) -> History:
         self.checker.closed(at, "1006", expected=expected)
-        self.checker.opened(at, "gateway 2")
+        self.checker.opened(at, gateway, since)
+        return self
+
+    def settled(self, **versions: int) -> History:
+        """A fault is over; the store has these versions, by contract."""
+        self.checker.settled(
+            {i.removeprefix("c"): Stored(v, payload_of(1)) for i, v in versions.items()}
+        )
         return self
 
     def said(self, at: int, *, current: bool = True, **named: int) -> History:
@@ -126,15 +140,85 @@ def test_state_that_the_market_returned_to_passes_after_a_resume() -> None:
 
 def test_equal_state_after_a_resume_passes_once_when_the_store_lost_data() -> None:
     history = History(RESUMING).got("1", 10, 1)
-    history.checker.store_lost_data()
+    history.checker.store_loses_data()
     assert history.back().got("1", 11, 1).broken == []
+    assert history.back().got("1", 12, 1).broken == [Invariant.CHANGED]
+
+
+def test_equal_state_after_a_resume_passes_when_the_loss_came_after_the_state() -> None:
+    history = History(RESUMING).got("1", 10, 1)
+    history.checker.store_loses_data()
+    assert history.got("1", 11, 2).back().got("1", 12, 2).broken == []
+    assert history.back().got("1", 13, 2).broken == [Invariant.CHANGED]
+
+
+def test_equal_state_after_a_resume_is_found_once_the_store_has_the_same_version_again() -> None:
+    history = History(RESUMING).got("1", 10, 1).got("2", 10, 1)
+    history.checker.store_loses_data()
+    history.settled(c1=10, c2=12)  # contract 2 got a new version in the store, and was not sent
+    assert history.back().got("2", 12, 1).broken == []
+    assert history.got("1", 12, 1).broken == [Invariant.CHANGED]
+
+
+def test_equal_state_after_a_resume_is_found_when_a_later_fault_lost_nothing() -> None:
+    history = History(RESUMING).got("1", 10, 1)
+    history.settled(c1=12)
     assert history.back().got("1", 12, 1).broken == [Invariant.CHANGED]
 
 
 def test_equal_state_on_one_connection_is_found_when_the_store_lost_data() -> None:
     history = History(RESUMING).got("1", 10, 1)
-    history.checker.store_lost_data()
+    history.checker.store_loses_data()
     assert history.got("1", 11, 1).broken == [Invariant.CHANGED]
+
+
+# -- growth over a whole history ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [9, 10])
+def test_state_that_since_excludes_is_found(version: int) -> None:
+    history = History(RESUMING).got("1", 10, 1).got("2", 20, 1).back(since=10)
+    assert history.got("1", version, 2).broken == [Invariant.GROWS]
+
+
+def test_state_that_since_excludes_is_found_also_when_the_store_lost_data() -> None:
+    history = History(RESUMING).got("1", 10, 1)
+    history.checker.store_loses_data()
+    assert history.back(since=10).got("1", 9, 2).broken == [Invariant.GROWS]
+
+
+@pytest.mark.parametrize("options", [SNAPSHOT, PLAIN, RESUMING])
+def test_gateway_that_goes_back_is_found_over_a_reconnection(options: ClientOptions) -> None:
+    history = History(options).got("1", 10, 1).got("1", 12, 2)
+    assert history.back(gateway="gateway 1").got("1", 11, 3).broken == [Invariant.GROWS]
+
+
+def test_gateway_that_goes_back_is_found_over_other_connections() -> None:
+    history = History().got("1", 12, 2).back(gateway="gateway 2").got("1", 11, 1)
+    assert history.broken == []  # it may not have heard of the newest one yet
+    assert history.back(gateway="gateway 1").got("1", 11, 1).broken == [Invariant.GROWS]
+
+
+def test_gateway_may_go_back_when_the_store_did() -> None:
+    history = History().got("1", 12, 2)
+    history.checker.store_loses_data()
+    assert history.back(gateway="gateway 1").got("1", 11, 1).broken == []
+    assert history.settled(c1=11).back(gateway="gateway 1").got("1", 11, 1).broken == []
+    assert history.back(gateway="gateway 1").got("1", 10, 3).broken == [Invariant.GROWS]
+
+
+@pytest.mark.parametrize("options", [SNAPSHOT, RESUMING])
+def test_other_state_of_a_known_version_is_found_over_a_reconnection(
+    options: ClientOptions,
+) -> None:
+    history = History(options).got("1", 12, 2).back()
+    assert history.got("1", 12, 3).broken == [Invariant.GROWS]
+
+
+def test_other_state_of_a_known_version_passes_when_the_store_lost_data() -> None:
+    history = History(RESUMING).got("1", 12, 2)
+    history.checker.store_loses_data()
+    assert history.back().got("1", 12, 3).broken == []
 
 
 def test_blind_client_may_have_resumed_at_any_time() -> None:
@@ -149,6 +233,15 @@ def test_blind_client_may_have_resumed_at_any_time() -> None:
 def test_unexpected_close_is_found() -> None:
     assert History().back().broken == []
     assert History().back(expected=False).broken == [Invariant.CONNECTED]
+
+
+def test_refusal_is_found_without_a_fault() -> None:
+    history = History()
+    history.checker.refused(5, "1013", expected=True)
+    assert history.broken == []
+    assert not history.checker.connected
+    history.checker.refused(6, "1013", expected=False)
+    assert history.broken == [Invariant.CONNECTED]
 
 
 # -- the newest -----------------------------------------------------------------------------
@@ -265,11 +358,73 @@ def test_claim_without_a_state_is_found_after_a_snapshot_only() -> None:
     )  # that state is older than the connection
 
 
-def test_claim_to_a_slow_client_passes() -> None:
-    history = (
-        History(ClientOptions(("1",), snapshot=True, late=True)).got("1", S, 1).said(9 * S, c1=S)
-    )
-    assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (10, 2))) == []
+def test_claim_after_the_last_sample_is_looked_at_later() -> None:
+    history = History(ClientOptions(("1",), snapshot=True)).got("1", 1 * S, 1).said(9 * S, c1=1 * S)
+    assert claimed(history, timeline((1, 1), (3, 2), (6, 2))) == []
+    assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (10, 2))) == [Invariant.CURRENT]
+
+
+def test_claim_to_a_client_that_lags_behind_is_found_however_often_its_states_change() -> None:
+    history = History(ClientOptions(("1",), snapshot=True))
+    for second in range(1, 9):  # each state comes four seconds late
+        held = payload_of(second)
+        history.checker.state((second + 4) * S, "1", second * S, held)
+    history.said(12 * S + 1, c1=8 * S)
+    samples = timeline(*((second, second) for second in range(1, 15)))
+    assert claimed(history, samples) == [Invariant.CURRENT]
+
+
+def test_claim_to_a_client_that_follows_quickly_passes() -> None:
+    history = History(ClientOptions(("1",), snapshot=True))
+    for second in range(1, 9):
+        history.checker.state(second * S + 1, "1", second * S, payload_of(second))
+    history.said(8 * S + 2, c1=8 * S)
+    assert claimed(history, timeline(*((second, second) for second in range(1, 11)))) == []
+
+
+def test_claim_to_a_client_that_held_an_equal_state_meanwhile_passes() -> None:
+    # The store: 20, 21, 20 again. The client got 21 late, when it held the equal 20.
+    history = History(ClientOptions(("1",), snapshot=True))
+    history.got("1", 1 * S, 20)
+    history.checker.state(9 * S - 1, "1", 2 * S, payload_of(21))
+    history.said(9 * S, c1=2 * S)
+    samples = Timeline()
+    for second, version, number in ((1, 1, 20), (2, 2, 21), (3, 3, 20), (8, 3, 20), (10, 3, 20)):
+        stored = Stored(version * S, payload_of(number))
+        samples.add(Sample(second * S, second * S, {"1": stored}))
+    assert claimed(history, samples) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ClientOptions(("1",), snapshot=True, late=True),  # slow
+        ClientOptions(("1",), resumes=True),  # of events
+        ClientOptions(("1",), resumes=True, late=True, blind=True),  # the library
+    ],
+)
+def test_claim_to_any_kind_of_client_is_found(options: ClientOptions) -> None:
+    history = History(options)
+    history.checker.state(8 * S, "1", 1 * S, payload_of(1))  # received late
+    history.said(9 * S, c1=1 * S)
+    assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (10, 2))) == [Invariant.CURRENT]
+
+
+def test_claim_to_a_slow_client_passes_if_any_of_its_last_states_may_have_been_held() -> None:
+    history = History(ClientOptions(("1",), snapshot=True, late=True))
+    history.checker.state(20 * S, "1", 1 * S, payload_of(20))
+    history.checker.state(21 * S, "1", 2 * S, payload_of(21))
+    history.said(9 * S, c1=2 * S)
+    samples = Timeline()
+    for second, version, number in ((1, 1, 20), (2, 2, 21), (3, 3, 20), (8, 3, 20), (10, 3, 20)):
+        stored = Stored(version * S, payload_of(number))
+        samples.add(Sample(second * S, second * S, {"1": stored}))
+    assert claimed(history, samples) == []
+
+
+def test_claim_without_a_state_is_found_after_a_resume() -> None:
+    history = History(ClientOptions(("1",), resumes=True)).said(9 * S)
+    assert claimed(history, timeline((3, 2), (6, 2), (10, 2))) == [Invariant.CURRENT]
 
 
 def test_checker_keeps_the_last_claim() -> None:

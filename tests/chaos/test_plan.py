@@ -10,7 +10,7 @@ from chaos.__main__ import arguments_of, line_of
 from chaos.checker import Invariant, Violation
 from chaos.fault import FAULTS
 from chaos.market import Market
-from chaos.outcome import Outcome
+from chaos.outcome import START, Outcome
 from chaos.plan import Plan
 from chaos.states import LISTED, PUBLISHED, number_in, payload_of, returns
 from chaos.stores import STORES
@@ -74,6 +74,21 @@ def test_an_outcome_tells_how_to_repeat_it() -> None:
     assert line_of(outcome).endswith("FLUSHALL (): no convergence, 1 violations")
     arguments = arguments_of(Plan(7, "single", 40), outcome)
     assert arguments == "--seed 7 --topology single --first 13 --faults 1"
+    arguments = arguments_of(Plan(7, "single", 40, only="FLUSH", clients=9), outcome)
+    assert arguments.endswith('--first 13 --faults 1 --only "FLUSH" --clients 9')
+
+
+def test_a_start_tells_how_to_repeat_it_without_a_fault() -> None:
+    outcome = Outcome(store="single", number=13, fault=START, seconds=1.0, injected=False)
+    assert line_of(outcome) == "single  13 start (): 1.00 s"
+    arguments = arguments_of(Plan(7, "single", 40), outcome)
+    assert arguments == "--seed 7 --topology single --first 13 --faults 0"
+    assert list(Plan(7, "single", 0, first=13).schedule()) == []
+
+
+def test_an_outcome_tells_of_refusals_and_of_its_own_lag() -> None:
+    outcome = Outcome(store="single", number=1, fault="FLUSHALL", seconds=1.0, refused=3, lag=0.7)
+    assert line_of(outcome).endswith("(): 1.00 s, 3 refused, run held up for 0.7 s")
 
 
 def test_numbers_of_states_grow_except_where_they_may_return() -> None:
