@@ -18,6 +18,7 @@ from chaos.plan import MOST_CLIENTS, Plan
 from chaos.report import DOCUMENT, LONG, Run, add_run
 from chaos.run import run
 from chaos.stores import STORES
+from tests.servers import Server
 
 SHOWN_LAG = 0.5
 """Seconds for which the run itself was held up, from which a line says so."""
@@ -41,6 +42,8 @@ def main() -> None:
         "--reset", action="store_true", help="leave the runs before this one out of the report"
     )
     given = parser.parse_args()
+    # Also when this process is killed, and can end nobody.
+    Server.ends_with_starter = True
     # As Ctrl-C: the processes are ended first.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed

@@ -8,7 +8,7 @@ whether the store was as a status said (`check_claims`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -21,7 +21,6 @@ CLAIM_LIMIT: Final = 2.0
 """Seconds for which a status may say ``current: true`` although the store differs."""
 
 _RECENT: Final = 600  # events per client that are kept for a report
-_HELD: Final = 6  # states of a contract that a claim is compared with
 
 
 class Invariant(StrEnum):
@@ -63,7 +62,6 @@ class ClientOptions(Struct, frozen=True):
         snapshot: each connection begins with the present states.
         resumes: the client names what it has received, and drops what is not newer.
         sections: the sections it asks for; empty for all.
-        late: the client may receive messages long after they were sent.
         blind: its reconnections cannot be seen.
     """
 
@@ -71,7 +69,6 @@ class ClientOptions(Struct, frozen=True):
     snapshot: bool = False
     resumes: bool = False
     sections: tuple[str, ...] = ()
-    late: bool = False
     blind: bool = False
 
 
@@ -80,11 +77,11 @@ class Claim(Struct, frozen=True):
 
     Attributes:
         said: its timestamp.
-        held: the last states that the client had received, by contract, oldest first.
+        held: the states that the client held, by contract.
     """
 
     said: int
-    held: Mapping[str, Sequence[Held]]
+    held: Mapping[str, Held | None]
 
 
 class ClientChecker:
@@ -117,9 +114,6 @@ class ClientChecker:
         self._report = report
         self._received: dict[str, Held] = {}
         """The last message of each contract on the present connection."""
-        self._last: dict[str, tuple[Held, ...]] = {}
-        """The last states of each contract, oldest first: those that were not dropped of a client
-        that resumes, else those of the present connection."""
         self._sent: dict[str, dict[str, int]] = {}
         """The greatest version that each gateway has sent, by gateway and contract."""
         self._gateway = ""
@@ -143,8 +137,6 @@ class ClientChecker:
         self._received = {}
         self._gateway = gateway
         self._since = since
-        if not self.options.resumes:
-            self._last.clear()
         self.connected = True
         self._note(at, f"connected to {gateway}{'' if since is None else f', since {since}'}")
 
@@ -222,7 +214,6 @@ class ClientChecker:
         if repeated and (same_connection or not self._repeats(contract_id, data)):
             self._break(Invariant.CHANGED, contract_id, f"{_text_of(data)} again at {version}")
         self.held[contract_id] = now
-        self._last[contract_id] = (*self._last.get(contract_id, ())[1 - _HELD :], now)
         if repeated or not self._losing:  # what came before the loss may come again after it
             self._may_repeat.discard(contract_id)
 
@@ -270,7 +261,8 @@ class ClientChecker:
                     )
         if current:
             self.current_at = max(self.current_at, said)
-            held = {i: self._last.get(i, ()) for i in self.options.contracts}
+            known = self.held if self.options.resumes else self._received
+            held = {i: known.get(i) for i in self.options.contracts}
             self._claims.append(Claim(said, held))
 
     def check_claims(self, timeline: Timeline) -> None:
@@ -284,15 +276,14 @@ class ClientChecker:
         self._claims = [claim for claim in self._claims if not timeline.covers(claim.said)]
         for claim in claims:
             for contract_id, held in claim.held.items():
-                if not (held or self.options.snapshot or self.options.resumes):
+                if held is None and not (self.options.snapshot or self.options.resumes):
                     continue  # the contract's state is older than the connection
-                seconds = timeline.difference(contract_id, held, claim.said, late=self.options.late)
+                seconds = timeline.difference(contract_id, held, claim.said)
                 if seconds > CLAIM_LIMIT:
-                    last = _text_of_state(held[-1] if held else None)
                     self._break(
                         Invariant.CURRENT,
                         contract_id,
-                        f"current: true at {claim.said}, the client held {last}, "
+                        f"current: true at {claim.said}, the client held {_text_of_state(held)}, "
                         f"the store had differed for {seconds:.1f} s",
                     )
 

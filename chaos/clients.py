@@ -356,7 +356,7 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 _STATUS: Final = {"status": "true"}
-_LIBRARY: Final = {"resumes": True, "late": True, "blind": True}
+_LIBRARY: Final = {"resumes": True, "blind": True}
 
 KINDS: Final[Sequence[Kind]] = (
     Kind("plain", 14, WebSocketClient),
@@ -366,7 +366,7 @@ KINDS: Final[Sequence[Kind]] = (
     Kind("throttled", 10, WebSocketClient, {"snapshot": True}, _STATUS | {"max_rate": "4"}),
     Kind("sections", 6, WebSocketClient, {"snapshot": True, "sections": ("Aggregate",)}),
     Kind("sections", 4, WebSocketClient, {"snapshot": True, "sections": ("ContractInfo",)}),
-    Kind("slow", 10, SlowClient, {"snapshot": True, "late": True}, _STATUS),
+    Kind("slow", 10, SlowClient, {"snapshot": True}, _STATUS),
     Kind("events", 5, EventClient, {"resumes": True}),
     Kind("events with status", 5, EventClient, {"resumes": True}, _STATUS),
     Kind("library", 8, LibraryClient, _LIBRARY, _STATUS),

