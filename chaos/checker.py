@@ -15,10 +15,13 @@ from typing import Final
 from msgspec import Struct
 
 from chaos.states import Data, number_in, returns
-from chaos.timeline import Held, Stored, Timeline, equal
+from chaos.timeline import MICROSECONDS, Held, Stored, Timeline, equal
 
 CLAIM_LIMIT: Final = 2.0
 """Seconds for which a status may say ``current: true`` although the store differs."""
+
+_SLACK: Final = 0.5
+"""Seconds after which a state that a ``max_rate`` has held back must have arrived."""
 
 _RECENT: Final = 600  # events per client that are kept for a report
 
@@ -62,6 +65,7 @@ class ClientOptions(Struct, frozen=True):
         snapshot: each connection begins with the present states.
         resumes: the client names what it has received, and drops what is not newer.
         sections: the sections it asks for; empty for all.
+        max_rate: the messages a second and contract that it asks for; 0 for all.
         blind: its reconnections cannot be seen.
     """
 
@@ -69,6 +73,7 @@ class ClientOptions(Struct, frozen=True):
     snapshot: bool = False
     resumes: bool = False
     sections: tuple[str, ...] = ()
+    max_rate: float = 0.0
     blind: bool = False
 
 
@@ -78,10 +83,13 @@ class Claim(Struct, frozen=True):
     Attributes:
         said: its timestamp.
         held: the states that the client held, by contract.
+        waiting: states that a ``max_rate`` held back at the time, by contract. The gateway had
+            them, so it may have meant these.
     """
 
     said: int
     held: Mapping[str, Held | None]
+    waiting: dict[str, Held]
 
 
 class ClientChecker:
@@ -214,6 +222,11 @@ class ClientChecker:
         if repeated and (same_connection or not self._repeats(contract_id, data)):
             self._break(Invariant.CHANGED, contract_id, f"{_text_of(data)} again at {version}")
         self.held[contract_id] = now
+        if self.options.max_rate:
+            latest = at - (1 / self.options.max_rate + _SLACK) * MICROSECONDS
+            for claim in self._claims:
+                if claim.said > latest:
+                    claim.waiting.setdefault(contract_id, now)
         if repeated or not self._losing:  # what came before the loss may come again after it
             self._may_repeat.discard(contract_id)
 
@@ -263,7 +276,7 @@ class ClientChecker:
             self.current_at = max(self.current_at, said)
             known = self.held if self.options.resumes else self._received
             held = {i: known.get(i) for i in self.options.contracts}
-            self._claims.append(Claim(said, held))
+            self._claims.append(Claim(said, held, {}))
 
     def check_claims(self, timeline: Timeline) -> None:
         """Check the status messages that said ``current: true``, each once.
@@ -279,6 +292,9 @@ class ClientChecker:
                 if held is None and not (self.options.snapshot or self.options.resumes):
                     continue  # the contract's state is older than the connection
                 seconds = timeline.difference(contract_id, held, claim.said)
+                if contract_id in claim.waiting:
+                    waiting = claim.waiting[contract_id]
+                    seconds = min(seconds, timeline.difference(contract_id, waiting, claim.said))
                 if seconds > CLAIM_LIMIT:
                     self._break(
                         Invariant.CURRENT,

@@ -120,6 +120,8 @@ class Client(ABC):
             ("contract_names", NAMES[i]) if self._by_name else ("contract_id", i) for i in contracts
         ]
         pairs += self.parameters.items()
+        if self.checker.options.max_rate:
+            pairs.append(("max_rate", f"{self.checker.options.max_rate:g}"))
         if self.checker.options.sections:
             pairs.append(("sections", ",".join(self.checker.options.sections)))
         pairs += self._start_of_stream().items()
@@ -363,7 +365,7 @@ KINDS: Final[Sequence[Kind]] = (
     Kind("snapshot", 10, WebSocketClient, {"snapshot": True}),
     Kind("status", 14, WebSocketClient, {"snapshot": True}, _STATUS),
     Kind("resuming", 14, WebSocketClient, {"resumes": True}, _STATUS),
-    Kind("throttled", 10, WebSocketClient, {"snapshot": True}, _STATUS | {"max_rate": "4"}),
+    Kind("throttled", 10, WebSocketClient, {"snapshot": True, "max_rate": 4.0}, _STATUS),
     Kind("sections", 6, WebSocketClient, {"snapshot": True, "sections": ("Aggregate",)}),
     Kind("sections", 4, WebSocketClient, {"snapshot": True, "sections": ("ContractInfo",)}),
     Kind("slow", 10, SlowClient, {"snapshot": True}, _STATUS),

@@ -57,7 +57,7 @@ def fault(
 
 
 async def hold(testbed: Testbed, chance: random.Random, least: float, most: float) -> str:
-    """Let a fault last for a random time; the market may stop moving during it.
+    """Let a fault last for a random time, rather short; the market may stop moving during it.
 
     Args:
         testbed: under test.
@@ -67,7 +67,7 @@ async def hold(testbed: Testbed, chance: random.Random, least: float, most: floa
     Returns:
         The time in words.
     """
-    seconds = chance.uniform(least, most)
+    seconds = chance.triangular(least, most, least)
     moving = chance.uniform(0, seconds) if chance.random() < _STOP_MARKET else None
     if moving is None:
         await asyncio.sleep(seconds)

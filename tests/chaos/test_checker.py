@@ -404,6 +404,24 @@ def test_claim_of_a_state_that_comes_late_passes_if_the_store_had_it_just_now() 
     assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (8, 8), (10, 9))) == []
 
 
+def test_claim_passes_while_a_max_rate_holds_the_stored_state_back() -> None:
+    history = History(ClientOptions(("1",), snapshot=True, max_rate=4.0)).got("1", 1 * S, 1)
+    history.said(9 * S, c1=1 * S)
+    history.checker.state(9 * S + S // 4, "1", 2 * S, payload_of(2))
+    assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (10, 2))) == []
+
+
+@pytest.mark.parametrize(("max_rate", "at", "version"), [(4.0, 10, 2), (4.0, 9, 0), (0.0, 9, 2)])
+def test_claim_is_found_if_no_max_rate_holds_the_stored_state_back(
+    max_rate: float, at: int, version: int
+) -> None:
+    options = ClientOptions(("1",), snapshot=True, max_rate=max_rate)
+    history = History(options).got("1", 1 * S, 1).said(9 * S, c1=1 * S)
+    if version:
+        history.checker.state(at * S, "1", version * S, payload_of(version))
+    assert claimed(history, timeline((1, 1), (3, 2), (6, 2), (10, 2))) == [Invariant.CURRENT]
+
+
 def test_claim_without_a_state_is_found_after_a_resume() -> None:
     history = History(ClientOptions(("1",), resumes=True)).said(9 * S)
     assert claimed(history, timeline((3, 2), (6, 2), (10, 2))) == [Invariant.CURRENT]
