@@ -199,7 +199,7 @@ def _table(runs: Sequence[Run]) -> Iterator[str]:
         longest = (
             f"not within {LIMIT:g}" if len(converged) < len(seconds) else f"{max(converged):.1f}"
         )
-        refused = all_refused[fault, store]
+        refused = all_refused.get((fault, store), "–")  # no run has counted them
         yield f"| {fault} | {store} | {len(seconds)} | {middle} | {longest} | {refused} |"
 
 

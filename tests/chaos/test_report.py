@@ -51,9 +51,11 @@ def test_report_shows_refusals_and_the_lag_of_the_run_itself() -> None:
 
 
 def test_runs_of_before_refusals_were_counted_can_be_read() -> None:
-    old = b'[{"date": "2026-11-26", "seed": 1, "seconds": {}, "broken": []}]'
+    old = b'[{"date": "2026-11-26", "seed": 1, "seconds": {"single": {"a": [1]}}, "broken": []}]'
     [run] = msgspec.json.decode(old, type=list[Run])
-    assert "held up" not in report([run])
+    text = report([run])
+    assert "held up" not in text
+    assert "| a | single | 1 | 1.0 | 1.0 | – |" in text
 
 
 def test_a_fault_that_was_not_injected_does_not_count() -> None:
