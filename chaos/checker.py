@@ -303,14 +303,11 @@ class ClientChecker:
                         f"the store had differed for {seconds:.1f} s",
                     )
 
-    def missing(
-        self, newest: Mapping[str, Stored], changed: Mapping[str, int]
-    ) -> Iterator[Violation]:
+    def missing(self, newest: Mapping[str, Stored]) -> Iterator[Violation]:
         """Find contracts of which the client should hold the newest state and does not.
 
         Args:
             newest: the store's states.
-            changed: when each contract came into its state.
 
         Yields:
             A violation per contract; none of them is reported.
@@ -320,8 +317,12 @@ class ClientChecker:
             held, stored = self.held.get(contract_id), newest.get(contract_id)
             if stored is None or equal(stored, held):
                 continue
-            if only_changes and changed[contract_id] <= self._opened:
-                continue  # nothing has changed since the client connected
+            if (
+                only_changes
+                and contract_id not in self._received
+                and stored.version <= self._opened
+            ):
+                continue  # nothing was published since the client connected
             text = f"it holds {_text_of_state(held)}, the newest is {_text_of_state(stored)}"
             yield Violation(Invariant.NEWEST, self.name, contract_id, text)
 

@@ -44,7 +44,6 @@ class Market:
 
     Attributes:
         numbers: the state's number, by contract.
-        changed: when the contract came into it, microseconds since the epoch.
         moving: whether states change; the board is pushed all the same.
         hubs: the exchange's hub, once for each feed.
     """
@@ -57,7 +56,6 @@ class Market:
             publish: takes lines for the publisher's process.
         """
         self.numbers = {contract.contract_id: 1 for contract in CONTRACTS}
-        self.changed = dict.fromkeys(self.numbers, now())
         self.moving = False
         self.hubs = (Hub(), Hub())
         for hub in self.hubs:
@@ -104,7 +102,6 @@ class Market:
         for contract_id, number in numbers.items():
             if self.numbers[contract_id] != number:
                 self.numbers[contract_id] = number
-                self.changed[contract_id] = at
                 self._recent.append((at, contract_id, number))
         if published := {i: number for i, number in numbers.items() if i in _IDS}:
             self._publish(json.dumps(published).encode() + b"\n")

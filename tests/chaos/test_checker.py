@@ -247,13 +247,11 @@ def test_refusal_is_found_without_a_fault() -> None:
 # -- the newest -----------------------------------------------------------------------------
 
 
-def missing(history: History, changed: int = 0, **numbers: int) -> list[str]:
+def missing(history: History, version: int = 10, **numbers: int) -> list[str]:
     newest = {
-        i.removeprefix("c"): Stored(number * 10, payload_of(number))
-        for i, number in numbers.items()
+        i.removeprefix("c"): Stored(version, payload_of(number)) for i, number in numbers.items()
     }
-    found = history.checker.missing(newest, dict.fromkeys(newest, changed))
-    return [violation.contract for violation in found]
+    return [violation.contract for violation in history.checker.missing(newest)]
 
 
 def test_contract_without_its_newest_state_is_found() -> None:
@@ -278,11 +276,16 @@ def test_sections_are_compared_with_the_same_sections() -> None:
     assert missing(history, c1=60) == ["1"]
 
 
-def test_plain_client_must_hold_changes_since_it_connected() -> None:
+def test_plain_client_must_hold_what_was_published_since_it_connected() -> None:
     history = History(PLAIN).got("1", 10, 1).back(at=100)
-    assert missing(history, changed=99, c1=2, c2=1) == []
-    assert missing(history, changed=101, c1=2, c2=1) == ["1", "2"]
-    assert missing(History(RESUMING).got("1", 10, 1).back(at=100), changed=99, c1=2) == ["1"]
+    assert missing(history, 100, c1=2, c2=1) == []
+    assert missing(history, 101, c1=2, c2=1) == ["1", "2"]
+    assert missing(History(RESUMING).got("1", 10, 1).back(at=100), 99, c1=2) == ["1"]
+
+
+def test_plain_client_must_follow_a_store_that_went_back_behind_its_message() -> None:
+    history = History(PLAIN).back(at=100).got("1", 110, 2)
+    assert missing(history, 90, c1=1, c2=1) == ["1"]
 
 
 # -- status ---------------------------------------------------------------------------------
