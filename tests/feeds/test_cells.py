@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ime_live.feeds.cells import (
     CellError,
+    flag,
     identity,
     moment,
     number,
@@ -51,14 +52,71 @@ def test_numbers(written: object, read: float) -> None:
         float("nan"),
         float("inf"),
         True,
-        "7",
+        "seven",
+        "1,23",
+        "1.234,5",
+        "12/5",
+        "5 rials",
+        "0x10",
+        "-7",
+        "7" * 70,
+        "1e400",
         [],
         {},
+        [1, 2],
+        {"value": 1, "unit": "lot"},
+        [[[[[[[1]]]]]]],
     ],
 )
 def test_what_is_no_number_names_its_field(written: object) -> None:
     with pytest.raises(CellError, match=r"^x: is "):
         number({"x": written}, "x")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("83600", 83600),
+        (" 83600.0 ", 83600),
+        ("83738.0952", 83738.0952),
+        ("1,234", 1234),
+        ("1,234,567.5", 1234567.5),
+        ("۸۳۶۰۰", 83600),
+        ("۸۳٬۶۰۰٫۵", 83600.5),
+        ("٨٣٦٠٠", 83600),
+        ("8.36e4", 83600),
+        ("+7", 7),
+        ('"83600"', 83600),
+        ('["83,600"]', 83600),
+        ([83600], 83600),
+        ([[83600.0]], 83600),
+        ({"value": "83600"}, 83600),
+        ([None], 0),
+        ([""], 0),
+    ],
+)
+def test_numbers_in_another_form_are_read(written: object, read: float) -> None:
+    value = number({"x": written}, "x")
+    assert value == read
+    assert type(value) is type(read)
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("many", "is not a number, got 'many'"),
+        (True, "is not a number, got true"),
+        ([1, 2], "is not a number, got a list of 2"),
+        ({"a": 1, "b": 2}, "is not a number, got an object with 'a', 'b'"),
+        ({}, "is not a number, got an empty object"),
+        (-1, "is negative, got -1"),
+        (10**50, "is too large or not a number, got a number of more than 40 digits"),
+    ],
+)
+def test_a_refusal_says_what_was_got(written: object, problem: str) -> None:
+    with pytest.raises(CellError) as caught:
+        number({"x": written}, "x")
+    assert str(caught.value) == f"x: {problem}"
 
 
 def test_a_field_that_is_not_there_is_not_0() -> None:
@@ -67,12 +125,23 @@ def test_a_field_that_is_not_there_is_not_0() -> None:
     assert optional_number({}, "x") is None
 
 
-@pytest.mark.parametrize(("written", "read"), [(-61, -61), (-61.0, -61), (-0.5, -0.5), (8, 8)])
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (-61, -61),
+        (-61.0, -61),
+        (-0.5, -0.5),
+        (8, 8),
+        ("-61", -61),
+        ("−۶۱", -61),
+        (["-1,061"], -1061),
+    ],
+)
 def test_changes_may_be_negative(written: float, read: float) -> None:
     assert signed({"x": written}, "x") == read
 
 
-@pytest.mark.parametrize("written", [float("-inf"), float("nan"), -(10**16), "-1", False])
+@pytest.mark.parametrize("written", [float("-inf"), float("nan"), -(10**16), "--1", "1-", False])
 def test_what_is_no_change(written: object) -> None:
     with pytest.raises(CellError):
         signed({"x": written}, "x")
@@ -113,6 +182,12 @@ def test_rials_are_the_nearest_to_what_was_written(value: float) -> None:
         ("6183017539978894", "6183017539978894"),
         (57675016001659793, "57675016001659793"),  # above 2**53
         (" 57675016001659793 ", "57675016001659793"),
+        (193.0, "193"),
+        ("۵۷۶۷۵۰۱۶۰۰۱۶۵۹۷۹۳", "57675016001659793"),
+        ("1,000,463", "1000463"),
+        (["193"], "193"),
+        ({"id": 193}, "193"),
+        ('"193"', "193"),
     ],
 )
 def test_ids_are_texts(written: object, read: str) -> None:
@@ -120,10 +195,10 @@ def test_ids_are_texts(written: object, read: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", [57675016001659793.0, 193.0, True, 0, -1, "", "12a", "۱۲", None, [], 10**20]
+    "written", [57675016001659793.0, True, 0, -1, "", "12a", "1.5", 1.5, None, [], 10**20, [1, 2]]
 )
 def test_what_is_no_id(written: object) -> None:
-    with pytest.raises(CellError, match=r"^x: is not an id$"):
+    with pytest.raises(CellError, match=r"^x: is not an id, got "):
         identity({"x": written}, "x")
 
 
@@ -132,7 +207,36 @@ def test_texts_are_kept_as_the_hub_spells_them() -> None:
     assert optional_text({"x": " \t"}, "x") is None
 
 
-@pytest.mark.parametrize("written", [None, "", "  ", "\u200c", 7, "a" * 501, "\ud800"])
+@pytest.mark.parametrize("written", [["SAFMO02"], {"name": "SAFMO02"}, '"SAFMO02"', '["SAFMO02"]'])
+def test_texts_in_another_form_are_read(written: object) -> None:
+    assert text({"x": written}, "x") == "SAFMO02"
+
+
+@pytest.mark.parametrize(("written", "read"), [(7, "7"), ("{}", "{}"), ('"a" or b', '"a" or b')])
+def test_a_text_that_looks_like_something_else_stays(written: object, read: str) -> None:
+    assert text({"x": written}, "x") == read
+
+
+@pytest.mark.parametrize("written", [True, "true", "True", 1, "1", [True]])
+def test_what_holds(written: object) -> None:
+    assert flag({"x": written}, "x") is True
+
+
+@pytest.mark.parametrize("written", [False, "false", 0, "0", None, ""])
+def test_what_does_not_hold(written: object) -> None:
+    assert flag({"x": written}, "x") is False
+    assert flag({}, "x") is False
+
+
+@pytest.mark.parametrize("written", [2, "yes", [], {}, 1.5])
+def test_what_is_neither_true_nor_false(written: object) -> None:
+    with pytest.raises(CellError, match=r"^x: is neither true nor false, got "):
+        flag({"x": written}, "x")
+
+
+@pytest.mark.parametrize(
+    "written", [None, "", "  ", "\u200c", 7.5, True, ["a", "b"], "a" * 501, "\ud800"]
+)
 def test_what_is_no_text(written: object) -> None:
     with pytest.raises(CellError, match=r"^x: "):
         text({"x": written}, "x")
@@ -153,6 +257,13 @@ def test_what_is_no_text(written: object) -> None:
         ("0", None),
         (0, None),
         ("0001-01-01T00:00:00", None),
+        ("۱۳:۲۵:۵۱", at("2022-02-06T13:25:51")),
+        ("۲۰۲۲-۰۲-۰۶T۱۳:۲۶:۰۵", at("2022-02-06T13:26:05")),
+        (["13:25:51"], at("2022-02-06T13:25:51")),
+        ('"2022-02-07T13:39:15"', at("2022-02-07T13:39:15")),
+        ("/Date(1644228555000)/", at("2022-02-07T13:39:15")),
+        ("/Date(1644228555000+0330)/", at("2022-02-07T13:39:15")),
+        ([None], None),
     ],
 )
 def test_moments(written: object, read: datetime | None) -> None:
@@ -245,7 +356,7 @@ ANYTHING = st.recursive(
 @given(ANYTHING)
 def test_a_cell_is_read_or_refused_by_name(written: Any) -> None:  # noqa: ANN401
     row = {"x": written}
-    for read in (number, signed, thousands, optional_number, identity, text, optional_day):
+    for read in (number, signed, thousands, optional_number, identity, text, optional_day, flag):
         try:
             read(row, "x")
         except CellError as error:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ime_live.contracts import Contract, Market
 from ime_live.feeds.boards import Frame, read_frame
-from ime_live.feeds.newest import DELISTED_AFTER, MAX_AHEAD, NewestBoards, Told
+from ime_live.feeds.newest import DELISTED_AFTER, NewestBoards, Told
+from ime_live.feeds.rows import MAX_AHEAD
 from tests.exchange.frames import board, row
 
 FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"

@@ -252,7 +252,7 @@ async def test_bad_lines_are_told_and_skipped(tmp_path: Path) -> None:
     totals = await store.replay(file)
     assert (totals.frames, totals.bad_lines) == (2, 2)
     assert store.reports[0].startswith(f"{file}:2: a frame is not JSON: ")
-    assert store.reports[1] == f"{file}:4: a frame is not a JSON object"
+    assert store.reports[1] == f"{file}:4: a frame must be a JSON object, got a list of 0"
 
 
 async def test_refused_rows_are_told_once_a_frame(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ async def test_refused_rows_are_told_once_a_frame(tmp_path: Path) -> None:
     (report,) = store.reports
     assert report == (
         f"{tmp_path / 'f'}:1: 2 refused, the first: updateFutureMarketsInfo[1], contract 902: "
-        "TradesCount: is not a number"
+        "TradesCount: is not a number, got 'x'"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ime_live.contracts import Contract, Market
 from ime_live.feeds.cells import CellError
@@ -265,8 +266,9 @@ def test_trade_of_yesterday_is_told_after_midnight_whatever_orders_say() -> None
     ("now", "date"),
     [
         ("2022-02-06T13:25:52", "2022-02-06"),
-        ("2022-02-06T13:16:00", "2022-02-06"),  # clocks differ
-        ("2022-02-06T13:11:00", "2022-02-05"),
+        ("2022-02-06T13:25:41", "2022-02-06"),  # clocks differ
+        ("2022-02-06T13:21:50", "2022-02-05"),
+        ("2022-02-06T13:16:00", "2022-02-05"),
         ("2022-02-06T00:00:01", "2022-02-05"),
         ("2022-02-08T00:00:01", "2022-02-06"),  # the exchange has told no other day since
     ],
@@ -409,16 +411,54 @@ def test_the_range_is_open_where_no_band_is_known(changes: Row) -> None:
         ("HighTradedPrice", float("inf")),
         ("OpenInterests", -1),
         ("ContractCode", ""),
-        ("ContractDescription", 5),
-        ("LastTradingDate", "tomorrow"),
         ("OrdersDateTime", "yesterday"),
         ("LastUpdate", "2022-02-06T13:26:05Z"),
-        ("InitialMargin", "much"),
     ],
 )
 def test_a_reason_names_the_field(field: str, value: object) -> None:
     with pytest.raises(CellError, match=f"^{field}: "):
         quote(FUTURE, row("future", **{field: value}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "attribute"),
+    [
+        ("ContractDescription", True, "title"),
+        ("ContractDescription", "x" * 501, "title"),
+        ("LastTradingDate", "tomorrow", "expiration_date"),
+        ("InitialMargin", "much", "initial_margin"),
+        ("MaintenanceMargin", -1, "maintenance_margin"),
+        ("ContractSize", [1, 2], "csize"),
+    ],
+)
+def test_bad_static_field_loses_only_that_field(field: str, value: object, attribute: str) -> None:
+    whole = quote(FUTURE, row("future"))
+    read = quote(FUTURE, row("future", **{field: value}))
+    assert getattr(read.contract, attribute) is None
+    assert read.contract == replace(whole.contract, **{attribute: None})
+    assert read.payload == whole.payload
+    assert [each.partition(": ")[0] for each in read.lost] == [field]
+
+
+def test_bad_flag_loses_only_that_flag() -> None:
+    read = quote(FUTURE, row("future", Expired="perhaps"))
+    assert (read.expired, read.lost) == (
+        False,
+        ("Expired: is neither true nor false, got 'perhaps'",),
+    )
+
+
+def test_strike_price_of_both_sides_may_be_lost() -> None:
+    made = row("strike", _StrikePrice="high")
+    for side in (CALL, PUT):
+        assert quote(side, made).contract.strike_price is None
+        assert quote(side, made).lost == ("_StrikePrice: is not a number, got 'high'",)
+
+
+def test_contract_without_a_name_keeps_the_one_it_had() -> None:
+    nameless = row("future", ContractCode=None)
+    read = read_row(nameless, FUTURE, day=None, clock=None, bands={}, names={"901": "SAFMO02"})
+    assert (read.contract.contract_name, read.lost) == ("SAFMO02", ("ContractCode: is empty",))
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,13 @@ from msgspec import Struct
 
 from ime_live.errors import FeedError
 from ime_live.feeds.attendance import Attendance, FeedLease
-from ime_live.feeds.boards import CLOCK, Bands, Frame, read_frame
+from ime_live.feeds.boards import CLOCK, Bands, Frame, FrameReader, RowError
 from ime_live.feeds.clock import ExchangeClock
 from ime_live.feeds.condition import Condition
 from ime_live.feeds.exchange.link import Source
 from ime_live.feeds.intake import Intake, Refusal
 from ime_live.feeds.leader import Leader, Writer
-from ime_live.feeds.newest import MAX_AHEAD
+from ime_live.feeds.rows import MAX_AHEAD
 from ime_live.log_limiter import LogLimiter
 from ime_live.status import FeedStatus
 
@@ -96,12 +96,14 @@ class Feed:
         self._reading = reading
         self._clock = clock
         self._recorder = recorder
+        self._reader = FrameReader(boards=reading.boards, bands=reading.bands)
         self._wall = wall
         self._day: date | None = None
         """The latest day that the exchange has told."""
         self._late = False
         self._clock_wrong = False
         self._limited = LogLimiter(log, monotonic=monotonic)
+        self._once = LogLimiter(log, interval=float("inf"), monotonic=monotonic)
         self._attendance = Attendance(
             lease, self.status, on_lead=lambda: self._leader.begin(), monotonic=monotonic
         )
@@ -165,13 +167,7 @@ class Feed:
     def _frame_of(self, raw: bytes) -> Frame | None:
         now = self._clock.local()
         try:
-            frame = read_frame(
-                raw,
-                day=self._day or now.date(),
-                latest=now,
-                boards=self._reading.boards,
-                bands=self._reading.bands,
-            )
+            frame = self._reader.read(raw, day=self._day or now.date(), latest=now)
         except FeedError as error:
             self._intake.totals.bad_lines += 1
             self._limited.warning(
@@ -197,6 +193,10 @@ class Feed:
             self._stamp(CLOCK, [frame.told], latest)
             self._clock.hear_board(frame.told)
         self._say_clock()
+        for name in frame.unknown:
+            self._once.info("unknown method of the hub; ignored", key=name, method=name)
+        for error in frame.lost:
+            self._say_row("field cannot be read; the row counts without it", error)
         self._report(self._intake.note(frame, latest))
         self._leader.noted()
 
@@ -208,16 +208,8 @@ class Feed:
 
     def _report(self, refusal: Refusal) -> None:
         for error in refusal.errors:
-            field = error.reason.partition(":")[0]
-            self._limited.warning(
-                "row cannot be read",
-                key=("row", error.board, field),
-                board=error.board,
-                index=error.index,
-                contract_id=error.contract_id,
-                reason=error.reason,
-                row=_shown(error.row),
-            )
+            what = "message" if error.index is None else "row"
+            self._say_row(f"{what} cannot be read", error)
         for late in refusal.late:
             self._limited.warning(
                 "row is older than what was published",
@@ -227,6 +219,18 @@ class Feed:
                 pushed_at=late.pushed_at.isoformat(),
                 newest=late.newest.isoformat(),
             )
+
+    def _say_row(self, event: str, error: RowError) -> None:
+        field = error.reason.partition(":")[0]
+        self._limited.warning(
+            event,
+            key=(event, error.board, field),
+            board=error.board,
+            index=error.index,
+            contract_id=error.contract_id,
+            reason=error.reason,
+            row=_shown(error.row),
+        )
 
     def _say_lag(self, lag: float | None) -> None:
         late = self._condition.late

@@ -1,13 +1,15 @@
 """Names of the fields in the exchange's rows: which field of which board means what.
 
 Tables and nothing else: one for futures, for each side of an option, for continuous certificates
-and for what TSETMC hosts. How a row is read by them is `ime_live.feeds.rows`.
+and for what TSETMC hosts; and which method pushes which of them. How a row is read by them is
+`ime_live.feeds.rows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from ime_live.contracts import Market
@@ -54,6 +56,11 @@ class Fields:
     twelve_hours: bool = False
     static: Static
     option_type: str | None = None
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The fields that tell moments."""
+        return tuple(each for each in (self.pushed_at, self.ordered_at, self.traded_at) if each)
 
 
 def _derivative(
@@ -178,3 +185,40 @@ def _receipt(market: Market | None) -> Fields:
 GAVAHI: Final = _receipt(Market.DEPOSIT_CERTIFICATE)
 # Funds and salaf are of none of the three markets that the REST calls name.
 UNLISTED: Final = _receipt(None)
+
+BOARDS: Final[Mapping[str, tuple[tuple[Fields, ...], ...]]] = MappingProxyType(
+    {
+        "updateFutureMarketsInfo": ((FUTURE,),),
+        "updateMarketsInfo": ((CALL, PLAIN_CALL), (PUT, PLAIN_PUT)),
+        "updateCDCMarketsInfo": ((CDC,),),
+        "updateGavahiMarketsInfo": ((GAVAHI,),),
+        "updateSandoqMarketsInfo": ((UNLISTED,),),
+        "updateSalafMarketsInfo": ((UNLISTED,),),
+    }
+)
+"""Method of a board → the contracts in one of its rows → the spellings of their fields."""
+
+DEFAULT_BOARDS: Final = frozenset(BOARDS) - {"updateSandoqMarketsInfo", "updateSalafMarketsInfo"}
+"""Funds and parallel salaf are left out unless asked for."""
+
+MARKETS: Final = {method: rows[0][0].market for method, rows in BOARDS.items()}
+"""Method of a board → the market of its contracts; None for funds and parallel salaf."""
+
+CLOCK: Final = "updateFutureDateTime"
+CDC_BOARD: Final = "updateCDCMarketsInfo"
+PUSHED_AT: Final = {
+    method: rows[0][0].pushed_at for method, rows in BOARDS.items() if rows[0][0].pushed_at
+}
+"""Method of a board → the field with the stamp of its push, where it has one."""
+
+OTHER_METHODS: Final = frozenset({CLOCK, "updateAllMarketData"})
+"""Methods that are known and are no boards: the exchange's clock, and totals of the market."""
+
+METHODS: Final = {method.lower(): method for method in (*BOARDS, *OTHER_METHODS)}
+"""Every known method by its name in lower case: SignalR compares names without regard to case."""
+
+ROW_IDS: Final = {
+    method: frozenset(fields.contract_id for spellings in rows for fields in spellings)
+    for method, rows in BOARDS.items()
+}
+"""Method of a board → the fields with ids of contracts, of which a row has one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from msgspec import Struct, field
@@ -21,10 +21,6 @@ from ime_live.feeds.rows import Quote
 DELISTED_AFTER: Final = 3
 """Boards in a row that a contract is missing from before it counts as gone: one that came short
 by an accident of the exchange marks nothing."""
-
-MAX_AHEAD: Final = timedelta(seconds=10)
-"""A row's stamp that is further ahead of the exchange's time is not believed. It would keep out all
-rows of its contract until then."""
 
 
 class LateRow(Struct, frozen=True):
@@ -114,9 +110,10 @@ class NewestBoards:
 
         Args:
             frame: what was read.
-            latest: the exchange's time and `MAX_AHEAD`. A row with an older stamp than what is
-                known of its contract is late and does not count, unless what is known is later
-                than this. None for recordings, whose rows count in their order.
+            latest: the exchange's time and `ime_live.feeds.rows.MAX_AHEAD`. A stamp that is later
+                is not believed: it would keep out all rows of its contract until then. A row with
+                an older stamp than what is known of its contract is late and does not count, unless
+                what is known is not believed. None for recordings, whose rows count in their order.
         """
         told = Told()
         for board in frame.boards:

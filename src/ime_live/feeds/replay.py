@@ -16,7 +16,7 @@ from typing import Final
 
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError
-from ime_live.feeds.boards import DEFAULT_BANDS, DEFAULT_BOARDS, Bands, Frame, read_frame
+from ime_live.feeds.boards import DEFAULT_BANDS, DEFAULT_BOARDS, Bands, Frame, FrameReader
 from ime_live.feeds.intake import Intake, Publishes, Register, Totals
 from ime_live.feeds.recording import read_recording
 from ime_live.log_limiter import LogLimiter, PlainLines
@@ -55,11 +55,11 @@ async def replay(
         speed: 2 is twice as fast as recorded; 0 is as fast as it goes.
         loop: begin anew at the end, until cancelled. ``report`` then gets each round's totals.
         day: the day of warehouse receipts until a frame of the file tells it.
-        boards: see `read_frame`.
-        bands: see `read_frame`.
+        boards: see `FrameReader`.
+        bands: see `FrameReader`.
         sleep: waits for some seconds.
-        report: takes a line about each bad line or frame with rows that were refused; where the
-            store refuses, one a minute for each reason.
+        report: takes a line about each bad line, each frame with rows or fields that cannot be
+            read, and each unknown method; where the store refuses, one a minute for each reason.
 
     Returns:
         The totals, which a loop never comes to.
@@ -73,6 +73,7 @@ async def replay(
     _check(files)
     intake = Intake(publisher, register)
     limited = LogLimiter(PlainLines(report))
+    unknown: set[str] = set()
     while True:
         totals = intake.totals = Totals()
         mark: datetime | None = None
@@ -80,6 +81,12 @@ async def replay(
             pause, mark = pace(mark, frame.clock if came is None else came)
             # Even without a pause: others must get their turn on the event loop.
             await sleep(pause / speed if speed else 0)
+            for name in dict.fromkeys(frame.unknown):
+                if name not in unknown:
+                    unknown.add(name)
+                    report(f"{place}: unknown method of the hub, ignored: {name}")
+            if frame.lost:
+                report(f"{place}: {len(frame.lost)} fields lost, the first: {frame.lost[0]}")
             refusal = await intake.take(frame)
             if refusal.errors or refusal.late:
                 report(f"{place}: {refusal}")
@@ -140,6 +147,7 @@ def _frames(
     Lines that are none are counted and told.
     """
     zone = zone_of(TEHRAN)
+    reader = FrameReader(boards=boards, bands=bands)
 
     for file in files:
         known = day  # a day does not carry over: the next file may be of any other
@@ -155,7 +163,7 @@ def _frames(
                 came = datetime.fromtimestamp(line.received / 1e6, zone).replace(tzinfo=None)
                 known = came.date()
             try:
-                frame = read_frame(line.frame, day=known, boards=boards, bands=bands)
+                frame = reader.read(line.frame, day=known)
             except FeedError as error:
                 totals.bad_lines += 1
                 report(f"{place}: {error}")

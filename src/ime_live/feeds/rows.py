@@ -14,11 +14,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ime_live.contracts import Contract, Market, fold
 from ime_live.feeds.cells import (
     CellError,
     Row,
+    flag,
     identity,
     moment,
     number,
@@ -46,11 +48,13 @@ class Quote(Struct, frozen=True):
         contract: the contract with the static fields that the board gives; the others are None.
         payload: its state, whole, prices and values in rials.
         expired: the exchange marks it as expired (only futures are).
+        lost: static fields that could not be read, and why; the contract is told without them.
     """
 
     contract: Contract
     payload: Payload
     expired: bool = False
+    lost: tuple[str, ...] = ()
 
 
 Bands = Mapping[str, Decimal | tuple[int, int]]
@@ -77,6 +81,7 @@ def read_row(
     clock: datetime | None,
     bands: Bands,
     latest: datetime | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> Quote:
     """Read one contract from a row.
 
@@ -87,11 +92,20 @@ def read_row(
         clock: the frame's clock, Tehran, where it has one.
         bands: see `Bands`.
         latest: the present moment, Tehran; a row that carries only times is not dated later.
+        names: by contract id, what to call a contract whose row does not tell its name.
 
     Raises:
-        CellError: a field is missing or cannot be right; the text names it.
+        CellError: a field of the state is missing or cannot be right; the text names it.
     """
-    name = text(row, fields.name)
+    contract_id = identity(row, fields.contract_id)
+    lost: list[str] = []
+    try:
+        name = text(row, fields.name)
+    except CellError as error:
+        if contract_id not in names:
+            raise
+        name = names[contract_id]
+        lost.append(str(error))
     high, low = number(row, fields.high_price), number(row, fields.low_price)
     previous_close = number(row, fields.previous_close)
     at = _moment_of(row, fields, day, clock, latest)
@@ -124,15 +138,55 @@ def read_row(
     static: dict[str, Any] = {}
     for attribute, field, read in fields.static:
         if static.get(attribute) is None:
-            static[attribute] = read(row, field)
+            try:
+                static[attribute] = read(row, field)
+            except CellError as error:
+                static[attribute] = None
+                lost.append(str(error))
+    expired = False
+    try:
+        expired = flag(row, "Expired")
+    except CellError as error:
+        lost.append(str(error))
     contract = Contract(
-        contract_id=identity(row, fields.contract_id),
+        contract_id=contract_id,
         contract_name=name,
         market=fields.market,
         option_type=fields.option_type,
         **static,
     )
-    return Quote(contract, payload, expired=row.get("Expired") is True)
+    return Quote(contract, payload, expired, tuple(lost))
+
+
+def retimed(
+    quote: Quote,
+    times: Row,
+    fields: Fields,
+    *,
+    day: date | None,
+    clock: datetime | None,
+    latest: datetime | None,
+) -> Quote:
+    """A quote that was read before, at the moment that its row tells now.
+
+    Args:
+        quote: what was read of a row that has not changed but for the stamp of its board.
+        times: the row's fields that tell moments, `Fields.times`.
+        fields: the names of its fields.
+        day: see `read_row`.
+        clock: see `read_row`.
+        latest: see `read_row`.
+
+    Raises:
+        CellError: as `read_row`.
+    """
+    at = _moment_of(times, fields, day, clock, latest)
+    day_told, time_told = at.date().isoformat(), at.time().isoformat("seconds")
+    aggregate = quote.payload.aggregate
+    if (day_told, time_told) == (aggregate.date, aggregate.time):
+        return quote
+    aggregate = replace(aggregate, date=day_told, time=time_told)
+    return replace(quote, payload=replace(quote.payload, aggregate=aggregate))
 
 
 def pushed_at(
@@ -195,7 +249,11 @@ def _allowed_range(
 
 
 AHEAD: Final = timedelta(minutes=10)
-"""A time that is later than its board, or than now, by more than this was on another day."""
+"""A time that is later than the stamp of its board by more than this was on another day."""
+
+MAX_AHEAD: Final = timedelta(seconds=10)
+"""A stamp that is further ahead of the exchange's time than this is not believed, and a time was on
+the day before: clocks that are right differ by less."""
 
 NIGHT: Final = (time(1), time(7))
 """No certificate is ordered or traded in these hours: the earliest stamp recorded is 08:35."""
@@ -222,7 +280,7 @@ def _moment_of(
         traded = datetime.combine(min(ordered.date(), before) if ordered else before, traded.time())
     moments = [at for at in (ordered, traded) if at]
     if pushed is None and latest is not None:  # the same, on a board without a stamp
-        moments = [at - _DAY if at > latest + AHEAD else at for at in moments]
+        moments = [at - _DAY if at > latest + MAX_AHEAD else at for at in moments]
     if moments:
         return max(moments)
     if day is None:
