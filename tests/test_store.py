@@ -451,7 +451,7 @@ async def test_error_of_redis_is_not_a_missing_state(
     url = f"{valkey.url}?username=limited&password=x"
     try:
         async with Store(StoreSettings(redis_url=url)) as limited_store:
-            with pytest.raises(IncompleteError, match="(?i)no permissions to access") as caught:
+            with pytest.raises(IncompleteError, match=r"(?i)no permissions to access") as caught:
                 await limited_store.states(["1", "2", "3"])
             assert caught.value.left == {"3"}
             assert isinstance(caught.value.found["1"], State)
@@ -459,10 +459,10 @@ async def test_error_of_redis_is_not_a_missing_state(
             with pytest.raises(IncompleteError) as caught:
                 await limited_store.last(["1", "3"])
             assert list(caught.value.found) == ["1"]
-            with pytest.raises(StoreError, match="(?i)no permissions") as failed:
+            with pytest.raises(StoreError, match=r"(?i)no permissions") as failed:
                 await limited_store.states(["3", "4"])
             assert not isinstance(failed.value, IncompleteError)
-            with pytest.raises(StoreError, match="(?i)no permissions"):
+            with pytest.raises(StoreError, match=r"(?i)no permissions"):
                 await limited_store.versions(["1", "3"])
     finally:
         await redis.execute_command("ACL", "DELUSER", "limited")

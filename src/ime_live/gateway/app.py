@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from litestar.types import ASGIApp
+from starlette.types import ASGIApp
 
 from ime_live.errors import CloseCode, RefusedError, StoreError
 from ime_live.gateway.calls import Calls
@@ -31,7 +31,7 @@ from ime_live.gateway.hub import Hub
 from ime_live.gateway.keys import authenticator_from
 from ime_live.gateway.limit import RequestLimit
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
-from ime_live.gateway.pages import handlers_of
+from ime_live.gateway.pages import routes_of
 from ime_live.gateway.part import keep_running
 from ime_live.gateway.reconciler import Reconciler
 from ime_live.gateway.report import Readiness, Reporter
@@ -316,7 +316,7 @@ class Application:
         await receive()
         gateway = Gateway(self._settings)
         await gateway.start()
-        pages = handlers_of(self._settings) if self._settings.docs else []
+        pages = routes_of(self._settings) if self._settings.docs else []
         self._http = http_app(gateway, self._settings, pages)
         scope["state"][SERVICES] = gateway.services
         await send({"type": "lifespan.startup.complete"})

@@ -1,6 +1,6 @@
 """The page that shows the interfaces, its files, and the AsyncAPI document, over HTTP.
 
-Requests come in from Litestar, files of this package and the document go out. All that the page
+Requests come in from Starlette, files of this package and the document go out. All that the page
 needs comes from here, under a policy that lets a browser fetch nothing from elsewhere; its links
 are relative, so it works behind any prefix. What the interfaces are is `gateway.asyncapi`'s matter.
 """
@@ -10,18 +10,19 @@ from __future__ import annotations
 import hashlib
 from importlib.resources import files
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
-from litestar import HttpMethod, MediaType, Request, Response, route
-from litestar.exceptions import NotFoundException
-from litestar.handlers import HTTPRouteHandler
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from ime_live.gateway.asyncapi import Place, document, servers
 from ime_live.settings import GatewaySettings
 
-_GET: Final = (HttpMethod.GET, HttpMethod.HEAD)
+_GET: Final = ("GET", "HEAD")
 
 _PAGE: Final = "index.html"
 
@@ -72,45 +73,42 @@ def _load() -> dict[str, _File]:
     return found
 
 
-def handlers_of(settings: GatewaySettings) -> list[HTTPRouteHandler]:
-    """Make the handlers of `/docs` and `/asyncapi.json`."""
+def routes_of(settings: GatewaySettings) -> list[Route]:
+    """Make the routes of `/docs` and `/asyncapi.json`."""
     page = _load()
     streams = document(settings)
     public = _place_of(settings.public_url) if settings.public_url else None
 
-    @route("/docs", http_method=_GET, sync_to_thread=False)
-    def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The page that shows both documents."""
+    async def docs(request: Request) -> Response:
         if request.scope["raw_path"].endswith(b"/"):
             # Relative, as the page's own links are: nobody here knows what stands before it.
-            return Response(b"", status_code=308, headers={"Location": "../docs"})
+            return Response(status_code=308, headers={"Location": "../docs"})
         return _answer(request, page[_PAGE])
 
-    @route("/docs/{name:str}", http_method=_GET, sync_to_thread=False)
-    def file(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """A file of the page."""
-        # Not as an argument: how one is declared has changed between Litestar's versions.
+    async def file(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in page or name == _PAGE:
-            raise NotFoundException(f"no such file: {name}")
+            raise HTTPException(404, f"no such file: {name}")
         return _answer(request, page[name])
 
-    @route("/asyncapi.json", http_method=_GET, sync_to_thread=False)
-    def asyncapi(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The AsyncAPI document of the streams."""
+    async def asyncapi(request: Request) -> Response:
         where = servers(settings, public or _asked(request, settings.root_path))
         return Response(
             msgspec.json.encode(streams | {"servers": where}),
-            media_type=MediaType.JSON,
+            media_type="application/json",
             headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
         )
 
-    return [docs, file, asyncapi]
+    return [
+        Route("/docs", docs, methods=_GET),
+        Route("/docs/{name}", file, methods=_GET),
+        Route("/asyncapi.json", asyncapi, methods=_GET),
+    ]
 
 
-def _answer(request: Request[Any, Any, Any], file: _File) -> Response[bytes]:
+def _answer(request: Request, file: _File) -> Response:
     if request.headers.get("If-None-Match") == file.tag:
-        return Response(b"", status_code=304, headers=file.headers)
+        return Response(status_code=304, headers=file.headers)
     return Response(file.content, headers=file.headers)
 
 
@@ -119,7 +117,7 @@ def _place_of(address: str) -> Place:
     return Place(url.netloc, url.path.removesuffix("/"), url.scheme == "https")
 
 
-def _asked(request: Request[Any, Any, Any], root_path: str) -> Place:
+def _asked(request: Request, root_path: str) -> Place:
     # What a proxy says in X-Forwarded-… is not asked: anybody can send that.
     host = request.headers.get("Host", "")
     return Place(host, root_path, request.scope["scheme"] == "https")

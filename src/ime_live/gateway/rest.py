@@ -10,21 +10,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
+import msgspec
 import structlog
-from litestar import HttpMethod, Litestar, MediaType, Request, Response, asgi, get, route
-from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException, MethodNotAllowedException
-from litestar.handlers import ASGIRouteHandler
-from litestar.types import (
-    ASGIApp,
-    ControllerRouterHandler,
-    HTTPScope,
-    Message,
-    Receive,
-    Scope,
-    Send,
-)
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ime_live.errors import RefusedError
 from ime_live.gateway import openapi
@@ -32,15 +26,16 @@ from ime_live.gateway.answers import Data, Section
 from ime_live.gateway.calls import Asked, Calls
 from ime_live.gateway.cors import Cors
 from ime_live.gateway.report import Readiness
-from ime_live.gateway.representation import Representation, Wishes, refuse, represent
+from ime_live.gateway.representation import Problem, Representation, Wishes, refuse, represent
 from ime_live.gateway.session import EVENTS_ROOT, STREAM_ROOT, By
-from ime_live.log_limiter import LogLimiter
 from ime_live.settings import GatewaySettings
 
 log = structlog.get_logger()
 
+JSON: Final = "application/json"
+
 # Some load balancers ask without wanting a body.
-_PROBE_METHODS: Final = (HttpMethod.GET, HttpMethod.HEAD)
+_PROBE_METHODS: Final = ("GET", "HEAD")
 
 
 class Probe(Protocol):
@@ -71,128 +66,128 @@ class Probe(Protocol):
         """A request for data was answered; ``call`` is one of few."""
 
 
-def http_app(
-    probe: Probe, settings: GatewaySettings, handlers: Sequence[ControllerRouterHandler] = ()
-) -> ASGIApp:
+def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute] = ()) -> ASGIApp:
     """Make the ASGI application for everything that is not a stream.
 
     Args:
         probe: is asked about the process.
         settings: the prefix of a proxy in front, which pages may read answers, and so on.
-        handlers: more of them, of Litestar.
+        pages: more routes.
     """
 
-    @route("/health", http_method=_PROBE_METHODS, sync_to_thread=False)
-    def health() -> openapi.Health:
-        """The process runs and answers."""
-        return openapi.Health("ok")
+    def health(_: Request) -> Response:
+        return as_json(openapi.Health("ok"))
 
-    @route("/ready", http_method=_PROBE_METHODS, sync_to_thread=False)
-    def ready() -> Response[Readiness]:
-        """Redis can be reached and the contracts are loaded; else 503."""
+    def ready(_: Request) -> Response:
         state = probe.readiness()
-        return Response(state, status_code=200 if state.ready else 503)
+        return as_json(state, status=200 if state.ready else 503)
 
-    @get("/metrics", sync_to_thread=False)
-    def metrics() -> Response[bytes]:
-        """Prometheus's metrics."""
-        # As a header: to a media type of text Litestar would add the charset once more.
+    def metrics(_: Request) -> Response:
         return Response(probe.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    @route("/live/status", http_method=_PROBE_METHODS)
-    async def status(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The state of the feed; for whoever may have a stream."""
+    async def status(request: Request) -> Response:
         query = request.scope["query_string"].decode("latin-1")
-        answer = await probe.report(request.headers.get("Authorization"), query)
-        return Response(answer, media_type=MediaType.JSON, headers={"Cache-Control": "no-store"})
-
-    @get([STREAM_ROOT + by.value for by in By], sync_to_thread=False)
-    def stream() -> Response[dict[str, str]]:
-        """A stream that was asked for by plain HTTP."""
-        return Response(
-            {"detail": "this is a WebSocket endpoint: connect with a WebSocket client"},
-            status_code=426,
-            headers={"Upgrade": "websocket", "Connection": "Upgrade"},
-        )
-
-    @get([EVENTS_ROOT + by.value for by in By], sync_to_thread=False)
-    def events() -> Response[dict[str, str]]:
-        """A stream of events. A GET takes over its connection; only other methods come here."""
-        return Response(
-            {"detail": "a stream of events needs a connection of its own"}, status_code=400
-        )
+        report = await probe.report(request.headers.get("Authorization"), query)
+        return Response(report, media_type=JSON, headers={"Cache-Control": "no-store"})
 
     document = openapi.encoded(settings)
 
-    @route("/openapi.json", http_method=_PROBE_METHODS, sync_to_thread=False)
-    def description() -> Response[bytes]:
-        """The OpenAPI document of these calls."""
-        return Response(document, media_type=MediaType.JSON)
+    def description(_: Request) -> Response:
+        return Response(document, media_type=JSON)
 
-    app: ASGIApp = Litestar(
-        [
-            health,
-            ready,
-            metrics,
-            status,
-            stream,
-            events,
-            *([description] if settings.docs else []),
-            *_data_calls(probe),
-            *handlers,
-        ],
-        openapi_config=None,
-        logging_config=None,
-        exception_handlers={
-            HTTPException: _answer_http_error,
-            RefusedError: _answer_refusal,
-            Exception: partial(_answer_failure, LogLimiter(log)),
-        },
-    )
-    if settings.root_path:
-        app = _without_root_path(app, settings.root_path)
+    routes = [
+        # Those that are asked for most first: they are looked through in order.
+        *_data_calls(probe),
+        Route("/health", in_loop(health), methods=_PROBE_METHODS),
+        Route("/ready", in_loop(ready), methods=_PROBE_METHODS),
+        Route("/metrics", in_loop(metrics), methods=["GET"]),
+        Route("/live/status", status, methods=_PROBE_METHODS),
+        *(Route(STREAM_ROOT + by.value, in_loop(_stream), methods=["GET"]) for by in By),
+        *(Route(EVENTS_ROOT + by.value, in_loop(_events), methods=["GET"]) for by in By),
+        *pages,
+    ]
+    if settings.docs:
+        routes.append(Route("/openapi.json", in_loop(description), methods=_PROBE_METHODS))
+    handlers: dict[Any, Any] = {
+        HTTPException: _answer_http_error,
+        RefusedError: _answer_refusal,
+        Exception: _answer_failure,
+    }
+    starlette = Starlette(routes=routes, exception_handlers=handlers)
+    starlette.router.redirect_slashes = False
+    app = _with_plain_path(starlette, settings.root_path)
     return _with_cors(app, Cors(settings.origins)) if settings.origins else app
 
 
-def _data_calls(probe: Probe) -> list[ASGIRouteHandler]:
+def as_json(value: object, status: int = 200) -> Response:
+    """An answer with a value that msgspec can encode."""
+    return Response(msgspec.json.encode(value), status_code=status, media_type=JSON)
+
+
+def in_loop(endpoint: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that answers at once; Starlette would call it in a thread."""
+
+    async def answer(request: Request) -> Response:
+        return endpoint(request)
+
+    return answer
+
+
+def _stream(_: Request) -> Response:
+    """A stream that was asked for by plain HTTP."""
+    return Response(
+        b'{"detail":"this is a WebSocket endpoint: connect with a WebSocket client"}',
+        status_code=426,
+        media_type=JSON,
+        headers={"Upgrade": "websocket", "Connection": "Upgrade"},
+    )
+
+
+def _events(_: Request) -> Response:
+    """A stream of events. A GET takes over its connection; only other methods come here."""
+    raise HTTPException(400, "a stream of events needs a connection of its own")
+
+
+def _data_calls(probe: Probe) -> list[Route]:
     calls = probe.calls
-    handlers = [
+    routes = [
         _data_call(openapi.live_path(section, by), partial(calls.live, section, by), probe)
         for section in Section
         for by in By
     ]
-    handlers += [_data_call(openapi.static_path(by), partial(calls.static, by), probe) for by in By]
-    return [*handlers, _data_call(openapi.SEARCH_PATH, calls.search, probe)]
+    routes += [_data_call(openapi.static_path(by), partial(calls.static, by), probe) for by in By]
+    return [*routes, _data_call(openapi.SEARCH_PATH, calls.search, probe)]
 
 
-def _data_call(
-    path: str, call: Callable[[Asked], Awaitable[Data]], probe: Probe
-) -> ASGIRouteHandler:
-    """The handler of a call for data.
+def _data_call(path: str, call: Callable[[Asked], Awaitable[Data]], probe: Probe) -> Route:
+    return Route(path, _DataCall(path, call, probe))
 
-    As plain ASGI: Litestar's requests and responses take longer than all the rest of it.
-    """
 
-    @asgi(path, copy_scope=False)
-    async def handle(scope: HTTPScope, receive: Receive, send: Send) -> None:
+class _DataCall:
+    """Answers a call for data, as plain ASGI: a request and a response object cost more."""
+
+    def __init__(self, path: str, call: Callable[[Asked], Awaitable[Data]], probe: Probe) -> None:
+        self._path = path
+        self._call = call
+        self._probe = probe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive
-        if scope["method"] not in ("GET", "HEAD"):
-            raise MethodNotAllowedException(headers={"Allow": "GET, HEAD"})
+        if scope["method"] not in _PROBE_METHODS:
+            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
         asked, wishes = _read(scope)
         try:
-            shown = represent(await call(asked), wishes, probe.now())
+            shown = represent(await self._call(asked), wishes, self._probe.now())
         except RefusedError as error:
             shown = refuse(error)
         except Exception:
-            probe.count_request(path, 500)
+            self._probe.count_request(self._path, 500)
             raise
-        probe.count_request(path, shown.status)
+        self._probe.count_request(self._path, shown.status)
         await _send(shown, send)
 
-    return handle
 
-
-def _read(scope: HTTPScope) -> tuple[Asked, Wishes]:
+def _read(scope: Scope) -> tuple[Asked, Wishes]:
     authorization = if_none_match = accept_encoding = None
     for name, value in scope["headers"]:
         if name == b"authorization":
@@ -217,46 +212,44 @@ async def _send(shown: Representation, send: Send) -> None:
     await send({"type": "http.response.body", "body": shown.body, "more_body": False})
 
 
-def _answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    del request
+def _answer_http_error(_: Request, error: HTTPException) -> Response:
     return Response(
-        {"detail": error.detail},
+        msgspec.json.encode(Problem(error.detail)),
         status_code=error.status_code,
         headers=error.headers,
-        media_type=MediaType.JSON,
+        media_type=JSON,
     )
 
 
-def _answer_refusal(request: Request[Any, Any, Any], error: RefusedError) -> Response[Any]:
-    del request
+def _answer_refusal(_: Request, error: RefusedError) -> Response:
     shown = refuse(error)
     headers = {name.decode(): value.decode() for name, value in shown.headers}
     return Response(shown.body, status_code=shown.status, headers=headers)
 
 
-def _answer_failure(
-    limited: LogLimiter, request: Request[Any, Any, Any], error: Exception
-) -> Response[Any]:
-    # The path only: a query may hold a token.
-    limited.error("request failed", key=type(error).__name__, path=request.url.path, exc_info=error)
-    return Response({"detail": "internal error"}, status_code=500, media_type=MediaType.JSON)
+def _answer_failure(_: Request, error: Exception) -> Response:
+    del error  # Starlette raises it once more, for whoever called it to tell
+    return as_json(Problem("internal error"), status=500)
 
 
-def _without_root_path(app: ASGIApp, root_path: str) -> ASGIApp:
-    async def stripped(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith(root_path + "/"):
-            scope["path"] = scope["path"].removeprefix(root_path)
-            scope["raw_path"] = scope["path"].encode()
+def _with_plain_path(app: ASGIApp, root_path: str) -> ASGIApp:
+    """Without the prefix of a proxy in front, and without a slash at the end."""
+
+    async def plain(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if root_path and path.startswith(root_path + "/"):
+            path = path.removeprefix(root_path)
+        scope["path"] = path.rstrip("/") or "/"
         await app(scope, receive, send)
 
-    return stripped
+    return plain
 
 
 def _with_cors(app: ASGIApp, cors: Cors) -> ASGIApp:
     async def shared(scope: Scope, receive: Receive, send: Send) -> None:
         sent = dict(scope["headers"])
         origin = sent.get(b"origin")
-        preflight = scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS"
+        preflight = scope["method"] == "OPTIONS"
         if preflight and b"access-control-request-method" in sent:
             allowed = cors.preflight(origin)
             if allowed is not None:
