@@ -89,7 +89,7 @@ async def test_two_workers_serve_one_port_and_end_together(
             assert len(clients) < 200
         await publisher.publish(contract.contract_id, payload())
         for client in clients:
-            await receive(client)
+            await receive(client, PATIENCE)
         # Whichever worker is asked, it tells of all; another's numbers are a second old at most.
         count = len(clients)
         await eventually(lambda: gateway.metric("connections") == count, PATIENCE)
