@@ -182,6 +182,11 @@ class ClientChecker:
         self._losing = True
         self._may_repeat.update(self.options.contracts)
 
+    def may_repeat(self, contract_id: str) -> None:
+        """The store may give a contract's state a new version without a change, once."""
+        if contract_id in self.options.contracts:
+            self._may_repeat.add(contract_id)
+
     def settled(self, newest: Mapping[str, Stored | None]) -> None:
         """A fault is over, and the gateways have proven that they follow the store.
 

@@ -166,6 +166,14 @@ def test_equal_state_after_a_resume_is_found_when_a_later_fault_lost_nothing() -
     assert history.back().got("1", 12, 1).broken == [Invariant.CHANGED]
 
 
+def test_equal_state_after_a_resume_passes_once_for_a_contract_that_was_moved() -> None:
+    history = History(RESUMING).got("1", 10, 1).got("2", 10, 1)
+    history.checker.may_repeat("1")
+    assert history.back().got("1", 11, 1).broken == []
+    assert history.got("2", 11, 1).broken == [Invariant.CHANGED]
+    assert history.back().got("1", 12, 1).broken == [Invariant.CHANGED] * 2
+
+
 def test_equal_state_on_one_connection_is_found_when_the_store_lost_data() -> None:
     history = History(RESUMING).got("1", 10, 1)
     history.checker.store_loses_data()
