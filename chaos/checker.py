@@ -308,11 +308,12 @@ class ClientChecker:
                         f"the store had differed for {seconds:.1f} s",
                     )
 
-    def missing(self, newest: Mapping[str, Stored]) -> Iterator[Violation]:
+    def missing(self, newest: Mapping[str, Stored], timeline: Timeline) -> Iterator[Violation]:
         """Find contracts of which the client should hold the newest state and does not.
 
         Args:
             newest: the store's states.
+            timeline: its states until now.
 
         Yields:
             A violation per contract; none of them is reported.
@@ -322,12 +323,12 @@ class ClientChecker:
             held, stored = self.held.get(contract_id), newest.get(contract_id)
             if stored is None or equal(stored, held):
                 continue
-            if (
-                only_changes
-                and contract_id not in self._received
-                and stored.version <= self._opened
-            ):
-                continue  # nothing was published since the client connected
+            published = stored.version > self._opened  # while the client has been connected
+            sent = contract_id in self._received or (
+                published and timeline.changed(contract_id, stored, self._opened)
+            )
+            if only_changes and not sent:
+                continue
             text = f"it holds {_text_of_state(held)}, the newest is {_text_of_state(stored)}"
             yield Violation(Invariant.NEWEST, self.name, contract_id, text)
 

@@ -277,7 +277,7 @@ class Testbed:
             checker = client.checker
             if not checker.connected:
                 found.append(Violation(Invariant.NEWEST, checker.name, "", "it is not connected"))
-            found += checker.missing(newest)
+            found += checker.missing(newest, self.timeline)
         return found
 
 

@@ -99,6 +99,15 @@ class Timeline:
             since = max(since, min(held.version, held.at))
         return max(0.0, (at - since) / MICROSECONDS)
 
+    def changed(self, contract_id: str, newest: Stored, since: int) -> bool:
+        """Whether the store has held another state of a contract since a moment.
+
+        It does not count that it has lost the state meanwhile, and got it again.
+        """
+        samples = self._samples[max(0, self._after(since) - 1) :]
+        states = (sample.states.get(contract_id) for sample in samples)
+        return any(state is not None and state.data != newest.data for state in states)
+
     def excerpt(self, contract_id: str) -> list[str]:
         """The states of a contract for a report, one line per change."""
         lines: list[str] = []

@@ -255,11 +255,12 @@ def test_refusal_is_found_without_a_fault() -> None:
 # -- the newest -----------------------------------------------------------------------------
 
 
-def missing(history: History, version: int = 10, **numbers: int) -> list[str]:
-    newest = {
-        i.removeprefix("c"): Stored(version, payload_of(number)) for i, number in numbers.items()
-    }
-    return [violation.contract for violation in history.checker.missing(newest)]
+def missing(
+    history: History, samples: Timeline | None = None, version: int = 10, **numbers: int
+) -> list[str]:
+    newest = {i.removeprefix("c"): Stored(version, payload_of(n)) for i, n in numbers.items()}
+    found = history.checker.missing(newest, samples or Timeline())
+    return [violation.contract for violation in found]
 
 
 def test_contract_without_its_newest_state_is_found() -> None:
@@ -284,16 +285,29 @@ def test_sections_are_compared_with_the_same_sections() -> None:
     assert missing(history, c1=60) == ["1"]
 
 
-def test_plain_client_must_hold_what_was_published_since_it_connected() -> None:
-    history = History(PLAIN).got("1", 10, 1).back(at=100)
-    assert missing(history, 100, c1=2, c2=1) == []
-    assert missing(history, 101, c1=2, c2=1) == ["1", "2"]
-    assert missing(History(RESUMING).got("1", 10, 1).back(at=100), 99, c1=2) == ["1"]
+@pytest.mark.parametrize(
+    ("samples", "version", "due"),
+    [
+        ([(1, 1), (3, 1), (5, 2)], 5, True),
+        ([(1, 1), (3, 2), (5, 3), (6, 2)], 6, True),
+        ([(1, 1), (3, 1), (5, 2)], 4, False),  # published before it connected
+        ([(1, 1), (3, 2), (5, 2)], 5, False),  # equal in another version
+        ([(1, 1), (3, 2), (5, None), (6, 2)], 6, False),  # lost, and published again
+    ],
+)
+def test_plain_client_must_hold_what_has_changed_since_it_connected(
+    samples: Sequence[tuple[int, Any]], version: int, due: bool
+) -> None:
+    history = History(PLAIN).got("1", 2 * S, 1).back(at=4 * S)
+    found = missing(history, timeline(*samples), version * S, c1=2)
+    assert found == (["1"] if due else [])
+    resuming = History(RESUMING).got("1", 2 * S, 1).back(at=4 * S)
+    assert missing(resuming, timeline(*samples), version * S, c1=2) == ["1"]
 
 
 def test_plain_client_must_follow_a_store_that_went_back_behind_its_message() -> None:
-    history = History(PLAIN).back(at=100).got("1", 110, 2)
-    assert missing(history, 90, c1=1, c2=1) == ["1"]
+    history = History(PLAIN).back(at=4 * S).got("1", 5 * S, 2)
+    assert missing(history, timeline((6, 1)), c1=1) == ["1"]
 
 
 # -- status ---------------------------------------------------------------------------------
