@@ -51,14 +51,16 @@ class Frontend:
         faulty: whether a fault is going on, so that gateways may refuse to serve for now.
         refused: how often they have, since somebody set it to 0.
         starts: how often each gateway was started again.
+        event_overlap: microseconds before a ``Last-Event-ID`` from which states may come again.
     """
 
-    def __init__(self, ports: Mapping[str, int], balancer: int) -> None:
+    def __init__(self, ports: Mapping[str, int], balancer: int, *, event_overlap: int = 0) -> None:
         self.ports = ports
         self.balancer = balancer
         self.excused: set[str] = set()
         self.faulty = True
         self.refused = 0
+        self.event_overlap = event_overlap
         self.starts = dict.fromkeys(ports, 0)
 
 
@@ -250,7 +252,9 @@ class EventClient(Client):
         while line := await reader.readline():
             name, _, value = line.decode().rstrip("\n").partition(": ")
             if name == "retry":  # the first line of a stream; no blank line follows
-                self._opened(gateway, version_of(self._last, _ZONE) if self._last else None)
+                last = version_of(self._last, _ZONE) if self._last else None
+                since = None if last is None else last - self._frontend.event_overlap
+                self._opened(gateway, since)
             elif name:
                 fields[name] = value
             if name:

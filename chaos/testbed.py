@@ -19,6 +19,7 @@ from chaos.proxy import Proxy
 from chaos.states import IDS, number_in
 from chaos.stores import STORES, Store
 from chaos.timeline import Sample, Stored, Timeline
+from ime_live.gateway.services import EVENT_OVERLAP
 from tests.servers import free_port
 
 GATEWAYS: Final = ("gateway 1", "gateway 2")
@@ -105,7 +106,8 @@ class Testbed:
         balancer = await self._stack.enter_async_context(
             Proxy("balancer", lambda: self._random.choice(list(ports.values())), ended=self._ended)
         )
-        self.frontend = Frontend(ports, balancer.port)
+        overlap = 0 if self.store.kind == "single" else EVENT_OVERLAP
+        self.frontend = Frontend(ports, balancer.port, event_overlap=overlap)
         self.clients = make_clients(self._count, self.frontend, self.report, self._random)
         for process in self.processes.values():
             process.start()

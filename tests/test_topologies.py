@@ -17,11 +17,12 @@ from ime_live.contracts import Contract
 from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import FencedError, IncompleteError, StoreError
 from ime_live.lease import Lease
-from ime_live.market import read_payload
+from ime_live.market import read_payload, timestamp_of
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store import Store, Stored
+from ime_live.zones import TEHRAN, zone_of
 from tests.servers import MASTER, PATIENCE, ClusterServers, SentinelServers, Server, free_port
 from tests.stream.harness import Gateway, receive
 
@@ -145,6 +146,32 @@ async def test_many_contracts(url: str, payload: MakePayload) -> None:
         again = await store.publish([(i, data) for i in ids])
         assert all(not isinstance(s, StoreError) and not s.published for s in again)
         assert await store.publish_if("7", data, expected=1) is None
+
+
+async def test_events_resume_a_second_before_the_last_one(
+    tmp_path: Path, url: str, payload: MakePayload
+) -> None:
+    data = read_payload(payload()).to_json()
+    ids = ["31", "32", "33", "34"]  # at different nodes of a cluster
+    async with store_of(url) as store:
+        versions = [await keep(store, contract_id, data) for contract_id in ids]
+        # By a clock that is late, or received in another order than they were published.
+        older = {"31": versions[-1] - 900_000, "32": versions[-1] - 1_100_000}
+        for contract_id, version in older.items():
+            await store.connections.client().hset(store.keys.last(contract_id), "version", version)
+    gateway = Gateway(tmp_path, url, redis_timeout=TIMEOUT).when_ready()
+    try:
+        path = gateway.stream("id", ids).replace("/websocket/", "/sse/")
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        last = timestamp_of(versions[-1], zone_of(TEHRAN))
+        head = f"GET {path} HTTP/1.1\r\nHost: here\r\nLast-Event-ID: {last}\r\n\r\n"
+        writer.write(head.encode())
+        async with asyncio.timeout(PATIENCE):
+            text = await reader.readuntil(b'"ContractId":"34"')
+        writer.close()
+    finally:
+        gateway.end()
+    assert [i for i in ids if f'"ContractId":"{i}"' in text.decode()] == ["31", "33", "34"]
 
 
 async def test_claim_refuses_older_tokens_wherever_a_contract_is(

@@ -68,6 +68,7 @@ class Cluster(AsyncCoreCommands):
     that others are using.
     """
 
+    one_clock = False
     _event_dispatcher: Any = None  # asked for by the mixin's types, and only by them
 
     def __init__(self, hosts: Sequence[Address], options: Mapping[str, Any]) -> None:

@@ -112,6 +112,15 @@ class Connections:
         """
         return self._topology.failovers
 
+    @property
+    def one_clock(self) -> bool:
+        """Whether one server gives all versions, so that those of different contracts are in order.
+
+        In a cluster each primary gives them by its own clock, and what they publish is not received
+        in their order. Under Sentinel, the next master has another clock.
+        """
+        return self._topology.one_clock
+
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Turn whatever redis-py raises inside into StoreError; our own errors pass.

@@ -28,6 +28,8 @@ class Sentinels(Single):
     is sent again to where Sentinel points now.
     """
 
+    one_clock = False
+
     def __init__(self, hosts: Sequence[Address], service: str, options: dict[str, Any]) -> None:
         """Take the addresses of the Sentinels, the master's name, and redis-py's options."""
         self.place = f"{','.join(map(text_of, hosts))} ({service})"

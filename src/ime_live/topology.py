@@ -41,6 +41,8 @@ class Topology(Protocol):
     place: str
     failovers: int
     """See `ime_live.connections.Connections.failovers`."""
+    one_clock: bool
+    """See `ime_live.connections.Connections.one_clock`."""
 
     def client(self) -> Any:  # noqa: ANN401 - redis-py's clients are loosely typed, here and below
         """A client with redis-py's methods."""
@@ -144,6 +146,7 @@ class Single:
     """One server, or a service behind one address."""
 
     failovers = 0  # who takes over behind one address cannot be seen
+    one_clock = True
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Take redis-py's options of a connection."""

@@ -37,7 +37,7 @@ from ime_live.gateway.reconciler import Reconciler
 from ime_live.gateway.report import Readiness, Reporter
 from ime_live.gateway.rest import http_app
 from ime_live.gateway.rounds import Rounds
-from ime_live.gateway.services import Services
+from ime_live.gateway.services import EVENT_OVERLAP, Services
 from ime_live.gateway.snapshots import Snapshots
 from ime_live.gateway.upstream import Upstream
 from ime_live.gateway.versions import Versions
@@ -158,6 +158,7 @@ class Gateway:
             loop=loop,
             handshake=Negotiator(compression=settings.compression),
             cors=Cors(settings.origins),
+            event_overlap=0 if self._store.connections.one_clock else EVENT_OVERLAP,
             limited=self._limited,
             monotonic=time.monotonic,
             wall=time.time,

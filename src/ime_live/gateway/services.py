@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from ime_live.gateway.auth import Authenticator
@@ -19,7 +20,12 @@ from ime_live.gateway.rounds import Rounds
 from ime_live.gateway.upstream import Upstream
 from ime_live.gateway.watch import Watch
 from ime_live.log_limiter import LogLimiter
+from ime_live.market import MICROSECONDS
 from ime_live.settings import GatewaySettings
+
+EVENT_OVERLAP: Final = MICROSECONDS
+"""Microseconds by which versions of different contracts may be out of order where more than one
+server gives them. Their clocks may differ by milliseconds, or the machine is badly kept."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Services:
             nothing could be streamed.
         handshake: negotiates each handshake in turn.
         cors: which pages may read streams of events.
+        event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
         limited: logs failures that any client may bring about again and again.
         monotonic: seconds, for durations.
         wall: seconds since the Unix epoch, for the expiry of tokens.
@@ -52,6 +59,7 @@ class Services:
     loop: asyncio.AbstractEventLoop
     handshake: Negotiator
     cors: Cors
+    event_overlap: int
     limited: LogLimiter
     monotonic: Callable[[], float]
     wall: Callable[[], float]
