@@ -231,6 +231,16 @@ def test_the_last_lines_of_a_process_are_written(tmp_path: Path) -> None:
     assert [line.rpartition("=")[2] for line in read] == [str(n) for n in range(5_000)]
 
 
+def test_a_line_at_the_very_end_of_a_process_does_not_hold_it_up(tmp_path: Path) -> None:
+    program = """
+class Unraisable:
+    def __del__(self): raise LookupError("nobody can take this")
+kept = [Unraisable()]
+kept.append(kept)
+"""
+    run(tmp_path, _SET_UP + program)
+
+
 def test_a_forked_process_writes_its_own_lines(tmp_path: Path) -> None:
     program = """
 import warnings

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import threading
 import time
 import weakref
@@ -68,7 +69,9 @@ class LogWriter:
 
     def write(self, line: str) -> None:
         """Write a line, without its end, soon; or count it as dropped."""
-        if self._queue.qsize() >= self._capacity:
+        # When the interpreter ends no thread begins any more, and to start one waits for ever.
+        late = self._thread is None and sys.is_finalizing()
+        if late or self._queue.qsize() >= self._capacity:
             self.dropped += 1
             return
         self._queue.put(line)
