@@ -85,7 +85,7 @@ def test_an_outage_is_a_store_error_and_nothing_is_left_of_it(run: Run, server: 
                 await at_once(store.ping)
                 await proxy.cut()
                 for _ in range(3):
-                    with pytest.raises(StoreError, match="cannot be reached"):
+                    with pytest.raises(StoreError, match="refused the connection"):
                         await store.ping()
                 await proxy.mend()
                 await at_once(store.ping)

@@ -219,14 +219,12 @@ async def test_a_store_that_is_not_there(payload: MakePayload) -> None:
             publisher.publish_many([("1", payload())]),
             publisher.patch("1", ContractInfo={"open_interest": 1}),
         ):
-            with pytest.raises(
-                StoreError, match=r"^Redis at 127.0.0.1:1 cannot be reached: connection refused$"
-            ):
+            with pytest.raises(StoreError, match=r"^Redis at 127.0.0.1:1 refused the connection$"):
                 await call
 
 
 def test_a_url_that_is_none() -> None:
-    with pytest.raises(SettingsError, match="is not a URL of Redis"):
+    with pytest.raises(SettingsError, match=r"^--redis-url must begin with"):
         Publisher("http://localhost")
 
 

@@ -310,7 +310,7 @@ async def test_starts_before_the_store_does(
             await eventually(lambda: subscriber.connected)
     assert gateway.connections == 1
     assert len(gateway.errors) == 1
-    assert gateway.errors[0].endswith("cannot be reached: connection refused")
+    assert gateway.errors[0].endswith("refused the connection")
     assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
 
 

@@ -73,6 +73,7 @@ class Cluster(AsyncCoreCommands):
 
     def __init__(self, hosts: Sequence[Address], options: Mapping[str, Any]) -> None:
         """Take addresses of some of the nodes and redis-py's options."""
+        self.addresses = hosts
         self.place = ",".join(map(text_of, hosts))
         self.failovers = 0
         self._hosts = hosts
@@ -94,6 +95,10 @@ class Cluster(AsyncCoreCommands):
     def client(self) -> Any:  # noqa: ANN401
         """See `Topology`: ourselves."""
         return self
+
+    async def check(self) -> None:
+        """See `Topology`."""
+        await self._read_map()
 
     def make(self) -> Any:  # noqa: ANN401
         """A connection to any node, since a message goes to all; each time to another one."""

@@ -10,32 +10,36 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import hiredis
 import structlog
-from redis.asyncio.connection import parse_url
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import AskError, InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ime_live.cluster import Cluster
-from ime_live.errors import ImeLiveError, SettingsError, StoreError
+from ime_live.errors import ImeLiveError, SettingsError, StoreError, StoreSettingsError
+from ime_live.faults import NO_REDIS, chain, fault_of_port, final_fault
 from ime_live.log_limiter import LogLimiter
 from ime_live.pool import retry_once
+from ime_live.redis_url import Kind, RedisUrl, read_redis_url
 from ime_live.sentinel import Sentinels
 from ime_live.settings import StoreSettings
-from ime_live.topology import Address, Single, Topology
+from ime_live.topology import Single, Topology
 
 _limited: Final = LogLimiter(structlog.get_logger())
 
 # More connections would not make one server faster; who finds none free waits for one.
 _MAX_CONNECTIONS: Final = 16
+
+
+_SILENCE: Final = 1.0
+"""Seconds after which a check asks whether a server that says nothing speaks another protocol."""
 
 
 class Connections:
@@ -50,25 +54,19 @@ class Connections:
         """Read the settings; nothing is connected yet.
 
         Raises:
-            SettingsError: ``redis_url`` is not a URL of Redis, or it names a database other than 0
-                and ``key_prefix`` is the default.
+            SettingsError: ``redis_url`` is none of the forms in docs/redis.md, or it names a
+                database other than 0 and ``key_prefix`` is the default.
         """
         self.timeout = settings.redis_timeout
-        try:
-            self._topology = _topology_of(settings.redis_url, self.timeout)
-            database = self.make().db  # refuses options in the URL that do not exist
-        except (ValueError, TypeError, RedisError) as error:
-            # Without the cause: urllib's texts quote parts of the URL, so maybe the password.
-            why = f": {error}" if isinstance(error, _UrlError) else ""
-            raise SettingsError(
-                f"--redis-url {redacted(settings.redis_url)} is not a URL of Redis{why}"
-            ) from None
-        if database and settings.key_prefix == StoreSettings.key_prefix:
+        url = read_redis_url(settings.redis_url)
+        if url.database and settings.key_prefix == StoreSettings.key_prefix:
             # Two environments on two databases of one server would share all channels.
             raise SettingsError(
-                f"--redis-url names database {database}, and Pub/Sub ignores databases: set "
+                f"--redis-url names database {url.database}, and Pub/Sub ignores databases: set "
                 f"--key-prefix to a prefix of this database's own, not {settings.key_prefix!r}"
             )
+        self._tls = url.tls is not None
+        self._topology = _topology_of(url, self.timeout)
         self.place = self._topology.place
 
     def client(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed, and not alike in 6 to 8
@@ -87,6 +85,43 @@ class Connections:
     def make(self) -> Any:  # noqa: ANN401 - as above
         """One connection of redis-py outside the pool, not connected yet."""
         return self._topology.make()
+
+    async def check(self, *, listens: bool) -> None:
+        """Ask the servers once whether they are what the settings say.
+
+        Args:
+            listens: whether a connection will listen, for which a cluster is asked more.
+
+        Raises:
+            StoreSettingsError: they are not.
+            StoreError: they are away.
+        """
+        asking = asyncio.ensure_future(self._ask(listens=listens))
+        try:
+            # One port of TLS and one without may wait for each other until the timeout.
+            done, _ = await asyncio.wait({asking}, timeout=_SILENCE)
+            error = asking.exception() if done else None
+            dumb = not done or _is_dumb(error)
+            if dumb and (fault := await self._fault_of_ports(error)):
+                raise StoreSettingsError(f"Redis at {self.place} {fault}") from error
+            await asking
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    async def _ask(self, *, listens: bool) -> None:
+        with self.errors():
+            await self._topology.check()
+            if listens:
+                await self._topology.view(self.make())
+
+    async def _fault_of_ports(self, error: BaseException | None) -> str | None:
+        """What the servers speak instead of Redis's protocol, or instead of TLS."""
+        asking = (fault_of_port(*each, tls=self._tls) for each in self._topology.addresses)
+        faults = [fault for fault in await asyncio.gather(*asking) if fault is not None]
+        if not faults and error is not None and isinstance(error.__cause__, InvalidResponse):
+            faults.append(NO_REDIS)
+        return faults[0] if faults else None
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401 - each topology's own
         """What must stay as it is while ``connection`` listens; None if nothing else can change.
@@ -149,8 +184,9 @@ class Connections:
     def error(self, error: Exception) -> StoreError:
         """The StoreError that says what ``error`` means."""
         redis = f"Redis at {self.place}"
-        if isinstance(error, AuthenticationError):
-            return StoreError(f"{redis} refused the login: {error}")
+        moving = isinstance(self._topology, Cluster) and isinstance(error, AskError)
+        if not moving and (fault := final_fault(error)) is not None:
+            return StoreSettingsError(f"{redis} {fault}")
         if isinstance(error, ResponseError):
             # The rest may name keys and users. redis-py has a class for some first words, and cuts
             # them off.
@@ -159,7 +195,7 @@ class Connections:
         if isinstance(error, TimeoutError | RedisTimeoutError):
             return StoreError(f"{redis} did not answer within {self.timeout:g} s")
         if reason := _reason_of(error):
-            return StoreError(f"{redis} cannot be reached: {reason}")
+            return StoreError(f"{redis} {reason}")
         if not isinstance(error, RedisError | hiredis.HiredisError):
             # Nobody else will see where it comes from.
             _limited.error("an error of redis-py's insides", key=repr(error), exc_info=error)
@@ -167,72 +203,51 @@ class Connections:
         return StoreError(f"{redis}: {error}")
 
 
-def redacted(url: str) -> str:
-    """``url`` without its user and password, to show and to log.
-
-    >>> redacted("redis://user:secret@example.org:6379/1")
-    'redis://***@example.org:6379/1'
-    """
-    # To the last @: a password whose @ or / is not quoted must not be shown either.
-    url = re.sub(r"//.*@", "//***@", url, flags=re.DOTALL)
-    return re.sub(r"(username|password)=[^&]*", r"\1=***", url)
+def _is_dumb(error: BaseException | None) -> bool:
+    """Whether it may be that nothing has been said in Redis's protocol."""
+    return (
+        isinstance(error, StoreError)
+        and not isinstance(error, StoreSettingsError)
+        and not isinstance(error.__cause__, ResponseError)
+    )
 
 
-def _reason_of(error: BaseException | None) -> str | None:
-    """The operating system's reason, from the innermost words of a chain of exceptions."""
-    while error is not None:
-        if isinstance(error, socket.gaierror | ssl.SSLError):
-            return str(error.strerror or error)
-        if isinstance(error, OSError):
-            return os.strerror(error.errno).lower() if error.errno else str(error)
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+def _reason_of(error: BaseException) -> str | None:
+    """What the operating system says, by the innermost words of a chain of exceptions."""
+    for cause in chain(error):
+        if isinstance(cause, socket.gaierror):
+            return f"cannot be found: {(cause.strerror or str(cause)).lower()}"
+        if isinstance(cause, ConnectionRefusedError):
+            return "refused the connection"
+        if isinstance(cause, ssl.SSLError):
+            return f"cannot be reached: {cause.strerror or cause}"
+        if isinstance(cause, OSError):
+            reason = os.strerror(cause.errno).lower() if cause.errno else str(cause)
+            return f"cannot be reached: {reason}"
     return None
 
 
-class _UrlError(ValueError):
-    # A URL that lacks something; its text holds no part of the URL.
-    pass
-
-
-def _topology_of(url: str, timeout: float) -> Topology:
+def _topology_of(url: RedisUrl, timeout: float) -> Topology:
     """The topology that a URL names; nothing is connected yet.
 
     Args:
-        url: see `ime_live.settings.StoreSettings.redis_url`.
+        url: where Redis is.
         timeout: seconds within which a server answers.
-
-    Raises:
-        _UrlError: the URL lacks something.
-        ValueError, TypeError, RedisError: it is none; the text may hold parts of it.
     """
-    scheme, _, kind = url.partition("://")[0].partition("+")
-    options: dict[str, Any] = {}
-    if not kind:
-        options |= parse_url(url)
-        if "path" not in options:
-            options = {"host": "localhost", "port": 6379} | options
-        return Single(options | _common(timeout))
-    if scheme not in ("redis", "rediss") or kind not in ("sentinel", "cluster"):
-        raise _UrlError
-    parts = urlsplit(url)
-    if "@" in parts.path:
-        raise _UrlError("in a password, / is written %2F")
-    login, at, places = parts.netloc.rpartition("@")
-    hosts = [_address(place, 26379 if kind == "sentinel" else 6379) for place in places.split(",")]
-    if kind == "cluster":
-        options |= parse_url(f"{scheme}://{login}{at}host{parts.path}?{parts.query}")
-        if options.pop("db", 0):
-            raise _UrlError("a cluster has no databases")
-        del options["host"]
-        return Cluster(hosts, options | _common(timeout))
-    service, _, database = unquote(parts.path.strip("/")).partition("/")
-    if not service:
-        raise _UrlError(
-            "it must name Sentinel's master, as in redis+sentinel://host:26379/mymaster"
-        )
-    options |= parse_url(f"{scheme}://{login}{at}host/{int(database or 0)}?{parts.query}")
-    del options["host"]
-    return Sentinels(hosts, service, options | _common(timeout))
+    options: dict[str, Any] = {**url.login, **_common(timeout)}
+    if url.tls is not None:
+        options |= {"connection_class": SSLConnection, **url.tls}
+    if url.kind is Kind.CLUSTER:
+        return Cluster(url.hosts, options)
+    options["db"] = url.database
+    if url.kind is Kind.SENTINEL:
+        return Sentinels(url.hosts, url.service, options, url.sentinel_login)
+    if url.path:
+        options |= {"connection_class": UnixDomainSocketConnection, "path": url.path}
+    else:
+        [(host, port)] = url.hosts
+        options |= {"host": host, "port": port}
+    return Single(options)
 
 
 def _common(timeout: float) -> dict[str, Any]:
@@ -246,10 +261,3 @@ def _common(timeout: float) -> dict[str, Any]:
         "decode_responses": False,
         "retry": retry_once(),
     }
-
-
-def _address(place: str, port: int) -> Address:
-    parsed = urlsplit(f"//{place}")
-    if not parsed.hostname:
-        raise _UrlError("a host is missing")
-    return parsed.hostname, parsed.port or port

@@ -75,7 +75,7 @@ class EmbeddedValkey:
         """Where it is, in the form of ``redis_url``; known once it was started."""
         if self._port:
             return f"redis://127.0.0.1:{self._port}"
-        return f"unix://{_socket_in(self._directory)}" if self._directory else ""
+        return f"unix://{quote(str(_socket_in(self._directory)))}" if self._directory else ""
 
     def __enter__(self) -> Self:
         self.start()

@@ -7,6 +7,7 @@ One root, so that a caller can catch all of them::
     ├── ContractError           a contract cannot be registered as given
     ├── UnknownContractError    no contract of that name or id
     ├── StoreError              Redis or Valkey did not do what was asked
+    │   ├── StoreSettingsError  the settings do not fit it, which no waiting cures
     │   ├── IncompleteError     a part of a cluster did not, the others did
     │   └── FencedError         the writer no longer leads
     ├── SettingsError           settings that do not go together or cannot be read
@@ -95,6 +96,14 @@ class FencedError(StoreError):
 
 class SettingsError(ImeLiveError):
     """Settings that do not go together, or a file among them that cannot be read."""
+
+
+class StoreSettingsError(StoreError, SettingsError):
+    """Redis or Valkey is not what the settings say: another password, database, mode, or TLS.
+
+    No waiting cures that. A process that finds it at its start ends; one that has been served
+    before goes on trying, since it must be the server that has changed.
+    """
 
 
 class FeedError(ImeLiveError):

@@ -119,7 +119,7 @@ class Lease:
             connections: to use, and to leave open; by default its own.
 
         Raises:
-            SettingsError: ``redis_url`` is not a URL of Redis.
+            SettingsError: ``redis_url`` is none of the forms in docs/redis.md.
         """
         self.holder = holder
         keys = Keys(settings.key_prefix)

@@ -80,7 +80,7 @@ class Publisher:
                 ``redis_url`` and ``redis_timeout`` do not count then.
 
         Raises:
-            SettingsError: ``redis_url`` is not a URL of Redis.
+            SettingsError: ``redis_url`` is none of the forms in docs/redis.md.
         """
         self._store = Store(
             StoreSettings(redis_url=redis_url, key_prefix=key_prefix, redis_timeout=redis_timeout),

@@ -8,15 +8,16 @@ says itself: until Sentinel has told it, it goes on taking writes that nobody wi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import SSLConnection
+from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
+from ime_live.faults import NO_REDIS, WrongServersError, final_fault, first_words
 from ime_live.pool import Pool, Renewable, TcpConnection, TlsConnection, retry_once
 from ime_live.topology import Address, Lookout, Single, first_answer, text_of
 
@@ -30,30 +31,45 @@ class Sentinels(Single):
 
     one_clock = False
 
-    def __init__(self, hosts: Sequence[Address], service: str, options: dict[str, Any]) -> None:
-        """Take the addresses of the Sentinels, the master's name, and redis-py's options."""
+    def __init__(
+        self,
+        hosts: Sequence[Address],
+        service: str,
+        options: Mapping[str, Any],
+        login: Mapping[str, str],
+    ) -> None:
+        """Take the addresses of the Sentinels, the master's name, and redis-py's options.
+
+        Args:
+            hosts: addresses of Sentinels.
+            service: the master's name.
+            options: of connections to the master.
+            login: user and password of the Sentinels themselves.
+        """
+        self.addresses = hosts
         self.place = f"{','.join(map(text_of, hosts))} ({service})"
         self.failovers = 0
-        login = {
-            name: options.pop(f"sentinel_{name}")
-            for name in ("username", "password")
-            if f"sentinel_{name}" in options
-        }
+        options = dict(options)
         tls = options.pop("connection_class", None) is SSLConnection
         names = ("timeout", "socket_timeout", "socket_connect_timeout", "protocol")
         same = {n: v for n, v in options.items() if n.startswith("ssl_") or n in names}
         if tls:
             same["connection_class"] = TlsConnection
-        same["retry"] = retry_once()
+        same |= {"retry": retry_once(), **login}
         self._service = service
         self._clients: list[Any] = [
-            Redis.from_pool(Pool(host=host, port=port, **same | login)) for host, port in hosts
+            Redis.from_pool(Pool(host=host, port=port, **same)) for host, port in hosts
         ]
         """Of the Sentinels; first the one that answered last."""
         self._master: Address | None = None
         self._moved = asyncio.Event()
         self._lookout = Lookout(self.find)
         self._use(_MasterPool(self, tls=tls, **options))
+
+    async def check(self) -> None:
+        """See `Topology`."""
+        await self.find()
+        await super().check()
 
     async def find(self) -> Address:
         """The address of the master now.
@@ -64,11 +80,14 @@ class Sentinels(Single):
         self._lookout.begin()
         try:
             client, master = await first_answer(partial(self._ask, c) for c in self._clients)
-        except RedisError:
+        except RedisError as error:
             # Without the cause: its text may hold the options of the connections to Sentinel.
-            raise RedisConnectionError(
-                f"no Sentinel answers that names a master {self._service}"
-            ) from None
+            text = f"no Sentinel answers that names a master {self._service}"
+            if (fault := final_fault(error)) is not None:
+                if isinstance(error, AuthenticationError):
+                    fault += ", as sentinel_username and sentinel_password"
+                raise WrongServersError(f"cannot be found: {text}: one {fault}") from None
+            raise RedisConnectionError(text) from None
         self._clients.remove(client)
         self._clients.insert(0, client)
         if master != self._master:
@@ -78,7 +97,18 @@ class Sentinels(Single):
     async def _ask(self, client: Any) -> tuple[Any, Address]:  # noqa: ANN401
         """The master that one Sentinel names. It need not answer: what waits for it is broken off
         when another one is named."""
-        named = await client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+        try:
+            named = await client.execute_command(
+                "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service
+            )
+        except InvalidResponse:
+            raise WrongServersError(NO_REDIS) from None
+        except ResponseError as error:
+            if str(error).startswith("unknown command"):
+                raise WrongServersError(f"is no Sentinel ({first_words(error)})") from None
+            raise
+        if named is None:
+            raise WrongServersError("knows no master of that name")
         try:
             host, port = named
             return client, (host.decode(), int(port))

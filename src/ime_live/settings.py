@@ -75,6 +75,7 @@ def option(
     """
     return field(
         default=default,
+        repr=not secret,
         metadata={
             "help": help,
             "secret": secret,
@@ -122,7 +123,7 @@ class StoreSettings(_Checked):
         "Where Redis or Valkey is: redis://[user:password@]host:port[/db], rediss:// for TLS, "
         "unix:///path/to/socket, redis+sentinel://[user:password@]host:port,host:port/master[/db] "
         "or redis+cluster://[user:password@]host:port,host:port; with TLS, rediss+sentinel:// and "
-        "rediss+cluster://.",
+        "rediss+cluster://. Quote the password (@ is %40).",
         secret=True,
         metavar="URL",
     )

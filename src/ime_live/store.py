@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
@@ -26,6 +27,7 @@ from ime_live.errors import (
     IncompleteError,
     PayloadError,
     StoreError,
+    StoreSettingsError,
     UnknownContractError,
 )
 from ime_live.log_limiter import LogLimiter
@@ -36,6 +38,9 @@ log = structlog.get_logger()
 
 # Commands of one round trip: some 800 KB of states, a few milliseconds of the server's time.
 _CHUNK: Final = 1000
+
+# Seconds for which a process that starts waits for each answer of Redis.
+_CHECK_TIMEOUT: Final = 5.0
 
 # Imports that change the registry at one moment: each round lets at least one of them through.
 _ATTEMPTS: Final = 50
@@ -168,7 +173,7 @@ class Store:
             connections: to use, and to leave open; by default its own.
 
         Raises:
-            SettingsError: ``redis_url`` is not a URL of Redis.
+            SettingsError: ``redis_url`` is none of the forms in docs/redis.md.
         """
         self.keys = Keys(settings.key_prefix)
         self.unreadable = 0
@@ -199,6 +204,31 @@ class Store:
         """Return if Redis answers."""
         with self.connections.errors():
             await self._redis.ping()
+
+    async def check(self, *, writes: bool) -> None:
+        """Ask Redis once for what will be needed of it; nothing is changed.
+
+        Args:
+            writes: whether states will be published, and not only read.
+
+        Raises:
+            StoreSettingsError: the settings do not fit it.
+            StoreError: it is away.
+        """
+        await self.connections.check(listens=not writes)
+        nobody = self.keys.last("")  # no contract has this id
+        commands: list[tuple[Any, ...]] = [
+            ("HMGET", self.keys.contracts, ""),
+            ("HMGET", nobody, "version"),
+            ("HGETALL", nobody),
+        ]
+        if writes:
+            await self.publish_if("", b"", expected=1)
+            # To nobody. A script may publish what its user may.
+            commands.append(("PUBLISH", self.keys.live(""), b""))
+        for reply in await self._pipelined(commands):
+            if isinstance(reply, Exception) and not is_bad_data(reply):
+                raise self.connections.error(reply)
 
     # -- last states -----------------------------------------------------------------------
 
@@ -602,6 +632,26 @@ class Store:
         self.unreadable += 1
         event = f"{what} cannot be read"
         self._limited.warning(event, key=(event, kind), contract_id=contract_id, error=str(error))
+
+
+async def check_settings(settings: StoreSettings, *, writes: bool) -> None:
+    """Find at the start of a process what is wrong with the settings, and no waiting cures.
+
+    Args:
+        settings: where Redis is. One that is away, or does not answer soon, is left to be waited
+            for.
+        writes: whether states will be published, and not only read.
+
+    Raises:
+        StoreSettingsError: the settings do not fit it.
+    """
+    soon = replace(settings, redis_timeout=min(settings.redis_timeout, _CHECK_TIMEOUT))
+    async with Store(soon) as store:
+        try:
+            await store.check(writes=writes)
+        except StoreError as error:
+            if isinstance(error, StoreSettingsError):
+                raise
 
 
 def is_bad_data(reply: object) -> bool:

@@ -8,15 +8,17 @@ scripts, and their errors are redis-py's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
+from ime_live.faults import WrongServersError, final_fault
 from ime_live.log_limiter import LogLimiter
 from ime_live.pool import Pool
 
@@ -44,8 +46,15 @@ class Topology(Protocol):
     one_clock: bool
     """See `ime_live.connections.Connections.one_clock`."""
 
+    @property
+    def addresses(self) -> Sequence[Address]:
+        """The servers that it is known to consist of; none behind a Unix socket."""
+
     def client(self) -> Any:  # noqa: ANN401 - redis-py's clients are loosely typed, here and below
         """A client with redis-py's methods."""
+
+    async def check(self) -> None:
+        """Raise an error of redis-py's if the servers are not of this kind, or are away."""
 
     def make(self) -> Any:  # noqa: ANN401
         """One connection outside all pools, to listen with; not connected yet."""
@@ -65,7 +74,8 @@ class Topology(Protocol):
 
 def text_of(address: Address) -> str:
     """Host and port, for texts."""
-    return "{}:{}".format(*address)
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def asked(ask: Callable[[], Awaitable[_T]]) -> asyncio.Future[_T]:
@@ -82,7 +92,7 @@ async def first_answer(asks: Iterable[Callable[[], Awaitable[_T]]]) -> _T:
     is asked, so that a server that hangs delays little.
 
     Raises:
-        RedisError: none has answered; the last failure.
+        RedisError: none has answered; the last failure, or one that no waiting cures.
     """
     error: BaseException = RedisConnectionError("there is no server to ask")
     pending: set[asyncio.Future[_T]] = set()
@@ -106,7 +116,8 @@ async def first_answer(asks: Iterable[Callable[[], Awaitable[_T]]]) -> _T:
                 failure = task.exception()
                 if failure is None:
                     return task.result()
-                error = failure
+                if final_fault(error) is None:
+                    error = failure
     finally:
         for task in pending:
             task.cancel()
@@ -150,7 +161,9 @@ class Single:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Take redis-py's options of a connection."""
-        self.place: str = options.get("path") or text_of((options["host"], options["port"]))
+        path = options.get("path")
+        self.addresses: Sequence[Address] = [] if path else [(options["host"], options["port"])]
+        self.place: str = path or text_of(self.addresses[0])
         self._use(Pool(**options))
 
     def _use(self, pool: Pool) -> None:
@@ -160,6 +173,26 @@ class Single:
     def client(self) -> Any:  # noqa: ANN401
         """See `Topology`."""
         return self._client
+
+    async def check(self) -> None:
+        """See `Topology`: it is neither a Sentinel, nor a node of a cluster that has others."""
+        try:
+            server = await self._client.info("server")
+            mode = server.get("redis_mode") or server.get("server_mode")
+            if mode == "cluster":
+                cluster = await self._client.execute_command("CLUSTER", "INFO")
+                found = re.search(rb"cluster_size:(\d+)", cluster)
+        except NoPermissionError:
+            return
+        if mode == "sentinel":
+            raise WrongServersError(
+                "is a Sentinel; --redis-url must be redis+sentinel://host:port/master then"
+            )
+        if mode == "cluster" and found and int(found[1]) > 1:
+            raise WrongServersError(
+                "is a node of a cluster; begin --redis-url with redis+cluster:// and name no "
+                "database"
+            )
 
     def make(self) -> Any:  # noqa: ANN401
         """See `Topology`."""

@@ -118,7 +118,7 @@ def test_wrong_use(ime_live: Run, arguments: list[str], error: str) -> None:
 def test_redis_is_away(ime_live: Run, recording: Path) -> None:
     done = ime_live("feed", "replay", recording, IME_LIVE_REDIS_URL="redis://:geheim@127.0.0.1:1")
     assert done.returncode == 1
-    assert done.stderr == "ime-live: Redis at 127.0.0.1:1 cannot be reached: connection refused\n"
+    assert done.stderr == "ime-live: Redis at 127.0.0.1:1 refused the connection\n"
 
 
 @pytest.mark.skipif(not CAPTURE.is_dir(), reason=f"no recorded frames at {CAPTURE}")

@@ -180,7 +180,7 @@ def test_a_file_does_not_wait_for_redis(ime_live: Run, line: Line, tmp_path: Pat
     (tmp_path / "data.ndjson").write_text(line(1, contractId="1"))
     done = ime_live("publish", "data.ndjson", IME_LIVE_REDIS_URL=url)
     assert done.returncode == 1
-    assert done.stderr == "ime-live: Redis at 127.0.0.1:1 cannot be reached: connection refused\n"
+    assert done.stderr == "ime-live: Redis at 127.0.0.1:1 refused the connection\n"
 
 
 def registered(valkey: EmbeddedValkey) -> None:
@@ -205,7 +205,7 @@ def test_standard_input_waits_for_redis(
     process.stdin.flush()
     away = process.stderr.readline()
     assert away.startswith("Redis at 127.0.0.1:")
-    assert away.endswith(" cannot be reached: connection refused; waiting for it\n")
+    assert away.endswith(" refused the connection; waiting for it\n")
     own_valkey.start()
     registered(own_valkey)
     assert process.stderr.readline() == "Redis is back\n"

@@ -91,9 +91,10 @@ def replay(
     from ime_live.feeds.registrar import Registrar
     from ime_live.feeds.replay import replay as replay_frames
     from ime_live.publisher import Publisher
-    from ime_live.store import Store
+    from ime_live.store import Store, check_settings
 
     async def work() -> None:
+        await check_settings(settings, writes=True)
         publisher = Publisher(
             settings.redis_url, key_prefix=settings.key_prefix, redis_timeout=settings.redis_timeout
         )

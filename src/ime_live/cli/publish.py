@@ -26,7 +26,7 @@ from ime_live.cli.lines import (
 from ime_live.cli.options import with_settings
 from ime_live.cli.running import run
 from ime_live.contracts import Registry
-from ime_live.errors import ContractError, StoreError, UnknownContractError
+from ime_live.errors import ContractError, StoreError, StoreSettingsError, UnknownContractError
 from ime_live.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -71,20 +71,21 @@ def publish(
 
 async def _publish(source: str, settings: StoreSettings) -> None:
     from ime_live.publisher import Publisher
-    from ime_live.store import Store
+    from ime_live.store import Store, check_settings
 
     report = LineReport(source)
-    file = open_input(source)
     published = unchanged = 0
     publisher = Publisher(
         settings.redis_url, key_prefix=settings.key_prefix, redis_timeout=settings.redis_timeout
     )
+    file = open_input(source)
     # What runs on the other end of a pipe cannot send its lines again; a file is still there.
     patience = _Patience() if source == STANDARD_INPUT else None
     async with publisher, Store(settings) as store:
         contracts = _Contracts(store, patience)
         with ExitStack() as until_read:
             until_read.callback(file.close)
+            await check_settings(settings, writes=True)
             await contracts.read()
             until_read.pop_all()  # from here on `batches` closes it
         try:
@@ -135,6 +136,8 @@ class _Patience:
     """Waits for a store that is away, and says so: at once, and then each minute."""
 
     def __init__(self) -> None:
+        self.reached = False
+        """Whether the store has ever answered."""
         self._backoff = Backoff(_LONGEST_WAIT, random.random)
         self._told_at = float("-inf")
 
@@ -148,6 +151,7 @@ class _Patience:
 
     def over(self) -> None:
         """The store answers."""
+        self.reached = True
         if self._backoff.failures:
             typer.echo("Redis is back", err=True)
             self._backoff.reset()
@@ -158,13 +162,15 @@ async def _reaching(patience: _Patience | None, work: Callable[[], Awaitable[_T]
     """Do something with the store, if need be when it is back.
 
     Raises:
-        StoreError: it is away, and there is no patience.
+        StoreError: it is away, and there is no patience; or no waiting cures what it says, and it
+            has never said anything else.
     """
     while True:
         try:
             done = await work()
         except StoreError as error:
-            if patience is None:
+            final = isinstance(error, StoreSettingsError)
+            if patience is None or (final and not patience.reached):
                 raise
             await patience.wait(error)
         else:

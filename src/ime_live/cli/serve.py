@@ -18,10 +18,8 @@ def serve(*, settings: GatewaySettings) -> None:
     It runs until Ctrl-C or SIGTERM. Tokens are asked for, so it needs --jwt-secret,
     --jwt-public-key or --jwks; for a try on this machine, --auth none.
     """
-    from ime_live.connections import Connections
     from ime_live.gateway import server
 
-    Connections(settings)  # a URL that is none is said here, not by each worker in its own way
     server.serve(settings)
 
 

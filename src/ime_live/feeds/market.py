@@ -21,7 +21,7 @@ from ime_live.feeds.registrar import Registrar
 from ime_live.lease import Lease
 from ime_live.publisher import Publisher
 from ime_live.settings import FeedSettings, RecorderSettings
-from ime_live.store import Store
+from ime_live.store import Store, check_settings
 from ime_live.zones import TEHRAN, zone_of
 
 
@@ -43,6 +43,7 @@ async def feed(settings: FeedSettings) -> None:
     )
     exchange_clock = ExchangeClock(zone, wall=time.time, monotonic=time.monotonic)
     source = ExchangeSource(settings, boards, hear_date=exchange_clock.hear_date)
+    await check_settings(settings, writes=True)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store(settings))
         # All over the same connections: what one of them learns of a broken link helps the others.

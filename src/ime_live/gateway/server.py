@@ -34,6 +34,7 @@ from ime_live.gateway.workers import Pulse, Workers
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
 from ime_live.settings import GatewaySettings, bare_host, flag
+from ime_live.store import check_settings
 
 log = structlog.get_logger()
 
@@ -200,14 +201,15 @@ def serve(settings: GatewaySettings) -> None:
         SettingsError: it cannot run with these settings; the text says why.
     """
     configure_logging(settings)
-    # Before any worker starts: what is wrong with the keys is said once, and by one line.
+    # Before any worker starts: what is wrong with keys, port or store is said by one line.
     authenticator_from(settings)
     listener = bind(settings.host, settings.port)
-    limit_connections(listener, settings)
-    config = GatewayConfig(settings)
-    host, port = listener.getsockname()[:2]
     with ExitStack() as stack:
         stack.enter_context(listener)
+        asyncio.run(check_settings(settings, writes=False))
+        limit_connections(listener, settings)
+        config = GatewayConfig(settings)
+        host, port = listener.getsockname()[:2]
         if settings.workers > 1:
             folder = stack.enter_context(_metrics_folder(settings.workers))
             os.environ[MULTIPROCESS_VARIABLE] = folder

@@ -1,0 +1,175 @@
+"""Faults of Redis that no waiting cures: the settings do not fit the servers.
+
+A server that is away comes back; one that refuses the password does not change its mind. Which of
+the two an error is, and whether a port speaks TLS, is told here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Iterator
+from typing import Final
+
+from redis.exceptions import (
+    AuthenticationError,
+    MovedError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+
+_PROBE_TIMEOUT: Final = 1.0  # seconds; a port that answers does so at once
+
+NO_REDIS: Final = "does not speak Redis's protocol; --redis-url must name its host and port"
+NO_TLS: Final = "speaks no TLS there; begin --redis-url with redis instead of rediss"
+ONLY_TLS: Final = "speaks TLS there; begin --redis-url with rediss instead of redis"
+
+# What OpenSSL calls bytes that are no TLS.
+_NO_TLS: Final = frozenset(
+    {
+        "WRONG_VERSION_NUMBER",
+        "UNKNOWN_PROTOCOL",
+        "HTTP_REQUEST",
+        "PACKET_LENGTH_TOO_LONG",
+        "RECORD_LAYER_FAILURE",
+        "BAD_RECORD_TYPE",
+        "UNEXPECTED_MESSAGE",
+    }
+)
+
+_NAME_A_CLUSTER: Final = "begin --redis-url with redis+cluster:// and name no database"
+
+# What errors of Redis and Valkey begin with, in lower case and without ERR, and what to do.
+_SENTENCES: Final = (
+    (
+        ("db index is out of range", "invalid db index"),
+        "refused the database of --redis-url: {}; name one that it has",
+    ),
+    (
+        ("this instance has cluster support disabled",),
+        "is no cluster: {}; begin --redis-url with redis:// or rediss://",
+    ),
+    (
+        ("select is not allowed in cluster mode",),
+        f"is a node of a cluster: {{}}; {_NAME_A_CLUSTER}",
+    ),
+    (("denied ",), "refused the connection: {}; its protected mode or bind must let us in"),
+    (
+        ("unknown command", "unknown subcommand"),
+        "refused a command that is needed: {}; is it Redis 7 or Valkey?",
+    ),
+    (
+        (
+            "noperm ",
+            "acl failure in script",
+            "the user executing the script can't",
+            "this user has no permissions",
+        ),
+        "refused a command that is needed: {}; its user must be allowed what docs/redis.md says",
+    ),
+)
+
+
+class WrongServersError(RedisError):
+    """The servers are not those that the settings say; the text says what they are."""
+
+
+def final_fault(error: BaseException) -> str | None:
+    """What to say of a fault that no waiting cures, to go on after "Redis at …"; None of others."""
+    if isinstance(error, AuthenticationError):
+        return (
+            f"refused the login: {first_words(error)}; --redis-url must hold its user and password"
+        )
+    if isinstance(error, MovedError):
+        return f"is a node of a cluster (MOVED {error}); {_NAME_A_CLUSTER}"
+    if isinstance(error, ResponseError):
+        # redis-py takes the first word from errors that it has a class for.
+        text = f"noperm {error}" if isinstance(error, NoPermissionError) else str(error)
+        for beginnings, sentence in _SENTENCES:
+            if text.lower().removeprefix("err ").startswith(beginnings):
+                return sentence.format(first_words(error))
+        return None
+    for cause in chain(error):
+        if isinstance(cause, WrongServersError):
+            return str(cause)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            why = (cause.verify_message or str(cause)).removesuffix(".")
+            return (
+                f"has a certificate that is not trusted: {why}; see ssl_ca_certs and "
+                "ssl_check_hostname in docs/redis.md"
+            )
+        # A handshake that ends in the middle is a connection that breaks.
+        if isinstance(cause, ssl.SSLError) and not isinstance(
+            cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
+        ):
+            return NO_TLS if _is_no_tls(cause) else f"refused TLS: {cause.reason or cause}"
+    return None
+
+
+async def fault_of_port(host: str, port: int, *, tls: bool) -> str | None:
+    """What to say of a port where the connection breaks, or nothing is answered; as `final_fault`.
+
+    Args:
+        host: where it is.
+        port: its number.
+        tls: whether it was spoken to with TLS.
+    """
+    if tls:
+        return NO_TLS if await first_reply(host, port) else None
+    if await speaks_tls(host, port):
+        return ONLY_TLS
+    return final_fault(ResponseError((await first_reply(host, port)).removeprefix("-")))
+
+
+async def speaks_tls(host: str, port: int) -> bool:
+    """Whether a port answers to the beginning of TLS, whatever its certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except ssl.SSLError as error:
+        return not (_is_no_tls(error) or isinstance(error, ssl.SSLEOFError))
+    except (OSError, TimeoutError):
+        return False
+    writer.transport.abort()
+    return True
+
+
+async def first_reply(host: str, port: int) -> str:
+    """The line with which a port answers to a command of Redis without TLS; empty if it does not.
+
+    Protected mode says its error before any command, where redis-py does not look at it.
+    """
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT):
+            reader, writer = await asyncio.open_connection(host, port)
+            with contextlib.closing(writer.transport):
+                writer.write(b"PING\r\n")
+                line = (await reader.readline()).decode("utf-8", "replace").strip()
+    except (OSError, ValueError, TimeoutError):
+        return ""
+    return line if line.startswith(("+", "-")) else ""
+
+
+def _is_no_tls(error: ssl.SSLError) -> bool:
+    return (error.reason or "") in _NO_TLS
+
+
+def first_words(error: Exception) -> str:
+    """What an error of Redis says, without what it quotes of the command: that may be a password.
+
+    Protected mode explains itself on a page, of which this is the first sentence.
+    """
+    text = str(error).partition(", with args beginning with")[0]
+    return text.partition(". ")[0].removesuffix(".")
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it came from, innermost last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
