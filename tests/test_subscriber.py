@@ -296,6 +296,22 @@ async def test_outlives_a_killed_store(
     assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
 
 
+async def test_ping_that_is_refused_is_an_answer(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with (
+        Store(StoreSettings(redis_url=own_valkey.url)) as store,
+        client_of(own_valkey) as client,
+    ):
+        await client.execute_command("ACL", "SETUSER", "default", "-ping")
+        async with listening(store, gateway, "1", idle=0.05):
+            await until(lambda: refused_calls(client, "ping"), lambda calls: calls >= 3)
+            await client.publish(store.keys.live("1"), "x")
+            await eventually(lambda: gateway.messages)
+    assert gateway.connections == 1
+    assert gateway.errors == []
+
+
 async def test_starts_before_the_store_does(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:

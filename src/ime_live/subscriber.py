@@ -44,6 +44,10 @@ _CONFIRMATIONS: Final = (b"subscribe", b"unsubscribe")
 # To a PING: as a subscriber is answered, and as a proxy may answer that does not know it is one.
 _PONGS: Final = ([b"pong", b""], b"PONG")
 
+# With these a server refuses a PING although it passes on messages: its disk fails (PING counts as
+# a write then), its user may not, or a script runs.
+_REFUSED_PING: Final = ("MISCONF ", "NOPERM ", "BUSY ")
+
 _read_ids = msgspec.json.Decoder(list[str]).decode
 
 
@@ -258,7 +262,9 @@ class Subscriber:
                 kind, channel, content = reply
                 contract_id = wanted.get(channel)
             except (TypeError, ValueError):
-                if reply not in _PONGS:
+                # Whatever was asked for is confirmed: only a PING can be refused.
+                refused_ping = self._confirmed >= self._expected and _is_refusal(reply)
+                if reply not in _PONGS and not refused_ping:
                     raise _unexpected(reply) from None
                 continue
             if type(channel) is not bytes:
@@ -360,6 +366,10 @@ class Subscriber:
 def _command(*words: Any) -> bytes:  # noqa: ANN401 - hiredis types a tuple of one word
     packed: bytes = hiredis.pack_command(words)
     return packed
+
+
+def _is_refusal(reply: object) -> bool:
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_REFUSED_PING)
 
 
 def _unexpected(reply: object) -> Exception:

@@ -15,8 +15,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from ime_live.contracts import Contract
-from ime_live.errors import ImeLiveError
+from ime_live.errors import ImeLiveError, StoreError
 from ime_live.publisher import Publisher
+from ime_live.subscriber import IDLE
 from tests.servers import Server, free_port, until
 
 from .conftest import Serve, register
@@ -122,6 +123,40 @@ async def test_error_of_the_store_is_503_and_not_current(
                 pass
     outages = gateway.events("last states cannot be read")
     assert len(outages) <= 2  # one of the streams and one of the calls, and not one a look
+
+
+async def test_store_that_refuses_writes_since_its_disk_fails_is_read_all_the_same(
+    serve: Serve, tmp_path: Path, payload: Payload, eventually: Eventually
+) -> None:
+    folder = tmp_path / "valkey"
+    with Server(folder, "--save", "3600 1") as server:
+        await register(server.url, GOOD, BAD)
+        gateway = await asyncio.to_thread(serve, server.url, status_interval=INTERVAL)
+        async with Publisher(server.url) as publisher:
+            await publisher.publish("1", payload())
+            (folder / "dump.rdb").mkdir()  # so that the file cannot be put in its place
+            server.client.config_set("stop-writes-on-bgsave-error", "yes")
+            server.client.bgsave()
+            until(lambda: server.client.info("persistence")["rdb_last_bgsave_status"] == "err")
+            with pytest.raises(StoreError, match="refused a command: (.* )?MISCONF"):
+                await publisher.publish("1", payload(Aggregate={"last_price": 5}))
+            # Longer than the gateway lets a silent server be; it answers PING with an error now.
+            async with gateway.by_id("1", snapshot="true", status="true") as client:
+                for _ in range(round(2 * IDLE / INTERVAL)):
+                    assert await current(client)
+                    assert ask(gateway, GOOD).status == 200
+                    async with gateway.by_id("1", snapshot="true") as other:
+                        assert (await receive(other))["data"] == payload()
+                (folder / "dump.rdb").rmdir()
+                server.client.bgsave()
+                until(lambda: server.client.info("persistence")["rdb_last_bgsave_status"] == "ok")
+                await publisher.publish("1", payload(Aggregate={"last_price": 5}))
+                while (message := await receive(client))["channel"] == "IME Status":
+                    pass
+                while message["data"].get("Aggregate", {}).get("last_price") != 5:
+                    message = await receive(client)
+    assert gateway.events("Redis is lost") == []
+    assert gateway.events("Redis refuses to subscribe") == []
 
 
 @pytest.mark.parametrize(
