@@ -138,7 +138,7 @@ async def test_store_that_refuses_writes_since_its_disk_fails_is_read_all_the_sa
             server.client.config_set("stop-writes-on-bgsave-error", "yes")
             server.client.bgsave()
             until(lambda: server.client.info("persistence")["rdb_last_bgsave_status"] == "err")
-            with pytest.raises(StoreError, match="refused a command: (.* )?MISCONF"):
+            with pytest.raises(StoreError, match=r"refused a command: (.* )?MISCONF"):
                 await publisher.publish("1", payload(Aggregate={"last_price": 5}))
             # Longer than the gateway lets a silent server be; it answers PING with an error now.
             async with gateway.by_id("1", snapshot="true", status="true") as client:
