@@ -72,6 +72,14 @@ class Backlog:
         wait = b"" if not delay else b'"L":%d,' % round(delay * 1000)
         return b'{"C":"%s","S":1,%s"M":[]}' % (self.cursor.encode(), wait)
 
+    def moved(self) -> bytes:
+        """What a server says that is shut down."""
+        return b'{"C":"%s","T":1,"M":[]}' % self.cursor.encode()
+
+    def joined(self, groups: str) -> bytes:
+        """What a client is told that was put into a group."""
+        return b'{"C":"%s","G":"%s","M":[]}' % (self.cursor.encode(), groups.encode())
+
     def nothing(self) -> bytes:
         """The answer to a poll in whose time nothing came."""
         return self._frame(self.cursor, [])

@@ -38,6 +38,12 @@ class Session(Struct, eq=False):
     """Whether it was sent the message that opens a connection."""
     started: bool = False
     aborted: bool = False
+    ended: bool = False
+    """Whether the server has aborted it: a reconnect is taken then, and closed at once."""
+    revived: bool = False
+    """Whether it is from before the server was started again."""
+    groups: str = ""
+    """What was sent as `G`, which is sent back from then on."""
     given: list[str] = field(default_factory=list)
     """The cursors it was given, in order; of a frame that was cut it was given none."""
 
@@ -139,6 +145,17 @@ def _of_cursor(verb: str, request: Request, session: Session) -> list[str]:
     if cursor is None:
         wrong.append("no messageId")
     # Who reconnects may have closed the connection before all that was sent was read.
+    elif session.revived and verb == "reconnect":
+        pass
     elif cursor not in (session.given[-1:] if verb == "poll" else session.given):
         wrong.append(f"messageId {cursor!r}, given last {session.given[-1:]}")
+    groups = (request.form | request.query).get("groupsToken", "")
+    if groups != session.groups:
+        wrong.append(f"groupsToken {groups!r}, given {session.groups!r}")
     return wrong
+
+
+def of_token(request: Request, token: str) -> list[str]:
+    """What is wrong with a request's bearer token, if it is to have one."""
+    said = request.header("authorization")
+    return [] if said == (f"Bearer {token}" if token else "") else [f"Authorization {said!r}"]

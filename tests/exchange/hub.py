@@ -18,13 +18,22 @@ from typing import Any, Final
 
 from tests.exchange.backlog import Backlog
 from tests.exchange.channels import Channel, EventStream, Poll, WebSocketChannel
-from tests.exchange.checks import RECEIVING, Session, of_headers, of_query, of_session
+from tests.exchange.checks import (
+    RECEIVING,
+    Session,
+    of_headers,
+    of_query,
+    of_session,
+    of_token,
+)
 from tests.exchange.refusals import HTML, Refusal, Refusals
 from tests.exchange.server import PATIENCE, LoopbackServer
 from tests.exchange.wire import Exchange, Request
 
 ROOT: Final = "/realTimeServer/"
 BOARDS: Final = "/api/"
+
+_POLLING: Final = "longPolling"
 
 
 class Hub(LoopbackServer):
@@ -43,6 +52,7 @@ class Hub(LoopbackServer):
         agent: what User-Agent must begin with.
         boards: what the REST boards answer, by path below ``/api/``.
         ahead: seconds by which its clock is ahead of this machine's.
+        bearer: the token that every call must carry; empty if there is to be none.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -58,6 +68,8 @@ class Hub(LoopbackServer):
         self.grace = 1.0
         self.agent = "ime-live"
         self.ahead = 0.0
+        self.bearer = ""
+        self._held = False
         self.boards: dict[str, Sequence[Mapping[str, Any]]] = {
             "Future/LiveMarket": [],
             "Option/LiveMarket": [],
@@ -88,7 +100,7 @@ class Hub(LoopbackServer):
         """The transport that a client is connected and started by; empty if none is."""
         for session in self.sessions.values():
             if session.started and not session.aborted:
-                if session.transport == "longPolling":
+                if session.transport == _POLLING:
                     return session.transport
                 if session in self._channels.values():
                     return session.transport
@@ -138,10 +150,27 @@ class Hub(LoopbackServer):
         self.sessions.clear()
         self.backlog = Backlog()
 
-    async def restart(self) -> None:
-        """Be another server on the same port."""
+    async def restart(self, *, same_key: bool = False) -> None:
+        """Be another server on the same port.
+
+        With the machine key of the one before, tokens that it has issued are good: a reconnect is
+        taken, and nothing comes before the next push.
+        """
+        before = self.sessions.values() if same_key else ()
+        revived = {
+            each.token: Session(
+                each.token,
+                each.id,
+                each.transport,
+                started=True,
+                revived=True,
+                groups=each.groups,
+            )
+            for each in list(before)
+        }
         await self.stop()
         await self.start()
+        self.sessions |= revived
 
     def push(self, frame: bytes | Sequence[Any]) -> None:
         """Push a frame's messages, or messages as such; what is not taken now waits.
@@ -149,8 +178,34 @@ class Hub(LoopbackServer):
         A frame's own cursor is replaced by one of the hub's; the rest is sent to the letter.
         """
         made = self.backlog.append(frame)
+        if not self._held:
+            for channel in list(self._channels):
+                self._give(channel, made)
+
+    def hold(self) -> None:
+        """From now on, keep what is pushed, as a server does whose client reads slowly."""
+        self._held = True
+
+    def release(self) -> None:
+        """Send what was kept, all in one frame."""
+        self._held = False
+        for channel, session in list(self._channels.items()):
+            if missed := self.backlog.after(session.given[-1]):
+                self._give(channel, missed)
+
+    def join(self, groups: str) -> None:
+        """Put all clients into a group; they send its token back from then on."""
+        for channel, session in list(self._channels.items()):
+            self._give(channel, self.backlog.joined(groups))
+            session.groups = groups
+
+    def abort(self) -> None:
+        """Abort all connections: a client that reconnects is let in and sent away, each time."""
+        for session in self.sessions.values():
+            session.ended = True
         for channel in list(self._channels):
-            self._give(channel, made)
+            channel.end()
+        self._channels.clear()
 
     def push_text(self, text: bytes) -> None:
         """Send anything where a frame belongs."""
@@ -169,14 +224,19 @@ class Hub(LoopbackServer):
         self.close_connections()
 
     def end(self) -> None:
-        """End all connections in good order, as a server does that is recycled."""
+        """End all connections in good order, as a server does that is shut down."""
         for channel in list(self._channels):
+            channel.send(self.backlog.moved())
             channel.end()
         self._channels.clear()
 
     def refuse(self, what: str, how: Refusal) -> None:
         """Refuse a transport, or a call (``negotiate``, ``start``, ``poll``, …), from now on."""
         self._refusals.by[what] = how
+
+    def ask_to_wait(self, retry_after: str) -> None:
+        """Say ``Retry-After`` with refusals that have a status; an empty text for not any more."""
+        self._refusals.retry_after = retry_after
 
     def accept(self, *what: str) -> None:
         """Refuse it no more."""
@@ -223,6 +283,7 @@ class Hub(LoopbackServer):
     async def _answer_call(self, exchange: Exchange, verb: str) -> None:
         request = exchange.request
         wrong = of_headers(request, self.agent, self._cookies) + of_query(verb, request)
+        wrong += of_token(request, self.bearer)
         self._complain(verb, request, wrong)
         if verb == "negotiate":
             if not await self._refusals.refused(exchange, verb):
@@ -240,7 +301,7 @@ class Hub(LoopbackServer):
             self._complain(verb, request, of_session(verb, request, session))
             if verb == "start":
                 session.started = True
-                exchange.answer(200, '{"Response":"started"}')
+                exchange.answer(200, '{ "Response": "started" }')
             elif verb == "abort":
                 session.aborted = True
                 exchange.answer(200, "", "text/plain")
@@ -270,7 +331,7 @@ class Hub(LoopbackServer):
             "DisconnectTimeout": 30.0,
             "ConnectionTimeout": 110.0,
             "TryWebSockets": True,
-            "ProtocolVersion": "2.1",
+            "ProtocolVersion": "2.0",  # also to a client of 2.1
             "TransportConnectTimeout": 5.0,
             "LongPollDelay": 0.0,
         }
@@ -309,9 +370,16 @@ class Hub(LoopbackServer):
             channel = Poll(exchange, self.poll_timeout, self.backlog.nothing())
         mute = self._refusals.by.get(session.transport) is Refusal.MUTE
         self._channels[channel] = session
+        # A server that sends no keep-alives closes what has lasted for so long.
+        lasting: asyncio.TimerHandle | None = None
+        if self.negotiation.get("KeepAliveTimeout", "") is None and channel.transport != _POLLING:
+            timeout = self.negotiation.get("ConnectionTimeout", 110.0)
+            lasting = asyncio.get_running_loop().call_later(timeout, channel.end)
         try:
             if mute:
                 pass
+            elif session.ended:
+                channel.end()
             elif verb == "connect":
                 delay = self.negotiation.get("LongPollDelay", 0.0)
                 polled = isinstance(channel, Poll)
@@ -324,6 +392,8 @@ class Hub(LoopbackServer):
             sent = await channel.serve()
             self._complain(verb, request, [f"sent {each!r}" for each in sent])
         finally:
+            if lasting is not None:
+                lasting.cancel()
             self._channels.pop(channel, None)
 
     def _give(self, channel: Channel, frame: bytes) -> None:

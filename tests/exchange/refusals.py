@@ -15,6 +15,8 @@ class Refusal(StrEnum):
 
     FORBIDDEN = "403"
     NOT_FOUND = "404"
+    TOO_MANY = "429"
+    BUSY = "503"
     HTML = "a page, with status 200"
     WRONG_TYPE = "plain text, with status 200"
     TRUNCATED = "half of a JSON object"
@@ -28,6 +30,8 @@ class Refusals:
 
     def __init__(self) -> None:
         self.by: dict[str, Refusal] = {}
+        self.retry_after = ""
+        """What ``Retry-After`` says with a refusal that has a status of its own; empty for none."""
 
     async def refused(self, exchange: Exchange, *names: str) -> bool:
         """Refuse a request if one of its names is refused; the first that is counts.
@@ -49,5 +53,7 @@ class Refusals:
         elif how is Refusal.TRUNCATED:
             exchange.answer(200, '{"Url":"/realTimeServer","ConnectionTok')
         else:
+            if self.retry_after:
+                exchange.headers.append(("Retry-After", self.retry_after))
             exchange.answer(int(how), HTML, "text/html; charset=utf-8")
         return True

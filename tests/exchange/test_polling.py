@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from ime_live.errors import SettingsError
 from ime_live.feeds.boards import read_frame
 from ime_live.feeds.exchange.polling import LARGEST, PATHS, BoardPoller
+from ime_live.feeds.exchange.signalr import MOST_SECONDS
 from ime_live.settings import HubSettings
 from tests.exchange.frames import row
 from tests.exchange.proxy import Proxy
@@ -181,6 +182,15 @@ async def test_each_wanted_board_in_turn_and_no_other(boards: Boards) -> None:
     assert [each.path for each in boards.requests] == [f"/api/{OPTIONS}", f"/api/{CDC}"] * 2
 
 
+async def test_boards_that_cannot_be_polled_are_named(boards: Boards) -> None:
+    polling = Polling(boards, {RECEIPTS, "updateFutureMarketsInfo", "updateSalafMarketsInfo"})
+    assert polling.poller.missing == (RECEIPTS, "updateSalafMarketsInfo")
+    async with polling:
+        assert polling.error == f"not polled: {RECEIPTS}, updateSalafMarketsInfo"
+    async with Polling(boards) as whole:
+        assert (whole.poller.missing, whole.error) == ((), "")
+
+
 async def test_nothing_to_poll(boards: Boards) -> None:
     assert not Polling(boards, {RECEIPTS}).poller.useful
 
@@ -271,6 +281,47 @@ async def test_a_board_that_fails_now_and_then_does_not_fill_the_log(boards: Boa
                 polling.now += 3600.0
                 await polling.again()
     assert len(told) == 2
+
+
+def busy(retry_after: str, status: int = 503) -> Answer:
+    def answer(exchange: Exchange) -> None:
+        exchange.headers.append(("Retry-After", retry_after))
+        exchange.answer(status, "busy", "text/plain")
+
+    return answer
+
+
+async def test_board_that_asks_to_wait_is_left_alone_so_long(boards: Boards) -> None:
+    boards.answers[OPTIONS] = busy("5")
+    async with Polling(boards) as polling:  # every 2 s
+        boards.answers[OPTIONS] = body("[]")
+        asked = [len(boards.asked(OPTIONS))]
+        for _ in range(4):
+            await polling.again()
+            asked.append(len(boards.asked(OPTIONS)))
+        assert asked == [1, 1, 1, 2, 3]
+        assert len(boards.asked(FUTURES)) == 5
+        assert polling.error == ""
+
+
+async def test_server_that_is_asked_too_often_is_left_alone_altogether(boards: Boards) -> None:
+    boards.answers[FUTURES] = busy("5", status=429)
+    async with Polling(boards) as polling:
+        boards.answers[FUTURES] = body("[]")
+        assert len(boards.requests) == 1
+        assert "429" in polling.error
+        while len(boards.requests) == 1:
+            await polling.again()
+        assert polling.now >= 1005.0
+        assert len(boards.requests) == 4
+
+
+async def test_no_server_silences_a_board_for_ever(boards: Boards) -> None:
+    boards.answers[CDC] = busy("Thu, 26 Nov 2099 15:22:08 GMT")
+    async with Polling(boards, {"updateCDCMarketsInfo"}) as polling:
+        polling.now += MOST_SECONDS
+        await polling.again()
+        assert len(boards.asked(CDC)) == 2
 
 
 async def test_a_board_that_does_not_answer(boards: Boards) -> None:

@@ -6,12 +6,14 @@ import json
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ime_live.errors import FeedError, SettingsError
+from ime_live.feeds.exchange.answers import retry_after
 from ime_live.feeds.exchange.events import EventParser
 from ime_live.feeds.exchange.pages import describe, printable
 from ime_live.feeds.exchange.signalr import (
@@ -139,6 +141,73 @@ class TestTransports:
             read_transports(names)
 
 
+class TestRedirection:
+    @pytest.mark.parametrize(
+        ("url", "call"),
+        [
+            ("https://other.example/hub", "https://other.example/hub/negotiate?"),
+            ("https://other.example:444/", "https://other.example:444/negotiate?"),
+            ("/other/", "https://a.example/other/negotiate?"),
+            ("other", "https://a.example/base/other/negotiate?"),
+            ("//b.example/x", "https://b.example/x/negotiate?"),
+        ],
+    )
+    def test_calls_go_where_negotiate_sends(self, url: str, call: str) -> None:
+        address = Address("https://a.example/base/").redirected(url)
+        assert address.negotiate(1).startswith(call)
+
+    def test_query_goes_with_every_call(self) -> None:
+        address = Address("https://a.example/base/").redirected("https://b.example/?x=1&y=%2F")
+        socket = address.connect(TransportName.WEB_SOCKETS, "t", 1)
+        assert socket.startswith("wss://b.example/connect?")
+        for url in (address.negotiate(1), socket):
+            assert url.endswith("&x=1&y=%2F")
+        again = address.reconnect(TransportName.WEB_SOCKETS, "t", 1, "messageId=5")
+        assert again.endswith("&x=1&y=%2F&messageId=5")
+
+    @pytest.mark.parametrize(
+        "url",
+        ["http://b.example/", "ftp://b/", "https://me:secret@b/", "https://b:x/", "https://[b/"],
+    )
+    def test_where_it_does_not_go(self, url: str) -> None:
+        with pytest.raises(FeedError, match=r"^RedirectUrl ") as caught:
+            Address("https://a.example/").redirected(url)
+        assert "secret" not in str(caught.value)
+
+
+class TestRetryAfter:
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [
+            ("5", 5.0),
+            (" 0 ", 0.0),
+            ("1.5", 1.5),
+            ("86400", MOST_SECONDS),
+            ("9" * 400, MOST_SECONDS),
+            ("Thu, 26 Nov 2026 15:22:28 GMT", 10.0),
+            ("Thursday, 26-Nov-26 15:22:28 GMT", 10.0),
+            ("Thu Nov 26 15:22:28 2026", 10.0),
+            ("Thu, 26 Nov 2026 15:22:08 GMT", 0.0),
+            ("Thu, 26 Nov 2099 15:22:08 GMT", MOST_SECONDS),
+            ("soon", None),
+            ("-5", None),
+            ("5 s", None),
+            ("\u06f5", None),
+            ("", None),
+        ],
+    )
+    def test_seconds_and_dates(self, text: str, seconds: float | None) -> None:
+        now = 1_795_706_538.0  # 15:22:18
+        said = [(b"Retry-After", text.encode())]
+        assert retry_after(httpx.Headers(said), now) == seconds
+        # By the server's own clock, if it tells it.
+        said.append((b"Date", b"Thu, 26 Nov 2026 15:22:18 GMT"))
+        assert retry_after(httpx.Headers(said), now + 7200) == seconds
+
+    def test_answer_without_it(self) -> None:
+        assert retry_after(httpx.Headers({}), 0.0) is None
+
+
 class TestNegotiation:
     def test_all_fields(self) -> None:
         assert read_negotiation(negotiated(), JSON) == Negotiation(
@@ -162,6 +231,21 @@ class TestNegotiation:
         for none in (None, 0):
             said = read_negotiation(negotiated(KeepAliveTimeout=none), JSON)
             assert said.keep_alive_timeout is None
+
+    def test_answer_that_sends_elsewhere(self) -> None:
+        answer = b'{"ProtocolVersion":"2.0","RedirectUrl":"https://a/b?c=d","AccessToken":"secret"}'
+        nulls = negotiated(
+            **dict.fromkeys(("ConnectionToken", "ConnectionId", "Url", "Error")),
+            RedirectUrl="https://a/b?c=d",
+            AccessToken="secret",
+        )
+        for each in (answer, nulls):
+            said = read_negotiation(each, JSON)
+            assert (said.redirect_url, said.access_token) == ("https://a/b?c=d", "secret")
+
+    def test_numbers_may_be_texts(self) -> None:
+        said = read_negotiation(negotiated(KeepAliveTimeout="20", TryWebSockets="true"), JSON)
+        assert (said.keep_alive_timeout, said.try_web_sockets) == (20.0, True)
 
     def test_times_stay_within_reason(self) -> None:
         said = read_negotiation(
@@ -194,6 +278,10 @@ class TestNegotiation:
             (negotiated(ConnectionToken=""), JSON, "ConnectionToken is empty"),
             (negotiated(ConnectionToken=None), JSON, "ConnectionToken"),
             (negotiated(KeepAliveTimeout="soon"), JSON, "KeepAliveTimeout"),
+            (b'{"Error":"No, not today."}', JSON, "^the hub refuses: No, not today.$"),
+            (negotiated(Error="no", RedirectUrl="/x"), JSON, "^the hub refuses: no$"),
+            (b'{"Error":{"a":1}}', JSON, "^the hub refuses: "),
+            (b'{"RedirectUrl":5}', JSON, "RedirectUrl"),
         ],
     )
     def test_what_is_wrong_is_said(self, answer: bytes, kind: str, words: str) -> None:
@@ -232,6 +320,11 @@ class TestEnvelope:
             ('{"C":"a","T":1}', Envelope(cursor="a", moved=True)),
             ('{"C":"a","D":1}', Envelope(cursor="a", ended=True)),
             ('{"M":null,"I":"0","R":5}', Envelope()),
+            ('{"C":5,"G":6,"L":"1500"}', Envelope(cursor="5", groups="6", delay=1.5)),
+            # What is wrong with messages is not the connection's fault.
+            ('{"C":"a","M":5}', Envelope(cursor="a", messages=True)),
+            ('{"C":"a","M":{"M":"m"},"x":NaN}', Envelope(cursor="a", messages=True)),
+            ('{"C":"a","M":[ \r\n ]}', Envelope(cursor="a")),
             ('{"C":"a","M":[{"A":[1e400]}]}', Envelope(cursor="a", messages=True)),
             # What only a row is lost for must not end a connection.
             ('{"C":"a","M":[{"A":[NaN,1e400]}]}', Envelope(cursor="a", messages=True)),
@@ -252,9 +345,8 @@ class TestEnvelope:
             (b'{"C":"a","M":}', "broken JSON"),
             (b"[1]", "not what was expected|not a JSON object"),
             (b"null", "null"),
-            (b'{"C":5}', r"\$\.C"),
-            (b'{"M":5}', r"\$\.M"),
-            (b'{"M":5,"x":NaN}', r"M"),
+            (b'{"C":[5]}', r"\$\.C"),
+            (b'{"L":"soon"}', r"\$\.L"),
             (b"\xff\xfe", "instead of JSON"),
             (b"", "empty"),
             (b"<html>", "HTML instead of JSON"),

@@ -7,7 +7,9 @@ as those hold tokens, and nothing of a proxy but that it is one.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
@@ -27,6 +29,7 @@ from websockets.exceptions import (
 
 from ime_live.errors import FeedError
 from ime_live.feeds.exchange.pages import describe, printable
+from ime_live.feeds.exchange.signalr import MOST_SECONDS
 
 MAX_ANSWER: Final = 1024 * 1024
 """Bytes of the largest answer to a call that is no frame; a real one has 400."""
@@ -40,12 +43,32 @@ class AnswerError(FeedError):
     Attributes:
         status: of HTTP.
         page: whether it is a web page.
+        retry_after: seconds for which the server asks to be left alone, up to `MOST_SECONDS`; None
+            if it does not.
     """
 
-    def __init__(self, text: str, *, status: int, page: bool) -> None:
+    def __init__(
+        self, text: str, *, status: int, page: bool, retry_after: float | None = None
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.page = page
+        self.retry_after = retry_after
+
+
+def within(call: str, error: FeedError) -> FeedError:
+    """The same error, with the name of the call in front of its text."""
+    text = f"{call}: {error}"
+    if isinstance(error, AnswerError):
+        return AnswerError(
+            text, status=error.status, page=error.page, retry_after=error.retry_after
+        )
+    return FeedError(text)
+
+
+def asked_to_wait(error: FeedError) -> float | None:
+    """Seconds for which an answer asks to be left alone; None if it does not."""
+    return error.retry_after if isinstance(error, AnswerError) else None
 
 
 @contextmanager
@@ -60,12 +83,14 @@ def network_errors() -> Iterator[None]:
         yield
     except InvalidStatus as error:
         answer = error.response
+        headers = httpx.Headers(list(answer.headers.raw_items()))
         raise answer_error(
             answer.status_code,
-            answer.headers.get("Content-Type", ""),
+            headers.get("Content-Type", ""),
             bytes(answer.body or b""),
-            answer.headers.get("Location", ""),
+            headers.get("Location", ""),
             wanted="a WebSocket",
+            retry_after=retry_after(headers, time.time()),
         ) from error
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         raise FeedError(_reason(error)) from error
@@ -97,7 +122,12 @@ def _reason(error: Exception) -> str:
 
 
 def answer_error(
-    status: int, content_type: str, body: bytes, location: str = "", wanted: str = "JSON"
+    status: int,
+    content_type: str,
+    body: bytes,
+    location: str = "",
+    wanted: str = "JSON",
+    retry_after: float | None = None,
 ) -> AnswerError:
     """Make the error of an answer that is not what was wanted."""
     parts = []
@@ -110,7 +140,7 @@ def answer_error(
     elif body or status == HTTPStatus.OK:
         parts.append(describe(body, content_type, wanted))
     page = "html" in content_type.lower() or body.lstrip()[:1] == b"<"
-    return AnswerError(", ".join(parts), status=status, page=page)
+    return AnswerError(", ".join(parts), status=status, page=page, retry_after=retry_after)
 
 
 async def check_answer(response: httpx.Response, kind: str) -> None:
@@ -137,7 +167,14 @@ async def check_answer(response: httpx.Response, kind: str) -> None:
             break
     wanted = "JSON" if kind == "json" else "an event stream"
     location = response.headers.get("Location", "") if response.is_redirect else ""
-    raise answer_error(response.status_code, content_type, body, location, wanted)
+    raise answer_error(
+        response.status_code,
+        content_type,
+        body,
+        location,
+        wanted,
+        retry_after(response.headers, time.time()),
+    )
 
 
 async def read_body(response: httpx.Response, limit: int = MAX_ANSWER) -> bytes:
@@ -182,8 +219,35 @@ async def get(
 
 def date_of(headers: httpx.Headers) -> float | None:
     """The ``Date`` of an answer, seconds since the Unix epoch; None if it has none."""
+    return _read_date(headers.get("Date", ""))
+
+
+def retry_after(headers: httpx.Headers, now: float) -> float | None:
+    """Seconds for which an answer asks to be left alone, up to `MOST_SECONDS`; None if it does not.
+
+    Args:
+        headers: with ``Retry-After`` as RFC 9110 has it, in seconds or as a date. A date counts
+            from the answer's own ``Date``, so that clocks need not agree.
+        now: seconds since the Unix epoch, for an answer without ``Date``.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    else:
+        until = _read_date(text)
+        if until is None:
+            return None
+        date = date_of(headers)
+        seconds = until - (now if date is None else date)
+    return min(max(0.0, seconds), MOST_SECONDS)
+
+
+_SECONDS: Final = re.compile(r"\d+(\.\d*)?", re.ASCII)
+
+
+def _read_date(text: str) -> float | None:
     try:
-        date = parsedate_to_datetime(headers.get("Date", ""))
-    except ValueError:
+        date = parsedate_to_datetime(text)
+        return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return date.replace(tzinfo=date.tzinfo or UTC).timestamp()

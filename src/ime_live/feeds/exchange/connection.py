@@ -23,6 +23,7 @@ from ime_live.feeds.exchange.answers import (
     date_of,
     get,
     network_errors,
+    within,
 )
 from ime_live.feeds.exchange.link import HearDate
 from ime_live.feeds.exchange.signalr import (
@@ -47,6 +48,21 @@ from ime_live.feeds.exchange.transports import (
 
 GRACE: Final = 1.25
 """How many times the hub's own limit of silence has to pass: its keep-alive may be on its way."""
+
+MAX_REDIRECTS: Final = 10
+"""Answers to negotiate that send us on, one after the other, before it counts as a circle."""
+
+GREET_INTERVAL: Final = 60.0
+"""Seconds within which the front page is loaded once at most: each try is one request else."""
+
+_BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+IDLE_POLLS: Final = 8
+"""Polls in a row that are answered at once with nothing, before the connection counts as lost: a
+hub that has aborted it goes on so for ever."""
+
+_IDLE_WAIT: Final = 0.1  # seconds more before each poll that follows such a one
+_AT_ONCE: Final = 2.0  # seconds, the wait before it included
 
 ABORT_TIMEOUT: Final = 2.0
 """Seconds that the call to abort may take: nobody waits for its answer."""
@@ -84,6 +100,8 @@ class Outside:
         self.random = random
         self.sleep = sleep
         self.hear_date = hear_date
+        self.greeted_at = float("-inf")
+        """When the front page was asked for cookies last."""
 
     @property
     def now(self) -> int:
@@ -96,8 +114,11 @@ class Outside:
         return int(self.random() * TIDS)
 
 
-async def negotiate(outside: Outside) -> Negotiation:
-    """Ask for a token. Where a page or a refusal comes, the front page is loaded for cookies.
+async def negotiate(outside: Outside) -> Connection:
+    """Ask for a connection, where the hub sends us if it does.
+
+    Where a page or a 403 comes, the front page is loaded for cookies and it is asked once more; at
+    most once in `GREET_INTERVAL`, and not if the server asks to be left alone.
 
     Raises:
         FeedError: there is none; the text says why.
@@ -105,8 +126,13 @@ async def negotiate(outside: Outside) -> Negotiation:
     try:
         return await _negotiate(outside)
     except AnswerError as error:
+        if error.retry_after is not None or error.status in _BUSY:
+            raise
         if error.status != HTTPStatus.FORBIDDEN and not error.page:
             raise
+        if abs(outside.time() - outside.greeted_at) < GREET_INTERVAL:
+            raise
+    outside.greeted_at = outside.time()
     with suppress(FeedError), network_errors():
         async with (
             asyncio.timeout(outside.access.timeout),
@@ -116,8 +142,27 @@ async def negotiate(outside: Outside) -> Negotiation:
     return await _negotiate(outside)
 
 
-async def _negotiate(outside: Outside) -> Negotiation:
-    url = outside.address.negotiate(outside.now)
+async def _negotiate(outside: Outside) -> Connection:
+    address = outside.address
+    authorise(outside.client, "")
+    for _ in range(MAX_REDIRECTS + 1):
+        try:
+            said = await _ask(outside, address)
+            if said.access_token or said.redirect_url:
+                authorise(outside.client, said.access_token)
+            if not said.redirect_url:
+                return Connection(outside, address, said)
+            address = address.redirected(said.redirect_url)
+        except FeedError as error:
+            authorise(outside.client, "")
+            if address is outside.address:
+                raise
+            raise within(f"redirected to {address.host}", error) from error
+    raise FeedError(f"redirected more than {MAX_REDIRECTS} times")
+
+
+async def _ask(outside: Outside, address: Address) -> Negotiation:
+    url = address.negotiate(outside.now)
     sent = outside.time()
     body, headers = await get(outside.client, url, outside.access.timeout)
     if (date := date_of(headers)) is not None:
@@ -128,18 +173,34 @@ async def _negotiate(outside: Outside) -> Negotiation:
     return read_negotiation(body, kind)
 
 
+def authorise(client: httpx.AsyncClient, token: str) -> None:
+    """Send a bearer token with every request from now on; none if it is empty.
+
+    Raises:
+        FeedError: it cannot be sent.
+    """
+    client.headers.pop("Authorization", None)
+    if token:
+        if not token.isascii() or not token.isprintable():
+            raise FeedError("AccessToken has characters that a header cannot have")
+        client.headers["Authorization"] = f"Bearer {token}"
+
+
 class Connection:
     """See the module's text.
 
     Attributes:
         negotiation: what it was negotiated with.
+        host: where it is.
         opened: whether the hub has opened it by any transport: it must be aborted then.
     """
 
-    def __init__(self, outside: Outside, negotiation: Negotiation) -> None:
+    def __init__(self, outside: Outside, address: Address, negotiation: Negotiation) -> None:
         self.negotiation = negotiation
+        self.host = address.host
         self.opened = False
         self._outside = outside
+        self._address = address
         # Polls have keep-alives as well (blanks before their answer). A hub that sends none at all
         # still answers a poll in time.
         limit = negotiation.keep_alive_timeout or negotiation.connection_timeout
@@ -149,6 +210,8 @@ class Connection:
         self._cursor: str | None = None
         self._groups: str | None = None
         self._delay = negotiation.long_poll_delay
+        self._idle = 0
+        """Polls in a row that were answered at once with nothing."""
         self._early: deque[bytes] = deque()
         self._last_words: str | None = None
         """Why the hub wants no more of this transport, once it has said so."""
@@ -168,7 +231,7 @@ class Connection:
         """
         transport = self._make(name)
         patience = self.negotiation.transport_connect_timeout
-        url = self._outside.address.connect(name, self.negotiation.connection_token, self._tid)
+        url = self._address.connect(name, self.negotiation.connection_token, self._tid)
         try:
             async with asyncio.timeout(patience):
                 await transport.open(url)
@@ -188,12 +251,12 @@ class Connection:
             state = "opened, but silent" if self.opened else "no answer"
             raise FeedError(f"{state} for {patience:g} s") from None
         token = self.negotiation.connection_token
-        url = self._outside.address.start(name, token, self._outside.now)
+        url = self._address.start(name, token, self._outside.now)
         try:
             body, headers = await get(self._outside.client, url, self._outside.access.timeout)
             read_start(body, headers.get("Content-Type", ""))
         except FeedError as error:
-            raise FeedError(f"start: {error}") from error
+            raise within("start", error) from error
 
     async def resume(self) -> None:
         """Go on where it was lost, by the same transport.
@@ -206,7 +269,7 @@ class Connection:
         transport = self._make(self._name)
         at = place(self._cursor or "", self._groups)
         in_body = self._name is TransportName.LONG_POLLING
-        url = self._outside.address.reconnect(
+        url = self._address.reconnect(
             self._name, self.negotiation.connection_token, self._tid, None if in_body else at
         )
         patience = self.negotiation.transport_connect_timeout
@@ -231,9 +294,16 @@ class Connection:
                 raise FeedError(self._last_words)
             if self._transport is None:
                 raise FeedError("it is closed")
+            began = asyncio.get_running_loop().time()
             frame = await self._transport.receive()
             if self._note(frame).messages:
+                self._idle = 0
                 return frame
+            if self._name is TransportName.LONG_POLLING:
+                at_once = asyncio.get_running_loop().time() - began < _AT_ONCE
+                self._idle = self._idle + 1 if at_once else 0
+                if self._idle > IDLE_POLLS:
+                    raise FeedError("polls are answered at once, with nothing")
 
     async def close(self) -> None:
         """Close the transport; the hub keeps the connection for a while."""
@@ -252,7 +322,7 @@ class Connection:
 
     async def _abort(self) -> None:
         token = self.negotiation.connection_token
-        url = self._outside.address.abort(self._name, token)
+        url = self._address.abort(self._name, token)
         with suppress(FeedError), network_errors():
             async with asyncio.timeout(ABORT_TIMEOUT):
                 await self._outside.client.post(url)
@@ -275,8 +345,9 @@ class Connection:
 
     def _next_poll(self) -> Poll:
         token = self.negotiation.connection_token
-        url = self._outside.address.poll(self._name, token, self._tid)
-        return Poll(url, place(self._cursor or "", self._groups), self._delay)
+        url = self._address.poll(self._name, token, self._tid)
+        delay = max(self._delay, self._idle * _IDLE_WAIT)
+        return Poll(url, place(self._cursor or "", self._groups), delay)
 
     def _note(self, frame: bytes) -> Envelope:
         """Read a frame, and keep what the next calls need of it."""

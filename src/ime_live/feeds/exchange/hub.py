@@ -19,7 +19,7 @@ import structlog
 from ime_live.backoff import Backoff
 from ime_live.errors import FeedError
 from ime_live.feeds.exchange.access import read_access
-from ime_live.feeds.exchange.answers import AnswerError
+from ime_live.feeds.exchange.answers import AnswerError, asked_to_wait, within
 from ime_live.feeds.exchange.connection import Connection, Outside, negotiate
 from ime_live.feeds.exchange.link import HearDate, Link, ignore_date
 from ime_live.feeds.exchange.signalr import Address, TransportName, read_transports
@@ -81,6 +81,7 @@ class HubClient:
         self._upgrade_at: float | None = None
         self._resumptions = 0  # since the last frame
         self._refused: dict[TransportName, str] = {}  # and why, as told
+        self._put_off: set[TransportName] = set()  # those that the hub asked to wait with
         self._told: set[str] = set()  # what was logged in this outage
 
     @property
@@ -149,9 +150,11 @@ class HubClient:
                 await self._connect(outside)
 
     async def _connect(self, outside: Outside) -> None:
-        """Negotiate, and try the transports in turn."""
-        refused: dict[TransportName, str] = {}
-        for name in self._transports:
+        """Negotiate, and try the transports in turn, until the hub asks to wait."""
+        if self._put_off.issuperset(self._transports):
+            self._put_off.clear()
+        refused = {each: self._refused[each] for each in self._transports if each in self._put_off}
+        for name in [each for each in self._transports if each not in self._put_off]:
             if self._connection is None:
                 self._connection = await self._negotiate(outside)
             try:
@@ -161,7 +164,13 @@ class HubClient:
                 if self._refused.get(name) != str(error):
                     log.warning("transport refused", transport=name.value, reason=str(error))
                     self._refused[name] = str(error)
+                if asked_to_wait(error) is not None:
+                    if self._connection is not None:  # not even opened: another one comes first
+                        self._put_off.add(name)
+                    await self._end()
+                    raise within(name.value, error) from error
             else:
+                self._put_off.clear()
                 self._refused = refused
                 self._connected(name)
                 return
@@ -170,9 +179,9 @@ class HubClient:
 
     async def _negotiate(self, outside: Outside) -> Connection:
         try:
-            return Connection(outside, await negotiate(outside))
+            return await negotiate(outside)
         except FeedError as error:
-            raise FeedError(f"negotiate: {error}") from error
+            raise within("negotiate", error) from error
 
     async def _begin(self, connection: Connection, name: TransportName) -> None:
         if name is TransportName.WEB_SOCKETS and not connection.negotiation.try_web_sockets:
@@ -207,7 +216,7 @@ class HubClient:
         if source and now - self._connected_at > self._settings.retry_limit:
             self._backoff.reset()  # it was good for long, also if the market was quiet
         self._tell(str(error))
-        self._wait = self._backoff.next()
+        self._wait = max(self._backoff.next(), asked_to_wait(error) or 0.0)
         connection = self._connection
         if connection is None:
             return
@@ -223,13 +232,12 @@ class HubClient:
             await self._pause()
             try:
                 await connection.resume()
-            except AnswerError as error:
-                # It is there, and does not know us any more.
-                self._tell(f"not resumed: {error}")
-                return False
             except FeedError as error:
                 self._tell(f"not resumed: {error}")
-                self._wait = self._backoff.next()
+                wait = asked_to_wait(error)
+                if isinstance(error, AnswerError) and wait is None:
+                    return False  # it is there, and does not know us any more
+                self._wait = max(self._backoff.next(), wait or 0.0)
             else:
                 self._resumptions += 1
                 self._connected(name, resumed=True)

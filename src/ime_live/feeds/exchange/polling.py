@@ -1,7 +1,8 @@
 """Polling: the exchange's REST boards as a source, for while its hub stays away.
 
 Each board's answer goes out as a frame, as the hub would push it, so that nobody behind needs to
-know where it came from. There is no board of warehouse receipts, funds or salaf.
+know where it came from. The exchange has no such board of warehouse receipts, funds or salaf: these
+stand still until the hub is back, which the link says.
 """
 
 from __future__ import annotations
@@ -23,9 +24,16 @@ from ime_live.backoff import Backoff
 from ime_live.errors import FeedError
 from ime_live.feeds.exchange.access import read_access
 from ime_live.feeds.exchange.addresses import read_base
-from ime_live.feeds.exchange.answers import check_answer, network_errors, read_body
+from ime_live.feeds.exchange.answers import (
+    AnswerError,
+    asked_to_wait,
+    check_answer,
+    network_errors,
+    read_body,
+)
 from ime_live.feeds.exchange.link import Link
 from ime_live.feeds.exchange.pages import describe
+from ime_live.log_limiter import LogLimiter
 from ime_live.settings import HubSettings
 
 log = structlog.get_logger()
@@ -80,7 +88,7 @@ class BoardPoller:
                 out.
             sleep: waits that many seconds.
             random: a number from 0 to below 1.
-            monotonic: seconds, for the pace of complaints.
+            monotonic: seconds, for the pace of complaints and of boards that asked for it.
             time: seconds since the Unix epoch.
             largest: bytes of the largest board that is taken.
 
@@ -91,19 +99,22 @@ class BoardPoller:
         self._settings = settings
         self._access = read_access(settings, base)
         self._urls = {method: base + path for method, path in PATHS.items() if method in boards}
+        self.missing = tuple(sorted(set(boards) - PATHS.keys()))
+        """Methods of boards that are wanted and cannot be polled."""
         self._sleep = sleep
         self._random = random
         self._monotonic = monotonic
         self._time = time
         self._largest = largest
         self._link = Link()
-        self._complaints: dict[str, float] = {}  # of a board: when to complain again
+        self._limited = LogLimiter(log, interval=_COMPLAINT_INTERVAL, monotonic=monotonic)
         self._reset()
 
     def _reset(self) -> None:
         self._good: set[str] = set()  # boards whose last answer was one
         self._errors: dict[str, str] = {}  # of the others
         self._tagged: dict[str, _Tagged] = {}
+        self._due: dict[str, float] = {}  # when a board may be asked for again, as it was told
         self._link = Link(since=self._time())
 
     @property
@@ -127,6 +138,8 @@ class BoardPoller:
             async with self._access.client() as client:
                 while True:
                     for method, url in self._urls.items():
+                        if self._monotonic() < self._due.get(method, 0.0):
+                            continue
                         board = await self._board(client, method, url)
                         if board is not None:
                             yield _frame(method, board)
@@ -147,9 +160,12 @@ class BoardPoller:
             board = await self._get(client, method, url)
         except FeedError as error:
             if method not in self._errors:
-                self._complain(method, str(error))
+                self._limited.warning(
+                    "board cannot be polled", key=method, board=PATHS[method], reason=str(error)
+                )
             self._errors[method] = str(error)
             self._good.discard(method)
+            self._put_off(method, error)
             board = None
         else:
             self._errors.pop(method, None)
@@ -185,14 +201,21 @@ class BoardPoller:
             self._tagged[method] = _Tagged(tag, board)
         return board
 
-    def _complain(self, method: str, reason: str) -> None:
-        now = self._monotonic()
-        if now >= self._complaints.get(method, now):
-            self._complaints[method] = now + _COMPLAINT_INTERVAL
-            log.warning("board cannot be polled", board=PATHS[method], reason=reason)
+    def _put_off(self, method: str, error: FeedError) -> None:
+        """Ask no sooner than the server wants to be asked again."""
+        wait = asked_to_wait(error)
+        if wait is None:
+            return
+        # Too many requests are of all boards together.
+        status = error.status if isinstance(error, AnswerError) else None
+        boards = self._urls if status == HTTPStatus.TOO_MANY_REQUESTS else (method,)
+        self._due |= dict.fromkeys(boards, self._monotonic() + wait)
 
     def _note(self) -> None:
-        error = "; ".join(f"{PATHS[each]}: {why}" for each, why in self._errors.items()) or None
+        errors = [f"{PATHS[each]}: {why}" for each, why in self._errors.items()]
+        if self.missing:
+            errors.append(f"not polled: {', '.join(self.missing)}")
+        error = "; ".join(errors) or None
         source = POLLING if self._good else ""
         if (source, error) != (self._link.source, self._link.error):
             since = self._link.since if source == self._link.source else self._time()

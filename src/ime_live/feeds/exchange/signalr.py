@@ -10,7 +10,7 @@ import json
 import re
 from enum import StrEnum
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote, urljoin
 
 import msgspec
 from msgspec import Struct, field
@@ -34,6 +34,8 @@ CONNECTION_TIMEOUT: Final = 110.0
 """The same."""
 
 _CONNECTION_DATA: Final = json.dumps([{"name": HUB}], separators=(",", ":"))
+_BLANKS: Final = b" \t\r\n"
+_NO_MESSAGES: Final = (b"", b"null", b"[]", b"{}")
 _JSON_TYPES: Final = re.compile(r"json|javascript|^text/plain|^$", re.IGNORECASE)
 
 
@@ -54,10 +56,34 @@ class Address:
         Raises:
             SettingsError: it is not an http or https URL, or holds a password or a query.
         """
-        parts = read_base(base_url, "--base-url")
+        self._take(read_base(base_url, "--base-url"), "")
+
+    def _take(self, parts: SplitResult, query: str) -> None:
         self.root = f"{parts.scheme}://{parts.netloc}/"
         """The host's front page, where cookies are given out."""
+        self.host = parts.hostname
         self._base = parts.geturl()
+        self._query = query  # that goes with every call
+
+    def redirected(self, url: str) -> Address:
+        """Where an answer to negotiate sends us: ``RedirectUrl``, whose query goes with each call.
+
+        Raises:
+            FeedError: it is not an http or https URL, or leads from https to http. The text does
+                not hold the URL, which may hold a token.
+        """
+        base, _, query = url.strip().partition("?")
+        try:
+            parts = read_base(urljoin(self._base, base), "RedirectUrl")
+        except SettingsError as error:
+            raise FeedError(str(error)) from None
+        except ValueError:
+            raise FeedError("RedirectUrl is not a URL") from None
+        if self._base.startswith("https:") and parts.scheme != "https":
+            raise FeedError("RedirectUrl leads from https to http")
+        address = Address.__new__(Address)
+        address._take(parts, query)
+        return address
 
     def negotiate(self, now: int) -> str:
         """The call for a token; ``now`` in milliseconds keeps caches from answering."""
@@ -101,7 +127,7 @@ class Address:
 
     def _call(self, verb: str, **parts: str) -> str:
         query = {"clientProtocol": CLIENT_PROTOCOL, "connectionData": _CONNECTION_DATA} | parts
-        return f"{self._base}{verb}?{_encode(query)}"
+        return f"{self._base}{verb}?{_encode(query)}" + (f"&{self._query}" if self._query else "")
 
 
 def place(cursor: str, groups: str | None) -> str:
@@ -156,9 +182,11 @@ class Negotiation(Struct, frozen=True, rename="pascal"):
         try_web_sockets: whether it takes WebSockets.
         protocol_version: that it speaks.
         url: its own idea of its path. SignalR's clients go there; we stay where we were sent.
+        redirect_url: where to negotiate instead (SignalR 2.4); empty if it is to be here.
+        access_token: a bearer token for all further calls (SignalR 2.4); empty if there is none.
     """
 
-    connection_token: str
+    connection_token: str = ""
     connection_id: str = ""
     keep_alive_timeout: float | None = 20.0
     disconnect_timeout: float = 30.0
@@ -168,6 +196,8 @@ class Negotiation(Struct, frozen=True, rename="pascal"):
     try_web_sockets: bool = True
     protocol_version: str = CLIENT_PROTOCOL
     url: str = ""
+    redirect_url: str = ""
+    access_token: str = ""
 
 
 class Envelope(Struct, frozen=True):
@@ -193,11 +223,11 @@ class Envelope(Struct, frozen=True):
 
 
 class _Frame(Struct, frozen=True):
-    cursor: str | None = field(name="C", default=None)
-    groups: str | None = field(name="G", default=None)
+    cursor: str | int | float | None = field(name="C", default=None)
+    groups: str | int | float | None = field(name="G", default=None)
     delay: float | None = field(name="L", default=None)
     initialised: Any = field(name="S", default=None)
-    messages: list[msgspec.Raw] | None = field(name="M", default=None)
+    messages: msgspec.Raw = field(name="M", default=msgspec.Raw())
     ended: Any = field(name="D", default=None)
     moved: Any = field(name="T", default=None)
 
@@ -206,8 +236,8 @@ class _Start(Struct, frozen=True):
     response: str = field(name="Response", default="")
 
 
-_decode_frame = msgspec.json.Decoder(_Frame).decode
-_decode_negotiation = msgspec.json.Decoder(Negotiation).decode
+# Not strictly: a number may be a text.
+_decode_frame = msgspec.json.Decoder(_Frame, strict=False).decode
 _decode_start = msgspec.json.Decoder(_Start).decode
 
 
@@ -215,14 +245,19 @@ def read_negotiation(answer: bytes, content_type: str) -> Negotiation:
     """Read the answer to negotiate; times are held to `MOST_SECONDS`.
 
     Raises:
-        FeedError: it is something else; the text says what.
+        FeedError: it is something else, or a refusal (``Error``); the text says what.
     """
     _check(answer, content_type)
     try:
-        said = _decode_negotiation(answer)
+        members = msgspec.json.decode(answer, type=dict[str, Any])
+        if error := members.get("Error"):
+            raise FeedError(f"the hub refuses: {printable(str(error))}")
+        # What is null is not said; but for KeepAliveTimeout, which is none then.
+        given = {k: v for k, v in members.items() if v is not None or k == "KeepAliveTimeout"}
+        said = msgspec.convert(given, Negotiation, strict=False)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FeedError(_not_json(answer, content_type, error)) from None
-    if not said.connection_token:
+    if not said.connection_token and not said.redirect_url:
         raise FeedError("ConnectionToken is empty")
     times = {
         name: _seconds(getattr(said, name))
@@ -268,11 +303,12 @@ def read_envelope(frame: bytes, content_type: str = "") -> Envelope:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         said = _decode_leniently(frame, content_type, error)
     return Envelope(
-        cursor=said.cursor,
-        groups=said.groups,
+        cursor=None if said.cursor is None else str(said.cursor),
+        groups=None if said.groups is None else str(said.groups),
         delay=None if said.delay is None else _seconds(said.delay / 1000),
         initialised=bool(said.initialised),
-        messages=bool(said.messages),
+        # Whatever else it may be: what is wrong with it is not the connection's fault.
+        messages=bytes(said.messages).translate(None, _BLANKS) not in _NO_MESSAGES,
         ended=bool(said.ended),
         moved=bool(said.moved),
     )
@@ -286,12 +322,11 @@ def _decode_leniently(frame: bytes, content_type: str, error: Exception) -> _Fra
         raise FeedError(_not_json(frame, content_type, error)) from None
     if not isinstance(decoded, dict):
         raise FeedError("a frame is not a JSON object")
-    # Only what the envelope is made of; messages are counted, not kept.
+    # Only what the envelope is made of; whether there are messages, not which.
     parts = {name: value for name, value in decoded.items() if name in "CGLSDTM"}
-    if isinstance(messages := parts.get("M"), list):
-        parts["M"] = [msgspec.Raw()] * len(messages)
+    parts["M"] = msgspec.Raw(b"[0]" if parts.get("M") else b"")
     try:
-        return msgspec.convert(parts, _Frame)
+        return msgspec.convert(parts, _Frame, strict=False)
     except (msgspec.MsgspecError, ValueError) as wrong:
         raise FeedError(f"a frame cannot be read: {printable(str(wrong))}") from None
 

@@ -117,13 +117,14 @@ class WebSocket:
         """See `Transport`; ``body`` is empty."""
         del body
         access = self._way.access
-        # The cookies that a request to the same place would have.
+        # What a request to the same place would have: cookies, and a token.
         request = self._way.client.build_request("GET", "http" + url.removeprefix("ws"))
-        cookies = request.headers.get("Cookie")
+        names = ("Cookie", "Authorization")
+        headers = {each: request.headers[each] for each in names if each in request.headers}
         with network_errors():
             socket = await _NoRedirects(
                 url,
-                additional_headers={"Cookie": cookies} if cookies else None,
+                additional_headers=headers,
                 user_agent_header=access.user_agent,
                 proxy=access.proxy,
                 open_timeout=None,  # the caller's
