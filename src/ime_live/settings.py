@@ -379,8 +379,8 @@ class HubSettings(_Checked):
     )
     poll: float = option(
         2.0,
-        "Seconds between two polls of the boards while the hub stays away; 0 never polls. There is no "
-        "board of warehouse receipts.",
+        "Seconds between two polls of the boards while the hub stays away; 0 never polls. There is "
+        "no board of warehouse receipts.",
         least=0,
     )
     boards: str = option(

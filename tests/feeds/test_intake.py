@@ -42,9 +42,11 @@ class Passed:
         self.calls = 0
         self.away = False
         self.refused: set[str] = set()
+        self.unregistered: set[str] = set()
 
-    async def register(self, contracts: Sequence[Contract]) -> None:
+    async def register(self, contracts: Sequence[Contract]) -> set[str]:
         self.contracts += contracts
+        return self.unregistered
 
     async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[Outcome]:
         self.calls += 1
@@ -321,25 +323,62 @@ async def test_outage_while_confirming_passes_everything_on_anew(
     assert [i for i, _ in passed.states] == ["1", "2"]
 
 
+async def test_contract_that_could_not_be_registered_publishes_nothing(
+    intake: Intake, passed: Passed
+) -> None:
+    passed.unregistered = {"2"}
+    refusal = await take(intake, row(1), row(2))
+    assert [i for i, _ in passed.states] == ["1"]
+    assert [each.contract_id for each in refusal.outcomes] == ["2"]
+    assert intake.totals.refused == 1
+    # It is not tried again with each board, but when it changes.
+    await take(intake, row(1), row(2))
+    assert [each.contract_id for each in passed.contracts] == ["1", "2"]
+    passed.unregistered = set()
+    await take(intake, row(1), row(2, name="X3"))
+    assert [i for i, _ in passed.states] == ["1", "2"]
+
+
+async def test_contract_that_can_be_registered_later_publishes_then(
+    intake: Intake, passed: Passed
+) -> None:
+    passed.unregistered = {"2"}
+    await take(intake, row(1), row(2))
+    await intake.confirm(1)
+    assert [i for i, _ in passed.states] == ["1", "1"]
+    passed.unregistered = set()
+    refused, _ = await intake.confirm(1)
+    assert refused == ()
+    assert [i for i, _ in passed.states] == ["1", "1", "1", "2"]
+
+
 class TestRegistrar:
+    async def test_contract_whose_change_is_refused_stays_registered(self, store: Store) -> None:
+        registrar = Registrar(store)
+        told = [Contract(contract_id=i, contract_name=f"Name{i}") for i in "12"]
+        assert await registrar.register(told) == {}
+        assert await registrar.register([replace(told[1], contract_name="Name1")]) == {}
+        assert {each.contract_name for each in await store.contracts()} == {"Name1", "Name2"}
+
     async def test_what_was_imported_by_hand_stays(self, store: Store) -> None:
         registrar = Registrar(store)
         by_hand = Contract(contract_id="1", contract_name="X1", owner="someone", title="old")
         await store.import_contracts([by_hand])
 
         told = Contract(contract_id="1", contract_name="New", title="new", board=BOARD)
-        assert await registrar.register([told]) == []
+        assert await registrar.register([told]) == {}
 
         [known] = await store.contracts()
         assert known == replace(told, owner="someone", aliases=("X1",))
 
     async def test_a_conflict_keeps_out_only_itself(self, store: Store) -> None:
         same = [Contract(contract_id=i, contract_name="Same") for i in "12"]
-        [error] = await Registrar(store).register(
+        refused = await Registrar(store).register(
             [*same, Contract(contract_id="3", contract_name="C")]
         )
 
-        assert "Same" in str(error)
+        assert list(refused) == ["2"]
+        assert "Same" in str(refused["2"])
         assert {c.contract_id for c in await store.contracts()} == {"1", "3"}
 
     async def test_what_is_stored_as_told_is_not_written_again(self, store: Store) -> None:
@@ -349,7 +388,7 @@ class TestRegistrar:
         await store.import_contracts([by_hand])
         await registrar.register([told])
         await store.claim([], 20)  # whoever writes without being the leader is refused from now on
-        assert await registrar.register([told], token=10) == []
+        assert await registrar.register([told], token=10) == {}
         with pytest.raises(FencedError):
             await registrar.register([replace(told, title="newer")], token=10)
 
@@ -390,7 +429,7 @@ class TestRegistrar:
     ) -> None:
         registrar = Registrar(store)
         gone = Contract(contract_id="1", contract_name="Same", board=BOARD, delisted=True)
-        assert await registrar.register([gone]) == []
-        assert await registrar.register([Contract(contract_id="2", contract_name="Same")]) == []
+        assert await registrar.register([gone]) == {}
+        assert await registrar.register([Contract(contract_id="2", contract_name="Same")]) == {}
 
         assert len(await store.contracts()) == 2

@@ -60,8 +60,8 @@ class FencedWriter:
             payloads, token=self.token, pushed_at=self._newest.pushed_at
         )
 
-    async def register(self, contracts: Sequence[Contract]) -> list[ContractError]:
-        """Register contracts; raises StoreError."""
+    async def register(self, contracts: Sequence[Contract]) -> Mapping[str, ContractError]:
+        """Register contracts, see `Registrar.register`; raises StoreError."""
         return await self._registrar.register(contracts, self.token)
 
     async def claim(self, ids: Iterable[str]) -> tuple[list[Contract], Mapping[str, datetime]]:

@@ -6,14 +6,14 @@ It remembers what it has passed on, so that only changes go further, in one pipe
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from ime_live.contracts import Contract
-from ime_live.errors import StoreError
+from ime_live.errors import ContractError, StoreError
 from ime_live.feeds.boards import Frame, RowError
 from ime_live.feeds.newest import DELISTED_AFTER, LateRow, NewestBoards
 from ime_live.feeds.rows import Quote
@@ -30,8 +30,9 @@ class Publishes(Protocol):
         """Publish states, one outcome each in order."""
 
 
-Register = Callable[[Sequence[Contract]], Awaitable[Any]]
-"""Stores contracts that are new or changed; a name that changed stays an alias."""
+Register = Callable[[Sequence[Contract]], Awaitable[Container[str] | None]]
+"""Stores contracts that are new or changed; a name that changed stays an alias. Returns the ids of
+those that are not registered after it: nobody could find what is published of them."""
 
 
 class Totals(Struct):
@@ -43,7 +44,8 @@ class Totals(Struct):
         published: states that were changes.
         unchanged: rows that changed nothing: equal to the last state, here or in the store, or
             followed by another row of their contract in the same frame.
-        refused: rows that could not be read or came late, and states that the publisher refused.
+        refused: rows that could not be read or came late, and states that the publisher refused or
+            whose contract could not be registered.
         bad_lines: lines of a recording, or messages of the hub, that are no frames.
     """
 
@@ -111,6 +113,8 @@ class Intake:
         """What was noted and is not passed on yet, by contract id; the next one as well."""
         self._due_contracts: dict[str, Contract] = {}
         self._registered: dict[str, Contract] = {}
+        self._unregistered: dict[str, Contract] = {}
+        """Contracts that could not be registered as they are here; they publish nothing."""
         self._published: dict[str, Payload] = {}
         self._to_confirm: list[str] = []
         """The ids of the contracts whose turn it still is in this round of confirmations."""
@@ -134,6 +138,7 @@ class Intake:
     def forget(self) -> None:
         """Pass on the newest boards again: nobody knows what the store holds now."""
         self._registered.clear()
+        self._unregistered.clear()
         self._published.clear()
         self._due = self._newest.quotes()
         self._due_contracts = self._newest.contracts()
@@ -179,7 +184,12 @@ class Intake:
         """
         contracts, self._due_contracts = self._due_contracts, {}
         quotes, self._due = self._due, {}
-        changed = [each for i, each in contracts.items() if self._registered.get(i) != each]
+        changed = [
+            each
+            for i, each in contracts.items()
+            # One that could not be registered is tried again when it changes, or is confirmed.
+            if self._registered.get(i) != each and self._unregistered.get(i) != each
+        ]
         states = {
             i: quote.payload
             for i, quote in quotes.items()
@@ -233,13 +243,14 @@ class Intake:
         try:
             # Contracts first: a gateway that hears of a state can then name it.
             if contracts:
-                await self._register(contracts)
-                self._registered |= {each.contract_id: each for each in contracts}
-            if states:
-                outcomes = await self._publisher.publish_many(states.items())
+                self._note_registered(contracts, await self._register(contracts) or ())
+            known = [(i, state) for i, state in states.items() if i not in self._unregistered]
+            if known:
+                outcomes = await self._publisher.publish_many(known)
         except StoreError:
             self.forget()
             raise
+        outcomes += [Outcome(i, error=_UNREGISTERED) for i in states if i in self._unregistered]
         for outcome in outcomes:
             # Only what has arrived counts as passed on; what was refused is tried again.
             if outcome.error is None:
@@ -247,3 +258,14 @@ class Intake:
             else:
                 self._published.pop(outcome.contract_id, None)
         return outcomes
+
+    def _note_registered(self, contracts: Iterable[Contract], refused: Container[str]) -> None:
+        for contract in contracts:
+            ours, other = self._registered, self._unregistered
+            if contract.contract_id in refused:
+                ours, other = other, ours
+            ours[contract.contract_id] = contract
+            other.pop(contract.contract_id, None)
+
+
+_UNREGISTERED: Final = ContractError("the contract could not be registered, so nobody can find it")

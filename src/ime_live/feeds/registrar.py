@@ -71,12 +71,18 @@ class Registrar:
 
     async def register(
         self, contracts: Sequence[Contract], token: int | None = None
-    ) -> list[ContractError]:
-        """Register contracts that are new or have changed; those that cannot be are returned.
+    ) -> dict[str, ContractError]:
+        """Register contracts that are new or have changed.
+
+        One that is registered already, and cannot be registered as its board tells it now, keeps
+        the record that it has.
 
         Args:
             contracts: as their boards tell them.
             token: the fencing token of the feed that leads; None for a replay.
+
+        Returns:
+            The contracts that are not registered, by id, and why.
 
         Raises:
             FencedError: a newer token was used before.
@@ -90,9 +96,13 @@ class Registrar:
                 await self._records.import_contracts(changed, token)
         except ContractError:
             # Once more one by one: only that which is wrong stays out.
-            errors = [await self._register_one(each, token) for each in changed]
-            return [error for error in errors if error is not None]
-        return []
+            errors = {each.contract_id: await self._register_one(each, token) for each in changed}
+            return {
+                contract_id: error
+                for contract_id, error in errors.items()
+                if error is not None and found.get(contract_id) is None
+            }
+        return {}
 
     async def _register_one(self, contract: Contract, token: int | None) -> ContractError | None:
         try:
