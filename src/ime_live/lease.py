@@ -31,12 +31,27 @@ LEASE: Final = 3.0
 
 UNREADABLE: Final = "the feed's status cannot be read"
 
+# A key of another type than a text is somebody's mistake, and counts as one that is not there: SET
+# writes over it.
+_GET: Final = """
+local function get(key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' and value.err and string.find(value.err, 'WRONGTYPE', 1, true) then
+    return false
+  end
+  return value
+end
+"""
+
 # The lease is "<token> <holder>"; feeds before version 0.2 write their name alone. A token that is
 # too far ahead is somebody's mistake, and would be passed on for good.
-_READ: Final = """
+_READ: Final = (
+    _GET
+    + """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local value = redis.call('GET', KEYS[1])
+local value = get(KEYS[1])
+if type(value) == 'table' then return value end
 local token, holder = 0, value
 if value and string.match(value, '^%d+ ') then
   token, holder = string.match(value, '^(%d+) (.*)$')
@@ -44,6 +59,7 @@ end
 token = tonumber(token)
 if token > now + MAX_AHEAD then token = 0 end
 """.replace("MAX_AHEAD", str(MAX_AHEAD))
+)
 
 # KEYS[1] the lease; ARGV: the holder, milliseconds, the greatest token that the holder has seen.
 # Answers {1 ours | 0 another's, its token, 1 taken just now | 0 renewed}.
@@ -72,15 +88,20 @@ return 0
 )
 
 # KEYS[1] the status; ARGV: JSON of it, its token. Answers 0, or the newer token.
-_WRITE: Final = """
+_WRITE: Final = (
+    _GET
+    + """
 local time = redis.call('TIME')
-local held = tonumber(string.match(redis.call('GET', KEYS[1]) or '', '"token":(%d+)') or 0)
+local value = get(KEYS[1])
+if type(value) == 'table' then return value end
+local held = tonumber(string.match(value or '', '"token":(%d+)') or 0)
 if held > tonumber(ARGV[2]) and held <= time[1] * 1000000 + time[2] + MAX_AHEAD then
   return held
 end
 redis.call('SET', KEYS[1], ARGV[1])
 return 0
 """.replace("MAX_AHEAD", str(MAX_AHEAD))
+)
 
 
 class Holding(Struct, frozen=True):
