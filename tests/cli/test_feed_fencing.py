@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -124,3 +125,24 @@ async def test_held_up_writes_of_an_old_leader_are_refused(
 
 async def said(feed: Command, event: str) -> bool:
     return bool(feed.events(event))
+
+
+async def test_sigterm_ends_feed_soon_while_redis_does_not_answer(
+    hub: Hub, feeds: Feeds, store: Store, proxy: Proxy
+) -> None:
+    feed = feeds.start("--redis-url", proxy.url)
+    await hub.connected("webSockets")
+    hub.push(market(1))
+
+    async def published() -> bool:
+        return await prices(store) == {1}
+
+    await until(published, feeds)
+    proxy.freeze()
+    began = time.monotonic()
+    feed.signal(signal.SIGTERM)
+    assert await feed.ended() == 0
+    # The hub is told, and the lease given up within two seconds or not at all.
+    assert time.monotonic() - began < 5.0
+    assert feed.events("the feed's lease cannot be given up in time; it runs out")
+    assert len(hub.calls("abort")) == 1

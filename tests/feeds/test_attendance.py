@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import StoreError
-from ime_live.feeds.attendance import Attendance
-from ime_live.lease import LEASE, UNREADABLE, Lease
+from ime_live.feeds.attendance import LEAVING, Attendance
+from ime_live.lease import LEASE, UNREADABLE, Holding, Lease
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
 
@@ -169,3 +169,77 @@ async def test_status_of_a_store_that_refuses_is_not_told(
             await lease.read()
     finally:
         await redis.execute_command("ACL", "SETUSER", "default", "+get")
+
+
+@pytest.mark.parametrize("kind", ["rpush", "sadd"])
+async def test_keys_of_another_type_are_written_over(
+    make: Any,  # noqa: ANN401
+    redis: Any,  # noqa: ANN401 - redis-py's
+    kind: str,
+) -> None:
+    one, lease, led = make("one")
+    for key in ("ime:feed", "ime:status"):
+        await getattr(redis, kind)(key, "somebody's")
+    await one.attend()
+    assert (one.leads, led) == (True, ["one"])
+    status, there = await lease.read()
+    assert there
+    assert status is not None
+    assert status.feed == "one"
+    for key in ("ime:feed", "ime:status"):  # while it leads
+        await redis.delete(key)
+        await getattr(redis, kind)(key, "somebody's")
+    await one.attend()
+    assert one.leads
+    status, _ = await lease.read()
+    assert status is not None
+    assert status.feed == "one"
+
+
+async def test_release_of_a_key_of_another_type_is_no_error(make: Any, redis: Any) -> None:  # noqa: ANN401
+    _, lease, _ = make("one")
+    await redis.rpush("ime:feed", "somebody's")
+    await lease.release()
+
+
+class Stalled:
+    """A lease whose store answers until it is cut off, and never again."""
+
+    holder = "one"
+
+    def __init__(self) -> None:
+        self.cut_off = asyncio.Event()
+        self.writes = 0
+
+    async def take(self) -> Holding:
+        return Holding(leads=True, token=1, anew=False)
+
+    def note(self, token: int) -> None:
+        raise AssertionError
+
+    async def release(self) -> None:
+        raise AssertionError
+
+    async def write(self, status: FeedStatus) -> None:
+        self.writes += 1
+        if self.cut_off.is_set():
+            await asyncio.Event().wait()
+
+
+async def test_leaving_is_bounded_when_the_store_does_not_answer() -> None:
+    lease = Stalled()
+    attendance = Attendance(lease, lambda: STATUS, on_lead=lambda: None, monotonic=Clock())
+    running = asyncio.create_task(attendance.run())
+    while not lease.writes:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    lease.cut_off.set()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with capture_logs() as logs:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert lease.writes == 2
+    assert LEAVING - 0.1 <= loop.time() - began < LEAVING + 5.0
+    assert [each["event"] for each in logs] == [
+        "the feed's lease cannot be given up in time; it runs out"
+    ]

@@ -25,6 +25,9 @@ log = structlog.get_logger()
 INTERVAL: Final = 1.0
 """Seconds between two renewals. A standby leads within `LEASE` and one of these."""
 
+LEAVING: Final = 2.0
+"""Seconds that giving up the lease may take: it runs out by itself soon after."""
+
 _MARGIN: Final = 0.5  # seconds before the lease's end from which we do not count on it
 
 
@@ -137,15 +140,13 @@ class Attendance:
         return replace(status, feed=self._lease.holder, token=self.token)
 
     async def _leave(self) -> None:
+        status = self._status()
+        down = replace(status, state=FeedState.DOWN, since=status.written, error="feed was stopped")
         try:
-            status = self._status()
-            await self._lease.write(
-                self._named(
-                    replace(
-                        status, state=FeedState.DOWN, since=status.written, error="feed was stopped"
-                    )
-                )
-            )
-            await self._lease.release()
+            async with asyncio.timeout(LEAVING):
+                await self._lease.write(self._named(down))
+                await self._lease.release()
+        except TimeoutError:
+            log.warning("the feed's lease cannot be given up in time; it runs out")
         except StoreError as error:
             log.warning("the feed's lease cannot be given up; it runs out", error=str(error))
