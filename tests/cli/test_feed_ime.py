@@ -212,3 +212,25 @@ async def test_the_recorded_frames_come_through_the_hub(
     status, _ = await lease.read()
     assert isinstance(status, FeedStatus)
     assert status.refused == 0
+
+
+async def test_name_that_is_taken_publishes_nothing(hub: Hub, feeds: Feeds, store: Store) -> None:
+    feed = feeds.start()
+    await hub.connected("webSockets")
+    same = row("future", ContractID=902)  # of one name with the first
+    hub.push([board("updateFutureMarketsInfo", row("future"), same)])
+
+    async def there() -> bool:
+        return await price_of(store, "901") is not None and bool(
+            feed.events("contract cannot be registered")
+        )
+
+    await until(there, feeds)
+    hub.push(future(7))
+
+    async def changed() -> bool:
+        return await price_of(store, "901") == 700_007
+
+    await until(changed, feeds)
+    assert await price_of(store, "902") is None
+    assert {each.contract_id for each in await store.contracts()} == {"901"}

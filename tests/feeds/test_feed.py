@@ -12,6 +12,7 @@ from msgspec import Struct
 from structlog.testing import capture_logs
 
 from ime_live.contracts import Contract, Market
+from ime_live.errors import FeedError
 from ime_live.feeds.boards import DEFAULT_BANDS, DEFAULT_BOARDS
 from ime_live.feeds.clock import ExchangeClock
 from ime_live.feeds.condition import Condition
@@ -127,7 +128,22 @@ class Ran(Struct):
         return [each for each in self.logs if each["event"] == event]
 
 
-async def run(exchange: Exchange, *script: Step, hours: str = ALWAYS) -> Ran:
+class Recording:
+    """Takes frames, unless its disk is full."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.full = False
+
+    def write(self, frame: bytes) -> None:
+        if self.full:
+            raise FeedError("recording f cannot be written: no space left on device")
+        self.frames.append(frame)
+
+
+async def run(
+    exchange: Exchange, *script: Step, hours: str = ALWAYS, recorder: Recording | None = None
+) -> Ran:
     """Run a feed until the exchange has nothing more to say."""
     exchange.script = list(script)
     store = Store()
@@ -141,6 +157,7 @@ async def run(exchange: Exchange, *script: Step, hours: str = ALWAYS) -> Ran:
         Reading(DEFAULT_BOARDS, DEFAULT_BANDS, ZONE),
         writer=store,
         clock=clock,
+        recorder=recorder,
         wall=exchange.wall,
         monotonic=exchange.monotonic,
     )
@@ -423,3 +440,65 @@ async def test_contracts_of_the_last_board_of_a_frame_are_counted() -> None:
     boards = [board(FUTURES, one), board(FUTURES, one, two), board(FUTURES, two, one, two)]
     ran = await run(exchange, frame(*boards))
     assert ran.status.markets[Market.FUTURES].contracts == 2
+
+
+# What is wrong stays small
+
+
+async def test_feed_goes_on_while_its_frames_cannot_be_recorded() -> None:
+    exchange, recording = Exchange(), Recording()
+
+    def disk(*, full: bool) -> Callable[[], None]:
+        return lambda: setattr(recording, "full", full)
+
+    frames = [future(f"2026-11-25T13:26:1{n}", price=float(n)) for n in range(5)]
+    ran = await run(
+        exchange,
+        frames[0],
+        disk(full=True),
+        *frames[1:3],
+        exchange.wait(seconds=61),
+        frames[3],
+        disk(full=False),
+        frames[4],
+        recorder=recording,
+    )
+    assert [each.aggregate.last_price for _, each in ran.store.states][-1] == 4
+    assert recording.frames == [frames[0], frames[4]]
+    lines = ran.events("frame not recorded")  # once a minute
+    assert [each.get("repeated") for each in lines] == [None, 1]
+    assert "no space left" in lines[0]["error"]
+    [line] = ran.events("recording goes on")
+    assert line["lost"] == 3
+
+
+async def test_bad_static_field_is_said_and_its_row_counts() -> None:
+    made = row("future", ContractID=1, InitialMargin="much", LastUpdate="2026-11-25T13:26:10")
+    ran = await run(Exchange(), *times(2, frame(board(FUTURES, made))))
+    assert [i for i, _ in ran.store.states] == ["1"]
+    [line] = ran.events("field cannot be read; the row counts without it")
+    assert (line["board"], line["contract_id"]) == (FUTURES, "1")
+    assert line["reason"] == "InitialMargin: is not a number, got 'much'"
+    assert ran.status.refused == 0
+
+
+async def test_message_without_arguments_is_said_and_its_frame_counts() -> None:
+    bad = {"H": "marketsHub", "M": RECEIPTS}
+    good = board(FUTURES, row("future", ContractID=1, LastUpdate="2026-11-25T13:26:10"))
+    ran = await run(Exchange(), frame(bad, good), frame(good, bad))
+    assert [i for i, _ in ran.store.states] == ["1"]
+    [line] = ran.events("message cannot be read")
+    assert (line["board"], line["reason"]) == (
+        RECEIPTS,
+        "A: must be a list of arguments, and is missing",
+    )
+    assert ran.status.refused == 2
+    assert not ran.events("frame dropped")
+
+
+async def test_unknown_method_is_said_once() -> None:
+    exchange = Exchange()
+    new = frame({"H": "marketsHub", "M": "updateSomething", "A": [1]})
+    ran = await run(exchange, new, exchange.wait(hours=2), new)
+    [line] = ran.events("unknown method of the hub; ignored")
+    assert line["method"] == "updateSomething"

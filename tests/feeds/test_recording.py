@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -444,6 +445,77 @@ def test_a_full_disk(tmp_path: Path, name: str) -> None:
     assert len(written) > 50
     read = [each.frame for each in read_recording(file)]
     assert read[: len(written)] == written
+
+
+@NAMES
+def test_recording_goes_on_when_the_disk_has_room_again(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    written = []
+    failed = 0
+    with recorder(file) as recording:
+        with _room_for(4_000):
+            for _ in range(100):
+                frame = b'{"M":["%b"]}' % os.urandom(50).hex().encode()
+                try:
+                    recording.write(frame)
+                except FeedError:
+                    failed += 1
+                    if failed == 3:
+                        break
+                else:
+                    written.append(frame)
+        with _room_for(10):
+            for _ in range(5):
+                with pytest.raises(FeedError, match="cannot be written: file too large"):
+                    recording.write(b'{"M":["lost"]}')
+        assert len(names_in(tmp_path)) <= 3  # and not one a frame
+        for number in range(3):
+            frame = b'{"M":[%d]}' % number
+            recording.write(frame)
+            written.append(frame)
+    read: list[bytes] = []
+    for each in names_in(tmp_path):
+        read += [line.frame for line in read_recording(tmp_path / each)]
+    assert sorted(read) == sorted(written)
+    assert frames_of(file)[-3:] == written[-3:]
+
+
+@NAMES
+def test_recording_goes_on_when_its_folder_is_there_again(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    with recorder(folder / name) as recording:
+        recording.write(b'{"M":[1]}')
+        shutil.rmtree(folder)
+        for _ in range(2):
+            with pytest.raises(FeedError, match="cannot be written: no such file or directory"):
+                recording.write(b'{"M":[2]}')
+        folder.mkdir()
+        recording.write(b'{"M":[3]}')
+    assert frames_of(folder / name) == [b'{"M":[3]}']
+
+
+def test_file_that_was_removed_is_begun_again(tmp_path: Path) -> None:
+    file = tmp_path / "frames.ndjson"
+    with recorder(file) as recording:
+        recording.write(b'{"M":[1]}')
+        file.unlink()
+        recording.write(b'{"M":[2]}')
+    assert frames_of(file) == [b'{"M":[2]}']
+
+
+def test_rotation_that_fails_is_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    with recorder(folder / "f", size=1) as recording:
+        recording.write(b'{"M":[1]}')
+        folder.rename(tmp_path / "moved")
+        with pytest.raises(FeedError, match="no such file or directory"):
+            recording.write(b'{"M":[2]}')
+        (tmp_path / "moved").rename(folder)
+        recording.write(b'{"M":[3]}')
+    assert frames_of(folder / "f") == [b'{"M":[3]}']
+    assert len(names_in(folder)) == 2
 
 
 def test_an_ended_recording_takes_no_more(tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ class Feed:
         self._reading = reading
         self._clock = clock
         self._recorder = recorder
+        self._unrecorded = 0
+        """Frames since the last one that could be recorded."""
         self._reader = FrameReader(boards=reading.boards, bands=reading.bands)
         self._wall = wall
         self._day: date | None = None
@@ -137,7 +139,6 @@ class Feed:
 
         Raises:
             SettingsError: the source cannot work with its settings.
-            FeedError: the frames cannot be recorded.
         """
         attending = asyncio.create_task(self._attendance.run())
         reading = asyncio.create_task(self._read())
@@ -156,13 +157,26 @@ class Feed:
     async def _read(self) -> None:
         async with aclosing(self._source.frames()) as frames:
             async for raw in frames:
-                if self._recorder is not None:
-                    self._recorder.write(raw)
+                self._record(raw)
                 frame = self._frame_of(raw)
                 if frame is not None:
                     self._note(frame)
                     # Frames may be waiting: what each of them changes is passed on all the same.
                     await asyncio.sleep(0)
+
+    def _record(self, raw: bytes) -> None:
+        """Record a frame, if frames are recorded; that it fails must not keep the frame back."""
+        if self._recorder is None:
+            return
+        try:
+            self._recorder.write(raw)
+        except FeedError as error:
+            self._unrecorded += 1
+            self._limited.warning("frame not recorded", key="not recorded", error=str(error))
+        else:
+            if self._unrecorded:
+                self._limited.info("recording goes on", key="recorded", lost=self._unrecorded)
+            self._unrecorded = 0
 
     def _frame_of(self, raw: bytes) -> Frame | None:
         now = self._clock.local()

@@ -6,6 +6,9 @@ import time
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
+import structlog
+
+from ime_live.errors import FeedError
 from ime_live.feeds.attendance import holder_name
 from ime_live.feeds.bands import read_bands, read_boards
 from ime_live.feeds.clock import ExchangeClock
@@ -24,13 +27,15 @@ from ime_live.settings import FeedSettings, RecorderSettings
 from ime_live.store import Store, check_settings
 from ime_live.zones import TEHRAN, zone_of
 
+log = structlog.get_logger()
+
 
 async def feed(settings: FeedSettings) -> None:
     """Feed from the exchange until cancelled.
 
     Raises:
         SettingsError: it cannot work with these settings; the text says why.
-        FeedError: the frames cannot be recorded.
+        FeedError: the recording cannot be begun.
     """
     boards = read_boards(settings.boards)
     zone = zone_of(TEHRAN)
@@ -54,7 +59,8 @@ async def feed(settings: FeedSettings) -> None:
         writer = FencedWriter(publisher, Registrar(store), newest)
         recorder = None
         if settings.record:
-            recorder = stack.enter_context(_recorder(settings, Path(settings.record)))
+            recorder = _recorder(settings, Path(settings.record))
+            stack.callback(_end, recorder)
 
         await Feed(
             source,
@@ -85,3 +91,10 @@ async def record(settings: RecorderSettings, file: Path) -> None:
 
 def _recorder(settings: RecorderSettings | FeedSettings, file: Path) -> Recorder:
     return Recorder(file, zone_of(TEHRAN), size=settings.record_size, keep=settings.record_keep)
+
+
+def _end(recorder: Recorder) -> None:
+    try:
+        recorder.close()
+    except FeedError as error:
+        log.warning("the end of the recording is lost", error=str(error))

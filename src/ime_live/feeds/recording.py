@@ -16,7 +16,7 @@ import stat
 import time as clock
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
 from typing import IO, Final
@@ -87,6 +87,9 @@ class Recorder:
         self._began = 0.0
         self._day: date | None = None
         self._written = 0
+        self._whole = 0
+        """Bytes of the file up to the end of its last whole line."""
+        self._ended = False
         self._stem, dot, rest = path.name.partition(".")
         self._suffix = dot + rest
         with self._errors():
@@ -102,25 +105,54 @@ class Recorder:
     def write(self, frame: bytes) -> None:
         """Write a frame that has come now.
 
+        After an error the recording goes on with the next frame, as soon as it can, in a new file;
+        what was written before stays.
+
         Raises:
-            FeedError: it cannot be written.
+            FeedError: it cannot be written, as on a full disk, or in a folder that was removed.
         """
+        if self._ended:
+            raise FeedError(f"recording {self._path} has ended")
+        with self._errors():
+            try:
+                self._write(frame)
+            except (OSError, ValueError):
+                self._abandon()
+                raise
+
+    def _write(self, frame: bytes) -> None:
         now = self._clock()
         day = datetime.fromtimestamp(now, self._zone).date()
-        with self._errors():
-            if self._written and (self._written >= self._size or day != self._day):
-                self._rotate()
-            if self._lines is None:
-                raise FeedError(f"recording {self._path} has ended")
-            if not self._written:
-                self._began = now
-                self._day = day
-            # JSON has line feeds between its tokens only.
-            text = frame.replace(b"\r", b" ").replace(b"\n", b" ")
-            self._lines.write(b'{"received":%d,"frame":%b}\n' % (round(now * 1e6), text))
-            self._written += len(text)
-            # Whole, so that a crash loses nothing. What it costs is in docs/decisions.md.
-            self._lines.flush()
+        if self._file is not None and not os.fstat(self._file.fileno()).st_nlink:
+            self._close()  # somebody has removed it: nobody could read what is written to it
+        if self._lines is None:
+            self._make_room()
+            self._open()
+        elif self._written and (self._written >= self._size or day != self._day):
+            self._rotate()
+        assert self._lines is not None and self._file is not None  # noqa: PT018, S101 - just opened
+        if not self._written:
+            self._began = now
+            self._day = day
+        # JSON has line feeds between its tokens only.
+        text = frame.replace(b"\r", b" ").replace(b"\n", b" ")
+        self._lines.write(b'{"received":%d,"frame":%b}\n' % (round(now * 1e6), text))
+        # Whole, so that a crash loses nothing. What it costs is in docs/decisions.md.
+        self._lines.flush()
+        self._whole = self._file.tell()
+        self._written += len(text)
+
+    def _abandon(self) -> None:
+        """Leave the file after an error, with its whole lines; without one it is removed."""
+        with suppress(OSError):
+            ours = self._is_ours()
+            with suppress(OSError, ValueError):
+                self._close()
+            if ours and self._written:
+                os.truncate(self._path, self._whole)
+            elif ours:
+                self._path.unlink()
+        self._file = self._lines = None
 
     def close(self) -> None:
         """End the recording; a file without a frame is removed.
@@ -128,6 +160,7 @@ class Recorder:
         Raises:
             FeedError: its end cannot be written.
         """
+        self._ended = True
         with self._errors():
             ours = self._is_ours()
             self._close()
