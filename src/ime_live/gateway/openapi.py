@@ -1,7 +1,7 @@
 """The OpenAPI document: what can be asked by plain HTTP, and what is answered.
 
 Settings come in, the document goes out. Its schemas come from the types that the answers are made
-of, its paths and parameters from the names that requests are read by. Litestar's own generator
+of, its paths and parameters from the names that requests are read by. A framework's generator
 knows neither a call that is answered with ready bytes nor that two spellings of a parameter are
 one. Pure. It must not know who answers.
 """
