@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from ime_live.embedded import EmbeddedValkey
 
+from ..marks import thorough
 from ..servers import Server, free_port, until
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
@@ -283,8 +284,8 @@ def forbidden(server: Server) -> None:
     ("refusing", "reason"),
     [
         (full, "used memory > 'maxmemory'"),
-        (without_replicas, "NOREPLICAS"),
-        (unsaved, "MISCONF"),
+        thorough(without_replicas, "NOREPLICAS"),
+        thorough(unsaved, "MISCONF"),
         (forbidden, "permission"),
     ],
 )

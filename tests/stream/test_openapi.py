@@ -37,7 +37,7 @@ PATHS: Final = [
     "/metrics",
     "/openapi.json",
 ]
-_EXAMPLES: Final = 12
+_EXAMPLES: Final = max(settings().max_examples // 8, 4)
 """Of right requests and of wrong ones, for each path."""
 
 CONTRACTS: Final = [

@@ -18,6 +18,7 @@ from ime_live.contracts import Contract
 from ime_live.errors import ImeLiveError, StoreError
 from ime_live.publisher import Publisher
 from ime_live.subscriber import IDLE
+from tests.marks import thorough
 from tests.servers import Server, free_port, until
 
 from .conftest import Serve, register
@@ -163,12 +164,12 @@ async def test_store_that_refuses_writes_since_its_disk_fails_is_read_all_the_sa
     "spoil",
     [
         lambda redis, key: redis.set(key, "a text"),
-        lambda redis, key: redis.rpush(key, "a list"),
+        thorough(lambda redis, key: redis.rpush(key, "a list")),
         lambda redis, key: redis.hset(key, mapping={"version": "5", "data": "{}"}),
-        lambda redis, key: redis.hset(key, mapping={"version": "x", "data": "{}"}),
+        thorough(lambda redis, key: redis.hset(key, mapping={"version": "x", "data": "{}"})),
         lambda redis, key: redis.hset(key, mapping={"version": "5"}),
-        lambda redis, key: redis.hset(key, mapping={"data": "{}", "seen": "5"}),
-        lambda redis, key: redis.hset(key, mapping={"version": "", "data": ""}),
+        thorough(lambda redis, key: redis.hset(key, mapping={"data": "{}", "seen": "5"})),
+        thorough(lambda redis, key: redis.hset(key, mapping={"version": "", "data": ""})),
         lambda redis, key: redis.hset(
             key, mapping={"version": "5", "data": msgspec.json.encode({"x": "y" * 5_000_000})}
         ),
