@@ -27,7 +27,7 @@ SECRET = "made up for the tests, 32 bytes "
         (["--auth", "none", "--host", "0.0.0.0"], "--auth none serves anyone"),  # noqa: S104
         (["--jwt-secret", "geheim"], "--jwt-secret is shorter than 32 bytes"),
         (["--jwt-public-key", "nothing.pem"], "--jwt-public-key nothing.pem: No such file"),
-        (["--auth", "none", "--redis-url", "http://u:geheim@h"], "--redis-url http://***@h is"),
+        (["--auth", "none", "--redis-url", "http://u:geheim@h"], "--redis-url must begin with one"),
     ],
 )
 def test_refuses_to_start(ime_live: Run, options: list[str], error: str) -> None:
