@@ -185,12 +185,12 @@ class Connections:
         """The StoreError that says what ``error`` means."""
         redis = f"Redis at {self.place}"
         moving = isinstance(self._topology, Cluster) and isinstance(error, AskError)
+        # What follows the first word may name keys and users. redis-py has a class for some first
+        # words, and cuts them off.
+        kind = f"{type(error).__name__} {str(error).partition(' ')[0]}"
         if not moving and (fault := final_fault(error)) is not None:
-            return StoreSettingsError(f"{redis} {fault}")
+            return StoreSettingsError(f"{redis} {fault}", kind=kind)
         if isinstance(error, ResponseError):
-            # The rest may name keys and users. redis-py has a class for some first words, and cuts
-            # them off.
-            kind = f"{type(error).__name__} {str(error).partition(' ')[0]}"
             return StoreError(f"{redis} refused a command: {error}", kind=kind)
         if isinstance(error, TimeoutError | RedisTimeoutError):
             return StoreError(f"{redis} did not answer within {self.timeout:g} s")
