@@ -94,7 +94,7 @@ async def test_feed_that_was_started_anew_does_not_go_back(
     async with Hub() as late:
         second = feeds.start("--base-url", late.base_url, "--transports", "longPolling")
         await late.connected("longPolling")
-        late.push([futures(9, ago=15)])
+        late.push([futures(9, ago=90)])
 
         async def refused() -> bool:
             return bool(second.events("row is older than what was published"))
@@ -107,7 +107,7 @@ async def test_feed_that_was_started_anew_does_not_go_back(
 
         await until(leads, feeds)
         assert await store.versions(["901"]) == versions
-        late.push([futures(8, ago=10)])
+        late.push([futures(8, ago=60)])
         await until(refused, feeds)
         late.push([futures(3)])
         await until(lambda: published(3), feeds)
