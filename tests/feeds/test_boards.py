@@ -166,6 +166,7 @@ FUTURE_ROWS = [row("future"), row("future", ContractID=902)]
         [{"d": {"rows": FUTURE_ROWS}}],
         [{"901": FUTURE_ROWS[0], "902": FUTURE_ROWS[1]}],
         [None, FUTURE_ROWS],
+        [{"rows": FUTURE_ROWS, "status": "ok", "errors": []}],
     ],
 )
 def test_board_in_another_wrapping_is_read(arguments: list[object]) -> None:
@@ -174,6 +175,21 @@ def test_board_in_another_wrapping_is_read(arguments: list[object]) -> None:
         read = read_frame(raw)
         assert read.errors == ()
         assert [each.contract.contract_id for each in read.quotes] == ["901", "902"]
+
+
+@pytest.mark.parametrize("content", [[], [[]], "[]", {"rows": []}, {"rows": [], "count": 0}])
+def test_empty_board_in_another_wrapping_is_empty(content: object) -> None:
+    read = read_frame(frame((FUTURES, content)))
+    assert [(each.method, each.quotes, each.errors) for each in read.boards] == [(FUTURES, (), ())]
+
+
+@pytest.mark.parametrize(
+    "content", [CLOCK_TEXT, [CLOCK_TEXT], {"time": CLOCK_TEXT}, json.dumps(CLOCK_TEXT)]
+)
+def test_clock_in_another_wrapping_is_read(content: object) -> None:
+    for raw in (frame((CLOCK, content)), json.dumps(frame((CLOCK, content)))):
+        read = read_frame(raw)
+        assert (read.told, read.errors) == (at("2022-02-06T13:26:05"), ())
 
 
 def test_row_of_bytes_that_are_no_text_loses_only_itself() -> None:
@@ -320,6 +336,7 @@ def test_the_clock_is_the_latest_stamp() -> None:
         {"R": 1, "I": "0"},
         frame((FUTURES, []), (OPTIONS, []), (GAVAHI, [])),
         frame((CLOCK, None), (FUTURES, None)),
+        frame((CLOCK, "")),
         frame(("updateAllMarketData", {"id": 1, "TradeCount": 3})),
         frame(("somethingNew", [{"ContractID": 1}])),
         {"M": [{"M": FUTURES, "A": []}]},

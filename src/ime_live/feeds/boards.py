@@ -153,10 +153,7 @@ class _BoardRow:
             self.body, self.stamps = cut(raw)
             self.known = last.get(self.body)
             if self.known is None:
-                try:
-                    self.decoded = read_json(raw, "the row")
-                except FeedError as error:
-                    self.decoded = error
+                self.decoded = _decoded(value)
 
     def stamp(self, field: str) -> datetime | None:
         """When its board was pushed; None if it cannot be told, which is an error of the row."""
@@ -169,6 +166,16 @@ class _BoardRow:
             # Options may be spelled with or without the underscore.
             return moment(told, field if field in told else field.lstrip("_"), None)
         return None
+
+
+def _decoded(value: object) -> object:
+    """A value that may be bytes of JSON; the error if they are none."""
+    if not isinstance(value, Raw):
+        return value
+    try:
+        return read_json(bytes(value), "the row")
+    except FeedError as error:
+        return error
 
 
 class FrameReader:
@@ -231,10 +238,11 @@ class FrameReader:
                 if method == CLOCK or method in self._boards:
                     dropped.append(RowError(method, None, None, message.problem))
             elif method == CLOCK:
-                said = unwrap(list(message.arguments))
-                if isinstance(said, str) and said.strip():
-                    told = read_clock(said)
-                if told is None and message.arguments:
+                said = unwrap([_decoded(each) for each in message.arguments])
+                clock_told = read_clock(said) if isinstance(said, str) else None
+                if clock_told is not None:
+                    told = clock_told
+                elif said not in ([], None, ""):
                     dropped.append(RowError(CLOCK, None, None, f"A: is not a clock, {got(said)}"))
             elif method in BOARDS:
                 pushes.append((method, self._rows(method, message)))

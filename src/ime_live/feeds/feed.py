@@ -236,6 +236,7 @@ class Feed:
 
     def _say_row(self, event: str, error: RowError) -> None:
         field = error.reason.partition(":")[0]
+        row = {} if error.row is None else {"row": _shown(error.row)}
         self._limited.warning(
             event,
             key=(event, error.board, field),
@@ -243,7 +244,7 @@ class Feed:
             index=error.index,
             contract_id=error.contract_id,
             reason=error.reason,
-            row=_shown(error.row),
+            **row,
         )
 
     def _say_lag(self, lag: float | None) -> None:

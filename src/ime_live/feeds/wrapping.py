@@ -44,8 +44,8 @@ def rows_in(value: object, ids: Collection[str], depth: int = 0) -> Iterator[obj
     """The rows in a value, in their order, however they are wrapped.
 
     Lists are gone through. An object that has none of the fields of a row's id stands for its only
-    member that holds others, or for all of its members if each of them does. What is no row, and
-    wraps none, comes out as it is.
+    member that holds something itself, or for all of its members if each of them is a list or an
+    object. What is no row, and wraps none, comes out as it is.
 
     Args:
         value: decoded JSON.
@@ -59,8 +59,10 @@ def rows_in(value: object, ids: Collection[str], depth: int = 0) -> Iterator[obj
         if isinstance(value, list):
             inner = value
         elif isinstance(value, Mapping) and not any(each in value for each in ids):
-            found = [each for each in value.values() if _holds_others(each)]
-            inner = found if len(found) in {1, len(value)} and found else None
+            found = [each for each in map(_container, value.values()) if each is not None]
+            full = [each for each in found if each]
+            if found and (len(full) <= 1 or len(found) == len(value)):
+                inner = full
     if inner is None:
         yield value
     else:
@@ -89,10 +91,11 @@ def got(value: object) -> str:
             return f"got {value!r}"
 
 
-def _holds_others(value: object) -> bool:
+def _container(value: object) -> Collection[object] | None:
+    """The list or object that a value is, or is as a text of JSON."""
     if isinstance(value, str):
-        return value.lstrip()[:1] in ("[", "{") and _read_json(value) is not value
-    return isinstance(value, list | Mapping)
+        value = _read_json(value)
+    return value if isinstance(value, list | Mapping) else None
 
 
 def _read_json(text: str) -> Any:  # noqa: ANN401 - any JSON

@@ -23,6 +23,7 @@ from ime_live.feeds.exchange.answers import (
     date_of,
     get,
     network_errors,
+    retry_after,
     within,
 )
 from ime_live.feeds.exchange.link import HearDate
@@ -169,7 +170,8 @@ async def _ask(outside: Outside, address: Address) -> Negotiation:
         outside.hear_date(date, sent, outside.time())
     kind = headers.get("Content-Type", "")
     if body.lstrip()[:1] == b"<":  # a page, whatever its head says
-        raise answer_error(HTTPStatus.OK, kind, body)
+        wait = retry_after(headers, outside.time())
+        raise answer_error(HTTPStatus.OK, kind, body, retry_after=wait)
     return read_negotiation(body, kind)
 
 
