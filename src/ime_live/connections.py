@@ -27,7 +27,7 @@ from ime_live.errors import ImeLiveError, SettingsError, StoreError, StoreSettin
 from ime_live.faults import NO_REDIS, chain, fault_of_port, final_fault
 from ime_live.log_limiter import LogLimiter
 from ime_live.pool import retry_once
-from ime_live.redis_url import Kind, RedisUrl, read_redis_url
+from ime_live.redis_url import Kind, RedisUrl, read_redis_url, tls_context
 from ime_live.sentinel import Sentinels
 from ime_live.settings import StoreSettings
 from ime_live.topology import Single, Topology
@@ -65,7 +65,7 @@ class Connections:
                 f"--redis-url names database {url.database}, and Pub/Sub ignores databases: set "
                 f"--key-prefix to a prefix of this database's own, not {settings.key_prefix!r}"
             )
-        self._tls = url.tls is not None
+        self._tls = url.tls
         self._topology = _topology_of(url, self.timeout)
         self.place = self._topology.place
 
@@ -117,7 +117,8 @@ class Connections:
 
     async def _fault_of_ports(self, error: BaseException | None) -> str | None:
         """What the servers speak instead of Redis's protocol, or instead of TLS."""
-        asking = (fault_of_port(*each, tls=self._tls) for each in self._topology.addresses)
+        tls = None if self._tls is None else tls_context(self._tls)
+        asking = (fault_of_port(*each, tls) for each in self._topology.addresses)
         faults = [fault for fault in await asyncio.gather(*asking) if fault is not None]
         if not faults and error is not None and isinstance(error.__cause__, InvalidResponse):
             faults.append(NO_REDIS)

@@ -108,16 +108,16 @@ def final_fault(error: BaseException) -> str | None:
     return None
 
 
-async def fault_of_port(host: str, port: int, *, tls: bool) -> str | None:
+async def fault_of_port(host: str, port: int, tls: ssl.SSLContext | None) -> str | None:
     """What to say of a port where the connection breaks, or nothing is answered; as `final_fault`.
 
     Args:
         host: where it is.
         port: its number.
-        tls: whether it was spoken to with TLS.
+        tls: the context with which it was spoken to; None without TLS.
     """
-    if tls:
-        return NO_TLS if await first_reply(host, port) else None
+    if tls is not None:
+        return NO_TLS if await first_reply(host, port) else await _alert_of(host, port, tls)
     if await speaks_tls(host, port):
         return ONLY_TLS
     return final_fault(ResponseError((await first_reply(host, port)).removeprefix("-")))
@@ -137,6 +137,21 @@ async def speaks_tls(host: str, port: int) -> bool:
         return False
     writer.transport.abort()
     return True
+
+
+async def _alert_of(host: str, port: int, tls: ssl.SSLContext) -> str | None:
+    """What to say of the alert with which a port ends TLS, as for want of a certificate of ours.
+
+    By TLS 1.3 it comes after the handshake, and is lost if anything has been sent by then.
+    """
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT):
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+            with contextlib.closing(writer.transport):
+                await reader.read(1)
+    except (OSError, TimeoutError) as error:
+        return final_fault(error)
+    return None
 
 
 async def first_reply(host: str, port: int) -> str:

@@ -323,7 +323,21 @@ def _tls_of(parameters: Mapping[str, str]) -> dict[str, Any]:
             files = f"{own} and {key}" if key else own
             what = "a certificate and its key without a password"
             raise _unreadable("ssl_certfile", what, files, error) from None
+        options["ssl_keyfile"] = key or own  # redis-py 6 takes no certificate without one
     return options
+
+
+def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    """A context as redis-py makes it of its options in `RedisUrl.tls`."""
+    context = ssl.create_default_context()
+    context.check_hostname = options["ssl_check_hostname"]
+    if options["ssl_cert_reqs"] == "none":
+        context.verify_mode = ssl.CERT_NONE
+    if "ssl_ca_certs" in options:
+        context.load_verify_locations(options["ssl_ca_certs"])
+    if "ssl_certfile" in options:
+        context.load_cert_chain(options["ssl_certfile"], options["ssl_keyfile"])
+    return context
 
 
 def _unreadable(name: str, what: str, file: str, error: Exception) -> _UrlError:
