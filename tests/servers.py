@@ -213,6 +213,7 @@ class ClusterServers(_Servers):
             and "fail" not in self._states(node)
             and node.client.info("replication").get("master_link_status", "up") == "up"
             and is_ok(node)
+            and f"assigned:{SLOTS}" in node.client.execute_command("CLUSTER", "INFO")
         )
 
     def replicas_of(self, node: Server) -> int:
@@ -228,17 +229,25 @@ class ClusterServers(_Servers):
 
     def primary_of(self, key: str) -> Server:
         """The server that has a key's slot."""
-        slot = key_slot(key.encode())
-        for first, last, primary, *_ in self.servers[-1].client.execute_command("CLUSTER", "SLOTS"):
+        return self._primary_of(key_slot(key.encode()), self.servers[-1])
+
+    def _primary_of(self, slot: int, asked: Server) -> Server:
+        for first, last, primary, *_ in asked.client.execute_command("CLUSTER", "SLOTS"):
             if first <= slot <= last:
                 return self._by_port[primary[1]]
-        raise AssertionError(f"nobody has the slot of {key}")
+        raise AssertionError(f"nobody has slot {slot}")
 
-    def listening(self) -> Server:
-        """The node that the one gateway listens to."""
-        channel = "ime:contracts"
-        until(lambda: any(node.client.pubsub_numsub(channel)[0][1] for node in self.servers))
-        return next(node for node in self.servers if node.client.pubsub_numsub(channel)[0][1])
+    def listening(self, *, hanging: Server | None = None) -> Server:
+        """The node that the one gateway listens to, once there is one that does not hang."""
+        found: list[Server] = []
+
+        def look() -> bool:
+            asked = (node for node in self.servers if node is not hanging)
+            found.extend(n for n in asked if n.client.pubsub_numsub("ime:contracts")[0][1])
+            return bool(found)
+
+        until(look)
+        return found[0]
 
     def break_links(self, node: Server) -> None:
         """Break the links by which a node gets messages; they come back by themselves."""
@@ -305,6 +314,8 @@ class ClusterServers(_Servers):
         yield
         for node in (target, source):
             say(node, "NODE", self.id_of(target))
+        # The others hear of it by and by.
+        until(lambda: all(self._primary_of(slot, node) is target for node in self.servers))
 
 
 class SentinelServers(_Servers):
