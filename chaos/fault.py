@@ -31,13 +31,14 @@ class Fault(Struct, frozen=True):
         name: for reports.
         stores: the kinds of store that it applies to.
         inject: injects it.
-        loses_data: whether the store may lose states.
+        loses_data: the kinds of store that may lose states by it. Sentinel looks at its servers
+            over the links that are broken, so it may make another one the master.
     """
 
     name: str
     stores: frozenset[str]
     inject: Inject
-    loses_data: bool = False
+    loses_data: frozenset[str] = frozenset()
 
 
 FAULTS: Final[list[Fault]] = []
@@ -45,7 +46,7 @@ FAULTS: Final[list[Fault]] = []
 
 
 def fault(
-    name: str, stores: frozenset[str] = ALL, *, loses_data: bool = False
+    name: str, stores: frozenset[str] = ALL, *, loses_data: frozenset[str] = frozenset()
 ) -> Callable[[Inject], Inject]:
     """Add the decorated function to `FAULTS`; the arguments are those of `Fault`."""
 

@@ -89,7 +89,7 @@ async def _inject(testbed: Testbed, plan: Plan, number: int, fault: Fault) -> Ou
     testbed.market.moving = True
     await asyncio.sleep(chance.uniform(*_PAUSE))
     seconds, injected = None, True
-    testbed.begin_fault(loses_data=fault.loses_data)
+    testbed.begin_fault(loses_data=plan.store in fault.loses_data)
     try:
         detail = await fault.inject(testbed, chance)
         seconds = await _converge(testbed)

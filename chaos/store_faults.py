@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import Final
 
-from chaos.fault import SINGLE, fault, hold
+from chaos.fault import ALL, SENTINEL, SINGLE, fault, hold
 from chaos.proxy import Mode, Proxy
 from chaos.testbed import Testbed
 
@@ -14,7 +14,7 @@ _IN_FLIGHT: Final = 0.4  # seconds after which everything that was published is 
 _DEFAULT_LIMIT: Final = "pubsub 33554432 8388608 60"  # Valkey's
 
 
-@fault("store killed, back empty", SINGLE, loses_data=True)
+@fault("store killed, back empty", SINGLE, loses_data=ALL)
 async def killed_empty(testbed: Testbed, chance: random.Random) -> str:
     """Kill it, and start it without its file."""
     [server] = testbed.store.servers
@@ -25,7 +25,7 @@ async def killed_empty(testbed: Testbed, chance: random.Random) -> str:
     return said
 
 
-@fault("store killed, back with its data", SINGLE, loses_data=True)
+@fault("store killed, back with its data", SINGLE, loses_data=ALL)
 async def killed(testbed: Testbed, chance: random.Random) -> str:
     """SAVE while nothing changes, kill it, and start it."""
     testbed.market.moving = False
@@ -35,7 +35,7 @@ async def killed(testbed: Testbed, chance: random.Random) -> str:
     return await _kill_and_start(testbed, chance)
 
 
-@fault("store killed, back with older data", SINGLE, loses_data=True)
+@fault("store killed, back with older data", SINGLE, loses_data=ALL)
 async def killed_older(testbed: Testbed, chance: random.Random) -> str:
     """SAVE at A, let the market go on to B, kill it, and start it with A."""
     await testbed.store.run("SAVE")
@@ -51,7 +51,7 @@ async def _kill_and_start(testbed: Testbed, chance: random.Random) -> str:
     return said
 
 
-@fault("store killed, back with older data that is true again", SINGLE, loses_data=True)
+@fault("store killed, back with older data that is true again", SINGLE, loses_data=ALL)
 async def killed_older_and_true(testbed: Testbed, chance: random.Random) -> str:
     """SAVE at A, let the market go on to B and back to A, kill it, and start it with A."""
     [server] = testbed.store.servers
@@ -78,7 +78,7 @@ async def frozen(testbed: Testbed, chance: random.Random) -> str:
     return said
 
 
-@fault("links stalled")
+@fault("links stalled", loses_data=SENTINEL)
 async def stalled(testbed: Testbed, chance: random.Random) -> str:
     """Hold everything back, and deliver it afterwards."""
     proxies = _some_proxies(testbed, chance)
@@ -90,7 +90,7 @@ async def stalled(testbed: Testbed, chance: random.Random) -> str:
     return f"{_names(proxies)}, {said}"
 
 
-@fault("links half-open")
+@fault("links half-open", loses_data=SENTINEL)
 async def half_open(testbed: Testbed, chance: random.Random) -> str:
     """Discard everything on the present connections, without a word to either side."""
     proxies = _some_proxies(testbed, chance)
@@ -111,7 +111,7 @@ async def reset(testbed: Testbed, chance: random.Random) -> str:
     return f"{_names(proxies)}, {times} times"
 
 
-@fault("links refused")
+@fault("links refused", loses_data=SENTINEL)
 async def refused(testbed: Testbed, chance: random.Random) -> str:
     """Reset all connections, and refuse new ones for a while."""
     proxies = _some_proxies(testbed, chance)
@@ -141,7 +141,7 @@ async def out_of_memory(testbed: Testbed, chance: random.Random) -> str:
     return said
 
 
-@fault("FLUSHALL", loses_data=True)
+@fault("FLUSHALL", loses_data=ALL)
 async def flushed(testbed: Testbed, chance: random.Random) -> str:
     """Delete all data while the store runs."""
     await testbed.store.run("FLUSHALL")

@@ -100,13 +100,20 @@ class Timeline:
         return max(0.0, (at - since) / MICROSECONDS)
 
     def changed(self, contract_id: str, newest: Stored, since: int) -> bool:
-        """Whether the store has held another state of a contract since a moment.
+        """Whether a contract has come into its newest state since a moment.
 
-        It does not count that it has lost the state meanwhile, and got it again.
+        It does not count that the store has lost that state meanwhile, and got it again.
         """
-        samples = self._samples[max(0, self._after(since) - 1) :]
-        states = (sample.states.get(contract_id) for sample in samples)
-        return any(state is not None and state.data != newest.data for state in states)
+        place = self._after(since)
+        known = [sample.states.get(contract_id) for sample in self._samples]
+        before = [stored for stored in known[:place] if stored is not None][-1:]
+        if any(stored.data != newest.data for stored in before):
+            return True
+        # It may have gone to the next state and back.
+        number = number_in(newest.data)
+        return any(
+            stored is not None and number_in(stored.data) > number for stored in known[place:]
+        )
 
     def excerpt(self, contract_id: str) -> list[str]:
         """The states of a contract for a report, one line per change."""

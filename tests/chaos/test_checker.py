@@ -293,6 +293,7 @@ def test_sections_are_compared_with_the_same_sections() -> None:
         ([(1, 1), (3, 1), (5, 2)], 4, False),  # published before it connected
         ([(1, 1), (3, 2), (5, 2)], 5, False),  # equal in another version
         ([(1, 1), (3, 2), (5, None), (6, 2)], 6, False),  # lost, and published again
+        ([(1, 1), (3, 2), (5, 1), (6, 2)], 6, False),  # gone back, and published again
     ],
 )
 def test_plain_client_must_hold_what_has_changed_since_it_connected(
