@@ -23,6 +23,10 @@ CLAIM_LIMIT: Final = 2.0
 _SLACK: Final = 0.5
 """Seconds after which a state that a ``max_rate`` has held back must have arrived."""
 
+_CONFIRMED: Final = 20 * MICROSECONDS
+"""Microseconds after a loss of data, or less, in which all states are confirmed again. The first
+confirmation gives a new version."""
+
 _RECENT: Final = 600  # events per client that are kept for a report
 
 
@@ -129,6 +133,8 @@ class ClientChecker:
         self._opened = 0
         self._losing = False
         """Whether the store may lose states just now."""
+        self._lost_at = 0
+        """When it may have lost states last."""
         self._may_repeat: set[str] = set()
         """Contracts whose state the store may have lost, and got again with a new version."""
         self._claims: list[Claim] = []
@@ -182,20 +188,26 @@ class ClientChecker:
         self._losing = True
         self._may_repeat.update(self.options.contracts)
 
-    def may_repeat(self, contract_id: str) -> None:
-        """The store may give a contract's state a new version without a change, once."""
+    def may_repeat(self, at: int, contract_id: str) -> None:
+        """From now on, the store may give a contract's state a new version without a change."""
+        self._lost_at = at
         if contract_id in self.options.contracts:
             self._may_repeat.add(contract_id)
 
-    def settled(self, newest: Mapping[str, Stored | None]) -> None:
+    def settled(self, at: int, newest: Mapping[str, Stored | None]) -> None:
         """A fault is over, and the gateways have proven that they follow the store.
 
         Args:
-            newest: the store's states. Of those whose version the client holds nothing was lost.
+            at: when.
+            newest: the store's states. Those whose version the client holds when all of them have
+                been confirmed cannot come again.
         """
         if self._losing:
+            self._lost_at = at
             self._sent.clear()
         self._losing = False
+        if at - self._lost_at < _CONFIRMED:
+            return
         for contract_id in list(self._may_repeat):
             held, stored = self.held.get(contract_id), newest.get(contract_id)
             if stored is not None and held is not None and stored.version == held.version:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from chaos.fault import ALL, CLUSTER, SENTINEL, fault, hold
+from chaos.market import now
 from chaos.states import IDS
 from chaos.stores import ClusterStore, SentinelStore
 from chaos.testbed import Testbed
@@ -154,7 +155,7 @@ async def slot_moved(testbed: Testbed, chance: random.Random) -> str:
     said = await hold(testbed, chance, 0, 2)
     # The other server has another history, so the first confirmation there gives a new version.
     for client in testbed.clients:
-        client.checker.may_repeat(contract_id)
+        client.checker.may_repeat(now(), contract_id)
     await asyncio.to_thread(moving.__exit__, None, None, None)
     return f"of contract {contract_id}, {said}"
 

@@ -145,7 +145,7 @@ class Testbed:
         """
         self.frontend.faulty = False
         for client in self.clients:
-            client.checker.settled(newest)
+            client.checker.settled(now(), newest)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))

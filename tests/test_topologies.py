@@ -151,7 +151,7 @@ async def test_many_contracts(url: str, payload: MakePayload) -> None:
 async def test_events_resume_a_second_before_the_last_one(
     tmp_path: Path, url: str, payload: MakePayload
 ) -> None:
-    data = read_payload(payload()).to_json()
+    data = read_payload(payload(Aggregate={"trade_count": 424_242})).to_json()
     ids = ["31", "32", "33", "34"]  # at different nodes of a cluster
     async with store_of(url) as store:
         versions = [await keep(store, contract_id, data) for contract_id in ids]

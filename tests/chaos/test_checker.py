@@ -49,10 +49,10 @@ class History:
         self.checker.opened(at, gateway, since)
         return self
 
-    def settled(self, **versions: int) -> History:
+    def settled(self, at: int, **versions: int) -> History:
         """A fault is over; the store has these versions, by contract."""
         self.checker.settled(
-            {i.removeprefix("c"): Stored(v, payload_of(1)) for i, v in versions.items()}
+            at, {i.removeprefix("c"): Stored(v, payload_of(1)) for i, v in versions.items()}
         )
         return self
 
@@ -155,20 +155,29 @@ def test_equal_state_after_a_resume_passes_when_the_loss_came_after_the_state() 
 def test_equal_state_after_a_resume_is_found_once_the_store_has_the_same_version_again() -> None:
     history = History(RESUMING).got("1", 10, 1).got("2", 10, 1)
     history.checker.store_loses_data()
-    history.settled(c1=10, c2=12)  # contract 2 got a new version in the store, and was not sent
+    history.settled(11, c1=10, c2=10).settled(
+        30 * S, c1=10, c2=12
+    )  # contract 2 got a new version in the store, and was not sent
     assert history.back().got("2", 12, 1).broken == []
     assert history.got("1", 12, 1).broken == [Invariant.CHANGED]
 
 
+def test_equal_state_after_a_resume_passes_while_it_may_not_be_confirmed_yet() -> None:
+    history = History(RESUMING).got("1", 10, 1)
+    history.checker.store_loses_data()
+    history.settled(1 * S, c1=10).settled(5 * S, c1=10)
+    assert history.back().got("1", 12, 1).broken == []
+
+
 def test_equal_state_after_a_resume_is_found_when_a_later_fault_lost_nothing() -> None:
     history = History(RESUMING).got("1", 10, 1)
-    history.settled(c1=12)
+    history.settled(30 * S, c1=12)
     assert history.back().got("1", 12, 1).broken == [Invariant.CHANGED]
 
 
 def test_equal_state_after_a_resume_passes_once_for_a_contract_that_was_moved() -> None:
     history = History(RESUMING).got("1", 10, 1).got("2", 10, 1)
-    history.checker.may_repeat("1")
+    history.checker.may_repeat(10, "1")
     assert history.back().got("1", 11, 1).broken == []
     assert history.got("2", 11, 1).broken == [Invariant.CHANGED]
     assert history.back().got("1", 12, 1).broken == [Invariant.CHANGED] * 2
@@ -211,7 +220,7 @@ def test_gateway_may_go_back_when_the_store_did() -> None:
     history = History().got("1", 12, 2)
     history.checker.store_loses_data()
     assert history.back(gateway="gateway 1").got("1", 11, 1).broken == []
-    assert history.settled(c1=11).back(gateway="gateway 1").got("1", 11, 1).broken == []
+    assert history.settled(11, c1=11).back(gateway="gateway 1").got("1", 11, 1).broken == []
     assert history.back(gateway="gateway 1").got("1", 10, 3).broken == [Invariant.GROWS]
 
 
