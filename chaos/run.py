@@ -208,8 +208,12 @@ def _excerpt(testbed: Testbed, violation: Violation, begin: int) -> list[str]:
                 for line in client.checker.recent
                 if (contract_id and contract_id in line) or _is_of_connection(line)
             )
-    recent = [line for line in lines if line[:16].isdigit() and int(line[:16]) > begin - _BEFORE]
-    return sorted(recent)[-_LINES:]
+    lines = sorted(line for line in lines if line[:16].isdigit())
+    earlier = [line for line in lines if int(line[:16]) <= begin - _BEFORE]
+    # How it was before: the last connection, and the last lines of each kind.
+    words = ("connected", "closed", "store", "market", f" {contract_id} ")
+    known = {word: line for line in earlier for word in words if word in line}
+    return [*sorted(set(known.values())), *lines[len(earlier) :][-_LINES:]]
 
 
 def _is_of_connection(line: str) -> bool:
