@@ -104,16 +104,17 @@ class Timeline:
 
         It does not count that the store has lost that state meanwhile, and got it again.
         """
-        place = self._after(since)
-        known = [sample.states.get(contract_id) for sample in self._samples]
-        before = [stored for stored in known[:place] if stored is not None][-1:]
-        if any(stored.data != newest.data for stored in before):
-            return True
-        # It may have gone to the next state and back.
         number = number_in(newest.data)
-        return any(
-            stored is not None and number_in(stored.data) > number for stored in known[place:]
-        )
+        came, left = newest.version, 0
+        for sample in self._samples:
+            stored = sample.states.get(contract_id)
+            if stored is None:
+                continue
+            if stored.data == newest.data:
+                came = min(came, stored.version)
+            elif number_in(stored.data) > number:  # it goes back to the newest state later
+                came, left = newest.version, sample.answered
+        return max(came, left) > since
 
     def excerpt(self, contract_id: str) -> list[str]:
         """The states of a contract for a report, one line per change."""

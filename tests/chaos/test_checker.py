@@ -297,22 +297,34 @@ def test_sections_are_compared_with_the_same_sections() -> None:
 @pytest.mark.parametrize(
     ("samples", "version", "due"),
     [
-        ([(1, 1), (3, 1), (5, 2)], 5, True),
-        ([(1, 1), (3, 2), (5, 3), (6, 2)], 6, True),
-        ([(1, 1), (3, 1), (5, 2)], 4, False),  # published before it connected
-        ([(1, 1), (3, 2), (5, 2)], 5, False),  # equal in another version
-        ([(1, 1), (3, 2), (5, None), (6, 2)], 6, False),  # lost, and published again
-        ([(1, 1), (3, 2), (5, 1), (6, 2)], 6, False),  # gone back, and published again
+        ([(1, 10), (3, 10), (5, 20)], 5, True),
+        ([(1, 10), (3, 20), (5, 30), (6, 20)], 6, True),
+        ([(1, 10), (3, 10), (5, 20)], 4, False),  # published before it connected
+        ([(1, 10), (3, 20), (5, 20)], 5, False),  # equal in another version
+        ([(1, 10), (3, 20), (5, None), (6, 20)], 6, False),  # lost, and published again
+        ([(1, 10), (3, 20), (5, 10), (6, 20)], 6, False),  # gone back, and published again
     ],
 )
 def test_plain_client_must_hold_what_has_changed_since_it_connected(
-    samples: Sequence[tuple[int, Any]], version: int, due: bool
+    samples: Sequence[tuple[int, int | None]], version: int, due: bool
 ) -> None:
+    made = Timeline()
+    for second, number in samples:
+        stored = None if number is None else Stored(second * S, payload_of(number))
+        made.add(Sample(second * S, second * S, {"1": stored}))
     history = History(PLAIN).got("1", 2 * S, 1).back(at=4 * S)
-    found = missing(history, timeline(*samples), version * S, c1=2)
-    assert found == (["1"] if due else [])
+    assert missing(history, made, version * S, c1=20) == (["1"] if due else [])
     resuming = History(RESUMING).got("1", 2 * S, 1).back(at=4 * S)
-    assert missing(resuming, timeline(*samples), version * S, c1=2) == ["1"]
+    assert missing(resuming, made, version * S, c1=20) == ["1"]
+
+
+def test_plain_client_is_owed_nothing_that_came_just_before_it_connected() -> None:
+    made = Timeline()  # published at 3.9 s, and sampled first at 4.1 s; lost, and published again
+    for at, version, number in ((37, 10, 10), (41, 39, 20), (60, 60, 20)):
+        stored = Stored(version * S // 10, payload_of(number))
+        made.add(Sample(at * S // 10, at * S // 10, {"1": stored}))
+    history = History(PLAIN).got("1", 2 * S, 1).back(at=4 * S)
+    assert missing(history, made, 6 * S, c1=20) == []
 
 
 def test_plain_client_must_follow_a_store_that_went_back_behind_its_message() -> None:
