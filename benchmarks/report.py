@@ -97,7 +97,7 @@ def table(measured: Measured) -> str:
 
 
 def goal_table(found: Sequence[Goal]) -> str:
-    """What has to hold, and whether it does, in Markdown."""
+    """The goals, and whether each is met, in Markdown."""
     lines = ["| what | at most | measured | |", "|---|---|---|---|"]
     lines += [
         f"| {goal.what} | {goal.limit} | {goal.measured} | {'holds' if goal.holds else 'MISSED'} |"
@@ -113,7 +113,7 @@ def write_report(measured: Sequence[Measured], update: float) -> None:
         _INTRODUCTION,
         f"{datetime.now(UTC):%Y-%m-%d}, {machine()}. {versions()}.",
         _TERMS,
-        "## What has to hold",
+        "## Goals",
         goal_table(goals(measured, update)),
     ]
     for one in measured:
