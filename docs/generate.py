@@ -1,6 +1,7 @@
 """Write the documents that come from the code.
 
-They are docs/settings.md, docs/commands.md, and the JSON Schemas in src/ime_live/schemas.
+They are docs/settings.md, docs/commands.md, and the JSON Schemas in src/ime_live/schemas; of
+README.md and README.fa.md the table of figures, which comes from docs/performance.json.
 ``make docs`` runs it; ``--check`` writes nothing and exits with 1 if a file is not what it
 would write. tests/test_documents.py asks the same.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field
 from enum import StrEnum
 from pathlib import Path
@@ -41,15 +42,38 @@ from ime_live.settings import (
 )
 
 FOLDER: Final = Path(__file__).parent
-SCHEMAS: Final = FOLDER.parent / "src" / "ime_live" / "schemas"
+ROOT: Final = FOLDER.parent
+SCHEMAS: Final = ROOT / "src" / "ime_live" / "schemas"
 WIDTH: Final = 80
 
 PROGRAM: Final = "ime-live"
 
+FIGURES_START: Final = "<!-- Figures: written by `make docs`; do not edit. -->"
+FIGURES_END: Final = "<!-- End of figures. -->"
+SERVERS: Final = (PROGRAM, "Nchan (nginx)", "websockets.broadcast", "FastAPI, as usual")
+READMES: Final = {
+    "README.md": (
+        "server",
+        "CPU per delivered message",
+        "beside ime-live",
+        "p99 latency",
+        "memory per connection",
+        "CPU per handshake",
+    ),
+    "README.fa.md": (
+        "سرور",
+        "پردازنده برای هر پیام",
+        "نسبت به ime-live",
+        "تأخیر p99",
+        "حافظهٔ هر اتصال",
+        "پردازنده برای برقراری هر اتصال",
+    ),
+}
+
 # In the order in which somebody who sets up a gateway needs them. Each class stands for the
 # options that it declares itself, without those of its bases.
 SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
-    ("The gateway", GatewaySettings, "Where it listens, and what it allows a client."),
+    ("Gateway", GatewaySettings, "Where it listens, and what it allows a client."),
     ("Redis or Valkey", StoreSettings, "Where it is, and how its keys are named."),
     ("Authentication", AuthSettings, "Whether clients need a token."),
     (
@@ -61,13 +85,17 @@ SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
             "audience and the issuer."
         ),
     ),
-    ("The feed", FeedSettings, "From the exchange to the store; see [feed.md](feed.md)."),
-    ("The exchange", HubSettings, "Where its hub is, and how it is reached."),
+    ("Feed", FeedSettings, "From the exchange to the store; see [feed.md](feed.md)."),
+    ("Exchange", HubSettings, "Where its hub is, and how it is reached."),
     ("Trading hours", HoursSettings, "When the exchange trades, in Tehran's time."),
     ("Recordings", RecordSettings, "How frames are recorded."),
-    ("Everything at once", UpSettings, "`up` takes the options of the gateway and the feed, too."),
+    (
+        "Running on one machine",
+        UpSettings,
+        "`up` takes the options of the gateway and the feed, too.",
+    ),
     ("Logs", LogSettings, "What goes to standard error, and how."),
-    ("The demo", DemoSettings, "A market of its own, for this machine only."),
+    ("Demo", DemoSettings, "A market of its own, for this machine only."),
 )
 
 
@@ -78,7 +106,34 @@ def documents() -> dict[Path, str]:
         FOLDER / "commands.md": commands(),
         SCHEMAS / "contract.json": _as_text(contract_schema()),
         SCHEMAS / "update.json": _as_text(update_schema()),
+        **{ROOT / name: with_figures(ROOT / name, titles) for name, titles in READMES.items()},
     }
+
+
+def with_figures(readme: Path, titles: Sequence[str]) -> str:
+    """A README with the table of figures of the last ``make bench``.
+
+    Args:
+        readme: has a pair of comments, and the table between them.
+        titles: of the table's columns.
+    """
+    measured = json.loads((FOLDER / "performance.json").read_text(encoding="utf-8"))["single"]
+    ours = measured[PROGRAM]["cpu_per_delivery"]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for server in SERVERS:
+        result = measured[server]
+        cells = (
+            f"**{server}**" if server == PROGRAM else server,
+            f"{result['cpu_per_delivery']:.1f} µs",
+            f"{result['cpu_per_delivery'] / ours:.1f} ×",
+            f"{result['p99'] / 1000:,.0f} ms",
+            f"{result['memory_per_connection'] / 1000:,.1f} kB",
+            f"{result['cpu_per_handshake']:,.0f} µs",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    before, start, rest = readme.read_text(encoding="utf-8").partition(FIGURES_START)
+    _, end, after = rest.partition(FIGURES_END)
+    return before + start + "\n\n" + "\n".join(lines) + "\n\n" + end + after
 
 
 def contract_schema() -> Schema:

@@ -1,18 +1,20 @@
-"""README.md and docs/*.md: what is generated is up to date, links lead somewhere, examples work.
+"""The documents: what is generated is up to date, links lead somewhere, examples work.
 
 The convention for examples, by the word after the fence:
 
 - ``python``: a complete program. It is run, with the demo's address in the place of
   127.0.0.1:8000 and the tests' Valkey in that of redis://127.0.0.1:6379. It must end with status
   0, or print market data (a time stamp, or a key of the payload), whereupon it is stopped.
-- ``python fragment``: part of a program; only compiled.
+- ``py``: part of a program; only compiled.
 - ``sh``: ``ime-live …`` is parsed as the command line does it, with its options' types; nothing
   is run. ``make …`` must be a target of the Makefile. ``curl …`` of 127.0.0.1:8000 is run against
   the demo, and must be answered with data and a status below 400.
-- ``sh run``: a whole example with ``valkey-cli``; `tests.test_schemas` runs it.
+- ``bash``: a whole example with ``valkey-cli``; `tests.test_schemas` runs it.
 - ``json``: must be JSON, whole or line by line.
 
-Every other block is only text. In all of the text, an ``IME_LIVE_…`` must be a setting.
+Every other block is only text. A fence has one word, or none: renderers take more for text. In all
+of the text, an ``IME_LIVE_…`` must be a setting. The Persian documents have the code of the English
+ones, which is run once.
 """
 
 from __future__ import annotations
@@ -46,8 +48,14 @@ from .client.service import service
 from .client.texts import stamp, update
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS.remove(ROOT / "README.fa.md")
+TRANSLATIONS = {ROOT / "README.md": ROOT / "README.fa.md"} | {
+    path.parents[1] / path.name: path for path in sorted((ROOT / "docs" / "fa").glob("*.md"))
+}
+RECORDS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 GENERATED = {"settings.md", "commands.md", "contract.json", "update.json"}
+GENERATED |= {"README.md", "README.fa.md"}  # the table of figures
 
 TIME_LIMIT = 20.0
 MARKET_DATA = re.compile(
@@ -62,17 +70,18 @@ class Block(NamedTuple):
     text: str
 
 
+def blocks_of(path: Path) -> Iterator[tuple[str, Block]]:
+    """The words after the fence, and the block, of all blocks of a document."""
+    text = path.read_text(encoding="utf-8")
+    for match in re.finditer(r"^( *)```([^\n`]*)\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL):
+        line = text.count("\n", 0, match.start()) + 1
+        inner = "\n".join(each.removeprefix(match[1]) for each in match[3].splitlines())
+        yield match[2].strip(), Block(f"{path.name}:{line}", inner + "\n")
+
+
 def blocks(language: str) -> list[Block]:
     """All blocks whose fence says ``language``."""
-    found = []
-    for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8")
-        for match in re.finditer(r"^( *)```([^\n`]*)\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL):
-            line = text.count("\n", 0, match.start()) + 1
-            inner = "\n".join(each.removeprefix(match[1]) for each in match[3].splitlines())
-            if match[2].strip() == language:
-                found.append(Block(f"{path.name}:{line}", inner + "\n"))
-    return found
+    return [block for path in DOCUMENTS for said, block in blocks_of(path) if said == language]
 
 
 # -- what is generated --------------------------------------------------------------------------
@@ -113,7 +122,10 @@ def anchors(path: Path) -> set[str]:
     return made
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+ALL = [*DOCUMENTS, *TRANSLATIONS.values(), *RECORDS]
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path: Path) -> None:
     text = re.sub(r"^ *```.*?^ *```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     for link in re.findall(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)", text):
@@ -127,12 +139,69 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in anchors(file), f"{path.name}: {link}"
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_settings_that_are_named_exist(path: Path) -> None:
     known = {variable(each.name) for each in (*options(UpSettings), *options(DemoSettings))}
     known |= {"IME_LIVE_URL", "IME_LIVE_TOKEN"}  # of the client library
     named = set(re.findall(r"\bIME_LIVE_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
     assert named <= known
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_fences_have_one_word(path: Path) -> None:
+    for said, block in blocks_of(path):
+        assert len(said.split()) <= 1, f"{block.place}: ```{said}"
+
+
+@pytest.mark.parametrize(
+    ("english", "persian"), TRANSLATIONS.items(), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_translation_has_the_same_code_blocks(english: Path, persian: Path) -> None:
+    def code(path: Path) -> list[tuple[str, str]]:
+        return [(said, block.text) for said, block in blocks_of(path)]
+
+    assert code(english)
+    assert code(persian) == code(english)
+
+
+@pytest.mark.parametrize("path", TRANSLATIONS.values(), ids=lambda path: path.name)
+def test_persian_text_runs_right_to_left_around_code_left_to_right(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith('<div dir="rtl" lang="fa" markdown>\n\n# ')
+    assert text.endswith("\n\n</div>\n")
+    outside, inside = [], []
+    for part in re.split(r'(?s)(<div dir="ltr" markdown>.*?\n</div>)', text):
+        (inside if part.startswith('<div dir="ltr"') else outside).append(part)
+    assert "```" not in "".join(outside)
+    for code in re.findall(r"`([^`\n]+)`", re.sub(r"<!--.*?-->", "", "".join(outside))):
+        # A dot or bracket at its end would be shown at the other end: write <code dir="ltr">.
+        assert re.fullmatch(r"\w(.*\w)?", code), code
+    for part in inside:
+        assert re.fullmatch(r'(?s)<div dir="ltr" markdown>\n\n```.*\n```\n\n</div>', part)
+
+
+HEADINGS = frozenset(
+    (Path(__file__).parent / "headings.txt").read_text(encoding="utf-8").splitlines()
+)
+
+
+def headings(path: Path) -> list[str]:
+    """The headings of a document, without the marks before them."""
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
+
+
+def test_headings_are_from_the_list() -> None:
+    # Those of commands.md are the commands, and those of performance.md the scenarios.
+    used = {
+        heading
+        for path in (ROOT / "docs").glob("*.md")
+        if path.name != "commands.md"
+        for heading in headings(path)
+        if not (path.name == "performance.md" and re.match(r"\w+: ", heading))
+    }
+    assert used - HEADINGS == set(), "take a word that people search for, and add it to the list"
+    assert HEADINGS - used == set(), "no document has these any more"
 
 
 # -- examples -----------------------------------------------------------------------------------
@@ -255,7 +324,7 @@ def run(place: str, *arguments: str) -> None:
 
 
 def test_parts_of_python_programs_compile() -> None:
-    for block in blocks("python fragment"):
+    for block in blocks("py"):
         compile(block.text, block.place, "exec")
 
 

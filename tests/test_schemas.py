@@ -127,7 +127,7 @@ with Redis.from_url(os.environ["VALKEY_URL"]) as client:
 """
 
 
-@pytest.mark.parametrize("block", blocks("sh run"), ids=lambda block: block.place)
+@pytest.mark.parametrize("block", blocks("bash"), ids=lambda block: block.place)
 def test_the_whole_example_is_streamed(
     block: Block, valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
