@@ -1,4 +1,4 @@
-# make demo | test | test-thorough | lint | bench | soak | chaos | format | docs | clean. Needs Python 3.11 or newer and make.
+# make demo | test | test-thorough | lint | bench | soak | chaos | format | docs | site | clean. Needs Python 3.11 or newer and make.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-thorough lint bench soak chaos format docs clean
+.PHONY: help demo test test-thorough lint bench soak chaos format docs site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -48,8 +48,12 @@ format: $(VENV)/dev
 docs: $(VENV)/dev
 	$(BIN)/python docs/generate.py
 
+# The documents as web pages, in site/; a link that leads nowhere is an error.
+site: $(VENV)/site
+	$(BIN)/zensical build --clean --strict
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
@@ -66,3 +70,7 @@ $(VENV)/bench: pyproject.toml | $(BIN)/python
 $(VENV)/dev: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/demo
+
+$(VENV)/site: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[site]'
+	@touch $@
