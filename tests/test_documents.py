@@ -169,7 +169,8 @@ def test_persian_text_runs_right_to_left_around_code_left_to_right(path: Path) -
     text = path.read_text(encoding="utf-8")
     assert text.startswith('<div dir="rtl" lang="fa" markdown>\n\n# ')
     assert text.endswith("\n\n</div>\n")
-    outside, inside = [], []
+    outside: list[str] = []
+    inside: list[str] = []
     for part in re.split(r'(?s)(<div dir="ltr" markdown>.*?\n</div>)', text):
         (inside if part.startswith('<div dir="ltr"') else outside).append(part)
     assert "```" not in "".join(outside)
