@@ -244,7 +244,7 @@ class FrameReader:
                     told = clock_told
                 elif said not in ([], None, ""):
                     dropped.append(RowError(CLOCK, None, None, f"A: is not a clock, {got(said)}"))
-            elif method in BOARDS:
+            elif method in PUSHED_AT or (method in self._boards and method in BOARDS):
                 pushes.append((method, self._rows(method, message)))
         day_told, clock = _day_and_clock(dict(pushes), told, latest)
         day = day_told or day
