@@ -93,6 +93,24 @@ async def test_refused_start_is_waited_for_and_no_other_transport_tried(hub: Hub
         assert "start: HTTP 503" in (waiting.client.link.error or "")
 
 
+async def test_busy_start_and_resumption_are_one_request_a_try(hub: Hub) -> None:
+    hub.refuse("start", Refusal.BUSY)
+    async with Waiting(hub, limit=2) as waiting:
+        assert len(hub.calls("start")) == 2
+        assert {each.query["transport"] for each in hub.calls("connect")} == {"webSockets"}
+        assert 0 < waiting.waits[0] < 1
+    hub.accept("start")
+    async with Reading(hub) as reading:
+        await reading.connected("webSockets")
+        negotiated = len(hub.calls("negotiate"))
+        hub.refuse("reconnect", Refusal.BUSY)
+        hub.cut(during=future(1))
+        await reading.until(lambda: len(hub.calls("reconnect")) >= 3)
+        hub.accept("reconnect")
+        await reading.reads(1)
+        assert len(hub.calls("negotiate")) == negotiated
+
+
 async def test_transport_that_asks_to_wait_is_followed_by_the_next_one_after_it(hub: Hub) -> None:
     hub.refuse("webSockets", Refusal.BUSY)
     hub.ask_to_wait("7")

@@ -34,6 +34,8 @@ from ime_live.feeds.exchange.signalr import MOST_SECONDS
 MAX_ANSWER: Final = 1024 * 1024
 """Bytes of the largest answer to a call that is no frame; a real one has 400."""
 
+_BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
 _MAX_PAGE: Final = 16 * 1024  # bytes that are read of a refusal, to tell what it says
 
 
@@ -64,6 +66,13 @@ def within(call: str, error: FeedError) -> FeedError:
             text, status=error.status, page=error.page, retry_after=error.retry_after
         )
     return FeedError(text)
+
+
+def is_busy(error: FeedError) -> bool:
+    """Whether a server answers that it has too much to do, for how long ever."""
+    return isinstance(error, AnswerError) and (
+        error.retry_after is not None or error.status in _BUSY
+    )
 
 
 def asked_to_wait(error: FeedError) -> float | None:

@@ -22,6 +22,7 @@ from ime_live.feeds.exchange.answers import (
     answer_error,
     date_of,
     get,
+    is_busy,
     network_errors,
     retry_after,
     within,
@@ -55,8 +56,6 @@ MAX_REDIRECTS: Final = 10
 
 GREET_INTERVAL: Final = 60.0
 """Seconds within which the front page is loaded once at most: each try is one request else."""
-
-_BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 IDLE_POLLS: Final = 8
 """Polls in a row that are answered at once with nothing, before the connection counts as lost: a
@@ -127,7 +126,7 @@ async def negotiate(outside: Outside) -> Connection:
     try:
         return await _negotiate(outside)
     except AnswerError as error:
-        if error.retry_after is not None or error.status in _BUSY:
+        if is_busy(error):
             raise
         if error.status != HTTPStatus.FORBIDDEN and not error.page:
             raise

@@ -19,7 +19,7 @@ import structlog
 from ime_live.backoff import Backoff
 from ime_live.errors import FeedError
 from ime_live.feeds.exchange.access import read_access
-from ime_live.feeds.exchange.answers import AnswerError, asked_to_wait, within
+from ime_live.feeds.exchange.answers import AnswerError, asked_to_wait, is_busy, within
 from ime_live.feeds.exchange.connection import Connection, Outside, negotiate
 from ime_live.feeds.exchange.link import HearDate, Link, ignore_date
 from ime_live.feeds.exchange.signalr import Address, TransportName, read_transports
@@ -164,8 +164,9 @@ class HubClient:
                 if self._refused.get(name) != str(error):
                     log.warning("transport refused", transport=name.value, reason=str(error))
                     self._refused[name] = str(error)
-                if asked_to_wait(error) is not None:
-                    if self._connection is not None:  # not even opened: another one comes first
+                opened = self._connection is None  # and ended again: start was refused
+                if asked_to_wait(error) is not None or (opened and is_busy(error)):
+                    if not opened:  # another one comes first after the wait
                         self._put_off.add(name)
                     await self._end()
                     raise within(name.value, error) from error
@@ -234,10 +235,9 @@ class HubClient:
                 await connection.resume()
             except FeedError as error:
                 self._tell(f"not resumed: {error}")
-                wait = asked_to_wait(error)
-                if isinstance(error, AnswerError) and wait is None:
+                if isinstance(error, AnswerError) and not is_busy(error):
                     return False  # it is there, and does not know us any more
-                self._wait = max(self._backoff.next(), wait or 0.0)
+                self._wait = max(self._backoff.next(), asked_to_wait(error) or 0.0)
             else:
                 self._resumptions += 1
                 self._connected(name, resumed=True)
