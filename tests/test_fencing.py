@@ -11,7 +11,7 @@ from redis.crc import key_slot
 
 from ime_live.contracts import Contract
 from ime_live.embedded import EmbeddedValkey
-from ime_live.errors import ContractError, FencedError
+from ime_live.errors import ContractError, FencedError, StoreError
 from ime_live.lease import UNREADABLE, Holding, Lease
 from ime_live.market import MAX_AHEAD
 from ime_live.publisher import Publisher
@@ -153,6 +153,22 @@ async def test_half_a_record_is_a_contract_that_cannot_be_read(
     await redis.hset("ime:contracts", "1", record)
     assert isinstance((await store.registered())["1"], ContractError)
     assert isinstance((await store.registered(["1"]))["1"], ContractError)
+
+
+@pytest.mark.parametrize("token", ["", "x", "-1", "1.5", "nan", " 7", "٧", "9" * 30])
+async def test_fence_of_the_registry_that_is_no_token_holds_nobody_up(
+    store: Store, redis: Client, token: str
+) -> None:
+    contract = Contract(contract_id="1", contract_name="A")
+    await redis.hset(store.keys.contracts_fence, "token", token)
+    await store.import_contracts([contract], 10)
+    assert await store.contracts() == [contract]
+
+
+async def test_fence_of_the_registry_that_is_no_hash_is_said(store: Store, redis: Client) -> None:
+    await redis.set(store.keys.contracts_fence, "20")
+    with pytest.raises(StoreError, match="WRONGTYPE"):
+        await store.import_contracts([Contract(contract_id="1", contract_name="A")], 10)
 
 
 # -- the lease -----------------------------------------------------------------------------
