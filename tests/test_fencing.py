@@ -136,7 +136,7 @@ async def test_contracts_of_an_older_token_are_refused(store: Store) -> None:
     assert await store.contracts() == [contract]
 
 
-@pytest.mark.parametrize("token", ["", "x", "1.5", "-1", f"{10**19}", f"{time.time_ns()}"])
+@pytest.mark.parametrize("token", ["", "x", "1.5", "-1", f"{10**19}", f"{10**18}"])
 async def test_unusable_token_of_the_registry_blocks_no_import(
     store: Store, redis: Client, token: str
 ) -> None:
@@ -153,16 +153,6 @@ async def test_half_a_record_is_a_contract_that_cannot_be_read(
     await redis.hset("ime:contracts", "1", record)
     assert isinstance((await store.registered())["1"], ContractError)
     assert isinstance((await store.registered(["1"]))["1"], ContractError)
-
-
-@pytest.mark.parametrize("token", ["", "x", "-1", "1.5", "nan", " 7", "٧", "9" * 30])
-async def test_fence_of_the_registry_that_is_no_token_holds_nobody_up(
-    store: Store, redis: Client, token: str
-) -> None:
-    contract = Contract(contract_id="1", contract_name="A")
-    await redis.hset(store.keys.contracts_fence, "token", token)
-    await store.import_contracts([contract], 10)
-    assert await store.contracts() == [contract]
 
 
 async def test_fence_of_the_registry_that_is_no_hash_is_said(store: Store, redis: Client) -> None:
