@@ -423,8 +423,9 @@ async def test_half_a_state_is_bad_data_and_not_absence(
     assert store.unreadable == 1
     # The next state heals it.
     stored = await publish(store, "1", state())
+    history: str = (await redis.info("replication"))["master_replid"]
     assert await store.states(["1"]) == {
-        "1": State(stored.version, state(), b"%d" % stored.version)
+        "1": State(stored.version, state(), b"%d" % stored.version, history.encode())
     }
 
 
