@@ -16,7 +16,7 @@ from ime_live.feeds.attendance import Attendance
 from ime_live.feeds.boards import read_frame
 from ime_live.feeds.fenced import FencedWriter
 from ime_live.feeds.intake import Intake
-from ime_live.feeds.leader import CONFIRM_INTERVAL, Leader
+from ime_live.feeds.leader import CONFIRM_INTERVAL, SETTLED_AFTER, Leader
 from ime_live.feeds.newest import NewestBoards
 from ime_live.feeds.registrar import Registrar
 from ime_live.lease import Lease
@@ -235,6 +235,7 @@ async def test_states_that_others_have_replaced_come_back(
 ) -> None:
     await one.lead()
     await one.come(1.0, 1.0)
+    await one.confirm_all()
     async with Publisher(valkey.url) as publisher:
         await publisher.patch("1", Aggregate={"last_price": 5})
     await redis.delete("ime:last:{2}")
@@ -287,6 +288,32 @@ async def test_everything_is_published_again_after_a_failover(
     assert await prices(store) == {}
     one.failovers += 1
     assert await published(redis, one.leader.write()) == [("1", 1), ("2", 1)]
+
+
+async def test_everything_is_confirmed_again_a_little_after_a_failover(
+    one: One, redis: Redis
+) -> None:
+    await one.lead()
+    await one.come(1.0, 1.0)
+
+    async def confirmed() -> list[int]:
+        return [int(await redis.hget(f"ime:last:{{{n}}}", "seen") or 0) for n in (1, 2)]
+
+    one.failovers += 1
+    one.clock.now += SETTLED_AFTER + 1
+    await one.leader.write()
+    before = await confirmed()
+    one.clock.now += SETTLED_AFTER / 2
+    await one.leader.write()
+    assert await confirmed() == before
+    one.clock.now += SETTLED_AFTER / 2 + 0.01
+    await one.leader.write()
+    after = await confirmed()
+    assert all(new > old for new, old in zip(after, before, strict=True))
+    # Once, and by shares from then on.
+    one.clock.now += SETTLED_AFTER + 1
+    await one.leader.write()
+    assert await confirmed() == after
 
 
 async def test_only_the_newest_board_comes_after_an_outage(own_valkey: EmbeddedValkey) -> None:

@@ -7,6 +7,7 @@ changes, and confirms all states again and again. A standby writes nothing.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -26,6 +27,12 @@ log = structlog.get_logger()
 CONFIRM_INTERVAL: Final = 10.0
 """Seconds within which every state is published again, changed or not. What others have put in its
 place lasts no longer."""
+
+SETTLED_AFTER: Final = 2.0
+"""Seconds after which all states are confirmed once more when this feed has come to lead, or its
+store was away or was replaced. Gateways have left a deposed master by then. One that hung carries
+out what waited in its sockets, and tells it to those who still listen, under newer versions than
+the present master's."""
 
 _TICK: Final = 0.2
 """Seconds between two looks if nothing comes: of the five within which a standby takes over. With
@@ -77,6 +84,7 @@ class Leader:
         self._seen_failovers = failovers()
         self._begins = True
         self._confirm_at = 0.0
+        self._settled_at = math.inf
         self._noted = asyncio.Event()
         self._outage = False
         self._limited = LogLimiter(log, monotonic=monotonic)
@@ -114,6 +122,9 @@ class Leader:
             if self._monotonic() >= self._confirm_at:
                 self._confirm_at = self._monotonic() + _TICK
                 refused += await self._confirm()
+            if self._monotonic() >= self._settled_at:
+                self._settled_at = math.inf
+                refused += await self._confirm(share=1)
         except FencedError as error:
             self._limited.warning("this feed leads no more", key="fenced", error=str(error))
             self._attendance.fenced(error.token)
@@ -134,9 +145,10 @@ class Leader:
         known = [each for each in contracts if each.board in self._boards]
         self._intake.know(known, pushed_at, self._latest())
         self._intake.forget()
+        self._settled_at = self._monotonic() + SETTLED_AFTER
 
-    async def _confirm(self) -> tuple[Outcome, ...]:
-        refused, restored = await self._intake.confirm(_TICK / CONFIRM_INTERVAL)
+    async def _confirm(self, share: float = _TICK / CONFIRM_INTERVAL) -> tuple[Outcome, ...]:
+        refused, restored = await self._intake.confirm(share)
         if restored:
             self._limited.warning(
                 "the store held other states than this feed's; published again",
