@@ -205,6 +205,42 @@ def test_headings_are_from_the_list() -> None:
     assert HEADINGS - used == set(), "no document has these any more"
 
 
+# Written by rule; architecture.md, decisions.md and the records of decisions are not yet.
+PLAIN = [
+    path
+    for path in DOCUMENTS
+    if path.name not in {"CHANGELOG.md", "architecture.md", "decisions.md", "commands.md"}
+    and path.name not in {"performance.md", "reliability.md", "soak.md", "settings.md"}
+]
+NOT_PLAIN = re.compile(
+    r"(?:^|[.:;|-] )(?:What|Who|Whoever|Whatever)\b[^?.|]*[.|]"
+    r"|[Tt]ime stamp"
+    r"|\b(?:once|slot|row|message|channel|line)s? a contract\b",
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_sentences_have_a_subject_that_is_named(path: Path) -> None:
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert [match[0] for match in NOT_PLAIN.finditer(text)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What is wrong stays small.",
+        "It ends. Whoever leaves the loop ends the stream.",
+        "- What somebody publishes is stamped.",
+        "| Who gets which update |",
+        "Time stamps have no offset.",
+        "It costs one slot a contract.",
+    ],
+)
+def test_sentences_without_a_named_subject_are_found(text: str) -> None:
+    assert NOT_PLAIN.search(text)
+
+
 # -- examples -----------------------------------------------------------------------------------
 
 
