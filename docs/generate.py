@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field
 from enum import StrEnum
 from pathlib import Path
@@ -271,13 +271,16 @@ def _default(option: Field[Any]) -> str:
 
 
 def commands() -> str:
-    """What ``--help`` says, of every command."""
+    """The help of every command, without the settings that several commands share."""
     lines = [
         "# Commands",
         "",
         "<!-- Generated from `ime-live … --help` by `make docs`. Do not edit. -->",
         "",
-        "All settings in one place: [settings.md](settings.md).",
+        (
+            "Settings that several commands share are in [settings.md](settings.md) and left out "
+            "here; `--help` shows all of them."
+        ),
         "",
         "| Exit status | Meaning |",
         "|---|---|",
@@ -286,9 +289,23 @@ def commands() -> str:
         "| 2 | Used wrongly: an option, or a file that cannot be read. |",
         "| 130, 143 | Ended by Ctrl-C, by SIGTERM, before it was done. |",
     ]
-    for path, text in _helps(typer.main.get_command(app), None, PROGRAM):
+    shared = _shared()
+    for path, text, names in _helps(typer.main.get_command(app), None, PROGRAM, shared):
         lines += ["", f"## {path}", "", "```text", text.rstrip(), "```"]
+        titles = [title for title, options in shared.items() if options <= names]
+        if titles:
+            links = (f"[{each}](settings.md#{each.lower().replace(' ', '-')})" for each in titles)
+            lines += ["", f"Settings: {', '.join(links)}."]
     return "\n".join(lines) + "\n"
+
+
+def _shared() -> dict[str, set[str]]:
+    """The sections of settings that several commands take as a whole: title → options."""
+    taken = [{parameter.name for parameter in command.params} for _, command in _commands()]
+    found = {title: {each.name for each in _own(kind)} for title, kind, _ in SECTIONS}
+    return {
+        title: names for title, names in found.items() if sum(names <= each for each in taken) > 1
+    }
 
 
 # Of Typer's own classes, whose names have moved between its versions.
@@ -296,7 +313,14 @@ _Command = Any
 _Context = Any
 
 
-def _helps(command: _Command, parent: _Context, name: str) -> Iterator[tuple[str, str]]:
+def _helps(
+    command: _Command, parent: _Context, name: str, shared: Mapping[str, set[str]]
+) -> Iterator[tuple[str, str, set[str]]]:
+    """Path, help and options of a command and of those below it."""
+    names = {parameter.name for parameter in command.params}
+    for parameter in command.params:
+        if any(parameter.name in options and options <= names for options in shared.values()):
+            parameter.hidden = True  # of a command that is made for this document
     # The widths are given, so that the terminal's is not asked for.
     context = command.context_class(
         command,
@@ -307,9 +331,9 @@ def _helps(command: _Command, parent: _Context, name: str) -> Iterator[tuple[str
         **command.context_settings,
     )
     text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
-    yield context.command_path, text
+    yield context.command_path, text, names
     for below, each in getattr(command, "commands", {}).items():
-        yield from _helps(each, context, below)
+        yield from _helps(each, context, below, shared)
 
 
 def _commands(command: _Command = None, path: str = "") -> Iterator[tuple[str, _Command]]:

@@ -108,6 +108,15 @@ def test_every_setting_is_in_the_table() -> None:
         assert f"| `{variable(each.name)}` |" in text
 
 
+def test_settings_that_commands_share_are_described_once() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    for name in ("--redis-url", "--workers", "--jwks", "--hours-futures", "--log-format"):
+        assert f"\n  {name} " not in text
+    for name in ("--data", "--seed", "--speed", "--subject"):  # of one command
+        assert text.count(f"\n  {name} ") == 1
+    assert "(settings.md#redis-or-valkey)" in text
+
+
 # -- what is written by hand --------------------------------------------------------------------
 
 
