@@ -76,7 +76,7 @@ class Exchange:
 
 
 class Store:
-    """Takes everything, and lets this feed lead."""
+    """Takes what is a change, and lets this feed lead."""
 
     holder = "one"
     token = 0
@@ -105,9 +105,13 @@ class Store:
         pass
 
     async def publish_many(self, payloads: Iterable[tuple[str, Payload]]) -> list[Outcome]:
-        given = list(payloads)
-        self.states += given
-        return [Outcome(i, 1, published=True) for i, _ in given]
+        outcomes = []
+        for contract_id, payload in payloads:
+            changed = dict(self.states).get(contract_id) != payload
+            if changed:
+                self.states.append((contract_id, payload))
+            outcomes.append(Outcome(contract_id, 1, published=changed))
+        return outcomes
 
 
 class Ran(Struct):
