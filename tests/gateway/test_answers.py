@@ -20,13 +20,12 @@ from ime_live.gateway.answers import (
     Data,
     Description,
     Section,
-    Sections,
     Status,
     answer,
     live_data,
-    read_sections,
     static_data,
 )
+from ime_live.gateway.sections import Sections, read_sections
 from ime_live.gateway.static import TYPES, static_json
 from ime_live.market import MAX_STATE_BYTES, SECTIONS, Payload, read_payload
 

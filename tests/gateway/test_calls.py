@@ -15,12 +15,13 @@ from structlog.testing import capture_logs
 
 from ime_live.contracts import Contract, Market, Registry
 from ime_live.errors import CloseCode, RateError, RefusedError, StoreError
-from ime_live.gateway.answers import Data, Section, Sections, read_sections
+from ime_live.gateway.answers import Data, Section
 from ime_live.gateway.auth import ANONYMOUS
 from ime_live.gateway.calls import Asked, Calls
 from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.identity import Identity
 from ime_live.gateway.limit import BURST, RequestLimit
+from ime_live.gateway.sections import Sections, read_sections
 from ime_live.gateway.session import NOT_COVERED, By
 from ime_live.zones import TEHRAN, zone_of
 

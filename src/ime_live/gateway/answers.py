@@ -1,8 +1,7 @@
 """Answers: the JSON of the REST calls, put together from stored bytes.
 
 Contracts and the bytes of their last states come in, the bytes of ``Data`` and ``Status`` go out.
-A section's value is copied as it is stored, once all of the state was checked; nothing is decoded
-to be encoded again. Pure. It must not know who asks, nor of HTTP.
+A section is copied as it is stored; nothing is decoded to be encoded again. No I/O, no HTTP.
 
 The types of whole answers are here as well: the OpenAPI document is made of them, and tests hold
 the bytes against them.
@@ -15,15 +14,16 @@ from datetime import date
 from enum import StrEnum
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Struct, field
 
 from ime_live.contracts import Contract
 from ime_live.errors import PayloadError
+from ime_live.gateway.sections import Sections
 from ime_live.gateway.static import TYPES, static_json
-from ime_live.market import SECTIONS, Payload, check_size, payload_error
+from ime_live.market import SECTIONS, Payload
 
 
 class Section(StrEnum):
@@ -36,59 +36,12 @@ class Section(StrEnum):
     OVERVIEW = "overview"
 
 
+_encode = msgspec.json.Encoder().encode
+
 KEYS: Final[Mapping[Section, str]] = MappingProxyType(
     dict(zip((s for s in Section if s is not Section.OVERVIEW), SECTIONS, strict=True))
 )
 """The key in a payload of each section that is one."""
-
-Sections = Mapping[str, bytes]
-"""The sections of a last state: key in the payload → its JSON."""
-
-_encode = msgspec.json.Encoder().encode
-_decode_payload = msgspec.json.Decoder(Payload).decode
-_decode_raw = msgspec.json.Decoder(
-    msgspec.defstruct(
-        "Raw", [(attribute, Raw, field(name=key)) for key, attribute in SECTIONS.items()]
-    )
-).decode
-
-
-def _strict(kind: type[Struct]) -> type[Struct]:
-    """A type that differs from ``kind`` in having no room for keys that it does not know."""
-    fields = [
-        (
-            each.name,
-            _strict(each.type) if hasattr(each.type, "__struct_fields__") else each.type,
-            field(name=each.encode_name),
-        )
-        for each in msgspec.structs.fields(kind)
-    ]
-    return msgspec.defstruct(kind.__name__, fields, forbid_unknown_fields=True)
-
-
-_check_strictly = msgspec.json.Decoder(_strict(Payload)).decode
-
-
-def read_sections(data: bytes) -> Sections:
-    """Check a stored payload, and find its sections in it.
-
-    Keys that are not documented are left out, as the stream leaves them out.
-
-    Raises:
-        PayloadError: not JSON, not whole, or a field of the wrong type; the text names it. Or too
-            long.
-    """
-    check_size(len(data))
-    try:
-        try:
-            _check_strictly(data)
-        except msgspec.ValidationError:
-            # Somebody else's, with keys of their own, or one that is wrong.
-            data = _encode(_decode_payload(data))
-        raw = _decode_raw(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise payload_error(error) from error
-    return {key: bytes(getattr(raw, attribute)) for key, attribute in SECTIONS.items()}
 
 
 class Data(Struct, frozen=True):
@@ -283,3 +236,9 @@ SECTION_TYPES: Final = {
     for section, key in KEYS.items()
 }
 """The type of each section of a payload."""
+
+
+class Health(Struct, frozen=True):
+    """The process runs and answers."""
+
+    status: Literal["ok"]

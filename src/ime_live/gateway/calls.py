@@ -22,7 +22,7 @@ from ime_live.errors import (
     StoreError,
     UnknownContractError,
 )
-from ime_live.gateway.answers import Data, Description, Section, Sections, live_data, static_data
+from ime_live.gateway.answers import Data, Description, Section, live_data, static_data
 from ime_live.gateway.auth import ANONYMOUS, Authenticator, find_token
 from ime_live.gateway.diagnostics import Diagnostics
 from ime_live.gateway.directory import Directory
@@ -30,6 +30,7 @@ from ime_live.gateway.identity import Identity
 from ime_live.gateway.limit import RequestLimit
 from ime_live.gateway.query import MARKET, PARAMETERS, TEXT, Query
 from ime_live.gateway.search import Search
+from ime_live.gateway.sections import Sections
 from ime_live.gateway.session import NOT_COVERED, By
 from ime_live.gateway.snapshots import Snapshots
 from ime_live.market import MICROSECONDS

@@ -9,14 +9,22 @@ one. Pure. It must not know who answers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ime_live.contracts import Market
-from ime_live.gateway.answers import KEYS, OVERVIEWS, SECTION_TYPES, VERSION, Section, Status
+from ime_live.gateway.answers import (
+    KEYS,
+    OVERVIEWS,
+    SECTION_TYPES,
+    VERSION,
+    Health,
+    Section,
+    Status,
+)
+from ime_live.gateway.paths import SEARCH_PATH, live_path, static_path
 from ime_live.gateway.query import MARKET, PARAMETERS, TEXT
 from ime_live.gateway.report import Readiness, Report
 from ime_live.gateway.representation import Problem
@@ -24,25 +32,6 @@ from ime_live.gateway.schemas import schemas_of
 from ime_live.gateway.session import By
 from ime_live.gateway.static import TYPES
 from ime_live.settings import AuthMode, GatewaySettings
-
-SEARCH_PATH: Final = "/static/data/contract/search"
-
-
-def live_path(section: Section, by: By) -> str:
-    """The path of a call for live data."""
-    return f"/live/data/{section.value}/contract/{by.value}"
-
-
-def static_path(by: By) -> str:
-    """The path of a call for static data."""
-    return f"/static/data/contract/{by.value}"
-
-
-class Health(Struct, frozen=True):
-    """The process runs and answers."""
-
-    status: Literal["ok"]
-
 
 Part = dict[str, Any]
 """A part of the document."""

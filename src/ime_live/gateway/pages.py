@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ime_live.gateway import openapi
 from ime_live.gateway.asyncapi import Place, document, servers
 from ime_live.settings import GatewaySettings
 
@@ -74,9 +75,9 @@ def _load() -> dict[str, _File]:
 
 
 def routes_of(settings: GatewaySettings) -> list[Route]:
-    """Make the routes of `/docs` and `/asyncapi.json`."""
+    """Make the routes of `/docs`, `/openapi.json` and `/asyncapi.json`."""
     page = _load()
-    streams = document(settings)
+    calls, streams = openapi.encoded(settings), document(settings)
     public = _place_of(settings.public_url) if settings.public_url else None
 
     async def docs(request: Request) -> Response:
@@ -91,6 +92,9 @@ def routes_of(settings: GatewaySettings) -> list[Route]:
             raise HTTPException(404, f"no such file: {name}")
         return _answer(request, page[name])
 
+    async def description(_: Request) -> Response:
+        return Response(calls, media_type="application/json")
+
     async def asyncapi(request: Request) -> Response:
         where = servers(settings, public or _asked(request, settings.root_path))
         return Response(
@@ -102,6 +106,7 @@ def routes_of(settings: GatewaySettings) -> list[Route]:
     return [
         Route("/docs", docs, methods=_GET),
         Route("/docs/{name}", file, methods=_GET),
+        Route("/openapi.json", description, methods=_GET),
         Route("/asyncapi.json", asyncapi, methods=_GET),
     ]
 

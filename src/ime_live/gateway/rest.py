@@ -21,10 +21,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ime_live.errors import RefusedError
-from ime_live.gateway import openapi
-from ime_live.gateway.answers import Data, Section
+from ime_live.gateway.answers import Data, Health, Section
 from ime_live.gateway.calls import Asked, Calls
 from ime_live.gateway.cors import Cors
+from ime_live.gateway.paths import SEARCH_PATH, live_path, static_path
 from ime_live.gateway.report import Readiness
 from ime_live.gateway.representation import Problem, Representation, Wishes, refuse, represent
 from ime_live.gateway.session import EVENTS_ROOT, STREAM_ROOT, By
@@ -76,7 +76,7 @@ def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute]
     """
 
     def health(_: Request) -> Response:
-        return as_json(openapi.Health("ok"))
+        return as_json(Health("ok"))
 
     def ready(_: Request) -> Response:
         state = probe.readiness()
@@ -90,11 +90,6 @@ def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute]
         report = await probe.report(request.headers.get("Authorization"), query)
         return Response(report, media_type=JSON, headers={"Cache-Control": "no-store"})
 
-    document = openapi.encoded(settings)
-
-    def description(_: Request) -> Response:
-        return Response(document, media_type=JSON)
-
     routes = [
         # Those that are asked for most first: they are looked through in order.
         *_data_calls(probe),
@@ -106,8 +101,6 @@ def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute]
         *(Route(EVENTS_ROOT + by.value, in_loop(_events), methods=["GET"]) for by in By),
         *pages,
     ]
-    if settings.docs:
-        routes.append(Route("/openapi.json", in_loop(description), methods=_PROBE_METHODS))
     handlers: dict[Any, Any] = {
         HTTPException: _answer_http_error,
         RefusedError: _answer_refusal,
@@ -151,12 +144,12 @@ def _events(_: Request) -> Response:
 def _data_calls(probe: Probe) -> list[Route]:
     calls = probe.calls
     routes = [
-        _data_call(openapi.live_path(section, by), partial(calls.live, section, by), probe)
+        _data_call(live_path(section, by), partial(calls.live, section, by), probe)
         for section in Section
         for by in By
     ]
-    routes += [_data_call(openapi.static_path(by), partial(calls.static, by), probe) for by in By]
-    return [*routes, _data_call(openapi.SEARCH_PATH, calls.search, probe)]
+    routes += [_data_call(static_path(by), partial(calls.static, by), probe) for by in By]
+    return [*routes, _data_call(SEARCH_PATH, calls.search, probe)]
 
 
 def _data_call(path: str, call: Callable[[Asked], Awaitable[Data]], probe: Probe) -> Route:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from ime_live.errors import IncompleteError, PayloadError, StoreError
-from ime_live.gateway.answers import Sections, read_sections
+from ime_live.gateway.sections import Sections, read_sections
 from ime_live.log_limiter import LogLimiter
 
 if TYPE_CHECKING:

@@ -1,0 +1,62 @@
+"""Sections: the parts of a stored last state, as the bytes that they are stored in.
+
+They are checked and found without decoding them to be encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from ime_live.market import SECTIONS, Payload, check_size, payload_error
+
+Sections = Mapping[str, bytes]
+"""The sections of a last state: key in the payload → its JSON."""
+
+_encode = msgspec.json.Encoder().encode
+_decode_payload = msgspec.json.Decoder(Payload).decode
+_decode_raw = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "Raw", [(attribute, Raw, field(name=key)) for key, attribute in SECTIONS.items()]
+    )
+).decode
+
+
+def _strict(kind: type[Struct]) -> type[Struct]:
+    """A type that differs from ``kind`` in having no room for keys that it does not know."""
+    fields = [
+        (
+            each.name,
+            _strict(each.type) if hasattr(each.type, "__struct_fields__") else each.type,
+            field(name=each.encode_name),
+        )
+        for each in msgspec.structs.fields(kind)
+    ]
+    return msgspec.defstruct(kind.__name__, fields, forbid_unknown_fields=True)
+
+
+_check_strictly = msgspec.json.Decoder(_strict(Payload)).decode
+
+
+def read_sections(data: bytes) -> Sections:
+    """Check a stored payload, and find its sections in it.
+
+    Keys that are not documented are left out, as the stream leaves them out.
+
+    Raises:
+        PayloadError: not JSON, not whole, or a field of the wrong type; the text names it. Or too
+            long.
+    """
+    check_size(len(data))
+    try:
+        try:
+            _check_strictly(data)
+        except msgspec.ValidationError:
+            # Somebody else's, with keys of their own, or one that is wrong.
+            data = _encode(_decode_payload(data))
+        raw = _decode_raw(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise payload_error(error) from error
+    return {key: bytes(getattr(raw, attribute)) for key, attribute in SECTIONS.items()}
