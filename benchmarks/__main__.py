@@ -15,10 +15,10 @@ from benchmarks.report import goal_table, table, write_report
 from benchmarks.scenarios import SCENARIOS, Measured
 from benchmarks.update import measure_update
 from ime_live.contracts import Contract, Market
-from ime_live.embedded import EmbeddedValkey
-from ime_live.gateway.static import static_json
+from ime_live.gateway.rest.static_data import static_json
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
-from ime_live.store import Store
+from ime_live.store.store import Store
 
 
 async def register(url: str) -> None:

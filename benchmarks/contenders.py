@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.publications import HttpPublisher, Publisher, RedisPublisher, name_of
-from ime_live.gateway.tokens import create_token
+from ime_live.gateway.auth.tokens import create_token
 
 SERVER_CORE: Final = 0
 LOAD_CORE: Final = 1

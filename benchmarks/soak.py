@@ -21,7 +21,7 @@ from benchmarks.__main__ import register
 from benchmarks.contenders import IME_LIVE, LOAD_CORE, Running, free_port
 from benchmarks.load import Clients
 from benchmarks.report import machine, versions
-from ime_live.embedded import EmbeddedValkey
+from ime_live.local.embedded import EmbeddedValkey
 
 _DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "soak.md"
 _CLIENTS: Final = 1_000

@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 
 from benchmarks.publications import data_of
 from ime_live.errors import PayloadError, StoreError
-from ime_live.gateway import wire
 from ime_live.gateway.app import wall_clock
-from ime_live.gateway.hub import Hub
+from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.metrics import Metrics
-from ime_live.gateway.reconciler import Reconciler
-from ime_live.gateway.upstream import Upstream
+from ime_live.gateway.upstream.reconciler import Reconciler
+from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.settings import GatewaySettings
-from ime_live.store import Lifted, State
+from ime_live.store.store import Lifted, State
 
 _UPDATES: Final = 5_000
 _ROUNDS: Final = 5

@@ -18,7 +18,7 @@ from chaos.plan import MOST_CLIENTS, Plan
 from chaos.report import DOCUMENT, LONG, Run, add_run
 from chaos.run import run
 from chaos.stores import STORES
-from tests.servers import Server
+from tests.support.servers import Server
 
 SHOWN_LAG = 0.5
 """Seconds for which the run itself was held up, from which a line says so."""

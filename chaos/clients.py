@@ -25,7 +25,7 @@ from chaos.market import now
 from chaos.states import IDS, NAMES
 from ime_live.market import timestamp_of, version_of
 from ime_live.messages import STATUS, STREAM
-from ime_live.zones import TEHRAN, zone_of
+from ime_live.timezones import TEHRAN, zone_of
 
 _RECONNECT_DELAY: Final = (0.05, 0.4)  # seconds
 _OPEN_TIMEOUT: Final = 10.0

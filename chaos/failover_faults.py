@@ -11,7 +11,7 @@ from chaos.market import now
 from chaos.states import IDS
 from chaos.stores import ClusterStore, SentinelStore
 from chaos.testbed import Testbed
-from tests.servers import MASTER, Server
+from tests.support.servers import MASTER, Server
 
 
 @fault("Sentinel failover", SENTINEL, loses_data=ALL)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ime_live.supervisor import ended_with
+from ime_live.local.supervisor import ended_with
 
 _PIPE_SIZE: Final = 4096  # bytes, the least possible, so that an unread log fills it soon
 _CHUNK: Final = 65_536

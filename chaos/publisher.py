@@ -20,7 +20,7 @@ from chaos.states import PUBLISHED, payload_of
 from ime_live import Publisher
 from ime_live.errors import StoreError
 from ime_live.settings import StoreSettings
-from ime_live.store import Store
+from ime_live.store.store import Store
 
 _INTERVAL: Final = 1.0  # seconds between two publications of all states
 _RETRY_DELAY: Final = 0.1

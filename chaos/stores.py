@@ -23,8 +23,8 @@ from chaos.proxy import Proxy
 from chaos.states import IDS
 from chaos.timeline import Stored
 from ime_live.settings import StoreSettings
-from ime_live.store import Keys
-from tests.servers import MASTER, ClusterServers, SentinelServers, Server, free_port
+from ime_live.store.store import Keys
+from tests.support.servers import MASTER, ClusterServers, SentinelServers, Server, free_port
 
 _KEYS: Final = Keys(StoreSettings().key_prefix)
 _TIMEOUT: Final = 0.5  # seconds for an answer

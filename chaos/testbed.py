@@ -19,8 +19,8 @@ from chaos.proxy import Proxy
 from chaos.states import IDS, number_in
 from chaos.stores import STORES, Store
 from chaos.timeline import Sample, Stored, Timeline
-from ime_live.gateway.services import EVENT_OVERLAP
-from tests.servers import free_port
+from ime_live.gateway.stream.context import EVENT_OVERLAP
+from tests.support.servers import free_port
 
 GATEWAYS: Final = ("gateway 1", "gateway 2")
 FEEDS: Final = ("feed 1", "feed 2")

@@ -16,11 +16,10 @@ import redis as redis_sync
 from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
-from ime_live.embedded import EmbeddedValkey
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
-from ime_live.store import Store
-
-from . import servers
+from ime_live.store.store import Store
+from tests.support import servers
 
 # How long an example takes says more of the machine's other guests than of the code. A test that
 # wants more examples, or fewer, than others takes a multiple of the profile's.

@@ -40,12 +40,11 @@ import typer.main
 from websockets.asyncio.server import ServerConnection
 
 from ime_live.cli import app
-from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import CloseCode, RefusedError
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import DemoSettings, UpSettings, options, variable
-
-from .client.service import service
-from .client.texts import stamp, update
+from tests.client.service import service
+from tests.client.texts import stamp, update
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from ime_live.log_writer import LogWriter
-from tests.servers import PATIENCE, until
+from tests.support.servers import PATIENCE, until
 
 _PIPE_HOLDS: Final = 65_536
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec import UNSET
 
 from ime_live.errors import ControlError
-from ime_live.gateway import wire
+from ime_live.gateway.hub import frames as wire
 from ime_live.market import SECTIONS, Part, part_of, read_payload
 from ime_live.messages import (
     CONTROL,
@@ -22,8 +22,7 @@ from ime_live.messages import (
     read_message,
     read_request,
 )
-
-from .gateway.payloads import payload
+from tests.support.payloads import payload
 
 TIMESTAMP = b"2026-05-23T15:10:00.000000"
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from ime_live.contracts import Contract
-from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import PayloadError, SettingsError, StoreError, UnknownContractError
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market import read_payload
 from ime_live.publisher import Outcome, Publisher
-from ime_live.store import Store
+from ime_live.store.store import Store
 
 MakePayload = Callable[..., dict[str, Any]]
 Client = Any  # redis-py's own, whose commands are loosely typed

@@ -20,12 +20,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from ime_live.contracts import read_contract
-from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import ContractError, PayloadError
-from ime_live.feeds.catalogue import LISTINGS
+from ime_live.feeds.synthetic.instruments import LISTINGS
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market import read_payload, read_publication
-
-from .test_documents import Block, blocks
+from tests.test_documents import Block, blocks
 
 MakePayload = Callable[..., dict[str, Any]]
 NOW = 1_780_000_000_000_000

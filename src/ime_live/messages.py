@@ -1,8 +1,8 @@
 """Messages: what goes over the wire between the gateway and its clients, as types.
 
 The one definition of every text message: schemas (`/asyncapi.json`) and the client library come
-from these structs. The gateway writes its messages as ready bytes (`ime_live.gateway.wire`); tests
-hold the two together. Pure: JSON comes in and goes out, no connection is known.
+from these structs. The gateway writes its messages as ready bytes (`ime_live.gateway.hub.frames`);
+tests hold the two together. Pure: JSON comes in and goes out, no connection is known.
 
 A message says on which ``channel`` it is. Without opt-ins there is only `StreamMessage`.
 """

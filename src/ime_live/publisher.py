@@ -13,7 +13,6 @@ from typing import Any, Final, Self
 
 from msgspec import Struct
 
-from ime_live.connections import Connections
 from ime_live.contracts import Registry
 from ime_live.errors import (
     FencedError,
@@ -24,7 +23,8 @@ from ime_live.errors import (
 )
 from ime_live.market import Payload, Update, merge, read_payload, stored_json
 from ime_live.settings import StoreSettings
-from ime_live.store import State, Store
+from ime_live.store.connections import Connections
+from ime_live.store.store import State, Store
 
 # Of a patch that others always overtake. Each attempt is one round trip and a script.
 _ATTEMPTS: Final = 50
@@ -136,8 +136,8 @@ class Publisher:
 
         Args:
             payloads: contract ids and their complete market data.
-            token: a fencing token, see `ime_live.lease`: the write is refused if a newer token was
-                used before. None if nobody else publishes, or it does no harm.
+            token: a fencing token, see `ime_live.store.lease`: the write is refused if a newer
+                token was used before. None if nobody else publishes, or it does no harm.
             pushed_at: by contract id, when the exchange pushed what the payload is from, on its
                 own clock; kept beside the state for the next feed that leads.
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from ime_live.errors import SettingsError
-from ime_live.zones import zone_of
+from ime_live.timezones import zone_of
 
 ENVIRONMENT_PREFIX: Final = "IME_LIVE_"
 

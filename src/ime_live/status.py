@@ -1,8 +1,8 @@
 """The state of the feed as data: what the feed says of itself, and gateways tell their clients.
 
-Pure: records and their JSON. Where they are kept is `ime_live.lease`'s matter, and what makes a
-feed live or stale is the feed's (`ime_live.feeds.condition`). Times are microseconds since the
-Unix epoch, like versions.
+Pure: records and their JSON. Where they are kept is `ime_live.store.lease`'s matter, and what makes
+a feed live or stale is the feed's (`ime_live.feeds.pipeline.health`). Times are microseconds since
+the Unix epoch, like versions.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class FeedStatus(Struct, frozen=True, rename="camel"):
             the feed was started.
         feed: which process of which machine it is.
         written: when this was written, by the feed's clock.
-        token: the fencing token of the feed that wrote it, see `ime_live.lease`; 0 if it has none.
+        token: the fencing token of the feed that wrote it, see `ime_live.store.lease`; 0 if it has
+        none.
         lag: how many seconds late boards come, by their own stamps; None outside trading time, or
             if no stamp has told it.
     """

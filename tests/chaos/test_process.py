@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import until
+from tests.support.servers import until
 
 # One of them is stopped, so that it can be ended by SIGKILL only.
 RUN = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from chaos.process import Process
-from tests.servers import Server
+from tests.support.servers import Server
 
 async def main():
     Server.ends_with_starter = True

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import redis
 
-from ime_live.embedded import EmbeddedValkey
-from ime_live.lease import Lease
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
+from ime_live.store.lease import Lease
 from tests.cli.feeding import Feeds
-from tests.exchange.hub import Hub
+from tests.feeds.ime.hub import Hub
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
 Result = subprocess.CompletedProcess[str]

@@ -9,9 +9,9 @@ from typing import Final
 
 import pytest
 
-from ime_live.embedded import EmbeddedValkey
-from ime_live.store import Store
-from tests.exchange.hub import Hub
+from ime_live.local.embedded import EmbeddedValkey
+from ime_live.store.store import Store
+from tests.feeds.ime.hub import Hub
 from tests.stream.harness import Command
 
 PATIENCE: Final = 20.0

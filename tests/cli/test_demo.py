@@ -17,8 +17,8 @@ from urllib.request import Request, urlopen
 import pytest
 from websockets.sync.client import connect
 
-from tests.exchange.frames import rounds
-from tests.marks import thorough
+from tests.feeds.ime.frames import rounds
+from tests.support.marks import thorough
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from ime_live.embedded import EmbeddedValkey
-from ime_live.lease import Lease
-from ime_live.store import Store
+from ime_live.local.embedded import EmbeddedValkey
+from ime_live.store.lease import Lease
+from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, until
-from tests.exchange.frames import board, row, stamp
-from tests.exchange.hub import Hub
-from tests.marks import thorough
-from tests.proxy import Proxy
+from tests.feeds.ime.frames import board, row, stamp
+from tests.feeds.ime.hub import Hub
 from tests.stream.harness import Command
+from tests.support.marks import thorough
+from tests.support.proxy import Proxy
 
 FUTURES = "updateFutureMarketsInfo"
 IDS = [str(n) for n in range(1_000, 1_120)]

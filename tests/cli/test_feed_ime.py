@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from ime_live.feeds.recording import read_recording
-from ime_live.lease import Lease
+from ime_live.feeds.recording.recording import read_recording
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store import Store
+from ime_live.store.lease import Lease
+from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, price_of, until
-from tests.exchange.frames import board, future, row
-from tests.exchange.hub import Hub
-from tests.exchange.refusals import Refusal
+from tests.feeds.ime.frames import board, future, row
+from tests.feeds.ime.hub import Hub
+from tests.feeds.ime.refusals import Refusal
 
 CAPTURE = Path(__file__).parents[3] / "shared" / "ime-capture"
 

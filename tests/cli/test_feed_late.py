@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from ime_live.lease import Lease
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store import Store
+from ime_live.store.lease import Lease
+from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, price_of, until
-from tests.exchange.frames import board, row, stamp
-from tests.exchange.hub import Hub
-from tests.exchange.refusals import Refusal
-from tests.marks import thorough
-from tests.proxy import Proxy
+from tests.feeds.ime.frames import board, row, stamp
+from tests.feeds.ime.hub import Hub
+from tests.feeds.ime.refusals import Refusal
+from tests.support.marks import thorough
+from tests.support.proxy import Proxy
 
 FUTURES = "updateFutureMarketsInfo"
 OPTIONS = "updateMarketsInfo"

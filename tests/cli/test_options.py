@@ -13,8 +13,8 @@ import pytest
 import typer.main
 
 from ime_live.cli import app
-from ime_live.embedded import EmbeddedValkey
 from ime_live.errors import SettingsError
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import (
     DemoSettings,
     GatewaySettings,

@@ -14,10 +14,9 @@ import pytest
 import redis as redis_sync
 from redis.exceptions import RedisError
 
-from ime_live.embedded import EmbeddedValkey
-
-from ..marks import thorough
-from ..servers import Server, free_port, until
+from ime_live.local.embedded import EmbeddedValkey
+from tests.support.marks import thorough
+from tests.support.servers import Server, free_port, until
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ..servers import free_port
+from tests.support.servers import free_port
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]

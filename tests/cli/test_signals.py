@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from ime_live.embedded import EmbeddedValkey
-
-from ..exchange.frames import rounds
-from ..marks import thorough
-from .conftest import environment
+from ime_live.local.embedded import EmbeddedValkey
+from tests.cli.conftest import environment
+from tests.feeds.ime.frames import rounds
+from tests.support.marks import thorough
 
 PATIENCE = 20.0
 ROOT = Path(__file__).parents[2]

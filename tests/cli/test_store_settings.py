@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Result, environment
-from tests.servers import PATIENCE, Server, free_port
 from tests.stream.harness import Gateway
+from tests.support.servers import PATIENCE, Server, free_port
 
 SERVE = ("serve", "--auth", "none", "--port", "0")
 EXCHANGE = ("--base-url", "http://127.0.0.1:1/", "--boards-url", "http://127.0.0.1:1/")

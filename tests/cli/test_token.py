@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 
-from ime_live.gateway.tokens import create_token
+from ime_live.gateway.auth.tokens import create_token
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

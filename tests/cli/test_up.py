@@ -23,13 +23,13 @@ from typer.testing import CliRunner
 from websockets.asyncio.client import connect
 
 from ime_live.cli.options import with_settings
-from ime_live.embedded import kept_valkey
+from ime_live.local.embedded import kept_valkey
+from ime_live.local.up import _children, greeting
 from ime_live.settings import FeedSettings, GatewaySettings, UpSettings, options
-from ime_live.up import _children, greeting
-from tests.exchange.frames import future
-from tests.exchange.hub import Hub
-from tests.marks import thorough
+from tests.feeds.ime.frames import future
+from tests.feeds.ime.hub import Hub
 from tests.stream.harness import Command
+from tests.support.marks import thorough
 
 Eventually = Callable[..., Awaitable[None]]
 PATIENCE = 30.0

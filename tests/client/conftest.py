@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .rest import Rest, rest_service
+from tests.client.rest import Rest, rest_service
 
 
 @pytest.fixture

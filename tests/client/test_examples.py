@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from ..marks import thorough
-from .service import service
-from .texts import update
+from tests.client.service import service
+from tests.client.texts import update
+from tests.support.marks import thorough
 
 Eventually = Callable[..., Awaitable[None]]
 

@@ -14,8 +14,7 @@ from ime_live.errors import PayloadError, ServiceError
 from ime_live.market import Level, Part, Payload
 from ime_live.messages import ControlData
 from ime_live.status import FeedState
-
-from .texts import DATA, LEVEL, update
+from tests.client.texts import DATA, LEVEL, update
 
 TEHRAN = ZoneInfo("Asia/Tehran")
 READER = Reader(TEHRAN, Payload)

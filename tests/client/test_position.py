@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from ime_live.client.message import Key
 from ime_live.client.position import Position, Resumption
-
-from .texts import stamp
+from tests.client.texts import stamp
 
 A: Final[Key] = ("name", "A")
 B: Final[Key] = ("name", "B")

@@ -14,14 +14,13 @@ import pytest
 import ime_live
 from ime_live.client.address import read_service
 from ime_live.client.proxy import Proxy, proxy_for, read_proxy
-from tests.tls import TlsProxy
-
-from .proxies import http_proxy
-from .rest import Rest
-from .service import service
-from .test_receiver import connect, sending, take
-from .test_tls import port_of
-from .texts import stamp, update
+from tests.client.proxies import http_proxy
+from tests.client.rest import Rest
+from tests.client.service import service
+from tests.client.test_receiver import connect, sending, take
+from tests.client.test_tls import port_of
+from tests.client.texts import stamp, update
+from tests.support.tls import TlsProxy
 
 Eventually = Callable[..., Awaitable[None]]
 

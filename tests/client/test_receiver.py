@@ -21,9 +21,8 @@ from websockets.asyncio.server import ServerConnection
 import ime_live
 from ime_live.backoff import Backoff
 from ime_live.log_limiter import LogLimiter
-
-from .service import deaf_service, service
-from .texts import stamp, update
+from tests.client.service import deaf_service, service
+from tests.client.texts import stamp, update
 
 PATIENCE = 15.0
 Eventually = Callable[..., Awaitable[None]]

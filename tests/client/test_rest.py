@@ -11,8 +11,7 @@ import pytest
 
 import ime_live
 from ime_live.client.rest import Client
-
-from .rest import Rest
+from tests.client.rest import Rest
 
 
 async def test_snapshots(rest: Rest) -> None:

@@ -16,12 +16,11 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 import ime_live
-from tests.tls import TlsProxy
-
-from .proxies import pump
-from .service import service
-from .test_receiver import connect, sending, take
-from .texts import stamp, update
+from tests.client.proxies import pump
+from tests.client.service import service
+from tests.client.test_receiver import connect, sending, take
+from tests.client.texts import stamp, update
+from tests.support.tls import TlsProxy
 
 SCHEMES = ["wss", "https"]
 

@@ -13,8 +13,8 @@ from ime_live.errors import (
     UnknownContractError,
     printable_reason,
 )
-from ime_live.gateway import session
-from ime_live.gateway.identity import Refusal
+from ime_live.gateway.auth.identity import Refusal
+from ime_live.gateway.query import stream_query as session
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014, 3000, 4999])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ime_live.contracts import Market, read_contract
-from ime_live.feeds.boards import BOARDS, Frame, Quote, read_frame
+from ime_live.feeds.boards.boards import BOARDS, Frame, Quote, read_frame
 from ime_live.market import Aggregate, BestLimit, ContractInfo, Level, read_payload
 
 CAPTURE = Path(__file__).parents[3] / "shared" / "ime-capture"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.marks import thorough
+from tests.support.marks import thorough
 
 PATIENCE = 20.0
 

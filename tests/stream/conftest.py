@@ -13,13 +13,12 @@ import pytest
 from redis.asyncio import Redis
 
 from ime_live.contracts import Contract
-from ime_live.embedded import EmbeddedValkey
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
-from ime_live.store import Store
-
-from .chromium import chromium, tab
-from .harness import Gateway
+from ime_live.store.store import Store
+from tests.stream.chromium import chromium, tab
+from tests.stream.harness import Gateway
 
 SECRET = "a secret of the tests, long enough for HS256"
 

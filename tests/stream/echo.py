@@ -54,5 +54,5 @@ def _is_utf8(text: bytes) -> bool:
 
 
 if __name__ == "__main__":
-    with patch("ime_live.gateway.protocol.Protocol", EchoingProtocol):
+    with patch("ime_live.gateway.stream.websocket.Protocol", EchoingProtocol):
         main()

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from ime_live.publisher import Publisher
-
-from ..gateway.described import validator
-from .conftest import Market, Serve
-from .harness import PATIENCE, Answer, Gateway, RawClient, receive
+from tests.stream.conftest import Market, Serve
+from tests.stream.harness import PATIENCE, Answer, Gateway, RawClient, receive
+from tests.support.described import validator
 
 Payload = Callable[..., dict[str, Any]]
 

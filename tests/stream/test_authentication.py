@@ -19,9 +19,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from ime_live.publisher import Publisher
-
-from .conftest import SECRET, Market, Serve
-from .harness import Gateway, RawClient, closed, handshake, receive
+from tests.stream.conftest import SECRET, Market, Serve
+from tests.stream.harness import Gateway, RawClient, closed, handshake, receive
 
 Payload = Callable[..., dict[str, Any]]
 

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ime_live.embedded import EmbeddedValkey
-
-from .conftest import Market
-from .harness import Gateway
+from ime_live.local.embedded import EmbeddedValkey
+from tests.stream.conftest import Market
+from tests.stream.harness import Gateway
 
 ROOT = Path(__file__).parents[2]
 

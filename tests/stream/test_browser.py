@@ -12,10 +12,9 @@ from typing import Any
 import jwt
 
 from ime_live.publisher import Publisher
-
-from .chromium import page_at
-from .conftest import SECRET, Market, Serve
-from .harness import Gateway
+from tests.stream.chromium import page_at
+from tests.stream.conftest import SECRET, Market, Serve
+from tests.stream.harness import Gateway
 
 Payload = Callable[..., dict[str, Any]]
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from ime_live.embedded import EmbeddedValkey
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
-
-from .conftest import Market, Serve, Wire
-from .harness import Gateway, receive
+from tests.stream.conftest import Market, Serve, Wire
+from tests.stream.harness import Gateway, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

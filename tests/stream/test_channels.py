@@ -7,9 +7,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from ime_live.publisher import Publisher
-
-from .conftest import Market, Wire
-from .harness import Gateway, RawClient, closed, receive
+from tests.stream.conftest import Market, Wire
+from tests.stream.harness import Gateway, RawClient, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -56,7 +55,7 @@ async def test_a_client_that_vanishes_leaves_no_subscription(
 async def test_a_client_that_vanishes_within_its_handshake_leaves_none_either(
     gateway: Gateway, market: Market, wire: Wire, eventually: Eventually
 ) -> None:
-    from .harness import handshake
+    from tests.stream.harness import handshake
 
     contract = market.one()
     before = gateway.metric("connections")

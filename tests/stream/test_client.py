@@ -18,13 +18,12 @@ import ime_live
 from ime_live import UnknownContractError
 from ime_live.client.message import Message
 from ime_live.contracts import Contract
-from ime_live.embedded import EmbeddedValkey
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
-from tests.tls import TlsProxy
-
-from .conftest import SECRET, Market, Serve, register
-from .harness import PATIENCE, Gateway
-from .test_authentication import token
+from tests.stream.conftest import SECRET, Market, Serve, register
+from tests.stream.harness import PATIENCE, Gateway
+from tests.stream.test_authentication import token
+from tests.support.tls import TlsProxy
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

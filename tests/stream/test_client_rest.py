@@ -9,13 +9,12 @@ import pytest
 
 import ime_live
 from ime_live.contracts import Contract
-from ime_live.embedded import EmbeddedValkey
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market import read_payload
 from ime_live.publisher import Publisher
-
-from .conftest import Market, Serve, register
-from .harness import Gateway
-from .test_authentication import token
+from tests.stream.conftest import Market, Serve, register
+from tests.stream.harness import Gateway
+from tests.stream.test_authentication import token
 
 Payload = Callable[..., dict[str, Any]]
 

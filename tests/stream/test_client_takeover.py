@@ -14,9 +14,8 @@ import ime_live
 from ime_live.client.connecting import QueueName
 from ime_live.contracts import Contract
 from ime_live.publisher import Publisher
-
-from .conftest import Market, Serve
-from .harness import Gateway
+from tests.stream.conftest import Market, Serve
+from tests.stream.harness import Gateway
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

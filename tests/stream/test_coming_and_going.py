@@ -11,9 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ime_live.publisher import Publisher
-
-from .conftest import Market
-from .harness import Gateway, RawClient
+from tests.stream.conftest import Market
+from tests.stream.harness import Gateway, RawClient
 
 Payload = Callable[..., dict[str, Any]]
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from ime_live.contracts import Contract
 from ime_live.publisher import Publisher
-from ime_live.store import Store
-
-from .harness import Gateway, closed, receive
+from ime_live.store.store import Store
+from tests.stream.harness import Gateway, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from .harness import Command
-from .test_workers import group
+from tests.stream.harness import Command
+from tests.stream.test_workers import group
 
 Eventually = Callable[..., Awaitable[None]]
 

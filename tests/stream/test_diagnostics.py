@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import pytest
 
-from .conftest import PERSIAN, Market, Serve
-from .harness import Gateway, closed, receive
-from .test_authentication import header, token
+from tests.stream.conftest import PERSIAN, Market, Serve
+from tests.stream.harness import Gateway, closed, receive
+from tests.stream.test_authentication import header, token
 
 Eventually = Callable[..., Awaitable[None]]
 

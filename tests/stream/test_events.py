@@ -14,10 +14,9 @@ import pytest
 from msgspec import Struct
 
 from ime_live.publisher import Publisher
-
-from .conftest import Market, Serve
-from .harness import PATIENCE, Gateway, RawClient, receive
-from .test_authentication import token
+from tests.stream.conftest import Market, Serve
+from tests.stream.harness import PATIENCE, Gateway, RawClient, receive
+from tests.stream.test_authentication import token
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

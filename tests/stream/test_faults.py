@@ -12,12 +12,11 @@ import pytest
 from redis.asyncio import Redis
 
 from ime_live.contracts import Contract
-from ime_live.embedded import EmbeddedValkey
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
-from tests.proxy import Proxy
-
-from .conftest import Serve, register
-from .harness import PATIENCE, Gateway, closed, receive
+from tests.stream.conftest import Serve, register
+from tests.stream.harness import PATIENCE, Gateway, closed, receive
+from tests.support.proxy import Proxy
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from .conftest import Serve
-from .harness import Gateway, RawClient
+from tests.stream.conftest import Serve
+from tests.stream.harness import Gateway, RawClient
 
 Eventually = Callable[..., Awaitable[None]]
 

@@ -15,10 +15,10 @@ from typing import Final
 
 import pytest
 
-from ..servers import free_port
-from .conftest import Market, Serve
-from .harness import PATIENCE, Gateway, RawClient, frame_bytes, handshake
-from .test_authentication import token
+from tests.stream.conftest import Market, Serve
+from tests.stream.harness import PATIENCE, Gateway, RawClient, frame_bytes, handshake
+from tests.stream.test_authentication import token
+from tests.support.servers import free_port
 
 Eventually = Callable[..., Awaitable[None]]
 

@@ -6,8 +6,8 @@ import contextlib
 
 import pytest
 
-from .conftest import Market
-from .harness import Gateway, RawClient, handshake
+from tests.stream.conftest import Market
+from tests.stream.harness import Gateway, RawClient, handshake
 
 
 def test_health_and_readiness(gateway: Gateway) -> None:

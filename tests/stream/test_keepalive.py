@@ -12,9 +12,8 @@ import pytest
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from ime_live.publisher import Publisher
-
-from .conftest import Market
-from .harness import PATIENCE, Gateway, RawClient, closed, frame_bytes, receive
+from tests.stream.conftest import Market
+from tests.stream.harness import PATIENCE, Gateway, RawClient, closed, frame_bytes, receive
 
 Payload = Callable[..., dict[str, Any]]
 

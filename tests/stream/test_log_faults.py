@@ -15,12 +15,11 @@ import pytest
 from redis.asyncio import Redis
 
 from ime_live.contracts import Contract
-from ime_live.embedded import EmbeddedValkey
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
-from tests.servers import free_port
-
-from .conftest import Serve, register
-from .harness import PATIENCE, Command, closed, receive
+from tests.stream.conftest import Serve, register
+from tests.stream.harness import PATIENCE, Command, closed, receive
+from tests.support.servers import free_port
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

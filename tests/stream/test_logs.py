@@ -9,8 +9,8 @@ from typing import Any
 
 import jwt
 
-from .conftest import SECRET, Market
-from .harness import Gateway, closed
+from tests.stream.conftest import SECRET, Market
+from tests.stream.harness import Gateway, closed
 
 Eventually = Callable[..., Awaitable[None]]
 

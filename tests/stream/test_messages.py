@@ -10,11 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ime_live.embedded import EmbeddedValkey
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
-
-from .conftest import PERSIAN, Market, Wire
-from .harness import Gateway, RawClient, receive
+from tests.stream.conftest import PERSIAN, Market, Wire
+from tests.stream.harness import Gateway, RawClient, receive
 
 Payload = Callable[..., dict[str, Any]]
 

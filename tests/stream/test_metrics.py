@@ -10,9 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 
 from ime_live.publisher import Publisher
-
-from .conftest import Market, Wire
-from .harness import Gateway, RawClient, closed, frame_bytes, receive
+from tests.stream.conftest import Market, Wire
+from tests.stream.harness import Gateway, RawClient, closed, frame_bytes, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

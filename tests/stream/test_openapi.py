@@ -17,16 +17,15 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from ime_live.contracts import Contract, Market
-from ime_live.embedded import EmbeddedValkey
-from ime_live.gateway import openapi
-from ime_live.gateway.answers import Section
-from ime_live.gateway.session import By
-from ime_live.gateway.tokens import create_token
+from ime_live.gateway.api_docs import openapi
+from ime_live.gateway.auth.tokens import create_token
+from ime_live.gateway.query.stream_query import By
+from ime_live.gateway.rest.bodies import Section
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from ime_live.settings import AuthMode, GatewaySettings
-
-from .conftest import SECRET, Serve, register
-from .harness import PATIENCE, Gateway
+from tests.stream.conftest import SECRET, Serve, register
+from tests.stream.harness import PATIENCE, Gateway
 
 PATHS: Final = [
     *(f"/live/data/{section.value}/contract/{by.value}" for section in Section for by in By),

@@ -15,10 +15,9 @@ import jwt
 import pytest
 
 from ime_live.publisher import Publisher
-
-from .chromium import Page, page_at
-from .conftest import SECRET, Market
-from .harness import Gateway
+from tests.stream.chromium import Page, page_at
+from tests.stream.conftest import SECRET, Market
+from tests.stream.harness import Gateway
 
 Payload = Callable[..., dict[str, Any]]
 

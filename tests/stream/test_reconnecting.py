@@ -10,9 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ime_live.publisher import Publisher
-
-from .conftest import Market
-from .harness import Gateway, closed, receive
+from tests.stream.conftest import Market
+from tests.stream.harness import Gateway, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
 

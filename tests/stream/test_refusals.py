@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Market
-from .harness import Gateway, RawClient, closed, handshake
+from tests.stream.conftest import Market
+from tests.stream.harness import Gateway, RawClient, closed, handshake
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import PERSIAN, Market
-from .harness import Gateway, RawClient, frame_bytes, handshake
+from tests.stream.conftest import PERSIAN, Market
+from tests.stream.harness import Gateway, RawClient, frame_bytes, handshake
 
 HOST = "Host: t\r\n"
 HEALTH = f"GET /health HTTP/1.1\r\n{HOST}\r\n"

@@ -17,14 +17,13 @@ import pytest
 from redis.asyncio import Redis
 
 from ime_live.contracts import Contract, Market
-from ime_live.embedded import EmbeddedValkey
-from ime_live.gateway.tokens import create_token
+from ime_live.gateway.auth.tokens import create_token
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
-from tests.proxy import Proxy
-
-from .conftest import SECRET, Serve, Wire, register
-from .conftest import Market as Contracts
-from .harness import PATIENCE, Answer, Gateway, RawClient
+from tests.stream.conftest import SECRET, Serve, Wire, register
+from tests.stream.conftest import Market as Contracts
+from tests.stream.harness import PATIENCE, Answer, Gateway, RawClient
+from tests.support.proxy import Proxy
 
 MakePayload = Callable[..., dict[str, Any]]
 

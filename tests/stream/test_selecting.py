@@ -12,10 +12,9 @@ from websockets.asyncio.client import ClientConnection
 
 from ime_live.contracts import Contract
 from ime_live.publisher import Publisher
-
-from .conftest import Market, Serve, Wire
-from .harness import PATIENCE, Gateway, RawClient, closed, frame_bytes, receive
-from .test_authentication import header, token
+from tests.stream.conftest import Market, Serve, Wire
+from tests.stream.harness import PATIENCE, Gateway, RawClient, closed, frame_bytes, receive
+from tests.stream.test_authentication import header, token
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from ime_live.publisher import Publisher
-
-from .conftest import Market, Serve
-from .harness import RawClient, closed, receive
+from tests.stream.conftest import Market, Serve
+from tests.stream.harness import RawClient, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
 

@@ -13,9 +13,8 @@ import ime_live
 from ime_live.errors import PayloadError
 from ime_live.market import MAX_STATE_BYTES
 from ime_live.publisher import Publisher
-
-from .conftest import Market, Wire
-from .harness import Gateway, receive
+from tests.stream.conftest import Market, Wire
+from tests.stream.harness import Gateway, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ime_live.publisher import Publisher
-
-from .conftest import Market
-from .harness import Gateway, RawClient, receive
+from tests.stream.conftest import Market
+from tests.stream.harness import Gateway, RawClient, receive
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

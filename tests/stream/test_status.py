@@ -20,17 +20,16 @@ import pytest
 from redis.asyncio import Redis
 
 from ime_live.contracts import Contract, Market
-from ime_live.embedded import EmbeddedValkey
-from ime_live.lease import LEASE, Lease
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market import timestamp_of
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus, MarketStatus
-from ime_live.store import Store
-
-from .conftest import SECRET, Serve
-from .harness import Gateway, RawClient, closed, receive
-from .test_authentication import header, token
+from ime_live.store.lease import LEASE, Lease
+from ime_live.store.store import Store
+from tests.stream.conftest import SECRET, Serve
+from tests.stream.harness import Gateway, RawClient, closed, receive
+from tests.stream.test_authentication import header, token
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

@@ -20,11 +20,10 @@ import pytest
 from ime_live.contracts import Contract
 from ime_live.market import version_of
 from ime_live.publisher import Publisher
-from ime_live.zones import TEHRAN, zone_of
-from tests.servers import Server
-
-from .conftest import Serve, register
-from .harness import Gateway, receive
+from ime_live.timezones import TEHRAN, zone_of
+from tests.stream.conftest import Serve, register
+from tests.stream.harness import Gateway, receive
+from tests.support.servers import Server
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

@@ -17,12 +17,11 @@ from redis.exceptions import RedisError
 from ime_live.contracts import Contract
 from ime_live.errors import ImeLiveError, StoreError
 from ime_live.publisher import Publisher
-from ime_live.subscriber import IDLE
-from tests.marks import thorough
-from tests.servers import Server, free_port, until
-
-from .conftest import Serve, register
-from .harness import Gateway, receive
+from ime_live.store.subscriber import IDLE
+from tests.stream.conftest import Serve, register
+from tests.stream.harness import Gateway, receive
+from tests.support.marks import thorough
+from tests.support.servers import Server, free_port, until
 
 Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]

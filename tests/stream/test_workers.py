@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from ime_live.publisher import Publisher
-
-from .conftest import Market, Serve
-from .harness import Gateway, closed, receive
+from tests.stream.conftest import Market, Serve
+from tests.stream.harness import Gateway, closed, receive
 
 PATIENCE = 40.0  # seconds for two processes to start, or end, on a busy machine
 

@@ -43,7 +43,7 @@ def import_(
     """
     contracts = read_contracts(source)
 
-    from ime_live.store import Store
+    from ime_live.store.store import Store
 
     async def work() -> None:
         async with Store(settings) as store:
@@ -104,7 +104,7 @@ def remove(names: _Names, *, settings: StoreSettings) -> None:
     They take no new clients then. Those who stream them stay, and their last states are kept.
     """
 
-    from ime_live.store import Store
+    from ime_live.store.store import Store
 
     async def work() -> list[Contract]:
         async with Store(settings) as store:
@@ -119,7 +119,7 @@ def remove(names: _Names, *, settings: StoreSettings) -> None:
 
 
 async def _all(settings: StoreSettings) -> list[Contract]:
-    from ime_live.store import Store
+    from ime_live.store.store import Store
 
     async with Store(settings) as store:
         return await store.contracts()

@@ -88,10 +88,10 @@ def replay(
         except (OSError, ValueError) as error:
             raise SettingsError(f"{file}: {reason_of(error)}") from error
 
-    from ime_live.feeds.registrar import Registrar
-    from ime_live.feeds.replay import replay as replay_frames
+    from ime_live.feeds.pipeline.registrar import Registrar
+    from ime_live.feeds.recording.replay import replay as replay_frames
     from ime_live.publisher import Publisher
-    from ime_live.store import Store, check_settings
+    from ime_live.store.store import Store, check_settings
 
     async def work() -> None:
         await check_settings(settings, writes=True)

@@ -30,7 +30,7 @@ from ime_live.errors import ContractError, StoreError, StoreSettingsError, Unkno
 from ime_live.settings import StoreSettings
 
 if TYPE_CHECKING:
-    from ime_live.store import Store
+    from ime_live.store.store import Store
 
 # Seconds between two looks for a contract that is not known: it may be registered meanwhile.
 _LOOK_AGAIN: Final = 1.0
@@ -71,7 +71,7 @@ def publish(
 
 async def _publish(source: str, settings: StoreSettings) -> None:
     from ime_live.publisher import Publisher
-    from ime_live.store import Store, check_settings
+    from ime_live.store.store import Store, check_settings
 
     report = LineReport(source)
     published = unchanged = 0

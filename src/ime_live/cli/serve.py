@@ -38,6 +38,6 @@ def demo(
 
     It brings its own Valkey, asks for no token, and runs until Ctrl-C. Nothing is kept.
     """
-    from ime_live import demo as demonstration
+    from ime_live.local import demo as demonstration
 
     demonstration.run(settings, frames or ())

@@ -15,7 +15,7 @@ from ime_live.errors import SettingsError
 from ime_live.settings import JwtSettings, flag, variable
 
 if TYPE_CHECKING:
-    from ime_live.gateway.tokens import TokenReport
+    from ime_live.gateway.auth.tokens import TokenReport
 
 app = typer.Typer(help="Make tokens, and explain them.", no_args_is_help=True)
 
@@ -49,7 +49,7 @@ def create(
     settings: JwtSettings,
 ) -> None:
     """Make a token, signed with a shared secret (HS256)."""
-    from ime_live.gateway.tokens import create_token
+    from ime_live.gateway.auth.tokens import create_token
 
     if not settings.jwt_secret:
         raise SettingsError(
@@ -83,8 +83,8 @@ def inspect(
     With a secret or a key its signature is checked as well; the exit status is 1 if a gateway
     with these settings would refuse it.
     """
-    from ime_live.gateway.keys import keyring_from
-    from ime_live.gateway.tokens import inspect_token
+    from ime_live.gateway.auth.keys import keyring_from
+    from ime_live.gateway.auth.tokens import inspect_token
 
     text = token
     if token == STANDARD_INPUT:

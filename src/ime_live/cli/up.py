@@ -17,7 +17,7 @@ def up(*, settings: UpSettings) -> None:
     The data is kept in --data. What dies is started again; Ctrl-C or SIGTERM ends all of it.
     Without a key of your own a secret for tokens is made once and kept there, too.
     """
-    from ime_live import up as service
+    from ime_live.local import up as service
     from ime_live.logs import configure_logging
 
     configure_logging(settings)

@@ -19,7 +19,7 @@ from ime_live.client.options import Ids, OnConnection, StreamOptions, read_optio
 from ime_live.client.proxy import Proxy
 from ime_live.client.stream import Stream
 from ime_live.market import Part, Payload
-from ime_live.zones import TEHRAN
+from ime_live.timezones import TEHRAN
 
 QueueName: TypeAlias = Literal["latest", "drop_oldest", "block"]
 """What happens to messages that are not taken in time."""

@@ -24,7 +24,7 @@ from ime_live.client.proxy import Proxy, check_proxy
 from ime_live.errors import SettingsError
 from ime_live.market import SECTIONS, version_of
 from ime_live.market import timestamp_of as stamp_of
-from ime_live.zones import TEHRAN, zone_of, zone_of_tehran
+from ime_live.timezones import TEHRAN, zone_of, zone_of_tehran
 
 Ids = Iterable[str | int]
 

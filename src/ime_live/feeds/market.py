@@ -9,23 +9,23 @@ from pathlib import Path
 import structlog
 
 from ime_live.errors import FeedError
-from ime_live.feeds.attendance import holder_name
-from ime_live.feeds.bands import read_bands, read_boards
-from ime_live.feeds.clock import ExchangeClock
-from ime_live.feeds.condition import Condition
-from ime_live.feeds.exchange.source import ExchangeSource
-from ime_live.feeds.feed import Feed, Reading
-from ime_live.feeds.fenced import FencedWriter
-from ime_live.feeds.hours import TradingHours
-from ime_live.feeds.intake import Intake
-from ime_live.feeds.newest import NewestBoards
-from ime_live.feeds.recording import Recorder
-from ime_live.feeds.registrar import Registrar
-from ime_live.lease import Lease
+from ime_live.feeds.boards.newest import NewestBoards
+from ime_live.feeds.boards.price_limits import read_bands, read_boards
+from ime_live.feeds.ime.source import ExchangeSource
+from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
+from ime_live.feeds.pipeline.feed import Feed, Reading
+from ime_live.feeds.pipeline.fenced import FencedWriter
+from ime_live.feeds.pipeline.health import Condition
+from ime_live.feeds.pipeline.hours import TradingHours
+from ime_live.feeds.pipeline.ingest import Intake
+from ime_live.feeds.pipeline.leadership import holder_name
+from ime_live.feeds.pipeline.registrar import Registrar
+from ime_live.feeds.recording.recording import Recorder
 from ime_live.publisher import Publisher
 from ime_live.settings import FeedSettings, RecorderSettings
-from ime_live.store import Store, check_settings
-from ime_live.zones import TEHRAN, zone_of
+from ime_live.store.lease import Lease
+from ime_live.store.store import Store, check_settings
+from ime_live.timezones import TEHRAN, zone_of
 
 log = structlog.get_logger()
 

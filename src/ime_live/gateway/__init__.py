@@ -1,0 +1,1 @@
+"""The gateway: from the store to the sockets of many clients."""

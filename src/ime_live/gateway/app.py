@@ -19,36 +19,36 @@ import structlog
 from starlette.types import ASGIApp
 
 from ime_live.errors import CloseCode, RefusedError, StoreError
-from ime_live.gateway.calls import Calls
-from ime_live.gateway.cors import Cors
-from ime_live.gateway.diagnostics import Diagnostics
-from ime_live.gateway.directory import Directory
-from ime_live.gateway.feed import Feed
-from ime_live.gateway.handshake import Negotiator
-from ime_live.gateway.heartbeat import Heartbeat
-from ime_live.gateway.http import SERVICES
-from ime_live.gateway.hub import Hub
-from ime_live.gateway.keys import authenticator_from
-from ime_live.gateway.limit import RequestLimit
+from ime_live.gateway.api_docs.pages import routes_of
+from ime_live.gateway.auth.cors import Cors
+from ime_live.gateway.auth.keys import authenticator_from
+from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
-from ime_live.gateway.pages import routes_of
-from ime_live.gateway.part import keep_running
-from ime_live.gateway.reconciler import Reconciler
-from ime_live.gateway.report import Readiness, Reporter
-from ime_live.gateway.rest import http_app
-from ime_live.gateway.rounds import Rounds
-from ime_live.gateway.services import EVENT_OVERLAP, Services
-from ime_live.gateway.snapshots import Snapshots
-from ime_live.gateway.upstream import Upstream
-from ime_live.gateway.versions import Versions
-from ime_live.gateway.watch import Watch
-from ime_live.lease import Lease
+from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.rest.handlers import Calls
+from ime_live.gateway.rest.rate_limit import RequestLimit
+from ime_live.gateway.rest.routes import http_app
+from ime_live.gateway.rest.status_report import Readiness, Reporter
+from ime_live.gateway.stream.context import EVENT_OVERLAP, Services
+from ime_live.gateway.stream.handshake import Negotiator
+from ime_live.gateway.stream.heartbeat import Heartbeat
+from ime_live.gateway.stream.http_protocol import SERVICES
+from ime_live.gateway.tasks import keep_running
+from ime_live.gateway.upstream.contract_cache import Directory
+from ime_live.gateway.upstream.feed_monitor import Feed
+from ime_live.gateway.upstream.reconciler import Reconciler
+from ime_live.gateway.upstream.state_reader import Snapshots
+from ime_live.gateway.upstream.status_loop import Rounds
+from ime_live.gateway.upstream.status_messages import Watch
+from ime_live.gateway.upstream.upstream import Upstream
+from ime_live.gateway.upstream.versions import Versions
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import lines_dropped
 from ime_live.settings import GatewaySettings
-from ime_live.store import Store
-from ime_live.subscriber import Subscriber
-from ime_live.zones import TEHRAN, zone_of
+from ime_live.store.lease import Lease
+from ime_live.store.store import Store
+from ime_live.store.subscriber import Subscriber
+from ime_live.timezones import TEHRAN, zone_of
 
 log = structlog.get_logger()
 

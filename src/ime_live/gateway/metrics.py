@@ -29,7 +29,7 @@ from ime_live.market import MICROSECONDS
 from ime_live.status import FeedState, FeedStatus
 
 if TYPE_CHECKING:
-    from ime_live.gateway.topic import Client
+    from ime_live.gateway.hub.subscribers import Client
 
 # When a counter was made says nothing here and doubles the output.
 disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -26,15 +26,15 @@ import uvicorn
 from ime_live import signals
 from ime_live.errors import SettingsError
 from ime_live.gateway.app import Application
-from ime_live.gateway.http import HttpProtocol
-from ime_live.gateway.keys import authenticator_from
-from ime_live.gateway.lingering import CLOSE_TIMEOUT
+from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
+from ime_live.gateway.stream.http_protocol import HttpProtocol
+from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT
 from ime_live.gateway.workers import Pulse, Workers
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
 from ime_live.settings import GatewaySettings, bare_host, flag
-from ime_live.store import check_settings
+from ime_live.store.store import check_settings
 
 log = structlog.get_logger()
 

@@ -1,0 +1,1 @@
+"""The exchange's boards: rows in, payloads and contracts out; no I/O."""

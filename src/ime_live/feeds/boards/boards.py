@@ -1,0 +1,439 @@
+"""Boards of the exchange's hub: one frame in, the contracts and states it tells out.
+
+A message is a whole board, a board one row per contract (for options: per strike). A message or a
+row that cannot be read loses only itself, and a static field of a row only that field. No I/O and
+no clock of its own: what a frame does not say about the day, the caller may.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from datetime import date, datetime
+from typing import Any, TypedDict
+
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from ime_live.errors import FeedError
+from ime_live.feeds.boards.cells import CellError, Row, identity, moment, read_clock
+from ime_live.feeds.boards.field_map import (
+    BOARDS,
+    CDC_BOARD,
+    CLOCK,
+    DEFAULT_BOARDS,
+    MARKETS,
+    METHODS,
+    PUSHED_AT,
+    ROW_IDS,
+    Fields,
+)
+from ime_live.feeds.boards.frames import ForeignMessage, Message, read_json, read_messages
+from ime_live.feeds.boards.row_cache import Known, KnownSide, RowCache, cut
+from ime_live.feeds.boards.rows import (
+    DEFAULT_BANDS,
+    MAX_AHEAD,
+    Bands,
+    Quote,
+    pushed_at,
+    read_row,
+    retimed,
+)
+from ime_live.feeds.boards.wrapping import got, rows_in, unwrap
+
+__all__ = [
+    "BOARDS",
+    "CLOCK",
+    "DEFAULT_BANDS",
+    "DEFAULT_BOARDS",
+    "MARKETS",
+    "Bands",
+    "Board",
+    "Frame",
+    "FrameReader",
+    "Quote",
+    "RowError",
+    "read_frame",
+]
+
+
+class RowError(Struct, frozen=True):
+    """A row, a side of an option's row, a field of it or a whole message that could not be read.
+
+    Attributes:
+        board: the board's method, or what stood in its place.
+        index: of the row in the board; None if it is the message itself.
+        contract_id: where the row still told it.
+        reason: the field, what is wrong with it and what it was.
+        row: as it was decoded; None if it is the message itself.
+    """
+
+    board: str
+    index: int | None
+    contract_id: str | None
+    reason: str
+    row: object = None
+
+    def __str__(self) -> str:
+        place = self.board if self.index is None else f"{self.board}[{self.index}]"
+        contract = "" if self.contract_id is None else f", contract {self.contract_id}"
+        return f"{place}{contract}: {self.reason}"
+
+
+class Board(Struct, frozen=True):
+    """One board of a frame, all that its kind has to say at that moment.
+
+    Attributes:
+        method: its kind.
+        quotes: contracts with their states, in the board's order.
+        pushed_at: the stamp of each one's row, Tehran's wall clock; None for rows without one.
+        errors: rows that could not be read.
+        lost: static fields that could not be read, of rows that count without them.
+    """
+
+    method: str
+    quotes: tuple[Quote, ...] = ()
+    pushed_at: tuple[datetime | None, ...] = ()
+    errors: tuple[RowError, ...] = ()
+    lost: tuple[RowError, ...] = ()
+
+
+class Frame(Struct, frozen=True):
+    """What a frame says.
+
+    Attributes:
+        boards: the boards that are read, in the frame's order, also those without a row. The hub
+            puts whatever waited into one frame, so there may be several of a kind: the last one
+            counts.
+        day: the day that the frame tells, or else the caller's; None if nobody knows it.
+        day_told: whether the frame itself tells the day.
+        clock: the latest stamp in the frame, Tehran's wall clock; None if it has none.
+        told: the exchange's clock as its own board shows it; None if that is not in the frame.
+        dropped: messages that could not be read.
+        unknown: hubs and methods that are not known, as ``hub.method``.
+    """
+
+    boards: tuple[Board, ...] = ()
+    day: date | None = None
+    day_told: bool = False
+    clock: datetime | None = None
+    told: datetime | None = None
+    dropped: tuple[RowError, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def quotes(self) -> tuple[Quote, ...]:
+        """The contracts with their states, in the frame's order."""
+        return tuple(quote for board in self.boards for quote in board.quotes)
+
+    @property
+    def errors(self) -> tuple[RowError, ...]:
+        """Messages and rows that could not be read, in the frame's order."""
+        return (*self.dropped, *(error for board in self.boards for error in board.errors))
+
+    @property
+    def lost(self) -> tuple[RowError, ...]:
+        """Static fields that could not be read, in the frame's order."""
+        return tuple(error for board in self.boards for error in board.lost)
+
+
+class _BoardRow:
+    """A row on its way: its bytes, and what is known of them or was decoded from them."""
+
+    __slots__ = ("body", "decoded", "known", "stamps")
+
+    def __init__(self, value: object, last: Mapping[bytes, Known]) -> None:
+        self.decoded: object = value
+        self.body: bytes | None = None
+        self.stamps: Mapping[str, str] = {}
+        self.known: Known | None = None
+        if isinstance(value, Raw):
+            raw = bytes(value)
+            self.body, self.stamps = cut(raw)
+            self.known = last.get(self.body)
+            if self.known is None:
+                self.decoded = _decoded(value)
+
+    def stamp(self, field: str) -> datetime | None:
+        """When its board was pushed; None if it cannot be told, which is an error of the row."""
+        told: Row = self.stamps
+        if field not in told:
+            told = self.decoded if isinstance(self.decoded, Mapping) else {}
+            if self.known:
+                told = self.known[0].times
+        with suppress(CellError):
+            # Options may be spelled with or without the underscore.
+            return moment(told, field if field in told else field.lstrip("_"), None)
+        return None
+
+
+def _decoded(value: object) -> object:
+    """A value that may be bytes of JSON; the error if they are none."""
+    if not isinstance(value, Raw):
+        return value
+    try:
+        return read_json(bytes(value), "the row")
+    except FeedError as error:
+        return error
+
+
+class FrameReader:
+    """Reads the frames of one source, one after the other.
+
+    A row whose bytes are those of the last push of its board, but for the board's stamp, is not
+    read again: only what hangs on the stamp and the day is worked out anew.
+    """
+
+    def __init__(
+        self, *, boards: Collection[str] = DEFAULT_BOARDS, bands: Bands = DEFAULT_BANDS
+    ) -> None:
+        """Make a reader that has read nothing yet.
+
+        Args:
+            boards: methods of the boards to read, of `BOARDS`.
+            bands: see `ime_live.feeds.boards.rows.Bands`.
+        """
+        self._boards = boards
+        self._bands = bands
+        self._cache = RowCache()
+        self._names: dict[str, str] = {}
+        """By contract id, as its row told it last."""
+
+    def read(
+        self,
+        frame: bytes | str | Mapping[str, Any],
+        *,
+        day: date | None = None,
+        latest: datetime | None = None,
+    ) -> Frame:
+        """Read a frame as the hub sent it. A keep-alive (``{}``) says nothing.
+
+        Args:
+            frame: JSON, or what was decoded from it.
+            day: the day of rows that carry only a time, where the frame itself does not tell it:
+                warehouse receipts often come in frames of their own.
+            latest: the present moment, Tehran's wall clock. A stamp that is later by more than
+                `ime_live.feeds.boards.rows.MAX_AHEAD` tells no day, and no row that carries only a
+                time is dated later. None for recordings.
+
+        Raises:
+            FeedError: not JSON, or not a frame.
+        """
+        dropped: list[RowError] = []
+        unknown: list[str] = []
+        pushes: list[tuple[str, list[_BoardRow]]] = []
+        told: datetime | None = None
+        for message in read_messages(frame):
+            if isinstance(message, ForeignMessage):
+                unknown.append(f"{message.hub}.{message.method}")
+                continue
+            method = METHODS.get(message.method.lower())
+            if method is None:
+                if message.problem is not None and not message.method:
+                    dropped.append(RowError("a message", None, None, message.problem))
+                else:
+                    unknown.append(message.method)
+            elif message.problem is not None:
+                if method == CLOCK or method in self._boards:
+                    dropped.append(RowError(method, None, None, message.problem))
+            elif method == CLOCK:
+                said = unwrap([_decoded(each) for each in message.arguments])
+                clock_told = read_clock(said) if isinstance(said, str) else None
+                if clock_told is not None:
+                    told = clock_told
+                elif said not in ([], None, ""):
+                    dropped.append(RowError(CLOCK, None, None, f"A: is not a clock, {got(said)}"))
+            elif method in PUSHED_AT or (method in self._boards and method in BOARDS):
+                pushes.append((method, self._rows(method, message)))
+        day_told, clock = _day_and_clock(dict(pushes), told, latest)
+        day = day_told or day
+        boards = tuple(
+            self._read_board(method, rows, _When(day, clock, latest))
+            for method, rows in pushes
+            if method in self._boards
+        )
+        last = _latest(clock, [quote for board in boards for quote in board.quotes])
+        return Frame(boards, day, day_told is not None, last, told, tuple(dropped), tuple(unknown))
+
+    def _rows(self, method: str, message: Message) -> list[_BoardRow]:
+        last = self._cache.last(method)
+        ids = ROW_IDS[method]
+        rows: list[_BoardRow] = []
+        for each in message.arguments:
+            row = _BoardRow(each, last)
+            decoded = row.decoded
+            if row.known is None and not (
+                isinstance(decoded, Mapping) and any(field in decoded for field in ids)
+            ):
+                rows += [_BoardRow(inner, {}) for inner in rows_in(decoded, ids)]
+            else:
+                rows.append(row)
+        return rows
+
+    def _read_board(self, method: str, rows: Sequence[_BoardRow], when: _When) -> Board:
+        read = _BoardParts(method)
+        known: dict[bytes, Known] = {}
+        for index, row in enumerate(rows):
+            sides = self._again(row, index, when, read) or self._anew(row, index, when, read)
+            if row.body is not None and sides:
+                known[row.body] = sides
+        self._cache.keep(method, known)
+        return read.board()
+
+    def _again(self, row: _BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
+        """Tell a known row's contracts at their new moments; nothing if it is not known."""
+        for side in row.known or ():
+            times = {**side.times, **row.stamps}
+            try:
+                quote = retimed(side.quote, times, side.fields, **when.told)
+                stamp = pushed_at(times, side.fields, when.day, when.clock)
+            except CellError as error:
+                read.refuse(index, side.quote.contract.contract_id, str(error), times)
+            else:
+                read.take(index, quote, stamp)
+        return row.known or ()
+
+    def _anew(self, row: _BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
+        """Read a row; its contracts, if all of them could be read."""
+        if not isinstance(row.decoded, Mapping):
+            wrong = isinstance(row.decoded, FeedError)
+            reason = f"{row.decoded}" if wrong else f"the row is not an object, {got(row.decoded)}"
+            read.refuse(index, None, reason, None if wrong else row.decoded)
+            return ()
+        known: list[KnownSide] = []
+        whole = all(row.decoded.get(name) == stamp for name, stamp in row.stamps.items())
+        for spellings in BOARDS[read.method]:
+            fields = next((f for f in spellings if f.contract_id in row.decoded), spellings[0])
+            if fields.option_type and _is_vacant(row.decoded, fields):
+                continue
+            try:
+                quote = read_row(
+                    row.decoded, fields, bands=self._bands, names=self._names, **when.told
+                )
+                stamp = pushed_at(row.decoded, fields, when.day, when.clock)
+            except CellError as error:
+                contract_id = _known_id(row.decoded, fields)
+                read.refuse(index, contract_id, str(error), row.decoded)
+                whole = False
+            else:
+                quote = _on_board(quote, read.method)
+                self._names[quote.contract.contract_id] = quote.contract.contract_name
+                read.take(index, quote, stamp)
+                times = {name: row.decoded[name] for name in fields.times if name in row.decoded}
+                known.append(KnownSide(fields, quote, times))
+        return tuple(known) if whole else ()
+
+
+class _When(Struct, frozen=True):
+    """What is known of time while a frame is read, see `ime_live.feeds.boards.rows.read_row`."""
+
+    day: date | None
+    clock: datetime | None
+    latest: datetime | None
+
+    @property
+    def told(self) -> _Told:
+        return {"day": self.day, "clock": self.clock, "latest": self.latest}
+
+
+class _Told(TypedDict):
+    day: date | None
+    clock: datetime | None
+    latest: datetime | None
+
+
+class _BoardParts:
+    """What a board is put together from."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self._quotes: list[Quote] = []
+        self._stamps: list[datetime | None] = []
+        self._errors: list[RowError] = []
+        self._lost: list[RowError] = []
+
+    def take(self, index: int, quote: Quote, stamp: datetime | None) -> None:
+        self._quotes.append(quote)
+        self._stamps.append(stamp)
+        contract_id = quote.contract.contract_id
+        self._lost += [RowError(self.method, index, contract_id, each) for each in quote.lost]
+
+    def refuse(self, index: int, contract_id: str | None, reason: str, row: object) -> None:
+        self._errors.append(RowError(self.method, index, contract_id, reason, row))
+
+    def board(self) -> Board:
+        return Board(
+            self.method,
+            tuple(self._quotes),
+            tuple(self._stamps),
+            tuple(self._errors),
+            tuple(self._lost),
+        )
+
+
+def read_frame(
+    frame: bytes | str | Mapping[str, Any],
+    *,
+    day: date | None = None,
+    latest: datetime | None = None,
+    boards: Collection[str] = DEFAULT_BOARDS,
+    bands: Bands = DEFAULT_BANDS,
+) -> Frame:
+    """Read one frame by itself, see `FrameReader.read`."""
+    return FrameReader(boards=boards, bands=bands).read(frame, day=day, latest=latest)
+
+
+def _day_and_clock(
+    newest: Mapping[str, Sequence[_BoardRow]], told: datetime | None, latest: datetime | None
+) -> tuple[date | None, datetime | None]:
+    """The day that a frame tells, and the latest stamp of the hub's own 24-hour clock.
+
+    Args:
+        newest: the rows of the last message of each method.
+        told: see `Frame.told`.
+        latest: see `FrameReader.read`.
+    """
+    stamps: list[datetime] = []
+    days: Counter[date] = Counter()
+    for method, rows in newest.items():
+        field = PUSHED_AT.get(method)
+        for row in rows:
+            at = None if field is None else row.stamp(field)
+            if at is not None and (latest is None or at <= latest + MAX_AHEAD):
+                days[at.date()] += 1
+                if method != CDC_BOARD:  # seen on a 12-hour clock
+                    stamps.append(at)
+    # The day of most rows: one with a wrong stamp must not move the others.
+    day = days.most_common(1)[0][0] if days else None
+    if told is not None and (latest is None or told <= latest + MAX_AHEAD):
+        day = told.date()
+        stamps.append(told)
+    return day, max(stamps, default=None)
+
+
+def _on_board(quote: Quote, method: str) -> Quote:
+    contract = replace(quote.contract, board=method, expired=quote.expired)
+    return replace(quote, contract=contract)
+
+
+def _is_vacant(row: Row, fields: Fields) -> bool:
+    """Whether a strike has no contract on this side: the fields are there and say nothing."""
+    return row.get(fields.contract_id, "") is None and row.get(fields.name) in (None, "")
+
+
+def _known_id(row: Row, fields: Fields) -> str | None:
+    try:
+        return identity(row, fields.contract_id)
+    except CellError:
+        return None
+
+
+def _latest(clock: datetime | None, quotes: Sequence[Quote]) -> datetime | None:
+    """The latest of the frame's clock and the moments of its contracts."""
+    moments = (quote.payload.aggregate for quote in quotes)
+    last = max((f"{at.date}T{at.time}" for at in moments), default=None)
+    if last is None:
+        return clock
+    at = datetime.fromisoformat(last)
+    return at if clock is None else max(at, clock)

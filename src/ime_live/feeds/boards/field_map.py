@@ -1,0 +1,224 @@
+"""Names of the fields in the exchange's rows: which field of which board means what.
+
+Tables and nothing else: one for futures, for each side of an option, for continuous certificates
+and for what TSETMC hosts; and which method pushes which of them. How a row is read by them is
+`ime_live.feeds.boards.rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+from ime_live.contracts import Market
+from ime_live.feeds.boards.cells import Row, optional_day, optional_number, optional_text
+
+Static = tuple[tuple[str, str, Callable[[Row, str], Any]], ...]
+"""Attribute of `Contract`, the field that gives it, and how to read it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """The names of a row's fields. ``None``: the board has no such field.
+
+    Attributes:
+        levels: for each of the three best levels: buy quantity, buy price, sell quantity, price.
+        closing: the closing price is the first of these that is not 0.
+        settled_on: the day of ``previous_close``; empty for a contract that was never settled.
+        pushed_at: the stamp of the board. It moves on every push and is no change.
+        ordered_at, traded_at: when orders changed last, and when the last trade was.
+        twelve_hours: its times were seen on a 12-hour clock without AM and PM.
+        static: what does not change during a day; where an attribute is named twice, the first
+            field that says something counts.
+    """
+
+    market: Market | None
+    contract_id: str
+    name: str
+    levels: tuple[tuple[str, str, str, str], ...]
+    trade_count: str
+    total_volume: str
+    total_value: str
+    open_price: str
+    high_price: str
+    low_price: str
+    last_price: str
+    closing: tuple[str, ...]
+    previous_close: str
+    open_interest: str | None
+    open_interest_changes: str | None
+    settled_on: str | None = None
+    pushed_at: str | None
+    ordered_at: str
+    traded_at: str
+    twelve_hours: bool = False
+    static: Static
+    option_type: str | None = None
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The fields that tell moments."""
+        return tuple(each for each in (self.pushed_at, self.ordered_at, self.traded_at) if each)
+
+
+def _derivative(
+    prefix: str,
+    *,
+    market: Market,
+    static: Static,
+    pushed_at: str = "LastUpdate",
+    open_interest: str = "OpenInterests",
+) -> Fields:
+    """The table of futures, continuous certificates and, with a prefix, options."""
+    return Fields(
+        market=market,
+        contract_id=f"{prefix}ContractID",
+        name=f"{prefix}ContractCode",
+        # The hub sends levels 4 and 5 as well, always zero.
+        levels=tuple(
+            (
+                f"{prefix}BidVolume{n}",
+                f"{prefix}BidPrice{n}",
+                f"{prefix}AskVolume{n}",
+                f"{prefix}AskPrice{n}",
+            )
+            for n in (1, 2, 3)
+        ),
+        trade_count=f"{prefix}TradesCount",
+        total_volume=f"{prefix}TradesVolume",
+        total_value=f"{prefix}TradesValue",
+        open_price=f"{prefix}FirstTradedPrice",
+        high_price=f"{prefix}HighTradedPrice",
+        low_price=f"{prefix}LowTradedPrice",
+        last_price=f"{prefix}LastTradedPrice",
+        closing=(f"{prefix}ClosingPrice", f"{prefix}LastTradedPrice"),
+        previous_close=f"{prefix}LastSettlementPrice",
+        open_interest=f"{prefix}{open_interest}",
+        open_interest_changes=f"{prefix}{open_interest}Changes",
+        pushed_at=pushed_at,
+        ordered_at=f"{prefix}OrdersDateTime",
+        traded_at=f"{prefix}LastTradedPriceTime",
+        static=(("title", f"{prefix}ContractDescription", optional_text), *static),
+    )
+
+
+def _option(side: str, underscore: str) -> Fields:
+    prefix = f"{underscore}{side}"
+    table = _derivative(
+        prefix,
+        market=Market.OPTION,
+        pushed_at=f"{underscore}LastUpdate",
+        static=(
+            ("csize", f"{prefix}ContractSize", optional_number),
+            ("initial_margin", f"{prefix}InitialMargin", optional_number),
+            ("required_margin", f"{prefix}RequiredMargin", optional_number),
+            ("expiration_date", f"{prefix}LastTradingPersianDate", optional_day),
+            # Not from the name: its divisor differs by product.
+            ("strike_price", f"{underscore}StrikePrice", optional_number),
+        ),
+    )
+    return replace(table, option_type=side.lower())
+
+
+FUTURE: Final = replace(
+    _derivative(
+        "",
+        market=Market.FUTURES,
+        static=(
+            ("csize", "ContractSize", optional_number),
+            ("initial_margin", "InitialMargin", optional_number),
+            ("maintenance_margin", "MaintenanceMargin", optional_number),
+            ("expiration_date", "LastTradingDate", optional_day),
+            # The exchange's spelling; the day in words.
+            ("expiration_date", "PesrsianLastTradingDate", optional_day),
+        ),
+    ),
+    closing=("ClosingPrice", "TodayLiveSettlement", "LastTradedPrice"),
+    settled_on="LastSettlementPriceDate",
+)
+# The hub has sent each option field twice, `_CallX` and `CallX`; either alone will do.
+CALL, PUT = _option("Call", "_"), _option("Put", "_")
+PLAIN_CALL, PLAIN_PUT = _option("Call", ""), _option("Put", "")
+CDC: Final = replace(
+    _derivative(
+        "",
+        market=Market.DEPOSIT_CERTIFICATE,
+        open_interest="TotalAsset",
+        # `ContractSize` is here a factor between the symbol and its warehouse group, not a size.
+        static=(("expiration_date", "LastTradingPersianDate", optional_day),),
+    ),
+    twelve_hours=True,
+)
+
+
+def _receipt(market: Market | None) -> Fields:
+    """The table of the rows that TSETMC hosts: receipts, funds and parallel salaf."""
+    return Fields(
+        market=market,
+        contract_id="ID",
+        name="Symbol",
+        levels=tuple(
+            (f"DemandVolume{n}", f"DemandPrice{n}", f"OfferVolume{n}", f"OfferPrice{n}")
+            for n in (1, 2, 3)
+        ),
+        trade_count="Quantity",
+        total_volume="Volume",
+        total_value="Value",
+        open_price="FirstPrice",
+        high_price="MaxPrice",
+        low_price="MinPrice",
+        last_price="LastPrice",
+        closing=("FinalPrice",),
+        previous_close="YesterdayPrice",
+        open_interest=None,
+        open_interest_changes=None,
+        pushed_at=None,
+        ordered_at="ModifyTime",
+        traded_at="Time",
+        twelve_hours=True,
+        static=(("title", "Name", optional_text),),
+    )
+
+
+GAVAHI: Final = _receipt(Market.DEPOSIT_CERTIFICATE)
+# Funds and salaf are of none of the three markets that the REST calls name.
+UNLISTED: Final = _receipt(None)
+
+BOARDS: Final[Mapping[str, tuple[tuple[Fields, ...], ...]]] = MappingProxyType(
+    {
+        "updateFutureMarketsInfo": ((FUTURE,),),
+        "updateMarketsInfo": ((CALL, PLAIN_CALL), (PUT, PLAIN_PUT)),
+        "updateCDCMarketsInfo": ((CDC,),),
+        "updateGavahiMarketsInfo": ((GAVAHI,),),
+        "updateSandoqMarketsInfo": ((UNLISTED,),),
+        "updateSalafMarketsInfo": ((UNLISTED,),),
+    }
+)
+"""Method of a board → the contracts in one of its rows → the spellings of their fields."""
+
+DEFAULT_BOARDS: Final = frozenset(BOARDS) - {"updateSandoqMarketsInfo", "updateSalafMarketsInfo"}
+"""Funds and parallel salaf are left out unless asked for."""
+
+MARKETS: Final = {method: rows[0][0].market for method, rows in BOARDS.items()}
+"""Method of a board → the market of its contracts; None for funds and parallel salaf."""
+
+CLOCK: Final = "updateFutureDateTime"
+CDC_BOARD: Final = "updateCDCMarketsInfo"
+PUSHED_AT: Final = {
+    method: rows[0][0].pushed_at for method, rows in BOARDS.items() if rows[0][0].pushed_at
+}
+"""Method of a board → the field with the stamp of its push, where it has one."""
+
+OTHER_METHODS: Final = frozenset({CLOCK, "updateAllMarketData"})
+"""Methods that are known and are no boards: the exchange's clock, and totals of the market."""
+
+METHODS: Final = {method.lower(): method for method in (*BOARDS, *OTHER_METHODS)}
+"""Every known method by its name in lower case: SignalR compares names without regard to case."""
+
+ROW_IDS: Final = {
+    method: frozenset(fields.contract_id for spellings in rows for fields in spellings)
+    for method, rows in BOARDS.items()
+}
+"""Method of a board → the fields with ids of contracts, of which a row has one."""

@@ -1,0 +1,149 @@
+"""Frames: the bytes of a frame → its messages to the exchange's hub.
+
+Classic SignalR: a frame carries messages, a message names a hub and a method and has arguments.
+A message that cannot be read loses only itself. Rows of boards stay undecoded, as text, so that
+those that are known need not be read. No I/O.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from ime_live.errors import FeedError
+from ime_live.feeds.boards.wrapping import got, unwrap
+
+HUB: Final = "marketshub"
+
+_MAX_NAME: Final = 100  # characters of a name that are looked at
+
+
+class Message(Struct, frozen=True):
+    """A message to the exchange's hub.
+
+    Attributes:
+        method: as the message spells it. SignalR compares names without regard to case.
+        arguments: what it has to say, without nulls: decoded, or as `msgspec.Raw` what is a row of
+            a board by its place.
+        problem: why it cannot be read; None if it can.
+    """
+
+    method: str
+    arguments: tuple[object, ...] = ()
+    problem: str | None = None
+
+
+class ForeignMessage(Struct, frozen=True):
+    """A message that is to another hub."""
+
+    hub: str
+    method: str
+
+
+class _Message(Struct):
+    hub: Any = field(name="H", default=None)
+    method: Any = field(name="M", default=None)
+    arguments: Raw = field(name="A", default=Raw())
+
+
+class _Frame(Struct):
+    messages: list[_Message] | None = field(name="M", default=None)
+
+
+_decode_frame = msgspec.json.Decoder(_Frame).decode
+_decode_boards = msgspec.json.Decoder(list[list[Raw] | None]).decode
+
+
+def read_messages(
+    frame: bytes | str | Mapping[str, Any],
+) -> Iterator[Message | ForeignMessage]:
+    """Read a frame's messages, in its order. A keep-alive (``{}``) has none.
+
+    Args:
+        frame: JSON, or what was decoded from it.
+
+    Raises:
+        FeedError: not JSON, or not a frame.
+    """
+    if isinstance(frame, bytes | str):
+        try:
+            messages = _decode_frame(frame).messages
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            # In another form than usual: slower, and with more patience.
+            frame = read_json(frame)
+        else:
+            for each in messages or ():
+                yield _message(each.hub, each.method, each.arguments)
+            return
+    if not isinstance(frame, Mapping):
+        raise FeedError(f"a frame must be a JSON object, {got(frame)}")
+    yield from _messages(frame)
+
+
+def read_json(text: bytes | str, what: str = "a frame") -> Any:  # noqa: ANN401 - any JSON
+    """Decode JSON, also with what only its row should be lost for: NaN, 1e400.
+
+    Args:
+        text: the JSON.
+        what: it is, for the error.
+
+    Raises:
+        FeedError: not JSON.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise FeedError(f"{what} is not JSON: {error}") from None
+
+
+def _messages(frame: Mapping[str, Any]) -> Iterator[Message | ForeignMessage]:
+    messages = frame.get("M")
+    if isinstance(messages, str):
+        messages = unwrap(messages)
+    if isinstance(messages, Mapping) and "M" in messages:
+        messages = [messages]
+    if messages is None:
+        return
+    if not isinstance(messages, list):
+        raise FeedError(f"M of a frame must be a list of messages, {got(messages)}")
+    for each in messages:
+        message = each if isinstance(each, Mapping) else unwrap(each)
+        if not isinstance(message, Mapping):
+            yield Message("", problem=f"the message must be an object, {got(each)}")
+        elif "A" in message:
+            yield _message(message.get("H"), message.get("M"), message["A"])
+        else:
+            yield _message(message.get("H"), message.get("M"), Raw())
+
+
+def _message(hub: object, method: object, arguments: object) -> Message | ForeignMessage:
+    hub, method = unwrap(hub), unwrap(method)
+    if not isinstance(method, str):
+        return Message("", problem=f"M: must be the name of a method, {got(method)}")
+    # A recording by hand may leave the hub out.
+    if hub is not None and str(hub)[:_MAX_NAME].lower() != HUB:
+        return ForeignMessage(str(hub)[:_MAX_NAME], method[:_MAX_NAME])
+    if isinstance(arguments, Raw):
+        raw = bytes(arguments)
+        if not raw:
+            return Message(method, problem="A: must be a list of arguments, and is missing")
+        try:
+            boards = _decode_boards(raw)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            try:
+                arguments = read_json(raw, "A")
+            except FeedError as error:
+                return Message(method, problem=f"A: {error}")
+        else:
+            return Message(method, tuple(row for board in boards for row in board or ()))
+    if not isinstance(arguments, list):
+        return Message(method, problem=f"A: must be a list of arguments, {got(arguments)}")
+    # The hub sends null at times where it has nothing to say.
+    return Message(method, tuple(each for each in arguments if each is not None))

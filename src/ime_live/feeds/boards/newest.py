@@ -1,0 +1,172 @@
+"""Newest boards: the newest board of each kind, and what a frame changes in them.
+
+The hub pushes whole boards, so the newest one of a kind replaces all before it. A frame of several
+boards says the same as these boards one by one. No I/O and no clock of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from ime_live.contracts import Contract
+from ime_live.feeds.boards.boards import Board, Frame
+from ime_live.feeds.boards.rows import Quote
+
+DELISTED_AFTER: Final = 3
+"""Boards in a row that a contract is missing from before it counts as gone: one that came short
+by an accident of the exchange marks nothing."""
+
+
+class LateRow(Struct, frozen=True):
+    """A row that is older than what was told of its contract before.
+
+    Attributes:
+        board: the method of its board.
+        contract_id: its contract.
+        pushed_at: its stamp, Tehran's wall clock.
+        newest: the newest stamp of this contract.
+    """
+
+    board: str
+    contract_id: str
+    pushed_at: datetime
+    newest: datetime
+
+    def __str__(self) -> str:
+        return (
+            f"{self.board}, contract {self.contract_id}: the row of {self.pushed_at} is older than "
+            f"that of {self.newest}"
+        )
+
+
+class Told(Struct):
+    """What a frame says, the last row of each contract.
+
+    Attributes:
+        quotes: by contract id.
+        contracts: the contracts of these quotes, and those that are marked since their board has
+            them no more; by contract id.
+        late: rows that are older than what was told before, and do not count.
+    """
+
+    quotes: dict[str, Quote] = field(default_factory=dict)
+    contracts: dict[str, Contract] = field(default_factory=dict)
+    late: list[LateRow] = field(default_factory=list)
+
+
+class NewestBoards:
+    """See the module's text."""
+
+    def __init__(self) -> None:
+        self.pushed_at: dict[str, datetime] = {}
+        """By contract id, the newest stamp of its rows that is believed."""
+        self._boards: dict[str, dict[str, Quote]] = {}
+        """By method, the board that came last at the end; its quotes by contract id."""
+        self._told: dict[str, Contract] = {}
+        """As boards told them last, marks of absence added."""
+        self._known: dict[str, Contract] = {}
+        """As they were registered from these boards before."""
+        self._missing: Counter[str] = Counter()
+
+    def quotes(self) -> dict[str, Quote]:
+        """The quotes of all newest boards, by contract id."""
+        return {i: quote for board in self._boards.values() for i, quote in board.items()}
+
+    def contracts(self) -> dict[str, Contract]:
+        """The contracts of these quotes, and those that were registered and are marked since."""
+        wanted = self.quotes().keys() | self._known.keys()
+        return {i: contract for i, contract in self._told.items() if i in wanted}
+
+    def know(
+        self,
+        contracts: Iterable[Contract],
+        pushed_at: Mapping[str, datetime] | None = None,
+        latest: datetime | None = None,
+    ) -> None:
+        """Take what is stored into account.
+
+        Args:
+            contracts: what was registered from these boards, so that it can be missed on them.
+            pushed_at: the stamps of the states that are stored, by contract id. A quote that is
+                older than the stored one is no longer the newest.
+            latest: see `take`.
+        """
+        self._known = {contract.contract_id: contract for contract in contracts}
+        for contract_id, stored in (pushed_at or {}).items():
+            ours = self.pushed_at.get(contract_id)
+            if _is_believed(stored, latest) and (ours is None or ours < stored):
+                self.pushed_at[contract_id] = stored
+                for board in self._boards.values():
+                    board.pop(contract_id, None)
+
+    def take(self, frame: Frame, latest: datetime | None = None) -> Told:
+        """Take a frame's boards, one after the other.
+
+        Args:
+            frame: what was read.
+            latest: the exchange's time and `ime_live.feeds.boards.rows.MAX_AHEAD`. A stamp that is
+                later is not believed: it would keep out all rows of its contract until then. A row
+                with an older stamp than what is known of its contract is late and does not count,
+                unless what is known is not believed. None for recordings, whose rows count in their
+                order.
+        """
+        told = Told()
+        for board in frame.boards:
+            self._take(board, latest, told)
+        return told
+
+    def _take(self, board: Board, latest: datetime | None, told: Told) -> None:
+        fresh: dict[str, Quote] = {}
+        late: list[LateRow] = []
+        for quote, pushed_at in zip(board.quotes, board.pushed_at, strict=True):
+            contract_id = quote.contract.contract_id
+            newest = self.pushed_at.get(contract_id)
+            if pushed_at and newest and pushed_at < newest and _is_believed(newest, latest):
+                late.append(LateRow(board.method, contract_id, pushed_at, newest))
+                continue
+            if pushed_at and _is_believed(pushed_at, latest):
+                self.pushed_at[contract_id] = pushed_at
+            fresh[contract_id] = quote
+        told.late += late
+        if not fresh:
+            return  # an empty board, as on holidays, says nothing of its contracts
+        contracts = {i: quote.contract for i, quote in fresh.items()}
+        self._told |= contracts
+        held = self._boards.pop(board.method, {})
+        unreadable = {error.contract_id for error in board.errors}
+        # A late board does not tell what is listed now; nor is it known which contracts the rows
+        # without an id are about.
+        if not late and None not in unreadable:
+            listed = fresh.keys() | unreadable
+            held = {i: quote for i, quote in held.items() if i in listed}
+            gone = self._absent(board.method, listed)
+            self._told |= gone
+            contracts |= gone
+        self._boards[board.method] = held | fresh
+        told.quotes |= fresh
+        told.contracts |= contracts
+
+    def _absent(self, method: str, listed: Collection[str | None]) -> dict[str, Contract]:
+        """The contracts that are to be marked, since this board has them no more."""
+        gone = {}
+        for contract_id, contract in (self._known | self._told).items():
+            if contract.board != method:
+                continue
+            if contract_id in listed:
+                self._missing.pop(contract_id, None)
+            elif not contract.delisted:
+                self._missing[contract_id] += 1
+                if self._missing[contract_id] >= DELISTED_AFTER:
+                    del self._missing[contract_id]
+                    gone[contract_id] = replace(contract, delisted=True)
+        return gone
+
+
+def _is_believed(pushed_at: datetime, latest: datetime | None) -> bool:
+    return latest is not None and pushed_at <= latest

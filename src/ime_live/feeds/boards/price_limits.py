@@ -1,0 +1,74 @@
+"""The feed's options that are lists, price bands and boards: from text to what rows are read by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final
+
+from ime_live.contracts import fold
+from ime_live.errors import SettingsError
+from ime_live.feeds.boards.rows import Bands
+from ime_live.settings import flag
+
+BOARDS_BY_NAME: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "futures": "updateFutureMarketsInfo",
+        "options": "updateMarketsInfo",
+        "cdc": "updateCDCMarketsInfo",
+        "gavahi": "updateGavahiMarketsInfo",
+        "sandoq": "updateSandoqMarketsInfo",
+        "salaf": "updateSalafMarketsInfo",
+    }
+)
+"""The names of boards in `--boards` → the hub's methods."""
+
+
+def read_boards(text: str) -> frozenset[str]:
+    """Read `--boards`: names, separated by commas.
+
+    Raises:
+        SettingsError: there is no such board, or none is named.
+    """
+    names = [name.lower() for name in re.split(r"[\s,،]+", text) if name]
+    for name in names:
+        if name not in BOARDS_BY_NAME:
+            raise SettingsError(f"{flag('boards')}: {name} is none of {', '.join(BOARDS_BY_NAME)}")
+    if not names:
+        raise SettingsError(f"{flag('boards')} names no board")
+    return frozenset(BOARDS_BY_NAME[name] for name in names)
+
+
+def read_bands(text: str) -> Bands:
+    """Read `--bands`: ``SIL=0.05, SAFOR01=380000..410000``.
+
+    Raises:
+        SettingsError: a part is neither a fraction below 1 nor a range of prices, or a name is
+            given twice.
+    """
+    bands: dict[str, Decimal | tuple[int, int]] = {}
+    for part in re.split("[,،]", fold(text)):
+        if not part.strip():
+            continue
+        name, _, value = (each.strip() for each in part.partition("="))
+        if not name:
+            raise SettingsError(f"{flag('bands')}: {part.strip()} names no contract")
+        if name in bands:
+            raise SettingsError(f"{flag('bands')}: {name} is given twice")
+        bands[name] = _band(value, part.strip())
+    return MappingProxyType(bands)
+
+
+def _band(text: str, part: str) -> Decimal | tuple[int, int]:
+    if match := re.fullmatch(r"(\d{1,15})\.\.(\d{1,15})", text, re.ASCII):
+        lowest, highest = map(int, match.groups())
+        if 0 < lowest <= highest:
+            return lowest, highest
+    elif re.fullmatch(r"0?\.\d{1,9}", text, re.ASCII) and Decimal(text) > 0:
+        return Decimal(text)
+    raise SettingsError(
+        f"{flag('bands')}: {part} has neither a fraction, such as 0.05, nor a range of prices, "
+        "such as 380000..410000"
+    )

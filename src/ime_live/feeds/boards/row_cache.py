@@ -1,0 +1,88 @@
+"""Row cache: what the rows of a board's last push said, by their bytes without their stamps.
+
+Most rows of a push are those of the push before, but for the board's stamp, and are not read again.
+No I/O and no clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from ime_live.feeds.boards.field_map import Fields
+from ime_live.feeds.boards.rows import Quote
+
+STAMP: Final = "LastUpdate"
+"""The field with the stamp of the board; in options it may begin with an underscore."""
+
+_NEEDLE: Final = f'{STAMP}"'.encode()
+_MEMBER: Final = re.compile(rb'"\s*:\s*"([0-9T:. -]*)"')
+
+
+class KnownSide(Struct, frozen=True):
+    """A contract as its row told it.
+
+    Attributes:
+        fields: the names of its fields.
+        quote: what was read.
+        times: the fields of the row that tell moments, as they were decoded.
+    """
+
+    fields: Fields
+    quote: Quote
+    times: Mapping[str, object]
+
+
+Known = tuple[KnownSide, ...]
+"""The contracts of a row; for options the two sides of a strike."""
+
+
+def cut(row: bytes) -> tuple[bytes, dict[str, str]]:
+    """Cut the stamps out of a row: the rest of its bytes, and the stamps by their fields' names.
+
+    Only what is plainly a stamp is cut out: a value of another form stays in the body, and is
+    compared with all the rest.
+    """
+    at = row.find(_NEEDLE)
+    if at < 0:
+        return row, {}
+    parts: list[bytes] = []
+    stamps: dict[str, str] = {}
+    begin = 0
+    while at >= 0:
+        end = at + len(_NEEDLE)
+        name = _name(row, at)
+        match = _MEMBER.match(row, end - 1)
+        if name is not None and match is not None:
+            parts.append(row[begin : match.start(1)])
+            begin = match.end(1)
+            stamps[name] = match[1].decode()
+            end = match.end()
+        at = row.find(_NEEDLE, end)
+    return b"".join((*parts, row[begin:])), stamps
+
+
+def _name(row: bytes, at: int) -> str | None:
+    """The field's whole name, if it is one of a stamp: other fields may end in the same word."""
+    if row[at - 1 : at] == b'"':
+        return STAMP
+    return f"_{STAMP}" if row[at - 2 : at] == b'"_' else None
+
+
+class RowCache:
+    """See the module's text."""
+
+    def __init__(self) -> None:
+        self._pushes: dict[str, dict[bytes, Known]] = {}
+        """By method: the rows of its last push, by their bodies."""
+
+    def last(self, method: str) -> Mapping[bytes, Known]:
+        """The rows of a board's last push, by their bodies."""
+        return self._pushes.get(method, {})
+
+    def keep(self, method: str, rows: dict[bytes, Known]) -> None:
+        """Keep the rows of a push in the place of those of the push before."""
+        self._pushes[method] = rows

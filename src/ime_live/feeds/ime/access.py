@@ -1,0 +1,118 @@
+"""Access: settings come in, an HTTP client that reaches the exchange goes out.
+
+Proxy, TLS, User-Agent and time-outs are decided here once, so that every transport takes the
+same way. It knows nothing of SignalR. A proxy's password is in no text that it makes.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Final
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+from msgspec import Struct
+
+from ime_live.errors import SettingsError
+from ime_live.feeds.ime.pages import printable
+from ime_live.settings import HubSettings
+
+PROXY_SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
+"""What both httpx and websockets can go through."""
+
+_SOCKS_LIBRARIES: Final = ("socksio", "python_socks")  # httpx's and websockets'
+
+# A hub holds one of its transports and gets short calls beside it; no more is polite.
+_LIMITS: Final = httpx.Limits(max_connections=8, max_keepalive_connections=2)
+
+
+class Access(Struct, frozen=True):
+    """How one address of the exchange is reached.
+
+    Attributes:
+        user_agent: what we say we are.
+        proxy: the proxy's URL with its password, None for none.
+        tls: the context for https and wss, which verifies certificates.
+        timeout: seconds to connect, and to wait for an answer.
+    """
+
+    user_agent: str
+    proxy: str | None
+    tls: ssl.SSLContext
+    timeout: float
+
+    def client(self) -> httpx.AsyncClient:
+        """Make an HTTP client: cookies are kept, redirects not followed."""
+        return httpx.AsyncClient(
+            headers={"User-Agent": self.user_agent},
+            timeout=self.timeout,
+            # With a transport of our own httpx does not look for proxies by itself: it reads the
+            # environment in another way than websockets.
+            transport=httpx.AsyncHTTPTransport(
+                verify=self.tls, proxy=self.proxy, limits=_LIMITS, trust_env=False
+            ),
+        )
+
+
+def read_access(settings: HubSettings, url: str) -> Access:
+    """Decide how ``url`` is reached.
+
+    Raises:
+        SettingsError: ``url`` cannot be used, or the proxy, given or of the environment; the text
+            does not hold its password.
+    """
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise SettingsError(f"{printable(url)} is not a URL: {error}") from None
+    if settings.proxy:
+        proxy: str | None = settings.proxy
+        name = "--proxy"
+    else:
+        proxy = environment_proxy(url, getproxies())
+        name = "the environment's proxy"
+    if proxy is not None:
+        _check_proxy(proxy, name)
+    return Access(
+        user_agent=settings.user_agent or f"ime-live/{version('ime-live')}",
+        proxy=proxy,
+        tls=httpx.create_ssl_context(),
+        timeout=settings.connect_timeout,
+    )
+
+
+def environment_proxy(url: str, proxies: Mapping[str, str]) -> str | None:
+    """The environment's proxy for an http or https URL; None if there is none.
+
+    Args:
+        url: where to go.
+        proxies: by scheme, or ``all``, as `urllib.request.getproxies` tells them.
+    """
+    parts = urlsplit(url)
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _check_proxy(proxy: str, name: str) -> None:
+    # Whatever httpx or websockets would find wrong later, they would tell with the password.
+    try:
+        parts = urlsplit(proxy)
+        _ = parts.port  # raises for what is not a port
+        unquote(f"{parts.username}{parts.password}", errors="strict")
+        host = parts.hostname if proxy.isascii() else None
+    except ValueError:
+        host = None
+    if not host or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise SettingsError(f"{name} is not a URL like http://[user:password@]host:port")
+    if parts.scheme not in PROXY_SCHEMES:
+        raise SettingsError(f"{name} is of none of the kinds {', '.join(sorted(PROXY_SCHEMES))}")
+    if parts.username is not None and parts.password is None:
+        raise SettingsError(f"{name} has a user but no password (an empty one: user:@host)")
+    if parts.scheme.startswith("socks") and not all(map(find_spec, _SOCKS_LIBRARIES)):
+        raise SettingsError(f"{name} is a SOCKS proxy, which needs: pip install 'ime-live[socks]'")

@@ -1,0 +1,262 @@
+"""Answers: what the network and the hub's HTTP say, in plain words.
+
+httpx's and websockets' errors and answers come in, FeedErrors go out. Their texts hold no URL,
+as those hold tokens, and nothing of a proxy but that it is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidProxyStatus,
+    InvalidStatus,
+    ProxyError,
+    WebSocketException,
+)
+
+from ime_live.errors import FeedError
+from ime_live.feeds.ime.pages import describe, printable
+from ime_live.feeds.ime.signalr import MOST_SECONDS
+
+MAX_ANSWER: Final = 1024 * 1024
+"""Bytes of the largest answer to a call that is no frame; a real one has 400."""
+
+_BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+_MAX_PAGE: Final = 16 * 1024  # bytes that are read of a refusal, to tell what it says
+
+
+class AnswerError(FeedError):
+    """The hub's server answered, but not as a hub does.
+
+    Attributes:
+        status: of HTTP.
+        page: whether it is a web page.
+        retry_after: seconds for which the server asks to be left alone, up to `MOST_SECONDS`; None
+            if it does not.
+    """
+
+    def __init__(
+        self, text: str, *, status: int, page: bool, retry_after: float | None = None
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.page = page
+        self.retry_after = retry_after
+
+
+def within(call: str, error: FeedError) -> FeedError:
+    """The same error, with the name of the call in front of its text."""
+    text = f"{call}: {error}"
+    if isinstance(error, AnswerError):
+        return AnswerError(
+            text, status=error.status, page=error.page, retry_after=error.retry_after
+        )
+    return FeedError(text)
+
+
+def is_busy(error: FeedError) -> bool:
+    """Whether a server answers that it has too much to do, for how long ever."""
+    return isinstance(error, AnswerError) and (
+        error.retry_after is not None or error.status in _BUSY
+    )
+
+
+def asked_to_wait(error: FeedError) -> float | None:
+    """Seconds for which an answer asks to be left alone; None if it does not."""
+    return error.retry_after if isinstance(error, AnswerError) else None
+
+
+@contextmanager
+def network_errors() -> Iterator[None]:
+    """Turn what httpx, websockets and the system raise into FeedErrors.
+
+    Raises:
+        AnswerError: a WebSocket was refused by an answer.
+        FeedError: all else.
+    """
+    try:
+        yield
+    except InvalidStatus as error:
+        answer = error.response
+        headers = httpx.Headers(list(answer.headers.raw_items()))
+        raise answer_error(
+            answer.status_code,
+            headers.get("Content-Type", ""),
+            bytes(answer.body or b""),
+            headers.get("Location", ""),
+            wanted="a WebSocket",
+            retry_after=retry_after(headers, time.time()),
+        ) from error
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        raise FeedError(_reason(error)) from error
+    except (WebSocketException, OSError) as error:
+        raise FeedError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    text = printable(" ".join(str(error).split()))
+    match error:
+        case InvalidProxyStatus():
+            return f"the proxy answered {error.response.status_code}"
+        case httpx.ProxyError() | ProxyError():
+            return f"the proxy refuses: {text}"
+        case httpx.ConnectTimeout():
+            return "connecting took too long"
+        case httpx.TimeoutException():
+            return "no answer in time"
+        case httpx.ConnectError():
+            return f"cannot connect: {text}"
+        case ConnectionClosed():
+            return f"the WebSocket was closed: {text}"
+        case ssl.SSLError():
+            return f"TLS failed: {text}"
+        case httpx.HTTPError() | WebSocketException():
+            return f"the connection broke off: {text or type(error).__name__}"
+        case _:
+            return f"the network failed: {text or type(error).__name__}"
+
+
+def answer_error(
+    status: int,
+    content_type: str,
+    body: bytes,
+    location: str = "",
+    wanted: str = "JSON",
+    retry_after: float | None = None,
+) -> AnswerError:
+    """Make the error of an answer that is not what was wanted."""
+    parts = []
+    if status != HTTPStatus.OK:
+        parts.append(f"HTTP {status}")
+    if location:
+        # The host is enough to know; the rest may hold anything.
+        host = urlsplit(location).hostname if "//" in location else "the same host"
+        parts.append(f"a redirect to {printable(host or 'nowhere')}")
+    elif body or status == HTTPStatus.OK:
+        parts.append(describe(body, content_type, wanted))
+    page = "html" in content_type.lower() or body.lstrip()[:1] == b"<"
+    return AnswerError(", ".join(parts), status=status, page=page, retry_after=retry_after)
+
+
+async def check_answer(response: httpx.Response, kind: str) -> None:
+    """Look at an answer's head; its body is read only if the head is wrong.
+
+    Args:
+        response: a streamed one.
+        kind: what its content type must hold, as in ``text/event-stream``; "json" leaves what is
+            no web page to the reader.
+
+    Raises:
+        AnswerError: another status than 200, or another content type.
+    """
+    content_type = response.headers.get("Content-Type", "")
+    if response.status_code == HTTPStatus.OK:
+        if kind in content_type.lower():
+            return
+        if kind == "json" and (not content_type or content_type.startswith("text/plain")):
+            return
+    body = b""
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) >= _MAX_PAGE:
+            break
+    wanted = "JSON" if kind == "json" else "an event stream"
+    location = response.headers.get("Location", "") if response.is_redirect else ""
+    raise answer_error(
+        response.status_code,
+        content_type,
+        body,
+        location,
+        wanted,
+        retry_after(response.headers, time.time()),
+    )
+
+
+async def read_body(response: httpx.Response, limit: int = MAX_ANSWER) -> bytes:
+    """Read a streamed answer's body.
+
+    Raises:
+        FeedError: it is larger than ``limit`` bytes.
+    """
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > limit:
+            raise FeedError(f"an answer is larger than {limit} bytes")
+    return bytes(body)
+
+
+async def get(
+    client: httpx.AsyncClient,
+    url: str,
+    timeout: float,  # noqa: ASYNC109 - of the whole call
+) -> tuple[bytes, httpx.Headers]:
+    """Make a call that answers JSON; its body and headers.
+
+    Args:
+        client: as of `Access`.
+        url: of the call.
+        timeout: seconds that all of it may take; httpx's own are for each read.
+
+    Raises:
+        AnswerError: the answer is another one.
+        FeedError: there is none.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            with network_errors():
+                async with client.stream("GET", url) as response:
+                    await check_answer(response, "json")
+                    return await read_body(response), response.headers
+    except TimeoutError:
+        raise FeedError(f"no answer within {timeout:g} s") from None
+
+
+def date_of(headers: httpx.Headers) -> float | None:
+    """The ``Date`` of an answer, seconds since the Unix epoch; None if it has none."""
+    return _read_date(headers.get("Date", ""))
+
+
+def retry_after(headers: httpx.Headers, now: float) -> float | None:
+    """Seconds for which an answer asks to be left alone, up to `MOST_SECONDS`; None if it does not.
+
+    Args:
+        headers: with ``Retry-After`` as RFC 9110 has it, in seconds or as a date. A date counts
+            from the answer's own ``Date``, so that clocks need not agree.
+        now: seconds since the Unix epoch, for an answer without ``Date``.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    else:
+        until = _read_date(text)
+        if until is None:
+            return None
+        date = date_of(headers)
+        seconds = until - (now if date is None else date)
+    return min(max(0.0, seconds), MOST_SECONDS)
+
+
+_SECONDS: Final = re.compile(r"\d+(\.\d*)?", re.ASCII)
+
+
+def _read_date(text: str) -> float | None:
+    try:
+        date = parsedate_to_datetime(text)
+        return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,366 @@
+"""Connection: one negotiated connection of the hub, from its token to its abort.
+
+Calls are made in the order that the protocol asks for, and frames come out; what is lost is told
+to the caller, who decides when and how to go on. It logs nothing and waits for nothing by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Final
+
+import httpx
+
+from ime_live.errors import FeedError
+from ime_live.feeds.ime.access import Access
+from ime_live.feeds.ime.answers import (
+    AnswerError,
+    answer_error,
+    date_of,
+    get,
+    is_busy,
+    network_errors,
+    retry_after,
+    within,
+)
+from ime_live.feeds.ime.link import HearDate
+from ime_live.feeds.ime.signalr import (
+    TIDS,
+    Address,
+    Envelope,
+    Negotiation,
+    TransportName,
+    place,
+    read_envelope,
+    read_negotiation,
+    read_start,
+)
+from ime_live.feeds.ime.transports import (
+    EventStream,
+    LongPolling,
+    Poll,
+    Transport,
+    Way,
+    WebSocket,
+)
+
+GRACE: Final = 1.25
+"""How many times the hub's own limit of silence has to pass: its keep-alive may be on its way."""
+
+MAX_REDIRECTS: Final = 10
+"""Answers to negotiate that send us on, one after the other, before it counts as a circle."""
+
+GREET_INTERVAL: Final = 60.0
+"""Seconds within which the front page is loaded once at most: each try is one request else."""
+
+IDLE_POLLS: Final = 8
+"""Polls in a row that are answered at once with nothing, before the connection counts as lost: a
+hub that has aborted it goes on so for ever."""
+
+_IDLE_WAIT: Final = 0.1  # seconds more before each poll that follows such a one
+_AT_ONCE: Final = 2.0  # seconds, the wait before it included
+
+ABORT_TIMEOUT: Final = 2.0
+"""Seconds that the call to abort may take: nobody waits for its answer."""
+
+
+class Outside:
+    """What a connection has from outside: the way there, clocks and chance."""
+
+    def __init__(
+        self,
+        address: Address,
+        access: Access,
+        client: httpx.AsyncClient,
+        *,
+        time: Callable[[], float],
+        random: Callable[[], float],
+        sleep: Callable[[float], Awaitable[object]],
+        hear_date: HearDate,
+    ) -> None:
+        """Put together.
+
+        Args:
+            address: of the hub.
+            access: how it is reached.
+            client: of `access`, for as long as cookies are to be kept.
+            time: seconds since the Unix epoch.
+            random: a number from 0 to below 1.
+            sleep: waits that many seconds.
+            hear_date: is told the ``Date`` of the answers to negotiate.
+        """
+        self.address = address
+        self.access = access
+        self.client = client
+        self.time = time
+        self.random = random
+        self.sleep = sleep
+        self.hear_date = hear_date
+        self.greeted_at = float("-inf")
+        """When the front page was asked for cookies last."""
+
+    @property
+    def now(self) -> int:
+        """Milliseconds since the Unix epoch."""
+        return int(self.time() * 1000)
+
+    @property
+    def tid(self) -> int:
+        """A number for a call to connect."""
+        return int(self.random() * TIDS)
+
+
+async def negotiate(outside: Outside) -> Connection:
+    """Ask for a connection, where the hub sends us if it does.
+
+    Where a page or a 403 comes, the front page is loaded for cookies and it is asked once more; at
+    most once in `GREET_INTERVAL`, and not if the server asks to be left alone.
+
+    Raises:
+        FeedError: there is none; the text says why.
+    """
+    try:
+        return await _negotiate(outside)
+    except AnswerError as error:
+        if is_busy(error):
+            raise
+        if error.status != HTTPStatus.FORBIDDEN and not error.page:
+            raise
+        if abs(outside.time() - outside.greeted_at) < GREET_INTERVAL:
+            raise
+    outside.greeted_at = outside.time()
+    with suppress(FeedError), network_errors():
+        async with (
+            asyncio.timeout(outside.access.timeout),
+            outside.client.stream("GET", outside.address.root),
+        ):
+            pass  # only its head, with the cookies, is of use
+    return await _negotiate(outside)
+
+
+async def _negotiate(outside: Outside) -> Connection:
+    address = outside.address
+    authorise(outside.client, "")
+    for _ in range(MAX_REDIRECTS + 1):
+        try:
+            said = await _ask(outside, address)
+            if said.access_token or said.redirect_url:
+                authorise(outside.client, said.access_token)
+            if not said.redirect_url:
+                return Connection(outside, address, said)
+            address = address.redirected(said.redirect_url)
+        except FeedError as error:
+            authorise(outside.client, "")
+            if address is outside.address:
+                raise
+            raise within(f"redirected to {address.host}", error) from error
+    raise FeedError(f"redirected more than {MAX_REDIRECTS} times")
+
+
+async def _ask(outside: Outside, address: Address) -> Negotiation:
+    url = address.negotiate(outside.now)
+    sent = outside.time()
+    body, headers = await get(outside.client, url, outside.access.timeout)
+    if (date := date_of(headers)) is not None:
+        outside.hear_date(date, sent, outside.time())
+    kind = headers.get("Content-Type", "")
+    if body.lstrip()[:1] == b"<":  # a page, whatever its head says
+        wait = retry_after(headers, outside.time())
+        raise answer_error(HTTPStatus.OK, kind, body, retry_after=wait)
+    return read_negotiation(body, kind)
+
+
+def authorise(client: httpx.AsyncClient, token: str) -> None:
+    """Send a bearer token with every request from now on; none if it is empty.
+
+    Raises:
+        FeedError: it cannot be sent.
+    """
+    client.headers.pop("Authorization", None)
+    if token:
+        if not token.isascii() or not token.isprintable():
+            raise FeedError("AccessToken has characters that a header cannot have")
+        client.headers["Authorization"] = f"Bearer {token}"
+
+
+class Connection:
+    """See the module's text.
+
+    Attributes:
+        negotiation: what it was negotiated with.
+        host: where it is.
+        opened: whether the hub has opened it by any transport: it must be aborted then.
+    """
+
+    def __init__(self, outside: Outside, address: Address, negotiation: Negotiation) -> None:
+        self.negotiation = negotiation
+        self.host = address.host
+        self.opened = False
+        self._outside = outside
+        self._address = address
+        # Polls have keep-alives as well (blanks before their answer). A hub that sends none at all
+        # still answers a poll in time.
+        limit = negotiation.keep_alive_timeout or negotiation.connection_timeout
+        self._way = Way(outside.client, outside.access, limit * GRACE)
+        self._transport: Transport | None = None
+        self._name = TransportName.WEB_SOCKETS
+        self._cursor: str | None = None
+        self._groups: str | None = None
+        self._delay = negotiation.long_poll_delay
+        self._idle = 0
+        """Polls in a row that were answered at once with nothing."""
+        self._early: deque[bytes] = deque()
+        self._last_words: str | None = None
+        """Why the hub wants no more of this transport, once it has said so."""
+        self._ended = False
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it can go on from where it was."""
+        return self._cursor is not None and not self._ended
+
+    async def begin(self, name: TransportName) -> None:
+        """Connect by a transport, and start.
+
+        Raises:
+            FeedError: it does not work; the text says why. If `opened` is False, another
+                transport can be tried after `close`.
+        """
+        transport = self._make(name)
+        patience = self.negotiation.transport_connect_timeout
+        url = self._address.connect(name, self.negotiation.connection_token, self._tid)
+        try:
+            async with asyncio.timeout(patience):
+                await transport.open(url)
+                # A poll may have been answered by anything so far.
+                self.opened = name is not TransportName.LONG_POLLING
+                while True:
+                    frame = await transport.receive()
+                    said = self._note(frame)
+                    self.opened = True
+                    if said.messages:
+                        self._early.append(frame)
+                    if said.initialised:
+                        break
+                    if self._last_words:
+                        raise FeedError(self._last_words)
+        except TimeoutError:
+            state = "opened, but silent" if self.opened else "no answer"
+            raise FeedError(f"{state} for {patience:g} s") from None
+        token = self.negotiation.connection_token
+        url = self._address.start(name, token, self._outside.now)
+        try:
+            body, headers = await get(self._outside.client, url, self._outside.access.timeout)
+            read_start(body, headers.get("Content-Type", ""))
+        except FeedError as error:
+            raise within("start", error) from error
+
+    async def resume(self) -> None:
+        """Go on where it was lost, by the same transport.
+
+        Raises:
+            AnswerError: the hub does not go on.
+            FeedError: it is not reached.
+        """
+        await self.close()
+        transport = self._make(self._name)
+        at = place(self._cursor or "", self._groups)
+        in_body = self._name is TransportName.LONG_POLLING
+        url = self._address.reconnect(
+            self._name, self.negotiation.connection_token, self._tid, None if in_body else at
+        )
+        patience = self.negotiation.transport_connect_timeout
+        try:
+            async with asyncio.timeout(patience):
+                await transport.open(url, at if in_body else "")
+        except TimeoutError:
+            # A hub may hold a poll that nothing has come for, and that is no refusal.
+            if not transport.pending:
+                raise FeedError(f"no answer for {patience:g} s") from None
+
+    async def receive(self) -> bytes:
+        """The next frame that has messages.
+
+        Raises:
+            FeedError: the connection is lost, or the frame cannot be read; the text says how.
+        """
+        if self._early:
+            return self._early.popleft()
+        while True:
+            if self._last_words:
+                raise FeedError(self._last_words)
+            if self._transport is None:
+                raise FeedError("it is closed")
+            began = asyncio.get_running_loop().time()
+            frame = await self._transport.receive()
+            if self._note(frame).messages:
+                self._idle = 0
+                return frame
+            if self._name is TransportName.LONG_POLLING:
+                at_once = asyncio.get_running_loop().time() - began < _AT_ONCE
+                self._idle = self._idle + 1 if at_once else 0
+                if self._idle > IDLE_POLLS:
+                    raise FeedError("polls are answered at once, with nothing")
+
+    async def close(self) -> None:
+        """Close the transport; the hub keeps the connection for a while."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.close()
+
+    async def end(self) -> None:
+        """Close the transport and tell the hub so, as far as it can still be told."""
+        try:
+            await self.close()
+        finally:
+            if self.opened and not self._ended:
+                self._ended = True
+                await self._abort()
+
+    async def _abort(self) -> None:
+        token = self.negotiation.connection_token
+        url = self._address.abort(self._name, token)
+        with suppress(FeedError), network_errors():
+            async with asyncio.timeout(ABORT_TIMEOUT):
+                await self._outside.client.post(url)
+
+    @property
+    def _tid(self) -> int:
+        return self._outside.tid
+
+    def _make(self, name: TransportName) -> Transport:
+        self._name = name
+        self._last_words = None
+        match name:
+            case TransportName.WEB_SOCKETS:
+                self._transport = WebSocket(self._way)
+            case TransportName.SERVER_SENT_EVENTS:
+                self._transport = EventStream(self._way)
+            case TransportName.LONG_POLLING:
+                self._transport = LongPolling(self._way, self._next_poll, self._outside.sleep)
+        return self._transport
+
+    def _next_poll(self) -> Poll:
+        token = self.negotiation.connection_token
+        url = self._address.poll(self._name, token, self._tid)
+        delay = max(self._delay, self._idle * _IDLE_WAIT)
+        return Poll(url, place(self._cursor or "", self._groups), delay)
+
+    def _note(self, frame: bytes) -> Envelope:
+        """Read a frame, and keep what the next calls need of it."""
+        said = read_envelope(frame)
+        if said.cursor is not None:
+            self._cursor = said.cursor
+        if said.groups is not None:
+            self._groups = said.groups
+        self._delay = self.negotiation.long_poll_delay if said.delay is None else said.delay
+        if said.ended:
+            self._ended = True
+            self._last_words = "the hub ended the connection"
+        elif said.moved:
+            self._last_words = "the hub asks to connect again"
+        return said

@@ -1,0 +1,265 @@
+"""The exchange's hub as a source: settings come in, frames go out for ever.
+
+Here it is decided what is tried when: which transport, whether a lost connection is resumed or
+begun anew, how long to wait. How it is done is `Connection`'s matter, and what frames say nobody's
+here. What happens is logged once a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as chance
+import time as clock
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from ime_live.backoff import Backoff
+from ime_live.errors import FeedError
+from ime_live.feeds.ime.access import read_access
+from ime_live.feeds.ime.answers import AnswerError, asked_to_wait, is_busy, within
+from ime_live.feeds.ime.connection import Connection, Outside, negotiate
+from ime_live.feeds.ime.link import HearDate, Link, ignore_date
+from ime_live.feeds.ime.signalr import Address, TransportName, read_transports
+from ime_live.settings import HubSettings
+
+log = structlog.get_logger()
+
+# A frame that cannot be read comes again with each resumption from before it.
+_MOST_RESUMPTIONS: Final = 2
+
+_NOT_OFFERED: Final = "the hub offers none"
+
+
+class HubClient:
+    """See the module's text. It implements `ime_live.feeds.ime.link.Source`."""
+
+    def __init__(
+        self,
+        settings: HubSettings,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        random: Callable[[], float] = chance.random,
+        monotonic: Callable[[], float] = clock.monotonic,
+        time: Callable[[], float] = clock.time,
+        hear_date: HearDate = ignore_date,
+    ) -> None:
+        """Check the settings; nothing is connected before `frames` is read.
+
+        Args:
+            settings: where the hub is, and how it is reached.
+            sleep: waits that many seconds.
+            random: a number from 0 to below 1.
+            monotonic: seconds, for what lasts.
+            time: seconds since the Unix epoch.
+            hear_date: is told what the hub's answers say of the time.
+
+        Raises:
+            SettingsError: it cannot work with these.
+        """
+        self._settings = settings
+        self._address = Address(settings.base_url)
+        self._transports = read_transports(settings.transports)
+        self._access = read_access(settings, settings.base_url)
+        self._sleep = sleep
+        self._random = random
+        self._monotonic = monotonic
+        self._time = time
+        self._hear_date = hear_date
+        self._backoff = Backoff(settings.retry_limit, random)
+        self._host = urlsplit(settings.base_url).hostname
+        self._link = Link()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._backoff.reset()
+        self._connection: Connection | None = None
+        self._wait = 0.0  # seconds before the next try
+        self._connected_at = 0.0
+        self._upgrade_at: float | None = None
+        self._resumptions = 0  # since the last frame
+        self._refused: dict[TransportName, str] = {}  # and why, as told
+        self._put_off: set[TransportName] = set()  # those that the hub asked to wait with
+        self._told: set[str] = set()  # what was logged in this outage
+
+    @property
+    def link(self) -> Link:
+        """How frames come now."""
+        return self._link
+
+    @property
+    def failures(self) -> int:
+        """Tries that failed, and connections that were lost, since frames came last."""
+        return self._backoff.failures
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        """The hub's frames that have messages, as they come; see `Source`. One reader at a time."""
+        self._reset()
+        self._link = Link(since=self._time())
+        async with self._access.client() as client:
+            outside = Outside(
+                self._address,
+                self._access,
+                client,
+                time=self._time,
+                random=self._random,
+                sleep=self._sleep,
+                hear_date=self._hear_date,
+            )
+            try:
+                while True:
+                    yield await self._next(outside)
+            finally:
+                self._link = Link(since=self._time())
+                await self._end()
+
+    async def _next(self, outside: Outside) -> bytes:
+        while True:
+            try:
+                if self._connection is None:
+                    await self._pause()
+                    await self._connect(outside)
+                frame = await self._receive(outside)
+            except FeedError as error:
+                await self._lost(error)
+            else:
+                self._backoff.reset()
+                self._resumptions = 0
+                return frame
+
+    async def _pause(self) -> None:
+        wait, self._wait = self._wait, 0.0
+        if wait:
+            await self._sleep(wait)
+
+    async def _receive(self, outside: Outside) -> bytes:
+        while True:
+            if self._connection is None:
+                raise FeedError("there is no connection")
+            left = None
+            if self._upgrade_at is not None:
+                left = max(0.0, self._upgrade_at - self._monotonic())
+            try:
+                async with asyncio.timeout(left):
+                    return await self._connection.receive()
+            except TimeoutError:
+                # One connection at a time: the old one ends before a better one is tried.
+                await self._end()
+                await self._connect(outside)
+
+    async def _connect(self, outside: Outside) -> None:
+        """Negotiate, and try the transports in turn, until the hub asks to wait."""
+        if self._put_off.issuperset(self._transports):
+            self._put_off.clear()
+        refused = {each: self._refused[each] for each in self._transports if each in self._put_off}
+        for name in [each for each in self._transports if each not in self._put_off]:
+            if self._connection is None:
+                self._connection = await self._negotiate(outside)
+            try:
+                await self._begin(self._connection, name)
+            except FeedError as error:
+                refused[name] = str(error)
+                if self._refused.get(name) != str(error):
+                    log.warning("transport refused", transport=name.value, reason=str(error))
+                    self._refused[name] = str(error)
+                opened = self._connection is None  # and ended again: start was refused
+                if asked_to_wait(error) is not None or (opened and is_busy(error)):
+                    if not opened:  # another one comes first after the wait
+                        self._put_off.add(name)
+                    await self._end()
+                    raise within(name.value, error) from error
+            else:
+                self._put_off.clear()
+                self._refused = refused
+                self._connected(name)
+                return
+        await self._end()
+        raise FeedError(_joined(refused))
+
+    async def _negotiate(self, outside: Outside) -> Connection:
+        try:
+            return await negotiate(outside)
+        except FeedError as error:
+            raise within("negotiate", error) from error
+
+    async def _begin(self, connection: Connection, name: TransportName) -> None:
+        if name is TransportName.WEB_SOCKETS and not connection.negotiation.try_web_sockets:
+            raise FeedError(_NOT_OFFERED)
+        try:
+            await connection.begin(name)
+        except FeedError:
+            # What the hub has opened it must be told the end of, and its token with it.
+            await (self._end() if connection.opened else connection.close())
+            raise
+
+    def _connected(self, name: TransportName, *, resumed: bool = False) -> None:
+        now = self._monotonic()
+        self._connected_at = now
+        if not resumed:
+            # What the hub does not offer at all is not worth a connection that works.
+            refused = any(why != _NOT_OFFERED for why in self._refused.values())
+            self._upgrade_at = now + self._settings.upgrade_after if refused else None
+        error = _joined(self._refused) or None
+        if self._link.source != name:
+            event = "exchange resumed" if resumed else "exchange connected"
+            log.info(event, host=self._host, transport=name.value)
+            self._link = Link(source=name.value, since=self._time(), error=error)
+        elif self._link.error != error:
+            self._link = Link(source=name.value, since=self._link.since, error=error)
+        self._told.clear()
+
+    async def _lost(self, error: FeedError) -> None:
+        """Tell, then resume the connection; if that cannot be, end it."""
+        now = self._monotonic()
+        source = self._link.source
+        if source and now - self._connected_at > self._settings.retry_limit:
+            self._backoff.reset()  # it was good for long, also if the market was quiet
+        self._tell(str(error))
+        self._wait = max(self._backoff.next(), asked_to_wait(error) or 0.0)
+        connection = self._connection
+        if connection is None:
+            return
+        if source and connection.resumable and self._resumptions < _MOST_RESUMPTIONS:
+            await connection.close()
+            until = now + connection.negotiation.disconnect_timeout
+            if await self._resume(connection, TransportName(source), until):
+                return
+        await self._end()
+
+    async def _resume(self, connection: Connection, name: TransportName, until: float) -> bool:
+        while self._monotonic() + self._wait < until:
+            await self._pause()
+            try:
+                await connection.resume()
+            except FeedError as error:
+                self._tell(f"not resumed: {error}")
+                if isinstance(error, AnswerError) and not is_busy(error):
+                    return False  # it is there, and does not know us any more
+                self._wait = max(self._backoff.next(), asked_to_wait(error) or 0.0)
+            else:
+                self._resumptions += 1
+                self._connected(name, resumed=True)
+                return True
+        return False
+
+    def _tell(self, reason: str) -> None:
+        """Note that there is no connection, and log each reason once an outage."""
+        source, since = self._link.source, self._link.since
+        if source:
+            log.warning("exchange lost", host=self._host, transport=source, reason=reason)
+            since = self._time()
+        elif reason not in self._told:
+            log.warning("exchange not reached", host=self._host, reason=reason)
+        self._told.add(reason)
+        self._link = Link(source="", since=since, error=reason)
+
+    async def _end(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.end()
+
+
+def _joined(refused: Mapping[TransportName, str]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in refused.items())

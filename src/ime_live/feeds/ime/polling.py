@@ -1,0 +1,247 @@
+"""Polling: the exchange's REST boards as a source, for while its hub stays away.
+
+Each board's answer goes out as a frame, as the hub would push it, so that nobody behind needs to
+know where it came from. The exchange has no such board of warehouse receipts, funds or salaf: these
+stand still until the hub is back, which the link says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random as chance
+import time as clock
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from http import HTTPStatus
+from typing import Final
+
+import httpx
+import msgspec
+import structlog
+from msgspec import Struct
+
+from ime_live.backoff import Backoff
+from ime_live.errors import FeedError
+from ime_live.feeds.ime.access import read_access
+from ime_live.feeds.ime.addresses import read_base
+from ime_live.feeds.ime.answers import (
+    AnswerError,
+    asked_to_wait,
+    check_answer,
+    network_errors,
+    read_body,
+)
+from ime_live.feeds.ime.link import Link
+from ime_live.feeds.ime.pages import describe
+from ime_live.log_limiter import LogLimiter
+from ime_live.settings import HubSettings
+
+log = structlog.get_logger()
+
+PATHS: Final = {
+    "updateFutureMarketsInfo": "Future/LiveMarket",
+    "updateMarketsInfo": "Option/LiveMarket",
+    "updateCDCMarketsInfo": "CDC/CDCLiveMarket",
+}
+"""The hub's method → the board's path below `--boards-url`."""
+
+POLLING: Final = "polling"
+
+LARGEST: Final = 16 * 1024 * 1024
+"""Bytes of the largest board that is taken; 300 strikes take 3 MB."""
+
+_JITTER: Final = 0.1  # of the interval, so that pollers do not come in step
+
+_COMPLAINT_INTERVAL: Final = 600.0
+"""Seconds after which it is logged again that a board cannot be polled: one that fails at every
+other poll would else fill the log."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class _Tagged(Struct, frozen=True):
+    """A board, and the tag by which the server knows whether it has changed since."""
+
+    tag: str
+    board: bytes
+
+
+class BoardPoller:
+    """See the module's text. It implements `ime_live.feeds.ime.link.Source`."""
+
+    def __init__(
+        self,
+        settings: HubSettings,
+        boards: Collection[str],
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        random: Callable[[], float] = chance.random,
+        monotonic: Callable[[], float] = clock.monotonic,
+        time: Callable[[], float] = clock.time,
+        largest: int = LARGEST,
+    ) -> None:
+        """Check the settings; nothing is asked for before `frames` is read.
+
+        Args:
+            settings: where the boards are, and how they are reached.
+            boards: methods of the boards that are wanted; those that cannot be polled are left
+                out.
+            sleep: waits that many seconds.
+            random: a number from 0 to below 1.
+            monotonic: seconds, for the pace of complaints and of boards that asked for it.
+            time: seconds since the Unix epoch.
+            largest: bytes of the largest board that is taken.
+
+        Raises:
+            SettingsError: it cannot work with these.
+        """
+        base = read_base(settings.boards_url, "--boards-url").geturl()
+        self._settings = settings
+        self._access = read_access(settings, base)
+        self._urls = {method: base + path for method, path in PATHS.items() if method in boards}
+        self.missing = tuple(sorted(set(boards) - PATHS.keys()))
+        """Methods of boards that are wanted and cannot be polled."""
+        self._sleep = sleep
+        self._random = random
+        self._monotonic = monotonic
+        self._time = time
+        self._largest = largest
+        self._link = Link()
+        self._limited = LogLimiter(log, interval=_COMPLAINT_INTERVAL, monotonic=monotonic)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._good: set[str] = set()  # boards whose last answer was one
+        self._errors: dict[str, str] = {}  # of the others
+        self._tagged: dict[str, _Tagged] = {}
+        self._due: dict[str, float] = {}  # when a board may be asked for again, as it was told
+        self._link = Link(since=self._time())
+
+    @property
+    def link(self) -> Link:
+        """How frames come now."""
+        return self._link
+
+    @property
+    def useful(self) -> bool:
+        """Whether any of the wanted boards can be polled."""
+        return bool(self._urls)
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        """The boards, one after the other, again and again; equal ones too. See `Source`.
+
+        A board that is equal to its last one is still a sign that the exchange is there.
+        """
+        self._reset()
+        backoff = Backoff(self._settings.retry_limit, self._random)
+        try:
+            async with self._access.client() as client:
+                while True:
+                    for method, url in self._urls.items():
+                        if self._monotonic() < self._due.get(method, 0.0):
+                            continue
+                        board = await self._board(client, method, url)
+                        if board is not None:
+                            yield _frame(method, board)
+                    # Never more often than boards are polled when all is well.
+                    jitter = 1 + _JITTER * (2 * self._random() - 1)
+                    wait = self._settings.poll * jitter
+                    if self._good:
+                        backoff.reset()
+                    else:
+                        wait += backoff.next()
+                    await self._sleep(wait)
+        finally:
+            self._link = Link(since=self._time())
+
+    async def _board(self, client: httpx.AsyncClient, method: str, url: str) -> bytes | None:
+        """A board as it is now; None if it cannot be had, which is told then."""
+        try:
+            board = await self._get(client, method, url)
+        except FeedError as error:
+            if method not in self._errors:
+                self._limited.warning(
+                    "board cannot be polled", key=method, board=PATHS[method], reason=str(error)
+                )
+            self._errors[method] = str(error)
+            self._good.discard(method)
+            self._put_off(method, error)
+            board = None
+        else:
+            self._errors.pop(method, None)
+            self._good.add(method)
+        self._note()
+        return board
+
+    async def _get(self, client: httpx.AsyncClient, method: str, url: str) -> bytes:
+        """Ask for a board.
+
+        Raises:
+            FeedError: there is none; the text says why.
+        """
+        tagged = self._tagged.get(method)
+        headers = {} if tagged is None else {"If-None-Match": tagged.tag}
+        timeout = self._settings.connect_timeout
+        try:
+            # httpx limits each read; this, the sum of them.
+            async with asyncio.timeout(timeout):
+                with network_errors():
+                    async with client.stream("GET", url, headers=headers) as response:
+                        if tagged and response.status_code == HTTPStatus.NOT_MODIFIED:
+                            return tagged.board
+                        await check_answer(response, "json")
+                        board = await read_body(response, self._largest)
+        except TimeoutError:
+            raise FeedError(f"no answer within {timeout:g} s") from None
+        board = board.removeprefix(_BOM)
+        _check_board(board, response.headers.get("Content-Type", ""))
+        self._tagged.pop(method, None)
+        tag = response.headers.get("ETag", "")
+        if tag and tag.isascii() and tag.isprintable():  # what a request can hold as well
+            self._tagged[method] = _Tagged(tag, board)
+        return board
+
+    def _put_off(self, method: str, error: FeedError) -> None:
+        """Ask no sooner than the server wants to be asked again."""
+        wait = asked_to_wait(error)
+        if wait is None:
+            return
+        # Too many requests are of all boards together.
+        status = error.status if isinstance(error, AnswerError) else None
+        boards = self._urls if status == HTTPStatus.TOO_MANY_REQUESTS else (method,)
+        self._due |= dict.fromkeys(boards, self._monotonic() + wait)
+
+    def _note(self) -> None:
+        errors = [f"{PATHS[each]}: {why}" for each, why in self._errors.items()]
+        if self.missing:
+            errors.append(f"not polled: {', '.join(self.missing)}")
+        error = "; ".join(errors) or None
+        source = POLLING if self._good else ""
+        if (source, error) != (self._link.source, self._link.error):
+            since = self._link.since if source == self._link.source else self._time()
+            self._link = Link(source, since, error)
+
+
+def _check_board(board: bytes, content_type: str) -> None:
+    """See that an answer is a whole JSON array; its rows are nobody's matter here.
+
+    Raises:
+        FeedError: it is not.
+    """
+    try:
+        msgspec.json.decode(board, type=list[msgspec.Raw])
+    except msgspec.ValidationError:
+        raise FeedError("JSON, but no array of rows") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        if not board.lstrip().startswith(b"["):
+            raise FeedError(describe(board, content_type)) from None
+        # Python's own reader lets pass what only its row should be lost for: NaN, 1e400.
+        try:
+            json.loads(board)
+        except (ValueError, RecursionError):
+            cut = "" if board.rstrip().endswith(b"]") else "truncated "
+            raise FeedError(f"{cut or 'broken '}JSON ({len(board)} bytes): {error}") from None
+
+
+def _frame(method: str, board: bytes) -> bytes:
+    return b'{"M":[{"H":"marketsHub","M":"%b","A":[%b]}]}' % (method.encode(), board)

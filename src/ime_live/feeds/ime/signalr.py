@@ -1,0 +1,353 @@
+"""SignalR: the protocol of the exchange's hub, classic ASP.NET SignalR 2.x, client protocol 2.1.
+
+Parts of calls come in and URLs go out; answers and frames come in and what they say goes out.
+What boards hold is not looked at. No I/O, no clock, no randomness.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import SplitResult, quote, urljoin
+
+import msgspec
+from msgspec import Struct, field
+
+from ime_live.errors import FeedError, SettingsError
+from ime_live.feeds.ime.addresses import read_base
+from ime_live.feeds.ime.pages import describe, printable
+
+CLIENT_PROTOCOL: Final = "2.1"
+HUB: Final = "marketshub"
+TIDS: Final = 11
+"""A call to connect carries a random number below this (``tid``), as SignalR's own clients do."""
+
+MOST_SECONDS: Final = 600.0
+"""The longest time that a hub's answer may make us wait: a slip of its pen must not be for ever."""
+
+TRANSPORT_CONNECT_TIMEOUT: Final = 5.0
+"""Seconds; what SignalR 2's server says unless it is told otherwise."""
+
+CONNECTION_TIMEOUT: Final = 110.0
+"""The same."""
+
+_CONNECTION_DATA: Final = json.dumps([{"name": HUB}], separators=(",", ":"))
+_BLANKS: Final = b" \t\r\n"
+_NO_MESSAGES: Final = (b"", b"null", b"[]", b"{}")
+_JSON_TYPES: Final = re.compile(r"json|javascript|^text/plain|^$", re.IGNORECASE)
+
+
+class TransportName(StrEnum):
+    """The transports, the best first."""
+
+    WEB_SOCKETS = "webSockets"
+    SERVER_SENT_EVENTS = "serverSentEvents"
+    LONG_POLLING = "longPolling"
+
+
+class Address:
+    """Where a hub is: the URLs of its calls."""
+
+    def __init__(self, base_url: str) -> None:
+        """Check ``base_url``.
+
+        Raises:
+            SettingsError: it is not an http or https URL, or holds a password or a query.
+        """
+        self._take(read_base(base_url, "--base-url"), "")
+
+    def _take(self, parts: SplitResult, query: str) -> None:
+        self.root = f"{parts.scheme}://{parts.netloc}/"
+        """The host's front page, where cookies are given out."""
+        self.host = parts.hostname
+        self._base = parts.geturl()
+        self._query = query  # that goes with every call
+
+    def redirected(self, url: str) -> Address:
+        """Where an answer to negotiate sends us: ``RedirectUrl``, whose query goes with each call.
+
+        Raises:
+            FeedError: it is not an http or https URL, or leads from https to http. The text does
+                not hold the URL, which may hold a token.
+        """
+        base, _, query = url.strip().partition("?")
+        try:
+            parts = read_base(urljoin(self._base, base), "RedirectUrl")
+        except SettingsError as error:
+            raise FeedError(str(error)) from None
+        except ValueError:
+            raise FeedError("RedirectUrl is not a URL") from None
+        if self._base.startswith("https:") and parts.scheme != "https":
+            raise FeedError("RedirectUrl leads from https to http")
+        address = Address.__new__(Address)
+        address._take(parts, query)
+        return address
+
+    def negotiate(self, now: int) -> str:
+        """The call for a token; ``now`` in milliseconds keeps caches from answering."""
+        return self._call("negotiate", _=str(now))
+
+    def connect(self, transport: TransportName, token: str, tid: int) -> str:
+        """The call that opens a transport."""
+        return self._receiving("connect", transport, token, tid=str(tid))
+
+    def start(self, transport: TransportName, token: str, now: int) -> str:
+        """The call that says that the transport works."""
+        return self._call("start", transport=transport, connectionToken=token, _=str(now))
+
+    def reconnect(
+        self, transport: TransportName, token: str, tid: int, place: str | None = None
+    ) -> str:
+        """The call that goes on from a place, which long polling has in its body instead.
+
+        Args:
+            transport: the one that was connected before.
+            token: of the negotiation.
+            tid: see `TIDS`.
+            place: as of `place`.
+        """
+        url = self._receiving("reconnect", transport, token, tid=str(tid))
+        return f"{url}&{place}" if place else url
+
+    def poll(self, transport: TransportName, token: str, tid: int) -> str:
+        """The call for the next frame by long polling."""
+        return self._receiving("poll", transport, token, tid=str(tid))
+
+    def abort(self, transport: TransportName, token: str) -> str:
+        """The call that ends a connection."""
+        return self._call("abort", transport=transport, connectionToken=token)
+
+    def _receiving(self, verb: str, transport: TransportName, token: str, *, tid: str) -> str:
+        url = self._call(verb, transport=transport, connectionToken=token, tid=tid)
+        if transport is TransportName.WEB_SOCKETS:
+            return "ws" + url.removeprefix("http")
+        return url
+
+    def _call(self, verb: str, **parts: str) -> str:
+        query = {"clientProtocol": CLIENT_PROTOCOL, "connectionData": _CONNECTION_DATA} | parts
+        return f"{self._base}{verb}?{_encode(query)}" + (f"&{self._query}" if self._query else "")
+
+
+def place(cursor: str, groups: str | None) -> str:
+    """Where to go on, as a query or the body of a form.
+
+    Args:
+        cursor: `C` of the last frame.
+        groups: `G` of the last frame that had one.
+    """
+    return _encode({"messageId": cursor} | ({"groupsToken": groups} if groups else {}))
+
+
+def _encode(parts: dict[str, str]) -> str:
+    # Not urlencode: SignalR's own clients write a space as %20.
+    return "&".join(
+        f"{name}={quote(value, safe='', errors='replace')}" for name, value in parts.items()
+    )
+
+
+def read_transports(names: str) -> tuple[TransportName, ...]:
+    """Read a list of transports, as settings have it.
+
+    Raises:
+        SettingsError: one is not known or named twice, or there is none.
+    """
+    found: list[TransportName] = []
+    known = {each.lower(): each for each in TransportName}
+    for name in filter(None, (each.strip() for each in names.split(","))):
+        transport = known.get(name.lower())
+        if transport is None:
+            raise SettingsError(f"--transports: {name} is none of {', '.join(TransportName)}")
+        if transport in found:
+            raise SettingsError(f"--transports: {name} is there twice")
+        found.append(transport)
+    if not found:
+        raise SettingsError(f"--transports names none of {', '.join(TransportName)}")
+    return tuple(found)
+
+
+class Negotiation(Struct, frozen=True, rename="pascal"):
+    """What a hub says before a connection. Times are in seconds.
+
+    Attributes:
+        connection_token: goes with every further call.
+        connection_id: the connection's name.
+        keep_alive_timeout: after how long without a sign the hub counts as lost; None: it sends
+            none.
+        disconnect_timeout: how long a lost connection can be resumed.
+        transport_connect_timeout: within which a transport has to work.
+        connection_timeout: within which a poll is answered, with nothing if need be.
+        long_poll_delay: to wait between two polls.
+        try_web_sockets: whether it takes WebSockets.
+        protocol_version: that it speaks.
+        url: its own idea of its path. SignalR's clients go there; we stay where we were sent.
+        redirect_url: where to negotiate instead (SignalR 2.4); empty if it is to be here.
+        access_token: a bearer token for all further calls (SignalR 2.4); empty if there is none.
+    """
+
+    connection_token: str = ""
+    connection_id: str = ""
+    keep_alive_timeout: float | None = 20.0
+    disconnect_timeout: float = 30.0
+    transport_connect_timeout: float = TRANSPORT_CONNECT_TIMEOUT
+    connection_timeout: float = CONNECTION_TIMEOUT
+    long_poll_delay: float = 0.0
+    try_web_sockets: bool = True
+    protocol_version: str = CLIENT_PROTOCOL
+    url: str = ""
+    redirect_url: str = ""
+    access_token: str = ""
+
+
+class Envelope(Struct, frozen=True):
+    """What a frame says besides its messages.
+
+    Attributes:
+        cursor: where to go on after it, None if it does not say.
+        groups: what is sent back with the cursor, None if it does not say.
+        delay: seconds to wait before the next poll, None if it does not say.
+        initialised: whether it opens a connection.
+        messages: whether it has any.
+        ended: whether the hub ends the connection for good.
+        moved: whether the hub asks us to connect again.
+    """
+
+    cursor: str | None = None
+    groups: str | None = None
+    delay: float | None = None
+    initialised: bool = False
+    messages: bool = False
+    ended: bool = False
+    moved: bool = False
+
+
+class _Frame(Struct, frozen=True):
+    cursor: str | int | float | None = field(name="C", default=None)
+    groups: str | int | float | None = field(name="G", default=None)
+    delay: float | None = field(name="L", default=None)
+    initialised: Any = field(name="S", default=None)
+    messages: msgspec.Raw = field(name="M", default=msgspec.Raw())
+    ended: Any = field(name="D", default=None)
+    moved: Any = field(name="T", default=None)
+
+
+class _Start(Struct, frozen=True):
+    response: str = field(name="Response", default="")
+
+
+# Not strictly: a number may be a text.
+_decode_frame = msgspec.json.Decoder(_Frame, strict=False).decode
+_decode_start = msgspec.json.Decoder(_Start).decode
+
+
+def read_negotiation(answer: bytes, content_type: str) -> Negotiation:
+    """Read the answer to negotiate; times are held to `MOST_SECONDS`.
+
+    Raises:
+        FeedError: it is something else, or a refusal (``Error``); the text says what.
+    """
+    _check(answer, content_type)
+    try:
+        members = msgspec.json.decode(answer, type=dict[str, Any])
+        if error := members.get("Error"):
+            raise FeedError(f"the hub refuses: {printable(str(error))}")
+        # What is null is not said; but for KeepAliveTimeout, which is none then.
+        given = {k: v for k, v in members.items() if v is not None or k == "KeepAliveTimeout"}
+        said = msgspec.convert(given, Negotiation, strict=False)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise FeedError(_not_json(answer, content_type, error)) from None
+    if not said.connection_token and not said.redirect_url:
+        raise FeedError("ConnectionToken is empty")
+    times = {
+        name: _seconds(getattr(said, name))
+        for name in Negotiation.__struct_fields__
+        if isinstance(getattr(said, name), int | float) and name != "try_web_sockets"
+    }
+    said = msgspec.structs.replace(said, **times)
+    # Of times to wait for the hub 0 means none given; to SignalR's clients as well.
+    return msgspec.structs.replace(
+        said,
+        keep_alive_timeout=said.keep_alive_timeout or None,
+        transport_connect_timeout=said.transport_connect_timeout or TRANSPORT_CONNECT_TIMEOUT,
+        connection_timeout=said.connection_timeout or CONNECTION_TIMEOUT,
+    )
+
+
+def read_start(answer: bytes, content_type: str) -> None:
+    """Read the answer to start.
+
+    Raises:
+        FeedError: it is not that the connection is started; the text says what it is.
+    """
+    _check(answer, content_type)
+    try:
+        said = _decode_start(answer).response
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise FeedError(_not_json(answer, content_type, error)) from None
+    if said != "started":
+        raise FeedError(f"the answer to start is {printable(said)!r}, not 'started'")
+
+
+def read_envelope(frame: bytes, content_type: str = "") -> Envelope:
+    """Read a frame's envelope. A keep-alive has an empty one.
+
+    Raises:
+        FeedError: it is not a frame; the text says what it is.
+    """
+    _check(frame, content_type)
+    try:
+        said = _decode_frame(frame)
+    except msgspec.ValidationError as error:
+        raise FeedError(_not_json(frame, content_type, error)) from None
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        said = _decode_leniently(frame, content_type, error)
+    return Envelope(
+        cursor=None if said.cursor is None else str(said.cursor),
+        groups=None if said.groups is None else str(said.groups),
+        delay=None if said.delay is None else _seconds(said.delay / 1000),
+        initialised=bool(said.initialised),
+        # Whatever else it may be: what is wrong with it is not the connection's fault.
+        messages=bytes(said.messages).translate(None, _BLANKS) not in _NO_MESSAGES,
+        ended=bool(said.ended),
+        moved=bool(said.moved),
+    )
+
+
+def _decode_leniently(frame: bytes, content_type: str, error: Exception) -> _Frame:
+    # Python's own reader lets pass what only its row should be lost for: NaN, 1e400.
+    try:
+        decoded = json.loads(frame)
+    except (ValueError, RecursionError):
+        raise FeedError(_not_json(frame, content_type, error)) from None
+    if not isinstance(decoded, dict):
+        raise FeedError("a frame is not a JSON object")
+    # Only what the envelope is made of; whether there are messages, not which.
+    parts = {name: value for name, value in decoded.items() if name in "CGLSDTM"}
+    parts["M"] = msgspec.Raw(b"[0]" if parts.get("M") else b"")
+    try:
+        return msgspec.convert(parts, _Frame, strict=False)
+    except (msgspec.MsgspecError, ValueError) as wrong:
+        raise FeedError(f"a frame cannot be read: {printable(str(wrong))}") from None
+
+
+def _seconds(value: float) -> float:
+    return min(value, MOST_SECONDS) if value > 0 else 0.0  # NaN as well
+
+
+def _check(answer: bytes, content_type: str) -> None:
+    """Refuse what is plainly not JSON, before anything is read."""
+    head = answer[:256].lstrip()
+    if not head:
+        raise FeedError("the answer is empty")
+    if head.startswith(b"<") or not _JSON_TYPES.search(content_type.partition(";")[0].strip()):
+        raise FeedError(describe(answer, content_type))
+
+
+def _not_json(answer: bytes, content_type: str, error: Exception) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return f"the JSON is not what was expected: {printable(str(error))}"
+    if answer.lstrip()[:1] not in (b"{", b"["):
+        return describe(answer, content_type)
+    cut = "" if answer.rstrip().endswith((b"}", b"]")) else "truncated "
+    return f"{cut or 'broken '}JSON ({len(answer)} bytes): {printable(str(error))}"

@@ -1,0 +1,159 @@
+"""Source: the exchange's frames, from its hub, or from its boards while the hub stays away.
+
+Settings come in, frames go out for ever, in the order in which they came. It knows when which of
+the two is read; how is their own matter, and what frames say nobody's here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time as clock
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from contextlib import aclosing
+from typing import Final
+
+import structlog
+from msgspec.structs import replace
+
+from ime_live.feeds.ime.hub import HubClient
+from ime_live.feeds.ime.link import HearDate, Link, Source, ignore_date
+from ime_live.feeds.ime.polling import BoardPoller
+from ime_live.settings import HubSettings
+
+log = structlog.get_logger()
+
+STAYS_AWAY: Final = 10.0
+"""Seconds without a connection after which the hub stays away: a resumption takes one or two, and
+trying all three transports anew some more. A connection that lasts as long is one to rely on."""
+
+_LOOK: Final = 0.25  # seconds between two looks at the hub's connection
+
+_AHEAD: Final = 32
+"""Frames that wait for a reader that is held up. Then the hub's are left in its socket, and
+polling waits: nothing is lost, and the memory is bounded by some 100 MB at worst."""
+
+_Come = asyncio.Queue[bytes | Exception]
+"""What has come: frames, or the error that ends them."""
+
+
+class ExchangeSource:
+    """See the module's text. It implements `ime_live.feeds.ime.link.Source`."""
+
+    def __init__(
+        self,
+        settings: HubSettings,
+        boards: Collection[str],
+        *,
+        hub: Source | None = None,
+        poller: Source | None = None,
+        stays_away: float = STAYS_AWAY,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        monotonic: Callable[[], float] = clock.monotonic,
+        hear_date: HearDate = ignore_date,
+    ) -> None:
+        """Check the settings; nothing is connected before `frames` is read.
+
+        Args:
+            settings: where the exchange is, and how it is reached.
+            boards: methods of the boards that are wanted.
+            hub: the hub, if not one of these settings.
+            poller: the boards, if not of these settings.
+            stays_away: seconds, see `STAYS_AWAY`.
+            sleep: waits that many seconds.
+            monotonic: seconds.
+            hear_date: is told what the hub's answers say of the time.
+
+        Raises:
+            SettingsError: it cannot work with these.
+        """
+        self._hub = HubClient(settings, hear_date=hear_date) if hub is None else hub
+        if poller is None:
+            boards_of_rest = BoardPoller(settings, boards)
+            polls = settings.poll > 0 and boards_of_rest.useful
+            poller = boards_of_rest if polls else None
+        self._poller = poller
+        self._stays_away = stays_away
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._polling: asyncio.Task[None] | None = None
+        self._frame_at = 0.0  # when the hub gave a frame last
+
+    @property
+    def link(self) -> Link:
+        """How frames come now; while boards are polled, the error is the hub's and theirs."""
+        hub = self._hub.link
+        if hub.source or self._poller is None or self._polling is None:
+            return hub
+        polled = self._poller.link
+        error = "; ".join(each for each in (hub.error, polled.error) if each) or None
+        return replace(polled if polled.source else hub, error=error)
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        """The exchange's frames in the order in which they came; see `Source`. One reader."""
+        come = _Come(_AHEAD)
+        self._frame_at = self._monotonic()
+        tasks = [asyncio.create_task(self._read_hub(come))]
+        if self._poller is not None:
+            tasks.append(asyncio.create_task(self._watch(come, self._poller)))
+        try:
+            while True:
+                frame = await come.get()
+                if isinstance(frame, Exception):
+                    raise frame
+                yield frame
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._stop_polling()
+
+    async def _read_hub(self, come: _Come) -> None:
+        try:
+            async with aclosing(self._hub.frames()) as frames:
+                async for frame in frames:
+                    self._frame_at = self._monotonic()
+                    # A board that was asked for before must not come after this.
+                    await self._stop_polling()
+                    await come.put(frame)
+        except Exception as error:  # noqa: BLE001 - raised again where frames are read
+            await come.put(error)
+
+    async def _watch(self, come: _Come, poller: Source) -> None:
+        """Begin and end polling by how the hub's connection is."""
+        now = self._monotonic
+        there_at = now()  # the hub, when last, by a connection that lasted
+        connected_at: float | None = None
+        while True:
+            if not self._hub.link.source:
+                connected_at = None
+                # One that is connected again and again, and gives nothing, is away as well.
+                away = now() - max(there_at, self._frame_at)
+                if self._polling is None and away >= self._stays_away:
+                    log.warning("hub stays away; polling boards", reason=self._hub.link.error)
+                    self._polling = asyncio.create_task(self._poll(come, poller))
+            elif connected_at is None:
+                connected_at = now()
+            elif now() - connected_at >= self._stays_away:
+                # The market is quiet: nothing more is missed than with the hub alone.
+                there_at = now()
+                await self._stop_polling()
+            await self._sleep(_LOOK)
+
+    async def _poll(self, come: _Come, poller: Source) -> None:
+        try:
+            async with aclosing(poller.frames()) as frames:
+                async for frame in frames:
+                    await come.put(frame)
+        except Exception as error:  # noqa: BLE001 - raised again where frames are read
+            await come.put(error)
+
+    async def _stop_polling(self) -> None:
+        """Return when nothing polled can come any more."""
+        polling = self._polling
+        if polling is None:
+            return
+        if not polling.cancelling():  # another time would disturb its end
+            polling.cancel()
+        await asyncio.wait([polling])
+        if self._polling is polling:
+            self._polling = None

@@ -1,0 +1,1 @@
+"""From boards to the store: reading, publishing, leadership and health."""

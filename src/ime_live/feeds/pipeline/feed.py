@@ -1,0 +1,269 @@
+"""The feed: read the exchange's frames, publish what changes, and say how the feed is.
+
+It puts the parts of one process together: a source of frames, the intake, the recorder, the
+condition, the exchange's clock and the lease. Of two feeds one leads; the other reads along and
+takes over with the newest boards that it has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable
+from contextlib import aclosing
+from datetime import date, datetime
+from typing import Final, Protocol
+from zoneinfo import ZoneInfo
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from ime_live.errors import FeedError
+from ime_live.feeds.boards.boards import CLOCK, Bands, Frame, FrameReader, RowError
+from ime_live.feeds.boards.rows import MAX_AHEAD
+from ime_live.feeds.ime.link import Source
+from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
+from ime_live.feeds.pipeline.health import Condition
+from ime_live.feeds.pipeline.ingest import Intake, Refusal
+from ime_live.feeds.pipeline.leader import Leader, Writer
+from ime_live.feeds.pipeline.leadership import Attendance, FeedLease
+from ime_live.log_limiter import LogLimiter
+from ime_live.status import FeedStatus
+
+log = structlog.get_logger()
+
+_SHOWN: Final = 2_000  # characters of a row or frame in the log
+
+
+class Recorder(Protocol):
+    """Where frames are recorded."""
+
+    def write(self, frame: bytes, /) -> None:
+        """Write a frame that has come now; raises FeedError."""
+
+
+class Reading(Struct, frozen=True):
+    """How frames are read.
+
+    Attributes:
+        boards: methods of the boards that are read.
+        bands: see `ime_live.feeds.boards.rows.Bands`.
+        zone: of the exchange.
+    """
+
+    boards: Collection[str]
+    bands: Bands
+    zone: ZoneInfo
+
+
+class Feed:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        source: Source,
+        intake: Intake,
+        lease: FeedLease,
+        condition: Condition,
+        reading: Reading,
+        *,
+        writer: Writer,
+        clock: ExchangeClock,
+        recorder: Recorder | None = None,
+        failovers: Callable[[], int] = lambda: 0,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            source: where frames come from.
+            intake: notes what frames tell, and passes on what has changed.
+            lease: which feed leads.
+            condition: what can be expected of the feed.
+            reading: how frames are read.
+            writer: what the intake passes on by.
+            clock: the exchange's.
+            recorder: takes every frame, if there is one.
+            failovers: see `ime_live.feeds.pipeline.leader.Leader`.
+            wall: seconds since the Unix epoch.
+            monotonic: seconds.
+        """
+        self._source = source
+        self._intake = intake
+        self._condition = condition
+        self._reading = reading
+        self._clock = clock
+        self._recorder = recorder
+        self._unrecorded = 0
+        """Frames since the last one that could be recorded."""
+        self._reader = FrameReader(boards=reading.boards, bands=reading.bands)
+        self._wall = wall
+        self._day: date | None = None
+        """The latest day that the exchange has told."""
+        self._late = False
+        self._clock_wrong = False
+        self._limited = LogLimiter(log, monotonic=monotonic)
+        self._once = LogLimiter(log, interval=float("inf"), monotonic=monotonic)
+        self._attendance = Attendance(
+            lease, self.status, on_lead=lambda: self._leader.begin(), monotonic=monotonic
+        )
+        self._leader = Leader(
+            intake,
+            writer,
+            self._attendance,
+            boards=reading.boards,
+            latest=lambda: clock.local() + MAX_AHEAD,
+            failovers=failovers,
+            monotonic=monotonic,
+        )
+
+    def status(self) -> FeedStatus:
+        """What the feed says of itself now."""
+        self._condition.link(self._source.link)
+        status = self._condition.status(round(self._wall() * 1e6))
+        self._say_lag(status.lag)
+        self._say_clock()
+        late = f"boards come {status.lag:.0f} s late" if self._condition.late else None
+        errors = [each for each in (status.error, late, self._clock.error) if each]
+        totals = self._intake.totals
+        return msgspec.structs.replace(
+            status,
+            error="; ".join(errors) or None,
+            refused=totals.refused + totals.bad_lines,
+        )
+
+    async def run(self) -> None:
+        """Feed until cancelled.
+
+        Raises:
+            SettingsError: the source cannot work with its settings.
+        """
+        attending = asyncio.create_task(self._attendance.run())
+        reading = asyncio.create_task(self._read())
+        writing = asyncio.create_task(self._leader.run())
+        tasks = (reading, writing, attending)
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # none of them ends but by an error
+        finally:
+            # The lease last: who takes it over finds that we have stopped.
+            for task in tasks:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _read(self) -> None:
+        async with aclosing(self._source.frames()) as frames:
+            async for raw in frames:
+                self._record(raw)
+                frame = self._frame_of(raw)
+                if frame is not None:
+                    self._note(frame)
+                    # Frames may be waiting: what each of them changes is passed on all the same.
+                    await asyncio.sleep(0)
+
+    def _record(self, raw: bytes) -> None:
+        """Record a frame, if frames are recorded; that it fails must not keep the frame back."""
+        if self._recorder is None:
+            return
+        try:
+            self._recorder.write(raw)
+        except FeedError as error:
+            self._unrecorded += 1
+            self._limited.warning("frame not recorded", key="not recorded", error=str(error))
+        else:
+            if self._unrecorded:
+                self._limited.info("recording goes on", key="recorded", lost=self._unrecorded)
+            self._unrecorded = 0
+
+    def _frame_of(self, raw: bytes) -> Frame | None:
+        now = self._clock.local()
+        try:
+            frame = self._reader.read(raw, day=self._day or now.date(), latest=now)
+        except FeedError as error:
+            self._intake.totals.bad_lines += 1
+            self._limited.warning(
+                "frame dropped",
+                key="frame",
+                error=str(error),
+                frame=raw[:_SHOWN].decode("utf-8", "replace"),
+            )
+            return None
+        if frame.day_told and frame.day is not None:
+            self._day = max(frame.day, self._day or frame.day)
+        return frame
+
+    def _note(self, frame: Frame) -> None:
+        # Also while another feed leads: what we say of ourselves must be true at once.
+        self._condition.link(self._source.link)
+        latest = self._clock.local() + MAX_AHEAD
+        for board in frame.boards:
+            listed = {quote.contract.contract_id for quote in board.quotes}
+            self._condition.board(board.method, len(listed), round(self._wall() * 1e6))
+            self._stamp(board.method, board.pushed_at, latest)
+        if frame.told is not None:
+            self._stamp(CLOCK, [frame.told], latest)
+            self._clock.hear_board(frame.told)
+        self._say_clock()
+        for name in frame.unknown:
+            self._once.info("unknown method of the hub; ignored", key=name, method=name)
+        for error in frame.lost:
+            self._say_row("field cannot be read; the row counts without it", error)
+        self._report(self._intake.note(frame, latest))
+        self._leader.noted()
+
+    def _stamp(self, board: str, stamps: Iterable[datetime | None], latest: datetime) -> None:
+        newest = max((at for at in stamps if at is not None and at <= latest), default=None)
+        if newest is not None:
+            stamp = newest.replace(tzinfo=self._reading.zone).timestamp()
+            self._condition.stamp(board, round(stamp * 1e6), round(self._clock.now() * 1e6))
+
+    def _report(self, refusal: Refusal) -> None:
+        for error in refusal.errors:
+            what = "message" if error.index is None else "row"
+            self._say_row(f"{what} cannot be read", error)
+        for late in refusal.late:
+            self._limited.warning(
+                "row is older than what was published",
+                key=("late", late.board),
+                board=late.board,
+                contract_id=late.contract_id,
+                pushed_at=late.pushed_at.isoformat(),
+                newest=late.newest.isoformat(),
+            )
+
+    def _say_row(self, event: str, error: RowError) -> None:
+        field = error.reason.partition(":")[0]
+        row = {} if error.row is None else {"row": _shown(error.row)}
+        self._limited.warning(
+            event,
+            key=(event, error.board, field),
+            board=error.board,
+            index=error.index,
+            contract_id=error.contract_id,
+            reason=error.reason,
+            **row,
+        )
+
+    def _say_lag(self, lag: float | None) -> None:
+        late = self._condition.late
+        if late and not self._late:
+            self._limited.warning("boards come late", key="late", lag=lag)
+        elif self._late and not late:
+            self._limited.info("boards come in time again", key="in time", lag=lag)
+        self._late = late
+
+    def _say_clock(self) -> None:
+        error = self._clock.error
+        if error and not self._clock_wrong:
+            log.error("the clocks differ", error=error)
+        elif self._clock_wrong and not error:
+            log.info("the clocks agree again")
+        self._clock_wrong = bool(error)
+
+
+def _shown(row: object) -> str:
+    # A row may hold what JSON cannot, as an infinite number.
+    return repr(row)[:_SHOWN]

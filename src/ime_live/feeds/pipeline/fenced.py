@@ -1,0 +1,77 @@
+"""Fenced writer: what the leading feed writes, each write with its fencing token.
+
+The store refuses a write whose token is older than another one that it has seen. So whatever a
+feed has sent while it led changes nothing once another feed leads, whenever it arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from ime_live.contracts import Contract
+from ime_live.errors import ContractError
+from ime_live.feeds.boards.newest import NewestBoards
+from ime_live.feeds.pipeline.registrar import Registrar
+from ime_live.market import Payload
+from ime_live.publisher import Outcome
+
+
+class FencedPublisher(Protocol):
+    """What publishes; `ime_live.publisher.Publisher` does."""
+
+    async def publish_many(
+        self,
+        payloads: Iterable[tuple[str, Payload]],
+        /,
+        *,
+        token: int | None,
+        pushed_at: Mapping[str, datetime],
+    ) -> list[Outcome]:
+        """Publish states, one outcome each in order; raises StoreError, FencedError among them."""
+
+
+class FencedWriter:
+    """Registers contracts and publishes states in the name of a leader.
+
+    Attributes:
+        token: the fencing token of the present leadership.
+    """
+
+    def __init__(
+        self, publisher: FencedPublisher, registrar: Registrar, newest: NewestBoards
+    ) -> None:
+        """Make a writer that leads nothing yet.
+
+        Args:
+            publisher: takes the states.
+            registrar: takes the contracts.
+            newest: tells how old the states are, for whoever leads next.
+        """
+        self.token = 0
+        self._publisher = publisher
+        self._registrar = registrar
+        self._newest = newest
+
+    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[Outcome]:
+        """Publish states; raises StoreError."""
+        return await self._publisher.publish_many(
+            payloads, token=self.token, pushed_at=self._newest.pushed_at
+        )
+
+    async def register(self, contracts: Sequence[Contract]) -> Mapping[str, ContractError]:
+        """Register contracts, see `Registrar.register`; raises StoreError."""
+        return await self._registrar.register(contracts, self.token)
+
+    async def claim(self, ids: Iterable[str]) -> tuple[list[Contract], Mapping[str, datetime]]:
+        """Shut out all that led before from every registered contract and from ``ids``.
+
+        Returns:
+            The registered contracts, and the stamps of the states that are stored, by id.
+
+        Raises:
+            FencedError: a feed with a newer token leads.
+            StoreError: the store is away.
+        """
+        return await self._registrar.claim(ids, self.token)

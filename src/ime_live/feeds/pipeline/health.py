@@ -1,0 +1,159 @@
+"""Condition: what can be expected of the feed, from its connection, its boards and the hours.
+
+The connection and the boards that come are told; the status comes out. Pure: times are given to
+it, in microseconds since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final, Protocol
+
+from ime_live.contracts import Market
+from ime_live.feeds.boards.boards import MARKETS
+from ime_live.feeds.ime.link import Link
+from ime_live.status import FeedState, FeedStatus, MarketStatus
+
+
+class Hours(Protocol):
+    """When markets trade; `ime_live.feeds.pipeline.hours.TradingHours` is one."""
+
+    def session_began(self, market: Market, at: int) -> int | None:
+        """When the session that is on then began; None if none is on."""
+
+    def next_change(self, market: Market, at: int) -> int | None:
+        """When its session next begins or ends."""
+
+
+class _MarketCondition:
+    """What is known of one market."""
+
+    def __init__(self) -> None:
+        self.contracts: dict[str, int] = {}
+        """Listed on each of its boards last."""
+        self.last_board: int | None = None
+
+
+class Condition:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        boards: Collection[str],
+        *,
+        stale_after: float,
+        hours: Hours,
+        max_lag: float = float("inf"),
+    ) -> None:
+        """Make the condition of a feed that has no connection yet.
+
+        Args:
+            boards: methods of the boards that it reads.
+            stale_after: seconds without a board.
+            hours: when markets trade.
+            max_lag: seconds that boards may come late.
+        """
+        self._stale_after = round(stale_after * 1e6)
+        self._max_lag = max_lag
+        self._hours = hours
+        self._markets = {
+            market: _MarketCondition()
+            for market in Market
+            if any(MARKETS.get(board) is market for board in boards)
+        }
+        self._link = Link()
+        self._state: FeedState | None = None
+        self._since = 0
+        self._last_board: int | None = None
+        self._stamps: dict[str, int] = {}
+        """The newest stamp of each board since there is this connection."""
+        self._lag: tuple[float, int] | None = None
+        """How many seconds late a board came last, and its stamp."""
+        self.late = False
+        """Whether boards come too late, as of the last status."""
+
+    def link(self, link: Link) -> None:
+        """The connection is like this now."""
+        if (link.source, link.since) != (self._link.source, self._link.since):
+            self._stamps.clear()
+            self._lag = None
+        self._link = link
+
+    def board(self, board: str, contracts: int, at: int) -> None:
+        """A board has come, with so many contracts."""
+        self._last_board = at
+        name = MARKETS.get(board)
+        if name in self._markets:
+            self._markets[name].contracts[board] = contracts
+            self._markets[name].last_board = at
+
+    def stamp(self, board: str, stamp: int, at: int) -> None:
+        """A board has told what was true at ``stamp``; it is ``at`` now, both by the exchange.
+
+        How late boards come is shown only by a stamp that has moved since the board came before,
+        and is newer than those of all others: else it is of a market that stands still.
+        """
+        if board in self._stamps and stamp > max(self._stamps.values()):
+            self._lag = max(0, at - stamp) / 1e6, stamp
+        self._stamps[board] = max(stamp, self._stamps.get(board, stamp))
+
+    def status(self, at: int) -> FeedStatus:
+        """What is to be said of the feed at ``at``."""
+        markets = {name: self._market(name, each, at) for name, each in self._markets.items()}
+        state = self._whole(markets, at)
+        lag = self._lag_of_session(state, at)
+        self.late = lag is not None and lag > self._max_lag
+        if state is not self._state:
+            self._state, self._since = state, at
+        return FeedStatus(
+            state,
+            self._since,
+            last_board=self._last_board,
+            markets=markets,
+            source=self._link.source,
+            error=self._link.error,
+            written=at,
+            lag=lag,
+        )
+
+    def _whole(self, markets: Mapping[Market, MarketStatus], at: int) -> FeedState:
+        if not markets:  # only boards of no market are read, whose hours nobody has told
+            return self._state_of(self._last_board, 0, at)
+        states = {each.state for each in markets.values()}
+        return next((state for state in _FIRST_OF if state in states), FeedState.DOWN)
+
+    def _market(self, name: Market, market: _MarketCondition, at: int) -> MarketStatus:
+        # From the hours, not from when it was last asked: a standby asks for no status.
+        began = self._hours.session_began(name, at)
+        return MarketStatus(
+            self._state_of(market.last_board, began, at),
+            last_board=market.last_board,
+            contracts=sum(market.contracts.values()),
+            until=self._hours.next_change(name, at),
+        )
+
+    def _state_of(self, last_board: int | None, began: int | None, at: int) -> FeedState:
+        if not self._link.source:
+            return FeedState.DOWN
+        if began is None:
+            return FeedState.CLOSED
+        # Nobody can be blamed for silence before the session, or before there was a connection.
+        heard = max(last_board or 0, began, round(self._link.since * 1e6))
+        late = self._lag_since(began)
+        if at - heard > self._stale_after or (late is not None and late > self._max_lag):
+            return FeedState.STALE
+        return FeedState.LIVE
+
+    def _lag_of_session(self, state: FeedState, at: int) -> float | None:
+        if state not in (FeedState.LIVE, FeedState.STALE):
+            return None
+        began = [self._hours.session_began(name, at) for name in self._markets]
+        return self._lag_since(min((each for each in began if each is not None), default=0))
+
+    def _lag_since(self, began: int) -> float | None:
+        """How late a board of the session that began then has come; None if that is not known."""
+        return self._lag[0] if self._lag is not None and self._lag[1] >= began else None
+
+
+_FIRST_OF: Final = (FeedState.DOWN, FeedState.LIVE, FeedState.STALE, FeedState.CLOSED)
+"""The whole's state is the first of these that a market is in."""

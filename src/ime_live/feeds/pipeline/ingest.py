@@ -1,0 +1,271 @@
+"""Intake: register the contracts that frames tell of, and publish the states that have changed.
+
+It remembers what it has passed on, so that only changes go further, in one pipeline per frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from ime_live.contracts import Contract
+from ime_live.errors import ContractError, StoreError
+from ime_live.feeds.boards.boards import Frame, RowError
+from ime_live.feeds.boards.newest import DELISTED_AFTER, LateRow, NewestBoards
+from ime_live.feeds.boards.rows import Quote
+from ime_live.market import Payload
+from ime_live.publisher import Outcome
+
+__all__ = ["DELISTED_AFTER", "Intake", "Publishes", "Refusal", "Register", "Totals"]
+
+
+class Publishes(Protocol):
+    """What an intake needs of a publisher."""
+
+    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[Outcome]:
+        """Publish states, one outcome each in order."""
+
+
+Register = Callable[[Sequence[Contract]], Awaitable[Container[str] | None]]
+"""Stores contracts that are new or changed; a name that changed stays an alias. Returns the ids of
+those that are not registered after it: nobody could find what is published of them."""
+
+
+class Totals(Struct):
+    """What became of the frames.
+
+    Attributes:
+        frames: read.
+        rows: contracts that the frames told of, readable or not.
+        published: states that were changes.
+        unchanged: rows that changed nothing: equal to the last state, here or in the store, or
+            followed by another row of their contract in the same frame.
+        refused: rows that could not be read or came late, and states that the publisher refused or
+            whose contract could not be registered.
+        bad_lines: lines of a recording, or messages of the hub, that are no frames.
+    """
+
+    frames: int = 0
+    rows: int = 0
+    published: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    bad_lines: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.frames} frames, {self.rows} rows: {self.published} published, "
+            f"{self.unchanged} unchanged, {self.refused} refused; {self.bad_lines} bad lines"
+        )
+
+
+class Refusal(Struct, frozen=True):
+    """What one frame held that could not be passed on.
+
+    Attributes:
+        errors: rows that could not be read.
+        late: rows that are older than what was told before.
+        outcomes: states that the publisher refused.
+    """
+
+    errors: tuple[RowError, ...] = ()
+    late: tuple[LateRow, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.errors) + len(self.late) + len(self.outcomes)
+
+    def __str__(self) -> str:
+        first: object = None
+        if self.errors or self.late:
+            first = [*self.errors, *self.late][0]
+        elif self.outcomes:
+            first = f"contract {self.outcomes[0].contract_id}: {self.outcomes[0].error}"
+        return f"{len(self)} refused, the first: {first}"
+
+
+class Intake:
+    """See the module's text.
+
+    A frame is taken in two steps, as a standby takes the first one only: `note` what it tells,
+    and `pass_on` what has changed. `take` does both.
+    """
+
+    def __init__(
+        self, publisher: Publishes, register: Register, newest: NewestBoards | None = None
+    ) -> None:
+        """Make an intake that has passed nothing on yet.
+
+        Args:
+            publisher: takes the states.
+            register: takes contracts, on sight and whenever they changed.
+            newest: the boards, if somebody else is to look at them as well.
+        """
+        self.totals = Totals()
+        self._publisher = publisher
+        self._register = register
+        self._newest = NewestBoards() if newest is None else newest
+        self._due: dict[str, Quote] = {}
+        """What was noted and is not passed on yet, by contract id; the next one as well."""
+        self._due_contracts: dict[str, Contract] = {}
+        self._registered: dict[str, Contract] = {}
+        self._unregistered: dict[str, Contract] = {}
+        """Contracts that could not be registered as they are here; they publish nothing."""
+        self._published: dict[str, Payload] = {}
+        self._to_confirm: list[str] = []
+        """The ids of the contracts whose turn it still is in this round of confirmations."""
+        self._shares = 0.0
+        """Of a state: what the shares so far have left over."""
+
+    @property
+    def ids(self) -> set[str]:
+        """The ids of the contracts of the newest boards."""
+        return set(self._newest.quotes())
+
+    def know(
+        self,
+        contracts: Iterable[Contract],
+        pushed_at: Mapping[str, datetime] | None = None,
+        latest: datetime | None = None,
+    ) -> None:
+        """Take into account what is stored, see `NewestBoards.know`."""
+        self._newest.know(contracts, pushed_at, latest)
+
+    def forget(self) -> None:
+        """Pass on the newest boards again: nobody knows what the store holds now."""
+        self._registered.clear()
+        self._unregistered.clear()
+        self._published.clear()
+        self._due = self._newest.quotes()
+        self._due_contracts = self._newest.contracts()
+
+    async def take(self, frame: Frame) -> Refusal:
+        """Note a frame of a recording, and pass on what has changed; returns what could not be.
+
+        Raises:
+            StoreError: the store is away. All of it is passed on again with the next frames.
+        """
+        refusal = self.note(frame)
+        return Refusal(refusal.errors, refusal.late, await self.pass_on())
+
+    def note(self, frame: Frame, latest: datetime | None = None) -> Refusal:
+        """Note what a frame tells.
+
+        Args:
+            frame: what was read.
+            latest: up to when stamps are believed, see `NewestBoards.take`.
+
+        Returns:
+            What does not count.
+        """
+        told = self._newest.take(frame, latest)
+        refusal = Refusal(frame.errors, tuple(told.late))
+        rows = len(frame.quotes)
+        self.totals.frames += 1
+        self.totals.rows += rows + len(frame.errors)
+        self.totals.refused += len(refusal)
+        self.totals.unchanged += rows - len(told.late) - len(told.quotes)
+        self._due |= told.quotes
+        self._due_contracts |= told.contracts
+        return refusal
+
+    async def pass_on(self) -> tuple[Outcome, ...]:
+        """Register and publish what was noted and differs from what was passed on before.
+
+        Returns:
+            States that the publisher refused.
+
+        Raises:
+            StoreError: the store is away. All of it is passed on again the next time.
+        """
+        contracts, self._due_contracts = self._due_contracts, {}
+        quotes, self._due = self._due, {}
+        changed = [
+            each
+            for i, each in contracts.items()
+            # One that could not be registered is tried again when it changes, or is confirmed.
+            if self._registered.get(i) != each and self._unregistered.get(i) != each
+        ]
+        states = {
+            i: quote.payload
+            for i, quote in quotes.items()
+            if self._published.get(i) != quote.payload
+        }
+        self.totals.unchanged += len(quotes) - len(states)
+        outcomes = await self._write(changed, states)
+        for outcome in outcomes:
+            self.totals.published += outcome.published
+            self.totals.unchanged += outcome.error is None and not outcome.published
+        refused = tuple(outcome for outcome in outcomes if outcome.error is not None)
+        self.totals.refused += len(refused)
+        return refused
+
+    async def confirm(self, share: float) -> tuple[tuple[Outcome, ...], list[str]]:
+        """Register and publish a share of the newest boards again, one after the other.
+
+        What was passed on need not be what the store holds: others may have written since.
+
+        Args:
+            share: of all states, up to 1.
+
+        Returns:
+            States that the publisher refused, and the ids of contracts of which the store did not
+            hold what was passed on.
+
+        Raises:
+            StoreError: the store is away. All of it is passed on again the next time.
+        """
+        quotes = self._newest.quotes()
+        self._shares, count = math.modf(self._shares + len(quotes) * share)
+        if not self._to_confirm:
+            self._to_confirm = list(quotes)
+        ids = [i for i in self._to_confirm[: int(count)] if i in quotes]
+        del self._to_confirm[: int(count)]
+        contracts = self._newest.contracts()
+        states = {i: quotes[i].payload for i in ids}
+        passed_on = {i for i in ids if self._published.get(i) == states[i]}
+        outcomes = await self._write([contracts[i] for i in ids], states)
+        refused = tuple(each for each in outcomes if each.error is not None)
+        return refused, [
+            each.contract_id
+            for each in outcomes
+            if each.published and each.contract_id in passed_on
+        ]
+
+    async def _write(
+        self, contracts: Sequence[Contract], states: Mapping[str, Payload]
+    ) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        try:
+            # Contracts first: a gateway that hears of a state can then name it.
+            if contracts:
+                self._note_registered(contracts, await self._register(contracts) or ())
+            known = [(i, state) for i, state in states.items() if i not in self._unregistered]
+            if known:
+                outcomes = await self._publisher.publish_many(known)
+        except StoreError:
+            self.forget()
+            raise
+        outcomes += [Outcome(i, error=_UNREGISTERED) for i in states if i in self._unregistered]
+        for outcome in outcomes:
+            # Only what has arrived counts as passed on; what was refused is tried again.
+            if outcome.error is None:
+                self._published[outcome.contract_id] = states[outcome.contract_id]
+            else:
+                self._published.pop(outcome.contract_id, None)
+        return outcomes
+
+    def _note_registered(self, contracts: Iterable[Contract], refused: Container[str]) -> None:
+        for contract in contracts:
+            ours, other = self._registered, self._unregistered
+            if contract.contract_id in refused:
+                ours, other = other, ours
+            ours[contract.contract_id] = contract
+            other.pop(contract.contract_id, None)
+
+
+_UNREGISTERED: Final = ContractError("the contract could not be registered, so nobody can find it")

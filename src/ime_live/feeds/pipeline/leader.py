@@ -1,0 +1,169 @@
+"""Leader: what a feed writes while it leads, and what it does when the store is not what it was.
+
+It claims the contracts and passes on the newest boards when it comes to lead, passes on what
+changes, and confirms all states again and again. A standby writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Final, Protocol
+
+import structlog
+
+from ime_live.contracts import Contract
+from ime_live.errors import FencedError, StoreError
+from ime_live.feeds.pipeline.ingest import Intake
+from ime_live.feeds.pipeline.leadership import Attendance
+from ime_live.log_limiter import LogLimiter
+from ime_live.publisher import Outcome
+
+log = structlog.get_logger()
+
+CONFIRM_INTERVAL: Final = 10.0
+"""Seconds within which every state is published again, changed or not. What others have put in its
+place lasts no longer."""
+
+SETTLED_AFTER: Final = 2.0
+"""Seconds after which all states are confirmed once more when this feed has come to lead, or its
+store was away or was replaced. Gateways have left a deposed master by then. One that hung carries
+out what waited in its sockets, and tells it to those who still listen, under newer versions than
+the present master's."""
+
+_TICK: Final = 0.2
+"""Seconds between two looks if nothing comes: of the five within which a standby takes over. With
+each of them a share of the states is confirmed."""
+
+
+class Writer(Protocol):
+    """What the intake passes on by; `ime_live.feeds.pipeline.fenced.FencedWriter` is one."""
+
+    token: int
+
+    async def claim(self, ids: Iterable[str], /) -> tuple[list[Contract], Mapping[str, datetime]]:
+        """Shut out former leaders; the registered contracts, and the stamps of stored states."""
+
+
+class Leader:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        writer: Writer,
+        attendance: Attendance,
+        *,
+        boards: Collection[str],
+        latest: Callable[[], datetime],
+        failovers: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """Write nothing yet.
+
+        Args:
+            intake: what there is to pass on.
+            writer: what the intake passes on by.
+            attendance: whether this feed leads.
+            boards: methods of the boards that are read.
+            latest: up to when stamps are believed, see
+            `ime_live.feeds.boards.newest.NewestBoards.take`.
+            failovers: how often another server has taken the store's place. What was published
+                just before is lost with the old one.
+            monotonic: seconds.
+        """
+        self._intake = intake
+        self._writer = writer
+        self._attendance = attendance
+        self._boards = boards
+        self._latest = latest
+        self._failovers = failovers
+        self._monotonic = monotonic
+        self._seen_failovers = failovers()
+        self._begins = True
+        self._confirm_at = 0.0
+        self._settled_at = math.inf
+        self._noted = asyncio.Event()
+        self._outage = False
+        self._limited = LogLimiter(log, monotonic=monotonic)
+
+    def begin(self) -> None:
+        """Begin anew with the next write: nobody knows what the store holds."""
+        self._begins = True
+
+    def noted(self) -> None:
+        """The intake has noted something: pass it on soon."""
+        self._noted.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TICK):
+                    await self._noted.wait()
+            self._noted.clear()
+            if self._attendance.leads:
+                await self.write()
+
+    async def write(self) -> None:
+        """Write what is to be written now, once."""
+        if self._failovers() != self._seen_failovers:
+            self._seen_failovers = self._failovers()
+            log.warning("another server is the store's master; publishing everything again")
+            self._begins = True
+        self._writer.token = self._attendance.token
+        try:
+            if self._begins:
+                self._begins = False
+                await self._take_over()
+            refused = await self._intake.pass_on()
+            if self._monotonic() >= self._confirm_at:
+                self._confirm_at = self._monotonic() + _TICK
+                refused += await self._confirm()
+            if self._monotonic() >= self._settled_at:
+                self._settled_at = math.inf
+                refused += await self._confirm(share=1)
+        except FencedError as error:
+            self._limited.warning("this feed leads no more", key="fenced", error=str(error))
+            self._attendance.fenced(error.token)
+            self._begins = True
+        except StoreError as error:
+            if not self._outage:  # once an outage
+                log.warning("market data cannot be published", error=str(error))
+            self._outage = True
+            self._begins = True
+        else:
+            self._outage = False
+            self._report(refused)
+
+    async def _take_over(self) -> None:
+        # Boards may be minutes apart: whoever comes to lead, or has its store back, does not wait
+        # for the next one.
+        contracts, pushed_at = await self._writer.claim(self._intake.ids)
+        known = [each for each in contracts if each.board in self._boards]
+        self._intake.know(known, pushed_at, self._latest())
+        self._intake.forget()
+        self._settled_at = self._monotonic() + SETTLED_AFTER
+
+    async def _confirm(self, share: float = _TICK / CONFIRM_INTERVAL) -> tuple[Outcome, ...]:
+        refused, restored = await self._intake.confirm(share)
+        if restored:
+            self._limited.warning(
+                "the store held other states than this feed's; published again",
+                key="restored",
+                contracts=len(restored),
+                first=restored[0],
+            )
+        return refused
+
+    def _report(self, refused: Iterable[Outcome]) -> None:
+        for outcome in refused:
+            self._limited.warning(
+                "state refused",
+                key=("state", outcome.kind),
+                contract_id=outcome.contract_id,
+                error=str(outcome.error),
+            )

@@ -1,0 +1,152 @@
+"""Attendance: keeps a feed's lease and writes its status, each second.
+
+A lease and a function that tells the status come in; whether this feed leads goes out. It must
+not know where frames come from or what becomes of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import structlog
+from msgspec.structs import replace
+
+from ime_live.errors import FencedError, StoreError
+from ime_live.status import FeedState, FeedStatus
+from ime_live.store.lease import LEASE, Holding
+
+log = structlog.get_logger()
+
+INTERVAL: Final = 1.0
+"""Seconds between two renewals. A standby leads within `LEASE` and one of these."""
+
+LEAVING: Final = 2.0
+"""Seconds that giving up the lease may take: it runs out by itself soon after."""
+
+_MARGIN: Final = 0.5  # seconds before the lease's end from which we do not count on it
+
+
+def holder_name() -> str:
+    """A name for this feed that no other one has: machine, process and chance."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+
+
+class FeedLease(Protocol):
+    """The lease, as a feed needs it, `ime_live.store.lease.Lease`; all of it raises StoreError."""
+
+    @property
+    def holder(self) -> str:
+        """Who we are."""
+
+    async def take(self) -> Holding:
+        """Take or renew it."""
+
+    def note(self, token: int, /) -> None:
+        """Take it with a greater fencing token than this one."""
+
+    async def release(self) -> None:
+        """Give it up."""
+
+    async def write(self, status: FeedStatus, /) -> None:
+        """Write what the feed says of itself."""
+
+
+class Attendance:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        lease: FeedLease,
+        status: Callable[[], FeedStatus],
+        *,
+        on_lead: Callable[[], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """Attend to nothing yet.
+
+        Args:
+            lease: which feed leads.
+            status: what to write of this feed.
+            on_lead: called when the lease has become ours: what the store holds is not known
+                then, since another feed led, or the store was emptied.
+            monotonic: seconds.
+        """
+        self._lease = lease
+        self._status = status
+        self._on_lead = on_lead
+        self._monotonic = monotonic
+        self.token = 0
+        """The fencing token of the present leadership, ours or another feed's."""
+        self._until = float("-inf")
+        self._led: bool | None = None
+        self._outage = False
+
+    @property
+    def leads(self) -> bool:
+        """Whether the lease is ours for sure. Ends by itself when it cannot be renewed."""
+        return self._monotonic() < self._until
+
+    async def run(self) -> None:
+        """Attend until cancelled; then the lease is given up, and the status says so."""
+        try:
+            while True:
+                await self.attend()
+                await asyncio.sleep(INTERVAL)
+        finally:
+            if self.leads:
+                self._until = float("-inf")
+                await self._leave()
+
+    def fenced(self, token: int) -> None:
+        """A write of ours was refused, since a newer fencing token is in use.
+
+        This feed leads no more, until it takes the lease anew.
+        """
+        self._lease.note(token)
+        self._until = float("-inf")
+
+    async def attend(self) -> None:
+        """Renew the lease and write the status, once."""
+        asked = self._monotonic()
+        try:
+            holding = await self._lease.take()
+            self.token = holding.token
+            if holding.leads:
+                self._until = asked + LEASE - _MARGIN
+                if holding.anew:
+                    self._on_lead()
+                await self._lease.write(self._named(self._status()))
+            else:
+                self._until = float("-inf")
+        except FencedError as error:
+            self.fenced(error.token)
+            return
+        except StoreError as error:
+            if not self._outage:  # once an outage, not once a second
+                log.warning("the feed's status cannot be written", error=str(error))
+            self._outage = True
+            return
+        self._outage = False
+        if holding.leads != self._led:
+            self._led = holding.leads
+            log.info("this feed leads" if holding.leads else "another feed leads; standing by")
+
+    def _named(self, status: FeedStatus) -> FeedStatus:
+        return replace(status, feed=self._lease.holder, token=self.token)
+
+    async def _leave(self) -> None:
+        status = self._status()
+        down = replace(status, state=FeedState.DOWN, since=status.written, error="feed was stopped")
+        try:
+            async with asyncio.timeout(LEAVING):
+                await self._lease.write(self._named(down))
+                await self._lease.release()
+        except TimeoutError:
+            log.warning("the feed's lease cannot be given up in time; it runs out")
+        except StoreError as error:
+            log.warning("the feed's lease cannot be given up; it runs out", error=str(error))

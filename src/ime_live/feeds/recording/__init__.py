@@ -1,0 +1,1 @@
+"""Frames in files: recorded and replayed."""

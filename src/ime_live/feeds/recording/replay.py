@@ -1,0 +1,179 @@
+"""Replay: recorded frames of the exchange's hub in, contracts and changed states out.
+
+It paces a recording by the times at which its frames came, or else by the stamps in them, reads
+them as a live feed would, and passes on what changed. It knows neither the store nor the hub:
+contracts go to a function it is given, states to a publisher. Dates and times in the states stay
+those of the recording.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from ime_live.contracts import Contract
+from ime_live.errors import FeedError
+from ime_live.feeds.boards.boards import DEFAULT_BANDS, DEFAULT_BOARDS, Bands, Frame, FrameReader
+from ime_live.feeds.pipeline.ingest import Intake, Publishes, Register, Totals
+from ime_live.feeds.recording.recording import read_recording
+from ime_live.log_limiter import LogLimiter, PlainLines
+from ime_live.timezones import TEHRAN, zone_of
+
+LONGEST_PAUSE: Final = timedelta(seconds=60)
+"""Between two frames, at speed 1: a night between two recordings is not waited for."""
+
+LATE: Final = timedelta(minutes=10)
+"""A frame this much behind the ones before it begins another stretch of time. Less is a board
+that is pushed later than others: receipts were 28 s behind and ahead of futures."""
+
+PAUSE_BETWEEN_ROUNDS: Final = 1.0
+"""Seconds at speed 1 before a recording begins anew."""
+
+
+async def replay(
+    files: Sequence[Path],
+    publisher: Publishes,
+    register: Register,
+    *,
+    speed: float = 1.0,
+    loop: bool = False,
+    day: date | None = None,
+    boards: Collection[str] = DEFAULT_BOARDS,
+    bands: Bands = DEFAULT_BANDS,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    report: Callable[[str], None] = print,
+) -> Totals:
+    """Publish what recorded frames say, as fast as they came.
+
+    Args:
+        files: recordings in their order: a frame a line, ``.gz`` compressed.
+        publisher: takes the states.
+        register: takes contracts, on sight and whenever they changed.
+        speed: 2 is twice as fast as recorded; 0 is as fast as it goes.
+        loop: begin anew at the end, until cancelled. ``report`` then gets each round's totals.
+        day: the day of warehouse receipts until a frame of the file tells it.
+        boards: see `FrameReader`.
+        bands: see `FrameReader`.
+        sleep: waits for some seconds.
+        report: takes a line about each bad line, each frame with rows or fields that cannot be
+            read, and each unknown method; where the store refuses, one a minute for each reason.
+
+    Returns:
+        The totals, which a loop never comes to.
+
+    Raises:
+        FeedError: a file is missing or cannot be read, or there is not one frame in the files.
+        StoreError: from the publisher.
+    """
+    if not 0 <= speed < float("inf"):
+        raise FeedError(f"speed {speed} is not 0 or more")
+    _check(files)
+    intake = Intake(publisher, register)
+    limited = LogLimiter(PlainLines(report))
+    unknown: set[str] = set()
+    while True:
+        totals = intake.totals = Totals()
+        mark: datetime | None = None
+        for place, frame, came in _frames(files, day, boards, bands, totals, report):
+            pause, mark = pace(mark, frame.clock if came is None else came)
+            # Even without a pause: others must get their turn on the event loop.
+            await sleep(pause / speed if speed else 0)
+            for name in dict.fromkeys(frame.unknown):
+                if name not in unknown:
+                    unknown.add(name)
+                    report(f"{place}: unknown method of the hub, ignored: {name}")
+            if frame.lost:
+                report(f"{place}: {len(frame.lost)} fields lost, the first: {frame.lost[0]}")
+            refusal = await intake.take(frame)
+            if refusal.errors or refusal.late:
+                report(f"{place}: {refusal}")
+            elif refusal.outcomes:
+                # The store refuses the next frames as well, most likely.
+                limited.warning(f"{place}: {refusal}", key=refusal.outcomes[0].kind)
+        if not totals.frames:
+            raise FeedError(f"no frame in {', '.join(map(str, files)) or 'no files'}")
+        if not loop:
+            return totals
+        report(f"replayed {totals}")
+        await sleep(PAUSE_BETWEEN_ROUNDS / speed if speed else 0)
+
+
+def contracts_in(
+    files: Sequence[Path],
+    *,
+    boards: Collection[str] = DEFAULT_BOARDS,
+    bands: Bands = DEFAULT_BANDS,
+) -> tuple[Contract, ...]:
+    """The contracts of recordings, as their last frames tell them.
+
+    Raises:
+        FeedError: a file is missing or cannot be read.
+    """
+    _check(files)
+    found: dict[str, Contract] = {}
+    for _, frame, _ in _frames(files, None, boards, bands, Totals(), lambda _: None):
+        found |= {quote.contract.contract_id: quote.contract for quote in frame.quotes}
+    return tuple(found.values())
+
+
+def pace(mark: datetime | None, clock: datetime | None) -> tuple[float, datetime | None]:
+    """How long to wait for a frame, in seconds at speed 1, and the new latest time.
+
+    Args:
+        mark: the latest time of the frames before it.
+        clock: when it came, or the latest stamp in it.
+    """
+    if clock is None:
+        return 0.0, mark
+    if mark is None or mark - clock > LATE:
+        return 0.0, clock
+    gap = min(max(clock - mark, timedelta()), LONGEST_PAUSE)
+    return gap.total_seconds(), max(mark, clock)
+
+
+def _frames(
+    files: Sequence[Path],
+    day: date | None,
+    boards: Collection[str],
+    bands: Bands,
+    totals: Totals,
+    report: Callable[[str], None],
+) -> Iterator[tuple[str, Frame, datetime | None]]:
+    """The frames of the files, each with its place and, if it was recorded, when it came.
+
+    Lines that are none are counted and told.
+    """
+    zone = zone_of(TEHRAN)
+    reader = FrameReader(boards=boards, bands=bands)
+
+    for file in files:
+        known = day  # a day does not carry over: the next file may be of any other
+
+        def cut_off(number: int, file: Path = file) -> None:
+            report(f"{file} was cut off after line {number}")
+
+        for line in read_recording(file, cut_off=cut_off):
+            place = f"{file}:{line.number}"
+            came = None
+            if line.received is not None:
+                # Tehran's wall clock, as stamps in frames are; a live feed knew the day as well.
+                came = datetime.fromtimestamp(line.received / 1e6, zone).replace(tzinfo=None)
+                known = came.date()
+            try:
+                frame = reader.read(line.frame, day=known)
+            except FeedError as error:
+                totals.bad_lines += 1
+                report(f"{place}: {error}")
+                continue
+            known = frame.day
+            yield place, frame, came
+
+
+def _check(files: Sequence[Path]) -> None:
+    # All of them before the first frame is sent.
+    for file in files:
+        if not file.is_file():
+            raise FeedError(f"no such recording: {file}")

@@ -1,0 +1,1 @@
+"""OpenAPI and AsyncAPI, and the page that shows them."""

@@ -1,0 +1,342 @@
+"""The AsyncAPI document: what the streams are, for programs and for the page that shows it.
+
+Settings come in, the document of AsyncAPI 3.0 goes out, made from the same types as the messages
+and from the parameters of the streams. Pure: it does not know how it is served. The document takes
+the gateway's view, as AsyncAPI has it: what the gateway *sends* a client receives.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ime_live.errors import CloseCode
+from ime_live.gateway.api_docs.examples import SPECIMENS
+from ime_live.gateway.auth.authenticator import SUBPROTOCOL
+from ime_live.gateway.query.parameters import query_of
+from ime_live.gateway.query.schemas import Schema, schemas_of
+from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT, By
+from ime_live.messages import ControlMessage, ControlRequest, StatusMessage, StreamMessage
+from ime_live.settings import AuthMode, GatewaySettings
+
+Node = dict[str, Any]
+"""A part of the document."""
+
+_SCHEMA: Final = "#/components/schemas/{name}"
+
+CLOSES: Final[dict[CloseCode, str]] = {
+    CloseCode.NORMAL: "You have closed the connection.",
+    CloseCode.GOING_AWAY: "The gateway is restarting: reconnect.",
+    CloseCode.PROTOCOL_ERROR: "Your client broke the WebSocket protocol.",
+    CloseCode.INVALID_DATA: "Your client sent a text that is not UTF-8.",
+    CloseCode.POLICY_VIOLATION: (
+        "The token, a contract or a parameter is missing or wrong, or you send too much: the "
+        "reason says which. Do not repeat the same request."
+    ),
+    CloseCode.MESSAGE_TOO_BIG: "Your message was too long.",
+    CloseCode.INTERNAL_ERROR: "No answer to a ping, or an error of the gateway: reconnect.",
+    CloseCode.TRY_AGAIN_LATER: (
+        "You were too slow, or contracts or keys are not there yet: reconnect after a while."
+    ),
+}
+"""What a client is to do when a stream ends with a code."""
+
+
+def document(settings: GatewaySettings) -> Node:
+    """Make the document; its `servers` are empty, since they depend on who asks.
+
+    Args:
+        settings: give the limits, and whether a token is asked for.
+    """
+    channels = {
+        **{_websocket(by): _websocket_channel(by, settings) for by in By},
+        **{_events(by): _events_channel(by) for by in By},
+    }
+    operations: Node = {}
+    for by in By:
+        operations |= _websocket_operations(by, settings) | _events_operations(by, settings)
+    components: Node = {"messages": _messages(), "schemas": _schemas()}
+    if settings.auth is AuthMode.JWT:
+        components["securitySchemes"] = _SECURITY
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "ime-live: streams",
+            "version": version("ime-live"),
+            "description": _INTRODUCTION,
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {},
+        "channels": channels,
+        "operations": operations,
+        "components": components,
+    }
+
+
+class Place(Struct, frozen=True):
+    """Where clients reach the gateway.
+
+    Attributes:
+        host: name or address, and the port where it is not the scheme's own.
+        pathname: what stands before the streams' own paths; empty, or with a slash before it.
+        secure: whether they come by TLS.
+    """
+
+    host: str
+    pathname: str = ""
+    secure: bool = False
+
+
+def servers(settings: GatewaySettings, place: Place) -> Node:
+    """Where the streams are, and how to show a token if one is asked for."""
+    end = "s" if place.secure else ""
+    websocket: Node = {"host": place.host, "protocol": "ws" + end, "description": "WebSocket"}
+    events: Node = {
+        "host": place.host,
+        "protocol": "http" + end,
+        "description": "Server-sent events",
+    }
+    if place.pathname:
+        websocket["pathname"] = events["pathname"] = place.pathname
+    if settings.auth is AuthMode.JWT:
+        websocket["security"] = _references("bearer", "subprotocol", "query")
+        events["security"] = _references("bearer", "query")
+    return {"websocket": websocket, "events": events}
+
+
+def _references(*schemes: str) -> list[Node]:
+    return [{"$ref": f"#/components/securitySchemes/{scheme}"} for scheme in schemes]
+
+
+_INTRODUCTION: Final = """\
+Live market data of the Iran Mercantile Exchange. The gateway sends the complete state of a
+contract, or the sections that were asked for, whenever it has changed, and nothing twice.
+
+The document takes the gateway's view: `send` is what a client receives, and `receive` what a
+client may send. Every message says on which `channel` it is. Ignore keys that you do not know; new
+ones may come.
+"""
+
+
+def _websocket(by: By) -> str:
+    return f"websocketBy{by.value.capitalize()}"
+
+
+def _events(by: By) -> str:
+    return f"eventsBy{by.value.capitalize()}"
+
+
+def _stream(by: By) -> str:
+    return f"streamBy{by.value.capitalize()}"
+
+
+def _of_channel(channel: str, *names: str) -> list[Node]:
+    return [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names]
+
+
+def _channel(server: str, address: str, title: str, text: str, *messages: str) -> Node:
+    return {
+        "address": address,
+        "title": title,
+        "description": text,
+        "servers": [{"$ref": f"#/servers/{server}"}],
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+        "x-close-codes": [
+            {"code": code.value, "name": code.name, "description": text}
+            for code, text in CLOSES.items()
+        ],
+    }
+
+
+def _websocket_channel(by: By, settings: GatewaySettings) -> Node:
+    channel = _channel(
+        "websocket",
+        STREAM_ROOT + by.value,
+        f"WebSocket, contracts by {by.value}",
+        (
+            "One text message a change. A refusal completes the handshake first and closes then, "
+            "so that code and reason can be seen."
+        ),
+        # Contracts may be added by name and by id on either connection.
+        _stream(by),
+        *(_stream(other) for other in By if other is not by),
+        "status",
+        "control",
+        "controlRequest",
+    )
+    channel["bindings"] = {
+        "ws": {
+            "method": "GET",
+            "query": query_of(by, settings.max_contracts),
+            "headers": _HEADERS if settings.auth is AuthMode.JWT else {"type": "object"},
+            "bindingVersion": "0.1.0",
+        }
+    }
+    return channel
+
+
+def _websocket_operations(by: By, settings: GatewaySettings) -> Node:
+    channel, reference = _websocket(by), {"$ref": f"#/channels/{_websocket(by)}"}
+    streams = [_stream(by), *(_stream(other) for other in By if other is not by)]
+    return {
+        f"send{_capital(channel)}": {
+            "action": "send",
+            "channel": reference,
+            "title": "What you get",
+            "summary": "The state of a contract whenever it changes; the feed's state on request.",
+            "messages": _of_channel(channel, *streams, "status"),
+        },
+        f"receive{_capital(channel)}": {
+            "action": "receive",
+            "channel": reference,
+            "title": "What you may send",
+            "summary": "Contracts to add or to remove while the stream runs.",
+            "description": (
+                f"At most {settings.max_client_message} bytes a message, and "
+                f"{settings.client_rate:g} messages a second; five times as many at once. "
+                "What is not a JSON object with an `action` is ignored."
+            ),
+            "messages": _of_channel(channel, "controlRequest"),
+            "reply": {"channel": reference, "messages": _of_channel(channel, "control")},
+        },
+    }
+
+
+def _events_channel(by: By) -> Node:
+    return _channel(
+        "events",
+        EVENTS_ROOT + by.value,
+        f"Server-sent events, contracts by {by.value}",
+        (
+            "The same messages as `text/event-stream`, each in `data:`, with its `timestamp` as "
+            "`id:`. `Last-Event-ID` resumes as `since` does. Before the first event a refusal is "
+            'an HTTP status with `{"detail": "…"}`; later the event `end` says why.'
+        ),
+        _stream(by),
+        "status",
+        "end",
+    )
+
+
+def _events_operations(by: By, settings: GatewaySettings) -> Node:
+    channel = _events(by)
+    return {
+        f"send{_capital(channel)}": {
+            "action": "send",
+            "channel": {"$ref": f"#/channels/{channel}"},
+            "title": "What you get",
+            "summary": "The state of a contract whenever it changes; the feed's state on request.",
+            "messages": _of_channel(channel, _stream(by), "status", "end"),
+            "bindings": {
+                "http": {
+                    "method": "GET",
+                    "query": query_of(by, settings.max_contracts),
+                    "bindingVersion": "0.3.0",
+                }
+            },
+        }
+    }
+
+
+def _capital(name: str) -> str:
+    return name[0].upper() + name[1:]
+
+
+def _messages() -> Node:
+    made: Node = {}
+    for name, (title, schema) in _MESSAGES.items():
+        made[name] = {
+            "name": name,
+            "title": title,
+            "contentType": "application/json",
+            "payload": {"$ref": _SCHEMA.format(name=schema)},
+        }
+        if examples := SPECIMENS.get(name):
+            made[name]["examples"] = [{"payload": payload} for payload in examples]
+    made["end"]["examples"] = [
+        {"payload": {"code": int(CloseCode.POLICY_VIOLATION), "reason": "token expired"}}
+    ]
+    return made
+
+
+# Kind of message → its title, and the name of its schema.
+_MESSAGES: Final = {
+    "streamByName": ("The state of a contract, by name", "StreamMessageByName"),
+    "streamById": ("The state of a contract, by id", "StreamMessageById"),
+    "status": ("The state of the feed", "StatusMessage"),
+    "control": ("The answer to a request", "ControlMessage"),
+    "controlRequest": ("A request in flight", "ControlRequest"),
+    "end": ("The end of a stream of events", "End"),
+}
+
+
+def _schemas() -> dict[str, Schema]:
+    schemas = schemas_of([StreamMessage, StatusMessage, ControlRequest, ControlMessage], _SCHEMA)
+    # Of the two ways to name a contract a message has exactly one.
+    both = schemas.pop("StreamMessage")
+    schemas["StreamMessageByName"] = _without(both, "ContractId", "contractName")
+    schemas["StreamMessageById"] = _without(both, "contractName", "ContractId")
+    schemas["Part"]["minProperties"] = 1
+    schemas["End"] = {
+        "description": "Why the gateway has ended a stream of events.",
+        "type": "object",
+        "properties": {
+            "code": {
+                "type": "integer",
+                "enum": [code.value for code in CloseCode],
+                "description": "as a WebSocket's close code.",
+            },
+            "reason": {"type": "string", "description": "what is wrong, for people."},
+        },
+        "required": ["code", "reason"],
+    }
+    return schemas
+
+
+def _without(schema: Schema, absent: str, present: str) -> Schema:
+    """The schema of a message that has ``present`` and has not ``absent``."""
+    properties = {name: each for name, each in schema["properties"].items() if name != absent}
+    return schema | {
+        "properties": properties,
+        "required": [name for name in properties if name in {present, *schema["required"]}],
+        "not": {"required": [absent]},
+    }
+
+
+_SECURITY: Final[Node] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "`Authorization: Bearer <token>`, or the token alone.",
+    },
+    "subprotocol": {
+        "type": "httpApiKey",
+        "in": "header",
+        "name": "Sec-WebSocket-Protocol",
+        "description": (
+            f"`{SUBPROTOCOL}, token.<token>`, for browsers: "
+            f'`new WebSocket(url, ["{SUBPROTOCOL}", "token." + token])`.'
+        ),
+    },
+    "query": {
+        "type": "httpApiKey",
+        "in": "query",
+        "name": "token",
+        "description": "`?token=<token>`. Proxies log queries; prefer the others.",
+    },
+}
+
+_HEADERS: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "Authorization": {"type": "string", "description": _SECURITY["bearer"]["description"]},
+        "Sec-WebSocket-Protocol": {
+            "type": "string",
+            "description": _SECURITY["subprotocol"]["description"],
+        },
+    },
+}

@@ -1,0 +1,357 @@
+"""The OpenAPI document: what can be asked by plain HTTP, and what is answered.
+
+Settings come in, the document goes out. Its schemas come from the types that the answers are made
+of, its paths and parameters from the names that requests are read by. A framework's generator
+knows neither a call that is answered with ready bytes nor that two spellings of a parameter are
+one. Pure. It must not know who answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from ime_live.contracts import Market
+from ime_live.gateway.query.rest_query import MARKET, PARAMETERS, TEXT
+from ime_live.gateway.query.schemas import schemas_of
+from ime_live.gateway.query.stream_query import By
+from ime_live.gateway.rest.bodies import (
+    KEYS,
+    OVERVIEWS,
+    SECTION_TYPES,
+    VERSION,
+    Health,
+    Section,
+    Status,
+)
+from ime_live.gateway.rest.paths import SEARCH_PATH, live_path, static_path
+from ime_live.gateway.rest.responses import Problem
+from ime_live.gateway.rest.static_data import TYPES
+from ime_live.gateway.rest.status_report import Readiness, Report
+from ime_live.settings import AuthMode, GatewaySettings
+
+Part = dict[str, Any]
+"""A part of the document."""
+
+_REFERENCE: Final = "#/components/schemas/{name}"
+
+_TAGS: Final = {
+    "Live snapshots": "The last states of contracts, one request a look.",
+    "Static data": "What does not come from the market.",
+    "State of the service": "For those who run it, or want to know whether data is current.",
+}
+_LIVE, _STATIC, _STATE = _TAGS
+
+_ABOUT: Final = """\
+Market data of the Iran Mercantile Exchange by plain HTTP, beside the streams.
+
+An answer carries `Data` and `Status`; a status of 400 or more carries `detail`, which says what
+is wrong. HEAD works wherever GET does, but for `/metrics`. Names and ids are found in every
+spelling: Persian or Arabic letters and digits, with or without joiners."""
+
+_SPELLINGS: Final = {
+    By.NAME: "by the names of contracts",
+    By.ID: "by the ids of contracts",
+}
+
+_SECTION_TITLES: Final = {
+    Section.BEST_LIMIT: "The three best levels of the order book",
+    Section.AGGREGATE: "The trading day so far",
+    Section.ALLOWED_PRICE_RANGE: "The prices that the exchange accepts today",
+    Section.CONTRACT_INFO: "Open interest and its change",
+    Section.OVERVIEW: "Static fields and the whole last state, in one flat object",
+}
+
+# Where nothing else is said, the statuses that a call for data may have.
+_REFUSALS: Final = {
+    "401": "The token is missing or not good.",
+    "422": "A parameter is missing or wrong.",
+    "429": "Too many requests; `Retry-After` says when to come again.",
+    "503": "The store cannot be reached, or contracts or keys are not there yet. Try again.",
+}
+_NOT_COVERED: Final = "The token does not cover a contract; `detail` names it."
+
+
+def encoded(settings: GatewaySettings) -> bytes:
+    """The document as JSON."""
+    return msgspec.json.encode(document(settings))
+
+
+def document(settings: GatewaySettings) -> Part:
+    """The document.
+
+    Args:
+        settings: whether tokens are asked for, the prefix of a proxy, the limits.
+    """
+    guarded = settings.auth is not AuthMode.NONE
+    paths: Part = {}
+    for section in Section:
+        for by in By:
+            paths[live_path(section, by)] = {"get": _live(section, by, settings.max_contracts)}
+    for by in By:
+        paths[static_path(by)] = {"get": _static(by, settings.max_contracts)}
+    paths[SEARCH_PATH] = {"get": _search()}
+    for path in paths.values():
+        if guarded:
+            path["get"]["security"] = [{"bearer": []}, {"query": []}]
+        else:
+            del path["get"]["responses"]["401"]
+            path["get"]["responses"].pop("403", None)
+    paths |= _state(guarded=guarded)
+    whole: Part = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ime-live",
+            "version": VERSION,
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": settings.root_path or "/"}],
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
+        "paths": paths,
+        "components": {"schemas": _schemas()},
+    }
+    if guarded:
+        whole["components"]["securitySchemes"] = _SECURITY
+    return whole
+
+
+_SECURITY: Final[Part] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "`Authorization: Bearer <token>`; the word `Bearer` may be left out.",
+    },
+    "query": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "Where no header can be set. Proxies log it; prefer the header.",
+    },
+}
+
+
+def _schemas() -> Part:
+    types: list[Any] = [
+        *SECTION_TYPES.values(),
+        *TYPES.values(),
+        *OVERVIEWS.values(),
+        Status,
+        Problem,
+        Health,
+        Readiness,
+        Report,
+    ]
+    return schemas_of(types, _REFERENCE)
+
+
+def _reference(kind: type) -> Part:
+    return {"$ref": _REFERENCE.format(name=kind.__name__)}
+
+
+def _nullable(kinds: Iterable[type]) -> Part:
+    return {"anyOf": [*map(_reference, kinds), {"type": "null"}]}
+
+
+def _answer(data: Part) -> Part:
+    """The schema of a whole answer."""
+    return {
+        "type": "object",
+        "properties": {"Data": data, "Status": _reference(Status)},
+        "required": ["Data", "Status"],
+        "additionalProperties": False,
+    }
+
+
+# -- the calls for data -----------------------------------------------------------------------
+
+
+def _live(section: Section, by: By, limit: int) -> Part:
+    kinds = OVERVIEWS.values() if section is Section.OVERVIEW else [SECTION_TYPES[section]]
+    title = _SECTION_TITLES[section]
+    value = "the object with both" if section is Section.OVERVIEW else f"its `{KEYS[section]}`"
+    text = (
+        f"`Data` holds {value} for each contract, keyed as it was asked for; null for a contract "
+        "that does not exist"
+    )
+    text += (
+        ". The sections of a contract without market data are null."
+        if section is Section.OVERVIEW
+        else " or has no market data yet."
+    )
+    return _operation(
+        f"{title}, {_SPELLINGS[by]}",
+        text,
+        _LIVE,
+        [_contracts(by, limit)],
+        _answer({"type": "object", "additionalProperties": _nullable(kinds)}),
+        {"403": _NOT_COVERED},
+    )
+
+
+def _static(by: By, limit: int) -> Part:
+    return _operation(
+        f"Static data, {_SPELLINGS[by]}",
+        "`Data` is a list in the order asked; null for a contract that does not exist.",
+        _STATIC,
+        [_contracts(by, limit)],
+        _answer({"type": "array", "items": _nullable(TYPES.values())}),
+        {"403": _NOT_COVERED},
+    )
+
+
+def _search() -> Part:
+    kinds = [kind for market, kind in TYPES.items() if market is not None]
+    parameters = [
+        _parameter(
+            MARKET, "The market to look in.", {"type": "string", "enum": [m.value for m in Market]}
+        ),
+        _parameter(
+            TEXT,
+            "What a name, an old one included, or a title must hold. Upper and lower case differ.",
+            {"type": "string"},
+        ),
+    ]
+    return _operation(
+        "Look for contracts of a market",
+        "`Data` is the list of that market's contracts that hold the text, and that the token "
+        "covers.",
+        _STATIC,
+        parameters,
+        _answer({"type": "array", "items": {"anyOf": [*map(_reference, kinds)]}}),
+        {},
+    )
+
+
+def _contracts(by: By, limit: int) -> Part:
+    name, other = PARAMETERS[by]
+    what = "name" if by is By.NAME else "id"
+    schema = {
+        "type": "array",
+        "items": {"type": "string", "pattern": r"^\S(.*\S)?$"},
+        "minItems": 1,
+        "maxItems": limit,
+        "examples": [["ContractA" if by is By.NAME else "12345"]],
+    }
+    text = f"A contract's {what}, once for each contract. `{other}` works as well."
+    return _parameter(name, text, schema)
+
+
+def _parameter(name: str, text: str, schema: Part) -> Part:
+    found: Part = {"name": name, "in": "query", "required": True, "description": text}
+    if schema["type"] == "array":
+        found |= {"style": "form", "explode": True}
+    return found | {"schema": schema}
+
+
+def _operation(
+    title: str,
+    text: str,
+    tag: str,
+    parameters: Sequence[Part],
+    answer: Part,
+    refusals: Mapping[str, str],
+) -> Part:
+    responses: Part = {
+        "200": {
+            "description": "The data.",
+            "headers": {"ETag": _header("Equal for equal data.")},
+            "content": {"application/json": {"schema": answer}},
+        },
+        "304": {
+            "description": "The data is what `If-None-Match` names.",
+            "headers": {"ETag": _header("The same tag.")},
+        },
+    }
+    for status, said in sorted((_REFUSALS | dict(refusals)).items()):
+        responses[status] = _refusal(said)
+    responses["429"]["headers"] = {"Retry-After": _header("Seconds.", {"type": "integer"})}
+    tags = {
+        "name": "If-None-Match",
+        "in": "header",
+        "required": False,
+        "description": "The `ETag` of an answer that is at hand.",
+        "schema": {"type": "string"},
+    }
+    return {
+        "tags": [tag],
+        "summary": title,
+        "description": text,
+        "parameters": [*parameters, tags],
+        "responses": responses,
+    }
+
+
+def _header(text: str, schema: Part | None = None) -> Part:
+    return {"description": text, "schema": schema or {"type": "string"}}
+
+
+def _refusal(text: str) -> Part:
+    return {"description": text, "content": {"application/json": {"schema": _reference(Problem)}}}
+
+
+# -- the state of the service -----------------------------------------------------------------
+
+
+def _state(*, guarded: bool) -> Part:
+    """The calls that ask for no token, and the one that tells the feed's state."""
+    filters = [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": f"A contract's {what}, once for each contract. `{other}` works too.",
+            "schema": {"type": "array", "items": {"type": "string"}},
+            "style": "form",
+            "explode": True,
+        }
+        for what, (name, other) in {"name": PARAMETERS[By.NAME], "id": PARAMETERS[By.ID]}.items()
+    ]
+    status = _plain(
+        "The feed's state, and the age of each contract",
+        "Without parameters, of all contracts that the token covers.",
+        _reference(Report),
+        parameters=filters,
+    )
+    status["responses"] |= {
+        "404": _refusal("A contract does not exist; `detail` names it."),
+        "503": _refusal("Contracts or keys are not there yet. Try again."),
+    }
+    if guarded:
+        status["security"] = [{"bearer": []}, {"query": []}]
+        status["responses"] |= {
+            "401": _refusal(_REFUSALS["401"]),
+            "403": _refusal(_NOT_COVERED),
+        }
+    ready = _plain(
+        "Whether the process serves",
+        "Redis is reached and the contracts are loaded, whatever the feed does.",
+        _reference(Readiness),
+    )
+    ready["responses"]["503"] = {
+        "description": "It does not serve yet, or not now.",
+        "content": {"application/json": {"schema": _reference(Readiness)}},
+    }
+    metrics = _plain("Prometheus's metrics", "In its text format.", {"type": "string"})
+    metrics["responses"]["200"]["content"] = {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}
+    return {
+        "/live/status": {"get": status},
+        "/health": {"get": _plain("Whether the process runs", "", _reference(Health))},
+        "/ready": {"get": ready},
+        "/metrics": {"get": metrics},
+        "/openapi.json": {"get": _plain("This document", "", {"type": "object"})},
+    }
+
+
+def _plain(title: str, text: str, schema: Part, parameters: Sequence[Part] = ()) -> Part:
+    found: Part = {"tags": [_STATE], "summary": title}
+    if text:
+        found["description"] = text
+    if parameters:
+        found["parameters"] = list(parameters)
+    content = {"application/json": {"schema": schema}}
+    return found | {"responses": {"200": {"description": "The answer.", "content": content}}}

@@ -1,0 +1,128 @@
+"""The page that shows the interfaces, its files, and the AsyncAPI document, over HTTP.
+
+Requests come in from Starlette, files of this package and the document go out. All that the page
+needs comes from here, under a policy that lets a browser fetch nothing from elsewhere; its links
+are relative, so it works behind any prefix. What the interfaces are is `gateway.asyncapi`'s matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import PurePath
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ime_live.gateway.api_docs import openapi
+from ime_live.gateway.api_docs.asyncapi import Place, document, servers
+from ime_live.settings import GatewaySettings
+
+_GET: Final = ("GET", "HEAD")
+
+_PAGE: Final = "index.html"
+
+_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+_HEADERS: Final = {
+    # Trusted Types: the scripts make elements, never markup, and the browser holds them to it.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # A browser asks each time, and gets the file only if it is another one: no page is made of
+    # the files of two versions.
+    "Cache-Control": "no-cache",
+}
+
+
+class _File(msgspec.Struct, frozen=True):
+    content: bytes
+    headers: dict[str, str]
+
+    @property
+    def tag(self) -> str:
+        return self.headers["ETag"]
+
+
+def _load() -> dict[str, _File]:
+    found = {}
+    for each in files("ime_live.gateway").joinpath("page").iterdir():
+        kind = _TYPES.get(PurePath(each.name).suffix)
+        if kind is None:  # an editor's copy, or what a file system leaves behind
+            continue
+        content = each.read_bytes()
+        headers = {
+            "Content-Type": kind,
+            "ETag": f'"{hashlib.sha256(content).hexdigest()[:16]}"',
+        }
+        found[each.name] = _File(content, _HEADERS | headers)
+    return found
+
+
+def routes_of(settings: GatewaySettings) -> list[Route]:
+    """Make the routes of `/docs`, `/openapi.json` and `/asyncapi.json`."""
+    page = _load()
+    calls, streams = openapi.encoded(settings), document(settings)
+    public = _place_of(settings.public_url) if settings.public_url else None
+
+    async def docs(request: Request) -> Response:
+        if request.scope["raw_path"].endswith(b"/"):
+            # Relative, as the page's own links are: nobody here knows what stands before it.
+            return Response(status_code=308, headers={"Location": "../docs"})
+        return _answer(request, page[_PAGE])
+
+    async def file(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in page or name == _PAGE:
+            raise HTTPException(404, f"no such file: {name}")
+        return _answer(request, page[name])
+
+    async def description(_: Request) -> Response:
+        return Response(calls, media_type="application/json")
+
+    async def asyncapi(request: Request) -> Response:
+        where = servers(settings, public or _asked(request, settings.root_path))
+        return Response(
+            msgspec.json.encode(streams | {"servers": where}),
+            media_type="application/json",
+            headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+        )
+
+    return [
+        Route("/docs", docs, methods=_GET),
+        Route("/docs/{name}", file, methods=_GET),
+        Route("/openapi.json", description, methods=_GET),
+        Route("/asyncapi.json", asyncapi, methods=_GET),
+    ]
+
+
+def _answer(request: Request, file: _File) -> Response:
+    if request.headers.get("If-None-Match") == file.tag:
+        return Response(status_code=304, headers=file.headers)
+    return Response(file.content, headers=file.headers)
+
+
+def _place_of(address: str) -> Place:
+    url = urlsplit(address)
+    return Place(url.netloc, url.path.removesuffix("/"), url.scheme == "https")
+
+
+def _asked(request: Request, root_path: str) -> Place:
+    # What a proxy says in X-Forwarded-… is not asked: anybody can send that.
+    host = request.headers.get("Host", "")
+    return Place(host, root_path, request.scope["scheme"] == "https")

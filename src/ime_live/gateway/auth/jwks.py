@@ -1,0 +1,310 @@
+"""JWKS: an issuer's published key set comes in, from a file's bytes or a URL, `Key`s go out.
+
+`JwksUrl` keeps the set of a URL fresh without ever asking often, waiting long or forgetting
+keys that were good. Nothing here knows of tokens, settings or other keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from urllib.parse import urlsplit
+
+import jwt
+import msgspec
+import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from ime_live.errors import CloseCode, RefusedError, SettingsError
+from ime_live.gateway.auth.authenticator import Key
+from ime_live.settings import is_loopback
+
+if TYPE_CHECKING:
+    import httpx
+
+MAX_AGE: Final = 600.0
+"""Seconds after which a set is fetched again: how long a withdrawn key may stay good."""
+
+MIN_INTERVAL: Final = 10.0
+"""Seconds between two fetches at least, however many tokens name keys that are not there."""
+
+RECHECK_INTERVAL: Final = 60.0
+"""Seconds between two fetches, besides all others, because a known key does not fit a token."""
+
+RETRY_INTERVAL: Final = 30.0
+"""Seconds after which a fetch that failed is repeated, if no token asks for it before."""
+
+FETCH_TIMEOUT: Final = 3.0
+"""Seconds that a whole fetch may take."""
+
+MAX_SET_BYTES: Final = 1024 * 1024
+"""Bytes of the largest set that is read; real ones have 1 to 10 KiB."""
+
+# What each key type (RFC 7518, 6.1; RFC 8037, 2) may be used for here. PyJWT reads a key by the
+# algorithm; which curves and sizes are good is for `Key` to say.
+_ALGORITHMS: Final = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA", "oct": "HS256"}
+
+log = structlog.get_logger()
+
+
+def read_key_set(raw: bytes, *, secrets: bool) -> tuple[Key, ...]:
+    """Read a JWK Set (RFC 7517, 5); a key that is of no use here is skipped and logged.
+
+    Args:
+        raw: the set, JSON.
+        secrets: whether it may hold shared secrets (``"kty": "oct"``). What anybody can fetch
+            is not a secret.
+
+    Raises:
+        ValueError: it is not a set, or holds no key of use. The text quotes nothing of it.
+    """
+    try:
+        entries = _decode_set(raw).keys
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise ValueError("not a JWK Set (a JSON object with the list `keys`)") from None
+    keys = []
+    for position, entry in enumerate(entries):
+        try:
+            keys.append(_read_key(entry, secrets=secrets))
+        except ValueError as error:
+            log.warning("jwks key skipped", position=position, reason=str(error))
+    if not keys:
+        raise ValueError("the JWK Set holds no usable key")
+    return tuple(keys)
+
+
+class JwksUrl:
+    """The key set at a URL: fetched, cached, refreshed.
+
+    - One fetch at a time; whoever needs it waits for the same one.
+    - A set is fetched again when it is `MAX_AGE` old; when `refresh` is called, but not within
+      `MIN_INTERVAL` of the last time; and when `recheck` is, once per `RECHECK_INTERVAL`.
+    - A fetch that fails leaves the keys as they are, and is repeated within twice
+      `RETRY_INTERVAL`.
+
+    Attributes:
+        keys: of the last good set; empty before the first.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        fetch_timeout: float = FETCH_TIMEOUT,
+    ) -> None:
+        """Check ``url``; nothing is fetched before `start`.
+
+        Args:
+            url: https, or http of a loopback address.
+            now: the clock that ages are measured with, seconds.
+            sleep: waits that many seconds of the same clock.
+            fetch_timeout: seconds that a whole fetch may take.
+
+        Raises:
+            SettingsError: not such a URL, or it holds a password.
+        """
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname or ""
+            _ = parts.port  # raises for what is not a port
+        except ValueError as error:
+            raise SettingsError(f"--jwks is not a URL: {error}") from error
+        if not host or parts.scheme not in {"https", "http"}:
+            raise SettingsError("--jwks is neither a file nor an https URL")
+        if parts.username is not None or parts.password is not None:
+            raise SettingsError("--jwks holds a user or password, which would show in logs")
+        if parts.scheme == "http" and not is_loopback(host):
+            raise SettingsError(
+                "--jwks over http lets anyone on the way put in keys of their own: use https "
+                "(http is for loopback addresses only)"
+            )
+        self.keys: tuple[Key, ...] = ()
+        self._url = url
+        # A proxy of the environment is for the way out, not for this machine.
+        self._trust_env = not is_loopback(host)
+        self._now = now
+        self._sleep = sleep
+        self._fetch_timeout = fetch_timeout
+        self._client: httpx.AsyncClient | None = None
+        self._refresher: asyncio.Task[None] | None = None
+        self._fetching: asyncio.Task[None] | None = None
+        self._fetched_at = float("-inf")
+        self._rechecked_at = float("-inf")
+        self._failures = 0
+
+    async def start(self) -> None:
+        """Fetch the set, and from then on keep it fresh; a fetch that fails is only logged."""
+        # Here and not above: it takes 0.1 s to import, and few gateways need it.
+        import httpx
+
+        self._client = httpx.AsyncClient(
+            # The system's certificates, where an organisation's own authority is, too.
+            verify=ssl.create_default_context(),
+            trust_env=self._trust_env,
+            # To trust a key set is to trust the host that was configured, not where it points.
+            follow_redirects=False,
+            timeout=self._fetch_timeout,
+            # Asking for no compression keeps the size limit true.
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        )
+        await self._fetch_once()
+        self._refresher = asyncio.create_task(self._keep_fresh())
+
+    async def aclose(self) -> None:
+        """Stop refreshing; whoever waits for a fetch is refused. The keys stay."""
+        # First of all, so that whoever waits finds it gone when the fetch ends.
+        client, self._client = self._client, None
+        tasks = [task for task in (self._refresher, self._fetching) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if client is not None:
+            await client.aclose()
+
+    async def refresh(self) -> None:
+        """Return once the keys are those that the URL showed within the last `MIN_INTERVAL`.
+
+        Raises:
+            RefusedError: with code 1013: the last fetch failed.
+        """
+        if self._fetching is not None or self._now() - self._fetched_at >= MIN_INTERVAL:
+            await self._fetch_once()
+        self._check_fetched()
+
+    async def recheck(self) -> bool:
+        """Fetch the set, since a token's signature is bad by the keys that it should be good by.
+
+        Issuers change keys without a notice, and some without another ``kid``. Bad tokens are sent
+        by anybody, so it is done once per `RECHECK_INTERVAL`.
+
+        Returns:
+            Whether it was fetched, by this call or by one that was under way.
+
+        Raises:
+            RefusedError: with code 1013: it could not be fetched.
+        """
+        fetches = self._fetching is not None
+        if not fetches and self._now() - self._rechecked_at >= RECHECK_INTERVAL:
+            self._rechecked_at = self._now()
+            fetches = True
+        if fetches:
+            await self._fetch_once()
+        self._check_fetched()
+        return fetches
+
+    def _check_fetched(self) -> None:
+        if self._failures or self._client is None:
+            raise RefusedError("keys are not available", code=CloseCode.TRY_AGAIN_LATER)
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            interval = RETRY_INTERVAL if self._failures else MAX_AGE
+            remaining = self._fetched_at + interval - self._now()
+            if remaining > 0:
+                # Never for long: `refresh` may fetch meanwhile, and fail.
+                await self._sleep(min(remaining, RETRY_INTERVAL))
+            else:
+                await self._fetch_once()
+
+    async def _fetch_once(self) -> None:
+        """Fetch, or wait for the fetch that is under way."""
+        if self._client is None:
+            return
+        if self._fetching is None:
+            self._fetched_at = self._now()
+            self._fetching = asyncio.create_task(self._fetch(self._client))
+        # Unlike awaiting the task, this ends neither the fetch when a client that waits for it
+        # goes away, nor the client when the gateway ends the fetch.
+        await asyncio.wait([self._fetching])
+
+    async def _fetch(self, client: httpx.AsyncClient) -> None:
+        import httpx
+
+        try:
+            # httpx limits each read; this, the sum of them.
+            async with asyncio.timeout(self._fetch_timeout):
+                raw = await _get(client, self._url)
+            self.keys = read_key_set(raw, secrets=False)
+        # ValueError: not a key set, or a URL that only httpx finds fault with.
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
+            self._failures += 1
+            log.warning(
+                "jwks refresh failed",
+                url=self._url,
+                error=str(error) or type(error).__name__,
+                failures=self._failures,
+                keys=len(self.keys),
+            )
+        else:
+            self._failures = 0
+            log.info("jwks refreshed", url=self._url, keys=len(self.keys))
+        finally:
+            self._fetching = None
+
+
+class _KeySet(msgspec.Struct):
+    keys: list[Any]
+
+
+_decode_set = msgspec.json.Decoder(_KeySet).decode
+
+
+class _Jwk(msgspec.Struct):
+    # What decides whether a key is of use (RFC 7517, 4); the rest is for PyJWT to read.
+    kty: Literal["RSA", "EC", "OKP", "oct"]
+    kid: str | None = None
+    alg: str | None = None
+    use: Literal["sig"] = "sig"
+    key_ops: tuple[str, ...] = ("verify",)
+    d: Any = None
+    """The private half (RFC 7518, 6.2.2 and 6.3.2)."""
+
+
+def _read_key(entry: object, *, secrets: bool) -> Key:
+    """Read one JWK.
+
+    Raises:
+        ValueError: it is of no use here; the text says why, and quotes nothing secret.
+    """
+    try:
+        jwk = msgspec.convert(entry, _Jwk)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+    algorithm = _ALGORITHMS[jwk.kty]
+    if jwk.kty == "oct" and not secrets:
+        raise ValueError("a shared secret that anyone can fetch")
+    if jwk.d is not None:
+        raise ValueError("a private key")
+    if "verify" not in jwk.key_ops:
+        raise ValueError("key_ops does not hold verify")
+    if jwk.alg not in {None, algorithm}:
+        raise ValueError(f"alg is not {algorithm}, the only one for such a key here")
+    try:
+        material = jwt.get_algorithm_by_name(algorithm).from_jwk(cast("dict[str, Any]", entry))
+    except (jwt.PyJWTError, ValueError, TypeError, LookupError, UnsupportedAlgorithm):
+        raise ValueError(f"not a well-formed {jwk.kty} key") from None
+    return Key(material, jwk.kid)
+
+
+async def _get(client: httpx.AsyncClient, url: str) -> bytes:
+    """The body at ``url``.
+
+    Raises:
+        httpx.HTTPError: it could not be fetched.
+        ValueError: the answer is not a 200, or too long.
+    """
+    async with client.stream("GET", url) as response:
+        if response.status_code != HTTPStatus.OK:
+            raise ValueError(f"the answer is a {response.status_code}, not a 200")
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > MAX_SET_BYTES:
+                raise ValueError(f"the answer is longer than {MAX_SET_BYTES} bytes")
+    return bytes(body)

@@ -1,0 +1,158 @@
+"""Keys: settings come in, the keys to check tokens with and an `Authenticator` go out.
+
+It reads the files that settings name, once, and says which of them is at fault. What is in a
+JWKS, and how the one at a URL is kept fresh, is for `ime_live.gateway.auth.jwks`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from ime_live.errors import SettingsError
+from ime_live.gateway.auth.authenticator import (
+    PUBLIC_KEY_ALGORITHMS,
+    Authenticator,
+    JwtAuthenticator,
+    Key,
+    NoAuthenticator,
+)
+from ime_live.gateway.auth.jwks import JwksUrl, read_key_set
+from ime_live.settings import AuthMode, AuthSettings, JwtSettings
+
+
+class Keyring:
+    """All keys of a gateway: those that were given at the start, and those of a JWKS URL."""
+
+    def __init__(self, given: Sequence[Key] = (), url: JwksUrl | None = None) -> None:
+        """``given`` stay as they are; those of ``url`` come with `start` and may change."""
+        self._given = tuple(given)
+        self._url = url
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys known now."""
+        return self._given if self._url is None else self._given + self._url.keys
+
+    async def start(self) -> None:
+        """Fetch the keys of the URL; see `JwksUrl.start`."""
+        if self._url is not None:
+            await self._url.start()
+
+    async def aclose(self) -> None:
+        """Stop fetching."""
+        if self._url is not None:
+            await self._url.aclose()
+
+    async def learn(self, algorithm: str, kid: str | None) -> bool:
+        """Look at the URL for the key of a token that none of `keys` verifies.
+
+        Returns:
+            False if that is in vain: there is no URL, the algorithm is none of public keys, or
+            the token names a known key, or none, and the set was fetched just now for such a one.
+
+        Raises:
+            RefusedError: with code 1013: the URL may have the key, but does not answer.
+        """
+        if self._url is None or algorithm not in PUBLIC_KEY_ALGORITHMS:
+            return False
+        known = self._url.keys
+        if known and (kid is None or any(kid == key.kid for key in known)):
+            return await self._url.recheck()
+        await self._url.refresh()
+        return True
+
+
+def keyring_from(settings: JwtSettings) -> Keyring:
+    """Read every key that ``settings`` name; a URL is only asked by `Keyring.start`.
+
+    Several sources together are for a change from one to another: a token is good if a key of
+    any of them has signed it.
+
+    Raises:
+        SettingsError: a key is not usable, or a file cannot be read; names the option and path.
+    """
+    keys: list[Key] = []
+    url = None
+    if settings.jwt_secret:
+        keys.append(_secret_key(settings.jwt_secret))
+    if settings.jwt_public_key:
+        keys.append(_pem_key(settings.jwt_public_key))
+    if "://" in settings.jwks:
+        url = JwksUrl(settings.jwks)
+    elif settings.jwks:
+        keys += _key_set(settings.jwks)
+    return Keyring(keys, url)
+
+
+def authenticator_from(
+    settings: AuthSettings, *, now: Callable[[], float] = time.time
+) -> Authenticator:
+    """The authenticator that ``settings`` ask for. Call its `start` before it is used.
+
+    Args:
+        settings: where keys are, and what tokens have to say.
+        now: the clock that tokens' times are held against, Unix seconds.
+
+    Raises:
+        SettingsError: see `keyring_from`.
+    """
+    if settings.auth is AuthMode.NONE:
+        return NoAuthenticator()
+    return JwtAuthenticator(
+        keyring_from(settings),
+        audience=settings.jwt_audience or None,
+        issuer=settings.jwt_issuer or None,
+        leeway=settings.jwt_leeway,
+        now=now,
+    )
+
+
+def _secret_key(secret: str) -> Key:
+    try:
+        return Key(secret.encode())
+    except ValueError as error:
+        raise SettingsError(f"--jwt-secret: {error}") from error
+
+
+def _pem_key(path: str) -> Key:
+    """The key of a PEM file (RFC 7468): a public key, or that of a certificate."""
+    raw = _read("--jwt-public-key", path)
+    if b"PRIVATE KEY-----" in raw:
+        raise SettingsError(
+            f"--jwt-public-key {path}: holds a private key, which only the issuer of tokens may "
+            "have; `openssl pkey -pubout` makes the public one of it"
+        )
+    try:
+        if b"-----BEGIN CERTIFICATE-----" in raw:
+            # Only the key counts: whoever configures it vouches for it, no authority does.
+            material: object = x509.load_pem_x509_certificate(raw).public_key()
+        else:
+            material = load_pem_public_key(raw)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise SettingsError(f"--jwt-public-key {path}: not a public key in PEM form") from error
+    try:
+        return Key(material)
+    except ValueError as error:
+        raise SettingsError(f"--jwt-public-key {path}: {error}") from error
+
+
+def _key_set(path: str) -> tuple[Key, ...]:
+    """The keys of a JWKS file; a file of the gateway's own may hold shared secrets."""
+    try:
+        return read_key_set(_read("--jwks", path), secrets=True)
+    except ValueError as error:
+        raise SettingsError(f"--jwks {path}: {error}") from error
+
+
+def _read(option: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{option} {path}: {reason}") from error

@@ -1,0 +1,216 @@
+"""Tokens for the command line: made with a shared secret, and explained.
+
+Claims and a clock's reading come in, a token or a report on one goes out. Pure; the report
+holds what a token says and never the token itself, so it can be shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import jwt
+import msgspec
+from msgspec import Struct
+
+from ime_live.errors import AuthenticationError, SettingsError
+from ime_live.gateway.auth.authenticator import MAX_TOKEN_BYTES, Key, SignedToken
+from ime_live.gateway.auth.identity import Identity, Refusal, identity_from
+from ime_live.settings import MIN_SECRET_BYTES
+
+_DAY: Final = 86_400
+
+
+class Signature(StrEnum):
+    """What is known of a token's signature."""
+
+    VERIFIED = "verified"
+    NOT_VERIFIED = "not verified"
+    """There was no key to verify it with."""
+    BAD = "bad"
+    """None of the keys has signed it."""
+
+
+class TokenReport(Struct, frozen=True, kw_only=True):
+    """What a token says, and what a gateway would say to it.
+
+    Attributes:
+        header: as it is in the token.
+        claims: as they are in the token.
+        expires: ``2026-06-22 15:10:00 UTC``, or ``never``; ``unreadable`` for a bad claim.
+        signature: see `Signature`.
+        accepted: whether a gateway with these keys and settings lets the client in; None if
+            there are no keys to say so with.
+        remarks: sentences without a full stop, for a person: ``expires in 29 days``.
+    """
+
+    header: dict[str, Any]
+    claims: dict[str, Any]
+    expires: str
+    signature: Signature
+    accepted: bool | None
+    remarks: tuple[str, ...]
+
+
+def create_token(
+    secret: str,
+    subject: str,
+    days: float,
+    contracts: str | Iterable[str] | None = None,
+    audience: str | None = None,
+    issuer: str | None = None,
+    *,
+    now: float,
+) -> str:
+    """Make an HS256 token.
+
+    Args:
+        secret: the shared secret, at least 32 bytes of UTF-8.
+        subject: whom the token is for.
+        days: how long it is good from ``now`` on; above 0.
+        contracts: patterns of what it lets see (`ime_live.gateway.auth.patterns`); None lets
+            everything through, an empty list nothing.
+        audience: claim ``aud``, left out if None or empty.
+        issuer: claim ``iss``, left out if None or empty.
+        now: Unix seconds.
+
+    Raises:
+        SettingsError: the secret is too short or no secret, ``days`` is not above 0, or the
+            token would be longer than a gateway reads.
+    """
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        raise SettingsError(
+            f"the secret is shorter than {MIN_SECRET_BYTES} bytes; HS256 needs as many "
+            "(RFC 7518, 3.2)"
+        )
+    if not (days > 0 and math.isfinite(days * _DAY)):
+        raise SettingsError("the number of days must be above 0")
+    # Whole seconds, as most issuers write; rounded so that it is good now, and not cut short.
+    claims: dict[str, Any] = {
+        "sub": subject,
+        "iat": math.floor(now),
+        "exp": math.ceil(now + days * _DAY),
+    }
+    if contracts is not None:
+        claims["contracts"] = [contracts] if isinstance(contracts, str) else list(contracts)
+    if audience:
+        claims["aud"] = audience
+    if issuer:
+        claims["iss"] = issuer
+    try:
+        token = jwt.encode(claims, secret, algorithm="HS256")
+    except jwt.InvalidKeyError as error:
+        raise SettingsError(f"the secret cannot be used: {error}") from error
+    if len(token) > MAX_TOKEN_BYTES:
+        raise SettingsError(
+            f"the token would have {len(token)} bytes, and a gateway reads {MAX_TOKEN_BYTES} at "
+            "most: list fewer contracts, or give patterns"
+        )
+    return token
+
+
+def inspect_token(
+    token: str,
+    keys: Iterable[Key] | None = None,
+    *,
+    audience: str | None = None,
+    issuer: str | None = None,
+    leeway: float = 0.0,
+    now: float,
+) -> TokenReport:
+    """Explain a token to a person.
+
+    Args:
+        token: the token alone, without ``Bearer``.
+        keys: those of the gateway; None if there are none at hand.
+        audience: what the gateway asks ``aud`` to be; see `identity_from`, as for the others.
+        issuer: what the gateway asks ``iss`` to be.
+        leeway: seconds.
+        now: Unix seconds.
+
+    Raises:
+        AuthenticationError: it is not a token that can be read at all.
+    """
+    signed = SignedToken(token)
+    try:
+        claims = msgspec.json.decode(signed.payload, type=dict[str, Any])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        # Says what is wrong.
+        identity_from(signed.payload, audience=None, issuer=None, leeway=leeway, now=now)
+        raise AuthenticationError(Refusal.BAD_CLAIMS.value) from None
+    signature, remarks = _check_signature(signed, None if keys is None else tuple(keys))
+    remarks.append(_lifetime(claims, now))
+    try:
+        identity = identity_from(
+            signed.payload, audience=audience, issuer=issuer, leeway=leeway, now=now
+        )
+    except AuthenticationError as error:
+        holds = False
+        remarks.append(f"a gateway refuses it: {error.reason}")
+        if error.detail:
+            remarks.append(error.detail)
+    else:
+        holds = True
+        remarks.append(_reach(identity))
+    return TokenReport(
+        header=signed.header,
+        claims=claims,
+        expires=_moment(claims),
+        signature=signature,
+        accepted=None if keys is None else holds and signature is Signature.VERIFIED,
+        remarks=tuple(remarks),
+    )
+
+
+def _check_signature(
+    signed: SignedToken, keys: tuple[Key, ...] | None
+) -> tuple[Signature, list[str]]:
+    if keys is None:
+        return Signature.NOT_VERIFIED, ["no key was given, so anyone may have written this"]
+    if signed.verified_by(keys):
+        return Signature.VERIFIED, []
+    if any(key.fits(signed.algorithm, signed.kid) for key in keys):
+        return Signature.BAD, ["no key at hand has signed it"]
+    kid = "" if signed.kid is None else f" and kid {signed.kid}"
+    return Signature.BAD, [f"no key at hand is for alg {signed.algorithm}{kid}"]
+
+
+def _moment(claims: dict[str, Any]) -> str:
+    if "exp" not in claims:
+        return "never"
+    try:
+        return datetime.fromtimestamp(claims["exp"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return "not a date"
+
+
+def _lifetime(claims: dict[str, Any], now: float) -> str:
+    match claims:
+        case {"exp": int() | float() as exp}:
+            left = exp - now
+            return f"expires in {_span(left)}" if left > 0 else f"expired {_span(-left)} ago"
+        case {"exp": _}:
+            return "exp is not a number of seconds"
+    return "never expires"
+
+
+def _span(seconds: float) -> str:
+    """A length of time in the largest of its units, rounded down."""
+    count, unit = int(seconds), "second"
+    for length, name in ((60, "minute"), (3600, "hour"), (_DAY, "day")):
+        if seconds >= length:
+            count, unit = int(seconds // length), name
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def _reach(identity: Identity) -> str:
+    match identity.patterns:
+        case None:
+            return "shows every contract"
+        case ():
+            return "shows no contract"
+        case patterns:
+            return f"shows the contracts that match {', '.join(patterns)}"

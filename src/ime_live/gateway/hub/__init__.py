@@ -1,0 +1,1 @@
+"""Who wants which contract, and what each subscriber gets next; no I/O."""

@@ -1,0 +1,141 @@
+"""Missed: what a client has not got, and what it gets instead.
+
+Changes come in while the client is paused, or may not be sent a contract yet; frames of the newest
+states go out once it takes data again. Every message carries the complete state, so this needs one
+slot a contract and no queue. Nothing here writes, and nobody but the hub calls what changes a
+client.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from operator import itemgetter
+
+from ime_live.gateway.hub.frames import Format
+from ime_live.gateway.hub.subscribers import Change, Client, State, Topic
+
+
+def note(clients: Iterable[Client], changed: Iterable[Change]) -> int:
+    """Note that the clients have missed changes.
+
+    Args:
+        clients: those who do not get them now.
+        changed: contracts, and the states that they have now and had before.
+
+    Returns:
+        How many messages were replaced by these before their client could take them.
+    """
+    conflated = 0
+    for client in clients:
+        missed = client.missed
+        for topic, _, previous in changed:
+            if topic in missed:
+                conflated += 1
+                _skip(client, topic)
+            elif previous is not None and client.knows(topic, previous):
+                missed[topic] = previous
+            else:
+                missed[topic] = None
+    return conflated
+
+
+def next_frames(
+    client: Client, limit: int, until: float = 0.0, among: Iterable[Topic] | None = None
+) -> list[bytes]:
+    """Take what the client is to get next, in the order in which it began to miss it.
+
+    Args:
+        client: which takes data.
+        limit: bytes after which no further frame is added; what is left is for the next call.
+        until: if it asked for a pace, when it may be sent these contracts again.
+        among: contracts to look at; None for all that it misses.
+    """
+    audience, missed = client.audience, client.missed
+    closed, skipped = client.closed, client.skipped
+    oldest = _Oldest(client) if audience.wrapping is Format.EVENT else None
+    frames: list[bytes] = []
+    size = 0
+    for topic in list(missed) if among is None else among:
+        if size >= limit:
+            break
+        if topic not in missed or (closed and topic in closed):
+            continue
+        known = missed.pop(topic)
+        state = topic.state
+        if state is None:
+            continue
+        if known is not None and state.payload == known.payload:
+            # Back where it was: no change for this client, whatever came between.
+            _note_unsent(client, topic, state, known)
+            _skip(client, topic)
+            continue
+        shown = state if client.reissued is None else _shown(client, topic, state)
+        frame = shown.frame(
+            audience.topics[topic],
+            audience.wrapping,
+            None if skipped is None else skipped.pop(topic, 0),
+            named=oldest is None or oldest.left() > shown.version,
+        )
+        frames.append(frame)
+        size += len(frame)
+        if closed is not None:
+            closed[topic] = until, shown.timestamp
+    return frames
+
+
+class _Oldest:
+    """The oldest state that a client still misses while it catches up.
+
+    An event's id is what the client comes back with, to be sent what is newer. So an event has none
+    while something older is still to come: if the connection broke then, that would be lost.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._missed = client.missed
+        states = [(topic.state.version, topic) for topic in client.missed if topic.state]
+        self._order = sorted(states, key=itemgetter(0), reverse=True)
+
+    def left(self) -> float:
+        """Its version; above all others if nothing is left."""
+        order = self._order
+        while order and order[-1][1] not in self._missed:
+            order.pop()
+        return order[-1][0] if order else math.inf
+
+
+def _shown(client: Client, topic: Topic, state: State) -> State:
+    """The state as this client gets it: under a newer version if it was reissued."""
+    again = client.reissued.pop(topic, None) if client.reissued is not None else None
+    if again is None or again.version <= state.version:
+        return state
+    client.note_unsent(topic, state, again.timestamp)
+    return again
+
+
+def _skip(client: Client, topic: Topic) -> None:
+    if client.skipped is not None:
+        client.skipped[topic] = client.skipped.get(topic, 0) + 1
+
+
+def _note_unsent(client: Client, topic: Topic, state: State, known: State) -> None:
+    before = client.unsent.get(topic) if client.unsent else None
+    # What the client knew may be a state that it was not sent either.
+    chained = before is not None and before[0] is known
+    client.note_unsent(topic, state, before[1] if before and chained else known.timestamp)
+
+
+def other_timestamps(client: Client) -> dict[Topic, bytes]:
+    """Contracts of whose present state the client has another time stamp, and that stamp.
+
+    Either it has an equal state, or it asked for a pace and is sent the present one later.
+    """
+    others: dict[Topic, bytes] = {}
+    if client.unsent is not None:
+        present = {topic: held for topic, held in client.unsent.items() if held[0] is topic.state}
+        # The others were sent a newer state meanwhile.
+        client.unsent = present or None
+        others = {topic: timestamp for topic, (_, timestamp) in present.items()}
+    if client.closed:
+        others.update((t, client.closed[t][1]) for t in client.missed if t in client.closed)
+    return others

@@ -1,0 +1,284 @@
+"""The hub: who wants which contract, and who gets what.
+
+Updates and clients come in; ready bytes go out through each client's ``write``. Everything that
+arrived in one tick of the event loop leaves in one write per client. A client that has fallen
+behind, since it was slow or the store was away, catches up in several writes of some 64 KiB: what
+is not written yet can still be replaced by something newer. It does no I/O: the loop's
+``call_soon``, ``call_later`` and the clocks are passed in, and a client is whatever has a
+``write`` (`Outlet`). It knows neither sessions nor sockets nor Redis.
+
+Every message carries the complete state, so the newest one replaces all older ones. That is why
+a client that cannot take data needs one slot per contract instead of a queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import tzinfo
+from operator import itemgetter
+from typing import Any
+
+from ime_live.gateway.hub.delivery import Delivery
+from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.state_table import States
+from ime_live.gateway.hub.subscribers import Audience, Client, Topic
+from ime_live.gateway.hub.transport import Events, Outlet
+from ime_live.market import Payload, Update
+
+
+class Hub:
+    """See the module's text. All methods belong to one thread and one event loop."""
+
+    def __init__(
+        self,
+        *,
+        zone: tzinfo,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
+        call_soon: Callable[[Callable[[], None]], Any],
+        call_later: Callable[[float, Callable[[], None]], Any],
+        events: Events,
+    ) -> None:
+        """Make an empty hub.
+
+        Args:
+            zone: whose wall clock the time stamps show.
+            clock: microseconds since the epoch; stamps updates that come without a version.
+            monotonic: seconds.
+            call_soon: runs a callable at the end of the event loop's tick.
+            call_later: runs a callable after so many seconds.
+            events: is told what happens.
+        """
+        self._call_soon = call_soon
+        self.states = States(
+            zone=zone,
+            clock=clock,
+            monotonic=monotonic,
+            events=events,
+            changed=self._schedule,
+            late=self._fall_behind,
+        )
+        """What the contracts' states are; for whoever compares them with the store."""
+        self._delivery = Delivery(
+            take=self.states.take,
+            monotonic=monotonic,
+            call_later=call_later,
+            events=events,
+            failed=self.leave,
+        )
+        self._audiences: dict[object, Audience] = {}
+        self._behind: dict[Client, None] = {}
+        """Clients that catch up at the end of this tick; paused until then."""
+        self._scheduled = False
+
+    # Contracts
+
+    def open(self, contract_id: str) -> None:
+        """Begin to keep a contract. The newest update is held until `load` tells its last state."""
+        self.states.open(contract_id)
+
+    def close(self, contract_id: str) -> None:
+        """Forget a contract that nobody wants any more."""
+        self.states.close(contract_id)
+
+    def load(self, contract_id: str, last: Update | None) -> None:
+        """Tell a contract's last state as the store has it, None if it has none.
+
+        To be called after `open`, and again whenever updates may have been lost: if it is news
+        to the clients, they get it. When the contract was opened just now it is not: nothing is
+        sent until the next change. Clients that joined before the first call, since the store
+        was away, get what has changed meanwhile.
+        """
+        self.states.load(contract_id, last)
+
+    def publish(self, contract_id: str, version: int | None, payload: Payload) -> int:
+        """An update has come; see `States.publish`."""
+        return self.states.publish(contract_id, version, payload)
+
+    def _fall_behind(self, client: Client, topic: Topic) -> None:
+        # As if it were paused until the end of the tick: one write for all that is loaded in it.
+        client.missed[topic] = None
+        if client in client.audience.ready:
+            self.pause(client)
+            self._behind[client] = None
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self._end_of_tick)
+
+    # Clients
+
+    def join(self, selection: Mapping[str, bytes], outlet: Outlet, mode: Mode = Mode()) -> Client:  # noqa: B008 - immutable
+        """Add a client; it gets every change from now on.
+
+        Args:
+            selection: contract id → envelope of its messages; every contract is open.
+            outlet: the way to it.
+            mode: how it wants its messages.
+        """
+        # What is on its way was published before the client came.
+        self.flush()
+        audience = self._audience(selection, mode)
+        client = Client(audience, outlet.write, outlet.keep, self.states.accepted)
+        audience.ready[client] = client.write
+        for topic in audience.topics:
+            if not topic.loaded:
+                topic.waiting[client] = topic.opened
+        return client
+
+    def select(self, client: Client, selection: Mapping[str, bytes]) -> None:
+        """Change what a client wants; of what it has not wanted so far it gets every change.
+
+        Args:
+            client: nothing happens if it has left.
+            selection: all that it wants from now on, as in `join`.
+        """
+        self.flush()
+        before = client.audience
+        if client not in before.ready and client not in before.paused:
+            return
+        audience = self._audience(selection, before.mode)
+        if audience is before:
+            return
+        client.audience = audience
+        if before.ready.pop(client, None) is not None:
+            audience.ready[client] = client.write
+        else:
+            del before.paused[client]
+            audience.paused[client] = None
+        for topic in before.topics.keys() - audience.topics.keys():
+            client.forget(topic)
+        if client.known_later is None:
+            client.known_later = {}
+        for topic in audience.topics:
+            if topic not in before.topics:
+                client.known_later[topic] = self.states.accepted
+                if not topic.loaded:
+                    topic.waiting[client] = topic.opened
+        self._close_if_empty(before)
+
+    def send_states(
+        self, client: Client, newer_than: int = 0, contracts: Iterable[str] | None = None
+    ) -> None:
+        """Send the present state of contracts of ``client`` that have a newer version.
+
+        To be called right after `join` or `select`, at most once. States that are not known yet
+        follow when they are.
+
+        Args:
+            client: nothing happens if it has left.
+            newer_than: a version.
+            contracts: ids; of the others nothing is sent. None for all.
+        """
+        wanted = None if contracts is None else set(contracts)
+        if wanted is None:
+            client.known_from = -1
+            client.since = newer_than
+            client.came = self.states.moment_of(newer_than)
+        due: list[tuple[int, Topic]] = []
+        for topic in client.audience.topics:
+            if wanted is not None:
+                if topic.contract_id not in wanted or client.known_later is None:
+                    continue
+                client.known_later[topic] = -1
+            if not topic.loaded:
+                topic.waiting[client] = newer_than
+                continue
+            state = topic.state
+            if state is not None and client.may_have_another(topic, state):
+                state = self.states.again(topic, client)
+                if state is not None:
+                    client.reissue(topic, state)
+            if state is not None and state.version > newer_than:
+                due.append((state.version, topic))
+        # Oldest first: a client whose connection breaks on the way and that comes back with the
+        # newest time stamp it has seen has not skipped those that were still to come.
+        due.sort(key=itemgetter(0))
+        client.missed.update((topic, None) for _, topic in due)
+        if client in client.audience.ready:
+            self._delivery.catch_up(client)
+
+    def tell(self, client: Client, make: Callable[[], bytes], about: object = None) -> None:
+        """Send a frame that is not an update, after all that the client was to get before.
+
+        Args:
+            client: nothing happens if it has left.
+            make: makes the frame when it is written: now, or when a paused client has caught up.
+            about: the newest frame about one thing replaces one that is still to be made.
+        """
+        self.flush()
+        if client in self._behind:
+            self.resume(client)
+        if client in client.audience.ready:
+            self._delivery.send(client, make())
+        elif client in client.audience.paused:
+            if client.told is None:
+                client.told = {}
+            client.told[about] = make
+
+    def leave(self, client: Client) -> None:
+        """Remove a client; nothing happens if it was removed before."""
+        audience = client.audience
+        if client not in audience.ready and client not in audience.paused:
+            # It failed before its connection ended, and others may have come in its place.
+            return
+        audience.ready.pop(client, None)
+        audience.paused.pop(client, None)
+        self._behind.pop(client, None)
+        self._delivery.pace.forget(client)
+        for topic in audience.topics:
+            topic.waiting.pop(client, None)
+        client.missed.clear()
+        client.told = None
+        self._close_if_empty(audience)
+
+    def pause(self, client: Client) -> None:
+        """The client's transport is not writable."""
+        self._behind.pop(client, None)
+        if client.audience.ready.pop(client, None) is not None:
+            client.audience.paused[client] = None
+
+    def resume(self, client: Client) -> None:
+        """It is writable again: it gets the newest message of each contract that it missed."""
+        self.flush()
+        self._behind.pop(client, None)
+        audience = client.audience
+        if client in audience.paused:
+            del audience.paused[client]
+            audience.ready[client] = client.write
+            self._delivery.catch_up(client)
+
+    def _audience(self, selection: Mapping[str, bytes], mode: Mode) -> Audience:
+        key = (mode, frozenset(selection.items()))
+        audience = self._audiences.get(key)
+        if audience is None:
+            topics = {
+                self.states.topic(contract_id, mode.sections): envelope
+                for contract_id, envelope in selection.items()
+            }
+            audience = self._audiences[key] = Audience(key, topics, mode)
+            for topic, envelope in topics.items():
+                topic.audiences[audience] = envelope
+        return audience
+
+    def _close_if_empty(self, audience: Audience) -> None:
+        if not audience.ready and not audience.paused:
+            self._audiences.pop(audience.key, None)
+            for topic in audience.topics:
+                topic.audiences.pop(audience, None)
+                if not topic.audiences:
+                    self.states.unwanted(topic)
+
+    # The end of a tick
+
+    def _end_of_tick(self) -> None:
+        self._scheduled = False
+        self.flush()
+        while self._behind:
+            self.resume(next(iter(self._behind)))
+
+    def flush(self) -> None:
+        """Write what has arrived since the last time, once to each client."""
+        self._delivery.flush()

@@ -1,0 +1,118 @@
+"""Pace: when a client that asked for a `max_rate` is looked after again.
+
+A client that misses something it may not be sent yet comes in; it is woken when that time has
+come. No I/O: the clock and the loop's ``call_later`` are passed in. A wheel of slots, not a timer
+a client, so that thousands of them cost what is due and no more.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from ime_live.gateway.hub.subscribers import Client, Topic
+
+# Seconds; what is due within one of these goes out in one write.
+_SLOT: Final = 0.005
+
+# Seconds by which something counts as due before it is, since sums of seconds are not exact: who
+# is woken a hair too early would find nothing to do, and be woken again at once, for ever.
+_EARLY: Final = 1e-6
+
+
+class Pace:
+    """See the module's text. All methods belong to the hub's thread."""
+
+    def __init__(
+        self,
+        *,
+        monotonic: Callable[[], float],
+        call_later: Callable[[float, Callable[[], None]], Any],
+        wake: Callable[[Client], None],
+    ) -> None:
+        """Watch nobody yet.
+
+        Args:
+            monotonic: seconds.
+            call_later: runs a callable after so many seconds.
+            wake: called with a client that may be sent something that it misses.
+        """
+        self._monotonic = monotonic
+        self._call_later = call_later
+        self._wake = wake
+        self._slots: dict[int, dict[Client, None]] = {}
+        self._due: list[int] = []
+        """The slots, as a heap."""
+        self._called: int | None = None
+        """The earliest slot that the loop will call us for."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self._slots.values()))
+
+    def open(self, client: Client) -> float:
+        """Let go of what the client may be sent again.
+
+        Returns:
+            Until when it may not be sent what it is sent now.
+        """
+        now = self._monotonic()
+        closed = client.closed
+        while closed:
+            topic, (until, _) = next(iter(closed.items()))
+            if until > now + _EARLY:
+                break
+            del closed[topic]
+        return now + client.audience.mode.interval
+
+    def wait(self, client: Client, among: Iterable[Topic] | None = None) -> None:
+        """Wake the client when the first of what it misses may be sent.
+
+        Args:
+            client: nothing happens if it misses nothing.
+            among: what it has begun to miss; None for all that it misses.
+        """
+        missed, closed = client.missed, client.closed or {}
+        topics = missed if among is None else among
+        times = [closed[topic][0] for topic in topics if topic in closed and topic in missed]
+        if not times:
+            return
+        slot = math.ceil(min(times) / _SLOT)
+        if client.wakes is not None:
+            if client.wakes <= slot:
+                return
+            self.forget(client)
+        client.wakes = slot
+        if slot not in self._slots:
+            self._slots[slot] = {}
+            heapq.heappush(self._due, slot)
+        self._slots[slot][client] = None
+        self._call()
+
+    def forget(self, client: Client) -> None:
+        """Wake it no more."""
+        if client.wakes is not None:
+            del self._slots[client.wakes][client]
+            client.wakes = None
+
+    def _call(self) -> None:
+        first = self._due[0]
+        if self._called is None or first < self._called:
+            self._called = first
+            self._call_later(max(0.0, first * _SLOT - self._monotonic()), self._turn)
+
+    def _turn(self) -> None:
+        self._called = None
+        now = self._monotonic()
+        while self._due and self._due[0] * _SLOT <= now + _EARLY:
+            clients = self._slots.pop(heapq.heappop(self._due))
+            for client in clients:
+                client.wakes = None
+            for client in clients:
+                self._wake(client)
+        # Those that all have left meanwhile need no call.
+        while self._due and not self._slots[self._due[0]]:
+            del self._slots[heapq.heappop(self._due)]
+        if self._due:
+            self._call()

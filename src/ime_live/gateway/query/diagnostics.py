@@ -1,0 +1,118 @@
+"""Diagnostics: what is said of requests that ask for something that does not exist.
+
+A parameter that no call knows is ignored, as the documented service ignores it; but it is logged,
+since it is most often a slip, or refused with ``--strict-query``. A contract that does not exist
+is explained.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+import structlog
+
+from ime_live.contracts import Registry
+from ime_live.errors import RefusedError
+from ime_live.gateway.query.stream_query import By, ContractNotFoundError
+from ime_live.gateway.query.suggestions import LONGEST_NAME, MaySee, Suggestion, Suggestions
+from ime_live.log_limiter import LogLimiter
+
+log = structlog.get_logger()
+
+# Names that are told apart in the log at a time: anybody can invent more.
+_MAX_KINDS: Final = 100
+
+# Contracts of one request for which something near is looked for: it takes 0.5 ms each.
+_MAX_EXPLAINED: Final = 3
+
+_ESCAPED: Final = "amp;"
+
+
+class Diagnostics:
+    """See the module's text. One for a process."""
+
+    def __init__(
+        self, *, strict: bool = False, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Make it.
+
+        Args:
+            strict: whether unknown parameters are refused.
+            monotonic: seconds.
+        """
+        self._strict = strict
+        self._suggestions = Suggestions()
+        self._limited = LogLimiter(log, max_keys=_MAX_KINDS, monotonic=monotonic)
+
+    def note_parameters(self, call: str, unknown: Collection[str]) -> None:
+        """Log the names of parameters that a call does not know."""
+        for name in unknown:
+            fields = {"call": call}
+            if name.lower().startswith(_ESCAPED):
+                fields["hint"] = "the URL has &amp; in the place of &"
+            shown = printable_name(name)
+            self._limited.warning(
+                "unknown query parameter", key=("parameter", shown), parameter=shown, **fields
+            )
+
+    def refuse_parameters(self, unknown: Collection[str]) -> None:
+        """Refuse a request with parameters that its call does not know, if that is wanted.
+
+        Raises:
+            RefusedError: 1008.
+        """
+        if self._strict and unknown:
+            name = printable_name(next(iter(unknown)))
+            raise RefusedError(f"unknown parameter: {name}", kind="unknown parameter")
+
+    def note_refusal(self, call: str, refusal: RefusedError) -> None:
+        """Log that a call was refused, and why; of a stream, its own log line says so."""
+        reason, detail = refusal.reason, refusal.detail
+        fields = {"detail": detail} if detail else {}
+        self._limited.info(
+            "request refused", key=("refusal", reason, detail), call=call, reason=reason, **fields
+        )
+
+    def explain_refusal(
+        self, refusal: ContractNotFoundError, registry: Registry, may_see: MaySee
+    ) -> None:
+        """Add to a refusal what may have been meant."""
+        suggestion = self._suggestions.find(refusal.by, refusal.name, registry, may_see)
+        if suggestion is not None:
+            refusal.detail = suggestion.en
+
+    def explain_unknown(
+        self, by: By, names: Sequence[str], registry: Registry, may_see: MaySee
+    ) -> Suggestion:
+        """Say in a sentence which contracts of a call do not exist, and what may have been meant.
+
+        Args:
+            by: how they were asked for.
+            names: the names or ids, one at least.
+            registry: where they were not found.
+            may_see: whether the client's token covers a contract.
+        """
+        en, fa = [], []
+        for name in names[:_MAX_EXPLAINED]:
+            suggestion = self._suggestions.find(by, name, registry, may_see)
+            shown = printable_name(name)
+            hint = {} if suggestion is None else {"hint": suggestion.en}
+            self._limited.info(
+                "unknown contract", key=("contract", shown), contract=shown, by=by.value, **hint
+            )
+            en.append(shown if suggestion is None else f"{shown} ({suggestion.en})")
+            fa.append(shown if suggestion is None else f"{shown} ({suggestion.fa})")
+        more = len(names) - _MAX_EXPLAINED
+        if more > 0:
+            en.append(f"and {more} more")
+            fa.append(f"و {more} مورد دیگر")
+        return Suggestion(
+            f"unknown contract: {', '.join(en)}", f"قرارداد ناشناخته: {'، '.join(fa)}"
+        )
+
+
+def printable_name(name: str) -> str:
+    """A name that a client has sent, for the log; a long one may be a token, and is not shown."""
+    return name if len(name) <= LONGEST_NAME else f"({len(name)} characters)"

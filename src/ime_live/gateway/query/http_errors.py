@@ -1,0 +1,32 @@
+"""Refusal: what a refused request is answered with in plain HTTP.
+
+An error comes in; status and headers go out. One table for streams of events and for REST calls.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from ime_live.errors import AuthenticationError, CloseCode, RateError, RefusedError
+from ime_live.gateway.query.stream_query import NOT_COVERED, UNKNOWN
+
+_BY_KIND: Final = {UNKNOWN: 404, NOT_COVERED: 403}
+_BY_CODE: Final = {CloseCode.TRY_AGAIN_LATER: 503, CloseCode.INTERNAL_ERROR: 500}
+
+
+def status_of(refusal: RefusedError) -> int:
+    """The status: 401, 403, 404, 429, 500, 503, or 422 for a parameter that is not right."""
+    if isinstance(refusal, AuthenticationError):
+        return 401
+    if isinstance(refusal, RateError):
+        return 429
+    return _BY_CODE.get(refusal.code) or _BY_KIND.get(refusal.kind, 422)
+
+
+def headers_of(refusal: RefusedError) -> Mapping[str, str]:
+    """The headers that go with it."""
+    if isinstance(refusal, RateError):
+        return {"Retry-After": str(math.ceil(refusal.retry_after))}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(refusal, AuthenticationError) else {}

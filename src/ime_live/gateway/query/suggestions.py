@@ -1,0 +1,191 @@
+"""Suggestions: what somebody may have meant who asks for a contract that does not exist.
+
+A registry and a name or id come in, a sentence goes out. Only contracts that the client's token
+covers are named: a suggestion must not tell a client of what it may not see.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import pairwise
+from typing import Final
+
+from msgspec import Struct
+
+from ime_live.contracts import Contract, Registry, fold_name
+from ime_live.errors import UnknownContractError
+from ime_live.gateway.query.stream_query import By
+
+LONGEST_NAME: Final = 64
+"""Characters beyond which a text is no name of a contract, and nothing is looked for."""
+
+_SEPARATORS: Final = re.compile(r"[,،;؛|&]")
+
+# Names that are held against the token, and names that are compared letter by letter.
+_LOOKED_AT: Final = 200
+_COMPARED: Final = 5
+
+# Bits of a text's signature; more would tell no more names apart.
+_BITS: Final = 251
+
+_PARAMETER: Final = {By.NAME: "contract_names", By.ID: "contract_id"}
+
+MaySee = Callable[[Contract], bool]
+
+
+class Suggestion(Struct, frozen=True):
+    """A sentence without a full stop, in English and in Persian."""
+
+    en: str
+    fa: str
+
+
+class Suggestions:
+    """Looks through the registry that is current, whose names it prepares once.
+
+    To prepare a thousand contracts takes some 15 ms, to look for the nearest name among them 0.5.
+    """
+
+    def __init__(self) -> None:
+        self._registry: Registry | None = None
+        self._names: list[tuple[str, str]] = []
+        """Of each name what is compared, and the name itself."""
+        self._signatures: list[tuple[int, int]] = []
+        """Of each name its signature, and how many bits that has."""
+        self._by_lower_case: dict[str, list[str]] = {}
+
+    def find(self, by: By, name: str, registry: Registry, may_see: MaySee) -> Suggestion | None:
+        """What may have been meant by ``name``, which is unknown; None if nothing is near.
+
+        Args:
+            by: how it was asked for.
+            name: the name, or the id.
+            registry: where it was not found.
+            may_see: whether the client's token covers a contract.
+        """
+        # The same whatever exists, so it tells of no contract.
+        if sum(1 for part in _SEPARATORS.split(name) if part.strip()) > 1:
+            return _one_each(by)
+        if len(name) > LONGEST_NAME:
+            return None
+        if registry is not self._registry:
+            self._prepare(registry)
+        if by is By.ID:
+            return self._name_as_id(name, registry, may_see)
+        text = fold_name(name).casefold()
+        for candidate in self._visible(self._by_lower_case.get(text, ()), registry, may_see):
+            return _other_case(candidate)
+        with suppress(UnknownContractError):
+            if may_see(contract := registry.by_id(name)):
+                return _id_as_name(contract)
+        # What exists and may not be seen is treated as what does not exist.
+        nearest = self._nearest(text, registry, may_see)
+        return None if nearest is None else _near(nearest)
+
+    def _prepare(self, registry: Registry) -> None:
+        self._names.clear()
+        self._signatures.clear()
+        self._by_lower_case.clear()
+        for contract in registry:
+            for name in contract.names:
+                text = fold_name(name).casefold()
+                signature = _signature(text)
+                self._names.append((text, name))
+                self._signatures.append((signature, signature.bit_count()))
+                self._by_lower_case.setdefault(text, []).append(name)
+        self._registry = registry
+
+    def _name_as_id(self, name: str, registry: Registry, may_see: MaySee) -> Suggestion | None:
+        names = [name, *self._by_lower_case.get(fold_name(name).casefold(), ())]
+        for candidate in self._visible(names, registry, may_see):
+            return _its_id(registry.by_name(candidate))
+        return None
+
+    def _nearest(self, text: str, registry: Registry, may_see: MaySee) -> str | None:
+        signature = _signature(text)
+        scores = [2 * (signature & s).bit_count() - size for s, size in self._signatures]
+        # To sort all of them takes a third of the time of heapq.nlargest.
+        ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:_LOOKED_AT]
+        texts = {name: candidate for candidate, name in map(self._names.__getitem__, ranked)}
+        near: list[tuple[int, int, str]] = []
+        for place, name in enumerate(self._visible(texts, registry, may_see)):
+            if place == _COMPARED:
+                break
+            apart = distance(text, texts[name])
+            if 3 * apart <= max(len(text), len(texts[name])):
+                near.append((apart, place, name))
+        return min(near)[2] if near else None
+
+    @staticmethod
+    def _visible(names: Iterable[str], registry: Registry, may_see: MaySee) -> Iterator[str]:
+        """Those names under which the token lets see something."""
+        for name in names:
+            try:
+                # Whose name it is now: another contract may have taken it over.
+                contract = registry.by_name(name)
+            except UnknownContractError:
+                continue
+            if may_see(contract):
+                yield name
+
+
+def distance(one: str, other: str) -> int:
+    """How many letters are wrong, missing, too many, or exchanged with their neighbour.
+
+    >>> distance("SAFRO01", "SAFOR01"), distance("SAFFOR1", "SAFOR01")
+    (1, 2)
+    """
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        before, last, row = row, before, [i]
+        for j, match in enumerate(other, 1):
+            best = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != match))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == match:
+                best = min(best, last[j - 2] + 1)
+            row.append(best)
+    return row[-1]
+
+
+def _signature(text: str) -> int:
+    """A set of bits, one for each pair of letters that follow one another."""
+    bits = 0
+    padded = f"^{text}$"
+    for one, other in pairwise(padded):
+        bits |= 1 << (31 * ord(one) + ord(other)) % _BITS
+    return bits
+
+
+def _one_each(by: By) -> Suggestion:
+    example = f"{_PARAMETER[by]}=A&{_PARAMETER[by]}=B"
+    return Suggestion(
+        f"give each contract in a parameter of its own, as in {example}",
+        f"هر قرارداد را در پارامتر جداگانه بنویسید: {example}",
+    )
+
+
+def _other_case(name: str) -> Suggestion:
+    return Suggestion(
+        f"did you mean {name}? upper and lower case differ",
+        f"آیا منظور {name} است؟ حروف بزرگ و کوچک متفاوت‌اند",
+    )
+
+
+def _near(name: str) -> Suggestion:
+    return Suggestion(f"did you mean {name}?", f"آیا منظور {name} است؟")
+
+
+def _id_as_name(contract: Contract) -> Suggestion:
+    return Suggestion(
+        f"it is the id of {contract.contract_name}: ask for the name, or by id",
+        f"این شناسهٔ {contract.contract_name} است: نام را بنویسید یا با شناسه بپرسید",
+    )
+
+
+def _its_id(contract: Contract) -> Suggestion:
+    return Suggestion(
+        f"it is a name, of contract {contract.contract_id}: ask for the id, or by name",
+        f"این نام قرارداد {contract.contract_id} است: شناسه را بنویسید یا با نام بپرسید",
+    )

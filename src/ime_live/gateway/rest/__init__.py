@@ -1,0 +1,1 @@
+"""The REST calls: snapshots, static data, search and the status report."""

@@ -1,0 +1,244 @@
+"""Answers: the JSON of the REST calls, put together from stored bytes.
+
+Contracts and the bytes of their last states come in, the bytes of ``Data`` and ``Status`` go out.
+A section is copied as it is stored; nothing is decoded to be encoded again. No I/O, no HTTP.
+
+The types of whole answers are here as well: the OpenAPI document is made of them, and tests hold
+the bytes against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from enum import StrEnum
+from importlib.metadata import version
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from ime_live.contracts import Contract
+from ime_live.errors import PayloadError
+from ime_live.gateway.rest.static_data import TYPES, static_json
+from ime_live.gateway.upstream.sections import Sections
+from ime_live.market import SECTIONS, Payload
+
+
+class Section(StrEnum):
+    """What a call for live data asks for: a part of its path."""
+
+    BEST_LIMIT = "best-limit"
+    AGGREGATE = "aggregate"
+    ALLOWED_PRICE_RANGE = "allowed-price-range"
+    CONTRACT_INFO = "contract-info"
+    OVERVIEW = "overview"
+
+
+_encode = msgspec.json.Encoder().encode
+
+KEYS: Final[Mapping[Section, str]] = MappingProxyType(
+    dict(zip((s for s in Section if s is not Section.OVERVIEW), SECTIONS, strict=True))
+)
+"""The key in a payload of each section that is one."""
+
+
+class Data(Struct, frozen=True):
+    """What an answer carries.
+
+    Attributes:
+        json: of ``Data``.
+        whole: whether nothing in it is null for want of a contract or of its market data.
+        unreadable: names or ids, as they were asked, of contracts whose market data cannot be
+            read; it is null.
+        remark: what is said of it besides; None for nothing.
+    """
+
+    json: bytes
+    whole: bool = True
+    unreadable: tuple[str, ...] = ()
+    remark: Description | None = None
+
+
+def live_data(
+    section: Section,
+    asked: Mapping[str, Contract | None],
+    states: Mapping[str, Sections | PayloadError],
+    today: date,
+) -> Data:
+    """The data of live contracts.
+
+    Args:
+        section: what of each contract.
+        asked: names or ids as they were asked, and the contracts they mean; None for none.
+        states: by id, of those contracts that have one; an error if it cannot be read.
+        today: the day in Tehran.
+    """
+    parts = []
+    whole = True
+    unreadable = []
+    for name, contract in asked.items():
+        state = states.get(contract.contract_id) if contract is not None else None
+        if isinstance(state, PayloadError):
+            unreadable.append(name)
+            state = None
+        whole &= state is not None
+        if contract is None:
+            value = b"null"
+        elif section is Section.OVERVIEW:
+            value = _overview(static_json(contract, today), state)
+        else:
+            value = b"null" if state is None else state[KEYS[section]]
+        parts.append(b"%b:%b" % (_encode(name), value))
+    return Data(b"{%b}" % b",".join(parts), whole, tuple(unreadable))
+
+
+def _overview(static: bytes, state: Sections | None) -> bytes:
+    if state is None:
+        state = _NO_STATE
+    sections = b",".join([b'"%b":%b' % (key.encode(), value) for key, value in state.items()])
+    return b"%b,%b}" % (static[:-1], sections)
+
+
+_NO_STATE: Final[Sections] = dict.fromkeys(SECTIONS, b"null")
+
+
+def static_data(contracts: Iterable[Contract | None], today: date) -> Data:
+    """The static data of contracts, in order; null for None."""
+    parts = [b"null" if each is None else static_json(each, today) for each in contracts]
+    return Data(b"[%b]" % b",".join(parts), b"null" not in parts)
+
+
+# -- Status ----------------------------------------------------------------------------------
+
+
+class Description(Struct, frozen=True):
+    """The outcome in words.
+
+    Attributes:
+        fa: in Persian.
+        en: in English.
+    """
+
+    fa: str
+    en: str
+
+
+class Status(Struct, frozen=True):
+    """What became of a request.
+
+    Attributes:
+        state: whether it was successful; false never comes with a 200.
+        time: of the answer, Unix seconds.
+        version: of the service.
+        author: of the service.
+        description: the outcome in words.
+        code: the HTTP status.
+    """
+
+    state: bool = field(name="State")
+    time: float = field(name="ServerTimeStamp")
+    version: str = field(name="Version")
+    author: str = field(name="Author")
+    description: Description = field(name="Description")
+    code: int = field(name="StatusCode")
+
+
+VERSION: Final = version("ime-live")
+AUTHOR: Final = "The ime-live developers"
+
+DONE: Final = Description("درخواست با موفقیت انجام شد.", "The request was successful.")
+PARTLY: Final = Description(
+    "درخواست انجام شد؛ هر چه null است وجود ندارد یا هنوز دادهٔ بازار ندارد.",
+    "The request was successful; what is null does not exist or has no market data yet.",
+)
+
+
+def partly_unreadable(names: Iterable[str]) -> Description:
+    """The outcome if the market data of some contracts cannot be read."""
+    listed = ", ".join(names)
+    return Description(
+        f"درخواست انجام شد؛ دادهٔ بازار {listed} خوانده نمی‌شود. هر چیز دیگری که null است وجود "
+        "ندارد یا هنوز دادهٔ بازار ندارد.",
+        f"The request was successful; the market data of {listed} cannot be read. What else is "
+        "null does not exist or has no market data yet.",
+    )
+
+
+def _template(description: Description) -> bytes:
+    # The clock's place is found by a number that does not occur before it.
+    status = Status(True, 0.125, VERSION, AUTHOR, description, 200)
+    before, after = _encode(status).replace(b"%", b"%%").split(b"0.125", 1)
+    return before + b"%.6f" + after
+
+
+_DONE, _PARTLY = _template(DONE), _template(PARTLY)
+
+
+def answer(data: Data, now: float) -> bytes:
+    """A whole answer.
+
+    Args:
+        data: what it carries.
+        now: Unix seconds.
+    """
+    if data.whole:
+        template = _DONE
+    elif not data.unreadable and data.remark is None:
+        template = _PARTLY
+    else:
+        said = partly_unreadable(data.unreadable) if data.unreadable else PARTLY
+        if data.remark is not None:
+            said = Description(f"{said.fa} {data.remark.fa}", f"{said.en} {data.remark.en}")
+        template = _template(said)
+    status = template % now
+    return b'{"Data":%b,"Status":%b}' % (data.json, status)
+
+
+# -- the types of whole answers ---------------------------------------------------------------
+
+
+def _answer_type(name: str, text: str, data: object) -> type[Struct]:
+    fields: list[Any] = [
+        ("data", data, field(name="Data")),
+        ("status", Status, field(name="Status")),
+    ]
+    annotations = {"data": data, "status": Status}
+    return msgspec.defstruct(
+        name,
+        fields,
+        namespace={"__doc__": text, "__annotations__": annotations},
+        module=__name__,
+    )
+
+
+def _overview_type(static: type[Struct]) -> type[Struct]:
+    sections = [
+        (each.name, each.type | None, field(name=each.encode_name))
+        for each in msgspec.structs.fields(Payload)
+    ]
+    return msgspec.defstruct(
+        f"{static.__name__}Overview",
+        sections,
+        bases=(static,),
+        frozen=True,
+        namespace={"__doc__": f"{static.__doc__} Its static fields and its last state."},
+        module=__name__,
+    )
+
+
+OVERVIEWS: Final = {market: _overview_type(static) for market, static in TYPES.items()}
+"""The type of a contract's overview, by its market."""
+
+SECTION_TYPES: Final = {
+    section: next(f.type for f in msgspec.structs.fields(Payload) if f.encode_name == key)
+    for section, key in KEYS.items()
+}
+"""The type of each section of a payload."""
+
+
+class Health(Struct, frozen=True):
+    """The process runs and answers."""
+
+    status: Literal["ok"]

@@ -1,0 +1,203 @@
+"""Calls: who asks by plain HTTP for contracts, whether they may, and what they get.
+
+A request's token and query come in, the data of an answer goes out, or a refusal. It must not
+know HTTP; what a refusal looks like there is `ime_live.gateway.query.http_errors`'s matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from datetime import date, datetime, tzinfo
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ime_live.contracts import Contract, Registry
+from ime_live.errors import (
+    CloseCode,
+    PayloadError,
+    RateError,
+    RefusedError,
+    StoreError,
+    UnknownContractError,
+)
+from ime_live.gateway.auth.authenticator import ANONYMOUS, Authenticator, find_token
+from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.query.rest_query import MARKET, PARAMETERS, TEXT, Query
+from ime_live.gateway.query.stream_query import NOT_COVERED, By
+from ime_live.gateway.rest.bodies import Data, Description, Section, live_data, static_data
+from ime_live.gateway.rest.rate_limit import RequestLimit
+from ime_live.gateway.rest.search import Search
+from ime_live.gateway.upstream.contract_cache import Directory
+from ime_live.gateway.upstream.sections import Sections
+from ime_live.gateway.upstream.state_reader import Snapshots
+from ime_live.market import MICROSECONDS
+
+_AWAY: Final = "market data cannot be read now"
+
+# To read and write so many contracts more takes about as long as the rest of a request does.
+_OF_ONE_REQUEST: Final = 20
+
+
+class Asked(Struct, frozen=True):
+    """A request.
+
+    Attributes:
+        authorization: the header of that name.
+        query: as sent, percent-encoded UTF-8.
+        peer: the address that it comes from.
+    """
+
+    authorization: str | None
+    query: str
+    peer: str
+
+
+class Calls:
+    """See the module's text.
+
+    Its methods raise:
+
+    - AuthenticationError: the token is missing or bad.
+    - RateError: too many requests.
+    - RefusedError: with the kind `NOT_COVERED`, the token does not cover a contract; with code
+      1013, the store cannot be reached, or contracts or keys are not there yet; otherwise a
+      parameter is missing or wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        directory: Directory,
+        snapshots: Snapshots,
+        limit: RequestLimit,
+        diagnostics: Diagnostics,
+        max_contracts: int,
+        reached: Callable[[], bool],
+        zone: tzinfo,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """Make it.
+
+        Args:
+            authenticator: who asks.
+            directory: which contracts there are.
+            snapshots: their last states.
+            limit: how often somebody may ask.
+            diagnostics: says what is wrong with requests.
+            max_contracts: how many contracts a request may name.
+            reached: whether the store is, so that the directory can be relied on.
+            zone: of the exchange, whose days are counted.
+            clock: microseconds since the epoch.
+            monotonic: seconds.
+        """
+        self._authenticator = authenticator
+        self._directory = directory
+        self._snapshots = snapshots
+        self._limit = limit
+        self._diagnostics = diagnostics
+        self._max_contracts = max_contracts
+        self._reached = reached
+        self._zone = zone
+        self._clock = clock
+        self._monotonic = monotonic
+        self._search = Search()
+
+    async def live(self, section: Section, by: By, asked: Asked) -> Data:
+        """The last states of the contracts that are asked for."""
+        query = Query(asked.query)
+        who, identity = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
+        names = query.contracts(by, self._max_contracts)
+        self._count(who, len(names))
+        contracts = {name: self._find(by, name, identity) for name in names}
+        ids = {contract.contract_id for contract in contracts.values() if contract is not None}
+        try:
+            states: Mapping[str, Sections | PayloadError] = (
+                await self._snapshots.read(ids) if ids else {}
+            )
+        except StoreError as error:
+            raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER) from error
+        data = live_data(section, contracts, states, self._today())
+        return self._explained(data, by, contracts, identity)
+
+    async def static(self, by: By, asked: Asked) -> Data:
+        """The static data of the contracts that are asked for, in that order."""
+        query = Query(asked.query)
+        who, identity = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
+        names = query.contracts(by, self._max_contracts)
+        self._count(who, len(names))
+        self._need_store()
+        contracts = {name: self._find(by, name, identity) for name in names}
+        data = static_data([contracts[name] for name in names], self._today())
+        return self._explained(data, by, contracts, identity)
+
+    async def search(self, asked: Asked) -> Data:
+        """The static data of a market's contracts that hold a text and may be seen."""
+        query = Query(asked.query)
+        who, identity = await self._admit(asked, query, "search", (MARKET, TEXT))
+        market, text = query.market(), query.text()
+        self._need_store()
+        found = self._search.find(self._registry, market, text)
+        self._count(who, len(found))
+        return static_data([c for c in found if identity.may_see(c)], self._today())
+
+    async def _admit(
+        self, asked: Asked, query: Query, call: str, parameters: Sequence[str]
+    ) -> tuple[Hashable, Identity]:
+        unknown = query.unknown(*parameters)
+        # Also if the token is bad: it may be in a parameter that was misspelt.
+        self._diagnostics.note_parameters(call, unknown)
+        token = find_token(asked.authorization, (), query.token)
+        try:
+            identity = await self._authenticator.authenticate(token)
+        except RefusedError as error:
+            self._diagnostics.note_refusal(call, error)
+            raise
+        named = identity.subject != ANONYMOUS
+        who = ("subject", identity.subject) if named else ("peer", asked.peer)
+        wait = self._limit.take(who, self._monotonic())
+        if wait:
+            raise RateError(wait)
+        self._diagnostics.refuse_parameters(unknown)
+        return who, identity
+
+    def _count(self, who: Hashable, contracts: int) -> None:
+        """Let a request for many contracts count as several."""
+        if contracts > _OF_ONE_REQUEST:
+            self._limit.owe(who, (contracts - 1) // _OF_ONE_REQUEST)
+
+    @property
+    def _registry(self) -> Registry:
+        return self._directory.registry
+
+    def _find(self, by: By, name: str, identity: Identity) -> Contract | None:
+        registry = self._registry
+        try:
+            contract = registry.by_name(name) if by is By.NAME else registry.by_id(name)
+        except UnknownContractError:
+            return None
+        if not identity.may_see(contract):
+            raise RefusedError(f"contract not covered by the token: {name}", kind=NOT_COVERED)
+        return contract
+
+    def _explained(
+        self, data: Data, by: By, contracts: Mapping[str, Contract | None], identity: Identity
+    ) -> Data:
+        unknown = [name for name, contract in contracts.items() if contract is None]
+        if not unknown:
+            return data
+        registry = self._registry
+        said = self._diagnostics.explain_unknown(by, unknown, registry, identity.may_see)
+        return replace(data, remark=Description(said.fa, said.en))
+
+    def _need_store(self) -> None:
+        # Contracts that were added or changed meanwhile are not known here.
+        if not self._reached():
+            raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER)
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._clock() / MICROSECONDS, self._zone).date()

@@ -1,0 +1,20 @@
+"""Paths of the REST calls, as the service's documentation has them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ime_live.gateway.query.stream_query import By
+from ime_live.gateway.rest.bodies import Section
+
+SEARCH_PATH: Final = "/static/data/contract/search"
+
+
+def live_path(section: Section, by: By) -> str:
+    """The path of a call for live data."""
+    return f"/live/data/{section.value}/contract/{by.value}"
+
+
+def static_path(by: By) -> str:
+    """The path of a call for static data."""
+    return f"/static/data/contract/{by.value}"

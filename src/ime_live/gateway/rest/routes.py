@@ -1,0 +1,260 @@
+"""The HTTP side: the REST calls, probes, metrics, and clear answers to what is not its matter.
+
+Requests come in from uvicorn as ASGI, answers go out as JSON or text. It knows the process by
+the one interface it needs (`Probe`) and neither sessions nor the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ime_live.errors import RefusedError
+from ime_live.gateway.auth.cors import Cors
+from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT, By
+from ime_live.gateway.rest.bodies import Data, Health, Section
+from ime_live.gateway.rest.handlers import Asked, Calls
+from ime_live.gateway.rest.paths import SEARCH_PATH, live_path, static_path
+from ime_live.gateway.rest.responses import Problem, Representation, Wishes, refuse, represent
+from ime_live.gateway.rest.status_report import Readiness
+from ime_live.settings import GatewaySettings
+
+log = structlog.get_logger()
+
+JSON: Final = "application/json"
+
+# Some load balancers ask without wanting a body.
+_PROBE_METHODS: Final = ("GET", "HEAD")
+
+
+class Probe(Protocol):
+    """What is asked of the process."""
+
+    @property
+    def calls(self) -> Calls:
+        """Answers the REST calls."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+
+    def readiness(self) -> Readiness:
+        """What the process needs to serve, and whether it has it."""
+
+    async def report(self, authorization: str | None, query: str) -> bytes:
+        """The state of the feed and the age of each contract, as JSON; raises RefusedError.
+
+        Args:
+            authorization: the header of that name.
+            query: as sent.
+        """
+
+    def exposition(self) -> bytes:
+        """The metrics in Prometheus's text format."""
+
+    def count_request(self, call: str, status: int) -> None:
+        """A request for data was answered; ``call`` is one of few."""
+
+
+def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute] = ()) -> ASGIApp:
+    """Make the ASGI application for everything that is not a stream.
+
+    Args:
+        probe: is asked about the process.
+        settings: the prefix of a proxy in front, which pages may read answers, and so on.
+        pages: more routes.
+    """
+
+    def health(_: Request) -> Response:
+        return as_json(Health("ok"))
+
+    def ready(_: Request) -> Response:
+        state = probe.readiness()
+        return as_json(state, status=200 if state.ready else 503)
+
+    def metrics(_: Request) -> Response:
+        return Response(probe.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def status(request: Request) -> Response:
+        query = request.scope["query_string"].decode("latin-1")
+        report = await probe.report(request.headers.get("Authorization"), query)
+        return Response(report, media_type=JSON, headers={"Cache-Control": "no-store"})
+
+    routes = [
+        # Those that are asked for most first: they are looked through in order.
+        *_data_calls(probe),
+        Route("/health", in_loop(health), methods=_PROBE_METHODS),
+        Route("/ready", in_loop(ready), methods=_PROBE_METHODS),
+        Route("/metrics", in_loop(metrics), methods=["GET"]),
+        Route("/live/status", status, methods=_PROBE_METHODS),
+        *(Route(STREAM_ROOT + by.value, in_loop(_stream), methods=["GET"]) for by in By),
+        *(Route(EVENTS_ROOT + by.value, in_loop(_events), methods=["GET"]) for by in By),
+        *pages,
+    ]
+    handlers: dict[Any, Any] = {
+        HTTPException: _answer_http_error,
+        RefusedError: _answer_refusal,
+        Exception: _answer_failure,
+    }
+    starlette = Starlette(routes=routes, exception_handlers=handlers)
+    starlette.router.redirect_slashes = False
+    app = _with_plain_path(starlette, settings.root_path)
+    return _with_cors(app, Cors(settings.origins)) if settings.origins else app
+
+
+def as_json(value: object, status: int = 200) -> Response:
+    """An answer with a value that msgspec can encode."""
+    return Response(msgspec.json.encode(value), status_code=status, media_type=JSON)
+
+
+def in_loop(endpoint: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that answers at once; Starlette would call it in a thread."""
+
+    async def answer(request: Request) -> Response:
+        return endpoint(request)
+
+    return answer
+
+
+def _stream(_: Request) -> Response:
+    """A stream that was asked for by plain HTTP."""
+    return Response(
+        b'{"detail":"this is a WebSocket endpoint: connect with a WebSocket client"}',
+        status_code=426,
+        media_type=JSON,
+        headers={"Upgrade": "websocket", "Connection": "Upgrade"},
+    )
+
+
+def _events(_: Request) -> Response:
+    """A stream of events. A GET takes over its connection; only other methods come here."""
+    raise HTTPException(400, "a stream of events needs a connection of its own")
+
+
+def _data_calls(probe: Probe) -> list[Route]:
+    calls = probe.calls
+    routes = [
+        _data_call(live_path(section, by), partial(calls.live, section, by), probe)
+        for section in Section
+        for by in By
+    ]
+    routes += [_data_call(static_path(by), partial(calls.static, by), probe) for by in By]
+    return [*routes, _data_call(SEARCH_PATH, calls.search, probe)]
+
+
+def _data_call(path: str, call: Callable[[Asked], Awaitable[Data]], probe: Probe) -> Route:
+    return Route(path, _DataCall(path, call, probe))
+
+
+class _DataCall:
+    """Answers a call for data, as plain ASGI: a request and a response object cost more."""
+
+    def __init__(self, path: str, call: Callable[[Asked], Awaitable[Data]], probe: Probe) -> None:
+        self._path = path
+        self._call = call
+        self._probe = probe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        if scope["method"] not in _PROBE_METHODS:
+            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
+        asked, wishes = _read(scope)
+        try:
+            shown = represent(await self._call(asked), wishes, self._probe.now())
+        except RefusedError as error:
+            shown = refuse(error)
+        except Exception:
+            self._probe.count_request(self._path, 500)
+            raise
+        self._probe.count_request(self._path, shown.status)
+        await _send(shown, send)
+
+
+def _read(scope: Scope) -> tuple[Asked, Wishes]:
+    authorization = if_none_match = accept_encoding = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            # The first one, as of a stream.
+            authorization = authorization or value.decode("latin-1")
+        elif name == b"if-none-match":
+            text = value.decode("latin-1")
+            if_none_match = text if if_none_match is None else f"{if_none_match}, {text}"
+        elif name == b"accept-encoding":
+            text = value.decode("latin-1")
+            accept_encoding = text if accept_encoding is None else f"{accept_encoding}, {text}"
+    peer = scope["client"]
+    return (
+        Asked(authorization, scope["query_string"].decode("latin-1"), peer[0] if peer else ""),
+        Wishes(if_none_match, accept_encoding),
+    )
+
+
+async def _send(shown: Representation, send: Send) -> None:
+    await send({"type": "http.response.start", "status": shown.status, "headers": shown.headers})
+    # To HEAD, too: the server leaves the body out, and knows the length by the header.
+    await send({"type": "http.response.body", "body": shown.body, "more_body": False})
+
+
+def _answer_http_error(_: Request, error: HTTPException) -> Response:
+    return Response(
+        msgspec.json.encode(Problem(error.detail)),
+        status_code=error.status_code,
+        headers=error.headers,
+        media_type=JSON,
+    )
+
+
+def _answer_refusal(_: Request, error: RefusedError) -> Response:
+    shown = refuse(error)
+    headers = {name.decode(): value.decode() for name, value in shown.headers}
+    return Response(shown.body, status_code=shown.status, headers=headers)
+
+
+def _answer_failure(_: Request, error: Exception) -> Response:
+    del error  # Starlette raises it once more, for whoever called it to tell
+    return as_json(Problem("internal error"), status=500)
+
+
+def _with_plain_path(app: ASGIApp, root_path: str) -> ASGIApp:
+    """Without the prefix of a proxy in front, and without a slash at the end."""
+
+    async def plain(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if root_path and path.startswith(root_path + "/"):
+            path = path.removeprefix(root_path)
+        scope["path"] = path.rstrip("/") or "/"
+        await app(scope, receive, send)
+
+    return plain
+
+
+def _with_cors(app: ASGIApp, cors: Cors) -> ASGIApp:
+    async def shared(scope: Scope, receive: Receive, send: Send) -> None:
+        sent = dict(scope["headers"])
+        origin = sent.get(b"origin")
+        preflight = scope["method"] == "OPTIONS"
+        if preflight and b"access-control-request-method" in sent:
+            allowed = cors.preflight(origin)
+            if allowed is not None:
+                await _send(Representation(204, allowed, b""), send)
+                return
+        added = cors.headers(origin)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return shared

@@ -1,0 +1,273 @@
+"""Report: the answer to whoever asks for the feed's state by plain HTTP.
+
+A token and a query come in; what the feed says of itself and the age of each contract that the
+token may see go out as JSON, or a refusal. It knows no HTTP. Asking costs Redis little, however
+often it is done: see `ime_live.gateway.upstream.versions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import tzinfo
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from ime_live.contracts import Contract, Market, Registry
+from ime_live.errors import RefusedError, StoreError
+from ime_live.gateway.auth.authenticator import Authenticator, find_token
+from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.query.stream_query import (
+    By,
+    ContractNotFoundError,
+    StatusRequest,
+    find,
+    read_status_request,
+)
+from ime_live.gateway.upstream.contract_cache import Directory
+from ime_live.gateway.upstream.feed_monitor import Feed
+from ime_live.gateway.upstream.status_messages import optional_timestamp
+from ime_live.gateway.upstream.versions import Versions
+from ime_live.market import MICROSECONDS, timestamp_of
+from ime_live.status import FeedState, FeedStatus
+
+# As in the patterns of tokens.
+_ID: Final = "id:"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Readiness(Struct, frozen=True):
+    """What the process needs to serve, and whether it has it.
+
+    Attributes:
+        ready: whether it serves: Redis is reached and the contracts are loaded.
+        reason: why it does not; None if it does.
+        redis: whether Redis is reached.
+        contracts: how many it knows.
+        connections: of WebSocket clients that are open.
+        feed: the feed's state; None if there never was one.
+    """
+
+    ready: bool
+    reason: str | None
+    redis: bool
+    contracts: int
+    connections: int
+    feed: FeedState | None
+
+
+class MarketReport(Struct, frozen=True, rename="camel"):
+    """What the report says of a market.
+
+    Attributes:
+        state: of the feed, as far as this market goes.
+        last_board: when its board came last, changed or not.
+        contracts: how many are on it.
+        until: when its session ends, or begins.
+    """
+
+    state: FeedState
+    last_board: str | None
+    contracts: int
+    until: str | None
+
+
+class ContractReport(Struct, frozen=True):
+    """What the report says of a contract.
+
+    Attributes:
+        id: its id.
+        market: its market; None if that is not known.
+        timestamp: of its last state; None if it has none, or Redis cannot be reached.
+        age: seconds since then.
+        expired: there, and true, if the exchange has marked it so.
+        delisted: there, and true, if it is no longer on its board.
+    """
+
+    id: str
+    market: Market | None
+    timestamp: str | None
+    age: float | None
+    expired: bool | UnsetType = UNSET
+    delisted: bool | UnsetType = UNSET
+
+
+class Report(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The state of the feed, and the age of each contract.
+
+    Attributes:
+        timestamp: of this report; as all of them ISO 8601 by Tehran's wall clock.
+        redis: whether Redis can be reached.
+        feed: the feed's state; None if there never was one.
+        since: when it came into that state.
+        last_board: when one of the exchange's boards came last.
+        source: how the feed reads the exchange now.
+        error: what keeps it from doing so (better).
+        lag: there if it is known: how many seconds late boards come, by their own stamps.
+        markets: the state of each market.
+        contracts: by the name that was asked for, else by its own.
+    """
+
+    timestamp: str
+    redis: bool
+    feed: FeedState | None
+    since: str | None
+    last_board: str | None
+    source: str | None
+    error: str | None
+    lag: float | UnsetType = UNSET
+    markets: dict[Market, MarketReport]
+    contracts: dict[str, ContractReport]
+
+
+class Reporter:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        directory: Directory,
+        feed: Feed,
+        versions: Versions,
+        diagnostics: Diagnostics,
+        zone: tzinfo,
+        clock: Callable[[], int],
+    ) -> None:
+        """Make a reporter.
+
+        Args:
+            authenticator: who asks.
+            directory: which contracts there are.
+            feed: its state.
+            versions: which state of each contract is the last.
+            diagnostics: says what is wrong with requests.
+            zone: whose wall clock the time stamps show.
+            clock: microseconds since the epoch.
+        """
+        self._authenticator = authenticator
+        self._directory = directory
+        self._feed = feed
+        self._versions = versions
+        self._diagnostics = diagnostics
+        self._zone = zone
+        self._clock = clock
+
+    async def report(self, authorization: str | None, query: str) -> bytes:
+        """Answer a request.
+
+        Args:
+            authorization: the header of that name.
+            query: as sent, percent-encoded UTF-8.
+
+        Raises:
+            AuthenticationError: the token is missing or bad.
+            RefusedError: a contract is unknown or not covered by the token; or, with code 1013,
+                what is needed to answer is not there yet.
+        """
+        request = read_status_request(query)
+        self._diagnostics.note_parameters("/live/status", request.unknown)
+        token = find_token(authorization, (), request.token)
+        try:
+            identity = await self._authenticator.authenticate(token)
+            self._diagnostics.refuse_parameters(request.unknown)
+            contracts = self._named(request, identity)
+        except RefusedError as error:
+            self._diagnostics.note_refusal("/live/status", error)
+            raise
+        versions = await self._read_versions(contracts)
+        now = self._clock()
+        feed, zone = self._feed.status, self._zone
+        report = Report(
+            timestamp=timestamp_of(now, zone),
+            redis=versions is not None,
+            feed=feed.state if feed else None,
+            since=timestamp_of(feed.since, zone) if feed else None,
+            last_board=optional_timestamp(feed.last_board, zone) if feed else None,
+            source=(feed.source or None) if feed else None,
+            error=feed.error if feed else None,
+            lag=feed.lag if feed and feed.lag is not None else UNSET,
+            markets=about_markets(feed, zone) if feed else {},
+            contracts={
+                name: about_contract(
+                    contract, (versions or {}).get(contract.contract_id), now, zone
+                )
+                for name, contract in contracts.items()
+            },
+        )
+        return _encode(report)
+
+    def _named(self, request: StatusRequest, identity: Identity) -> Mapping[str, Contract]:
+        registry = self._directory.registry
+        try:
+            return named(request, registry, identity)
+        except ContractNotFoundError as refusal:
+            self._diagnostics.explain_refusal(refusal, registry, identity.may_see)
+            raise
+
+    async def _read_versions(self, contracts: Mapping[str, Contract]) -> Mapping[str, int] | None:
+        if not self._feed.reached:
+            return None
+        try:
+            return await self._versions.read({c.contract_id for c in contracts.values()})
+        except StoreError:
+            return None
+
+
+def named(request: StatusRequest, registry: Registry, identity: Identity) -> Mapping[str, Contract]:
+    """The contracts that are asked for, by the name that the answer gives them.
+
+    That is the one they were asked for by, else their own; ``id:`` and the id, if another contract
+    goes by that name.
+
+    Raises:
+        RefusedError: 1008; one is unknown or not covered by the token.
+    """
+    found = {name: find(By.NAME, name, registry, identity.may_see) for name in request.names}
+    asked = [find(By.ID, i, registry, identity.may_see) for i in request.ids]
+    if not (request.names or request.ids):
+        asked = [contract for contract in registry if identity.may_see(contract)]
+    for contract in asked:
+        name = contract.contract_name
+        if registry.by_name(name) is not contract:
+            name = _ID + contract.contract_id
+        found[name] = contract
+    return found
+
+
+def about_markets(status: FeedStatus, zone: tzinfo) -> dict[Market, MarketReport]:
+    """What the report says of each market."""
+    return {
+        market: MarketReport(
+            state=each.state,
+            last_board=optional_timestamp(each.last_board, zone),
+            contracts=each.contracts,
+            until=optional_timestamp(each.until, zone),
+        )
+        for market, each in status.markets.items()
+    }
+
+
+def about_contract(
+    contract: Contract, version: int | None, now: int, zone: tzinfo
+) -> ContractReport:
+    """What the report says of a contract.
+
+    Args:
+        contract: its record.
+        version: of its last state; None if it has none, or it is not known.
+        now: microseconds since the epoch.
+        zone: whose wall clock the time stamp shows.
+    """
+    return ContractReport(
+        id=contract.contract_id,
+        market=contract.market,
+        timestamp=optional_timestamp(version, zone),
+        # The publisher's clock may be ahead of ours.
+        age=None if version is None else max(0, now - version) / MICROSECONDS,
+        expired=contract.expired or UNSET,
+        delisted=contract.delisted or UNSET,
+    )

@@ -1,0 +1,209 @@
+"""Exchange: one request, and the answer that the ASGI application gives to it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import unquote
+
+from ime_live.gateway.stream.request_head import RequestHead
+
+if TYPE_CHECKING:
+    from ime_live.log_limiter import LogLimiter
+
+STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+# What would end a field's line and begin something else (RFC 9110, 5.5).
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+_NO_BODY: Final = (204, 304)
+
+_Fields = Iterable[tuple[bytes, bytes]]
+
+
+class Client(Protocol):
+    """The connection on which an exchange takes place."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+
+    async def writable(self) -> None:
+        """Wait until the client takes data."""
+
+    def answered(self, *, keep_alive: bool) -> None:
+        """The answer is written."""
+
+    def broken(self) -> None:
+        """There is none, or a part of one."""
+
+
+def scope_of(
+    head: RequestHead,
+    client: tuple[str, int] | None,
+    server: tuple[str, int] | None,
+    state: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The ASGI scope of a request; ``client`` and ``server`` are addresses."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": head.version,
+        "server": server,
+        "client": client,
+        "scheme": "http",
+        "root_path": "",
+        "method": head.method,
+        "path": unquote(head.path) if "%" in head.path else head.path,
+        "raw_path": head.path.encode(),
+        "query_string": head.query.encode(),
+        "headers": list(head.fields.items()),
+        "state": dict(state),
+    }
+
+
+class Exchange:
+    """See the module's text."""
+
+    __slots__ = (
+        "_body_given",
+        "_chunked",
+        "_client",
+        "_default_fields",
+        "_keep_alive",
+        "_left",
+        "_limited",
+        "_over",
+        "_started",
+        "_unsent_head",
+        "_waiter",
+        "_without_body",
+    )
+
+    def __init__(
+        self, head: RequestHead, client: Client, default_fields: _Fields, limited: LogLimiter
+    ) -> None:
+        """Make an exchange without an answer.
+
+        Args:
+            head: of the request, whose body has been read and thrown away.
+            client: is answered.
+            default_fields: header fields of all answers.
+            limited: logs failures.
+        """
+        self._client = client
+        self._limited = limited
+        self._default_fields = default_fields
+        self._keep_alive = head.keep_alive
+        self._without_body = head.method == "HEAD"
+        self._chunked = head.version == "1.1"
+        """Whether a body of unknown length comes in chunks; else it ends with the connection."""
+        self._left: int | None = None
+        """Bytes of the body that are announced and still to be written; None if unknown."""
+        self._started = False
+        self._unsent_head = b""
+        """The answer's head, which is sent with the beginning of the body."""
+        self._over = False
+        """Whether the answer is complete, or the client gone."""
+        self._body_given = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def run(self, app: Any, scope: dict[str, Any]) -> None:  # noqa: ANN401 - ASGI
+        """Let the application answer."""
+        try:
+            await app(scope, self._receive, self._send)
+        except Exception as error:  # noqa: BLE001 - it is told, and answered with 500
+            # The path only: a query may hold a token.
+            event = "request failed"
+            self._limited.error(
+                event, key=(event, type(error).__name__), path=scope["path"], exc_info=error
+            )
+        if self._over:
+            return
+        if self._started and not self._unsent_head:
+            self._client.broken()
+            return
+        text = b"Internal Server Error"
+        fields = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(text)),
+            (b"connection", b"close"),
+        ]
+        self._start(500, fields)
+        self._continue(text, more=False)
+
+    def close_afterwards(self) -> None:
+        """Let the connection end with this answer."""
+        self._keep_alive = False
+
+    def disconnect(self) -> None:
+        """The client is gone."""
+        self._over = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._body_given:
+            self._body_given = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        if not self._over:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:  # noqa: ANN401 - ASGI
+        await self._client.writable()
+        if self._over:
+            return
+        if message["type"] == "http.response.start" and not self._started:
+            self._start(message["status"], message.get("headers", ()))
+        elif message["type"] == "http.response.body" and self._started:
+            self._continue(message.get("body", b""), more=message.get("more_body", False))
+        else:
+            raise RuntimeError(f"an answer is a start and then a body, got {message['type']}")
+
+    def _start(self, status: int, fields: _Fields) -> None:
+        lines = [STATUS_LINES[status]]
+        closes = False
+        for name, value in (*self._default_fields, *fields):
+            if _CONTROLS.search(name) or _CONTROLS.search(value):
+                raise RuntimeError(f"a header must be printable, got {name!r}: {value!r}")
+            name = name.lower()
+            if name == b"content-length":
+                self._left = int(value)
+            elif name == b"connection":
+                closes = b"close" in value.lower()
+            lines += name, b": ", value, b"\r\n"
+        self._without_body = self._without_body or status in _NO_BODY
+        if self._left is None and not self._without_body:
+            if self._chunked:
+                lines.append(b"transfer-encoding: chunked\r\n")
+            else:
+                self._keep_alive = False
+        self._keep_alive = self._keep_alive and not closes
+        if not (self._keep_alive or closes):
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        self._unsent_head = b"".join(lines)
+        self._started = True
+
+    def _continue(self, body: bytes, *, more: bool) -> None:
+        if self._without_body:
+            body = b""
+        elif self._left is not None:
+            self._left -= len(body)
+            if self._left < 0 or (self._left and not more):
+                raise RuntimeError(f"a body must be as long as announced, got {-self._left} more")
+        elif self._chunked:
+            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            if not more:
+                body += b"0\r\n\r\n"
+        self._client.write(b"".join((self._unsent_head, body)))
+        self._unsent_head = b""
+        if not more:
+            self.disconnect()
+            self._client.answered(keep_alive=self._keep_alive)

@@ -1,0 +1,66 @@
+"""Services: what a stream needs of its process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from ime_live.gateway.auth.authenticator import Authenticator
+from ime_live.gateway.auth.cors import Cors
+from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.metrics import Metrics
+from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.stream.handshake import Negotiator
+from ime_live.gateway.stream.heartbeat import Heartbeat
+from ime_live.gateway.upstream.contract_cache import Directory
+from ime_live.gateway.upstream.status_loop import Rounds
+from ime_live.gateway.upstream.status_messages import Watch
+from ime_live.gateway.upstream.upstream import Upstream
+from ime_live.log_limiter import LogLimiter
+from ime_live.market import MICROSECONDS
+from ime_live.settings import GatewaySettings
+
+EVENT_OVERLAP: Final = MICROSECONDS
+"""Microseconds by which versions of different contracts may be out of order where more than one
+server gives them. Their clocks may differ by milliseconds, or the machine is badly kept."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """See the module's text.
+
+    Attributes:
+        require_channels: raises RefusedError (1013) while Redis refuses to subscribe, so that
+            nothing could be streamed.
+        handshake: negotiates each handshake in turn.
+        cors: which pages may read streams of events.
+        event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
+        limited: logs failures that any client may bring about again and again.
+        monotonic: seconds, for durations.
+        wall: seconds since the Unix epoch, for the expiry of tokens.
+        clock: microseconds since the Unix epoch, for time stamps.
+    """
+
+    settings: GatewaySettings
+    zone: ZoneInfo
+    authenticator: Authenticator
+    directory: Directory
+    diagnostics: Diagnostics
+    upstream: Upstream
+    require_channels: Callable[[], None]
+    hub: Hub
+    watch: Watch
+    rounds: Rounds
+    heartbeat: Heartbeat
+    metrics: Metrics
+    loop: asyncio.AbstractEventLoop
+    handshake: Negotiator
+    cors: Cors
+    event_overlap: int
+    limited: LogLimiter
+    monotonic: Callable[[], float]
+    wall: Callable[[], float]
+    clock: Callable[[], int]

@@ -1,0 +1,275 @@
+"""HttpProtocol: one HTTP connection, up to what answers its requests.
+
+uvicorn makes one for each connection that it accepts. Requests are read one at a time, and each
+leaves by one of three exits: a WebSocket stream or a stream of events, which take over the
+connection, or the ASGI application. While an answer is outstanding, the next request is not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ime_live.gateway.query.stream_query import EVENTS_ROOT, endpoint_of
+from ime_live.gateway.stream.asgi_exchange import STATUS_LINES, Exchange, scope_of
+from ime_live.gateway.stream.connection import Connection, peer_of
+from ime_live.gateway.stream.context import Services
+from ime_live.gateway.stream.lingering import LingeringClose
+from ime_live.gateway.stream.request_head import RequestError, RequestHead, RequestReader
+from ime_live.gateway.stream.sse import EventStream
+from ime_live.gateway.stream.websocket import StreamProtocol
+
+if TYPE_CHECKING:
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+SERVICES: Final = "ime_live.services"
+"""The key under which the ASGI lifespan hands the process's `Services` to its protocols."""
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class HttpProtocol(asyncio.Protocol):
+    """One HTTP connection; see the module's text. Also the `Client` of its exchanges."""
+
+    __slots__ = (
+        "_app",
+        "_app_state",
+        "_client",
+        "_connections",
+        "_eof",
+        "_exchange",
+        "_idle_timeout",
+        "_is_idle",
+        "_loop",
+        "_reader",
+        "_server",
+        "_server_state",
+        "_services",
+        "_timer",
+        "_transport",
+        "_unwritable",
+    )
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Make a protocol without a transport, as uvicorn does.
+
+        Args:
+            config: has the application.
+            server_state: all connections and requests of the process.
+            app_state: what the application's lifespan has left, our `Services` among it.
+        """
+        self._app = config.loaded_app
+        self._idle_timeout = config.timeout_keep_alive
+        self._server_state = server_state
+        self._connections: set[Any] = server_state.connections
+        self._app_state = app_state
+        self._services: Services = app_state[SERVICES]
+        self._loop = self._services.loop
+        self._reader = RequestReader(self._services.settings.max_request)
+        self._transport: asyncio.Transport
+        self._client: tuple[str, int] | None = None
+        self._server: tuple[str, int] | None = None
+        """Addresses, once an exchange needs them."""
+        self._exchange: Exchange | None = None
+        """Whose answer is outstanding."""
+        self._unwritable: asyncio.Event | None = None
+        """Set when the client takes data again; None while it does."""
+        self._eof = False
+        """Whether the client has closed its half."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_idle = False
+        """Whether the timer is for the pause between two requests."""
+
+    # The transport
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        self._transport = transport
+        self._connections.add(self)
+        self._set_timer(self._services.settings.handshake_timeout, self._too_late)
+
+    def data_received(self, data: bytes) -> None:
+        """Part of a request has come."""
+        self._reader.feed(data)
+        if self._busy:
+            self._transport.pause_reading()
+        else:
+            self._read_on()
+
+    def eof_received(self) -> bool:
+        """The client has closed its half; for an answer that is outstanding it waits."""
+        self._eof = True
+        return self._busy
+
+    def pause_writing(self) -> None:
+        """The client takes no more for now."""
+        self._unwritable = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._release_writers()
+        if not (self._busy or self._transport.is_closing()):
+            self._read_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        del exc
+        self._clear_timer()
+        self._connections.discard(self)
+        if self._exchange is not None:
+            self._exchange.disconnect()
+        self._release_writers()
+
+    def shutdown(self) -> None:
+        """The process stops: close as soon as the present request is answered."""
+        if self._exchange is None:
+            self._transport.close()
+        else:
+            self._exchange.close_afterwards()
+
+    # Requests
+
+    @property
+    def _busy(self) -> bool:
+        return self._exchange is not None or self._unwritable is not None
+
+    def _read_on(self) -> None:
+        """Answer the next request if it is whole; else wait for the rest of it."""
+        try:
+            head = self._reader.next_request()
+        except RequestError as error:
+            self._refuse(error)
+            return
+        if head is not None:
+            self._clear_timer()
+            self._answer(head)
+            return
+        if self._eof:
+            self._transport.close()
+            return
+        if self._reader.awaits_continue:
+            self._reader.awaits_continue = False
+            self._transport.write(_CONTINUE)
+        if not self._reader.begun:
+            if self._timer is None:
+                self._is_idle = True
+                self._set_timer(self._idle_timeout, self._transport.close)
+        elif self._timer is None or self._is_idle:
+            self._is_idle = False
+            self._set_timer(self._services.settings.handshake_timeout, self._too_late)
+        self._transport.resume_reading()
+
+    def _answer(self, head: RequestHead) -> None:
+        if head.is_handshake:
+            self._hand_over(StreamProtocol(self._services, self._connections), head)
+            return
+        fields = self._server_state.default_headers
+        if head.method == "GET":
+            root_path = self._services.settings.root_path
+            by = endpoint_of(head.path, root_path, EVENTS_ROOT)
+            if by is not None:
+                self._hand_over(EventStream(self._services, self._connections, by, fields), head)
+                return
+        if self._client is None:
+            self._client = _address(self._transport.get_extra_info("peername"))
+            self._server = _address(self._transport.get_extra_info("sockname"))
+        self._exchange = Exchange(head, self, fields, self._services.limited)
+        scope = scope_of(head, self._client, self._server, self._app_state)
+        task = self._loop.create_task(self._exchange.run(self._app, scope))
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+
+    def _hand_over(self, stream: Connection, head: RequestHead) -> None:
+        self._connections.discard(self)
+        self._transport.set_protocol(stream)
+        if not self._eof:
+            self._transport.resume_reading()
+        stream.open(self._transport, head, self._reader.take_rest())
+        if self._eof:
+            # It came behind this request, and it comes only once.
+            protocol = self._transport.get_protocol()
+            if isinstance(protocol, asyncio.Protocol) and not protocol.eof_received():
+                self._transport.close()
+
+    def answered(self, *, keep_alive: bool) -> None:
+        """Read the next request, or end the connection."""
+        self._exchange = None
+        self._server_state.total_requests += 1
+        if self._transport.is_closing():
+            return
+        if not keep_alive:
+            self._end()
+        elif self._unwritable is None:
+            self._read_on()
+
+    def broken(self) -> None:
+        """End the connection in a way that cannot be taken for the end of an answer."""
+        self._transport.abort()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self._transport.write(data)
+
+    async def writable(self) -> None:
+        """Wait until the client takes data."""
+        if self._unwritable is not None:
+            await self._unwritable.wait()
+
+    # The end
+
+    def _refuse(self, error: RequestError) -> None:
+        self._services.limited.info(
+            "request refused",
+            key=(error.status, error.text),
+            status=error.status,
+            reason=error.text,
+            peer=peer_of(self._transport),
+        )
+        self._clear_timer()
+        body = error.text.encode()
+        fields = [
+            *self._server_state.default_headers,
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        lines = b"".join(b"%b: %b\r\n" % field for field in fields)
+        self._transport.write(b"%b%b\r\n%b" % (STATUS_LINES[error.status], lines, body))
+        self._end()
+
+    def _end(self) -> None:
+        self._connections.discard(self)
+        if self._eof:
+            self._transport.close()
+        else:
+            LingeringClose(self._transport, self._connections, self._loop)
+
+    def _too_late(self) -> None:
+        self._refuse(RequestError(408, "The request did not come in time."))
+
+    def _set_timer(self, seconds: float, act: Callable[[], object]) -> None:
+        self._clear_timer()
+        self._timer = self._loop.call_later(seconds, act)
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _release_writers(self) -> None:
+        if self._unwritable is not None:
+            self._unwritable.set()
+            self._unwritable = None
+
+
+def _address(info: Any) -> tuple[str, int] | None:  # noqa: ANN401 - as asyncio has it
+    # Of IPv6 it has more parts; of a Unix socket it is a path.
+    return (info[0], info[1]) if isinstance(info, tuple) else None

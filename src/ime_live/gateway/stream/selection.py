@@ -1,0 +1,127 @@
+"""Revision: what becomes of a selection when its client asks for more or less of it.
+
+A selection and a request come in; the new selection, what it takes and what could not be done go
+out, and the answer that says so. Pure: subscribing and sending are somebody else's matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from ime_live.contracts import Contract
+from ime_live.errors import RefusedError
+from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.query.stream_query import By, Contracts, find
+from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
+
+_encode = msgspec.json.Encoder().encode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+class Revision(Struct, frozen=True):
+    """What a request makes of a selection.
+
+    Attributes:
+        selection: all that is wanted from then on: contract id → envelope of its messages.
+        added: contract ids that were not wanted before.
+        removed: contract ids that are wanted no more.
+        faults: what was not done.
+    """
+
+    selection: Mapping[str, bytes]
+    added: Sequence[str] = ()
+    removed: Sequence[str] = ()
+    faults: Sequence[ControlFault] = ()
+
+
+def revise(
+    selection: Mapping[str, bytes],
+    request: ControlRequest,
+    contracts: Contracts,
+    may_see: Callable[[Contract], bool],
+    limit: int,
+) -> Revision:
+    """Work out what a request makes of a selection.
+
+    What is wrong with one contract keeps no other from being added or removed. What is there
+    already keeps the words in which it was asked for first.
+
+    Args:
+        selection: as it is: contract id → envelope.
+        request: what to do with it.
+        contracts: where contracts are found.
+        may_see: whether the client's token covers a contract.
+        limit: contracts that a selection may have.
+    """
+    faults: list[ControlFault] = []
+    revised = dict(selection)
+    if request.action is Action.UNSUBSCRIBE:
+        known = {_words_of(envelope): contract_id for contract_id, envelope in selection.items()}
+        for by, name in _named(request):
+            try:
+                # What it was asked for by is good for this too, even if it is gone meanwhile.
+                contract_id = known.get((by, name)) or _find(by, name, contracts).contract_id
+            except RefusedError as error:
+                faults.append(ControlFault(name, error.reason))
+            else:
+                revised.pop(contract_id, None)
+        return Revision(revised, (), [i for i in selection if i not in revised], faults)
+    for by, name in _named(request):
+        try:
+            contract = find(by, name, contracts, may_see)
+        except RefusedError as error:
+            faults.append(ControlFault(name, error.reason))
+        else:
+            envelope_of = wire.envelope_by_name if by is By.NAME else wire.envelope_by_id
+            revised.setdefault(contract.contract_id, envelope_of(name))
+    if len(revised) > limit:
+        text = f"too many contracts: {len(revised)}, at most {limit}"
+        return Revision(selection, faults=[*faults, ControlFault(None, text)])
+    return Revision(revised, [i for i in revised if i not in selection], (), faults)
+
+
+def answer(
+    selection: Mapping[str, bytes],
+    faults: Sequence[ControlFault],
+    *,
+    request_id: str | int | None = None,
+    action: Action | None = None,
+) -> bytes:
+    """What the client is told: JSON of `ControlData`.
+
+    Args:
+        selection: as it is now.
+        faults: what was not done.
+        request_id: the request's own.
+        action: what it asked for; None if that could not be read.
+    """
+    words = [_words_of(envelope) for envelope in selection.values()]
+    return _encode(
+        ControlData(
+            id=request_id,
+            action=action,
+            contract_names=[name for by, name in words if by is By.NAME],
+            contract_ids=[name for by, name in words if by is By.ID],
+            errors=list(faults),
+        )
+    )
+
+
+def _named(request: ControlRequest) -> Iterator[tuple[By, str]]:
+    for name in request.contract_names:
+        yield By.NAME, name.strip()
+    for contract_id in request.contract_ids:
+        yield By.ID, str(contract_id).strip()
+
+
+def _find(by: By, name: str, contracts: Contracts) -> Contract:
+    # Whoever wants a contract no more need not be allowed to see it.
+    return find(by, name, contracts, lambda _: True)
+
+
+def _words_of(envelope: bytes) -> tuple[By, str]:
+    by = By.NAME if wire.is_by_name(envelope) else By.ID
+    return by, _decode_text(wire.key_in(envelope))

@@ -1,0 +1,148 @@
+"""EventStream: one stream of server-sent events on a transport (HTML Standard, 9.2).
+
+It answers a plain GET with the same messages as a WebSocket has, each as an event whose id is the
+message's timestamp. The answer has no length and ends with the connection, so an event has no bytes
+of a connection's own, and the hub writes it once for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable, MutableSet
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from ime_live.errors import CloseCode, RefusedError
+from ime_live.gateway.auth.authenticator import find_token
+from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.query.http_errors import headers_of, status_of
+from ime_live.gateway.query.stream_query import By, StreamRequest, read_request, read_since
+from ime_live.gateway.stream.connection import Connection
+from ime_live.gateway.stream.context import Services
+from ime_live.gateway.stream.lingering import read_slowly
+from ime_live.gateway.stream.request_head import RequestHead
+
+_encode = msgspec.json.Encoder().encode
+
+_END: Final = b"end"
+"""The name of the event that says why a stream ends; it is none of the contracts' messages."""
+
+# Milliseconds after which a browser comes back. Not all of them at once.
+_RETRY: Final = (1_000, 4_000)
+
+_HEAD: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    # nginx and its kind would keep events until there are many.
+    "X-Accel-Buffering": "no",
+}
+
+
+class EventStream(Connection):
+    """One stream of events; see the module's text."""
+
+    __slots__ = ("_by", "_fields", "_is_reader")
+
+    def __init__(
+        self,
+        services: Services,
+        connections: MutableSet[Any],
+        by: By,
+        fields: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Make a stream without a transport; see `Connection`.
+
+        Args:
+            services: what it needs of its process.
+            connections: all connections of the process.
+            by: the endpoint that was asked for.
+            fields: header fields that every answer of the process carries.
+        """
+        super().__init__(services, connections)
+        self._by = by
+        self._fields = fields
+        self._is_reader = False
+        """Whether the client has said that it reads events, as browsers do."""
+
+    def open(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
+        """Take over ``transport``; see `Connection`. Nothing can follow a request for a stream."""
+        del rest
+        self._take(transport)
+        shared = self._services.cors.headers(head.fields.get(b"origin"))
+        self._fields = [*self._fields, *shared]
+        self._is_reader = "text/event-stream" in (head.field(b"accept") or "")
+        self._about["over"] = "events"
+        self._start(lambda: self._read(head))
+
+    def _read(self, head: RequestHead) -> tuple[StreamRequest, str | None]:
+        zone = self._services.zone
+        request = read_request(self._by, head.query, zone)
+        if last := head.field(b"last-event-id"):
+            try:
+                # A reader has one id for all contracts. What it was not sent of another one may be
+                # older by another server's clock, or have been on its way.
+                newer_than = max(0, read_since(last, zone) - self._services.event_overlap)
+            except RefusedError:
+                # At a refusal a page would give up for ever, so it is given all there is.
+                newer_than = 0
+            request = msgspec.structs.replace(request, newer_than=newer_than)
+        return request, find_token(head.field(b"authorization"), (), request.token)
+
+    def _accept(self) -> None:
+        first = b"retry: %d\n" % random.randint(*_RETRY)  # noqa: S311 - spreads, keeps no secret
+        self._transport.write(self._head(200, _HEAD.items()) + first)
+
+    def _refuse(self, refusal: RefusedError) -> None:
+        self._ended(int(refusal.code), refusal.kind)
+        if self._is_reader and status_of(refusal) >= 500:
+            # A browser gives up for ever at any status but 200; this one may be better soon.
+            self._accept()
+            self._say_goodbye(refusal)
+            return
+        body = _encode({"detail": refusal.reason})
+        fields = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **headers_of(refusal),
+        }
+        self._transport.write(self._head(status_of(refusal), fields.items()) + body)
+        self._linger()
+
+    def _head(self, status: int, fields: Iterable[tuple[str, str]]) -> bytes:
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in fields]
+        lines += [f"{n.decode('latin-1')}: {v.decode('latin-1')}" for n, v in self._fields]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    @property
+    def _wrapping(self) -> wire.Format:
+        return wire.Format.EVENT
+
+    def data_received(self, data: bytes) -> None:
+        """A client has nothing to say after its request; what it says is thrown away."""
+        del data
+        read_slowly(self._transport, self._services.loop)
+
+    def eof_received(self) -> bool:
+        """The client has closed its half, which is how it leaves; but it is answered first."""
+        self._eof = True
+        return self._opening is not None
+
+    def ping(self) -> None:
+        """Write a comment. Nobody answers; that it is not acknowledged ends the connection."""
+        self._services.heartbeat.answered(self)
+        self._transport.write(wire.COMMENT)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, which is how clients leave."""
+        if exc is None and self._outcome is None and self._subscription.client is not None:
+            self._ended(CloseCode.NORMAL, "client left")
+        super().connection_lost(exc)
+
+    def _say_goodbye(self, refusal: RefusedError) -> None:
+        text = _encode({"code": int(refusal.code), "reason": refusal.reason})
+        self._transport.write(wire.event(text, name=_END))
+        self._linger()

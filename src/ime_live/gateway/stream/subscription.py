@@ -1,0 +1,223 @@
+"""Subscription: the contracts of one stream, from its opening to its end.
+
+A request and a token come in; what they ask for is subscribed upstream, joined in the hub and
+watched, can be changed while the stream runs, and is let go of at its end. It knows no transport:
+whoever has one gives the hub an `Outlet`, and says what goes over the wire before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Final
+
+import msgspec
+
+from ime_live.errors import RefusedError
+from ime_live.gateway.auth.authenticator import Identity
+from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.subscribers import Client
+from ime_live.gateway.hub.transport import Outlet
+from ime_live.gateway.query.stream_query import (
+    UNKNOWN,
+    By,
+    ContractNotFoundError,
+    StreamRequest,
+    select,
+)
+from ime_live.gateway.stream.context import Services
+from ime_live.gateway.stream.selection import Revision, answer, revise
+from ime_live.market import timestamp_of
+from ime_live.messages import ControlFault, ControlRequest
+
+# Names logged of a selection; a client may ask for a thousand.
+_LOGGED_CONTRACTS: Final = 10
+
+
+class Subscription:
+    """See the module's text."""
+
+    __slots__ = (
+        "_acquired",
+        "_current",
+        "_identity",
+        "_request",
+        "_selection",
+        "_services",
+        "client",
+    )
+
+    def __init__(self, services: Services) -> None:
+        """Want nothing yet."""
+        self._services = services
+        self._request: StreamRequest
+        self._identity: Identity
+        self._selection: Mapping[str, bytes] = {}
+        self._acquired: Collection[str] = ()
+        """Ids that upstream keeps for us."""
+        self._current: Collection[str] = ()
+        self.client: Client | None = None
+        """Us, as the hub sees it; None before `begin` and after `close`."""
+
+    async def open(
+        self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
+    ) -> Identity:
+        """Find out who asks and for what, and have it ready.
+
+        Args:
+            request: what is asked for.
+            token: who asks.
+            note: takes what is to be logged of the stream, as soon as it is known.
+
+        Returns:
+            Who asks.
+
+        Raises:
+            RefusedError: it is not to be had.
+        """
+        try:
+            return await self._open(request, token, note)
+        except RefusedError as refusal:
+            if refusal.detail:
+                note({"detail": refusal.detail})
+            raise
+
+    async def _open(
+        self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
+    ) -> Identity:
+        services = self._services
+        diagnostics = services.diagnostics
+        diagnostics.note_parameters(f"stream by {request.by.value}", request.unknown)
+        diagnostics.refuse_parameters(request.unknown)
+        self._request = request
+        self._identity = identity = await services.authenticator.authenticate(token)
+        note(
+            {
+                "subject": identity.subject,
+                "by": request.by.value,
+                "contracts": request.contracts[:_LOGGED_CONTRACTS],
+                "count": len(request.contracts),
+            }
+        )
+        registry = services.directory.registry
+        try:
+            self._selection = select(
+                request, registry, identity.may_see, services.settings.max_contracts
+            )
+        except ContractNotFoundError as refusal:
+            diagnostics.explain_refusal(refusal, registry, identity.may_see)
+            raise
+        self._acquired = self._selection.keys()
+        await services.upstream.acquire(self._selection)
+        services.require_channels()
+        if request.status:
+            if request.newer_than:
+                services.hub.states.expect(self._selection, request.newer_than)
+            self._current = await services.rounds.compare(self._selection)
+        return identity
+
+    def begin(self, outlet: Outlet, wrapping: wire.Format) -> Client:
+        """Stream from now on; what was asked for at once is sent at once, if the hub may."""
+        hub = self._services.hub
+        mode = msgspec.structs.replace(self._request.mode, wrapping=wrapping)
+        self.client = client = hub.join(self._selection, outlet, mode)
+        return client
+
+    def send_first(self) -> None:
+        """Send what is to come before the first change."""
+        services, request, client = self._services, self._request, self.client
+        if client is None:
+            return
+        if request.newer_than is not None:
+            services.hub.send_states(client, request.newer_than)
+        if request.status:
+            services.watch.add(client, current=len(self._current) == len(self._selection))
+            self._current = ()
+
+    async def change(
+        self, request: ControlRequest, writable: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Do what the client asks for while its stream runs, and answer it.
+
+        To be called for one request after the other.
+
+        Args:
+            request: what is asked for.
+            writable: waits until the client takes data, so that its answer is not put aside.
+        """
+        services = self._services
+        revision = revise(
+            self._selection,
+            request,
+            services.directory.registry,
+            self._identity.may_see,
+            services.settings.max_contracts,
+        )
+        self._log_unknown(request, revision)
+        self._acquired = acquired = {*self._acquired, *revision.added}
+        if revision.added:
+            await services.upstream.acquire(revision.added)
+            try:
+                services.require_channels()
+            except RefusedError as error:
+                self._give_back(revision.added)
+                self.object_to(error.reason, request.id)
+                return
+        current: Collection[str] = ()
+        if self._request.status:
+            current = await services.rounds.compare(revision.selection)
+        await writable()
+        client = self.client
+        if client is None:
+            return  # it has left meanwhile, and everything was let go of
+        self._selection = revision.selection
+        text = answer(
+            revision.selection, revision.faults, request_id=request.id, action=request.action
+        )
+        self._tell(client, text)
+        watched = services.watch.remove(client)
+        services.hub.select(client, revision.selection)
+        snapshot = request.snapshot
+        if self._request.newer_than == 0 if snapshot is None else snapshot:
+            services.hub.send_states(client, 0, revision.added)
+        if watched:
+            services.watch.add(client, current=len(current) == len(revision.selection))
+        self._acquired = acquired.difference(revision.removed)
+        services.upstream.release(revision.removed)
+
+    def _log_unknown(self, request: ControlRequest, revision: Revision) -> None:
+        faults = {fault.contract for fault in revision.faults if fault.error.startswith(UNKNOWN)}
+        services, may_see = self._services, self._identity.may_see
+        ids = map(str, request.contract_ids)
+        for by, names in ((By.NAME, request.contract_names), (By.ID, ids)):
+            if unknown := [name for name in map(str.strip, names) if name in faults]:
+                registry = services.directory.registry
+                services.diagnostics.explain_unknown(by, unknown, registry, may_see)
+
+    def _give_back(self, added: Collection[str]) -> None:
+        if self.client is not None:  # else everything was let go of
+            self._acquired = {*self._acquired}.difference(added)
+            self._services.upstream.release(added)
+
+    def object_to(self, error: str, request_id: str | int | None) -> None:
+        """Answer a request of which nothing could be done."""
+        if self.client is not None:
+            fault = ControlFault(None, error)
+            self._tell(self.client, answer(self._selection, [fault], request_id=request_id))
+
+    def _tell(self, client: Client, text: bytes) -> None:
+        def make() -> bytes:
+            stamp = timestamp_of(self._services.clock(), self._services.zone).encode()
+            return wire.framed(wire.control_message(stamp, text), client.audience.wrapping)
+
+        self._services.hub.tell(client, make, about=object())
+
+    def close(self) -> None:
+        """Let go of everything."""
+        services = self._services
+        if self.client is not None:
+            # First: the hub forgets a contract that nobody wants only if no client is left.
+            services.hub.leave(self.client)
+            services.watch.remove(self.client)
+            self.client = None
+        acquired, self._acquired = self._acquired, ()
+        services.upstream.release(acquired)

@@ -1,0 +1,1 @@
+"""What the gateway knows of the store, and whether it is current."""

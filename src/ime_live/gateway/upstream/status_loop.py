@@ -1,0 +1,99 @@
+"""Rounds: when those who watch the feed are told, and that what they are told is true.
+
+Before each round the watched contracts are compared with the store, and what is newer there is
+read and sent first. So a client that holds what it is told to hold is current. While nobody
+watches, nothing is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Collection
+from typing import Final
+
+import structlog
+
+from ime_live.errors import StoreError
+from ime_live.gateway.upstream.feed_monitor import Feed
+from ime_live.gateway.upstream.reconciler import Reconciler
+from ime_live.gateway.upstream.status_messages import Watch
+from ime_live.log_limiter import LogLimiter
+
+log = structlog.get_logger()
+
+# A store that hangs does not keep clients from being accepted; they are told that it does.
+_COMPARE_TIMEOUT: Final = 2.0  # seconds
+
+_FAILED: Final = "contracts cannot be compared with the store"
+
+# Seconds of encoding and writing after which updates and other clients get their turn.
+_TURN: Final = 0.005
+
+
+class Rounds:
+    """See the module's text."""
+
+    def __init__(self, watch: Watch, reconciler: Reconciler, feed: Feed, interval: float) -> None:
+        """Make rounds that nobody goes yet.
+
+        Args:
+            watch: who is told.
+            reconciler: compares contracts with the store.
+            feed: whether Redis was reached last.
+            interval: seconds between two rounds, at most.
+        """
+        self._watch = watch
+        self._reconciler = reconciler
+        self._feed = feed
+        self._interval = interval
+        self._limited = LogLimiter(log)
+        self._wake = asyncio.Event()
+
+    def on_change(self) -> None:
+        """The feed's state is another one: a round is due."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Go a round at each change and each interval, until cancelled."""
+        while True:
+            try:
+                # A little early, and never in step with other gateways.
+                async with asyncio.timeout(self._interval * random.uniform(0.9, 1.0)):  # noqa: S311
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            await self._go()
+
+    async def _go(self) -> None:
+        # Who joins from here on is told by itself, and with this round only if it wants the same.
+        audiences = self._watch.audiences
+        if not audiences:
+            return
+        current = await self.compare({t.contract_id for a in audiences for t in a.topics})
+        turn = time.monotonic() + _TURN
+        for _ in self._watch.tell(audiences, current):
+            if time.monotonic() > turn:
+                await asyncio.sleep(0)
+                turn = time.monotonic() + _TURN
+
+    async def compare(self, ids: Collection[str]) -> Collection[str]:
+        """Compare contracts with the store, and read those that are newer there.
+
+        Returns:
+            Those that are equal there, a second ago at most; none if the store does not tell in
+            time.
+        """
+        if not self._feed.reached:
+            return ()
+        try:
+            async with asyncio.timeout(_COMPARE_TIMEOUT):
+                current = await self._reconciler.current(ids)
+        except (StoreError, TimeoutError) as error:
+            reason = str(error) or f"no answer within {_COMPARE_TIMEOUT:g} s"
+            self._limited.warning(_FAILED, key=_FAILED, error=reason)
+            return ()
+        self._limited.forget(_FAILED)  # so that the next outage is told at once
+        return current

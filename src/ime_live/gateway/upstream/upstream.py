@@ -1,0 +1,245 @@
+"""Upstream: keeps the hub supplied with what its clients want, and with nothing else.
+
+It subscribes to a contract's channel when the first client wants it, has its last state read, and
+unsubscribes when the last client leaves. What the gateway has is compared with the store all the
+time, each contract every few seconds: a message may be lost, and a store may go back. After any
+break of the connection, all contracts are compared at once. It knows channels and comparisons by
+two narrow interfaces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from ime_live.errors import IncompleteError, PayloadError, StoreError
+from ime_live.gateway.hub.hub import Hub
+from ime_live.log_limiter import LogLimiter
+from ime_live.market import MICROSECONDS, read_publication
+
+log = structlog.get_logger()
+
+# Seconds between two comparisons of some contracts, and until all of them were compared once.
+# To compare 1,000 takes 22 ms of CPU, here and 3 ms at Redis; a tenth of them 2 ms at a time.
+_TICK: Final = 0.5
+_SWEEP: Final = 5.0
+
+# A store that hangs does not keep clients from being accepted; what they miss follows.
+_ARRIVAL_TIMEOUT: Final = 2.0  # seconds
+
+# Contracts whose stale messages are told apart in the log.
+_STALE_CONTRACTS: Final = 100
+
+# A version that is so much smaller than the clock is in another unit.
+_OTHER_UNIT: Final = 500
+
+
+class Channels(Protocol):
+    """The contracts' channels, as the upstream needs them."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the store is reached and all that was asked for is subscribed."""
+
+    def subscribe(self, ids: Sequence[str], /) -> Awaitable[bool]:
+        """Subscribe; resolves when the server has confirmed, False if it is away."""
+
+    def unsubscribe(self, ids: Sequence[str], /) -> None:
+        """Unsubscribe."""
+
+
+class Comparisons(Protocol):
+    """The last states in the store, as the upstream needs them."""
+
+    async def compare(self, ids: Iterable[str], /) -> None:
+        """Make the hub's states of contracts equal to those in the store, as far as it can.
+
+        Raises StoreError or IncompleteError.
+        """
+
+    def doubt(self, contract_id: str, /) -> None:
+        """A contract may no longer be equal."""
+
+    def forget(self, contract_id: str, /) -> None:
+        """The hub has it no more."""
+
+
+class Upstream:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        channels: Channels,
+        comparisons: Comparisons,
+        *,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
+        malformed: Callable[[], None],
+        received: Callable[[], None],
+    ) -> None:
+        """Make an upstream for a hub without clients.
+
+        Args:
+            hub: gets the updates.
+            channels: where they come from.
+            comparisons: with the last states in the store.
+            clock: microseconds since the epoch.
+            monotonic: seconds, for the pace of log lines.
+            malformed: called for each message that is dropped because it cannot be read.
+            received: called for each message.
+        """
+        self._hub = hub
+        self._channels = channels
+        self._comparisons = comparisons
+        self._clock = clock
+        self._malformed = malformed
+        self._received = received
+        self._limited = LogLimiter(log, monotonic=monotonic)
+        self._stale = LogLimiter(log, max_keys=_STALE_CONTRACTS, monotonic=monotonic)
+        self._wanted: Counter[str] = Counter()
+        self._arriving: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """All arrivals under way, also of contracts that nobody wants any more."""
+        self._due: set[str] = set()
+        """Contracts to be compared at the next tick."""
+        self._sweep: list[str] = []
+        """Contracts that are still to be compared in the present sweep."""
+        self._wake = asyncio.Event()
+
+    @property
+    def contracts(self) -> int:
+        """How many contracts somebody wants."""
+        return len(self._wanted)
+
+    async def run(self) -> None:
+        """Compare what is wanted with the store, by and by and when it is due, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(_TICK):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._due.update(self._next_of_sweep())
+            self._wake.clear()
+            if self._channels.connected:
+                await self._compare_due()
+
+    def _next_of_sweep(self) -> Iterable[str]:
+        if not self._sweep:
+            self._sweep = list(self._wanted)
+        # At least one, so that the sweep of a few contracts goes faster.
+        count = max(1, round(len(self._wanted) * _TICK / _SWEEP))
+        self._sweep, some = self._sweep[count:], self._sweep[:count]
+        return some
+
+    async def _compare_due(self) -> None:
+        due, self._due = [i for i in self._due if i in self._wanted], set()
+        if not due:
+            return
+        try:
+            await self._comparisons.compare(due)
+        except IncompleteError as error:
+            self._put_off(error.left, error)
+        except StoreError as error:
+            self._put_off(due, error)
+        else:
+            self._limited.forget("away")
+
+    def _put_off(self, ids: Iterable[str], error: StoreError) -> None:
+        self._due.update(ids)
+        self._limited.warning("last states cannot be read", key="away", error=str(error))
+
+    async def acquire(self, ids: Iterable[str]) -> None:
+        """Want these contracts; each call is undone by one `release`.
+
+        Returns when their channels are subscribed and their last states known, so that the
+        caller misses nothing from then on; sooner if the store is away or hangs.
+        """
+        ids = list(ids)
+        self._wanted.update(ids)
+        new = [i for i in ids if self._wanted[i] == 1]
+        if new:
+            for contract_id in new:
+                self._hub.open(contract_id)
+            task = asyncio.create_task(self._arrive(new))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            for contract_id in new:
+                self._arriving[contract_id] = task
+        arriving = {self._arriving[i] for i in ids if i in self._arriving}
+        if arriving:
+            await asyncio.wait(arriving, timeout=_ARRIVAL_TIMEOUT)
+
+    def release(self, ids: Iterable[str]) -> None:
+        """Want them no more."""
+        gone = []
+        for contract_id in ids:
+            self._wanted[contract_id] -= 1
+            if not self._wanted[contract_id]:
+                del self._wanted[contract_id]
+                self._arriving.pop(contract_id, None)
+                self._comparisons.forget(contract_id)
+                self._hub.close(contract_id)
+                gone.append(contract_id)
+        if gone:
+            self._channels.unsubscribe(gone)
+
+    async def _arrive(self, ids: Sequence[str]) -> None:
+        task = asyncio.current_task()
+        try:
+            # When the store is away the states follow in `on_connected`.
+            if await self._channels.subscribe(ids):
+                await self._comparisons.compare(ids)
+        except StoreError as error:
+            self._put_off(ids, error)
+        finally:
+            for contract_id in ids:
+                if self._arriving.get(contract_id) is task:
+                    del self._arriving[contract_id]
+
+    def on_message(self, contract_id: str, raw: bytes) -> None:
+        """A message has come on a contract's channel."""
+        self._received()
+        try:
+            version, payload = read_publication(raw, self._clock())
+        except PayloadError as error:
+            self._malformed()
+            self._limited.warning(
+                "malformed message dropped",
+                key=("malformed", error.kind),
+                contract_id=contract_id,
+                reason=str(error),
+            )
+            return
+        newest = self._hub.publish(contract_id, version, payload)
+        if newest and version is not None:
+            self._note_stale(contract_id, version, newest)
+
+    def _note_stale(self, contract_id: str, version: int, newest: int) -> None:
+        self._comparisons.doubt(contract_id)
+        self._due.add(contract_id)
+        fields: dict[str, object] = {"version": version, "newest": newest}
+        now = self._clock()
+        if version * _OTHER_UNIT < now:
+            fields["hint"] = f"is {version} not microseconds?"
+        elif (ahead := newest - now) > MICROSECONDS:
+            fields["hint"] = f"the newest is {ahead // MICROSECONDS} s ahead of this clock"
+        self._stale.warning(
+            "stale message dropped", key=contract_id, contract_id=contract_id, **fields
+        )
+
+    def on_connected(self) -> None:
+        """The store is reached (again) and every wanted channel subscribed."""
+        self._due.update(self._wanted)
+        self._wake.set()
+
+    async def aclose(self) -> None:
+        """End what is still under way."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)

@@ -1,0 +1,1 @@
+"""The whole on one machine: an embedded Valkey, supervised processes, `up` and the demo."""

@@ -1,0 +1,295 @@
+"""The demo: an embedded Valkey, a market and the gateway, in one command.
+
+The market is synthetic, or a recording that is replayed in a loop. Nothing is needed and nothing
+is kept. It serves this machine only, and so asks for no token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import quote
+
+import structlog
+
+from ime_live.contracts import Contract
+from ime_live.errors import FeedError, SettingsError, StoreError
+from ime_live.feeds.pipeline.leadership import Attendance, holder_name
+from ime_live.feeds.pipeline.registrar import Registrar
+from ime_live.feeds.recording.replay import contracts_in, replay
+from ime_live.feeds.synthetic.simulator import SyntheticMarket
+from ime_live.gateway.server import GatewayConfig, GatewayServer, bind, limit_connections
+from ime_live.gateway.stream.http_protocol import SERVICES
+from ime_live.local.embedded import EmbeddedValkey
+from ime_live.log_limiter import LogLimiter
+from ime_live.logs import configure_logging
+from ime_live.publisher import Publisher
+from ime_live.settings import (
+    LOOPBACK,
+    AuthMode,
+    DemoSettings,
+    DemoSource,
+    GatewaySettings,
+    StoreSettings,
+    is_loopback,
+)
+from ime_live.status import FeedState, FeedStatus, MarketStatus
+from ime_live.store.lease import Lease
+from ime_live.store.store import Store
+
+log = structlog.get_logger()
+_limited: Final = LogLimiter(log)
+
+_NOT_PUBLISHED: Final = "market data cannot be published"
+_STEP: Final = 0.2  # seconds of the market's clock, which is the wall clock
+_DRAIN: Final = 0.2  # seconds: whoever ends a demo does not want to wait
+_SHOWN: Final = 3  # contracts of each market named in the greeting
+
+
+class Market(Protocol):
+    """What the demo shows.
+
+    Attributes:
+        name: what it is, for the feed's status.
+        about: what it is, for people.
+        contracts: what it trades.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def about(self) -> str: ...
+    @property
+    def contracts(self) -> Sequence[Contract]: ...
+
+    async def open(self, settings: StoreSettings) -> None:
+        """Register the contracts and publish their first states."""
+
+    async def trade(self, settings: StoreSettings) -> None:
+        """Publish changes, until cancelled."""
+
+
+class Synthetic:
+    """A made-up market; see `Market`."""
+
+    name = DemoSource.SYNTHETIC.value
+    about = "of a synthetic market. All data is made up."
+
+    def __init__(self, seed: int) -> None:
+        self._market = SyntheticMarket(seed, datetime.now(UTC))
+
+    @property
+    def contracts(self) -> Sequence[Contract]:
+        return self._market.contracts
+
+    async def open(self, settings: StoreSettings) -> None:
+        async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
+            await store.import_contracts(self._market.contracts)
+            await publisher.publish_many(self._market.states())
+
+    async def trade(self, settings: StoreSettings) -> None:
+        registered = self.contracts
+        async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
+            while True:
+                await asyncio.sleep(_STEP)
+                try:
+                    await publisher.publish_many(self._market.step(datetime.now(UTC)))
+                    if registered is not self.contracts:  # another day
+                        await store.import_contracts(self.contracts)
+                        registered = self.contracts
+                except StoreError as error:
+                    _limited.warning(_NOT_PUBLISHED, key=_NOT_PUBLISHED, error=str(error))
+
+
+class Replayed:
+    """A recording, again and again; see `Market`."""
+
+    name = DemoSource.REPLAY.value
+    about = "of a recording, which is replayed in a loop."
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Read which contracts are in the files.
+
+        Raises:
+            SettingsError: there are none, or a file cannot be read.
+        """
+        if not files:
+            raise SettingsError("--source replay needs a recording: --frames FILE")
+        self._files = files
+        try:
+            self.contracts = contracts_in(files)
+        except FeedError as error:
+            raise SettingsError(str(error)) from error
+        if not self.contracts:
+            raise SettingsError(f"no contract in {', '.join(map(str, files))}")
+
+    async def open(self, settings: StoreSettings) -> None:
+        async with Store(settings) as store:
+            await Registrar(store).register(self.contracts)
+
+    async def trade(self, settings: StoreSettings) -> None:
+        async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
+            while True:
+                try:
+                    await replay(
+                        self._files,
+                        publisher,
+                        Registrar(store).register,
+                        loop=True,
+                        report=log.debug,
+                    )
+                except StoreError as error:
+                    _limited.warning(_NOT_PUBLISHED, key=_NOT_PUBLISHED, error=str(error))
+                    await asyncio.sleep(1)
+
+
+def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
+    """Run the demo until Ctrl-C.
+
+    Args:
+        settings: where it listens, and what it shows.
+        frames: recordings to replay, if that is what it shows.
+
+    Raises:
+        SettingsError: the port is in use, the host is not a loopback address, a recording cannot
+            be read, or the package was installed without the demo's parts.
+    """
+    if not is_loopback(settings.host):
+        raise SettingsError(
+            f"the demo asks for no token, so it listens on a loopback address only, "
+            f"not on {settings.host}"
+        )
+    configure_logging(settings)
+    market: Market = (
+        Replayed(frames) if settings.source is DemoSource.REPLAY else Synthetic(settings.seed)
+    )
+    with bind(settings.host, settings.port) as listener, EmbeddedValkey() as valkey:
+        host, port = listener.getsockname()[:2]
+        gateway = GatewaySettings(
+            redis_url=valkey.url,
+            host=settings.host,
+            port=port,
+            auth=AuthMode.NONE,
+            # Pages that somebody develops on this machine.
+            cors_origins=LOOPBACK,
+            drain=_DRAIN,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
+        )
+        limit_connections(listener, gateway)
+        config = GatewayConfig(gateway)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+        async def work() -> None:
+            await market.open(gateway)
+            server = GatewayServer(config)
+            tasks = [
+                asyncio.create_task(_trade(gateway, market, stop=server.stop)),
+                asyncio.create_task(_attend(gateway, market)),
+                asyncio.create_task(_announce(server, market, address)),
+            ]
+            try:
+                await server.serve([listener])
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(work())
+
+
+async def _trade(settings: StoreSettings, market: Market, *, stop: Callable[[], None]) -> None:
+    try:
+        await market.trade(settings)
+    except Exception:
+        log.exception("the demo's market has failed; stopping")
+        stop()
+
+
+async def _attend(settings: StoreSettings, market: Market) -> None:
+    """Say that the market is open, so that clients of the demo can ask for the feed's state."""
+    began = time.time_ns() // 1000
+    listed = Counter(each.market for each in market.contracts if each.market is not None)
+
+    def status() -> FeedStatus:
+        now = time.time_ns() // 1000
+        markets = {
+            name: MarketStatus(FeedState.LIVE, last_board=now, contracts=count)
+            for name, count in listed.items()
+        }
+        return FeedStatus(
+            FeedState.LIVE,
+            began,
+            last_board=now,
+            markets=markets,
+            source=market.name,
+            written=now,
+        )
+
+    try:
+        async with Lease(settings, holder_name()) as lease:
+            await Attendance(lease, status, on_lead=lambda: None, monotonic=time.monotonic).run()
+    except Exception:
+        log.exception("the demo's feed has no state any more; all else goes on")
+
+
+async def _announce(server: GatewayServer, market: Market, address: str) -> None:
+    # Whoever copies a URL from the greeting must find its contracts there.
+    while not (server.started and server.lifespan.state[SERVICES].directory.loaded):  # noqa: ASYNC110 - uvicorn has no event
+        await asyncio.sleep(0.01)
+    print(greeting(market, address), flush=True)
+
+
+def _python() -> str:
+    """This Python, as one would type it here: it has the library that the line needs."""
+    path = Path(sys.executable)
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))
+
+
+def greeting(market: Market, address: str) -> str:
+    """What the demo says when it is up.
+
+    Args:
+        market: names the contracts.
+        address: host and port.
+    """
+    examples = []
+    for each in dict.fromkeys(contract.market for contract in market.contracts):
+        codes = [c.contract_name for c in market.contracts if c.market == each]
+        examples.append(f"    {', '.join(codes[:_SHOWN])}, … ({len(codes)} {each})")
+    # The names of the documentation, if they are there; else one that can be typed.
+    ordered = sorted(
+        market.contracts,
+        key=lambda c: (c.contract_name != "ContractA", not c.contract_name.isascii()),
+    )
+    name, contract_id = quote(ordered[0].contract_name), ordered[0].contract_id
+    stream = f"ws://{address}/live/data/websocket/contract"
+    return f"""
+ime-live demo: {len(market.contracts)} contracts {market.about}
+
+  by name  {stream}/name?contract_names={name}
+  by id    {stream}/id?contract_id={contract_id}
+  events   http://{address}/live/data/sse/contract/name?contract_names={name}
+  all      http://{address}/docs
+  state    http://{address}/ready   http://{address}/metrics
+
+Contracts:
+{chr(10).join(examples)}
+
+Try it in another terminal (no token is asked for, since only this machine can connect):
+
+  {_python()} -m websockets "{stream}/name?contract_names={name}&snapshot=true"
+
+Stop with Ctrl-C.
+"""

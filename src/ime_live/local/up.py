@@ -1,0 +1,234 @@
+"""Up: the whole service on one machine. An embedded Valkey whose data is kept, the exchange's feed
+and the gateway, each a process of its own, supervised.
+
+Settings come in; they run until we are told to stop. Options reach the processes through the
+environment, where no other user sees them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from ime_live.errors import SettingsError, StoreError
+from ime_live.gateway.server import bind
+from ime_live.local.embedded import KeptValkey, kept_valkey
+from ime_live.local.supervisor import Child, Supervisor
+from ime_live.settings import (
+    AuthMode,
+    FeedSettings,
+    GatewaySettings,
+    StoreSettings,
+    UpSettings,
+    bare_host,
+    flag,
+    options,
+    variable,
+)
+from ime_live.status import FeedState, FeedStatus
+from ime_live.store.lease import Lease
+
+log = structlog.get_logger()
+
+_SECRET: Final = "jwt-secret"  # noqa: S105 - a file's name
+_LOOK: Final = 0.1  # seconds between two looks at what the others are doing
+_FEED_TIMEOUT: Final = 5.0  # seconds that the greeting waits for the feed's first try to connect
+
+# Seconds within which a process ends that was told to, besides those that it may take by its
+# settings; and Valkey, which must first have its data on a disk that may be slow.
+_MARGIN: Final = 15.0
+_DATA_TIMEOUT: Final = 60.0
+
+
+async def up(settings: UpSettings) -> None:
+    """Run everything until cancelled.
+
+    Raises:
+        SettingsError: it cannot run with these settings; the text says why.
+    """
+    async with kept_valkey(Path(settings.data)) as valkey:
+        made = settings.auth is AuthMode.JWT and not settings.has_keys
+        if made:
+            settings = replace(settings, jwt_secret=_secret_of(valkey.data))
+        settings = replace(settings, redis_url=valkey.url, port=_port_of(settings))
+        supervisor = Supervisor(_children(settings, valkey))
+        greeting = asyncio.create_task(_greet(settings, valkey.data, secret_made=made))
+        try:
+            await supervisor.run()
+        finally:
+            greeting.cancel()
+            await asyncio.gather(greeting, return_exceptions=True)
+
+
+def _children(settings: UpSettings, valkey: KeptValkey) -> list[Child]:
+    return [
+        Child(
+            "valkey",
+            valkey.command,
+            inherits=valkey.inherits,
+            log=str(valkey.log),
+            stop_timeout=_DATA_TIMEOUT,
+        ),
+        _command("feed", ["feed", "ime"], FeedSettings, settings),
+        _command(
+            "gateway",
+            ["serve"],
+            GatewaySettings,
+            settings,
+            stop_timeout=settings.drain + _MARGIN,
+        ),
+    ]
+
+
+def _command(
+    name: str,
+    command: Sequence[str],
+    kind: type[StoreSettings],
+    settings: UpSettings,
+    *,
+    stop_timeout: float = _MARGIN,
+) -> Child:
+    """A command of ours with the settings that it knows."""
+    values = {option.name: _text(getattr(settings, option.name)) for option in options(kind)}
+    return Child(
+        name,
+        # An empty variable counts as none, which would be the default.
+        [sys.executable, "-m", "ime_live", *command]
+        + [f"{flag(each)}=" for each, value in values.items() if not value],
+        {variable(each): value for each, value in values.items() if value},
+        stop_timeout=stop_timeout,
+    )
+
+
+def _text(value: object) -> str:
+    return value.value if isinstance(value, StrEnum) else str(value)
+
+
+def _port_of(settings: UpSettings) -> int:
+    """The port to listen on, if it is free; a free one if any will do.
+
+    The gateway would say so as well, but who connects meanwhile meets whoever has it.
+    """
+    with bind(settings.host, settings.port) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _secret_of(data: Path) -> str:
+    """The secret that was made for this folder; made now if there is none."""
+    file = data / _SECRET
+    try:
+        if not file.exists():
+            new = file.with_suffix(".new")  # it is there whole or not at all
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:  # noqa: PTH123 - made with its rights, not given them later
+                out.write(secrets.token_urlsafe(48).encode())
+                out.flush()
+                os.fsync(out.fileno())
+            new.replace(file)
+        secret = file.read_text("ascii").strip()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SettingsError(f"{file}: {reason.lower()}") from error
+    if not secret:
+        raise SettingsError(f"{file} is empty; without it, a new secret is made")
+    return secret
+
+
+async def _greet(settings: UpSettings, data: Path, *, secret_made: bool) -> None:
+    try:
+        host = bare_host(settings.host)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - any of ours
+        while not await _listens(host, settings.port):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(_LOOK)
+        feed = await _feed_of(settings)
+        address = f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}"
+        print(greeting(settings, data, address, feed, secret_made=secret_made), flush=True)
+    except BrokenPipeError:
+        log.warning("the greeting cannot be written: standard output is closed")
+    except Exception:
+        log.exception("the greeting has failed; all else goes on")
+
+
+async def _listens(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def _feed_of(settings: UpSettings) -> FeedStatus | None:
+    """What the feed says of itself once it knows; what it says till then if that takes long."""
+    status = None
+    async with Lease(settings) as lease:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FEED_TIMEOUT):
+                while status is None or (status.state is FeedState.DOWN and not status.error):
+                    with suppress(StoreError):  # Valkey may still be reading its data
+                        found, led = await lease.read()
+                        status = found if led else None
+                    await asyncio.sleep(_LOOK)
+    return status
+
+
+def _told(feed: FeedStatus | None) -> str:
+    if feed is None or (feed.state is FeedState.DOWN and not feed.error):
+        return "not connected yet"
+    if feed.state is FeedState.DOWN:
+        return f"down: {feed.error}"
+    return f"{feed.state.value}, by {feed.source}"
+
+
+def greeting(
+    settings: UpSettings,
+    data: Path,
+    address: str,
+    feed: FeedStatus | None,
+    *,
+    secret_made: bool,
+) -> str:
+    """What `up` says when the gateway listens.
+
+    Args:
+        settings: as they run.
+        data: the folder.
+        address: host and port to connect to.
+        feed: what the feed says of itself; None if it has said nothing yet.
+        secret_made: whether the secret is the one kept in the folder.
+    """
+    ours = f"{shlex.quote(sys.executable)} -m ime_live"
+    if settings.auth is AuthMode.NONE:
+        how = "none is asked for"
+    elif secret_made:
+        file = shlex.quote(str(data / _SECRET))
+        how = f"{variable('jwt_secret')}=$(cat {file}) {ours} token create --subject me"
+    else:
+        how = "from your issuer, or by: ime-live token create"
+    store = shlex.quote(settings.redis_url)
+    return f"""
+ime-live is up.
+
+  by name  ws://{address}/live/data/websocket/contract/name?contract_names=…
+  by id    ws://{address}/live/data/websocket/contract/id?contract_id=…
+  state    http://{address}/ready   http://{address}/live/status   http://{address}/metrics
+  data     {data}
+  token    {how}
+  feed     {_told(feed)}
+
+Contracts come with the exchange's boards; this lists them:
+  {ours} contracts list --redis-url {store}
+The exchange answers Iranian addresses only: from elsewhere, give --proxy. The feed goes on
+trying, and the log tells when its state changes. Stop with Ctrl-C.
+"""

@@ -1,0 +1,394 @@
+"""Cluster: the primaries of a cluster, and which of them has a key.
+
+redis-py's options and commands come in; replies go out, and connections to listen with. It must
+not know keys, scripts or what they are for, and its errors are redis-py's:
+`ime_live.store.connections` makes ours of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Self
+
+from redis.asyncio import Redis
+from redis.commands import AsyncCoreCommands
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ime_live.store.connection_pool import Pool
+from ime_live.store.topology import LOOK, Address, Lookout, asked, first_answer, text_of
+
+# A command that meets a cluster in the middle of a move is tried this often; the pause before
+# the last time lets a move of one slot end.
+_TRIES: Final = 3
+_PAUSE: Final = 0.1  # seconds
+
+_SLOTS: Final = 16_384
+
+# Nodes that are asked at each look: enough that one that was cut off is outvoted.
+_VOTES: Final = 5
+
+Map = tuple[tuple[int, int, Address], ...]
+"""First slot, last slot and primary of each range, in order."""
+
+# Commands without a key, for every primary.
+_EVERYWHERE: Final = frozenset({"PING", "SCRIPT LOAD"})
+
+_AWAY: Final = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    ClusterDownError,
+    AskError,  # and MovedError
+    TryAgainError,
+    ReadOnlyError,
+)
+
+
+class Cluster(AsyncCoreCommands):
+    """A cluster: a client for each primary, and a map of which has which slot.
+
+    Commands go to the primary that has their key, those of a pipeline to all of them at once.
+    redis-py's own client of clusters has no asynchronous WATCH in 6, from 7 on starts an event
+    loop in a thread for each command of a transaction, and after an error closes connections
+    that others are using.
+    """
+
+    one_clock = False
+    _event_dispatcher: Any = None  # asked for by the mixin's types, and only by them
+
+    def __init__(self, hosts: Sequence[Address], options: Mapping[str, Any]) -> None:
+        """Take addresses of some of the nodes and redis-py's options."""
+        self.addresses = hosts
+        self.place = ",".join(map(text_of, hosts))
+        self.failovers = 0
+        self._hosts = hosts
+        self._options = options
+        self._clients: dict[Address, Any] = {}
+        self._replaced: list[Any] = []
+        """Clients of nodes that were primaries once."""
+        # Whom to ask for the map, first to last.
+        self._nodes: list[Address] = random.sample(hosts, len(hosts))
+        self._map: Map = ()
+        self._slots: list[Address | None] = []
+        """The primary of each slot, by the map."""
+        self._stale = True
+        self._reading = asyncio.Lock()
+        self._lookout = Lookout(self._look)
+
+    # -- Topology ---------------------------------------------------------------------------
+
+    def client(self) -> Any:  # noqa: ANN401
+        """See `Topology`: ourselves."""
+        return self
+
+    async def check(self) -> None:
+        """See `Topology`."""
+        await self._read_map()
+
+    def make(self) -> Any:  # noqa: ANN401
+        """A connection to any node, since a message goes to all; each time to another one."""
+        node = self._nodes.pop(0)
+        self._nodes.append(node)
+        return self._client(node).connection_pool.make_connection()
+
+    @asynccontextmanager
+    async def transaction(self, key: str) -> AsyncIterator[Any]:
+        """See `Topology`."""
+        for tries in range(1, _TRIES + 1):
+            await self._read_map()
+            node = self._node_of(key.encode())
+            async with self._client(node).pipeline(transaction=True) as pipe:
+                try:
+                    await pipe.watch(key)
+                except _AWAY as error:
+                    self._note(node, error)
+                    if tries == _TRIES:
+                        raise
+                    continue
+                try:
+                    yield pipe
+                except _AWAY as error:
+                    self._note(node, error)
+                    raise
+                return
+
+    async def view(self, connection: Any) -> Any:  # noqa: ANN401
+        """The links by which the connection's node gets the messages of the others.
+
+        A message that is published at one node goes to the others over a link each. What was on
+        its way when a link broke is lost, and nothing says so but that the link is a new one.
+        """
+        node = (connection.host, int(connection.port))
+        async with self._client(node).pipeline(transaction=False) as pipe:
+            pipe.execute_command("CLUSTER", "INFO")
+            pipe.execute_command("CLUSTER", "LINKS")
+            info, links = await pipe.execute()
+        if b"cluster_state:ok" not in info:
+            raise ClusterDownError("the cluster is down")
+        fields = [dict(zip(link[::2], link[1::2], strict=True)) for link in links]
+        return {(f[b"node"], f[b"create-time"]) for f in fields if f[b"direction"] == b"from"}
+
+    async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
+        """Return when messages of another node may have been lost, or the node hangs."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                if await self.view(connection) != view:
+                    return "links between the cluster's nodes have changed"
+            except RedisError as error:
+                return f"{text_of((connection.host, connection.port))}: {error}"
+
+    async def aclose(self) -> None:
+        """See `Topology`."""
+        await self._lookout.aclose()
+        for client in (*self._clients.values(), *self._replaced):
+            await client.connection_pool.aclose()
+
+    # -- commands ---------------------------------------------------------------------------
+
+    async def execute_command(self, *command: Any, **_: Any) -> Any:  # noqa: ANN401
+        """What the methods of redis-py end in."""
+        if command[0] in _EVERYWHERE:
+            return await self._everywhere(command)
+        [reply] = await self.run([command])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def pipeline(self, *, transaction: bool) -> _Batch:
+        """Commands to be sent together; for a transaction see `transaction`."""
+        if transaction:
+            raise NotImplementedError
+        return _Batch(self)
+
+    async def run(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run commands where their keys are; a command's error is its reply.
+
+        A node that cannot be reached harms only the commands of its own keys.
+
+        Raises:
+            RedisError: no node can be reached.
+        """
+        replies: list[Any] = [None] * len(commands)
+        todo: Sequence[int] = range(len(commands))
+        for tries in range(1, _TRIES + 1):
+            groups: dict[Address, list[int]] = {}
+            await self._read_map()
+            for n in todo:
+                try:
+                    groups.setdefault(self._node_of(_key_of(commands[n])), []).append(n)
+                except ClusterDownError as error:
+                    replies[n] = error
+            results = await asyncio.gather(
+                *(self._send(node, [commands[n] for n in ns]) for node, ns in groups.items())
+            )
+            for ns, result in zip(groups.values(), results, strict=True):
+                for n, reply in zip(ns, result, strict=True):
+                    replies[n] = reply
+            # A server that did not answer in time is not given that time again.
+            todo = [
+                n
+                for n in todo
+                if is_away(replies[n]) and not isinstance(replies[n], RedisTimeoutError)
+            ]
+            if not todo:
+                break
+            if tries == _TRIES - 1:
+                await asyncio.sleep(_PAUSE)
+        return replies
+
+    async def _send(self, node: Address, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+        """Run commands at one node, and those for which it sends us to another one there."""
+        try:
+            replies = await self._pipelined(node, commands)
+        except RedisError as error:
+            self._note(node, error)
+            return [error] * len(commands)
+        for n, reply in enumerate(replies):
+            if type(reply) is AskError:
+                there = (reply.host or node[0], int(reply.port))
+                try:
+                    _, replies[n] = await self._pipelined(there, [("ASKING",), commands[n]])
+                except RedisError as error:
+                    replies[n] = error
+            if is_away(replies[n]):
+                self._note(node, replies[n])
+        return replies
+
+    async def _pipelined(self, node: Address, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        async with self._client(node).pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+            return replies
+
+    async def _everywhere(self, command: tuple[Any, ...]) -> Any:  # noqa: ANN401
+        await self._read_map()
+        nodes = dict.fromkeys(node for node in self._slots if node is not None)
+        results = await asyncio.gather(*(self._send(node, [command]) for node in nodes))
+        good = [reply for [reply] in results if not isinstance(reply, Exception)]
+        for [reply] in results:
+            # A script is of use to those that have it.
+            if isinstance(reply, Exception) and not (good and command[0] == "SCRIPT LOAD"):
+                raise reply
+        return good[0]
+
+    # -- the map ----------------------------------------------------------------------------
+
+    def _client(self, node: Address) -> Any:  # noqa: ANN401
+        client = self._clients.get(node)
+        if client is None:
+            host, port = node
+            pool = Pool(host=host, port=port, on_timeout=self._on_timeout, **self._options)
+            client = self._clients[node] = Redis.from_pool(pool)
+        return client
+
+    def _on_timeout(self) -> None:
+        # What lies between us and one node lies between us and the others.
+        for client in self._clients.values():
+            client.connection_pool.abort_idle()
+
+    def _node_of(self, key: bytes) -> Address:
+        node = self._slots[key_slot(key)]
+        if node is None:
+            self._stale = True
+            raise ClusterDownError(f"no node serves the slot of {key!r}")
+        return node
+
+    def _note(self, node: Address, error: Exception) -> None:
+        """Have the map read again after an error of ``node``, from one who knows better."""
+        self._stale = True
+        if isinstance(error, MovedError):
+            # Others may not have heard of it yet.
+            self._nodes.insert(0, (error.host or node[0], int(error.port)))
+        elif node in self._nodes:
+            self._nodes.remove(node)
+            self._nodes.append(node)
+
+    async def _read_map(self) -> None:
+        self._lookout.begin()
+        async with self._reading:
+            if not self._stale:
+                return
+            self._stale = False
+            try:
+                self._take(*await first_answer(partial(self._ask, node) for node in self._nodes))
+            except BaseException:
+                self._stale = True
+                raise
+
+    async def _look(self) -> None:
+        """Read the map although no command has failed: a primary may not know that it is none.
+
+        One that was cut off from the others goes on taking writes, and says itself that it may;
+        so the map counts that most nodes give.
+        """
+        nodes = random.sample(self._nodes, min(_VOTES, len(self._nodes)))
+        asking = [asked(partial(self._ask, node)) for node in nodes]
+        try:
+            done, _ = await asyncio.wait(asking, timeout=LOOK)
+        finally:
+            for task in asking:
+                task.cancel()
+        answers = [task.result() for task in done if task.exception() is None]
+        votes = Counter(slots for slots, _ in answers)
+        for slots, nodes in answers:
+            if votes[slots] * 2 > len(answers):
+                self._take(slots, nodes)
+                return
+
+    async def _ask(self, node: Address) -> tuple[Map, list[Address]]:
+        """The map as one node gives it, and all nodes that it names."""
+        # As two words: for one, redis-py 6 to 8 read the answer differently.
+        ranges = await self._client(node).execute_command("CLUSTER", "SLOTS")
+        if not ranges:
+            raise RedisConnectionError("the node is not part of a cluster")
+        nodes: dict[Address, None] = {}
+        slots = []
+        for first, last, *servers in ranges:
+            addresses = [_address_of(server, node) for server in servers]
+            slots.append((first, last, addresses[0]))
+            nodes |= dict.fromkeys(addresses)
+        return tuple(sorted(slots)), list(nodes)
+
+    def _take(self, slots: Map, nodes: Sequence[Address]) -> None:
+        # Whoever has failed or was listened to last stays last.
+        old = [node for node in self._nodes if node in nodes]
+        new = [node for node in nodes if node not in old]
+        gone = [host for host in self._hosts if host not in nodes]
+        self._nodes = random.sample(new, len(new)) + list(dict.fromkeys(old)) + gone
+        if slots == self._map:
+            return
+        before = {primary for _, _, primary in self._map}
+        if self._map:
+            self.failovers += 1
+        self._map = slots
+        self._slots = [None] * _SLOTS
+        for first, last, primary in slots:
+            self._slots[first : last + 1] = [primary] * (last + 1 - first)
+        for node in before.difference(primary for _, _, primary in slots):
+            # What waits for an answer there is sent to whom the map names now.
+            client = self._clients.pop(node, None)
+            if client is not None:
+                client.connection_pool.abort("the node is a primary no more")
+                self._replaced.append(client)
+
+
+class _Batch:
+    """A pipeline of a cluster, as far as `ime_live.store.store` needs one."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._commands: list[tuple[Any, ...]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._commands.clear()
+
+    def execute_command(self, *command: Any) -> None:  # noqa: ANN401
+        """Put a command into the pipeline."""
+        self._commands.append(command)
+
+    async def execute(self, *, raise_on_error: bool) -> list[Any]:
+        """Run them all; a command's error is its reply."""
+        if raise_on_error:
+            raise NotImplementedError
+        return await self._cluster.run(self._commands)
+
+
+def is_away(reply: object) -> bool:
+    """Whether a reply says that the server is not there, or no longer the one to ask."""
+    return isinstance(reply, _AWAY)
+
+
+def _key_of(command: tuple[Any, ...]) -> bytes:
+    key: str | bytes = command[3 if command[0] in ("EVAL", "EVALSHA") else 1]
+    return key if isinstance(key, bytes) else key.encode()
+
+
+def _address_of(server: Sequence[Any], asked: Address) -> Address:
+    """A server in an answer to CLUSTER SLOTS; without a host it is that of who answers."""
+    host = server[0].decode() if server[0] else ""
+    return (host if host not in ("", "?") else asked[0]), int(server[1])

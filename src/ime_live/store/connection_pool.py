@@ -1,0 +1,201 @@
+"""Connection pool: redis-py's connections, which here end well whatever breaks them.
+
+redis-py looks at a connection before it hands it out, but does not see every one that is broken:
+under uvloop, 8.0 and 8.1 hand out those that were reset, and the RuntimeError of a closed transport
+is neither one of redis-py's errors nor tried again. So each connection here is renewed before it
+is used if its transport is closed, and whatever comes out of it is an error of redis-py's.
+
+A link that is half open says nothing, and all connections over it are as dead as the one whose
+command was not answered in time. So that one takes those with it that wait to be used: each of them
+would cost its next command the whole timeout again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+
+def retry_once() -> Retry:
+    """One attempt more, at once, for a pooled connection that Redis has closed meanwhile.
+
+    Safe: to publish the same state twice changes nothing.
+    """
+    return Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+
+
+class Renewable:
+    """A connection that is renewed when it is broken, and can be broken by others.
+
+    To be mixed into one of redis-py's connections. Two of their private names are needed, as in
+    `ime_live.store.subscriber`.
+    """
+
+    _reader: asyncio.StreamReader | None
+    _writer: asyncio.StreamWriter | None
+    _limit: asyncio.Timeout | None = None
+    """Ends an attempt to connect that is under way."""
+    _aborted = False
+    """Whether it was broken by `abort` since it was asked to connect."""
+    closed_for: str | None = None
+    """Why it must not connect again; None if it may."""
+    on_timeout: Callable[[], None] | None = None
+    """Called when the server has not answered in time."""
+
+    async def connect(self) -> None:
+        """Connect, unless there is a connection that is not broken."""
+        reader, writer = self._reader, self._writer
+        if reader and writer and (reader.at_eof() or writer.transport.is_closing()):
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+        self._aborted = False
+        try:
+            await super().connect()  # type: ignore[misc]
+        except RedisConnectionError:
+            # Broken on purpose, so there is a better place. redis-py 6 does not try again.
+            if not self._aborted:
+                raise
+            await super().connect()  # type: ignore[misc]
+
+    async def _connect(self) -> None:
+        if self.closed_for is not None:
+            raise RedisConnectionError(self.closed_for)
+        try:
+            async with asyncio.timeout(None) as self._limit:
+                await super()._connect()  # type: ignore[misc]
+        except TimeoutError:
+            if self._limit is not None and self._limit.expired():
+                raise RedisConnectionError(self.closed_for or "broken while connecting") from None
+            raise
+        finally:
+            self._limit = None
+
+    def abort(self, closed_for: str | None = None) -> None:
+        """Break the connection at once; what waits for an answer fails, and may be tried again.
+
+        Args:
+            closed_for: see the attribute.
+        """
+        self.closed_for = closed_for or self.closed_for
+        self._aborted = True
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time())
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
+        """Send a command; see redis-py."""
+        try:
+            await super().send_packed_command(*args, **options)  # type: ignore[misc]
+        except RedisTimeoutError:
+            self._timed_out()
+            raise
+        except (RedisError, OSError):
+            raise
+        except Exception as error:
+            raise _broken_by(error) from error
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Read a reply; one that says that the master is a replica breaks the connection."""
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        except ResponseError as error:
+            # Redis 6 says so within the text of an error of the script.
+            if not isinstance(error, ReadOnlyError) and "READONLY" not in str(error):
+                raise
+            await self.disconnect()  # type: ignore[attr-defined]
+            raise RedisConnectionError("the server is a replica that cannot be written") from None
+        except RedisTimeoutError:
+            self._timed_out()
+            raise
+        except (RedisError, OSError):
+            raise
+        except Exception as error:
+            raise _broken_by(error) from error
+
+    def _timed_out(self) -> None:
+        if self.on_timeout is not None:
+            self.on_timeout()
+
+
+def _broken_by(error: Exception) -> RedisConnectionError:
+    # redis-py has closed the connection when it lets such an error through.
+    return RedisConnectionError(f"the connection is broken ({type(error).__name__})")
+
+
+class TcpConnection(Renewable, Connection):
+    """A connection over TCP."""
+
+
+class TlsConnection(Renewable, SSLConnection):
+    """A connection over TLS."""
+
+
+class UnixConnection(Renewable, UnixDomainSocketConnection):
+    """A connection over a socket of this machine."""
+
+
+_OURS = {SSLConnection: TlsConnection, UnixDomainSocketConnection: UnixConnection}
+
+
+class Pool(BlockingConnectionPool):
+    """Connections to one place; a command that finds none free waits for one."""
+
+    def __init__(
+        self,
+        *,
+        connection_class: type[Any] = Connection,
+        on_timeout: Callable[[], None] | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Take redis-py's options; its classes of connections become ours.
+
+        Args:
+            connection_class: one of redis-py's, or of ours.
+            on_timeout: called when a command is not answered in time; by default `abort_idle`.
+            options: of each connection.
+        """
+        ours = _OURS.get(connection_class, TcpConnection)
+        if issubclass(connection_class, Renewable):
+            ours = connection_class
+        super().__init__(connection_class=ours, **options)
+        self._closed_for: str | None = None
+        self._on_timeout = on_timeout or self.abort_idle
+
+    def make_connection(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed
+        """A connection, in the pool or not, that is not connected yet."""
+        connection: Any = super().make_connection()  # type: ignore[no-untyped-call]
+        connection.closed_for = self._closed_for
+        connection.on_timeout = self._on_timeout
+        return connection
+
+    def abort_idle(self) -> None:
+        """Break the connections that nobody uses just now."""
+        idle: tuple[Any, ...] = tuple(self._available_connections)
+        for connection in idle:
+            connection.abort()
+
+    def abort(self, closed_for: str | None = None) -> None:
+        """Break all connections, also those that are used just now.
+
+        Args:
+            closed_for: why none may be made any more; None to leave that as it is.
+        """
+        self._closed_for = closed_for or self._closed_for
+        connections: tuple[Any, ...] = (*self._available_connections, *self._in_use_connections)
+        for connection in connections:
+            connection.abort(closed_for)
+
+    async def aclose(self) -> None:
+        """Close it for good, whatever is under way."""
+        # Nobody waits for an answer any more, least of all for that of a server that hangs.
+        self.abort("it is closed")
+        await super().aclose()

@@ -1,0 +1,264 @@
+"""Connections to Redis or Valkey, and the one place where errors of redis-py become ours.
+
+Settings come in; a client and single connections go out, whether there is one server or several
+(`ime_live.store.topology`). Besides `ime_live.store.store` and `ime_live.store.subscriber`, which
+are built on it, nothing knows redis-py, and nothing outside sees one of its exceptions, nor a
+password in an error's text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any, Final
+
+import hiredis
+import structlog
+from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import AskError, InvalidResponse, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ime_live.errors import ImeLiveError, SettingsError, StoreError, StoreSettingsError
+from ime_live.log_limiter import LogLimiter
+from ime_live.settings import StoreSettings
+from ime_live.store.cluster import Cluster
+from ime_live.store.connection_pool import retry_once
+from ime_live.store.faults import NO_REDIS, chain, fault_of_port, final_fault
+from ime_live.store.redis_url import Kind, RedisUrl, read_redis_url, tls_context
+from ime_live.store.sentinel import Sentinels
+from ime_live.store.topology import Single, Topology
+
+_limited: Final = LogLimiter(structlog.get_logger())
+
+# More connections would not make one server faster; who finds none free waits for one.
+_MAX_CONNECTIONS: Final = 16
+
+
+_SILENCE: Final = 1.0
+"""Seconds after which a check asks whether a server that says nothing speaks another protocol."""
+
+
+class Connections:
+    """Makes connections as the settings say.
+
+    Attributes:
+        place: hosts and ports, or the path of the socket; for texts.
+        timeout: seconds within which Redis answers, or the connection counts as broken.
+    """
+
+    def __init__(self, settings: StoreSettings) -> None:
+        """Read the settings; nothing is connected yet.
+
+        Raises:
+            SettingsError: ``redis_url`` is none of the forms in docs/redis.md, or it names a
+                database other than 0 and ``key_prefix`` is the default.
+        """
+        self.timeout = settings.redis_timeout
+        url = read_redis_url(settings.redis_url)
+        if url.database and settings.key_prefix == StoreSettings.key_prefix:
+            # Two environments on two databases of one server would share all channels.
+            raise SettingsError(
+                f"--redis-url names database {url.database}, and Pub/Sub ignores databases: set "
+                f"--key-prefix to a prefix of this database's own, not {settings.key_prefix!r}"
+            )
+        self._tls = url.tls
+        self._topology = _topology_of(url, self.timeout)
+        self.place = self._topology.place
+
+    def client(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed, and not alike in 6 to 8
+        """A client with redis-py's commands, the same each time."""
+        return self._topology.client()
+
+    def transaction(self, key: str) -> AbstractAsyncContextManager[Any]:
+        """A pipeline of redis-py that watches ``key``."""
+        return self._topology.transaction(key)
+
+    async def aclose(self) -> None:
+        """Close what `client` and `transaction` have opened."""
+        with self.errors():
+            await self._topology.aclose()
+
+    def make(self) -> Any:  # noqa: ANN401 - as above
+        """One connection of redis-py outside the pool, not connected yet."""
+        return self._topology.make()
+
+    async def check(self, *, listens: bool) -> None:
+        """Ask the servers once whether they are what the settings say.
+
+        Args:
+            listens: whether a connection will listen, for which a cluster is asked more.
+
+        Raises:
+            StoreSettingsError: they are not.
+            StoreError: they are away.
+        """
+        asking = asyncio.ensure_future(self._ask(listens=listens))
+        try:
+            # One port of TLS and one without may wait for each other until the timeout.
+            done, _ = await asyncio.wait({asking}, timeout=_SILENCE)
+            error = asking.exception() if done else None
+            dumb = not done or _is_dumb(error)
+            if dumb and (fault := await self._fault_of_ports(error)):
+                raise StoreSettingsError(f"Redis at {self.place} {fault}") from error
+            await asking
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    async def _ask(self, *, listens: bool) -> None:
+        with self.errors():
+            await self._topology.check()
+            if listens:
+                await self._topology.view(self.make())
+
+    async def _fault_of_ports(self, error: BaseException | None) -> str | None:
+        """What the servers speak instead of Redis's protocol, or instead of TLS."""
+        tls = None if self._tls is None else tls_context(self._tls)
+        asking = (fault_of_port(*each, tls) for each in self._topology.addresses)
+        faults = [fault for fault in await asyncio.gather(*asking) if fault is not None]
+        if not faults and error is not None and isinstance(error.__cause__, InvalidResponse):
+            faults.append(NO_REDIS)
+        return faults[0] if faults else None
+
+    async def view(self, connection: Any) -> Any:  # noqa: ANN401 - each topology's own
+        """What must stay as it is while ``connection`` listens; None if nothing else can change.
+
+        To be taken before connecting, and given to `changed` after it.
+        """
+        with self.errors():
+            return await self._topology.view(connection)
+
+    async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401 - as above
+        """Wait until messages may no longer come, or come whole, to ``connection``; the reason."""
+        return await self._topology.changed(connection, view)
+
+    @property
+    def failovers(self) -> int:
+        """How often another server has come to lead since the first use; grows only.
+
+        Under Sentinel it is the master's address that has changed, in a cluster the primary of a
+        slot, also by a move of the slot. What was published shortly before it grew may be lost,
+        although the server that led before has confirmed it: whoever needs it there publishes it
+        again. It is looked at twice a second, from the first use until `aclose`, used or not.
+        Always 0 for a single server.
+        """
+        return self._topology.failovers
+
+    @property
+    def one_clock(self) -> bool:
+        """Whether one server gives all versions, so that those of different contracts are in order.
+
+        In a cluster each primary gives them by its own clock, and what they publish is not received
+        in their order. Under Sentinel, the next master has another clock.
+        """
+        return self._topology.one_clock
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn whatever redis-py raises inside into StoreError; our own errors pass.
+
+        Not only its own errors: a reply of another type than it expects, or a transport that has
+        been closed, makes it raise what the interpreter has. That is a broken server or connection
+        too, and no reason for a process to end.
+
+        A cancellation that redis-py has swallowed is raised here: in 8.1, one that comes while a
+        connection is taken from the pool or read is lost, and a task that lives in a loop would
+        never end.
+        """
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        try:
+            yield
+        except ImeLiveError:
+            raise
+        except Exception as error:
+            if task and task.cancelling() > before:
+                raise asyncio.CancelledError from error
+            raise self.error(error) from error
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+
+    def error(self, error: Exception) -> StoreError:
+        """The StoreError that says what ``error`` means."""
+        redis = f"Redis at {self.place}"
+        moving = isinstance(self._topology, Cluster) and isinstance(error, AskError)
+        # What follows the first word may name keys and users. redis-py has a class for some first
+        # words, and cuts them off.
+        kind = f"{type(error).__name__} {str(error).partition(' ')[0]}"
+        if not moving and (fault := final_fault(error)) is not None:
+            return StoreSettingsError(f"{redis} {fault}", kind=kind)
+        if isinstance(error, ResponseError):
+            return StoreError(f"{redis} refused a command: {error}", kind=kind)
+        if isinstance(error, TimeoutError | RedisTimeoutError):
+            return StoreError(f"{redis} did not answer within {self.timeout:g} s")
+        if reason := _reason_of(error):
+            return StoreError(f"{redis} {reason}")
+        if not isinstance(error, RedisError | hiredis.HiredisError):
+            # Nobody else will see where it comes from.
+            _limited.error("an error of redis-py's insides", key=repr(error), exc_info=error)
+            return StoreError(f"{redis} gave an answer that cannot be used: {error!r}")
+        return StoreError(f"{redis}: {error}")
+
+
+def _is_dumb(error: BaseException | None) -> bool:
+    """Whether it may be that nothing has been said in Redis's protocol."""
+    return (
+        isinstance(error, StoreError)
+        and not isinstance(error, StoreSettingsError)
+        and not isinstance(error.__cause__, ResponseError)
+    )
+
+
+def _reason_of(error: BaseException) -> str | None:
+    """What the operating system says, by the innermost words of a chain of exceptions."""
+    for cause in chain(error):
+        if isinstance(cause, socket.gaierror):
+            return f"cannot be found: {(cause.strerror or str(cause)).lower()}"
+        if isinstance(cause, ConnectionRefusedError):
+            return "refused the connection"
+        if isinstance(cause, ssl.SSLError):
+            return f"cannot be reached: {cause.strerror or cause}"
+        if isinstance(cause, OSError):
+            reason = os.strerror(cause.errno).lower() if cause.errno else str(cause)
+            return f"cannot be reached: {reason}"
+    return None
+
+
+def _topology_of(url: RedisUrl, timeout: float) -> Topology:
+    """The topology that a URL names; nothing is connected yet.
+
+    Args:
+        url: where Redis is.
+        timeout: seconds within which a server answers.
+    """
+    options: dict[str, Any] = {**url.login, **_common(timeout)}
+    if url.tls is not None:
+        options |= {"connection_class": SSLConnection, **url.tls}
+    if url.kind is Kind.CLUSTER:
+        return Cluster(url.hosts, options)
+    options["db"] = url.database
+    if url.kind is Kind.SENTINEL:
+        return Sentinels(url.hosts, url.service, options, url.sentinel_login)
+    if url.path:
+        options |= {"connection_class": UnixDomainSocketConnection, "path": url.path}
+    else:
+        [(host, port)] = url.hosts
+        options |= {"host": host, "port": port}
+    return Single(options)
+
+
+def _common(timeout: float) -> dict[str, Any]:
+    return {
+        "max_connections": _MAX_CONNECTIONS,
+        "timeout": timeout,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        # RESP3 costs 12.6 µs a Pub/Sub message where RESP2 costs 7.2 (architecture).
+        "protocol": 2,
+        "decode_responses": False,
+        "retry": retry_once(),
+    }

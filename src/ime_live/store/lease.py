@@ -1,0 +1,237 @@
+"""Lease: which of several feeds leads, and what it says of itself, in Redis or Valkey.
+
+The lease ends by the server's clock when nobody renews it, so gateways need not compare clocks to
+know that a feed is gone. Each leadership has a fencing token that is greater than all before it.
+It travels with every write of the leader, and the store refuses older ones: a leader whose
+commands were held up, while another one took over, cannot write over what that one has written.
+(Martin Kleppmann, "How to do distributed locking", 2016, calls it so.)
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Final, Self
+
+import structlog
+from msgspec import Struct
+
+from ime_live.errors import FeedError, FencedError, StoreError
+from ime_live.log_limiter import LogLimiter
+from ime_live.market import MAX_AHEAD
+from ime_live.settings import StoreSettings
+from ime_live.status import FeedState, FeedStatus, read_status
+from ime_live.store.connections import Connections
+from ime_live.store.store import Keys, is_bad_data
+
+log = structlog.get_logger()
+
+LEASE: Final = 3.0
+"""Seconds after which a leader that has not renewed its lease leads no more."""
+
+UNREADABLE: Final = "the feed's status cannot be read"
+
+# A key of another type than a text is somebody's mistake, and counts as one that is not there: SET
+# writes over it.
+_GET: Final = """
+local function get(key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' and value.err and string.find(value.err, 'WRONGTYPE', 1, true) then
+    return false
+  end
+  return value
+end
+"""
+
+# The lease is "<token> <holder>"; feeds before version 0.2 write their name alone. A token that is
+# too far ahead is somebody's mistake, and would be passed on for good.
+_READ: Final = (
+    _GET
+    + """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local value = get(KEYS[1])
+if type(value) == 'table' then return value end
+local token, holder = 0, value
+if value and string.match(value, '^%d+ ') then
+  token, holder = string.match(value, '^(%d+) (.*)$')
+end
+token = tonumber(token)
+if token > now + MAX_AHEAD then token = 0 end
+""".replace("MAX_AHEAD", str(MAX_AHEAD))
+)
+
+# KEYS[1] the lease; ARGV: the holder, milliseconds, the greatest token that the holder has seen.
+# Answers {1 ours | 0 another's, its token, 1 taken just now | 0 renewed}.
+_TAKE: Final = (
+    _READ
+    + """
+if holder and holder ~= ARGV[1] then return {0, token, 0} end
+local anew, seen = 0, tonumber(ARGV[3])
+if seen > now + MAX_AHEAD then seen = 0 end
+if not holder or token == 0 or token < seen then
+  token = math.max(now, token + 1, seen + 1)
+  anew = 1
+end
+redis.call('SET', KEYS[1], string.format('%.0f', token) .. ' ' .. ARGV[1], 'PX', ARGV[2])
+return {1, token, anew}
+""".replace("MAX_AHEAD", str(MAX_AHEAD))
+)
+
+# KEYS[1] the lease; ARGV: the holder.
+_RELEASE: Final = (
+    _READ
+    + """
+if holder == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 0
+"""
+)
+
+# KEYS[1] the status; ARGV: JSON of it, its token. Answers 0, or the newer token.
+_WRITE: Final = (
+    _GET
+    + """
+local time = redis.call('TIME')
+local value = get(KEYS[1])
+if type(value) == 'table' then return value end
+local held = tonumber(string.match(value or '', '"token":(%d+)') or 0)
+if held > tonumber(ARGV[2]) and held <= time[1] * 1000000 + time[2] + MAX_AHEAD then
+  return held
+end
+redis.call('SET', KEYS[1], ARGV[1])
+return 0
+""".replace("MAX_AHEAD", str(MAX_AHEAD))
+)
+
+
+class Holding(Struct, frozen=True):
+    """What came of asking for the lease.
+
+    Attributes:
+        leads: whether the lease is ours now.
+        token: the fencing token of whoever leads; 0 if a feed without tokens does.
+        anew: whether it was not ours before, or not with this token: what the store holds is not
+            known to be ours.
+    """
+
+    leads: bool
+    token: int
+    anew: bool
+
+
+class Lease:
+    """One feed's, or one gateway's, view of the lease; use as ``async with Lease(settings)``.
+
+    All methods that wait raise `StoreError` when Redis cannot be reached or refuses.
+    """
+
+    def __init__(
+        self,
+        settings: StoreSettings,
+        holder: str = "",
+        *,
+        connections: Connections | None = None,
+    ) -> None:
+        """Look at the lease; nothing is connected before it is used.
+
+        Args:
+            settings: where Redis is.
+            holder: who we are, different for each feed; a gateway needs none.
+            connections: to use, and to leave open; by default its own.
+
+        Raises:
+            SettingsError: ``redis_url`` is none of the forms in docs/redis.md.
+        """
+        self.holder = holder
+        keys = Keys(settings.key_prefix)
+        self._lease, self._status = keys.feed, keys.status
+        self._shares = connections is not None
+        self._connections = connections or Connections(settings)
+        self._redis: Any = self._connections.client()
+        self._limited = LogLimiter(log)
+        self._unreadable: tuple[str, int] | None = None
+        """A status that could not be read, and when it was noticed first."""
+        self._seen = 0
+        """The greatest fencing token that we know of."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close its own connections; the lease runs out by itself."""
+        if not self._shares:
+            await self._connections.aclose()
+
+    async def take(self) -> Holding:
+        """Take the lease for `LEASE` seconds if nobody else holds it, or renew it."""
+        with self._connections.errors():
+            ours, token, anew = await self._redis.eval(
+                _TAKE, 1, self._lease, self.holder, round(LEASE * 1000), self._seen
+            )
+            self.note(token)
+            return Holding(leads=bool(ours), token=token, anew=bool(anew))
+
+    def note(self, token: int) -> None:
+        """A fencing token was seen: when the lease is taken next, its token is greater.
+
+        To be told of a `ime_live.errors.FencedError`. Tokens grow so even if the store is emptied,
+        or another server with a slower clock takes its place.
+        """
+        self._seen = max(self._seen, token)
+
+    async def release(self) -> None:
+        """Give the lease up at once, if it is ours."""
+        with self._connections.errors():
+            await self._redis.eval(_RELEASE, 1, self._lease, self.holder)
+
+    async def write(self, status: FeedStatus) -> None:
+        """Write what the feed says of itself. Only the leader may.
+
+        Raises:
+            FencedError: a feed with a newer token has written since.
+        """
+        with self._connections.errors():
+            newer = await self._redis.eval(_WRITE, 1, self._status, status.to_json(), status.token)
+        if newer:
+            raise FencedError(
+                f"the feed's status was not written: token {newer} leads, and not {status.token}",
+                token=newer,
+            )
+
+    async def read(self) -> tuple[FeedStatus | None, bool]:
+        """What the leader wrote last, and whether there is a leader now.
+
+        The status is None if none was ever written. If it cannot be read, the feed counts as down.
+        """
+        with self._connections.errors():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.execute_command("GET", self._status)
+                pipe.execute_command("EXISTS", self._lease)
+                raw, led = await pipe.execute(raise_on_error=False)
+        for reply in (raw, led):
+            if isinstance(reply, Exception) and not is_bad_data(reply):
+                raise self._connections.error(reply)
+        if not isinstance(raw, bytes | Exception | None):
+            raise StoreError(
+                f"Redis at {self._connections.place}: a reply that is no text: {raw!r}"
+            )
+        if raw is None:
+            return None, bool(led)
+        reason = str(raw)
+        if not isinstance(raw, Exception):
+            try:
+                return read_status(raw), bool(led)
+            except FeedError as error:
+                reason = str(error)
+        self._limited.warning(UNREADABLE, key=UNREADABLE, error=reason)
+        if self._unreadable is None or self._unreadable[0] != str(raw):
+            self._unreadable = str(raw), time.time_ns() // 1000
+        return FeedStatus(FeedState.DOWN, self._unreadable[1], error=UNREADABLE), bool(led)

@@ -1,0 +1,145 @@
+"""Scripts: what Redis does with a contract's last state in one step.
+
+Each is Lua that runs within Redis, so that nobody writes between its reading and its writing. Keys
+and arguments come in; the answer's first field is a whole number. `ime_live.store.store` calls
+them, and knows what keys and channels are called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from ime_live.market import MAX_AHEAD
+
+MAX_DIGITS: Final = 19
+"""Of a version; a number of 64 bits has no more."""
+
+CONFLICT: Final = -1
+"""`PUBLISH` answers with it when the last state is not the expected one."""
+
+FENCED: Final = -2
+"""`PUBLISH` answers with it when a newer fencing token was used before."""
+
+
+class Script:
+    """A Lua script, and the name by which a server that has it knows it."""
+
+    def __init__(self, *parts: str) -> None:
+        """Put a script together."""
+        text = "".join(parts).replace("MAX_AHEAD", str(MAX_AHEAD))
+        self.text = text.replace("MAX_DIGITS", str(MAX_DIGITS)).encode()
+        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+
+
+_NOW: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+"""
+
+# The fencing token in a hash: 0 if there is none, or one that is too far ahead to be one.
+_FENCE: Final = """
+local function token_in(key)
+  local token = tonumber(redis.call('HGET', key, 'token') or 0)
+  if not (token and token > 0 and token <= now + MAX_AHEAD) then return 0 end
+  return token
+end
+"""
+
+# The replication id: "a given history of a data set", in the words of Redis's documentation. A
+# server has another one when it has started or was made the leader, so when it may have lost
+# writes. Empty where Redis does not tell.
+_HISTORY: Final = """
+local function present_history()
+  local info = redis.pcall('INFO', 'replication')
+  if type(info) ~= 'string' then return '' end
+  local _, last = string.find(info, 'master_replid:', 1, true)
+  return last and string.sub(info, last + 1, last + 40) or ''
+end
+"""
+
+# KEYS[1] the contract's last state; ARGV: its channel, the new data, the expected version or "",
+# the writer's fencing token or "", the stamp of the board that it is from or "".
+# Answers {version of what is now the last state, 1 published | 0 equal | -1 not as expected}, or
+# {the newer token, -2}.
+_PUBLISH: Final = """
+-- 1163100.0 is 1163100. Keys of numbers end in a letter; in a text, a quote has a backslash.
+local function plain(json)
+  return (string.gsub(json, '(%a":%-?%d+)%.0([,}])', '%1%2'))
+end
+
+if ARGV[4] ~= '' then
+  local held = token_in(KEYS[1])
+  if held > tonumber(ARGV[4]) then return {held, -2} end
+  if held < tonumber(ARGV[4]) then redis.call('HSET', KEYS[1], 'token', ARGV[4]) end
+end
+
+local state = redis.call('HMGET', KEYS[1], 'version', 'data', 'history')
+local data = ARGV[2]
+
+-- What is not whole digits, or too far ahead, was never a version of ours: readers refuse it.
+local written = state[1] or ''
+local last = 0
+if #written <= MAX_DIGITS and string.find(written, '^%d+$') then last = tonumber(written) end
+if last > now + MAX_AHEAD then last = 0 end
+
+if ARGV[3] ~= '' and tonumber(ARGV[3]) ~= last then
+  return {last, -1}
+end
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'pushed', ARGV[5]) end
+local seen = string.format('%.0f', now)
+local history = present_history()
+-- After a loss of writes an equal state is news to whoever was sent what was lost.
+local written_in = state[3] or ''
+local same_history = written_in == '' or history == '' or written_in == history
+if same_history and last > 0 and state[2]
+    and (state[2] == data or plain(state[2]) == plain(data)) then
+  if history == '' then history = written_in end
+  redis.call('HSET', KEYS[1], 'seen', seen, 'history', history)
+  return {last, 0}
+end
+local version = math.max(now, last + 1)
+local text = string.format('%.0f', version)
+redis.call('HSET', KEYS[1], 'version', text, 'data', data, 'seen', seen, 'history', history)
+redis.call('PUBLISH', ARGV[1], '{"version":' .. text .. ',"data":' .. data .. '}')
+return {version, 1}
+"""
+
+# KEYS[1] a hash that writers with a token change; ARGV: the token.
+# Answers {0, the stamp of the board that its state is from or ""}, or {the newer token, ""}.
+_CLAIM: Final = """
+local held = token_in(KEYS[1])
+if held > tonumber(ARGV[1]) then return {held, ''} end
+redis.call('HSET', KEYS[1], 'token', ARGV[1])
+return {0, redis.call('HGET', KEYS[1], 'pushed') or ''}
+"""
+
+# KEYS[1] the contract's last state; ARGV: its channel, the version that it has as the gateway
+# knows, the version that the gateway has, for how many microseconds it has had that.
+# Answers {1, the new version} | {0, microseconds since the state was confirmed} | {-1, 0} if it is
+# not that state, or its version would be too far ahead.
+_LIFT: Final = """
+local state = redis.call('HMGET', KEYS[1], 'version', 'data', 'seen')
+local version = math.max(now, tonumber(ARGV[3]) + 1)
+if tonumber(state[1]) ~= tonumber(ARGV[2]) or not state[2] or version > now + MAX_AHEAD then
+  return {-1, 0}
+end
+local age = now - (tonumber(state[3] or 0) or 0)
+-- What was confirmed after now was so by another clock: when is not known. (Not for NaN, either.)
+if not (age >= 0) then return {0, -1} end
+if age >= tonumber(ARGV[4]) then return {0, math.min(age, now)} end
+local text = string.format('%.0f', version)
+redis.call('HSET', KEYS[1], 'version', text)
+redis.call('PUBLISH', ARGV[1], '{"version":' .. text .. ',"data":' .. state[2] .. '}')
+return {1, version}
+"""
+
+# KEYS[1] any key of the server that is asked. Answers {0, its history or ""}.
+_ASK_HISTORY: Final = """
+return {0, present_history()}
+"""
+
+PUBLISH: Final = Script(_NOW, _FENCE, _HISTORY, _PUBLISH)
+CLAIM: Final = Script(_NOW, _FENCE, _CLAIM)
+LIFT: Final = Script(_NOW, _LIFT)
+HISTORY: Final = Script(_HISTORY, _ASK_HISTORY)

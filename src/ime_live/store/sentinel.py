@@ -1,0 +1,178 @@
+"""Sentinel: the master of a service, and which server that is at the moment.
+
+Every connection asks the Sentinels when it connects, and while any is in use they are asked twice
+a second. When they name another server, the connections to the old one are broken, whatever it
+says itself: until Sentinel has told it, it goes on taking writes that nobody will ever see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import SSLConnection
+from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from ime_live.store.connection_pool import Pool, Renewable, TcpConnection, TlsConnection, retry_once
+from ime_live.store.faults import NO_REDIS, WrongServersError, final_fault, first_words
+from ime_live.store.topology import Address, Lookout, Single, first_answer, text_of
+
+
+class Sentinels(Single):
+    """A master and its replicas, watched over by Sentinel; see the module's text.
+
+    A command that meets a connection that was broken so, or a master that has become a replica,
+    is sent again to where Sentinel points now.
+    """
+
+    one_clock = False
+
+    def __init__(
+        self,
+        hosts: Sequence[Address],
+        service: str,
+        options: Mapping[str, Any],
+        login: Mapping[str, str],
+    ) -> None:
+        """Take the addresses of the Sentinels, the master's name, and redis-py's options.
+
+        Args:
+            hosts: addresses of Sentinels.
+            service: the master's name.
+            options: of connections to the master.
+            login: user and password of the Sentinels themselves.
+        """
+        self.addresses = hosts
+        self.place = f"{','.join(map(text_of, hosts))} ({service})"
+        self.failovers = 0
+        options = dict(options)
+        tls = options.pop("connection_class", None) is SSLConnection
+        names = ("timeout", "socket_timeout", "socket_connect_timeout", "protocol")
+        same = {n: v for n, v in options.items() if n.startswith("ssl_") or n in names}
+        if tls:
+            same["connection_class"] = TlsConnection
+        same |= {"retry": retry_once(), **login}
+        self._service = service
+        self._clients: list[Any] = [
+            Redis.from_pool(Pool(host=host, port=port, **same)) for host, port in hosts
+        ]
+        """Of the Sentinels; first the one that answered last."""
+        self._master: Address | None = None
+        self._moved = asyncio.Event()
+        self._lookout = Lookout(self.find)
+        self._use(_MasterPool(self, tls=tls, **options))
+
+    async def check(self) -> None:
+        """See `Topology`."""
+        await self.find()
+        await super().check()
+
+    async def find(self) -> Address:
+        """The address of the master now.
+
+        Raises:
+            RedisError: no Sentinel names one.
+        """
+        self._lookout.begin()
+        try:
+            client, master = await first_answer(partial(self._ask, c) for c in self._clients)
+        except RedisError as error:
+            # Without the cause: its text may hold the options of the connections to Sentinel.
+            text = f"no Sentinel answers that names a master {self._service}"
+            if (fault := final_fault(error)) is not None:
+                if isinstance(error, AuthenticationError):
+                    fault += ", as sentinel_username and sentinel_password"
+                raise WrongServersError(f"cannot be found: {text}: one {fault}") from None
+            raise RedisConnectionError(text) from None
+        self._clients.remove(client)
+        self._clients.insert(0, client)
+        if master != self._master:
+            self._follow(master)
+        return master
+
+    async def _ask(self, client: Any) -> tuple[Any, Address]:  # noqa: ANN401
+        """The master that one Sentinel names. It need not answer: what waits for it is broken off
+        when another one is named."""
+        try:
+            named = await client.execute_command(
+                "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service
+            )
+        except InvalidResponse:
+            raise WrongServersError(NO_REDIS) from None
+        except ResponseError as error:
+            if str(error).startswith("unknown command"):
+                raise WrongServersError(f"is no Sentinel ({first_words(error)})") from None
+            raise
+        if named is None:
+            raise WrongServersError("knows no master of that name")
+        try:
+            host, port = named
+            return client, (host.decode(), int(port))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise RedisConnectionError("it names no master") from error
+
+    def _follow(self, master: Address) -> None:
+        if self._master is not None:
+            self.failovers += 1
+        self._master = master
+        # Whoever connects to the new one has asked just now, so none of these leads there.
+        self._pool.abort()
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def view(self, connection: Any) -> Any:  # noqa: ANN401
+        """The master's address."""
+        return await self.find()
+
+    async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
+        """Return when Sentinel names another master. The old one may be there and only hang."""
+        while self._master == view:
+            await self._moved.wait()
+        return "another server has become the master"
+
+    async def aclose(self) -> None:
+        """See `Topology`."""
+        await self._lookout.aclose()
+        await super().aclose()
+        for client in self._clients:
+            await client.connection_pool.aclose()
+
+
+class _MasterPool(Pool):
+    """Connections to the master."""
+
+    def __init__(self, sentinels: Sentinels, *, tls: bool, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(connection_class=_MasterTls if tls else _MasterTcp, **options)
+        self._sentinels = sentinels
+
+    def make_connection(self) -> Any:  # noqa: ANN401
+        """One that asks Sentinel each time it connects."""
+        connection = super().make_connection()
+        connection.find = self._sentinels.find
+        return connection
+
+
+class _ToMaster(Renewable):
+    """A connection that asks Sentinel each time it connects.
+
+    That of redis-py (6 to 8) does not when a command finds it broken: it goes back to where it
+    was, which is the server that has just refused.
+    """
+
+    find: Any
+
+    async def _connect(self) -> None:
+        self.host, self.port = await self.find()
+        await super()._connect()
+
+
+class _MasterTcp(_ToMaster, TcpConnection):
+    pass
+
+
+class _MasterTls(_ToMaster, TlsConnection):
+    pass

@@ -1,0 +1,391 @@
+"""Subscriber: keeps a gateway's channels subscribed, over every break of the connection.
+
+Contract ids to listen to come in, and the messages of their channels go out, to callables that
+the gateway gives. It must not know what a message means. With `ime_live.store.store` it is the only
+module that knows redis-py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+import hiredis
+import msgspec
+import structlog
+
+from ime_live.errors import StoreError
+from ime_live.log_limiter import LogLimiter
+from ime_live.store.store import Store
+
+log = structlog.get_logger()
+
+_READ_SIZE: Final = 65_536
+
+# A burst is handled as one batch, so that the hub writes each client once for it; but after as
+# many messages (a few milliseconds) everybody else on the loop has a turn.
+_BATCH: Final = 500
+
+IDLE: Final = 1.5
+"""Seconds of silence after which Redis is asked whether it is there. With the default
+`redis_timeout` of 5 s, a link that is half open is given up within 7 s."""
+
+_FIRST_DELAY: Final = 0.1  # seconds
+_LONGEST_DELAY: Final = 2.0
+
+_NO_REPLY: Final = object()
+
+_CONFIRMATIONS: Final = (b"subscribe", b"unsubscribe")
+
+# To a PING: as a subscriber is answered, and as a proxy may answer that does not know it is one.
+_PONGS: Final = ([b"pong", b""], b"PONG")
+
+# With these a server refuses a PING although it passes on messages: its disk fails (PING counts as
+# a write then), its user may not, or a script runs.
+_REFUSED_PING: Final = ("MISCONF ", "NOPERM ", "BUSY ")
+
+_read_ids = msgspec.json.Decoder(list[str]).decode
+
+
+class Subscriber:
+    """Listens to the channels of contracts; `run` does the work.
+
+    The server answers the commands of a connection in their order. So one count of the answers
+    that are expected, and one of those that came, say what is confirmed, and a SUBSCRIBE after
+    an UNSUBSCRIBE needs no other care.
+
+    Attributes:
+        connected: True while Redis is reached and has confirmed what was asked for before.
+        refusal: the error that Redis answers with when it is asked to subscribe, as for a user
+            who may not use the channels; None if it does not, and while it cannot be reached.
+        failures: how many errors callbacks have raised.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        on_message: Callable[[str, bytes], None],
+        on_contracts: Callable[[list[str] | None], None],
+        on_connected: Callable[[], None],
+        on_disconnected: Callable[[StoreError], None],
+        idle: float = IDLE,
+    ) -> None:
+        """Make a subscriber of the store's channels.
+
+        Args:
+            store: makes the connection and names the channels. An answer that takes longer than
+                `redis_timeout` breaks the connection.
+            on_message: called with a contract's id and each message of its channel.
+            on_contracts: called with the ids of contracts that were added, changed or removed;
+                None if that could not be read, so that it may be any.
+            on_connected: called when Redis is reached (again) and has confirmed every channel
+                that was wanted until then. Earlier messages may have been missed.
+            on_disconnected: called once when Redis is lost, or not reached at first.
+            idle: seconds without any message after which Redis is asked whether it is there.
+        """
+        self.connected = False
+        self.refusal: str | None = None
+        self.failures = 0
+        self._connections = store.connections
+        self._keys = store.keys
+        self._on_message = on_message
+        self._on_contracts = on_contracts
+        self._on_connected = on_connected
+        self._on_disconnected = on_disconnected
+        self._idle = idle
+        self._contracts_channel = store.keys.contracts.encode()
+        self._wanted: dict[bytes, str] = {}
+        self._outage = False
+        self._told_outage = False
+        """Whether the log's last word is that Redis is lost. Of a link that breaks again and again
+        only some outages are told, each with its end."""
+        self._delay = _FIRST_DELAY
+        self._limited = LogLimiter(log)
+        self._refused: set[bytes] = set()
+        """Channels that were asked for when Redis refused. They are asked for until it does not,
+        wanted or not: else it would seem to be well until somebody wants one again."""
+        # Of the present connection:
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._subscribed: set[bytes] = set()
+        self._expected = 0
+        self._confirmed = 0
+        self._heard = 0.0  # when, on the loop's clock
+        self._waiting: deque[tuple[int, asyncio.Future[bool]]] = deque()
+        # Of the present tick of the loop:
+        self._dirty: set[bytes] = set()
+        self._asking: list[asyncio.Future[bool]] = []
+        self._flush_due = False
+
+    def subscribe(self, ids: Iterable[str]) -> asyncio.Future[bool]:
+        """Listen to contracts, from now on and after every break.
+
+        Returns:
+            A future: True once the server has confirmed, False at once if there is no connection
+            or when it breaks; `on_connected` follows then.
+        """
+        for contract_id in ids:
+            channel = self._keys.live(contract_id).encode()
+            self._wanted[channel] = contract_id
+            self._dirty.add(channel)
+        confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self._writer is None:
+            confirmed.set_result(False)
+        else:
+            self._asking.append(confirmed)
+            self._flush_soon()
+        return confirmed
+
+    def unsubscribe(self, ids: Iterable[str]) -> None:
+        """Listen to these contracts no more; nothing of them is delivered from now on."""
+        for contract_id in ids:
+            channel = self._keys.live(contract_id).encode()
+            self._wanted.pop(channel, None)
+            self._dirty.add(channel)
+        if self._writer is not None:
+            self._flush_soon()
+
+    async def run(self) -> None:
+        """Connect, listen, and connect again after every error; until cancelled."""
+        while True:
+            try:
+                await self._listen()
+            except StoreError as error:
+                self._lose(error)
+            # Gateways that lost the same Redis do not come back in step.
+            await asyncio.sleep(self._delay * random.uniform(0.5, 1.0))  # noqa: S311
+            self._delay = min(2 * self._delay, _LONGEST_DELAY)
+
+    async def _listen(self) -> None:
+        """Live through one connection; ends by raising StoreError."""
+        connection = self._connections.make()
+        try:
+            with self._connections.errors():
+                view = await self._connections.view(connection)
+                await connection.connect()
+                # redis-py has connected: TLS, login, database, Unix socket. From here on the
+                # streams are ours, by two names that redis-py keeps private in 6 to 8, because
+                # that is what makes a message cheap: 2.0 µs of CPU, 3.5 µs by its
+                # read_response(), 8.4 µs by its PubSub (740 bytes, bursts of 50, CPython 3.11).
+                self._reader, self._writer = connection._reader, connection._writer
+                watches = [
+                    asyncio.create_task(self._watch()),
+                    asyncio.create_task(self._leave(connection, view)),
+                ]
+                for watch in watches:
+                    watch.add_done_callback(self._break_with)
+                try:
+                    await self._follow(self._reader)
+                finally:
+                    for watch in watches:
+                        watch.cancel()
+        finally:
+            self.connected = False
+            self._reader = self._writer = None
+            self._give_up_waiting()
+            with suppress(Exception):
+                await connection.disconnect(nowait=True)
+
+    async def _follow(self, reader: asyncio.StreamReader) -> None:
+        replies = hiredis.Reader(notEnoughData=_NO_REPLY)
+        self._subscribed = set()
+        self._expected = self._confirmed = 0
+        self._dirty = {self._contracts_channel, *self._wanted, *self._refused}
+        self._heard = asyncio.get_running_loop().time()
+        self._flush()
+        first = self._expected
+        clock = asyncio.get_running_loop().time
+        handled = 0
+        while chunk := await reader.read(_READ_SIZE):
+            self._heard = clock()
+            replies.feed(chunk)
+            handled += self._handle(replies)
+            if not self.connected and self._confirmed >= first:
+                self._establish()
+            if handled >= _BATCH:
+                handled = 0
+                await asyncio.sleep(0)
+        raise ConnectionResetError("it closed the connection")
+
+    async def _watch(self) -> None:
+        """Break silence by a PING, and return by an error if nothing answers."""
+        # A task of its own: a time-out around every read costs 0.6 µs a message (bursts of 50).
+        clock = asyncio.get_running_loop().time
+        timeout = self._connections.timeout
+        asked_at = None  # when we had heard last as we asked
+        while (left := self._heard + self._idle + timeout - clock()) > 0:
+            if left > timeout:
+                await asyncio.sleep(left - timeout)
+            elif asked_at != self._heard:
+                asked_at = self._heard
+                self._send(_command("PING"))
+            else:
+                # Not longer: whatever comes meanwhile begins a silence of its own.
+                await asyncio.sleep(min(left, self._idle))
+        raise TimeoutError
+
+    async def _leave(self, connection: object, view: object) -> None:
+        """Return by an error when there is a better connection, or messages may have been lost."""
+        reason = await self._connections.changed(connection, view)
+        raise ConnectionResetError(reason)
+
+    def _break_with(self, watch: asyncio.Task[None]) -> None:
+        """Break the connection for the reason that a watch of it has ended with."""
+        error = None if watch.cancelled() else watch.exception()
+        if self._reader is not None and isinstance(error, Exception):
+            self._reader.set_exception(error)
+
+    def _send(self, command: bytes) -> None:
+        if self._writer is None or self._reader is None:
+            return
+        try:
+            self._writer.write(command)
+        except RuntimeError as error:  # of uvloop, for a transport that has just closed
+            self._reader.set_exception(error)
+
+    def _handle(self, replies: hiredis.Reader) -> int:
+        """Handle every reply that is whole; return how many. The hot path.
+
+        Raises:
+            HiredisError: what came is no reply, or not one that a subscriber is given.
+        """
+        wanted, on_message = self._wanted, self._on_message
+        count = 0
+        while (reply := replies.gets()) is not _NO_REPLY:
+            count += 1
+            try:
+                kind, channel, content = reply
+                contract_id = wanted.get(channel)
+            except (TypeError, ValueError):
+                # Whatever was asked for is confirmed: only a PING can be refused.
+                refused_ping = self._confirmed >= self._expected and _is_refusal(reply)
+                if reply not in _PONGS and not refused_ping:
+                    raise _unexpected(reply) from None
+                continue
+            if type(channel) is not bytes:
+                raise _unexpected(reply)
+            if kind == b"message" and type(content) is bytes:
+                try:
+                    if contract_id is not None:
+                        on_message(contract_id, content)
+                    elif channel == self._contracts_channel:
+                        self._on_contracts(_ids_of(content))
+                except Exception as error:  # noqa: BLE001 - the stream goes on without it
+                    self._note_failure(error)
+            elif kind in _CONFIRMATIONS and type(content) is int:
+                self._confirmed += 1
+                self._answer_confirmed()
+            else:
+                raise _unexpected(reply)
+        return count
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Tell the server in one command each what this tick of the loop has changed."""
+        self._flush_due = False
+        if self._writer is None:  # lost meanwhile; all that is wanted is asked for once back
+            return
+        listened = {self._contracts_channel, *self._refused}
+        wanted = {c for c in self._dirty if c in self._wanted or c in listened}
+        new = wanted - self._subscribed
+        old = (self._dirty - wanted) & self._subscribed
+        self._dirty.clear()
+        for command, channels in (("SUBSCRIBE", new), ("UNSUBSCRIBE", old)):
+            if channels:
+                self._send(_command(command, *channels))
+                self._expected += len(channels)  # one answer for each
+        self._subscribed = (self._subscribed | new) - old
+        self._waiting.extend((self._expected, future) for future in self._asking)
+        self._asking.clear()
+        self._answer_confirmed()
+
+    def _answer_confirmed(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._confirmed:
+            _answer(self._waiting.popleft()[1], True)
+
+    def _give_up_waiting(self) -> None:
+        for future in (*(future for _, future in self._waiting), *self._asking):
+            _answer(future, False)
+        self._waiting.clear()
+        self._asking.clear()
+
+    def _establish(self) -> None:
+        self.connected = True
+        self.refusal = None
+        self._limited.forget("refusal")
+        self._delay = _FIRST_DELAY
+        if self._refused:
+            self._dirty |= self._refused
+            self._refused = set()
+            self._flush_soon()
+        if self._outage:
+            self._outage = False
+            if self._told_outage:
+                self._told_outage = False
+                log.info("Redis is back", contracts=len(self._wanted))
+        self._tell(self._on_connected)
+
+    def _lose(self, error: StoreError) -> None:
+        self.refusal = None
+        if isinstance(error.__cause__, hiredis.ReplyError):
+            self.refusal = str(error.__cause__)
+            self._refused |= self._subscribed
+            # Also in the middle of an outage: it will not end by itself.
+            told = self._limited.error(
+                "Redis refuses to subscribe", key="refusal", error=str(error)
+            )
+        else:
+            told = self._limited.warning("Redis is lost", key="lost", error=str(error))
+        self._told_outage = self._told_outage or told
+        if not self._outage:
+            self._outage = True
+            self._tell(self._on_disconnected, error)
+
+    def _tell(self, callback: Callable[..., None], *args: object) -> None:
+        try:
+            callback(*args)
+        except Exception as error:  # noqa: BLE001 - as in _handle
+            self._note_failure(error)
+
+    def _note_failure(self, error: Exception) -> None:
+        self.failures += 1
+        self._limited.error(
+            "a callback failed", key="callback", failures=self.failures, exc_info=error
+        )
+
+
+def _command(*words: Any) -> bytes:  # noqa: ANN401 - hiredis types a tuple of one word
+    packed: bytes = hiredis.pack_command(words)
+    return packed
+
+
+def _is_refusal(reply: object) -> bool:
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_REFUSED_PING)
+
+
+def _unexpected(reply: object) -> Exception:
+    """What to raise for a reply that no subscriber is given."""
+    if isinstance(reply, Exception):
+        return reply
+    return hiredis.ProtocolError(f"a reply that no subscriber is given: {reply!r:.100}")
+
+
+def _answer(future: asyncio.Future[bool], confirmed: bool) -> None:
+    if not future.done():  # its reader may have been cancelled
+        future.set_result(confirmed)
+
+
+def _ids_of(raw: bytes) -> list[str] | None:
+    try:
+        return _read_ids(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,219 @@
+"""Topology: where the servers are, and which of them to talk to.
+
+`ime_live.store.connections` needs of each kind what `Topology` names: one server is here, a master
+under Sentinel in `ime_live.store.sentinel`, a cluster in `ime_live.store.cluster`. They know
+neither keys nor scripts, and their errors are redis-py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Protocol, TypeVar
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, RedisError
+
+from ime_live.log_limiter import LogLimiter
+from ime_live.store.connection_pool import Pool
+from ime_live.store.faults import WrongServersError, final_fault
+
+_limited: Final = LogLimiter(structlog.get_logger())
+
+LOOK: Final = 0.5
+"""Seconds between two looks at which servers lead, so that a failover is followed within a
+second. Sentinel and cluster themselves take longer to agree on one."""
+
+HEAD_START: Final = 0.2
+"""Seconds that a server has to answer before the next one is asked as well."""
+
+Address = tuple[str, int]
+"""Host and port."""
+
+_T = TypeVar("_T")
+
+
+class Topology(Protocol):
+    """What `ime_live.store.connections` needs of each kind."""
+
+    place: str
+    failovers: int
+    """See `ime_live.store.connections.Connections.failovers`."""
+    one_clock: bool
+    """See `ime_live.store.connections.Connections.one_clock`."""
+
+    @property
+    def addresses(self) -> Sequence[Address]:
+        """The servers that it is known to consist of; none behind a Unix socket."""
+
+    def client(self) -> Any:  # noqa: ANN401 - redis-py's clients are loosely typed, here and below
+        """A client with redis-py's methods."""
+
+    async def check(self) -> None:
+        """Raise an error of redis-py's if the servers are not of this kind, or are away."""
+
+    def make(self) -> Any:  # noqa: ANN401
+        """One connection outside all pools, to listen with; not connected yet."""
+
+    def transaction(self, key: str) -> AbstractAsyncContextManager[Any]:
+        """A pipeline of redis-py that watches ``key``."""
+
+    async def view(self, connection: Any) -> Any:  # noqa: ANN401
+        """What must stay as it is while ``connection`` listens; None if nothing can change."""
+
+    async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
+        """Wait until that is no longer so; the reason."""
+
+    async def aclose(self) -> None:
+        """Close all clients."""
+
+
+def text_of(address: Address) -> str:
+    """Host and port, for texts."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def asked(ask: Callable[[], Awaitable[_T]]) -> asyncio.Future[_T]:
+    """Ask a server in a task of its own, whose failure nobody need look at."""
+    task = asyncio.ensure_future(ask())
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return task
+
+
+async def first_answer(asks: Iterable[Callable[[], Awaitable[_T]]]) -> _T:
+    """Ask servers one after the other; the first answer.
+
+    One that has not answered within `HEAD_START` seconds is still waited for while the next one
+    is asked, so that a server that hangs delays little.
+
+    Raises:
+        RedisError: none has answered; the last failure, or one that no waiting cures.
+    """
+    error: BaseException = RedisConnectionError("there is no server to ask")
+    pending: set[asyncio.Future[_T]] = set()
+    left = iter(asks)
+    more = True
+    try:
+        while True:
+            if more:
+                ask = next(left, None)
+                more = ask is not None
+                if ask is not None:
+                    pending.add(asked(ask))
+            if not pending:
+                raise error
+            done, pending = await asyncio.wait(
+                pending,
+                timeout=HEAD_START if more else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                failure = task.exception()
+                if failure is None:
+                    return task.result()
+                if final_fault(error) is None:
+                    error = failure
+    finally:
+        for task in pending:
+            task.cancel()
+
+
+class Lookout:
+    """Looks every `LOOK` seconds at which servers lead, from its first use on."""
+
+    def __init__(self, look: Callable[[], Awaitable[object]]) -> None:
+        """Take what to do each time; it may raise RedisError, which changes nothing."""
+        self._look = look
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Begin to look, unless that is under way; needs a running event loop."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                await self._look()
+            except RedisError:
+                continue  # as far as we know, nothing has changed
+            except Exception as error:  # noqa: BLE001 - one look that fails is not the last one
+                _limited.error("a look at who leads has failed", key=repr(error), exc_info=error)
+
+    async def aclose(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+
+class Single:
+    """One server, or a service behind one address."""
+
+    failovers = 0  # who takes over behind one address cannot be seen
+    one_clock = True
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Take redis-py's options of a connection."""
+        path = options.get("path")
+        self.addresses: Sequence[Address] = [] if path else [(options["host"], options["port"])]
+        self.place: str = path or text_of(self.addresses[0])
+        self._use(Pool(**options))
+
+    def _use(self, pool: Pool) -> None:
+        self._pool = pool
+        self._client: Any = Redis.from_pool(pool)
+
+    def client(self) -> Any:  # noqa: ANN401
+        """See `Topology`."""
+        return self._client
+
+    async def check(self) -> None:
+        """See `Topology`: it is neither a Sentinel, nor a node of a cluster that has others."""
+        try:
+            server = await self._client.info("server")
+            mode = server.get("redis_mode") or server.get("server_mode")
+            if mode == "cluster":
+                cluster = await self._client.execute_command("CLUSTER", "INFO")
+                found = re.search(rb"cluster_size:(\d+)", cluster)
+        except NoPermissionError:
+            return
+        if mode == "sentinel":
+            raise WrongServersError(
+                "is a Sentinel; --redis-url must be redis+sentinel://host:port/master then"
+            )
+        if mode == "cluster" and found and int(found[1]) > 1:
+            raise WrongServersError(
+                "is a node of a cluster; begin --redis-url with redis+cluster:// and name no "
+                "database"
+            )
+
+    def make(self) -> Any:  # noqa: ANN401
+        """See `Topology`."""
+        return self._pool.make_connection()
+
+    @asynccontextmanager
+    async def transaction(self, key: str) -> AsyncIterator[Any]:
+        """See `Topology`."""
+        async with self._client.pipeline(transaction=True) as pipe:
+            await pipe.watch(key)
+            yield pipe
+
+    async def view(self, connection: Any) -> Any:  # noqa: ANN401
+        """See `Topology`: the connection breaks when the server goes, and that is all."""
+        return None
+
+    async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
+        """See `Topology`."""
+        await asyncio.Event().wait()
+        return ""
+
+    async def aclose(self) -> None:
+        """See `Topology`."""
+        await self._pool.aclose()

@@ -1,0 +1,457 @@
+"""Frames: which boards are read, days and clocks, what is refused, and frames that are none."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ime_live.contracts import read_contract
+from ime_live.errors import FeedError
+from ime_live.feeds.boards.boards import DEFAULT_BOARDS, Frame, Quote, read_frame
+from ime_live.market import read_payload
+
+FUTURES = "updateFutureMarketsInfo"
+OPTIONS = "updateMarketsInfo"
+CDC = "updateCDCMarketsInfo"
+GAVAHI = "updateGavahiMarketsInfo"
+CLOCK = "updateFutureDateTime"
+CLOCK_TEXT = "یکشنبه ۱۷ بهمن ۱۴۰۰  -  ۱۳:۲۶:۰۵"
+CLOCK_DAY = date(2022, 2, 6)
+
+ROWS = {FUTURES: "future", OPTIONS: "strike", CDC: "certificate", GAVAHI: "receipt"}
+
+Row = dict[str, Any]
+at = datetime.fromisoformat  # Tehran's wall clock, without offset
+
+
+def row(name: str, **changes: object) -> Row:
+    path = Path(__file__).parent / "rows" / f"{name}.json"
+    made: Row = json.loads(path.read_text(encoding="utf-8"))
+    assert changes.keys() <= made.keys()
+    return made | changes
+
+
+def without(made: Row, *fields: str) -> Row:
+    return {field: value for field, value in made.items() if field not in fields}
+
+
+def frame(*messages: tuple[str, object]) -> dict[str, Any]:
+    return {
+        "C": "d-1,2|3,4",
+        "M": [{"H": "marketsHub", "M": method, "A": [content]} for method, content in messages],
+    }
+
+
+def quotes(*messages: tuple[str, object], **options: Any) -> tuple[Quote, ...]:  # noqa: ANN401
+    read = read_frame(frame(*messages), **options)
+    assert read.errors == ()
+    return read.quotes
+
+
+def quote(method: str, made: Row, **options: Any) -> Quote:  # noqa: ANN401
+    (only,) = quotes((method, [made]), **options)
+    return only
+
+
+def refusal(method: str, made: object, **options: Any) -> str:  # noqa: ANN401
+    read = read_frame(frame((method, [made])), **options)
+    assert read.quotes == ()
+    return str(read.errors[0])
+
+
+def test_every_kind_of_row_is_read_in_the_frames_order() -> None:
+    rows = [(method, [row(name)]) for method, name in ROWS.items()]
+    names = [each.contract.contract_name for each in quotes(*rows, ("updateAllMarketData", {}))]
+    assert names == ["SAFMO02", "KASH02C250", "KASH02P250", "CD1XYZ0001", "سكه9912پ03"]
+
+
+def test_a_morning_clock_of_another_board_keeps_a_certificate_from_the_afternoon() -> None:
+    night = row("certificate", LastTradedPriceTime="", OrdersDateTime="2024-11-18T01:00:01")
+    (alone,) = quotes((CDC, [night]))
+    assert alone.payload.aggregate.time == "13:00:01"
+    told = quotes((CDC, [night]), (CLOCK, "دوشنبه ۲۸ آبان ۱۴۰۳  -  ۰۸:۴۰:۰۰"))
+    assert told[0].payload.aggregate.time == "01:00:01"
+    pushed = quotes((CDC, [night]), (FUTURES, [row("future", LastUpdate="2024-11-18T08:40:00")]))
+    assert pushed[0].payload.aggregate.time == "01:00:01"
+
+
+@pytest.mark.parametrize("board", ["updateSandoqMarketsInfo", "updateSalafMarketsInfo"])
+def test_funds_and_salaf_only_when_asked_for(board: str) -> None:
+    assert board not in DEFAULT_BOARDS
+    assert quotes((board, [row("receipt")]), day=CLOCK_DAY) == ()
+    asked = quote(board, row("receipt"), day=CLOCK_DAY, boards={board})
+    assert asked.contract.market is None
+    assert asked.payload.aggregate.total_value == 110_501_114_200
+
+
+def test_ids_keep_all_their_digits() -> None:
+    as_number = frame((GAVAHI, [row("receipt", ID=57675016001659793)]))
+    (only,) = read_frame(json.dumps(as_number), day=CLOCK_DAY).quotes
+    assert only.contract.contract_id == "57675016001659793"
+    as_float = row("receipt", ID=5.7675016001659793e16)
+    assert refusal(GAVAHI, as_float, day=CLOCK_DAY).startswith(f"{GAVAHI}[0]: ID: is not an id")
+
+
+def test_options_are_read_with_and_without_the_underscore() -> None:
+    plain = {field.removeprefix("_"): value for field, value in row("strike").items()}
+    spelled = quotes((OPTIONS, [row("strike")]))
+    assert quotes((OPTIONS, [plain])) == spelled
+    # Where both are there, the underscore counts.
+    assert quotes((OPTIONS, [row("strike") | plain | {"CallLastTradedPrice": 1.0}])) == spelled
+
+
+def test_a_strike_may_have_one_side_only() -> None:
+    alone = row("strike", _PutContractID=None, _PutContractCode=None)
+    assert [q.contract.option_type for q in quotes((OPTIONS, [alone]))] == ["call"]
+
+
+# Rows that cannot be read
+
+
+def test_a_bad_row_loses_only_itself() -> None:
+    bad = row("future", ContractID=902, TradesCount="many")
+    read = read_frame(frame((FUTURES, [row("future"), bad, row("future", ContractID=903)])))
+    assert [q.contract.contract_id for q in read.quotes] == ["901", "903"]
+    (error,) = read.errors
+    assert (error.board, error.index, error.contract_id) == (FUTURES, 1, "902")
+    assert str(error) == f"{FUTURES}[1], contract 902: TradesCount: is not a number, got 'many'"
+
+
+def test_a_bad_side_of_a_strike_loses_only_itself() -> None:
+    read = read_frame(frame((OPTIONS, [row("strike", _CallBidPrice2=-1.0)])))
+    assert [q.contract.option_type for q in read.quotes] == ["put"]
+    assert [error.contract_id for error in read.errors] == ["1009001"]
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"), [(None, "null"), (5, "5"), ("row", "'row'"), (True, "true")]
+)
+def test_a_row_that_is_no_object(made: object, shown: str) -> None:
+    assert refusal(FUTURES, made) == f"{FUTURES}[0]: the row is not an object, got {shown}"
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, 5, "rows", {"a": 1, "b": [2], "c": [3]}])
+def test_a_board_that_is_no_list_loses_only_itself(content: object) -> None:
+    read = read_frame(frame((OPTIONS, content), (FUTURES, [row("future")])))
+    assert len(read.quotes) == 1
+    assert {error.board for error in read.errors} == {OPTIONS}
+
+
+FUTURE_ROWS = [row("future"), row("future", ContractID=902)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [FUTURE_ROWS],
+        FUTURE_ROWS,
+        [[each] for each in FUTURE_ROWS],
+        [[[FUTURE_ROWS]]],
+        [[FUTURE_ROWS[0], [FUTURE_ROWS[1]]]],
+        [json.dumps(FUTURE_ROWS)],
+        [json.dumps(json.dumps(FUTURE_ROWS))],
+        [[json.dumps(each) for each in FUTURE_ROWS]],
+        [{"rows": FUTURE_ROWS}],
+        [{"rows": FUTURE_ROWS, "count": 2}],
+        [{"data": json.dumps(FUTURE_ROWS)}],
+        [{"d": {"rows": FUTURE_ROWS}}],
+        [{"901": FUTURE_ROWS[0], "902": FUTURE_ROWS[1]}],
+        [None, FUTURE_ROWS],
+        [{"rows": FUTURE_ROWS, "status": "ok", "errors": []}],
+    ],
+)
+def test_board_in_another_wrapping_is_read(arguments: list[object]) -> None:
+    made = {"M": [{"H": "marketsHub", "M": FUTURES, "A": arguments}]}
+    for raw in (made, json.dumps(made), json.dumps(made, ensure_ascii=False).encode()):
+        read = read_frame(raw)
+        assert read.errors == ()
+        assert [each.contract.contract_id for each in read.quotes] == ["901", "902"]
+
+
+@pytest.mark.parametrize("content", [[], [[]], "[]", {"rows": []}, {"rows": [], "count": 0}])
+def test_empty_board_in_another_wrapping_is_empty(content: object) -> None:
+    read = read_frame(frame((FUTURES, content)))
+    assert [(each.method, each.quotes, each.errors) for each in read.boards] == [(FUTURES, (), ())]
+
+
+@pytest.mark.parametrize(
+    "content", [CLOCK_TEXT, [CLOCK_TEXT], {"time": CLOCK_TEXT}, json.dumps(CLOCK_TEXT)]
+)
+def test_clock_in_another_wrapping_is_read(content: object) -> None:
+    for raw in (frame((CLOCK, content)), json.dumps(frame((CLOCK, content)))):
+        read = read_frame(raw)
+        assert (read.told, read.errors) == (at("2022-02-06T13:26:05"), ())
+
+
+def test_row_of_bytes_that_are_no_text_loses_only_itself() -> None:
+    good = json.dumps(row("future")).encode()
+    read = read_frame(
+        b'{"M":[{"M":"%b","A":[[{"ContractID":"\xff"},%b]]}]}' % (FUTURES.encode(), good)
+    )
+    assert len(read.quotes) == 1
+    assert "the row is not JSON" in str(read.errors[0])
+
+
+# Messages
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"M": FUTURES}, "A: must be a list of arguments, and is missing"),
+        ({"M": FUTURES, "A": None}, "A: must be a list of arguments, got null"),
+        ({"M": FUTURES, "A": {}}, "A: must be a list of arguments, got an empty object"),
+        ({"M": FUTURES, "A": "[]"}, "A: must be a list of arguments, got '[]'"),
+        ({"M": FUTURES, "A": 5}, "A: must be a list of arguments, got 5"),
+        ({"M": CLOCK}, "A: must be a list of arguments, and is missing"),
+        ({"M": CLOCK, "A": ["soon"]}, "A: is not a clock, got 'soon'"),
+        ({"M": 7, "A": []}, "M: must be the name of a method, got 7"),
+        ({"A": []}, "M: must be the name of a method, got null"),
+        (7, "the message must be an object, got 7"),
+        (None, "the message must be an object, got null"),
+        ([1, 2], "the message must be an object, got a list of 2"),
+    ],
+)
+def test_bad_message_loses_only_itself(message: object, reason: str) -> None:
+    good = frame((FUTURES, [row("future")]))["M"][0]
+    for messages in ([message, good], [good, message]):
+        for raw in ({"M": messages}, json.dumps({"M": messages})):
+            read = read_frame(raw)
+            assert [each.contract.contract_id for each in read.quotes] == ["901"]
+            assert [error.reason for error in read.errors] == [reason]
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda m: m, lambda m: json.dumps([m]), lambda m: [json.dumps(m)]]
+)
+def test_messages_in_another_wrapping_are_read(wrap: Callable[[object], object]) -> None:
+    message = frame((FUTURES, [row("future")]))["M"][0]
+    assert len(read_frame(json.dumps({"M": wrap(message)})).quotes) == 1
+
+
+@pytest.mark.parametrize("spelled", [str.upper, str.lower, str.swapcase])
+def test_names_are_compared_without_regard_to_case(spelled: Callable[[str], str]) -> None:
+    made = frame((FUTURES, [row("future")]), (CLOCK, CLOCK_TEXT))
+    for message in made["M"]:
+        message |= {"H": spelled(message["H"]), "M": spelled(message["M"])}
+    for raw in (made, json.dumps(made)):
+        read = read_frame(raw)
+        assert [board.method for board in read.boards] == [FUTURES]
+        assert read.quotes[0].contract.board == FUTURES
+        assert read.told == at("2022-02-06T13:26:05")
+        assert read.unknown == ()
+
+
+def test_unknown_hubs_and_methods_are_told_and_say_nothing() -> None:
+    made = frame((FUTURES, [row("future")]), ("somethingNew", []), ("updateAllMarketData", {}))
+    made["M"].append({"H": "otherHub", "M": FUTURES, "A": [[row("future", ContractID=902)]]})
+    made["M"].append({"H": "marketsHub", "M": "newToo"})
+    read = read_frame(json.dumps(made))
+    assert read.unknown == ("somethingNew", f"otherHub.{FUTURES}", "newToo")
+    assert [each.contract.contract_id for each in read.quotes] == ["901"]
+    assert read.errors == ()
+
+
+def test_a_receipt_needs_a_day() -> None:
+    reason = "is a time, and nothing in the frame gives its day"
+    assert reason in refusal(GAVAHI, row("receipt"))
+
+
+# Days and clocks
+
+
+def test_the_frames_own_day_goes_before_the_callers() -> None:
+    read = read_frame(frame((GAVAHI, [row("receipt")]), (CLOCK, CLOCK_TEXT)), day=date(2030, 1, 1))
+    assert read.day == CLOCK_DAY
+    assert read.clock == at("2022-02-06T13:26:05")
+
+
+def test_the_day_is_that_of_most_rows() -> None:
+    futures = [row("future"), row("future"), row("future", LastUpdate="2031-01-01T00:00:00")]
+    read = read_frame(frame((GAVAHI, [row("receipt")]), (FUTURES, futures)))
+    assert read.day == date(2023, 8, 1)
+    assert read.quotes[0].payload.aggregate.date == "2023-08-01"
+
+
+def test_whether_the_frame_tells_its_day() -> None:
+    receipts = read_frame(frame((GAVAHI, [row("receipt")])), day=CLOCK_DAY)
+    assert (receipts.day, receipts.day_told) == (CLOCK_DAY, False)
+    for told in ((CLOCK, CLOCK_TEXT), (FUTURES, [row("future")])):
+        assert read_frame(frame(told), boards={GAVAHI}).day_told
+
+
+def test_the_day_is_that_of_the_last_board_of_each_kind() -> None:
+    # What waited over midnight comes in one frame.
+    evening, night = "2023-08-01T23:59:59", "2023-08-02T00:00:01"
+    boards = [(FUTURES, [row("future", LastUpdate=each)]) for each in (evening, evening, night)]
+    assert read_frame(frame(*boards)).day == date(2023, 8, 2)
+    later = CLOCK_TEXT.replace("۱۷", "۱۸")
+    read = read_frame(frame((CLOCK, CLOCK_TEXT), (CLOCK, later)))
+    assert (read.day, read.told) == (date(2022, 2, 7), at("2022-02-07T13:26:05"))
+
+
+def test_stamps_of_the_future_tell_no_day() -> None:
+    now = at("2022-02-06T13:25:51")
+    tomorrow = CLOCK_TEXT.replace("۱۷", "۱۸")
+    wrong = (CLOCK, tomorrow), (FUTURES, [row("future", LastUpdate="2031-01-01T00:00:00")])
+    read = read_frame(frame(*wrong, (GAVAHI, [row("receipt")])), day=CLOCK_DAY, latest=now)
+    assert (read.day, read.day_told) == (CLOCK_DAY, False)
+    assert read.told == at("2022-02-07T13:26:05")
+    assert read.quotes[-1].payload.aggregate.date == "2022-02-06"
+
+
+def test_boards_of_a_frame_are_told_apart() -> None:
+    bad = row("future", ContractID=902, TradesCount="many")
+    boards = [(FUTURES, [row("future"), bad]), (OPTIONS, []), (FUTURES, [row("future")])]
+    read = read_frame(frame(*boards))
+    assert [each.method for each in read.boards] == [FUTURES, OPTIONS, FUTURES]
+    assert [len(each.quotes) for each in read.boards] == [1, 0, 1]
+    assert [len(each.errors) for each in read.boards] == [1, 0, 0]
+    assert read.boards[0].pushed_at == (at("2023-08-01T13:20:11.257000"),)
+
+
+def test_the_clock_is_the_latest_stamp() -> None:
+    assert read_frame(frame((FUTURES, [row("future")]))).clock == at("2023-08-01T13:20:11.257000")
+    receipts = read_frame(frame((GAVAHI, [row("receipt")])), day=CLOCK_DAY)
+    assert receipts.clock == at("2022-02-06T13:25:51")
+
+
+# Frames
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        b"{}",
+        '{"C":"x","S":1,"M":[]}',
+        {"R": 1, "I": "0"},
+        frame((FUTURES, []), (OPTIONS, []), (GAVAHI, [])),
+        frame((CLOCK, None), (FUTURES, None)),
+        frame((CLOCK, "")),
+        frame(("updateAllMarketData", {"id": 1, "TradeCount": 3})),
+        frame(("somethingNew", [{"ContractID": 1}])),
+        {"M": [{"M": FUTURES, "A": []}]},
+    ],
+)
+def test_frames_that_say_nothing(empty: bytes | str | dict[str, Any]) -> None:
+    said = read_frame(empty)
+    assert (said.quotes, said.errors, said.day, said.clock) == ((), (), None, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"",
+        b"<html>",
+        b"\xff\xfe\xfd",
+        "[]",
+        "7",
+        "null",
+        "[" * 100_000,
+        '{"M": {}}',
+        '{"M": 7}',
+        '{"M": "rows"}',
+    ],
+)
+def test_what_is_no_frame(wrong: bytes | str) -> None:
+    with pytest.raises(FeedError):
+        read_frame(wrong)
+
+
+@pytest.mark.parametrize("literal", ["NaN", "1e400", "-Infinity"])
+def test_a_number_that_json_has_not_loses_only_its_row(literal: str) -> None:
+    good = json.dumps(row("future"))
+    bad = good.replace("699200.0", literal)
+    assert bad != good
+    read = read_frame(f'{{"M":[{{"M":"{FUTURES}","A":[[{bad},{good}]]}}]}}')
+    assert len(read.quotes) == len(read.errors) == 1
+    assert "LastTradedPrice: is " in read.errors[0].reason
+
+
+# Whatever comes
+
+TEXTS = st.text() | st.text(string.digits + ":-T/.", max_size=24)
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-(10**30), 10**30),
+    st.floats(),
+    st.floats(0, 10**9),
+    TEXTS,
+    st.dates().map(str),
+    st.datetimes().map(datetime.isoformat),
+    st.times().map(str),
+    st.sampled_from([10**400, "\ud800", "0001-01-01T00:00:00", "1400/12/30", CLOCK_TEXT]),
+    st.lists(st.none(), max_size=1),
+)
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> tuple[str, Row]:
+    """A row of any board with any of its fields missing, null or anything else."""
+    method = draw(st.sampled_from(sorted(ROWS)))
+    made = row(ROWS[method])
+    fields = st.lists(st.sampled_from(sorted(made)), max_size=6)
+    made |= dict.fromkeys(draw(fields))
+    made |= {field: draw(VALUES) for field in draw(fields)}
+    return method, without(made, *draw(st.lists(st.sampled_from(sorted(made)), max_size=2)))
+
+
+def assert_whole(read: Frame) -> None:
+    for each in read.quotes:
+        assert read_payload(each.payload.to_json()) == each.payload
+        assert read_contract(each.contract.to_json()) == each.contract
+        date.fromisoformat(each.payload.aggregate.date)
+        datetime.strptime(each.payload.aggregate.time, "%H:%M:%S")  # noqa: DTZ007
+        prices = each.payload.allowed_price_range
+        assert 1 <= prices.min_allowed_price <= prices.max_allowed_price
+    for error in read.errors:
+        assert str(error)
+
+
+@settings(
+    max_examples=6 * settings().max_examples,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(st.lists(broken(), min_size=1, max_size=3), st.none() | st.dates())
+def test_whatever_is_in_a_row_the_board_goes_on(
+    made: list[tuple[str, Row]], day: date | None
+) -> None:
+    boards = [(method, [each]) for method, each in made]
+    read = read_frame(frame(*boards, (FUTURES, [row("future")])), day=day)
+    assert_whole(read)
+    # The good row is read, whatever stood beside it.
+    assert "901" in {each.contract.contract_id for each in read.quotes}
+
+
+JSON = st.recursive(
+    VALUES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["M", "A", "C", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(JSON | st.builds(lambda content: frame((FUTURES, content), (CLOCK, content)), JSON))
+def test_whatever_json_comes_it_is_a_frame_or_a_feed_error(made: Any) -> None:  # noqa: ANN401
+    with suppress(FeedError):
+        assert_whole(read_frame(made))
+
+
+@given(st.binary() | st.text())
+def test_whatever_bytes_come_they_are_a_frame_or_a_feed_error(raw: bytes | str) -> None:
+    with suppress(FeedError):
+        read_frame(raw)

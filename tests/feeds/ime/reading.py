@@ -1,0 +1,95 @@
+"""Reading: our client of the exchange's hub at work, and what it has given out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, Self
+
+from ime_live.feeds.ime.hub import HubClient
+from ime_live.settings import HubSettings
+from tests.feeds.ime.frames import numbers
+from tests.feeds.ime.hub import Hub
+
+NEVER: Final = 3600.0
+"""Seconds that no test lasts."""
+
+
+def settings(hub: Hub, **more: Any) -> HubSettings:  # noqa: ANN401 - any option
+    """Settings for the test hub, with short waits."""
+    usual: dict[str, Any] = {
+        "base_url": hub.base_url,
+        "boards_url": hub.boards_url,
+        "connect_timeout": 1.0,
+        "retry_limit": 0.03,
+        "upgrade_after": NEVER,
+    }
+    return HubSettings(**usual | more)
+
+
+class Reading:
+    """A client that reads frames until the context ends; then its task is cancelled."""
+
+    def __init__(self, hub: Hub, **more: Any) -> None:  # noqa: ANN401 - any option
+        self.hub = hub
+        self.client = HubClient(settings(hub, **more))
+        self.frames: list[bytes] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _read(self) -> None:
+        async for frame in self.client.frames():
+            assert isinstance(json.loads(frame), dict)
+            assert frame.strip() != b"{}"
+            self.frames.append(bytes(frame))
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of all messages that were given out, see `frames.future`."""
+        return [number for frame in self.frames for number in numbers(frame)]
+
+    @property
+    def source(self) -> str:
+        """What the client says it is connected by."""
+        return self.client.link.source
+
+    @property
+    def error(self) -> str:
+        """What the client says is wrong."""
+        return self.client.link.error or ""
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until something holds; an error of the client is raised at once."""
+
+        def holds() -> object:
+            assert self._task is not None
+            if self._task.done():
+                self._task.result()
+                raise AssertionError("the client has ended")
+            return condition()
+
+        try:
+            await self.hub.until(holds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}, {self.client.link}, {self.numbers}") from None
+
+    async def connected(self, transport: str) -> None:
+        """Wait until hub and client agree that they are connected by a transport."""
+        await self.until(lambda: self.source == transport == self.hub.live)
+        await self.until(lambda: self.hub.reachable)
+
+    async def reads(self, *expected: int) -> None:
+        """Wait for as many numbers, and see that they are these."""
+        await self.until(lambda: len(self.numbers) >= len(expected))
+        assert self.numbers == list(expected)

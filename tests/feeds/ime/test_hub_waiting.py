@@ -1,0 +1,318 @@
+"""The client of the exchange's hub when it is asked to wait, or sent elsewhere, by SignalR 2.4."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from ime_live.feeds.ime.connection import IDLE_POLLS
+from ime_live.feeds.ime.hub import HubClient
+from ime_live.feeds.ime.signalr import MOST_SECONDS
+from tests.feeds.ime.checks import TRANSPORTS
+from tests.feeds.ime.frames import future
+from tests.feeds.ime.hub import Hub
+from tests.feeds.ime.reading import NEVER, Reading, settings
+from tests.feeds.ime.refusals import Refusal
+
+
+class Waiting:
+    """A client that reads, and whose waits take no time until `limit` of them; all are noted."""
+
+    def __init__(self, hub: Hub, limit: int = 3, **more: Any) -> None:  # noqa: ANN401 - any option
+        self.waits: list[float] = []
+        self.asked: list[int] = []
+        """The requests that had come before each wait."""
+        self._hub = hub
+        self._limit = limit
+        self.client = HubClient(settings(hub, **more), sleep=self._sleep, random=lambda: 0.5)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.asked.append(len(self._hub.requests))
+        if len(self.waits) >= self._limit:
+            await asyncio.sleep(NEVER)
+
+    async def __aenter__(self) -> Waiting:
+        self._task = asyncio.create_task(self._read())
+        await self._hub.until(lambda: len(self.waits) >= self._limit)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _read(self) -> None:
+        async for _ in self.client.frames():
+            pass
+
+
+@pytest.mark.parametrize("how", [Refusal.BUSY, Refusal.TOO_MANY, Refusal.FORBIDDEN])
+async def test_refused_negotiate_is_asked_once_and_waited_for(hub: Hub, how: Refusal) -> None:
+    hub.refuse("negotiate", how)
+    hub.ask_to_wait("7")
+    async with Waiting(hub) as waiting:
+        assert waiting.waits == [7.0] * 3
+        assert waiting.asked == [1, 2, 3]  # a request a try, with no front page
+        assert "negotiate: HTTP" in (waiting.client.link.error or "")
+
+
+@pytest.mark.parametrize("said", ["86400", "Thu, 26 Nov 2099 15:22:08 GMT"])
+async def test_no_server_silences_for_ever(hub: Hub, said: str) -> None:
+    hub.refuse("negotiate", Refusal.BUSY)
+    hub.ask_to_wait(said)
+    async with Waiting(hub, limit=1) as waiting:
+        assert waiting.waits == [MOST_SECONDS]
+
+
+async def test_busy_server_is_asked_once_a_try_also_when_it_names_no_time(hub: Hub) -> None:
+    hub.refuse("negotiate", Refusal.BUSY)
+    async with Waiting(hub) as waiting:
+        assert waiting.asked == [1, 2, 3]
+
+
+async def test_front_page_is_loaded_once_and_not_with_each_try(hub: Hub) -> None:
+    hub.refuse("negotiate", Refusal.FORBIDDEN)
+    async with Waiting(hub) as waiting:
+        assert waiting.asked == [3, 4, 5]
+        assert [each.path for each in hub.requests].count("/") == 1
+
+
+async def test_refused_start_is_waited_for_and_no_other_transport_tried(hub: Hub) -> None:
+    hub.refuse("start", Refusal.BUSY)
+    hub.ask_to_wait("7")
+    async with Waiting(hub, limit=2) as waiting:
+        assert waiting.waits == [7.0] * 2
+        assert len(hub.calls("start")) == 2
+        assert {each.query["transport"] for each in hub.calls("connect")} == {"webSockets"}
+        assert "start: HTTP 503" in (waiting.client.link.error or "")
+
+
+async def test_busy_start_and_resumption_are_one_request_a_try(hub: Hub) -> None:
+    hub.refuse("start", Refusal.BUSY)
+    async with Waiting(hub, limit=2) as waiting:
+        assert len(hub.calls("start")) == 2
+        assert {each.query["transport"] for each in hub.calls("connect")} == {"webSockets"}
+        assert 0 < waiting.waits[0] < 1
+    hub.accept("start")
+    async with Reading(hub) as reading:
+        await reading.connected("webSockets")
+        negotiated = len(hub.calls("negotiate"))
+        hub.refuse("reconnect", Refusal.BUSY)
+        hub.cut(during=future(1))
+        await reading.until(lambda: len(hub.calls("reconnect")) >= 3)
+        hub.accept("reconnect")
+        await reading.reads(1)
+        assert len(hub.calls("negotiate")) == negotiated
+
+
+async def test_transport_that_asks_to_wait_is_followed_by_the_next_one_after_it(hub: Hub) -> None:
+    hub.refuse("webSockets", Refusal.BUSY)
+    hub.ask_to_wait("7")
+    async with Waiting(hub, limit=1):
+        assert len(hub.calls("connect")) == 1
+    client = HubClient(settings(hub), sleep=lambda _: asyncio.sleep(0))
+    reading = asyncio.create_task(anext(client.frames()))
+    await hub.connected("serverSentEvents")
+    hub.push(future(1))
+    await reading
+    assert "webSockets: HTTP 503" in (client.link.error or "")
+
+
+async def test_transports_that_all_ask_to_wait_are_tried_in_turn(hub: Hub) -> None:
+    for each in TRANSPORTS:
+        hub.refuse(each, Refusal.BUSY)
+    hub.ask_to_wait("7")
+    async with Waiting(hub, limit=4) as waiting:
+        assert waiting.waits == [7.0] * 4
+        tried = [each.query["transport"] for each in hub.calls("connect")]
+        assert tried == [*TRANSPORTS, TRANSPORTS[0]]
+
+
+async def test_refused_poll_is_waited_for_and_resumed(hub: Hub) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        hub.accept("poll")
+
+    client = HubClient(settings(hub, transports="longPolling"), sleep=sleep)
+    frames = client.frames()
+    first = asyncio.ensure_future(anext(frames))
+    await hub.connected("longPolling")
+    hub.push(future(1))
+    await first
+    hub.refuse("poll", Refusal.BUSY)
+    hub.ask_to_wait("7")
+    second = asyncio.ensure_future(anext(frames))
+    await hub.until(lambda: waits)
+    hub.push(future(2))
+    await second
+    await frames.aclose()
+    assert waits == [7.0]
+    assert [len(hub.calls(each)) for each in ("negotiate", "poll", "reconnect")] == [1, 2, 1]
+
+
+async def test_refused_resumption_is_waited_for(hub: Hub) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        hub.accept("reconnect")
+
+    client = HubClient(settings(hub), sleep=sleep, random=lambda: 0.0)
+    frames = client.frames()
+    reading = asyncio.ensure_future(anext(frames))
+    await hub.connected("webSockets")
+    hub.refuse("reconnect", Refusal.BUSY)
+    hub.ask_to_wait("7")
+    hub.cut(during=future(1))
+    await reading
+    await frames.aclose()
+    assert waits == [7.0]
+    assert [len(hub.calls(each)) for each in ("negotiate", "reconnect")] == [1, 2]
+
+
+# SignalR 2.4: RedirectUrl, AccessToken, Error
+
+
+@pytest.fixture
+async def other() -> AsyncIterator[Hub]:
+    """Another hub."""
+    async with Hub() as made:
+        made.negotiation = {"KeepAliveTimeout": 1.0, "TransportConnectTimeout": 0.3}
+        yield made
+        assert made.violations == []
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_redirected_it_goes_there_with_the_token(
+    hub: Hub, other: Hub, transport: str
+) -> None:
+    # That each call carries the token, and none to the first hub does, is checked by the hubs.
+    hub.negotiation = {"RedirectUrl": f"{other.base_url}?tenant=5", "AccessToken": "secret.token"}
+    other.bearer = "secret.token"
+    async with Reading(hub, transports=transport) as reading:
+        await other.until(lambda: other.live == transport and other.reachable)
+        other.push(future(1))
+        await reading.reads(1)
+        other.cut()
+        other.push(future(2))
+        await reading.reads(1, 2)
+        other.abort()  # so that it negotiates again, and at the first hub
+        await other.until(lambda: len(hub.calls("negotiate")) == 2)
+    assert len(hub.requests) == len(hub.calls("negotiate"))
+    assert {each.query.get("tenant") for each in other.requests} == {"5"}
+
+
+async def test_redirected_in_a_circle_it_says_so(hub: Hub) -> None:
+    hub.negotiation = {"RedirectUrl": hub.base_url}
+    async with Waiting(hub, limit=1) as waiting:
+        assert waiting.client.link.error == "negotiate: redirected more than 10 times"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"Error": "not today"}, "negotiate: the hub refuses: not today"),
+        ({"RedirectUrl": "ftp://x/"}, "negotiate: RedirectUrl is not an http or https URL"),
+        (
+            {"RedirectUrl": "/", "AccessToken": "a\r\nb"},
+            "negotiate: AccessToken has characters that a header cannot have",
+        ),
+    ],
+)
+async def test_refusal_of_negotiate_is_said(hub: Hub, answer: dict[str, str], reason: str) -> None:
+    hub.negotiation = answer
+    async with Waiting(hub, limit=1) as waiting:
+        assert waiting.client.link.error == reason
+        assert waiting.asked == [1]
+
+
+# What a real server of SignalR 2.4.3 does
+
+
+async def test_server_that_was_started_again_with_its_key_is_resumed(hub: Hub) -> None:
+    async with Reading(hub) as reading:
+        await reading.connected("webSockets")
+        hub.push(future(1))
+        await reading.reads(1)
+        await hub.restart(same_key=True)
+        await reading.connected("webSockets")
+        hub.push(future(2))  # it was silent until now
+        await reading.reads(1, 2)
+    assert len(hub.calls("negotiate")) == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_aborted_by_the_server_it_negotiates_anew(hub: Hub, transport: str) -> None:
+    async with Reading(hub, transports=transport) as reading:
+        await reading.connected(transport)
+        hub.push(future(1))
+        await reading.reads(1)
+        hub.abort()
+        await reading.until(lambda: len(hub.calls("negotiate")) == 2)
+        await reading.connected(transport)
+        hub.push(future(2))
+        await reading.reads(1, 2)
+    assert len(hub.calls("reconnect")) <= 2
+    assert len(hub.calls("poll")) <= 4 + IDLE_POLLS
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_groups_token_is_sent_back(hub: Hub, transport: str) -> None:
+    # That it is, is checked by the hub.
+    async with Reading(hub, transports=transport) as reading:
+        await reading.connected(transport)
+        hub.join("group token+/=")
+        hub.push(future(1))
+        await reading.reads(1)
+        hub.cut()
+        await reading.connected(transport)
+        hub.push(future(2))
+        await reading.reads(1, 2)
+    assert any("groupsToken" in each.query | each.form for each in hub.received)
+
+
+@pytest.mark.parametrize("transport", ["webSockets", "serverSentEvents"])
+async def test_server_without_keep_alives_ends_what_lasts(hub: Hub, transport: str) -> None:
+    hub.negotiation |= {"KeepAliveTimeout": None, "ConnectionTimeout": 0.2}
+    hub.silent = True
+    async with Reading(hub, transports=transport) as reading:
+        await reading.until(lambda: len(hub.calls("negotiate")) >= 2)
+        await reading.connected(transport)
+        hub.push(future(1))
+        await reading.reads(1)
+
+
+async def test_slow_reader_gets_what_waited_in_one_frame(hub: Hub) -> None:
+    async with Reading(hub) as reading:
+        await reading.connected("webSockets")
+        hub.hold()
+        hub.push(future(1))
+        hub.push(future(2))
+        hub.release()
+        await reading.reads(1, 2)
+        assert len(reading.frames) == 1
+
+
+async def test_server_that_is_shut_down_says_so(hub: Hub) -> None:
+    async with Reading(hub) as reading:
+        await reading.connected("webSockets")
+        hub.end()
+        await reading.until(lambda: hub.calls("reconnect"))
+        hub.push(future(1))
+        await reading.reads(1)
+
+
+async def test_frame_with_messages_that_are_none_does_not_end_the_connection(hub: Hub) -> None:
+    async with Reading(hub) as reading:
+        await reading.connected("webSockets")
+        hub.push_text(json.dumps({"C": "x", "M": {"M": "updateMarketsInfo"}}).encode())
+        await reading.until(lambda: reading.frames)
+        assert hub.calls("reconnect") == []

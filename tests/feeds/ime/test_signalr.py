@@ -1,0 +1,450 @@
+"""SignalR: the URLs of its calls, and what answers and frames say; of garbage, what is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ime_live.errors import FeedError, SettingsError
+from ime_live.feeds.ime.answers import retry_after
+from ime_live.feeds.ime.events import EventParser
+from ime_live.feeds.ime.pages import describe, printable
+from ime_live.feeds.ime.signalr import (
+    MOST_SECONDS,
+    Address,
+    Envelope,
+    Negotiation,
+    TransportName,
+    place,
+    read_envelope,
+    read_negotiation,
+    read_start,
+    read_transports,
+)
+
+JSON = "application/json; charset=UTF-8"
+WS, SSE, LP = TransportName
+HUB = "https://hub.example/realTimeServer/"
+TOKEN = "++//a b&="
+CURSOR = "d-96D92DB6-B,7C|g,0|h,2"
+
+NEGOTIATED: dict[str, Any] = {
+    "Url": "/realTimeServer",
+    "ConnectionToken": TOKEN,
+    "ConnectionId": "c0ffee",
+    "KeepAliveTimeout": 21.0,
+    "DisconnectTimeout": 31.0,
+    "ConnectionTimeout": 111.0,
+    "TryWebSockets": False,
+    "ProtocolVersion": "2.1",
+    "TransportConnectTimeout": 6.0,
+    "LongPollDelay": 0.5,
+}
+
+
+def query(url: str) -> dict[str, str]:
+    """A URL's query, each name once."""
+    pairs = parse_qs(urlsplit(url).query, strict_parsing=True)
+    assert all(len(values) == 1 for values in pairs.values())
+    return {name: values[0] for name, values in pairs.items()}
+
+
+def negotiated(**changes: Any) -> bytes:  # noqa: ANN401 - any JSON, also bad one
+    return json.dumps(NEGOTIATED | changes).encode()
+
+
+class TestAddress:
+    def test_every_call_names_protocol_and_hub(self) -> None:
+        address = Address(HUB)
+        urls = [
+            address.negotiate(1),
+            address.connect(SSE, TOKEN, 0),
+            address.start(SSE, TOKEN, 1),
+            address.reconnect(SSE, TOKEN, 0, place(CURSOR, None)),
+            address.poll(LP, TOKEN, 0),
+            address.abort(LP, TOKEN),
+        ]
+        for url, verb in zip(
+            urls, ("negotiate", "connect", "start", "reconnect", "poll", "abort"), strict=True
+        ):
+            assert url.startswith(f"{HUB}{verb}?")
+            assert query(url)["clientProtocol"] == "2.1"
+            assert query(url)["connectionData"] == '[{"name":"marketshub"}]'
+            assert not set('[]{}":|, ') & set(urlsplit(url).query)
+        assert "connectionToken" not in query(urls[0])
+        assert all(query(url)["connectionToken"] == TOKEN for url in urls[1:])
+
+    def test_what_each_call_has_besides(self) -> None:
+        address = Address(HUB)
+        assert query(address.negotiate(1700000000000))["_"] == "1700000000000"
+        connect = query(address.connect(WS, TOKEN, 10))
+        assert (connect["transport"], connect["tid"]) == ("webSockets", "10")
+        again = query(address.reconnect(WS, TOKEN, 3, place(CURSOR, "g+1")))
+        assert (again["messageId"], again["groupsToken"]) == (CURSOR, "g+1")
+        assert "messageId" not in query(address.reconnect(LP, TOKEN, 3))
+        assert "messageId" not in query(address.poll(LP, TOKEN, 3))
+
+    def test_only_frames_of_web_sockets_come_by_them(self) -> None:
+        address = Address("https://hub.example:8443/a/b")
+        base = "://hub.example:8443/a/b/"
+        assert address.connect(WS, TOKEN, 1).startswith(f"wss{base}connect?")
+        assert address.reconnect(WS, TOKEN, 1).startswith(f"wss{base}reconnect?")
+        assert address.start(WS, TOKEN, 1).startswith(f"https{base}start?")
+        assert address.abort(WS, TOKEN).startswith(f"https{base}abort?")
+        assert (
+            Address("http://127.0.0.1").connect(WS, TOKEN, 1).startswith("ws://127.0.0.1/connect")
+        )
+        assert address.root == "https://hub.example:8443/"
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "",
+            "hub.example",
+            "ftp://hub.example/",
+            "https://",
+            "https://[::1/",
+            "https://hub.example:port/",
+            "https://me:secret@hub.example/",
+            "https://hub.example/?a=b",
+            "https://hub.example/#a",
+        ],
+    )
+    def test_what_is_no_base_url(self, url: str) -> None:
+        with pytest.raises(SettingsError, match="--base-url") as caught:
+            Address(url)
+        assert "secret" not in str(caught.value)
+
+    @given(cursor=st.text(), groups=st.none() | st.text(min_size=1))
+    @example(cursor="\ud800", groups=None)
+    def test_any_cursor_can_be_sent_back(self, cursor: str, groups: str | None) -> None:
+        sent = parse_qs(place(cursor, groups), keep_blank_values=True, strict_parsing=True)
+        if cursor.isprintable():
+            assert sent["messageId"] == [cursor]
+        assert ("groupsToken" in sent) is (groups is not None)
+
+
+class TestTransports:
+    def test_a_list(self) -> None:
+        assert read_transports("longPolling, websockets,") == (LP, WS)
+
+    @pytest.mark.parametrize("names", ["", " , ", "webSockets,pigeon", "webSockets,webSockets"])
+    def test_what_is_no_list(self, names: str) -> None:
+        with pytest.raises(SettingsError, match="--transports"):
+            read_transports(names)
+
+
+class TestRedirection:
+    @pytest.mark.parametrize(
+        ("url", "call"),
+        [
+            ("https://other.example/hub", "https://other.example/hub/negotiate?"),
+            ("https://other.example:444/", "https://other.example:444/negotiate?"),
+            ("/other/", "https://a.example/other/negotiate?"),
+            ("other", "https://a.example/base/other/negotiate?"),
+            ("//b.example/x", "https://b.example/x/negotiate?"),
+        ],
+    )
+    def test_calls_go_where_negotiate_sends(self, url: str, call: str) -> None:
+        address = Address("https://a.example/base/").redirected(url)
+        assert address.negotiate(1).startswith(call)
+
+    def test_query_goes_with_every_call(self) -> None:
+        address = Address("https://a.example/base/").redirected("https://b.example/?x=1&y=%2F")
+        socket = address.connect(TransportName.WEB_SOCKETS, "t", 1)
+        assert socket.startswith("wss://b.example/connect?")
+        for url in (address.negotiate(1), socket):
+            assert url.endswith("&x=1&y=%2F")
+        again = address.reconnect(TransportName.WEB_SOCKETS, "t", 1, "messageId=5")
+        assert again.endswith("&x=1&y=%2F&messageId=5")
+
+    @pytest.mark.parametrize(
+        "url",
+        ["http://b.example/", "ftp://b/", "https://me:secret@b/", "https://b:x/", "https://[b/"],
+    )
+    def test_where_it_does_not_go(self, url: str) -> None:
+        with pytest.raises(FeedError, match=r"^RedirectUrl ") as caught:
+            Address("https://a.example/").redirected(url)
+        assert "secret" not in str(caught.value)
+
+
+class TestRetryAfter:
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [
+            ("5", 5.0),
+            (" 0 ", 0.0),
+            ("1.5", 1.5),
+            ("86400", MOST_SECONDS),
+            ("9" * 400, MOST_SECONDS),
+            ("Thu, 26 Nov 2026 15:22:28 GMT", 10.0),
+            ("Thursday, 26-Nov-26 15:22:28 GMT", 10.0),
+            ("Thu Nov 26 15:22:28 2026", 10.0),
+            ("Thu, 26 Nov 2026 15:22:08 GMT", 0.0),
+            ("Thu, 26 Nov 2099 15:22:08 GMT", MOST_SECONDS),
+            ("soon", None),
+            ("-5", None),
+            ("5 s", None),
+            ("\u06f5", None),
+            ("", None),
+        ],
+    )
+    def test_seconds_and_dates(self, text: str, seconds: float | None) -> None:
+        now = 1_795_706_538.0  # 15:22:18
+        said = [(b"Retry-After", text.encode())]
+        assert retry_after(httpx.Headers(said), now) == seconds
+        # By the server's own clock, if it tells it.
+        said.append((b"Date", b"Thu, 26 Nov 2026 15:22:18 GMT"))
+        assert retry_after(httpx.Headers(said), now + 7200) == seconds
+
+    def test_answer_without_it(self) -> None:
+        assert retry_after(httpx.Headers({}), 0.0) is None
+
+
+class TestNegotiation:
+    def test_all_fields(self) -> None:
+        assert read_negotiation(negotiated(), JSON) == Negotiation(
+            connection_token=TOKEN,
+            connection_id="c0ffee",
+            keep_alive_timeout=21.0,
+            disconnect_timeout=31.0,
+            transport_connect_timeout=6.0,
+            connection_timeout=111.0,
+            long_poll_delay=0.5,
+            try_web_sockets=False,
+            protocol_version="2.1",
+            url="/realTimeServer",
+        )
+
+    def test_the_token_alone_is_enough(self) -> None:
+        said = read_negotiation(b'{"ConnectionToken":"t"}', JSON)
+        assert (said.keep_alive_timeout, said.try_web_sockets) == (20.0, True)
+
+    def test_a_hub_may_have_no_keep_alives(self) -> None:
+        for none in (None, 0):
+            said = read_negotiation(negotiated(KeepAliveTimeout=none), JSON)
+            assert said.keep_alive_timeout is None
+
+    def test_answer_that_sends_elsewhere(self) -> None:
+        answer = b'{"ProtocolVersion":"2.0","RedirectUrl":"https://a/b?c=d","AccessToken":"secret"}'
+        nulls = negotiated(
+            **dict.fromkeys(("ConnectionToken", "ConnectionId", "Url", "Error")),
+            RedirectUrl="https://a/b?c=d",
+            AccessToken="secret",
+        )
+        for each in (answer, nulls):
+            said = read_negotiation(each, JSON)
+            assert (said.redirect_url, said.access_token) == ("https://a/b?c=d", "secret")
+
+    def test_numbers_may_be_texts(self) -> None:
+        said = read_negotiation(negotiated(KeepAliveTimeout="20", TryWebSockets="true"), JSON)
+        assert (said.keep_alive_timeout, said.try_web_sockets) == (20.0, True)
+
+    def test_times_stay_within_reason(self) -> None:
+        said = read_negotiation(
+            negotiated(DisconnectTimeout=1e12, LongPollDelay=-1, TransportConnectTimeout=0), JSON
+        )
+        assert said.disconnect_timeout == MOST_SECONDS
+        assert said.long_poll_delay == 0
+        assert said.transport_connect_timeout == 5.0
+
+    @pytest.mark.parametrize(
+        ("answer", "kind", "words"),
+        [
+            (b"<!DOCTYPE html><title>\n No\n way &amp; </title>", "text/html", "HTML .*“No way &”"),
+            (
+                b" <html><style>p{}</style><p>Sorry, <b>no",
+                JSON,
+                "HTML instead of JSON: “Sorry, no”",
+            ),
+            (b"<html><script>x<", JSON, "HTML instead of JSON$"),
+            (b"{}", "text/html", "HTML instead of JSON"),
+            (b"{}", "image/png", "image/png instead of JSON"),
+            (b"Service Unavailable", "text/plain", "text/plain .*“Service Unavailable”"),
+            (b"oops", "", "something else instead of JSON: “oops”"),
+            (b"", JSON, "empty"),
+            (b" \n", JSON, "empty"),
+            (negotiated()[:40], JSON, "truncated JSON"),
+            (b'{"ConnectionToken":}', JSON, "broken JSON"),
+            (b"[]", JSON, "Expected `object`"),
+            (b"{}", JSON, "ConnectionToken"),
+            (negotiated(ConnectionToken=""), JSON, "ConnectionToken is empty"),
+            (negotiated(ConnectionToken=None), JSON, "ConnectionToken"),
+            (negotiated(KeepAliveTimeout="soon"), JSON, "KeepAliveTimeout"),
+            (b'{"Error":"No, not today."}', JSON, "^the hub refuses: No, not today.$"),
+            (negotiated(Error="no", RedirectUrl="/x"), JSON, "^the hub refuses: no$"),
+            (b'{"Error":{"a":1}}', JSON, "^the hub refuses: "),
+            (b'{"RedirectUrl":5}', JSON, "RedirectUrl"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, answer: bytes, kind: str, words: str) -> None:
+        with pytest.raises(FeedError, match=words) as caught:
+            read_negotiation(answer, kind)
+        assert TOKEN not in str(caught.value)
+
+
+class TestStart:
+    def test_started(self) -> None:
+        read_start(b'{"Response":"started"}', JSON)
+
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            (b'{"Response":"no"}', "'no', not 'started'"),
+            (b"{}", "not 'started'"),
+            (b'{"Response":1}', "Response"),
+            (b"<h1>502 Bad Gateway</h1>", "HTML instead of JSON: “502 Bad Gateway”"),
+        ],
+    )
+    def test_not_started(self, answer: bytes, words: str) -> None:
+        with pytest.raises(FeedError, match=words):
+            read_start(answer, JSON)
+
+
+class TestEnvelope:
+    @pytest.mark.parametrize(
+        ("frame", "envelope"),
+        [
+            ("{}", Envelope()),
+            ('{"C":"a","S":1,"M":[]}', Envelope(cursor="a", initialised=True)),
+            ('{"C":"a","M":[{"H":"h"}]}', Envelope(cursor="a", messages=True)),
+            ('{"C":"a","G":"g","M":[]}', Envelope(cursor="a", groups="g")),
+            ('{"C":"a","M":[],"L":1500}', Envelope(cursor="a", delay=1.5)),
+            ('{"C":"a","T":1}', Envelope(cursor="a", moved=True)),
+            ('{"C":"a","D":1}', Envelope(cursor="a", ended=True)),
+            ('{"M":null,"I":"0","R":5}', Envelope()),
+            ('{"C":5,"G":6,"L":"1500"}', Envelope(cursor="5", groups="6", delay=1.5)),
+            # What is wrong with messages is not the connection's fault.
+            ('{"C":"a","M":5}', Envelope(cursor="a", messages=True)),
+            ('{"C":"a","M":{"M":"m"},"x":NaN}', Envelope(cursor="a", messages=True)),
+            ('{"C":"a","M":[ \r\n ]}', Envelope(cursor="a")),
+            ('{"C":"a","M":[{"A":[1e400]}]}', Envelope(cursor="a", messages=True)),
+            # What only a row is lost for must not end a connection.
+            ('{"C":"a","M":[{"A":[NaN,1e400]}]}', Envelope(cursor="a", messages=True)),
+        ],
+    )
+    def test_what_a_frame_says(self, frame: str, envelope: Envelope) -> None:
+        assert read_envelope(frame.encode()) == envelope
+
+    def test_a_delay_stays_within_reason(self) -> None:
+        assert read_envelope(b'{"L":1e15}').delay == MOST_SECONDS
+        assert read_envelope(b'{"L":-5}').delay == 0
+
+    @pytest.mark.parametrize(
+        ("frame", "words"),
+        [
+            (b'{"C":"a","M":[{"H":"h","A":[[{"x', "truncated JSON"),
+            (b'{"C":"a","M":[NaN,', "truncated JSON"),
+            (b'{"C":"a","M":}', "broken JSON"),
+            (b"[1]", "not what was expected|not a JSON object"),
+            (b"null", "null"),
+            (b'{"C":[5]}', r"\$\.C"),
+            (b'{"L":"soon"}', r"\$\.L"),
+            (b"\xff\xfe", "instead of JSON"),
+            (b"", "empty"),
+            (b"<html>", "HTML instead of JSON"),
+        ],
+    )
+    def test_what_is_no_frame(self, frame: bytes, words: str) -> None:
+        with pytest.raises(FeedError, match=words):
+            read_envelope(frame)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+_names = st.sampled_from([*NEGOTIATED, "Response", *"CGLSDTM"])
+_objects = st.dictionaries(_names, _json).map(lambda each: json.dumps(each).encode())
+_cut = st.tuples(_objects, st.integers(0, 60)).map(lambda pair: pair[0][: pair[1]])
+_answers = (
+    st.binary() | _objects | _cut | st.text().map(lambda t: f"<html>{t}".encode("utf-8", "replace"))
+)
+_kinds = st.sampled_from([JSON, "", "text/html", "text/plain"]) | st.text()
+
+
+@given(answer=_answers, kind=_kinds)
+@example(answer=b'{"ConnectionToken":"\\ud800"}', kind=JSON)
+@example(answer=b'{"C":"\\ud800","x":NaN}', kind=JSON)
+@example(answer=b"[" * 100_000, kind=JSON)
+@example(answer=b'{"M":' + b"[" * 100_000, kind=JSON)
+@example(answer=b"1" * 5000, kind=JSON)
+@example(answer=b'{"L":' + b"1" * 5000 + b"}", kind=JSON)
+@example(answer=b'{"L":NaN}', kind=JSON)
+def test_of_garbage_only_feed_errors_come(answer: bytes, kind: str) -> None:
+    texts: list[str] = []
+    values: list[object] = []
+    for read in (read_negotiation, read_start, read_envelope):
+        try:
+            said = read(answer, kind)
+        except FeedError as error:
+            texts.append(str(error))
+        else:
+            if said is not None:
+                values += msgspec.structs.astuple(said)
+    assert all(text.isprintable() and len(text) < 300 for text in texts)
+    assert all(0 <= value <= MOST_SECONDS for value in values if isinstance(value, float))
+
+
+@given(answer=_answers, kind=_kinds)
+def test_anything_can_be_described(answer: bytes, kind: str) -> None:
+    assert describe(answer, kind).isprintable()
+
+
+def test_a_long_text_is_cut() -> None:
+    assert printable("a\nb\u202e") == "a?b?"
+    assert len(printable("x" * 1000)) == 80
+
+
+def test_nothing_of_json_is_quoted() -> None:
+    assert describe(b'{"ConnectionToken":"secret"}', JSON, "a WebSocket") == (
+        "application/json instead of a WebSocket"
+    )
+
+
+class TestEvents:
+    def test_lines_events_and_what_is_neither(self) -> None:
+        stream = (
+            b"\xef\xbb\xbfdata: initialized\n\n"
+            b": a comment\nid: 5\ndata:{}\r\n\r\n\n"
+            b'data: {"a":\ndata: 1}\n\n'
+            b"event: x\n\ndata: \xe2\x80\xa8\x0b\x0c\x1c\x85\n\ndata: no end"
+        )
+        assert EventParser().feed(stream) == [
+            b"initialized",
+            b"{}",
+            b'{"a":\n1}',
+            b"\xe2\x80\xa8\x0b\x0c\x1c\x85",
+        ]
+
+    @given(
+        events=st.lists(
+            st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), min_size=1)
+        ),
+        cuts=st.lists(st.integers(0, 200)),
+    )
+    def test_where_it_is_cut_makes_no_difference(self, events: list[str], cuts: list[int]) -> None:
+        stream = b"".join(b"data: " + each.encode() + b"\r\n\r\n" for each in events)
+        parser, found = EventParser(), []
+        places = [0, *sorted(cuts), len(stream)]
+        for begin, end in zip(places, [*places[1:], len(stream)], strict=True):
+            found += parser.feed(stream[begin:end])
+        assert found == [each.encode() for each in events]
+
+    @pytest.mark.parametrize("line", [b"data: 12345\n", b"x"])
+    def test_an_event_has_a_limit(self, line: bytes) -> None:
+        parser = EventParser(limit=100)
+        for _ in range(50):
+            assert len(parser.feed(b"data: " + b"1" * 90 + b"\n\n")) == 1
+        for _ in range(100 // len(line)):
+            assert parser.feed(line) == []
+        with pytest.raises(FeedError, match="larger than 100 bytes"):
+            parser.feed(line * 2)

@@ -1,0 +1,416 @@
+"""The choice between hub and boards: with sources and a clock of the test's own, and for real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any, Self
+
+import pytest
+
+from ime_live.errors import SettingsError
+from ime_live.feeds.ime.link import Link
+from ime_live.feeds.ime.polling import PATHS
+from ime_live.feeds.ime.source import STAYS_AWAY, ExchangeSource
+from ime_live.settings import HubSettings
+from tests.feeds.ime.frames import future, numbers, row
+from tests.feeds.ime.hub import Hub
+from tests.feeds.ime.reading import settings
+from tests.feeds.ime.refusals import Refusal
+
+AWAY = Link(error="nobody there")
+THERE = Link(source="webSockets")
+POLLED = Link(source="polling")
+
+
+async def settle() -> None:
+    """Let all tasks go on as far as they can without the clock."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._alarms: list[tuple[float, asyncio.Future[None]]] = []
+
+    async def sleep(self, seconds: float) -> None:
+        alarm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._alarms.append((self.now + seconds, alarm))
+        await alarm
+
+    async def run(self, seconds: float) -> None:
+        until = self.now + seconds
+        await settle()
+        while due := [each for each in self._alarms if each[0] <= until]:
+            first = min(due, key=lambda each: each[0])
+            self._alarms.remove(first)
+            self.now = max(self.now, first[0])
+            if not first[1].done():
+                first[1].set_result(None)
+            await settle()
+        self.now = until
+
+
+class Given:
+    """A source that gives what the test gives it."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.coming: asyncio.Queue[bytes | Exception] = asyncio.Queue()
+        self.begun = 0
+        self.ended = 0
+        self.taken = 0
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        self.begun += 1
+        try:
+            while True:
+                frame = await self.coming.get()
+                if isinstance(frame, Exception):
+                    raise frame
+                self.taken += 1
+                yield frame
+        finally:
+            await self.may_end.wait()
+            self.ended += 1
+
+    @property
+    def open(self) -> int:
+        return self.begun - self.ended
+
+    def give(self, *frames: bytes | Exception) -> None:
+        for frame in frames:
+            self.coming.put_nowait(frame)
+
+
+class Reading:
+    """A source that is read, until it is told to hold."""
+
+    def __init__(self, *, polls: bool = True, link: Link = AWAY) -> None:
+        self.clock = Clock()
+        self.hub = Given(link)
+        self.boards = Given(POLLED)
+        self.frames: list[bytes] = []
+        self.source = ExchangeSource(
+            HubSettings(poll=2.0 if polls else 0.0),
+            PATHS,
+            hub=self.hub,
+            poller=self.boards if polls else None,
+            sleep=self.clock.sleep,
+            monotonic=lambda: self.clock.now,
+        )
+        self.going = asyncio.Event()
+        self.going.set()
+        self.task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.task = asyncio.create_task(self._read())
+        await settle()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self.task is not None
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+        assert (self.hub.open, self.boards.open) == (0, 0)
+
+    async def _read(self) -> None:
+        async for frame in self.source.frames():
+            self.frames.append(frame)
+            await self.going.wait()
+
+
+async def test_the_hub_alone_while_it_is_there() -> None:
+    async with Reading(link=THERE) as reading:
+        reading.hub.give(b"1", b"2")
+        await reading.clock.run(10 * STAYS_AWAY)  # a quiet market is no reason to poll
+        assert reading.frames == [b"1", b"2"]
+        assert reading.source.link is THERE
+        assert reading.boards.begun == 0
+
+
+async def test_a_hub_that_is_soon_back_is_waited_for() -> None:
+    async with Reading(link=THERE) as reading:
+        await reading.clock.run(60.0)
+        reading.hub.link = AWAY
+        await reading.clock.run(STAYS_AWAY - 0.5)
+        assert reading.source.link is AWAY
+        reading.hub.link = THERE
+        await reading.clock.run(60.0)
+        assert reading.boards.begun == 0
+
+
+@pytest.mark.parametrize("before", [0.0, 60.0])
+async def test_boards_are_polled_while_the_hub_stays_away_and_is_still_tried(
+    before: float,
+) -> None:
+    async with Reading(link=THERE if before else AWAY) as reading:
+        await reading.clock.run(before)
+        reading.hub.link = AWAY
+        await reading.clock.run(STAYS_AWAY - 0.5)
+        assert reading.boards.begun == 0
+        await reading.clock.run(1.0)
+        reading.boards.give(b"a", b"b")
+        await settle()
+        assert reading.frames == [b"a", b"b"]
+        assert (reading.source.link.source, reading.source.link.error) == (
+            "polling",
+            "nobody there",
+        )
+        await reading.clock.run(600.0)
+        assert (reading.hub.begun, reading.hub.open) == (1, 1)
+        assert (reading.boards.begun, reading.boards.open) == (1, 1)
+
+
+async def test_what_is_wrong_with_both_is_told() -> None:
+    async with Reading() as reading:
+        await reading.clock.run(STAYS_AWAY + 1)
+        reading.boards.link = Link(source="polling", error="CDC: HTTP 500")
+        assert reading.source.link == Link("polling", 0.0, "nobody there; CDC: HTTP 500")
+        reading.boards.link = Link(error="all: HTTP 500")
+        assert reading.source.link == Link("", 0.0, "nobody there; all: HTTP 500")
+
+
+async def test_polling_ends_with_the_hubs_first_frame() -> None:
+    async with Reading() as reading:
+        await reading.clock.run(STAYS_AWAY + 1)
+        reading.hub.link = THERE
+        reading.boards.give(b"a")
+        await reading.clock.run(1.0)
+        assert reading.frames == [b"a"]  # a connection is not yet a board
+        assert reading.source.link is THERE
+        reading.hub.give(b"1")
+        await settle()
+        reading.boards.give(b"late")
+        await reading.clock.run(60.0)
+        assert reading.frames == [b"a", b"1"]
+        assert (reading.boards.begun, reading.boards.open) == (1, 0)
+
+
+async def test_polling_ends_when_the_hub_is_there_for_long_and_has_nothing_to_say() -> None:
+    async with Reading() as reading:
+        await reading.clock.run(STAYS_AWAY + 1)
+        reading.hub.link = THERE
+        await reading.clock.run(STAYS_AWAY - 1)
+        assert reading.boards.open == 1
+        await reading.clock.run(2.0)
+        assert reading.boards.open == 0
+
+
+async def test_a_hub_that_comes_and_goes_without_a_frame_stays_away() -> None:
+    async with Reading() as reading:
+        for _ in range(5):
+            reading.hub.link = THERE
+            await reading.clock.run(2.0)
+            reading.hub.link = AWAY
+            await reading.clock.run(2.0)
+        assert (reading.boards.begun, reading.boards.open) == (1, 1)
+
+
+async def test_a_hub_that_comes_and_goes_with_frames_is_there() -> None:
+    async with Reading() as reading:
+        for _ in range(10):
+            reading.hub.link = THERE
+            await reading.clock.run(2.0)
+            reading.hub.give(b"1")
+            reading.hub.link = AWAY
+            await reading.clock.run(2.0)
+        assert reading.boards.begun == 0
+
+
+async def test_boards_are_polled_again_in_the_next_outage() -> None:
+    async with Reading() as reading:
+        for number in (1, 2):
+            await reading.clock.run(STAYS_AWAY + 1)
+            assert (reading.boards.begun, reading.boards.open) == (number, 1)
+            reading.hub.give(b"1")
+            await settle()
+            assert reading.boards.open == 0
+
+
+async def test_no_polled_frame_after_a_newer_one_of_the_hub() -> None:
+    async with Reading() as reading:
+        await reading.clock.run(STAYS_AWAY + 1)
+        reading.boards.may_end.clear()  # a poll that takes its time to end
+        reading.hub.give(b"new")
+        await settle()
+        assert reading.frames == []
+        reading.boards.give(b"old")
+        reading.boards.may_end.set()
+        await settle()
+        assert reading.frames == [b"new"]
+
+
+async def test_a_reader_that_is_held_up_holds_up_the_sources() -> None:
+    many = [b"%d" % number for number in range(100)]
+    async with Reading(link=THERE) as reading:
+        reading.going.clear()
+        reading.hub.give(*many)
+        await settle()
+        await settle()
+        assert reading.frames == [b"0"]
+        assert reading.hub.taken < 40
+        reading.going.set()
+        await asyncio.sleep(0)
+        while len(reading.frames) < 100:
+            await settle()
+        assert reading.frames == many  # and nothing is lost
+
+
+async def test_a_polled_frame_that_waits_for_the_reader_gives_way_to_the_hub() -> None:
+    async with Reading() as reading:
+        await reading.clock.run(STAYS_AWAY + 1)
+        reading.going.clear()
+        polled = [b"a%d" % number for number in range(100)]
+        reading.boards.give(*polled)
+        await settle()
+        await settle()
+        waiting = reading.boards.taken
+        assert waiting < 40
+        reading.hub.give(b"1")
+        await settle()
+        assert reading.boards.open == 0
+        reading.going.set()
+        for _ in range(10):
+            await settle()
+        assert reading.frames[-1] == b"1"
+        assert reading.frames[:-1] == polled[: len(reading.frames) - 1]
+
+
+async def test_nothing_is_polled_when_that_is_turned_off() -> None:
+    async with Reading(polls=False) as reading:
+        await reading.clock.run(600.0)
+        assert reading.source.link is AWAY
+        reading.hub.give(b"1")
+        await settle()
+        assert reading.frames == [b"1"]
+
+
+@pytest.mark.parametrize("of", ["hub", "boards"])
+async def test_what_cannot_work_ends_it(of: str) -> None:
+    reading = Reading()
+    given: Given = getattr(reading, of)
+    given.give(SettingsError("it cannot"))
+
+    async def read() -> None:
+        async for _ in reading.source.frames():
+            pytest.fail("a frame")
+
+    task = asyncio.create_task(read())
+    await reading.clock.run(STAYS_AWAY + 1)
+    with pytest.raises(SettingsError, match="it cannot"):
+        await task
+    assert (reading.hub.open, reading.boards.open) == (0, 0)
+
+
+async def test_to_close_it_while_both_are_read_leaves_nothing() -> None:
+    reading = Reading()
+    before = asyncio.all_tasks()
+    stream = reading.source.frames()
+    first = asyncio.ensure_future(anext(stream))
+    await reading.clock.run(STAYS_AWAY + 1)
+    reading.boards.give(b"a")
+    assert await first == b"a"
+    assert reading.boards.open == reading.hub.open == 1
+    await stream.aclose()
+    assert reading.boards.open == reading.hub.open == 0
+    assert asyncio.all_tasks() == before
+
+
+def test_settings_that_cannot_work_are_told_at_once() -> None:
+    with pytest.raises(SettingsError, match="--boards-url"):
+        ExchangeSource(HubSettings(boards_url="nowhere"), PATHS)
+    with pytest.raises(SettingsError, match="--base-url"):
+        ExchangeSource(HubSettings(base_url="nowhere"), PATHS)
+
+
+class Exchange:
+    """The real source, read against the test hub."""
+
+    def __init__(self, hub: Hub, **more: Any) -> None:  # noqa: ANN401 - any option
+        self.hub = hub
+        self.source = ExchangeSource(settings(hub, poll=0.05, **more), PATHS, stays_away=0.3)
+        self.frames: list[bytes] = []
+        self.task: asyncio.Task[None] | None = None
+
+    async def read(self) -> None:
+        async for frame in self.source.frames():
+            self.frames.append(frame)
+
+    @property
+    def link(self) -> Link:
+        return self.source.link
+
+    @property
+    def polls(self) -> int:
+        return sum(each.path.startswith("/api/") for each in self.hub.requests)
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the futures' boards, see `frames.future`."""
+        futures = (each for each in self.frames if b'"updateFutureMarketsInfo"' in each)
+        return [number for frame in futures for number in numbers(frame)]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        def holds() -> object:
+            assert self.task is not None
+            if self.task.done():
+                self.task.result()
+            return condition()
+
+        await self.hub.until(holds)
+
+
+@pytest.fixture
+async def exchange(hub: Hub) -> AsyncIterator[Exchange]:
+    made = Exchange(hub)
+    made.task = asyncio.create_task(made.read())
+    yield made
+    made.task.cancel()
+    with suppress(asyncio.CancelledError):
+        await made.task
+    await hub.until(lambda: hub.connections == 0)
+
+
+async def test_from_the_hub_to_the_boards_and_back(hub: Hub, exchange: Exchange) -> None:
+    await hub.connected("webSockets")
+    hub.push(future(1))
+    await exchange.until(lambda: exchange.numbers == [1])
+    assert exchange.link.source == "webSockets"
+
+    hub.boards["Future/LiveMarket"] = [row("future", LastTradedPrice=700_002.0)]
+    hub.refuse("negotiate", Refusal.FORBIDDEN)
+    for transport in ("webSockets", "serverSentEvents", "longPolling"):
+        hub.refuse(transport, Refusal.FORBIDDEN)
+    hub.cut()
+    await exchange.until(lambda: exchange.numbers[-1] == 2)
+    assert exchange.link.source == "polling"
+    assert exchange.link.error is not None
+
+    hub.accept("negotiate", "webSockets", "serverSentEvents", "longPolling")
+    await hub.connected("webSockets")
+    hub.push(future(3))
+    await exchange.until(lambda: exchange.numbers[-1] == 3)
+    await exchange.until(lambda: exchange.link.source == "webSockets")
+    polls, beats = exchange.polls, hub.beats
+    await hub.until(lambda: hub.beats >= beats + 3)  # time for six more
+    assert exchange.polls <= polls + 1  # one may have been under way
+    assert exchange.link.error is None
+
+
+async def test_both_away_and_one_back(hub: Hub, exchange: Exchange) -> None:
+    hub.refuse("negotiate", Refusal.HTML)
+    hub.refuse("boards", Refusal.HTML)
+    await exchange.until(lambda: (exchange.link.error or "").count("HTML instead of JSON") == 4)
+    assert exchange.link.source == ""
+    assert exchange.frames == []
+    hub.accept("boards")
+    await exchange.until(lambda: exchange.frames)
+    await exchange.until(lambda: exchange.link.source == "polling")

@@ -1,0 +1,435 @@
+"""Intake: what is registered and published of frames, what is marked, what is tried again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from structlog.testing import capture_logs
+
+from ime_live.contracts import Contract, Market
+from ime_live.errors import FencedError, PayloadError, StoreError
+from ime_live.feeds.boards.boards import read_frame
+from ime_live.feeds.pipeline.ingest import DELISTED_AFTER, Intake, Refusal
+from ime_live.feeds.pipeline.registrar import Registrar
+from ime_live.market import Payload
+from ime_live.publisher import Outcome
+from ime_live.store.store import Store
+
+ROW = json.loads((Path(__file__).parent / "rows" / "future.json").read_text())
+BOARD = "updateFutureMarketsInfo"
+
+
+def frame(*rows: Any) -> bytes:  # noqa: ANN401 - any JSON
+    return json.dumps({"C": "c", "M": [{"H": "marketsHub", "M": BOARD, "A": [rows]}]}).encode()
+
+
+def row(contract_id: int = 901, name: str | None = None, **cells: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {**ROW, "ContractID": contract_id, "ContractCode": name or f"X{contract_id}", **cells}
+
+
+class Passed:
+    """Takes what an intake passes on; fails as it is told."""
+
+    def __init__(self) -> None:
+        self.contracts: list[Contract] = []
+        self.states: list[tuple[str, Payload]] = []
+        self.calls = 0
+        self.away = False
+        self.refused: set[str] = set()
+        self.unregistered: set[str] = set()
+
+    async def register(self, contracts: Sequence[Contract]) -> set[str]:
+        self.contracts += contracts
+        return self.unregistered
+
+    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[Outcome]:
+        self.calls += 1
+        if self.away:
+            raise StoreError("away")
+        given = list(payloads)
+        self.states += [(i, payload) for i, payload in given if i not in self.refused]
+        return [
+            Outcome(i, error=PayloadError("no")) if i in self.refused else Outcome(i, 1, True)
+            for i, _ in given
+        ]
+
+
+@pytest.fixture
+def passed() -> Passed:
+    return Passed()
+
+
+@pytest.fixture
+def intake(passed: Passed) -> Intake:
+    return Intake(passed, passed.register)
+
+
+async def take(intake: Intake, *rows: Any) -> Refusal:  # noqa: ANN401 - any JSON
+    return await intake.take(read_frame(frame(*rows)))
+
+
+async def test_only_changes_go_on_in_one_call_a_frame(intake: Intake, passed: Passed) -> None:
+    await take(intake, row(1), row(2), row(3))
+    await take(intake, row(1), row(2, LastTradedPrice=700_100.0), row(3))
+
+    assert [i for i, _ in passed.states] == ["1", "2", "3", "2"]
+    assert passed.calls == 2
+    assert intake.totals.published == 4
+    assert intake.totals.unchanged == 2
+
+
+async def test_a_stamp_of_the_whole_board_is_no_change(intake: Intake, passed: Passed) -> None:
+    await take(intake, row(1))
+    await take(intake, row(1, LastUpdate="2023-07-31T15:59:59"))
+
+    assert len(passed.states) == 1
+
+
+async def test_contracts_are_registered_on_sight_and_when_they_change(
+    intake: Intake, passed: Passed
+) -> None:
+    await take(intake, row(1), row(2))
+    await take(intake, row(1), row(2))
+    await take(intake, row(1, "Renamed"), row(2))
+
+    assert [(c.contract_id, c.contract_name) for c in passed.contracts] == [
+        ("1", "X1"),
+        ("2", "X2"),
+        ("1", "Renamed"),
+    ]
+    assert {c.board for c in passed.contracts} == {BOARD}
+
+
+async def test_expired_contracts_are_marked(intake: Intake, passed: Passed) -> None:
+    await take(intake, row(1, Expired=True))
+
+    assert passed.contracts[0].expired
+
+
+async def test_a_contract_that_vanishes_is_marked_and_its_return_too(
+    intake: Intake, passed: Passed
+) -> None:
+    await take(intake, row(1), row(2))
+    for _ in range(DELISTED_AFTER - 1):
+        await take(intake, row(2))
+    assert not any(c.delisted for c in passed.contracts)
+
+    await take(intake, row(2))
+    assert passed.contracts[-1] == replace(passed.contracts[0], delisted=True)
+    assert [i for i, _ in passed.states] == ["1", "2"]  # its last state stays
+
+    known = len(passed.contracts)
+    await take(intake, row(2))
+    assert len(passed.contracts) == known  # marked once
+
+    await take(intake, row(1), row(2))
+    assert passed.contracts[-1] == passed.contracts[0]
+
+
+async def test_a_contract_known_from_before_can_vanish_too(intake: Intake, passed: Passed) -> None:
+    intake.know(
+        [
+            Contract(contract_id="7", contract_name="Old", market=Market.FUTURES, board=BOARD),
+            Contract(contract_id="8", contract_name="Other", board="updateCDCMarketsInfo"),
+            Contract(contract_id="9", contract_name="ByHand", market=Market.FUTURES),
+        ]
+    )
+    for _ in range(DELISTED_AFTER):
+        await take(intake, row(1))
+
+    assert [c.contract_id for c in passed.contracts if c.delisted] == ["7"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([], id="an empty board, as on holidays"),
+        pytest.param([row(2), row(1, LastTradedPrice="?")], id="its row cannot be read"),
+        pytest.param([row(2), "?"], id="a row without an id"),
+        pytest.param(None, id="no board at all"),
+    ],
+)
+async def test_what_marks_nothing(intake: Intake, passed: Passed, rows: list[Any] | None) -> None:
+    await take(intake, row(1), row(2))
+    for _ in range(2 * DELISTED_AFTER):
+        if rows is None:
+            await intake.take(read_frame(b'{"C":"c","M":[]}'))
+        else:
+            await take(intake, *rows)
+
+    assert not any(c.delisted for c in passed.contracts)
+
+
+async def test_a_short_absence_is_forgotten(intake: Intake, passed: Passed) -> None:
+    for _ in range(3):
+        await take(intake, row(1), row(2))
+        for _ in range(DELISTED_AFTER - 1):
+            await take(intake, row(2))
+
+    assert not any(c.delisted for c in passed.contracts)
+
+
+async def test_a_bad_row_loses_only_itself_and_is_told_with_its_content(
+    intake: Intake, passed: Passed
+) -> None:
+    bad = row(1, BidPrice1=-5)
+    refusal = await take(intake, bad, row(2))
+
+    assert [i for i, _ in passed.states] == ["2"]
+    assert len(refusal) == 1
+    assert refusal.errors[0].row == bad
+    assert "BidPrice1" in str(refusal)
+    assert intake.totals.refused == 1
+
+
+async def test_a_refused_state_is_tried_again_with_the_next_board(
+    intake: Intake, passed: Passed
+) -> None:
+    passed.refused = {"1"}
+    refusal = await take(intake, row(1), row(2))
+    assert [outcome.contract_id for outcome in refusal.outcomes] == ["1"]
+
+    passed.refused = set()
+    assert not await take(intake, row(1), row(2))
+    assert [i for i, _ in passed.states] == ["2", "1"]
+
+
+async def test_after_an_outage_everything_is_passed_on_anew(intake: Intake, passed: Passed) -> None:
+    await take(intake, row(1), row(2))
+    passed.away = True
+    with pytest.raises(StoreError):
+        await take(intake, row(1, LastTradedPrice=1.0), row(2))
+    passed.away = False
+    await take(intake, row(1), row(2))
+
+    assert [i for i, _ in passed.states] == ["1", "2", "1", "2"]
+    assert [c.contract_id for c in passed.contracts] == ["1", "2", "1", "2"]
+
+
+async def take_boards(intake: Intake, *boards: list[Any]) -> Refusal:
+    messages = [{"H": "marketsHub", "M": BOARD, "A": [rows]} for rows in boards]
+    return await intake.take(read_frame({"C": "c", "M": messages}))
+
+
+def prices(passed: Passed) -> list[tuple[str, float]]:
+    return [(i, payload.aggregate.last_price) for i, payload in passed.states]
+
+
+async def test_last_board_of_a_frame_is_published(intake: Intake, passed: Passed) -> None:
+    one, two = row(1, LastTradedPrice=1.0), row(1, LastTradedPrice=2.0)
+    await take(intake, one)
+    for _ in range(3):  # and does not alternate
+        await take_boards(intake, [two], [one])
+    assert prices(passed) == [("1", 1)]
+    await take_boards(intake, [one], [two])
+    await take_boards(intake, [two, one], [one, two])
+    assert prices(passed) == [("1", 1), ("1", 2)]
+
+
+async def test_last_record_of_a_frame_is_registered(intake: Intake, passed: Passed) -> None:
+    await take_boards(intake, [row(1)])
+    for _ in range(3):
+        await take_boards(intake, [row(1, "Renamed")], [row(1)])
+    assert [c.contract_name for c in passed.contracts] == ["X1"]
+
+
+async def test_every_row_is_counted_once(intake: Intake, passed: Passed) -> None:
+    passed.refused = {"3"}
+    one, two = row(1, LastTradedPrice=1.0), row(1, LastTradedPrice=2.0)
+    await take_boards(intake, [one, row(2), row(3)], [two, row(2), row(3), row(4, BidPrice1=-5)])
+    await take_boards(intake, [two, row(2)])
+    totals = intake.totals
+    assert totals.rows == 9
+    assert (totals.published, totals.unchanged, totals.refused) == (2, 5, 2)
+
+
+async def test_forget_passes_on_the_newest_board_of_each_kind_once(
+    intake: Intake, passed: Passed
+) -> None:
+    for price in (17.0, 1.0, 2.0):
+        await take(intake, row(1, LastTradedPrice=price), row(2))
+    passed.states.clear()
+    passed.contracts.clear()
+    intake.forget()
+    await intake.pass_on()
+    assert prices(passed) == [("1", 2), ("2", 699_200)]
+    assert [c.contract_id for c in passed.contracts] == ["1", "2"]
+
+
+async def test_what_is_only_noted_is_passed_on_later_and_only_the_newest(
+    intake: Intake, passed: Passed
+) -> None:
+    for price in (1.0, 2.0):
+        intake.note(read_frame(frame(row(1, LastTradedPrice=price))))
+    assert not passed.states
+    await intake.pass_on()
+    await intake.pass_on()
+    assert prices(passed) == [("1", 2)]
+
+
+@pytest.mark.parametrize("count", [1, 7, 50, 120])
+async def test_confirm_publishes_every_state_once_a_round(
+    intake: Intake, passed: Passed, count: int
+) -> None:
+    await take(intake, *(row(n) for n in range(1, count + 1)))
+    passed.states.clear()
+    passed.contracts.clear()
+    for _ in range(64):
+        await intake.confirm(1 / 64)
+    ids = [str(n) for n in range(1, count + 1)]
+    assert sorted(i for i, _ in passed.states) == sorted(ids)
+    assert sorted(c.contract_id for c in passed.contracts) == sorted(ids)
+
+
+async def test_confirm_follows_the_newest_boards(intake: Intake, passed: Passed) -> None:
+    await take(intake, row(1), row(2))
+    await intake.confirm(0.5)
+    await take(intake, row(2, LastTradedPrice=5.0), row(3))
+    passed.states.clear()
+    for _ in range(4):
+        await intake.confirm(0.5)
+    assert {i for i, _ in passed.states} == {"2", "3"}
+    assert ("2", 5.0) in prices(passed)
+
+
+async def test_confirm_tells_what_the_store_did_not_hold_of_what_was_passed_on(
+    intake: Intake, passed: Passed
+) -> None:
+    passed.refused = {"3"}
+    await take(intake, row(1), row(2), row(3))
+    intake.note(read_frame(frame(row(1, LastTradedPrice=5.0), row(2), row(3))))
+    # The store of these tests answers that each state is a change.
+    refused, restored = await intake.confirm(1)
+    assert [outcome.contract_id for outcome in refused] == ["3"]
+    assert restored == ["2"]
+
+
+async def test_outage_while_confirming_passes_everything_on_anew(
+    intake: Intake, passed: Passed
+) -> None:
+    await take(intake, row(1), row(2))
+    passed.away = True
+    with pytest.raises(StoreError):
+        await intake.confirm(1)
+    passed.away = False
+    passed.states.clear()
+    await intake.pass_on()
+    assert [i for i, _ in passed.states] == ["1", "2"]
+
+
+async def test_contract_that_could_not_be_registered_publishes_nothing(
+    intake: Intake, passed: Passed
+) -> None:
+    passed.unregistered = {"2"}
+    refusal = await take(intake, row(1), row(2))
+    assert [i for i, _ in passed.states] == ["1"]
+    assert [each.contract_id for each in refusal.outcomes] == ["2"]
+    assert intake.totals.refused == 1
+    # It is not tried again with each board, but when it changes.
+    await take(intake, row(1), row(2))
+    assert [each.contract_id for each in passed.contracts] == ["1", "2"]
+    passed.unregistered = set()
+    await take(intake, row(1), row(2, name="X3"))
+    assert [i for i, _ in passed.states] == ["1", "2"]
+
+
+async def test_contract_that_can_be_registered_later_publishes_then(
+    intake: Intake, passed: Passed
+) -> None:
+    passed.unregistered = {"2"}
+    await take(intake, row(1), row(2))
+    await intake.confirm(1)
+    assert [i for i, _ in passed.states] == ["1", "1"]
+    passed.unregistered = set()
+    refused, _ = await intake.confirm(1)
+    assert refused == ()
+    assert [i for i, _ in passed.states] == ["1", "1", "1", "2"]
+
+
+class TestRegistrar:
+    async def test_contract_whose_change_is_refused_stays_registered(self, store: Store) -> None:
+        registrar = Registrar(store)
+        told = [Contract(contract_id=i, contract_name=f"Name{i}") for i in "12"]
+        assert await registrar.register(told) == {}
+        assert await registrar.register([replace(told[1], contract_name="Name1")]) == {}
+        assert {each.contract_name for each in await store.contracts()} == {"Name1", "Name2"}
+
+    async def test_what_was_imported_by_hand_stays(self, store: Store) -> None:
+        registrar = Registrar(store)
+        by_hand = Contract(contract_id="1", contract_name="X1", owner="someone", title="old")
+        await store.import_contracts([by_hand])
+
+        told = Contract(contract_id="1", contract_name="New", title="new", board=BOARD)
+        assert await registrar.register([told]) == {}
+
+        [known] = await store.contracts()
+        assert known == replace(told, owner="someone", aliases=("X1",))
+
+    async def test_a_conflict_keeps_out_only_itself(self, store: Store) -> None:
+        same = [Contract(contract_id=i, contract_name="Same") for i in "12"]
+        refused = await Registrar(store).register(
+            [*same, Contract(contract_id="3", contract_name="C")]
+        )
+
+        assert list(refused) == ["2"]
+        assert "Same" in str(refused["2"])
+        assert {c.contract_id for c in await store.contracts()} == {"1", "3"}
+
+    async def test_what_is_stored_as_told_is_not_written_again(self, store: Store) -> None:
+        registrar = Registrar(store)
+        told = Contract(contract_id="1", contract_name="New", title="new", board=BOARD)
+        by_hand = replace(told, contract_name="Old", owner="someone")
+        await store.import_contracts([by_hand])
+        await registrar.register([told])
+        await store.claim([], 20)  # whoever writes without being the leader is refused from now on
+        assert await registrar.register([told], token=10) == {}
+        with pytest.raises(FencedError):
+            await registrar.register([replace(told, title="newer")], token=10)
+
+    async def test_claim_tells_what_is_registered_and_how_old_states_are(
+        self, store: Store
+    ) -> None:
+        told = Contract(contract_id="1", contract_name="A", board=BOARD)
+        await store.import_contracts([told])
+        pushed_at = {"1": datetime.fromisoformat("2026-11-26T13:26:05.51")}
+        await store.publish([("1", b"{}"), ("2", b"{}"), ("3", b"{}")], 20, pushed_at)
+        assert await Registrar(store).claim(["2"], 30) == ([told], pushed_at)
+        refused = await store.publish([("1", b"[]"), ("2", b"[]"), ("3", b"[]")], 20)
+        assert [isinstance(each, FencedError) for each in refused] == [True, True, False]
+
+    async def test_claim_does_without_a_contract_that_cannot_be_claimed(
+        self,
+        store: Store,
+        redis: Any,  # noqa: ANN401 - redis-py's
+    ) -> None:
+        await redis.set("ime:last:{2}", "no hash")
+        pushed_at = {"3": datetime.fromisoformat("2026-11-26")}
+        await store.publish([("3", b"{}")], 20, pushed_at)
+        assert await Registrar(store).claim(["1", "2", "3"], 30) == ([], pushed_at)
+        [refused] = await store.publish([("3", b"[]")], 20)
+        assert isinstance(refused, FencedError)
+
+    async def test_conflicts_are_logged_once_with_their_number(self, store: Store) -> None:
+        registrar = Registrar(store)
+        same = [Contract(contract_id=str(n), contract_name="Same") for n in range(20)]
+        with capture_logs() as logs:
+            errors = await registrar.register(same)
+            await registrar.register(same)
+        assert len(errors) == 19
+        assert [each["event"] for each in logs] == ["contract cannot be registered"]
+
+    async def test_the_name_of_a_contract_that_is_gone_may_be_given_again(
+        self, store: Store
+    ) -> None:
+        registrar = Registrar(store)
+        gone = Contract(contract_id="1", contract_name="Same", board=BOARD, delisted=True)
+        assert await registrar.register([gone]) == {}
+        assert await registrar.register([Contract(contract_id="2", contract_name="Same")]) == {}
+
+        assert len(await store.contracts()) == 2

@@ -1,0 +1,97 @@
+"""Which contracts the patterns of a token match."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ime_live.contracts import Contract
+from ime_live.gateway.auth.patterns import Patterns
+
+CONTRACT = Contract(contract_id="5123", contract_name="KASHF05", aliases=("سکه0312پ01", "KashOld"))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "KASHF05",
+        "KASH*",
+        "*",
+        "KASHF0?",
+        "KASHF0[1-5]",
+        "KashOld",
+        "سکه*",
+        "سكه۰۳۱۲پ٠١",
+        " KASHF05 ",
+        "KASH\u200cF05",
+        "id:5123",
+        "id:51*",
+        "id:۵۱۲?",
+        "id: 5123",
+    ],
+)
+def test_matches_a_name_an_alias_or_the_id(pattern: str) -> None:
+    assert Patterns([pattern]).match(CONTRACT)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "KASH",
+        "kash*",
+        "KASHF0",
+        "KASHF05?",
+        "ASHF05",
+        "5123",
+        "51*",
+        "id:512",
+        "id:KASH*",
+        "id:",
+        "ID:5123",
+        "",
+        "KASH.*",
+        "KASHF0[!5]",
+    ],
+)
+def test_matches_nothing_else(pattern: str) -> None:
+    assert not Patterns([pattern]).match(CONTRACT)
+
+
+SPACED = Contract(contract_id="7", contract_name="نیم سکه0312پ01")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["نیم سکه*", "نیم‌سکه*", "نیمسکه0312پ01", "نِیـم سكه۰۳۱۲پ٠١", "نیم *", "*سکه*", "نیم?سکه*"],
+)
+def test_matches_other_spellings_of_a_blank(pattern: str) -> None:
+    assert Patterns([pattern]).match(SPACED)
+
+
+@pytest.mark.parametrize("pattern", ["نیم * *", "نی *", "سکه*", "نیم سکه"])
+def test_a_blank_beside_a_wildcard_is_one(pattern: str) -> None:
+    assert not Patterns([pattern]).match(SPACED)
+    assert not Patterns([pattern]).match(Contract(contract_id="8", contract_name="نیمروز"))
+
+
+def test_one_of_several_is_enough() -> None:
+    assert Patterns(["nothing", "id:9*", "KASH*"]).match(CONTRACT)
+
+
+def test_no_pattern_matches_nothing() -> None:
+    assert not Patterns([]).match(CONTRACT)
+
+
+@given(st.lists(st.text(alphabet="KA*?[]!-|&~^\\Sي۱\u200c:id"), max_size=5), st.text(max_size=8))
+@settings(deadline=None)
+def test_any_text_is_a_pattern(patterns: list[str], name: str) -> None:
+    contract = Contract(contract_id="1", contract_name=name)
+
+    assert Patterns(patterns).match(contract) in {True, False}
+
+
+@given(st.text(alphabet="KASH۰۱يك\u200c 05", min_size=1))
+@settings(deadline=None)
+def test_a_name_is_its_own_pattern(name: str) -> None:
+    assert Patterns([name]).match(Contract(contract_id="1", contract_name=name))

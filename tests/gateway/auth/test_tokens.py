@@ -1,0 +1,234 @@
+"""Tokens that the command line makes and explains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jwt
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ime_live.contracts import Contract
+from ime_live.errors import AuthenticationError, RefusedError, SettingsError
+from ime_live.gateway.auth.authenticator import Identity, JwtAuthenticator, Key
+from ime_live.gateway.auth.keys import Keyring
+from ime_live.gateway.auth.tokens import Signature, TokenReport, create_token, inspect_token
+
+NOW = 1_780_000_000.5
+DAY = 86_400
+SECRET = "a secret of the tests, 32 bytes and more"
+KEY = Key(SECRET.encode())
+OTHER_KEY = Key(b"another secret, also of 32 bytes or more")
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+async def authenticate(token: str, **settings: Any) -> Identity:  # noqa: ANN401 - of the class
+    authenticator = JwtAuthenticator(Keyring([KEY]), now=lambda: NOW, **settings)
+    return await authenticator.authenticate(token)
+
+
+class TestCreate:
+    async def test_a_gateway_lets_it_in(self) -> None:
+        token = create_token(SECRET, "desk-7", 30, now=NOW)
+
+        identity = await authenticate(token)
+
+        assert (identity.subject, identity.patterns) == ("desk-7", None)
+        assert identity.expires is not None
+        assert 0 <= identity.expires - (NOW + 30 * DAY) < 1
+
+    async def test_every_claim(self) -> None:
+        token = create_token(SECRET, "desk-7", 0.5, ["KASH*", "id:5"], "aud", "iss", now=NOW)
+
+        identity = await authenticate(token, audience="aud", issuer="iss")
+
+        assert identity.patterns == ("KASH*", "id:5")
+        assert identity.may_see(Contract(contract_id="5", contract_name="x"))
+
+    async def test_contracts_can_be_one_pattern_or_none_at_all(self) -> None:
+        one = create_token(SECRET, "x", 1, "KASH*", now=NOW)
+        nothing = create_token(SECRET, "x", 1, [], now=NOW)
+
+        assert (await authenticate(one)).patterns == ("KASH*",)
+        assert (await authenticate(nothing)).patterns == ()
+
+    def test_absent_claims_are_left_out(self) -> None:
+        token = create_token(SECRET, "x", 1, audience="", issuer="", now=NOW)
+
+        assert jwt.decode(token, options={"verify_signature": False}).keys() == {
+            "sub",
+            "iat",
+            "exp",
+        }
+
+    @pytest.mark.parametrize("secret", ["", "short", "x" * 31, "é" * 15])
+    def test_a_short_secret(self, secret: str) -> None:
+        with pytest.raises(SettingsError, match="32 bytes"):
+            create_token(secret, "x", 1, now=NOW)
+
+    def test_bytes_count_and_not_letters(self) -> None:
+        assert create_token("é" * 16, "x", 1, now=NOW)
+
+    def test_a_secret_that_is_a_key(self) -> None:
+        jwk = '{"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0"}'
+        with pytest.raises(SettingsError, match="secret") as caught:
+            create_token(jwk, "x", 1, now=NOW)
+        assert jwk not in str(caught.value)
+
+    @pytest.mark.parametrize("days", [0, -1, -0.0, float("nan"), float("inf"), 1e308])
+    def test_days_must_be_above_0(self, days: float) -> None:
+        with pytest.raises(SettingsError, match="days"):
+            create_token(SECRET, "x", days, now=NOW)
+
+    async def test_the_shortest_token_is_good_now(self) -> None:
+        assert await authenticate(create_token(SECRET, "x", 1e-9, now=NOW))
+
+    def test_a_token_that_no_gateway_would_read(self) -> None:
+        names = [f"KASHF{number:05}" for number in range(2000)]
+        with pytest.raises(SettingsError, match="patterns"):
+            create_token(SECRET, "x", 1, names, now=NOW)
+
+
+class TestInspect:
+    def test_a_good_token(self) -> None:
+        token = create_token(SECRET, "desk-7", 30, ["KASH*", "SAF*"], now=NOW)
+
+        report = inspect_token(token, [KEY], now=NOW + 3600)
+
+        assert report.header == {"alg": "HS256", "typ": "JWT"}
+        assert report.claims["sub"] == "desk-7"
+        assert report.expires == "2026-06-27 20:26:41 UTC"
+        assert report.signature is Signature.VERIFIED
+        assert report.accepted is True
+        assert report.remarks == (
+            "expires in 29 days",
+            "shows the contracts that match KASH*, SAF*",
+        )
+
+    def test_without_keys(self) -> None:
+        report = inspect_token(create_token(SECRET, "x", 1, now=NOW), now=NOW)
+
+        assert report.signature is Signature.NOT_VERIFIED
+        assert report.accepted is None
+        assert any("no key" in remark for remark in report.remarks)
+
+    def test_another_key(self) -> None:
+        report = inspect_token(create_token(SECRET, "x", 1, now=NOW), [OTHER_KEY], now=NOW)
+
+        assert report.signature is Signature.BAD
+        assert report.accepted is False
+        assert "no key at hand has signed it" in report.remarks
+
+    @pytest.mark.parametrize(
+        ("kid", "remark"),
+        [
+            (None, "no key at hand is for alg ES256"),
+            ("k1", "no key at hand is for alg ES256 and kid k1"),
+        ],
+    )
+    def test_no_key_of_its_kind(self, kid: str | None, remark: str) -> None:
+        headers = {"kid": kid} if kid else None
+        token = jwt.encode({}, EC_KEY, algorithm="ES256", headers=headers)
+
+        report = inspect_token(token, [KEY], now=NOW)
+
+        assert report.signature is Signature.BAD
+        assert remark in report.remarks
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "1 minute"),
+            (3599, "59 minutes"),
+            (3600, "1 hour"),
+            (2 * 3600, "2 hours"),
+            (DAY, "1 day"),
+            (29 * DAY + 3600, "29 days"),
+        ],
+    )
+    def test_lifetime(self, seconds: int, text: str) -> None:
+        token = jwt.encode({"exp": NOW}, SECRET)
+
+        assert f"expires in {text}" in inspect_token(token, [KEY], now=NOW - seconds).remarks
+        late = inspect_token(token, [KEY], now=NOW + seconds)
+        assert f"expired {text} ago" in late.remarks
+        assert "a gateway refuses it: token expired" in late.remarks
+        assert late.signature is Signature.VERIFIED
+        assert late.accepted is False
+
+    def test_no_end(self) -> None:
+        report = inspect_token(jwt.encode({}, SECRET), [KEY], now=NOW)
+
+        assert report.expires == "never"
+        assert report.remarks == ("never expires", "shows every contract")
+
+    @pytest.mark.parametrize(
+        ("claims", "remark"),
+        [
+            ({"aud": "x"}, "a gateway refuses it: wrong audience"),
+            ({"aud": "a", "iss": "x"}, "a gateway refuses it: wrong issuer"),
+            ({"nbf": NOW + 9}, "a gateway refuses it: token not yet valid"),
+            ({"contracts": 5}, "a gateway refuses it: invalid claims"),
+            ({"aud": "a", "iss": "b", "contracts": []}, "shows no contract"),
+        ],
+    )
+    def test_what_a_gateway_says(self, claims: dict[str, object], remark: str) -> None:
+        token = jwt.encode(claims, SECRET)
+
+        report = inspect_token(token, [KEY], audience="a", issuer="b", now=NOW)
+
+        assert remark in report.remarks
+        if report.accepted is False:  # the claim that is wrong is named
+            claim = next(name for name in ("contracts", "nbf", "iss", "aud") if name in claims)
+            assert report.remarks[-1].startswith(f"{claim} ")
+
+    @pytest.mark.parametrize(
+        ("exp", "text"), [("soon", "not a date"), (None, "not a date"), (1e30, "not a date")]
+    )
+    def test_an_end_that_is_no_date(self, exp: object, text: str) -> None:
+        assert inspect_token(jwt.encode({"exp": exp}, SECRET), [KEY], now=NOW).expires == text
+
+    def test_leeway(self) -> None:
+        token = jwt.encode({"exp": NOW - 5}, SECRET)
+
+        assert inspect_token(token, [KEY], leeway=10, now=NOW).accepted is True
+
+    @pytest.mark.parametrize("token", ["", "x", "a.b.c", "x" * 20_000])
+    def test_not_a_token(self, token: str) -> None:
+        with pytest.raises(AuthenticationError):
+            inspect_token(token, [KEY], now=NOW)
+
+    def test_claims_that_are_no_object(self) -> None:
+        with pytest.raises(AuthenticationError, match="invalid claims") as caught:
+            inspect_token(jwt.PyJWS().encode(b"[]", SECRET), [KEY], now=NOW)
+        assert caught.value.detail == "the claims must be a well-formed JSON object"
+
+    def test_the_report_holds_no_token_and_is_json(self) -> None:
+        token = create_token(SECRET, "desk-7", 30, now=NOW)
+        report = inspect_token(token, [KEY], now=NOW)
+
+        assert not any(part in repr(report) for part in token.split("."))
+        assert msgspec.json.decode(msgspec.json.encode(report), type=TokenReport) == report
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["exp", "nbf", "contracts", "sub", "x"]), json_values))
+@settings(deadline=None)
+def test_any_claims_can_be_explained(claims: dict[str, Any]) -> None:
+    payload = msgspec.json.encode(claims)
+    try:
+        report = inspect_token(jwt.PyJWS().encode(payload, SECRET), [KEY], now=NOW)
+    except RefusedError:
+        return
+    assert report.signature is Signature.VERIFIED

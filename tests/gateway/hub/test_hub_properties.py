@@ -1,0 +1,1099 @@
+"""The hub under any interleaving of updates, ticks, slow clients, joins, leaves and store faults.
+
+A machine plays the store, the publishers, the event loop and the clients, and decodes every byte
+that a client is sent. It keeps its own account of what the hub was told and of what each client
+must have. Shown: every client ends with the newest state of each of its contracts (of those that
+changed since it came, unless it asked for the present ones); the versions of a contract grow; no
+state comes twice in a row; a paused client is never written to and then gets nothing that was
+replaced meanwhile; one write per client and tick, the same bytes for the same selection; a client
+that fails harms no other. Who has to catch up is given what it missed in several writes, so that
+what is not written yet can still be replaced. Of a client that watches the feed: each status that
+it reads names exactly the time stamps of the last messages that it has read before, and says
+``current: true`` only if the gateway's states are those in the store. Clients want all of it or
+some sections, at a pace or not, with or without a count of what was left out, and change their
+selection; a pace is kept to, and the count is right. Who reads events and comes back with the last
+id is sent whatever it has not got. Who comes with something newer than the gateway knows, from
+another gateway or from before the store went back, is sent the state as soon as it comes again.
+
+The store may go back to what it was before, lose everything, or be written to by others. When a
+publisher has confirmed what it holds, the gateway follows it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC
+from typing import Any, Final, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from ime_live.gateway.hub import delivery
+from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.subscribers import Client
+from ime_live.gateway.upstream import reconciler
+from ime_live.gateway.upstream.reconciler import Reconciler
+from ime_live.gateway.upstream.status_messages import Watch
+from ime_live.market import MICROSECONDS, Part, Payload, part_of, version_of
+from ime_live.store.store import Lift, Lifted, State
+from tests.support.frames import Message, Reader, Status
+from tests.support.payloads import payload
+from tests.support.timers import Timers
+
+CONTRACTS: Final = ("1", "2", "3")
+PAYLOADS: Final = (payload(0), payload(80978.9), payload(1163500), payload(0, open_interest=7))
+MOST: Final = 2
+"""Seconds of the longest interval between two messages of a contract."""
+EVERYTHING: Final = 1 << 40
+
+contracts = st.sampled_from(CONTRACTS)
+payloads = st.integers(0, len(PAYLOADS) - 1)
+# Mostly a few selections, so that clients share them.
+selections = st.one_of(
+    st.sampled_from([("1",), ("1", "2")]),
+    st.lists(contracts, min_size=1, unique=True).map(tuple),
+)
+# A message has about 700 bytes, 350 compressed: some of them, one after another, or all.
+sections = st.sampled_from([(), (), (), ("ContractInfo",), ("BestLimit", "Aggregate")])
+room = st.one_of(st.integers(0, 3000), st.just(EVERYTHING))
+which = st.integers(0, 1000)
+
+
+@dataclass(frozen=True)
+class Join:
+    """How a client comes."""
+
+    wanted: tuple[str, ...]
+    by_name: bool
+    states: int | None
+    """None: no states are asked for; 0: all of them; else since when."""
+    room: int
+    store_away: bool
+    watches: bool
+    mode: Mode
+
+
+joins = st.builds(
+    Join,
+    wanted=selections,
+    by_name=st.sampled_from([False, False, True]),
+    states=st.one_of(st.none(), st.just(0), which),
+    room=room,
+    store_away=st.booleans(),
+    watches=st.booleans(),
+    mode=st.builds(
+        Mode,
+        wrapping=st.sampled_from([wire.Format.TEXT, *wire.Format]),
+        sections=sections,
+        interval=st.sampled_from([0.0, 0.0, 0.5, MOST]),
+        skips=st.sampled_from([False, False, True]),
+    ),
+)
+
+
+class TransportGoneError(Exception):
+    """What a failing client's write raises."""
+
+
+View = tuple[int, Payload | Part]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A state in the store, and when a publisher confirmed it."""
+
+    version: int
+    payload: Payload
+    seen: int
+    history: int
+
+
+class Store:
+    """The store as the gateway asks it; it answers at once."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.clock = clock
+        self.kept: dict[str, Kept] = {}
+        self.saved: dict[str, Kept] = {}
+        self.history = 0
+        """Another one after each loss of what was written last."""
+        self.published: list[tuple[str, Kept]] = []
+        """What was published because it was lifted, and has not reached the gateway yet."""
+
+    async def states(self, ids: Iterable[str], /) -> Mapping[str, State]:
+        return {
+            i: State(kept.version, kept.payload.to_json(), b"%d" % kept.seen, b"%d" % kept.history)
+            for i in ids
+            if (kept := self.kept.get(i)) is not None
+        }
+
+    async def in_present_history(self, histories: Mapping[str, bytes], /) -> set[str]:
+        return {i for i, history in histories.items() if history == b"%d" % self.history}
+
+    async def lift(self, lifts: Sequence[Lift], /) -> Sequence[Lifted]:
+        return [self._lift(each) for each in lifts]
+
+    def _lift(self, lift: Lift) -> Lifted:
+        kept = self.kept[lift.contract_id]
+        assert kept.version == lift.version
+        age = self.clock() - kept.seen
+        if age >= lift.age:
+            return Lifted(confirmed=age)
+        version = max(self.clock(), lift.above + 1)
+        self.kept[lift.contract_id] = lifted = replace(kept, version=version)
+        self.published.append((lift.contract_id, lifted))
+        return Lifted(version)
+
+
+def finished(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of what waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("it waits")
+
+
+@dataclass
+class Contract:
+    """What the hub knows of an open contract, by the test's own account."""
+
+    opened: int
+    loaded: bool = False
+    taken: int = 0
+    """When its state came."""
+    held: tuple[int | None, Payload, int] | None = None
+    newest: int = 0
+    """Of the versions that publishers gave."""
+    stamp: int = 0
+    """Of the versions that clients were given."""
+    state: tuple[int, Payload] | None = None
+    parts: dict[tuple[str, ...], View | None] = field(default_factory=dict)
+    """What some want only sections of: when those changed last, and what they are."""
+    born: dict[tuple[str, ...], int] = field(default_factory=dict)
+    """By sections: how many states there were when the present one came."""
+
+    def view(self, sections: tuple[str, ...]) -> View | None:
+        return self.parts.get(sections) if sections else self.state
+
+    def renew(self, stamp: int, new: Payload, number: int) -> set[tuple[str, ...]]:
+        """Take a new state; which views of it have changed."""
+        changed: set[tuple[str, ...]] = {()}
+        self.state = (stamp, new)
+        self.born[()] = number
+        for wanted, seen in self.parts.items():
+            part = part_of(new, wanted)
+            if seen is None or seen[1] != part:
+                self.parts[wanted] = (stamp, part)
+                self.born[wanted] = number
+                changed.add(wanted)
+        return changed
+
+
+@dataclass(eq=False)
+class Consumer:
+    """A client: its transport, what it has read, and what it must have read in the end."""
+
+    hub: Hub
+    selection: dict[str, bytes]
+    mode: Mode
+    by_name: bool
+    since: dict[str, int]
+    """Contract → version; of the others it has asked for no states."""
+    room: int
+    reader: Reader
+    timers: Timers
+    note_again: Callable[[str], None]
+    client: Client = field(init=False)
+    paused: bool = False
+    failing: bool = False
+    failed: bool = False
+    writes: list[bytes] = field(default_factory=list)
+    """Of this tick."""
+    half_taken: tuple[bytes, int] = (b"", 0)
+    """The last write of which not all was taken, and how much was."""
+    received: dict[str, Message] = field(default_factory=dict)
+    claimed: dict[str, Payload | Part] = field(default_factory=dict)
+    """What it has by its own word, ``since``."""
+    due: set[str] = field(default_factory=set)
+    """Contracts whose newest state it must have in the end."""
+    watches: bool = False
+    status: Status | None = None
+    """The last one."""
+    floor: dict[str, int] = field(default_factory=dict)
+    """The newest version of each contract that came while it was paused, or at its pace."""
+    coming: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """Versions of each contract's states that it was to get since its last message."""
+    sent: dict[str, float] = field(default_factory=dict)
+    """When each contract was sent last."""
+    joined: int = 0
+    """How many states there were when it came."""
+    again: dict[str, int] = field(default_factory=dict)
+    """Contracts whose state it is to be sent under a newer version than others; that version."""
+    unsure: dict[str, View] = field(default_factory=dict)
+    """States that it was not sent when they were read, since it came with newer ones."""
+    truth: dict[str, Payload | Part] = field(default_factory=dict)
+    """What it has in fact, if the gateway that it was at before was never wrong."""
+    provable: bool = True
+    """Whether it did not come with a version of the future."""
+    settled: set[str] = field(default_factory=set)
+    """Contracts that were compared since it came, while the store had lost nothing."""
+    has_again: dict[str, View] = field(default_factory=dict)
+    """States that it was sent so."""
+
+    @property
+    def contract_of(self) -> dict[str, str]:
+        """By the name or id under which its messages come."""
+        return {self.name(i): i for i in self.selection}
+
+    def name(self, contract_id: str) -> str:
+        return f"سکه{contract_id}" if self.by_name else contract_id
+
+    def envelope(self, contract_id: str) -> bytes:
+        make = wire.envelope_by_name if self.by_name else wire.envelope_by_id
+        return make(self.name(contract_id))
+
+    @property
+    def group(self) -> object:
+        return self.mode, frozenset(self.selection.items())
+
+    def changed(self, contract_id: str, stamp: int) -> None:
+        """There is a new state that it is to get."""
+        self.due.add(contract_id)
+        self.coming[contract_id].append(stamp)
+        if self.paused or self.mode.interval:
+            self.floor[contract_id] = stamp
+
+    def forget(self, contract_id: str) -> None:
+        """It wants the contract no more."""
+        del self.selection[contract_id]
+        self.due.discard(contract_id)
+        self.settled.discard(contract_id)
+        kept: Any
+        for kept in (
+            *(self.coming, self.since, self.received, self.claimed, self.floor, self.sent),
+            *(self.again, self.has_again, self.unsure, self.truth),
+        ):
+            kept.pop(contract_id, None)
+
+    def may_have_another(self, contract_id: str, view: View, born: int) -> bool:
+        """Whether it came with something newer than a state that it was not sent."""
+        return (
+            contract_id not in self.settled
+            and view[0] < self.since.get(contract_id, 0)
+            and (born <= self.joined or self.unsure.get(contract_id) == view)
+            and contract_id not in self.again
+            and self.has_again.get(contract_id) != view
+        )
+
+    def is_given_again(self, contract_id: str, stamp: int) -> None:
+        """It is to get the present state, under this version."""
+        self.again[contract_id] = stamp
+        self.changed(contract_id, stamp)
+
+    def has(self, contract_id: str) -> Payload | Part | None:
+        if contract_id in self.received:
+            return self.received[contract_id].payload
+        return self.claimed.get(contract_id)
+
+    def write(self, data: bytes, /) -> int:
+        assert not self.paused, "written to while paused"
+        assert not self.failed, "written to after it failed"
+        if self.failing:
+            self.failed = True
+            raise TransportGoneError
+        taken = min(len(data), max(self.room, 0))
+        self.room -= len(data)
+        if taken == len(data):
+            self._read(data)
+            return taken
+        self.half_taken = data, taken
+        if taken == 0:
+            raise BlockingIOError
+        return taken
+
+    def keep(self, rest: bytes, /) -> None:
+        data, taken = self.half_taken
+        assert data[taken:] == rest
+        self._read(data)
+        self.paused = True
+        self.hub.pause(self.client)
+
+    def _read(self, data: bytes) -> None:
+        messages = self.reader.read(data)
+        if not isinstance(messages[0], Status):
+            self.writes.append(data)
+        for message in messages:
+            if isinstance(message, Status):
+                self._check(message)
+            else:
+                self._take(self.contract_of[message.contract], message)
+
+    def _check(self, status: Status) -> None:
+        assert self.watches, "a status that it has not asked for"
+        assert status.contracts.keys() == self.contract_of.keys()
+        for name, named in status.contracts.items():
+            last = self.received.get(self.contract_of[name])
+            # Without a snapshot a client may not have been sent what was there before it.
+            if last is not None or self.since.get(self.contract_of[name]) == 0:
+                assert named == (last and last.version), "not what the client holds"
+        self.status = status
+
+    def _take(self, contract_id: str, message: Message) -> None:
+        assert contract_id in self.due, "sent although nothing has changed"
+        last = self.received.get(contract_id)
+        assert last is None or message.version > last.version, "versions do not grow"
+        assert message.payload != self.has(contract_id), "an equal state twice"
+        assert message.version >= self.floor.get(contract_id, 0), "replaced while paused"
+        coming = self.coming[contract_id]
+        skipped = sum(version < message.version for version in coming)
+        coming[:] = [version for version in coming if version > message.version]
+        assert message.skipped == (skipped if self.mode.skips else None), "another count"
+        if self.again.pop(contract_id, None) == message.version:
+            self.note_again(contract_id)
+        self.received[contract_id] = message
+        now = self.timers.now
+        before = self.sent.get(contract_id, -EVERYTHING)
+        assert now - before >= self.mode.interval * (1 - 1e-9), "faster than its pace"
+        self.sent[contract_id] = now
+
+
+class Loop:
+    """The end of the event loop's tick."""
+
+    def __init__(self) -> None:
+        self._callbacks: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
+    def run(self) -> None:
+        callbacks, self._callbacks = self._callbacks, []
+        assert len(callbacks) <= 1, "scheduled more than once a tick"
+        for callback in callbacks:
+            callback()
+
+
+class Silent:
+    """A logger; what it says is looked at elsewhere."""
+
+    def warning(self, event: str, **fields: object) -> None:
+        pass
+
+
+class Events:
+    """Nothing is counted here."""
+
+    def __init__(self) -> None:
+        self.failures: list[Client] = []
+
+    def delivered(self, messages: int, oldest_version: int) -> None:
+        assert messages > 0
+
+    def conflated(self, messages: int) -> None:
+        assert messages > 0
+
+    def thinned(self, messages: int) -> None:
+        assert messages > 0
+
+    def dropped(self, reason: str) -> None:
+        assert reason in ("equal", "stale")
+
+    def failed(self, client: Client, error: Exception) -> None:
+        if not isinstance(error, TransportGoneError):
+            raise error
+        self.failures.append(client)
+
+
+class HubMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        # So that catching up takes several writes.
+        self.patch.setattr(delivery, "CATCH_UP_BYTES", 1000)
+        self.patch.setattr(reconciler, "log", Silent())
+        self.encoded = 0
+        self.make_message = wire.message
+        self.patch.setattr(wire, "message", self.message)
+        self.now = 1_780_000_000_000_000
+        self.loop = Loop()
+        self.events = Events()
+        self.timers = Timers()
+        self.hub = Hub(
+            zone=UTC,
+            clock=lambda: self.now,
+            monotonic=self.timers.monotonic,
+            call_soon=self.loop.call_soon,
+            call_later=self.timers.call_later,
+            events=self.events,
+        )
+        self.watch = Watch(
+            self.hub, zone=UTC, clock=lambda: self.now, feed=lambda: None, told=lambda: None
+        )
+        self.store = Store(lambda: self.now)
+        self.reconciler = Reconciler(self.hub.states, self.store, monotonic=self.timers.monotonic)
+        self.told: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
+        """What the store has published, also what it has lost since."""
+        self.past: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
+        self.known: dict[str, Contract] = {}
+        self.consumers: list[Consumer] = []
+        self.states = 0
+        """How many states there were, of all contracts."""
+        self.highest = 0
+        """Of all versions that clients were given."""
+        self.late: set[int] = set()
+        """Versions that were given after higher ones, of other contracts."""
+        self.catching_up: set[Consumer] = set()
+        """Those who get what was loaded in this tick."""
+
+    def message(self, *parts: Any) -> bytes:  # noqa: ANN401 - passed on
+        self.encoded += 1
+        return self.make_message(*parts)
+
+    def wait(self, microseconds: int = 7) -> None:
+        """Let the clocks go on a little."""
+        self.now += microseconds
+        self.timers.now += microseconds / MICROSECONDS
+
+    def teardown(self) -> None:
+        try:
+            self.settle()
+        finally:
+            self.patch.undo()
+
+    # The test's own account
+
+    def arrived(self, contract_id: str, version: int | None, new: Payload) -> None:
+        contract = self.known.get(contract_id)
+        if contract is None:
+            return
+        if contract.loaded:
+            self.accepted(contract_id, contract, version, new)
+            return
+        held = contract.held[0] if contract.held is not None else None
+        if version is None or held is None or version > held:
+            contract.held = (version, new, self.now)
+
+    def accepted(
+        self,
+        contract_id: str,
+        contract: Contract,
+        version: int | None,
+        new: Payload,
+        came: int | None = None,
+    ) -> None:
+        if version is None:
+            version = self.now
+        elif version <= contract.newest:
+            return
+        else:
+            contract.newest = version
+        contract.taken = self.now if came is None else came
+        if contract.state is not None and contract.state[1] == new:
+            for sections in ((), *contract.parts):
+                self.reissue(contract_id, contract, sections, version)
+            return
+        contract.stamp = max(version, contract.stamp + 1)
+        self.states += 1
+        changed = contract.renew(contract.stamp, new, self.states)
+        self.note_order(contract.stamp)
+        for sections in contract.parts.keys() - changed:
+            self.reissue(contract_id, contract, sections, contract.stamp)
+        for consumer in self.consumers:
+            if contract_id in consumer.selection and consumer.mode.sections in changed:
+                consumer.changed(contract_id, contract.stamp)
+
+    def compare(self, ids: Iterable[str]) -> list[str]:
+        """Compare open contracts with the store, here and in the gateway; which are current."""
+        self.wait()
+        kept = self.store.kept
+        ids = sorted(ids, key=lambda i: kept[i].version if i in kept else 0)
+        for contract_id in ids:
+            self.load(contract_id)
+        lifted = {i: version for i in ids if (version := self.lifted_to(i))}
+        for contract_id in ids:
+            self.reconciler.doubt(contract_id)
+        published = len(self.store.published)
+        for contract_id in ids:
+            if self.is_confirmed(contract_id) and contract_id not in lifted:
+                self.settle_for_all(contract_id)
+        current = finished(self.reconciler.current(ids))
+        for contract_id, version in lifted.items():
+            assert kept[contract_id].version == version
+            self.told[contract_id].append(kept[contract_id])
+            self.accepted(contract_id, self.known[contract_id], version, kept[contract_id].payload)
+        assert {i for i, _ in self.store.published[published:]} == set(lifted)
+        assert set(current) == {i for i in ids if self.is_current(i)}
+        return list(current)
+
+    def load(self, contract_id: str) -> None:
+        contract, last = self.known[contract_id], self.store.kept.get(contract_id)
+        if contract.loaded:
+            if last is not None:
+                self.accepted(contract_id, contract, last.version, last.payload)
+            return
+        contract.loaded = True
+        if last is not None:
+            contract.newest = contract.stamp = last.version
+            contract.taken = self.now
+            if last.version > contract.opened:
+                self.states += 1
+            number = self.states if last.version > contract.opened else 0
+            contract.renew(last.version, last.payload, number)
+            self.note_order(last.version)
+            for consumer in self.consumers:
+                if contract_id in consumer.selection:
+                    self.loaded_for(consumer, contract_id, contract, last)
+        if contract.held is not None:
+            self.accepted(contract_id, contract, *contract.held)
+
+    def is_current(self, contract_id: str) -> bool:
+        """Whether the gateway has just what is in the store."""
+        contract, kept = self.known[contract_id], self.store.kept.get(contract_id)
+        if kept is None or contract.state is None:
+            return kept is None and contract.state is None
+        return kept.version == contract.newest and kept.payload == contract.state[1]
+
+    def is_confirmed(self, contract_id: str) -> bool:
+        """Whether that was confirmed since the store may have lost something."""
+        kept = self.store.kept.get(contract_id)
+        same = kept is None or kept.history == self.store.history
+        return same and self.is_current(contract_id)
+
+    def settle_for_all(self, contract_id: str) -> None:
+        for consumer in self.consumers:
+            if contract_id in consumer.selection and consumer.provable:
+                consumer.settled.add(contract_id)
+
+    def may_have_another(self, consumer: Consumer, contract_id: str) -> bool:
+        contract, sections = self.known[contract_id], consumer.mode.sections
+        view = contract.view(sections)
+        return view is not None and consumer.may_have_another(
+            contract_id, view, contract.born[sections]
+        )
+
+    def has_newest(self, consumer: Consumer, contract_id: str) -> bool:
+        """Whether it has what the store has, as far as is known what it came with."""
+        kept, last = self.store.kept.get(contract_id), consumer.received.get(contract_id)
+        has = consumer.truth.get(contract_id) if last is None else last.payload
+        if has is None or kept is None:
+            return True
+        sections = consumer.mode.sections
+        return has == (part_of(kept.payload, sections) if sections else kept.payload)
+
+    def lifted_to(self, contract_id: str) -> int:
+        """The version to which the stored state is lifted now; 0 if it is not."""
+        contract, kept = self.known[contract_id], self.store.kept.get(contract_id)
+        if kept is None or self.is_current(contract_id) or kept.seen <= contract.taken:
+            return 0
+        return max(self.now, max(contract.newest, contract.stamp) + 1)
+
+    def loaded_for(
+        self, consumer: Consumer, contract_id: str, contract: Contract, last: Kept
+    ) -> None:
+        since = consumer.since.get(contract_id)
+        if last.version > (contract.opened if since is None else since):
+            consumer.changed(contract_id, last.version)
+            self.catching_up.add(consumer)
+        elif since is not None:
+            self.claim(consumer, contract_id)
+
+    def reissue(
+        self, contract_id: str, contract: Contract, sections: tuple[str, ...], version: int
+    ) -> None:
+        """An equal state has come; it is news to those who may have had another one."""
+        view = contract.view(sections)
+        if view is None:
+            return
+        version = max(version, contract.stamp)
+        for consumer in self.consumers:
+            if consumer.failed or consumer.mode.sections != sections:
+                continue
+            unsure = contract_id in consumer.selection and consumer.may_have_another(
+                contract_id, view, contract.born[sections]
+            )
+            if unsure and consumer.since[contract_id] < version:
+                consumer.is_given_again(contract_id, version)
+                self.catching_up.add(consumer)
+                contract.stamp = version
+                self.note_order(version)
+
+    def note_again(self, consumer: Consumer, contract_id: str) -> None:
+        view = self.known[contract_id].view(consumer.mode.sections)
+        assert view is not None
+        consumer.has_again[contract_id] = view
+
+    def note_order(self, stamp: int) -> None:
+        if stamp <= self.highest:
+            self.late.add(stamp)
+        self.highest = max(self.highest, stamp)
+
+    def claim(self, consumer: Consumer, contract_id: str) -> None:
+        """It has the present state by its own word, unless it has something newer."""
+        view = self.known[contract_id].view(consumer.mode.sections)
+        assert view is not None
+        if view[0] == consumer.since[contract_id]:
+            consumer.claimed[contract_id] = view[1]
+        else:
+            consumer.unsure[contract_id] = view
+
+    # What publishers do
+
+    @rule(
+        contract_id=contracts,
+        prices=st.lists(payloads, min_size=1, max_size=3),
+        ahead=st.sampled_from([0, 0, 2_000_000]),
+        lost=st.sampled_from([False, False, True]),
+        apart=st.booleans(),
+    )
+    def publish(
+        self, contract_id: str, prices: list[int], ahead: int, lost: bool, apart: bool
+    ) -> None:
+        """Our publisher: stores and publishes what is a change; the messages may be lost."""
+        for price in prices:
+            last, new = self.store.kept.get(contract_id), PAYLOADS[price]
+            if apart:
+                self.tick()
+            self.wait()
+            history = self.store.history
+            if last is not None and last.payload == new and last.history == history:
+                self.store.kept[contract_id] = replace(last, seen=self.now)
+                continue
+            version = max(self.now + ahead, last.version + 1 if last is not None else 0)
+            self.store.kept[contract_id] = kept = Kept(version, new, self.now, history)
+            self.told[contract_id].append(kept)
+            self.past[contract_id].append(kept)
+            if not lost:
+                self.send(contract_id, version, new)
+
+    def send(self, contract_id: str, version: int | None, payload: Payload) -> None:
+        """A message comes by the channel."""
+        self.arrived(contract_id, version, payload)
+        self.hub.publish(contract_id, version, payload)
+
+    @rule(contract_id=contracts, price=payloads, apart=st.booleans())
+    def go_and_come_back(self, contract_id: str, price: int, apart: bool) -> None:
+        """Another state, and the last one again."""
+        last = self.store.kept.get(contract_id)
+        if last is not None:
+            self.publish(
+                contract_id, [price, PAYLOADS.index(last.payload)], 0, lost=False, apart=apart
+            )
+
+    @rule(contract_id=contracts, price=payloads)
+    def publish_without_version(self, contract_id: str, price: int) -> None:
+        """A publisher that is not ours, and stores nothing."""
+        self.wait()
+        self.send(contract_id, None, PAYLOADS[price])
+
+    @rule(contract_id=contracts, price=payloads, ahead=st.sampled_from([0, 2_000_000, 10**9]))
+    def publish_without_storing(self, contract_id: str, price: int, ahead: int) -> None:
+        """Another one, that gives versions, maybe far ahead."""
+        self.wait()
+        self.send(contract_id, self.now + ahead, PAYLOADS[price])
+
+    @rule(contract_id=contracts, later=st.booleans())
+    def repeat(self, contract_id: str, later: bool) -> None:
+        """One that sends the same again, under a later version or the very same message."""
+        if (last := self.store.kept.get(contract_id)) is not None:
+            self.wait()
+            version = max(self.now, last.version + 1) if later else last.version
+            self.send(contract_id, version, last.payload)
+
+    @rule(contract_id=contracts, number=which)
+    def publish_late(self, contract_id: str, number: int) -> None:
+        """A message that others have overtaken."""
+        if past := self.past[contract_id]:
+            kept = past[number % len(past)]
+            self.send(contract_id, kept.version, kept.payload)
+
+    @rule(contract_id=contracts)
+    def confirm(self, contract_id: str) -> None:
+        """Our publisher says what is stored already."""
+        if (last := self.store.kept.get(contract_id)) is not None:
+            self.publish(contract_id, [PAYLOADS.index(last.payload)], 0, lost=False, apart=False)
+
+    # What becomes of the store
+
+    @rule()
+    def save(self) -> None:
+        self.store.saved = dict(self.store.kept)
+
+    @rule()
+    def go_back(self) -> None:
+        """It crashed, and is back with what it had saved."""
+        self.store.kept = dict(self.store.saved)
+        self.store.history += 1
+
+    @rule()
+    def flush(self) -> None:
+        self.store.kept = {}
+
+    @rule(contract_id=contracts, price=payloads, confirmed=st.booleans())
+    def overwrite(self, contract_id: str, price: int, confirmed: bool) -> None:
+        """Somebody writes other data into it, and leaves the version as it is."""
+        if (last := self.store.kept.get(contract_id)) is not None:
+            self.wait()
+            seen = self.now if confirmed else last.seen
+            self.store.kept[contract_id] = replace(last, payload=PAYLOADS[price], seen=seen)
+            self.told[contract_id].clear()  # what others have of that version is not known
+
+    @rule()
+    def deliver(self) -> None:
+        """What was lifted comes by the channel as well."""
+        published, self.store.published = self.store.published, []
+        for contract_id, kept in published:
+            self.send(contract_id, kept.version, kept.payload)
+
+    # What the event loop and the store do
+
+    @rule()
+    def tick(self) -> None:
+        ready = [consumer for consumer in self.consumers if not consumer.paused]
+        self.forget_writes()
+        self.encoded = 0
+        self.loop.run()
+        assert ready or not self.encoded, "encoded for nobody"
+        shared: dict[object, set[int]] = {}
+        for consumer in self.consumers:
+            if (
+                consumer.writes
+                and consumer not in self.catching_up
+                and not (consumer.mode.interval or consumer.mode.skips)
+            ):
+                assert len(consumer.writes) == 1, "several writes in a tick"
+                shared.setdefault(consumer.group, set()).add(id(consumer.writes[0]))
+        assert all(len(buffers) == 1 for buffers in shared.values()), "a buffer not shared"
+        self.catching_up.clear()
+
+    def forget_writes(self) -> None:
+        for consumer in self.consumers:
+            consumer.writes.clear()
+
+    @rule(contract_id=contracts)
+    def compare_one(self, contract_id: str) -> None:
+        if contract_id in self.known:
+            self.compare([contract_id])
+
+    @rule()
+    def reload(self) -> None:
+        """The connection to the store was broken and is back."""
+        self.compare(self.known)
+
+    # What clients do
+
+    @initialize(joins=st.lists(joins, min_size=1, max_size=3), stored=st.booleans())
+    def begin(self, joins: list[Join], stored: bool) -> None:
+        """Some clients are there from the beginning, and mostly something is stored."""
+        if stored:
+            for contract_id in CONTRACTS:
+                self.publish(contract_id, [0], 0, lost=False, apart=False)
+        for join in joins:
+            self.join(join)
+
+    @rule(join=joins)
+    def join(self, join: Join) -> None:
+        if len(self.consumers) >= 8:
+            return
+        self.open(join.wanted, store_away=join.store_away)
+        since = None if join.states is None else join.states
+        if since:
+            since = self.since(join.wanted, since)
+        consumer = Consumer(
+            self.hub,
+            {},
+            join.mode,
+            join.by_name,
+            {} if since is None else dict.fromkeys(join.wanted, since),
+            join.room,
+            Reader(
+                compressed=join.mode.wrapping is wire.Format.DEFLATE,
+                events=join.mode.wrapping is wire.Format.EVENT,
+            ),
+            self.timers,
+            lambda contract_id: self.note_again(consumer, contract_id),
+            watches=join.watches,
+        )
+        self.forget_writes()
+        self.hub.flush()
+        self.want(consumer, join.wanted)
+        consumer.joined = self.states
+        consumer.client = self.hub.join(consumer.selection, consumer, join.mode)
+        assert all(len(other.writes) <= 1 for other in self.consumers)
+        self.consumers.append(consumer)
+        if since is not None:
+            consumer.provable = since <= self.now + MICROSECONDS
+            for contract_id in join.wanted:
+                had = [kept for kept in self.told[contract_id] if kept.version <= since]
+                if had:
+                    state = max(had, key=lambda kept: kept.version).payload
+                    sections = join.mode.sections
+                    consumer.truth[contract_id] = part_of(state, sections) if sections else state
+            self.note_states(consumer, join.wanted)
+            self.hub.send_states(consumer.client, since)
+        if consumer.watches:
+            self.watch.add(consumer.client, current=False)
+            if not consumer.paused and not consumer.failed:
+                assert consumer.status is not None
+
+    def open(self, wanted: tuple[str, ...], *, store_away: bool) -> None:
+        for contract_id in wanted:
+            if contract_id not in self.known:
+                self.known[contract_id] = Contract(self.now)
+                self.hub.open(contract_id)
+                if not store_away:
+                    self.compare([contract_id])
+
+    def want(self, consumer: Consumer, wanted: Iterable[str]) -> None:
+        """Add contracts to its selection; the first who wants some sections begins to keep them."""
+        sections = consumer.mode.sections
+        for contract_id in wanted:
+            contract = self.known[contract_id]
+            others = (
+                other
+                for other in self.consumers
+                if other.mode.sections == sections
+                and contract_id in other.selection
+                and not other.failed
+            )
+            if sections and next(others, None) is None:
+                state = contract.state
+                contract.parts[sections] = state and (state[0], part_of(state[1], sections))
+                contract.born[sections] = contract.born.get((), 0)
+            consumer.selection[contract_id] = consumer.envelope(contract_id)
+
+    def note_states(self, consumer: Consumer, wanted: Iterable[str]) -> None:
+        for contract_id in wanted:
+            contract = self.known[contract_id]
+            view = contract.view(consumer.mode.sections)
+            if contract.loaded and view is not None:
+                since = consumer.since[contract_id]
+                whole = contract.view(())
+                assert whole is not None
+                if view[0] > since:
+                    consumer.changed(contract_id, view[0])
+                elif consumer.may_have_another(
+                    contract_id, view, contract.born[consumer.mode.sections]
+                ) and contract.newest > max(since, whole[0]):
+                    contract.stamp = max(contract.newest, contract.stamp)
+                    consumer.is_given_again(contract_id, contract.stamp)
+                    self.note_order(contract.stamp)
+                else:
+                    self.claim(consumer, contract_id)
+
+    @precondition(lambda self: self.consumers)
+    @rule(
+        number=which,
+        wanted=st.lists(contracts, unique=True).map(tuple),
+        snapshot=st.booleans(),
+        store_away=st.booleans(),
+    )
+    def select(
+        self, number: int, wanted: tuple[str, ...], snapshot: bool, store_away: bool
+    ) -> None:
+        """A client changes what it wants while its stream runs."""
+        consumer = self.consumers[number % len(self.consumers)]
+        self.forget_writes()
+        self.hub.flush()
+        if consumer.failed or consumer.mode.wrapping is wire.Format.EVENT:
+            return  # who reads events has no way to ask
+        added = tuple(i for i in wanted if i not in consumer.selection)
+        removed = [i for i in consumer.selection if i not in wanted]
+        self.open(added, store_away=store_away)
+        self.hub.flush()
+        watched = self.watch.remove(consumer.client)
+        assert watched == consumer.watches
+        for contract_id in removed:
+            consumer.forget(contract_id)
+        self.want(consumer, added)
+        self.hub.select(consumer.client, dict(consumer.selection))
+        if snapshot:
+            consumer.since.update(dict.fromkeys(added, 0))
+            self.note_states(consumer, added)
+            self.hub.send_states(consumer.client, 0, added)
+        if watched:
+            self.watch.add(consumer.client, current=False)
+        self.let_go(removed)
+
+    def let_go(self, contract_ids: Iterable[str]) -> None:
+        for contract_id in contract_ids:
+            if not any(contract_id in other.selection for other in self.consumers):
+                self.known.pop(contract_id, None)
+                self.hub.close(contract_id)
+
+    def since(self, wanted: tuple[str, ...], number: int) -> int:
+        """A time stamp that a client may have seen last."""
+        seen = [
+            contract.state[0] if contract.state is not None else self.now
+            for contract in map(self.known.__getitem__, wanted)
+        ]
+        return seen[number % len(seen)]
+
+    @precondition(lambda self: self.consumers)
+    @rule(number=which)
+    def leave(self, number: int) -> None:
+        consumer = self.consumers.pop(number % len(self.consumers))
+        self.hub.leave(consumer.client)
+        self.watch.remove(consumer.client)
+        self.let_go(consumer.selection)
+
+    @rule(contract_id=contracts)
+    def close(self, contract_id: str) -> None:
+        """What somebody wants stays."""
+        if any(contract_id in c.selection and not c.failed for c in self.consumers):
+            self.hub.close(contract_id)
+
+    @precondition(lambda self: self.consumers)
+    @rule(number=which, room=room)
+    def pause_or_resume(self, number: int, room: int) -> None:
+        consumer = self.consumers[number % len(self.consumers)]
+        if not consumer.paused:
+            consumer.paused = True
+            self.hub.pause(consumer.client)
+            return
+        self.forget_writes()
+        self.make_writable(consumer, room)
+        for other in self.consumers:
+            assert len(other.writes) <= 1 or other is consumer
+
+    def make_writable(self, consumer: Consumer, room: int) -> None:
+        consumer.room, consumer.paused = room, False
+        self.hub.resume(consumer.client)
+
+    @rule(seconds=st.sampled_from([0.001, 0.1, 0.3, 0.6]))
+    def pass_time(self, seconds: float) -> None:
+        """Those who asked for a pace may get more."""
+        self.forget_writes()
+        self.now += round(seconds * MICROSECONDS)
+        self.timers.pass_time(seconds)
+
+    @rule()
+    def tell(self) -> None:
+        """A round of status messages, after a comparison with the store."""
+        self.forget_writes()
+        for consumer in self.consumers:
+            consumer.status = None
+        audiences = self.watch.audiences
+        watched = {topic.contract_id for audience in audiences for topic in audience.topics}
+        for _ in self.watch.tell(audiences, self.compare(watched)):
+            pass
+        for consumer in self.consumers:
+            catches_up = consumer in self.catching_up
+            if not consumer.paused and not consumer.failed and not catches_up:
+                assert (consumer.status is not None) == consumer.watches
+            if consumer.status is not None:
+                truth = all(
+                    self.is_current(i)
+                    and not (
+                        self.may_have_another(consumer, i)
+                        and not (self.is_confirmed(i) and consumer.provable)
+                    )
+                    for i in consumer.selection
+                )
+                assert consumer.status.current == truth, "not what the store has"
+                if truth and not (consumer.paused or consumer.mode.interval):
+                    for contract_id in consumer.selection:
+                        assert self.has_newest(consumer, contract_id), "current, and has another"
+            assert len(consumer.writes) <= 1 or catches_up, "several writes at once"
+
+    @precondition(lambda self: self.consumers)
+    @rule(number=which)
+    def fail(self, number: int) -> None:
+        """From now on its transport raises."""
+        self.consumers[number % len(self.consumers)].failing = True
+
+    # What must hold
+
+    @invariant()
+    def bounded(self) -> None:
+        for consumer in self.consumers:
+            kept: Any
+            client = consumer.client
+            for kept in (
+                client.missed,
+                client.closed,
+                client.skipped,
+                client.unsent,
+                client.unsure,
+            ):
+                assert kept is None or len(kept) <= len(consumer.selection)
+
+    @invariant()
+    def resumable(self) -> None:
+        """Each state that is not delivered yet is newer than what its reader comes back with."""
+        for consumer in self.consumers:
+            if consumer.failed or not consumer.reader.last_id:
+                continue
+            last = version_of(consumer.reader.last_id, UTC)
+            for contract_id, coming in consumer.coming.items():
+                view = self.known[contract_id].view(consumer.mode.sections)
+                assert view is not None
+                if coming and view[1] != consumer.has(contract_id):
+                    version = max(view[0], consumer.again.get(contract_id, 0))
+                    assert version > last or version in self.late, "it would be lost"
+
+    @rule()
+    def settle(self) -> None:
+        """All is confirmed, compared, written and read: everybody has what the store has."""
+        for contract_id in CONTRACTS:
+            self.confirm(contract_id)
+        self.reload()
+        for contract_id in self.known.keys() & self.store.kept.keys():
+            assert self.is_current(contract_id), "another state than the store's"
+        self.tick()
+        for consumer in self.consumers:
+            if consumer.paused or consumer.room < EVERYTHING:
+                self.make_writable(consumer, 2 * EVERYTHING)
+        self.tick()
+        self.pass_time(2 * MOST)
+        self.tell()
+        assert set(self.events.failures) >= {c.client for c in self.consumers if c.failed}
+        for consumer in self.consumers:
+            if consumer.failed:
+                continue
+            for contract_id in consumer.selection:
+                if consumer.provable:
+                    assert self.has_newest(consumer, contract_id), "a lost state"
+                view = self.known[contract_id].view(consumer.mode.sections)
+                if contract_id in consumer.due:
+                    assert view is not None
+                    assert consumer.has(contract_id) == view[1], "not the newest state"
+                else:
+                    assert contract_id not in consumer.received
+
+
+TestHub = pytest.mark.timeout(300)(HubMachine.TestCase)
+TestHub.settings = settings(
+    max_examples=5 * settings().max_examples,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+def test_status_round_in_the_tick_of_a_catch_up() -> None:
+    """Hypothesis found that a client gets two writes then; what is missed comes in slices."""
+    machine = HubMachine()
+    watching = Join(("1", "2", "3"), False, 0, EVERYTHING, True, True, Mode())
+    plain = Join(("1",), False, None, EVERYTHING, True, False, Mode())
+    machine.begin([watching, plain], stored=True)
+    machine.reload()
+    machine.tell()
+    first, second = machine.consumers[0].writes
+    assert len(first) > delivery.CATCH_UP_BYTES > len(first) - len(second)
+    assert machine.consumers[0].status is not None
+    machine.teardown()

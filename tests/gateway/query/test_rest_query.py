@@ -1,0 +1,76 @@
+"""Queries of REST calls: both spellings, the order, and clear words for what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from ime_live.contracts import Market
+from ime_live.errors import CloseCode, RefusedError
+from ime_live.gateway.query.http_errors import status_of
+from ime_live.gateway.query.rest_query import Query
+from ime_live.gateway.query.stream_query import By
+
+
+@pytest.mark.parametrize(
+    ("by", "query", "contracts"),
+    [
+        (By.NAME, "contract_names=A&contract_names=B", ["A", "B"]),
+        (By.NAME, "contract_name=A&contract_names=B&contract_name=C", ["A", "B", "C"]),
+        (By.NAME, "contract_names=A&contract_names=&contract_names=+&contract_names=A", ["A", "A"]),
+        (By.NAME, "contract_names=%D8%B3%D9%83%D9%870312%D9%BE01", ["سكه0312پ01"]),
+        (By.NAME, "contract_names=a+b&contract_ids=9", ["a b"]),
+        (By.ID, "contract_ids=1&contract_id=2&contract_names=x", ["1", "2"]),
+        (By.ID, "other&contract_id=12345", ["12345"]),
+    ],
+)
+def test_contracts(by: By, query: str, contracts: list[str]) -> None:
+    assert Query(query).contracts(by, 5) == contracts
+
+
+@pytest.mark.parametrize(
+    ("by", "query", "said"),
+    [
+        (By.NAME, "", "no contract: name at least one with contract_names="),
+        (By.NAME, "contract_ids=1", "no contract: name at least one with contract_names="),
+        (By.ID, "contract_ids=", "no contract: name at least one with contract_ids="),
+        (By.ID, "contract_ids=1&" * 3, "too many contracts: 3, at most 2"),
+    ],
+)
+def test_no_contracts_or_too_many(by: By, query: str, said: str) -> None:
+    refused(lambda: Query(query).contracts(by, 2), said)
+
+
+def test_a_search() -> None:
+    query = Query("market=IMEOption&Search_char=KASH05C")
+    assert (query.market(), query.text()) == (Market.OPTION, "KASH05C")
+    assert Query("Search_char=").text() == ""
+    markets = "IMEFutures, IMEOption, IMEDepositCertificate"
+    refused(Query("").market, f"no market: name one of {markets} with market=")
+    refused(Query("market=imeoption").market, f"market is one of {markets}, not imeoption")
+    refused(Query("market=").market, f"market is one of {markets}, not ")
+    refused(Query("market=IMEOption").text, "no text to look for: give it with Search_char=")
+
+
+def test_parameters_that_a_call_does_not_know() -> None:
+    query = Query("contract_names=A&token=t&x=1&amp;contract_names=B&x=2&contract_ids=1")
+    assert query.unknown("contract_names", "contract_name") == (
+        "x",
+        "amp;contract_names",
+        "contract_ids",
+    )
+    assert Query("").unknown() == ()
+
+
+def test_the_token() -> None:
+    assert Query("token=a&token=b.c").token == "b.c"
+    assert Query("token=").token is None
+    assert Query("").token is None
+
+
+def refused(ask: object, said: str) -> None:
+    assert callable(ask)
+    with pytest.raises(RefusedError) as caught:
+        ask()
+    assert caught.value.reason == said
+    assert caught.value.code is CloseCode.POLICY_VIOLATION
+    assert status_of(caught.value) == 422

@@ -1,0 +1,184 @@
+"""Suggestions for contracts that do not exist, and that they tell of nothing hidden."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ime_live.contracts import Contract, Registry
+from ime_live.errors import UnknownContractError
+from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.query.stream_query import By
+from ime_live.gateway.query.suggestions import Suggestion, Suggestions, distance
+
+CONTRACTS = [
+    Contract(contract_id="12345", contract_name="ContractA", aliases=("OldNameOfA",)),
+    Contract(contract_id="67890", contract_name="ContractB"),
+    Contract(contract_id="203", contract_name="SAFOR01"),
+    Contract(contract_id="204", contract_name="SAFKH02"),
+    Contract(contract_id="312", contract_name="سكه0312پ01"),
+    Contract(contract_id="55", contract_name="زعفران نگین"),
+    Contract(contract_id="7", contract_name="B"),
+]
+REGISTRY = Registry(CONTRACTS)
+
+
+def everything(_: Contract) -> bool:
+    return True
+
+
+def suggest(name: str, *patterns: str, by: By = By.NAME, registry: Registry = REGISTRY) -> str:
+    """The sentence; empty if there is none."""
+    may_see = Identity("x", None, patterns).may_see if patterns else everything
+    found = Suggestions().find(by, name, registry, may_see)
+    return "" if found is None else found.en
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("contracta", "did you mean ContractA? upper and lower case differ"),
+        ("safor۰۱", "did you mean SAFOR01? upper and lower case differ"),
+        ("12345", "it is the id of ContractA: ask for the name, or by id"),
+        ("۱۲۳۴۵ ", "it is the id of ContractA: ask for the name, or by id"),
+        ("SAFOR1", "did you mean SAFOR01?"),
+        ("SAFFOR01", "did you mean SAFOR01?"),
+        ("SAFRO01", "did you mean SAFOR01?"),
+        ("saf-or 01", "did you mean SAFOR01?"),
+        ("KontraktA", "did you mean ContractA?"),
+        ("OldNameOfB", "did you mean OldNameOfA?"),
+        ("سکه0312ب01", "did you mean سكه0312پ01?"),
+        ("زعفران نکین", "did you mean زعفران نگین?"),
+        ("ContractA,ContractB", "give each contract in a parameter of its own, as in"),
+        ("ContractA, XYZ", "give each contract in a parameter of its own, as in"),
+        ("سكه0312پ01، SAFOR01", "give each contract in a parameter of its own, as in"),
+        ("A;B", "give each contract in a parameter of its own, as in"),
+        ("ContractA&snapshot=true", "give each contract in a parameter of its own, as in"),
+    ],
+)
+def test_a_name(name: str, said: str) -> None:
+    assert suggest(name).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "name", ["XYZ", "A", "99", "", "SAF", "Con,", "x" * 65, "ContractA" * 100, "\ud800"]
+)
+def test_nothing_is_near(name: str) -> None:
+    assert suggest(name) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ContractA", "it is a name, of contract 12345: ask for the id, or by name"),
+        ("contracta", "it is a name, of contract 12345: ask for the id, or by name"),
+        ("سکه۰۳۱۲پ۰۱", "it is a name, of contract 312: ask for the id, or by name"),
+        ("12345,67890", "give each contract in a parameter of its own, as in contract_id=A&"),
+        ("12346", ""),
+        ("ContractC", ""),
+    ],
+)
+def test_an_id(name: str, said: str) -> None:
+    found = suggest(name, by=By.ID)
+    assert found.startswith(said)
+    assert bool(found) is bool(said)
+
+
+def test_the_nearest_of_several() -> None:
+    registry = Registry(
+        [Contract(contract_id=str(n), contract_name=f"KASH{n:04}") for n in range(1000)]
+    )
+    assert suggest("KASHO0777", registry=registry) == "did you mean KASH0777?"
+    assert suggest("KSAH0777", registry=registry) == "did you mean KASH0777?"
+
+
+def test_a_changed_registry_is_prepared_anew() -> None:
+    suggestions = Suggestions()
+    new = Contract(contract_id="8", contract_name="Zinc2027")
+    assert suggestions.find(By.NAME, "zinc2027", REGISTRY, everything) is None
+    found = suggestions.find(By.NAME, "zinc2027", REGISTRY.with_changes([new]), everything)
+    assert found is not None
+    assert "Zinc2027" in found.en
+    assert "Zinc2027" in found.fa
+
+
+# -- what the token does not cover ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", list(By))
+@pytest.mark.parametrize(
+    "name", ["contracta", "12345", "ContractA", "SAFOR1", "OldNameOfB", "سکه0312ب01", "SAFKH03"]
+)
+def test_what_may_not_be_seen_is_not_named(name: str, by: By) -> None:
+    if (name, by) == ("ContractA", By.NAME):
+        return  # that one exists
+    # What may be seen is far from all of them.
+    assert suggest(name, "id:7", by=by) == ""
+
+
+def test_the_nearest_that_may_be_seen_is_named() -> None:
+    assert suggest("contractb", "id:12345") == "did you mean ContractA?"
+    assert suggest("ContractC", "ContractB") == "did you mean ContractB?"
+    # Nothing is said of an id that exists which is not said of one that does not.
+    registry = Registry([*CONTRACTS, Contract(contract_id="1", contract_name="12344")])
+    assert suggest("12345", "id:1", registry=registry) == suggest(
+        "12343", "id:1", registry=registry
+    )
+
+
+def test_a_name_that_was_taken_over_by_what_may_not_be_seen() -> None:
+    gone = Contract(contract_id="1", contract_name="Wheat2026", delisted=True)
+    successor = Contract(contract_id="2", contract_name="Wheat2026")
+    registry = Registry([gone, successor])
+    assert suggest("wheat2026", "id:1", registry=registry) == ""
+    assert "Wheat2026" in suggest("wheat2026", "id:2", registry=registry)
+
+
+names = st.text("SAFOR01KHab,۰۱سکه ", max_size=9)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(names.filter(str.strip), max_size=12, unique=True),
+    st.sets(st.integers(0, 11)),
+    names,
+    st.sampled_from(By),
+)
+def test_hidden_contracts_change_no_suggestion(
+    known: list[str], visible: set[int], name: str, by: By
+) -> None:
+    """It is the same as if only what may be seen existed."""
+    contracts = [Contract(contract_id=str(n), contract_name=each) for n, each in enumerate(known)]
+    whole = Registry(contracts, conflicts=[])
+    ids = {str(n) for n in visible}
+    seen = Registry((c for c in contracts if c.contract_id in ids), conflicts=[])
+    for registry in (whole, seen):
+        try:
+            found = registry.by_name(name) if by is By.NAME else registry.by_id(name)
+        except UnknownContractError:
+            continue
+        if found.contract_id in ids or registry is whole:
+            return  # it is no unknown contract, or one that the token does not cover
+
+    def sentence(registry: Registry) -> Suggestion | None:
+        return Suggestions().find(by, name, registry, lambda c: c.contract_id in ids)
+
+    # But for one thing: a name that two contracts have is the first one's.
+    if len({*map(str.casefold, known)}) == len(known):
+        assert sentence(whole) == sentence(seen)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80), st.sampled_from(By))
+def test_any_text_is_looked_for(name: str, by: By) -> None:
+    found = Suggestions().find(by, name, REGISTRY, everything)
+    assert found is None or (found.en and found.fa)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [("", "", 0), ("a", "", 1), ("", "ab", 2), ("ab", "ba", 1), ("kitten", "sitting", 3)],
+)
+def test_distance(one: str, other: str, apart: int) -> None:
+    assert distance(one, other) == distance(other, one) == apart

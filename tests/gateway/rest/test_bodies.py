@@ -1,0 +1,222 @@
+"""Answers: sections are the stored bytes, what is wrong is refused, the whole is of its type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ime_live.contracts import Contract, Market
+from ime_live.errors import PayloadError
+from ime_live.gateway.rest.bodies import (
+    KEYS,
+    OVERVIEWS,
+    SECTION_TYPES,
+    Data,
+    Description,
+    Section,
+    Status,
+    answer,
+    live_data,
+    static_data,
+)
+from ime_live.gateway.rest.static_data import TYPES, static_json
+from ime_live.gateway.upstream.sections import Sections, read_sections
+from ime_live.market import MAX_STATE_BYTES, SECTIONS, Payload, read_payload
+
+TODAY = date(2026, 11, 25)
+MakePayload = Callable[..., dict[str, Any]]
+
+
+def contract(number: int, market: Market | None = None) -> Contract:
+    return Contract(contract_id=str(number), contract_name=f"KASH{number}", market=market)
+
+
+def stored(payload: Any, **options: Any) -> bytes:  # noqa: ANN401 - any JSON
+    return msgspec.json.format(msgspec.json.encode(payload), **options)
+
+
+@pytest.mark.parametrize("indent", [-1, 0, 2])
+def test_a_section_is_copied_as_it_is_stored(payload: MakePayload, indent: int) -> None:
+    data = stored(payload(Aggregate={"last_price": 1163500.0, "time": "س"}), indent=indent)
+    sections = read_sections(data)
+    assert list(sections) == ["BestLimit", "Aggregate", "AllowedPriceRange", "ContractInfo"]
+    for value in sections.values():
+        assert value in data
+    assert b"1163500.0" in sections["Aggregate"]
+
+
+def test_keys_of_somebody_elses_are_left_out(payload: MakePayload) -> None:
+    theirs = payload(Aggregate={"theirs": 5}, BestLimit={"4": None})
+    theirs["More"] = {}
+    data = stored(theirs).replace(b'"theirs":5', b'"theirs":"\xff"')  # not even UTF-8
+    assert {k: msgspec.json.decode(v) for k, v in read_sections(data).items()} == payload()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "truncated"),
+        (b"{}", "BestLimit"),
+        (b"[1]", "object"),
+        (b"\xff\xfe", "invalid"),
+        (b'{"BestLimit":' * 5000, ""),
+    ],
+)
+def test_what_is_no_payload_is_refused(data: bytes, said: str) -> None:
+    with pytest.raises(PayloadError, match=f"(?i){said}"):
+        read_sections(data)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"Aggregate": {"last_price": "5"}},
+        {"Aggregate": {"time": None}},
+        {"BestLimit": {"1": {"buy_price": None}}},
+        {"ContractInfo": {"open_interest": []}},
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named(
+    payload: MakePayload, wrong: dict[str, dict[str, Any]]
+) -> None:
+    [(section, fields)] = wrong.items()
+    with pytest.raises(PayloadError, match=rf"\$\.{section}.*{next(iter(fields))}"):
+        read_sections(stored(payload(**wrong)))
+
+
+def test_a_text_that_is_not_utf_8_is_refused(payload: MakePayload) -> None:
+    data = stored(payload(Aggregate={"time": "xyz"})).replace(b"xyz", b"x\xffz")
+    with pytest.raises(PayloadError):
+        read_sections(data)
+
+
+_numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+
+
+def _any(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
+    return st.fixed_dictionaries(
+        {
+            each.encode_name: _any(each.type)
+            if hasattr(each.type, "__struct_fields__")
+            else (st.text() if each.type is str else _numbers)
+            for each in msgspec.structs.fields(kind)
+        }
+    )
+
+
+@given(_any(Payload), st.sampled_from([-1, 0, 3]), st.booleans())
+def test_an_overview_says_what_the_stream_says(given: Any, indent: int, more: bool) -> None:  # noqa: ANN401
+    data = stored(given | ({"More": [given]} if more else {}), indent=indent)
+    one = contract(1)
+    found = live_data(Section.OVERVIEW, {"A": one}, {"1": read_sections(data)}, TODAY)
+    overview = msgspec.json.decode(found.json)["A"]
+    streamed = msgspec.json.decode(read_payload(msgspec.json.encode(given)).to_json())
+    assert {key: overview[key] for key in SECTIONS} == streamed
+
+
+@pytest.mark.parametrize("section", Section)
+def test_live_data(payload: MakePayload, section: Section) -> None:
+    with_state, without = contract(1, Market.OPTION), contract(2, Market.FUTURES)
+    states = {"1": read_sections(stored(payload()))}
+    asked = {'an "odd" name\\': with_state, "KASH2": without, "ندارد": None}
+    found = live_data(section, asked, states, TODAY)
+    first, second, third = msgspec.json.decode(found.json).items()
+    assert (first[0], second[0], third) == ('an "odd" name\\', "KASH2", ("ندارد", None))
+    assert not found.whole
+    if section is Section.OVERVIEW:
+        assert first[1] == msgspec.json.decode(static_json(with_state, TODAY)) | payload()
+        nothing = dict.fromkeys(SECTIONS)
+        assert second[1] == msgspec.json.decode(static_json(without, TODAY)) | nothing
+        assert list(first[1])[-4:] == list(SECTIONS)
+    else:
+        assert first[1] == payload()[KEYS[section]]
+        assert second[1] is None
+    assert live_data(section, {"A": with_state}, states, TODAY).whole
+
+
+@pytest.mark.parametrize("size", [MAX_STATE_BYTES + 1, 5_000_000])
+def test_stored_data_that_is_too_long_is_refused_undecoded(payload: MakePayload, size: int) -> None:
+    data = stored(payload())
+    assert read_sections(data + b" " * (MAX_STATE_BYTES - len(data)))
+    with pytest.raises(PayloadError, match=f"at most 65536 bytes of JSON, got {size}"):
+        read_sections(data + b" " * (size - len(data)))
+
+
+def test_contracts_that_cannot_be_read_are_null_and_named(payload: MakePayload) -> None:
+    states: dict[str, Sections | PayloadError] = {
+        "1": read_sections(stored(payload())),
+        "2": PayloadError("not JSON"),
+    }
+    asked = {"A": contract(1), 'the "odd" %s': contract(2), "C": contract(3), "ندارد": None}
+    for section in Section:
+        found = live_data(section, asked, states, TODAY)
+        assert found.unreadable == ('the "odd" %s',)
+        status = msgspec.json.decode(answer(found, 5))["Status"]
+        assert (status["State"], status["StatusCode"], status["ServerTimeStamp"]) == (True, 200, 5)
+        english, persian = status["Description"]["en"], status["Description"]["fa"]
+        assert 'the market data of the "odd" %s cannot be read' in english
+        assert 'دادهٔ بازار the "odd" %s خوانده نمی‌شود' in persian
+        assert "null" in english
+    data = msgspec.json.decode(live_data(Section.AGGREGATE, asked, states, TODAY).json)
+    assert data['the "odd" %s'] is None
+
+
+@pytest.mark.parametrize("market", [None, *Market])
+def test_the_types_are_those_of_the_bytes(payload: MakePayload, market: Market | None) -> None:
+    one = contract(1, market)
+    states = {"1": read_sections(stored(payload()))}
+    for section, kind in [*SECTION_TYPES.items(), (Section.OVERVIEW, OVERVIEWS[market])]:
+        data = live_data(section, {"A": one}, states, TODAY)
+        [whole] = msgspec.json.decode(data.json, type=dict[str, kind]).values()  # type: ignore[valid-type]
+        assert msgspec.to_builtins(whole) == msgspec.json.decode(data.json)["A"]
+    data = live_data(Section.OVERVIEW, {"A": one}, {}, TODAY)
+    msgspec.json.decode(data.json, type=dict[str, OVERVIEWS[market]])  # type: ignore[valid-type]
+    msgspec.json.decode(static_data([one], TODAY).json, type=list[TYPES[market]])  # type: ignore[valid-type]
+
+
+def test_static_data_keeps_its_order() -> None:
+    found = static_data([contract(2), None, contract(1), contract(2)], TODAY)
+    ids = [each and each["contractId"] for each in msgspec.json.decode(found.json)]
+    assert ids == ["2", None, "1", "2"]
+    assert not found.whole
+    assert static_data([], TODAY) == Data(b"[]")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_whole_answer(whole: bool) -> None:
+    found = msgspec.json.decode(answer(Data(b'{"A":null}', whole), 1732123456.789))
+    assert list(found) == ["Data", "Status"]
+    assert found["Data"] == {"A": None}
+    status = msgspec.convert(found["Status"], Status)
+    assert list(found["Status"]) == [
+        "State",
+        "ServerTimeStamp",
+        "Version",
+        "Author",
+        "Description",
+        "StatusCode",
+    ]
+    assert (status.state, status.code, status.time) == (True, 200, 1732123456.789)
+    assert isinstance(
+        msgspec.json.decode(answer(Data(b"[]"), 5))["Status"]["ServerTimeStamp"], float
+    )
+    assert ("null" in status.description.en) is not whole
+    assert ("null" in status.description.fa) is not whole
+
+
+@pytest.mark.parametrize("name", ["XYZ", "100 % 0.125", '"%s"', "سکه"])
+def test_a_remark_stands_in_the_description(name: str) -> None:
+    data = Data(b'{"A":null}', whole=False, remark=Description(f"؟ {name}", f"unknown: {name}"))
+    found = msgspec.json.decode(answer(data, 1732123456.789))["Status"]
+    assert found["ServerTimeStamp"] == 1732123456.789
+    plain = msgspec.json.decode(answer(Data(b"[]", whole=False), 5))["Status"]["Description"]
+    assert found["Description"] == {
+        "fa": f"{plain['fa']} ؟ {name}",
+        "en": f"{plain['en']} unknown: {name}",
+    }

@@ -1,0 +1,269 @@
+"""Calls: what the token covers, the limits, a store that is away, and Tehran's day.
+
+What answers look like over HTTP is in `tests.stream.test_rest`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from ime_live.contracts import Contract, Market, Registry
+from ime_live.errors import CloseCode, RateError, RefusedError, StoreError
+from ime_live.gateway.auth.authenticator import ANONYMOUS
+from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.query.stream_query import NOT_COVERED, By
+from ime_live.gateway.rest.bodies import Data, Section
+from ime_live.gateway.rest.handlers import Asked, Calls
+from ime_live.gateway.rest.rate_limit import BURST, RequestLimit
+from ime_live.gateway.upstream.sections import Sections, read_sections
+from ime_live.timezones import TEHRAN, zone_of
+
+MakePayload = Callable[..., dict[str, Any]]
+EXPIRES = "2026-12-01"
+REGISTRY = Registry(
+    [
+        Contract(
+            contract_id="1",
+            contract_name="KASH05",
+            market=Market.FUTURES,
+            expiration_date=EXPIRES,
+            aliases=("OLD",),
+        ),
+        Contract(contract_id="2", contract_name="KASH06", market=Market.FUTURES),
+        Contract(contract_id="3", contract_name="سكه0312پ01"),
+    ]
+)
+PERSIAN = "%D8%B3%D9%83%D9%870312%D9%BE%DB%B0%DB%B1"
+NAMES = f"contract_names=KASH05&contract_names=XYZ&contract_name={PERSIAN}"
+
+
+class World:
+    """The calls, and all that they ask."""
+
+    def __init__(self, sections: Sections, *, strict: bool = False) -> None:
+        self.registry = REGISTRY
+        self.identity = Identity("alice", None, None)
+        self.moment = datetime(2026, 11, 25, 12, tzinfo=UTC)
+        self.seconds = 0.0
+        self.reached = True
+        self.error: StoreError | None = None
+        self.asked: list[set[str]] = []
+        self._sections = sections
+        others: Any = cast("Any", self)
+        self.calls = Calls(
+            authenticator=others,
+            directory=others,
+            snapshots=others,
+            limit=RequestLimit(1),
+            diagnostics=Diagnostics(strict=strict),
+            max_contracts=41,
+            reached=lambda: self.reached,
+            zone=zone_of(TEHRAN),
+            clock=lambda: int(self.moment.timestamp() * 1_000_000),
+            monotonic=lambda: self.seconds,
+        )
+
+    async def authenticate(self, token: str | None) -> Identity:
+        assert token == "token"
+        return self.identity
+
+    async def read(self, ids: Iterable[str]) -> Mapping[str, Sections]:
+        self.asked.append(set(ids))
+        if self.error is not None:
+            raise self.error
+        return {"1": self._sections, "9": self._sections}
+
+    async def live(
+        self, query: str, section: Section = Section.AGGREGATE, by: By = By.NAME
+    ) -> dict[str, Any]:
+        found: dict[str, Any] = decoded(await self.calls.live(section, by, asked(query)))
+        return found
+
+    async def static(self, query: str, by: By = By.NAME) -> list[dict[str, Any] | None]:
+        found: list[dict[str, Any] | None] = decoded(await self.calls.static(by, asked(query)))
+        return found
+
+    async def search(self, query: str) -> list[str]:
+        found = decoded(await self.calls.search(asked(query)))
+        return [each["contractName"] for each in found]
+
+
+def asked(query: str, peer: str = "192.0.2.1") -> Asked:
+    return Asked("Bearer token", query, peer)
+
+
+def decoded(data: Data) -> Any:  # noqa: ANN401 - any JSON
+    return msgspec.json.decode(data.json)
+
+
+@pytest.fixture
+def world(payload: MakePayload) -> World:
+    return World(read_sections(msgspec.json.encode(payload())))
+
+
+async def refused(answer: Awaitable[object]) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
+        await answer
+    return caught.value
+
+
+async def test_data_is_keyed_as_asked(world: World, payload: MakePayload) -> None:
+    found = await world.live(NAMES)
+    assert found == {"KASH05": payload()["Aggregate"], "XYZ": None, "سكه0312پ۰۱": None}
+    assert world.asked == [{"1", "3"}]
+    assert await world.live("contract_name=OLD&contract_name=OLD") == {
+        "OLD": payload()["Aggregate"]
+    }
+    assert list(await world.live("contract_id=1&contract_ids=7", by=By.ID)) == ["1", "7"]
+
+
+async def test_unknown_contracts_ask_the_store_for_nothing(world: World) -> None:
+    assert await world.live("contract_names=9") == {"9": None}
+    assert world.asked == []
+
+
+async def test_static_data_is_in_the_order_asked(world: World) -> None:
+    found = await world.static(NAMES + "&contract_names=KASH05")
+    assert [each and each["contractId"] for each in found] == ["1", None, "3", "1"]
+    assert world.asked == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "days"),
+    [
+        ("2026-11-25T20:29:59", 6),
+        ("2026-11-25T20:30:00", 5),  # midnight in Tehran
+        ("2026-11-30T20:30:00", 0),
+        ("2026-12-07T00:00:00", 0),
+    ],
+)
+async def test_days_are_those_of_tehran(world: World, moment: str, days: int) -> None:
+    world.moment = datetime.fromisoformat(moment + "+00:00")
+    [future] = await world.static("contract_names=KASH05")
+    assert future is not None
+    assert future["DaysToExpiration"] == days
+    overview = await world.live("contract_ids=1", Section.OVERVIEW, By.ID)
+    assert overview["1"]["DaysToExpiration"] == days
+    assert overview["1"]["ExpirationDate"] == EXPIRES
+
+
+async def test_a_contract_that_the_token_does_not_cover_is_refused(world: World) -> None:
+    world.identity = Identity("alice", None, ("KASH05", "id:3"))
+    assert list(await world.live("contract_names=KASH05&contract_names=XYZ"))
+    for answer in (
+        world.live(f"{NAMES}&contract_names=KASH06"),
+        world.static("contract_name=KASH06"),
+    ):
+        error = await refused(answer)
+        assert (error.kind, error.reason) == (
+            NOT_COVERED,
+            "contract not covered by the token: KASH06",
+        )
+    assert await world.search("market=IMEFutures&Search_char=KASH") == ["KASH05"]
+
+
+async def test_a_search(world: World) -> None:
+    assert await world.search("market=IMEFutures&Search_char=KASH") == ["KASH05", "KASH06"]
+    assert await world.search("market=IMEFutures&Search_char=OLD") == ["KASH05"]
+    assert await world.search("market=IMEOption&Search_char=") == []
+
+
+async def test_too_many_contracts(world: World) -> None:
+    error = await refused(world.live("contract_ids=1&" * 42, by=By.ID))
+    assert error.reason == "too many contracts: 42, at most 41"
+
+
+async def test_a_store_that_is_away_is_a_refusal_for_now(world: World) -> None:
+    world.error = StoreError("away")
+    error = await refused(world.live("contract_names=KASH05"))
+    assert (error.code, error.reason) == (
+        CloseCode.TRY_AGAIN_LATER,
+        "market data cannot be read now",
+    )
+    world.reached = False
+    for answer in (
+        world.static("contract_names=KASH05"),
+        world.search("market=IMEFutures&Search_char="),
+    ):
+        assert (await refused(answer)).code is CloseCode.TRY_AGAIN_LATER
+
+
+async def test_the_limit_is_the_subjects_wherever_it_comes_from(world: World) -> None:
+    for n in range(int(BURST)):
+        await world.calls.static(By.NAME, asked("contract_names=KASH05", f"192.0.2.{n}"))
+    error = await refused(world.search("market=IMEFutures&Search_char="))
+    assert isinstance(error, RateError)
+    assert 0 < error.retry_after <= 1
+    world.identity = Identity("bob", None, None)
+    assert await world.static("contract_names=KASH05")
+    world.identity = Identity("alice", None, None)
+    world.seconds += error.retry_after
+    assert await world.static("contract_names=KASH05")
+    assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
+
+
+async def test_a_request_for_many_contracts_counts_as_several(world: World) -> None:
+    for answer in (world.live, world.static):
+        await answer("contract_names=KASH05&" * 20)
+    await world.static("contract_names=KASH05&" * 41)  # three requests
+    assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
+
+
+async def test_without_a_subject_it_is_the_addresss(world: World) -> None:
+    world.identity = Identity(ANONYMOUS, None, None)
+    for _ in range(int(BURST)):
+        await world.static("contract_names=KASH05")
+    assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
+    other = asked("contract_names=KASH05", "192.0.2.2")
+    assert decoded(await world.calls.static(By.NAME, other))
+
+
+async def test_what_an_unknown_contract_may_be_is_said_beside_the_data(world: World) -> None:
+    world.identity = Identity("alice", None, ("KASH05",))
+    for by, query, said in (
+        (By.NAME, "contract_names=kash05", "unknown contract: kash05 (did you mean KASH05?"),
+        (By.NAME, "contract_names=kash06", "unknown contract: kash06 (did you mean KASH05?)"),
+        (By.NAME, "contract_names=1", "unknown contract: 1 (it is the id of KASH05"),
+        (By.NAME, "contract_names=2", "unknown contract: 2"),
+        (By.NAME, "contract_names=KASH05,XYZ", "unknown contract: KASH05,XYZ (give each"),
+        (By.ID, "contract_ids=KASH05", "unknown contract: KASH05 (it is a name, of contract 1"),
+        (By.ID, "contract_ids=KASH06", "unknown contract: KASH06"),
+    ):
+        for call in (
+            world.calls.live(Section.OVERVIEW, by, asked(query)),
+            world.calls.static(by, asked(query)),
+        ):
+            world.seconds += 10
+            data = await call
+            assert data.remark is not None
+            assert data.remark.en.startswith(said)
+            assert "KASH06" not in data.remark.en.replace(query.partition("=")[2], "")
+            assert data.remark.fa.startswith("قرارداد ناشناخته: ")
+    world.seconds += 10
+    data = await world.calls.live(Section.OVERVIEW, By.NAME, asked("contract_names=KASH05"))
+    assert data.remark is None
+
+
+async def test_unknown_parameters(payload: MakePayload) -> None:
+    sections = read_sections(msgspec.json.encode(payload()))
+    plain, strict = World(sections), World(sections, strict=True)
+    calls: list[tuple[str, Callable[[World, Asked], Awaitable[Data]]]] = [
+        ("contract_names=KASH05&amp;x=1", lambda w, q: w.calls.live(Section.OVERVIEW, By.NAME, q)),
+        ("contract_names=KASH05&contract_id=1", lambda w, q: w.calls.static(By.NAME, q)),
+        ("market=IMEFutures&Search_char=&limit=1", lambda w, q: w.calls.search(q)),
+    ]
+    for query, call in calls:
+        name = query.split("&")[-1].partition("=")[0]
+        with capture_logs() as logs:
+            await call(plain, asked(query))
+        [line] = [each for each in logs if each["event"] == "unknown query parameter"]
+        assert line["parameter"] == name
+        error = await refused(call(strict, asked(query)))
+        assert error.reason == f"unknown parameter: {name}"

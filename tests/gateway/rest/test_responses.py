@@ -1,0 +1,128 @@
+"""Representations: tags, conditional requests, compression, and refusals."""
+
+from __future__ import annotations
+
+import gzip
+
+import msgspec
+import pytest
+
+from ime_live.errors import AuthenticationError, CloseCode, RateError, RefusedError
+from ime_live.gateway.query.stream_query import NOT_COVERED
+from ime_live.gateway.rest.bodies import Data
+from ime_live.gateway.rest.responses import (
+    GZIP_ABOVE,
+    Representation,
+    Wishes,
+    matches,
+    refuse,
+    represent,
+    tag_of,
+    takes_gzip,
+)
+
+SMALL, LARGE = Data(b'{"A":1}'), Data(b'{"A":"%b"}' % (b"x" * GZIP_ABOVE))
+
+
+def headers(shown: Representation) -> dict[str, str]:
+    assert len({name for name, _ in shown.headers}) == len(shown.headers)
+    return {name.decode(): value.decode() for name, value in shown.headers}
+
+
+def test_an_answer() -> None:
+    shown = represent(SMALL, Wishes(accept_encoding="gzip"), 5.0)
+    assert shown.status == 200
+    assert msgspec.json.decode(shown.body)["Data"] == {"A": 1}
+    assert headers(shown) == {
+        "etag": tag_of(SMALL),
+        "cache-control": "private, no-cache",
+        "vary": "Accept-Encoding",
+        "content-type": "application/json",
+        "content-length": str(len(shown.body)),
+    }
+
+
+def test_a_large_answer_is_compressed_for_those_who_take_it() -> None:
+    plain = represent(LARGE, Wishes(), 5.0)
+    packed = represent(LARGE, Wishes(accept_encoding="deflate, gzip"), 5.0)
+    assert gzip.decompress(packed.body) == plain.body
+    assert headers(packed)["content-encoding"] == "gzip"
+    assert headers(packed)["content-length"] == str(len(packed.body))
+    assert "content-encoding" not in headers(plain)
+    assert headers(packed)["etag"] == headers(plain)["etag"]
+    assert headers(packed)["vary"] == headers(plain)["vary"] == "Accept-Encoding"
+
+
+def test_the_tag_is_that_of_the_data_not_of_the_time() -> None:
+    assert tag_of(SMALL) == tag_of(Data(SMALL.json, whole=False))
+    assert tag_of(SMALL) != tag_of(LARGE)
+    assert tag_of(SMALL).startswith('W/"')
+    shown = represent(SMALL, Wishes(if_none_match=tag_of(SMALL)), 6.0)
+    assert (shown.status, shown.body) == (304, b"")
+    assert set(headers(shown)) == {"etag", "cache-control", "vary"}
+    assert represent(SMALL, Wishes(if_none_match=tag_of(LARGE)), 6.0).status == 200
+
+
+@pytest.mark.parametrize(
+    ("if_none_match", "matched"),
+    [
+        ('W/"abc"', True),
+        ('"abc"', True),
+        ('"x", W/"abc"', True),
+        ('"x",W/"abc"', True),
+        ("*", True),
+        ('W/"abd"', False),
+        ("abc", False),
+        ("", False),
+    ],
+)
+def test_matches(if_none_match: str, matched: bool) -> None:
+    assert matches(if_none_match, 'W/"abc"') is matched
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "taken"),
+    [
+        (None, False),
+        ("", False),
+        ("gzip", True),
+        ("GZIP", True),
+        ("x-gzip", True),
+        ("gzip;q=0.5, br", True),
+        ("deflate,gzip ; q=1", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("*;q=0.1", True),
+        ("*;q=0", False),
+        ("br, identity", False),
+        ("gzip;q=0, *", False),
+        ("gzipped", False),
+    ],
+)
+def test_takes_gzip(accept_encoding: str | None, taken: bool) -> None:
+    assert takes_gzip(accept_encoding) is taken
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "more"),
+    [
+        (AuthenticationError("token expired"), 401, {"www-authenticate": "Bearer"}),
+        (RefusedError("not covered: A", kind=NOT_COVERED), 403, {}),
+        (RefusedError("no contract"), 422, {}),
+        (RateError(1.2), 429, {"retry-after": "2"}),
+        (RefusedError("later", code=CloseCode.TRY_AGAIN_LATER), 503, {}),
+    ],
+)
+def test_refusals(error: RefusedError, status: int, more: dict[str, str]) -> None:
+    shown = refuse(error)
+    assert shown.status == status
+    assert msgspec.json.decode(shown.body) == {"detail": error.reason}
+    error.detail = "did you mean B?"
+    told = msgspec.json.decode(refuse(error).body)
+    assert told == {"detail": f"{error.reason}; did you mean B?"}
+    assert headers(shown) == {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+        "content-length": str(len(shown.body)),
+        **more,
+    }

@@ -1,0 +1,150 @@
+"""Dialog: one request after the other, none while the client takes nothing, and not too many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from ime_live.errors import RefusedError
+from ime_live.gateway.stream.commands import Dialog
+from ime_live.log_limiter import LogLimiter
+from ime_live.messages import ControlRequest
+
+
+def ask(number: int) -> bytes:
+    return b'{"action": "subscribe", "id": %d}' % number
+
+
+def limiter() -> LogLimiter:
+    """One that has written nothing yet."""
+    return LogLimiter(structlog.get_logger())
+
+
+class Doer:
+    """Takes down what it is asked for, and takes its time."""
+
+    def __init__(self) -> None:
+        self.said: list[object] = []
+        self.at_work = 0
+        self.slow = asyncio.Event()
+        self.slow.set()
+
+    async def change(
+        self, request: ControlRequest, writable: Callable[[], Awaitable[object]]
+    ) -> None:
+        assert not self.at_work, "two at once"
+        self.at_work += 1
+        try:
+            await self.slow.wait()
+            await writable()
+            if request.id == 13:
+                raise ValueError("unlucky")
+            self.said.append(request.id)
+        finally:
+            self.at_work -= 1
+
+    def object_to(self, error: str, request_id: str | int | None) -> None:
+        self.said.append((error, request_id))
+
+
+async def settled() -> None:
+    """Let everything run that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_one_after_the_other() -> None:
+    doer = Doer()
+    dialog = Dialog(doer, writable=True, limited=limiter())
+    for number in range(3):
+        dialog.receive(ask(number))
+    dialog.receive(b"ping")
+    dialog.receive(b'{"action": "nonsense", "id": "x"}')
+    await settled()
+    assert doer.said == [0, 1, 2, ("action is neither subscribe nor unsubscribe: nonsense", "x")]
+    dialog.receive(ask(4))
+    await settled()
+    assert doer.said[-1] == 4
+
+
+async def test_a_binary_message_is_no_request() -> None:
+    doer = Doer()
+    dialog = Dialog(doer, writable=True, limited=limiter())
+    dialog.receive(ask(1), binary=True)
+    dialog.receive(b"\x00\xff", binary=True)
+    dialog.receive(ask(2))
+    await settled()
+    assert doer.said == [("a control message must be text, got binary", 1), 2]
+
+
+async def test_nothing_is_done_for_who_takes_nothing() -> None:
+    doer = Doer()
+    dialog = Dialog(doer, writable=False, limited=limiter())
+    dialog.receive(ask(1))
+    await settled()
+    assert (doer.said, doer.at_work) == ([], 0)
+    dialog.resume()
+    await settled()
+    dialog.pause()
+    dialog.receive(b'{"action": 1}')
+    await settled()
+    assert doer.said == [1]
+    dialog.resume()
+    await settled()
+    assert len(doer.said) == 2
+
+
+async def test_an_answer_waits_for_who_stops_taking_meanwhile() -> None:
+    doer = Doer()
+    dialog = Dialog(doer, writable=True, limited=limiter())
+    doer.slow.clear()
+    dialog.receive(ask(1))
+    await settled()
+    dialog.pause()
+    doer.slow.set()
+    await settled()
+    assert doer.said == []
+    dialog.resume()
+    await settled()
+    assert doer.said == [1]
+
+
+async def test_what_waits_is_bounded() -> None:
+    doer = Doer()
+    dialog = Dialog(doer, writable=False, limited=limiter())
+    for number in range(100):
+        dialog.receive(ask(number))
+    dialog.receive(b"what asks for nothing does not wait")
+    with pytest.raises(RefusedError, match="too many messages"):
+        dialog.receive(ask(100))
+    dialog.close()
+    await settled()
+
+
+async def test_who_is_gone_is_not_answered() -> None:
+    doer = Doer()
+    dialog = Dialog(doer, writable=True, limited=limiter())
+    doer.slow.clear()
+    dialog.receive(ask(1))
+    dialog.receive(ask(2))
+    await settled()
+    dialog.close()
+    doer.slow.set()
+    await settled()
+    assert (doer.said, doer.at_work) == ([], 0)
+
+
+async def test_a_failure_is_answered_and_logged_and_the_next_is_done() -> None:
+    doer = Doer()
+    dialog = Dialog(doer, writable=True, limited=limiter())
+    with capture_logs() as logs:
+        for number in (13, 14, 13, 13):
+            dialog.receive(ask(number))
+        await settled()
+    assert doer.said == [("internal error", 13), 14, *[("internal error", 13)] * 2]
+    # One line for each kind of failure, however often a client brings it about.
+    assert [line["event"] for line in logs] == ["a client's request has failed"]

@@ -1,0 +1,279 @@
+"""The heartbeat on a clock of the test's own: pings, time limits and the expiry of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from ime_live.errors import CloseCode, RefusedError
+from ime_live.gateway.stream.heartbeat import Heartbeat
+from ime_live.log_limiter import LogLimiter
+
+INTERVAL, TIMEOUT, UNWRITABLE = 20.0, 20.0, 60.0
+
+
+def limiter() -> LogLimiter:
+    """One that has written nothing yet."""
+    return LogLimiter(structlog.get_logger())
+
+
+class Pulse:
+    """A client that takes down what happens to it; it leaves when it is ended, as a stream does."""
+
+    def __init__(self, heartbeat: Heartbeat) -> None:
+        self.heartbeat = heartbeat
+        self.pings = 0
+        self.ends: list[RefusedError] = []
+        self.on_ping: Callable[[], None] = lambda: None
+        self.on_end: Callable[[], None] = lambda: None
+
+    def ping(self) -> None:
+        assert not self.ends, "pinged after its end"
+        self.pings += 1
+        self.on_ping()
+
+    def end(self, refusal: RefusedError) -> None:
+        assert not self.ends, "ended twice"
+        self.ends.append(refusal)
+        self.heartbeat.remove(self)
+        self.on_end()
+
+    @property
+    def code(self) -> CloseCode | None:
+        return self.ends[0].code if self.ends else None
+
+
+@pytest.fixture
+def heartbeat() -> Heartbeat:
+    return Heartbeat(INTERVAL, TIMEOUT, UNWRITABLE, limited=limiter())
+
+
+def clients(heartbeat: Heartbeat, count: int, now: float = 0.0) -> list[Pulse]:
+    made = [Pulse(heartbeat) for _ in range(count)]
+    for pulse in made:
+        heartbeat.add(pulse, now)
+    return made
+
+
+def run(heartbeat: Heartbeat, start: float, end: float, *alive: Pulse) -> None:
+    """Tick every second; ``alive`` answer what they are pinged."""
+    now = start
+    while now <= end:
+        heartbeat.tick(now)
+        for pulse in alive:
+            heartbeat.answered(pulse)
+        now += 1
+
+
+def test_a_ping_every_interval(heartbeat: Heartbeat) -> None:
+    [pulse] = clients(heartbeat, 1)
+    heartbeat.tick(INTERVAL - 0.1)
+    assert pulse.pings == 0
+    heartbeat.tick(INTERVAL)
+    assert pulse.pings == 1
+    heartbeat.answered(pulse)
+    run(heartbeat, INTERVAL + 1, 10 * INTERVAL, pulse)
+    assert pulse.pings == 10
+    assert pulse.ends == []
+
+
+def test_a_pong_in_time_keeps_it(heartbeat: Heartbeat) -> None:
+    [pulse] = clients(heartbeat, 1)
+    heartbeat.tick(INTERVAL)
+    heartbeat.tick(INTERVAL + TIMEOUT - 0.1)
+    heartbeat.answered(pulse)
+    heartbeat.tick(INTERVAL + TIMEOUT)
+    assert pulse.ends == []
+
+
+def test_no_pong_ends_it(heartbeat: Heartbeat) -> None:
+    silent, alive = clients(heartbeat, 2)
+    heartbeat.tick(INTERVAL)
+    heartbeat.answered(alive)
+    heartbeat.tick(INTERVAL + TIMEOUT - 0.1)
+    assert silent.ends == []
+    heartbeat.tick(INTERVAL + TIMEOUT)
+    assert silent.code is CloseCode.INTERNAL_ERROR
+    assert silent.ends[0].reason == "no answer to a ping within 20 s"
+    assert silent.ends[0].kind == "ping timeout"
+    run(heartbeat, 41, 200, alive)
+    assert alive.ends == []
+
+
+def test_the_first_unanswered_ping_counts_when_the_timeout_is_longer() -> None:
+    heartbeat = Heartbeat(10.0, 25.0, UNWRITABLE, limited=limiter())
+    [pulse] = clients(heartbeat, 1)
+    run(heartbeat, 1, 34)
+    assert (pulse.pings, pulse.ends) == (3, [])
+    heartbeat.tick(35)
+    assert pulse.code is CloseCode.INTERNAL_ERROR
+
+
+def test_unwritable_for_the_limit_ends_it_and_not_earlier(heartbeat: Heartbeat) -> None:
+    [pulse] = clients(heartbeat, 1)
+    heartbeat.pause(pulse, 5)
+    heartbeat.pause(pulse, 30)  # still the same stall
+    run(heartbeat, 6, 5 + UNWRITABLE - 1)
+    assert (pulse.pings, pulse.ends) == (0, [])
+    heartbeat.tick(5 + UNWRITABLE)
+    assert pulse.code is CloseCode.TRY_AGAIN_LATER
+    assert pulse.ends[0].reason == "too slow: took no data for 60 s"
+    assert pulse.ends[0].kind == "too slow"
+
+
+def test_it_may_stall_again_and_again(heartbeat: Heartbeat) -> None:
+    [pulse] = clients(heartbeat, 1)
+    for start in (0, 59, 118):
+        heartbeat.pause(pulse, start)
+        run(heartbeat, start, start + 58)
+        heartbeat.resume(pulse)
+    assert pulse.ends == []
+
+
+def test_a_stall_forgives_an_awaited_pong(heartbeat: Heartbeat) -> None:
+    [pulse] = clients(heartbeat, 1)
+    heartbeat.tick(INTERVAL)
+    heartbeat.pause(pulse, INTERVAL + 1)
+    heartbeat.tick(INTERVAL + TIMEOUT)
+    heartbeat.resume(pulse)
+    heartbeat.tick(INTERVAL + TIMEOUT + 1)
+    assert pulse.ends == []
+    run(heartbeat, INTERVAL + TIMEOUT + 2, 3 * INTERVAL + TIMEOUT)
+    assert pulse.pings == 2
+    assert pulse.code is CloseCode.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("lifetime", [-1.0, 0.0, 0.5, 19.5, 20.0, 45.5, 86_400 * 3 + 0.5])
+def test_an_expired_token_ends_it_at_the_next_tick_and_not_before(
+    heartbeat: Heartbeat, lifetime: float
+) -> None:
+    pulse = Pulse(heartbeat)
+    start = 1000.0
+    heartbeat.add(pulse, start, start + lifetime)
+    now = start
+    while not pulse.ends:
+        now += 1
+        heartbeat.tick(now)
+        heartbeat.answered(pulse)
+    assert pulse.ends[0].reason == pulse.ends[0].kind == "token expired"
+    assert pulse.code is CloseCode.POLICY_VIOLATION
+    assert now - 1 < max(start + lifetime, start + 0.1) <= now
+
+
+def test_a_stalled_client_is_ended_by_its_token_too(heartbeat: Heartbeat) -> None:
+    pulse = Pulse(heartbeat)
+    heartbeat.add(pulse, 0, 90)
+    heartbeat.pause(pulse, 45)
+    run(heartbeat, 1, 90)
+    assert [refusal.reason for refusal in pulse.ends] == ["token expired"]
+
+
+def test_one_reason_is_enough(heartbeat: Heartbeat) -> None:
+    pulse = Pulse(heartbeat)
+    heartbeat.add(pulse, 0, 30)
+    heartbeat.tick(INTERVAL)
+    heartbeat.tick(1000)
+    assert len(pulse.ends) == 1
+
+
+def test_who_was_removed_is_not_touched_again(heartbeat: Heartbeat) -> None:
+    pulse = Pulse(heartbeat)
+    heartbeat.add(pulse, 0, 30)
+    heartbeat.tick(INTERVAL)
+    heartbeat.pause(pulse, INTERVAL)
+    heartbeat.remove(pulse)
+    heartbeat.remove(pulse)
+    run(heartbeat, INTERVAL, 200)
+    assert (pulse.pings, pulse.ends) == (1, [])
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_clients_are_removed_while_they_are_pinged(heartbeat: Heartbeat, others: bool) -> None:
+    pulses = clients(heartbeat, 3)
+    gone = pulses[1:] if others else pulses[:1]
+
+    def leave() -> None:
+        for pulse in gone:
+            heartbeat.remove(pulse)
+
+    pulses[0].on_ping = leave
+    run(heartbeat, INTERVAL, 3 * INTERVAL - 1, *pulses)
+    assert [pulse.pings for pulse in pulses] == ([2, 0, 0] if others else [1, 2, 2])
+
+
+@pytest.mark.parametrize("state", ["expired", "stalled", "silent"])
+def test_clients_are_removed_while_another_is_ended(heartbeat: Heartbeat, state: str) -> None:
+    pulses = [Pulse(heartbeat) for _ in range(2)]
+    for pulse, other in zip(pulses, reversed(pulses), strict=True):
+        heartbeat.add(pulse, 0, 30 if state == "expired" else None)
+        if state == "stalled":
+            heartbeat.pause(pulse, 0)
+        pulse.on_end = lambda other=other: heartbeat.remove(other)  # type: ignore[misc]
+    heartbeat.tick(INTERVAL)
+    heartbeat.tick(100)
+    heartbeat.tick(200)
+    assert sum(len(pulse.ends) for pulse in pulses) == 1
+
+
+def test_one_that_raises_does_not_touch_others(heartbeat: Heartbeat) -> None:
+    def fail() -> None:
+        raise RuntimeError("the transport is closed")
+
+    good, *bad = clients(heartbeat, 50)
+    for each in bad:
+        each.on_ping = each.on_end = fail
+    with capture_logs() as logs:
+        run(heartbeat, INTERVAL, 5 * INTERVAL, good)
+    assert good.pings == 5
+    assert {each.code for each in bad} == {CloseCode.INTERNAL_ERROR}
+    # One line for each kind of failure, however many clients have it.
+    assert [line["event"] for line in logs] == ["ping failed", "closing failed"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "timeout", "unwritable", "resolution"),
+    [(20, 20, 60, 1.0), (0.4, 20, 60, 0.1), (20, 0.2, 60, 0.05), (20, 20, 0.8, 0.2)],
+)
+def test_resolution(interval: float, timeout: float, unwritable: float, resolution: float) -> None:
+    assert Heartbeat(interval, timeout, unwritable, limited=limiter()).resolution == pytest.approx(
+        resolution
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["pause", "resume", "pong", "add", "remove"]), st.integers(0, 3)),
+        max_size=60,
+    )
+)
+def test_nobody_waits_for_ever(steps: list[tuple[str, int]]) -> None:
+    """Whatever happened before, a client that is silent from now on is ended in its time."""
+    heartbeat = Heartbeat(INTERVAL, TIMEOUT, UNWRITABLE, limited=limiter())
+    pulses = [Pulse(heartbeat) for _ in range(4)]
+    present: set[Pulse] = set()
+    now = 0.0
+    for step, number in steps:
+        pulse = pulses[number]
+        now += 3
+        heartbeat.tick(now)
+        present = {other for other in present if not other.ends}
+        if step == "add" and pulse not in present and not pulse.ends:
+            heartbeat.add(pulse, now)
+            present.add(pulse)
+        elif pulse in present:
+            if step == "pause":
+                heartbeat.pause(pulse, now)
+            elif step == "resume":
+                heartbeat.resume(pulse)
+            elif step == "pong":
+                heartbeat.answered(pulse)
+            elif step == "remove":
+                heartbeat.remove(pulse)
+                present.discard(pulse)
+    run(heartbeat, now, now + UNWRITABLE + 1)
+    assert all(pulse.ends for pulse in present)

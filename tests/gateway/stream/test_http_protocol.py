@@ -1,0 +1,574 @@
+"""One HTTP connection: one request after the other, each answered once, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from ime_live.gateway.stream.http_protocol import SERVICES, HttpProtocol
+from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose
+from tests.support.gateway_connections import Process, Transport
+from tests.support.received import CHUNKED, HOST, RECEIVED, get, post, split
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+LIMIT = 300
+
+
+class App:
+    """Answers with what it was asked for, and takes its time if it is told to."""
+
+    def __init__(self) -> None:
+        self.scopes: list[dict[str, Any]] = []
+        self.at_work = 0
+        self.slow = asyncio.Event()
+        self.slow.set()
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+        self.at_work += 1
+        assert self.at_work == 1, "two at once"
+        await self.slow.wait()
+        self.at_work -= 1
+        await answer(send, scope["raw_path"])
+
+
+async def answer(send: Send, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """A whole answer with the status 200."""
+    fields = [(b"Content-Length", b"%d" % len(body)), *headers]
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Server(Process):
+    """A process with an ASGI application, and connections to it."""
+
+    def __init__(self, app: Any = None) -> None:  # noqa: ANN401 - ASGI
+        super().__init__(max_request=LIMIT)
+        self.app = app or App()
+        self.state = SimpleNamespace(
+            connections=self.connections, tasks=set(), total_requests=0, default_headers=[]
+        )
+
+    def connect(self) -> Transport:
+        """A new connection."""
+        config: Any = SimpleNamespace(loaded_app=self.app, timeout_keep_alive=5)
+        state: Any = self.state
+        return Transport(HttpProtocol(config, state, {SERVICES: self.services}))
+
+
+def answers(written: bytes) -> list[tuple[int, bytes]]:
+    """The status and the body of each answer, of which all but 100 have a length."""
+    found = []
+    while written:
+        head, _, rest = written.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        size = int(length[1]) if length else 0
+        found.append((int(head[9:12]), rest[:size]))
+        written = rest[size:]
+    return found
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    server = Server()
+    client = server.connect()
+    paths = [b"/%d" % number for number in range(20)]
+    client.send(b"".join(get(HOST, target=path.decode()) for path in paths))
+    await server.settle()
+    assert answers(client.written) == [(200, path) for path in paths]
+    assert server.state.total_requests == 20
+    assert client.is_reading()
+    assert client.ended is None
+
+
+async def test_asgi_scope() -> None:
+    server = Server()
+    client = server.connect()
+    client.send(get("Host: a.example", "X: 1", "x: 2", target="/a%2Fb%20%D8%B3?c=%20"))
+    await server.settle()
+    [scope] = server.app.scopes
+    assert scope == {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "server": ("192.0.2.2", 80),
+        "client": ("192.0.2.1", 5000),
+        "scheme": "http",
+        "root_path": "",
+        "method": "GET",
+        "path": "/a/b س",
+        "raw_path": b"/a%2Fb%20%D8%B3",
+        "query_string": b"c=%20",
+        "headers": [(b"host", b"a.example"), (b"x", b"1, 2")],
+        "state": {SERVICES: server.services},
+    }
+
+
+async def test_reading_pauses_while_an_answer_is_outstanding() -> None:
+    server = Server()
+    server.app.slow.clear()
+    client = server.connect()
+    request = get(HOST)
+    client.send(request)
+    await server.settle()
+    client.send(request * 1000, at_most=len(request) * 10)
+    await server.settle()
+    # What was read before the reading could be paused waits; all else is left in the kernel.
+    assert client.unread == len(request) * 990
+    assert len(server.app.scopes) == 1
+    server.app.slow.set()
+    await server.settle()
+    assert len(server.app.scopes) == 11
+    assert client.is_reading()
+
+
+async def test_reading_pauses_while_the_client_takes_no_data() -> None:
+    server = Server()
+    client = server.connect()
+    client.takes = False
+    request = get(HOST, target="/" + "x" * 200)
+    for _ in range(1000):
+        client.send(request * 10)
+        await server.settle()
+    assert client.held < 70_000
+    assert len(server.app.scopes) < 300
+    waiting = client.unread
+    client.take()
+    await server.settle()
+    client.send(b"")
+    await server.settle()
+    assert client.unread < waiting
+
+
+async def test_pipelined_requests_delay_others_by_one_answer_at_a_time() -> None:
+    """A connection that asks without end delays the others by one answer at a time."""
+    server = Server()
+    busy, other = server.connect(), server.connect()
+    busy.send(get(HOST, target="/busy") * 100)
+    other.send(get(HOST, target="/other"))
+    await server.settle()
+    assert [scope["path"] for scope in server.app.scopes[:2]] == ["/busy", "/other"]
+
+
+# How a connection ends
+
+
+def closing(client: Transport) -> bool:
+    """Whether only our half is closed, so that the client gets to see the answer."""
+    lingers = isinstance(client.get_protocol(), LingeringClose)
+    assert not lingers or client.eof_written
+    return lingers and client.ended is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (get(HOST, "Connection: close"), 200),
+        (get(HOST, version="1.0"), 200),
+        (get(), 400),
+        (get(HOST, "X: " + "x" * LIMIT), 431),
+        (b"BREW / HTTP/1.1\r\n\r\n", 501),
+        (b"GET / HTTP/3.0\r\n\r\n", 505),
+        (post("Content-Length: 9999999"), 413),
+        (post("Content-Length: 1", CHUNKED), 400),
+        (post(CHUNKED, body=b"nonsense\r\n"), 400),
+    ],
+)
+async def test_last_answer_closes_the_connection_lingering(request_: bytes, status: int) -> None:
+    server = Server()
+    client = server.connect()
+    client.send(request_ + get(HOST))
+    await server.settle()
+    assert [code for code, _ in answers(client.written)] == [status]
+    assert b"connection: close\r\n" in client.written
+    assert closing(client)
+    # What still comes is thrown away, a piece at a time.
+    for _ in range(10):
+        client.send(get(HOST) * 100)
+        server.timers.pass_time(0.05)
+    assert len(answers(client.written)) == 1
+    assert server.connections
+    client.send_eof()
+    await server.settle()
+    assert client.ended == "closed"
+    assert not server.connections
+
+
+async def test_lingering_close_aborts_after_the_timeout() -> None:
+    server = Server()
+    client = server.connect()
+    client.send(get())
+    server.timers.pass_time(CLOSE_TIMEOUT - 0.1)
+    assert client.ended is None
+    server.timers.pass_time(0.2)
+    assert client.ended == "aborted"
+
+
+async def test_lingering_close_waits_for_a_slow_client() -> None:
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await answer(send, b"x" * 1_000_000)
+
+    server = Server(app)
+    client = server.connect()
+    client.takes = False
+    client.send(get(HOST, version="1.0"))
+    await server.settle()
+    server.timers.pass_time(20 * CLOSE_TIMEOUT)
+    assert client.ended is None
+    client.take()
+    server.timers.pass_time(CLOSE_TIMEOUT + 0.1)
+    assert client.ended == "aborted"
+
+
+async def test_half_closed_client_gets_its_answer() -> None:
+    server = Server()
+    server.app.slow.clear()
+    client = server.connect()
+    client.send(get(HOST, target="/1"))
+    client.send_eof()
+    await server.settle()
+    assert not client.is_closing()
+    server.app.slow.set()
+    await server.settle()
+    assert answers(client.written) == [(200, b"/1")]
+    assert client.ended == "closed"
+    assert not server.connections
+
+
+async def test_half_closed_client_gets_all_its_answers() -> None:
+    server = Server()
+    server.app.slow.clear()
+    client = server.connect()
+    client.send(get(HOST, target="/1"))
+    client.send(get(HOST, target="/2") + get(HOST, target="/3") + b"GET /4")
+    client.send_eof()
+    server.app.slow.set()
+    await server.settle()
+    assert answers(client.written) == [(200, b"/1"), (200, b"/2"), (200, b"/3")]
+    assert client.ended == "closed"
+
+
+@pytest.mark.parametrize("begin", [b"", b"\r\n", b"GET / HT", post("Content-Length: 3", body=b"a")])
+async def test_half_close_before_a_whole_request_closes(begin: bytes) -> None:
+    server = Server()
+    client = server.connect()
+    client.send(begin)
+    client.send_eof()
+    await server.settle()
+    assert (client.written, client.ended) == (b"", "closed")
+
+
+async def test_reset_disconnects_the_application() -> None:
+    gone: list[str] = []
+
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        assert await receive() == {"type": "http.request", "body": b"", "more_body": False}
+        gone.append((await receive())["type"])
+        await answer(send, b"never seen")
+
+    server = Server(app)
+    client = server.connect()
+    client.send(get(HOST) * 2)
+    await server.settle()
+    client.abort()
+    await server.settle()
+    assert gone == ["http.disconnect"]
+    assert client.written == b""
+    assert not server.connections
+    assert not server.state.tasks
+
+
+async def test_idle_connection_is_closed_after_the_keep_alive_timeout() -> None:
+    server = Server()
+    client = server.connect()
+    for _ in range(3):
+        client.send(get(HOST))
+        await server.settle()
+        server.timers.pass_time(4.9)
+        assert client.ended is None
+    client.send(b"\r\n")
+    server.timers.pass_time(0.2)
+    assert client.ended == "closed"
+
+
+@pytest.mark.parametrize("begin", [b"", b"G", get(HOST)[:-2], post("Content-Length: 3", body=b"a")])
+async def test_slow_request_is_408(begin: bytes) -> None:
+    server = Server()
+    client = server.connect()
+    client.send(begin)
+    server.timers.pass_time(9.9)
+    assert client.written == b""
+    client.send(b"" if not begin else b"X")
+    server.timers.pass_time(0.2)
+    assert [status for status, _ in answers(client.written)] == [408]
+    assert closing(client)
+
+
+async def test_slow_second_request_is_408() -> None:
+    server = Server()
+    client = server.connect()
+    client.send(get(HOST))
+    await server.settle()
+    server.timers.pass_time(4.0)
+    client.send(b"GET")
+    server.timers.pass_time(9.9)
+    assert [status for status, _ in answers(client.written)] == [200]
+    server.timers.pass_time(0.2)
+    assert [status for status, _ in answers(client.written)] == [200, 408]
+
+
+async def test_shutdown_closes_after_the_outstanding_answer() -> None:
+    server = Server()
+    server.app.slow.clear()
+    idle, busy = server.connect(), server.connect()
+    busy.send(get(HOST))
+    await server.settle()
+    for connection in list(server.connections):
+        connection.shutdown()
+    assert (idle.ended, busy.ended) == ("closed", None)
+    server.app.slow.set()
+    await server.settle()
+    assert answers(busy.written) == [(200, b"/")]
+    assert b"connection: close" in busy.written
+    for connection in list(server.connections):
+        connection.shutdown()
+    busy.send_eof()
+    await server.settle()
+    assert not server.connections
+
+
+# Streams take over
+
+
+HANDSHAKE = get(
+    HOST, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    target="/live/data/websocket/contract/name?contract_names=KASH",
+)  # fmt: skip
+EVENTS = get(HOST, target="/live/data/sse/contract/nam%65?contract_names=KASH")
+
+
+async def test_pipelined_handshake_takes_over_after_the_answers() -> None:
+    server = Server()
+    server.app.slow.clear()
+    client = server.connect()
+    client.send(get(HOST, target="/1"))
+    client.send(get(HOST, target="/2") + HANDSHAKE + b"\x89\x81\x00\x00\x00\x00x")
+    await server.settle()
+    server.app.slow.set()
+    await server.settle()
+    first, second, rest = client.written.split(b"HTTP/1.1 ")[1:]
+    assert (first[-2:], second[-2:]) == (b"/1", b"/2")
+    assert rest.startswith(b"101 ")
+    assert rest.endswith(b"\r\n\r\n\x8a\x01x")
+    assert client.is_reading()
+
+
+async def test_half_close_behind_a_pipelined_handshake_ends_it() -> None:
+    server = Server()
+    server.app.slow.clear()
+    client = server.connect()
+    client.send(get(HOST, target="/1"))
+    client.send(HANDSHAKE)
+    client.send_eof()
+    server.app.slow.set()
+    await server.settle()
+    assert answers(client.written) == [(200, b"/1")]
+    assert client.ended == "closed"
+    assert not server.connections
+
+
+async def test_half_close_behind_pipelined_events_ends_them() -> None:
+    server = Server()
+    server.app.slow.clear()
+    client = server.connect()
+    client.send(get(HOST, target="/1"))
+    client.send(EVENTS + get(HOST))
+    client.send_eof()
+    server.app.slow.set()
+    await server.settle()
+    first, second = client.written.split(b"HTTP/1.1 ")[1:]
+    assert first.endswith(b"/1")
+    assert re.search(rb"(?s)^200 .*\r\n\r\nretry: \d+\n$", second)
+    assert client.ended == "closed"
+    assert server.closed == [(1000, "client left")]
+
+
+async def test_shutdown_reaches_streams_and_not_the_connections_they_came_on() -> None:
+    server = Server()
+    server.connect().send(HANDSHAKE)
+    server.connect().send(EVENTS)
+    await server.settle()
+    kinds = {type(connection).__name__ for connection in server.connections}
+    assert kinds == {"StreamProtocol", "EventStream"}
+
+
+# Bodies
+
+
+async def test_expectation_is_answered_with_100() -> None:
+    server = Server()
+    client = server.connect()
+    client.send(post("Expect: 100-continue", "Content-Length: 3"))
+    await server.settle()
+    assert client.written == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.send(b"ab")
+    client.send(b"c" + get(HOST, target="/2"))
+    await server.settle()
+    assert answers(client.written) == [(100, b""), (200, b"/"), (200, b"/2")]
+
+
+async def test_expectation_of_a_large_body_is_413() -> None:
+    server = Server()
+    client = server.connect()
+    client.send(post("Expect: 100-continue", f"Content-Length: {LIMIT + 1}"))
+    assert [status for status, _ in answers(client.written)] == [413]
+
+
+# What the application does
+
+
+@pytest.mark.parametrize(
+    ("version", "head", "body"),
+    [
+        ("1.1", b"transfer-encoding: chunked\r\n", b"3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n"),
+        ("1.0", b"connection: close\r\n", b"abcd"),
+    ],
+)
+async def test_answer_of_unknown_length_is_chunked_or_ends_with_the_connection(
+    version: str, head: bytes, body: bytes
+) -> None:
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        for part in (b"abc", b"", b"d"):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    server = Server(app)
+    client = server.connect()
+    client.send(get(HOST, version=version))
+    await server.settle()
+    assert client.written == b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + body
+    assert closing(client) is (version == "1.0")
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304), ("GET", 204)])
+async def test_answer_without_a_body_has_none(method: str, status: int) -> None:
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"4")] if status == 200 else []
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"abcd" if status == 200 else b""})
+
+    server = Server(app)
+    client = server.connect()
+    client.send(f"{method} / HTTP/1.1\r\nHost: t\r\n\r\n".encode() * 2)
+    await server.settle()
+    assert client.written.count(b"HTTP/1.1 %d " % status) == 2
+    assert client.written.endswith(b"\r\n\r\n")
+    assert b"chunked" not in client.written
+
+
+async def test_head_and_body_are_written_at_once() -> None:
+    writes: list[bytes] = []
+    server = Server()
+    server.state.default_headers = [(b"date", b"today")]
+    client = server.connect()
+    client.write = writes.append  # type: ignore[method-assign,assignment]
+    client.send(get(HOST))
+    await server.settle()
+    assert writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 1\r\n\r\n/"]
+
+
+async def fails(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
+    raise ValueError("unlucky")
+
+
+async def fails_after_the_start(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401
+    await send({"type": "http.response.start", "status": 200})
+    raise ValueError("unlucky")
+
+
+async def says_nothing(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
+    """Return."""
+
+
+async def splits_its_head(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
+    await answer(send, b"x", (b"x-name", b"a\r\nset-cookie: b"))
+
+
+async def begins_with_its_body(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401
+    await send({"type": "http.response.body", "body": b"x"})
+
+
+@pytest.mark.parametrize(
+    "app", [fails, fails_after_the_start, says_nothing, splits_its_head, begins_with_its_body]
+)
+async def test_application_without_an_answer_is_500(app: Any) -> None:  # noqa: ANN401 - ASGI
+    server = Server(app)
+    client = server.connect()
+    with capture_logs():
+        client.send(get(HOST, target="/a?token=secret"))
+        await server.settle()
+    assert answers(client.written) == [(500, b"Internal Server Error")]
+    assert b"set-cookie" not in client.written
+    assert closing(client)
+
+
+async def test_failure_is_logged_without_the_query() -> None:
+    server = Server(fails)
+    with capture_logs() as logs:
+        for _ in range(10):
+            server.connect().send(get(HOST, target="/a?token=secret"))
+            await server.settle()
+    # One line for a kind of failure, however often a client brings it about.
+    assert [(line["event"], line["path"]) for line in logs] == [("request failed", "/a")]
+    assert "secret" not in str(logs)
+
+
+@pytest.mark.parametrize("body", [b"abcdef", b"ab"])
+async def test_half_an_answer_aborts_the_connection(body: bytes) -> None:
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await send({"type": "http.response.body", "body": body})
+
+    server = Server(app)
+    client = server.connect()
+    with capture_logs() as logs:
+        client.send(get(HOST) * 2)
+        await server.settle()
+    assert [line["event"] for line in logs] == ["request failed"]
+    assert client.written.endswith(b"\r\n\r\na")
+    assert client.ended == "aborted"
+
+
+# However the bytes are split
+
+
+async def exchange(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], bool]:
+    """What a connection answers to these pieces, and whether it is at its end."""
+    server = Server()
+    client = server.connect()
+    for piece in pieces:
+        client.send(piece)
+        await server.settle()
+    # Whoever sends its body at once need not be told to.
+    answered = [one for one in answers(client.written) if one[0] != 100]
+    return answered, closing(client)
+
+
+@given(RECEIVED, st.data())
+@example(post("Content-Length: 3", body=b"abc") + get(HOST) + get(HOST, "Connection: close"), None)
+def test_split_requests_get_the_same_answers(received: bytes, data: Any) -> None:  # noqa: ANN401
+    pieces = split(received, data) if data else [bytes((byte,)) for byte in received]
+    assert asyncio.run(exchange(pieces)) == asyncio.run(exchange([received]))

@@ -1,0 +1,112 @@
+"""Revision: what a client asks for in flight, and what it is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from ime_live.contracts import Contract, Registry
+from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.stream.selection import Revision, answer, revise
+from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
+
+REGISTRY = Registry(
+    [
+        Contract(contract_id="1", contract_name="KASH01", aliases=("KASHOLD",)),
+        Contract(contract_id="2", contract_name="سکه0312پ01"),
+        Contract(contract_id="3", contract_name="SECRET"),
+    ]
+)
+BY_NAME = wire.envelope_by_name("KASH01")
+BEFORE = {"1": BY_NAME}
+
+
+def ask(
+    action: str,
+    selection: dict[str, bytes] | None = None,
+    limit: int = 10,
+    **fields: Any,  # noqa: ANN401 - any JSON
+) -> Revision:
+    request = ControlRequest(action=Action(action), **fields)
+    return revise(
+        BEFORE if selection is None else selection,
+        request,
+        REGISTRY,
+        lambda contract: contract.contract_name != "SECRET",
+        limit,
+    )
+
+
+def test_more_by_name_and_by_id() -> None:
+    revision = ask("subscribe", contract_names=("سكه٠٣١٢پ٠١",), contract_ids=("1",))
+    assert revision.selection == BEFORE | {"2": wire.envelope_by_name("سكه٠٣١٢پ٠١")}
+    assert (revision.added, revision.removed, revision.faults) == (["2"], (), [])
+    assert BEFORE == {"1": BY_NAME}
+
+
+@pytest.mark.parametrize("contract_id", [2, "2", " 2 "])
+def test_ids_are_texts_or_numbers(contract_id: str | int) -> None:
+    revision = ask("subscribe", contract_ids=(contract_id,))
+    assert revision.selection["2"] == wire.envelope_by_id("2")
+
+
+def test_what_is_wrong_with_one_keeps_no_other() -> None:
+    revision = ask("subscribe", contract_names=("NOPE", "SECRET"), contract_ids=(2, 99))
+    assert revision.added == ["2"]
+    assert revision.faults == [
+        ControlFault("NOPE", "unknown contract: NOPE"),
+        ControlFault("SECRET", "contract not covered by the token: SECRET"),
+        ControlFault("99", "unknown contract: 99"),
+    ]
+
+
+def test_too_many_is_none_at_all() -> None:
+    revision = ask("subscribe", limit=1, contract_ids=(2, 99))
+    assert revision.selection is BEFORE
+    assert (revision.added, revision.removed) == ((), ())
+    assert revision.faults[-1] == ControlFault(None, "too many contracts: 2, at most 1")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"contract_names": ("KASH01",)},
+        {"contract_names": ("KASHOLD",)},
+        {"contract_ids": (1,)},
+    ],
+)
+def test_less_by_any_of_its_names(fields: dict[str, Any]) -> None:
+    revision = ask("unsubscribe", {**BEFORE, "2": wire.envelope_by_id("2")}, **fields)
+    assert list(revision.selection) == ["2"]
+    assert (revision.removed, revision.faults) == (["1"], [])
+
+
+def test_less_by_the_word_it_was_asked_for_even_if_that_is_gone() -> None:
+    gone = {"77": wire.envelope_by_name("GONE")}
+    revision = ask("unsubscribe", gone, contract_names=("GONE", "NOPE"))
+    assert revision.removed == ["77"]
+    assert revision.faults == [ControlFault("NOPE", "unknown contract: NOPE")]
+
+
+def test_less_of_what_is_not_wanted_is_nothing() -> None:
+    revision = ask("unsubscribe", contract_ids=(2,))
+    assert revision.selection == BEFORE
+    assert (revision.removed, revision.faults) == ([], [])
+
+
+def test_the_answer_names_the_whole_selection_in_the_clients_words() -> None:
+    revision = ask("subscribe", contract_names=("سكه٠٣١٢پ٠١",), contract_ids=(99,))
+    text = answer(revision.selection, revision.faults, request_id="seven", action=Action.SUBSCRIBE)
+    assert msgspec.json.decode(text, type=ControlData) == ControlData(
+        id="seven",
+        action="subscribe",
+        contract_names=["KASH01", "سكه٠٣١٢پ٠١"],
+        contract_ids=[],
+        errors=[ControlFault("99", "unknown contract: 99")],
+    )
+    mixed = {"1": wire.envelope_by_id("1"), "2": wire.envelope_by_name('a "quoted" name')}
+    told = msgspec.json.decode(answer(mixed, []), type=ControlData)
+    assert (told.contract_names, told.contract_ids) == (['a "quoted" name'], ["1"])
+    assert (told.id, told.action) == (None, None)

@@ -1,0 +1,257 @@
+"""The directory follows the registry, and no fault of the store makes it forget what it knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import pytest
+from structlog.testing import capture_logs
+
+from ime_live.contracts import Contract
+from ime_live.errors import CloseCode, ContractError, RefusedError, StoreError, UnknownContractError
+from ime_live.gateway.upstream import contract_cache as directory_module
+from ime_live.gateway.upstream.contract_cache import Directory
+
+
+def contract(contract_id: str, name: str | None = None, *aliases: str) -> Contract:
+    return Contract(
+        contract_id=contract_id, contract_name=name or f"N{contract_id}", aliases=aliases
+    )
+
+
+class Store:
+    """Holds contracts; answers each call when the test lets it, by default at once."""
+
+    def __init__(self, *contracts: Contract) -> None:
+        self.held: dict[str, Contract | ContractError] = {
+            each.contract_id: each for each in contracts
+        }
+        self.down = False
+        self.calls: list[str] = []
+        self.asked = asyncio.Event()
+
+    async def registered(
+        self, ids: Sequence[str] | None = None, /
+    ) -> Mapping[str, Contract | ContractError]:
+        await self._answer("all" if ids is None else ",".join(ids))
+        return {i: each for i, each in self.held.items() if ids is None or i in ids}
+
+    async def _answer(self, call: str) -> None:
+        self.calls.append(call)
+        self.asked.set()
+        await asyncio.sleep(0)
+        if self.down:
+            raise StoreError("Redis is away")
+
+
+class Running:
+    """A directory that runs, its store, and a way to let it do what is to be done."""
+
+    def __init__(self, store: Store, interval: float = 1000.0) -> None:
+        self.store = store
+        self.directory = Directory(store, interval)
+        self.task = asyncio.create_task(self.directory.run())
+
+    async def settle(self) -> None:
+        """Let it go on until it waits for something to happen."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not self.task.done()
+
+    async def asked_again(self) -> None:
+        """Wait until it asks the store by itself."""
+        self.store.asked.clear()
+        async with asyncio.timeout(5):
+            await self.store.asked.wait()
+        await self.settle()
+
+    def put(self, *contracts: Contract) -> None:
+        for each in contracts:
+            self.store.held[each.contract_id] = each
+        self.directory.on_changed([each.contract_id for each in contracts])
+
+    def remove(self, *ids: str) -> None:
+        for contract_id in ids:
+            del self.store.held[contract_id]
+        self.directory.on_changed(ids)
+
+    @property
+    def ids(self) -> set[str]:
+        return {each.contract_id for each in self.directory.registry}
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    made = Running(Store(contract("1"), contract("2")))
+    await made.settle()
+    yield made
+    made.task.cancel()
+    await asyncio.wait([made.task])
+
+
+def test_before_the_first_loading_it_refuses() -> None:
+    directory = Directory(Store(), 1.0)
+    assert not directory.loaded
+    assert len(directory) == 0
+    with pytest.raises(RefusedError, match="contracts are not loaded yet") as caught:
+        _ = directory.registry
+    assert caught.value.code is CloseCode.TRY_AGAIN_LATER
+
+
+async def test_it_loads(running: Running) -> None:
+    assert running.directory.loaded
+    assert len(running.directory) == 2
+    assert running.directory.registry.by_name("N1").contract_id == "1"
+    assert running.store.calls == ["all"]
+
+
+async def test_an_empty_store_is_loaded_too() -> None:
+    running = Running(Store())
+    await running.settle()
+    assert running.directory.loaded
+    running.put(contract("1"))
+    await running.settle()
+    assert running.ids == {"1"}
+    running.task.cancel()
+
+
+async def test_what_has_changed_is_read_by_its_id(running: Running) -> None:
+    running.put(contract("3"), contract("1", "Renamed", "N1"))
+    await running.settle()
+    assert running.store.calls == ["all", "1,3"]
+    assert running.ids == {"1", "2", "3"}
+    registry = running.directory.registry
+    assert registry.by_name("Renamed") is registry.by_name("N1")
+
+
+async def test_what_was_removed_is_gone(running: Running) -> None:
+    running.remove("1")
+    await running.settle()
+    with pytest.raises(UnknownContractError):
+        running.directory.registry.by_id("1")
+
+
+async def test_a_registry_is_never_changed_in_place(running: Running) -> None:
+    before = running.directory.registry
+    running.remove("1")
+    await running.settle()
+    assert "1" in before
+
+
+async def test_what_changes_while_it_reads_is_read_after(running: Running) -> None:
+    running.directory.on_changed(["1"])
+    await asyncio.sleep(0)
+    running.put(contract("3"))
+    await running.settle()
+    assert running.ids == {"1", "2", "3"}
+
+
+async def test_after_a_break_all_are_read_again(running: Running) -> None:
+    running.store.held["3"] = contract("3")
+    running.directory.on_connected()
+    await running.settle()
+    assert running.ids == {"1", "2", "3"}
+
+
+async def test_an_empty_registry_does_not_replace_a_known_one(running: Running) -> None:
+    running.store.held.clear()
+    running.directory.on_connected()
+    with capture_logs() as logs:
+        await running.settle()
+    assert running.ids == {"1", "2"}
+    assert [line["event"] for line in logs] == [
+        "the store has no contracts; keeping those that are known"
+    ]
+
+
+async def test_record_that_cannot_be_read_keeps_the_contract_that_is_known(
+    running: Running,
+) -> None:
+    running.store.held["1"] = ContractError("not JSON")
+    running.store.held["3"] = ContractError("not JSON")
+    running.directory.on_changed(["1", "3"])
+    await running.settle()
+    assert running.ids == {"1", "2"}
+    running.directory.on_connected()
+    await running.settle()
+    assert running.store.calls[-1] == "all"
+    assert running.ids == {"1", "2"}
+    running.remove("1")
+    await running.settle()
+    assert running.ids == {"2"}
+
+
+async def test_the_last_contract_can_be_removed(running: Running) -> None:
+    running.remove("1")
+    await running.settle()
+    running.remove("2")
+    await running.settle()
+    assert running.ids == set()
+
+
+async def test_the_last_contract_can_be_removed_while_all_are_read(running: Running) -> None:
+    running.remove("1", "2")
+    running.directory.on_connected()
+    await running.settle()
+    assert running.ids == set()
+
+
+async def test_a_fault_keeps_what_is_known_and_is_retried_soon(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "_RETRY_DELAY", 0.001)
+    running.store.down = True
+    running.remove("1", "2")
+    with capture_logs() as logs:
+        await running.settle()
+    assert running.ids == {"1", "2"}
+    assert logs[0]["event"] == "contracts cannot be read"
+    assert logs[0]["known"] == 2
+    running.store.down = False
+    # An announcement that could not be followed is not forgotten.
+    await running.asked_again()
+    assert running.ids == set()
+
+
+async def test_a_fault_before_the_first_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory_module, "_RETRY_DELAY", 0.001)
+    store = Store(contract("1"))
+    store.down = True
+    running = Running(store)
+    await running.settle()
+    assert not running.directory.loaded
+    store.down = False
+    await running.asked_again()
+    assert running.ids == {"1"}
+    running.task.cancel()
+
+
+async def test_all_are_read_again_by_and_by() -> None:
+    """Whatever was not announced is known after the interval."""
+    running = Running(Store(contract("1")), interval=0.005)
+    await running.settle()
+    running.store.held["2"] = contract("2")
+    await running.asked_again()
+    assert running.ids == {"1", "2"}
+    assert running.store.calls[:2] == ["all", "all"]
+    running.task.cancel()
+
+
+async def test_two_contracts_of_one_name_are_tolerated(running: Running) -> None:
+    with capture_logs() as logs:
+        running.put(contract("3", "N1"))
+        await running.settle()
+    registry = running.directory.registry
+    assert registry.by_name("N1").contract_id == "1"
+    assert registry.by_id("3").contract_name == "N1"
+    assert logs == [
+        {
+            "event": "contract is found by its id only",
+            "log_level": "warning",
+            "reason": "contracts 1 and 3 have one name: N1",
+        }
+    ]
+    running.remove("1")
+    await running.settle()
+    assert running.directory.registry.by_name("N1").contract_id == "3"

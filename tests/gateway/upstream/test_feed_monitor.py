@@ -1,0 +1,127 @@
+"""What the gateway makes of what the feed says, of its silence, and of Redis being away."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from ime_live.contracts import Market
+from ime_live.errors import StoreError
+from ime_live.gateway.upstream.feed_monitor import CUT_OFF, NO_FEED, Feed
+from ime_live.status import FeedState, FeedStatus, MarketStatus
+
+NOW = 1_780_000_000_000_000
+LIVE = FeedStatus(
+    FeedState.LIVE,
+    since=NOW - 500,
+    last_board=NOW - 20,
+    markets={Market.FUTURES: MarketStatus(FeedState.LIVE, NOW - 20, 5, NOW + 1000)},
+    source="polling",
+    error="the hub is away",
+    written=NOW - 10,
+)
+
+
+class World:
+    """A feed as the gateway sees it, and the Redis between them."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.written: FeedStatus | None = None
+        self.led = False
+        self.away = False
+        self.changes: list[FeedState | None] = []
+        self.feed = Feed(self, clock=lambda: self.now, changed=self.changed)
+
+    async def read(self) -> tuple[FeedStatus | None, bool]:
+        if self.away:
+            raise StoreError("Redis at 10.0.0.1:6379 cannot be reached")
+        return self.written, self.led
+
+    def changed(self) -> None:
+        self.changes.append(self.feed.state)
+
+    async def says(self, written: FeedStatus | None, *, led: bool = True) -> FeedStatus | None:
+        self.written, self.led, self.away = written, led, False
+        await self.feed.look()
+        return self.feed.status
+
+    async def cut_off(self) -> FeedStatus:
+        self.away = True
+        await self.feed.look()
+        assert self.feed.status is not None
+        return self.feed.status
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_there_need_not_be_a_feed(world: World) -> None:
+    for led in (False, True):  # one that has just come has said nothing yet
+        assert await world.says(None, led=led) is None
+    assert world.feed.state is None
+    assert world.feed.reached
+    assert not world.changes
+
+
+async def test_a_feed_that_leads_is_as_it_says(world: World) -> None:
+    assert await world.says(LIVE) is LIVE
+    assert world.changes == [FeedState.LIVE]
+
+
+async def test_without_a_leader_it_is_down_since_it_wrote_last(world: World) -> None:
+    await world.says(LIVE)
+    world.now += 5_000_000
+    down = await world.says(LIVE, led=False)
+    assert down == msgspec.structs.replace(
+        LIVE,
+        state=FeedState.DOWN,
+        since=LIVE.written,
+        source="",
+        error=NO_FEED,
+        markets={Market.FUTURES: MarketStatus(FeedState.DOWN, NOW - 20, 5, NOW + 1000)},
+    )
+    world.now += 5_000_000
+    assert await world.says(LIVE, led=False) == down
+    assert await world.says(LIVE) is LIVE
+    assert world.changes == [FeedState.LIVE, FeedState.DOWN, FeedState.LIVE]
+
+
+async def test_one_that_was_down_before_it_ended_is_down_since_then(world: World) -> None:
+    status = msgspec.structs.replace(LIVE, state=FeedState.DOWN, since=NOW - 900)
+    down = await world.says(status, led=False)
+    assert down is not None
+    assert down.since == NOW - 900
+
+
+@pytest.mark.parametrize("known", [None, LIVE])
+async def test_cut_off_it_is_down_whether_there_is_a_feed_or_not(
+    world: World, known: FeedStatus | None
+) -> None:
+    await world.says(known)
+    world.changes.clear()
+    down = await world.cut_off()
+    assert (down.state, down.since, down.error) == (FeedState.DOWN, NOW, CUT_OFF)
+    assert down.last_board == (known and known.last_board)
+    reached = [world.feed.reached]
+    world.now += 5_000_000
+    assert (await world.cut_off()).since == NOW
+    assert await world.says(known) is known
+    reached.append(world.feed.reached)
+    assert reached == [False, True]
+    assert world.changes == [FeedState.DOWN, world.feed.state]
+
+
+async def test_what_is_no_change_is_told_nobody(world: World) -> None:
+    await world.says(LIVE)
+    with capture_logs() as lines:
+        later = msgspec.structs.replace(LIVE, last_board=NOW, written=NOW, source="webSockets")
+        assert await world.says(later) is later
+    assert (world.changes, lines) == ([FeedState.LIVE], [])
+    market = MarketStatus(FeedState.STALE, NOW - 20)
+    await world.says(msgspec.structs.replace(LIVE, markets={Market.FUTURES: market}))
+    await world.says(msgspec.structs.replace(LIVE, since=NOW))
+    assert len(world.changes) == 3

@@ -1,0 +1,193 @@
+"""Snapshots: round trips are shared, nothing is kept, and a store that hangs holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+
+from ime_live.errors import IncompleteError, PayloadError, StoreError
+from ime_live.gateway.upstream.state_reader import Snapshots
+from ime_live.store.store import State
+
+MakePayload = Callable[..., dict[str, Any]]
+
+
+class World:
+    """A store that answers when it is told to, and what was asked of it."""
+
+    def __init__(self, payload: MakePayload, time_limit: float) -> None:
+        self._payload = payload
+        self.seconds = 0.0
+        self.asked: list[list[str]] = []
+        self.price = 1
+        self.open = asyncio.Event()
+        self.open.set()
+        self.error: Exception | None = None
+        self.left: set[str] = set()
+        self.broken: State | PayloadError | None = None
+        self.snapshots = Snapshots(self, monotonic=lambda: self.seconds, time_limit=time_limit)
+
+    async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
+        ids = list(ids)
+        self.asked.append(ids)
+        payload = self._payload(Aggregate={"last_price": self.price})
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        if self.left:
+            found = {i: State(5, msgspec.json.encode(payload)) for i in ids if i not in self.left}
+            raise IncompleteError("BUSY", found=found, left=self.left)
+        state = self.broken or State(5, msgspec.json.encode(payload))
+        return {i: state for i in ids if i != "none"}
+
+    async def price_of(self, contract_id: str) -> int:
+        found = (await self.snapshots.read([contract_id]))[contract_id]
+        if isinstance(found, PayloadError):
+            raise found
+        return int(msgspec.json.decode(found["Aggregate"])["last_price"])
+
+    async def when_asked(self, rounds: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.asked) < rounds:  # noqa: ASYNC110 - nothing sets an event
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def world(payload: MakePayload) -> AsyncIterator[World]:
+    made = World(payload, time_limit=10)
+    yield made
+    await made.snapshots.aclose()
+
+
+async def test_who_asks_in_one_turn_is_answered_by_one_round_trip(world: World) -> None:
+    answers = await asyncio.gather(*(world.snapshots.read([str(n % 3), "none"]) for n in range(30)))
+    assert world.asked == [["0", "none", "1", "2"]]
+    assert all(set(answer) == {"0", "1", "2"} for answer in answers)
+
+
+async def test_who_asks_meanwhile_goes_together_in_the_next_one(world: World) -> None:
+    world.open.clear()
+    first = asyncio.create_task(world.price_of("1"))
+    await world.when_asked(1)
+    world.price = 2
+    later = [asyncio.create_task(world.price_of(str(n % 2))) for n in range(30)]
+    await asyncio.sleep(0)
+    assert world.asked == [["1"]]
+    world.open.set()
+    # What is read for the first one began before the price changed; the others see the change.
+    assert await first == 1
+    assert await asyncio.gather(*later) == [2] * 30
+    assert world.asked == [["1"], ["0", "1"]]
+
+
+async def test_nothing_is_kept(world: World) -> None:
+    for price in (1, 2, 3):
+        world.price = price
+        assert await world.price_of("1") == price
+    assert len(world.asked) == 3
+
+
+async def test_who_leaves_takes_nobody_along(world: World) -> None:
+    world.open.clear()
+    leaves, stays = (asyncio.create_task(world.price_of("1")) for _ in range(2))
+    await world.when_asked(1)
+    leaves.cancel()
+    world.open.set()
+    assert await stays == 1
+    with pytest.raises(asyncio.CancelledError):
+        await leaves
+
+
+async def test_an_error_is_told_to_all_and_logged_once_an_outage(world: World) -> None:
+    world.error = StoreError("away")
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            found = await asyncio.gather(
+                *(world.price_of("1") for _ in range(5)), return_exceptions=True
+            )
+            assert [str(error) for error in found] == ["away"] * 5
+        world.error = None
+        assert await world.price_of("1") == 1
+        world.error = StoreError("away again")
+        with pytest.raises(StoreError):
+            await world.price_of("1")
+    assert [line["error"] for line in logs] == ["away", "away again"]
+    assert len(world.asked) == 5
+
+
+async def test_a_defect_reaches_those_who_wait_and_is_no_end(world: World) -> None:
+    world.error = ZeroDivisionError("a defect")
+    with pytest.raises(ZeroDivisionError):
+        await world.price_of("1")
+    world.error = None
+    assert await world.price_of("1") == 1
+
+
+async def test_a_store_that_hangs_holds_up_nobody(payload: MakePayload) -> None:
+    world = World(payload, time_limit=0.05)
+    world.open.clear()
+    with structlog.testing.capture_logs() as logs:
+        first = asyncio.create_task(world.price_of("1"))
+        await world.when_asked(1)
+        second = asyncio.create_task(world.price_of("1"))
+        for task in (first, second):
+            with pytest.raises(StoreError, match="did not answer within"):
+                await task
+        # The first round still hangs; who comes now does not wait for it.
+        third = asyncio.create_task(world.price_of("1"))
+        await world.when_asked(2)
+        world.open.set()
+        assert await third == 1
+    assert len(logs) == 1
+    await world.snapshots.aclose()
+
+
+async def test_it_ends_with_what_is_under_way(payload: MakePayload) -> None:
+    world = World(payload, time_limit=0.05)
+    world.open.clear()
+    waiting = asyncio.create_task(world.price_of("1"))
+    await world.when_asked(1)
+    await world.snapshots.aclose()
+    with pytest.raises(StoreError):
+        await waiting
+
+
+@pytest.mark.parametrize("broken", [State(5, b"{}"), PayloadError("version b'x' is not one")])
+async def test_what_cannot_be_read_is_an_error_and_told_once_a_minute(
+    world: World, broken: State | PayloadError
+) -> None:
+    world.broken = broken
+    with structlog.testing.capture_logs() as logs:
+        for n in range(100):
+            found = await world.snapshots.read([str(n), "none"])
+            assert found.keys() == {str(n)}
+            assert isinstance(found[str(n)], PayloadError)
+        world.seconds += 61
+        await world.snapshots.read(["1"])
+        world.broken = None
+        assert await world.price_of("1") == 1
+    assert [(line["contract_id"], line.get("repeated")) for line in logs] == [
+        ("0", None),
+        ("1", 99),
+    ]
+
+
+async def test_contracts_of_which_the_store_does_not_tell_fail_for_those_who_asked(
+    world: World,
+) -> None:
+    world.left = {"2"}
+    good, mixed, bad = await asyncio.gather(
+        world.price_of("1"),
+        world.snapshots.read(["1", "2"]),
+        world.snapshots.read(["2"]),
+        return_exceptions=True,
+    )
+    assert good == 1
+    assert isinstance(mixed, StoreError)
+    assert isinstance(bad, StoreError)
+    assert len(world.asked) == 1

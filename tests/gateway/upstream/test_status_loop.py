@@ -1,0 +1,136 @@
+"""Rounds: what is asked of the store before anybody is told, and what is told when it is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from ime_live.errors import StoreError
+from ime_live.gateway.upstream import status_loop as rounds_module
+from ime_live.gateway.upstream.status_loop import Rounds
+
+
+class Topic:
+    def __init__(self, contract_id: str) -> None:
+        self.contract_id = contract_id
+
+
+class Audience:
+    def __init__(self, *ids: str) -> None:
+        self.topics = [Topic(i) for i in ids]
+
+
+class World:
+    """The watch, the comparisons and the feed, as the rounds see them."""
+
+    def __init__(self) -> None:
+        self.audiences: list[Audience] = []
+        self.went = asyncio.Event()
+        self.told: list[tuple[list[Audience], set[str]]] = []
+        self.asked: list[set[str]] = []
+        self.behind: set[str] = set()
+        self.error: StoreError | None = None
+        self.hangs = False
+        self.reached = True
+        watch: Any = cast("Any", self)
+        self.rounds = Rounds(watch, watch, watch, interval=3600.0)
+
+    def tell(self, audiences: Iterable[Audience], current: Collection[str]) -> Iterable[None]:
+        self.told.append((list(audiences), set(current)))
+        self.went.set()
+        return iter([None] * 3)
+
+    async def current(self, ids: Iterable[str]) -> Collection[str]:
+        self.asked.append(set(ids))
+        if self.hangs:
+            await asyncio.sleep(3600)
+        if self.error is not None:
+            raise self.error
+        return set(ids) - self.behind
+
+    async def go(self) -> tuple[list[Audience], set[str]]:
+        """Go a round, since something has changed."""
+        self.rounds.on_change()
+        await self.gone()
+        return self.told[-1]
+
+    async def gone(self) -> None:
+        """Wait for the next round."""
+        self.went.clear()
+        async with asyncio.timeout(15):
+            await self.went.wait()
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World()
+    task = asyncio.create_task(made.rounds.run())
+    yield made
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_while_nobody_watches_nothing_is_asked(world: World) -> None:
+    world.rounds.on_change()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (world.asked, world.told) == ([], [])
+
+
+async def test_all_watched_contracts_are_compared_at_once(world: World) -> None:
+    world.audiences = [Audience("1", "2"), Audience("2", "3")]
+    world.behind = {"3", "4"}
+    assert await world.go() == (world.audiences, {"1", "2"})
+    assert world.asked == [{"1", "2", "3"}]
+
+
+async def test_who_comes_while_the_store_is_asked_is_not_part_of_the_round(world: World) -> None:
+    first = Audience("1")
+    world.audiences = [first]
+
+    async def current(ids: Iterable[str]) -> Collection[str]:
+        world.audiences = [first, Audience("2")]
+        return list(ids)
+
+    world.current = current  # type: ignore[method-assign]
+    assert await world.go() == ([first], {"1"})
+
+
+async def test_a_round_each_interval() -> None:
+    world = World()
+    world.audiences = [Audience("1")]
+    watch: Any = cast("Any", world)
+    task = asyncio.create_task(Rounds(watch, watch, watch, interval=0.001).run())
+    for _ in range(3):
+        await world.gone()
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_when_the_store_does_not_tell_nothing_is_current(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.audiences = [Audience("1")]
+    world.error = StoreError("away")
+    with capture_logs() as lines:
+        for _ in range(2):
+            assert await world.go() == (world.audiences, set())
+        world.error, world.hangs = None, True
+        monkeypatch.setattr(rounds_module, "_COMPARE_TIMEOUT", 0.001)
+        assert await world.go() == (world.audiences, set())
+        world.hangs = False
+        assert await world.go() == (world.audiences, {"1"})
+        world.error = StoreError("away again")
+        await world.go()
+    assert [line["error"] for line in lines] == ["away", "away again"]
+
+
+async def test_a_store_that_was_not_reached_is_not_asked(world: World) -> None:
+    world.audiences = [Audience("1")]
+    world.reached = False
+    assert await world.go() == (world.audiences, set())
+    assert not world.asked

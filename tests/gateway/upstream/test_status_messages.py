@@ -1,0 +1,329 @@
+"""Who is told what of the feed, and when: at once, after catching up, encoded once where it can be.
+
+That a status names exactly what its client holds, whatever the order of things, is shown in
+`test_hub_properties`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC
+
+import pytest
+
+from ime_live.contracts import Market
+from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.delivery import CATCH_UP_BYTES
+from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.subscribers import Client
+from ime_live.gateway.upstream.status_messages import Watch
+from ime_live.market import Update, timestamp_of
+from ime_live.status import FeedState, FeedStatus, MarketStatus
+from tests.support.frames import Message, Reader, Status
+from tests.support.payloads import payload
+from tests.support.timers import Timers
+
+NOW = 1_780_000_000_000_000
+A, B = payload(1), payload(2)
+FEED = FeedStatus(
+    FeedState.LIVE,
+    since=NOW - 5,
+    last_board=NOW - 3,
+    markets={
+        Market.FUTURES: MarketStatus(FeedState.LIVE),
+        Market.OPTION: MarketStatus(FeedState.CLOSED),
+    },
+)
+
+
+class Outlet:
+    """Takes down what it is given, as long as there is room."""
+
+    def __init__(self, *, compressed: bool = False) -> None:
+        self.writes: list[bytes] = []
+        self.error: Exception | None = None
+        self._reader = Reader(compressed=compressed)
+        self._read = 0
+
+    def write(self, data: bytes, /) -> int:
+        if self.error is not None:
+            raise self.error
+        self.writes.append(data)
+        return len(data)
+
+    def keep(self, rest: bytes, /) -> None:
+        raise AssertionError(f"all was taken, and {len(rest)} bytes are left")
+
+    @property
+    def news(self) -> list[Message | Status]:
+        """The messages that have come since this was asked last."""
+        new, self._read = self.writes[self._read :], len(self.writes)
+        return [message for data in new for message in self._reader.read(data)]
+
+    @property
+    def status(self) -> Status:
+        """The only message that has come since then."""
+        [message] = self.news
+        assert isinstance(message, Status)
+        return message
+
+
+class World:
+    """A hub with two contracts, and a watch over its clients."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.feed: FeedStatus | None = FEED
+        self.told = 0
+        self.failures: list[Client] = []
+        self.callbacks: list[Callable[[], None]] = []
+        timers = Timers()
+        self.hub = Hub(
+            zone=UTC,
+            clock=lambda: self.now,
+            monotonic=timers.monotonic,
+            call_soon=self.callbacks.append,
+            call_later=timers.call_later,
+            events=self,
+        )
+        self.watch = Watch(
+            self.hub,
+            zone=UTC,
+            clock=lambda: self.now,
+            feed=lambda: self.feed,
+            told=self.count,
+        )
+        self.hub.open("1")
+        self.hub.open("2")
+        self.hub.load("1", Update(NOW - 100, A))
+        self.hub.load("2", None)
+
+    def delivered(self, messages: int, oldest_version: int) -> None:
+        pass
+
+    def conflated(self, messages: int) -> None:
+        pass
+
+    def thinned(self, messages: int) -> None:
+        pass
+
+    def dropped(self, reason: str) -> None:
+        pass
+
+    def failed(self, client: Client, error: Exception) -> None:
+        self.failures.append(client)
+
+    def count(self) -> None:
+        self.told += 1
+
+    def join(
+        self, *names: str, compressed: bool = False, current: bool = True, watches: bool = True
+    ) -> tuple[Client, Outlet]:
+        outlet = Outlet(compressed=compressed)
+        selection = {name[-1]: wire.envelope_by_name(name) for name in names}
+        mode = Mode(wrapping=wire.Format.DEFLATE if compressed else wire.Format.TEXT)
+        client = self.hub.join(selection, outlet, mode)
+        if watches:
+            self.watch.add(client, current=current)
+        return client, outlet
+
+    def tell(self, *current: str) -> None:
+        for _ in self.watch.tell(self.watch.audiences, current):
+            pass
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_client_is_told_when_it_comes(world: World) -> None:
+    _, outlet = world.join("سکه1", "B,:2")
+    assert outlet.status == Status(
+        feed="live",
+        since=timestamp_of(NOW - 5, UTC),
+        last_board=timestamp_of(NOW - 3, UTC),
+        current=True,
+        markets={"IMEFutures": "live", "IMEOption": "closed"},
+        contracts={"سکه1": NOW - 100, "B,:2": None},
+        timestamp=NOW,
+    )
+    assert world.told == 1
+
+
+def test_without_a_feed_there_is_no_state(world: World) -> None:
+    world.feed = None
+    _, outlet = world.join("1", current=False)
+    assert outlet.status == Status(None, None, None, False, {}, {"1": NOW - 100}, NOW)
+    world.feed = FeedStatus(FeedState.DOWN, since=NOW)
+    world.tell("1")
+    assert outlet.status.last_board is None
+
+
+def test_what_has_come_is_written_first(world: World) -> None:
+    _, outlet = world.join("1")
+    assert outlet.news
+    world.hub.publish("1", NOW + 1, B)
+    world.tell("1")
+    update, status = outlet.news
+    assert isinstance(update, Message)
+    assert isinstance(status, Status)
+    assert status.contracts == {"1": update.version}
+
+
+def test_only_what_was_compared_is_current(world: World) -> None:
+    _, one = world.join("1")
+    _, both = world.join("1", "2")
+    assert (one.status.current, both.status.current) == (True, True)
+    world.tell("1")
+    assert (one.status.current, both.status.current) == (True, False)
+    world.tell()
+    assert (one.status.current, both.status.current) == (False, False)
+
+
+def test_those_who_share_an_audience_share_the_frame(world: World) -> None:
+    outlets = [world.join("1", compressed=True)[1] for _ in range(3)]
+    _, plain = world.join("1")
+    world.now += 9
+    world.tell("1")
+    shared = {id(outlet.writes[-1]) for outlet in outlets}
+    assert len(shared) == 1
+    for outlet in (*outlets, plain):
+        *_, status = outlet.news
+        assert isinstance(status, Status)
+        assert status.timestamp == NOW + 9
+    assert plain.writes[-1] != outlets[0].writes[-1]
+    assert world.told == 8
+
+
+def test_others_are_not_told_and_who_left_no_more(world: World) -> None:
+    _, other = world.join("1", watches=False)
+    client, outlet = world.join("1")
+    assert outlet.status
+    world.watch.remove(client)
+    world.watch.remove(client)
+    world.tell("1")
+    assert not other.writes
+    assert not outlet.news
+    assert not world.watch.audiences
+
+
+def test_a_paused_client_is_told_once_after_its_catch_up_as_of_then(world: World) -> None:
+    client, outlet = world.join("1", "2")
+    assert outlet.status
+    world.hub.pause(client)
+    world.hub.publish("1", NOW + 1, B)
+    world.tell("1", "2")
+    world.hub.publish("2", NOW + 2, A)
+    world.tell("1")
+    world.hub.publish("2", NOW + 3, B)
+    assert (outlet.news, world.told) == ([], 1)
+    world.now += 50
+    world.feed = None
+    world.hub.resume(client)
+    one, two, status = outlet.news
+    assert isinstance(status, Status)
+    assert isinstance(one, Message)
+    assert isinstance(two, Message)
+    assert status.contracts == {"1": one.version, "2": two.version} == {"1": NOW + 1, "2": NOW + 3}
+    assert (status.timestamp, status.feed, status.current) == (NOW + 50, None, False)
+    world.hub.pause(client)
+    world.hub.resume(client)
+    assert not outlet.news
+
+
+def test_status_round_finds_a_client_that_catches_up(world: World) -> None:
+    # It came while the store was away; the store is back, and a round begins in the same tick.
+    names = [f"A{n:03}" for n in range(100, 300)]
+    outlet = Outlet()
+    for name in names:
+        world.hub.open(name)
+    client = world.hub.join({name: wire.envelope_by_id(name) for name in names}, outlet)
+    world.hub.send_states(client)
+    world.watch.add(client, current=False)
+    assert outlet.news
+    for n, name in enumerate(names):
+        world.hub.load(name, Update(NOW + n, A))
+    assert outlet.news == []
+    world.tell(*names)
+    *slices, status = outlet.writes[1:]
+    assert len(slices) > 1
+    message = len(slices[0]) // slices[0].count(b"IME Stream")
+    assert all(len(each) < CATCH_UP_BYTES + 2 * message for each in slices)
+    *messages, last = outlet.news
+    assert [m.contract for m in messages if isinstance(m, Message)] == names  # each once
+    assert isinstance(last, Status)
+    assert status == outlet.writes[-1]
+    assert last.contracts == {name: NOW + n for n, name in enumerate(names)}
+    assert last.current
+
+
+def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World) -> None:
+    client, outlet = world.join("1")
+    _, quick = world.join("1")
+    version = NOW
+    for _ in range(2):  # the second time, what it knew before is a state that it was not sent
+        world.hub.pause(client)
+        for state in (B, A):
+            version += 1
+            world.hub.publish("1", version, state)
+            world.hub.flush()
+        world.hub.resume(client)
+    # It came after the first state, so it has that one only if it was sent it.
+    world.hub.publish("1", version + 1, B)
+    world.tell("1")
+    for each in (outlet, quick):
+        *_, update, status = each.news
+        assert isinstance(update, Message)
+        assert isinstance(status, Status)
+        assert status.contracts == {"1": update.version}
+    sent = version + 1
+    world.hub.pause(client)
+    for state in (A, B, A, B):
+        version += 2
+        world.hub.publish("1", version, state)
+        world.hub.flush()
+    world.hub.resume(client)
+    world.tell("1")
+    assert outlet.status.contracts == {"1": sent}
+    *_, last = quick.news
+    assert isinstance(last, Status)
+    assert last.contracts == {"1": version}
+    world.hub.publish("1", version + 1, A)
+    world.tell("1")
+    *_, last = outlet.news
+    assert isinstance(last, Status)
+    assert last.contracts == {"1": version + 1}
+    assert client.unsent is None
+
+
+def test_one_that_fails_harms_no_other(world: World) -> None:
+    client, broken = world.join("1")
+    _, outlet = world.join("1")
+    assert outlet.status
+    broken.error = OSError("gone")
+    world.tell("1")
+    assert world.failures == [client]
+    assert outlet.status
+    told = world.told
+    world.tell("1")  # before its connection has ended
+    assert outlet.status
+    assert world.told == told + 1
+
+
+def test_a_turn_is_given_after_each_audience(world: World) -> None:
+    _, one = world.join("1")
+    _, two = world.join("2")
+    leaving, third = world.join("1", "2")
+    assert one.news
+    assert two.news
+    assert third.news
+    turns = world.watch.tell(world.watch.audiences, ())
+    next(turns)
+    assert (len(one.news), len(two.news)) == (1, 0)
+    world.hub.leave(leaving)
+    world.watch.remove(leaving)
+    for _ in turns:
+        pass
+    assert (len(one.news), len(two.news), len(third.news)) == (0, 1, 0)

@@ -1,0 +1,88 @@
+"""Versions of the last states: what counts as one, and that Redis is not asked without end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from ime_live.errors import StoreError
+from ime_live.gateway.upstream.versions import MAX_AGE, Versions
+from ime_live.market import read_payload
+from ime_live.store.store import Store
+
+
+class World:
+    """A store that is asked, and the clock."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+        self.stored = {"1": 11, "2": 22}
+        self.asked: list[list[str]] = []
+        self.error: StoreError | None = None
+        self.read = Versions(self, monotonic=lambda: self.seconds).read
+
+    async def versions(self, ids: Sequence[str], /) -> Mapping[str, int]:
+        self.asked.append(list(ids))
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        return {i: self.stored[i] for i in ids if i in self.stored}
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_each_is_read_at_most_once_a_second(world: World) -> None:
+    assert await world.read(["1", "3"]) == {"1": 11}
+    world.stored["1"] = 12
+    world.seconds += MAX_AGE / 2
+    assert await world.read(["1", "2", "3"]) == {"1": 11, "2": 22}
+    world.seconds += MAX_AGE / 2
+    assert await world.read(["1", "2"]) == {"1": 12, "2": 22}
+    assert await world.read([]) == {}
+    assert world.asked == [["1", "3"], ["2"], ["1"]]
+
+
+async def test_who_comes_meanwhile_waits_for_the_same_answer(world: World) -> None:
+    answers = await asyncio.gather(*(world.read(["1", "2"]) for _ in range(20)))
+    assert answers == [{"1": 11, "2": 22}] * 20
+    assert len(world.asked) == 1
+
+
+async def test_a_failure_is_good_for_a_second_too(world: World) -> None:
+    world.error = StoreError("away")
+    errors = await asyncio.gather(*(world.read(["1"]) for _ in range(20)), return_exceptions=True)
+    assert [str(error) for error in errors] == ["away"] * 20
+    assert len(world.asked) == 1
+    world.error = None
+    with pytest.raises(StoreError, match="away"):
+        await world.read(["2"])
+    world.seconds += MAX_AGE
+    assert await world.read(["1"]) == {"1": 11}
+
+
+async def test_the_store_tells_versions_that_are_some(
+    store: Store,
+    redis: Any,  # noqa: ANN401
+    payload: Callable[..., dict[str, Any]],
+) -> None:
+    [stored] = await store.publish([("1", read_payload(payload()).to_json())])
+    assert not isinstance(stored, StoreError)
+    for contract_id, version in {
+        "3": b"garbage",
+        "4": b"-5",
+        "5": b"0",
+        "6": b"9" * 19,
+        "7": b"9" * 5000,
+        "8": b"1.5",
+        "9": b"\xd9\xa1",
+    }.items():
+        await redis.hset(store.keys.last(contract_id), "version", version)
+    await redis.set(store.keys.last("2"), "another kind of value")
+    assert await store.versions(str(n) for n in range(1, 11)) == {"1": stored.version}
+    assert await store.versions([]) == {}

@@ -1,0 +1,634 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Self, TypeVar
+
+import hiredis
+import pytest
+import uvloop
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from ime_live.contracts import Contract
+from ime_live.errors import StoreError
+from ime_live.local.embedded import EmbeddedValkey
+from ime_live.settings import StoreSettings
+from ime_live.store.store import Store
+from ime_live.store.subscriber import IDLE, Subscriber
+from tests.support.proxy import Proxy
+
+Client = Any  # redis-py's own, whose commands are loosely typed
+Eventually = Callable[..., Awaitable[None]]
+_T = TypeVar("_T")
+
+
+class Gateway:
+    """Takes down what a subscriber says."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, bytes]] = []
+        self.contracts: list[list[str] | None] = []
+        self.connections = 0
+        self.errors: list[str] = []
+        self.listening: asyncio.Task[None] | None = None
+
+    def on_message(self, contract_id: str, raw: bytes) -> None:
+        self.messages.append((contract_id, raw))
+
+    def on_contracts(self, ids: list[str] | None) -> None:
+        self.contracts.append(ids)
+
+    def on_connected(self) -> None:
+        self.connections += 1
+
+    def on_disconnected(self, error: StoreError) -> None:
+        self.errors.append(str(error))
+
+
+@asynccontextmanager
+async def listening(
+    store: Store, gateway: Gateway, *ids: str, idle: float = 10.0
+) -> AsyncIterator[Subscriber]:
+    """A subscriber that runs; connected, if there is something to connect to."""
+    subscriber = Subscriber(
+        store,
+        on_message=gateway.on_message,
+        on_contracts=gateway.on_contracts,
+        on_connected=gateway.on_connected,
+        on_disconnected=gateway.on_disconnected,
+        idle=idle,
+    )
+    subscriber.subscribe(ids)
+    task = asyncio.create_task(subscriber.run())
+    try:
+        async with asyncio.timeout(5):
+            while not (gateway.connections or gateway.errors):  # noqa: ASYNC110 - as in `until`
+                await asyncio.sleep(0.001)
+        yield subscriber
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return Gateway()
+
+
+@asynccontextmanager
+async def client_of(server: EmbeddedValkey) -> AsyncIterator[Client]:
+    async with Redis.from_url(server.url, protocol=2) as client:
+        yield client
+
+
+async def subscribed(client: Client) -> set[str]:
+    """The contracts that anybody listens to."""
+    channels = await client.pubsub_channels("ime:live:*")
+    return {channel.decode().removeprefix("ime:live:{").removesuffix("}") for channel in channels}
+
+
+async def calls(client: Client, command: str) -> int:
+    """How often the server was given a command."""
+    stats = await client.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+async def refused_calls(client: Client, command: str) -> int:
+    """How often the server refused a command."""
+    stats = await client.info("commandstats")
+    return int(stats.get(f"cmdstat_{command}", {}).get("rejected_calls", 0))
+
+
+async def until(ask: Callable[[], Awaitable[_T]], good: Callable[[_T], bool]) -> None:
+    """Ask the server until its answer is good."""
+    async with asyncio.timeout(5):
+        while not good(await ask()):  # noqa: ASYNC110 - the server sets no event of ours
+            await asyncio.sleep(0.002)
+
+
+async def test_delivers_the_messages_of_its_contracts(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with listening(store, gateway, "1", "سکه") as subscriber:
+        assert gateway.connections == 1
+        for contract_id in ("1", "2", "سکه", "1"):
+            await redis.publish(store.keys.live(contract_id), f"for {contract_id}")
+        await eventually(lambda: len(gateway.messages) == 3)
+        assert gateway.messages == [
+            ("1", b"for 1"),
+            ("سکه", "for سکه".encode()),
+            ("1", b"for 1"),
+        ]
+    assert not subscriber.connected
+    assert gateway.errors == []
+
+
+async def test_a_confirmed_subscription_misses_nothing(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with listening(store, gateway) as subscriber:
+        for n in range(50):
+            assert await subscriber.subscribe([str(n)])
+            assert await redis.publish(store.keys.live(str(n)), "x") == 1
+        await eventually(lambda: len(gateway.messages) == 50)
+        assert await subscriber.subscribe(["0", "1"])  # again
+        assert await subscriber.subscribe([])
+
+
+async def test_delivers_nothing_after_unsubscribe(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with listening(store, gateway, "1", "2") as subscriber:
+        subscriber.unsubscribe(["1", "unknown"])
+        await redis.publish(store.keys.live("1"), "x")
+        await redis.publish(store.keys.live("2"), "x")
+        await eventually(lambda: gateway.messages)
+        assert gateway.messages == [("2", b"x")]
+        assert await subscriber.subscribe([])  # what was asked before is done
+        assert await subscribed(redis) == {"2"}
+
+
+async def test_requests_of_one_tick_are_one_command(
+    store: Store, redis: Client, gateway: Gateway
+) -> None:
+    async with listening(store, gateway) as subscriber:
+        await redis.config_resetstat()
+        futures = [subscriber.subscribe([str(n)]) for n in range(500)]
+        assert all(await asyncio.gather(*futures))
+        assert await calls(redis, "subscribe") == 1
+        for n in range(500):
+            subscriber.unsubscribe([str(n)])
+        assert await subscriber.subscribe(["x"])
+        assert await calls(redis, "unsubscribe") == 1
+        assert await subscribed(redis) == {"x"}
+
+
+async def test_what_is_taken_back_within_a_tick_is_not_sent(
+    store: Store, redis: Client, gateway: Gateway
+) -> None:
+    async with listening(store, gateway, "1") as subscriber:
+        await redis.config_resetstat()
+        subscriber.unsubscribe(["1"])
+        confirmed = subscriber.subscribe(["1", "2"])
+        subscriber.unsubscribe(["2"])
+        assert await confirmed
+        assert await subscribed(redis) == {"1"}
+        assert await calls(redis, "unsubscribe") == 0
+        assert await calls(redis, "subscribe") == 0
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(
+                st.sampled_from(["subscribe", "unsubscribe"]), st.sets(st.sampled_from("ABC"))
+            ),
+            st.just(("tick", frozenset())),
+            st.just(("settle", frozenset())),
+        )
+    )
+)
+async def test_ends_in_the_right_state_whatever_the_timing(
+    valkey: EmbeddedValkey, steps: list[tuple[str, set[str]]]
+) -> None:
+    wanted: set[str] = set()
+    gateway = Gateway()
+    async with (
+        Store(StoreSettings(redis_url=valkey.url)) as store,
+        client_of(valkey) as client,
+        listening(store, gateway) as subscriber,
+    ):
+        for step, ids in steps:
+            if step == "subscribe":
+                subscriber.subscribe(ids)
+                wanted |= ids
+            elif step == "unsubscribe":
+                subscriber.unsubscribe(ids)
+                wanted -= ids
+            elif step == "tick":
+                await asyncio.sleep(0)
+            else:
+                assert await subscriber.subscribe([])
+        assert await subscriber.subscribe([])
+        assert await subscribed(client) == wanted
+
+
+async def test_changes_of_contracts(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with listening(store, gateway):
+        contracts = [Contract(contract_id=i, contract_name=f"N{i}") for i in ("1", "2")]
+        await store.import_contracts(contracts)
+        await store.remove_contracts(["2"])
+        await redis.publish("ime:contracts", "not a list")
+        await redis.publish("ime:contracts", json.dumps([1]))
+        await redis.publish("ime:contracts", b'["\xff"]')
+        await redis.publish("ime:contracts", "[" * 100_000)
+        await eventually(lambda: len(gateway.contracts) == 6)
+        assert gateway.contracts == [["1", "2"], ["2"], None, None, None, None]
+
+
+async def test_a_fault_of_the_gateway_does_not_end_the_stream(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("of the gateway")
+
+    async with listening(store, gateway, "1") as subscriber:
+        subscriber._on_message = fail
+        with capture_logs() as logs:
+            for _ in range(3):
+                await redis.publish(store.keys.live("1"), "x")
+            await eventually(lambda: subscriber.failures == 3)
+        assert [(line["event"], line["failures"]) for line in logs] == [("a callback failed", 1)]
+        assert isinstance(logs[0]["exc_info"], LookupError)
+        subscriber._on_message = gateway.on_message
+        await redis.publish(store.keys.live("1"), "x")
+        await eventually(lambda: gateway.messages)
+
+        subscriber._on_connected = subscriber._on_disconnected = fail
+        await redis.client_kill_filter(_type="pubsub")
+        await eventually(lambda: subscriber.failures == 5)
+        assert subscriber.connected
+
+
+# -- breaks --------------------------------------------------------------------------------
+
+
+async def test_outlives_a_killed_store(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    with capture_logs() as logs:
+        async with (
+            Store(StoreSettings(redis_url=own_valkey.url)) as store,
+            listening(store, gateway, "1", "2") as subscriber,
+        ):
+            async with client_of(own_valkey) as client:
+                os.kill((await client.info("server"))["process_id"], signal.SIGKILL)
+            await eventually(lambda: not subscriber.connected and gateway.errors)
+            # What is wanted may change meanwhile.
+            assert not await subscriber.subscribe(["3"])
+            subscriber.unsubscribe(["2"])
+            own_valkey.stop()
+            own_valkey.start()
+            await eventually(lambda: subscriber.connected)
+            async with client_of(own_valkey) as client:
+                assert await subscribed(client) == {"1", "3"}
+                for contract_id in ("1", "2", "3"):
+                    await client.publish(store.keys.live(contract_id), "x")
+            await eventually(lambda: len(gateway.messages) == 2)
+    place = own_valkey.url.removeprefix("redis://")
+    reason = (
+        "connection reset by peer" if "reset" in gateway.errors[0] else "it closed the connection"
+    )
+    assert gateway.errors == [f"Redis at {place} cannot be reached: {reason}"]
+    assert gateway.connections == 2
+    assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
+
+
+async def test_ping_that_is_refused_is_an_answer(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with (
+        Store(StoreSettings(redis_url=own_valkey.url)) as store,
+        client_of(own_valkey) as client,
+    ):
+        await client.execute_command("ACL", "SETUSER", "default", "-ping")
+        async with listening(store, gateway, "1", idle=0.05):
+            await until(lambda: refused_calls(client, "ping"), lambda calls: calls >= 3)
+            await client.publish(store.keys.live("1"), "x")
+            await eventually(lambda: gateway.messages)
+    assert gateway.connections == 1
+    assert gateway.errors == []
+
+
+async def test_starts_before_the_store_does(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    own_valkey.stop()
+    with capture_logs() as logs:
+        async with (
+            Store(StoreSettings(redis_url=own_valkey.url)) as store,
+            listening(store, gateway, "1") as subscriber,
+        ):
+            assert not subscriber.connected
+            own_valkey.start()
+            await eventually(lambda: subscriber.connected)
+    assert gateway.connections == 1
+    assert len(gateway.errors) == 1
+    assert gateway.errors[0].endswith("refused the connection")
+    assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
+
+
+async def test_a_dead_connection_is_noticed(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with (
+        Store(StoreSettings(redis_url=own_valkey.url, redis_timeout=0.1)) as store,
+        client_of(own_valkey) as client,
+        listening(store, gateway, "1", idle=0.05) as subscriber,
+    ):
+        pid = (await client.info("server"))["process_id"]
+        os.kill(pid, signal.SIGSTOP)  # the kernel keeps the connection
+        try:
+            confirmed = subscriber.subscribe(["2"])
+            await eventually(lambda: gateway.errors)
+            assert not await confirmed
+            assert not subscriber.connected
+            assert gateway.errors[0].endswith("did not answer within 0.1 s")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await eventually(lambda: subscriber.connected)
+        assert await subscribed(client) == {"1", "2"}
+
+
+async def test_silence_alone_is_no_break(
+    valkey: EmbeddedValkey, redis: Client, gateway: Gateway
+) -> None:
+    async with (
+        Store(StoreSettings(redis_url=valkey.url, redis_timeout=0.2)) as store,
+        listening(store, gateway, "1", idle=0.01) as subscriber,
+    ):
+        await redis.config_resetstat()
+        await until(lambda: calls(redis, "ping"), lambda count: count >= 3)
+        assert subscriber.connected
+    assert gateway.connections == 1
+    assert gateway.errors == []
+
+
+async def test_a_login_that_is_refused(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    place = own_valkey.url.removeprefix("redis://")
+    async with client_of(own_valkey) as client:
+        await client.config_set("requirepass", "right")
+        url = f"redis://:wrong-secret@{place}"
+        with capture_logs() as logs:
+            async with (
+                Store(StoreSettings(redis_url=url)) as store,
+                listening(store, gateway, "1") as subscriber,
+            ):
+                assert gateway.errors[0].startswith(f"Redis at {place} refused the login")
+                await client.config_set("requirepass", "wrong-secret")
+                await eventually(lambda: subscriber.connected)
+        assert "wrong-secret" not in str((gateway.errors, logs))
+
+
+async def test_forbidden_channels_are_a_refusal_until_they_are_allowed(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    place = own_valkey.url.removeprefix("redis://")
+    async with client_of(own_valkey) as client:
+        await client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", "&other")
+        with capture_logs() as logs:
+            async with (
+                Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
+                listening(store, gateway, "1") as subscriber,
+            ):
+                assert gateway.errors[0].startswith(f"Redis at {place}: NOPERM")
+                assert str(subscriber.refusal).startswith("NOPERM")
+                assert not await subscriber.subscribe(["2"])
+                await client.execute_command("ACL", "SETUSER", "u", "&ime:*")
+                await eventually(lambda: subscriber.connected)
+                assert subscriber.refusal is None
+                assert await subscribed(client) == {"1", "2"}
+        refusals = [line for line in logs if line["event"] == "Redis refuses to subscribe"]
+        assert [line["log_level"] for line in refusals] == ["error"]
+        assert "NOPERM" in refusals[0]["error"]
+
+
+async def test_a_refusal_lasts_although_nobody_wants_the_channel_any_more(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    place = own_valkey.url.removeprefix("redis://")
+    async with client_of(own_valkey) as client:
+        # Only that of the contracts, which is enough until somebody wants one.
+        await client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", "&ime:contracts")
+        async with (
+            Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
+            listening(store, gateway) as subscriber,
+        ):
+            assert gateway.connections == 1
+            assert not await subscriber.subscribe(["1"])
+            subscriber.unsubscribe(["1"])
+            before = await refused_calls(client, "subscribe")
+            await until(lambda: refused_calls(client, "subscribe"), lambda now: now > before + 1)
+            assert not subscriber.connected
+            assert str(subscriber.refusal).startswith("NOPERM")
+            await client.execute_command("ACL", "SETUSER", "u", "&ime:*")
+            await eventually(lambda: subscriber.connected)
+            assert subscriber.refusal is None
+            await until(lambda: subscribed(client), lambda ids: not ids)
+
+
+async def test_an_outage_is_no_refusal(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    place = own_valkey.url.removeprefix("redis://")
+    async with client_of(own_valkey) as client:
+        await client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", "&other")
+        async with (
+            Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
+            listening(store, gateway, "1") as subscriber,
+        ):
+            await eventually(lambda: subscriber.refusal)
+            own_valkey.stop()
+            await eventually(lambda: subscriber.refusal is None)
+            assert not subscriber.connected
+
+
+class FakeRedis:
+    """Answers the first connections' SUBSCRIBE with given bytes, and all others as it should."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self._answers = list(answers)
+        self._writers: list[asyncio.StreamWriter] = []
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        commands = hiredis.Reader()
+        while data := await reader.read(65_536):
+            commands.feed(data)
+            while (command := commands.gets()) is not False:
+                writer.write(self._answer(command))
+
+    def _answer(self, command: list[bytes]) -> bytes:
+        if command[0] != b"SUBSCRIBE":
+            return b"+OK\r\n"
+        if self._answers:
+            return self._answers.pop(0)
+        return b"".join(
+            b"*3\r\n$9\r\nsubscribe\r\n$%d\r\n%b\r\n:1\r\n" % (len(channel), channel)
+            for channel in command[1:]
+        )
+
+
+ODD_REPLIES = [
+    b":1\r\n",
+    b"+OK\r\n",
+    b"$3\r\nabc\r\n",
+    b"*0\r\n",
+    b"*-1\r\n",
+    b"$-1\r\n",
+    b"*1\r\n$7\r\nmessage\r\n",
+    b"*2\r\n$7\r\nmessage\r\n$1\r\na\r\n",
+    b"*3\r\n$7\r\nmessage\r\n$-1\r\n$-1\r\n",
+    b"*3\r\n$7\r\nmessage\r\n$-1\r\n$1\r\nx\r\n",
+    b"*3\r\n$7\r\nmessage\r\n$11\r\nime:live:{1}\r\n$-1\r\n",
+    b"*3\r\n$7\r\nmessage\r\n*1\r\n:1\r\n$1\r\nx\r\n",
+    b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n*0\r\n",
+    b"*3\r\n*-1\r\n*-1\r\n*-1\r\n",
+    b"*3\r\n$9\r\nsubscribe\r\n$-1\r\n:1\r\n",
+    b"*3\r\n$9\r\nsubscribe\r\n-ERR no\r\n:1\r\n",
+    b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n$-1\r\n",
+    b"*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\na\r\n$1\r\nx\r\n",
+    b"*3\r\n:1\r\n:2\r\n:3\r\n",
+    b"*1\r\n-ERR no\r\n",
+    b"-ERR no\r\n",
+    b"-LOADING Redis is loading the dataset in memory\r\n",
+    b"%1\r\n*0\r\n*0\r\n",
+    b"_\r\n",
+    b"#t\r\n",
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"*1000000000000\r\n",
+]
+
+
+@pytest.mark.parametrize("odd", ODD_REPLIES)
+async def test_an_odd_reply_breaks_the_connection_and_not_the_subscriber(
+    odd: bytes, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with (
+        FakeRedis(odd) as server,
+        Store(StoreSettings(redis_url=server.url)) as store,
+        listening(store, gateway, "1") as subscriber,
+    ):
+        await eventually(lambda: subscriber.connected)
+        assert len(gateway.errors) == 1
+        assert gateway.errors[0].startswith("Redis at 127.0.0.1:")
+        assert subscriber.failures == 0
+        assert subscriber.refusal is None
+
+
+def test_resets_do_not_end_the_subscriber(
+    own_valkey: EmbeddedValkey, eventually: Eventually
+) -> None:
+    async def main() -> None:
+        gateway = Gateway()
+        port = int(own_valkey.url.rpartition(":")[2])
+        async with (
+            Proxy(port) as proxy,
+            Store(StoreSettings(redis_url=proxy.url)) as store,
+            listening(store, gateway, "1") as subscriber,
+        ):
+            for n in range(4):
+                await eventually(lambda: subscriber.connected)
+                await proxy.reset()
+                # With something to write to a transport that is closed.
+                assert not await subscriber.subscribe([f"new{n}"])
+            await eventually(lambda: subscriber.connected)
+            assert await subscriber.subscribe(["last"])
+            async with client_of(own_valkey) as client:
+                assert await subscribed(client) == {"1", "last", *(f"new{n}" for n in range(4))}
+
+    asyncio.run(main())
+    uvloop.run(main())
+
+
+async def test_breaks_one_after_the_other_are_told_once(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    port = int(own_valkey.url.rpartition(":")[2])
+    with capture_logs() as logs:
+        async with (
+            Proxy(port) as proxy,
+            Store(StoreSettings(redis_url=proxy.url)) as store,
+            listening(store, gateway, "1") as subscriber,
+        ):
+            for n in range(5):
+                await eventually(lambda: subscriber.connected)
+                await proxy.reset()
+                await eventually(lambda n=n: len(gateway.errors) > n)
+            await eventually(lambda: subscriber.connected)
+    assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
+
+
+def test_idle_and_timeout_together_notice_a_half_open_link_within_seven_seconds() -> None:
+    assert IDLE + StoreSettings().redis_timeout < 7
+
+
+async def test_a_half_open_link_is_noticed_however_soon_after_an_answer(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    port = int(own_valkey.url.rpartition(":")[2])
+    clock = asyncio.get_running_loop().time
+    async with (
+        Proxy(port) as proxy,
+        Store(StoreSettings(redis_url=proxy.url, redis_timeout=2.0)) as store,
+        client_of(own_valkey) as client,
+        listening(store, gateway, "1", idle=0.2) as subscriber,
+    ):
+        await until(lambda: calls(client, "ping"), lambda count: count > 0)
+        proxy.half_open()
+        began = clock()
+        await eventually(lambda: gateway.errors)
+        # 2.2 s at most, and not the 4 that it takes if the answer begins another timeout.
+        assert clock() - began < 3.5
+        assert gateway.errors[0].endswith("did not answer within 2 s")
+        await eventually(lambda: subscriber.connected)
+
+
+async def test_leaves_nothing_behind(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    async with listening(store, gateway, "1") as subscriber:
+        pending = subscriber.subscribe(["2"])
+    assert not await pending
+    assert not await subscriber.subscribe(["3"])
+    await until(lambda: subscribed(redis), lambda ids: not ids)
+
+
+async def test_a_flood_does_not_starve_the_others(
+    store: Store, redis: Client, gateway: Gateway, eventually: Eventually
+) -> None:
+    batches: list[int] = []
+
+    def tick() -> None:
+        batches.append(len(gateway.messages))
+        if len(gateway.messages) < 20_000:
+            loop.call_soon(tick)
+
+    loop = asyncio.get_running_loop()
+    async with listening(store, gateway, "1"):
+        tick()
+        pipe = redis.pipeline(transaction=False)
+        for _ in range(20_000):
+            pipe.publish(store.keys.live("1"), "x")
+        await pipe.execute()
+        await eventually(lambda: len(gateway.messages) == 20_000)
+    largest = max(b - a for a, b in itertools.pairwise(batches))
+    # A batch, and what the last read chunk of 64 KiB held (some 1,200 such short messages).
+    assert largest < 500 + 65_536 / 50

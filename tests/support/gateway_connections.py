@@ -1,0 +1,258 @@
+"""A process without sockets: a transport, a loop's turns, and what a connection needs besides.
+
+For tests of connections step by step. Time moves and turns are taken when a test says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Collection, Iterable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import structlog
+
+from ime_live.contracts import Contract, Registry
+from ime_live.gateway.auth.authenticator import NoAuthenticator
+from ime_live.gateway.auth.cors import Cors
+from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.stream.context import Services
+from ime_live.gateway.stream.handshake import Negotiator
+from ime_live.gateway.stream.heartbeat import Heartbeat
+from ime_live.log_limiter import LogLimiter
+from ime_live.settings import AuthMode, GatewaySettings
+from ime_live.timezones import zone_of
+from tests.support.hub_world import NOW, World
+from tests.support.timers import Timers
+
+CONTRACT = Contract(contract_id="1", contract_name="KASH")
+
+
+class Loop:
+    """What connections use of a loop. Tasks run on the real one, the rest when a test says so."""
+
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
+        self._soon: list[Callable[[], object]] = []
+
+    def create_task(self, work: Any) -> asyncio.Task[Any]:  # noqa: ANN401 - as asyncio has it
+        """Run a coroutine; `settle` lets it go on."""
+        return asyncio.get_running_loop().create_task(work)
+
+    def call_soon(self, act: Callable[[], object]) -> None:
+        """Call it in the next turn."""
+        self._soon.append(act)
+
+    def call_later(self, delay: float, act: Callable[[], object]) -> Any:  # noqa: ANN401
+        """Call it when the test's time has come there."""
+        handle = SimpleNamespace(cancelled=False)
+        handle.cancel = lambda: setattr(handle, "cancelled", True)
+        self._timers.call_later(delay, lambda: None if handle.cancelled else cast(None, act()))
+        return handle
+
+    def take_turn(self) -> bool:
+        """Call what is due in this turn; whether there was anything."""
+        due, self._soon = self._soon, []
+        for act in due:
+            act()
+        return bool(due)
+
+
+class Transport(asyncio.Transport):
+    """Takes down what is written, and gives its protocol what the peer sends."""
+
+    def __init__(self, protocol: Any) -> None:  # noqa: ANN401 - as asyncio has it
+        super().__init__()
+        self._protocol = protocol
+        self._arrived = bytearray()
+        self._reading = True
+        self._limit = 65_536
+        self.written = b""
+        self.held = 0
+        """Bytes of it that the peer has not taken."""
+        self.takes = True
+        """Whether the peer takes what is written."""
+        self.eof_written = False
+        self.ended: str | None = None
+        """How: closed or aborted."""
+        self.reads = 0
+        # The hub writes past the transport.
+        self._pipe = os.pipe()
+        protocol.connection_made(self)
+
+    def __del__(self) -> None:
+        for end in self._pipe:
+            os.close(end)
+
+    # What the peer does
+
+    def send(self, data: bytes, at_most: int = 256_000) -> None:
+        """Let bytes arrive. They are read ``at_most`` so many at a time."""
+        self._arrived += data
+        while self._arrived and self._reading and self.ended is None:
+            part = bytes(self._arrived[:at_most])
+            del self._arrived[:at_most]
+            self.reads += 1
+            self._protocol.data_received(part)
+
+    def send_eof(self) -> None:
+        """Close the peer's half, once everything it has sent is read."""
+        assert not self._arrived
+        if self.ended is None and not self._protocol.eof_received():
+            self.close()
+
+    def take(self) -> None:
+        """Take what was written."""
+        self.held = 0
+        self.takes = True
+        self._protocol.resume_writing()
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have arrived and wait in the kernel."""
+        return len(self._arrived)
+
+    # What the protocol does
+
+    def write(self, data: Any) -> None:  # noqa: ANN401 - as asyncio has it
+        """Take down."""
+        assert not self.eof_written, "written after the end"
+        if self.ended is not None:
+            return
+        self.written += data
+        if not self.takes:
+            pauses = self.held <= self._limit
+            self.held += len(data)
+            if pauses and self.held > self._limit:
+                self._protocol.pause_writing()
+
+    def write_eof(self) -> None:
+        """Close our half."""
+        self.eof_written = True
+
+    def get_write_buffer_size(self) -> int:
+        """What the peer has not taken."""
+        return self.held
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """More than this pauses the protocol."""
+        del low
+        assert high is not None
+        if high < self.held <= self._limit:
+            self._protocol.pause_writing()
+        self._limit = high
+
+    def pause_reading(self) -> None:
+        """Leave what arrives in the kernel."""
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        """Read again; as in a loop, not before the next turn."""
+        self._reading = self.ended is None
+
+    def is_reading(self) -> bool:
+        """Whether it reads."""
+        return self._reading
+
+    def close(self) -> None:
+        """End in good order."""
+        self._end("closed")
+
+    def abort(self) -> None:
+        """End at once."""
+        self._end("aborted")
+
+    def _end(self, how: str) -> None:
+        if self.ended is None:
+            self.ended = how
+            self._reading = False
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+
+    def is_closing(self) -> bool:
+        """Whether it has ended."""
+        return self.ended is not None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Another one takes over."""
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The present one."""
+        return cast(asyncio.BaseProtocol, self._protocol)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
+        """Addresses, and a socket to write to."""
+        socket = SimpleNamespace(fileno=lambda: self._pipe[1])
+        return {"peername": ("192.0.2.1", 5000), "sockname": ("192.0.2.2", 80), "socket": socket}[
+            name
+        ]
+
+
+class Upstream:
+    """Has every contract at hand."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self.slow = asyncio.Event()
+        """Cleared: it takes its time."""
+        self.slow.set()
+
+    async def acquire(self, ids: Iterable[str]) -> None:
+        """Open contracts."""
+        await self.slow.wait()
+        for contract_id in ids:
+            self._hub.open(contract_id)
+            self._hub.load(contract_id, None)
+
+    def release(self, ids: Collection[str]) -> None:
+        """Nothing is let go of."""
+
+
+class Process:
+    """The parts of a process, and its clock."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - as in GatewaySettings
+        self.world = World()
+        self.timers = Timers()
+        self.loop = Loop(self.timers)
+        self.upstream = Upstream(self.world.hub)
+        self.closed: list[tuple[int, str]] = []
+        self.connections: set[Any] = set()
+        chosen = GatewaySettings(auth=AuthMode.NONE, **settings)
+        limited = LogLimiter(structlog.get_logger(), monotonic=self.timers.monotonic)
+        self.heartbeat = Heartbeat(chosen.ping_interval, chosen.ping_timeout, 60.0, limited=limited)
+        parts: Any = SimpleNamespace(
+            settings=chosen,
+            zone=zone_of("UTC"),
+            authenticator=NoAuthenticator(),
+            directory=SimpleNamespace(registry=Registry([CONTRACT])),
+            diagnostics=Diagnostics(),
+            require_channels=lambda: None,
+            upstream=self.upstream,
+            hub=self.world.hub,
+            watch=SimpleNamespace(remove=lambda client: None),
+            heartbeat=self.heartbeat,
+            metrics=SimpleNamespace(
+                opened=lambda: None, closed=lambda code, reason: self.closed.append((code, reason))
+            ),
+            loop=self.loop,
+            handshake=Negotiator(compression=chosen.compression),
+            cors=Cors(()),
+            limited=limited,
+            monotonic=self.timers.monotonic,
+            wall=lambda: NOW / 1e6,
+            clock=lambda: NOW,
+        )
+        self.services: Services = parts
+
+    async def settle(self) -> int:
+        """Let everything go on that can; in how many turns it did."""
+        turns = 0
+        while True:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if not self.loop.take_turn():
+                return turns
+            turns += 1

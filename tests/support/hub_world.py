@@ -1,0 +1,118 @@
+"""A hub with a loop, timers and a clock of its own, and clients that take down what they are given.
+
+For tests of the hub step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC
+
+from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.subscribers import Client
+from ime_live.market import Update
+from tests.support.frames import Message, Reader
+from tests.support.payloads import payload
+from tests.support.timers import Timers
+
+NOW = 1_780_000_000_000_000
+A, B, C = payload(1), payload(2), payload(3)
+
+DEFLATE = Mode(wrapping=wire.Format.DEFLATE)
+
+
+class Outlet:
+    """Takes down what it is given."""
+
+    def __init__(self, *, compressed: bool = False) -> None:
+        self.writes: list[bytes] = []
+        self.error: Exception | None = None
+        self.compressed = compressed
+
+    def write(self, data: bytes, /) -> int:
+        """Take all of it."""
+        if self.error is not None:
+            raise self.error
+        self.writes.append(data)
+        return len(data)
+
+    def keep(self, rest: bytes, /) -> None:
+        """Never called by this one's own fault."""
+        raise AssertionError(f"all was taken, and {len(rest)} bytes are left")
+
+    @property
+    def messages(self) -> list[Message]:
+        """All messages, in order."""
+        reader = Reader(compressed=self.compressed)
+        return [message for data in self.writes for message in reader.messages(data)]
+
+    @property
+    def prices(self) -> list[float]:
+        """The last prices in all messages, in order."""
+        return [message.price for message in self.messages]
+
+
+class World:
+    """A hub, its loop, its clock and its events."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.callbacks: list[Callable[[], None]] = []
+        self.deliveries: list[tuple[int, int]] = []
+        self.timers = Timers()
+        self.replaced = 0
+        self.thin = 0
+        self.drops: list[str] = []
+        self.failures: list[tuple[Client, Exception]] = []
+        self.hub = Hub(
+            zone=UTC,
+            clock=lambda: self.now,
+            monotonic=self.timers.monotonic,
+            call_soon=self.callbacks.append,
+            call_later=self.timers.call_later,
+            events=self,
+        )
+
+    def delivered(self, messages: int, oldest_version: int) -> None:
+        """One of the hub's events."""
+        self.deliveries.append((messages, oldest_version))
+
+    def conflated(self, messages: int) -> None:
+        """Another one."""
+        self.replaced += messages
+
+    def thinned(self, messages: int) -> None:
+        """Another one."""
+        self.thin += messages
+
+    def dropped(self, reason: str) -> None:
+        """Another one."""
+        self.drops.append(reason)
+
+    def failed(self, client: Client, error: Exception) -> None:
+        """Another one."""
+        self.failures.append((client, error))
+
+    def tick(self) -> None:
+        """The end of the event loop's tick."""
+        callbacks, self.callbacks[:] = self.callbacks[:], []
+        for callback in callbacks:
+            callback()
+
+    def open(self, *ids: str, last: Update | None = None) -> None:
+        """Open contracts whose last state is known."""
+        for contract_id in ids:
+            self.hub.open(contract_id)
+            self.hub.load(contract_id, last)
+
+    def join(self, *ids: str, mode: Mode = Mode()) -> tuple[Client, Outlet]:  # noqa: B008 - immutable
+        """Add a client of these contracts."""
+        outlet = Outlet(compressed=mode.wrapping is wire.Format.DEFLATE)
+        return self.hub.join(selection(*ids), outlet, mode), outlet
+
+
+def selection(*ids: str) -> dict[str, bytes]:
+    """A selection of contracts by id."""
+    return {contract_id: wire.envelope_by_id(contract_id) for contract_id in ids}
