@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from benchmarks.contenders import FASTAPI_REST, FLOOR, IME_LIVE, NCHAN
 from benchmarks.goals import Goal, goals
@@ -13,8 +12,8 @@ from benchmarks.measure import Result
 from benchmarks.report import goal_table, table
 from benchmarks.scenarios import SCENARIOS, Measured
 from benchmarks.soak import growth, report
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 SINGLE = next(scenario for scenario in SCENARIOS if scenario.name == "single")
 RESULT = Result(
     offered=100,

@@ -45,8 +45,8 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import DemoSettings, UpSettings, options, variable
 from tests.client.service import service
 from tests.client.texts import stamp, update
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 DOCUMENTS.remove(ROOT / "README.fa.md")
 TRANSLATIONS = {ROOT / "README.md": ROOT / "README.fa.md"} | {
@@ -189,9 +189,7 @@ def test_persian_text_runs_right_to_left_around_code_left_to_right(path: Path) -
         assert re.fullmatch(r'(?s)<div dir="ltr" markdown>\n\n```.*\n```\n\n</div>', part)
 
 
-HEADINGS = frozenset(
-    (Path(__file__).parent / "headings.txt").read_text(encoding="utf-8").splitlines()
-)
+HEADINGS = frozenset((ROOT / "tests" / "headings.txt").read_text(encoding="utf-8").splitlines())
 
 
 def headings(path: Path) -> list[str]:

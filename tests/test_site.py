@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 import ime_live
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]
 
 

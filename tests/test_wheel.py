@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hatchling.builders.wheel import WheelBuilder
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 SOURCE = ROOT / "src"
 
 
@@ -24,5 +25,5 @@ def test_it_holds_every_file_of_the_package(tmp_path: Path) -> None:
         if "__pycache__" not in path.parts
     }
     assert held == expected
-    page = {Path(name).name for name in held if name.startswith("ime_live/gateway/page/")}
+    page = {Path(name).name for name in held if name.startswith("ime_live/gateway/api_docs/page/")}
     assert {"index.html", "main.js", "page.css"} <= page

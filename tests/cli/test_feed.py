@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
+from tests.support.paths import CAPTURE, ROWS
+
 Database = Any  # a client of redis-py, whose commands are loosely typed
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
 
-ROW = Path(__file__).parents[1] / "feeds" / "rows" / "future.json"
-CAPTURE = Path(__file__).parents[3] / "shared" / "ime-capture"
+ROW = ROWS / "future.json"
 
 
 def frame(price: float, at: str) -> str:

@@ -17,8 +17,7 @@ from tests.cli.feeding import Feeds, price_of, until
 from tests.feeds.ime.frames import board, future, row
 from tests.feeds.ime.hub import Hub
 from tests.feeds.ime.refusals import Refusal
-
-CAPTURE = Path(__file__).parents[3] / "shared" / "ime-capture"
+from tests.support.paths import CAPTURE
 
 
 async def test_contracts_and_changes_flow_without_a_line_of_configuration(

@@ -19,9 +19,9 @@ from ime_live.local.embedded import EmbeddedValkey
 from tests.cli.conftest import environment
 from tests.feeds.ime.frames import rounds
 from tests.support.marks import thorough
+from tests.support.paths import ROOT
 
 PATIENCE = 20.0
-ROOT = Path(__file__).parents[2]
 NOWHERE = ("--base-url", "http://127.0.0.1:1/", "--boards-url", "http://127.0.0.1:1/")
 PROGRAM = [sys.executable, "-m", "ime_live"]
 

@@ -17,10 +17,10 @@ from websockets.asyncio.server import ServerConnection
 from tests.client.service import service
 from tests.client.texts import update
 from tests.support.marks import thorough
+from tests.support.paths import ROOT
 
 Eventually = Callable[..., Awaitable[None]]
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 ARGUMENTS = {
     "frame": ["1000", "A"],

@@ -8,15 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
 from ime_live.contracts import Market, read_contract
 from ime_live.feeds.boards.boards import BOARDS, Frame, Quote, read_frame
 from ime_live.market import Aggregate, BestLimit, ContractInfo, Level, read_payload
+from tests.support.paths import CAPTURE
 
-CAPTURE = Path(__file__).parents[3] / "shared" / "ime-capture"
 NOTHING = Level(0, 0, 0, 0)
 at = datetime.fromisoformat  # Tehran's wall clock, without offset
 

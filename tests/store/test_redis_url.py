@@ -14,6 +14,7 @@ from ime_live.errors import SettingsError
 from ime_live.settings import GatewaySettings, StoreSettings
 from ime_live.store.connections import Connections
 from ime_live.store.redis_url import Kind, RedisUrl, read_redis_url
+from tests.support.paths import ROOT
 from tests.support.tls import TlsProxy
 
 SINGLE, SENTINEL, CLUSTER = Kind
@@ -276,7 +277,7 @@ def test_settings_do_not_show_secrets_in_their_repr() -> None:
 
 
 def test_the_documented_forms_are_those_that_are_read() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "redis.md").read_text()
+    text = (ROOT / "docs" / "redis.md").read_text()
     schemes = set(re.findall(r"`((?:redis|unix)[a-z+]*)://", text))
     with pytest.raises(SettingsError) as caught:
         read_redis_url("")

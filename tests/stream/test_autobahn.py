@@ -18,8 +18,7 @@ import pytest
 from ime_live.local.embedded import EmbeddedValkey
 from tests.stream.conftest import Market
 from tests.stream.harness import Gateway
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 PASSED = {"OK", "NON-STRICT", "INFORMATIONAL"}
 

@@ -15,10 +15,11 @@ import pytest
 
 from tests.stream.harness import Command
 from tests.stream.test_workers import group
+from tests.support.paths import SHARED
 
 Eventually = Callable[..., Awaitable[None]]
 
-PROGRAMS = Path(__file__).parents[3] / "shared" / "spec" / "programs"
+PROGRAMS = SHARED / "spec" / "programs"
 _PORT = 8000  # in the programs
 
 

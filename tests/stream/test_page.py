@@ -21,7 +21,7 @@ from tests.stream.harness import Gateway
 
 Payload = Callable[..., dict[str, Any]]
 
-PAGE = files("ime_live.gateway").joinpath("page")
+PAGE = files("ime_live.gateway.api_docs").joinpath("page")
 FILES = sorted(each.name for each in PAGE.iterdir())
 
 

@@ -7,7 +7,6 @@ import string
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from ime_live.contracts import read_contract
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.boards import DEFAULT_BOARDS, Frame, Quote, read_frame
 from ime_live.market import read_payload
+from tests.support.paths import ROWS
 
 FUTURES = "updateFutureMarketsInfo"
 OPTIONS = "updateMarketsInfo"
@@ -27,14 +27,14 @@ CLOCK = "updateFutureDateTime"
 CLOCK_TEXT = "یکشنبه ۱۷ بهمن ۱۴۰۰  -  ۱۳:۲۶:۰۵"
 CLOCK_DAY = date(2022, 2, 6)
 
-ROWS = {FUTURES: "future", OPTIONS: "strike", CDC: "certificate", GAVAHI: "receipt"}
+FILES = {FUTURES: "future", OPTIONS: "strike", CDC: "certificate", GAVAHI: "receipt"}
 
 Row = dict[str, Any]
 at = datetime.fromisoformat  # Tehran's wall clock, without offset
 
 
 def row(name: str, **changes: object) -> Row:
-    path = Path(__file__).parent / "rows" / f"{name}.json"
+    path = ROWS / f"{name}.json"
     made: Row = json.loads(path.read_text(encoding="utf-8"))
     assert changes.keys() <= made.keys()
     return made | changes
@@ -69,7 +69,7 @@ def refusal(method: str, made: object, **options: Any) -> str:  # noqa: ANN401
 
 
 def test_every_kind_of_row_is_read_in_the_frames_order() -> None:
-    rows = [(method, [row(name)]) for method, name in ROWS.items()]
+    rows = [(method, [row(name)]) for method, name in FILES.items()]
     names = [each.contract.contract_name for each in quotes(*rows, ("updateAllMarketData", {}))]
     assert names == ["SAFMO02", "KASH02C250", "KASH02P250", "CD1XYZ0001", "سكه9912پ03"]
 
@@ -399,8 +399,8 @@ VALUES = st.one_of(
 @st.composite
 def broken(draw: st.DrawFn) -> tuple[str, Row]:
     """A row of any board with any of its fields missing, null or anything else."""
-    method = draw(st.sampled_from(sorted(ROWS)))
-    made = row(ROWS[method])
+    method = draw(st.sampled_from(sorted(FILES)))
+    made = row(FILES[method])
     fields = st.lists(st.sampled_from(sorted(made)), max_size=6)
     made |= dict.fromkeys(draw(fields))
     made |= {field: draw(VALUES) for field in draw(fields)}

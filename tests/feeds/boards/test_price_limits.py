@@ -6,7 +6,6 @@ import json
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,8 +16,7 @@ from ime_live.feeds.boards.boards import BOARDS, DEFAULT_BOARDS, read_frame
 from ime_live.feeds.boards.price_limits import BOARDS_BY_NAME, read_bands, read_boards
 from ime_live.feeds.boards.rows import DEFAULT_BANDS, OPEN_RANGE
 from ime_live.settings import FeedSettings
-
-ROWS = Path(__file__).parent / "rows"
+from tests.support.paths import ROWS
 
 
 def test_the_defaults_are_those_of_the_rows() -> None:

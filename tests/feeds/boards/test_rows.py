@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from ime_live.market import (
     Level,
     Payload,
 )
+from tests.support.paths import ROWS
 
 Row = dict[str, Any]
 DAY = date(2022, 2, 6)
@@ -31,7 +31,7 @@ at = datetime.fromisoformat  # Tehran's wall clock, without offset
 
 
 def row(name: str, **changes: object) -> Row:
-    path = Path(__file__).parent / "rows" / f"{name}.json"
+    path = ROWS / f"{name}.json"
     made: Row = json.loads(path.read_text(encoding="utf-8"))
     assert changes.keys() <= made.keys()
     return made | changes

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from zoneinfo import ZoneInfo
 
-_ROWS: Final = Path(__file__).parent.parent / "feeds" / "rows"
+from tests.support.paths import ROWS
 
 
 def row(kind: str, **fields: object) -> dict[str, Any]:
     """A row of ``tests/feeds/rows``, with some of its fields changed."""
-    read: dict[str, Any] = json.loads((_ROWS / f"{kind}.json").read_text())
+    read: dict[str, Any] = json.loads((ROWS / f"{kind}.json").read_text())
     return read | fields
 
 

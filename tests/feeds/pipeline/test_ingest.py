@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +19,9 @@ from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.market import Payload
 from ime_live.publisher import Outcome
 from ime_live.store.store import Store
+from tests.support.paths import ROWS
 
-ROW = json.loads((Path(__file__).parent / "rows" / "future.json").read_text())
+ROW = json.loads((ROWS / "future.json").read_text())
 BOARD = "updateFutureMarketsInfo"
 
 

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 
 from ime_live.errors import FeedError
 from ime_live.feeds.recording.recording import Recorded, Recorder, read_recording
+from tests.support.paths import CAPTURE
 
 TEHRAN = ZoneInfo("Asia/Tehran")
-CAPTURE = Path(__file__).parents[3] / "shared" / "ime-capture"
 NAMES = pytest.mark.parametrize("name", ["frames.ndjson", "frames.ndjson.gz"])
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=TEHRAN).timestamp()
 

@@ -18,9 +18,7 @@ from ime_live.feeds.pipeline.ingest import Totals
 from ime_live.feeds.recording.replay import pace, replay
 from ime_live.market import Payload
 from ime_live.publisher import Outcome, Publisher
-
-CAPTURE = Path(__file__).parents[3] / "shared" / "ime-capture"
-ROWS = Path(__file__).parent / "rows"
+from tests.support.paths import CAPTURE, ROWS
 
 
 class Store:

@@ -61,7 +61,7 @@ class _File(msgspec.Struct, frozen=True):
 
 def _load() -> dict[str, _File]:
     found = {}
-    for each in files("ime_live.gateway").joinpath("page").iterdir():
+    for each in files("ime_live.gateway.api_docs").joinpath("page").iterdir():
         kind = _TYPES.get(PurePath(each.name).suffix)
         if kind is None:  # an editor's copy, or what a file system leaves behind
             continue
