@@ -987,9 +987,9 @@ class HubMachine(RuleBasedStateMachine):
         self.forget_writes()
         for consumer in self.consumers:
             consumer.status = None
-        audiences = self.watch.audiences
-        watched = {topic.contract_id for audience in audiences for topic in audience.topics}
-        for _ in self.watch.tell(audiences, self.compare(watched)):
+        groups = self.watch.groups
+        watched = {channel.contract_id for group in groups for channel in group.channels}
+        for _ in self.watch.tell(groups, self.compare(watched)):
             pass
         for consumer in self.consumers:
             catches_up = consumer in self.catching_up

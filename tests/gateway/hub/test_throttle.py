@@ -7,7 +7,7 @@ from datetime import UTC
 import pytest
 
 from ime_live.gateway.hub.delivery_options import Mode
-from ime_live.gateway.hub.subscribers import Audience, Client, State, Topic
+from ime_live.gateway.hub.subscribers import Channel, Client, State, SubscriberGroup
 from ime_live.gateway.hub.throttle import Pace
 from tests.support.payloads import payload
 from tests.support.timers import Timers
@@ -25,16 +25,16 @@ class World:
             wake=self.woken.append,
         )
 
-    def client(self, interval: float, *missed: Topic) -> Client:
-        audience = Audience("", {}, Mode(interval=interval))
-        client = Client(audience, lambda _: 0, lambda _: None, 0)
+    def client(self, interval: float, *missed: Channel) -> Client:
+        group = SubscriberGroup("", {}, Mode(interval=interval))
+        client = Client(group, lambda _: 0, lambda _: None, 0)
         client.missed.update(dict.fromkeys(missed))
         return client
 
-    def sent(self, client: Client, *topics: Topic) -> None:
+    def sent(self, client: Client, *channels: Channel) -> None:
         until = self.pace.open(client)
         assert client.closed is not None
-        client.closed.update((topic, (until, STATE.timestamp)) for topic in topics)
+        client.closed.update((channel, (until, STATE.timestamp)) for channel in channels)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def world() -> World:
     return World()
 
 
-ONE, TWO = Topic("1", 0), Topic("2", 0)
+ONE, TWO = Channel("1", 0), Channel("2", 0)
 
 
 def test_it_is_woken_when_the_first_of_what_it_misses_may_be_sent(world: World) -> None:

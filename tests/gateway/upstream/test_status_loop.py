@@ -14,23 +14,23 @@ from ime_live.gateway.upstream import status_loop as rounds_module
 from ime_live.gateway.upstream.status_loop import Rounds
 
 
-class Topic:
+class Channel:
     def __init__(self, contract_id: str) -> None:
         self.contract_id = contract_id
 
 
-class Audience:
+class SubscriberGroup:
     def __init__(self, *ids: str) -> None:
-        self.topics = [Topic(i) for i in ids]
+        self.channels = [Channel(i) for i in ids]
 
 
 class World:
     """The watch, the comparisons and the feed, as the rounds see them."""
 
     def __init__(self) -> None:
-        self.audiences: list[Audience] = []
+        self.groups: list[SubscriberGroup] = []
         self.went = asyncio.Event()
-        self.told: list[tuple[list[Audience], set[str]]] = []
+        self.told: list[tuple[list[SubscriberGroup], set[str]]] = []
         self.asked: list[set[str]] = []
         self.behind: set[str] = set()
         self.error: StoreError | None = None
@@ -39,8 +39,8 @@ class World:
         watch: Any = cast("Any", self)
         self.rounds = Rounds(watch, watch, watch, interval=3600.0)
 
-    def tell(self, audiences: Iterable[Audience], current: Collection[str]) -> Iterable[None]:
-        self.told.append((list(audiences), set(current)))
+    def tell(self, groups: Iterable[SubscriberGroup], current: Collection[str]) -> Iterable[None]:
+        self.told.append((list(groups), set(current)))
         self.went.set()
         return iter([None] * 3)
 
@@ -52,7 +52,7 @@ class World:
             raise self.error
         return set(ids) - self.behind
 
-    async def go(self) -> tuple[list[Audience], set[str]]:
+    async def go(self) -> tuple[list[SubscriberGroup], set[str]]:
         """Go a round, since something has changed."""
         self.rounds.on_change()
         await self.gone()
@@ -82,18 +82,18 @@ async def test_while_nobody_watches_nothing_is_asked(world: World) -> None:
 
 
 async def test_all_watched_contracts_are_compared_at_once(world: World) -> None:
-    world.audiences = [Audience("1", "2"), Audience("2", "3")]
+    world.groups = [SubscriberGroup("1", "2"), SubscriberGroup("2", "3")]
     world.behind = {"3", "4"}
-    assert await world.go() == (world.audiences, {"1", "2"})
+    assert await world.go() == (world.groups, {"1", "2"})
     assert world.asked == [{"1", "2", "3"}]
 
 
 async def test_who_comes_while_the_store_is_asked_is_not_part_of_the_round(world: World) -> None:
-    first = Audience("1")
-    world.audiences = [first]
+    first = SubscriberGroup("1")
+    world.groups = [first]
 
     async def current(ids: Iterable[str]) -> Collection[str]:
-        world.audiences = [first, Audience("2")]
+        world.groups = [first, SubscriberGroup("2")]
         return list(ids)
 
     world.current = current  # type: ignore[method-assign]
@@ -102,7 +102,7 @@ async def test_who_comes_while_the_store_is_asked_is_not_part_of_the_round(world
 
 async def test_a_round_each_interval() -> None:
     world = World()
-    world.audiences = [Audience("1")]
+    world.groups = [SubscriberGroup("1")]
     watch: Any = cast("Any", world)
     task = asyncio.create_task(Rounds(watch, watch, watch, interval=0.001).run())
     for _ in range(3):
@@ -114,23 +114,23 @@ async def test_a_round_each_interval() -> None:
 async def test_when_the_store_does_not_tell_nothing_is_current(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.audiences = [Audience("1")]
+    world.groups = [SubscriberGroup("1")]
     world.error = StoreError("away")
     with capture_logs() as lines:
         for _ in range(2):
-            assert await world.go() == (world.audiences, set())
+            assert await world.go() == (world.groups, set())
         world.error, world.hangs = None, True
         monkeypatch.setattr(rounds_module, "_COMPARE_TIMEOUT", 0.001)
-        assert await world.go() == (world.audiences, set())
+        assert await world.go() == (world.groups, set())
         world.hangs = False
-        assert await world.go() == (world.audiences, {"1"})
+        assert await world.go() == (world.groups, {"1"})
         world.error = StoreError("away again")
         await world.go()
     assert [line["error"] for line in lines] == ["away", "away again"]
 
 
 async def test_a_store_that_was_not_reached_is_not_asked(world: World) -> None:
-    world.audiences = [Audience("1")]
+    world.groups = [SubscriberGroup("1")]
     world.reached = False
-    assert await world.go() == (world.audiences, set())
+    assert await world.go() == (world.groups, set())
     assert not world.asked

@@ -129,7 +129,7 @@ class World:
         return client, outlet
 
     def tell(self, *current: str) -> None:
-        for _ in self.watch.tell(self.watch.audiences, current):
+        for _ in self.watch.tell(self.watch.groups, current):
             pass
 
 
@@ -182,7 +182,7 @@ def test_only_what_was_compared_is_current(world: World) -> None:
     assert (one.status.current, both.status.current) == (False, False)
 
 
-def test_those_who_share_an_audience_share_the_frame(world: World) -> None:
+def test_subscribers_of_a_group_share_the_frame(world: World) -> None:
     outlets = [world.join("1", compressed=True)[1] for _ in range(3)]
     _, plain = world.join("1")
     world.now += 9
@@ -206,7 +206,7 @@ def test_others_are_not_told_and_who_left_no_more(world: World) -> None:
     world.tell("1")
     assert not other.writes
     assert not outlet.news
-    assert not world.watch.audiences
+    assert not world.watch.groups
 
 
 def test_a_paused_client_is_told_once_after_its_catch_up_as_of_then(world: World) -> None:
@@ -312,14 +312,14 @@ def test_one_that_fails_harms_no_other(world: World) -> None:
     assert world.told == told + 1
 
 
-def test_a_turn_is_given_after_each_audience(world: World) -> None:
+def test_a_turn_is_given_after_each_group(world: World) -> None:
     _, one = world.join("1")
     _, two = world.join("2")
     leaving, third = world.join("1", "2")
     assert one.news
     assert two.news
     assert third.news
-    turns = world.watch.tell(world.watch.audiences, ())
+    turns = world.watch.tell(world.watch.groups, ())
     next(turns)
     assert (len(one.news), len(two.news)) == (1, 0)
     world.hub.leave(leaving)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from operator import itemgetter
 
 from ime_live.gateway.hub.frames import Format
-from ime_live.gateway.hub.subscribers import Change, Client, State, Topic
+from ime_live.gateway.hub.subscribers import Change, Channel, Client, State
 
 
 def note(clients: Iterable[Client], changed: Iterable[Change]) -> int:
@@ -29,19 +29,19 @@ def note(clients: Iterable[Client], changed: Iterable[Change]) -> int:
     conflated = 0
     for client in clients:
         missed = client.missed
-        for topic, _, previous in changed:
-            if topic in missed:
+        for channel, _, previous in changed:
+            if channel in missed:
                 conflated += 1
-                _skip(client, topic)
-            elif previous is not None and client.knows(topic, previous):
-                missed[topic] = previous
+                _skip(client, channel)
+            elif previous is not None and client.knows(channel, previous):
+                missed[channel] = previous
             else:
-                missed[topic] = None
+                missed[channel] = None
     return conflated
 
 
 def next_frames(
-    client: Client, limit: int, until: float = 0.0, among: Iterable[Topic] | None = None
+    client: Client, limit: int, until: float = 0.0, among: Iterable[Channel] | None = None
 ) -> list[bytes]:
     """Take what the client is to get next, in the order in which it began to miss it.
 
@@ -51,36 +51,36 @@ def next_frames(
         until: if it asked for a pace, when it may be sent these contracts again.
         among: contracts to look at; None for all that it misses.
     """
-    audience, missed = client.audience, client.missed
+    group, missed = client.group, client.missed
     closed, skipped = client.closed, client.skipped
-    oldest = _Oldest(client) if audience.wrapping is Format.EVENT else None
+    oldest = _Oldest(client) if group.wrapping is Format.EVENT else None
     frames: list[bytes] = []
     size = 0
-    for topic in list(missed) if among is None else among:
+    for channel in list(missed) if among is None else among:
         if size >= limit:
             break
-        if topic not in missed or (closed and topic in closed):
+        if channel not in missed or (closed and channel in closed):
             continue
-        known = missed.pop(topic)
-        state = topic.state
+        known = missed.pop(channel)
+        state = channel.state
         if state is None:
             continue
         if known is not None and state.payload == known.payload:
             # Back where it was: no change for this client, whatever came between.
-            _note_unsent(client, topic, state, known)
-            _skip(client, topic)
+            _note_unsent(client, channel, state, known)
+            _skip(client, channel)
             continue
-        shown = state if client.reissued is None else _shown(client, topic, state)
+        shown = state if client.reissued is None else _shown(client, channel, state)
         frame = shown.frame(
-            audience.topics[topic],
-            audience.wrapping,
-            None if skipped is None else skipped.pop(topic, 0),
+            group.channels[channel],
+            group.wrapping,
+            None if skipped is None else skipped.pop(channel, 0),
             named=oldest is None or oldest.left() > shown.version,
         )
         frames.append(frame)
         size += len(frame)
         if closed is not None:
-            closed[topic] = until, shown.timestamp
+            closed[channel] = until, shown.timestamp
     return frames
 
 
@@ -93,7 +93,7 @@ class _Oldest:
 
     def __init__(self, client: Client) -> None:
         self._missed = client.missed
-        states = [(topic.state.version, topic) for topic in client.missed if topic.state]
+        states = [(channel.state.version, channel) for channel in client.missed if channel.state]
         self._order = sorted(states, key=itemgetter(0), reverse=True)
 
     def left(self) -> float:
@@ -104,38 +104,40 @@ class _Oldest:
         return order[-1][0] if order else math.inf
 
 
-def _shown(client: Client, topic: Topic, state: State) -> State:
+def _shown(client: Client, channel: Channel, state: State) -> State:
     """The state as this client gets it: under a newer version if it was reissued."""
-    again = client.reissued.pop(topic, None) if client.reissued is not None else None
+    again = client.reissued.pop(channel, None) if client.reissued is not None else None
     if again is None or again.version <= state.version:
         return state
-    client.note_unsent(topic, state, again.timestamp)
+    client.note_unsent(channel, state, again.timestamp)
     return again
 
 
-def _skip(client: Client, topic: Topic) -> None:
+def _skip(client: Client, channel: Channel) -> None:
     if client.skipped is not None:
-        client.skipped[topic] = client.skipped.get(topic, 0) + 1
+        client.skipped[channel] = client.skipped.get(channel, 0) + 1
 
 
-def _note_unsent(client: Client, topic: Topic, state: State, known: State) -> None:
-    before = client.unsent.get(topic) if client.unsent else None
+def _note_unsent(client: Client, channel: Channel, state: State, known: State) -> None:
+    before = client.unsent.get(channel) if client.unsent else None
     # What the client knew may be a state that it was not sent either.
     chained = before is not None and before[0] is known
-    client.note_unsent(topic, state, before[1] if before and chained else known.timestamp)
+    client.note_unsent(channel, state, before[1] if before and chained else known.timestamp)
 
 
-def other_timestamps(client: Client) -> dict[Topic, bytes]:
+def other_timestamps(client: Client) -> dict[Channel, bytes]:
     """Contracts of whose present state the client has another time stamp, and that stamp.
 
     Either it has an equal state, or it asked for a pace and is sent the present one later.
     """
-    others: dict[Topic, bytes] = {}
+    others: dict[Channel, bytes] = {}
     if client.unsent is not None:
-        present = {topic: held for topic, held in client.unsent.items() if held[0] is topic.state}
+        present = {
+            channel: held for channel, held in client.unsent.items() if held[0] is channel.state
+        }
         # The others were sent a newer state meanwhile.
         client.unsent = present or None
-        others = {topic: timestamp for topic, (_, timestamp) in present.items()}
+        others = {channel: timestamp for channel, (_, timestamp) in present.items()}
     if client.closed:
         others.update((t, client.closed[t][1]) for t in client.missed if t in client.closed)
     return others

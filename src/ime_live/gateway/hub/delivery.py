@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from ime_live.gateway.hub import conflation as missed
-from ime_live.gateway.hub.subscribers import Audience, Change, Client, Topic
+from ime_live.gateway.hub.subscribers import Change, Channel, Client, SubscriberGroup
 from ime_live.gateway.hub.throttle import Pace
 from ime_live.gateway.hub.transport import Events
 
@@ -62,45 +62,45 @@ class Delivery:
 
     def _deliver_one(self, change: Change) -> int:
         # One update a tick is the rule, and then there is nothing to join.
-        topic, state, _ = change
+        channel, state, _ = change
         messages = 0
-        # A copy: a client that fails is taken out, and its audience with it.
-        for audience, envelope in list(topic.audiences.items()):
-            if audience.paused:
-                self._note_missed(audience, (change,))
-            if audience.individual:
-                messages += self._deliver_each(audience, (change,))
-            elif audience.ready:
-                messages += self._write(audience, state.frame(envelope, audience.wrapping))
+        # A copy: a client that fails is taken out, and its group with it.
+        for group, envelope in list(channel.groups.items()):
+            if group.paused:
+                self._note_missed(group, (change,))
+            if group.individual:
+                messages += self._deliver_each(group, (change,))
+            elif group.ready:
+                messages += self._write(group, state.frame(envelope, group.wrapping))
         return messages
 
     def _deliver_many(self, pending: Sequence[Change]) -> int:
-        batches: defaultdict[Audience, list[bytes]] = defaultdict(list)
-        changed: defaultdict[Audience, list[Change]] = defaultdict(list)
+        batches: defaultdict[SubscriberGroup, list[bytes]] = defaultdict(list)
+        changed: defaultdict[SubscriberGroup, list[Change]] = defaultdict(list)
         for change in pending:
-            topic, state, _ = change
-            for audience, envelope in topic.audiences.items():
-                if audience.paused or audience.individual:
-                    changed[audience].append(change)
-                if audience.ready and not audience.individual:
-                    batches[audience].append(state.frame(envelope, audience.wrapping))
+            channel, state, _ = change
+            for group, envelope in channel.groups.items():
+                if group.paused or group.individual:
+                    changed[group].append(change)
+                if group.ready and not group.individual:
+                    batches[group].append(state.frame(envelope, group.wrapping))
         messages = 0
-        for audience, changes in changed.items():
-            if audience.paused:
-                self._note_missed(audience, changes)
-            if audience.individual:
-                messages += self._deliver_each(audience, changes)
+        for group, changes in changed.items():
+            if group.paused:
+                self._note_missed(group, changes)
+            if group.individual:
+                messages += self._deliver_each(group, changes)
         return messages + sum(
-            len(frames) * self._write(audience, frames[0] if len(frames) == 1 else b"".join(frames))
-            for audience, frames in batches.items()
+            len(frames) * self._write(group, frames[0] if len(frames) == 1 else b"".join(frames))
+            for group, frames in batches.items()
         )
 
-    def _deliver_each(self, audience: Audience, changed: Sequence[Change]) -> int:
+    def _deliver_each(self, group: SubscriberGroup, changed: Sequence[Change]) -> int:
         """Deliver to clients of whom what they got before decides what they get."""
-        if audience.mode.interval:
-            self._deliver_paced(audience, changed)
+        if group.mode.interval:
+            self._deliver_paced(group, changed)
             return 0
-        clients = list(audience.ready)
+        clients = list(group.ready)
         shared = b""
         for client in clients:
             if client.skipped:
@@ -110,18 +110,18 @@ class Delivery:
                 self.send(client, shared)
         return len(clients) * len(changed)
 
-    def _deliver_paced(self, audience: Audience, changed: Sequence[Change]) -> None:
+    def _deliver_paced(self, group: SubscriberGroup, changed: Sequence[Change]) -> None:
         """Deliver what may be sent now; the rest they miss for a while, as if they were slow."""
-        topics = list(dict.fromkeys(topic for topic, _, _ in changed))
-        for client in list(audience.ready):
+        channels = list(dict.fromkeys(channel for channel, _, _ in changed))
+        for client in list(group.ready):
             if thinned := missed.note((client,), changed):
                 self._events.thinned(thinned)
-            self.catch_up(client, topics)
+            self.catch_up(client, channels)
 
-    def _write(self, audience: Audience, data: bytes) -> int:
+    def _write(self, group: SubscriberGroup, data: bytes) -> int:
         size = len(data)
         # A copy: a client that cannot take it all is paused, which takes it out of `ready`.
-        writes = list(audience.ready.items())
+        writes = list(group.ready.items())
         for client, write in writes:
             try:
                 taken = write(data)
@@ -140,18 +140,18 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - one client's failure is its own
             self._fail(client, error)
 
-    def _note_missed(self, audience: Audience, changed: Sequence[Change]) -> None:
-        if conflated := missed.note(audience.paused, changed):
+    def _note_missed(self, group: SubscriberGroup, changed: Sequence[Change]) -> None:
+        if conflated := missed.note(group.paused, changed):
             self._events.conflated(conflated)
 
-    def catch_up(self, client: Client, among: Iterable[Topic] | None = None) -> None:
+    def catch_up(self, client: Client, among: Iterable[Channel] | None = None) -> None:
         """Send what a client has missed, as much of it as it takes, and what it was told.
 
         Args:
             client: nothing is sent to one that is paused.
             among: contracts to look at; None for all that it misses.
         """
-        ready = client.audience.ready
+        ready = client.group.ready
         until = self.pace.open(client) if client.closed is not None else 0.0
         while client.missed and client in ready:
             frames = missed.next_frames(client, CATCH_UP_BYTES, until, among)
@@ -167,7 +167,7 @@ class Delivery:
 
     def _wake(self, client: Client) -> None:
         # A paused one catches up when it takes data again.
-        if client in client.audience.ready:
+        if client in client.group.ready:
             self.flush()
             self.catch_up(client)
 
@@ -190,8 +190,8 @@ class Delivery:
 
 def _frames_for(client: Client, changed: Sequence[Change]) -> bytes:
     """The frames of all these changes, each with what the client skipped before it."""
-    audience, skipped = client.audience, client.skipped or {}
+    group, skipped = client.group, client.skipped or {}
     return b"".join(
-        state.frame(audience.topics[topic], audience.wrapping, skipped.pop(topic, 0))
-        for topic, state, _ in changed
+        state.frame(group.channels[channel], group.wrapping, skipped.pop(channel, 0))
+        for channel, state, _ in changed
     )

@@ -21,7 +21,7 @@ from typing import Any
 from ime_live.gateway.hub.delivery import Delivery
 from ime_live.gateway.hub.delivery_options import Mode
 from ime_live.gateway.hub.state_table import States
-from ime_live.gateway.hub.subscribers import Audience, Client, Topic
+from ime_live.gateway.hub.subscribers import Channel, Client, SubscriberGroup
 from ime_live.gateway.hub.transport import Events, Outlet
 from ime_live.market import Payload, Update
 
@@ -66,7 +66,7 @@ class Hub:
             events=events,
             failed=self.leave,
         )
-        self._audiences: dict[object, Audience] = {}
+        self._groups: dict[object, SubscriberGroup] = {}
         self._behind: dict[Client, None] = {}
         """Clients that catch up at the end of this tick; paused until then."""
         self._scheduled = False
@@ -95,10 +95,10 @@ class Hub:
         """An update has come; see `States.publish`."""
         return self.states.publish(contract_id, version, payload)
 
-    def _fall_behind(self, client: Client, topic: Topic) -> None:
+    def _fall_behind(self, client: Client, channel: Channel) -> None:
         # As if it were paused until the end of the tick: one write for all that is loaded in it.
-        client.missed[topic] = None
-        if client in client.audience.ready:
+        client.missed[channel] = None
+        if client in client.group.ready:
             self.pause(client)
             self._behind[client] = None
             self._schedule()
@@ -120,12 +120,12 @@ class Hub:
         """
         # What is on its way was published before the client came.
         self.flush()
-        audience = self._audience(selection, mode)
-        client = Client(audience, outlet.write, outlet.keep, self.states.accepted)
-        audience.ready[client] = client.write
-        for topic in audience.topics:
-            if not topic.loaded:
-                topic.waiting[client] = topic.opened
+        group = self._group(selection, mode)
+        client = Client(group, outlet.write, outlet.keep, self.states.accepted)
+        group.ready[client] = client.write
+        for channel in group.channels:
+            if not channel.loaded:
+                channel.waiting[client] = channel.opened
         return client
 
     def select(self, client: Client, selection: Mapping[str, bytes]) -> None:
@@ -136,27 +136,27 @@ class Hub:
             selection: all that it wants from now on, as in `join`.
         """
         self.flush()
-        before = client.audience
+        before = client.group
         if client not in before.ready and client not in before.paused:
             return
-        audience = self._audience(selection, before.mode)
-        if audience is before:
+        group = self._group(selection, before.mode)
+        if group is before:
             return
-        client.audience = audience
+        client.group = group
         if before.ready.pop(client, None) is not None:
-            audience.ready[client] = client.write
+            group.ready[client] = client.write
         else:
             del before.paused[client]
-            audience.paused[client] = None
-        for topic in before.topics.keys() - audience.topics.keys():
-            client.forget(topic)
+            group.paused[client] = None
+        for channel in before.channels.keys() - group.channels.keys():
+            client.forget(channel)
         if client.known_later is None:
             client.known_later = {}
-        for topic in audience.topics:
-            if topic not in before.topics:
-                client.known_later[topic] = self.states.accepted
-                if not topic.loaded:
-                    topic.waiting[client] = topic.opened
+        for channel in group.channels:
+            if channel not in before.channels:
+                client.known_later[channel] = self.states.accepted
+                if not channel.loaded:
+                    channel.waiting[client] = channel.opened
         self._close_if_empty(before)
 
     def send_states(
@@ -177,27 +177,27 @@ class Hub:
             client.known_from = -1
             client.since = newer_than
             client.came = self.states.moment_of(newer_than)
-        due: list[tuple[int, Topic]] = []
-        for topic in client.audience.topics:
+        due: list[tuple[int, Channel]] = []
+        for channel in client.group.channels:
             if wanted is not None:
-                if topic.contract_id not in wanted or client.known_later is None:
+                if channel.contract_id not in wanted or client.known_later is None:
                     continue
-                client.known_later[topic] = -1
-            if not topic.loaded:
-                topic.waiting[client] = newer_than
+                client.known_later[channel] = -1
+            if not channel.loaded:
+                channel.waiting[client] = newer_than
                 continue
-            state = topic.state
-            if state is not None and client.may_have_another(topic, state):
-                state = self.states.again(topic, client)
+            state = channel.state
+            if state is not None and client.may_have_another(channel, state):
+                state = self.states.again(channel, client)
                 if state is not None:
-                    client.reissue(topic, state)
+                    client.reissue(channel, state)
             if state is not None and state.version > newer_than:
-                due.append((state.version, topic))
+                due.append((state.version, channel))
         # Oldest first: a client whose connection breaks on the way and that comes back with the
         # newest time stamp it has seen has not skipped those that were still to come.
         due.sort(key=itemgetter(0))
-        client.missed.update((topic, None) for _, topic in due)
-        if client in client.audience.ready:
+        client.missed.update((channel, None) for _, channel in due)
+        if client in client.group.ready:
             self._delivery.catch_up(client)
 
     def tell(self, client: Client, make: Callable[[], bytes], about: object = None) -> None:
@@ -211,65 +211,65 @@ class Hub:
         self.flush()
         if client in self._behind:
             self.resume(client)
-        if client in client.audience.ready:
+        if client in client.group.ready:
             self._delivery.send(client, make())
-        elif client in client.audience.paused:
+        elif client in client.group.paused:
             if client.told is None:
                 client.told = {}
             client.told[about] = make
 
     def leave(self, client: Client) -> None:
         """Remove a client; nothing happens if it was removed before."""
-        audience = client.audience
-        if client not in audience.ready and client not in audience.paused:
+        group = client.group
+        if client not in group.ready and client not in group.paused:
             # It failed before its connection ended, and others may have come in its place.
             return
-        audience.ready.pop(client, None)
-        audience.paused.pop(client, None)
+        group.ready.pop(client, None)
+        group.paused.pop(client, None)
         self._behind.pop(client, None)
         self._delivery.pace.forget(client)
-        for topic in audience.topics:
-            topic.waiting.pop(client, None)
+        for channel in group.channels:
+            channel.waiting.pop(client, None)
         client.missed.clear()
         client.told = None
-        self._close_if_empty(audience)
+        self._close_if_empty(group)
 
     def pause(self, client: Client) -> None:
         """The client's transport is not writable."""
         self._behind.pop(client, None)
-        if client.audience.ready.pop(client, None) is not None:
-            client.audience.paused[client] = None
+        if client.group.ready.pop(client, None) is not None:
+            client.group.paused[client] = None
 
     def resume(self, client: Client) -> None:
         """It is writable again: it gets the newest message of each contract that it missed."""
         self.flush()
         self._behind.pop(client, None)
-        audience = client.audience
-        if client in audience.paused:
-            del audience.paused[client]
-            audience.ready[client] = client.write
+        group = client.group
+        if client in group.paused:
+            del group.paused[client]
+            group.ready[client] = client.write
             self._delivery.catch_up(client)
 
-    def _audience(self, selection: Mapping[str, bytes], mode: Mode) -> Audience:
+    def _group(self, selection: Mapping[str, bytes], mode: Mode) -> SubscriberGroup:
         key = (mode, frozenset(selection.items()))
-        audience = self._audiences.get(key)
-        if audience is None:
-            topics = {
-                self.states.topic(contract_id, mode.sections): envelope
+        group = self._groups.get(key)
+        if group is None:
+            channels = {
+                self.states.channel(contract_id, mode.sections): envelope
                 for contract_id, envelope in selection.items()
             }
-            audience = self._audiences[key] = Audience(key, topics, mode)
-            for topic, envelope in topics.items():
-                topic.audiences[audience] = envelope
-        return audience
+            group = self._groups[key] = SubscriberGroup(key, channels, mode)
+            for channel, envelope in channels.items():
+                channel.groups[group] = envelope
+        return group
 
-    def _close_if_empty(self, audience: Audience) -> None:
-        if not audience.ready and not audience.paused:
-            self._audiences.pop(audience.key, None)
-            for topic in audience.topics:
-                topic.audiences.pop(audience, None)
-                if not topic.audiences:
-                    self.states.unwanted(topic)
+    def _close_if_empty(self, group: SubscriberGroup) -> None:
+        if not group.ready and not group.paused:
+            self._groups.pop(group.key, None)
+            for channel in group.channels:
+                channel.groups.pop(group, None)
+                if not channel.groups:
+                    self.states.unwanted(channel)
 
     # The end of a tick
 

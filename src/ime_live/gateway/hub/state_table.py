@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ime_live.gateway.hub.subscribers import Change, Client, State, Topic
+from ime_live.gateway.hub.subscribers import Change, Channel, Client, State
 from ime_live.gateway.hub.transport import Events
 from ime_live.market import MICROSECONDS, Part, Payload, Update, part_of
 
@@ -34,7 +34,7 @@ class Present(Struct, frozen=True):
         taken: when it came, in seconds of the `States`' monotonic clock.
         unversioned: whether the last update came without a version.
         doubted: whether clients have come who may have another state.
-        confirmed: see `Topic.confirmed`.
+        confirmed: see `Channel.confirmed`.
     """
 
     version: int
@@ -55,7 +55,7 @@ class States:
         monotonic: Callable[[], float],
         events: Events,
         changed: Callable[[], None],
-        late: Callable[[Client, Topic], None],
+        late: Callable[[Client, Channel], None],
     ) -> None:
         """Know no contract yet.
 
@@ -73,59 +73,61 @@ class States:
         self._events = events
         self._changed = changed
         self._late = late
-        self._topics: dict[str, Topic] = {}
+        self._channels: dict[str, Channel] = {}
         self._pending: list[Change] = []
         self.accepted = 0
         """How many were accepted so far; the number of the last one."""
 
     def open(self, contract_id: str) -> None:
         """Begin to keep a contract. The newest update is held until `load` tells its last state."""
-        if contract_id not in self._topics:
-            self._topics[contract_id] = Topic(contract_id, self._clock())
+        if contract_id not in self._channels:
+            self._channels[contract_id] = Channel(contract_id, self._clock())
 
     def close(self, contract_id: str) -> None:
         """Forget a contract that nobody wants any more."""
-        topic = self._topics.get(contract_id)
-        if topic is not None and not topic.audiences and not topic.parts:
-            del self._topics[contract_id]
+        channel = self._channels.get(contract_id)
+        if channel is not None and not channel.groups and not channel.parts:
+            del self._channels[contract_id]
 
-    def topic(self, contract_id: str, sections: tuple[str, ...]) -> Topic:
+    def channel(self, contract_id: str, sections: tuple[str, ...]) -> Channel:
         """An open contract, or these sections of it, if there are any."""
-        topic = self._topics[contract_id]
+        channel = self._channels[contract_id]
         if not sections:
-            return topic
-        part = topic.parts.get(sections)
+            return channel
+        part = channel.parts.get(sections)
         if part is None:
-            part = topic.parts[sections] = Topic(contract_id, topic.opened, sections)
-            part.loaded = topic.loaded
-            part.confirmed, part.compared = topic.confirmed, topic.compared
-            if topic.state is not None:
-                state = topic.state
-                part.state = self._part(state.version, topic.state.payload, state.number, sections)
+            part = channel.parts[sections] = Channel(contract_id, channel.opened, sections)
+            part.loaded = channel.loaded
+            part.confirmed, part.compared = channel.confirmed, channel.compared
+            if channel.state is not None:
+                state = channel.state
+                part.state = self._part(
+                    state.version, channel.state.payload, state.number, sections
+                )
         return part
 
-    def unwanted(self, topic: Topic) -> None:
+    def unwanted(self, channel: Channel) -> None:
         """Nobody wants these sections of it any more."""
-        if topic.sections:
-            self._topics[topic.contract_id].parts.pop(topic.sections, None)
+        if channel.sections:
+            self._channels[channel.contract_id].parts.pop(channel.sections, None)
 
     def load(self, contract_id: str, last: Update | None) -> None:
         """Tell a contract's last state as the store has it; see `Hub.load`."""
-        topic = self._topics.get(contract_id)
-        if topic is None:
+        channel = self._channels.get(contract_id)
+        if channel is None:
             return
-        if topic.loaded:
-            if last is not None and last.version > topic.newest:
-                self._accept(topic, last.version, last.payload)
-                topic.read = topic.taken
+        if channel.loaded:
+            if last is not None and last.version > channel.newest:
+                self._accept(channel, last.version, last.payload)
+                channel.read = channel.taken
             return
-        held, topic.held = topic.held, None
+        held, channel.held = channel.held, None
         number = 0
         if last is not None:
-            topic.newest = topic.stamp = last.version
-            topic.taken = topic.read = self._monotonic()
-            number = self._next_number(quiet=last.version <= topic.opened)
-        for each in (topic, *topic.parts.values()):
+            channel.newest = channel.stamp = last.version
+            channel.taken = channel.read = self._monotonic()
+            number = self._next_number(quiet=last.version <= channel.opened)
+        for each in (channel, *channel.parts.values()):
             each.loaded = True
             waiting, each.waiting = each.waiting, {}
             if last is not None:
@@ -137,7 +139,7 @@ class States:
                         each.claim(client.since, client.came)
                         client.doubt(each, each.state)
         if held is not None:
-            self._accept(topic, *held)
+            self._accept(channel, *held)
 
     def expect(self, ids: Iterable[str], since: int) -> None:
         """A client is about to come that has everything up to a version, by its own word.
@@ -146,9 +148,9 @@ class States:
         """
         came = self.moment_of(since)
         for contract_id in ids:
-            topic = self._topics.get(contract_id)
-            if topic is not None:
-                topic.claim(since, came)
+            channel = self._channels.get(contract_id)
+            if channel is not None:
+                channel.claim(since, came)
 
     def moment_of(self, since: int) -> float:
         """When a client comes with this version, see `Client.came`: now, if it can have been.
@@ -161,24 +163,24 @@ class States:
 
     def present(self, contract_id: str) -> Present | None:
         """The state that a contract has; None if it is not open."""
-        topic = self._topics.get(contract_id)
-        if topic is None:
+        channel = self._channels.get(contract_id)
+        if channel is None:
             return None
         doubted = any(
             each.state is not None and each.claimed > each.state.version
-            for each in (topic, *topic.parts.values())
+            for each in (channel, *channel.parts.values())
         )
-        version = max(topic.newest, topic.stamp)
-        return Present(version, topic.taken, topic.unversioned, doubted, topic.confirmed)
+        version = max(channel.newest, channel.stamp)
+        return Present(version, channel.taken, channel.unversioned, doubted, channel.confirmed)
 
     def equals(self, contract_id: str, last: Update | None) -> bool:
         """Whether a contract has just this state, or none for None, as the store has it."""
-        topic = self._topics.get(contract_id)
-        if topic is None or not topic.loaded:
+        channel = self._channels.get(contract_id)
+        if channel is None or not channel.loaded:
             return False
-        if last is None or topic.state is None:
-            return last is None and topic.state is None
-        return last.version == topic.newest and last.payload == topic.state.payload
+        if last is None or channel.state is None:
+            return last is None and channel.state is None
+        return last.version == channel.newest and last.payload == channel.state.payload
 
     def confirm(self, contract_id: str, begun: float, *, confirmed: bool | None) -> None:
         """Tell what a comparison has found of a contract that is equal in the store.
@@ -189,10 +191,10 @@ class States:
             confirmed: whether the store has lost no write since the state was confirmed there.
                 Who came before the comparison has no other state then. None if it was not asked.
         """
-        topic = self._topics.get(contract_id)
-        if topic is None:
+        channel = self._channels.get(contract_id)
+        if channel is None:
             return
-        for each in (topic, *topic.parts.values()):
+        for each in (channel, *channel.parts.values()):
             each.confirmed = confirmed
             if confirmed:
                 each.compared = begun
@@ -206,30 +208,30 @@ class States:
             The version than which it is not newer, if it was dropped for that reason and nothing
             explains that; else 0.
         """
-        topic = self._topics.get(contract_id)
-        if topic is None:
+        channel = self._channels.get(contract_id)
+        if channel is None:
             return 0
-        if topic.loaded:
-            return self._accept(topic, version, payload)
-        if topic.held is None or _is_newer(version, topic.held[0]):
-            topic.held = (version, payload, self._monotonic())
+        if channel.loaded:
+            return self._accept(channel, version, payload)
+        if channel.held is None or _is_newer(version, channel.held[0]):
+            channel.held = (version, payload, self._monotonic())
         else:
             self._events.dropped("stale")
         return 0
 
-    def again(self, topic: Topic, client: Client) -> State | None:
+    def again(self, channel: Channel, client: Client) -> State | None:
         """The state for a client that comes and may have another one, see `Client`.
 
         Returns:
             An equal state of a newer version, if one has come after what the client has. Else None;
             it gets that when it comes.
         """
-        state, whole = topic.state, self._topics[topic.contract_id]
+        state, whole = channel.state, self._channels[channel.contract_id]
         if state is None or whole.state is None:
             return None
         if whole.newest > max(client.since, whole.state.version):
-            return self._again(topic, state, max(whole.newest, whole.stamp))
-        topic.claim(client.since, client.came)
+            return self._again(channel, state, max(whole.newest, whole.stamp))
+        channel.claim(client.since, client.came)
         return None
 
     def take(self) -> list[Change]:
@@ -238,47 +240,47 @@ class States:
         return pending
 
     def _accept(
-        self, topic: Topic, version: int | None, payload: Payload, came: float | None = None
+        self, channel: Channel, version: int | None, payload: Payload, came: float | None = None
     ) -> int:
         """Take an update that came now, or before; or drop it. Returns what `publish` does."""
-        previous = topic.state
+        previous = channel.state
         if version is None:
             version = self._clock()
-            topic.unversioned = True
-        elif version <= topic.newest:
+            channel.unversioned = True
+        elif version <= channel.newest:
             self._events.dropped("stale")
-            return 0 if self._is_overtaken(topic, version, payload) else topic.newest
+            return 0 if self._is_overtaken(channel, version, payload) else channel.newest
         else:
-            topic.newest = version
-            topic.unversioned = False
-        topic.taken = self._monotonic() if came is None else came
+            channel.newest = version
+            channel.unversioned = False
+        channel.taken = self._monotonic() if came is None else came
         if previous is not None and payload == previous.payload:
             self._events.dropped("equal")
-            for each in (topic, *topic.parts.values()):
+            for each in (channel, *channel.parts.values()):
                 self._reissue(each, version)
             return 0
         # A channel keeps its order. So an update that follows one stamped here is not older, even
         # if its publisher's clock says so, or ours was late.
-        topic.stamp = version = max(version, topic.stamp + 1)
+        channel.stamp = version = max(version, channel.stamp + 1)
         number = self._next_number()
-        topic.state = state = State(version, payload, number, self._zone)
-        self._pending.append((topic, state, previous))
-        if topic.parts:
-            self._accept_parts(topic, state)
+        channel.state = state = State(version, payload, number, self._zone)
+        self._pending.append((channel, state, previous))
+        if channel.parts:
+            self._accept_parts(channel, state)
         self._changed()
         return 0
 
-    def _is_overtaken(self, topic: Topic, version: int, payload: Payload) -> bool:
+    def _is_overtaken(self, channel: Channel, version: int, payload: Payload) -> bool:
         """Whether a stale message is one that was on its way while the store was read."""
-        if version == topic.newest:
-            return topic.state is not None and payload == topic.state.payload
+        if version == channel.newest:
+            return channel.state is not None and payload == channel.state.payload
         return (
-            topic.newest - version < _IN_FLIGHT * MICROSECONDS
-            and self._monotonic() - topic.read < _IN_FLIGHT
+            channel.newest - version < _IN_FLIGHT * MICROSECONDS
+            and self._monotonic() - channel.read < _IN_FLIGHT
         )
 
-    def _accept_parts(self, topic: Topic, whole: State) -> None:
-        for sections, part in topic.parts.items():
+    def _accept_parts(self, channel: Channel, whole: State) -> None:
+        for sections, part in channel.parts.items():
             state = self._part(whole.version, whole.payload, whole.number, sections)
             previous = part.state
             if previous is None or state.payload != previous.payload:
@@ -287,29 +289,29 @@ class States:
             else:
                 self._reissue(part, whole.version)
 
-    def _reissue(self, topic: Topic, version: int) -> None:
+    def _reissue(self, channel: Channel, version: int) -> None:
         """An equal state has come: it is news to those who may have another one."""
-        state = topic.state
-        if state is None or topic.claimed <= state.version:
+        state = channel.state
+        if state is None or channel.claimed <= state.version:
             return
-        version = max(version, self._topics[topic.contract_id].stamp)
+        version = max(version, self._channels[channel.contract_id].stamp)
         unsure = [
             client
-            for audience in topic.audiences
-            for client in (*audience.ready, *audience.paused)
-            if client.may_have_another(topic, state)
+            for group in channel.groups
+            for client in (*group.ready, *group.paused)
+            if client.may_have_another(channel, state)
         ]
         due = [client for client in unsure if client.since < version]
-        topic.claimed = max((c.since for c in unsure if c.since >= version), default=0)
+        channel.claimed = max((c.since for c in unsure if c.since >= version), default=0)
         if due:
-            again = self._again(topic, state, version)
+            again = self._again(channel, state, version)
             for client in due:
-                client.reissue(topic, again)
-                self._late(client, topic)
+                client.reissue(channel, again)
+                self._late(client, channel)
 
-    def _again(self, topic: Topic, state: State, version: int) -> State:
+    def _again(self, channel: Channel, state: State, version: int) -> State:
         # What follows it has to be newer than that for all clients.
-        self._topics[topic.contract_id].stamp = version
+        self._channels[channel.contract_id].stamp = version
         return State(version, state.payload, state.number, self._zone)
 
     def _part(

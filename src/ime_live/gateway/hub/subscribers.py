@@ -63,16 +63,16 @@ class State:
         return frame
 
 
-class Topic:
+class Channel:
     """A contract that somebody wants, or some sections of its payload."""
 
     __slots__ = (
-        "audiences",
         "claimed",
         "claimed_at",
         "compared",
         "confirmed",
         "contract_id",
+        "groups",
         "held",
         "loaded",
         "newest",
@@ -104,7 +104,7 @@ class Topic:
         """Whether the last update came without a version, so that it is stamped here."""
         self.read = -math.inf
         """When the last one that was read from the store came, and not by the channel."""
-        self.audiences: dict[Audience, bytes] = {}
+        self.groups: dict[SubscriberGroup, bytes] = {}
         """Who wants it, and under which envelope."""
         self.loaded = False
         """Whether its last state was read from the store."""
@@ -121,7 +121,7 @@ class Topic:
         comparison did not ask for that."""
         self.compared = -math.inf
         """When the last comparison began that found it confirmed, on the clock of `taken`."""
-        self.parts: dict[tuple[str, ...], Topic] = {}
+        self.parts: dict[tuple[str, ...], Channel] = {}
         """Of a whole contract: what some want only sections of, each with states of its own."""
 
     def claim(self, since: int, came: float) -> None:
@@ -130,18 +130,18 @@ class Topic:
         self.claimed_at = max(self.claimed_at, came)
 
 
-Change = tuple[Topic, State, State | None]
+Change = tuple[Channel, State, State | None]
 """A contract, its new state, and the one that it had before."""
 
 
-class Audience:
+class SubscriberGroup:
     """Clients with the same selection and mode, who get the same bytes in one joined buffer."""
 
-    __slots__ = ("individual", "key", "mode", "paused", "ready", "topics", "wrapping")
+    __slots__ = ("channels", "individual", "key", "mode", "paused", "ready", "wrapping")
 
-    def __init__(self, key: object, topics: Mapping[Topic, bytes], mode: Mode) -> None:
+    def __init__(self, key: object, channels: Mapping[Channel, bytes], mode: Mode) -> None:
         self.key = key
-        self.topics = topics
+        self.channels = channels
         self.mode = mode
         self.wrapping = mode.wrapping
         self.individual = mode.individual
@@ -153,9 +153,9 @@ class Client:
     """A client as the hub sees it."""
 
     __slots__ = (
-        "audience",
         "came",
         "closed",
+        "group",
         "joined",
         "keep",
         "known_from",
@@ -173,12 +173,12 @@ class Client:
 
     def __init__(
         self,
-        audience: Audience,
+        group: SubscriberGroup,
         write: Callable[[bytes], int],
         keep: Callable[[bytes], None],
         known_from: int,
     ) -> None:
-        self.audience = audience
+        self.group = group
         self.write = write
         self.keep = keep
         self.known_from = known_from
@@ -189,80 +189,80 @@ class Client:
         self.since = 0
         """The version up to which it has everything, by its own word; 0 if it said nothing."""
         self.came = math.inf
-        """When it said so, on the clock of `Topic.compared`; never, if that cannot be settled."""
-        self.known_later: dict[Topic, int] | None = None
+        """When it said so, on the clock of `Channel.compared`; never, if that cannot be settled."""
+        self.known_later: dict[Channel, int] | None = None
         """The same for contracts that it has added since it joined."""
-        self.missed: dict[Topic, State | None] = {}
+        self.missed: dict[Channel, State | None] = {}
         """What it has not got while it was paused: contract → the last state it did get."""
         self.told: dict[object, Callable[[], bytes]] | None = None
         """What makes the frames that it gets after that, see `Hub.tell`."""
-        self.unsent: dict[Topic, tuple[State, bytes]] | None = None
+        self.unsent: dict[Channel, tuple[State, bytes]] | None = None
         """States that it has under another time stamp: contract → that state, and its time stamp.
         It was not sent them since it has equal ones, or they were reissued."""
-        self.unsure: dict[Topic, State] | None = None
+        self.unsure: dict[Channel, State] | None = None
         """States that it was not sent when they were read, since it said that it has newer ones."""
-        self.reissued: dict[Topic, State] | None = None
+        self.reissued: dict[Channel, State] | None = None
         """States that it gets under a newer version than others have them: see
         `may_have_another`."""
-        mode = audience.mode
-        self.skipped: dict[Topic, int] | None = {} if mode.skips else None
+        mode = group.mode
+        self.skipped: dict[Channel, int] | None = {} if mode.skips else None
         """States that were left out since the last message, for those who want to know."""
-        self.closed: dict[Topic, tuple[float, bytes]] | None = {} if mode.interval else None
+        self.closed: dict[Channel, tuple[float, bytes]] | None = {} if mode.interval else None
         """Contracts that it may not be sent yet: until when, and the time stamp of the message
         that it was sent last; the earliest first. See `ime_live.gateway.hub.throttle`."""
         self.wakes: int | None = None
         """When `ime_live.gateway.hub.throttle` looks after it."""
 
-    def knows(self, topic: Topic, state: State) -> bool:
+    def knows(self, channel: Channel, state: State) -> bool:
         """Whether it was sent this state, which was the last one before those in `missed`."""
-        if self.may_have_another(topic, state):
+        if self.may_have_another(channel, state):
             return False
         known_from = self.known_from
         if self.known_later is not None:
-            known_from = self.known_later.get(topic, known_from)
+            known_from = self.known_later.get(channel, known_from)
         return state.number > known_from
 
-    def may_have_another(self, topic: Topic, state: State) -> bool:
+    def may_have_another(self, channel: Channel, state: State) -> bool:
         """Whether it came with something newer than this state, so that it may not have this.
 
         It was told that by another gateway, or before the store went back. Once a comparison
         has shown that the store knows nothing newer and has lost nothing, it has this.
         """
-        if topic.compared > self.came:
+        if channel.compared > self.came:
             return False
-        unsure = self.unsure is not None and self.unsure.get(topic) is state
+        unsure = self.unsure is not None and self.unsure.get(channel) is state
         if not unsure and (state.version >= self.since or state.number > self.joined):
             return False
         for settled in (self.known_later, self.reissued):
-            if settled is not None and topic in settled:
+            if settled is not None and channel in settled:
                 return False
-        return self.unsent is None or self.unsent.get(topic, (None,))[0] is not state
+        return self.unsent is None or self.unsent.get(channel, (None,))[0] is not state
 
-    def doubt(self, topic: Topic, state: State) -> None:
+    def doubt(self, channel: Channel, state: State) -> None:
         """It is not sent this state, which has been read now, since it has a newer one."""
         if self.unsure is None:
             self.unsure = {}
-        self.unsure[topic] = state
+        self.unsure[channel] = state
 
-    def reissue(self, topic: Topic, state: State) -> None:
+    def reissue(self, channel: Channel, state: State) -> None:
         """Let it get the present state under a newer version, once it is sent it."""
         if self.reissued is None:
             self.reissued = {}
-        self.reissued[topic] = state
+        self.reissued[channel] = state
 
-    def note_unsent(self, topic: Topic, state: State, timestamp: bytes) -> None:
+    def note_unsent(self, channel: Channel, state: State, timestamp: bytes) -> None:
         """It has this state, or an equal one, under another time stamp."""
         if self.unsent is None:
             self.unsent = {}
-        self.unsent[topic] = state, timestamp
+        self.unsent[channel] = state, timestamp
 
-    def forget(self, topic: Topic) -> None:
+    def forget(self, channel: Channel) -> None:
         """Drop what is kept of a contract that it wants no more."""
-        topic.waiting.pop(self, None)
-        self.missed.pop(topic, None)
+        channel.waiting.pop(self, None)
+        self.missed.pop(channel, None)
         for kept in (
             *(self.known_later, self.unsent, self.unsure, self.reissued),
             *(self.skipped, self.closed),
         ):
             if kept is not None:
-                kept.pop(topic, None)
+                kept.pop(channel, None)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from ime_live.gateway.hub.subscribers import Client, Topic
+from ime_live.gateway.hub.subscribers import Channel, Client
 
 # Seconds; what is due within one of these goes out in one write.
 _SLOT: Final = 0.005
@@ -60,13 +60,13 @@ class Pace:
         now = self._monotonic()
         closed = client.closed
         while closed:
-            topic, (until, _) = next(iter(closed.items()))
+            channel, (until, _) = next(iter(closed.items()))
             if until > now + _EARLY:
                 break
-            del closed[topic]
-        return now + client.audience.mode.interval
+            del closed[channel]
+        return now + client.group.mode.interval
 
-    def wait(self, client: Client, among: Iterable[Topic] | None = None) -> None:
+    def wait(self, client: Client, among: Iterable[Channel] | None = None) -> None:
         """Wake the client when the first of what it misses may be sent.
 
         Args:
@@ -74,8 +74,10 @@ class Pace:
             among: what it has begun to miss; None for all that it misses.
         """
         missed, closed = client.missed, client.closed or {}
-        topics = missed if among is None else among
-        times = [closed[topic][0] for topic in topics if topic in closed and topic in missed]
+        channels = missed if among is None else among
+        times = [
+            closed[channel][0] for channel in channels if channel in closed and channel in missed
+        ]
         if not times:
             return
         slot = math.ceil(min(times) / _SLOT)

@@ -207,7 +207,7 @@ class Subscription:
     def _tell(self, client: Client, text: bytes) -> None:
         def make() -> bytes:
             stamp = timestamp_of(self._services.clock(), self._services.zone).encode()
-            return wire.framed(wire.control_message(stamp, text), client.audience.wrapping)
+            return wire.framed(wire.control_message(stamp, text), client.group.wrapping)
 
         self._services.hub.tell(client, make, about=object())
 

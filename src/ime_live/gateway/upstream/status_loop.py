@@ -69,12 +69,12 @@ class Rounds:
 
     async def _go(self) -> None:
         # Who joins from here on is told by itself, and with this round only if it wants the same.
-        audiences = self._watch.audiences
-        if not audiences:
+        groups = self._watch.groups
+        if not groups:
             return
-        current = await self.compare({t.contract_id for a in audiences for t in a.topics})
+        current = await self.compare({t.contract_id for a in groups for t in a.channels})
         turn = time.monotonic() + _TURN
-        for _ in self._watch.tell(audiences, current):
+        for _ in self._watch.tell(groups, current):
             if time.monotonic() > turn:
                 await asyncio.sleep(0)
                 turn = time.monotonic() + _TURN

@@ -18,7 +18,7 @@ import msgspec
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.conflation import other_timestamps
 from ime_live.gateway.hub.hub import Hub
-from ime_live.gateway.hub.subscribers import Audience, Client, Topic
+from ime_live.gateway.hub.subscribers import Channel, Client, SubscriberGroup
 from ime_live.market import timestamp_of
 from ime_live.status import FeedStatus
 
@@ -54,14 +54,14 @@ class Watch:
         self._clock = clock
         self._feed = feed
         self._told = told
-        self._watchers: dict[Audience, dict[Client, None]] = {}
-        self._telling: Audience | None = None
+        self._watchers: dict[SubscriberGroup, dict[Client, None]] = {}
+        self._telling: SubscriberGroup | None = None
         self._shared: dict[bool, bytes] = {}
         """The frames for those of it of whom there is nothing else to say, by what is said of
         being current."""
 
     @property
-    def audiences(self) -> Collection[Audience]:
+    def groups(self) -> Collection[SubscriberGroup]:
         """Whose clients watch, as of now."""
         return list(self._watchers)
 
@@ -72,8 +72,8 @@ class Watch:
             client: has got the states that it asked for, or gets them before this.
             current: whether its contracts were compared with the store just now.
         """
-        self._watchers.setdefault(client.audience, {})[client] = None
-        current = current and not _may_have_another(client, _doubtful(client.audience.topics))
+        self._watchers.setdefault(client.group, {})[client] = None
+        current = current and not _may_have_another(client, _doubtful(client.group.channels))
         self._hub.tell(client, partial(self._frame, client, current=current), _STATUS)
 
     def remove(self, client: Client) -> bool:
@@ -82,29 +82,29 @@ class Watch:
         Returns:
             Whether it watched.
         """
-        watchers = self._watchers.get(client.audience)
+        watchers = self._watchers.get(client.group)
         if watchers is None or client not in watchers:
             return False
         del watchers[client]
         if not watchers:
-            del self._watchers[client.audience]
+            del self._watchers[client.group]
         return True
 
-    def tell(self, audiences: Iterable[Audience], current: Collection[str]) -> Iterator[None]:
+    def tell(self, groups: Iterable[SubscriberGroup], current: Collection[str]) -> Iterator[None]:
         """Tell all who watch.
 
         Args:
-            audiences: those that were there when the comparison began.
+            groups: those that were there when the comparison began.
             current: ids of the contracts that the hub has as new as the store, or newer.
 
         Yields:
-            After each audience, so that others get their turn when there are many.
+            After each group, so that others get their turn when there are many.
         """
-        for audience in audiences:
-            clients = list(self._watchers.get(audience, ()))
-            is_current = all(topic.contract_id in current for topic in audience.topics)
-            self._telling = audience
-            doubtful = _doubtful(audience.topics)
+        for group in groups:
+            clients = list(self._watchers.get(group, ()))
+            is_current = all(channel.contract_id in current for channel in group.channels)
+            self._telling = group
+            doubtful = _doubtful(group.channels)
             for client in clients:
                 here = is_current and not _may_have_another(client, doubtful)
                 self._hub.tell(client, partial(self._frame, client, current=here), _STATUS)
@@ -116,26 +116,28 @@ class Watch:
     def _frame(self, client: Client, *, current: bool) -> bytes:
         self._told()
         others = other_timestamps(client)
-        if others or client.audience is not self._telling:
-            return self._make(client.audience, others, current=current)
+        if others or client.group is not self._telling:
+            return self._make(client.group, others, current=current)
         if current not in self._shared:
-            self._shared[current] = self._make(client.audience, {}, current=current)
+            self._shared[current] = self._make(client.group, {}, current=current)
         return self._shared[current]
 
-    def _make(self, audience: Audience, others: Mapping[Topic, bytes], *, current: bool) -> bytes:
+    def _make(
+        self, group: SubscriberGroup, others: Mapping[Channel, bytes], *, current: bool
+    ) -> bytes:
         contracts = (
             (
                 wire.key_in(envelope),
-                None if topic.state is None else others.get(topic, topic.state.timestamp),
+                None if channel.state is None else others.get(channel, channel.state.timestamp),
             )
-            for topic, envelope in audience.topics.items()
+            for channel, envelope in group.channels.items()
         )
         text = wire.status_message(
             timestamp_of(self._clock(), self._zone).encode(),
             _encode(self._about_feed(current=current)),
             contracts,
         )
-        return wire.framed(text, audience.wrapping)
+        return wire.framed(text, group.wrapping)
 
     def _about_feed(self, *, current: bool) -> dict[str, object]:
         status = self._feed()
@@ -156,17 +158,17 @@ class Watch:
         }
 
 
-def _doubtful(topics: Iterable[Topic]) -> list[Topic]:
+def _doubtful(channels: Iterable[Channel]) -> list[Channel]:
     """The contracts of which some client may have a state that the store has lost."""
-    return [t for t in topics if t.claimed and (not t.confirmed or t.claimed_at == math.inf)]
+    return [t for t in channels if t.claimed and (not t.confirmed or t.claimed_at == math.inf)]
 
 
-def _may_have_another(client: Client, doubtful: Iterable[Topic]) -> bool:
+def _may_have_another(client: Client, doubtful: Iterable[Channel]) -> bool:
     return any(
-        topic.state is not None
-        and (not topic.confirmed or client.came == math.inf)
-        and client.may_have_another(topic, topic.state)
-        for topic in doubtful
+        channel.state is not None
+        and (not channel.confirmed or client.came == math.inf)
+        and client.may_have_another(channel, channel.state)
+        for channel in doubtful
     )
 
 
