@@ -53,9 +53,9 @@ async def test_closing_goes_on_when_a_part_cannot_be_closed(gateway: Gateway) ->
     async def close() -> None:
         closed.append("store")
 
-    gateway._snapshots.aclose, snapshots = fail, gateway._snapshots.aclose  # type: ignore[method-assign]
+    gateway._state_reader.aclose, snapshots = fail, gateway._state_reader.aclose  # type: ignore[method-assign]
     gateway._store.aclose, store = close, gateway._store.aclose  # type: ignore[method-assign]
     with pytest.raises(OSError, match="does not close"):
         await gateway.aclose()
     assert closed == ["store"]
-    gateway._snapshots.aclose, gateway._store.aclose = snapshots, store  # type: ignore[method-assign]
+    gateway._state_reader.aclose, gateway._store.aclose = snapshots, store  # type: ignore[method-assign]

@@ -18,7 +18,7 @@ from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.stream.context import Services
+from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
 from ime_live.log_limiter import LogLimiter
@@ -245,7 +245,7 @@ class Process:
             wall=lambda: NOW / 1e6,
             clock=lambda: NOW,
         )
-        self.services: Services = parts
+        self.context: GatewayContext = parts
 
     async def settle(self) -> int:
         """Let everything go on that can; in how many turns it did."""

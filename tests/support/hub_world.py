@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC
 
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.subscribers import Client
 from ime_live.market import Update
@@ -20,7 +20,7 @@ from tests.support.timers import Timers
 NOW = 1_780_000_000_000_000
 A, B, C = payload(1), payload(2), payload(3)
 
-DEFLATE = Mode(wrapping=wire.Format.DEFLATE)
+DEFLATE = DeliveryOptions(wrapping=wire.Format.DEFLATE)
 
 
 class Outlet:
@@ -107,7 +107,7 @@ class World:
             self.hub.open(contract_id)
             self.hub.load(contract_id, last)
 
-    def join(self, *ids: str, mode: Mode = Mode()) -> tuple[Client, Outlet]:  # noqa: B008 - immutable
+    def join(self, *ids: str, mode: DeliveryOptions = DEFAULTS) -> tuple[Client, Outlet]:
         """Add a client of these contracts."""
         outlet = Outlet(compressed=mode.wrapping is wire.Format.DEFLATE)
         return self.hub.join(selection(*ids), outlet, mode), outlet

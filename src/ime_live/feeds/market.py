@@ -15,9 +15,9 @@ from ime_live.feeds.ime.source import ExchangeSource
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.feed import Feed, Reading
 from ime_live.feeds.pipeline.fenced import FencedWriter
-from ime_live.feeds.pipeline.health import Condition
+from ime_live.feeds.pipeline.health import Health
 from ime_live.feeds.pipeline.hours import TradingHours
-from ime_live.feeds.pipeline.ingest import Intake
+from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.feeds.pipeline.leadership import holder_name
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.feeds.recording.recording import Recorder
@@ -40,7 +40,7 @@ async def feed(settings: FeedSettings) -> None:
     boards = read_boards(settings.boards)
     zone = zone_of(TEHRAN)
     reading = Reading(boards, read_bands(settings.bands), zone)
-    condition = Condition(
+    health = Health(
         boards,
         stale_after=settings.stale_after,
         hours=TradingHours(settings, zone),
@@ -64,9 +64,9 @@ async def feed(settings: FeedSettings) -> None:
 
         await Feed(
             source,
-            Intake(writer, writer.register, newest),
+            Ingest(writer, writer.register, newest),
             lease,
-            condition,
+            health,
             reading,
             writer=writer,
             clock=exchange_clock,

@@ -1,7 +1,7 @@
 """The gateway's application: puts the parts of one process together, starts and ends them.
 
-Settings come in; an ASGI application goes out, whose lifespan hands the process's `Services` to
-the connections. The only module that knows everyone.
+Settings come in; an ASGI application goes out, whose lifespan hands the process's
+`GatewayContext` to the connections. The only module that knows everyone.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from ime_live.gateway.rest.handlers import Calls
 from ime_live.gateway.rest.rate_limit import RequestLimit
 from ime_live.gateway.rest.routes import http_app
 from ime_live.gateway.rest.status_report import Readiness, Reporter
-from ime_live.gateway.stream.context import EVENT_OVERLAP, Services
+from ime_live.gateway.stream.context import EVENT_OVERLAP, GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
 from ime_live.gateway.stream.http_protocol import SERVICES
 from ime_live.gateway.tasks import keep_running
-from ime_live.gateway.upstream.contract_cache import Directory
-from ime_live.gateway.upstream.feed_monitor import Feed
+from ime_live.gateway.upstream.contract_cache import ContractCache
+from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.reconciler import Reconciler
-from ime_live.gateway.upstream.state_reader import Snapshots
-from ime_live.gateway.upstream.status_loop import Rounds
-from ime_live.gateway.upstream.status_messages import Watch
+from ime_live.gateway.upstream.state_reader import StateReader
+from ime_live.gateway.upstream.status_loop import StatusLoop
+from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.gateway.upstream.versions import Versions
 from ime_live.log_limiter import LogLimiter
@@ -98,14 +98,14 @@ class Gateway:
             received=self._metrics.count_received,
             malformed=self._metrics.count_malformed,
         )
-        self._directory = Directory(self._store, settings.contracts_interval)
+        self._directory = ContractCache(self._store, settings.contracts_interval)
         # Asked once a second: a link that is half open is noticed so for all who read.
         self._lease = Lease(settings, connections=self._store.connections)
-        self._feed = Feed(
-            self._lease, clock=wall_clock, changed=lambda: self.services.rounds.on_change()
+        self._feed = FeedMonitor(
+            self._lease, clock=wall_clock, changed=lambda: self.context.rounds.on_change()
         )
         versions = Versions(self._store, monotonic=time.monotonic)
-        watch = Watch(
+        watch = StatusMessages(
             hub,
             zone=settings.zone,
             clock=wall_clock,
@@ -123,11 +123,11 @@ class Gateway:
             zone=settings.zone,
             clock=wall_clock,
         )
-        self._snapshots = Snapshots(self._store, monotonic=time.monotonic)
+        self._state_reader = StateReader(self._store, monotonic=time.monotonic)
         self.calls = Calls(
             authenticator=authenticator,
             directory=self._directory,
-            snapshots=self._snapshots,
+            snapshots=self._state_reader,
             limit=RequestLimit(settings.request_rate),
             diagnostics=diagnostics,
             max_contracts=settings.max_contracts,
@@ -137,7 +137,7 @@ class Gateway:
             monotonic=time.monotonic,
         )
         """Answers the REST calls."""
-        self.services = Services(
+        self.context = GatewayContext(
             settings=settings,
             zone=settings.zone,
             authenticator=authenticator,
@@ -147,7 +147,7 @@ class Gateway:
             require_channels=self._require_channels,
             hub=hub,
             watch=watch,
-            rounds=Rounds(watch, reconciler, self._feed, settings.status_interval),
+            rounds=StatusLoop(watch, reconciler, self._feed, settings.status_interval),
             heartbeat=Heartbeat(
                 settings.ping_interval,
                 settings.ping_timeout,
@@ -170,13 +170,13 @@ class Gateway:
         """Start what runs beside the connections. Does not wait for a store that is away."""
         forget_dead_workers()
         self._stop_with_parent()
-        await self.services.authenticator.start()
+        await self.context.authenticator.start()
         for name, run in (
             ("subscriber", self._subscriber.run),
             ("upstream", self._upstream.run),
             ("directory", self._directory.run),
             ("feed", self._feed.run),
-            ("rounds", self.services.rounds.run),
+            ("rounds", self.context.rounds.run),
             ("heartbeat", self._beat),
             ("metrics", self._sync_metrics),
         ):
@@ -194,8 +194,8 @@ class Gateway:
         async with AsyncExitStack() as stack:
             stack.callback(self._metrics.close)
             stack.push_async_callback(self._store.aclose)
-            stack.push_async_callback(self.services.authenticator.aclose)
-            stack.push_async_callback(self._snapshots.aclose)
+            stack.push_async_callback(self.context.authenticator.aclose)
+            stack.push_async_callback(self._state_reader.aclose)
             stack.push_async_callback(self._upstream.aclose)
 
     def _note_failure(self, part: str, error: BaseException) -> None:
@@ -211,7 +211,7 @@ class Gateway:
         # A worker whose supervisor was killed would hold the port for ever.
         parent = multiprocessing.parent_process()
         if parent is not None:
-            loop = self.services.loop
+            loop = self.context.loop
 
             def stop() -> None:
                 loop.remove_reader(parent.sentinel)
@@ -221,7 +221,7 @@ class Gateway:
             loop.add_reader(parent.sentinel, stop)
 
     async def _beat(self) -> None:
-        heartbeat = self.services.heartbeat
+        heartbeat = self.context.heartbeat
         while True:
             await asyncio.sleep(heartbeat.resolution)
             heartbeat.tick(time.monotonic())
@@ -319,7 +319,7 @@ class Application:
         await gateway.start()
         pages = routes_of(self._settings) if self._settings.docs else []
         self._http = http_app(gateway, self._settings, pages)
-        scope["state"][SERVICES] = gateway.services
+        scope["state"][SERVICES] = gateway.context
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await gateway.aclose()

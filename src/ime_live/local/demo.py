@@ -22,7 +22,7 @@ import structlog
 
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError, SettingsError, StoreError
-from ime_live.feeds.pipeline.leadership import Attendance, holder_name
+from ime_live.feeds.pipeline.leadership import Leadership, holder_name
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.feeds.recording.replay import contracts_in, replay
 from ime_live.feeds.synthetic.simulator import SyntheticMarket
@@ -237,7 +237,7 @@ async def _attend(settings: StoreSettings, market: Market) -> None:
 
     try:
         async with Lease(settings, holder_name()) as lease:
-            await Attendance(lease, status, on_lead=lambda: None, monotonic=time.monotonic).run()
+            await Leadership(lease, status, on_lead=lambda: None, monotonic=time.monotonic).run()
     except Exception:
         log.exception("the demo's feed has no state any more; all else goes on")
 

@@ -17,9 +17,9 @@ from ime_live.feeds.boards.boards import DEFAULT_BANDS, DEFAULT_BOARDS
 from ime_live.feeds.ime.link import Link
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.feed import Feed, Reading
-from ime_live.feeds.pipeline.health import Condition
+from ime_live.feeds.pipeline.health import Health
 from ime_live.feeds.pipeline.hours import TradingHours
-from ime_live.feeds.pipeline.ingest import Intake
+from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.market import Payload
 from ime_live.publisher import Outcome
 from ime_live.settings import HoursSettings
@@ -155,9 +155,9 @@ async def run(
     settings = HoursSettings(hours_futures=hours, hours_options=hours, hours_certificates=hours)
     feed = Feed(
         exchange,
-        Intake(store, store.register),
+        Ingest(store, store.register),
         store,
-        Condition(DEFAULT_BOARDS, stale_after=30, hours=TradingHours(settings, ZONE), max_lag=10),
+        Health(DEFAULT_BOARDS, stale_after=30, hours=TradingHours(settings, ZONE), max_lag=10),
         Reading(DEFAULT_BOARDS, DEFAULT_BANDS, ZONE),
         writer=store,
         clock=clock,
@@ -165,7 +165,7 @@ async def run(
         wall=exchange.wall,
         monotonic=exchange.monotonic,
     )
-    exchange.renew = feed._attendance.attend
+    exchange.renew = feed._leadership.attend
     with capture_logs() as logs:
         running = asyncio.create_task(feed.run())
         await asyncio.wait(

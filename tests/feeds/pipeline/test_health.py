@@ -1,4 +1,4 @@
-"""Condition: live, stale, closed or down, by connection, boards and hours."""
+"""Health: live, stale, closed or down, by connection, boards and hours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from ime_live.contracts import Market
 from ime_live.feeds.boards.boards import DEFAULT_BOARDS
 from ime_live.feeds.ime.link import Link
-from ime_live.feeds.pipeline.health import Condition
+from ime_live.feeds.pipeline.health import Health
 from ime_live.feeds.pipeline.hours import TradingHours
 from ime_live.settings import HoursSettings
 from ime_live.status import FeedState
@@ -41,105 +41,105 @@ def hours() -> Hours:
 
 
 @pytest.fixture
-def condition(hours: Hours) -> Condition:
-    made = Condition({FUTURES, OPTIONS}, stale_after=30, hours=hours)
+def health(hours: Hours) -> Health:
+    made = Health({FUTURES, OPTIONS}, stale_after=30, hours=hours)
     made.link(Link("webSockets", since=START / SECOND))
     return made
 
 
-def state(condition: Condition, at: int) -> FeedState:
-    return condition.status(START + at * SECOND).state
+def state(health: Health, at: int) -> FeedState:
+    return health.status(START + at * SECOND).state
 
 
-def test_without_a_connection_it_is_down(condition: Condition, hours: Hours) -> None:
-    condition.link(Link(error="refused"))
-    status = condition.status(START)
+def test_without_a_connection_it_is_down(health: Health, hours: Hours) -> None:
+    health.link(Link(error="refused"))
+    status = health.status(START)
     assert (status.state, status.source, status.error) == (FeedState.DOWN, "", "refused")
     hours.open.clear()
-    assert state(condition, 1) is FeedState.DOWN  # also at night: it is not connected
+    assert state(health, 1) is FeedState.DOWN  # also at night: it is not connected
 
 
-def test_silence_in_a_session_is_stale(condition: Condition) -> None:
-    assert state(condition, 0) is FeedState.LIVE  # it has been connected just now
-    assert state(condition, 30) is FeedState.LIVE
-    assert state(condition, 31) is FeedState.STALE
-    condition.board(FUTURES, 8, START + 40 * SECOND)
-    assert state(condition, 70) is FeedState.LIVE
-    assert state(condition, 71) is FeedState.STALE
+def test_silence_in_a_session_is_stale(health: Health) -> None:
+    assert state(health, 0) is FeedState.LIVE  # it has been connected just now
+    assert state(health, 30) is FeedState.LIVE
+    assert state(health, 31) is FeedState.STALE
+    health.board(FUTURES, 8, START + 40 * SECOND)
+    assert state(health, 70) is FeedState.LIVE
+    assert state(health, 71) is FeedState.STALE
 
 
-def test_each_market_has_its_own_state(condition: Condition, hours: Hours) -> None:
-    condition.status(START)
-    condition.board(FUTURES, 8, START + 40 * SECOND)
-    status = condition.status(START + 50 * SECOND)
+def test_each_market_has_its_own_state(health: Health, hours: Hours) -> None:
+    health.status(START)
+    health.board(FUTURES, 8, START + 40 * SECOND)
+    status = health.status(START + 50 * SECOND)
     assert set(status.markets) == {Market.FUTURES, Market.OPTION}
     assert status.markets[Market.FUTURES].state is FeedState.LIVE
     assert status.markets[Market.OPTION].state is FeedState.STALE
     assert status.state is FeedState.LIVE  # the feed is not silent
 
     hours.open = {Market.OPTION}
-    status = condition.status(START + 50 * SECOND)
+    status = health.status(START + 50 * SECOND)
     assert status.markets[Market.FUTURES].state is FeedState.CLOSED
     assert status.state is FeedState.STALE
 
 
-def test_outside_the_session_it_is_closed(condition: Condition, hours: Hours) -> None:
+def test_outside_the_session_it_is_closed(health: Health, hours: Hours) -> None:
     hours.open.clear()
-    condition.board(FUTURES, 8, START)
-    assert state(condition, 100) is FeedState.CLOSED
+    health.board(FUTURES, 8, START)
+    assert state(health, 100) is FeedState.CLOSED
 
 
-def test_silence_counts_from_the_opening(condition: Condition, hours: Hours) -> None:
+def test_silence_counts_from_the_opening(health: Health, hours: Hours) -> None:
     hours.began = START + 200 * SECOND
-    assert state(condition, 230) is FeedState.LIVE
-    assert state(condition, 231) is FeedState.STALE
+    assert state(health, 230) is FeedState.LIVE
+    assert state(health, 231) is FeedState.STALE
 
 
 def test_silence_does_not_depend_on_when_it_was_asked_before() -> None:
     # A standby asks for no status until it leads: once a day before, say, or never.
     opening = datetime.fromisoformat("2026-11-25T11:45+03:30").timestamp()
     for asked_before in (True, False):
-        condition = Condition({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
-        condition.link(Link("webSockets", since=opening - 90_000))
+        health = Health({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
+        health.link(Link("webSockets", since=opening - 90_000))
         if asked_before:
-            assert condition.status(round((opening - 80_000) * 1e6)).state is FeedState.STALE
-        assert condition.status(round((opening + 5) * 1e6)).state is FeedState.LIVE
+            assert health.status(round((opening - 80_000) * 1e6)).state is FeedState.STALE
+        assert health.status(round((opening + 5) * 1e6)).state is FeedState.LIVE
 
-        condition = Condition({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
-        condition.link(Link("webSockets", since=opening - 90_000))
-        assert condition.status(round((opening + 3_600) * 1e6)).state is FeedState.STALE
+        health = Health({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
+        health.link(Link("webSockets", since=opening - 90_000))
+        assert health.status(round((opening + 3_600) * 1e6)).state is FeedState.STALE
 
 
-def test_silence_counts_from_the_connection(condition: Condition) -> None:
-    condition.link(Link("polling", since=START / SECOND + 60))
-    assert state(condition, 90) is FeedState.LIVE
-    assert state(condition, 91) is FeedState.STALE
+def test_silence_counts_from_the_connection(health: Health) -> None:
+    health.link(Link("polling", since=START / SECOND + 60))
+    assert state(health, 90) is FeedState.LIVE
+    assert state(health, 91) is FeedState.STALE
 
 
 def test_a_feed_of_no_market_goes_by_its_boards_alone() -> None:
-    condition = Condition({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours())
-    assert state(condition, 0) is FeedState.DOWN
-    condition.link(Link("webSockets", since=START / SECOND))
-    assert state(condition, 30) is FeedState.LIVE
-    assert state(condition, 31) is FeedState.STALE
-    condition.board("updateSandoqMarketsInfo", 5, START + 40 * SECOND)
-    assert state(condition, 70) is FeedState.LIVE
-    assert condition.status(START).markets == {}
+    health = Health({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours())
+    assert state(health, 0) is FeedState.DOWN
+    health.link(Link("webSockets", since=START / SECOND))
+    assert state(health, 30) is FeedState.LIVE
+    assert state(health, 31) is FeedState.STALE
+    health.board("updateSandoqMarketsInfo", 5, START + 40 * SECOND)
+    assert state(health, 70) is FeedState.LIVE
+    assert health.status(START).markets == {}
 
 
-def test_since_is_when_the_state_was_entered(condition: Condition) -> None:
-    assert condition.status(START).since == START
-    assert condition.status(START + 9 * SECOND).since == START
-    assert condition.status(START + 40 * SECOND).since == START + 40 * SECOND
+def test_since_is_when_the_state_was_entered(health: Health) -> None:
+    assert health.status(START).since == START
+    assert health.status(START + 9 * SECOND).since == START
+    assert health.status(START + 40 * SECOND).since == START + 40 * SECOND
 
 
 def test_what_is_said_of_a_market() -> None:
-    condition = Condition(DEFAULT_BOARDS, stale_after=30, hours=Hours())
-    condition.link(Link("polling", since=0.0, error="the hub refuses"))
-    condition.board("updateCDCMarketsInfo", 2, START)
-    condition.board("updateGavahiMarketsInfo", 67, START + SECOND)
-    condition.board("updateGavahiMarketsInfo", 66, START + 2 * SECOND)
-    status = condition.status(START + 3 * SECOND)
+    health = Health(DEFAULT_BOARDS, stale_after=30, hours=Hours())
+    health.link(Link("polling", since=0.0, error="the hub refuses"))
+    health.board("updateCDCMarketsInfo", 2, START)
+    health.board("updateGavahiMarketsInfo", 67, START + SECOND)
+    health.board("updateGavahiMarketsInfo", 66, START + 2 * SECOND)
+    status = health.status(START + 3 * SECOND)
     certificates = status.markets[Market.DEPOSIT_CERTIFICATE]
     assert (certificates.contracts, certificates.last_board) == (68, START + 2 * SECOND)
     assert certificates.until == START + 63 * SECOND
@@ -149,10 +149,10 @@ def test_what_is_said_of_a_market() -> None:
     assert status.written == START + 3 * SECOND
 
 
-def test_boards_of_no_market_count_for_the_whole_only(condition: Condition) -> None:
-    condition.status(START)
-    condition.board("updateSandoqMarketsInfo", 5, START + 60 * SECOND)
-    status = condition.status(START + 61 * SECOND)
+def test_boards_of_no_market_count_for_the_whole_only(health: Health) -> None:
+    health.status(START)
+    health.board("updateSandoqMarketsInfo", 5, START + 60 * SECOND)
+    status = health.status(START + 61 * SECOND)
     assert status.last_board == START + 60 * SECOND
     assert status.state is FeedState.STALE
 
@@ -161,21 +161,21 @@ def test_boards_of_no_market_count_for_the_whole_only(condition: Condition) -> N
 
 
 @pytest.fixture
-def measuring(hours: Hours) -> Condition:
-    made = Condition({FUTURES, OPTIONS}, stale_after=30, hours=hours, max_lag=10)
+def measuring(hours: Hours) -> Health:
+    made = Health({FUTURES, OPTIONS}, stale_after=30, hours=hours, max_lag=10)
     made.link(Link("webSockets", since=START / SECOND))
     return made
 
 
-def come(condition: Condition, pushed: float, at: float, board: str = FUTURES) -> float | None:
+def come(health: Health, pushed: float, at: float, board: str = FUTURES) -> float | None:
     """A board comes some seconds after the start; the lag that is said then."""
     now = START + round(at * SECOND)
-    condition.stamp(board, START + round(pushed * SECOND), now)
-    condition.board(board, 8, now)
-    return condition.status(now).lag
+    health.stamp(board, START + round(pushed * SECOND), now)
+    health.board(board, 8, now)
+    return health.status(now).lag
 
 
-def test_lag_is_how_much_later_than_its_stamp_a_board_comes(measuring: Condition) -> None:
+def test_lag_is_how_much_later_than_its_stamp_a_board_comes(measuring: Health) -> None:
     assert measuring.status(START).lag is None
     assert come(measuring, 1.0, 1.5) is None  # nobody knows how long it had been standing there
     assert come(measuring, 2.0, 2.75) == 0.75
@@ -183,7 +183,7 @@ def test_lag_is_how_much_later_than_its_stamp_a_board_comes(measuring: Condition
     assert come(measuring, 8.0, 7.9) == 0.0  # within the accuracy of clocks
 
 
-def test_boards_that_come_too_late_are_stale(measuring: Condition) -> None:
+def test_boards_that_come_too_late_are_stale(measuring: Health) -> None:
     for n in range(60):
         lag = come(measuring, n, 1.6 * n)  # a link that is slower than its boards
         late = lag is not None and lag > 10
@@ -196,7 +196,7 @@ def test_boards_that_come_too_late_are_stale(measuring: Condition) -> None:
     assert measuring.status(START + 97 * SECOND).state is FeedState.LIVE
 
 
-def test_lag_is_of_the_newest_stamp_of_all_boards(measuring: Condition) -> None:
+def test_lag_is_of_the_newest_stamp_of_all_boards(measuring: Health) -> None:
     come(measuring, 0, 0)
     come(measuring, 0, 0, OPTIONS)
     assert come(measuring, 20, 20.5) == 0.5
@@ -205,14 +205,14 @@ def test_lag_is_of_the_newest_stamp_of_all_boards(measuring: Condition) -> None:
     assert come(measuring, 20, 40) == 0.5
 
 
-def test_board_that_stands_still_is_not_late(measuring: Condition) -> None:
+def test_board_that_stands_still_is_not_late(measuring: Health) -> None:
     yesterday = -86_400.0
     for at in range(0, 200, 10):
         assert come(measuring, yesterday, at) is None
         assert measuring.status(START + at * SECOND).state is FeedState.LIVE
 
 
-def test_first_board_of_a_connection_does_not_tell_the_lag(measuring: Condition) -> None:
+def test_first_board_of_a_connection_does_not_tell_the_lag(measuring: Health) -> None:
     assert come(measuring, 0, 60, OPTIONS) is None
     assert come(measuring, 20, 60) is None  # in a quiet market
     come(measuring, 61, 61)
@@ -222,9 +222,7 @@ def test_first_board_of_a_connection_does_not_tell_the_lag(measuring: Condition)
 
 
 @pytest.mark.parametrize("closed", [True, False], ids=["outside the session", "before it"])
-def test_lag_of_another_session_is_no_alarm(
-    measuring: Condition, hours: Hours, closed: bool
-) -> None:
+def test_lag_of_another_session_is_no_alarm(measuring: Health, hours: Hours, closed: bool) -> None:
     come(measuring, 0, 0)
     assert come(measuring, 1, 40) == 39.0
     assert measuring.status(START + 40 * SECOND).state is FeedState.STALE
@@ -237,7 +235,7 @@ def test_lag_of_another_session_is_no_alarm(
     assert not measuring.late
 
 
-def test_feed_that_is_down_tells_no_lag(measuring: Condition) -> None:
+def test_feed_that_is_down_tells_no_lag(measuring: Health) -> None:
     come(measuring, 0, 0)
     assert come(measuring, 1, 2) == 1.0
     measuring.link(Link(error="refused", since=START / SECOND))
@@ -245,8 +243,8 @@ def test_feed_that_is_down_tells_no_lag(measuring: Condition) -> None:
 
 
 def test_lag_of_a_feed_of_no_market() -> None:
-    condition = Condition({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours(), max_lag=10)
-    condition.link(Link("webSockets", since=START / SECOND))
-    come(condition, 0, 0, "updateFutureDateTime")
-    assert come(condition, 1, 21, "updateFutureDateTime") == 20.0
-    assert condition.status(START + 21 * SECOND).state is FeedState.STALE
+    health = Health({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours(), max_lag=10)
+    health.link(Link("webSockets", since=START / SECOND))
+    come(health, 0, 0, "updateFutureDateTime")
+    assert come(health, 1, 21, "updateFutureDateTime") == 20.0
+    assert health.status(START + 21 * SECOND).state is FeedState.STALE

@@ -1,4 +1,4 @@
-"""Intake: what is registered and published of frames, what is marked, what is tried again."""
+"""Ingest: what is registered and published of frames, what is marked, what is tried again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from ime_live.contracts import Contract, Market
 from ime_live.errors import FencedError, PayloadError, StoreError
 from ime_live.feeds.boards.boards import read_frame
-from ime_live.feeds.pipeline.ingest import DELISTED_AFTER, Intake, Refusal
+from ime_live.feeds.pipeline.ingest import DELISTED_AFTER, Ingest, Refusal
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.market import Payload
 from ime_live.publisher import Outcome
@@ -34,7 +34,7 @@ def row(contract_id: int = 901, name: str | None = None, **cells: Any) -> dict[s
 
 
 class Passed:
-    """Takes what an intake passes on; fails as it is told."""
+    """Takes what an ingest passes on; fails as it is told."""
 
     def __init__(self) -> None:
         self.contracts: list[Contract] = []
@@ -66,37 +66,37 @@ def passed() -> Passed:
 
 
 @pytest.fixture
-def intake(passed: Passed) -> Intake:
-    return Intake(passed, passed.register)
+def ingest(passed: Passed) -> Ingest:
+    return Ingest(passed, passed.register)
 
 
-async def take(intake: Intake, *rows: Any) -> Refusal:  # noqa: ANN401 - any JSON
-    return await intake.take(read_frame(frame(*rows)))
+async def take(ingest: Ingest, *rows: Any) -> Refusal:  # noqa: ANN401 - any JSON
+    return await ingest.take(read_frame(frame(*rows)))
 
 
-async def test_only_changes_go_on_in_one_call_a_frame(intake: Intake, passed: Passed) -> None:
-    await take(intake, row(1), row(2), row(3))
-    await take(intake, row(1), row(2, LastTradedPrice=700_100.0), row(3))
+async def test_only_changes_go_on_in_one_call_a_frame(ingest: Ingest, passed: Passed) -> None:
+    await take(ingest, row(1), row(2), row(3))
+    await take(ingest, row(1), row(2, LastTradedPrice=700_100.0), row(3))
 
     assert [i for i, _ in passed.states] == ["1", "2", "3", "2"]
     assert passed.calls == 2
-    assert intake.totals.published == 4
-    assert intake.totals.unchanged == 2
+    assert ingest.totals.published == 4
+    assert ingest.totals.unchanged == 2
 
 
-async def test_a_stamp_of_the_whole_board_is_no_change(intake: Intake, passed: Passed) -> None:
-    await take(intake, row(1))
-    await take(intake, row(1, LastUpdate="2023-07-31T15:59:59"))
+async def test_a_stamp_of_the_whole_board_is_no_change(ingest: Ingest, passed: Passed) -> None:
+    await take(ingest, row(1))
+    await take(ingest, row(1, LastUpdate="2023-07-31T15:59:59"))
 
     assert len(passed.states) == 1
 
 
 async def test_contracts_are_registered_on_sight_and_when_they_change(
-    intake: Intake, passed: Passed
+    ingest: Ingest, passed: Passed
 ) -> None:
-    await take(intake, row(1), row(2))
-    await take(intake, row(1), row(2))
-    await take(intake, row(1, "Renamed"), row(2))
+    await take(ingest, row(1), row(2))
+    await take(ingest, row(1), row(2))
+    await take(ingest, row(1, "Renamed"), row(2))
 
     assert [(c.contract_id, c.contract_name) for c in passed.contracts] == [
         ("1", "X1"),
@@ -106,34 +106,34 @@ async def test_contracts_are_registered_on_sight_and_when_they_change(
     assert {c.board for c in passed.contracts} == {BOARD}
 
 
-async def test_expired_contracts_are_marked(intake: Intake, passed: Passed) -> None:
-    await take(intake, row(1, Expired=True))
+async def test_expired_contracts_are_marked(ingest: Ingest, passed: Passed) -> None:
+    await take(ingest, row(1, Expired=True))
 
     assert passed.contracts[0].expired
 
 
 async def test_a_contract_that_vanishes_is_marked_and_its_return_too(
-    intake: Intake, passed: Passed
+    ingest: Ingest, passed: Passed
 ) -> None:
-    await take(intake, row(1), row(2))
+    await take(ingest, row(1), row(2))
     for _ in range(DELISTED_AFTER - 1):
-        await take(intake, row(2))
+        await take(ingest, row(2))
     assert not any(c.delisted for c in passed.contracts)
 
-    await take(intake, row(2))
+    await take(ingest, row(2))
     assert passed.contracts[-1] == replace(passed.contracts[0], delisted=True)
     assert [i for i, _ in passed.states] == ["1", "2"]  # its last state stays
 
     known = len(passed.contracts)
-    await take(intake, row(2))
+    await take(ingest, row(2))
     assert len(passed.contracts) == known  # marked once
 
-    await take(intake, row(1), row(2))
+    await take(ingest, row(1), row(2))
     assert passed.contracts[-1] == passed.contracts[0]
 
 
-async def test_a_contract_known_from_before_can_vanish_too(intake: Intake, passed: Passed) -> None:
-    intake.know(
+async def test_a_contract_known_from_before_can_vanish_too(ingest: Ingest, passed: Passed) -> None:
+    ingest.know(
         [
             Contract(contract_id="7", contract_name="Old", market=Market.FUTURES, board=BOARD),
             Contract(contract_id="8", contract_name="Other", board="updateCDCMarketsInfo"),
@@ -141,7 +141,7 @@ async def test_a_contract_known_from_before_can_vanish_too(intake: Intake, passe
         ]
     )
     for _ in range(DELISTED_AFTER):
-        await take(intake, row(1))
+        await take(ingest, row(1))
 
     assert [c.contract_id for c in passed.contracts if c.delisted] == ["7"]
 
@@ -155,199 +155,199 @@ async def test_a_contract_known_from_before_can_vanish_too(intake: Intake, passe
         pytest.param(None, id="no board at all"),
     ],
 )
-async def test_what_marks_nothing(intake: Intake, passed: Passed, rows: list[Any] | None) -> None:
-    await take(intake, row(1), row(2))
+async def test_what_marks_nothing(ingest: Ingest, passed: Passed, rows: list[Any] | None) -> None:
+    await take(ingest, row(1), row(2))
     for _ in range(2 * DELISTED_AFTER):
         if rows is None:
-            await intake.take(read_frame(b'{"C":"c","M":[]}'))
+            await ingest.take(read_frame(b'{"C":"c","M":[]}'))
         else:
-            await take(intake, *rows)
+            await take(ingest, *rows)
 
     assert not any(c.delisted for c in passed.contracts)
 
 
-async def test_a_short_absence_is_forgotten(intake: Intake, passed: Passed) -> None:
+async def test_a_short_absence_is_forgotten(ingest: Ingest, passed: Passed) -> None:
     for _ in range(3):
-        await take(intake, row(1), row(2))
+        await take(ingest, row(1), row(2))
         for _ in range(DELISTED_AFTER - 1):
-            await take(intake, row(2))
+            await take(ingest, row(2))
 
     assert not any(c.delisted for c in passed.contracts)
 
 
 async def test_a_bad_row_loses_only_itself_and_is_told_with_its_content(
-    intake: Intake, passed: Passed
+    ingest: Ingest, passed: Passed
 ) -> None:
     bad = row(1, BidPrice1=-5)
-    refusal = await take(intake, bad, row(2))
+    refusal = await take(ingest, bad, row(2))
 
     assert [i for i, _ in passed.states] == ["2"]
     assert len(refusal) == 1
     assert refusal.errors[0].row == bad
     assert "BidPrice1" in str(refusal)
-    assert intake.totals.refused == 1
+    assert ingest.totals.refused == 1
 
 
 async def test_a_refused_state_is_tried_again_with_the_next_board(
-    intake: Intake, passed: Passed
+    ingest: Ingest, passed: Passed
 ) -> None:
     passed.refused = {"1"}
-    refusal = await take(intake, row(1), row(2))
+    refusal = await take(ingest, row(1), row(2))
     assert [outcome.contract_id for outcome in refusal.outcomes] == ["1"]
 
     passed.refused = set()
-    assert not await take(intake, row(1), row(2))
+    assert not await take(ingest, row(1), row(2))
     assert [i for i, _ in passed.states] == ["2", "1"]
 
 
-async def test_after_an_outage_everything_is_passed_on_anew(intake: Intake, passed: Passed) -> None:
-    await take(intake, row(1), row(2))
+async def test_after_an_outage_everything_is_passed_on_anew(ingest: Ingest, passed: Passed) -> None:
+    await take(ingest, row(1), row(2))
     passed.away = True
     with pytest.raises(StoreError):
-        await take(intake, row(1, LastTradedPrice=1.0), row(2))
+        await take(ingest, row(1, LastTradedPrice=1.0), row(2))
     passed.away = False
-    await take(intake, row(1), row(2))
+    await take(ingest, row(1), row(2))
 
     assert [i for i, _ in passed.states] == ["1", "2", "1", "2"]
     assert [c.contract_id for c in passed.contracts] == ["1", "2", "1", "2"]
 
 
-async def take_boards(intake: Intake, *boards: list[Any]) -> Refusal:
+async def take_boards(ingest: Ingest, *boards: list[Any]) -> Refusal:
     messages = [{"H": "marketsHub", "M": BOARD, "A": [rows]} for rows in boards]
-    return await intake.take(read_frame({"C": "c", "M": messages}))
+    return await ingest.take(read_frame({"C": "c", "M": messages}))
 
 
 def prices(passed: Passed) -> list[tuple[str, float]]:
     return [(i, payload.aggregate.last_price) for i, payload in passed.states]
 
 
-async def test_last_board_of_a_frame_is_published(intake: Intake, passed: Passed) -> None:
+async def test_last_board_of_a_frame_is_published(ingest: Ingest, passed: Passed) -> None:
     one, two = row(1, LastTradedPrice=1.0), row(1, LastTradedPrice=2.0)
-    await take(intake, one)
+    await take(ingest, one)
     for _ in range(3):  # and does not alternate
-        await take_boards(intake, [two], [one])
+        await take_boards(ingest, [two], [one])
     assert prices(passed) == [("1", 1)]
-    await take_boards(intake, [one], [two])
-    await take_boards(intake, [two, one], [one, two])
+    await take_boards(ingest, [one], [two])
+    await take_boards(ingest, [two, one], [one, two])
     assert prices(passed) == [("1", 1), ("1", 2)]
 
 
-async def test_last_record_of_a_frame_is_registered(intake: Intake, passed: Passed) -> None:
-    await take_boards(intake, [row(1)])
+async def test_last_record_of_a_frame_is_registered(ingest: Ingest, passed: Passed) -> None:
+    await take_boards(ingest, [row(1)])
     for _ in range(3):
-        await take_boards(intake, [row(1, "Renamed")], [row(1)])
+        await take_boards(ingest, [row(1, "Renamed")], [row(1)])
     assert [c.contract_name for c in passed.contracts] == ["X1"]
 
 
-async def test_every_row_is_counted_once(intake: Intake, passed: Passed) -> None:
+async def test_every_row_is_counted_once(ingest: Ingest, passed: Passed) -> None:
     passed.refused = {"3"}
     one, two = row(1, LastTradedPrice=1.0), row(1, LastTradedPrice=2.0)
-    await take_boards(intake, [one, row(2), row(3)], [two, row(2), row(3), row(4, BidPrice1=-5)])
-    await take_boards(intake, [two, row(2)])
-    totals = intake.totals
+    await take_boards(ingest, [one, row(2), row(3)], [two, row(2), row(3), row(4, BidPrice1=-5)])
+    await take_boards(ingest, [two, row(2)])
+    totals = ingest.totals
     assert totals.rows == 9
     assert (totals.published, totals.unchanged, totals.refused) == (2, 5, 2)
 
 
 async def test_forget_passes_on_the_newest_board_of_each_kind_once(
-    intake: Intake, passed: Passed
+    ingest: Ingest, passed: Passed
 ) -> None:
     for price in (17.0, 1.0, 2.0):
-        await take(intake, row(1, LastTradedPrice=price), row(2))
+        await take(ingest, row(1, LastTradedPrice=price), row(2))
     passed.states.clear()
     passed.contracts.clear()
-    intake.forget()
-    await intake.pass_on()
+    ingest.forget()
+    await ingest.pass_on()
     assert prices(passed) == [("1", 2), ("2", 699_200)]
     assert [c.contract_id for c in passed.contracts] == ["1", "2"]
 
 
 async def test_what_is_only_noted_is_passed_on_later_and_only_the_newest(
-    intake: Intake, passed: Passed
+    ingest: Ingest, passed: Passed
 ) -> None:
     for price in (1.0, 2.0):
-        intake.note(read_frame(frame(row(1, LastTradedPrice=price))))
+        ingest.note(read_frame(frame(row(1, LastTradedPrice=price))))
     assert not passed.states
-    await intake.pass_on()
-    await intake.pass_on()
+    await ingest.pass_on()
+    await ingest.pass_on()
     assert prices(passed) == [("1", 2)]
 
 
 @pytest.mark.parametrize("count", [1, 7, 50, 120])
 async def test_confirm_publishes_every_state_once_a_round(
-    intake: Intake, passed: Passed, count: int
+    ingest: Ingest, passed: Passed, count: int
 ) -> None:
-    await take(intake, *(row(n) for n in range(1, count + 1)))
+    await take(ingest, *(row(n) for n in range(1, count + 1)))
     passed.states.clear()
     passed.contracts.clear()
     for _ in range(64):
-        await intake.confirm(1 / 64)
+        await ingest.confirm(1 / 64)
     ids = [str(n) for n in range(1, count + 1)]
     assert sorted(i for i, _ in passed.states) == sorted(ids)
     assert sorted(c.contract_id for c in passed.contracts) == sorted(ids)
 
 
-async def test_confirm_follows_the_newest_boards(intake: Intake, passed: Passed) -> None:
-    await take(intake, row(1), row(2))
-    await intake.confirm(0.5)
-    await take(intake, row(2, LastTradedPrice=5.0), row(3))
+async def test_confirm_follows_the_newest_boards(ingest: Ingest, passed: Passed) -> None:
+    await take(ingest, row(1), row(2))
+    await ingest.confirm(0.5)
+    await take(ingest, row(2, LastTradedPrice=5.0), row(3))
     passed.states.clear()
     for _ in range(4):
-        await intake.confirm(0.5)
+        await ingest.confirm(0.5)
     assert {i for i, _ in passed.states} == {"2", "3"}
     assert ("2", 5.0) in prices(passed)
 
 
 async def test_confirm_tells_what_the_store_did_not_hold_of_what_was_passed_on(
-    intake: Intake, passed: Passed
+    ingest: Ingest, passed: Passed
 ) -> None:
     passed.refused = {"3"}
-    await take(intake, row(1), row(2), row(3))
-    intake.note(read_frame(frame(row(1, LastTradedPrice=5.0), row(2), row(3))))
+    await take(ingest, row(1), row(2), row(3))
+    ingest.note(read_frame(frame(row(1, LastTradedPrice=5.0), row(2), row(3))))
     # The store of these tests answers that each state is a change.
-    refused, restored = await intake.confirm(1)
+    refused, restored = await ingest.confirm(1)
     assert [outcome.contract_id for outcome in refused] == ["3"]
     assert restored == ["2"]
 
 
 async def test_outage_while_confirming_passes_everything_on_anew(
-    intake: Intake, passed: Passed
+    ingest: Ingest, passed: Passed
 ) -> None:
-    await take(intake, row(1), row(2))
+    await take(ingest, row(1), row(2))
     passed.away = True
     with pytest.raises(StoreError):
-        await intake.confirm(1)
+        await ingest.confirm(1)
     passed.away = False
     passed.states.clear()
-    await intake.pass_on()
+    await ingest.pass_on()
     assert [i for i, _ in passed.states] == ["1", "2"]
 
 
 async def test_contract_that_could_not_be_registered_publishes_nothing(
-    intake: Intake, passed: Passed
+    ingest: Ingest, passed: Passed
 ) -> None:
     passed.unregistered = {"2"}
-    refusal = await take(intake, row(1), row(2))
+    refusal = await take(ingest, row(1), row(2))
     assert [i for i, _ in passed.states] == ["1"]
     assert [each.contract_id for each in refusal.outcomes] == ["2"]
-    assert intake.totals.refused == 1
+    assert ingest.totals.refused == 1
     # It is not tried again with each board, but when it changes.
-    await take(intake, row(1), row(2))
+    await take(ingest, row(1), row(2))
     assert [each.contract_id for each in passed.contracts] == ["1", "2"]
     passed.unregistered = set()
-    await take(intake, row(1), row(2, name="X3"))
+    await take(ingest, row(1), row(2, name="X3"))
     assert [i for i, _ in passed.states] == ["1", "2"]
 
 
 async def test_contract_that_can_be_registered_later_publishes_then(
-    intake: Intake, passed: Passed
+    ingest: Ingest, passed: Passed
 ) -> None:
     passed.unregistered = {"2"}
-    await take(intake, row(1), row(2))
-    await intake.confirm(1)
+    await take(ingest, row(1), row(2))
+    await ingest.confirm(1)
     assert [i for i, _ in passed.states] == ["1", "1"]
     passed.unregistered = set()
-    refused, _ = await intake.confirm(1)
+    refused, _ = await ingest.confirm(1)
     assert refused == ()
     assert [i for i, _ in passed.states] == ["1", "1", "1", "2"]
 

@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 from ime_live.feeds.boards.boards import read_frame
 from ime_live.feeds.boards.newest import NewestBoards
 from ime_live.feeds.pipeline.fenced import FencedWriter
-from ime_live.feeds.pipeline.ingest import Intake
+from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.feeds.pipeline.leader import CONFIRM_INTERVAL, SETTLED_AFTER, Leader
-from ime_live.feeds.pipeline.leadership import Attendance
+from ime_live.feeds.pipeline.leadership import Leadership
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
@@ -51,17 +51,17 @@ class One:
         self.publisher = Publisher(url)
         newest = NewestBoards()
         self.writer = FencedWriter(self.publisher, Registrar(self.store), newest)
-        self.intake = Intake(self.writer, self.writer.register, newest)
-        self.attendance = Attendance(
+        self.ingest = Ingest(self.writer, self.writer.register, newest)
+        self.leadership = Leadership(
             self.lease,
             lambda: FeedStatus(FeedState.LIVE, since=1, written=5),
             on_lead=lambda: self.leader.begin(),
             monotonic=self.clock,
         )
         self.leader = Leader(
-            self.intake,
+            self.ingest,
             self.writer,
-            self.attendance,
+            self.leadership,
             boards={FUTURES},
             latest=lambda: LATEST,
             failovers=lambda: self.failovers,
@@ -69,8 +69,8 @@ class One:
         )
 
     async def lead(self) -> None:
-        await self.attendance.attend()
-        assert self.attendance.leads
+        await self.leadership.attend()
+        assert self.leadership.leads
         await self.leader.write()
 
     async def come(self, *prices: float, at: str = "13:20:11", **fields: object) -> None:
@@ -85,7 +85,7 @@ class One:
             | fields
             for n, price in enumerate(prices, 1)
         ]
-        self.intake.note(read_frame({"M": [board(FUTURES, *rows)]}), LATEST)
+        self.ingest.note(read_frame({"M": [board(FUTURES, *rows)]}), LATEST)
 
     async def confirm_all(self) -> None:
         for _ in range(60):
@@ -159,7 +159,7 @@ async def test_new_leader_shuts_the_old_one_out_before_anything_else(
     await one.leader.write()
     # The new leader knows nothing of the third one.
     assert await prices(store) == {"1": 1, "2": 1}
-    assert not one.attendance.leads
+    assert not one.leadership.leads
     assert [each.contract_id for each in await store.contracts()] == ["1", "2"]
 
 
@@ -170,33 +170,33 @@ async def test_refused_leader_stands_by_while_another_one_leads(
     await redis.delete("ime:feed")
     await other.lead()
     await one.come(1.0)
-    await one.attendance.attend()
-    assert not one.attendance.leads
+    await one.leadership.attend()
+    assert not one.leadership.leads
     await other.lead()
-    assert other.attendance.leads
+    assert other.leadership.leads
 
 
 async def test_refused_leader_without_a_rival_leads_again_with_a_greater_token(
     one: One, store: Store, redis: Redis
 ) -> None:
     await one.lead()
-    token = one.attendance.token
+    token = one.leadership.token
     await redis.hset("ime:last:{1}", "token", token + 60_000_000)
     await one.come(1.0, 1.0)
-    assert not one.attendance.leads
+    assert not one.leadership.leads
     await one.lead()
-    assert one.attendance.token > token + 60_000_000
+    assert one.leadership.token > token + 60_000_000
     assert await prices(store) == {"1": 1, "2": 1}
 
 
 async def test_refused_status_ends_the_leadership(one: One, redis: Redis) -> None:
     await one.lead()
-    newer = FeedStatus(FeedState.LIVE, since=1, token=one.attendance.token + 60_000_000)
+    newer = FeedStatus(FeedState.LIVE, since=1, token=one.leadership.token + 60_000_000)
     await redis.set("ime:status", newer.to_json())
-    await one.attendance.attend()
-    assert not one.attendance.leads
+    await one.leadership.attend()
+    assert not one.leadership.leads
     await one.lead()
-    assert one.attendance.token > newer.token
+    assert one.leadership.token > newer.token
 
 
 async def test_new_leader_does_not_go_back_behind_what_is_stored(
@@ -349,12 +349,12 @@ async def test_claim_that_failed_is_made_again_before_anything_is_written(
     await one.lead()
     assert await prices(store) == {"1": 1}
     token = await redis.hget("ime:fence:{ime:contracts}", "token")
-    assert int(token) == one.attendance.token
+    assert int(token) == one.leadership.token
 
 
 async def test_standby_writes_nothing(one: One, other: One, redis: Redis) -> None:
     await one.lead()
-    await other.attendance.attend()
+    await other.leadership.attend()
     other.note(1.0)
     running = asyncio.create_task(other.leader.run())
     other.leader.noted()
@@ -366,7 +366,7 @@ async def test_standby_writes_nothing(one: One, other: One, redis: Redis) -> Non
 
 
 async def test_leader_passes_on_what_is_noted_without_being_asked(one: One, store: Store) -> None:
-    await one.attendance.attend()
+    await one.leadership.attend()
     running = asyncio.create_task(one.leader.run())
     one.note(1.0)
     one.leader.noted()

@@ -1,4 +1,4 @@
-"""Attendance and the lease: one feed leads, the other takes over, the status tells the truth."""
+"""Leadership and the lease: one feed leads, the other takes over, the status tells the truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ime_live.errors import StoreError
-from ime_live.feeds.pipeline.leadership import LEAVING, Attendance
+from ime_live.feeds.pipeline.leadership import LEAVING, Leadership
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
@@ -35,18 +35,18 @@ def clock() -> Clock:
 @pytest.fixture
 async def make(
     valkey: EmbeddedValkey, clock: Clock
-) -> AsyncIterator[Callable[[str], tuple[Attendance, Lease, list[str]]]]:
-    """Make a feed's attendance by its name; the list tells when it came to lead."""
+) -> AsyncIterator[Callable[[str], tuple[Leadership, Lease, list[str]]]]:
+    """Make a feed's leadership by its name; the list tells when it came to lead."""
     leases = []
 
-    def of(name: str) -> tuple[Attendance, Lease, list[str]]:
+    def of(name: str) -> tuple[Leadership, Lease, list[str]]:
         lease = Lease(StoreSettings(redis_url=valkey.url), name)
         leases.append(lease)
         led: list[str] = []
-        attendance = Attendance(
+        leadership = Leadership(
             lease, lambda: STATUS, on_lead=lambda: led.append(name), monotonic=clock
         )
-        return attendance, lease, led
+        return leadership, lease, led
 
     yield of
     for lease in leases:
@@ -110,7 +110,7 @@ async def test_a_leader_that_cannot_renew_does_not_lead(
 ) -> None:
     async with Lease(StoreSettings(redis_url=own_valkey.url), "one") as lease:
         led: list[str] = []
-        one = Attendance(lease, lambda: STATUS, on_lead=lambda: led.append("one"), monotonic=clock)
+        one = Leadership(lease, lambda: STATUS, on_lead=lambda: led.append("one"), monotonic=clock)
         await one.attend()
         own_valkey.stop()
         await one.attend()
@@ -228,8 +228,8 @@ class Stalled:
 
 async def test_leaving_is_bounded_when_the_store_does_not_answer() -> None:
     lease = Stalled()
-    attendance = Attendance(lease, lambda: STATUS, on_lead=lambda: None, monotonic=Clock())
-    running = asyncio.create_task(attendance.run())
+    leadership = Leadership(lease, lambda: STATUS, on_lead=lambda: None, monotonic=Clock())
+    running = asyncio.create_task(leadership.run())
     while not lease.writes:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     lease.cut_off.set()

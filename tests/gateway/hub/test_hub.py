@@ -12,7 +12,7 @@ import pytest
 from ime_live.gateway.hub import delivery
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.conflation import other_timestamps
-from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.subscribers import Client
 from ime_live.market import Update, timestamp_of
 from tests.support.frames import Reader
@@ -414,7 +414,9 @@ class TestFailures:
 class TestResumeWithSomethingNewer:
     """A client was told by another gateway, or before the store went back, what we do not know."""
 
-    def resume(self, world: World, since: int, mode: Mode = Mode()) -> tuple[Client, Outlet]:  # noqa: B008 - immutable
+    def resume(
+        self, world: World, since: int, mode: DeliveryOptions = DEFAULTS
+    ) -> tuple[Client, Outlet]:
         client, outlet = world.join("1", mode=mode)
         world.hub.send_states(client, since)
         return client, outlet
@@ -488,7 +490,7 @@ class TestResumeWithSomethingNewer:
         assert client.reissued is None
 
     def test_sections_that_stay_the_same_come_again_with_the_next_state(self, world: World) -> None:
-        mode = Mode(sections=("ContractInfo",))
+        mode = DeliveryOptions(sections=("ContractInfo",))
         world.open("1", last=Update(NOW, A))
         _, steady = world.join("1", mode=mode)
         _, resumed = self.resume(world, NOW + 5, mode)

@@ -12,14 +12,14 @@ import pytest
 
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.conflation import other_timestamps
-from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.market import Part, Update, timestamp_of
 from tests.support.hub_world import NOW, A, B, C, World, selection
 from tests.support.payloads import payload
 
-INTEREST = Mode(sections=("ContractInfo",))
-SLOW = Mode(interval=0.5)
-COUNTING = Mode(skips=True)
+INTEREST = DeliveryOptions(sections=("ContractInfo",))
+SLOW = DeliveryOptions(interval=0.5)
+COUNTING = DeliveryOptions(skips=True)
 MORE = payload(1, open_interest=5)
 
 
@@ -29,10 +29,11 @@ def world() -> World:
 
 
 @pytest.mark.parametrize(
-    "mode", [INTEREST, SLOW, COUNTING, Mode(interval=0.5, skips=True, sections=("Aggregate",))]
+    "mode",
+    [INTEREST, SLOW, COUNTING, DeliveryOptions(interval=0.5, skips=True, sections=("Aggregate",))],
 )
 def test_a_message_is_made_once_for_all_clients_of_a_mode(
-    world: World, mode: Mode, monkeypatch: pytest.MonkeyPatch
+    world: World, mode: DeliveryOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[bytes] = []
     make = wire.message
@@ -226,7 +227,7 @@ class TestCounting:
 
     def test_at_a_pace(self, world: World) -> None:
         world.open("1")
-        _, outlet = world.join("1", mode=Mode(interval=1.0, skips=True))
+        _, outlet = world.join("1", mode=DeliveryOptions(interval=1.0, skips=True))
         for version in range(5):
             world.hub.publish("1", NOW + version, payload(version))
             world.tick()
@@ -237,7 +238,7 @@ class TestCounting:
 class TestEvents:
     def test_one_has_no_id_while_an_older_one_is_to_come(self, world: World) -> None:
         world.open("1", "2", "3")
-        client, outlet = world.join("1", "2", "3", mode=Mode(wrapping=wire.Format.EVENT))
+        client, outlet = world.join("1", "2", "3", mode=DeliveryOptions(wrapping=wire.Format.EVENT))
         world.hub.pause(client)
         # They began to be missed in this order; the states that are sent are of another one.
         for version, contract_id in enumerate("1232", NOW):
@@ -252,7 +253,7 @@ class TestEvents:
 
     def test_those_who_keep_up_get_every_id(self, world: World) -> None:
         world.open("1", "2")
-        _, outlet = world.join("1", "2", mode=Mode(wrapping=wire.Format.EVENT))
+        _, outlet = world.join("1", "2", mode=DeliveryOptions(wrapping=wire.Format.EVENT))
         for version, contract_id in enumerate("1212", NOW):
             world.hub.publish(contract_id, version, payload(version))
         world.tick()
@@ -367,7 +368,7 @@ class TestSelecting:
 
     def test_its_pace_and_count_stay(self, world: World) -> None:
         world.open("1", "2")
-        client, outlet = world.join("1", mode=Mode(interval=1.0, skips=True))
+        client, outlet = world.join("1", mode=DeliveryOptions(interval=1.0, skips=True))
         for version, new in enumerate([A, B, C], NOW):
             world.hub.publish("1", version, new)
             world.tick()

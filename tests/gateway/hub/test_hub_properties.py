@@ -40,12 +40,12 @@ from hypothesis.stateful import (
 
 from ime_live.gateway.hub import delivery
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.subscribers import Client
 from ime_live.gateway.upstream import reconciler
 from ime_live.gateway.upstream.reconciler import Reconciler
-from ime_live.gateway.upstream.status_messages import Watch
+from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import MICROSECONDS, Part, Payload, part_of, version_of
 from ime_live.store.store import Lift, Lifted, State
 from tests.support.frames import Message, Reader, Status
@@ -82,7 +82,7 @@ class Join:
     room: int
     store_away: bool
     watches: bool
-    mode: Mode
+    mode: DeliveryOptions
 
 
 joins = st.builds(
@@ -94,7 +94,7 @@ joins = st.builds(
     store_away=st.booleans(),
     watches=st.booleans(),
     mode=st.builds(
-        Mode,
+        DeliveryOptions,
         wrapping=st.sampled_from([wire.Format.TEXT, *wire.Format]),
         sections=sections,
         interval=st.sampled_from([0.0, 0.0, 0.5, MOST]),
@@ -210,7 +210,7 @@ class Consumer:
 
     hub: Hub
     selection: dict[str, bytes]
-    mode: Mode
+    mode: DeliveryOptions
     by_name: bool
     since: dict[str, int]
     """Contract → version; of the others it has asked for no states."""
@@ -441,7 +441,7 @@ class HubMachine(RuleBasedStateMachine):
             call_later=self.timers.call_later,
             events=self.events,
         )
-        self.watch = Watch(
+        self.watch = StatusMessages(
             self.hub, zone=UTC, clock=lambda: self.now, feed=lambda: None, told=lambda: None
         )
         self.store = Store(lambda: self.now)
@@ -1088,8 +1088,8 @@ TestHub.settings = settings(
 def test_status_round_in_the_tick_of_a_catch_up() -> None:
     """Hypothesis found that a client gets two writes then; what is missed comes in slices."""
     machine = HubMachine()
-    watching = Join(("1", "2", "3"), False, 0, EVERYTHING, True, True, Mode())
-    plain = Join(("1",), False, None, EVERYTHING, True, False, Mode())
+    watching = Join(("1", "2", "3"), False, 0, EVERYTHING, True, True, DeliveryOptions())
+    plain = Join(("1",), False, None, EVERYTHING, True, False, DeliveryOptions())
     machine.begin([watching, plain], stored=True)
     machine.reload()
     machine.tell()

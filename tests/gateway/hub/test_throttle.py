@@ -1,4 +1,4 @@
-"""Pace: who is woken when, and that nothing is kept for those who are not to be woken."""
+"""Throttle: who is woken when, and that nothing is kept for those who are not to be woken."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from datetime import UTC
 
 import pytest
 
-from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.subscribers import Channel, Client, State, SubscriberGroup
-from ime_live.gateway.hub.throttle import Pace
+from ime_live.gateway.hub.throttle import Throttle
 from tests.support.payloads import payload
 from tests.support.timers import Timers
 
@@ -19,14 +19,14 @@ class World:
     def __init__(self) -> None:
         self.timers = Timers()
         self.woken: list[Client] = []
-        self.pace = Pace(
+        self.pace = Throttle(
             monotonic=self.timers.monotonic,
             call_later=self.timers.call_later,
             wake=self.woken.append,
         )
 
     def client(self, interval: float, *missed: Channel) -> Client:
-        group = SubscriberGroup("", {}, Mode(interval=interval))
+        group = SubscriberGroup("", {}, DeliveryOptions(interval=interval))
         client = Client(group, lambda _: 0, lambda _: None, 0)
         client.missed.update(dict.fromkeys(missed))
         return client

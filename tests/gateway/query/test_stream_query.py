@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ime_live.contracts import Contract, Registry
 from ime_live.errors import MAX_REASON_BYTES, CloseCode, RefusedError
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.query.stream_query import (
     EVENTS_ROOT,
     STREAM_ROOT,
@@ -90,13 +90,13 @@ class TestPaths:
         assert endpoint_of(path, "/prefix") is None
 
 
-def mode(query: str) -> Mode:
+def mode(query: str) -> DeliveryOptions:
     return read_request(By.NAME, "contract_names=A&" + query, TEHRAN).mode
 
 
 class TestMode:
     def test_as_documented_by_default(self) -> None:
-        assert mode("") == Mode()
+        assert mode("") == DeliveryOptions()
 
     @pytest.mark.parametrize(
         "query",
@@ -107,11 +107,11 @@ class TestMode:
         ],
     )
     def test_sections(self, query: str) -> None:
-        assert mode(query) == Mode(sections=("BestLimit", "Aggregate"))
+        assert mode(query) == DeliveryOptions(sections=("BestLimit", "Aggregate"))
 
     def test_all_sections_are_the_documented_stream(self) -> None:
         query = "sections=ContractInfo,AllowedPriceRange,BestLimit,Aggregate"
-        assert mode(query) == Mode()
+        assert mode(query) == DeliveryOptions()
 
     @pytest.mark.parametrize("section", ["bestlimit", "best-limit", "BestLimit,", ""])
     def test_unknown_sections(self, section: str) -> None:
@@ -122,7 +122,7 @@ class TestMode:
 
     @pytest.mark.parametrize(("rate", "interval"), [("2", 0.5), ("0.1", 10), ("1e1", 0.1)])
     def test_rates(self, rate: str, interval: float) -> None:
-        assert mode(f"max_rate={rate}") == Mode(interval=interval)
+        assert mode(f"max_rate={rate}") == DeliveryOptions(interval=interval)
 
     @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast", "", "0.001", "1e9"])
     def test_bad_rates(self, rate: str) -> None:
@@ -131,8 +131,8 @@ class TestMode:
         assert error.kind == "bad max_rate"
 
     def test_a_count(self) -> None:
-        assert mode("meta=true") == Mode(skips=True)
-        assert mode("meta=false") == Mode()
+        assert mode("meta=true") == DeliveryOptions(skips=True)
+        assert mode("meta=false") == DeliveryOptions()
         assert refusal(By.NAME, "contract_names=A&meta=x").kind == "bad meta"
 
 

@@ -63,7 +63,7 @@ class Server(Process):
         """A new connection."""
         config: Any = SimpleNamespace(loaded_app=self.app, timeout_keep_alive=5)
         state: Any = self.state
-        return Transport(HttpProtocol(config, state, {SERVICES: self.services}))
+        return Transport(HttpProtocol(config, state, {SERVICES: self.context}))
 
 
 def answers(written: bytes) -> list[tuple[int, bytes]]:
@@ -109,7 +109,7 @@ async def test_asgi_scope() -> None:
         "raw_path": b"/a%2Fb%20%D8%B3",
         "query_string": b"c=%20",
         "headers": [(b"host", b"a.example"), (b"x", b"1, 2")],
-        "state": {SERVICES: server.services},
+        "state": {SERVICES: server.context},
     }
 
 

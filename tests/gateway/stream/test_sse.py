@@ -22,7 +22,7 @@ class Reader:
 
     def __init__(self, process: Process, name: str = "KASH", **fields: str) -> None:
         self.transport = Transport(Accepted())
-        stream = EventStream(process.services, process.connections, By.NAME, [(b"date", b"today")])
+        stream = EventStream(process.context, process.connections, By.NAME, [(b"date", b"today")])
         self.transport.set_protocol(stream)
         lines = [f"GET {PATH}{name} HTTP/1.1", "Host: t"]
         lines += [f"{field}: {value}" for field, value in fields.items()]

@@ -64,7 +64,7 @@ class Client:
         **request: str,
     ) -> None:
         self.transport = Transport(Accepted())
-        self.stream = StreamProtocol(process.services, process.connections)
+        self.stream = StreamProtocol(process.context, process.connections)
         self.transport.set_protocol(self.stream)
         self.stream.open(self.transport, head(*lines, **request), rest)
 
@@ -136,7 +136,7 @@ def test_handshake_of_a_wrong_version_is_answered_with_13(version: str) -> None:
         + (f"Sec-WebSocket-Version: {version}\r\n".encode() if version else b"")
         + b"\r\n"
     )
-    handshake = Process().services.handshake.negotiate(request)
+    handshake = Process().context.handshake.negotiate(request)
     assert not handshake.accepted
     assert handshake.answer.startswith(b"HTTP/1.1 400 ")
     assert b"\r\nSec-WebSocket-Version: 13\r\n" in handshake.answer
@@ -466,7 +466,7 @@ async def test_failing_openings_are_logged_once_a_kind() -> None:
             raise RuntimeError("a defect")
 
     process = Process()
-    parts: Any = process.services
+    parts: Any = process.context
     parts.authenticator = Failing()
     with capture_logs() as logs:
         clients = [Client(process) for _ in range(5)]

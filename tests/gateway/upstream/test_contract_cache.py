@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from ime_live.contracts import Contract
 from ime_live.errors import CloseCode, ContractError, RefusedError, StoreError, UnknownContractError
 from ime_live.gateway.upstream import contract_cache as directory_module
-from ime_live.gateway.upstream.contract_cache import Directory
+from ime_live.gateway.upstream.contract_cache import ContractCache
 
 
 def contract(contract_id: str, name: str | None = None, *aliases: str) -> Contract:
@@ -50,7 +50,7 @@ class Running:
 
     def __init__(self, store: Store, interval: float = 1000.0) -> None:
         self.store = store
-        self.directory = Directory(store, interval)
+        self.directory = ContractCache(store, interval)
         self.task = asyncio.create_task(self.directory.run())
 
     async def settle(self) -> None:
@@ -91,7 +91,7 @@ async def running() -> AsyncIterator[Running]:
 
 
 def test_before_the_first_loading_it_refuses() -> None:
-    directory = Directory(Store(), 1.0)
+    directory = ContractCache(Store(), 1.0)
     assert not directory.loaded
     assert len(directory) == 0
     with pytest.raises(RefusedError, match="contracts are not loaded yet") as caught:

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from ime_live.contracts import Market
 from ime_live.errors import StoreError
-from ime_live.gateway.upstream.feed_monitor import CUT_OFF, NO_FEED, Feed
+from ime_live.gateway.upstream.feed_monitor import CUT_OFF, NO_FEED, FeedMonitor
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 
 NOW = 1_780_000_000_000_000
@@ -32,7 +32,7 @@ class World:
         self.led = False
         self.away = False
         self.changes: list[FeedState | None] = []
-        self.feed = Feed(self, clock=lambda: self.now, changed=self.changed)
+        self.feed = FeedMonitor(self, clock=lambda: self.now, changed=self.changed)
 
     async def read(self) -> tuple[FeedStatus | None, bool]:
         if self.away:

@@ -1,4 +1,4 @@
-"""Snapshots: round trips are shared, nothing is kept, and a store that hangs holds up nobody."""
+"""StateReader: round trips are shared, nothing is kept, and a store that hangs holds up nobody."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from ime_live.errors import IncompleteError, PayloadError, StoreError
-from ime_live.gateway.upstream.state_reader import Snapshots
+from ime_live.gateway.upstream.state_reader import StateReader
 from ime_live.store.store import State
 
 MakePayload = Callable[..., dict[str, Any]]
@@ -30,7 +30,7 @@ class World:
         self.error: Exception | None = None
         self.left: set[str] = set()
         self.broken: State | PayloadError | None = None
-        self.snapshots = Snapshots(self, monotonic=lambda: self.seconds, time_limit=time_limit)
+        self.snapshots = StateReader(self, monotonic=lambda: self.seconds, time_limit=time_limit)
 
     async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
         ids = list(ids)

@@ -1,4 +1,4 @@
-"""Rounds: what is asked of the store before anybody is told, and what is told when it is away."""
+"""What the status loop asks the store before it tells clients, and what it tells in an outage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from ime_live.errors import StoreError
 from ime_live.gateway.upstream import status_loop as rounds_module
-from ime_live.gateway.upstream.status_loop import Rounds
+from ime_live.gateway.upstream.status_loop import StatusLoop
 
 
 class Channel:
@@ -37,7 +37,7 @@ class World:
         self.hangs = False
         self.reached = True
         watch: Any = cast("Any", self)
-        self.rounds = Rounds(watch, watch, watch, interval=3600.0)
+        self.rounds = StatusLoop(watch, watch, watch, interval=3600.0)
 
     def tell(self, groups: Iterable[SubscriberGroup], current: Collection[str]) -> Iterable[None]:
         self.told.append((list(groups), set(current)))
@@ -104,7 +104,7 @@ async def test_a_round_each_interval() -> None:
     world = World()
     world.groups = [SubscriberGroup("1")]
     watch: Any = cast("Any", world)
-    task = asyncio.create_task(Rounds(watch, watch, watch, interval=0.001).run())
+    task = asyncio.create_task(StatusLoop(watch, watch, watch, interval=0.001).run())
     for _ in range(3):
         await world.gone()
     task.cancel()

@@ -14,10 +14,10 @@ import pytest
 from ime_live.contracts import Market
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.delivery import CATCH_UP_BYTES
-from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.subscribers import Client
-from ime_live.gateway.upstream.status_messages import Watch
+from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import Update, timestamp_of
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 from tests.support.frames import Message, Reader, Status
@@ -87,7 +87,7 @@ class World:
             call_later=timers.call_later,
             events=self,
         )
-        self.watch = Watch(
+        self.watch = StatusMessages(
             self.hub,
             zone=UTC,
             clock=lambda: self.now,
@@ -122,7 +122,7 @@ class World:
     ) -> tuple[Client, Outlet]:
         outlet = Outlet(compressed=compressed)
         selection = {name[-1]: wire.envelope_by_name(name) for name in names}
-        mode = Mode(wrapping=wire.Format.DEFLATE if compressed else wire.Format.TEXT)
+        mode = DeliveryOptions(wrapping=wire.Format.DEFLATE if compressed else wire.Format.TEXT)
         client = self.hub.join(selection, outlet, mode)
         if watches:
             self.watch.add(client, current=current)

@@ -1,7 +1,7 @@
 """The feed: read the exchange's frames, publish what changes, and say how the feed is.
 
-It puts the parts of one process together: a source of frames, the intake, the recorder, the
-condition, the exchange's clock and the lease. Of two feeds one leads; the other reads along and
+It puts the parts of one process together: a source of frames, the ingest, the recorder, the
+health, the exchange's clock and the lease. Of two feeds one leads; the other reads along and
 takes over with the newest boards that it has seen.
 """
 
@@ -24,10 +24,10 @@ from ime_live.feeds.boards.boards import CLOCK, Bands, Frame, FrameReader, RowEr
 from ime_live.feeds.boards.rows import MAX_AHEAD
 from ime_live.feeds.ime.link import Source
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
-from ime_live.feeds.pipeline.health import Condition
-from ime_live.feeds.pipeline.ingest import Intake, Refusal
+from ime_live.feeds.pipeline.health import Health
+from ime_live.feeds.pipeline.ingest import Ingest, Refusal
 from ime_live.feeds.pipeline.leader import Leader, Writer
-from ime_live.feeds.pipeline.leadership import Attendance, FeedLease
+from ime_live.feeds.pipeline.leadership import FeedLease, Leadership
 from ime_live.log_limiter import LogLimiter
 from ime_live.status import FeedStatus
 
@@ -63,9 +63,9 @@ class Feed:
     def __init__(
         self,
         source: Source,
-        intake: Intake,
+        ingest: Ingest,
         lease: FeedLease,
-        condition: Condition,
+        health: Health,
         reading: Reading,
         *,
         writer: Writer,
@@ -79,11 +79,11 @@ class Feed:
 
         Args:
             source: where frames come from.
-            intake: notes what frames tell, and passes on what has changed.
+            ingest: notes what frames tell, and passes on what has changed.
             lease: which feed leads.
-            condition: what can be expected of the feed.
+            health: what can be expected of the feed.
             reading: how frames are read.
-            writer: what the intake passes on by.
+            writer: what the ingest passes on by.
             clock: the exchange's.
             recorder: takes every frame, if there is one.
             failovers: see `ime_live.feeds.pipeline.leader.Leader`.
@@ -91,8 +91,8 @@ class Feed:
             monotonic: seconds.
         """
         self._source = source
-        self._intake = intake
-        self._condition = condition
+        self._ingest = ingest
+        self._health = health
         self._reading = reading
         self._clock = clock
         self._recorder = recorder
@@ -106,13 +106,13 @@ class Feed:
         self._clock_wrong = False
         self._limited = LogLimiter(log, monotonic=monotonic)
         self._once = LogLimiter(log, interval=float("inf"), monotonic=monotonic)
-        self._attendance = Attendance(
+        self._leadership = Leadership(
             lease, self.status, on_lead=lambda: self._leader.begin(), monotonic=monotonic
         )
         self._leader = Leader(
-            intake,
+            ingest,
             writer,
-            self._attendance,
+            self._leadership,
             boards=reading.boards,
             latest=lambda: clock.local() + MAX_AHEAD,
             failovers=failovers,
@@ -121,13 +121,13 @@ class Feed:
 
     def status(self) -> FeedStatus:
         """What the feed says of itself now."""
-        self._condition.link(self._source.link)
-        status = self._condition.status(round(self._wall() * 1e6))
+        self._health.link(self._source.link)
+        status = self._health.status(round(self._wall() * 1e6))
         self._say_lag(status.lag)
         self._say_clock()
-        late = f"boards come {status.lag:.0f} s late" if self._condition.late else None
+        late = f"boards come {status.lag:.0f} s late" if self._health.late else None
         errors = [each for each in (status.error, late, self._clock.error) if each]
-        totals = self._intake.totals
+        totals = self._ingest.totals
         return msgspec.structs.replace(
             status,
             error="; ".join(errors) or None,
@@ -140,7 +140,7 @@ class Feed:
         Raises:
             SettingsError: the source cannot work with its settings.
         """
-        attending = asyncio.create_task(self._attendance.run())
+        attending = asyncio.create_task(self._leadership.run())
         reading = asyncio.create_task(self._read())
         writing = asyncio.create_task(self._leader.run())
         tasks = (reading, writing, attending)
@@ -183,7 +183,7 @@ class Feed:
         try:
             frame = self._reader.read(raw, day=self._day or now.date(), latest=now)
         except FeedError as error:
-            self._intake.totals.bad_lines += 1
+            self._ingest.totals.bad_lines += 1
             self._limited.warning(
                 "frame dropped",
                 key="frame",
@@ -197,11 +197,11 @@ class Feed:
 
     def _note(self, frame: Frame) -> None:
         # Also while another feed leads: what we say of ourselves must be true at once.
-        self._condition.link(self._source.link)
+        self._health.link(self._source.link)
         latest = self._clock.local() + MAX_AHEAD
         for board in frame.boards:
             listed = {quote.contract.contract_id for quote in board.quotes}
-            self._condition.board(board.method, len(listed), round(self._wall() * 1e6))
+            self._health.board(board.method, len(listed), round(self._wall() * 1e6))
             self._stamp(board.method, board.pushed_at, latest)
         if frame.told is not None:
             self._stamp(CLOCK, [frame.told], latest)
@@ -211,14 +211,14 @@ class Feed:
             self._once.info("unknown method of the hub; ignored", key=name, method=name)
         for error in frame.lost:
             self._say_row("field cannot be read; the row counts without it", error)
-        self._report(self._intake.note(frame, latest))
+        self._report(self._ingest.note(frame, latest))
         self._leader.noted()
 
     def _stamp(self, board: str, stamps: Iterable[datetime | None], latest: datetime) -> None:
         newest = max((at for at in stamps if at is not None and at <= latest), default=None)
         if newest is not None:
             stamp = newest.replace(tzinfo=self._reading.zone).timestamp()
-            self._condition.stamp(board, round(stamp * 1e6), round(self._clock.now() * 1e6))
+            self._health.stamp(board, round(stamp * 1e6), round(self._clock.now() * 1e6))
 
     def _report(self, refusal: Refusal) -> None:
         for error in refusal.errors:
@@ -248,7 +248,7 @@ class Feed:
         )
 
     def _say_lag(self, lag: float | None) -> None:
-        late = self._condition.late
+        late = self._health.late
         if late and not self._late:
             self._limited.warning("boards come late", key="late", lag=lag)
         elif self._late and not late:

@@ -1,4 +1,4 @@
-"""Condition: what can be expected of the feed, from its connection, its boards and the hours.
+"""Health: what can be expected of the feed, from its connection, its boards and the hours.
 
 The connection and the boards that come are told; the status comes out. Pure: times are given to
 it, in microseconds since the Unix epoch.
@@ -34,7 +34,7 @@ class _MarketCondition:
         self.last_board: int | None = None
 
 
-class Condition:
+class Health:
     """See the module's text."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Condition:
         hours: Hours,
         max_lag: float = float("inf"),
     ) -> None:
-        """Make the condition of a feed that has no connection yet.
+        """Make the health of a feed that has no connection yet.
 
         Args:
             boards: methods of the boards that it reads.

@@ -1,4 +1,4 @@
-"""Intake: register the contracts that frames tell of, and publish the states that have changed.
+"""Ingest: register the contracts that frames tell of, and publish the states that have changed.
 
 It remembers what it has passed on, so that only changes go further, in one pipeline per frame.
 """
@@ -20,11 +20,11 @@ from ime_live.feeds.boards.rows import Quote
 from ime_live.market import Payload
 from ime_live.publisher import Outcome
 
-__all__ = ["DELISTED_AFTER", "Intake", "Publishes", "Refusal", "Register", "Totals"]
+__all__ = ["DELISTED_AFTER", "Ingest", "Publishes", "Refusal", "Register", "Totals"]
 
 
 class Publishes(Protocol):
-    """What an intake needs of a publisher."""
+    """What an ingest needs of a publisher."""
 
     async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[Outcome]:
         """Publish states, one outcome each in order."""
@@ -88,7 +88,7 @@ class Refusal(Struct, frozen=True):
         return f"{len(self)} refused, the first: {first}"
 
 
-class Intake:
+class Ingest:
     """See the module's text.
 
     A frame is taken in two steps, as a standby takes the first one only: `note` what it tells,
@@ -98,7 +98,7 @@ class Intake:
     def __init__(
         self, publisher: Publishes, register: Register, newest: NewestBoards | None = None
     ) -> None:
-        """Make an intake that has passed nothing on yet.
+        """Make an ingest that has passed nothing on yet.
 
         Args:
             publisher: takes the states.

@@ -17,8 +17,8 @@ import structlog
 
 from ime_live.contracts import Contract
 from ime_live.errors import FencedError, StoreError
-from ime_live.feeds.pipeline.ingest import Intake
-from ime_live.feeds.pipeline.leadership import Attendance
+from ime_live.feeds.pipeline.ingest import Ingest
+from ime_live.feeds.pipeline.leadership import Leadership
 from ime_live.log_limiter import LogLimiter
 from ime_live.publisher import Outcome
 
@@ -40,7 +40,7 @@ each of them a share of the states is confirmed."""
 
 
 class Writer(Protocol):
-    """What the intake passes on by; `ime_live.feeds.pipeline.fenced.FencedWriter` is one."""
+    """What the ingest passes on by; `ime_live.feeds.pipeline.fenced.FencedWriter` is one."""
 
     token: int
 
@@ -53,9 +53,9 @@ class Leader:
 
     def __init__(
         self,
-        intake: Intake,
+        ingest: Ingest,
         writer: Writer,
-        attendance: Attendance,
+        leadership: Leadership,
         *,
         boards: Collection[str],
         latest: Callable[[], datetime],
@@ -65,9 +65,9 @@ class Leader:
         """Write nothing yet.
 
         Args:
-            intake: what there is to pass on.
-            writer: what the intake passes on by.
-            attendance: whether this feed leads.
+            ingest: what there is to pass on.
+            writer: what the ingest passes on by.
+            leadership: whether this feed leads.
             boards: methods of the boards that are read.
             latest: up to when stamps are believed, see
             `ime_live.feeds.boards.newest.NewestBoards.take`.
@@ -75,9 +75,9 @@ class Leader:
                 just before is lost with the old one.
             monotonic: seconds.
         """
-        self._intake = intake
+        self._ingest = ingest
         self._writer = writer
-        self._attendance = attendance
+        self._leadership = leadership
         self._boards = boards
         self._latest = latest
         self._failovers = failovers
@@ -95,7 +95,7 @@ class Leader:
         self._begins = True
 
     def noted(self) -> None:
-        """The intake has noted something: pass it on soon."""
+        """The ingest has noted something: pass it on soon."""
         self._noted.set()
 
     async def run(self) -> None:
@@ -105,7 +105,7 @@ class Leader:
                 async with asyncio.timeout(_TICK):
                     await self._noted.wait()
             self._noted.clear()
-            if self._attendance.leads:
+            if self._leadership.leads:
                 await self.write()
 
     async def write(self) -> None:
@@ -114,12 +114,12 @@ class Leader:
             self._seen_failovers = self._failovers()
             log.warning("another server is the store's master; publishing everything again")
             self._begins = True
-        self._writer.token = self._attendance.token
+        self._writer.token = self._leadership.token
         try:
             if self._begins:
                 self._begins = False
                 await self._take_over()
-            refused = await self._intake.pass_on()
+            refused = await self._ingest.pass_on()
             if self._monotonic() >= self._confirm_at:
                 self._confirm_at = self._monotonic() + _TICK
                 refused += await self._confirm()
@@ -128,7 +128,7 @@ class Leader:
                 refused += await self._confirm(share=1)
         except FencedError as error:
             self._limited.warning("this feed leads no more", key="fenced", error=str(error))
-            self._attendance.fenced(error.token)
+            self._leadership.fenced(error.token)
             self._begins = True
         except StoreError as error:
             if not self._outage:  # once an outage
@@ -142,14 +142,14 @@ class Leader:
     async def _take_over(self) -> None:
         # Boards may be minutes apart: whoever comes to lead, or has its store back, does not wait
         # for the next one.
-        contracts, pushed_at = await self._writer.claim(self._intake.ids)
+        contracts, pushed_at = await self._writer.claim(self._ingest.ids)
         known = [each for each in contracts if each.board in self._boards]
-        self._intake.know(known, pushed_at, self._latest())
-        self._intake.forget()
+        self._ingest.know(known, pushed_at, self._latest())
+        self._ingest.forget()
         self._settled_at = self._monotonic() + SETTLED_AFTER
 
     async def _confirm(self, share: float = _TICK / CONFIRM_INTERVAL) -> tuple[Outcome, ...]:
-        refused, restored = await self._intake.confirm(share)
+        refused, restored = await self._ingest.confirm(share)
         if restored:
             self._limited.warning(
                 "the store held other states than this feed's; published again",

@@ -1,4 +1,4 @@
-"""Attendance: keeps a feed's lease and writes its status, each second.
+"""Leadership: keeps a feed's lease and writes its status, each second.
 
 A lease and a function that tells the status come in; whether this feed leads goes out. It must
 not know where frames come from or what becomes of them.
@@ -56,7 +56,7 @@ class FeedLease(Protocol):
         """Write what the feed says of itself."""
 
 
-class Attendance:
+class Leadership:
     """See the module's text."""
 
     def __init__(

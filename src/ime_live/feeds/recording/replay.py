@@ -17,7 +17,7 @@ from typing import Final
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.boards import DEFAULT_BANDS, DEFAULT_BOARDS, Bands, Frame, FrameReader
-from ime_live.feeds.pipeline.ingest import Intake, Publishes, Register, Totals
+from ime_live.feeds.pipeline.ingest import Ingest, Publishes, Register, Totals
 from ime_live.feeds.recording.recording import read_recording
 from ime_live.log_limiter import LogLimiter, PlainLines
 from ime_live.timezones import TEHRAN, zone_of
@@ -71,11 +71,11 @@ async def replay(
     if not 0 <= speed < float("inf"):
         raise FeedError(f"speed {speed} is not 0 or more")
     _check(files)
-    intake = Intake(publisher, register)
+    ingest = Ingest(publisher, register)
     limited = LogLimiter(PlainLines(report))
     unknown: set[str] = set()
     while True:
-        totals = intake.totals = Totals()
+        totals = ingest.totals = Totals()
         mark: datetime | None = None
         for place, frame, came in _frames(files, day, boards, bands, totals, report):
             pause, mark = pace(mark, frame.clock if came is None else came)
@@ -87,7 +87,7 @@ async def replay(
                     report(f"{place}: unknown method of the hub, ignored: {name}")
             if frame.lost:
                 report(f"{place}: {len(frame.lost)} fields lost, the first: {frame.lost[0]}")
-            refusal = await intake.take(frame)
+            refusal = await ingest.take(frame)
             if refusal.errors or refusal.late:
                 report(f"{place}: {refusal}")
             elif refusal.outcomes:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ime_live.gateway.hub import conflation as missed
 from ime_live.gateway.hub.subscribers import Change, Channel, Client, SubscriberGroup
-from ime_live.gateway.hub.throttle import Pace
+from ime_live.gateway.hub.throttle import Throttle
 from ime_live.gateway.hub.transport import Events
 
 # A client that catches up gets this much in one write, then as much as it takes: what has not
@@ -45,7 +45,7 @@ class Delivery:
         self._take = take
         self._events = events
         self._failed = failed
-        self.pace = Pace(monotonic=monotonic, call_later=call_later, wake=self._wake)
+        self.pace = Throttle(monotonic=monotonic, call_later=call_later, wake=self._wake)
         """When clients that asked for a pace are looked after again."""
 
     def flush(self) -> None:

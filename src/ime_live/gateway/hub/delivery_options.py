@@ -1,16 +1,18 @@
-"""Mode: how a client wants its messages, whatever the contracts.
+"""DeliveryOptions: how a client wants its messages, whatever the contracts.
 
 Clients of one mode and one selection get the same bytes, made once.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from ime_live.gateway.hub.frames import Format
 
 
-class Mode(Struct, frozen=True):
+class DeliveryOptions(Struct, frozen=True):
     """How a client wants its messages; by default, as documented for the service.
 
     Attributes:
@@ -29,3 +31,7 @@ class Mode(Struct, frozen=True):
     def individual(self) -> bool:
         """Whether what a client gets depends on what it got before, even if it is not slow."""
         return self.skips or self.interval > 0
+
+
+DEFAULTS: Final = DeliveryOptions()
+"""Those of a client that asks for nothing."""

@@ -19,8 +19,8 @@ from operator import itemgetter
 from typing import Any
 
 from ime_live.gateway.hub.delivery import Delivery
-from ime_live.gateway.hub.delivery_options import Mode
-from ime_live.gateway.hub.state_table import States
+from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
+from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscribers import Channel, Client, SubscriberGroup
 from ime_live.gateway.hub.transport import Events, Outlet
 from ime_live.market import Payload, Update
@@ -50,7 +50,7 @@ class Hub:
             events: is told what happens.
         """
         self._call_soon = call_soon
-        self.states = States(
+        self.states = StateTable(
             zone=zone,
             clock=clock,
             monotonic=monotonic,
@@ -92,7 +92,7 @@ class Hub:
         self.states.load(contract_id, last)
 
     def publish(self, contract_id: str, version: int | None, payload: Payload) -> int:
-        """An update has come; see `States.publish`."""
+        """An update has come; see `StateTable.publish`."""
         return self.states.publish(contract_id, version, payload)
 
     def _fall_behind(self, client: Client, channel: Channel) -> None:
@@ -110,7 +110,12 @@ class Hub:
 
     # Clients
 
-    def join(self, selection: Mapping[str, bytes], outlet: Outlet, mode: Mode = Mode()) -> Client:  # noqa: B008 - immutable
+    def join(
+        self,
+        selection: Mapping[str, bytes],
+        outlet: Outlet,
+        mode: DeliveryOptions = DEFAULTS,
+    ) -> Client:
         """Add a client; it gets every change from now on.
 
         Args:
@@ -250,7 +255,7 @@ class Hub:
             group.ready[client] = client.write
             self._delivery.catch_up(client)
 
-    def _group(self, selection: Mapping[str, bytes], mode: Mode) -> SubscriberGroup:
+    def _group(self, selection: Mapping[str, bytes], mode: DeliveryOptions) -> SubscriberGroup:
         key = (mode, frozenset(selection.items()))
         group = self._groups.get(key)
         if group is None:

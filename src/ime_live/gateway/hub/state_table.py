@@ -1,4 +1,4 @@
-"""States: what each contract's last state is, whoever tells it.
+"""StateTable: what each contract's last state is, whoever tells it.
 
 Updates and last states come in; what has changed goes out as a list that the hub empties once a
 tick. Of contracts that some want only sections of, it keeps those as well. No I/O; it knows no
@@ -31,7 +31,7 @@ class Present(Struct, frozen=True):
     Attributes:
         version: the newest that publishers gave it, or that clients know it by if that is newer;
             0 if it has no state.
-        taken: when it came, in seconds of the `States`' monotonic clock.
+        taken: when it came, in seconds of the `StateTable`' monotonic clock.
         unversioned: whether the last update came without a version.
         doubted: whether clients have come who may have another state.
         confirmed: see `Channel.confirmed`.
@@ -44,7 +44,7 @@ class Present(Struct, frozen=True):
     confirmed: bool | None
 
 
-class States:
+class StateTable:
     """See the module's text. All methods belong to the hub's thread."""
 
     def __init__(

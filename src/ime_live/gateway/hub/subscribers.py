@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import tzinfo
 
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.market import Part, Payload, timestamp_of
 
 
@@ -139,7 +139,9 @@ class SubscriberGroup:
 
     __slots__ = ("channels", "individual", "key", "mode", "paused", "ready", "wrapping")
 
-    def __init__(self, key: object, channels: Mapping[Channel, bytes], mode: Mode) -> None:
+    def __init__(
+        self, key: object, channels: Mapping[Channel, bytes], mode: DeliveryOptions
+    ) -> None:
         self.key = key
         self.channels = channels
         self.mode = mode

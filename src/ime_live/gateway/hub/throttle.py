@@ -1,4 +1,4 @@
-"""Pace: when a client that asked for a `max_rate` is looked after again.
+"""Throttle: when a client that asked for a `max_rate` is looked after again.
 
 A client that misses something it may not be sent yet comes in; it is woken when that time has
 come. No I/O: the clock and the loop's ``call_later`` are passed in. A wheel of slots, not a timer
@@ -22,7 +22,7 @@ _SLOT: Final = 0.005
 _EARLY: Final = 1e-6
 
 
-class Pace:
+class Throttle:
     """See the module's text. All methods belong to the hub's thread."""
 
     def __init__(

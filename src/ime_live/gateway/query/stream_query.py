@@ -17,7 +17,7 @@ from msgspec import Struct
 from ime_live.contracts import Contract
 from ime_live.errors import RefusedError, UnknownContractError
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.hub.delivery_options import Mode
+from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.market import SECTIONS, version_of
 
 STREAM_ROOT: Final = "/live/data/websocket/contract/"
@@ -84,7 +84,7 @@ class StreamRequest(Struct, frozen=True):
     newer_than: int | None = None
     token: str | None = None
     status: bool = False
-    mode: Mode = Mode()
+    mode: DeliveryOptions = DeliveryOptions()
     unknown: tuple[str, ...] = ()
 
 
@@ -114,7 +114,7 @@ def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
         newer_than,
         _read_token(values),
         _read_switch("status", values),
-        Mode(
+        DeliveryOptions(
             sections=_read_sections(values.get("sections", ())),
             interval=_read_interval(values["max_rate"][-1]) if "max_rate" in values else 0.0,
             skips=_read_switch("meta", values),

@@ -30,9 +30,9 @@ from ime_live.gateway.query.stream_query import NOT_COVERED, By
 from ime_live.gateway.rest.bodies import Data, Description, Section, live_data, static_data
 from ime_live.gateway.rest.rate_limit import RequestLimit
 from ime_live.gateway.rest.search import Search
-from ime_live.gateway.upstream.contract_cache import Directory
+from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.sections import Sections
-from ime_live.gateway.upstream.state_reader import Snapshots
+from ime_live.gateway.upstream.state_reader import StateReader
 from ime_live.market import MICROSECONDS
 
 _AWAY: Final = "market data cannot be read now"
@@ -71,8 +71,8 @@ class Calls:
         self,
         *,
         authenticator: Authenticator,
-        directory: Directory,
-        snapshots: Snapshots,
+        directory: ContractCache,
+        snapshots: StateReader,
         limit: RequestLimit,
         diagnostics: Diagnostics,
         max_contracts: int,
@@ -97,7 +97,7 @@ class Calls:
         """
         self._authenticator = authenticator
         self._directory = directory
-        self._snapshots = snapshots
+        self._state_reader = snapshots
         self._limit = limit
         self._diagnostics = diagnostics
         self._max_contracts = max_contracts
@@ -117,7 +117,7 @@ class Calls:
         ids = {contract.contract_id for contract in contracts.values() if contract is not None}
         try:
             states: Mapping[str, Sections | PayloadError] = (
-                await self._snapshots.read(ids) if ids else {}
+                await self._state_reader.read(ids) if ids else {}
             )
         except StoreError as error:
             raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER) from error

@@ -26,8 +26,8 @@ from ime_live.gateway.query.stream_query import (
     find,
     read_status_request,
 )
-from ime_live.gateway.upstream.contract_cache import Directory
-from ime_live.gateway.upstream.feed_monitor import Feed
+from ime_live.gateway.upstream.contract_cache import ContractCache
+from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.status_messages import optional_timestamp
 from ime_live.gateway.upstream.versions import Versions
 from ime_live.market import MICROSECONDS, timestamp_of
@@ -130,8 +130,8 @@ class Reporter:
         self,
         *,
         authenticator: Authenticator,
-        directory: Directory,
-        feed: Feed,
+        directory: ContractCache,
+        feed: FeedMonitor,
         versions: Versions,
         diagnostics: Diagnostics,
         zone: tzinfo,

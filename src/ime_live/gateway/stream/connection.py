@@ -24,7 +24,7 @@ from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import Identity
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.query.stream_query import StreamRequest
-from ime_live.gateway.stream.context import Services
+from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose
 from ime_live.gateway.stream.request_head import RequestHead
 from ime_live.gateway.stream.subscription import Subscription
@@ -45,32 +45,32 @@ class Connection(asyncio.Protocol, ABC):
         "_about",
         "_closer",
         "_connections",
+        "_context",
         "_eof",
         "_opened",
         "_opening",
         "_outcome",
         "_paused",
-        "_services",
         "_subscription",
         "_transport",
         "write",
     )
 
-    def __init__(self, services: Services, connections: MutableSet[Any]) -> None:
+    def __init__(self, context: GatewayContext, connections: MutableSet[Any]) -> None:
         """Make a stream without a transport.
 
         Args:
-            services: what it needs of its process.
+            context: what it needs of its process.
             connections: all connections of the process, which its server ends when it stops.
         """
-        self._services = services
+        self._context = context
         self._connections = connections
         self._transport: asyncio.Transport
         self.write: Callable[[bytes], int]
         """Hand whole frames to the kernel; for the hub, while it has not paused us."""
         self._about: dict[str, object] = {}
         """What every log line of this connection says."""
-        self._subscription = Subscription(services)
+        self._subscription = Subscription(context)
         self._opening: asyncio.Task[None] | None = None
         self._closer: asyncio.TimerHandle | None = None
         self._outcome: tuple[int, str] | None = None
@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol, ABC):
         # `connection_lost` at the latest, and only after that is the socket closed, and its
         # number free for another connection.
         self.write = partial(os.write, transport.get_extra_info("socket").fileno())
-        self._opened = self._services.monotonic()
+        self._opened = self._context.monotonic()
         self._connections.add(self)
         self._about["connection"] = f"{_PROCESS}-{next(_numbers)}"
         self._about["peer"] = peer_of(transport)
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol, ABC):
         Args:
             read: reads what is asked for, and the token; raises RefusedError.
         """
-        self._opening = self._services.loop.create_task(self._open(read))
+        self._opening = self._context.loop.create_task(self._open(read))
 
     async def _open(self, read: Callable[[], tuple[StreamRequest, str | None]]) -> None:
         identity = refusal = None
@@ -147,12 +147,12 @@ class Connection(asyncio.Protocol, ABC):
             refusal = error
         except Exception as error:  # noqa: BLE001 - it is told, and one client's failure is its own
             event = "opening failed"
-            self._services.limited.error(
+            self._context.limited.error(
                 event, key=(event, type(error).__name__), exc_info=error, **self._about
             )
             refusal = RefusedError("internal error", code=CloseCode.INTERNAL_ERROR)
         self._opening = None
-        self._services.metrics.opened()
+        self._context.metrics.opened()
         if identity is None or refusal is not None:
             self._refuse(refusal or RefusedError("internal error"))
             return
@@ -164,14 +164,14 @@ class Connection(asyncio.Protocol, ABC):
             self._transport.close()
 
     def _begin(self, identity: Identity) -> None:
-        services = self._services
+        context = self._context
         client = self._subscription.begin(self, self._wrapping)
-        now = services.monotonic()
-        expires = None if identity.expires is None else now + identity.expires - services.wall()
-        services.heartbeat.add(self, now, expires)
+        now = context.monotonic()
+        expires = None if identity.expires is None else now + identity.expires - context.wall()
+        context.heartbeat.add(self, now, expires)
         if self._paused:
-            services.hub.pause(client)
-            services.heartbeat.pause(self, now)
+            context.hub.pause(client)
+            context.heartbeat.pause(self, now)
         self._subscription.send_first()
         log.info("stream opened", **self._about)
 
@@ -190,15 +190,15 @@ class Connection(asyncio.Protocol, ABC):
         """The transport takes no more for now."""
         self._paused = True
         if self._subscription.client is not None:
-            self._services.hub.pause(self._subscription.client)
-            self._services.heartbeat.pause(self, self._services.monotonic())
+            self._context.hub.pause(self._subscription.client)
+            self._context.heartbeat.pause(self, self._context.monotonic())
 
     def resume_writing(self) -> None:
         """It does again."""
         self._paused = False
         if self._subscription.client is not None:
-            self._services.heartbeat.resume(self)
-            self._services.hub.resume(self._subscription.client)
+            self._context.heartbeat.resume(self)
+            self._context.hub.resume(self._subscription.client)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
@@ -230,25 +230,25 @@ class Connection(asyncio.Protocol, ABC):
             self._transport.abort()
             return
         refusal = RefusedError("going away", code=CloseCode.GOING_AWAY)
-        spread = self._services.settings.drain
-        self._services.loop.call_later(random.uniform(0, spread), self.end, refusal)  # noqa: S311
+        spread = self._context.settings.drain
+        self._context.loop.call_later(random.uniform(0, spread), self.end, refusal)  # noqa: S311
 
     def _ended(self, code: int, reason: str) -> None:
         self._outcome = (code, reason)
         self._leave()
         if not self._transport.is_closing():
-            self._closer = self._services.loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
-        self._services.metrics.closed(code, reason)
+            self._closer = self._context.loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+        self._context.metrics.closed(code, reason)
         log.info(
             "stream closed",
             **self._about,
             code=code,
             reason=reason,
-            seconds=round(self._services.monotonic() - self._opened, 3),
+            seconds=round(self._context.monotonic() - self._opened, 3),
         )
 
     def _leave(self) -> None:
-        self._services.heartbeat.remove(self)
+        self._context.heartbeat.remove(self)
         self._subscription.close()
 
     def _linger(self, *, quiet: float = 0.0) -> None:
@@ -261,7 +261,7 @@ class Connection(asyncio.Protocol, ABC):
             return
         self._connections.discard(self)
         closer, self._closer = self._closer, None
-        LingeringClose(transport, self._connections, self._services.loop, timer=closer, quiet=quiet)
+        LingeringClose(transport, self._connections, self._context.loop, timer=closer, quiet=quiet)
 
 
 def peer_of(transport: asyncio.Transport) -> str:

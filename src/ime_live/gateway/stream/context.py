@@ -1,4 +1,4 @@
-"""Services: what a stream needs of its process."""
+"""GatewayContext: what a stream needs of its process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
-from ime_live.gateway.upstream.contract_cache import Directory
-from ime_live.gateway.upstream.status_loop import Rounds
-from ime_live.gateway.upstream.status_messages import Watch
+from ime_live.gateway.upstream.contract_cache import ContractCache
+from ime_live.gateway.upstream.status_loop import StatusLoop
+from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS
@@ -29,7 +29,7 @@ server gives them. Their clocks may differ by milliseconds, or the machine is ba
 
 
 @dataclass(frozen=True)
-class Services:
+class GatewayContext:
     """See the module's text.
 
     Attributes:
@@ -47,13 +47,13 @@ class Services:
     settings: GatewaySettings
     zone: ZoneInfo
     authenticator: Authenticator
-    directory: Directory
+    directory: ContractCache
     diagnostics: Diagnostics
     upstream: Upstream
     require_channels: Callable[[], None]
     hub: Hub
-    watch: Watch
-    rounds: Rounds
+    watch: StatusMessages
+    rounds: StatusLoop
     heartbeat: Heartbeat
     metrics: Metrics
     loop: asyncio.AbstractEventLoop

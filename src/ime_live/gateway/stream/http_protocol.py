@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, endpoint_of
 from ime_live.gateway.stream.asgi_exchange import STATUS_LINES, Exchange, scope_of
 from ime_live.gateway.stream.connection import Connection, peer_of
-from ime_live.gateway.stream.context import Services
+from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import LingeringClose
 from ime_live.gateway.stream.request_head import RequestError, RequestHead, RequestReader
 from ime_live.gateway.stream.sse import EventStream
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-SERVICES: Final = "ime_live.services"
-"""The key under which the ASGI lifespan hands the process's `Services` to its protocols."""
+SERVICES: Final = "ime_live.context"
+"""The key under which the ASGI lifespan hands the process's `GatewayContext` to its protocols."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -38,6 +38,7 @@ class HttpProtocol(asyncio.Protocol):
         "_app_state",
         "_client",
         "_connections",
+        "_context",
         "_eof",
         "_exchange",
         "_idle_timeout",
@@ -46,7 +47,6 @@ class HttpProtocol(asyncio.Protocol):
         "_reader",
         "_server",
         "_server_state",
-        "_services",
         "_timer",
         "_transport",
         "_unwritable",
@@ -64,16 +64,16 @@ class HttpProtocol(asyncio.Protocol):
         Args:
             config: has the application.
             server_state: all connections and requests of the process.
-            app_state: what the application's lifespan has left, our `Services` among it.
+            app_state: what the application's lifespan has left, our `GatewayContext` among it.
         """
         self._app = config.loaded_app
         self._idle_timeout = config.timeout_keep_alive
         self._server_state = server_state
         self._connections: set[Any] = server_state.connections
         self._app_state = app_state
-        self._services: Services = app_state[SERVICES]
-        self._loop = self._services.loop
-        self._reader = RequestReader(self._services.settings.max_request)
+        self._context: GatewayContext = app_state[SERVICES]
+        self._loop = self._context.loop
+        self._reader = RequestReader(self._context.settings.max_request)
         self._transport: asyncio.Transport
         self._client: tuple[str, int] | None = None
         self._server: tuple[str, int] | None = None
@@ -94,7 +94,7 @@ class HttpProtocol(asyncio.Protocol):
         """A client has connected."""
         self._transport = transport
         self._connections.add(self)
-        self._set_timer(self._services.settings.handshake_timeout, self._too_late)
+        self._set_timer(self._context.settings.handshake_timeout, self._too_late)
 
     def data_received(self, data: bytes) -> None:
         """Part of a request has come."""
@@ -164,24 +164,24 @@ class HttpProtocol(asyncio.Protocol):
                 self._set_timer(self._idle_timeout, self._transport.close)
         elif self._timer is None or self._is_idle:
             self._is_idle = False
-            self._set_timer(self._services.settings.handshake_timeout, self._too_late)
+            self._set_timer(self._context.settings.handshake_timeout, self._too_late)
         self._transport.resume_reading()
 
     def _answer(self, head: RequestHead) -> None:
         if head.is_handshake:
-            self._hand_over(StreamProtocol(self._services, self._connections), head)
+            self._hand_over(StreamProtocol(self._context, self._connections), head)
             return
         fields = self._server_state.default_headers
         if head.method == "GET":
-            root_path = self._services.settings.root_path
+            root_path = self._context.settings.root_path
             by = endpoint_of(head.path, root_path, EVENTS_ROOT)
             if by is not None:
-                self._hand_over(EventStream(self._services, self._connections, by, fields), head)
+                self._hand_over(EventStream(self._context, self._connections, by, fields), head)
                 return
         if self._client is None:
             self._client = _address(self._transport.get_extra_info("peername"))
             self._server = _address(self._transport.get_extra_info("sockname"))
-        self._exchange = Exchange(head, self, fields, self._services.limited)
+        self._exchange = Exchange(head, self, fields, self._context.limited)
         scope = scope_of(head, self._client, self._server, self._app_state)
         task = self._loop.create_task(self._exchange.run(self._app, scope))
         self._server_state.tasks.add(task)
@@ -226,7 +226,7 @@ class HttpProtocol(asyncio.Protocol):
     # The end
 
     def _refuse(self, error: RequestError) -> None:
-        self._services.limited.info(
+        self._context.limited.info(
             "request refused",
             key=(error.status, error.text),
             status=error.status,

@@ -21,7 +21,7 @@ from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.query.http_errors import headers_of, status_of
 from ime_live.gateway.query.stream_query import By, StreamRequest, read_request, read_since
 from ime_live.gateway.stream.connection import Connection
-from ime_live.gateway.stream.context import Services
+from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import read_slowly
 from ime_live.gateway.stream.request_head import RequestHead
 
@@ -48,7 +48,7 @@ class EventStream(Connection):
 
     def __init__(
         self,
-        services: Services,
+        context: GatewayContext,
         connections: MutableSet[Any],
         by: By,
         fields: Iterable[tuple[bytes, bytes]] = (),
@@ -56,12 +56,12 @@ class EventStream(Connection):
         """Make a stream without a transport; see `Connection`.
 
         Args:
-            services: what it needs of its process.
+            context: what it needs of its process.
             connections: all connections of the process.
             by: the endpoint that was asked for.
             fields: header fields that every answer of the process carries.
         """
-        super().__init__(services, connections)
+        super().__init__(context, connections)
         self._by = by
         self._fields = fields
         self._is_reader = False
@@ -71,20 +71,20 @@ class EventStream(Connection):
         """Take over ``transport``; see `Connection`. Nothing can follow a request for a stream."""
         del rest
         self._take(transport)
-        shared = self._services.cors.headers(head.fields.get(b"origin"))
+        shared = self._context.cors.headers(head.fields.get(b"origin"))
         self._fields = [*self._fields, *shared]
         self._is_reader = "text/event-stream" in (head.field(b"accept") or "")
         self._about["over"] = "events"
         self._start(lambda: self._read(head))
 
     def _read(self, head: RequestHead) -> tuple[StreamRequest, str | None]:
-        zone = self._services.zone
+        zone = self._context.zone
         request = read_request(self._by, head.query, zone)
         if last := head.field(b"last-event-id"):
             try:
                 # A reader has one id for all contracts. What it was not sent of another one may be
                 # older by another server's clock, or have been on its way.
-                newer_than = max(0, read_since(last, zone) - self._services.event_overlap)
+                newer_than = max(0, read_since(last, zone) - self._context.event_overlap)
             except RefusedError:
                 # At a refusal a page would give up for ever, so it is given all there is.
                 newer_than = 0
@@ -124,7 +124,7 @@ class EventStream(Connection):
     def data_received(self, data: bytes) -> None:
         """A client has nothing to say after its request; what it says is thrown away."""
         del data
-        read_slowly(self._transport, self._services.loop)
+        read_slowly(self._transport, self._context.loop)
 
     def eof_received(self) -> bool:
         """The client has closed its half, which is how it leaves; but it is answered first."""
@@ -133,7 +133,7 @@ class EventStream(Connection):
 
     def ping(self) -> None:
         """Write a comment. Nobody answers; that it is not acknowledged ends the connection."""
-        self._services.heartbeat.answered(self)
+        self._context.heartbeat.answered(self)
         self._transport.write(wire.COMMENT)
 
     def connection_lost(self, exc: Exception | None) -> None:

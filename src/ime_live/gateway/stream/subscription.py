@@ -24,7 +24,7 @@ from ime_live.gateway.query.stream_query import (
     StreamRequest,
     select,
 )
-from ime_live.gateway.stream.context import Services
+from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.selection import Revision, answer, revise
 from ime_live.market import timestamp_of
 from ime_live.messages import ControlFault, ControlRequest
@@ -38,17 +38,17 @@ class Subscription:
 
     __slots__ = (
         "_acquired",
+        "_context",
         "_current",
         "_identity",
         "_request",
         "_selection",
-        "_services",
         "client",
     )
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, context: GatewayContext) -> None:
         """Want nothing yet."""
-        self._services = services
+        self._context = context
         self._request: StreamRequest
         self._identity: Identity
         self._selection: Mapping[str, bytes] = {}
@@ -84,12 +84,12 @@ class Subscription:
     async def _open(
         self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
     ) -> Identity:
-        services = self._services
-        diagnostics = services.diagnostics
+        context = self._context
+        diagnostics = context.diagnostics
         diagnostics.note_parameters(f"stream by {request.by.value}", request.unknown)
         diagnostics.refuse_parameters(request.unknown)
         self._request = request
-        self._identity = identity = await services.authenticator.authenticate(token)
+        self._identity = identity = await context.authenticator.authenticate(token)
         note(
             {
                 "subject": identity.subject,
@@ -98,39 +98,39 @@ class Subscription:
                 "count": len(request.contracts),
             }
         )
-        registry = services.directory.registry
+        registry = context.directory.registry
         try:
             self._selection = select(
-                request, registry, identity.may_see, services.settings.max_contracts
+                request, registry, identity.may_see, context.settings.max_contracts
             )
         except ContractNotFoundError as refusal:
             diagnostics.explain_refusal(refusal, registry, identity.may_see)
             raise
         self._acquired = self._selection.keys()
-        await services.upstream.acquire(self._selection)
-        services.require_channels()
+        await context.upstream.acquire(self._selection)
+        context.require_channels()
         if request.status:
             if request.newer_than:
-                services.hub.states.expect(self._selection, request.newer_than)
-            self._current = await services.rounds.compare(self._selection)
+                context.hub.states.expect(self._selection, request.newer_than)
+            self._current = await context.rounds.compare(self._selection)
         return identity
 
     def begin(self, outlet: Outlet, wrapping: wire.Format) -> Client:
         """Stream from now on; what was asked for at once is sent at once, if the hub may."""
-        hub = self._services.hub
+        hub = self._context.hub
         mode = msgspec.structs.replace(self._request.mode, wrapping=wrapping)
         self.client = client = hub.join(self._selection, outlet, mode)
         return client
 
     def send_first(self) -> None:
         """Send what is to come before the first change."""
-        services, request, client = self._services, self._request, self.client
+        context, request, client = self._context, self._request, self.client
         if client is None:
             return
         if request.newer_than is not None:
-            services.hub.send_states(client, request.newer_than)
+            context.hub.send_states(client, request.newer_than)
         if request.status:
-            services.watch.add(client, current=len(self._current) == len(self._selection))
+            context.watch.add(client, current=len(self._current) == len(self._selection))
             self._current = ()
 
     async def change(
@@ -144,27 +144,27 @@ class Subscription:
             request: what is asked for.
             writable: waits until the client takes data, so that its answer is not put aside.
         """
-        services = self._services
+        context = self._context
         revision = revise(
             self._selection,
             request,
-            services.directory.registry,
+            context.directory.registry,
             self._identity.may_see,
-            services.settings.max_contracts,
+            context.settings.max_contracts,
         )
         self._log_unknown(request, revision)
         self._acquired = acquired = {*self._acquired, *revision.added}
         if revision.added:
-            await services.upstream.acquire(revision.added)
+            await context.upstream.acquire(revision.added)
             try:
-                services.require_channels()
+                context.require_channels()
             except RefusedError as error:
                 self._give_back(revision.added)
                 self.object_to(error.reason, request.id)
                 return
         current: Collection[str] = ()
         if self._request.status:
-            current = await services.rounds.compare(revision.selection)
+            current = await context.rounds.compare(revision.selection)
         await writable()
         client = self.client
         if client is None:
@@ -174,29 +174,29 @@ class Subscription:
             revision.selection, revision.faults, request_id=request.id, action=request.action
         )
         self._tell(client, text)
-        watched = services.watch.remove(client)
-        services.hub.select(client, revision.selection)
+        watched = context.watch.remove(client)
+        context.hub.select(client, revision.selection)
         snapshot = request.snapshot
         if self._request.newer_than == 0 if snapshot is None else snapshot:
-            services.hub.send_states(client, 0, revision.added)
+            context.hub.send_states(client, 0, revision.added)
         if watched:
-            services.watch.add(client, current=len(current) == len(revision.selection))
+            context.watch.add(client, current=len(current) == len(revision.selection))
         self._acquired = acquired.difference(revision.removed)
-        services.upstream.release(revision.removed)
+        context.upstream.release(revision.removed)
 
     def _log_unknown(self, request: ControlRequest, revision: Revision) -> None:
         faults = {fault.contract for fault in revision.faults if fault.error.startswith(UNKNOWN)}
-        services, may_see = self._services, self._identity.may_see
+        context, may_see = self._context, self._identity.may_see
         ids = map(str, request.contract_ids)
         for by, names in ((By.NAME, request.contract_names), (By.ID, ids)):
             if unknown := [name for name in map(str.strip, names) if name in faults]:
-                registry = services.directory.registry
-                services.diagnostics.explain_unknown(by, unknown, registry, may_see)
+                registry = context.directory.registry
+                context.diagnostics.explain_unknown(by, unknown, registry, may_see)
 
     def _give_back(self, added: Collection[str]) -> None:
         if self.client is not None:  # else everything was let go of
             self._acquired = {*self._acquired}.difference(added)
-            self._services.upstream.release(added)
+            self._context.upstream.release(added)
 
     def object_to(self, error: str, request_id: str | int | None) -> None:
         """Answer a request of which nothing could be done."""
@@ -206,18 +206,18 @@ class Subscription:
 
     def _tell(self, client: Client, text: bytes) -> None:
         def make() -> bytes:
-            stamp = timestamp_of(self._services.clock(), self._services.zone).encode()
+            stamp = timestamp_of(self._context.clock(), self._context.zone).encode()
             return wire.framed(wire.control_message(stamp, text), client.group.wrapping)
 
-        self._services.hub.tell(client, make, about=object())
+        self._context.hub.tell(client, make, about=object())
 
     def close(self) -> None:
         """Let go of everything."""
-        services = self._services
+        context = self._context
         if self.client is not None:
             # First: the hub forgets a contract that nobody wants only if no client is left.
-            services.hub.leave(self.client)
-            services.watch.remove(self.client)
+            context.hub.leave(self.client)
+            context.watch.remove(self.client)
             self.client = None
         acquired, self._acquired = self._acquired, ()
-        services.upstream.release(acquired)
+        context.upstream.release(acquired)

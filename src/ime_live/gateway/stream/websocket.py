@@ -28,7 +28,7 @@ from ime_live.gateway.query.stream_query import (
 )
 from ime_live.gateway.stream.commands import Dialog
 from ime_live.gateway.stream.connection import ABNORMAL, Connection
-from ime_live.gateway.stream.context import Services
+from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import QUIET
 from ime_live.gateway.stream.request_head import RequestHead
 
@@ -60,9 +60,9 @@ class StreamProtocol(Connection):
         "_unread",
     )
 
-    def __init__(self, services: Services, connections: MutableSet[Any]) -> None:
+    def __init__(self, context: GatewayContext, connections: MutableSet[Any]) -> None:
         """Make a stream without a transport; see `Connection`."""
-        super().__init__(services, connections)
+        super().__init__(context, connections)
         self._deflate: PerMessageDeflate | None = None
         self._answer = b""
         """To the handshake, until it is sent."""
@@ -86,17 +86,17 @@ class StreamProtocol(Connection):
 
     def open(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
         """Take over ``transport``; see `Connection`."""
-        services = self._services
+        context = self._context
         self._take(transport)
-        by = endpoint_of(head.path, services.settings.root_path)
+        by = endpoint_of(head.path, context.settings.root_path)
         if by is None:
-            if endpoint_of(head.path, services.settings.root_path, EVENTS_ROOT) is None:
-                self._reject(services.handshake.reject(404, "There is no stream at this path.\n"))
+            if endpoint_of(head.path, context.settings.root_path, EVENTS_ROOT) is None:
+                self._reject(context.handshake.reject(404, "There is no stream at this path.\n"))
             else:
                 text = "This is a stream of server-sent events: send a GET without an upgrade.\n"
-                self._reject(services.handshake.reject(400, text))
+                self._reject(context.handshake.reject(400, text))
             return
-        handshake = services.handshake.negotiate(head)
+        handshake = context.handshake.negotiate(head)
         if not handshake.accepted:
             self._reject(handshake.answer)
             return
@@ -111,17 +111,17 @@ class StreamProtocol(Connection):
         self._linger()
 
     def _read(self, by: By, head: RequestHead) -> tuple[StreamRequest, str | None]:
-        request = read_request(by, head.query, self._services.zone)
+        request = read_request(by, head.query, self._context.zone)
         offered = head.items(b"sec-websocket-protocol")
         return request, find_token(head.field(b"authorization"), offered, request.token)
 
     def _accept(self) -> None:
         self._transport.write(self._answer)
         self._answer = b""
-        self._allowance = self._services.settings.client_rate * _BURST_SECONDS
-        self._heard = self._services.monotonic()
+        self._allowance = self._context.settings.client_rate * _BURST_SECONDS
+        self._heard = self._context.monotonic()
         if self._unread:
-            self._services.loop.call_soon(self._read_on)
+            self._context.loop.call_soon(self._read_on)
 
     def _refuse(self, refusal: RefusedError) -> None:
         # A client sees the code and the reason on an accepted connection only.
@@ -147,7 +147,7 @@ class StreamProtocol(Connection):
             and not self._unread
         ):
             self._awaited_pongs -= 1
-            self._services.heartbeat.answered(self)
+            self._context.heartbeat.answered(self)
             return
         self._unread += data
         if self._opening is not None:
@@ -174,7 +174,7 @@ class StreamProtocol(Connection):
             if not allowed:
                 self._linger(quiet=QUIET)
         self._transport.pause_reading()
-        self._services.loop.call_soon(self._read_on)
+        self._context.loop.call_soon(self._read_on)
 
     def _next_part(self) -> bytes:
         """A frame, or what has come of it; empty if not even its size is known."""
@@ -187,15 +187,15 @@ class StreamProtocol(Connection):
     def _parser(self) -> Protocol:
         if self._frames is None:
             self._frames = Protocol(
-                Side.SERVER, state=State.OPEN, max_size=self._services.settings.max_client_message
+                Side.SERVER, state=State.OPEN, max_size=self._context.settings.max_client_message
             )
             if self._deflate is not None:
                 self._frames.extensions = [self._deflate]
         return self._frames
 
     def _allow(self) -> bool:
-        rate = self._services.settings.client_rate
-        now = self._services.monotonic()
+        rate = self._context.settings.client_rate
+        now = self._context.monotonic()
         self._allowance = min(rate * _BURST_SECONDS, self._allowance + (now - self._heard) * rate)
         self._heard = now
         if self._allowance < 1:
@@ -208,7 +208,7 @@ class StreamProtocol(Connection):
         if not isinstance(frame, Frame) or frame.opcode is Opcode.CLOSE:
             return True
         if frame.opcode is Opcode.PONG:
-            self._services.heartbeat.answered(self)
+            self._context.heartbeat.answered(self)
             if self._awaited_pongs:
                 self._awaited_pongs -= 1
                 return True
@@ -233,7 +233,7 @@ class StreamProtocol(Connection):
                     self._dialog = Dialog(
                         self._subscription,
                         writable=not self._paused,
-                        limited=self._services.limited,
+                        limited=self._context.limited,
                     )
                 self._dialog.receive(message, binary=not self._is_text)
         except UnicodeDecodeError:

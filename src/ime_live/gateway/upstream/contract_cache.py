@@ -1,4 +1,4 @@
-"""Directory: the gateway's own, always current copy of the registry of contracts.
+"""ContractCache: the gateway's own, always current copy of the registry of contracts.
 
 It is read when the process starts, again whenever the store says that a contract has changed,
 and at worst every few seconds. A fault of the store never makes the gateway forget what it knows,
@@ -34,7 +34,7 @@ class ContractStore(Protocol):
         """Those with these ids, or all; an error for one that cannot be read; raises StoreError."""
 
 
-class Directory:
+class ContractCache:
     """See the module's text."""
 
     def __init__(self, store: ContractStore, interval: float) -> None:

@@ -1,4 +1,4 @@
-"""Feed: what the gateway knows of the feed, as far as Redis can tell it.
+"""FeedMonitor: what the gateway knows of the feed, as far as Redis can tell it.
 
 What the feed says of itself and whether one leads come in, once a second; its state goes out, and
 whoever is concerned is told when that changes. It knows Redis by one narrow interface, and
@@ -33,13 +33,13 @@ CUT_OFF: Final = "Redis cannot be reached"
 
 
 class Leader(Protocol):
-    """Where the leading feed says how it is, as `Feed` needs it."""
+    """Where the leading feed says how it is, as `FeedMonitor` needs it."""
 
     async def read(self) -> tuple[FeedStatus | None, bool]:
         """What it wrote last, and whether there is one now; raises StoreError."""
 
 
-class Feed:
+class FeedMonitor:
     """See the module's text."""
 
     def __init__(

@@ -25,7 +25,7 @@ import structlog
 from msgspec import Struct
 
 from ime_live.errors import IncompleteError, PayloadError, StoreError
-from ime_live.gateway.hub.state_table import Present, States
+from ime_live.gateway.hub.state_table import Present, StateTable
 from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS, Update
 from ime_live.store.store import Lift, Lifted, State
@@ -82,7 +82,7 @@ class Reconciler:
     """See the module's text."""
 
     def __init__(
-        self, states: States, store: StoredStates, *, monotonic: Callable[[], float]
+        self, states: StateTable, store: StoredStates, *, monotonic: Callable[[], float]
     ) -> None:
         """Know nothing of the store yet.
 

@@ -1,4 +1,4 @@
-"""Snapshots: the last states of contracts, read for all that ask at a time in one round trip.
+"""StateReader: the last states of contracts, read for all that ask at a time in one round trip.
 
 Contract ids come in, checked sections of their last states go out. Whoever asks while Redis is
 being asked waits for the next round, which begins after that: so a state that was published
@@ -63,7 +63,7 @@ class _Round:
                 future.set_exception(error)
 
 
-class Snapshots:
+class StateReader:
     """See the module's text."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Rounds: when those who watch the feed are told, and that what they are told is true.
+"""StatusLoop: when those who watch the feed are told, and that what they are told is true.
 
 Before each round the watched contracts are compared with the store, and what is newer there is
 read and sent first. So a client that holds what it is told to hold is current. While nobody
@@ -16,9 +16,9 @@ from typing import Final
 import structlog
 
 from ime_live.errors import StoreError
-from ime_live.gateway.upstream.feed_monitor import Feed
+from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.reconciler import Reconciler
-from ime_live.gateway.upstream.status_messages import Watch
+from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.log_limiter import LogLimiter
 
 log = structlog.get_logger()
@@ -32,10 +32,12 @@ _FAILED: Final = "contracts cannot be compared with the store"
 _TURN: Final = 0.005
 
 
-class Rounds:
+class StatusLoop:
     """See the module's text."""
 
-    def __init__(self, watch: Watch, reconciler: Reconciler, feed: Feed, interval: float) -> None:
+    def __init__(
+        self, watch: StatusMessages, reconciler: Reconciler, feed: FeedMonitor, interval: float
+    ) -> None:
         """Make rounds that nobody goes yet.
 
         Args:

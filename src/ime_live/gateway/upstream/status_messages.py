@@ -1,4 +1,4 @@
-"""Watch: the clients that asked for the state of the feed, and what each of them is told.
+"""StatusMessages: the clients that asked for the state of the feed, and what each of them is told.
 
 Clients, the feed's state and the outcome of a comparison with the store come in; status messages
 go out by way of the hub, each after the states that it names. No I/O; when it is time, and what
@@ -28,7 +28,7 @@ _STATUS: Final = "status"
 """What the frames are about, see `Hub.tell`."""
 
 
-class Watch:
+class StatusMessages:
     """See the module's text. All methods belong to the hub's thread."""
 
     def __init__(
