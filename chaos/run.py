@@ -169,7 +169,7 @@ async def _ask_gateways(testbed: Testbed) -> bool:
 async def _ask(testbed: Testbed, port: int) -> str:
     """Ask a gateway for all states; returns the fault of its answer, or nothing."""
     try:
-        states = await ime_live.Client(f"http://127.0.0.1:{port}").snapshot(contract_ids=IDS)
+        states = await ime_live.AsyncClient(f"http://127.0.0.1:{port}").snapshot(contract_ids=IDS)
     except ime_live.ImeLiveError as error:
         return repr(error)
     for contract_id, number in testbed.market.numbers.items():

@@ -13,11 +13,11 @@ from importlib import import_module
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from ime_live.client.blocking import BlockingClient, BlockingStream
+    from ime_live.client.blocking import BlockingStream, Client
     from ime_live.client.connecting import Connecting, QueueName, SectionName, connect
     from ime_live.client.credentials import Token
     from ime_live.client.message import ConnectionEvent, Message, Status
-    from ime_live.client.rest import Client, Overview
+    from ime_live.client.rest import AsyncClient, Overview
     from ime_live.client.selection import Selected
     from ime_live.client.stream import Stream
     from ime_live.contracts import Contract, Market
@@ -54,9 +54,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Aggregate",
     "AllowedPriceRange",
+    "AsyncClient",
     "AuthenticationError",
     "BestLimit",
-    "BlockingClient",
     "BlockingStream",
     "Client",
     "CloseCode",
@@ -101,9 +101,9 @@ _MODULES = {
     "AllowedPriceRange": "ime_live.market",
     "AuthenticationError": "ime_live.errors",
     "BestLimit": "ime_live.market",
-    "BlockingClient": "ime_live.client.blocking",
+    "Client": "ime_live.client.blocking",
     "BlockingStream": "ime_live.client.blocking",
-    "Client": "ime_live.client.rest",
+    "AsyncClient": "ime_live.client.rest",
     "CloseCode": "ime_live.errors",
     "Connecting": "ime_live.client.connecting",
     "ConnectionEvent": "ime_live.client.message",

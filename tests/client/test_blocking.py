@@ -50,7 +50,7 @@ def test_a_change_after_the_stream_was_closed() -> None:
 
 
 def test_a_call_after_the_client_was_closed() -> None:
-    with ime_live.BlockingClient("http://127.0.0.1:1") as client:
+    with ime_live.Client("http://127.0.0.1:1") as client:
         pass
     with pytest.raises(ServiceError, match=r"^the client was closed$"):
         client.contracts(["A"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ime_live import Client, ConnectionEvent, connect
+from ime_live import AsyncClient, ConnectionEvent, connect
 from ime_live.client.address import read_service
 from ime_live.client.credentials import Credentials
 from ime_live.client.pace import BURST, Pace
@@ -124,7 +124,7 @@ def test_tls_context_for_an_address_without_tls() -> None:
         with pytest.raises(SettingsError, match="ssl is for wss:// and https://"):
             connect(url, ["A"], ssl=context)
         with pytest.raises(SettingsError, match="ssl is for wss:// and https://"):
-            Client(url, ssl=context)
+            AsyncClient(url, ssl=context)
     assert connect("https://h", ["A"], ssl=context)._options.ssl is context
 
 
@@ -134,7 +134,7 @@ async def test_address_and_token_of_the_environment(monkeypatch: pytest.MonkeyPa
     options = connect(contract_names=["A"])._options
     assert options.service == read_service("wss://example.org:8443/p")
     assert await options.credentials.headers() == {"Authorization": "Bearer abc"}
-    assert repr(Client()) == "<Client example.org:8443>"
+    assert repr(AsyncClient()) == "<AsyncClient example.org:8443>"
     # What a program says goes before.
     options = connect("ws://h", ["A"], token="mine")._options
     assert options.service == read_service("ws://h")

@@ -166,18 +166,18 @@ async def test_rest_calls_through_a_proxy(
     async with http_proxy(user="me:secret") as proxy, secure(rest.url) as place:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        async with ime_live.Client(rest.url) as client:
+        async with ime_live.AsyncClient(rest.url) as client:
             for _ in range(2):
                 assert await client.contracts(["A"])
         # What is plain is asked for by its whole address; of one connection each is a request.
         assert proxy.asked[0].startswith(f"GET {rest.url}/static/data/contract/name?")
         proxy.asked.clear()
-        async with ime_live.Client(f"https://{place}") as client:
+        async with ime_live.AsyncClient(f"https://{place}") as client:
             for _ in range(2):
                 assert await client.contracts(["A"])
         assert proxy.asked == [f"CONNECT {place} HTTP/1.1"]
         proxy.asked.clear()
-        for exempt in (ime_live.Client(rest.url, proxy=None), ime_live.Client(rest.url)):
+        for exempt in (ime_live.AsyncClient(rest.url, proxy=None), ime_live.AsyncClient(rest.url)):
             async with exempt:
                 assert await exempt.contracts(["A"])
             monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -198,9 +198,9 @@ async def test_proxy_that_is_spoken_to_by_tls(
     ):
         async with connect(f"wss://{place}", proxy=proxy.url) as stream:
             assert (await take(stream)).stamp == stamp(1)
-        async with ime_live.Client(rest.url, proxy=proxy.url) as client:
+        async with ime_live.AsyncClient(rest.url, proxy=proxy.url) as client:
             assert await client.contracts(["A"])
-        async with ime_live.Client(f"https://{place}", proxy=proxy.url) as client:
+        async with ime_live.AsyncClient(f"https://{place}", proxy=proxy.url) as client:
             with pytest.raises(
                 ime_live.ServiceError, match="need a proxy that begins with http://"
             ):
@@ -227,7 +227,7 @@ async def test_proxy_that_refuses_and_then_lets_through(
     ) in caplog.text
     assert "SECRET" not in caplog.text
     async with http_proxy(statuses=(502, 503)) as proxy, secure(rest.url) as place:
-        async with ime_live.Client(f"https://{place}", proxy=proxy.url) as client:
+        async with ime_live.AsyncClient(f"https://{place}", proxy=proxy.url) as client:
             assert await client.contracts(["A"])
         assert len(proxy.asked) == 3
 
@@ -240,7 +240,7 @@ async def test_proxy_that_wants_another_password(rest: Rest, secure: Any) -> Non
                 await take(stream)
         assert "SECRET" not in str(caught.value)
         for url in (f"https://{place}", rest.url):
-            async with ime_live.Client(url, proxy=wrong) as client:
+            async with ime_live.AsyncClient(url, proxy=wrong) as client:
                 with pytest.raises(ime_live.ServiceError, match="HTTP 407") as refused:
                     await client.contracts(["A"])
             assert "SECRET" not in str(refused.value)
@@ -256,7 +256,9 @@ async def test_proxy_that_hangs(
     async with http_proxy(hangs=True) as proxy, secure(rest.url) as place:
         async with connect(f"wss://{place}", proxy=proxy.url, open_timeout=0.1):
             await eventually(lambda: "no answer in time" in caplog.text)
-        client = ime_live.Client(f"https://{place}", proxy=proxy.url, connect_timeout=0.1, tries=1)
+        client = ime_live.AsyncClient(
+            f"https://{place}", proxy=proxy.url, connect_timeout=0.1, tries=1
+        )
         with pytest.raises(ime_live.ServiceError, match=r"cannot be reached in 0\.1 s"):
             await client.contracts(["A"])
 
@@ -267,7 +269,7 @@ async def test_proxy_that_is_away(caplog: pytest.LogCaptureFixture, eventually: 
     async with connect(url, proxy=proxy):
         await eventually(lambda: caplog.text)
     assert "through the proxy 127.0.0.1:1: Connection refused; trying again" in caplog.text
-    async with ime_live.Client(url, proxy=proxy, tries=1) as client:
+    async with ime_live.AsyncClient(url, proxy=proxy, tries=1) as client:
         with pytest.raises(ime_live.ServiceError, match=r"the proxy .* cannot be reached"):
             await client.contracts(["A"])
 
@@ -277,7 +279,7 @@ def test_plain_program_through_a_proxy(rest: Rest) -> None:
         async with http_proxy() as proxy:
 
             def plain() -> None:
-                with ime_live.BlockingClient(rest.url, proxy=proxy.url) as client:
+                with ime_live.Client(rest.url, proxy=proxy.url) as client:
                     assert client.contracts(["A"])
 
             await asyncio.to_thread(plain)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 import ime_live
-from ime_live.client.rest import Client
+from ime_live.client.rest import AsyncClient
 from tests.client.rest import Rest
 
 
 async def test_snapshots(rest: Rest) -> None:
-    client = Client(rest.url, token="t")
+    client = AsyncClient(rest.url, token="t")
     whole = await client.snapshot(["A", "NOPE"], [1])
     assert set(whole) == {"A", "NOPE", "1"}
     assert whole["NOPE"] is None
@@ -28,7 +28,7 @@ async def test_snapshots(rest: Rest) -> None:
 
 
 async def test_one_section(rest: Rest) -> None:
-    client = Client(rest.url)
+    client = AsyncClient(rest.url)
     best = await client.snapshot(["A", "NOPE"], section=ime_live.BestLimit)
     assert best["A"] is not None
     assert best["A"]["2"].sell_quantity == 8
@@ -43,7 +43,7 @@ async def test_one_section(rest: Rest) -> None:
 
 
 async def test_overviews_and_contracts(rest: Rest) -> None:
-    client = Client(rest.url)
+    client = AsyncClient(rest.url)
     overview = (await client.overview(["A"]))["A"]
     assert overview is not None
     assert overview.contract.contract_id == "1"
@@ -60,23 +60,23 @@ async def test_overviews_and_contracts(rest: Rest) -> None:
 
 
 async def test_search(rest: Rest) -> None:
-    [found] = await Client(rest.url).search("IMEOption", "KASH05C")
+    [found] = await AsyncClient(rest.url).search("IMEOption", "KASH05C")
     assert (found.contract_name, found.market) == ("A", ime_live.Market.OPTION)
     assert rest.asked[0][1] == {"market": ["IMEOption"], "Search_char": ["KASH05C"]}
     with pytest.raises(ime_live.SettingsError, match=r"a market is IMEFutures, .*, not Stocks"):
-        await Client(rest.url).search("Stocks", "x")
+        await AsyncClient(rest.url).search("Stocks", "x")
 
 
 async def test_many_names_are_asked_for_in_portions(rest: Rest) -> None:
     names = [f"سكه0312پ{n:04}" for n in range(400)]
-    found = await Client(rest.url).contracts(names)
+    found = await AsyncClient(rest.url).contracts(names)
     assert len(found) == 400
     assert len(rest.asked) > 1
     assert [n for _, query, _ in rest.asked for n in query["contract_names"]] == names
 
 
 async def test_a_plain_program(rest: Rest) -> None:
-    with ime_live.BlockingClient(rest.url, token="SECRET") as client:
+    with ime_live.Client(rest.url, token="SECRET") as client:
         assert client.snapshot(["A"])["A"] is not None
         assert client.snapshot(["A"], section=ime_live.BestLimit)["A"] is not None
         assert client.overview(["NOPE"]) == {"NOPE": None}
@@ -88,10 +88,10 @@ async def test_a_plain_program(rest: Rest) -> None:
 async def test_a_refused_token(rest: Rest) -> None:
     rest.statuses = [401]
     with pytest.raises(ime_live.AuthenticationError, match="so it is"):
-        await Client(rest.url, token="bad").contracts(["A"])
+        await AsyncClient(rest.url, token="bad").contracts(["A"])
     tokens = iter(["old", "new"])
     rest.statuses = [401]
-    assert await Client(rest.url, token=lambda: next(tokens)).contracts(["A"])
+    assert await AsyncClient(rest.url, token=lambda: next(tokens)).contracts(["A"])
     assert [token for _, _, token in rest.asked] == ["Bearer bad", "Bearer old", "Bearer new"]
 
 
@@ -102,7 +102,7 @@ async def test_calls_at_the_same_time_when_the_token_expires(rest: Rest) -> None
         asked.append("asked")
         return f"t{len(asked)}"
 
-    client = Client(rest.url, token=token)
+    client = AsyncClient(rest.url, token=token)
     rest.good, rest.together = "t1", threading.Barrier(3)
     await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
     assert len(asked) == 1
@@ -123,10 +123,10 @@ async def test_calls_at_the_same_time_when_the_token_expires(rest: Rest) -> None
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 async def test_a_busy_service_is_asked_again(rest: Rest, status: int) -> None:
     rest.statuses = [status]
-    assert await Client(rest.url, tries=2).contracts(["A"])
+    assert await AsyncClient(rest.url, tries=2).contracts(["A"])
     rest.statuses = [status]
     with pytest.raises(ime_live.ServiceError, match="so it is") as caught:
-        await Client(rest.url, tries=1).contracts(["A"])
+        await AsyncClient(rest.url, tries=1).contracts(["A"])
     assert caught.value.status == status
 
 
@@ -134,7 +134,7 @@ async def test_a_busy_service_is_asked_again(rest: Rest, status: int) -> None:
 async def test_another_answer_is_an_error_at_once(rest: Rest, status: int) -> None:
     rest.statuses = [status]
     with pytest.raises(ime_live.ServiceError, match="so it is") as caught:
-        await Client(rest.url).contracts(["A"])
+        await AsyncClient(rest.url).contracts(["A"])
     assert caught.value.status == status
     assert len(rest.asked) == 1
 
@@ -143,15 +143,15 @@ async def test_another_answer_is_an_error_at_once(rest: Rest, status: int) -> No
 async def test_what_is_no_answer_is_told(rest: Rest, body: bytes) -> None:
     rest.body = body
     with pytest.raises(ime_live.ServiceError, match="cannot be read"):
-        await Client(rest.url).contracts(["A"])
+        await AsyncClient(rest.url).contracts(["A"])
 
 
 async def test_a_service_that_is_away_or_too_slow(rest: Rest) -> None:
     rest.drip = True
     with pytest.raises(ime_live.ServiceError, match=r"did not answer within 0\.2 s"):
-        await Client(rest.url, read_timeout=0.2, tries=1).contracts(["A"])
+        await AsyncClient(rest.url, read_timeout=0.2, tries=1).contracts(["A"])
     with pytest.raises(ime_live.ServiceError, match="cannot be reached"):
-        await Client("http://127.0.0.1:1", tries=1).contracts(["A"])
+        await AsyncClient("http://127.0.0.1:1", tries=1).contracts(["A"])
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ async def test_a_service_that_is_away_or_too_slow(rest: Rest) -> None:
 )
 def test_arguments_that_cannot_be(arguments: dict[str, Any]) -> None:
     with pytest.raises(ime_live.SettingsError):
-        Client("http://h", **arguments)
+        AsyncClient("http://h", **arguments)
 
 
 # -- connections that are kept ------------------------------------------------------------------
 
 
 async def test_connection_is_kept_for_the_next_call(rest: Rest) -> None:
-    async with Client(rest.url) as client:
+    async with AsyncClient(rest.url) as client:
         for _ in range(5):
             assert await client.contracts(["A"])
         assert rest.connections == 1
@@ -179,21 +179,21 @@ async def test_connection_is_kept_for_the_next_call(rest: Rest) -> None:
 
 async def test_calls_at_the_same_time_have_connections_of_their_own(rest: Rest) -> None:
     rest.together = threading.Barrier(3)
-    async with Client(rest.url) as client:
+    async with AsyncClient(rest.url) as client:
         for _ in range(2):
             await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
     assert rest.connections == 3
 
 
 async def test_connection_that_the_service_has_closed_is_replaced(rest: Rest) -> None:
-    async with Client(rest.url, tries=1) as client:
+    async with AsyncClient(rest.url, tries=1) as client:
         for closes in (True, False, True, True):
             rest.closes = closes
             assert await client.contracts(["A"])
 
 
 async def test_connection_that_is_closed_while_it_is_used_is_replaced(rest: Rest) -> None:
-    async with Client(rest.url, tries=1) as client:
+    async with AsyncClient(rest.url, tries=1) as client:
         assert await client.contracts(["A"])
         rest.drops = 1
         assert await client.contracts(["A"])
@@ -205,13 +205,13 @@ async def test_connection_that_is_closed_while_it_is_used_is_replaced(rest: Rest
 
 async def test_answer_that_is_cut_short_is_an_error(rest: Rest) -> None:
     rest.cut = True
-    async with Client(rest.url, tries=1) as client:
+    async with AsyncClient(rest.url, tries=1) as client:
         with pytest.raises(ime_live.ServiceError, match="broke off"):
             await client.contracts(["A"])
 
 
 def test_client_in_one_event_loop_after_the_other(rest: Rest) -> None:
-    client = Client(rest.url)
+    client = AsyncClient(rest.url)
     for _ in range(3):
         assert asyncio.run(client.contracts(["A"]))
     assert rest.connections == 1
@@ -221,7 +221,7 @@ def test_client_in_one_event_loop_after_the_other(rest: Rest) -> None:
 
 
 def test_client_that_nobody_closes_leaves_nothing(rest: Rest) -> None:
-    client = Client(rest.url)
+    client = AsyncClient(rest.url)
     assert asyncio.run(client.contracts(["A"]))
     [(kept, _)] = client._connections._idle
     socket = kept.sock
@@ -233,7 +233,7 @@ def test_client_that_nobody_closes_leaves_nothing(rest: Rest) -> None:
 
 async def test_404_of_a_call_names_the_url_and_asks_for_the_prefix(rest: Rest) -> None:
     rest.statuses = [404]
-    async with Client(f"{rest.url}/p") as client:
+    async with AsyncClient(f"{rest.url}/p") as client:
         with pytest.raises(ime_live.ServiceError) as caught:
             await client.contracts(["A"])
     assert str(caught.value) == (
@@ -244,7 +244,7 @@ async def test_404_of_a_call_names_the_url_and_asks_for_the_prefix(rest: Rest) -
 
 async def test_redirect_of_a_call_is_named(rest: Rest) -> None:
     rest.statuses = [302]
-    async with Client(rest.url) as client:
+    async with AsyncClient(rest.url) as client:
         with pytest.raises(ime_live.ServiceError, match="redirects to http") as caught:
             await client.contracts(["A"])
     assert str(caught.value).endswith("; write the address that it means")
@@ -256,7 +256,7 @@ async def test_redirect_of_a_call_is_named(rest: Rest) -> None:
 @pytest.mark.parametrize("detail", ["token expired", "token not yet valid: nbf is ahead"])
 async def test_token_that_may_pass_is_tried_again(rest: Rest, detail: str) -> None:
     rest.statuses, rest.detail = [401, 401, 401], detail
-    async with Client(rest.url, token="t", tries=3) as client:
+    async with AsyncClient(rest.url, token="t", tries=3) as client:
         assert await client.contracts(["A"])
         assert len(rest.asked) == 4
         rest.statuses = [401] * 9
@@ -268,5 +268,5 @@ async def test_token_that_may_pass_is_tried_again(rest: Rest, detail: str) -> No
 async def test_token_is_renewed_although_there_is_one_try(rest: Rest) -> None:
     tokens = iter(["old", "new"])
     rest.statuses = [401]
-    async with Client(rest.url, token=lambda: next(tokens), tries=1) as client:
+    async with AsyncClient(rest.url, token=lambda: next(tokens), tries=1) as client:
         assert await client.contracts(["A"])

@@ -102,7 +102,7 @@ async def failure(url: str, **options: Any) -> str:  # noqa: ANN401 - as connect
         with pytest.raises(ime_live.ServiceError) as caught:
             await take(stream)
     assert type(caught.value) is ime_live.ServiceError
-    rest = ime_live.Client(url.replace("ws", "http", 1), proxy=None, tries=1, **options)
+    rest = ime_live.AsyncClient(url.replace("ws", "http", 1), proxy=None, tries=1, **options)
     async with rest as client:
         with pytest.raises(ime_live.ServiceError) as refused:
             await client.contracts(["A"])

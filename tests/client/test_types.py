@@ -68,15 +68,15 @@ def levels(best: ime_live.BestLimit) -> list[ime_live.Level]:
 
 
 async def rest() -> None:
-    client = ime_live.Client("https://h", token="t")
+    client = ime_live.AsyncClient("https://h", token="t")
     assert_type(await client.snapshot(["A"]), dict[str, ime_live.Payload | None])
     levels = await client.snapshot(["A"], section=ime_live.BestLimit)
     assert_type(levels, dict[str, ime_live.BestLimit | None])
     assert_type(await client.contracts(["A"]), list[ime_live.Contract | None])
     assert_type(await client.search(ime_live.Market.OPTION, "K"), list[ime_live.Contract])
-    async with ime_live.Client(proxy="http://p:3128") as other:
-        assert_type(other, ime_live.Client)
-    with ime_live.BlockingClient("https://h", proxy=None) as blocking:
+    async with ime_live.AsyncClient(proxy="http://p:3128") as other:
+        assert_type(other, ime_live.AsyncClient)
+    with ime_live.Client("https://h", proxy=None) as blocking:
         assert_type(blocking.overview(["A"]), dict[str, ime_live.Overview | None])
 """
 

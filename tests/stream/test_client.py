@@ -101,7 +101,7 @@ async def test_stream_and_rest_through_tls(
         url = f"{scheme}://{place}"
         async with ime_live.connect(url, [contract.contract_name], proxy=None) as stream:
             assert (await take(stream)).data.aggregate.trade_count == 1
-        found = await ime_live.Client(url).snapshot([contract.contract_name])
+        found = await ime_live.AsyncClient(url).snapshot([contract.contract_name])
         state = found[contract.contract_name]
         assert state is not None
         assert state.aggregate.trade_count == 1

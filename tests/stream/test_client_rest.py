@@ -39,7 +39,7 @@ async def test_present_states(
     known, by_id, without = market.take(3)
     for count, contract in enumerate((known, by_id)):
         await publisher.publish(contract.contract_id, payload(Aggregate={"trade_count": count}))
-    client = ime_live.Client(url_of(gateway))
+    client = ime_live.AsyncClient(url_of(gateway))
     names = [known.contract_name, without.contract_name, "NOPE"]
     found = await client.snapshot(names, [int(by_id.contract_id)])
     assert list(found) == [*names, by_id.contract_id]
@@ -65,7 +65,7 @@ async def test_one_section(
 ) -> None:
     contract = market.one()
     await publisher.publish(contract.contract_id, payload())
-    client = ime_live.Client(url_of(gateway))
+    client = ime_live.AsyncClient(url_of(gateway))
     found = await client.snapshot([contract.contract_name], section=section)
     whole = read_payload(payload())
     parts = {type(part): part for part in (getattr(whole, n) for n in whole.__struct_fields__)}
@@ -74,7 +74,7 @@ async def test_one_section(
 
 async def test_contracts_and_search(gateway: Gateway, backend: EmbeddedValkey) -> None:
     await register(backend.url, FUTURE)
-    client = ime_live.Client(url_of(gateway))
+    client = ime_live.AsyncClient(url_of(gateway))
     while (found := await client.search("IMEFutures", "OR99")) != [FUTURE]:
         assert found == []  # the gateway is being told of it
     assert await client.search(ime_live.Market.FUTURES, "زعفران") == [FUTURE]
@@ -91,7 +91,7 @@ async def test_more_than_fit_into_one_address(
 ) -> None:
     contracts = market.take(300)
     await publisher.publish_many((c.contract_id, payload()) for c in contracts)
-    client = ime_live.Client(url_of(serve()))
+    client = ime_live.AsyncClient(url_of(serve()))
     names = [contract.contract_name for contract in contracts]
     found = await client.snapshot(names)
     assert list(found) == names
@@ -101,8 +101,8 @@ async def test_more_than_fit_into_one_address(
 async def test_tokens(guarded: Gateway, market: Market) -> None:
     contract, other = market.take(2)
     with pytest.raises(ime_live.AuthenticationError, match="authentication required"):
-        await ime_live.Client(url_of(guarded)).contracts([contract.contract_name])
-    client = ime_live.Client(url_of(guarded), token=token(contracts=[contract.contract_name]))
+        await ime_live.AsyncClient(url_of(guarded)).contracts([contract.contract_name])
+    client = ime_live.AsyncClient(url_of(guarded), token=token(contracts=[contract.contract_name]))
     assert (await client.contracts([contract.contract_name]))[0] is not None
     with pytest.raises(ime_live.ServiceError, match="not covered") as caught:
         await client.snapshot([other.contract_name])
@@ -111,7 +111,7 @@ async def test_tokens(guarded: Gateway, market: Market) -> None:
 
 def test_in_a_plain_program(gateway: Gateway, market: Market) -> None:
     contract = market.one()
-    with ime_live.BlockingClient(url_of(gateway)) as client:
+    with ime_live.Client(url_of(gateway)) as client:
         assert client.snapshot([contract.contract_name]) == {contract.contract_name: None}
         [found] = client.contracts(contract_ids=[contract.contract_id])
         assert found is not None

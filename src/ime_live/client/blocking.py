@@ -1,4 +1,4 @@
-"""The plain twins of `Stream` and `Client`, for scripts and notebooks.
+"""The plain twins of `Stream` and `AsyncClient`, for scripts and notebooks.
 
 They do the same without ``async``: an event loop in a thread of its own receives while the program
 computes. Only what differs is here.
@@ -20,7 +20,7 @@ from ime_live.client.options import Ids, StreamOptions, keys_of
 from ime_live.client.portal import Portal
 from ime_live.client.proxy import Proxy
 from ime_live.client.receiver import Receiver
-from ime_live.client.rest import Client, Overview, SectionT
+from ime_live.client.rest import AsyncClient, Overview, SectionT
 from ime_live.client.selection import Selected
 from ime_live.contracts import Contract, Market
 from ime_live.market import Payload
@@ -145,7 +145,7 @@ class BlockingStream(Generic[DataT]):
         self._receiver.end()
 
 
-class BlockingClient:
+class Client:
     """Makes the service's REST calls for a plain program; `close` it, or use ``with``."""
 
     def __init__(
@@ -159,8 +159,8 @@ class BlockingClient:
         read_timeout: float = 10.0,
         tries: int = 3,
     ) -> None:
-        """See `Client`."""
-        self._client = Client(
+        """See `AsyncClient`."""
+        self._client = AsyncClient(
             url,
             token=token,
             ssl=ssl,
@@ -195,24 +195,24 @@ class BlockingClient:
         *,
         section: type[Any] = Payload,
     ) -> dict[str, Any]:
-        """See `Client.snapshot`."""
+        """See `AsyncClient.snapshot`."""
         call = self._client.snapshot(contract_names, contract_ids, section=section)
         return self._portal.run(call)
 
     def overview(
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
     ) -> dict[str, Overview | None]:
-        """See `Client.overview`."""
+        """See `AsyncClient.overview`."""
         return self._portal.run(self._client.overview(contract_names, contract_ids))
 
     def contracts(
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
     ) -> list[Contract | None]:
-        """See `Client.contracts`."""
+        """See `AsyncClient.contracts`."""
         return self._portal.run(self._client.contracts(contract_names, contract_ids))
 
     def search(self, market: Market | str, text: str) -> list[Contract]:
-        """See `Client.search`."""
+        """See `AsyncClient.search`."""
         return self._portal.run(self._client.search(market, text))
 
     def close(self) -> None:

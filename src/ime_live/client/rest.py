@@ -1,4 +1,4 @@
-"""Client: the REST calls beside the stream, for async programs.
+"""AsyncClient: the REST calls beside the stream, for async programs.
 
 Names and ids come in; typed states and contracts go out, None for what the service does not know.
 Each call runs in a thread, since the standard library's HTTP blocks.
@@ -67,7 +67,7 @@ class Overview(Struct, frozen=True):
     data: Payload | None
 
 
-class Client:
+class AsyncClient:
     """Makes the service's REST calls.
 
     A call that fails because the service is away or busy (no connection, no answer in time, 429,
