@@ -299,7 +299,7 @@ class LibraryClient(Client):
             queue=self._random.choice(_QUEUES),
             status=True,
             proxy=None,
-            retry_limit=1.0,
+            max_reconnect_delay=1.0,
             on_connection=self._count_refusals,
         ) as stream:
             watching = asyncio.create_task(self._watch(stream))
@@ -307,7 +307,7 @@ class LibraryClient(Client):
                 async for message in stream:
                     data = message.to_dict()["data"]
                     contract_id = message.contract_id or _BY_NAME[message.contract_name or ""]
-                    version = version_of(message.stamp, _ZONE)
+                    version = version_of(message.timestamp_text, _ZONE)
                     self.checker.state(now(), contract_id, version, data)
             finally:
                 watching.cancel()

@@ -102,7 +102,7 @@ class Testbed:
         loop = ["--uvloop"] if self._random.random() < 0.5 else []
         self._add(PUBLISHER, ["chaos.publisher", await self.store.url(PUBLISHER), *loop])
         for name, hub in zip(FEEDS, self.market.hubs, strict=True):
-            self._add(name, _feed(await self.store.url(name), hub.base_url, hub.boards_url))
+            self._add(name, _feed(await self.store.url(name), hub.base_url, hub.polling_url))
         balancer = await self._stack.enter_async_context(
             Proxy("balancer", lambda: self._random.choice(list(ports.values())), ended=self._ended)
         )
@@ -298,12 +298,12 @@ async def _status_of(port: int, path: str) -> int:
 
 def _gateway(url: str, port: int) -> list[str]:
     options = ["--redis-url", url, "--port", str(port), "--auth", "none"]
-    return ["ime_live", "serve", *options, "--status-interval", "0.5", "--drain", "1"]
+    return ["ime_live", "serve", *options, "--status-interval", "0.5", "--shutdown-spread", "1"]
 
 
-def _feed(url: str, base_url: str, boards_url: str) -> list[str]:
-    options = ["--redis-url", url, "--base-url", base_url, "--boards-url", boards_url]
-    options += ["--no-official-holidays", "--retry-limit", "1", "--boards", "futures"]
+def _feed(url: str, base_url: str, polling_url: str) -> list[str]:
+    options = ["--redis-url", url, "--base-url", base_url, "--polling-url", polling_url]
+    options += ["--no-official-holidays", "--max-reconnect-delay", "1", "--boards", "futures"]
     for market in ("futures", "options", "certificates"):
         options += [f"--hours-{market}", _ALWAYS]
     return ["ime_live", "feed", "ime", *options]

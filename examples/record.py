@@ -43,9 +43,9 @@ async def main(url: str, file: Path, names: list[str]) -> None:
             async for message in stream:
                 # Of the other contracts, what was recorded already comes again.
                 name = message.contract_name or ""
-                if message.stamp <= last.get(name, ""):
+                if message.timestamp_text <= last.get(name, ""):
                     continue
-                last[name] = message.stamp
+                last[name] = message.timestamp_text
                 output.write(message.raw + b"\n")
                 output.flush()
                 print(message.timestamp, message.contract_name, flush=True)

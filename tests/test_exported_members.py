@@ -79,7 +79,7 @@ def test_what_is_not_there() -> None:
 def test_reading_needs_only_the_base() -> None:
     done = with_the_base_only(
         "import ime_live, ime_live.market, ime_live.contracts, ime_live.errors, websockets\n"
-        "names = set(ime_live.__all__) - {'Publisher', 'Outcome'}\n"
+        "names = set(ime_live.__all__) - {'Publisher', 'PublishResult'}\n"
         "assert all(getattr(ime_live, name) for name in names)\n"
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -10,7 +10,7 @@ from ime_live.contracts import Contract
 from ime_live.errors import PayloadError, SettingsError, StoreError, UnknownContractError
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market import read_payload
-from ime_live.publisher import Outcome, Publisher
+from ime_live.publisher import Publisher, PublishResult
 from ime_live.store.store import Store
 
 MakePayload = Callable[..., dict[str, Any]]
@@ -28,7 +28,7 @@ async def test_publishes_what_is_a_change(publisher: Publisher, payload: MakePay
     same = await publisher.publish("12345", payload())
     changed = await publisher.publish("12345", payload(Aggregate={"last_price": 5}))
     assert first.published
-    assert same == Outcome("12345", first.version, published=False)
+    assert same == PublishResult("12345", first.version, published=False)
     assert changed.published
     assert changed.version > first.version
 
@@ -178,7 +178,7 @@ async def test_a_patch_changes_one_value(
     assert last.version == patched.version
     assert last.payload == read_payload(payload(BestLimit={"1": {"buy_price": 5}}))
     again = await publisher.patch("1", BestLimit={"1": {"buy_price": 5}})
-    assert again == Outcome("1", patched.version, published=False)
+    assert again == PublishResult("1", patched.version, published=False)
 
 
 async def test_a_patch_needs_a_last_state(publisher: Publisher) -> None:
@@ -240,7 +240,7 @@ async def test_equal_numbers_are_no_change_however_they_are_written(
         for form in (whole, read_payload(whole), read_payload(whole).to_json()):
             assert not (await publisher.publish("1", form)).published
         patched = await publisher.patch("1", Aggregate={"last_price": value})
-        assert patched == Outcome("1", first.version, published=False)
+        assert patched == PublishResult("1", first.version, published=False)
     assert (await store.last(["1"]))["1"].payload.aggregate.last_price == one
 
 

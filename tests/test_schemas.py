@@ -136,7 +136,7 @@ def test_the_whole_example_is_streamed(
     gateway = subprocess.Popen(  # noqa: S603 - our own command
         [
             *(sys.executable, "-m", "ime_live", "serve", "--auth", "none", "--port", "0"),
-            *("--drain", "0", "--redis-url", valkey.url),
+            *("--shutdown-spread", "0", "--redis-url", valkey.url),
         ],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

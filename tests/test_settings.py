@@ -72,7 +72,7 @@ class TestDefaults:
         assert settings.redis_url == "redis://127.0.0.1:6379"
         assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
         assert (settings.ping_interval, settings.ping_timeout) == (20, 20)
-        assert settings.unwritable_timeout == 60
+        assert settings.slow_client_timeout == 60
         assert settings.max_contracts == 1000
         assert settings.max_client_message == 4096
         assert settings.contracts_interval <= 30
@@ -115,7 +115,7 @@ class TestRanges:
             "max_contracts",
             "ping_interval",
             "ping_timeout",
-            "unwritable_timeout",
+            "slow_client_timeout",
             "client_rate",
             "max_client_message",
             "max_request",
@@ -130,7 +130,7 @@ class TestRanges:
             gateway(**{name: value})
 
     @pytest.mark.parametrize(
-        "name", ["drain", "jwt_leeway", "send_buffer", "unsent_limit", "request_rate"]
+        "name", ["shutdown_spread", "jwt_leeway", "send_buffer", "unsent_limit", "request_rate"]
     )
     def test_not_negative(self, name: str) -> None:
         gateway(**{name: 0})

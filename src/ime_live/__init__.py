@@ -1,8 +1,8 @@
 """Live market data of the Iran Mercantile Exchange.
 
 The names below are the public ones. Each is imported when it is used first, so that a program
-carries only what it needs: `Publisher` and `Outcome` need the extra ``server``, for instance. And
-the command ``ime-live``, which begins here, can at once say what Ctrl-C does.
+carries only what it needs: `Publisher` needs the extra ``server``, for instance. And the command
+``ime-live``, which begins here, can at once say what Ctrl-C does.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         Payload,
         read_payload,
     )
-    from ime_live.publisher import Outcome, Publisher
+    from ime_live.publisher import Publisher, PublishResult
     from ime_live.status import FeedState
 
     __version__: str
@@ -73,11 +73,11 @@ __all__ = [
     "Level",
     "Market",
     "Message",
-    "Outcome",
     "Overview",
     "Part",
     "Payload",
     "PayloadError",
+    "PublishResult",
     "Publisher",
     "QueueName",
     "RefusedError",
@@ -118,7 +118,7 @@ _MODULES = {
     "Level": "ime_live.market",
     "Market": "ime_live.contracts",
     "Message": "ime_live.client.message",
-    "Outcome": "ime_live.publisher",
+    "PublishResult": "ime_live.publisher",
     "Overview": "ime_live.client.rest",
     "Part": "ime_live.market",
     "Payload": "ime_live.market",

@@ -34,7 +34,7 @@ class StreamMessage(Struct, frozen=True, kw_only=True, tag_field="channel", tag=
         contract_name: the contract as it was asked for, if that was by name.
         contract_id: the same, if it was asked for by id. One of the two is there.
         timestamp: of the state: ISO 8601 with six digits, Tehran's wall clock, no offset.
-        skipped: with ``meta=true``: how many states of the contract were left out since its last
+        skipped: with ``skipped=true``: how many states of the contract were left out since its last
             message, because the client was slow or asked for a `max_rate`.
         data: the complete state; with ``sections=``, those sections of it.
     """

@@ -30,7 +30,7 @@ from ime_live.store.store import State, Store
 _ATTEMPTS: Final = 50
 
 
-class Outcome(Struct, frozen=True):
+class PublishResult(Struct, frozen=True):
     """What became of a payload.
 
     Attributes:
@@ -111,7 +111,7 @@ class Publisher:
 
     async def publish(
         self, contract_id: str | int, payload: Payload | Mapping[str, Any] | bytes
-    ) -> Outcome:
+    ) -> PublishResult:
         """Publish a contract's complete market data, if it differs from the last state.
 
         Raises:
@@ -131,7 +131,7 @@ class Publisher:
         *,
         token: int | None = None,
         pushed_at: Mapping[str, datetime] | None = None,
-    ) -> list[Outcome]:
+    ) -> list[PublishResult]:
         """Publish many, in few round trips.
 
         Args:
@@ -151,7 +151,7 @@ class Publisher:
             StoreError: Redis could not be reached. Some may have been published; to publish all
                 of them again is safe.
         """
-        outcomes: list[Outcome] = []
+        outcomes: list[PublishResult] = []
         items: list[tuple[str, bytes]] = []
         given = list(payloads)
         unknown: Mapping[str, ImeLiveError] = {}
@@ -164,9 +164,9 @@ class Publisher:
                 if contract_id in unknown:
                     raise unknown[contract_id]
                 items.append((contract_id, stored_json(read_payload(payload))))
-                outcomes.append(Outcome(contract_id))
+                outcomes.append(PublishResult(contract_id))
             except (PayloadError, UnknownContractError) as error:
-                outcomes.append(Outcome(contract_id, error=error))
+                outcomes.append(PublishResult(contract_id, error=error))
         results = iter(await self._store.publish(items, token, pushed_at))
         for n, outcome in enumerate(outcomes):
             if outcome.error is None:
@@ -174,12 +174,14 @@ class Publisher:
                 if isinstance(result, FencedError):
                     raise result
                 if isinstance(result, StoreError):
-                    outcomes[n] = Outcome(outcome.contract_id, error=result)
+                    outcomes[n] = PublishResult(outcome.contract_id, error=result)
                 else:
-                    outcomes[n] = Outcome(outcome.contract_id, result.version, result.published)
+                    outcomes[n] = PublishResult(
+                        outcome.contract_id, result.version, result.published
+                    )
         return outcomes
 
-    async def patch(self, contract_id: str | int, **sections: Mapping[str, Any]) -> Outcome:
+    async def patch(self, contract_id: str | int, **sections: Mapping[str, Any]) -> PublishResult:
         """Publish the last state with some values changed.
 
         ``await publisher.patch("12345", BestLimit={"1": {"buy_price": 5}})`` changes one price.
@@ -202,7 +204,7 @@ class Publisher:
             data = stored_json(merge(update.payload, sections))
             stored = await self._store.publish_if(key, data, expected=update.version)
             if stored is not None:
-                return Outcome(key, stored.version, stored.published)
+                return PublishResult(key, stored.version, stored.published)
         raise StoreError(f"contract {key} changes faster than a patch can be merged into it")
 
     async def _unregistered(self, given: Iterable[object]) -> Mapping[str, UnknownContractError]:

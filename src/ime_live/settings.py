@@ -248,7 +248,7 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
     compression: bool = option(True, "Offer permessage-deflate to clients that ask for it.")
     ping_interval: float = option(20.0, "Seconds between two pings of a client.", above=0)
     ping_timeout: float = option(20.0, "Seconds within which a client answers a ping.", above=0)
-    unwritable_timeout: float = option(
+    slow_client_timeout: float = option(
         60.0,
         "Seconds after which a client that takes no data at all is closed.",
         above=0,
@@ -291,7 +291,7 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
         "Seconds between two status messages to a client that asked for them.",
         above=0,
     )
-    drain: float = option(
+    shutdown_spread: float = option(
         3.0,
         "Seconds over which clients are closed when the process is told to stop.",
         least=0,
@@ -346,7 +346,7 @@ class HubSettings(_Checked):
         "Where the exchange's hub is, or one that speaks as it does.",
         metavar="URL",
     )
-    boards_url: str = option(
+    polling_url: str = option(
         "https://dataapi.ime.co.ir/api/",
         "Where the boards are polled while the hub stays away.",
         metavar="URL",
@@ -369,7 +369,7 @@ class HubSettings(_Checked):
     connect_timeout: float = option(
         10.0, "Seconds within which the exchange answers a request.", above=0
     )
-    retry_limit: float = option(
+    max_reconnect_delay: float = option(
         30.0, "Seconds between two tries at the most, after an ever longer random wait.", above=0
     )
     upgrade_after: float = option(
@@ -377,7 +377,7 @@ class HubSettings(_Checked):
         "Seconds after which a better transport is tried again.",
         above=0,
     )
-    poll: float = option(
+    polling_interval: float = option(
         2.0,
         "Seconds between two polls of the boards while the hub stays away; 0 never polls. There is "
         "no board of warehouse receipts.",

@@ -85,7 +85,9 @@ def serve(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., str]:
     """Run ``ime-live serve --auth none`` on a free port; gives its host and port."""
 
     def run(*arguments: str) -> str:
-        process = start("serve", "--auth", "none", "--port", "0", "--drain", "0", *arguments)
+        process = start(
+            "serve", "--auth", "none", "--port", "0", "--shutdown-spread", "0", *arguments
+        )
         assert process.stderr is not None
         address = ""
         for line in process.stderr:

@@ -28,7 +28,7 @@ class Feeds:
     def start(self, *options: str, command: str = "ime") -> Command:
         """Start one; ``options`` count before the usual ones."""
         arguments = ["feed", command, "--base-url", self._hub.base_url]
-        arguments += ["--boards-url", self._hub.boards_url, "--log-format", "json"]
+        arguments += ["--polling-url", self._hub.polling_url, "--log-format", "json"]
         if command == "ime":
             arguments += ["--redis-url", self._valkey.url, "--no-official-holidays"]
             for market in ("futures", "options", "certificates"):

@@ -146,7 +146,7 @@ async def test_boards_are_polled_while_the_hub_stays_away(
 ) -> None:
     hub.refuse("negotiate", Refusal.FORBIDDEN)
     hub.boards["Future/LiveMarket"] = [row("future", LastTradedPrice=5.0)]
-    feeds.start("--poll", "0.2")
+    feeds.start("--polling-interval", "0.2")
 
     async def polled() -> bool:
         return await price_of(store, "901") == 5

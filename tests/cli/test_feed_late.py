@@ -119,7 +119,7 @@ async def test_polled_and_resent_boards_come_in_the_order_of_their_stamps(
 ) -> None:
     hub.refuse("negotiate", Refusal.FORBIDDEN)
     hub.boards["Future/LiveMarket"] = [row("future", LastTradedPrice=2.0, LastUpdate=stamp())]
-    feed = feeds.start("--poll", "0.2", "--retry-limit", "1")
+    feed = feeds.start("--polling-interval", "0.2", "--max-reconnect-delay", "1")
 
     async def polled() -> bool:
         return await price_of(store, "901") == 2

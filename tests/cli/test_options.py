@@ -107,7 +107,11 @@ def test_wrong_use(ime_live: Run, arguments: list[str], error: str) -> None:
         (JwtSettings, {"jwt_leeway": -1.0}, "--jwt-leeway must be 0 or more"),
         (DemoSettings, {"port": 65_536}, "--port must be 65535 or less"),
         (GatewaySettings, {"port": -1}, "--port must be 0 or more"),
-        (GatewaySettings, {"drain": float("inf")}, "--drain must be a number, not inf"),
+        (
+            GatewaySettings,
+            {"shutdown_spread": float("inf")},
+            "--shutdown-spread must be a number, not inf",
+        ),
         (GatewaySettings, {"max_contracts": 0}, "--max-contracts must be above 0"),
         (GatewaySettings, {"timezone": "Mars/Base"}, "--timezone: Mars/Base is not a time zone"),
         (GatewaySettings, {"root_path": "a/"}, "--root-path begins with a slash"),

@@ -52,7 +52,17 @@ def test_a_port_that_is_in_use(ime_live: Run) -> None:
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, "1"), (signal.SIGTERM, "2")])
 def test_stops_when_it_is_told(start: Start, number: signal.Signals, workers: str) -> None:
     process = start(
-        *("serve", "--port", "0", "--drain", "0", "--workers", workers, "--log-format", "json"),
+        *(
+            "serve",
+            "--port",
+            "0",
+            "--shutdown-spread",
+            "0",
+            "--workers",
+            workers,
+            "--log-format",
+            "json",
+        ),
         IME_LIVE_JWT_SECRET=SECRET,
     )
     assert process.stderr is not None
@@ -74,7 +84,16 @@ def test_stops_when_it_is_told(start: Start, number: signal.Signals, workers: st
 
 def test_serve_without_standard_files_stops_with_status_0(env: dict[str, str]) -> None:
     port = free_port()
-    command = (sys.executable, "-m", "ime_live", "serve", "--port", str(port), "--drain", "0")
+    command = (
+        sys.executable,
+        "-m",
+        "ime_live",
+        "serve",
+        "--port",
+        str(port),
+        "--shutdown-spread",
+        "0",
+    )
     with subprocess.Popen(  # noqa: S603 - our own command
         ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command],
         env=env | {"IME_LIVE_JWT_SECRET": SECRET},

@@ -22,7 +22,7 @@ from tests.support.marks import thorough
 from tests.support.paths import ROOT
 
 PATIENCE = 20.0
-NOWHERE = ("--base-url", "http://127.0.0.1:1/", "--boards-url", "http://127.0.0.1:1/")
+NOWHERE = ("--base-url", "http://127.0.0.1:1/", "--polling-url", "http://127.0.0.1:1/")
 PROGRAM = [sys.executable, "-m", "ime_live"]
 
 

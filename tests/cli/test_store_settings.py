@@ -14,7 +14,7 @@ from tests.stream.harness import Gateway
 from tests.support.servers import PATIENCE, Server, free_port
 
 SERVE = ("serve", "--auth", "none", "--port", "0")
-EXCHANGE = ("--base-url", "http://127.0.0.1:1/", "--boards-url", "http://127.0.0.1:1/")
+EXCHANGE = ("--base-url", "http://127.0.0.1:1/", "--polling-url", "http://127.0.0.1:1/")
 
 
 @pytest.fixture(scope="module")

@@ -50,9 +50,9 @@ class Up(Command):
         super().__init__(
             folder,
             [
-                *("up", "--data", str(data), "--port", "0", "--drain", "0"),
-                *("--base-url", hub.base_url, "--boards-url", hub.boards_url),
-                *("--log-format", "json", "--retry-limit", "0.5", *options),
+                *("up", "--data", str(data), "--port", "0", "--shutdown-spread", "0"),
+                *("--base-url", hub.base_url, "--polling-url", hub.polling_url),
+                *("--log-format", "json", "--max-reconnect-delay", "0.5", *options),
             ],
         )
 
@@ -217,7 +217,7 @@ async def test_it_is_useful_while_the_exchange_cannot_be_reached(
             tmp_path / "up",
             [
                 *("up", "--data", str(tmp_path / "data"), "--port", "0", "--auth", "none"),
-                *("--base-url", dead, "--boards-url", dead, "--retry-limit", "0.05"),
+                *("--base-url", dead, "--polling-url", dead, "--max-reconnect-delay", "0.05"),
                 *("--log-format", "json"),
             ],
         )

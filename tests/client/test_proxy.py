@@ -147,14 +147,14 @@ async def test_stream_through_a_proxy(
             given = True
             monkeypatch.setenv("HTTPS_PROXY", url)
         async with connect(f"wss://{place}", proxy=given) as stream:
-            assert (await take(stream)).stamp == stamp(1)
+            assert (await take(stream)).timestamp_text == stamp(1)
         assert proxy.asked == [f"CONNECT {place} HTTP/1.1"]
         async with connect(made.url, proxy=given) as stream:
-            assert (await take(stream)).stamp == stamp(1)
+            assert (await take(stream)).timestamp_text == stamp(1)
         assert len(proxy.asked) == 2
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         async with connect(f"wss://{place}", proxy=True) as stream:
-            assert (await take(stream)).stamp == stamp(1)
+            assert (await take(stream)).timestamp_text == stamp(1)
         assert len(proxy.asked) == 2
 
 
@@ -197,7 +197,7 @@ async def test_proxy_that_is_spoken_to_by_tls(
         tls.before(port_of(made.url)) as place,
     ):
         async with connect(f"wss://{place}", proxy=proxy.url) as stream:
-            assert (await take(stream)).stamp == stamp(1)
+            assert (await take(stream)).timestamp_text == stamp(1)
         async with ime_live.AsyncClient(rest.url, proxy=proxy.url) as client:
             assert await client.contracts(["A"])
         async with ime_live.AsyncClient(f"https://{place}", proxy=proxy.url) as client:
@@ -218,7 +218,7 @@ async def test_proxy_that_refuses_and_then_lets_through(
         secure(made.url) as place,
         connect(f"wss://{place}", proxy=proxy.url) as stream,
     ):
-        assert (await take(stream)).stamp == stamp(1)
+        assert (await take(stream)).timestamp_text == stamp(1)
         assert len(proxy.asked) == 4
     at = proxy.url.rpartition("@")[2]
     assert (

@@ -30,7 +30,9 @@ Eventually = Callable[..., Awaitable[None]]
 
 def connect(url: str, *names: str, **options: Any) -> Any:  # noqa: ANN401 - sections= and such
     """Connect, with short waits between two tries."""
-    return ime_live.connect(url, names or ["A"], **{"proxy": None, "retry_limit": 0.02} | options)
+    return ime_live.connect(
+        url, names or ["A"], **{"proxy": None, "max_reconnect_delay": 0.02} | options
+    )
 
 
 async def take(stream: ime_live.Stream[ime_live.Payload]) -> ime_live.Message[ime_live.Payload]:
@@ -79,7 +81,7 @@ async def aborting(connection: ServerConnection) -> None:
 )
 async def test_ends_after_which_it_reconnects(end: Any) -> None:  # noqa: ANN401 - as service takes
     async with service(end, end, sending(update("A", 1))) as made, connect(made.url) as stream:
-        assert (await take(stream)).stamp == stamp(1)
+        assert (await take(stream)).timestamp_text == stamp(1)
         assert len(made.paths) == 3
 
 
@@ -122,7 +124,9 @@ async def test_what_was_received_is_not_asked_for_and_not_given_out_twice() -> N
     again = sending(update("B", 5), update("A", 3), update("B", 4), update("A", 6))
     async with service(first, again) as made:
         async with connect(made.url, "A", "B", queue="block") as stream:
-            got = [(m.contract_name, m.stamp) for m in [await take(stream) for _ in range(3)]]
+            got = [
+                (m.contract_name, m.timestamp_text) for m in [await take(stream) for _ in range(3)]
+            ]
         assert got == [("B", stamp(5)), ("A", stamp(3)), ("A", stamp(6))]
         assert "snapshot=true" in made.paths[0]
         assert f"since={stamp(3).replace(':', '%3A')}" in made.paths[1]
@@ -170,7 +174,9 @@ async def test_a_queue_that_is_full_is_not_silence() -> None:
     async with service(sending(update("A", 1), update("A", 2), update("A", 3))) as made:
         async with connect(made.url, queue="block", queue_size=1, stale_after=0.1) as stream:
             await asyncio.sleep(0.5)
-            assert [(await take(stream)).stamp for _ in range(3)] == [stamp(n) for n in (1, 2, 3)]
+            assert [(await take(stream)).timestamp_text for _ in range(3)] == [
+                stamp(n) for n in (1, 2, 3)
+            ]
         assert len(made.paths) == 1
 
 
@@ -180,7 +186,7 @@ async def test_what_is_no_message_ends_the_stream(message: bytes) -> None:
         service(sending(update("A", 1), message)) as made,
         connect(made.url) as stream,
     ):
-        assert (await take(stream)).stamp == stamp(1)  # what was good comes first
+        assert (await take(stream)).timestamp_text == stamp(1)  # what was good comes first
         with pytest.raises(ime_live.ServiceError, match="no message"):
             await take(stream)
 
@@ -188,7 +194,7 @@ async def test_what_is_no_message_ends_the_stream(message: bytes) -> None:
 async def test_channels_of_the_future_are_passed_over() -> None:
     news = b'{"channel": "IME News", "data": {}}'
     async with service(sending(news, update("A", 1))) as made, connect(made.url) as stream:
-        assert (await take(stream)).stamp == stamp(1)
+        assert (await take(stream)).timestamp_text == stamp(1)
 
 
 async def test_a_service_that_does_not_know_requests(eventually: Eventually) -> None:
@@ -199,7 +205,7 @@ async def test_a_service_that_does_not_know_requests(eventually: Eventually) -> 
         await eventually(lambda: stream.connected)
         with pytest.raises(ime_live.ServiceError, match=r"not answered a request within 0\.3 s"):
             await stream.add(["B"])
-        assert (await take(stream)).stamp == stamp(1)  # and the stream lives on
+        assert (await take(stream)).timestamp_text == stamp(1)  # and the stream lives on
 
 
 async def test_without_a_connection_no_answer_is_overdue(
@@ -212,7 +218,7 @@ async def test_without_a_connection_no_answer_is_overdue(
         connection.transport.abort()
 
     async with service(vanish_when_asked, sending(update("A", 1))) as made:
-        async with connect(made.url, open_timeout=0.7, retry_limit=30.0) as stream:
+        async with connect(made.url, open_timeout=0.7, max_reconnect_delay=30.0) as stream:
             await eventually(lambda: stream.connected)
             change = asyncio.create_task(stream.add(["B"]))
             await take(stream)  # from the second connection, a second later
@@ -264,7 +270,9 @@ async def test_a_full_queue_loses_nothing_when_the_connection_ends(
             await eventually(lambda: not stream.connected)  # it is noticed all the same
             change = asyncio.create_task(stream.add(["B"]))
             await eventually(lambda: len(made.paths) == 2)
-            assert [(await take(stream)).stamp for _ in range(4)] == [stamp(n) for n in range(1, 5)]
+            assert [(await take(stream)).timestamp_text for _ in range(4)] == [
+                stamp(n) for n in range(1, 5)
+            ]
             assert not stream._receiver.full
         await asyncio.gather(change, return_exceptions=True)
 
@@ -273,7 +281,7 @@ async def test_what_was_received_can_be_read_after_the_end(eventually: Eventuall
     async with service(sending(update("A", 1), update("A", 2))) as made:
         async with connect(made.url, queue="block", queue_size=1) as stream:
             await eventually(lambda: stream._receiver.full)
-        assert [message.stamp async for message in stream] == [stamp(1), stamp(2)]
+        assert [message.timestamp_text async for message in stream] == [stamp(1), stamp(2)]
         assert not stream._receiver.full
 
 
@@ -288,9 +296,9 @@ async def test_who_reads_a_full_queue_may_change_the_selection() -> None:
         service(answer) as made,
         connect(made.url, queue="block", queue_size=1, open_timeout=1.0) as stream,
     ):
-        got = [(await take(stream)).stamp]
+        got = [(await take(stream)).timestamp_text]
         assert (await stream.add(["B"])).contract_names == ("A", "B")
-        got += [(await take(stream)).stamp for _ in range(4)]
+        got += [(await take(stream)).timestamp_text for _ in range(4)]
         assert got == [stamp(n) for n in range(1, 6)]
 
 
@@ -352,7 +360,9 @@ async def test_a_full_queue_does_not_end_what_the_library_asks_for_itself() -> N
         ) as stream,
     ):
         await asyncio.sleep(0.4)
-        assert [(await take(stream)).stamp for _ in range(5)] == [stamp(n) for n in range(1, 6)]
+        assert [(await take(stream)).timestamp_text for _ in range(5)] == [
+            stamp(n) for n in range(1, 6)
+        ]
         assert stream.connected
 
 
@@ -383,7 +393,7 @@ async def test_what_does_not_fit_into_the_address_begins_as_the_program_wants() 
         service(listening(*seventh), sending()) as made,
         connect(made.url, "A", contract_ids=[7], since=stamp(5)) as stream,
     ):
-        assert (await take(stream)).stamp == stamp(6)
+        assert (await take(stream)).timestamp_text == stamp(6)
     assert asked[-1]["snapshot"] is True
 
 
@@ -397,7 +407,7 @@ async def test_a_contract_by_name_and_by_id_is_resumed_like_any_other(
 
     async with service(first, sending(update("A", 4))) as made:
         async with connect(made.url, "A", contract_ids=[7], queue="drop_oldest") as stream:
-            assert [(await take(stream)).stamp for _ in range(2)] == [stamp(3), stamp(4)]
+            assert [(await take(stream)).timestamp_text for _ in range(2)] == [stamp(3), stamp(4)]
             assert stream.contracts == ime_live.Selected(("A",), ())
         assert "since=" in made.paths[1]
 
@@ -428,7 +438,7 @@ async def test_token_that_has_expired_is_tried_again(
 ) -> None:
     ends = (EXPIRED, NOT_YET, EXPIRED, EXPIRED, sending(update("A", 1)))
     async with service(*ends) as made, connect(made.url, token=token) as stream:
-        assert (await take(stream)).stamp == stamp(1)
+        assert (await take(stream)).timestamp_text == stamp(1)
     assert len(made.paths) == 5
     assert len(waits) == 4
 
@@ -451,7 +461,7 @@ async def test_token_that_is_bad_is_renewed_once_after_a_wait(waits: list[float]
         service(bad, sending(update("A", 1))) as made,
         connect(made.url, token=lambda: next(tokens)) as stream,
     ):
-        assert (await take(stream)).stamp == stamp(1)
+        assert (await take(stream)).timestamp_text == stamp(1)
     assert (made.authorizations, len(waits)) == (["Bearer a", "Bearer b"], 1)
     async with service(bad) as made, connect(made.url, token=lambda: next(tokens)) as stream:
         with pytest.raises(ime_live.AuthenticationError, match="invalid token"):
@@ -468,7 +478,7 @@ async def test_token_that_expires_after_each_message_is_no_storm(waits: list[flo
 
     async with (
         service(expire) as made,
-        connect(made.url, token=lambda: "t", retry_limit=30.0) as stream,
+        connect(made.url, token=lambda: "t", max_reconnect_delay=30.0) as stream,
     ):
         await asyncio.sleep(1.5)
         assert not stream._receiver.ended
@@ -552,11 +562,11 @@ async def test_first_timeout_while_the_token_is_fetched() -> None:
 async def test_first_timeout_ends_with_the_first_connection(eventually: Eventually) -> None:
     async with (
         service(aborting, 503, sending(update("A", 1))) as made,
-        connect(made.url, first_timeout=0.5, retry_limit=2.0) as stream,
+        connect(made.url, first_timeout=0.5, max_reconnect_delay=2.0) as stream,
     ):
         await eventually(lambda: made.paths)
         await asyncio.sleep(0.6)
-        assert (await take(stream)).stamp == stamp(1)
+        assert (await take(stream)).timestamp_text == stamp(1)
 
 
 async def test_token_function_that_times_out_is_told_as_it_is() -> None:
@@ -605,7 +615,7 @@ async def test_redirect_is_named() -> None:
 async def test_address_that_leads_elsewhere_for_a_while(status: int) -> None:
     ends = (aborting, status, status, sending(update("A", 1)))
     async with service(*ends) as made, connect(made.url) as stream:
-        assert (await take(stream)).stamp == stamp(1)
+        assert (await take(stream)).timestamp_text == stamp(1)
         assert len(made.paths) == 4
 
 
@@ -696,10 +706,10 @@ async def test_what_a_function_for_connections_raises_ends_the_stream(
 async def test_connect_is_awaited() -> None:
     async with service(sending(update("A", 1))) as made:
         stream = await connect(made.url)
-        assert (await take(stream)).stamp == stamp(1)
+        assert (await take(stream)).timestamp_text == stamp(1)
         await stream.aclose()
         async with await connect(made.url) as stream:
-            assert (await take(stream)).stamp == stamp(1)
+            assert (await take(stream)).timestamp_text == stamp(1)
         assert stream._receiver.ended
 
 
@@ -708,7 +718,7 @@ async def test_connect_is_read_by_async_for() -> None:
         got = []
         async with asyncio.timeout(PATIENCE):
             async for message in connect(made.url, queue="block"):
-                got.append(message.stamp)
+                got.append(message.timestamp_text)
                 if len(got) == 2:
                     break
         assert got == [stamp(1), stamp(2)]
@@ -719,7 +729,7 @@ async def test_connect_is_read_by_for(eventually: Eventually) -> None:
 
     def read(url: str) -> str:
         for message in connect(url):
-            return str(message.stamp)
+            return str(message.timestamp_text)
         raise AssertionError
 
     async with service(sending(update("A", 1))) as made:
@@ -744,7 +754,7 @@ async def test_message_of_five_megabytes_is_a_message() -> None:
     large = update("A", 1, more="x" * 5_000_000)
     async with service(sending(large, update("A", 2))) as made:
         async with connect(made.url, queue="block") as stream:
-            assert [(await take(stream)).stamp for _ in range(2)] == [stamp(1), stamp(2)]
+            assert [(await take(stream)).timestamp_text for _ in range(2)] == [stamp(1), stamp(2)]
         assert len(made.paths) == 1
 
 
@@ -754,8 +764,8 @@ async def test_message_beyond_the_limit_is_no_end_and_no_storm(
     large, good = sending(b'"' + b"x" * 17_000_000 + b'"'), sending(update("A", 1))
     async with (
         service(large, large, good) as made,
-        connect(made.url, retry_limit=0.5) as stream,
+        connect(made.url, max_reconnect_delay=0.5) as stream,
     ):
-        assert (await take(stream)).stamp == stamp(1)
+        assert (await take(stream)).timestamp_text == stamp(1)
         assert len(made.paths) == 3
     assert "the service sent a message that is too large" in caplog.text

@@ -49,7 +49,7 @@ async def test_stream_through_tls_trusts_the_issuers_of_ssl_cert_file(
         tls.before(port_of(made.url)) as place,
         connect(f"{scheme}://{place}") as stream,
     ):
-        assert (await take(stream)).stamp == stamp(1)
+        assert (await take(stream)).timestamp_text == stamp(1)
 
 
 async def test_stream_through_tls_trusts_the_issuers_of_a_context(tls: TlsProxy) -> None:
@@ -59,7 +59,7 @@ async def test_stream_through_tls_trusts_the_issuers_of_a_context(tls: TlsProxy)
         tls.before(port_of(made.url)) as place,
         connect(f"wss://{place}", ssl=context) as stream,
     ):
-        assert (await take(stream)).stamp == stamp(1)
+        assert (await take(stream)).timestamp_text == stamp(1)
 
 
 async def test_plain_stream_through_tls(tls: TlsProxy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ async def test_plain_stream_through_tls(tls: TlsProxy, monkeypatch: pytest.Monke
     def read_one(url: str) -> str:
         with connect(url) as stream:
             message: ime_live.Message[ime_live.Payload] = next(stream)
-            return message.stamp
+            return message.timestamp_text
 
     async with service(sending(update("A", 1))) as made, tls.before(port_of(made.url)) as place:
         assert await asyncio.to_thread(read_one, f"wss://{place}") == stamp(1)

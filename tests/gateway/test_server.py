@@ -41,7 +41,7 @@ def test_zero_leaves_the_systems_defaults() -> None:
 @pytest.mark.parametrize(("unwritable", "seconds"), [(5.0, 6.5), (90.0, 90.0)])
 def test_connections_end_when_nothing_is_acknowledged(unwritable: float, seconds: float) -> None:
     settings = GatewaySettings(
-        auth=AuthMode.NONE, ping_interval=2.5, ping_timeout=4.0, unwritable_timeout=unwritable
+        auth=AuthMode.NONE, ping_interval=2.5, ping_timeout=4.0, slow_client_timeout=unwritable
     )
     with bind("127.0.0.1", 0) as listener:
         limit_connections(listener, settings)

@@ -132,7 +132,7 @@ def hasty(_serve_all: Serve) -> Gateway:
         ping_interval=0.2,
         ping_timeout=0.4,
         handshake_timeout=0.5,
-        unwritable_timeout=0.8,
+        slow_client_timeout=0.8,
         max_request=8192,
     )
 

@@ -165,7 +165,7 @@ class Gateway(Command):
             "auth": "none",
             "port": 0,
             "log_format": "json",
-            "drain": 0.0,
+            "shutdown_spread": 0.0,
         } | settings
         arguments = ["serve", "--redis-url", redis_url]
         for name, value in options.items():

@@ -48,7 +48,7 @@ async def test_messages_are_as_described(
     }
     validator(document, "controlRequest").validate(request)
     path = gateway.stream(
-        by, [getattr(first, own)], snapshot="true", status="true", meta="true", max_rate="50"
+        by, [getattr(first, own)], snapshot="true", status="true", skipped="true", max_rate="50"
     )
     seen: set[str] = set()
     for contract in (first, second):

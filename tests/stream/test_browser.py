@@ -102,7 +102,7 @@ async def test_a_script_reads_events_and_comes_back_by_itself(
     browser: str, serve: Serve, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
-    gateway = serve(drain=0.0)
+    gateway = serve(shutdown_spread=0.0)
     path = gateway.stream("id", [contract.contract_id]).replace("/websocket/", "/sse/")
     page_url = f"http://127.0.0.1:{gateway.port}/health"
     sent = [payload(Aggregate={"trade_count": count}) for count in (1, 2, 3)]

@@ -121,7 +121,7 @@ async def test_without_a_snapshot_only_changes_come(
     await publisher.publish(contract.contract_id, counted(payload, 3))
     async with connect(gateway, contract, since=message.timestamp) as stream:
         assert (await take(stream)).data.aggregate.trade_count == 3
-    async with connect(gateway, contract, since=(message.stamp)) as stream:
+    async with connect(gateway, contract, since=(message.timestamp_text)) as stream:
         assert (await take(stream)).data.aggregate.trade_count == 3
 
 
@@ -182,7 +182,7 @@ async def test_options_go_over_the_wire(
     contract = market.one()
     await publisher.publish(contract.contract_id, counted(payload, 1))
     async with connect(
-        gateway, contract, sections=["ContractInfo"], meta=True, status=True, max_rate=100
+        gateway, contract, sections=["ContractInfo"], skipped=True, status=True, max_rate=100
     ) as stream:
         message = await within(anext(stream))
         assert set(message.to_dict()["data"]) == {"ContractInfo"}
@@ -302,7 +302,7 @@ async def test_short_lived_tokens_in_a_quiet_market(
         made.append(token(1.0))
         return made[-1]
 
-    async with connect(gateway, contract, token=fetch, retry_limit=0.2) as stream:
+    async with connect(gateway, contract, token=fetch, max_reconnect_delay=0.2) as stream:
         # Each is accepted, and nothing is traded: only an answer to a ping shows that it was good.
         await eventually(lambda: len(made) >= 4 and stream.connected, PATIENCE)
         await publisher.publish(contract.contract_id, counted(payload, 1))
@@ -487,7 +487,7 @@ async def test_a_contract_that_is_gone_after_a_break_is_told(
     other = Contract(contract_id="2", contract_name="STAYS")
     await register(own_valkey.url, known, other)
     gateway = serve(own_valkey.url)
-    async with connect(gateway, known, other, retry_limit=0.05) as stream:
+    async with connect(gateway, known, other, max_reconnect_delay=0.05) as stream:
         await eventually(lambda: stream.connected)
         gateway.process.kill()
         await eventually(lambda: not stream.connected)

@@ -93,7 +93,7 @@ async def test_another_gateway_takes_over(
                     proxy=None,
                     queue=queue,
                     queue_size=100,
-                    retry_limit=0.1,
+                    max_reconnect_delay=0.1,
                 )
             )
             await eventually(lambda stream=stream: stream.connected)
@@ -165,7 +165,7 @@ async def test_a_change_of_the_selection_survives_an_outage(
         gateway.url(""),
         [kept.contract_name, dropped.contract_name],
         proxy=None,
-        retry_limit=0.1,
+        max_reconnect_delay=0.1,
     ) as stream:
         first = {(await anext(stream)).contract_name for _ in range(2)}
         assert first == {kept.contract_name, dropped.contract_name}
@@ -203,7 +203,7 @@ async def test_a_queue_that_is_full_when_the_gateway_dies(
     names = [contract.contract_name for contract in contracts]
     gateway = serve()
     async with ime_live.connect(
-        gateway.url(""), names, proxy=None, queue="block", queue_size=2, retry_limit=0.1
+        gateway.url(""), names, proxy=None, queue="block", queue_size=2, max_reconnect_delay=0.1
     ) as stream:
         await eventually(lambda: stream.connected)
         await record.publish(5)

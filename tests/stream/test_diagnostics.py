@@ -167,7 +167,7 @@ async def test_unknown_parameters_are_refused_if_that_is_wanted(
         answer = gateway.get(call + "&amp;snapshot=true")
         assert answer.status == 422
         assert answer.json() == {"detail": "unknown parameter: amp;snapshot"}
-    async with gateway.connect(path + "&snapshot=true&status=true&meta=false") as client:
+    async with gateway.connect(path + "&snapshot=true&status=true&skipped=false") as client:
         assert "IME Status" in str(await client.recv())
     for call in (f"{REST}id?{ids}", f"/live/status?{ids}&token=x", "/ready?x=1"):
         assert gateway.get(call).status == 200

@@ -187,7 +187,7 @@ async def test_all_opt_ins(
         contract.contract_name,
         snapshot="true",
         sections="ContractInfo",
-        meta="true",
+        skipped="true",
         max_rate="0.01",
         status="true",
     )

@@ -146,7 +146,7 @@ async def test_a_broken_log_does_not_end_the_feed(
     hub = f"http://127.0.0.1:{free_port()}"
     feed = Command(
         tmp_path,
-        ["feed", "ime", "--redis-url", own_valkey.url, "--base-url", hub, "--boards-url", hub],
+        ["feed", "ime", "--redis-url", own_valkey.url, "--base-url", hub, "--polling-url", hub],
         stderr=log,
         NO_PROXY="*",
     )

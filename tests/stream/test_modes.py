@@ -31,7 +31,7 @@ async def test_a_pace_is_kept_to_the_newest_wins_and_the_last_one_comes(
     compression: str | None,
 ) -> None:
     contract = market.one()
-    path = gateway.stream("id", [contract.contract_id], max_rate="20", meta="true")
+    path = gateway.stream("id", [contract.contract_id], max_rate="20", skipped="true")
     last = 60
     got: list[dict[str, Any]] = []
     async with gateway.connect(path, compression=compression) as client:
@@ -127,7 +127,7 @@ async def test_a_part_is_the_same_bytes_as_in_the_whole(
     [
         ({"sections": "Nonsense"}, "no such section: Nonsense; there are BestLimit, Aggregate, "),
         ({"max_rate": "often"}, "max_rate is not a number from 0.01 to 1000: often"),
-        ({"meta": "perhaps"}, "meta is neither true nor false: perhaps"),
+        ({"skipped": "perhaps"}, "skipped is neither true nor false: perhaps"),
     ],
 )
 async def test_what_cannot_be_is_refused(

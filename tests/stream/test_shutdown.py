@@ -22,7 +22,7 @@ async def test_clients_are_closed_one_after_the_other(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
-    gateway = serve(drain=1.0)
+    gateway = serve(shutdown_spread=1.0)
     path = gateway.stream("id", [contract.contract_id])
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(gateway.connect(path)) for _ in range(12)]
@@ -47,7 +47,7 @@ async def test_clients_are_served_until_they_are_closed(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
-    gateway = serve(drain=30.0)
+    gateway = serve(shutdown_spread=30.0)
     async with gateway.by_id(contract.contract_id) as client:
         gateway.signal(signal.SIGTERM)
         while True:
@@ -64,7 +64,7 @@ async def test_clients_are_served_until_they_are_closed(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_without_clients_it_ends_at_once(serve: Serve, number: signal.Signals) -> None:
-    gateway = serve(drain=30.0, log_format="text")
+    gateway = serve(shutdown_spread=30.0, log_format="text")
     gateway.signal(number)
     assert await gateway.ended(timeout=10) == 0
     assert not list(gateway.temporary.iterdir())

@@ -111,7 +111,7 @@ def connect(
     since: datetime | str | None = None,
     max_rate: float | None = None,
     sections: None = None,
-    meta: bool = False,
+    skipped: bool = False,
     status: bool = False,
     zone: str | tzinfo = TEHRAN,
     compression: bool = True,
@@ -121,7 +121,7 @@ def connect(
     ping_interval: float = 20.0,
     ping_timeout: float = 20.0,
     stale_after: float | None = None,
-    retry_limit: float = 30.0,
+    max_reconnect_delay: float = 30.0,
     first_timeout: float | None = None,
     on_connection: OnConnection | None = None,
 ) -> Connecting[Payload]: ...
@@ -140,7 +140,7 @@ def connect(
     since: datetime | str | None = None,
     max_rate: float | None = None,
     sections: Iterable[SectionName],
-    meta: bool = False,
+    skipped: bool = False,
     status: bool = False,
     zone: str | tzinfo = TEHRAN,
     compression: bool = True,
@@ -150,7 +150,7 @@ def connect(
     ping_interval: float = 20.0,
     ping_timeout: float = 20.0,
     stale_after: float | None = None,
-    retry_limit: float = 30.0,
+    max_reconnect_delay: float = 30.0,
     first_timeout: float | None = None,
     on_connection: OnConnection | None = None,
 ) -> Connecting[Part]: ...
@@ -168,7 +168,7 @@ def connect(
     since: datetime | str | None = None,
     max_rate: float | None = None,
     sections: Iterable[SectionName] | None = None,
-    meta: bool = False,
+    skipped: bool = False,
     status: bool = False,
     zone: str | tzinfo = TEHRAN,
     compression: bool = True,
@@ -178,7 +178,7 @@ def connect(
     ping_interval: float = 20.0,
     ping_timeout: float = 20.0,
     stale_after: float | None = None,
-    retry_limit: float = 30.0,
+    max_reconnect_delay: float = 30.0,
     first_timeout: float | None = None,
     on_connection: OnConnection | None = None,
 ) -> Connecting[Any]:
@@ -207,7 +207,7 @@ def connect(
             of an earlier run.
         max_rate: messages a second and contract at the most; the newest wins.
         sections: only these parts of ``data``, and only when they change.
-        meta: have the gateway count what it leaves out, for ``message.skipped``.
+        skipped: have the gateway count what it leaves out, for ``message.skipped``.
         status: have the state of the feed sent as well, for ``stream.status``.
         zone: the zone of the gateway's time stamps, by name or as a ``tzinfo``.
         compression: offer permessage-deflate.
@@ -219,7 +219,8 @@ def connect(
         ping_timeout: seconds within which it answers one; otherwise the client reconnects.
         stale_after: seconds without any message after which the client reconnects; by default
             pings alone tell. With ``status=True`` there is a message every 15 s.
-        retry_limit: seconds between two tries at the most, after an ever longer random wait.
+        max_reconnect_delay: the longest wait in seconds between two tries; waits are random and
+            grow.
         first_timeout: seconds within which there must be a first connection; by default it is
             tried for ever. After that time `ServiceError` is raised where the stream is read.
         on_connection: a function that is called with a `ConnectionEvent` each time a connection
@@ -240,7 +241,7 @@ def connect(
         since=since,
         max_rate=max_rate,
         sections=sections,
-        meta=meta,
+        skipped=skipped,
         status=status,
         zone=zone,
         compression=compression,
@@ -250,7 +251,7 @@ def connect(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
         stale_after=stale_after,
-        retry_limit=retry_limit,
+        max_reconnect_delay=max_reconnect_delay,
         first_timeout=first_timeout,
         on_connection=on_connection,
     )

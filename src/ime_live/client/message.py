@@ -51,18 +51,18 @@ class Message(Generic[DataT]):
 
     Attributes:
         key: the contract, whichever way it was asked for.
-        stamp: the time stamp as it came; for one contract it strictly grows.
+        timestamp_text: the timestamp as it came; for one contract it strictly grows.
         raw: the message as it came, JSON in UTF-8.
         skipped: how many newer messages of this contract were left out since the one before: by
-            the queue, and with ``meta=True`` by the gateway as well.
+            the queue, and with ``skipped=True`` by the gateway as well.
     """
 
-    __slots__ = ("_data", "_envelope", "_reader", "key", "raw", "skipped", "stamp")
+    __slots__ = ("_data", "_envelope", "_reader", "key", "raw", "skipped", "timestamp_text")
 
     def __init__(self, raw: bytes, envelope: _Envelope, reader: Reader[DataT]) -> None:
         name = envelope.contract_name
         self.key: Key = ("name", name) if name is not None else ("id", envelope.contract_id or "")
-        self.stamp = envelope.timestamp
+        self.timestamp_text = envelope.timestamp
         self.raw = raw
         self.skipped = envelope.skipped
         self._envelope = envelope
@@ -86,7 +86,7 @@ class Message(Generic[DataT]):
         Raises:
             ServiceError: the time stamp is none.
         """
-        return self._reader.moment(self.stamp)
+        return self._reader.moment(self.timestamp_text)
 
     @property
     def data(self) -> DataT:
@@ -105,11 +105,11 @@ class Message(Generic[DataT]):
         return whole
 
     def __repr__(self) -> str:
-        return f"<Message {self.key[1]} {self.stamp}>"
+        return f"<Message {self.key[1]} {self.timestamp_text}>"
 
     def __str__(self) -> str:
         """The contract, when, and the best bid, the best ask and the last price, if they came."""
-        return f"{self.stamp} {self.key[1]} {self._prices()}".rstrip()
+        return f"{self.timestamp_text} {self.key[1]} {self._prices()}".rstrip()
 
     def _prices(self) -> str:
         try:

@@ -51,7 +51,7 @@ class StreamOptions:
     since: str | None
     max_rate: float | None
     sections: Sequence[str] | None
-    meta: bool
+    skipped: bool
     status: bool
     zone: tzinfo
     compression: bool
@@ -61,7 +61,7 @@ class StreamOptions:
     ping_interval: float
     ping_timeout: float
     stale_after: float | None
-    retry_limit: float
+    max_reconnect_delay: float
     first_timeout: float | None
     on_connection: OnConnection | None
 
@@ -76,8 +76,8 @@ class StreamOptions:
             pairs.append(("max_rate", f"{self.max_rate:.10g}"))
         if self.sections is not None:
             pairs.append(("sections", ",".join(self.sections)))
-        if self.meta:
-            pairs.append(("meta", "true"))
+        if self.skipped:
+            pairs.append(("skipped", "true"))
         if self.status:
             pairs.append(("status", "true"))
         return pairs
@@ -115,7 +115,7 @@ def read_options(
     since: datetime | str | None,
     max_rate: float | None,
     sections: Iterable[str] | None,
-    meta: bool,
+    skipped: bool,
     status: bool,
     zone: str | tzinfo,
     compression: bool,
@@ -125,7 +125,7 @@ def read_options(
     ping_interval: float,
     ping_timeout: float,
     stale_after: float | None,
-    retry_limit: float,
+    max_reconnect_delay: float,
     first_timeout: float | None,
     on_connection: OnConnection | None,
 ) -> StreamOptions:
@@ -145,7 +145,7 @@ def read_options(
             "ping_interval": ping_interval,
             "ping_timeout": ping_timeout,
             "stale_after": stale_after,
-            "retry_limit": retry_limit,
+            "max_reconnect_delay": max_reconnect_delay,
             "first_timeout": first_timeout,
         }
     )
@@ -163,7 +163,7 @@ def read_options(
         since=_read_since(since, found),
         max_rate=max_rate,
         sections=None if sections is None else _read_sections(sections),
-        meta=meta,
+        skipped=skipped,
         status=status,
         zone=found,
         compression=compression,
@@ -173,7 +173,7 @@ def read_options(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
         stale_after=stale_after,
-        retry_limit=retry_limit,
+        max_reconnect_delay=max_reconnect_delay,
         first_timeout=first_timeout,
         on_connection=_checked_callback(on_connection),
     )

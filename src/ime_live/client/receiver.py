@@ -92,7 +92,7 @@ class Receiver(Generic[DataT]):
         self._wake = wake
         self._position = Position(snapshot=options.snapshot, since=options.since, keys=options.keys)
         self.selection: Final = Selection(options.keys)
-        self._backoff = Backoff(options.retry_limit, random.random)
+        self._backoff = Backoff(options.max_reconnect_delay, random.random)
         self._limited = LogLimiter(PlainLines(log.warning, info=log.info))
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -297,7 +297,7 @@ class Receiver(Generic[DataT]):
             self._arrivals += 1
             found = read(raw)
             if isinstance(found, Message):
-                if not take(found.key, found.stamp):
+                if not take(found.key, found.timestamp_text):
                     continue
                 if not put(found):
                     await self._put_later(found)

@@ -151,7 +151,7 @@ class Gateway:
             heartbeat=Heartbeat(
                 settings.ping_interval,
                 settings.ping_timeout,
-                settings.unwritable_timeout,
+                settings.slow_client_timeout,
                 limited=self._limited,
             ),
             metrics=self._metrics,

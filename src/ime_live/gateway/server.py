@@ -70,7 +70,7 @@ class GatewayConfig(uvicorn.Config):
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_graceful_shutdown=int(settings.drain + CLOSE_TIMEOUT) + 1,
+            timeout_graceful_shutdown=int(settings.shutdown_spread + CLOSE_TIMEOUT) + 1,
         )
 
     def configure_logging(self) -> None:
@@ -182,7 +182,7 @@ def limit_connections(listener: socket.socket, settings: GatewaySettings) -> Non
 
     What it holds can no longer be replaced by something newer. A peer that has vanished without a
     word is noticed by an unanswered ping, but a reader of events answers none; who is only slow
-    acknowledges, and has as long as `unwritable_timeout` gives it. Connections inherit the options
+    acknowledges, and has as long as `slow_client_timeout` gives it. Connections inherit the options
     from the listener, which spares each of them the calls.
     """
     if settings.send_buffer:
@@ -190,7 +190,7 @@ def limit_connections(listener: socket.socket, settings: GatewaySettings) -> Non
     if settings.unsent_limit and _TCP_NOTSENT_LOWAT is not None:
         listener.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, settings.unsent_limit)
     if _TCP_USER_TIMEOUT is not None:
-        seconds = max(settings.ping_interval + settings.ping_timeout, settings.unwritable_timeout)
+        seconds = max(settings.ping_interval + settings.ping_timeout, settings.slow_client_timeout)
         listener.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, math.ceil(seconds * 1000))
 
 
@@ -220,7 +220,7 @@ def serve(settings: GatewaySettings) -> None:
             GatewayServer(config).run([listener])
             return
         # More than a worker takes for its clients and its own parts.
-        timeout = settings.drain + 3 * CLOSE_TIMEOUT
+        timeout = settings.shutdown_spread + 3 * CLOSE_TIMEOUT
         work = partial(_work, settings, listener)
         Workers(work, settings.workers, stop_timeout=timeout).run()
 

@@ -50,7 +50,7 @@ _limited: Final = LogLimiter(log)
 
 _NOT_PUBLISHED: Final = "market data cannot be published"
 _STEP: Final = 0.2  # seconds of the market's clock, which is the wall clock
-_DRAIN: Final = 0.2  # seconds: whoever ends a demo does not want to wait
+_SHUTDOWN_SPREAD: Final = 0.2  # seconds: whoever ends a demo does not want to wait
 _SHOWN: Final = 3  # contracts of each market named in the greeting
 
 
@@ -180,7 +180,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             auth=AuthMode.NONE,
             # Pages that somebody develops on this machine.
             cors_origins=LOOPBACK,
-            drain=_DRAIN,
+            shutdown_spread=_SHUTDOWN_SPREAD,
             log_level=settings.log_level,
             log_format=settings.log_format,
         )

@@ -86,7 +86,7 @@ def _children(settings: UpSettings, valkey: KeptValkey) -> list[Child]:
             ["serve"],
             GatewaySettings,
             settings,
-            stop_timeout=settings.drain + _MARGIN,
+            stop_timeout=settings.shutdown_spread + _MARGIN,
         ),
     ]
 

@@ -91,8 +91,8 @@ class Hub(LoopbackServer):
         return self.origin + ROOT
 
     @property
-    def boards_url(self) -> str:
-        """What a client's ``boards_url`` is to be."""
+    def polling_url(self) -> str:
+        """What a client's ``polling_url`` is to be."""
         return self.origin + BOARDS
 
     @property

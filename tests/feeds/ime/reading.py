@@ -21,9 +21,9 @@ def settings(hub: Hub, **more: Any) -> HubSettings:  # noqa: ANN401 - any option
     """Settings for the test hub, with short waits."""
     usual: dict[str, Any] = {
         "base_url": hub.base_url,
-        "boards_url": hub.boards_url,
+        "polling_url": hub.polling_url,
         "connect_timeout": 1.0,
-        "retry_limit": 0.03,
+        "max_reconnect_delay": 0.03,
         "upgrade_after": NEVER,
     }
     return HubSettings(**usual | more)

@@ -225,7 +225,7 @@ async def test_the_proxy_counts_and_asks_who_one_is(hub: Hub) -> None:
         async with httpx.AsyncClient(
             proxy=proxy.url("me:secret"), trust_env=False, headers=AGENT
         ) as http:
-            assert (await http.get(hub.boards_url + "Future/LiveMarket")).json() == []
+            assert (await http.get(hub.polling_url + "Future/LiveMarket")).json() == []
             token = (await negotiate_at(http, hub))["ConnectionToken"]
         target = hub.base_url.replace("http", "ws") + call("connect", "webSockets", token, tid="1")
         async with connect_websocket(

@@ -196,7 +196,7 @@ async def test_an_abort_that_fails_holds_nobody_up(hub: Hub, how: Refusal) -> No
 async def test_it_waits_ever_longer(hub: Hub, what: str) -> None:
     hub.refuse(what, Refusal.FORBIDDEN)
     transports = what if what in TRANSPORTS else "webSockets"
-    async with Reading(hub, retry_limit=30.0, transports=transports) as reading:
+    async with Reading(hub, max_reconnect_delay=30.0, transports=transports) as reading:
         await reading.until(lambda: reading.error)
         await asyncio.sleep(0.3)  # a slow machine makes for fewer tries, not for more
     assert 1 <= len(hub.calls("negotiate")) <= 6
@@ -204,12 +204,12 @@ async def test_it_waits_ever_longer(hub: Hub, what: str) -> None:
 
 async def test_it_waits_no_longer_than_the_limit(hub: Hub) -> None:
     hub.refuse("negotiate", Refusal.FORBIDDEN)
-    async with Reading(hub, retry_limit=0.02) as reading:
+    async with Reading(hub, max_reconnect_delay=0.02) as reading:
         await reading.until(lambda: len(hub.calls("negotiate")) >= 20)
 
 
 async def test_connected_and_cut_at_once_it_waits_as_well(hub: Hub) -> None:
-    async with Reading(hub, retry_limit=30.0) as reading:
+    async with Reading(hub, max_reconnect_delay=30.0) as reading:
         await reading.connected("webSockets")
         ended = asyncio.get_running_loop().time() + 0.3
         while asyncio.get_running_loop().time() < ended:

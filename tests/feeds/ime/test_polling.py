@@ -84,7 +84,10 @@ class Polling:
         self.frames: list[bytes] = []
         self.waits: list[float] = []
         self.now = 1000.0
-        usual: dict[str, Any] = {"boards_url": f"{server.origin}/api/", "connect_timeout": PATIENCE}
+        usual: dict[str, Any] = {
+            "polling_url": f"{server.origin}/api/",
+            "connect_timeout": PATIENCE,
+        }
         self.poller = BoardPoller(
             HubSettings(**usual | settings),
             boards,
@@ -345,7 +348,7 @@ async def test_a_row_that_is_no_good_json_does_not_lose_its_board(boards: Boards
 async def test_while_all_fail_it_waits_longer_and_longer(boards: Boards) -> None:
     for name in PATHS.values():
         boards.answers[name] = body("no", status=500)
-    async with Polling(boards, retry_limit=4.0, poll=2.0) as polling:
+    async with Polling(boards, max_reconnect_delay=4.0, polling_interval=2.0) as polling:
         assert polling.poller.link.source == ""
         assert all(f"{name}: HTTP 500" in polling.error for name in PATHS.values())
         for _ in range(4):
@@ -425,11 +428,11 @@ async def test_a_proxy_that_knows_us_not(boards: Boards) -> None:
     ],
 )
 def test_an_address_that_is_none(url: str) -> None:
-    with pytest.raises(SettingsError, match="--boards-url") as caught:
-        BoardPoller(HubSettings(boards_url=url), PATHS)
+    with pytest.raises(SettingsError, match="--polling-url") as caught:
+        BoardPoller(HubSettings(polling_url=url), PATHS)
     assert "secret" not in str(caught.value)
 
 
 async def test_an_address_needs_no_slash_at_its_end(boards: Boards) -> None:
-    async with Polling(boards, boards_url=f"{boards.origin}/api") as polling:
+    async with Polling(boards, polling_url=f"{boards.origin}/api") as polling:
         assert len(polling.frames) == 3

@@ -98,7 +98,7 @@ class Reading:
         self.boards = Given(POLLED)
         self.frames: list[bytes] = []
         self.source = ExchangeSource(
-            HubSettings(poll=2.0 if polls else 0.0),
+            HubSettings(polling_interval=2.0 if polls else 0.0),
             PATHS,
             hub=self.hub,
             poller=self.boards if polls else None,
@@ -325,8 +325,8 @@ async def test_to_close_it_while_both_are_read_leaves_nothing() -> None:
 
 
 def test_settings_that_cannot_work_are_told_at_once() -> None:
-    with pytest.raises(SettingsError, match="--boards-url"):
-        ExchangeSource(HubSettings(boards_url="nowhere"), PATHS)
+    with pytest.raises(SettingsError, match="--polling-url"):
+        ExchangeSource(HubSettings(polling_url="nowhere"), PATHS)
     with pytest.raises(SettingsError, match="--base-url"):
         ExchangeSource(HubSettings(base_url="nowhere"), PATHS)
 
@@ -336,7 +336,9 @@ class Exchange:
 
     def __init__(self, hub: Hub, **more: Any) -> None:  # noqa: ANN401 - any option
         self.hub = hub
-        self.source = ExchangeSource(settings(hub, poll=0.05, **more), PATHS, stays_away=0.3)
+        self.source = ExchangeSource(
+            settings(hub, polling_interval=0.05, **more), PATHS, stays_away=0.3
+        )
         self.frames: list[bytes] = []
         self.task: asyncio.Task[None] | None = None
 

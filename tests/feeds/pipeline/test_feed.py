@@ -21,7 +21,7 @@ from ime_live.feeds.pipeline.health import Health
 from ime_live.feeds.pipeline.hours import TradingHours
 from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.market import Payload
-from ime_live.publisher import Outcome
+from ime_live.publisher import PublishResult
 from ime_live.settings import HoursSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Holding
@@ -104,13 +104,13 @@ class Store:
     async def register(self, contracts: Sequence[Contract]) -> None:
         pass
 
-    async def publish_many(self, payloads: Iterable[tuple[str, Payload]]) -> list[Outcome]:
+    async def publish_many(self, payloads: Iterable[tuple[str, Payload]]) -> list[PublishResult]:
         outcomes = []
         for contract_id, payload in payloads:
             changed = dict(self.states).get(contract_id) != payload
             if changed:
                 self.states.append((contract_id, payload))
-            outcomes.append(Outcome(contract_id, 1, published=changed))
+            outcomes.append(PublishResult(contract_id, 1, published=changed))
         return outcomes
 
 

@@ -17,7 +17,7 @@ from ime_live.feeds.boards.boards import read_frame
 from ime_live.feeds.pipeline.ingest import DELISTED_AFTER, Ingest, Refusal
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.market import Payload
-from ime_live.publisher import Outcome
+from ime_live.publisher import PublishResult
 from ime_live.store.store import Store
 from tests.support.paths import ROWS
 
@@ -48,14 +48,16 @@ class Passed:
         self.contracts += contracts
         return self.unregistered
 
-    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[Outcome]:
+    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[PublishResult]:
         self.calls += 1
         if self.away:
             raise StoreError("away")
         given = list(payloads)
         self.states += [(i, payload) for i, payload in given if i not in self.refused]
         return [
-            Outcome(i, error=PayloadError("no")) if i in self.refused else Outcome(i, 1, True)
+            PublishResult(i, error=PayloadError("no"))
+            if i in self.refused
+            else PublishResult(i, 1, True)
             for i, _ in given
         ]
 

@@ -17,7 +17,7 @@ from ime_live.errors import FeedError, PayloadError
 from ime_live.feeds.pipeline.ingest import Totals
 from ime_live.feeds.recording.replay import pace, replay
 from ime_live.market import Payload
-from ime_live.publisher import Outcome, Publisher
+from ime_live.publisher import Publisher, PublishResult
 from tests.support.paths import CAPTURE, ROWS
 
 
@@ -33,17 +33,17 @@ class Store:
         self._refused = set(refused)
         self._last: dict[str, Payload] = {}
 
-    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[Outcome]:
+    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[PublishResult]:
         return [self._publish(contract_id, payload) for contract_id, payload in payloads]
 
-    def _publish(self, contract_id: str, payload: Payload) -> Outcome:
+    def _publish(self, contract_id: str, payload: Payload) -> PublishResult:
         self.log.append(f"publish {contract_id}")
         if contract_id in self._refused:
-            return Outcome(contract_id, error=PayloadError("no"))
+            return PublishResult(contract_id, error=PayloadError("no"))
         changed = self._last.get(contract_id) != payload
         self._last[contract_id] = payload
         self.published.append((contract_id, payload))
-        return Outcome(contract_id, version=1, published=changed)
+        return PublishResult(contract_id, version=1, published=changed)
 
     async def register(self, contracts: Sequence[Contract]) -> None:
         self.log.extend(f"register {each.contract_id}" for each in contracts)

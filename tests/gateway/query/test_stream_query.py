@@ -131,9 +131,10 @@ class TestMode:
         assert error.kind == "bad max_rate"
 
     def test_a_count(self) -> None:
-        assert mode("meta=true") == DeliveryOptions(skips=True)
-        assert mode("meta=false") == DeliveryOptions()
-        assert refusal(By.NAME, "contract_names=A&meta=x").kind == "bad meta"
+        assert mode("skipped=true") == DeliveryOptions(skips=True)
+        assert mode("meta=true") == DeliveryOptions(skips=True)  # its former name
+        assert mode("skipped=false") == DeliveryOptions()
+        assert refusal(By.NAME, "contract_names=A&skipped=x").kind == "bad skipped"
 
 
 class TestContracts:
@@ -292,7 +293,7 @@ class TestStatus:
     ("query", "unknown"),
     [
         ("", ()),
-        ("&contract_ids=2&snapshot=1&since=2026-05-23T15:10&status=0&meta=0&token=x", ()),
+        ("&contract_ids=2&snapshot=1&since=2026-05-23T15:10&status=0&skipped=0&token=x", ()),
         ("&max_rate=1&sections=Aggregate", ()),
         ("&amp;snapshot=true&amp%3Bstatus=1", ("amp;snapshot", "amp;status")),
         (

@@ -68,7 +68,7 @@ class HubClient:
         self._monotonic = monotonic
         self._time = time
         self._hear_date = hear_date
-        self._backoff = Backoff(settings.retry_limit, random)
+        self._backoff = Backoff(settings.max_reconnect_delay, random)
         self._host = urlsplit(settings.base_url).hostname
         self._link = Link()
         self._reset()
@@ -214,7 +214,7 @@ class HubClient:
         """Tell, then resume the connection; if that cannot be, end it."""
         now = self._monotonic()
         source = self._link.source
-        if source and now - self._connected_at > self._settings.retry_limit:
+        if source and now - self._connected_at > self._settings.max_reconnect_delay:
             self._backoff.reset()  # it was good for long, also if the market was quiet
         self._tell(str(error))
         self._wait = max(self._backoff.next(), asked_to_wait(error) or 0.0)

@@ -43,7 +43,7 @@ PATHS: Final = {
     "updateMarketsInfo": "Option/LiveMarket",
     "updateCDCMarketsInfo": "CDC/CDCLiveMarket",
 }
-"""The hub's method → the board's path below `--boards-url`."""
+"""The hub's method → the board's path below `--polling-url`."""
 
 POLLING: Final = "polling"
 
@@ -95,7 +95,7 @@ class BoardPoller:
         Raises:
             SettingsError: it cannot work with these.
         """
-        base = read_base(settings.boards_url, "--boards-url").geturl()
+        base = read_base(settings.polling_url, "--polling-url").geturl()
         self._settings = settings
         self._access = read_access(settings, base)
         self._urls = {method: base + path for method, path in PATHS.items() if method in boards}
@@ -133,7 +133,7 @@ class BoardPoller:
         A board that is equal to its last one is still a sign that the exchange is there.
         """
         self._reset()
-        backoff = Backoff(self._settings.retry_limit, self._random)
+        backoff = Backoff(self._settings.max_reconnect_delay, self._random)
         try:
             async with self._access.client() as client:
                 while True:
@@ -145,7 +145,7 @@ class BoardPoller:
                             yield _frame(method, board)
                     # Never more often than boards are polled when all is well.
                     jitter = 1 + _JITTER * (2 * self._random() - 1)
-                    wait = self._settings.poll * jitter
+                    wait = self._settings.polling_interval * jitter
                     if self._good:
                         backoff.reset()
                     else:

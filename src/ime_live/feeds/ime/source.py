@@ -69,7 +69,7 @@ class ExchangeSource:
         self._hub = HubClient(settings, hear_date=hear_date) if hub is None else hub
         if poller is None:
             boards_of_rest = BoardPoller(settings, boards)
-            polls = settings.poll > 0 and boards_of_rest.useful
+            polls = settings.polling_interval > 0 and boards_of_rest.useful
             poller = boards_of_rest if polls else None
         self._poller = poller
         self._stays_away = stays_away

@@ -15,7 +15,7 @@ from ime_live.errors import ContractError
 from ime_live.feeds.boards.newest import NewestBoards
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.market import Payload
-from ime_live.publisher import Outcome
+from ime_live.publisher import PublishResult
 
 
 class FencedPublisher(Protocol):
@@ -28,7 +28,7 @@ class FencedPublisher(Protocol):
         *,
         token: int | None,
         pushed_at: Mapping[str, datetime],
-    ) -> list[Outcome]:
+    ) -> list[PublishResult]:
         """Publish states, one outcome each in order; raises StoreError, FencedError among them."""
 
 
@@ -54,7 +54,7 @@ class FencedWriter:
         self._registrar = registrar
         self._newest = newest
 
-    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[Outcome]:
+    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[PublishResult]:
         """Publish states; raises StoreError."""
         return await self._publisher.publish_many(
             payloads, token=self.token, pushed_at=self._newest.pushed_at

@@ -18,7 +18,7 @@ from ime_live.feeds.boards.boards import Frame, RowError
 from ime_live.feeds.boards.newest import DELISTED_AFTER, LateRow, NewestBoards
 from ime_live.feeds.boards.rows import Quote
 from ime_live.market import Payload
-from ime_live.publisher import Outcome
+from ime_live.publisher import PublishResult
 
 __all__ = ["DELISTED_AFTER", "Ingest", "Publishes", "Refusal", "Register", "Totals"]
 
@@ -26,7 +26,7 @@ __all__ = ["DELISTED_AFTER", "Ingest", "Publishes", "Refusal", "Register", "Tota
 class Publishes(Protocol):
     """What an ingest needs of a publisher."""
 
-    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[Outcome]:
+    async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[PublishResult]:
         """Publish states, one outcome each in order."""
 
 
@@ -74,7 +74,7 @@ class Refusal(Struct, frozen=True):
 
     errors: tuple[RowError, ...] = ()
     late: tuple[LateRow, ...] = ()
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[PublishResult, ...] = ()
 
     def __len__(self) -> int:
         return len(self.errors) + len(self.late) + len(self.outcomes)
@@ -173,7 +173,7 @@ class Ingest:
         self._due_contracts |= told.contracts
         return refusal
 
-    async def pass_on(self) -> tuple[Outcome, ...]:
+    async def pass_on(self) -> tuple[PublishResult, ...]:
         """Register and publish what was noted and differs from what was passed on before.
 
         Returns:
@@ -204,7 +204,7 @@ class Ingest:
         self.totals.refused += len(refused)
         return refused
 
-    async def confirm(self, share: float) -> tuple[tuple[Outcome, ...], list[str]]:
+    async def confirm(self, share: float) -> tuple[tuple[PublishResult, ...], list[str]]:
         """Register and publish a share of the newest boards again, one after the other.
 
         What was passed on need not be what the store holds: others may have written since.
@@ -238,8 +238,8 @@ class Ingest:
 
     async def _write(
         self, contracts: Sequence[Contract], states: Mapping[str, Payload]
-    ) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    ) -> list[PublishResult]:
+        outcomes: list[PublishResult] = []
         try:
             # Contracts first: a gateway that hears of a state can then name it.
             if contracts:
@@ -250,7 +250,9 @@ class Ingest:
         except StoreError:
             self.forget()
             raise
-        outcomes += [Outcome(i, error=_UNREGISTERED) for i in states if i in self._unregistered]
+        outcomes += [
+            PublishResult(i, error=_UNREGISTERED) for i in states if i in self._unregistered
+        ]
         for outcome in outcomes:
             # Only what has arrived counts as passed on; what was refused is tried again.
             if outcome.error is None:

@@ -20,7 +20,7 @@ from ime_live.errors import FencedError, StoreError
 from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.feeds.pipeline.leadership import Leadership
 from ime_live.log_limiter import LogLimiter
-from ime_live.publisher import Outcome
+from ime_live.publisher import PublishResult
 
 log = structlog.get_logger()
 
@@ -148,7 +148,7 @@ class Leader:
         self._ingest.forget()
         self._settled_at = self._monotonic() + SETTLED_AFTER
 
-    async def _confirm(self, share: float = _TICK / CONFIRM_INTERVAL) -> tuple[Outcome, ...]:
+    async def _confirm(self, share: float = _TICK / CONFIRM_INTERVAL) -> tuple[PublishResult, ...]:
         refused, restored = await self._ingest.confirm(share)
         if restored:
             self._limited.warning(
@@ -159,7 +159,7 @@ class Leader:
             )
         return refused
 
-    def _report(self, refused: Iterable[Outcome]) -> None:
+    def _report(self, refused: Iterable[PublishResult]) -> None:
         for outcome in refused:
             self._limited.warning(
                 "state refused",

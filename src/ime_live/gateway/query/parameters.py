@@ -88,7 +88,7 @@ _OPT_INS: Final[dict[str, Any]] = {
         ),
         "examples": [["BestLimit", "Aggregate"]],
     },
-    "meta": _switch(
+    "skipped": _switch(
         "Say in `skipped` how many states of a contract were left out before a message."
     ),
     "token": {

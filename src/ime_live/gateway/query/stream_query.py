@@ -40,7 +40,10 @@ _PARAMETERS: Final = {
 }
 
 _TOKEN: Final = "token"  # noqa: S105 - the name of a parameter
-_OPT_INS: Final = ("snapshot", "since", "status", "max_rate", "sections", "meta", _TOKEN)
+_OPT_INS: Final = ("snapshot", "since", "status", "max_rate", "sections", "skipped", _TOKEN)
+
+_OLD_SKIPPED: Final = "meta"
+"""Another name of `skipped`, accepted until 0.3."""
 
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
@@ -117,9 +120,9 @@ def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
         DeliveryOptions(
             sections=_read_sections(values.get("sections", ())),
             interval=_read_interval(values["max_rate"][-1]) if "max_rate" in values else 0.0,
-            skips=_read_switch("meta", values),
+            skips=_read_switch("skipped", values) or _read_switch(_OLD_SKIPPED, values),
         ),
-        _unknown(values, {*_PARAMETERS[by], *_OPT_INS}),
+        _unknown(values, {*_PARAMETERS[by], *_OPT_INS, _OLD_SKIPPED}),
     )
 
 

@@ -230,7 +230,7 @@ class Connection(asyncio.Protocol, ABC):
             self._transport.abort()
             return
         refusal = RefusedError("going away", code=CloseCode.GOING_AWAY)
-        spread = self._context.settings.drain
+        spread = self._context.settings.shutdown_spread
         self._context.loop.call_later(random.uniform(0, spread), self.end, refusal)  # noqa: S311
 
     def _ended(self, code: int, reason: str) -> None:

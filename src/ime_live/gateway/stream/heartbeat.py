@@ -34,20 +34,20 @@ class Heartbeat:
     """Pings every client in turn and ends those that do not answer, stall, or run out of time."""
 
     def __init__(
-        self, interval: float, timeout: float, unwritable_timeout: float, *, limited: LogLimiter
+        self, interval: float, timeout: float, slow_client_timeout: float, *, limited: LogLimiter
     ) -> None:
         """Make a heartbeat without clients.
 
         Args:
             interval: seconds between two pings of a client.
             timeout: seconds within which a client answers a ping.
-            unwritable_timeout: seconds that a client may take no data at all.
+            slow_client_timeout: seconds that a client may take no data at all.
             limited: logs failures.
         """
         self._limited = limited
         self._interval = interval
         self._timeout = timeout
-        self._unwritable_timeout = unwritable_timeout
+        self._unwritable_timeout = slow_client_timeout
         # Each dictionary is in the order of its times, since what is added is always due last.
         self._due: dict[Pulse, float] = {}
         self._awaited: dict[Pulse, float] = {}
