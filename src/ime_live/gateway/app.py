@@ -25,6 +25,7 @@ from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.rest.admission import Admission, Asked
 from ime_live.gateway.rest.handlers import Calls
 from ime_live.gateway.rest.rate_limit import RequestLimit
 from ime_live.gateway.rest.routes import http_app
@@ -114,8 +115,11 @@ class Gateway:
         )
         authenticator = authenticator_from(settings)
         diagnostics = Diagnostics(strict=settings.strict_query)
+        admission = Admission(
+            authenticator, RequestLimit(settings.request_rate), diagnostics, time.monotonic
+        )
         self._reporter = Reporter(
-            authenticator=authenticator,
+            admission=admission,
             directory=self._directory,
             feed=self._feed,
             versions=versions,
@@ -125,16 +129,14 @@ class Gateway:
         )
         self._state_reader = StateReader(self._store, monotonic=time.monotonic)
         self.calls = Calls(
-            authenticator=authenticator,
+            admission=admission,
             directory=self._directory,
             snapshots=self._state_reader,
-            limit=RequestLimit(settings.request_rate),
             diagnostics=diagnostics,
             max_contracts=settings.max_contracts,
             reached=lambda: self._subscriber.connected,
             zone=zone_of(TEHRAN),
             clock=wall_clock,
-            monotonic=time.monotonic,
         )
         """Answers the REST calls."""
         self.context = GatewayContext(
@@ -289,9 +291,9 @@ class Gateway:
             return "Redis cannot be reached"
         return None if self._directory.loaded else "contracts are not loaded yet"
 
-    async def report(self, authorization: str | None, query: str) -> bytes:
+    async def report(self, asked: Asked) -> bytes:
         """The state of the feed and the age of each contract, as JSON."""
-        return await self._reporter.report(authorization, query)
+        return await self._reporter.report(asked)
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus's text format."""

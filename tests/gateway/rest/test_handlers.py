@@ -19,8 +19,9 @@ from ime_live.gateway.auth.authenticator import ANONYMOUS
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.stream_query import NOT_COVERED, By
+from ime_live.gateway.rest.admission import Admission, Asked
 from ime_live.gateway.rest.bodies import Data, Section
-from ime_live.gateway.rest.handlers import Asked, Calls
+from ime_live.gateway.rest.handlers import Calls
 from ime_live.gateway.rest.rate_limit import BURST, RequestLimit
 from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.timezones import TEHRAN, zone_of
@@ -57,17 +58,16 @@ class World:
         self.asked: list[set[str]] = []
         self._sections = sections
         others: Any = cast("Any", self)
+        diagnostics = Diagnostics(strict=strict)
         self.calls = Calls(
-            authenticator=others,
+            admission=Admission(others, RequestLimit(1), diagnostics, lambda: self.seconds),
             directory=others,
             snapshots=others,
-            limit=RequestLimit(1),
-            diagnostics=Diagnostics(strict=strict),
+            diagnostics=diagnostics,
             max_contracts=41,
             reached=lambda: self.reached,
             zone=zone_of(TEHRAN),
             clock=lambda: int(self.moment.timestamp() * 1_000_000),
-            monotonic=lambda: self.seconds,
         )
 
     async def authenticate(self, token: str | None) -> Identity:

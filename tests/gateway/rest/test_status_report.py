@@ -13,9 +13,11 @@ import msgspec
 import pytest
 
 from ime_live.contracts import Contract, Registry
-from ime_live.errors import CloseCode, RefusedError, StoreError
+from ime_live.errors import CloseCode, RateError, RefusedError, StoreError
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.rest.admission import Admission, Asked
+from ime_live.gateway.rest.rate_limit import RequestLimit
 from ime_live.gateway.rest.status_report import Reporter
 from ime_live.market import timestamp_of
 from ime_live.status import FeedState, FeedStatus
@@ -41,12 +43,16 @@ class World:
         self.stored = {"1": NOW - 1_500_000, "2": NOW + 5}
         self.asked = 0
         others: Any = cast("Any", self)
+        self.seconds = 0.0
+        diagnostics = Diagnostics()
         self._reporter = Reporter(
-            authenticator=NoAuthenticator(),
+            admission=Admission(
+                NoAuthenticator(), RequestLimit(1), diagnostics, lambda: self.seconds
+            ),
             directory=others,
             feed=others,
             versions=others,
-            diagnostics=Diagnostics(),
+            diagnostics=diagnostics,
             zone=UTC,
             clock=lambda: NOW,
         )
@@ -58,7 +64,9 @@ class World:
         return {i: self.stored[i] for i in ids if i in self.stored}
 
     async def report(self, query: str = "") -> dict[str, Any]:
-        report: dict[str, Any] = msgspec.json.decode(await self._reporter.report(None, query))
+        report: dict[str, Any] = msgspec.json.decode(
+            await self._reporter.report(Asked(None, query, "192.0.2.1"))
+        )
         return report
 
     async def named(self, query: str) -> dict[str, str]:
@@ -131,3 +139,12 @@ async def test_an_unknown_contract_is_refused(world: World, query: str) -> None:
         await world.report(query)
     assert caught.value.code is CloseCode.POLICY_VIOLATION
     assert world.asked == 0
+
+
+async def test_reports_count_towards_the_limit_of_requests(world: World) -> None:
+    for _ in range(5):
+        await world.report()
+    with pytest.raises(RateError):
+        await world.report()
+    world.seconds += 1
+    await world.report()

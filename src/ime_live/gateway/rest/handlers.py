@@ -6,29 +6,26 @@ know HTTP; what a refusal looks like there is `ime_live.gateway.query.http_error
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from ime_live.contracts import Contract, Registry
 from ime_live.errors import (
     CloseCode,
     PayloadError,
-    RateError,
     RefusedError,
     StoreError,
     UnknownContractError,
 )
-from ime_live.gateway.auth.authenticator import ANONYMOUS, Authenticator, find_token
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.rest_query import MARKET, PARAMETERS, TEXT, Query
 from ime_live.gateway.query.stream_query import NOT_COVERED, By
+from ime_live.gateway.rest.admission import Admission, Admitted, Asked
 from ime_live.gateway.rest.bodies import Data, Description, Section, live_data, static_data
-from ime_live.gateway.rest.rate_limit import RequestLimit
 from ime_live.gateway.rest.search import Search
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.sections import Sections
@@ -36,23 +33,6 @@ from ime_live.gateway.upstream.state_reader import StateReader
 from ime_live.market import MICROSECONDS
 
 _AWAY: Final = "market data cannot be read now"
-
-# To read and write so many contracts more takes about as long as the rest of a request does.
-_OF_ONE_REQUEST: Final = 20
-
-
-class Asked(Struct, frozen=True):
-    """A request.
-
-    Attributes:
-        authorization: the header of that name.
-        query: as sent, percent-encoded UTF-8.
-        peer: the address that it comes from.
-    """
-
-    authorization: str | None
-    query: str
-    peer: str
 
 
 class Calls:
@@ -70,49 +50,44 @@ class Calls:
     def __init__(
         self,
         *,
-        authenticator: Authenticator,
+        admission: Admission,
         directory: ContractCache,
         snapshots: StateReader,
-        limit: RequestLimit,
         diagnostics: Diagnostics,
         max_contracts: int,
         reached: Callable[[], bool],
         zone: tzinfo,
         clock: Callable[[], int],
-        monotonic: Callable[[], float],
     ) -> None:
         """Make it.
 
         Args:
-            authenticator: who asks.
+            admission: who may ask, and how often.
             directory: which contracts there are.
             snapshots: their last states.
-            limit: how often somebody may ask.
             diagnostics: says what is wrong with requests.
             max_contracts: how many contracts a request may name.
             reached: whether the store is, so that the directory can be relied on.
             zone: of the exchange, whose days are counted.
             clock: microseconds since the epoch.
-            monotonic: seconds.
         """
-        self._authenticator = authenticator
+        self._admission = admission
         self._directory = directory
         self._state_reader = snapshots
-        self._limit = limit
         self._diagnostics = diagnostics
         self._max_contracts = max_contracts
         self._reached = reached
         self._zone = zone
         self._clock = clock
-        self._monotonic = monotonic
         self._search = Search()
 
     async def live(self, section: Section, by: By, asked: Asked) -> Data:
         """The last states of the contracts that are asked for."""
         query = Query(asked.query)
-        who, identity = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
+        admitted = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
         names = query.contracts(by, self._max_contracts)
-        self._count(who, len(names))
+        self._admission.count(admitted, len(names))
+        identity = admitted.identity
         contracts = {name: self._find(by, name, identity) for name in names}
         ids = {contract.contract_id for contract in contracts.values() if contract is not None}
         try:
@@ -127,10 +102,11 @@ class Calls:
     async def static(self, by: By, asked: Asked) -> Data:
         """The static data of the contracts that are asked for, in that order."""
         query = Query(asked.query)
-        who, identity = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
+        admitted = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
         names = query.contracts(by, self._max_contracts)
-        self._count(who, len(names))
+        self._admission.count(admitted, len(names))
         self._need_store()
+        identity = admitted.identity
         contracts = {name: self._find(by, name, identity) for name in names}
         data = static_data([contracts[name] for name in names], self._today())
         return self._explained(data, by, contracts, identity)
@@ -138,37 +114,18 @@ class Calls:
     async def search(self, asked: Asked) -> Data:
         """The static data of a market's contracts that hold a text and may be seen."""
         query = Query(asked.query)
-        who, identity = await self._admit(asked, query, "search", (MARKET, TEXT))
+        admitted = await self._admit(asked, query, "search", (MARKET, TEXT))
         market, text = query.market(), query.text()
         self._need_store()
         found = self._search.find(self._registry, market, text)
-        self._count(who, len(found))
-        return static_data([c for c in found if identity.may_see(c)], self._today())
+        self._admission.count(admitted, len(found))
+        return static_data([c for c in found if admitted.identity.may_see(c)], self._today())
 
     async def _admit(
         self, asked: Asked, query: Query, call: str, parameters: Sequence[str]
-    ) -> tuple[Hashable, Identity]:
+    ) -> Admitted:
         unknown = query.unknown(*parameters)
-        # Also if the token is bad: it may be in a parameter that was misspelt.
-        self._diagnostics.note_parameters(call, unknown)
-        token = find_token(asked.authorization, (), query.token)
-        try:
-            identity = await self._authenticator.authenticate(token)
-        except RefusedError as error:
-            self._diagnostics.note_refusal(call, error)
-            raise
-        named = identity.subject != ANONYMOUS
-        who = ("subject", identity.subject) if named else ("peer", asked.peer)
-        wait = self._limit.take(who, self._monotonic())
-        if wait:
-            raise RateError(wait)
-        self._diagnostics.refuse_parameters(unknown)
-        return who, identity
-
-    def _count(self, who: Hashable, contracts: int) -> None:
-        """Let a request for many contracts count as several."""
-        if contracts > _OF_ONE_REQUEST:
-            self._limit.owe(who, (contracts - 1) // _OF_ONE_REQUEST)
+        return await self._admission.admit(call, asked, query.token, unknown)
 
     @property
     def _registry(self) -> Registry:

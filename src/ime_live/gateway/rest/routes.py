@@ -23,8 +23,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ime_live.errors import RefusedError
 from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT, By
+from ime_live.gateway.rest.admission import Asked
 from ime_live.gateway.rest.bodies import Data, Health, Section
-from ime_live.gateway.rest.handlers import Asked, Calls
+from ime_live.gateway.rest.handlers import Calls
 from ime_live.gateway.rest.paths import SEARCH_PATH, live_path, static_path
 from ime_live.gateway.rest.responses import Problem, Representation, Wishes, refuse, represent
 from ime_live.gateway.rest.status_report import Readiness
@@ -51,13 +52,8 @@ class Probe(Protocol):
     def readiness(self) -> Readiness:
         """What the process needs to serve, and whether it has it."""
 
-    async def report(self, authorization: str | None, query: str) -> bytes:
-        """The state of the feed and the age of each contract, as JSON; raises RefusedError.
-
-        Args:
-            authorization: the header of that name.
-            query: as sent.
-        """
+    async def report(self, asked: Asked) -> bytes:
+        """The state of the feed and the age of each contract, as JSON; raises RefusedError."""
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus's text format."""
@@ -86,8 +82,8 @@ def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute]
         return Response(probe.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def status(request: Request) -> Response:
-        query = request.scope["query_string"].decode("latin-1")
-        report = await probe.report(request.headers.get("Authorization"), query)
+        asked, _ = _read(request.scope)
+        report = await probe.report(asked)
         return Response(report, media_type=JSON, headers={"Cache-Control": "no-store"})
 
     routes = [

@@ -16,7 +16,6 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ime_live.contracts import Contract, Market, Registry
 from ime_live.errors import RefusedError, StoreError
-from ime_live.gateway.auth.authenticator import Authenticator, find_token
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.stream_query import (
@@ -26,6 +25,7 @@ from ime_live.gateway.query.stream_query import (
     find,
     read_status_request,
 )
+from ime_live.gateway.rest.admission import Admission, Asked
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.status_messages import optional_timestamp
@@ -123,13 +123,16 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
     contracts: dict[str, ContractReport]
 
 
+_CALL: Final = "/live/status"
+
+
 class Reporter:
     """See the module's text."""
 
     def __init__(
         self,
         *,
-        authenticator: Authenticator,
+        admission: Admission,
         directory: ContractCache,
         feed: FeedMonitor,
         versions: Versions,
@@ -140,7 +143,7 @@ class Reporter:
         """Make a reporter.
 
         Args:
-            authenticator: who asks.
+            admission: who may ask, and how often.
             directory: which contracts there are.
             feed: its state.
             versions: which state of each contract is the last.
@@ -148,7 +151,7 @@ class Reporter:
             zone: whose wall clock the time stamps show.
             clock: microseconds since the epoch.
         """
-        self._authenticator = authenticator
+        self._admission = admission
         self._directory = directory
         self._feed = feed
         self._versions = versions
@@ -156,28 +159,23 @@ class Reporter:
         self._zone = zone
         self._clock = clock
 
-    async def report(self, authorization: str | None, query: str) -> bytes:
+    async def report(self, asked: Asked) -> bytes:
         """Answer a request.
-
-        Args:
-            authorization: the header of that name.
-            query: as sent, percent-encoded UTF-8.
 
         Raises:
             AuthenticationError: the token is missing or bad.
+            RateError: too many requests.
             RefusedError: a contract is unknown or not covered by the token; or, with code 1013,
                 what is needed to answer is not there yet.
         """
-        request = read_status_request(query)
-        self._diagnostics.note_parameters("/live/status", request.unknown)
-        token = find_token(authorization, (), request.token)
+        request = read_status_request(asked.query)
+        admitted = await self._admission.admit(_CALL, asked, request.token, request.unknown)
         try:
-            identity = await self._authenticator.authenticate(token)
-            self._diagnostics.refuse_parameters(request.unknown)
-            contracts = self._named(request, identity)
+            contracts = self._named(request, admitted.identity)
         except RefusedError as error:
-            self._diagnostics.note_refusal("/live/status", error)
+            self._diagnostics.note_refusal(_CALL, error)
             raise
+        self._admission.count(admitted, len(contracts))
         versions = await self._read_versions(contracts)
         now = self._clock()
         feed, zone = self._feed.status, self._zone
