@@ -175,7 +175,6 @@ class Reporter:
         except RefusedError as error:
             self._diagnostics.note_refusal(_CALL, error)
             raise
-        self._admission.count(admitted, len(contracts))
         versions = await self._read_versions(contracts)
         now = self._clock()
         feed, zone = self._feed.status, self._zone
