@@ -42,6 +42,9 @@ def _open_standard_files() -> None:
         except OSError:
             # The lowest number is taken, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stdout is None:
+        # A command asks it whether it is a terminal.
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - to the end of the process
 
 
 if __name__ == "__main__":

@@ -78,6 +78,29 @@ def test_contracts_are_imported_when_that_cannot_be_said(
     assert database.hexists("ime:contracts", "1")
 
 
+@pytest.mark.parametrize("arguments", [("list",), ("show", "1"), ("remove", "1")])
+def test_a_command_that_is_started_without_output_does_its_work(
+    arguments: tuple[str, ...],
+    env: dict[str, str],
+    database: Database,
+    register: Callable[..., None],
+) -> None:
+    register(("1", "ContractA"))
+    done = subprocess.run(  # noqa: S603 - our own command
+        [
+            *("/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "ime_live"),
+            *("contracts", *arguments),
+        ],
+        stderr=subprocess.PIPE,
+        env=env,
+        timeout=30,
+        check=False,
+    )
+    removed = arguments[0] == "remove"
+    assert (done.returncode, done.stderr) == (0, b"removed 1 ContractA\n" if removed else b"")
+    assert database.hexists("ime:contracts", "1") is not removed
+
+
 def test_wrong_settings_have_their_own_status_also_when_they_cannot_be_named(
     broken: int, env: dict[str, str]
 ) -> None:
