@@ -153,6 +153,30 @@ async def test_unknown_parameters_are_ignored_and_logged(
     assert hints == {"amp;format", "amp;snapshot"}
 
 
+@pytest.mark.parametrize(
+    ("name", "strict"), [("contract_names[]", False), ("amp;contract_names", False), ("Name", True)]
+)
+@pytest.mark.parametrize("over", ["websocket", "sse"])
+async def test_a_slip_in_a_name_is_logged_also_when_no_contract_is_left(
+    serve: Serve, eventually: Eventually, name: str, strict: bool, over: str
+) -> None:
+    gateway = serve(strict_query=strict)
+    path = f"/live/data/{over}/contract/name?{quote(name)}=KASH0000"
+    reason = (
+        f"unknown parameter: {name}"
+        if strict
+        else "no contract: name at least one with contract_names="
+    )
+    if over == "sse":
+        assert gateway.get(path).json() == {"detail": reason}
+    else:
+        async with gateway.connect(path) as client:
+            assert (await closed(client)).reason == reason
+    await eventually(lambda: gateway.events("unknown query parameter"))
+    [line] = gateway.events("unknown query parameter")
+    assert (line["parameter"], line["call"]) == (name, "stream by name")
+
+
 async def test_unknown_parameters_are_refused_if_that_is_wanted(
     serve: Serve, market: Market
 ) -> None:

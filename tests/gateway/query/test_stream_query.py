@@ -24,6 +24,7 @@ from ime_live.gateway.query.stream_query import (
     read_request,
     read_status_request,
     select,
+    unknown_parameters,
 )
 from ime_live.market import version_of
 
@@ -303,7 +304,7 @@ class TestStatus:
     ],
 )
 def test_parameters_that_no_stream_knows(query: str, unknown: tuple[str, ...]) -> None:
-    assert read_request(By.ID, "contract_id=1" + query, TEHRAN).unknown == unknown
+    assert unknown_parameters(By.ID, "contract_id=1" + query) == unknown
 
 
 @pytest.mark.parametrize(

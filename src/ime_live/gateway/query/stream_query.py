@@ -79,7 +79,6 @@ class StreamRequest(Struct, frozen=True):
         token: from ``?token=``, if there.
         status: send messages with the state of the feed as well.
         mode: how the messages are wanted, but for what they are wrapped in.
-        unknown: names of parameters that no stream knows.
     """
 
     by: By
@@ -88,7 +87,12 @@ class StreamRequest(Struct, frozen=True):
     token: str | None = None
     status: bool = False
     mode: DeliveryOptions = DeliveryOptions()
-    unknown: tuple[str, ...] = ()
+
+
+def unknown_parameters(by: By, query: str) -> tuple[str, ...]:
+    """The names of a query's parameters that no stream knows, also if it cannot be read else."""
+    values = parse_qs(query, keep_blank_values=True)
+    return _unknown(values, {*_PARAMETERS[by], *_OPT_INS, _OLD_SKIPPED})
 
 
 def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
@@ -122,7 +126,6 @@ def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
             interval=_read_interval(values["max_rate"][-1]) if "max_rate" in values else 0.0,
             skips=_read_switch("skipped", values) or _read_switch(_OLD_SKIPPED, values),
         ),
-        _unknown(values, {*_PARAMETERS[by], *_OPT_INS, _OLD_SKIPPED}),
     )
 
 

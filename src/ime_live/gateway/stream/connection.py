@@ -23,7 +23,7 @@ import structlog
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import Identity
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.query.stream_query import StreamRequest
+from ime_live.gateway.query.stream_query import By, StreamRequest, read_request, unknown_parameters
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose
 from ime_live.gateway.stream.request_head import RequestHead
@@ -137,6 +137,18 @@ class Connection(asyncio.Protocol, ABC):
             read: reads what is asked for, and the token; raises RefusedError.
         """
         self._opening = self._context.loop.create_task(self._open(read))
+
+    def _read_query(self, by: By, head: RequestHead) -> StreamRequest:
+        """Read what is asked for.
+
+        Raises:
+            RefusedError: 1008.
+        """
+        # First, also of a query that cannot be read: the slip may be why.
+        unknown = unknown_parameters(by, head.query)
+        self._context.diagnostics.note_parameters(f"stream by {by.value}", unknown)
+        self._context.diagnostics.refuse_parameters(unknown)
+        return read_request(by, head.query, self._context.zone)
 
     async def _open(self, read: Callable[[], tuple[StreamRequest, str | None]]) -> None:
         identity = refusal = None

@@ -19,7 +19,7 @@ from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import find_token
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.query.http_errors import headers_of, status_of
-from ime_live.gateway.query.stream_query import By, StreamRequest, read_request, read_since
+from ime_live.gateway.query.stream_query import By, StreamRequest, read_since
 from ime_live.gateway.stream.connection import Connection
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import read_slowly
@@ -79,7 +79,7 @@ class EventStream(Connection):
 
     def _read(self, head: RequestHead) -> tuple[StreamRequest, str | None]:
         zone = self._context.zone
-        request = read_request(self._by, head.query, zone)
+        request = self._read_query(self._by, head)
         if last := head.field(b"last-event-id"):
             try:
                 # A reader has one id for all contracts. What it was not sent of another one may be

@@ -85,9 +85,6 @@ class Subscription:
         self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
     ) -> Identity:
         context = self._context
-        diagnostics = context.diagnostics
-        diagnostics.note_parameters(f"stream by {request.by.value}", request.unknown)
-        diagnostics.refuse_parameters(request.unknown)
         self._request = request
         self._identity = identity = await context.authenticator.authenticate(token)
         note(
@@ -104,7 +101,7 @@ class Subscription:
                 request, registry, identity.may_see, context.settings.max_contracts
             )
         except ContractNotFoundError as refusal:
-            diagnostics.explain_refusal(refusal, registry, identity.may_see)
+            context.diagnostics.explain_refusal(refusal, registry, identity.may_see)
             raise
         self._acquired = self._selection.keys()
         await context.upstream.acquire(self._selection)

@@ -19,13 +19,7 @@ from websockets.protocol import Event, Protocol, Side, State
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import find_token
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.query.stream_query import (
-    EVENTS_ROOT,
-    By,
-    StreamRequest,
-    endpoint_of,
-    read_request,
-)
+from ime_live.gateway.query.stream_query import EVENTS_ROOT, By, StreamRequest, endpoint_of
 from ime_live.gateway.stream.commands import Dialog
 from ime_live.gateway.stream.connection import ABNORMAL, Connection
 from ime_live.gateway.stream.context import GatewayContext
@@ -111,7 +105,7 @@ class StreamProtocol(Connection):
         self._linger()
 
     def _read(self, by: By, head: RequestHead) -> tuple[StreamRequest, str | None]:
-        request = read_request(by, head.query, self._context.zone)
+        request = self._read_query(by, head)
         offered = head.items(b"sec-websocket-protocol")
         return request, find_token(head.field(b"authorization"), offered, request.token)
 
