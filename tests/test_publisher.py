@@ -62,6 +62,7 @@ async def test_an_id_may_be_a_number(
         (" \t", "contract id is empty"),
         ("12345 ", "contract id must have no blanks around it, got '12345 '"),
         ("\u00a012345", "contract id must have no blanks around it"),
+        ("123\udc8045", r"contract id must be a text that UTF-8 can carry, got '123\udc8045'"),
         (
             "ContractA",
             "unknown contract: ContractA is a name, of contract 12345: publish by the id",

@@ -6,7 +6,8 @@ gives it a version, keeps and publishes it, all at once. What a feed writes goes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -156,7 +157,7 @@ class Publisher:
         given = list(payloads)
         unknown: Mapping[str, ImeLiveError] = {}
         if token is None:  # a feed has registered what it publishes
-            unknown = await self._unregistered([i for i, _ in given])
+            unknown = await self._unregistered(_ids_of(each for each, _ in given))
         for given_id, payload in given:
             contract_id = str(given_id)
             try:
@@ -207,9 +208,9 @@ class Publisher:
                 return PublishResult(key, stored.version, stored.published)
         raise StoreError(f"contract {key} changes faster than a patch can be merged into it")
 
-    async def _unregistered(self, given: Iterable[object]) -> Mapping[str, UnknownContractError]:
+    async def _unregistered(self, given: Iterable[str]) -> Mapping[str, UnknownContractError]:
         """Those of the ids that are not registered, each with its error."""
-        ids = {str(i) for i in given} - self._registered
+        ids = set(given) - self._registered
         if not ids:
             return {}
         # One whose record cannot be read is registered all the same.
@@ -237,7 +238,7 @@ def _id_of(given: object) -> str:
     """The id that somebody gives as a text or a whole number.
 
     Raises:
-        PayloadError: it is neither, empty, or has blanks around it.
+        PayloadError: it is neither, empty, or has blanks around it, or no UTF-8 can carry it.
     """
     # True is a number in Python, and b"5" and None have texts, too.
     if isinstance(given, bool) or not isinstance(given, str | int):
@@ -249,7 +250,20 @@ def _id_of(given: object) -> str:
         raise PayloadError("contract id is empty")
     if text != text.strip():
         raise PayloadError(f"contract id must have no blanks around it, got {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a half of a pair, as of bytes that were decoded in a wrong way
+        raise PayloadError(
+            f"contract id must be a text that UTF-8 can carry, got {text!r}"
+        ) from None
     return text
+
+
+def _ids_of(given: Iterable[object]) -> Iterator[str]:
+    """Those that can be ids."""
+    for each in given:
+        with suppress(PayloadError):
+            yield _id_of(each)
 
 
 def _unknown(contract_id: str, registry: Registry) -> str:

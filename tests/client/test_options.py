@@ -68,6 +68,8 @@ def test_what_is_no_address(url: str) -> None:
         ({"contract_names": "ContractA"}, "as a list"),
         ({"contract_names": [" "]}, "not ' '"),
         ({"contract_ids": [1.5]}, "not 1.5"),
+        ({"contract_names": ["A\ud800"]}, "UTF-8"),
+        ({"contract_ids": ["1\udc80"]}, "UTF-8"),
         ({"queue": "newest"}, "queue is latest, drop_oldest, block, not newest"),
         ({"queue_size": 0}, "queue_size is at least 1"),
         ({"max_rate": 0}, "max_rate is a number above 0, not 0"),

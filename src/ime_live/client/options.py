@@ -260,6 +260,13 @@ def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:
         if not isinstance(each, str | int) or isinstance(each, bool) or not str(each).strip():
             raise SettingsError(f"a contract's id is a number or a text, not {each!r}")
         keys.append(("id", str(each).strip()))
+    for _, text in keys:
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # a half of a pair, as of bytes that were decoded in a wrong way
+            raise SettingsError(
+                f"contracts must be given as text that UTF-8 can carry, got {text!r}"
+            ) from None
     return list(dict.fromkeys(keys))
 
 
