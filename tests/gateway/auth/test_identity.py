@@ -100,6 +100,11 @@ def test_malformed_claims_are_refused(claims: object) -> None:
             {"sub": 7, "x": 1, "iss": "x", "aud": 5},
             "sub must be a text, got a number; aud must be a text or a list of texts, got a number",
         ),
+        (b'{"sub": "\xff"}', "sub must be a text, got one that is not well-formed"),
+        (
+            b'{"aud": ["\xff"]}',
+            "aud must be a text or a list of texts, got one that is not well-formed",
+        ),
         ([], "the claims must be a well-formed JSON object"),
         (b"\xff", "the claims must be a well-formed JSON object"),
     ],

@@ -160,6 +160,8 @@ def _wrong_claims(payload: bytes) -> str:
                 got = _json_type(bytes(claims[name]))
                 if kind is float and got == "a number":
                     got = "one that is too large"
+                elif got in what:
+                    got = "one that is not well-formed"
                 wrong.append(f"{name} must be {what}, got {got}")
     return "; ".join(wrong)
 
