@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis as redis_sync
 
+from ime_live.embedded import EmbeddedValkey
 from tests.cli.test_feed import frame
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
@@ -76,6 +78,36 @@ def test_contracts_are_imported_when_that_cannot_be_said(
     record = b'{"contractId": "1", "contractName": "ContractA", "unknown": 1}'
     assert run(["contracts", "import", "-"], record, broken, env) == 0
     assert database.hexists("ime:contracts", "1")
+
+
+def test_a_command_does_its_work_when_it_cannot_warn_of_a_variable(
+    broken: int, env: dict[str, str], database: Database
+) -> None:
+    env["IME_LIVE_REDIS_ULR"] = "redis://127.0.0.1:1"
+    record = b'{"contractId": "1", "contractName": "ContractA"}'
+    assert run(["contracts", "import", "-"], record, broken, env) == 0
+    assert database.hexists("ime:contracts", "1")
+
+
+def test_publishing_waits_for_redis_when_it_cannot_say_so(
+    broken: int, own_valkey: EmbeddedValkey, env: dict[str, str], payload: Callable[..., Any]
+) -> None:
+    own_valkey.stop()
+    with subprocess.Popen(
+        [sys.executable, "-m", "ime_live", "publish", "-"],
+        stdin=subprocess.PIPE,
+        stderr=broken,
+        env=env | {"IME_LIVE_REDIS_URL": own_valkey.url},
+    ) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
+        own_valkey.start()
+        with redis_sync.Redis.from_url(own_valkey.url) as client:
+            client.hset("ime:contracts", "1", '{"contractId": "1", "contractName": "A"}')
+            line = msgspec.json.encode({"contractId": "1", "data": payload()})
+            process.communicate(line, timeout=30)
+            assert process.returncode == 0
+            assert client.exists("ime:last:{1}")
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("show", "1"), ("remove", "1")])

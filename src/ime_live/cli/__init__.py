@@ -73,7 +73,7 @@ def _write_to_the_end() -> None:
         # What is left would be written at the exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_OUTPUT)
         if error.errno != errno.EPIPE:  # else nobody wants to read more
-            typer.echo(f"ime-live: output cannot be written: {reason_of(error)}", err=True)
+            tell(f"ime-live: output cannot be written: {reason_of(error)}")
         sys.exit(1)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, get_type_hints
 
 import typer
 
+from ime_live.cli.running import tell
 from ime_live.errors import SettingsError
 from ime_live.settings import (
     ENVIRONMENT_PREFIX,
@@ -106,7 +107,7 @@ def warn_of_unknown_variables(settings: object) -> None:
             structlog.get_logger().warning("no such setting", variable=given, **meant)
         else:
             hint = f"; did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else ""
-            typer.echo(f"ime-live: {given} is no setting and does nothing{hint}", err=True)
+            tell(f"ime-live: {given} is no setting and does nothing{hint}")
 
 
 def _option(option: Field[Any], meaning: str | None) -> Any:  # noqa: ANN401 - as Typer has it

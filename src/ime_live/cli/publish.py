@@ -24,7 +24,7 @@ from ime_live.cli.lines import (
     reason_of,
 )
 from ime_live.cli.options import with_settings
-from ime_live.cli.running import run
+from ime_live.cli.running import run, tell
 from ime_live.contracts import Registry
 from ime_live.errors import ContractError, StoreError, StoreSettingsError, UnknownContractError
 from ime_live.settings import StoreSettings
@@ -145,7 +145,7 @@ class _Patience:
         """Wait before the next try."""
         now = time.monotonic()
         if now - self._told_at >= _TELL_AGAIN:
-            typer.echo(f"{error}; waiting for it", err=True)
+            tell(f"{error}; waiting for it")
             self._told_at = now
         await asyncio.sleep(self._backoff.next())
 
@@ -153,7 +153,7 @@ class _Patience:
         """The store answers."""
         self.reached = True
         if self._backoff.failures:
-            typer.echo("Redis is back", err=True)
+            tell("Redis is back")
             self._backoff.reset()
             self._told_at = float("-inf")
 
