@@ -98,13 +98,14 @@ def test_arguments_that_cannot_be(arguments: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize(
     ("proxy", "text"),
     [
-        ("ftp://user:SECRET@host", "begins with http://, https://, socks5h://"),
-        ("user:SECRET@host", "begins with http://"),
-        ("http://user:SECRET@", "names no host"),
-        ("http://user:SECRET@host:port", "host or port"),
-        ("http://user:SECRET@a..b", "host or port"),
-        ("http://user:SECRET@host/path", "ends with its host and port"),
-        ("http://SECRET@host", "a user and no password"),
+        ("ftp://user:SECRET@host", "must begin with http://, https://, socks5h://"),
+        ("user:SECRET@host", "must begin with http://"),
+        ("http://user:SECRET@", "must name a host"),
+        ("http://user:SECRET@host:port", "check host and port"),
+        ("http://user:SECRET@a..b", "check host and port"),
+        ("http://user:SECRET@host/path", "must end with its host and port"),
+        ("http://user:a@SECRET/w@host:3128", "quote user and password"),
+        ("http://SECRET@host", "must have a password after its user"),
         (False, "proxy is a URL, True or None"),
     ],
 )

@@ -141,15 +141,15 @@ def _wrong_with(proxy: str) -> str | None:
         check_host(parts)
         unquote(f"{parts.username}{parts.password}", errors="strict")
     except ValueError:
-        return "is no URL: host or port cannot be"
+        return "must be a URL: check host and port"
     if parts.scheme not in _SCHEMES:
-        return f"begins with {'://, '.join(_SCHEMES)}://"
+        return f"must begin with {'://, '.join(_SCHEMES)}://"
     if not parts.hostname:
-        return "names no host"
+        return "must name a host, as in http://host:3128"
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        return "ends with its host and port"
+        return "must end with its host and port: quote user and password (/ is %2F, @ is %40)"
     if parts.username is not None and parts.password is None:
-        return "has a user and no password"
+        return "must have a password after its user, as in http://user:password@host:3128"
     return None
 
 
