@@ -166,3 +166,13 @@ async def test_a_bad_token_after_one_that_has_expired_is_renewed_once() -> None:
     assert credentials.refused(await credentials.headers(), "invalid token")
     assert credentials.refused(await credentials.headers(), "token not yet valid")
     assert not credentials.refused(await credentials.headers(), "invalid token")
+
+
+@pytest.mark.parametrize("given", [None, b"abc", 5, ["abc"]])
+async def test_a_function_that_gives_no_text_is_named_by_what_it_gives(given: object) -> None:
+    async def later() -> object:
+        return given
+
+    for source in (lambda: given, later):
+        with pytest.raises(SettingsError, match=f"text, not {type(given).__name__}"):
+            await Credentials(source).headers()  # type: ignore[arg-type] # it is wrong

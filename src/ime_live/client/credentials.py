@@ -40,7 +40,7 @@ class Credentials:
             SettingsError: it cannot be a token.
         """
         self._source = token if callable(token) else None
-        self._token: str | None = None if callable(token) else _checked(token)
+        self._token: str | None = None if token is None or callable(token) else _checked(token)
         self._monotonic = monotonic
         self._fresh = False
         # Since when, and how often, tokens were refused for what may pass; nothing while they
@@ -113,17 +113,15 @@ class Credentials:
         return self._lock
 
 
-async def _ask(source: Callable[[], str | Awaitable[str]]) -> str:
+async def _ask(source: Callable[[], str | Awaitable[str]]) -> object:
     # In a thread, since it may well fetch the token and wait.
-    made: str | Awaitable[str]
+    made: object
     is_async = inspect.iscoroutinefunction(source)
     made = source() if is_async else await asyncio.to_thread(lambda: source())
-    return made if isinstance(made, str) else await made
+    return await made if inspect.isawaitable(made) else made
 
 
-def _checked(token: str | None) -> str | None:
-    if token is None:
-        return None
+def _checked(token: object) -> str:
     if not isinstance(token, str):
         raise SettingsError(f"a token is a text, not {type(token).__name__}")
     token = token.strip()
