@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import redis as redis_sync
 
-from ime_live.embedded import EmbeddedValkey
+from ime_live.local.embedded import EmbeddedValkey
 from tests.cli.test_feed import frame
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
