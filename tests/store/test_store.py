@@ -267,7 +267,7 @@ async def test_last_state_of_a_batch_is_last_if_the_script_is_loaded_in_its_midd
     commands = 0
 
     async def loaded_after_the_first(
-        calls: Sequence[tuple[Any, ...]], *, fields: int | None = None
+        calls: Sequence[tuple[Any, ...]], *, fields: Sequence[Any] = ()
     ) -> list[Any]:
         nonlocal commands
         replies: list[Any] = []

@@ -254,11 +254,12 @@ class Cluster(AsyncCoreCommands):
         client = self._clients.get(node)
         if client is None:
             host, port = node
-            pool = Pool(host=host, port=port, on_timeout=self._on_timeout, **self._options)
+            pool = Pool(host=host, port=port, on_timeout=self.abort_idle, **self._options)
             client = self._clients[node] = Redis.from_pool(pool)
         return client
 
-    def _on_timeout(self) -> None:
+    def abort_idle(self) -> None:
+        """See `ime_live.topology.Topology`."""
         # What lies between us and one node lies between us and the others.
         for client in self._clients.values():
             client.connection_pool.abort_idle()

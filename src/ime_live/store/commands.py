@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
+from types import TracebackType, UnionType
 from typing import Any, Final, Self
 
 import structlog
@@ -72,7 +72,7 @@ class Commands:
     async def _run(self, script: scripts.Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run a script for each (key, arguments …); its answers or StoreErrors."""
         commands = [("EVALSHA", script.sha, 1, *call) for call in calls]
-        replies = await self._pipelined(commands, fields=2)
+        replies = await self._pipelined(commands, fields=script.answer)
         unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             # A new or restarted Redis. The script is sent once, and not with every batch.
@@ -82,12 +82,9 @@ class Commands:
             # last one has to stay the last.
             first = {calls[n][0]: n for n in reversed(unknown)}
             due = [n for n, call in enumerate(calls) if n >= first.get(call[0], len(calls))]
-            again = await self._pipelined([commands[n] for n in due], fields=2)
+            again = await self._pipelined([commands[n] for n in due], fields=script.answer)
             for n, reply in zip(due, again, strict=True):
                 replies[n] = reply
-        for n, reply in enumerate(replies):
-            if not isinstance(reply, Exception) and type(reply[0]) is not int:
-                replies[n] = _unusable(reply)
         return [self.connections.error(r) if isinstance(r, Exception) else r for r in replies]
 
     def _fenced(self, token: int, newer: int) -> FencedError:
@@ -98,14 +95,14 @@ class Commands:
         )
 
     async def _pipelined(
-        self, commands: Sequence[tuple[Any, ...]], *, fields: int | None = None
+        self, commands: Sequence[tuple[Any, ...]], *, fields: Sequence[type | UnionType] = ()
     ) -> list[Any]:
         """Run commands in few round trips; a command's error is its reply.
 
         Args:
             commands: with their arguments.
-            fields: length of the list that each replies with; anything else is an error. None if
-                they do not reply with lists.
+            fields: types of what is in the list that each replies with; any other reply is an
+                error. Empty if they do not reply with lists.
         """
         replies: list[Any] = []
         with self.connections.errors():
@@ -114,17 +111,21 @@ class Commands:
                     for command in commands[start : start + _CHUNK]:
                         pipe.execute_command(*command)
                     replies += await pipe.execute(raise_on_error=False)
-        if fields is not None:
-            for n, reply in enumerate(replies):
-                is_list = isinstance(reply, list) and len(reply) == fields
-                if not (is_list or isinstance(reply, Exception)):
-                    replies[n] = _unusable(reply)
+        if fields:
+            replies = [each if _has(each, fields) else _unusable(each) for each in replies]
         return replies
 
     def _leave_out(self, what: str, contract_id: str, error: Exception, kind: str) -> None:
         self.unreadable += 1
         event = f"{what} cannot be read"
         self._limited.warning(event, key=(event, kind), contract_id=contract_id, error=str(error))
+
+
+def _has(reply: object, fields: Sequence[type | UnionType]) -> bool:
+    """Whether a reply is a list of these types, or an error."""
+    if isinstance(reply, list) and len(reply) == len(fields):
+        return all(map(isinstance, reply, fields))
+    return isinstance(reply, Exception)
 
 
 def _unusable(reply: object) -> InvalidResponse:

@@ -193,6 +193,11 @@ class Connections:
             return StoreSettingsError(f"{redis} {fault}", kind=kind)
         if isinstance(error, ResponseError):
             return StoreError(f"{redis} refused a command: {error}", kind=kind)
+        if isinstance(error, InvalidResponse) or not isinstance(
+            error, RedisError | OSError | hiredis.HiredisError
+        ):
+            # It may have been the answer to another command, as all that come after it would be.
+            self._topology.abort_idle()
         if isinstance(error, TimeoutError | RedisTimeoutError):
             return StoreError(f"{redis} did not answer within {self.timeout:g} s")
         if reason := _reason_of(error):

@@ -200,6 +200,8 @@ class Lease:
         """
         with self._connections.errors():
             newer = await self._redis.eval(_WRITE, 1, self._status, status.to_json(), status.token)
+            if type(newer) is not int:
+                raise TypeError(f"a reply that is no whole number: {newer!r:.100}")
         if newer:
             raise FencedError(
                 f"the feed's status was not written: token {newer} leads, and not {status.token}",

@@ -8,6 +8,7 @@ them, and knows what keys and channels are called.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 from ime_live.market import MAX_AHEAD
@@ -23,10 +24,15 @@ FENCED: Final = -2
 
 
 class Script:
-    """A Lua script, and the name by which a server that has it knows it."""
+    """A Lua script, and the name by which a server that has it knows it.
 
-    def __init__(self, *parts: str) -> None:
+    Attributes:
+        answer: the types of the fields that it answers with.
+    """
+
+    def __init__(self, *parts: str, answer: Sequence[type] = (int, int)) -> None:
         """Put a script together."""
+        self.answer = answer
         text = "".join(parts).replace("MAX_AHEAD", str(MAX_AHEAD))
         self.text = text.replace("MAX_DIGITS", str(MAX_DIGITS)).encode()
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
@@ -140,6 +146,6 @@ return {0, present_history()}
 """
 
 PUBLISH: Final = Script(_NOW, _FENCE, _HISTORY, _PUBLISH)
-CLAIM: Final = Script(_NOW, _FENCE, _CLAIM)
+CLAIM: Final = Script(_NOW, _FENCE, _CLAIM, answer=(int, bytes))
 LIFT: Final = Script(_NOW, _LIFT)
-HISTORY: Final = Script(_HISTORY, _ASK_HISTORY)
+HISTORY: Final = Script(_HISTORY, _ASK_HISTORY, answer=(int, bytes))

@@ -174,7 +174,7 @@ class Store(RegisteredContracts):
         ids = list(ids)
         replies = await self._pipelined(
             [("HMGET", self.keys.last(i), "version", "data", "seen", "history") for i in ids],
-            fields=4,
+            fields=(bytes | None,) * 4,
         )
         latest = time.time_ns() // 1000 + MAX_AHEAD
         found: dict[str, State | PayloadError] = {}
@@ -245,14 +245,16 @@ class Store(RegisteredContracts):
     async def versions(self, ids: Iterable[str]) -> dict[str, int]:
         """The versions alone of the last states, of those of the contracts that have one."""
         ids = list(ids)
-        replies = await self._pipelined([("HGET", self.keys.last(i), "version") for i in ids])
+        replies = await self._pipelined(
+            [("HMGET", self.keys.last(i), "version") for i in ids], fields=(bytes | None,)
+        )
         latest = time.time_ns() // 1000 + MAX_AHEAD
         found: dict[str, int] = {}
         for contract_id, reply in zip(ids, replies, strict=True):
             if isinstance(reply, Exception) and not is_bad_data(reply):
                 raise self.connections.error(reply)
             # What is no version is said by `states`; here it is as if there were none.
-            version = version_in(reply, latest)
+            version = None if isinstance(reply, Exception) else version_in(reply[0], latest)
             if version is not None:
                 found[contract_id] = version
         return found
@@ -266,8 +268,9 @@ class Store(RegisteredContracts):
             scripts.PUBLISH, [(self.keys.last(i), self.keys.live(i), *rest) for i, *rest in calls]
         )
         for n, reply in enumerate(replies):
-            if not isinstance(reply, StoreError) and reply[1] == scripts.FENCED:
-                replies[n] = self._fenced(int(calls[n][3]), reply[0])
+            token = calls[n][3]
+            if token and not isinstance(reply, StoreError) and reply[1] == scripts.FENCED:
+                replies[n] = self._fenced(int(token), reply[0])
         return replies
 
 

@@ -62,6 +62,9 @@ class Topology(Protocol):
     def transaction(self, key: str) -> AbstractAsyncContextManager[Any]:
         """A pipeline of redis-py that watches ``key``."""
 
+    def abort_idle(self) -> None:
+        """Break the connections that nobody uses just now."""
+
     async def view(self, connection: Any) -> Any:  # noqa: ANN401
         """What must stay as it is while ``connection`` listens; None if nothing can change."""
 
@@ -204,6 +207,10 @@ class Single:
         async with self._client.pipeline(transaction=True) as pipe:
             await pipe.watch(key)
             yield pipe
+
+    def abort_idle(self) -> None:
+        """See `Topology`."""
+        self._pool.abort_idle()
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401
         """See `Topology`: the connection breaks when the server goes, and that is all."""
