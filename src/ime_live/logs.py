@@ -80,6 +80,15 @@ def configure_logging(settings: LogSettings) -> None:
     sys.unraisablehook = _log_unraisable
 
 
+def write_line(line: str) -> None:
+    """Write a line as it is, in its turn among those of the log.
+
+    After `configure_logging`.
+    """
+    if _writer is not None:
+        _writer.write(line)
+
+
 def lines_dropped() -> int:
     """How many lines of this process's log could not be written."""
     return 0 if _writer is None else _writer.dropped

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import redis as redis_sync
 
 from ime_live.local.embedded import EmbeddedValkey
 from tests.cli.test_feed import frame
+from tests.servers import Server, until
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
 
@@ -59,6 +61,66 @@ def test_publishing_goes_on_when_bad_lines_cannot_be_reported(
     assert run(["publish", "-"], b"\n".join(lines), broken, env) == 1  # for the bad lines
     kept = msgspec.json.decode(database.hget("ime:last:{1}", "data"))
     assert kept["Aggregate"]["trade_count"] == last
+
+
+def test_publishing_outlives_an_outage_that_cannot_be_said(
+    broken: int, env: dict[str, str], tmp_path: Path, payload: Callable[..., dict[str, Any]]
+) -> None:
+    with _publishing(broken, env, tmp_path, payload) as (server, send):
+        server.kill()
+        send(b"", 2)
+        server.start()
+        until(lambda: _trades_in(server) == 2)
+
+
+def test_publishing_goes_on_when_nobody_reads_which_lines_are_bad(
+    env: dict[str, str], tmp_path: Path, payload: Callable[..., dict[str, Any]]
+) -> None:
+    reader, unread = os.pipe()
+    try:
+        with _publishing(unread, env, tmp_path, payload) as (server, send):
+            send(b"not JSON\n" * 3_000, 2)  # more than a pipe holds
+            until(lambda: _trades_in(server) == 2)
+    finally:
+        os.close(reader)
+        os.close(unread)
+
+
+@contextmanager
+def _publishing(
+    stderr: int, env: dict[str, str], folder: Path, payload: Callable[..., dict[str, Any]]
+) -> Iterator[tuple[Server, Callable[[bytes, int], None]]]:
+    """A server, and what sends lines and a state of so many trades to a publisher that runs."""
+    with Server(folder / "server", "--save", "") as server:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "ime_live", "publish", "-", "--redis-url", server.url],
+            stdin=subprocess.PIPE,
+            stderr=stderr,
+            env=env,
+        )
+        assert process.stdin is not None
+        given = process.stdin
+
+        def send(lines: bytes, trades: int) -> None:
+            state = {"contractId": "1", "data": payload(Aggregate={"trade_count": trades})}
+            given.write(lines + msgspec.json.encode(state) + b"\n")
+            given.flush()
+
+        try:
+            server.client.hset("ime:contracts", "1", '{"contractId":"1","contractName":"A"}')
+            send(b"", 1)
+            until(lambda: _trades_in(server) == 1)
+            yield server, send
+        finally:
+            process.kill()
+            process.wait()
+            with suppress(BrokenPipeError):
+                given.close()
+
+
+def _trades_in(server: Server) -> int:
+    kept = server.client.hget("ime:last:{1}", "data")
+    return int(msgspec.json.decode(kept)["Aggregate"]["trade_count"]) if kept else 0
 
 
 def test_a_replay_goes_on_when_bad_frames_cannot_be_reported(

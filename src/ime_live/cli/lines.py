@@ -6,12 +6,11 @@ import asyncio
 import codecs
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ime_live.cli.running import tell
 from ime_live.errors import SettingsError, StoreError
 from ime_live.log_limiter import LogLimiter, PlainLines
 
@@ -132,8 +131,10 @@ class LineReport:
         refused: how many lines were good, and refused by the store.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, tell: Callable[[str], None]) -> None:
+        """Take the input's name, and what writes a line."""
         self.source = name_of(source)
+        self._tell = tell
         self.bad = 0
         self.refused = 0
         self._limited = LogLimiter(PlainLines(tell))
@@ -141,7 +142,7 @@ class LineReport:
     def refuse(self, number: int, reason: str) -> None:
         """Line ``number`` is skipped for this reason."""
         self.bad += 1
-        tell(f"{self.source}, line {number}: {reason}")
+        self._tell(f"{self.source}, line {number}: {reason}")
 
     def refuse_in_store(self, number: int, error: StoreError) -> None:
         """Redis has refused line ``number``, and most likely refuses the next ones as well."""
@@ -153,4 +154,4 @@ class LineReport:
         counts["bad lines"] = self.bad
         if self.refused:
             counts["lines refused by Redis (publish them again)"] = self.refused
-        tell(", ".join(f"{count} {name}" for name, count in counts.items()))
+        self._tell(", ".join(f"{count} {name}" for name, count in counts.items()))

@@ -24,7 +24,7 @@ from ime_live.cli.lines import (
     reason_of,
 )
 from ime_live.cli.options import with_settings
-from ime_live.cli.running import run, tell
+from ime_live.cli.running import run, tell, tell_by_log
 from ime_live.contracts import Registry
 from ime_live.errors import ContractError, StoreError, StoreSettingsError, UnknownContractError
 from ime_live.settings import StoreSettings
@@ -73,7 +73,7 @@ async def _publish(source: str, settings: StoreSettings) -> None:
     from ime_live.publisher import Publisher
     from ime_live.store.store import Store, check_settings
 
-    report = LineReport(source)
+    report = LineReport(source, tell_by_log if source == STANDARD_INPUT else tell)
     published = unchanged = 0
     publisher = Publisher(
         settings.redis_url, key_prefix=settings.key_prefix, redis_timeout=settings.redis_timeout
@@ -145,7 +145,7 @@ class _Patience:
         """Wait before the next try."""
         now = time.monotonic()
         if now - self._told_at >= _TELL_AGAIN:
-            tell(f"{error}; waiting for it")
+            tell_by_log(f"{error}; waiting for it")
             self._told_at = now
         await asyncio.sleep(self._backoff.next())
 
@@ -153,7 +153,7 @@ class _Patience:
         """The store answers."""
         self.reached = True
         if self._backoff.failures:
-            tell("Redis is back")
+            tell_by_log("Redis is back")
             self._backoff.reset()
             self._told_at = float("-inf")
 

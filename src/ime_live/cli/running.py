@@ -33,6 +33,16 @@ def tell(line: str) -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - to the end of the process
 
 
+def tell_by_log(line: str) -> None:
+    """Write a line to standard error as log lines are: it waits for nobody, and may be dropped.
+
+    For what goes on while others send. `run` must be under way.
+    """
+    from ime_live.logs import write_line
+
+    write_line(line)
+
+
 def run(work: Coroutine[Any, Any, _T]) -> _T:
     """Run ``work`` to its end; log lines go to standard error, as those of the services do.
 
