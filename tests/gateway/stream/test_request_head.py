@@ -158,6 +158,18 @@ class TestHead:
         for start in (b"\n", b"\r\r\n", b"\r\n "):
             assert status_of(start + get(HOST)) == 400
 
+    @pytest.mark.parametrize("pieces", [1, 7, LIMIT])
+    def test_empty_lines_without_end_are_400(self, pieces: int) -> None:
+        lines = b"\r\n" * (LIMIT // 2)
+        size = -(-len(lines) // pieces)
+        parts = [lines[at : at + size] for at in range(0, len(lines), size)]
+        assert requests(parts) == ([], 400)
+
+    def test_empty_lines_are_counted_anew_after_each_request(self) -> None:
+        some = b"\r\n" * (LIMIT // 2 - 1)
+        heads, status = requests([some + get(HOST)] * 3)
+        assert (len(heads), status) == (3, 0)
+
     @pytest.mark.parametrize(
         ("lines", "status"),
         [

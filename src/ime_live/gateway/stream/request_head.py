@@ -113,7 +113,15 @@ class RequestHead(Struct, frozen=True):
 class RequestReader:
     """Reads the requests of one connection, one after the other."""
 
-    __slots__ = ("_body", "_head", "_limit", "_received", "_searched", "awaits_continue")
+    __slots__ = (
+        "_body",
+        "_head",
+        "_limit",
+        "_received",
+        "_searched",
+        "_skipped",
+        "awaits_continue",
+    )
 
     def __init__(self, limit: int) -> None:
         """Make a reader.
@@ -125,6 +133,8 @@ class RequestReader:
         self._received = bytearray()
         self._searched = 0
         """Bytes in which no head ends."""
+        self._skipped = 0
+        """Bytes of empty lines before the next head."""
         self._head: RequestHead | None = None
         """Of the request whose body is being skipped."""
         self._body: _Body
@@ -173,8 +183,12 @@ class RequestReader:
         received = self._received
         if received.startswith(b"\r"):
             # RFC 9112, 2.2: a client may send empty lines before a request.
-            blank = _EMPTY_LINES.match(received)
-            del received[: blank.end() if blank else 0]
+            blank = _EMPTY_LINES.match(received, 0, self._limit)
+            size = blank.end() if blank else 0
+            del received[:size]
+            self._skipped += size
+            if self._skipped >= self._limit:
+                raise RequestError(400, "Too many empty lines come before a request.")
         if not received or received == b"\r":
             return None
         if _METHOD.match(received) is None:
@@ -188,7 +202,7 @@ class RequestReader:
             return None
         head = read_head(bytes(received[:end]))
         del received[:end]
-        self._searched = 0
+        self._searched = self._skipped = 0
         return head
 
 
