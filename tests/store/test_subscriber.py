@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self, TypeVar
+from unittest.mock import patch
 
 import hiredis
 import pytest
@@ -556,6 +557,30 @@ def test_resets_do_not_end_the_subscriber(
 
     asyncio.run(main())
     uvloop.run(main())
+
+
+async def test_write_to_a_transport_that_has_just_closed_is_a_break(
+    own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
+) -> None:
+    """uvloop raises RuntimeError then, and nobody would look at it in a callback of the loop."""
+
+    def write(_: bytes) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
+
+    async with (
+        Store(StoreSettings(redis_url=own_valkey.url)) as store,
+        listening(store, gateway, "1") as subscriber,
+    ):
+        await eventually(lambda: subscriber.connected)
+        writer = subscriber._writer
+        assert writer is not None
+        with patch.object(writer, "write", write):
+            assert not await subscriber.subscribe(["2"])
+        await eventually(lambda: subscriber.connected)
+        assert len(gateway.errors) == 1
+        assert await subscriber.subscribe(["3"])
+        async with client_of(own_valkey) as client:
+            assert await subscribed(client) == {"1", "2", "3"}
 
 
 async def test_breaks_one_after_the_other_are_told_once(

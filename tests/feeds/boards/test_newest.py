@@ -162,6 +162,18 @@ def test_late_board_does_not_count_for_absence() -> None:
     assert prices(newest).keys() == {"1", "2"}
 
 
+@pytest.mark.parametrize("unreadable", [{"ContractID": "?"}, {"ContractID": None}])
+def test_board_with_a_row_of_an_unknown_contract_does_not_count_for_absence(
+    unreadable: dict[str, object],
+) -> None:
+    newest = NewestBoards()
+    newest.take(frame(futures(future(1), future(2))))
+    for _ in range(2 * DELISTED_AFTER):
+        told = newest.take(frame(futures(future(2), future(1) | unreadable)))
+        assert not marked(told)
+    assert prices(newest).keys() == {"1", "2"}
+
+
 BOARDS = st.lists(
     st.tuples(
         st.sampled_from([FUTURES, CDC]),
@@ -323,6 +335,10 @@ def test_stored_state_that_is_newer_keeps_older_rows_out() -> None:
 
 
 def test_stored_stamp_in_the_future_blocks_nothing() -> None:
+    newest = NewestBoards()
+    newest.take(frame(futures(future(1, 2.0))), LATEST)
+    newest.know([], {"1": NOW + timedelta(hours=1)}, LATEST)
+    assert prices(newest) == {"1": 2.0}  # it is still ours to publish
     newest = NewestBoards()
     newest.know([], {"1": NOW + timedelta(hours=1)}, LATEST)
     assert prices(newest.take(frame(futures(future(1, 1.0))), LATEST)) == {"1": 1.0}
