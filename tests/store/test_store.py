@@ -173,6 +173,62 @@ async def test_equal_is_what_python_calls_equal(
     assert stored.published == (made(one) != made(other))
 
 
+def _reversed(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        return {key: _reversed(value[key]) for key in reversed(value)}
+    return value
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        json.dumps,
+        lambda data: json.dumps(data, indent=2),
+        lambda data: json.dumps(_reversed(data), separators=(",", ":")),
+        lambda data: json.dumps({"extra": {"BestLimit": None}} | data),
+        lambda data: json.dumps(data, indent=1).replace("1163100", "1.1631E+6"),
+    ],
+)
+async def test_state_that_others_have_written_in_other_words_is_equal(
+    store: Store, redis: Client, state: MakeState, write: Callable[[Any], str]
+) -> None:
+    version, data = now(), state(last_price=1163100)
+    await redis.hset("ime:last:{1}", mapping={"version": version, "data": write(json.loads(data))})
+    assert await publish(store, "1", data) == Stored(version, published=False)
+    assert (await publish(store, "1", state(last_price=1163101))).published
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{ "BestLimit": null }',
+        "[1, 2]",
+        " {}",
+        " not JSON",
+        "[" * 2_000,
+        '"' + "x" * 50,
+        "1",
+        "null",
+    ],
+)
+async def test_state_that_says_something_else_is_a_change(
+    store: Store, redis: Client, state: MakeState, written: str
+) -> None:
+    version = now()
+    await redis.hset("ime:last:{1}", mapping={"version": version, "data": written})
+    assert (await publish(store, "1", state())).published
+
+
+@pytest.mark.parametrize("key", ["BestLimit", "Aggregate", "AllowedPriceRange", "ContractInfo"])
+async def test_state_of_others_without_a_section_is_a_change(
+    store: Store, redis: Client, state: MakeState, key: str
+) -> None:
+    data = json.loads(state())
+    for written in (data | {key: {}}, {k: v for k, v in data.items() if k != key}):
+        await redis.hset("ime:last:{1}", mapping={"version": now(), "data": json.dumps(written)})
+        assert (await publish(store, "1", state())).published
+
+
 async def test_versions_grow_when_the_clock_stands_behind(
     store: Store, redis: Client, state: MakeState
 ) -> None:
