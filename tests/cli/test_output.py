@@ -16,7 +16,7 @@ import redis as redis_sync
 
 from ime_live.local.embedded import EmbeddedValkey
 from tests.cli.test_feed import frame
-from tests.servers import Server, until
+from tests.support.servers import Server, until
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
 
