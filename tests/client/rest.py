@@ -39,6 +39,7 @@ class Rest:
     connections: int = 0
     asked: list[tuple[str, dict[str, list[str]], str | None]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    retry_after: str = ""
     body: bytes | None = None
     drip: bool = False
     good: str | None = None
@@ -93,6 +94,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Send JSON, or what the test wants instead."""
         body = self.rest.body if self.rest.body is not None else json.dumps(answer).encode()
         self.send_response(status)
+        if self.rest.retry_after and status != 200:
+            self.send_header("Retry-After", self.rest.retry_after)
         if status == 302:
             self.send_header("Location", self.rest.url)
         self.send_header("Content-Length", str(len(body)))

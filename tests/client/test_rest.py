@@ -130,6 +130,30 @@ async def test_a_busy_service_is_asked_again(rest: Rest, status: int) -> None:
     assert caught.value.status == status
 
 
+async def test_retry_after_is_waited_for_if_it_is_short(
+    rest: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    client = AsyncClient(rest.url, tries=2)
+    monkeypatch.setattr("ime_live.client.rest.asyncio.sleep", sleep)
+    rest.statuses, rest.retry_after = [429], "3"
+    assert await client.contracts(["A"])
+    assert waits == [3]
+    for odd in ("soon", "-1", "²", "Wed, 21 Oct 2026 07:28:00 GMT"):
+        rest.statuses, rest.retry_after = [503], odd
+        assert await client.contracts(["A"])
+        assert 0 <= waits.pop() < 1
+    # Who calls is not kept waiting for a minute.
+    rest.statuses, rest.retry_after = [429], "60"
+    with pytest.raises(ime_live.ServiceError):
+        await client.contracts(["A"])
+    assert waits == [3]
+
+
 @pytest.mark.parametrize("status", [302, 400, 404, 422, 500])
 async def test_another_answer_is_an_error_at_once(rest: Rest, status: int) -> None:
     rest.statuses = [status]

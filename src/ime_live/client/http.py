@@ -44,6 +44,13 @@ class Answer(Struct, frozen=True):
     status: int
     body: bytes
     location: str | None = None
+    retry_after: str | None = None
+
+    @property
+    def wait(self) -> float:
+        """Seconds that it asks to wait for; 0 if it does not. (A date is not sent by us.)"""
+        text = self.retry_after or ""
+        return float(text) if text.isascii() and text.isdigit() else 0.0
 
     @property
     def detail(self) -> str:
@@ -213,7 +220,8 @@ class Connection(http.client.HTTPConnection):
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
         response.close()  # `read1` leaves open what has a length, and the next call would fail
-        return Answer(response.status, b"".join(pieces), response.getheader("Location"))
+        location, retry_after = response.getheader("Location"), response.getheader("Retry-After")
+        return Answer(response.status, b"".join(pieces), location, retry_after)
 
     def _limit(self, deadline: float) -> None:
         left = deadline - time.monotonic()

@@ -71,8 +71,9 @@ class AsyncClient:
     """Makes the service's REST calls.
 
     A call that fails because the service is away or busy (no connection, no answer in time, 429,
-    502, 503, 504) is repeated, after a growing random wait. Names that do not fit into one address
-    are asked for in several calls.
+    502, 503, 504) is repeated, after a growing random wait, or the one that the service asks for
+    (`Retry-After`) if that is 5 s at most. Names that do not fit into one address are asked for in
+    several calls.
 
     Connections are kept for the next call. `aclose` closes them, or ``async with``; so does the end
     of this object.
@@ -235,6 +236,7 @@ class AsyncClient:
             if self._closed:
                 raise ServiceError("the client was closed")
             headers = await self._credentials.headers()
+            asked = 0.0
             try:
                 answer = await asyncio.to_thread(self._connections.get, url, headers)
             except EndedError as ended:
@@ -247,7 +249,7 @@ class AsyncClient:
                 if answer.status == 200:
                     self._credentials.accepted(headers)
                     return _data_of(answer)
-                error = self._fault_of(answer, path)
+                error, asked = self._fault_of(answer, path), answer.wait
                 if answer.status == 401:
                     worth = self._credentials.refused(headers, answer.detail)
                     # Once a call: others may be served with what this one is refused.
@@ -259,8 +261,8 @@ class AsyncClient:
                 elif answer.status not in _TRANSIENT:
                     unclear = Ending(str(error), error, unclear=answer.status == 400)
                     raise (await self._look_closer(unclear)).error or error
-            wait = backoff.next()
-            if backoff.failures >= self._tries:
+            wait = max(backoff.next(), asked)
+            if backoff.failures >= self._tries or asked > _LONGEST_WAIT:
                 raise error
             await asyncio.sleep(wait)
 
