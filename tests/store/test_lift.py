@@ -75,6 +75,17 @@ async def test_version_is_at_least_the_clock_of_redis(store: Store, redis: Clien
     assert before <= lifted.version <= now()
 
 
+@pytest.mark.parametrize(("age", "lifted"), [(3, False), (8, True)])
+async def test_age_of_the_gateways_state_decides(
+    store: Store, redis: Client, age: int, lifted: bool
+) -> None:
+    version = now() - HOUR
+    await put(redis, version, now() - 5 * MICROSECONDS)
+    found = await lift(store, version, version + 1, age * MICROSECONDS)
+    assert isinstance(found, Lifted)
+    assert bool(found.version) == lifted
+
+
 async def test_confirmation_from_before_the_gateways_state_does_not_count(
     store: Store, redis: Client, channel: Client
 ) -> None:
