@@ -1,1 +1,1 @@
-"""Who wants which contract, and what each subscriber gets next; no I/O."""
+"""Deliver changed states to subscribers; no I/O."""

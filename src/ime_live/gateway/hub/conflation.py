@@ -1,9 +1,8 @@
-"""Missed: what a client has not got, and what it gets instead.
+"""Conflation: note which changes a client has missed, and send it the newest states instead.
 
-Changes come in while the client is paused, or may not be sent a contract yet; frames of the newest
-states go out once it takes data again. Every message carries the complete state, so this needs one
-slot a contract and no queue. Nothing here writes, and nobody but the hub calls what changes a
-client.
+A client misses changes while it is paused, or while it must not be sent a contract yet. Every
+message carries the complete state, so this needs one slot per contract and no queue. These
+functions write to no socket. Only the hub calls those that change a client.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from ime_live.gateway.hub.subscribers import Change, Channel, Client, State
 
 
 def note(clients: Iterable[Client], changed: Iterable[Change]) -> int:
-    """Note that the clients have missed changes.
+    """Note that the clients have missed these changes.
 
     Args:
-        clients: those who do not get them now.
-        changed: contracts, and the states that they have now and had before.
+        clients: those that do not get the changes now.
+        changed: contracts, with the states that they have now and had before.
 
     Returns:
         How many messages were replaced by these before their client could take them.
@@ -43,12 +42,12 @@ def note(clients: Iterable[Client], changed: Iterable[Change]) -> int:
 def next_frames(
     client: Client, limit: int, until: float = 0.0, among: Iterable[Channel] | None = None
 ) -> list[bytes]:
-    """Take what the client is to get next, in the order in which it began to miss it.
+    """Take the frames that a client gets next, in the order in which it missed them.
 
     Args:
-        client: which takes data.
-        limit: bytes after which no further frame is added; what is left is for the next call.
-        until: if it asked for a pace, when it may be sent these contracts again.
+        client: must be ready to take data.
+        limit: bytes after which no further frame is added; the next call returns the rest.
+        until: when it may be sent these contracts again, if it has a `max_rate`.
         among: contracts to look at; None for all that it misses.
     """
     group, missed = client.group, client.missed
@@ -66,7 +65,7 @@ def next_frames(
         if state is None:
             continue
         if known is not None and state.payload == known.payload:
-            # Back where it was: no change for this client, whatever came between.
+            # The state is what the client has already, whatever came between: no change for it.
             _note_unsent(client, channel, state, known)
             _skip(client, channel)
             continue
@@ -87,8 +86,8 @@ def next_frames(
 class _Oldest:
     """The oldest state that a client still misses while it catches up.
 
-    An event's id is what the client comes back with, to be sent what is newer. So an event has none
-    while something older is still to come: if the connection broke then, that would be lost.
+    A client that reconnects sends the id of its last event, and gets what is newer. So an event
+    has no id while an older one is still to come: after a break, that one would be lost.
     """
 
     def __init__(self, client: Client) -> None:
@@ -97,7 +96,7 @@ class _Oldest:
         self._order = sorted(states, key=itemgetter(0), reverse=True)
 
     def left(self) -> float:
-        """Its version; above all others if nothing is left."""
+        """Return its version; infinity if the client misses nothing any more."""
         order = self._order
         while order and order[-1][1] not in self._missed:
             order.pop()
@@ -105,7 +104,7 @@ class _Oldest:
 
 
 def _shown(client: Client, channel: Channel, state: State) -> State:
-    """The state as this client gets it: under a newer version if it was reissued."""
+    """Return the state as this client gets it: with a newer version if it was reissued."""
     again = client.reissued.pop(channel, None) if client.reissued is not None else None
     if again is None or again.version <= state.version:
         return state
@@ -120,15 +119,15 @@ def _skip(client: Client, channel: Channel) -> None:
 
 def _note_unsent(client: Client, channel: Channel, state: State, known: State) -> None:
     before = client.unsent.get(channel) if client.unsent else None
-    # What the client knew may be a state that it was not sent either.
+    # The state that the client knew may be one that it was not sent either.
     chained = before is not None and before[0] is known
     client.note_unsent(channel, state, before[1] if before and chained else known.timestamp)
 
 
 def other_timestamps(client: Client) -> dict[Channel, bytes]:
-    """Contracts of whose present state the client has another time stamp, and that stamp.
+    """Return the contracts whose present state the client knows by another timestamp, with it.
 
-    Either it has an equal state, or it asked for a pace and is sent the present one later.
+    Either it has an equal state, or it has a `max_rate` and is sent the present state later.
     """
     others: dict[Channel, bytes] = {}
     if client.unsent is not None:

@@ -1,8 +1,7 @@
-"""Delivery: changes of states become bytes, and go out through each client's ``write``.
+"""Write the frames of changed states to clients, one write per client and tick.
 
-What has changed comes in once a tick of the event loop, and leaves in one write per client. Who
-cannot take it, or may not be sent it yet, catches up later. No I/O but the clients' own; who wants
-what is the hub's matter.
+A client that cannot take data, or must not be sent it yet, catches up later. The only I/O is the
+``write`` of the clients.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from ime_live.gateway.hub.subscribers import Change, Channel, Client, Subscriber
 from ime_live.gateway.hub.throttle import Throttle
 from ime_live.gateway.hub.transport import Events
 
-# A client that catches up gets this much in one write, then as much as it takes: what has not
+# A client that catches up gets this much per write, as long as it takes it: data that has not
 # been handed to the kernel can still be replaced by something newer.
 CATCH_UP_BYTES: Final = 65_536
 
 
 class Delivery:
-    """See the module's text. All methods belong to the hub's thread."""
+    """Writes changes to all groups that want them. Use it on the hub's thread only."""
 
     def __init__(
         self,
@@ -33,20 +32,20 @@ class Delivery:
         events: Events,
         failed: Callable[[Client], None],
     ) -> None:
-        """Deliver nothing yet.
+        """Start with nothing to deliver.
 
         Args:
-            take: what has changed since it was asked last, in order.
+            take: returns what has changed since its last call, in order.
             monotonic: seconds.
             call_later: runs a callable after so many seconds.
-            events: is told what happens.
+            events: counts what happens.
             failed: called with a client whose ``write`` raised; it gets nothing more.
         """
         self._take = take
         self._events = events
         self._failed = failed
         self.pace = Throttle(monotonic=monotonic, call_later=call_later, wake=self._wake)
-        """When clients that asked for a pace are looked after again."""
+        """Wakes clients that have a `max_rate`."""
 
     def flush(self) -> None:
         """Write what has arrived since the last time, once to each client."""
@@ -61,10 +60,10 @@ class Delivery:
             self._events.delivered(messages, pending[0][1].version)
 
     def _deliver_one(self, change: Change) -> int:
-        # One update a tick is the rule, and then there is nothing to join.
+        # Most ticks have one update, and then there is nothing to join.
         channel, state, _ = change
         messages = 0
-        # A copy: a client that fails is taken out, and its group with it.
+        # A copy: a client that fails is removed, and its group may be removed with it.
         for group, envelope in list(channel.groups.items()):
             if group.paused:
                 self._note_missed(group, (change,))
@@ -96,7 +95,7 @@ class Delivery:
         )
 
     def _deliver_each(self, group: SubscriberGroup, changed: Sequence[Change]) -> int:
-        """Deliver to clients of whom what they got before decides what they get."""
+        """Deliver to clients whose messages depend on what each of them got before."""
         if group.mode.interval:
             self._deliver_paced(group, changed)
             return 0
@@ -111,7 +110,7 @@ class Delivery:
         return len(clients) * len(changed)
 
     def _deliver_paced(self, group: SubscriberGroup, changed: Sequence[Change]) -> None:
-        """Deliver what may be sent now; the rest they miss for a while, as if they were slow."""
+        """Deliver what may be sent now; each client misses the rest, as if it were slow."""
         channels = list(dict.fromkeys(channel for channel, _, _ in changed))
         for client in list(group.ready):
             if thinned := missed.note((client,), changed):
@@ -120,7 +119,7 @@ class Delivery:
 
     def _write(self, group: SubscriberGroup, data: bytes) -> int:
         size = len(data)
-        # A copy: a client that cannot take it all is paused, which takes it out of `ready`.
+        # A copy: a client that cannot take all of it is paused, which removes it from `ready`.
         writes = list(group.ready.items())
         for client, write in writes:
             try:
@@ -145,7 +144,7 @@ class Delivery:
             self._events.conflated(conflated)
 
     def catch_up(self, client: Client, among: Iterable[Channel] | None = None) -> None:
-        """Send what a client has missed, as much of it as it takes, and what it was told.
+        """Send what a client has missed, as much as it takes, then its frames from `Hub.tell`.
 
         Args:
             client: nothing is sent to one that is paused.
@@ -166,13 +165,13 @@ class Delivery:
             self.send(client, make())
 
     def _wake(self, client: Client) -> None:
-        # A paused one catches up when it takes data again.
+        # A paused client catches up when it takes data again.
         if client in client.group.ready:
             self.flush()
             self.catch_up(client)
 
     def send(self, client: Client, data: bytes) -> None:
-        """Write whole frames to one client, which is ready."""
+        """Write whole frames to one client, which must be ready."""
         try:
             taken = client.write(data)
         except BlockingIOError:
@@ -189,7 +188,7 @@ class Delivery:
 
 
 def _frames_for(client: Client, changed: Sequence[Change]) -> bytes:
-    """The frames of all these changes, each with what the client skipped before it."""
+    """Return the frames of all these changes, each with what the client skipped before it."""
     group, skipped = client.group, client.skipped or {}
     return b"".join(
         state.frame(group.channels[channel], group.wrapping, skipped.pop(channel, 0))

@@ -1,6 +1,6 @@
-"""DeliveryOptions: how a client wants its messages, whatever the contracts.
+"""Options of a subscriber: format, sections and rate of its messages.
 
-Clients of one mode and one selection get the same bytes, made once.
+Clients with equal options and the same selection get the same bytes, which are made once.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from ime_live.gateway.hub.frames import Format
 
 
 class DeliveryOptions(Struct, frozen=True):
-    """How a client wants its messages; by default, as documented for the service.
+    """How a client wants its messages; the defaults are the documented behaviour of the service.
 
     Attributes:
-        wrapping: in what they are wrapped.
-        sections: names of the payload's sections that they hold; all of them if empty.
-        interval: seconds that lie between two messages of a contract, at least.
-        skips: whether they tell how many states were left out before them.
+        wrapping: format of the messages.
+        sections: names of the payload's sections that they hold; empty for all of them.
+        interval: minimum time between two messages of a contract [s].
+        skips: whether messages say how many states were left out before them.
     """
 
     wrapping: Format = Format.TEXT
@@ -29,9 +29,9 @@ class DeliveryOptions(Struct, frozen=True):
 
     @property
     def individual(self) -> bool:
-        """Whether what a client gets depends on what it got before, even if it is not slow."""
+        """Whether a client's messages depend on what it got before, even if it is not slow."""
         return self.skips or self.interval > 0
 
 
 DEFAULTS: Final = DeliveryOptions()
-"""Those of a client that asks for nothing."""
+"""The options of a client that asks for nothing special."""

@@ -1,7 +1,6 @@
-"""What goes over the wire: message texts, WebSocket frames, their compression, and events.
+"""Encode messages as WebSocket frames, plain or compressed, and as server-sent events.
 
-A state of a contract comes in, the bytes of a complete frame or of a server-sent event go out,
-ready for any number of sockets. Nothing here knows a client, a hub or a connection.
+The results are complete and the same for any number of sockets.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ STATUS_CHANNEL: Final = "IME Status"
 CONTROL_CHANNEL: Final = "IME Control"
 
 # Messages are about 740 bytes, so a window of 1 KiB compresses them as well as the largest one
-# (51 % either way), and a client that limits the window to save memory is served all the same.
+# (51 % either way), and also suits a client that limits the window to save memory.
 WINDOW_BITS: Final = 10
 _COMPRESSION_LEVEL: Final = 6
 _MEMORY_LEVEL: Final = 7
@@ -36,12 +35,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def envelope_by_name(name: str) -> bytes:
-    """The beginning of every message of a contract that was asked for by ``name``."""
+    """Return the beginning of the messages of a contract that was asked for by ``name``."""
     return _envelope("contractName", name)
 
 
 def envelope_by_id(contract_id: str) -> bytes:
-    """The beginning of every message of a contract that was asked for by its id."""
+    """Return the beginning of the messages of a contract that was asked for by its id."""
     return _envelope("ContractId", contract_id)
 
 
@@ -53,14 +52,14 @@ def _envelope(key: str, value: str) -> bytes:
 
 
 def key_in(envelope: bytes) -> bytes:
-    """The JSON string, in its quotes, by which messages under ``envelope`` name their contract."""
+    """Return the JSON string, with quotes, by which messages under ``envelope`` name a contract."""
     _, _, member = envelope.removesuffix(_ENVELOPE_END).partition(b",")
     _, _, key = member.partition(b":")
     return key
 
 
 def is_by_name(envelope: bytes) -> bool:
-    """Whether messages under ``envelope`` name their contract, rather than tell its id."""
+    """Return whether messages under ``envelope`` hold the contract's name rather than its id."""
     return envelope.startswith(_BY_NAME)
 
 
@@ -68,13 +67,13 @@ _BY_NAME: Final = _encode({"channel": CHANNEL, "contractName": ""})[:-2]
 
 
 def message(envelope: bytes, timestamp: bytes, data: bytes, skipped: int | None = None) -> bytes:
-    """The documented message, as compact JSON in UTF-8.
+    """Return the documented message, as compact JSON in UTF-8.
 
     Args:
         envelope: from `envelope_by_name` or `envelope_by_id`.
         timestamp: ISO 8601 with six digits.
         data: the payload's JSON.
-        skipped: for those who ask for it: how many states were left out before this one.
+        skipped: how many states were left out before this one; None for clients that did not ask.
     """
     if skipped is None:
         return b'%b%b","data":%b}' % (envelope, timestamp, data)
@@ -84,12 +83,12 @@ def message(envelope: bytes, timestamp: bytes, data: bytes, skipped: int | None 
 def status_message(
     timestamp: bytes, feed: bytes, contracts: Iterable[tuple[bytes, bytes | None]]
 ) -> bytes:
-    """The message that tells a client the state of the feed and what it should hold.
+    """Return the message that gives the state of the feed and what the client should hold.
 
     Args:
-        timestamp: of now, ISO 8601 with six digits.
-        feed: JSON object of what is said of the feed; not empty.
-        contracts: the `key_in` of each contract's envelope, and the time stamp of the state
+        timestamp: the present time, ISO 8601 with six digits.
+        feed: JSON object about the feed; not empty.
+        contracts: the `key_in` of each contract's envelope, and the timestamp of the state
             that the client should hold, None if there is none.
     """
     held = b",".join(
@@ -102,10 +101,10 @@ _STATUS_START: Final = _encode({"channel": STATUS_CHANNEL})[:-1] + _ENVELOPE_END
 
 
 def control_message(timestamp: bytes, answer: bytes) -> bytes:
-    """The message that answers what a client has sent.
+    """Return the message that answers a client's command.
 
     Args:
-        timestamp: of now, ISO 8601 with six digits.
+        timestamp: the present time, ISO 8601 with six digits.
         answer: JSON object of `ime_live.messages.ControlData`.
     """
     return b'%b%b","data":%b}' % (_CONTROL_START, timestamp, answer)
@@ -115,12 +114,12 @@ _CONTROL_START: Final = _encode({"channel": CONTROL_CHANNEL})[:-1] + _ENVELOPE_E
 
 
 class Format(IntEnum):
-    """In what a message's text is wrapped for a client."""
+    """How a message's text is wrapped for a client."""
 
     TEXT = 0
     """A WebSocket frame."""
     DEFLATE = 1
-    """A compressed one."""
+    """A compressed WebSocket frame."""
     EVENT = 2
     """A server-sent event."""
 
@@ -130,8 +129,8 @@ def framed(text: bytes, wrapping: Format, event_id: bytes = b"") -> bytes:
 
     Args:
         text: JSON; without a line break.
-        wrapping: in what.
-        event_id: of an event: what a client that comes back says that it has seen; none if empty.
+        wrapping: the format.
+        event_id: id of an event, which a client sends back when it reconnects; none if empty.
     """
     if wrapping is Format.EVENT:
         return event(text, event_id)
@@ -139,22 +138,22 @@ def framed(text: bytes, wrapping: Format, event_id: bytes = b"") -> bytes:
 
 
 def event(text: bytes, event_id: bytes = b"", name: bytes = b"") -> bytes:
-    """A server-sent event (HTML Standard, 9.2.5). No argument may hold a line break."""
+    """Return a server-sent event (HTML Standard, 9.2.5). No argument may hold a line break."""
     head = (b"event: %b\n" % name if name else b"") + (b"id: %b\n" % event_id if event_id else b"")
     return b"%bdata: %b\n\n" % (head, text)
 
 
 COMMENT: Final = b":\n"
-"""What keeps a stream of events alive and means nothing. A blank line would end an event."""
+"""Keeps a stream of events alive and means nothing. A blank line would end an event."""
 
 
 def text_frame(text: bytes) -> bytes:
-    """One unmasked WebSocket frame with a whole text message (RFC 6455, 5.2)."""
+    """Return an unmasked WebSocket frame with a whole text message (RFC 6455, 5.2)."""
     return _header(_FIN_TEXT, len(text)) + text
 
 
 def compressed_frame(text: bytes) -> bytes:
-    """The same, compressed by permessage-deflate without context takeover (RFC 7692, 7.2.3)."""
+    """Return a frame compressed by permessage-deflate, no context takeover (RFC 7692, 7.2.3)."""
     compressor = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, -WINDOW_BITS, _MEMORY_LEVEL)
     body = compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH)
     body = body.removesuffix(_FLUSH_TAIL)

@@ -1,11 +1,10 @@
-"""The hub: who wants which contract, and who gets what.
+"""Deliver changed states to subscribers, one write per client and tick.
 
-Updates and clients come in; ready bytes go out through each client's ``write``. Everything that
-arrived in one tick of the event loop leaves in one write per client. A client that has fallen
-behind, since it was slow or the store was away, catches up in several writes of some 64 KiB: what
-is not written yet can still be replaced by something newer. It does no I/O: the loop's
-``call_soon``, ``call_later`` and the clocks are passed in, and a client is whatever has a
-``write`` (`Outlet`). It knows neither sessions nor sockets nor Redis.
+The hub knows which clients want which contracts. It passes everything that arrived in one tick of
+the event loop to each client in one ``write``. A client that has fallen behind, because it is slow
+or the store was away, catches up in several writes of some 64 KiB: what is not written yet can
+still be replaced by something newer. The hub does no I/O: the loop's ``call_soon`` and
+``call_later`` and the clocks are passed in, and a client is an object with a ``write`` (`Outlet`).
 
 Every message carries the complete state, so the newest one replaces all older ones. That is why
 a client that cannot take data needs one slot per contract instead of a queue.
@@ -27,7 +26,7 @@ from ime_live.market import Payload, Update
 
 
 class Hub:
-    """See the module's text. All methods belong to one thread and one event loop."""
+    """All clients of a process and the contracts they want. Use it on one event loop only."""
 
     def __init__(
         self,
@@ -42,12 +41,12 @@ class Hub:
         """Make an empty hub.
 
         Args:
-            zone: whose wall clock the time stamps show.
+            zone: time zone of the timestamps.
             clock: microseconds since the epoch; stamps updates that come without a version.
             monotonic: seconds.
             call_soon: runs a callable at the end of the event loop's tick.
             call_later: runs a callable after so many seconds.
-            events: is told what happens.
+            events: counts what happens.
         """
         self._call_soon = call_soon
         self.states = StateTable(
@@ -58,7 +57,7 @@ class Hub:
             changed=self._schedule,
             late=self._fall_behind,
         )
-        """What the contracts' states are; for whoever compares them with the store."""
+        """The last states of the contracts; the reconciler compares them with the store."""
         self._delivery = Delivery(
             take=self.states.take,
             monotonic=monotonic,
@@ -68,35 +67,35 @@ class Hub:
         )
         self._groups: dict[object, SubscriberGroup] = {}
         self._behind: dict[Client, None] = {}
-        """Clients that catch up at the end of this tick; paused until then."""
+        """Clients that catch up at the end of this tick; they are paused until then."""
         self._scheduled = False
 
     # Contracts
 
     def open(self, contract_id: str) -> None:
-        """Begin to keep a contract. The newest update is held until `load` tells its last state."""
+        """Begin to keep a contract. The newest update is held until `load` gives its last state."""
         self.states.open(contract_id)
 
     def close(self, contract_id: str) -> None:
-        """Forget a contract that nobody wants any more."""
+        """Forget a contract that no client wants any more."""
         self.states.close(contract_id)
 
     def load(self, contract_id: str, last: Update | None) -> None:
-        """Tell a contract's last state as the store has it, None if it has none.
+        """Set a contract's last state as the store has it, None if it has none.
 
-        To be called after `open`, and again whenever updates may have been lost: if it is news
-        to the clients, they get it. When the contract was opened just now it is not: nothing is
-        sent until the next change. Clients that joined before the first call, since the store
-        was away, get what has changed meanwhile.
+        Call it after `open`, and again whenever updates may have been lost: clients get the state
+        if it is new to them. Right after `open` it is not: nothing is sent until the next change.
+        Clients that joined before the first call, because the store was away, get what has
+        changed meanwhile.
         """
         self.states.load(contract_id, last)
 
     def publish(self, contract_id: str, version: int | None, payload: Payload) -> int:
-        """An update has come; see `StateTable.publish`."""
+        """Take an update that has arrived; see `StateTable.publish`."""
         return self.states.publish(contract_id, version, payload)
 
     def _fall_behind(self, client: Client, channel: Channel) -> None:
-        # As if it were paused until the end of the tick: one write for all that is loaded in it.
+        # Paused until the end of the tick, so that all states loaded in it go out in one write.
         client.missed[channel] = None
         if client in client.group.ready:
             self.pause(client)
@@ -120,10 +119,10 @@ class Hub:
 
         Args:
             selection: contract id → envelope of its messages; every contract is open.
-            outlet: the way to it.
+            outlet: writes to its socket.
             mode: how it wants its messages.
         """
-        # What is on its way was published before the client came.
+        # Updates that wait to be written were published before the client came.
         self.flush()
         group = self._group(selection, mode)
         client = Client(group, outlet.write, outlet.keep, self.states.accepted)
@@ -134,11 +133,11 @@ class Hub:
         return client
 
     def select(self, client: Client, selection: Mapping[str, bytes]) -> None:
-        """Change what a client wants; of what it has not wanted so far it gets every change.
+        """Change the contracts that a client wants; it gets every change of those it adds.
 
         Args:
             client: nothing happens if it has left.
-            selection: all that it wants from now on, as in `join`.
+            selection: all contracts that it wants from now on, as in `join`.
         """
         self.flush()
         before = client.group
@@ -167,15 +166,15 @@ class Hub:
     def send_states(
         self, client: Client, newer_than: int = 0, contracts: Iterable[str] | None = None
     ) -> None:
-        """Send the present state of contracts of ``client`` that have a newer version.
+        """Send the present states of a client's contracts that are newer than a version.
 
-        To be called right after `join` or `select`, at most once. States that are not known yet
-        follow when they are.
+        Call it right after `join` or `select`, at most once. States that are not known yet
+        follow when they are loaded.
 
         Args:
             client: nothing happens if it has left.
             newer_than: a version.
-            contracts: ids; of the others nothing is sent. None for all.
+            contracts: ids of those to send; None for all.
         """
         wanted = None if contracts is None else set(contracts)
         if wanted is None:
@@ -198,20 +197,20 @@ class Hub:
                     client.reissue(channel, state)
             if state is not None and state.version > newer_than:
                 due.append((state.version, channel))
-        # Oldest first: a client whose connection breaks on the way and that comes back with the
-        # newest time stamp it has seen has not skipped those that were still to come.
+        # Oldest first: if the connection breaks on the way, and the client reconnects with the
+        # newest timestamp it has seen, it has not skipped those that were still to come.
         due.sort(key=itemgetter(0))
         client.missed.update((channel, None) for _, channel in due)
         if client in client.group.ready:
             self._delivery.catch_up(client)
 
     def tell(self, client: Client, make: Callable[[], bytes], about: object = None) -> None:
-        """Send a frame that is not an update, after all that the client was to get before.
+        """Send a frame that is not an update, after everything that the client has missed.
 
         Args:
             client: nothing happens if it has left.
             make: makes the frame when it is written: now, or when a paused client has caught up.
-            about: the newest frame about one thing replaces one that is still to be made.
+            about: key of the frame; the newest one replaces one with the same key that waits.
         """
         self.flush()
         if client in self._behind:
@@ -224,10 +223,10 @@ class Hub:
             client.told[about] = make
 
     def leave(self, client: Client) -> None:
-        """Remove a client; nothing happens if it was removed before."""
+        """Remove a client; nothing happens if it has left before."""
         group = client.group
         if client not in group.ready and client not in group.paused:
-            # It failed before its connection ended, and others may have come in its place.
+            # It failed before its connection ended, and other clients may have joined its group.
             return
         group.ready.pop(client, None)
         group.paused.pop(client, None)
@@ -240,13 +239,13 @@ class Hub:
         self._close_if_empty(group)
 
     def pause(self, client: Client) -> None:
-        """The client's transport is not writable."""
+        """Stop writing to a client whose transport is not writable."""
         self._behind.pop(client, None)
         if client.group.ready.pop(client, None) is not None:
             client.group.paused[client] = None
 
     def resume(self, client: Client) -> None:
-        """It is writable again: it gets the newest message of each contract that it missed."""
+        """Write to a client again: it gets the newest message of each contract it missed."""
         self.flush()
         self._behind.pop(client, None)
         group = client.group

@@ -1,8 +1,8 @@
-"""StateTable: what each contract's last state is, whoever tells it.
+"""Keep the last state of each contract, and list what has changed.
 
-Updates and last states come in; what has changed goes out as a list that the hub empties once a
-tick. Of contracts that some want only sections of, it keeps those as well. No I/O; it knows no
-client but those that wait for a last state.
+The table compares updates and states read from the store with its own. The hub empties its list
+of changes once per tick. Where some clients want only sections of a contract, the table keeps the
+states of those sections as well. No I/O.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Present(Struct, frozen=True):
     """The state that a contract has now.
 
     Attributes:
-        version: the newest that publishers gave it, or that clients know it by if that is newer;
-            0 if it has no state.
-        taken: when it came, in seconds of the `StateTable`' monotonic clock.
+        version: the newest that publishers gave it, or the one that clients know it by if that is
+            newer; 0 if it has no state.
+        taken: when it arrived, in seconds of the `StateTable`'s monotonic clock.
         unversioned: whether the last update came without a version.
-        doubted: whether clients have come who may have another state.
+        doubted: whether clients have joined that may have another state.
         confirmed: see `Channel.confirmed`.
     """
 
@@ -45,7 +45,7 @@ class Present(Struct, frozen=True):
 
 
 class StateTable:
-    """See the module's text. All methods belong to the hub's thread."""
+    """The last state per contract. All methods must be called on the hub's thread."""
 
     def __init__(
         self,
@@ -57,15 +57,15 @@ class StateTable:
         changed: Callable[[], None],
         late: Callable[[Client, Channel], None],
     ) -> None:
-        """Know no contract yet.
+        """Make a table without contracts.
 
         Args:
-            zone: whose wall clock the time stamps show.
+            zone: time zone of the timestamps.
             clock: microseconds since the epoch; stamps updates that come without a version.
             monotonic: seconds.
-            events: is told what is dropped.
-            changed: called when `take` has something.
-            late: called for a client that is to get a state which is no change to others.
+            events: told which updates are dropped.
+            changed: called when `take` has something to return.
+            late: called for a client that must get a state which is not a change for others.
         """
         self._zone = zone
         self._clock = clock
@@ -76,21 +76,21 @@ class StateTable:
         self._channels: dict[str, Channel] = {}
         self._pending: list[Change] = []
         self.accepted = 0
-        """How many were accepted so far; the number of the last one."""
+        """How many updates were accepted so far; the number of the last one."""
 
     def open(self, contract_id: str) -> None:
-        """Begin to keep a contract. The newest update is held until `load` tells its last state."""
+        """Begin to keep a contract. The newest update is held until `load` gives its last state."""
         if contract_id not in self._channels:
             self._channels[contract_id] = Channel(contract_id, self._clock())
 
     def close(self, contract_id: str) -> None:
-        """Forget a contract that nobody wants any more."""
+        """Forget a contract that no client wants any more."""
         channel = self._channels.get(contract_id)
         if channel is not None and not channel.groups and not channel.parts:
             del self._channels[contract_id]
 
     def channel(self, contract_id: str, sections: tuple[str, ...]) -> Channel:
-        """An open contract, or these sections of it, if there are any."""
+        """Return the channel of an open contract, or of some of its sections if any are given."""
         channel = self._channels[contract_id]
         if not sections:
             return channel
@@ -107,12 +107,12 @@ class StateTable:
         return part
 
     def unwanted(self, channel: Channel) -> None:
-        """Nobody wants these sections of it any more."""
+        """Drop the channel of some sections when no client wants it any more."""
         if channel.sections:
             self._channels[channel.contract_id].parts.pop(channel.sections, None)
 
     def load(self, contract_id: str, last: Update | None) -> None:
-        """Tell a contract's last state as the store has it; see `Hub.load`."""
+        """Set a contract's last state as the store has it; see `Hub.load`."""
         channel = self._channels.get(contract_id)
         if channel is None:
             return
@@ -142,9 +142,9 @@ class StateTable:
             self._accept(channel, *held)
 
     def expect(self, ids: Iterable[str], since: int) -> None:
-        """A client is about to come that has everything up to a version, by its own word.
+        """Note that a client is about to join that says it has everything up to a version.
 
-        The next comparison asks then whether it may have states that the store has lost.
+        The next comparison then checks whether it may have states that the store has lost.
         """
         came = self.moment_of(since)
         for contract_id in ids:
@@ -153,16 +153,17 @@ class StateTable:
                 channel.claim(since, came)
 
     def moment_of(self, since: int) -> float:
-        """When a client comes with this version, see `Client.came`: now, if it can have been.
+        """Return the time from which a client with this version can be checked: now, if plausible.
 
         A version of the future may be above those of states that are published later. So a store
-        that has lost nothing proves nothing to its client.
+        that has lost nothing proves nothing to such a client, and the time is infinite; see
+        `Client.came`.
         """
         ahead = since - self._clock() > _CLOCKS_DIFFER * MICROSECONDS
         return math.inf if ahead else self._monotonic()
 
     def present(self, contract_id: str) -> Present | None:
-        """The state that a contract has; None if it is not open."""
+        """Return the state that a contract has; None if it is not open."""
         channel = self._channels.get(contract_id)
         if channel is None:
             return None
@@ -174,7 +175,7 @@ class StateTable:
         return Present(version, channel.taken, channel.unversioned, doubted, channel.confirmed)
 
     def equals(self, contract_id: str, last: Update | None) -> bool:
-        """Whether a contract has just this state, or none for None, as the store has it."""
+        """Return whether a contract has this state, or no state if ``last`` is None."""
         channel = self._channels.get(contract_id)
         if channel is None or not channel.loaded:
             return False
@@ -183,13 +184,14 @@ class StateTable:
         return last.version == channel.newest and last.payload == channel.state.payload
 
     def confirm(self, contract_id: str, begun: float, *, confirmed: bool | None) -> None:
-        """Tell what a comparison has found of a contract that is equal in the store.
+        """Set what a comparison has found for a contract whose state is equal in the store.
 
         Args:
             contract_id: the contract.
             begun: when the comparison began.
-            confirmed: whether the store has lost no write since the state was confirmed there.
-                Who came before the comparison has no other state then. None if it was not asked.
+            confirmed: whether the store has lost no write since the state was confirmed there. If
+                so, clients that joined before the comparison have no other state. None if the
+                comparison did not check it.
         """
         channel = self._channels.get(contract_id)
         if channel is None:
@@ -202,7 +204,7 @@ class StateTable:
                     each.claimed = 0
 
     def publish(self, contract_id: str, version: int | None, payload: Payload) -> int:
-        """An update has come. Without a version it is stamped now.
+        """Take an update that has arrived. Without a version it is stamped now.
 
         Returns:
             The version than which it is not newer, if it was dropped for that reason and nothing
@@ -220,11 +222,11 @@ class StateTable:
         return 0
 
     def again(self, channel: Channel, client: Client) -> State | None:
-        """The state for a client that comes and may have another one, see `Client`.
+        """Return the state to send to a joining client that may have another one; see `Client`.
 
         Returns:
-            An equal state of a newer version, if one has come after what the client has. Else None;
-            it gets that when it comes.
+            An equal state of a newer version, if one has arrived after what the client has. Else
+            None; the client gets that state when it arrives.
         """
         state, whole = channel.state, self._channels[channel.contract_id]
         if state is None or whole.state is None:
@@ -235,14 +237,14 @@ class StateTable:
         return None
 
     def take(self) -> list[Change]:
-        """What has changed since it was asked last, in order."""
+        """Return what has changed since the last call, in order."""
         pending, self._pending = self._pending, []
         return pending
 
     def _accept(
         self, channel: Channel, version: int | None, payload: Payload, came: float | None = None
     ) -> int:
-        """Take an update that came now, or before; or drop it. Returns what `publish` does."""
+        """Take an update that arrived now or earlier, or drop it. Returns what `publish` does."""
         previous = channel.state
         if version is None:
             version = self._clock()
@@ -260,7 +262,7 @@ class StateTable:
                 self._reissue(each, version)
             return 0
         # A channel keeps its order. So an update that follows one stamped here is not older, even
-        # if its publisher's clock says so, or ours was late.
+        # if its publisher's clock says so, or if we stamped that one late.
         channel.stamp = version = max(version, channel.stamp + 1)
         number = self._next_number()
         channel.state = state = State(version, payload, number, self._zone)
@@ -271,7 +273,7 @@ class StateTable:
         return 0
 
     def _is_overtaken(self, channel: Channel, version: int, payload: Payload) -> bool:
-        """Whether a stale message is one that was on its way while the store was read."""
+        """Return whether a stale message was on its way while the store was read."""
         if version == channel.newest:
             return channel.state is not None and payload == channel.state.payload
         return (
@@ -290,7 +292,7 @@ class StateTable:
                 self._reissue(part, whole.version)
 
     def _reissue(self, channel: Channel, version: int) -> None:
-        """An equal state has come: it is news to those who may have another one."""
+        """Send an equal state with a newer version to clients that may have another one."""
         state = channel.state
         if state is None or channel.claimed <= state.version:
             return
@@ -310,7 +312,7 @@ class StateTable:
                 self._late(client, channel)
 
     def _again(self, channel: Channel, state: State, version: int) -> State:
-        # What follows it has to be newer than that for all clients.
+        # Later states need a newer version than this one, for all clients.
         self._channels[channel.contract_id].stamp = version
         return State(version, state.payload, state.number, self._zone)
 
@@ -322,7 +324,7 @@ class StateTable:
         return State(version, payload, number, self._zone)
 
     def _next_number(self, *, quiet: bool = False) -> int:
-        # A quiet one is no news to anybody.
+        # A quiet state is not news to any client.
         if quiet:
             return 0
         self.accepted += 1
@@ -330,5 +332,5 @@ class StateTable:
 
 
 def _is_newer(version: int | None, other: int | None) -> bool:
-    # What has no version is newer than all that came before it, and older than all that follows.
+    # An update without a version is newer than all before it, and older than all after it.
     return version is None or other is None or version > other

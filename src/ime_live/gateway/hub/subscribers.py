@@ -1,7 +1,7 @@
-"""What the hub keeps: states of contracts, who wants them, and what each client has missed.
+"""Records of the hub: states, channels, groups of subscribers, and clients.
 
-Records with hardly any behaviour; the hub and its parts alone change them. A state makes its
-frames itself, each once, when the first client needs it.
+Only the modules of this folder change them. A state makes each of its frames once, when the first
+client needs it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ime_live.market import Part, Payload, timestamp_of
 
 
 class State:
-    """One state of one contract, and its frames, each made once when the first client needs it."""
+    """One state of a contract, with its frames, each made once when the first client needs it."""
 
     __slots__ = ("_frames", "_text_data", "number", "payload", "timestamp", "version")
 
@@ -24,9 +24,9 @@ class State:
         self.version = version
         self.payload = payload
         self.number = number
-        """Counts the states this hub has sent on: which of two came later, of any contract.
+        """Order in which this hub sent states on, across all contracts.
 
-        0 for one that nobody was sent, except those who asked for states.
+        0 for a state that was only sent to clients that asked for present states.
         """
         self.timestamp = timestamp_of(version, zone).encode()
         """The version as clients see it."""
@@ -42,12 +42,12 @@ class State:
         *,
         named: bool = True,
     ) -> bytes:
-        """The frame of this state under ``envelope``.
+        """Return the frame of this state under ``envelope``.
 
         Args:
             envelope: the beginning of its message.
-            wrapping: in what it is wrapped.
-            skipped: how many states were left out before it, if that is to be told.
+            wrapping: format of the frame.
+            skipped: how many states were left out before it; None if the message does not say so.
             named: whether an event has an id.
         """
         frames = self._frames[wrapping]
@@ -64,7 +64,7 @@ class State:
 
 
 class Channel:
-    """A contract that somebody wants, or some sections of its payload."""
+    """A contract, or some sections of it, that at least one client wants."""
 
     __slots__ = (
         "claimed",
@@ -92,40 +92,40 @@ class Channel:
         self.opened = opened
         """When it was opened, in microseconds since the epoch."""
         self.sections = sections
-        """Which sections its states hold; empty for whole payloads."""
+        """Sections that its states hold; empty for whole payloads."""
         self.state: State | None = None
         self.newest = 0
-        """The newest version that a publisher gave, also to a state that was equal and dropped."""
+        """The newest version that a publisher gave, also to a state dropped as equal."""
         self.stamp = 0
         """The version that clients know its state by; above `newest` after one stamped here."""
         self.taken = -math.inf
-        """When that state, or an equal one, came; in seconds of a clock that only goes on."""
+        """When that state, or an equal one, arrived; in seconds of a monotonic clock."""
         self.unversioned = False
         """Whether the last update came without a version, so that it is stamped here."""
         self.read = -math.inf
-        """When the last one that was read from the store came, and not by the channel."""
+        """When the last state arrived that was read from the store, not received by Pub/Sub."""
         self.groups: dict[SubscriberGroup, bytes] = {}
-        """Who wants it, and under which envelope."""
+        """The groups that want it, each with the envelope of its messages."""
         self.loaded = False
         """Whether its last state was read from the store."""
         self.held: tuple[int | None, Payload, float] | None = None
-        """The newest update that came before that: its version if it has one, and when it came."""
+        """The newest update that arrived before `loaded`: version, if any, payload, and when."""
         self.waiting: dict[Client, int] = {}
-        """Clients that came before that; they get its last state if it is newer than this."""
+        """Clients that joined before `loaded`; they get its last state if newer than this."""
         self.claimed = 0
-        """The newest version that clients came with who may have another state, see `Client`."""
+        """The newest version claimed by clients that may have another state; see `Client`."""
         self.claimed_at = -math.inf
-        """When the last of those came, see `Client.came`."""
+        """When the last of those claims was made; see `Client.came`."""
         self.confirmed: bool | None = None
         """Whether its state was confirmed since the store may have lost writes; None if the last
-        comparison did not ask for that."""
+        comparison did not check that."""
         self.compared = -math.inf
-        """When the last comparison began that found it confirmed, on the clock of `taken`."""
+        """When the last comparison that confirmed it began, on the clock of `taken`."""
         self.parts: dict[tuple[str, ...], Channel] = {}
-        """Of a whole contract: what some want only sections of, each with states of its own."""
+        """For a whole contract: channels of the sections that clients want, with own states."""
 
     def claim(self, since: int, came: float) -> None:
-        """A client comes that may have another state; see `Client`."""
+        """Note that a client joins that may have another state; see `Client`."""
         self.claimed = max(self.claimed, since)
         self.claimed_at = max(self.claimed_at, came)
 
@@ -135,7 +135,7 @@ Change = tuple[Channel, State, State | None]
 
 
 class SubscriberGroup:
-    """Clients with the same selection and mode, who get the same bytes in one joined buffer."""
+    """Clients with the same selection and options; they get the same bytes in one buffer."""
 
     __slots__ = ("channels", "individual", "key", "mode", "paused", "ready", "wrapping")
 
@@ -152,7 +152,7 @@ class SubscriberGroup:
 
 
 class Client:
-    """A client as the hub sees it."""
+    """A client as the hub sees it: how to write to it, and what it has and has missed."""
 
     __slots__ = (
         "came",
@@ -184,39 +184,39 @@ class Client:
         self.write = write
         self.keep = keep
         self.known_from = known_from
-        """States numbered above this were sent to it, or noted in `missed`; -1 if it has, or
-        said that it has, whatever is not noted there."""
+        """States with a higher number were sent to it, or noted in `missed`. -1 if it has
+        everything that is not noted there, or said so."""
         self.joined = known_from
-        """The number of the last state from before it came."""
+        """The number of the last state before it joined."""
         self.since = 0
-        """The version up to which it has everything, by its own word; 0 if it said nothing."""
+        """The version up to which it says it has everything; 0 if it said nothing."""
         self.came = math.inf
-        """When it said so, on the clock of `Channel.compared`; never, if that cannot be settled."""
+        """When it said so, on the clock of `Channel.compared`; infinity if no comparison can
+        settle it."""
         self.known_later: dict[Channel, int] | None = None
-        """The same for contracts that it has added since it joined."""
+        """Like `known_from`, for contracts that it has added since it joined."""
         self.missed: dict[Channel, State | None] = {}
-        """What it has not got while it was paused: contract → the last state it did get."""
+        """Contracts whose changes it missed, each with the last state it got before."""
         self.told: dict[object, Callable[[], bytes]] | None = None
-        """What makes the frames that it gets after that, see `Hub.tell`."""
+        """Functions that make the frames it gets after `missed`; see `Hub.tell`."""
         self.unsent: dict[Channel, tuple[State, bytes]] | None = None
-        """States that it has under another time stamp: contract → that state, and its time stamp.
-        It was not sent them since it has equal ones, or they were reissued."""
+        """States that it knows by another timestamp: contract → state and that timestamp.
+        It was not sent them because it has equal ones, or because they were reissued."""
         self.unsure: dict[Channel, State] | None = None
-        """States that it was not sent when they were read, since it said that it has newer ones."""
+        """States that it was not sent when they were read, because it says it has newer ones."""
         self.reissued: dict[Channel, State] | None = None
-        """States that it gets under a newer version than others have them: see
-        `may_have_another`."""
+        """States that it gets with a newer version than other clients; see `may_have_another`."""
         mode = group.mode
         self.skipped: dict[Channel, int] | None = {} if mode.skips else None
-        """States that were left out since the last message, for those who want to know."""
+        """States left out since the last message, per contract; None if it did not ask."""
         self.closed: dict[Channel, tuple[float, bytes]] | None = {} if mode.interval else None
-        """Contracts that it may not be sent yet: until when, and the time stamp of the message
-        that it was sent last; the earliest first. See `ime_live.gateway.hub.throttle`."""
+        """Contracts that it must not be sent yet: until when, and the timestamp of the last
+        message, the earliest first. See `ime_live.gateway.hub.throttle`."""
         self.wakes: int | None = None
-        """When `ime_live.gateway.hub.throttle` looks after it."""
+        """The slot in which `ime_live.gateway.hub.throttle` wakes it."""
 
     def knows(self, channel: Channel, state: State) -> bool:
-        """Whether it was sent this state, which was the last one before those in `missed`."""
+        """Return whether it was sent this state, the last one before those in `missed`."""
         if self.may_have_another(channel, state):
             return False
         known_from = self.known_from
@@ -225,10 +225,10 @@ class Client:
         return state.number > known_from
 
     def may_have_another(self, channel: Channel, state: State) -> bool:
-        """Whether it came with something newer than this state, so that it may not have this.
+        """Return whether it may have something newer than this state, and not this one.
 
-        It was told that by another gateway, or before the store went back. Once a comparison
-        has shown that the store knows nothing newer and has lost nothing, it has this.
+        It got that from another gateway, or before the store went back. Once a comparison has
+        shown that the store has nothing newer and has lost nothing, the client has this state.
         """
         if channel.compared > self.came:
             return False
@@ -241,25 +241,25 @@ class Client:
         return self.unsent is None or self.unsent.get(channel, (None,))[0] is not state
 
     def doubt(self, channel: Channel, state: State) -> None:
-        """It is not sent this state, which has been read now, since it has a newer one."""
+        """Note that it is not sent this state, just read, because it has a newer one."""
         if self.unsure is None:
             self.unsure = {}
         self.unsure[channel] = state
 
     def reissue(self, channel: Channel, state: State) -> None:
-        """Let it get the present state under a newer version, once it is sent it."""
+        """Give it the present state with a newer version when it is sent next."""
         if self.reissued is None:
             self.reissued = {}
         self.reissued[channel] = state
 
     def note_unsent(self, channel: Channel, state: State, timestamp: bytes) -> None:
-        """It has this state, or an equal one, under another time stamp."""
+        """Note that it has this state, or an equal one, under another timestamp."""
         if self.unsent is None:
             self.unsent = {}
         self.unsent[channel] = state, timestamp
 
     def forget(self, channel: Channel) -> None:
-        """Drop what is kept of a contract that it wants no more."""
+        """Drop what is kept for a contract that it does not want any more."""
         channel.waiting.pop(self, None)
         self.missed.pop(channel, None)
         for kept in (

@@ -1,8 +1,7 @@
-"""Throttle: when a client that asked for a `max_rate` is looked after again.
+"""Wake clients that have a `max_rate` when they may be sent the next message.
 
-A client that misses something it may not be sent yet comes in; it is woken when that time has
-come. No I/O: the clock and the loop's ``call_later`` are passed in. A wheel of slots, not a timer
-a client, so that thousands of them cost what is due and no more.
+A wheel of time slots replaces a timer per client: thousands of clients cost only as much as those
+that are due. No I/O: the clock and the loop's ``call_later`` are passed in.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from typing import Any, Final
 
 from ime_live.gateway.hub.subscribers import Channel, Client
 
-# Seconds; what is due within one of these goes out in one write.
+# Seconds; everything that is due within one slot goes out in one write.
 _SLOT: Final = 0.005
 
-# Seconds by which something counts as due before it is, since sums of seconds are not exact: who
-# is woken a hair too early would find nothing to do, and be woken again at once, for ever.
+# Seconds by which something may be early and still count as due, since sums of seconds are not
+# exact: a client woken slightly too early would find nothing to do, and be woken again for ever.
 _EARLY: Final = 1e-6
 
 
 class Throttle:
-    """See the module's text. All methods belong to the hub's thread."""
+    """Timer of all clients with a `max_rate`. Use it on the hub's thread only."""
 
     def __init__(
         self,
@@ -32,7 +31,7 @@ class Throttle:
         call_later: Callable[[float, Callable[[], None]], Any],
         wake: Callable[[Client], None],
     ) -> None:
-        """Watch nobody yet.
+        """Start without clients.
 
         Args:
             monotonic: seconds.
@@ -46,16 +45,16 @@ class Throttle:
         self._due: list[int] = []
         """The slots, as a heap."""
         self._called: int | None = None
-        """The earliest slot that the loop will call us for."""
+        """The earliest slot for which `call_later` was called."""
 
     def __len__(self) -> int:
         return sum(map(len, self._slots.values()))
 
     def open(self, client: Client) -> float:
-        """Let go of what the client may be sent again.
+        """Release the contracts that the client may be sent again.
 
         Returns:
-            Until when it may not be sent what it is sent now.
+            Until when it must not be sent again the contracts that it is sent now.
         """
         now = self._monotonic()
         closed = client.closed
@@ -67,11 +66,11 @@ class Throttle:
         return now + client.group.mode.interval
 
     def wait(self, client: Client, among: Iterable[Channel] | None = None) -> None:
-        """Wake the client when the first of what it misses may be sent.
+        """Wake the client when the first contract that it misses may be sent.
 
         Args:
             client: nothing happens if it misses nothing.
-            among: what it has begun to miss; None for all that it misses.
+            among: contracts that it has begun to miss; None for all that it misses.
         """
         missed, closed = client.missed, client.closed or {}
         channels = missed if among is None else among
@@ -93,7 +92,7 @@ class Throttle:
         self._call()
 
     def forget(self, client: Client) -> None:
-        """Wake it no more."""
+        """Do not wake the client any more."""
         if client.wakes is not None:
             del self._slots[client.wakes][client]
             client.wakes = None
@@ -113,7 +112,7 @@ class Throttle:
                 client.wakes = None
             for client in clients:
                 self._wake(client)
-        # Those that all have left meanwhile need no call.
+        # Slots whose clients have all left need no call.
         while self._due and not self._slots[self._due[0]]:
             del self._slots[heapq.heappop(self._due)]
         if self._due:

@@ -1,7 +1,4 @@
-"""Outlet and Events: what the hub needs of the world around it.
-
-Interfaces only. A client is whatever has an `Outlet`; what is to be counted goes to `Events`.
-"""
+"""Interfaces of the hub: `Outlet` writes to a client, `Events` counts what the hub does."""
 
 from __future__ import annotations
 
@@ -13,14 +10,14 @@ if TYPE_CHECKING:
 
 
 class Outlet(Protocol):
-    """The way to a client."""
+    """Writes to one client's socket."""
 
     @property
     def write(self) -> Callable[[bytes], int]:
-        """Hands whole frames to the kernel at once.
+        """Hand whole frames to the kernel at once.
 
-        Returns how many bytes it took; raises BlockingIOError if none. Called for each client
-        and tick, so it should be no more than the system call.
+        Returns how many bytes it took; raises BlockingIOError if none. It is called for each
+        client and tick, so it should be no more than the system call.
         """
 
     def keep(self, rest: bytes, /) -> None:
@@ -28,16 +25,16 @@ class Outlet(Protocol):
 
 
 class Events(Protocol):
-    """Who wants to know what the hub does; counts only, called at most once a tick or update."""
+    """Counts what the hub does. Each method is called at most once per tick or update."""
 
     def delivered(self, messages: int, oldest_version: int) -> None:
-        """A tick's messages were written; ``oldest_version`` is of the oldest among them."""
+        """A tick's messages were written; ``oldest_version`` belongs to the oldest of them."""
 
     def conflated(self, messages: int) -> None:
-        """So many messages were replaced by newer ones before a slow client could take them."""
+        """This many messages were replaced by newer ones before a slow client could take them."""
 
     def thinned(self, messages: int) -> None:
-        """So many were replaced by newer ones since their client asked for no more."""
+        """This many were replaced by newer ones because of the client's `max_rate`."""
 
     def dropped(self, reason: str) -> None:
         """An update was not forwarded: ``equal`` or ``stale``."""
