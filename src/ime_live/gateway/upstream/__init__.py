@@ -1,1 +1,1 @@
-"""What the gateway knows of the store, and whether it is current."""
+"""Keep the gateway's states and contracts equal to those in the store."""

@@ -1,8 +1,8 @@
-"""ContractCache: the gateway's own, always current copy of the registry of contracts.
+"""Keep a current copy of the registry of contracts in the gateway.
 
-It is read when the process starts, again whenever the store says that a contract has changed,
-and at worst every few seconds. A fault of the store never makes the gateway forget what it knows,
-and neither does a record that cannot be read.
+It is read when the process starts, again when the store announces that a contract has changed,
+and at least every few seconds. Neither a fault of the store nor an unreadable record makes the
+gateway forget a contract that it knows.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _FAILED: Final = "contracts cannot be read"
 
 
 class ContractStore(Protocol):
-    """Where contracts are kept, as the directory needs it."""
+    """Reads contracts from the store."""
 
     async def registered(
         self, ids: Sequence[str] | None = None, /
     ) -> Mapping[str, Contract | ContractError]:
-        """Those with these ids, or all; an error for one that cannot be read; raises StoreError."""
+        """Return those with these ids, or all, errors for unreadable ones; raises StoreError."""
 
 
 class ContractCache:
-    """See the module's text."""
+    """The registry of contracts, kept current by `run`."""
 
     def __init__(self, store: ContractStore, interval: float) -> None:
-        """Make an empty directory.
+        """Make an empty cache.
 
         Args:
-            store: where contracts are kept.
-            interval: seconds between two readings of all of them.
+            store: where the contracts are kept.
+            interval: maximum time between two readings of all contracts [s].
         """
         self._store = store
         self._interval = interval
@@ -72,21 +72,21 @@ class ContractCache:
         return self._registry
 
     def on_changed(self, ids: Sequence[str]) -> None:
-        """The store says that these contracts were added, changed or removed."""
+        """Read these contracts again: they were added, changed or removed."""
         self._changed.update(ids)
         self._wake.set()
 
     def on_connected(self) -> None:
-        """The store is reached (again): what it said meanwhile was not heard."""
+        """Read all contracts again: announcements were lost while the store was away."""
         self._read_all = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Keep it current, until cancelled."""
-        self._read_all = True  # it may have failed in the middle of reading, and begin again
+        """Keep the registry current, until cancelled."""
+        self._read_all = True  # an earlier run may have failed in the middle of reading
         while True:
             good = await self._refresh()
-            # A little early, and never in step with other gateways.
+            # A little early, and not in step with other gateways.
             wait = self._interval * random.uniform(0.8, 1.0) if good else _RETRY_DELAY  # noqa: S311
             try:
                 async with asyncio.timeout(wait):
@@ -100,7 +100,7 @@ class ContractCache:
         read_all, self._read_all = self._read_all, False
         try:
             if changed and self._registry is not None:
-                # Also when all are read: only what was announced can empty the registry.
+                # Even when all are read next: only announced ids can empty the registry.
                 await self._take_some(sorted(changed), self._registry)
             if read_all or self._registry is None:
                 await self._take_all()
@@ -109,14 +109,14 @@ class ContractCache:
             self._changed |= changed
             self._read_all = True
             return False
-        self._limited.forget(_FAILED)  # so that the next outage is told at once
+        self._limited.forget(_FAILED)  # so that the next outage is logged at once
         return True
 
     async def _take_all(self) -> None:
         found = await self._store.registered()
         if not found and len(self):
-            # What a store says that has just lost its data. A contract that was really removed
-            # was announced by its id, so the last one can still be removed.
+            # A store that has just lost its data looks like this. A contract that was really
+            # removed was announced by its id, so the last one can still be removed.
             event = "the store has no contracts; keeping those that are known"
             self._limited.warning(event, key=event, known=len(self))
             return

@@ -1,11 +1,10 @@
-"""FeedMonitor: what the gateway knows of the feed, as far as Redis can tell it.
+"""Watch the state of the feed, as read from Redis once a second.
 
-What the feed says of itself and whether one leads come in, once a second; its state goes out, and
-whoever is concerned is told when that changes. It knows Redis by one narrow interface, and
-neither clients nor probes.
+The monitor reads what the feed says about itself and whether a feed leads, and calls back when
+that changes.
 
-There need not be a feed: who publishes with a program of their own has none, and then there is
-no state. That is no fault.
+There need not be a feed: somebody who publishes with a program of their own has none, and then
+there is no state. That is not a fault.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from ime_live.status import FeedState, FeedStatus
 
 log = structlog.get_logger()
 
-# The lease ends 3 s after its holder; one second more until everybody knows is little beside it.
+# The lease ends 3 s after its holder; one second more until every gateway knows is little.
 INTERVAL: Final = 1.0
 
 NO_FEED: Final = "no feed is running"
@@ -33,24 +32,24 @@ CUT_OFF: Final = "Redis cannot be reached"
 
 
 class Leader(Protocol):
-    """Where the leading feed says how it is, as `FeedMonitor` needs it."""
+    """Reads what the leading feed has written about itself."""
 
     async def read(self) -> tuple[FeedStatus | None, bool]:
-        """What it wrote last, and whether there is one now; raises StoreError."""
+        """Return what it wrote last, and whether a feed leads now; raises StoreError."""
 
 
 class FeedMonitor:
-    """See the module's text."""
+    """Holds the feed's present state in `status`, and reports each change of it."""
 
     def __init__(
         self, leader: Leader, *, clock: Callable[[], int], changed: Callable[[], None]
     ) -> None:
-        """Know nothing of a feed yet.
+        """Start without a state.
 
         Args:
-            leader: where it says how it is.
+            leader: reads the feed's status.
             clock: microseconds since the epoch.
-            changed: called when its state, or that of one of its markets, is another one.
+            changed: called when the state of the feed, or of one of its markets, has changed.
         """
         self._leader = leader
         self._clock = clock
@@ -58,7 +57,7 @@ class FeedMonitor:
         self.status: FeedStatus | None = None
         """The feed as it is now; None if there never was one."""
         self.reached = True
-        """Whether Redis answered when it was asked last; True before that."""
+        """Whether Redis answered the last time; True before the first time."""
 
     @property
     def state(self) -> FeedState | None:
@@ -66,17 +65,17 @@ class FeedMonitor:
         return None if self.status is None else self.status.state
 
     async def run(self) -> None:
-        """Keep it current, until cancelled."""
+        """Keep the status current, until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(INTERVAL * random.uniform(0.8, 1.0))  # noqa: S311 - not in step
 
     async def look(self) -> None:
-        """Ask once how the feed is."""
+        """Read the feed's status once."""
         try:
             written, led = await self._leader.read()
         except StoreError:
-            # The subscriber logs it; here it is a change of state, and said once as that.
+            # The subscriber logs the outage; here it is one change of state, logged as such.
             self.reached = False
             self._take(cut_off(self.status, self._clock()))
             return
@@ -101,9 +100,9 @@ class FeedMonitor:
 
 
 def without_leader(written: FeedStatus | None) -> FeedStatus | None:
-    """What is to be said of a feed that wrote this and leads no more.
+    """Return the status of a feed that wrote ``written`` and does not lead any more.
 
-    It is down since it wrote last, on every gateway and whenever that was started.
+    It is down since it wrote last: every gateway says the same, whenever it was started.
     """
     if written is None:
         return None
@@ -111,12 +110,12 @@ def without_leader(written: FeedStatus | None) -> FeedStatus | None:
 
 
 def cut_off(before: FeedStatus | None, now: int) -> FeedStatus:
-    """What is to be said while Redis cannot be reached.
+    """Return the status while Redis cannot be reached.
 
-    Down even where there is no feed: what is published does not get here either way.
+    It is down even if there is no feed: updates do not get here either way.
 
     Args:
-        before: what was said before.
+        before: the status before.
         now: microseconds since the epoch.
     """
     if before is None:
@@ -140,7 +139,7 @@ def _down(status: FeedStatus, since: int, error: str) -> FeedStatus:
 
 
 def _gist(status: FeedStatus | None) -> tuple[FeedState, int, Mapping[Market, FeedState]] | None:
-    # What clients are told at once; the rest can wait for the next round.
+    # Clients are told at once when this changes; the rest can wait for the next round.
     if status is None:
         return None
     states = {market: each.state for market, each in status.markets.items()}

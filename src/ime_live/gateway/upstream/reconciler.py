@@ -1,17 +1,17 @@
-"""Reconciler: compares the states that the gateway has with those in the store.
+"""Compare the gateway's states with those in the store, and make them equal.
 
-A contract is current if both are equal, version and data; nothing less will do. A state that is
-newer in the store is taken: its message was lost, or is still on its way. One that is older, or
-another one of the same version, is what a store has that lost its latest data, or to which a
-publisher wrote that others do not know of. If a publisher has confirmed it after the gateway took
-its own, it is the truth: it is lifted, that is published again under a version above the
-gateway's, so that all gateways and their clients follow. Until then nobody knows, and the contract
-is not current. What was published without being stored is so never replaced.
+A contract is current only if both states are equal, in version and data. If the store's state is
+newer, the gateway takes it: the message was lost, or is still on its way. If it is older, or
+differs at the same version, then the store has lost its latest data, or a publisher wrote to it
+that others do not know. If a publisher confirmed that state after the gateway took its own, the
+state is valid. It is then lifted: published again with a version above the gateway's, so that all
+gateways and their clients follow. Until then the contract is not current. So a state that was
+published without being stored is never replaced.
 
-A client may come with a newer state than both have. Either its contract was quiet and it has heard
-of others since, or the store has lost what it was sent. The second cannot be where the state was
-confirmed since the store began its present history; where it was not, the contract is not current
-for this client, until a publisher confirms it and it is sent again.
+A client may join with a newer state than both have. Either its contract was quiet and it has heard
+of others since, or the store has lost what the client was sent. The second is impossible if the
+state was confirmed since the store began its present history. If it was not, the contract is not
+current for this client until a publisher confirms it and it is sent again.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from ime_live.store.store import Lift, Lifted, State
 log = structlog.get_logger()
 
 MAX_AGE: Final = 1.0
-"""Seconds for which a comparison, or that there was none, is good."""
+"""How long the result of a comparison, or its failure, is kept [s]."""
 
-# Readings of a contract whose messages come while it is read; more would not help.
+# Readings of a contract that gets messages while it is read; more would not help.
 _TRIES: Final = 3
 
 
 class StoredStates(Protocol):
-    """Where last states are kept."""
+    """Reads and lifts last states in the store."""
 
     async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
-        """The last state of each contract that has one; raises StoreError, IncompleteError."""
+        """Return the state of each contract that has one; raises StoreError, IncompleteError."""
 
     async def in_present_history(self, histories: Mapping[str, bytes], /) -> Collection[str]:
-        """Whose states were confirmed since the store may have lost writes; raises StoreError."""
+        """Return contracts confirmed since the store may have lost writes; raises StoreError."""
 
     async def lift(self, lifts: Sequence[Lift], /) -> Sequence[Lifted | StoreError]:
-        """Raise the versions of stored states above ours; raises StoreError."""
+        """Raise the versions of stored states above the gateway's; raises StoreError."""
 
 
 class _Stored(Struct, frozen=True):
-    # What the store has of a contract: a state that was read, nothing, or what cannot be read.
+    # The store's record of a contract: a state, nothing, or one that cannot be read.
     update: Update | None = None
     seen: bytes = b""
     history: bytes = b""
@@ -79,16 +79,16 @@ class _Difference(Struct, frozen=True):
 
 
 class Reconciler:
-    """See the module's text."""
+    """Compares contracts with the store, on demand and at most once a second for `current`."""
 
     def __init__(
         self, states: StateTable, store: StoredStates, *, monotonic: Callable[[], float]
     ) -> None:
-        """Know nothing of the store yet.
+        """Start without knowledge of the store.
 
         Args:
-            states: what the gateway has.
-            store: what the store has.
+            states: the gateway's states.
+            store: the store's states.
             monotonic: seconds; the clock of ``states``.
         """
         self._states = states
@@ -103,13 +103,13 @@ class Reconciler:
         self._comparing = asyncio.Lock()
 
     async def current(self, ids: Iterable[str]) -> set[str]:
-        """Those of the contracts that are current, by comparisons of the last `MAX_AGE` seconds.
+        """Return those contracts that were current within the last `MAX_AGE` seconds.
 
         Raises:
-            StoreError: Redis does not tell, or did not less than `MAX_AGE` seconds ago.
+            StoreError: Redis does not answer, or did not less than `MAX_AGE` seconds ago.
         """
         ids = list(ids)
-        # Who comes while others are being compared finds most of what it needs afterwards.
+        # A caller that waits here finds most of the results that it needs afterwards.
         async with self._comparing:
             oldest = self._monotonic() - MAX_AGE
             due = [i for i in ids if not self._is_known(i, oldest)]
@@ -119,14 +119,14 @@ class Reconciler:
                 try:
                     await self.compare(due)
                 except IncompleteError:
-                    pass  # what is left out is not current, and that is known now
+                    pass  # contracts left out are now known not to be current
                 except StoreError as error:
                     self._failure = self._monotonic(), str(error)
                     raise
             return {i for i in ids if self._verdicts.get(i, (0.0, False))[1]}
 
     def _is_known(self, contract_id: str, oldest: float) -> bool:
-        """Whether the last comparison of a contract is still good."""
+        """Return whether the last comparison of a contract is still valid."""
         compared, current = self._verdicts.get(contract_id, (-math.inf, False))
         if compared <= oldest:
             return False
@@ -137,20 +137,20 @@ class Reconciler:
         return not (current and own is not None and own.unversioned and own.taken > compared)
 
     def doubt(self, contract_id: str) -> None:
-        """The contract may no longer be current: a comparison is due before anybody is told so."""
+        """Note that the contract may no longer be current; `current` compares it again."""
         self._verdicts.pop(contract_id, None)
 
     def forget(self, contract_id: str) -> None:
-        """The gateway has the contract no more."""
+        """Drop what is known about a contract that the gateway has closed."""
         self._verdicts.pop(contract_id, None)
         self._unconfirmed.pop(contract_id, None)
 
     async def compare(self, ids: Iterable[str]) -> None:
-        """Compare contracts with the store now; take what is newer there, and lift what is true.
+        """Compare contracts with the store now, take newer states, and lift confirmed ones.
 
         Raises:
-            IncompleteError: of some contracts the store does not tell.
-            StoreError: it tells nothing.
+            IncompleteError: the store does not return some of the contracts.
+            StoreError: it returns none.
         """
         failure: IncompleteError | None = None
         due: Collection[str] = list(ids)
@@ -168,7 +168,7 @@ class Reconciler:
             different, doubted = self._take(stored, begun)
             await self._confirm({i: stored[i].history for i in doubted}, begun)
             await self._lift([each for each in different if each.own.taken < begun])
-            # A message came while the store was asked: what it said of these is too old.
+            # A message arrived while the store was asked, so its reply is too old for these.
             due = [each.contract_id for each in different if each.own.taken >= begun]
             if not due:
                 break
@@ -190,10 +190,10 @@ class Reconciler:
     def _take(
         self, stored: Mapping[str, _Stored], begun: float
     ) -> tuple[list[_Difference], list[str]]:
-        """Take what is newer in the store, and note what is current.
+        """Take newer states from the store, and note which contracts are current.
 
         Returns:
-            What is different there, and which of the equal ones clients may have another state of.
+            The contracts that differ, and the equal ones of which clients may have another state.
         """
         different, doubted = [], []
         # Oldest first, so that clients get what they missed in the order in which it happened.
@@ -203,7 +203,7 @@ class Reconciler:
             current = each.readable and self._states.equals(contract_id, each.update)
             own = self._states.present(contract_id)
             if own is None:
-                self.forget(contract_id)  # nobody wants it any more
+                self.forget(contract_id)  # no client wants it any more
                 continue
             self._verdicts[contract_id] = begun, current
             if not current:
@@ -215,7 +215,7 @@ class Reconciler:
         return different, doubted
 
     async def _confirm(self, histories: Mapping[str, bytes], begun: float) -> None:
-        """Ask whether equal states were confirmed since the store may have lost writes."""
+        """Check whether equal states were confirmed since the store may have lost writes."""
         if not histories:
             return
         confirmed: Collection[str] = ()
@@ -228,7 +228,7 @@ class Reconciler:
             self._states.confirm(contract_id, begun, confirmed=contract_id in confirmed)
 
     async def _lift(self, different: Sequence[_Difference]) -> None:
-        """Lift the stored states that were confirmed after the gateway took its own."""
+        """Lift stored states that were confirmed after the gateway took its own."""
         due = [
             each
             for each in different
@@ -256,7 +256,7 @@ class Reconciler:
             elif answer.confirmed is not None and (
                 answer.confirmed < 0 or answer.confirmed >= (ended - each.own.taken) * MICROSECONDS
             ):
-                # Until a publisher confirms it anew there is no use in asking again.
+                # Asking again is useless until a publisher confirms it anew.
                 self._unconfirmed[each.contract_id] = each.stored.confirmation
 
     def _follow(self, difference: _Difference, version: int, now: float) -> None:

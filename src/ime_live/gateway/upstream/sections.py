@@ -1,7 +1,4 @@
-"""Sections: the parts of a stored last state, as the bytes that they are stored in.
-
-They are checked and found without decoding them to be encoded again.
-"""
+"""Check a stored last state, and split it into sections without encoding them again."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ _decode_raw = msgspec.json.Decoder(
 
 
 def _strict(kind: type[Struct]) -> type[Struct]:
-    """A type that differs from ``kind`` in having no room for keys that it does not know."""
+    """Return a copy of the type ``kind`` that refuses unknown keys."""
     fields = [
         (
             each.name,
@@ -41,20 +38,20 @@ _check_strictly = msgspec.json.Decoder(_strict(Payload)).decode
 
 
 def read_sections(data: bytes) -> Sections:
-    """Check a stored payload, and find its sections in it.
+    """Check a stored payload, and return its sections as stored.
 
-    Keys that are not documented are left out, as the stream leaves them out.
+    Undocumented keys are left out, as in the stream.
 
     Raises:
-        PayloadError: not JSON, not whole, or a field of the wrong type; the text names it. Or too
-            long.
+        PayloadError: it is too long, not JSON or not complete, or a field has the wrong type; the
+            text names the field.
     """
     check_size(len(data))
     try:
         try:
             _check_strictly(data)
         except msgspec.ValidationError:
-            # Somebody else's, with keys of their own, or one that is wrong.
+            # It has undocumented keys, or it is wrong.
             data = _encode(_decode_payload(data))
         raw = _decode_raw(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

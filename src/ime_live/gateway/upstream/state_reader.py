@@ -1,9 +1,8 @@
-"""StateReader: the last states of contracts, read for all that ask at a time in one round trip.
+"""Read last states of contracts, one round trip to Redis for all callers at a time.
 
-Contract ids come in, checked sections of their last states go out. Whoever asks while Redis is
-being asked waits for the next round, which begins after that: so a state that was published
-before somebody asked is never missed. Where Redis does not tell of a contract, that fails for those
-who asked for it, and for nobody else. Nothing is kept. It knows the store by one narrow interface.
+A caller that comes while Redis is asked waits for the next round, which begins after that. So a
+state that was published before the call is never missed. If Redis does not return some contracts,
+only the callers that asked for these fail. Nothing is kept.
 """
 
 from __future__ import annotations
@@ -24,24 +23,24 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TIME_LIMIT: Final = 1.0
-"""Seconds to wait for Redis: clients that wait 1.5 s for their answer are to get one."""
+"""Seconds to wait for Redis: a client that waits 1.5 s for its response must get one."""
 
 _AWAY: Final = "last states cannot be read"
 _UNREADABLE: Final = "last state cannot be read"
 
 Found = Mapping[str, Sections | PayloadError]
-"""The sections of contracts' last states by their ids; an error for one that cannot be read."""
+"""Contract id → sections of the last state, or an error if it cannot be read."""
 
 
 class StoredStates(Protocol):
-    """Where last states are kept."""
+    """Reads last states from the store."""
 
     async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
-        """The last state of each contract that has one; raises StoreError, IncompleteError."""
+        """Return the state of each contract that has one; raises StoreError, IncompleteError."""
 
 
 class _Round:
-    """What is asked of Redis together, and who waits for it."""
+    """Contracts that are read together, and the callers that wait for them."""
 
     timer: asyncio.TimerHandle
 
@@ -56,7 +55,7 @@ class _Round:
                 future.set_result(found)
 
     def fail(self, error: Exception, left: Collection[str] | None = None) -> None:
-        """Raise an error where they wait; if ``left`` is given, only for these contracts."""
+        """Raise an error in waiting callers; if ``left`` is given, in those that want these."""
         self.timer.cancel()
         for ids, future in self.waiting:
             if not future.done() and (left is None or any(i in left for i in ids)):
@@ -64,7 +63,7 @@ class _Round:
 
 
 class StateReader:
-    """See the module's text."""
+    """Coalesces reads of last states. Needs a running event loop when it is used."""
 
     def __init__(
         self,
@@ -73,11 +72,11 @@ class StateReader:
         monotonic: Callable[[], float],
         time_limit: float = TIME_LIMIT,
     ) -> None:
-        """Make it; needs a running event loop when it is used.
+        """Make a reader with nothing to read.
 
         Args:
             store: where last states are kept.
-            monotonic: seconds, for the pace of log lines.
+            monotonic: seconds; limits the rate of log lines.
             time_limit: seconds to wait for the store.
         """
         self._store = store
@@ -88,10 +87,10 @@ class StateReader:
         self._limited = LogLimiter(log, monotonic=monotonic)
 
     async def read(self, ids: Collection[str]) -> Found:
-        """The last states of those of the contracts that have one; those of others may be there.
+        """Return the last states of those contracts that have one, perhaps with others.
 
         Raises:
-            StoreError: Redis cannot be reached, does not answer in time, or does not tell of one of
+            StoreError: Redis cannot be reached, does not answer in time, or does not return one of
                 these contracts.
         """
         loop = asyncio.get_running_loop()
@@ -99,7 +98,7 @@ class StateReader:
             self._next = _Round()
             self._next.timer = loop.call_later(self._time_limit, self._give_up, self._next)
             if self._under_way is None:
-                # Not at once: all that ask in this turn of the loop go together.
+                # Not at once: all callers in this turn of the loop share a round.
                 loop.call_soon(self._begin)
         self._next.ids.update(dict.fromkeys(ids))
         future: asyncio.Future[Found] = loop.create_future()
@@ -107,7 +106,7 @@ class StateReader:
         return await future
 
     async def aclose(self) -> None:
-        """End what is under way."""
+        """Cancel the rounds under way."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -123,7 +122,7 @@ class StateReader:
     async def _run(self, round_: _Round) -> None:
         try:
             round_.resolve(self._checked(await self._store.states(round_.ids)))
-            self._limited.forget(_AWAY)  # so that the next outage is told at once
+            self._limited.forget(_AWAY)  # so that the next outage is logged at once
         except IncompleteError as error:
             self._note(error)
             round_.fail(error, error.left)
@@ -142,8 +141,8 @@ class StateReader:
         round_.fail(error)
         if self._next is round_:
             self._next = None
-        # A connection that hangs must not hold up those who come when Redis is back: what is
-        # under way ends by itself, and the next round does not wait for it.
+        # A connection that hangs must not delay callers that come when Redis is back: the round
+        # under way ends by itself, and the next one does not wait for it.
         self._end(round_)
 
     def _end(self, round_: _Round) -> None:

@@ -1,8 +1,8 @@
-"""StatusLoop: when those who watch the feed are told, and that what they are told is true.
+"""Send status messages in rounds, each after a comparison with the store.
 
-Before each round the watched contracts are compared with the store, and what is newer there is
-read and sent first. So a client that holds what it is told to hold is current. While nobody
-watches, nothing is asked.
+A round compares the contracts of all watching clients with the store, and first reads and sends
+what is newer there. So a client that holds what the message lists is current. Without watching
+clients, the store is not asked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ime_live.log_limiter import LogLimiter
 
 log = structlog.get_logger()
 
-# A store that hangs does not keep clients from being accepted; they are told that it does.
+# A store that hangs does not keep clients from being accepted; their status message says so.
 _COMPARE_TIMEOUT: Final = 2.0  # seconds
 
 _FAILED: Final = "contracts cannot be compared with the store"
@@ -33,18 +33,18 @@ _TURN: Final = 0.005
 
 
 class StatusLoop:
-    """See the module's text."""
+    """Sends a round of status messages at each change of the feed's state, and at intervals."""
 
     def __init__(
         self, watch: StatusMessages, reconciler: Reconciler, feed: FeedMonitor, interval: float
     ) -> None:
-        """Make rounds that nobody goes yet.
+        """Make the loop; `run` starts it.
 
         Args:
-            watch: who is told.
+            watch: the clients that want status messages.
             reconciler: compares contracts with the store.
-            feed: whether Redis was reached last.
-            interval: seconds between two rounds, at most.
+            feed: knows whether Redis was reached last.
+            interval: maximum time between two rounds [s].
         """
         self._watch = watch
         self._reconciler = reconciler
@@ -54,14 +54,14 @@ class StatusLoop:
         self._wake = asyncio.Event()
 
     def on_change(self) -> None:
-        """The feed's state is another one: a round is due."""
+        """Start a round, because the feed's state has changed."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Go a round at each change and each interval, until cancelled."""
+        """Start a round at each change and after each interval, until cancelled."""
         while True:
             try:
-                # A little early, and never in step with other gateways.
+                # A little early, and not in step with other gateways.
                 async with asyncio.timeout(self._interval * random.uniform(0.9, 1.0)):  # noqa: S311
                     await self._wake.wait()
             except TimeoutError:
@@ -70,7 +70,7 @@ class StatusLoop:
             await self._go()
 
     async def _go(self) -> None:
-        # Who joins from here on is told by itself, and with this round only if it wants the same.
+        # A client that joins later gets its own message, or this round's if its group is in it.
         groups = self._watch.groups
         if not groups:
             return
@@ -85,7 +85,7 @@ class StatusLoop:
         """Compare contracts with the store, and read those that are newer there.
 
         Returns:
-            Those that are equal there, a second ago at most; none if the store does not tell in
+            Those that were equal there at most a second ago; none if the store does not answer in
             time.
         """
         if not self._feed.reached:
@@ -97,5 +97,5 @@ class StatusLoop:
             reason = str(error) or f"no answer within {_COMPARE_TIMEOUT:g} s"
             self._limited.warning(_FAILED, key=_FAILED, error=reason)
             return ()
-        self._limited.forget(_FAILED)  # so that the next outage is told at once
+        self._limited.forget(_FAILED)  # so that the next outage is logged at once
         return current

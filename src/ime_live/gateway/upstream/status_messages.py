@@ -1,8 +1,7 @@
-"""StatusMessages: the clients that asked for the state of the feed, and what each of them is told.
+"""Write the messages of clients that asked for the state of the feed (``status=true``).
 
-Clients, the feed's state and the outcome of a comparison with the store come in; status messages
-go out by way of the hub, each after the states that it names. No I/O; when it is time, and what
-the store has, is the matter of `ime_live.gateway.upstream.status_loop`.
+Each message goes through the hub, after the states that it lists. No I/O:
+`ime_live.gateway.upstream.status_loop` decides when to send, and compares with the store.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from ime_live.status import FeedStatus
 _encode = msgspec.json.Encoder().encode
 
 _STATUS: Final = "status"
-"""What the frames are about, see `Hub.tell`."""
+"""Key of these frames, see `Hub.tell`."""
 
 
 class StatusMessages:
-    """See the module's text. All methods belong to the hub's thread."""
+    """The watching clients, by group. All methods must be called on the hub's thread."""
 
     def __init__(
         self,
@@ -40,13 +39,13 @@ class StatusMessages:
         feed: Callable[[], FeedStatus | None],
         told: Callable[[], None],
     ) -> None:
-        """Make a watch without clients.
+        """Start without clients.
 
         Args:
-            hub: whose clients they are.
-            zone: whose wall clock the time stamps show.
+            hub: the hub of the clients.
+            zone: time zone of the timestamps.
             clock: microseconds since the epoch.
-            feed: the feed's present state, None if there never was a feed.
+            feed: returns the feed's present state, None if there never was a feed.
             told: called for each message that is written.
         """
         self._hub = hub
@@ -57,16 +56,15 @@ class StatusMessages:
         self._watchers: dict[SubscriberGroup, dict[Client, None]] = {}
         self._telling: SubscriberGroup | None = None
         self._shared: dict[bool, bytes] = {}
-        """The frames for those of it of whom there is nothing else to say, by what is said of
-        being current."""
+        """Frames that the clients of this group share, by whether they say ``current``."""
 
     @property
     def groups(self) -> Collection[SubscriberGroup]:
-        """Whose clients watch, as of now."""
+        """The groups that have watching clients now."""
         return list(self._watchers)
 
     def add(self, client: Client, *, current: bool) -> None:
-        """Tell a client that has just joined, and from now on in each round.
+        """Send a status message to a client that has just joined, and more in each round.
 
         Args:
             client: has got the states that it asked for, or gets them before this.
@@ -77,10 +75,10 @@ class StatusMessages:
         self._hub.tell(client, partial(self._frame, client, current=current), _STATUS)
 
     def remove(self, client: Client) -> bool:
-        """The client leaves, or is about to change its selection.
+        """Remove a client that leaves, or is about to change its selection.
 
         Returns:
-            Whether it watched.
+            Whether the client was watching.
         """
         watchers = self._watchers.get(client.group)
         if watchers is None or client not in watchers:
@@ -91,14 +89,14 @@ class StatusMessages:
         return True
 
     def tell(self, groups: Iterable[SubscriberGroup], current: Collection[str]) -> Iterator[None]:
-        """Tell all who watch.
+        """Send a status message to all watching clients.
 
         Args:
-            groups: those that were there when the comparison began.
-            current: ids of the contracts that the hub has as new as the store, or newer.
+            groups: those that watched when the comparison began.
+            current: ids of the contracts whose states in the hub are those in the store, or newer.
 
         Yields:
-            After each group, so that others get their turn when there are many.
+            After each group, so that other work gets its turn when there are many.
         """
         for group in groups:
             clients = list(self._watchers.get(group, ()))
@@ -108,7 +106,7 @@ class StatusMessages:
             for client in clients:
                 here = is_current and not _may_have_another(client, doubtful)
                 self._hub.tell(client, partial(self._frame, client, current=here), _STATUS)
-            # What is made from now on, for a client that was slow, is of its own time.
+            # A frame that is made later, for a slow client, must describe that later time.
             self._telling = None
             self._shared = {}
             yield
@@ -159,7 +157,7 @@ class StatusMessages:
 
 
 def _doubtful(channels: Iterable[Channel]) -> list[Channel]:
-    """The contracts of which some client may have a state that the store has lost."""
+    """Return the contracts for which a client may have a state that the store has lost."""
     return [t for t in channels if t.claimed and (not t.confirmed or t.claimed_at == math.inf)]
 
 
@@ -173,5 +171,5 @@ def _may_have_another(client: Client, doubtful: Iterable[Channel]) -> bool:
 
 
 def optional_timestamp(moment: int | None, zone: tzinfo) -> str | None:
-    """The time stamp of a moment that may not have come yet."""
+    """Return the timestamp of a moment, None for None."""
     return None if moment is None else timestamp_of(moment, zone)

@@ -1,10 +1,9 @@
-"""Upstream: keeps the hub supplied with what its clients want, and with nothing else.
+"""Supply the hub with the contracts that its clients want, and with no others.
 
-It subscribes to a contract's channel when the first client wants it, has its last state read, and
-unsubscribes when the last client leaves. What the gateway has is compared with the store all the
-time, each contract every few seconds: a message may be lost, and a store may go back. After any
-break of the connection, all contracts are compared at once. It knows channels and comparisons by
-two narrow interfaces.
+The upstream subscribes to a contract's channel and reads its last state when the first client
+wants it, and unsubscribes when the last client leaves. It compares each contract with the store
+every few seconds, because a message may be lost and a store may go back. After any break of the
+connection it compares all contracts at once.
 """
 
 from __future__ import annotations
@@ -24,52 +23,52 @@ from ime_live.market import MICROSECONDS, read_publication
 log = structlog.get_logger()
 
 # Seconds between two comparisons of some contracts, and until all of them were compared once.
-# To compare 1,000 takes 22 ms of CPU, here and 3 ms at Redis; a tenth of them 2 ms at a time.
+# Comparing 1,000 takes 22 ms of CPU here and 3 ms in Redis; a tenth of them takes 2 ms at a time.
 _TICK: Final = 0.5
 _SWEEP: Final = 5.0
 
-# A store that hangs does not keep clients from being accepted; what they miss follows.
+# A store that hangs does not keep clients from being accepted; they get its states later.
 _ARRIVAL_TIMEOUT: Final = 2.0  # seconds
 
-# Contracts whose stale messages are told apart in the log.
+# Contracts whose stale messages are limited separately in the log.
 _STALE_CONTRACTS: Final = 100
 
-# A version that is so much smaller than the clock is in another unit.
+# A version that is smaller than the clock by this factor has another unit.
 _OTHER_UNIT: Final = 500
 
 
 class Channels(Protocol):
-    """The contracts' channels, as the upstream needs them."""
+    """Subscribes to the contracts' channels."""
 
     @property
     def connected(self) -> bool:
-        """Whether the store is reached and all that was asked for is subscribed."""
+        """Whether the store is connected and every requested channel is subscribed."""
 
     def subscribe(self, ids: Sequence[str], /) -> Awaitable[bool]:
-        """Subscribe; resolves when the server has confirmed, False if it is away."""
+        """Subscribe. The result is True once the server has confirmed, False if it is away."""
 
     def unsubscribe(self, ids: Sequence[str], /) -> None:
         """Unsubscribe."""
 
 
 class Comparisons(Protocol):
-    """The last states in the store, as the upstream needs them."""
+    """Compares states with the store."""
 
     async def compare(self, ids: Iterable[str], /) -> None:
-        """Make the hub's states of contracts equal to those in the store, as far as it can.
+        """Make the hub's states of contracts equal to those in the store, as far as possible.
 
         Raises StoreError or IncompleteError.
         """
 
     def doubt(self, contract_id: str, /) -> None:
-        """A contract may no longer be equal."""
+        """Note that a contract may no longer be equal."""
 
     def forget(self, contract_id: str, /) -> None:
-        """The hub has it no more."""
+        """Drop what is known about a contract that the hub has closed."""
 
 
 class Upstream:
-    """See the module's text."""
+    """Subscribes, reads and compares the contracts that clients have acquired."""
 
     def __init__(
         self,
@@ -86,10 +85,10 @@ class Upstream:
 
         Args:
             hub: gets the updates.
-            channels: where they come from.
-            comparisons: with the last states in the store.
+            channels: receives them.
+            comparisons: compares with the last states in the store.
             clock: microseconds since the epoch.
-            monotonic: seconds, for the pace of log lines.
+            monotonic: seconds; limits the rate of log lines.
             malformed: called for each message that is dropped because it cannot be read.
             received: called for each message.
         """
@@ -104,7 +103,7 @@ class Upstream:
         self._wanted: Counter[str] = Counter()
         self._arriving: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        """All arrivals under way, also of contracts that nobody wants any more."""
+        """All arrivals under way, including those of contracts that are not wanted any more."""
         self._due: set[str] = set()
         """Contracts to be compared at the next tick."""
         self._sweep: list[str] = []
@@ -113,11 +112,11 @@ class Upstream:
 
     @property
     def contracts(self) -> int:
-        """How many contracts somebody wants."""
+        """Number of contracts that clients want."""
         return len(self._wanted)
 
     async def run(self) -> None:
-        """Compare what is wanted with the store, by and by and when it is due, until cancelled."""
+        """Compare the wanted contracts with the store, in turn and when due, until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(_TICK):
@@ -131,7 +130,7 @@ class Upstream:
     def _next_of_sweep(self) -> Iterable[str]:
         if not self._sweep:
             self._sweep = list(self._wanted)
-        # At least one, so that the sweep of a few contracts goes faster.
+        # At least one, so that the sweep of a few contracts is faster.
         count = max(1, round(len(self._wanted) * _TICK / _SWEEP))
         self._sweep, some = self._sweep[count:], self._sweep[:count]
         return some
@@ -157,7 +156,7 @@ class Upstream:
         """Want these contracts; each call is undone by one `release`.
 
         Returns when their channels are subscribed and their last states known, so that the
-        caller misses nothing from then on; sooner if the store is away or hangs.
+        caller misses nothing from then on. Returns earlier if the store is away or hangs.
         """
         ids = list(ids)
         self._wanted.update(ids)
@@ -175,7 +174,7 @@ class Upstream:
             await asyncio.wait(arriving, timeout=_ARRIVAL_TIMEOUT)
 
     def release(self, ids: Iterable[str]) -> None:
-        """Want them no more."""
+        """Undo one `acquire` of these contracts."""
         gone = []
         for contract_id in ids:
             self._wanted[contract_id] -= 1
@@ -191,7 +190,7 @@ class Upstream:
     async def _arrive(self, ids: Sequence[str]) -> None:
         task = asyncio.current_task()
         try:
-            # When the store is away the states follow in `on_connected`.
+            # While the store is away nothing is read; `on_connected` makes up for it.
             if await self._channels.subscribe(ids):
                 await self._comparisons.compare(ids)
         except StoreError as error:
@@ -202,7 +201,7 @@ class Upstream:
                     del self._arriving[contract_id]
 
     def on_message(self, contract_id: str, raw: bytes) -> None:
-        """A message has come on a contract's channel."""
+        """Take a message that has arrived on a contract's channel."""
         self._received()
         try:
             version, payload = read_publication(raw, self._clock())
@@ -233,12 +232,12 @@ class Upstream:
         )
 
     def on_connected(self) -> None:
-        """The store is reached (again) and every wanted channel subscribed."""
+        """Compare all contracts: the store is connected and every wanted channel subscribed."""
         self._due.update(self._wanted)
         self._wake.set()
 
     async def aclose(self) -> None:
-        """End what is still under way."""
+        """Cancel the arrivals under way."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:

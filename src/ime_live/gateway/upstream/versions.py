@@ -1,7 +1,6 @@
-"""Versions: which version each contract has in the store, asked for at most once a second.
+"""Read the stored versions of contracts, each at most once a second.
 
-Contract ids come in, versions go out. So neither clients that come all at once nor requests
-without end put more load on Redis than one reading of each contract a second.
+Neither many clients at once nor endless requests put more load on Redis than that.
 """
 
 from __future__ import annotations
@@ -13,41 +12,41 @@ from typing import Final, Protocol
 from ime_live.errors import StoreError
 
 MAX_AGE: Final = 1.0
-"""Seconds that what was read, or that it could not be read, is good for."""
+"""How long a version, or a failure to read one, is kept [s]."""
 
 
 class StoredVersions(Protocol):
-    """Where versions are kept."""
+    """Reads versions from the store."""
 
     async def versions(self, ids: Sequence[str], /) -> Mapping[str, int]:
-        """The version of each contract that has one; raises StoreError."""
+        """Return the version of each contract that has one; raises StoreError."""
 
 
 class Versions:
-    """See the module's text."""
+    """A short-lived cache of the stored versions."""
 
     def __init__(self, store: StoredVersions, *, monotonic: Callable[[], float]) -> None:
-        """Know no version yet.
+        """Start with an empty cache.
 
         Args:
-            store: where they are kept.
+            store: where the versions are kept.
             monotonic: seconds.
         """
         self._store = store
         self._monotonic = monotonic
         self._known: dict[str, tuple[float, int]] = {}
-        """By contract: when it was read, and its version, 0 if it has none."""
+        """By contract: when it was read, and its version; 0 if it has none."""
         self._failure: tuple[float, str] | None = None
         self._reading = asyncio.Lock()
 
     async def read(self, ids: Iterable[str]) -> dict[str, int]:
-        """The versions of those of the contracts that have one, `MAX_AGE` seconds old at most.
+        """Return the versions of those contracts that have one, at most `MAX_AGE` seconds old.
 
         Raises:
-            StoreError: Redis does not tell, or did not less than `MAX_AGE` seconds ago.
+            StoreError: Redis does not answer, or did not less than `MAX_AGE` seconds ago.
         """
         ids = list(ids)
-        # Who comes while others are being read finds most of what it needs afterwards.
+        # A caller that waits here finds most of what it needs in the cache afterwards.
         async with self._reading:
             now = self._monotonic()
             missing = [i for i in ids if i not in self._known or self._known[i][0] <= now - MAX_AGE]
