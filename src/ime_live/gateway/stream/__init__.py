@@ -1,1 +1,1 @@
-"""One client's stream on a socket, from its request to its end."""
+"""Serve one client's stream on a socket, from the request to the close."""

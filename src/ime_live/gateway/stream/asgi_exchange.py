@@ -1,4 +1,4 @@
-"""Exchange: one request, and the answer that the ASGI application gives to it."""
+"""Run the ASGI application for one request, and write its response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
 
-# What would end a field's line and begin something else (RFC 9110, 5.5).
+# Characters that would end a field's line and begin something else (RFC 9110, 5.5).
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 _NO_BODY: Final = (204, 304)
@@ -27,7 +27,7 @@ _Fields = Iterable[tuple[bytes, bytes]]
 
 
 class Client(Protocol):
-    """The connection on which an exchange takes place."""
+    """The connection of an exchange."""
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
@@ -36,10 +36,10 @@ class Client(Protocol):
         """Wait until the client takes data."""
 
     def answered(self, *, keep_alive: bool) -> None:
-        """The answer is written."""
+        """Continue after a complete response."""
 
     def broken(self) -> None:
-        """There is none, or a part of one."""
+        """End the connection after a missing or partial response."""
 
 
 def scope_of(
@@ -48,7 +48,7 @@ def scope_of(
     server: tuple[str, int] | None,
     state: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The ASGI scope of a request; ``client`` and ``server`` are addresses."""
+    """Return the ASGI scope of a request; ``client`` and ``server`` are addresses."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -67,7 +67,7 @@ def scope_of(
 
 
 class Exchange:
-    """See the module's text."""
+    """One request and its response."""
 
     __slots__ = (
         "_body_given",
@@ -87,12 +87,12 @@ class Exchange:
     def __init__(
         self, head: RequestHead, client: Client, default_fields: _Fields, limited: LogLimiter
     ) -> None:
-        """Make an exchange without an answer.
+        """Make an exchange without a response.
 
         Args:
-            head: of the request, whose body has been read and thrown away.
-            client: is answered.
-            default_fields: header fields of all answers.
+            head: head of the request, whose body has been read and discarded.
+            client: the connection to write to.
+            default_fields: header fields of all responses.
             limited: logs failures.
         """
         self._client = client
@@ -101,23 +101,23 @@ class Exchange:
         self._keep_alive = head.keep_alive
         self._without_body = head.method == "HEAD"
         self._chunked = head.version == "1.1"
-        """Whether a body of unknown length comes in chunks; else it ends with the connection."""
+        """Whether a body of unknown length is sent in chunks; else it ends with the connection."""
         self._left: int | None = None
         """Bytes of the body that are announced and still to be written; None if unknown."""
         self._started = False
         self._unsent_head = b""
-        """The answer's head, which is sent with the beginning of the body."""
+        """The response's head, which is sent with the beginning of the body."""
         self._over = False
-        """Whether the answer is complete, or the client gone."""
+        """Whether the response is complete, or the client gone."""
         self._body_given = False
         self._waiter: asyncio.Future[None] | None = None
 
     async def run(self, app: Any, scope: dict[str, Any]) -> None:  # noqa: ANN401 - ASGI
-        """Let the application answer."""
+        """Let the application answer; answer 500 if it fails before its first byte."""
         try:
             await app(scope, self._receive, self._send)
-        except Exception as error:  # noqa: BLE001 - it is told, and answered with 500
-            # The path only: a query may hold a token.
+        except Exception as error:  # noqa: BLE001 - logged, and answered with 500
+            # Only the path is logged: a query may hold a token.
             event = "request failed"
             self._limited.error(
                 event, key=(event, type(error).__name__), path=scope["path"], exc_info=error
@@ -137,11 +137,11 @@ class Exchange:
         self._continue(text, more=False)
 
     def close_afterwards(self) -> None:
-        """Let the connection end with this answer."""
+        """Close the connection after this response."""
         self._keep_alive = False
 
     def disconnect(self) -> None:
-        """The client is gone."""
+        """End the exchange; the client is gone."""
         self._over = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -164,7 +164,7 @@ class Exchange:
         elif message["type"] == "http.response.body" and self._started:
             self._continue(message.get("body", b""), more=message.get("more_body", False))
         else:
-            raise RuntimeError(f"an answer is a start and then a body, got {message['type']}")
+            raise RuntimeError(f"a response must be a start and then a body, got {message['type']}")
 
     def _start(self, status: int, fields: _Fields) -> None:
         lines = [STATUS_LINES[status]]

@@ -1,7 +1,7 @@
-"""Dialog: what a client sends while its stream runs, answered one after the other.
+"""Carry out the commands that a client sends while its stream runs, one after the other.
 
-Its `Doer` does what a message asks for, and answers. While the client takes no data nothing is done
-for it, so that answers do not pile up; how much may wait is bounded.
+While the client takes no data, no command is carried out, so that answers do not pile up. The
+number of waiting commands is bounded.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from ime_live.messages import ControlRequest, read_request
 if TYPE_CHECKING:
     from ime_live.log_limiter import LogLimiter
 
-# Requests of one client that may wait. It is sent answers as fast as it may ask, if it takes them.
+# Commands of one client that may wait. Answers are sent as fast as commands, if it takes them.
 _MOST: Final = 100
 
 
 class Doer(Protocol):
-    """Who does what the client asks for; the stream's `Subscription`."""
+    """Carries out commands; the stream's `Subscription`."""
 
     async def change(
         self, request: ControlRequest, writable: Callable[[], Awaitable[object]]
     ) -> None:
-        """Do it and answer; ``writable`` waits until the client takes data."""
+        """Carry it out and answer; ``writable`` waits until the client takes data."""
 
     def object_to(self, error: str, request_id: str | int | None) -> None:
-        """Answer that nothing of it was done."""
+        """Answer that nothing was done."""
 
 
 class Dialog:
-    """See the module's text."""
+    """The queue of one client's commands."""
 
     __slots__ = ("_doer", "_limited", "_task", "_waiting", "_writable")
 
     def __init__(self, doer: Doer, *, writable: bool, limited: LogLimiter) -> None:
-        """Begin a dialog.
+        """Make an empty queue.
 
         Args:
-            doer: does what is asked for.
+            doer: carries out the commands.
             writable: whether the client takes data.
             limited: logs failures.
         """
@@ -55,14 +55,14 @@ class Dialog:
         self._task: asyncio.Task[None] | None = None
 
     def receive(self, message: bytes, *, binary: bool = False) -> None:
-        """Take what the client has sent; it is ignored if it asks for nothing.
+        """Queue a message of the client; ignore it if it is not a command.
 
         Args:
-            message: a whole one.
-            binary: whether it has come as a binary one.
+            message: a complete message.
+            binary: whether it is a binary message.
 
         Raises:
-            RefusedError: 1008; too much waits already.
+            RefusedError: 1008; too many commands wait.
         """
         try:
             request: ControlRequest | ControlError | None = read_request(message, binary=binary)
@@ -77,15 +77,15 @@ class Dialog:
             self._task = asyncio.create_task(self._work())
 
     def pause(self) -> None:
-        """The client takes no data."""
+        """Stop work: the client takes no data."""
         self._writable.clear()
 
     def resume(self) -> None:
-        """It does again."""
+        """Continue: the client takes data again."""
         self._writable.set()
 
     def close(self) -> None:
-        """The client is gone."""
+        """Drop the waiting commands; the client is gone."""
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
@@ -93,7 +93,7 @@ class Dialog:
     async def _work(self) -> None:
         while self._waiting:
             await self._writable.wait()
-            if self._waiting:  # else it is gone
+            if self._waiting:  # else the client is gone
                 await self._answer(self._waiting.popleft())
         self._task = None
 
@@ -103,7 +103,7 @@ class Dialog:
             return
         try:
             await self._doer.change(request, self._writable.wait)
-        except Exception as error:  # noqa: BLE001 - it is told, and the dialog goes on
+        except Exception as error:  # noqa: BLE001 - logged and answered; the next command follows
             event = "a client's request has failed"
             self._limited.error(event, key=(event, type(error).__name__), exc_info=error)
             self._doer.object_to("internal error", request.id)

@@ -1,9 +1,8 @@
-"""Connection: one stream on a transport, whatever is spoken on it.
+"""Run one stream on a transport: open, pause, resume and end it.
 
-The stream is opened, paused and resumed with its transport, and ended. What is said before and
-after, and in what messages are wrapped, is for those below: `StreamProtocol` (WebSocket) and
-`EventStream` (server-sent events). Updates are written to the socket by the hub as ready bytes and
-never pass through here.
+`Connection` is the common base of `StreamProtocol` (WebSocket) and `EventStream` (server-sent
+events), which write the response, the close and the format of messages. The hub writes updates
+directly to the socket; they never pass through this module.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ log = structlog.get_logger()
 
 ABNORMAL: Final = 1006
 
-# Tells the processes of one machine apart in the logs, and the connections of one process.
+# Identifies a process in the logs of a machine, with the number of a connection in the process.
 _PROCESS: Final = secrets.token_hex(2)
 _numbers = itertools.count(1)
 
 
 class Connection(asyncio.Protocol, ABC):
-    """See the module's text; also the `Outlet` of its client, and the heartbeat's `Pulse`."""
+    """One client's stream; also the `Outlet` of the hub and the `Pulse` of the heartbeat."""
 
     __slots__ = (
         "_about",
@@ -60,16 +59,16 @@ class Connection(asyncio.Protocol, ABC):
         """Make a stream without a transport.
 
         Args:
-            context: what it needs of its process.
+            context: the parts of the process that a stream uses.
             connections: all connections of the process, which its server ends when it stops.
         """
         self._context = context
         self._connections = connections
         self._transport: asyncio.Transport
         self.write: Callable[[bytes], int]
-        """Hand whole frames to the kernel; for the hub, while it has not paused us."""
+        """Hand whole frames to the kernel; the hub calls it while the client is not paused."""
         self._about: dict[str, object] = {}
-        """What every log line of this connection says."""
+        """Fields of every log line of this connection."""
         self._subscription = Subscription(context)
         self._opening: asyncio.Task[None] | None = None
         self._closer: asyncio.TimerHandle | None = None
@@ -77,51 +76,51 @@ class Connection(asyncio.Protocol, ABC):
         """Close code and reason, once one side has ended the stream."""
         self._paused = False
         self._eof = False
-        """Whether the client has closed its half."""
+        """Whether the client has closed its half of the connection."""
         self._opened = 0.0
 
-    # What is different on a WebSocket and elsewhere
+    # The differences between WebSocket and server-sent events
 
     @abstractmethod
     def open(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
-        """Take over ``transport``, on which a request has come.
+        """Take over ``transport``, on which a request has arrived.
 
         Args:
-            transport: has this protocol.
-            head: of the request.
-            rest: what has come behind it.
+            transport: its protocol is this object.
+            head: head of the request.
+            rest: bytes that have arrived after the request.
         """
 
     @abstractmethod
     def _accept(self) -> None:
-        """Say that the stream begins."""
+        """Write the response that starts the stream."""
 
     @abstractmethod
     def _refuse(self, refusal: RefusedError) -> None:
-        """Say that it does not, and why, and close."""
+        """Write a refusal with its reason, and close."""
 
     @abstractmethod
     def _say_goodbye(self, refusal: RefusedError) -> None:
-        """Say why it ends, and close."""
+        """Write why the stream ends, and close."""
 
     @abstractmethod
     def ping(self) -> None:
-        """See whether the client is there."""
+        """Check that the client is still there."""
 
     @property
     @abstractmethod
     def _wrapping(self) -> wire.Format:
-        """In what messages are wrapped."""
+        """Format of the messages."""
 
     # The opening
 
     def _take(self, transport: asyncio.Transport) -> None:
-        """Take over ``transport``, on which a request has come."""
+        """Take over ``transport``, on which a request has arrived."""
         self._transport = transport
-        # From the first byte on, what the kernel does not take at once pauses us.
+        # From the first byte on, data that the kernel does not take at once pauses the client.
         transport.set_write_buffer_limits(high=0)
-        # While we are not paused, the transport holds nothing, and the hub may write to the
-        # socket past it, which spares 7 % of a delivery's CPU. The hub lets go of us in
+        # While the client is not paused, the transport holds nothing, and the hub may write to the
+        # socket directly, which saves 7 % of a delivery's CPU. The client leaves the hub in
         # `connection_lost` at the latest, and only after that is the socket closed, and its
         # number free for another connection.
         self.write = partial(os.write, transport.get_extra_info("socket").fileno())
@@ -134,7 +133,7 @@ class Connection(asyncio.Protocol, ABC):
         """Open the stream.
 
         Args:
-            read: reads what is asked for, and the token; raises RefusedError.
+            read: returns the request and the token; raises RefusedError.
         """
         self._opening = self._context.loop.create_task(self._open(read))
 
@@ -157,7 +156,7 @@ class Connection(asyncio.Protocol, ABC):
             identity = await self._subscription.open(request, token, self._about.update)
         except RefusedError as error:
             refusal = error
-        except Exception as error:  # noqa: BLE001 - it is told, and one client's failure is its own
+        except Exception as error:  # noqa: BLE001 - logged, and one client's failure is its own
             event = "opening failed"
             self._context.limited.error(
                 event, key=(event, type(error).__name__), exc_info=error, **self._about
@@ -168,11 +167,11 @@ class Connection(asyncio.Protocol, ABC):
         if identity is None or refusal is not None:
             self._refuse(refusal or RefusedError("internal error"))
             return
-        # Not before: when the client has this, it misses nothing of what is published.
+        # Not earlier: a client that has this response misses nothing that is published.
         self._accept()
         self._begin(identity)
         if self._eof:
-            # Its client has left meanwhile.
+            # The client has left meanwhile.
             self._transport.close()
 
     def _begin(self, identity: Identity) -> None:
@@ -188,32 +187,32 @@ class Connection(asyncio.Protocol, ABC):
         log.info("stream opened", **self._about)
 
     def keep(self, rest: bytes) -> None:
-        """Send what the kernel did not take, when it does."""
+        """Send the rest of a frame as soon as the kernel takes it."""
         self._transport.write(rest)
 
     # The transport
 
     def eof_received(self) -> bool:
-        """The client has closed its half, which is how it leaves."""
+        """The client has closed its half of the connection, which is how it leaves."""
         self._eof = True
         return False
 
     def pause_writing(self) -> None:
-        """The transport takes no more for now."""
+        """Pause the client in the hub: the transport takes no more data."""
         self._paused = True
         if self._subscription.client is not None:
             self._context.hub.pause(self._subscription.client)
             self._context.heartbeat.pause(self, self._context.monotonic())
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Resume the client in the hub: the transport takes data again."""
         self._paused = False
         if self._subscription.client is not None:
             self._context.heartbeat.resume(self)
             self._context.hub.resume(self._subscription.client)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, whoever ended it."""
+        """Leave the hub; the connection is gone, whichever side ended it."""
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
@@ -230,14 +229,16 @@ class Connection(asyncio.Protocol, ABC):
     # The end
 
     def end(self, refusal: RefusedError) -> None:
-        """Close the connection for this reason."""
+        """End the stream, and tell the client the code and the reason of ``refusal``."""
         if self._outcome is None:
             self._ended(int(refusal.code), refusal.kind)
             self._say_goodbye(refusal)
 
     def shutdown(self) -> None:
-        """The process stops: close soon, each client at another moment, so that they do not all
-        come back at once."""
+        """End the stream because the process stops, after a random delay.
+
+        The delay keeps clients from all reconnecting at once.
+        """
         if self._opening is not None:
             self._transport.abort()
             return
@@ -264,7 +265,7 @@ class Connection(asyncio.Protocol, ABC):
         self._subscription.close()
 
     def _linger(self, *, quiet: float = 0.0) -> None:
-        """Write nothing more, and throw away what the client sends; see `LingeringClose`."""
+        """Write nothing more, and discard what the client sends; see `LingeringClose`."""
         transport = self._transport
         if transport.is_closing() or transport.get_protocol() is not self:
             return
@@ -277,6 +278,6 @@ class Connection(asyncio.Protocol, ABC):
 
 
 def peer_of(transport: asyncio.Transport) -> str:
-    """The address of a transport's other end, for the log."""
+    """Return the address of a transport's other end, for the log."""
     peer = transport.get_extra_info("peername")
     return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer or "-")

@@ -1,4 +1,4 @@
-"""GatewayContext: what a stream needs of its process."""
+"""The parts of the process that a stream uses."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from ime_live.market import MICROSECONDS
 from ime_live.settings import GatewaySettings
 
 EVENT_OVERLAP: Final = MICROSECONDS
-"""Microseconds by which versions of different contracts may be out of order where more than one
-server gives them. Their clocks may differ by milliseconds, or the machine is badly kept."""
+"""Microseconds by which versions of different contracts may be out of order if several servers
+assign them. Their clocks may differ by milliseconds, more on a badly kept machine."""
 
 
 @dataclass(frozen=True)
 class GatewayContext:
-    """See the module's text.
+    """Everything that a stream uses of its process, made once per process.
 
     Attributes:
-        require_channels: raises RefusedError (1013) while Redis refuses to subscribe, so that
+        require_channels: raises RefusedError (1013) while Redis refuses to subscribe, because
             nothing could be streamed.
         handshake: negotiates each handshake in turn.
         cors: which pages may read streams of events.
         event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
-        limited: logs failures that any client may bring about again and again.
+        limited: logs failures that any client may cause again and again.
         monotonic: seconds, for durations.
         wall: seconds since the Unix epoch, for the expiry of tokens.
-        clock: microseconds since the Unix epoch, for time stamps.
+        clock: microseconds since the Unix epoch, for timestamps.
     """
 
     settings: GatewaySettings

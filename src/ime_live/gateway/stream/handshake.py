@@ -1,4 +1,4 @@
-"""The WebSocket handshake (RFC 6455, 4.2): what is accepted, and what is negotiated."""
+"""Negotiate WebSocket handshakes (RFC 6455, 4.2): acceptance, compression and subprotocol."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DEFLATE: Final = ServerPerMessageDeflateFactory(
     server_no_context_takeover=True, client_no_context_takeover=True
 )
 
-# Of a request's header fields, those that a handshake is about.
+# The header fields of a request that take part in the handshake.
 _NEGOTIATED: Final = (
     "Sec-WebSocket-Key",
     "Sec-WebSocket-Version",
@@ -35,12 +35,12 @@ _NEGOTIATED: Final = (
 
 
 class Handshake(NamedTuple):
-    """A handshake and its answer.
+    """The result of a handshake.
 
     Attributes:
-        accepted: whether it is one.
-        answer: to be sent, whole.
-        deflate: the compression that was agreed on, if any.
+        accepted: whether the handshake is valid.
+        answer: the complete response.
+        deflate: the negotiated compression, if any.
     """
 
     accepted: bool
@@ -52,18 +52,22 @@ class Negotiator:
     """Accepts or rejects the handshakes of a process.
 
     `ServerProtocol.accept` only reads the request and makes the response and the extensions, so
-    one object serves all connections, one after the other; making one for each took 8 µs more.
+    one object serves all connections in turn; making one for each took 8 µs more.
     """
 
     def __init__(self, *, compression: bool) -> None:
-        """Agree on permessage-deflate, if a client offers it and ``compression`` is wanted."""
+        """Make a negotiator.
+
+        Args:
+            compression: whether to agree on permessage-deflate if a client offers it.
+        """
         self._server = ServerProtocol(
             extensions=[_DEFLATE] if compression else None, select_subprotocol=_select_subprotocol
         )
 
     def negotiate(self, head: RequestHead) -> Handshake:
         """Answer a request whose `RequestHead.is_handshake` is true."""
-        # That the fields which are lists have these elements is all there is to them.
+        # `is_handshake` has checked these two lists; their other elements do not matter.
         headers = Headers(Connection="Upgrade", Upgrade="websocket")
         for name in _NEGOTIATED:
             value = head.field(name.lower().encode())
@@ -80,13 +84,13 @@ class Negotiator:
         return Handshake(False, response.serialize())
 
     def reject(self, status: int, text: str) -> bytes:
-        """The answer to a handshake where there is no stream."""
+        """Return the response to a handshake at a path without a stream."""
         return self._server.reject(status, text).serialize()
 
 
 def _select_subprotocol(
     protocol: ServerProtocol, offered: Sequence[Subprotocol]
 ) -> Subprotocol | None:
-    # The token travels as another subprotocol and is not to be echoed.
+    # The token travels as another subprotocol and must not be echoed.
     del protocol
     return SUBPROTOCOL if SUBPROTOCOL in offered else None

@@ -1,8 +1,8 @@
-"""Heartbeat: which client is to be pinged, and which one is gone, too slow or out of time.
+"""Ping clients, and end those that do not answer, take no data, or have an expired token.
 
-One object watches all clients of a process: a dictionary entry each instead of timers each, and
-a tick a second instead of a wake-up a client. Time is passed in, in seconds of any monotonic
-clock; nothing here does I/O.
+One object watches all clients of a process, with a dictionary entry per client instead of timers,
+and one tick per second instead of a wake-up per client. The time is passed in, in seconds of any
+monotonic clock. No I/O.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Pulse(Protocol):
         """Close the connection for this reason."""
 
 
-# A token's expiry is watched to the tick only when it is this many pings away, so that a
+# A token's expiry is checked at each tick only when it is at most this many pings away, so that a
 # connection whose token lives for days costs nothing for it.
 _NEAR: Final = 2.0
 
 
 class Heartbeat:
-    """Pings every client in turn and ends those that do not answer, stall, or run out of time."""
+    """Pings every client in turn, and ends those that have run out of time."""
 
     def __init__(
         self, interval: float, timeout: float, slow_client_timeout: float, *, limited: LogLimiter
@@ -39,16 +39,16 @@ class Heartbeat:
         """Make a heartbeat without clients.
 
         Args:
-            interval: seconds between two pings of a client.
-            timeout: seconds within which a client answers a ping.
-            slow_client_timeout: seconds that a client may take no data at all.
+            interval: time between two pings of a client [s].
+            timeout: time in which a client must answer a ping [s].
+            slow_client_timeout: time for which a client may take no data at all [s].
             limited: logs failures.
         """
         self._limited = limited
         self._interval = interval
         self._timeout = timeout
         self._unwritable_timeout = slow_client_timeout
-        # Each dictionary is in the order of its times, since what is added is always due last.
+        # Each dictionary is in the order of its times, since a new entry is always due last.
         self._due: dict[Pulse, float] = {}
         self._awaited: dict[Pulse, float] = {}
         self._paused: dict[Pulse, float] = {}
@@ -57,11 +57,11 @@ class Heartbeat:
 
     @property
     def resolution(self) -> float:
-        """How often `tick` wants to be called, in seconds."""
+        """How often `tick` should be called [s]."""
         return min(1.0, self._interval / 4, self._timeout / 4, self._unwritable_timeout / 4)
 
     def add(self, client: Pulse, now: float, expires: float | None = None) -> None:
-        """Watch a client; ``expires`` is when its token does, on the same clock."""
+        """Watch a client; ``expires`` is when its token expires, on the same clock."""
         self._due[client] = now + self._interval
         if expires is not None:
             self._expiries[client] = expires
@@ -76,21 +76,21 @@ class Heartbeat:
         self._near_expiry.discard(client)
 
     def answered(self, client: Pulse) -> None:
-        """The client sent a pong."""
+        """Note that the client has sent a pong."""
         self._awaited.pop(client, None)
 
     def pause(self, client: Pulse, now: float) -> None:
-        """The client's transport is not writable."""
+        """Note that the client's transport is not writable."""
         self._paused.setdefault(client, now + self._unwritable_timeout)
-        # It may have a ping before it that it cannot get at, so it is not blamed for the pong.
+        # A ping may wait behind other data, so a missing pong is not its fault.
         self._awaited.pop(client, None)
 
     def resume(self, client: Pulse) -> None:
-        """It is writable again."""
+        """Note that the client's transport is writable again."""
         self._paused.pop(client, None)
 
     def tick(self, now: float) -> None:
-        """Do what is due: pings, and ends. Ended clients are no longer watched."""
+        """Send the pings that are due, and end clients that are out of time."""
         for client in [client for client in self._near_expiry if self._expiries[client] <= now]:
             self._end(client, RefusedError("token expired"))
         for client in self._until(self._paused, now):
@@ -113,7 +113,7 @@ class Heartbeat:
             )
         for client in self._until(self._due, now):
             if self._due.pop(client, None) is None:
-                continue  # another one's ping has removed it
+                continue  # the ping of another client has removed it
             self._due[client] = now + self._interval
             if client in self._expiries:
                 self._note_near_expiry(client, now)
@@ -123,7 +123,7 @@ class Heartbeat:
                 try:
                     client.ping()
                 except Exception as error:  # noqa: BLE001 - one client's failure is its own
-                    # It will not answer, and so it is ended in its time.
+                    # It will not answer, so it is ended by the timeout.
                     event = "ping failed"
                     self._limited.warning(
                         event, key=(event, type(error).__name__), error=repr(error)
@@ -144,7 +144,7 @@ class Heartbeat:
 
     def _end(self, client: Pulse, refusal: RefusedError) -> None:
         if client not in self._due:
-            return  # another one's end has removed it
+            return  # the end of another client has removed it
         self.remove(client)
         try:
             client.end(refusal)

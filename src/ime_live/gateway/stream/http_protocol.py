@@ -1,8 +1,8 @@
-"""HttpProtocol: one HTTP connection, up to what answers its requests.
+"""Read the HTTP requests of a connection, and pass each to a stream or to the ASGI application.
 
-uvicorn makes one for each connection that it accepts. Requests are read one at a time, and each
-leaves by one of three exits: a WebSocket stream or a stream of events, which take over the
-connection, or the ASGI application. While an answer is outstanding, the next request is not read.
+uvicorn makes one protocol per connection. It reads requests one at a time. A WebSocket stream or
+a stream of events takes over the connection; the ASGI application answers all other requests.
+While a response is outstanding, the next request is not read.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 SERVICES: Final = "ime_live.context"
-"""The key under which the ASGI lifespan hands the process's `GatewayContext` to its protocols."""
+"""Key under which the ASGI lifespan passes the process's `GatewayContext` to its protocols."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class HttpProtocol(asyncio.Protocol):
-    """One HTTP connection; see the module's text. Also the `Client` of its exchanges."""
+    """One HTTP connection; also the `Client` of its exchanges."""
 
     __slots__ = (
         "_app",
@@ -62,9 +62,9 @@ class HttpProtocol(asyncio.Protocol):
         """Make a protocol without a transport, as uvicorn does.
 
         Args:
-            config: has the application.
+            config: holds the application.
             server_state: all connections and requests of the process.
-            app_state: what the application's lifespan has left, our `GatewayContext` among it.
+            app_state: the state left by the application's lifespan, with our `GatewayContext`.
         """
         self._app = config.loaded_app
         self._idle_timeout = config.timeout_keep_alive
@@ -79,11 +79,11 @@ class HttpProtocol(asyncio.Protocol):
         self._server: tuple[str, int] | None = None
         """Addresses, once an exchange needs them."""
         self._exchange: Exchange | None = None
-        """Whose answer is outstanding."""
+        """The request whose response is outstanding."""
         self._unwritable: asyncio.Event | None = None
         """Set when the client takes data again; None while it does."""
         self._eof = False
-        """Whether the client has closed its half."""
+        """Whether the client has closed its half of the connection."""
         self._timer: asyncio.TimerHandle | None = None
         self._is_idle = False
         """Whether the timer is for the pause between two requests."""
@@ -91,13 +91,13 @@ class HttpProtocol(asyncio.Protocol):
     # The transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has connected."""
+        """Wait for the first request."""
         self._transport = transport
         self._connections.add(self)
         self._set_timer(self._context.settings.handshake_timeout, self._too_late)
 
     def data_received(self, data: bytes) -> None:
-        """Part of a request has come."""
+        """Take part of a request."""
         self._reader.feed(data)
         if self._busy:
             self._transport.pause_reading()
@@ -105,22 +105,22 @@ class HttpProtocol(asyncio.Protocol):
             self._read_on()
 
     def eof_received(self) -> bool:
-        """The client has closed its half; for an answer that is outstanding it waits."""
+        """Keep the connection if a response is outstanding: the client may wait for it."""
         self._eof = True
         return self._busy
 
     def pause_writing(self) -> None:
-        """The client takes no more for now."""
+        """Make writers wait: the client takes no more data."""
         self._unwritable = asyncio.Event()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Let writers continue: the client takes data again."""
         self._release_writers()
         if not (self._busy or self._transport.is_closing()):
             self._read_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Release everything; the connection is gone."""
         del exc
         self._clear_timer()
         self._connections.discard(self)
@@ -129,7 +129,7 @@ class HttpProtocol(asyncio.Protocol):
         self._release_writers()
 
     def shutdown(self) -> None:
-        """The process stops: close as soon as the present request is answered."""
+        """Close as soon as the present request is answered, because the process stops."""
         if self._exchange is None:
             self._transport.close()
         else:
@@ -142,7 +142,7 @@ class HttpProtocol(asyncio.Protocol):
         return self._exchange is not None or self._unwritable is not None
 
     def _read_on(self) -> None:
-        """Answer the next request if it is whole; else wait for the rest of it."""
+        """Answer the next request if it is complete; else wait for the rest of it."""
         try:
             head = self._reader.next_request()
         except RequestError as error:
@@ -194,7 +194,7 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.resume_reading()
         stream.open(self._transport, head, self._reader.take_rest())
         if self._eof:
-            # It came behind this request, and it comes only once.
+            # The end of file arrived after this request, and is reported only once.
             protocol = self._transport.get_protocol()
             if isinstance(protocol, asyncio.Protocol) and not protocol.eof_received():
                 self._transport.close()
@@ -211,7 +211,7 @@ class HttpProtocol(asyncio.Protocol):
             self._read_on()
 
     def broken(self) -> None:
-        """End the connection in a way that cannot be taken for the end of an answer."""
+        """Abort the connection, so that a partial response does not look complete."""
         self._transport.abort()
 
     def write(self, data: bytes) -> None:
@@ -271,5 +271,5 @@ class HttpProtocol(asyncio.Protocol):
 
 
 def _address(info: Any) -> tuple[str, int] | None:  # noqa: ANN401 - as asyncio has it
-    # Of IPv6 it has more parts; of a Unix socket it is a path.
+    # An IPv6 address has more parts; that of a Unix socket is a path.
     return (info[0], info[1]) if isinstance(info, tuple) else None

@@ -1,8 +1,8 @@
-"""Lingering close: end a connection so that the peer sees the last bytes (RFC 9112, 9.6).
+"""Close a connection so that the peer still reads the last bytes (RFC 9112, 9.6).
 
-To close a socket while the peer is still sending resets the connection, and a reset makes the peer
-lose what it has not read yet: the answer or the close frame that says what is wrong. So only our
-half is closed, and what still comes is thrown away until the peer closes its own.
+Closing a socket while the peer is still sending resets the connection. A reset makes the peer
+lose what it has not read yet: the response or the close frame that explains the end. So only our
+half is closed, and incoming data is discarded until the peer closes its half.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from collections.abc import MutableSet
 from typing import Any, Final
 
 CLOSE_TIMEOUT: Final = 5.0
-"""Seconds that a peer gets to take what was written last and to close its half."""
+"""Seconds for a peer to take what was written last and to close its half."""
 
 QUIET: Final = 0.5
-"""Seconds without a byte after which a peer has probably sent all that it wanted to."""
+"""Seconds without a byte after which a peer has probably sent everything."""
 
 # uvloop reads up to 256 kB at a time: 25 MB/s for 1 % of a core.
 _PAUSE: Final = 0.01
 
 
 def read_slowly(transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-    """Read nothing for a moment; for a protocol that throws away what it has just been given.
+    """Pause reading for a moment; for a protocol that discards what it reads.
 
-    A peer that sends without end costs the others little, and is noticed when it leaves.
+    A peer that sends without end costs others little, and is noticed when it leaves.
     """
     transport.pause_reading()
     loop.call_later(_PAUSE, transport.resume_reading)
 
 
 class LingeringClose(asyncio.Protocol):
-    """Takes over a transport on which everything is written, and ends it."""
+    """Takes over a transport after the last write, and ends it."""
 
     __slots__ = ("_connections", "_loop", "_quiet", "_silence", "_timer", "_transport")
 
@@ -47,9 +47,9 @@ class LingeringClose(asyncio.Protocol):
         """Close our half, and the rest once the peer has closed its own.
 
         Args:
-            transport: not one whose peer has closed its half.
+            transport: the peer must not have closed its half.
             connections: all connections of the process, which its server waits for.
-            loop: of the transport.
+            loop: event loop of the transport.
             timer: ends the connection at the latest. By default that is `CLOSE_TIMEOUT` after the
                 peer has taken everything, however long that lasts.
             quiet: seconds without a byte from the peer after which our half is closed. A proxy
@@ -63,7 +63,7 @@ class LingeringClose(asyncio.Protocol):
         self._silence: asyncio.TimerHandle | None = None
         connections.add(self)
         transport.set_protocol(self)
-        # Whatever is not taken at once pauses us, and when it is taken we are resumed.
+        # Data that is not taken at once pauses this protocol; `resume_writing` follows.
         transport.set_write_buffer_limits(high=0)
         if quiet:
             self._silence = loop.call_later(quiet, transport.write_eof)
@@ -74,12 +74,12 @@ class LingeringClose(asyncio.Protocol):
             self.resume_writing()
 
     def resume_writing(self) -> None:
-        """Everything was taken."""
+        """Start the timer: the peer has taken everything."""
         if self._timer is None:
             self._timer = self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Throw it away."""
+        """Discard the data."""
         del data
         read_slowly(self._transport, self._loop)
         if self._silence is not None:
@@ -90,10 +90,10 @@ class LingeringClose(asyncio.Protocol):
         """The peer has closed its half; the transport closes ours."""
 
     def shutdown(self) -> None:
-        """The process stops; this connection is ending by itself."""
+        """Do nothing: this connection is ending by itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Cancel the timers; the connection is gone."""
         del exc
         for timer in (self._timer, self._silence):
             if timer is not None:

@@ -1,8 +1,8 @@
-"""HTTP/1.1 requests, read from bytes (RFC 9112). No I/O.
+"""Read HTTP/1.1 requests from bytes (RFC 9112). No I/O.
 
-`RequestReader` is fed what a connection receives and gives out one request after the other. A head
-is read once, when it is whole, by one grammar, so that what tells where a request ends cannot
-differ from what tells what it asks for. Bodies are skipped, since no call takes one.
+`RequestReader` is fed the bytes of a connection and returns one request after the other. A head is
+parsed once, when it is complete, by one grammar. So the end of a request and its meaning cannot
+be read differently. Bodies are skipped, since no call takes one.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _TOKEN_BYTES: Final = b"!#$%&'*+-.^_`|~" + (string.ascii_letters + string.digits
 _FIELD_BYTES: Final = b"\t" + bytes(byte for byte in range(0x20, 0x100) if byte != 0x7F)
 _BLANKS: Final = b" \t"
 
-# What is no method cannot become a request, so it is refused before the rest of the head is there:
-# a TLS client on this port, for example, sends nothing more until it is answered.
+# A request with an invalid method is refused before its head is complete: a TLS client on this
+# port, for example, sends nothing more until it gets an answer.
 _METHOD: Final = re.compile(rb"[%b]{1,32}(?: |\Z)" % re.escape(_TOKEN_BYTES))
 _REQUEST_LINE: Final = re.compile(rb"([^ ]+) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 _EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
-# A head with bare line feeds ends here too, and is refused then, rather than waited for.
+# A head with bare line feeds ends here too, so that it is refused and not waited for.
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 
 _ABSOLUTE_FORM: Final = re.compile(rb"(?:https?|wss?)://([^/?#]*)", re.IGNORECASE)
@@ -40,8 +40,8 @@ _NOT_ASCII: Final = re.compile(rb"[\x80-\xff]")
 _CONTENT_LENGTH: Final = re.compile(rb"[0-9]{1,19}")
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 
-# Of these a request has one value, and of several the first counts. The lines of any other field
-# are one list (RFC 9110, 5.3).
+# These fields have one value, and the first line counts. The lines of any other field form one
+# list (RFC 9110, 5.3).
 _SINGLE: Final = frozenset({b"authorization", b"last-event-id", b"origin"})
 
 
@@ -49,8 +49,8 @@ class RequestError(ImeLiveError):
     """A request that cannot be answered, and after which its connection cannot be read.
 
     Attributes:
-        status: the HTTP status that says so.
-        text: what is wrong, for people.
+        status: HTTP status of the response.
+        text: body of the response, for people.
     """
 
     def __init__(self, status: int, text: str = "Invalid HTTP request received.") -> None:
@@ -64,10 +64,10 @@ class RequestHead(Struct, frozen=True):
 
     Attributes:
         method: one of `http.HTTPMethod`.
-        path: percent-encoded; ``*`` if the server as a whole is meant.
+        path: percent-encoded; ``*`` for the server as a whole.
         query: percent-encoded, without the question mark.
-        version: ``1.0``, or ``1.1`` for that and whatever comes after it.
-        fields: by lower-case name, without the blanks around the values. Repeated ones are joined
+        version: ``1.0``, or ``1.1`` for 1.1 and later.
+        fields: values by lower-case name, without surrounding blanks. Repeated ones are joined
             by commas.
     """
 
@@ -78,17 +78,17 @@ class RequestHead(Struct, frozen=True):
     fields: Mapping[bytes, bytes]
 
     def field(self, name: bytes) -> str | None:
-        """The value of a field, in Latin-1; None if it is not there."""
+        """Return the value of a field, in Latin-1; None if it is missing."""
         value = self.fields.get(name)
         return None if value is None else value.decode("latin-1")
 
     def items(self, name: bytes) -> list[str]:
-        """The elements of a field that is a list, without empty ones."""
+        """Return the elements of a list field, without empty ones."""
         value = self.field(name) or ""
         return [item for part in value.split(",") if (item := part.strip(" \t"))]
 
     def names(self, name: bytes, token: bytes) -> bool:
-        """Whether a field that is a list has this element, in upper or lower case."""
+        """Return whether a list field has this lower-case element, in any case."""
         value = self.fields.get(name)
         return value is not None and any(
             item.strip(_BLANKS).lower() == token for item in value.split(b",")
@@ -101,7 +101,7 @@ class RequestHead(Struct, frozen=True):
 
     @property
     def is_handshake(self) -> bool:
-        """Whether it offers to upgrade to WebSocket. In HTTP/1.0 such an offer does not count."""
+        """Whether it offers to upgrade to WebSocket. An offer in HTTP/1.0 does not count."""
         return (
             b"upgrade" in self.fields
             and self.version == "1.1"
@@ -127,40 +127,40 @@ class RequestReader:
         """Make a reader.
 
         Args:
-            limit: bytes of the largest head, and of the largest body.
+            limit: maximum size of a head, and of a body [bytes].
         """
         self._limit = limit
         self._received = bytearray()
         self._searched = 0
-        """Bytes in which no head ends."""
+        """Bytes already searched for the end of the head."""
         self._skipped = 0
         """Bytes of empty lines before the next head."""
         self._head: RequestHead | None = None
-        """Of the request whose body is being skipped."""
+        """Head of the request whose body is being skipped."""
         self._body: _Body
         self.awaits_continue = False
-        """Whether the client sends a body only when it is told to (RFC 9110, 10.1.1)."""
+        """Whether the client waits for "100 Continue" before the body (RFC 9110, 10.1.1)."""
 
     @property
     def begun(self) -> bool:
-        """Whether a part of a request is there."""
+        """Whether a request has begun to arrive."""
         return bool(self._received) or self._head is not None
 
     def feed(self, data: bytes) -> None:
-        """Take what has been received."""
+        """Take received bytes."""
         self._received += data
 
     def take_rest(self) -> bytes:
-        """What has been received after the last request, for whoever reads on."""
+        """Return the bytes after the last request, for the protocol that takes over."""
         rest = bytes(self._received)
         self._received.clear()
         return rest
 
     def next_request(self) -> RequestHead | None:
-        """The next request, once it is whole; None if more of it is to come.
+        """Return the next request if it is complete, else None.
 
         Raises:
-            RequestError: what has been received is no request, or one that is too large.
+            RequestError: the bytes are not a request, or the request is too large.
         """
         if self._head is None:
             self._head = head = self._next_head()
@@ -207,14 +207,14 @@ class RequestReader:
 
 
 def read_head(data: bytes) -> RequestHead:
-    """Read a whole head, the empty line at its end included.
+    """Parse a complete head, including the empty line at its end.
 
     Raises:
-        RequestError: 400, 501 or 505; it is not one.
+        RequestError: 400, 501 or 505; the head is invalid or not supported.
     """
     line, *lines = data.removesuffix(b"\r\n\r\n").split(b"\r\n")
     match = _REQUEST_LINE.fullmatch(line)
-    # A bare line feed, or a bare carriage return, is left in a line.
+    # A bare line feed or carriage return stays inside a line.
     if match is None or not data.endswith(b"\r\n\r\n"):
         raise RequestError(400)
     method, target, major, minor = match.groups()
@@ -231,7 +231,7 @@ def read_head(data: bytes) -> RequestHead:
     if absolute := _ABSOLUTE_FORM.match(target):
         if not absolute[1] or _HOST.fullmatch(absolute[1]) is None:
             raise RequestError(400, "The URL in a request line must name a host.")
-        # RFC 9112, 3.2.2: this host counts instead of the header's.
+        # RFC 9112, 3.2.2: this host replaces the one in the header.
         fields[b"host"] = absolute[1]
         target = target[absolute.end() :]
         if not target.startswith(b"/"):
@@ -259,7 +259,7 @@ def _read_fields(lines: list[bytes]) -> dict[bytes, bytes]:
             repeated.setdefault(name, [fields[name]]).append(value)
     for name, values in repeated.items():
         fields[name] = b", ".join(values)
-    # At once for all of them: a blank before a colon or a folded line is in a name, a control
+    # One check for all: a blank before a colon or a folded line shows up in a name, a control
     # character in a name or a value.
     if b"".join(fields).translate(None, _TOKEN_BYTES):
         raise RequestError(400)
@@ -269,10 +269,10 @@ def _read_fields(lines: list[bytes]) -> dict[bytes, bytes]:
 
 
 def _body_size(head: RequestHead) -> int | None:
-    """Bytes of the body; None if it comes in chunks.
+    """Return the size of the body; None if it comes in chunks.
 
     Raises:
-        RequestError: 400 or 501; where the body ends could be understood in two ways.
+        RequestError: 400 or 501; the end of the body is ambiguous.
     """
     length = head.fields.get(b"content-length")
     if b"transfer-encoding" in head.fields:
@@ -290,7 +290,7 @@ def _body_size(head: RequestHead) -> int | None:
 
 
 class _Body:
-    """A request's body, which is thrown away as it comes."""
+    """Skips the body of a request."""
 
     __slots__ = ("_allowed", "_chunked", "_in_trailers", "_left", "_line_end")
 
@@ -299,17 +299,17 @@ class _Body:
         self._chunked = size is None
         self._allowed = limit
         self._left = 0
-        """Bytes to come of the body, or of its present chunk."""
+        """Bytes still to come of the body, or of its present chunk."""
         self._line_end = b""
-        """What ends the chunk before the one whose size comes next."""
+        """Line end of the chunk before the one whose size comes next."""
         self._in_trailers = False
         self._expect(size or 0)
 
     def skip(self, received: bytearray) -> bool:
-        """Take away what is there of the body; whether that was all of it.
+        """Remove the received part of the body, and return whether the body is complete.
 
         Raises:
-            RequestError: 400 or 413; a chunk is malformed, or the body too large.
+            RequestError: 400 or 413; a chunk is malformed, or the body is too large.
         """
         while True:
             skipped = min(self._left, len(received))

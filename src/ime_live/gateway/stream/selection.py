@@ -1,8 +1,4 @@
-"""Revision: what becomes of a selection when its client asks for more or less of it.
-
-A selection and a request come in; the new selection, what it takes and what could not be done go
-out, and the answer that says so. Pure: subscribing and sending are somebody else's matter.
-"""
+"""Change a stream's selection by a command, and answer the command. No I/O."""
 
 from __future__ import annotations
 
@@ -22,13 +18,13 @@ _decode_text = msgspec.json.Decoder(str).decode
 
 
 class Revision(Struct, frozen=True):
-    """What a request makes of a selection.
+    """The result of a command.
 
     Attributes:
-        selection: all that is wanted from then on: contract id → envelope of its messages.
-        added: contract ids that were not wanted before.
-        removed: contract ids that are wanted no more.
-        faults: what was not done.
+        selection: the new selection: contract id → envelope of its messages.
+        added: contract ids that are new in it.
+        removed: contract ids that are not in it any more.
+        faults: what could not be done.
     """
 
     selection: Mapping[str, bytes]
@@ -44,17 +40,17 @@ def revise(
     may_see: Callable[[Contract], bool],
     limit: int,
 ) -> Revision:
-    """Work out what a request makes of a selection.
+    """Return the result of a command, without subscribing or sending anything.
 
-    What is wrong with one contract keeps no other from being added or removed. What is there
-    already keeps the words in which it was asked for first.
+    A fault of one contract does not keep others from being added or removed. A contract that is
+    there already keeps the name or id by which it was asked for first.
 
     Args:
-        selection: as it is: contract id → envelope.
-        request: what to do with it.
-        contracts: where contracts are found.
+        selection: the present one: contract id → envelope.
+        request: the command.
+        contracts: the known contracts.
         may_see: whether the client's token covers a contract.
-        limit: contracts that a selection may have.
+        limit: number of contracts that a selection may have.
     """
     faults: list[ControlFault] = []
     revised = dict(selection)
@@ -62,7 +58,7 @@ def revise(
         known = {_words_of(envelope): contract_id for contract_id, envelope in selection.items()}
         for by, name in _named(request):
             try:
-                # What it was asked for by is good for this too, even if it is gone meanwhile.
+                # Its name or id in the selection works even if the contract is gone meanwhile.
                 contract_id = known.get((by, name)) or _find(by, name, contracts).contract_id
             except RefusedError as error:
                 faults.append(ControlFault(name, error.reason))
@@ -90,13 +86,13 @@ def answer(
     request_id: str | int | None = None,
     action: Action | None = None,
 ) -> bytes:
-    """What the client is told: JSON of `ControlData`.
+    """Return the answer to a command: JSON of `ControlData`.
 
     Args:
-        selection: as it is now.
-        faults: what was not done.
-        request_id: the request's own.
-        action: what it asked for; None if that could not be read.
+        selection: the present one.
+        faults: what could not be done.
+        request_id: id of the command, if it has one.
+        action: the command's action; None if it could not be read.
     """
     words = [_words_of(envelope) for envelope in selection.values()]
     return _encode(
@@ -118,7 +114,7 @@ def _named(request: ControlRequest) -> Iterator[tuple[By, str]]:
 
 
 def _find(by: By, name: str, contracts: Contracts) -> Contract:
-    # Whoever wants a contract no more need not be allowed to see it.
+    # Unsubscribing needs no permission to see the contract.
     return find(by, name, contracts, lambda _: True)
 
 

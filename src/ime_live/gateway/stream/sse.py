@@ -1,8 +1,8 @@
-"""EventStream: one stream of server-sent events on a transport (HTML Standard, 9.2).
+"""Serve a stream of server-sent events on a transport (HTML Standard, 9.2).
 
-It answers a plain GET with the same messages as a WebSocket has, each as an event whose id is the
-message's timestamp. The answer has no length and ends with the connection, so an event has no bytes
-of a connection's own, and the hub writes it once for all.
+It answers a plain GET with the same messages as a WebSocket, each as an event whose id is the
+message's timestamp. The response has no length and ends with the connection. So an event has no
+bytes that belong to one connection, and its bytes are made once for all clients.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from ime_live.gateway.stream.request_head import RequestHead
 _encode = msgspec.json.Encoder().encode
 
 _END: Final = b"end"
-"""The name of the event that says why a stream ends; it is none of the contracts' messages."""
+"""Name of the event that says why a stream ends; no message of a contract has it."""
 
-# Milliseconds after which a browser comes back. Not all of them at once.
+# Milliseconds after which a browser reconnects: random, so that they do not all come at once.
 _RETRY: Final = (1_000, 4_000)
 
 _HEAD: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
-    # nginx and its kind would keep events until there are many.
+    # Proxies such as nginx would hold events back until there are many.
     "X-Accel-Buffering": "no",
 }
 
 
 class EventStream(Connection):
-    """One stream of events; see the module's text."""
+    """One stream of server-sent events."""
 
     __slots__ = ("_by", "_fields", "_is_reader")
 
@@ -56,19 +56,19 @@ class EventStream(Connection):
         """Make a stream without a transport; see `Connection`.
 
         Args:
-            context: what it needs of its process.
+            context: the parts of the process that a stream uses.
             connections: all connections of the process.
-            by: the endpoint that was asked for.
-            fields: header fields that every answer of the process carries.
+            by: the endpoint of the request.
+            fields: header fields that every response of the process carries.
         """
         super().__init__(context, connections)
         self._by = by
         self._fields = fields
         self._is_reader = False
-        """Whether the client has said that it reads events, as browsers do."""
+        """Whether the client says that it reads events, as browsers do."""
 
     def open(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
-        """Take over ``transport``; see `Connection`. Nothing can follow a request for a stream."""
+        """Take over ``transport``; see `Connection`. No bytes may follow the request."""
         del rest
         self._take(transport)
         shared = self._context.cors.headers(head.fields.get(b"origin"))
@@ -82,11 +82,11 @@ class EventStream(Connection):
         request = self._read_query(self._by, head)
         if last := head.field(b"last-event-id"):
             try:
-                # A reader has one id for all contracts. What it was not sent of another one may be
-                # older by another server's clock, or have been on its way.
+                # A browser has one id for all contracts. A state of another contract that it was
+                # not sent may be older by another server's clock, or have been on its way.
                 newer_than = max(0, read_since(last, zone) - self._context.event_overlap)
             except RefusedError:
-                # At a refusal a page would give up for ever, so it is given all there is.
+                # If it were refused, a page would give up for ever, so it gets all states.
                 newer_than = 0
             request = msgspec.structs.replace(request, newer_than=newer_than)
         return request, find_token(head.field(b"authorization"), (), request.token)
@@ -98,7 +98,7 @@ class EventStream(Connection):
     def _refuse(self, refusal: RefusedError) -> None:
         self._ended(int(refusal.code), refusal.kind)
         if self._is_reader and status_of(refusal) >= 500:
-            # A browser gives up for ever at any status but 200; this one may be better soon.
+            # A browser gives up for ever at any status but 200; this refusal may be temporary.
             self._accept()
             self._say_goodbye(refusal)
             return
@@ -122,22 +122,22 @@ class EventStream(Connection):
         return wire.Format.EVENT
 
     def data_received(self, data: bytes) -> None:
-        """A client has nothing to say after its request; what it says is thrown away."""
+        """Discard what the client sends: nothing is expected after its request."""
         del data
         read_slowly(self._transport, self._context.loop)
 
     def eof_received(self) -> bool:
-        """The client has closed its half, which is how it leaves; but it is answered first."""
+        """Keep the connection until the stream is opened or refused, so that it is answered."""
         self._eof = True
         return self._opening is not None
 
     def ping(self) -> None:
-        """Write a comment. Nobody answers; that it is not acknowledged ends the connection."""
+        """Write a comment. No answer is expected; TCP ends a connection that is gone."""
         self._context.heartbeat.answered(self)
         self._transport.write(wire.COMMENT)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, which is how clients leave."""
+        """Leave the hub; the connection is gone, which is how clients leave."""
         if exc is None and self._outcome is None and self._subscription.client is not None:
             self._ended(CloseCode.NORMAL, "client left")
         super().connection_lost(exc)

@@ -1,8 +1,9 @@
-"""Subscription: the contracts of one stream, from its opening to its end.
+"""Open, change and close the contracts of one stream.
 
-A request and a token come in; what they ask for is subscribed upstream, joined in the hub and
-watched, can be changed while the stream runs, and is let go of at its end. It knows no transport:
-whoever has one gives the hub an `Outlet`, and says what goes over the wire before and after.
+A subscription checks the request and the token, acquires the contracts upstream, joins the hub
+and the status messages, carries out commands while the stream runs, and releases everything at
+the end. It works for any transport: the caller passes the hub's `Outlet`, and itself sends what
+belongs before and after the stream.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from ime_live.gateway.stream.selection import Revision, answer, revise
 from ime_live.market import timestamp_of
 from ime_live.messages import ControlFault, ControlRequest
 
-# Names logged of a selection; a client may ask for a thousand.
+# Contract names that are logged per stream; a client may ask for a thousand.
 _LOGGED_CONTRACTS: Final = 10
 
 
 class Subscription:
-    """See the module's text."""
+    """The contracts of one stream: `open`, `begin`, `change`, `close`."""
 
     __slots__ = (
         "_acquired",
@@ -47,32 +48,32 @@ class Subscription:
     )
 
     def __init__(self, context: GatewayContext) -> None:
-        """Want nothing yet."""
+        """Make a subscription without contracts."""
         self._context = context
         self._request: StreamRequest
         self._identity: Identity
         self._selection: Mapping[str, bytes] = {}
         self._acquired: Collection[str] = ()
-        """Ids that upstream keeps for us."""
+        """Contract ids acquired from upstream."""
         self._current: Collection[str] = ()
         self.client: Client | None = None
-        """Us, as the hub sees it; None before `begin` and after `close`."""
+        """The hub's client of this stream; None before `begin` and after `close`."""
 
     async def open(
         self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
     ) -> Identity:
-        """Find out who asks and for what, and have it ready.
+        """Check the request and the token, and acquire the contracts.
 
         Args:
-            request: what is asked for.
-            token: who asks.
-            note: takes what is to be logged of the stream, as soon as it is known.
+            request: what the client asks for.
+            token: the client's token, if any.
+            note: takes fields for the stream's log lines, as soon as they are known.
 
         Returns:
-            Who asks.
+            The identity in the token.
 
         Raises:
-            RefusedError: it is not to be had.
+            RefusedError: the stream is refused.
         """
         try:
             return await self._open(request, token, note)
@@ -113,14 +114,14 @@ class Subscription:
         return identity
 
     def begin(self, outlet: Outlet, wrapping: wire.Format) -> Client:
-        """Stream from now on; what was asked for at once is sent at once, if the hub may."""
+        """Join the hub: changes are sent from now on. `send_first` sends the present states."""
         hub = self._context.hub
         mode = msgspec.structs.replace(self._request.mode, wrapping=wrapping)
         self.client = client = hub.join(self._selection, outlet, mode)
         return client
 
     def send_first(self) -> None:
-        """Send what is to come before the first change."""
+        """Send the present states and the status message, if the client asked for them."""
         context, request, client = self._context, self._request, self.client
         if client is None:
             return
@@ -133,13 +134,13 @@ class Subscription:
     async def change(
         self, request: ControlRequest, writable: Callable[[], Awaitable[object]]
     ) -> None:
-        """Do what the client asks for while its stream runs, and answer it.
+        """Carry out a command of the client, and answer it.
 
-        To be called for one request after the other.
+        Calls must not overlap.
 
         Args:
-            request: what is asked for.
-            writable: waits until the client takes data, so that its answer is not put aside.
+            request: the command.
+            writable: waits until the client takes data, so that the answer does not pile up.
         """
         context = self._context
         revision = revise(
@@ -165,7 +166,7 @@ class Subscription:
         await writable()
         client = self.client
         if client is None:
-            return  # it has left meanwhile, and everything was let go of
+            return  # the client has left meanwhile, and everything was released
         self._selection = revision.selection
         text = answer(
             revision.selection, revision.faults, request_id=request.id, action=request.action
@@ -191,12 +192,12 @@ class Subscription:
                 context.diagnostics.explain_unknown(by, unknown, registry, may_see)
 
     def _give_back(self, added: Collection[str]) -> None:
-        if self.client is not None:  # else everything was let go of
+        if self.client is not None:  # else everything was released
             self._acquired = {*self._acquired}.difference(added)
             self._context.upstream.release(added)
 
     def object_to(self, error: str, request_id: str | int | None) -> None:
-        """Answer a request of which nothing could be done."""
+        """Answer a command that could not be carried out at all."""
         if self.client is not None:
             fault = ControlFault(None, error)
             self._tell(self.client, answer(self._selection, [fault], request_id=request_id))
@@ -209,10 +210,10 @@ class Subscription:
         self._context.hub.tell(client, make, about=object())
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Leave the hub and release all contracts."""
         context = self._context
         if self.client is not None:
-            # First: the hub forgets a contract that nobody wants only if no client is left.
+            # First: the hub forgets a contract only when no client is left.
             context.hub.leave(self.client)
             context.watch.remove(self.client)
             self.client = None

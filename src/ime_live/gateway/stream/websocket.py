@@ -1,9 +1,8 @@
-"""StreamProtocol: one WebSocket connection on a transport.
+"""Serve a stream on a WebSocket connection: handshake, frames, pings and close.
 
-It answers the handshake, reads frames, pings, and closes. The sans-I/O classes of the `websockets`
-library do the protocol's part. What the client sends is mostly pongs; what asks for something goes
-to its `Dialog`. Frames are read one by one, some in each turn of the loop, and counted, so that a
-client that sends more than it may costs no more than one that does not.
+The sans-I/O classes of the `websockets` library implement the protocol. Most of what a client
+sends is pongs; its commands go to its `Dialog`. Frames are read one by one, a limited number per
+turn of the loop, and counted, so that a client that sends too much costs no more than others.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import QUIET
 from ime_live.gateway.stream.request_head import RequestHead
 
-# A client may send five seconds' worth of messages at once.
+# A client may send as many messages at once as in five seconds.
 _BURST_SECONDS: Final = 5.0
 
 # A client's answer to our empty ping: a masked frame without a payload.
 _EMPTY_PONG: Final = b"\x8a\x80"
 _PONG_LENGTH: Final = 6
 
-# Frames that are read in one turn of the loop, in less than a millisecond.
+# Frames that are read in one turn of the loop; they take less than a millisecond.
 _FRAMES_PER_TURN: Final = 64
 
 
 class StreamProtocol(Connection):
-    """One WebSocket connection; see the module's text."""
+    """One WebSocket connection."""
 
     __slots__ = (
         "_allowance",
@@ -59,20 +58,20 @@ class StreamProtocol(Connection):
         super().__init__(context, connections)
         self._deflate: PerMessageDeflate | None = None
         self._answer = b""
-        """To the handshake, until it is sent."""
+        """Response to the handshake, until it is sent."""
         self._unread = bytearray()
-        """What has come and is not parsed yet."""
+        """Bytes that have arrived and are not parsed yet."""
         self._missing = 0
-        """Bytes that are still to come of the frame that is parsed."""
+        """Bytes still to come of the frame that is being parsed."""
         self._frames: Protocol | None = None
         """Made when the client sends more than pongs: most never do, and it takes 3 kB."""
         self._dialog: Dialog | None = None
         """Made when the client sends a message, for the same reason."""
         self._fragments = b""
-        """Of a message that has begun to come."""
+        """Received part of a fragmented message."""
         self._is_text = False
         self._awaited_pongs = 0
-        """Pings of ours that the client has not answered; an answer is not counted."""
+        """Pings that the client has not answered; answers to them are not counted as messages."""
         self._heard = 0.0
         self._allowance = 0.0
 
@@ -118,7 +117,7 @@ class StreamProtocol(Connection):
             self._context.loop.call_soon(self._read_on)
 
     def _refuse(self, refusal: RefusedError) -> None:
-        # A client sees the code and the reason on an accepted connection only.
+        # A client sees the code and the reason only on an accepted connection.
         self._accept()
         self.end(refusal)
 
@@ -129,10 +128,10 @@ class StreamProtocol(Connection):
             return wire.Format.DEFLATE
         return wire.Format.TEXT
 
-    # What the client sends
+    # Frames from the client
 
     def data_received(self, data: bytes) -> None:
-        """Frames have come: pongs, pings, a close, or messages, see `Dialog`."""
+        """Take received frames: pongs, pings, a close, or messages; see `Dialog`."""
         if (
             len(data) == _PONG_LENGTH
             and data.startswith(_EMPTY_PONG)
@@ -145,14 +144,14 @@ class StreamProtocol(Connection):
             return
         self._unread += data
         if self._opening is not None:
-            # RFC 6455, 4.1: a client waits for the answer to its handshake. What one that does
-            # not wait has sent is read when the answer is sent.
+            # RFC 6455, 4.1: a client waits for the response to its handshake. Frames of a client
+            # that does not wait are read after the response is sent.
             self._transport.pause_reading()
             return
         self._read_on()
 
     def _read_on(self) -> None:
-        """Read some of the frames; the others have their turn after everybody else's."""
+        """Read some of the frames; the others are read after other clients had their turn."""
         for _ in range(_FRAMES_PER_TURN):
             part = self._next_part()
             if not part:
@@ -160,7 +159,7 @@ class StreamProtocol(Connection):
                 return
             frames = self._parser()
             frames.receive_data(part)
-            # There is one at most, and no other event.
+            # A part holds at most one frame, and no other event.
             allowed = all(self._take_frame(frame) for frame in frames.events_received())
             if not allowed:
                 self.end(RefusedError("too many messages"))
@@ -171,7 +170,7 @@ class StreamProtocol(Connection):
         self._context.loop.call_soon(self._read_on)
 
     def _next_part(self) -> bytes:
-        """A frame, or what has come of it; empty if not even its size is known."""
+        """Return a frame, or the received part of it; empty if its size is not known yet."""
         size = self._missing or _size_of(self._unread)
         part = bytes(self._unread[:size])
         del self._unread[:size]
@@ -198,7 +197,7 @@ class StreamProtocol(Connection):
         return True
 
     def _take_frame(self, frame: Event) -> bool:
-        """Take what has come; False if it was one too many."""
+        """Handle a frame; return False if it was one too many."""
         if not isinstance(frame, Frame) or frame.opcode is Opcode.CLOSE:
             return True
         if frame.opcode is Opcode.PONG:
@@ -245,19 +244,19 @@ class StreamProtocol(Connection):
         if frames.state is not State.OPEN and self._outcome is None:
             self._ended(*_outcome_of(frames))
         if ends:
-            # A client that has said goodbye has sent everything; one that was cut short has not.
+            # A client that sent a close frame has sent everything; one that was cut off has not.
             self._linger(quiet=0.0 if frames.close_rcvd is not None else QUIET)
 
     # The transport
 
     def pause_writing(self) -> None:
-        """The transport takes no more for now."""
+        """Pause the client and its commands: the transport takes no more data."""
         super().pause_writing()
         if self._dialog is not None:
             self._dialog.pause()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Resume the client and its commands: the transport takes data again."""
         super().resume_writing()
         if self._dialog is not None and not self._paused:
             self._dialog.resume()
@@ -285,7 +284,7 @@ class StreamProtocol(Connection):
         super()._linger(quiet=quiet)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, whoever ended it."""
+        """Leave the hub; the connection is gone, whichever side ended it."""
         self._forget_unread()
         super().connection_lost(exc)
 
@@ -295,7 +294,7 @@ class StreamProtocol(Connection):
 
 
 def _size_of(frames: bytearray) -> int:
-    """Bytes of the first frame, as its header tells (RFC 6455, 5.2); 0 if that is not whole."""
+    """Return the size of the first frame from its header (RFC 6455, 5.2); 0 if incomplete."""
     if len(frames) < 2:
         return 0
     size, masked = frames[1] & 0x7F, frames[1] & 0x80
@@ -309,7 +308,7 @@ def _size_of(frames: bytearray) -> int:
 
 
 def _outcome_of(frames: Protocol) -> tuple[int, str]:
-    # The reason that a client gives is its own text, and no label for a metric.
+    # The client's own reason is free text, which must not become a label of a metric.
     if frames.close_rcvd is not None and frames.close_rcvd_then_sent:
         return int(frames.close_rcvd.code), "client left"
     sent = frames.close_sent
