@@ -1,1 +1,1 @@
-"""What a request asks for: paths, parameters and what is wrong with them."""
+"""Read what a request asks for: paths, parameters, and what is wrong with them."""

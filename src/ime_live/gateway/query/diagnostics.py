@@ -1,8 +1,8 @@
-"""Diagnostics: what is said of requests that ask for something that does not exist.
+"""Explain requests for parameters and contracts that do not exist.
 
-A parameter that no call knows is ignored, as the documented service ignores it; but it is logged,
-since it is most often a slip, or refused with ``--strict-query``. A contract that does not exist
-is explained.
+An unknown parameter is ignored, as in the documented service. But it is logged, because it is most
+often a typing error, or refused with ``--strict-query``. For an unknown contract, similar ones are
+suggested.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from ime_live.log_limiter import LogLimiter
 
 log = structlog.get_logger()
 
-# Names that are told apart in the log at a time: anybody can invent more.
+# Names that are limited separately in the log: a client can invent more.
 _MAX_KINDS: Final = 100
 
-# Contracts of one request for which something near is looked for: it takes 0.5 ms each.
+# Contracts per request for which similar ones are looked for: it takes 0.5 ms each.
 _MAX_EXPLAINED: Final = 3
 
 _ESCAPED: Final = "amp;"
 
 
 class Diagnostics:
-    """See the module's text. One for a process."""
+    """Logs and explains such requests. One object serves the whole process."""
 
     def __init__(
         self, *, strict: bool = False, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Make it.
+        """Make the diagnostics of a process.
 
         Args:
             strict: whether unknown parameters are refused.
@@ -58,7 +58,7 @@ class Diagnostics:
             )
 
     def refuse_parameters(self, unknown: Collection[str]) -> None:
-        """Refuse a request with parameters that its call does not know, if that is wanted.
+        """Refuse a request with unknown parameters, if they are to be refused.
 
         Raises:
             RefusedError: 1008.
@@ -68,7 +68,7 @@ class Diagnostics:
             raise RefusedError(f"unknown parameter: {name}", kind="unknown parameter")
 
     def note_refusal(self, call: str, refusal: RefusedError) -> None:
-        """Log that a call was refused, and why; of a stream, its own log line says so."""
+        """Log the reason why a call was refused; a stream logs its own refusal."""
         reason, detail = refusal.reason, refusal.detail
         fields = {"detail": detail} if detail else {}
         self._limited.info(
@@ -78,7 +78,7 @@ class Diagnostics:
     def explain_refusal(
         self, refusal: ContractNotFoundError, registry: Registry, may_see: MaySee
     ) -> None:
-        """Add to a refusal what may have been meant."""
+        """Add to a refusal which contract may have been meant."""
         suggestion = self._suggestions.find(refusal.by, refusal.name, registry, may_see)
         if suggestion is not None:
             refusal.detail = suggestion.en
@@ -86,12 +86,12 @@ class Diagnostics:
     def explain_unknown(
         self, by: By, names: Sequence[str], registry: Registry, may_see: MaySee
     ) -> Suggestion:
-        """Say in a sentence which contracts of a call do not exist, and what may have been meant.
+        """Return a sentence on which contracts do not exist, and which may have been meant.
 
         Args:
             by: how they were asked for.
-            names: the names or ids, one at least.
-            registry: where they were not found.
+            names: the unknown names or ids, at least one.
+            registry: the known contracts.
             may_see: whether the client's token covers a contract.
         """
         en, fa = [], []
@@ -114,5 +114,5 @@ class Diagnostics:
 
 
 def printable_name(name: str) -> str:
-    """A name that a client has sent, for the log; a long one may be a token, and is not shown."""
+    """Return a client's name for the log; a long one is hidden, because it may be a token."""
     return name if len(name) <= LONGEST_NAME else f"({len(name)} characters)"

@@ -1,7 +1,4 @@
-"""Refusal: what a refused request is answered with in plain HTTP.
-
-An error comes in; status and headers go out. One table for streams of events and for REST calls.
-"""
+"""Map refusals to HTTP status and headers, for streams of events and REST calls alike."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ _BY_CODE: Final = {CloseCode.TRY_AGAIN_LATER: 503, CloseCode.INTERNAL_ERROR: 500
 
 
 def status_of(refusal: RefusedError) -> int:
-    """The status: 401, 403, 404, 429, 500, 503, or 422 for a parameter that is not right."""
+    """Return the status: 401, 403, 404, 429, 500, 503, or 422 for a wrong parameter."""
     if isinstance(refusal, AuthenticationError):
         return 401
     if isinstance(refusal, RateError):
@@ -26,7 +23,7 @@ def status_of(refusal: RefusedError) -> int:
 
 
 def headers_of(refusal: RefusedError) -> Mapping[str, str]:
-    """The headers that go with it."""
+    """Return the headers of the response."""
     if isinstance(refusal, RateError):
         return {"Retry-After": str(math.ceil(refusal.retry_after))}
     return {"WWW-Authenticate": "Bearer"} if isinstance(refusal, AuthenticationError) else {}

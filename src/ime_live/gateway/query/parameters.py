@@ -1,7 +1,6 @@
-"""Parameters: what may stand in a stream's query, as JSON Schema, for those who read documents.
+"""Describe the query parameters of a stream as JSON Schema, for the API documents.
 
-Limits come in, schemas go out. What a query means is read by `ime_live.gateway.query.stream_query`;
-a test holds the two together.
+`ime_live.gateway.query.stream_query` reads the queries; a test checks that both agree.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from ime_live.gateway.query.stream_query import MAX_RATE, MIN_RATE, By
 from ime_live.market import SECTIONS
 
 ALIAS: Final = "x-alias-of"
-"""Of a parameter that is only another spelling: which one it means."""
+"""Key of a parameter that is only another spelling: the parameter that it means."""
 
 _CONTRACTS: Final = {
     By.NAME: ("contract_names", "contract_name", "name", "ContractA"),
@@ -22,9 +21,9 @@ _CONTRACTS: Final = {
 
 
 def query_of(by: By, max_contracts: int) -> Schema:
-    """What may stand in the query of a stream, as the schema of an object.
+    """Return the schema of a stream's query, as that of an object.
 
-    A parameter of several values stands in the query once for each of them.
+    A parameter with several values occurs in the query once per value.
 
     Args:
         by: how the stream names its contracts.

@@ -1,7 +1,6 @@
-"""Query: what somebody asks for in the query of a REST call.
+"""Read the query parameters of a REST call. No I/O.
 
-A query string comes in; names and ids as they were sent, or a refusal that names what is wrong, go
-out. Pure. It must not know which contracts there are.
+Contracts are not looked up here: names and ids are returned as they were sent.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ PARAMETERS: Final = {
     By.NAME: ("contract_names", "contract_name"),
     By.ID: ("contract_ids", "contract_id"),
 }
-"""The documented spelling, and the other one, which works as well."""
+"""The documented parameter, and the other spelling, which works as well."""
 
 MARKET: Final = "market"
 TEXT: Final = "Search_char"
@@ -27,12 +26,12 @@ _MARKETS: Final = ", ".join(Market)
 
 
 class Query:
-    """The parameters of one request, read when they are asked for."""
+    """The query parameters of one request, checked when they are read."""
 
     __slots__ = ("_pairs",)
 
     def __init__(self, query: str) -> None:
-        """Take a query apart.
+        """Parse a query.
 
         Args:
             query: as sent, percent-encoded UTF-8.
@@ -40,21 +39,21 @@ class Query:
         self._pairs = parse_qsl(query, keep_blank_values=True)
 
     def unknown(self, *known: str) -> tuple[str, ...]:
-        """The names of parameters that are none of ``known``, nor the token's."""
+        """Return the names of parameters other than ``known`` and the token."""
         names = dict.fromkeys(name for name, _ in self._pairs)
         return tuple(name for name in names if name != _TOKEN and name not in known)
 
     @property
     def token(self) -> str | None:
-        """The token of ``?token=``, if there."""
+        """The token in ``?token=``, if any."""
         return self._last(_TOKEN) or None
 
     def contracts(self, by: By, limit: int) -> list[str]:
-        """The contracts' names or ids as they were sent, in that order, repetitions included.
+        """Return the contracts' names or ids as they were sent, in that order, with repetitions.
 
         Args:
             by: how they are named.
-            limit: how many they may be.
+            limit: how many there may be.
 
         Raises:
             RefusedError: there is none, or there are too many.
@@ -72,10 +71,10 @@ class Query:
         return found
 
     def market(self) -> Market:
-        """The market to look in.
+        """Return the market to search.
 
         Raises:
-            RefusedError: none is named, or it is not one of the exchange's.
+            RefusedError: it is missing, or not one of the exchange's.
         """
         name = self._last(MARKET)
         if name is None:
@@ -88,10 +87,10 @@ class Query:
             ) from None
 
     def text(self) -> str:
-        """The text to look for; an empty one is in every name.
+        """Return the text to search for; an empty one matches every name.
 
         Raises:
-            RefusedError: there is none.
+            RefusedError: it is missing.
         """
         text = self._last(TEXT)
         if text is None:

@@ -1,7 +1,6 @@
-"""Schemas: the types of messages and answers as JSON Schema that reads well.
+"""Make JSON Schemas from the types of messages and responses.
 
-Structs come in, schemas by name go out, with what the docstrings say of each attribute beside the
-property that it is on the wire. Pure; it does not know in which document they will stand.
+The descriptions come from the docstrings' attributes. The schemas fit any document. No I/O.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ _ATTRIBUTE: Final = re.compile(r"^    (\w+): (.*(?:\n     .*)*)", re.MULTILINE)
 
 
 def schemas_of(types: Iterable[type], template: str) -> dict[str, Schema]:
-    """The schemas of these types and of all that they hold, by name.
+    """Return the schemas of these types and of all types that they use, by name.
 
     Args:
         types: structs.
-        template: what a reference to a schema looks like, with ``{name}`` in it.
+        template: form of a reference to a schema, with ``{name}`` in it.
     """
     types = list(types)
     _, components = msgspec.json.schema_components(types, ref_template=template)
@@ -39,7 +38,7 @@ def schemas_of(types: Iterable[type], template: str) -> dict[str, Schema]:
 
 
 def description_of(documented: object) -> str:
-    """What a docstring says to those who do not write Python: without its attributes."""
+    """Return a docstring for readers who do not write Python, without its attributes."""
     return _for_readers(_ATTRIBUTES.sub("", inspect.getdoc(documented) or ""))
 
 
@@ -47,7 +46,7 @@ def _described(schema: Schema, documented: type, template: str) -> Schema:
     described = {k: v for k, v in schema.items() if k != "title"}
     described["description"] = description_of(documented)
     if issubclass(documented, Enum):
-        # In the order in which they are written; msgspec sorts them.
+        # In the order of their definition; msgspec sorts them.
         described["enum"] = [each.value for each in documented]
         described["type"] = "string"
     elif issubclass(documented, Struct):
@@ -63,9 +62,9 @@ def _described(schema: Schema, documented: type, template: str) -> Schema:
 
 
 def with_description(schema: Schema, text: str) -> Schema:
-    """A schema with what is said of it in this place, also of one that is only referred to.
+    """Return a schema, or a reference to one, with a description.
 
-    Beside a reference everything is ignored (draft 7), so the reference goes one level down.
+    In draft 7 everything beside a reference is ignored, so the reference goes one level down.
     """
     if "$ref" in schema:
         schema = {"allOf": [schema]}
@@ -80,13 +79,13 @@ def _attributes_of(documented: type) -> Mapping[str, str]:
 
 
 def _for_readers(text: str) -> str:
-    """Lines joined to paragraphs; Python's None as JSON has it."""
+    """Join lines to paragraphs, and write Python's None as in JSON."""
     paragraphs = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
     return re.sub(r"\bNone\b", "`null`", "\n\n".join(paragraphs)).replace("``", "`")
 
 
 def _tidied(schema: Any) -> Any:  # noqa: ANN401 - any part of a schema
-    """The same schema in fewer words: numbers and nullable values without ``anyOf``."""
+    """Simplify a schema: numbers and nullable values without ``anyOf``."""
     if isinstance(schema, list):
         return [_tidied(each) for each in schema]
     if not isinstance(schema, dict):
@@ -103,7 +102,7 @@ def _tidied(schema: Any) -> Any:  # noqa: ANN401 - any part of a schema
 
 
 def _classes_in(types: Iterable[type]) -> dict[str, type]:
-    """The structs and enumerations that occur in ``types``, by name."""
+    """Return the structs and enumerations that occur in ``types``, by name."""
     found: dict[str, type] = {}
 
     def walk(info: object) -> None:

@@ -1,7 +1,6 @@
-"""Session: what one client asks for, whether it may have it, and what became of it.
+"""Read the path and query of a stream's request, and find its contracts. No I/O.
 
-A request's path, query and token come in; a selection of contracts, or a refusal with its close
-code and reason, comes out. Pure: it reads no socket and writes none.
+A refusal is raised with the close code and reason that the client gets.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ EVENTS_ROOT: Final = "/live/data/sse/contract/"
 
 
 class By(StrEnum):
-    """How the contracts are named: the last part of the path."""
+    """How the contracts are named; the last part of the path."""
 
     NAME = "name"
     ID = "id"
@@ -43,18 +42,18 @@ _TOKEN: Final = "token"  # noqa: S105 - the name of a parameter
 _OPT_INS: Final = ("snapshot", "since", "status", "max_rate", "sections", "skipped", _TOKEN)
 
 _OLD_SKIPPED: Final = "meta"
-"""Another name of `skipped`, accepted until 0.3."""
+"""Old name of `skipped`, accepted until 0.3."""
 
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
 
 MIN_RATE: Final = 0.01
 MAX_RATE: Final = 1000.0
-"""Messages a second and contract that a client may ask for."""
+"""Limits of `max_rate`, in messages per second and contract."""
 
 
 def endpoint_of(path: str, root_path: str = "", root: str = STREAM_ROOT) -> By | None:
-    """Which stream ``path`` is, None if it is none.
+    """Return which stream ``path`` is, None if it is not one.
 
     Args:
         path: as requested, percent-encoded or not, without the query.
@@ -69,16 +68,16 @@ def endpoint_of(path: str, root_path: str = "", root: str = STREAM_ROOT) -> By |
 
 
 class StreamRequest(Struct, frozen=True):
-    """What a client asks for in its query.
+    """The query of a stream's request.
 
     Attributes:
         by: how the contracts are named.
-        contracts: their names or ids as they were sent, in that order, each once.
-        newer_than: send at once the states with a version above this; 0 means all of them,
-            None none.
-        token: from ``?token=``, if there.
-        status: send messages with the state of the feed as well.
-        mode: how the messages are wanted, but for what they are wrapped in.
+        contracts: their names or ids as they were sent, in that order, without repetitions.
+        newer_than: send at once the states with a version above this; 0 for all of them, None
+            for none.
+        token: the token in ``?token=``, if any.
+        status: whether to send messages with the state of the feed as well.
+        mode: delivery options, except the format.
     """
 
     by: By
@@ -96,12 +95,12 @@ def unknown_parameters(by: By, query: str) -> tuple[str, ...]:
 
 
 def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
-    """Read a query string.
+    """Read the query of a stream's request.
 
     Args:
         by: the endpoint.
         query: as sent, percent-encoded UTF-8.
-        zone: the zone of the time stamps, for ``since``.
+        zone: time zone of the timestamps, for ``since``.
 
     Raises:
         RefusedError: 1008; no contract is named, or a value cannot be read.
@@ -130,13 +129,13 @@ def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
 
 
 class StatusRequest(Struct, frozen=True):
-    """What somebody asks for who wants to know the state of the feed by plain HTTP.
+    """The query of a request for the status report.
 
     Attributes:
-        names: of contracts, as they were sent.
-        ids: of contracts, as they were sent; all contracts are meant if none is named.
-        token: from ``?token=``, if there.
-        unknown: names of parameters that mean nothing here.
+        names: names of contracts, as they were sent.
+        ids: ids of contracts, as they were sent; all contracts are meant if none is named.
+        token: the token in ``?token=``, if any.
+        unknown: names of parameters that the call does not have.
     """
 
     names: tuple[str, ...] = ()
@@ -146,7 +145,7 @@ class StatusRequest(Struct, frozen=True):
 
 
 def read_status_request(query: str) -> StatusRequest:
-    """Read a query string, percent-encoded UTF-8, as sent."""
+    """Read the query of a request for the status report: percent-encoded UTF-8, as sent."""
     values = parse_qs(query, keep_blank_values=True)
     return StatusRequest(
         _read_contracts(By.NAME, values),
@@ -184,10 +183,10 @@ def _read_switch(name: str, values: Mapping[str, Sequence[str]]) -> bool:
 
 
 def read_since(text: str, zone: tzinfo) -> int:
-    """The version of a message's timestamp.
+    """Return the version of a message's timestamp.
 
     Raises:
-        RefusedError: 1008.
+        RefusedError: 1008; it is not a timestamp.
     """
     try:
         return version_of(text, zone)
@@ -202,7 +201,7 @@ def _read_sections(values: Sequence[str]) -> tuple[str, ...]:
             f"no such section: {unknown[0] or 'none is named'}; there are {', '.join(SECTIONS)}",
             kind="bad sections",
         )
-    # In the documented order, so that whoever asks for the same gets the same bytes.
+    # In the documented order, so that clients that ask for the same sections share their bytes.
     sections = tuple(section for section in SECTIONS if section in named)
     return () if len(sections) == len(SECTIONS) else sections
 
@@ -221,7 +220,7 @@ def _read_interval(text: str) -> float:
 
 
 class Contracts(Protocol):
-    """Where contracts are found, as the session needs it."""
+    """Finds contracts by id or name."""
 
     def by_id(self, contract_id: str) -> Contract:
         """Find one by its id, or raise UnknownContractError."""
@@ -236,14 +235,15 @@ def select(
     may_see: Callable[[Contract], bool],
     limit: int,
 ) -> Mapping[str, bytes]:
-    """Find what ``request`` asks for: contract id → envelope of its messages.
+    """Return the selection of a request: contract id → envelope of its messages.
 
-    A message names its contract as the client did, so that a program that looks its messages up
-    by name goes on working when a contract is renamed. Two spellings of one contract are one;
-    the first counts.
+    A message names its contract as the client did, so that a program that looks messages up by
+    name still works when a contract is renamed. Of two spellings of one contract, the first
+    counts.
 
     Raises:
-        RefusedError: 1008; a contract is unknown, not covered by the token, or they are too many.
+        RefusedError: 1008; a contract is unknown or not covered by the token, or there are too
+            many.
     """
     envelope_of = wire.envelope_by_name if request.by is By.NAME else wire.envelope_by_id
     selection: dict[str, bytes] = {}
@@ -259,7 +259,7 @@ def select(
 
 UNKNOWN: Final = "unknown contract"
 NOT_COVERED: Final = "contract not covered"
-"""Of a refusal: its kind, when a contract is unknown or not covered by the token."""
+"""Kinds of refusals: a contract is unknown, or not covered by the token."""
 
 
 class ContractNotFoundError(RefusedError):

@@ -1,7 +1,6 @@
-"""Suggestions: what somebody may have meant who asks for a contract that does not exist.
+"""Suggest the contract that may have been meant by an unknown name or id.
 
-A registry and a name or id come in, a sentence goes out. Only contracts that the client's token
-covers are named: a suggestion must not tell a client of what it may not see.
+Only contracts that the client's token covers are suggested: the client must not learn of others.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from ime_live.errors import UnknownContractError
 from ime_live.gateway.query.stream_query import By
 
 LONGEST_NAME: Final = 64
-"""Characters beyond which a text is no name of a contract, and nothing is looked for."""
+"""Longest text that is compared with names; a longer one is not a name [characters]."""
 
 _SEPARATORS: Final = re.compile(r"[,،;؛|&]")
 
-# Names that are held against the token, and names that are compared letter by letter.
+# Names that are checked against the token, and names that are compared letter by letter.
 _LOOKED_AT: Final = 200
 _COMPARED: Final = 5
 
-# Bits of a text's signature; more would tell no more names apart.
+# Bits of a text's signature; more would not distinguish more names.
 _BITS: Final = 251
 
 _PARAMETER: Final = {By.NAME: "contract_names", By.ID: "contract_id"}
@@ -43,29 +42,29 @@ class Suggestion(Struct, frozen=True):
 
 
 class Suggestions:
-    """Looks through the registry that is current, whose names it prepares once.
+    """Searches the present registry, and prepares its names once.
 
-    To prepare a thousand contracts takes some 15 ms, to look for the nearest name among them 0.5.
+    Preparing a thousand contracts takes some 15 ms, finding the nearest name among them 0.5 ms.
     """
 
     def __init__(self) -> None:
         self._registry: Registry | None = None
         self._names: list[tuple[str, str]] = []
-        """Of each name what is compared, and the name itself."""
+        """Each name in the form that is compared, and as it is."""
         self._signatures: list[tuple[int, int]] = []
-        """Of each name its signature, and how many bits that has."""
+        """The signature of each name, and how many bits it has."""
         self._by_lower_case: dict[str, list[str]] = {}
 
     def find(self, by: By, name: str, registry: Registry, may_see: MaySee) -> Suggestion | None:
-        """What may have been meant by ``name``, which is unknown; None if nothing is near.
+        """Return what may have been meant by the unknown ``name``; None if nothing is near.
 
         Args:
             by: how it was asked for.
-            name: the name, or the id.
-            registry: where it was not found.
+            name: the name or id.
+            registry: the known contracts.
             may_see: whether the client's token covers a contract.
         """
-        # The same whatever exists, so it tells of no contract.
+        # This does not depend on the contracts, so it reveals none.
         if sum(1 for part in _SEPARATORS.split(name) if part.strip()) > 1:
             return _one_each(by)
         if len(name) > LONGEST_NAME:
@@ -80,7 +79,7 @@ class Suggestions:
         with suppress(UnknownContractError):
             if may_see(contract := registry.by_id(name)):
                 return _id_as_name(contract)
-        # What exists and may not be seen is treated as what does not exist.
+        # A contract that exists but may not be seen is treated like one that does not exist.
         nearest = self._nearest(text, registry, may_see)
         return None if nearest is None else _near(nearest)
 
@@ -106,7 +105,7 @@ class Suggestions:
     def _nearest(self, text: str, registry: Registry, may_see: MaySee) -> str | None:
         signature = _signature(text)
         scores = [2 * (signature & s).bit_count() - size for s, size in self._signatures]
-        # To sort all of them takes a third of the time of heapq.nlargest.
+        # Sorting all of them takes a third of the time of heapq.nlargest.
         ranked = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:_LOOKED_AT]
         texts = {name: candidate for candidate, name in map(self._names.__getitem__, ranked)}
         near: list[tuple[int, int, str]] = []
@@ -120,10 +119,10 @@ class Suggestions:
 
     @staticmethod
     def _visible(names: Iterable[str], registry: Registry, may_see: MaySee) -> Iterator[str]:
-        """Those names under which the token lets see something."""
+        """Yield those names whose contract the token covers."""
         for name in names:
             try:
-                # Whose name it is now: another contract may have taken it over.
+                # The present contract of the name: another one may have taken it over.
                 contract = registry.by_name(name)
             except UnknownContractError:
                 continue
@@ -132,7 +131,7 @@ class Suggestions:
 
 
 def distance(one: str, other: str) -> int:
-    """How many letters are wrong, missing, too many, or exchanged with their neighbour.
+    """Count the letters that are wrong, missing, extra, or swapped with their neighbour.
 
     >>> distance("SAFRO01", "SAFOR01"), distance("SAFFOR1", "SAFOR01")
     (1, 2)
@@ -150,7 +149,7 @@ def distance(one: str, other: str) -> int:
 
 
 def _signature(text: str) -> int:
-    """A set of bits, one for each pair of letters that follow one another."""
+    """Return a set of bits, one for each pair of adjacent letters."""
     bits = 0
     padded = f"^{text}$"
     for one, other in pairwise(padded):
