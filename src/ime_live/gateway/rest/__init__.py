@@ -1,1 +1,1 @@
-"""The REST calls: snapshots, static data, search and the status report."""
+"""Answer the REST calls: snapshots, static data, search and the status report."""

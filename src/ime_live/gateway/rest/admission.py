@@ -1,4 +1,4 @@
-"""Admission: who may be answered by plain HTTP, and how often."""
+"""Check the token and the rate of REST requests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rest.rate_limit import RequestLimit
 
-# To read and write so many contracts more takes about as long as the rest of a request does.
+# Reading and writing this many more contracts takes about as long as the rest of a request.
 _OF_ONE_REQUEST: Final = 20
 
 
 class Asked(Struct, frozen=True):
-    """A request as far as its answer depends on it.
+    """The parts of a request that its response depends on.
 
     Attributes:
         authorization: the header of that name, if it was sent.
@@ -32,10 +32,10 @@ class Asked(Struct, frozen=True):
 
 
 class Admitted(Struct, frozen=True):
-    """Whose request is answered.
+    """An admitted request.
 
     Attributes:
-        identity: what the token says.
+        identity: the identity in the token.
         who: whose requests count together: the token's subject, else the peer's address.
     """
 
@@ -57,7 +57,7 @@ class Admission:
 
         Args:
             authenticator: checks tokens.
-            limit: how often somebody may ask.
+            limit: limits the rate of requests.
             diagnostics: logs what is wrong with requests.
             monotonic: seconds.
         """
@@ -69,20 +69,20 @@ class Admission:
     async def admit(
         self, call: str, asked: Asked, token: str | None, unknown: Sequence[str]
     ) -> Admitted:
-        """Admit a request, which counts from now on.
+        """Admit a request, and count it.
 
         Args:
-            call: its name, for the log.
+            call: name of the call, for the log.
             asked: the request.
-            token: from its query, if it is there.
+            token: the token in its query, if any.
             unknown: names of parameters that the call does not know.
 
         Raises:
             AuthenticationError: the token is missing or bad.
             RateError: too many requests.
-            RefusedError: a parameter is unknown, and they are refused.
+            RefusedError: a parameter is unknown, and such parameters are refused.
         """
-        # Also if the token is bad: it may be in a parameter that was misspelt.
+        # Also if the token is bad: it may be in a misspelt parameter.
         self._diagnostics.note_parameters(call, unknown)
         try:
             found = find_token(asked.authorization, (), token)

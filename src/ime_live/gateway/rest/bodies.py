@@ -1,10 +1,9 @@
-"""Answers: the JSON of the REST calls, put together from stored bytes.
+"""Build the JSON bodies of the REST calls from stored bytes.
 
-Contracts and the bytes of their last states come in, the bytes of ``Data`` and ``Status`` go out.
-A section is copied as it is stored; nothing is decoded to be encoded again. No I/O, no HTTP.
+A section is copied as it is stored, without decoding it and encoding it again. No I/O, no HTTP.
 
-The types of whole answers are here as well: the OpenAPI document is made of them, and tests hold
-the bytes against them.
+The types of whole bodies are here as well: the OpenAPI document is made from them, and tests
+compare the bytes with them.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from ime_live.market import SECTIONS, Payload
 
 
 class Section(StrEnum):
-    """What a call for live data asks for: a part of its path."""
+    """The sections that can be requested live, as in the path of the call."""
 
     BEST_LIMIT = "best-limit"
     AGGREGATE = "aggregate"
@@ -41,18 +40,18 @@ _encode = msgspec.json.Encoder().encode
 KEYS: Final[Mapping[Section, str]] = MappingProxyType(
     dict(zip((s for s in Section if s is not Section.OVERVIEW), SECTIONS, strict=True))
 )
-"""The key in a payload of each section that is one."""
+"""Section → its key in a payload, for all but the overview."""
 
 
 class Data(Struct, frozen=True):
-    """What an answer carries.
+    """The content of a response.
 
     Attributes:
-        json: of ``Data``.
-        whole: whether nothing in it is null for want of a contract or of its market data.
-        unreadable: names or ids, as they were asked, of contracts whose market data cannot be
-            read; it is null.
-        remark: what is said of it besides; None for nothing.
+        json: JSON of ``Data``.
+        whole: whether nothing in it is null because a contract or its market data is missing.
+        unreadable: names or ids, as requested, of contracts whose market data cannot be read;
+            it is null.
+        remark: further words on the outcome; None for none.
     """
 
     json: bytes
@@ -67,13 +66,13 @@ def live_data(
     states: Mapping[str, Sections | PayloadError],
     today: date,
 ) -> Data:
-    """The data of live contracts.
+    """Return live data of contracts.
 
     Args:
-        section: what of each contract.
-        asked: names or ids as they were asked, and the contracts they mean; None for none.
-        states: by id, of those contracts that have one; an error if it cannot be read.
-        today: the day in Tehran.
+        section: the requested section.
+        asked: names or ids as requested, with their contracts; None for an unknown one.
+        states: last states by id, of those contracts that have one; an error if unreadable.
+        today: the date in Tehran.
     """
     parts = []
     whole = True
@@ -105,7 +104,7 @@ _NO_STATE: Final[Sections] = dict.fromkeys(SECTIONS, b"null")
 
 
 def static_data(contracts: Iterable[Contract | None], today: date) -> Data:
-    """The static data of contracts, in order; null for None."""
+    """Return the static data of contracts, in order; null for None."""
     parts = [b"null" if each is None else static_json(each, today) for each in contracts]
     return Data(b"[%b]" % b",".join(parts), b"null" not in parts)
 
@@ -126,13 +125,13 @@ class Description(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """What became of a request.
+    """The outcome of a request.
 
     Attributes:
         state: whether it was successful; false never comes with a 200.
-        time: of the answer, Unix seconds.
-        version: of the service.
-        author: of the service.
+        time: time of the response, Unix seconds.
+        version: version of the service.
+        author: author of the service.
         description: the outcome in words.
         code: the HTTP status.
     """
@@ -156,7 +155,7 @@ PARTLY: Final = Description(
 
 
 def partly_unreadable(names: Iterable[str]) -> Description:
-    """The outcome if the market data of some contracts cannot be read."""
+    """Return the outcome if the market data of some contracts cannot be read."""
     listed = ", ".join(names)
     return Description(
         f"درخواست انجام شد؛ دادهٔ بازار {listed} خوانده نمی‌شود. هر چیز دیگری که null است وجود "
@@ -167,7 +166,7 @@ def partly_unreadable(names: Iterable[str]) -> Description:
 
 
 def _template(description: Description) -> bytes:
-    # The clock's place is found by a number that does not occur before it.
+    # The place of the time is found by a number that does not occur before it.
     status = Status(True, 0.125, VERSION, AUTHOR, description, 200)
     before, after = _encode(status).replace(b"%", b"%%").split(b"0.125", 1)
     return before + b"%.6f" + after
@@ -177,10 +176,10 @@ _DONE, _PARTLY = _template(DONE), _template(PARTLY)
 
 
 def answer(data: Data, now: float) -> bytes:
-    """A whole answer.
+    """Return the whole body of a response.
 
     Args:
-        data: what it carries.
+        data: its content.
         now: Unix seconds.
     """
     if data.whole:
@@ -196,7 +195,7 @@ def answer(data: Data, now: float) -> bytes:
     return b'{"Data":%b,"Status":%b}' % (data.json, status)
 
 
-# -- the types of whole answers ---------------------------------------------------------------
+# -- the types of whole bodies ----------------------------------------------------------------
 
 
 def _answer_type(name: str, text: str, data: object) -> type[Struct]:

@@ -1,7 +1,6 @@
-"""Calls: who asks by plain HTTP for contracts, whether they may, and what they get.
+"""Handle the REST calls: check the request, find its contracts, and return their data.
 
-A request's token and query come in, the data of an answer goes out, or a refusal. It must not
-know HTTP; what a refusal looks like there is `ime_live.gateway.query.http_errors`'s matter.
+Refusals are raised; `ime_live.gateway.query.http_errors` has their HTTP status.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ _AWAY: Final = "market data cannot be read now"
 
 
 class Calls:
-    """See the module's text.
+    """The calls for live data, static data and search.
 
     Its methods raise:
 
     - AuthenticationError: the token is missing or bad.
     - RateError: too many requests.
     - RefusedError: with the kind `NOT_COVERED`, the token does not cover a contract; with code
-      1013, the store cannot be reached, or contracts or keys are not there yet; otherwise a
+      1013, the store cannot be reached, or contracts or keys are not loaded yet; otherwise a
       parameter is missing or wrong.
     """
 
@@ -59,16 +58,16 @@ class Calls:
         zone: tzinfo,
         clock: Callable[[], int],
     ) -> None:
-        """Make it.
+        """Make the handlers.
 
         Args:
-            admission: who may ask, and how often.
-            directory: which contracts there are.
-            snapshots: their last states.
-            diagnostics: says what is wrong with requests.
-            max_contracts: how many contracts a request may name.
-            reached: whether the store is, so that the directory can be relied on.
-            zone: of the exchange, whose days are counted.
+            admission: checks the token and the rate of requests.
+            directory: the known contracts.
+            snapshots: reads their last states.
+            diagnostics: explains what is wrong with requests.
+            max_contracts: number of contracts that a request may name.
+            reached: returns whether the store is connected, and the directory so up to date.
+            zone: time zone of the exchange, in which days are counted.
             clock: microseconds since the epoch.
         """
         self._admission = admission
@@ -82,7 +81,7 @@ class Calls:
         self._search = Search()
 
     async def live(self, section: Section, by: By, asked: Asked) -> Data:
-        """The last states of the contracts that are asked for."""
+        """Return the last states of the requested contracts."""
         query = Query(asked.query)
         admitted = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
         names = query.contracts(by, self._max_contracts)
@@ -100,7 +99,7 @@ class Calls:
         return self._explained(data, by, contracts, identity)
 
     async def static(self, by: By, asked: Asked) -> Data:
-        """The static data of the contracts that are asked for, in that order."""
+        """Return the static data of the requested contracts, in that order."""
         query = Query(asked.query)
         admitted = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
         names = query.contracts(by, self._max_contracts)
@@ -112,7 +111,7 @@ class Calls:
         return self._explained(data, by, contracts, identity)
 
     async def search(self, asked: Asked) -> Data:
-        """The static data of a market's contracts that hold a text and may be seen."""
+        """Return the static data of a market's contracts that match a text and may be seen."""
         query = Query(asked.query)
         admitted = await self._admit(asked, query, "search", (MARKET, TEXT))
         market, text = query.market(), query.text()
@@ -152,7 +151,7 @@ class Calls:
         return replace(data, remark=Description(said.fa, said.en))
 
     def _need_store(self) -> None:
-        # Contracts that were added or changed meanwhile are not known here.
+        # Contracts that were added or changed while the store is away are not known here.
         if not self._reached():
             raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER)
 

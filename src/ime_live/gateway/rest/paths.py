@@ -11,10 +11,10 @@ SEARCH_PATH: Final = "/static/data/contract/search"
 
 
 def live_path(section: Section, by: By) -> str:
-    """The path of a call for live data."""
+    """Return the path of a call for live data."""
     return f"/live/data/{section.value}/contract/{by.value}"
 
 
 def static_path(by: By) -> str:
-    """The path of a call for static data."""
+    """Return the path of a call for static data."""
     return f"/static/data/contract/{by.value}"

@@ -1,8 +1,4 @@
-"""RequestLimit: how often somebody may ask.
-
-Who asks and when come in; yes, or how long to wait, goes out. Pure: the clock is the caller's. It
-must not know what is asked for, nor of HTTP.
-"""
+"""Limit the rate of requests per client (generic cell rate algorithm). No I/O."""
 
 from __future__ import annotations
 
@@ -11,28 +7,28 @@ from collections.abc import Hashable
 from typing import Final
 
 MAX_KNOWN: Final = 10_000
-"""How many that have asked are remembered; the one that was silent longest is forgotten first."""
+"""Number of clients that are remembered; the longest silent one is forgotten first."""
 
 BURST: Final = 5.0
-"""Seconds' worth of requests that may come at once."""
+"""A burst may have as many requests as this many seconds at the permitted rate."""
 
 
 class RequestLimit:
-    """A limit for each one that asks: so many a second for long, `BURST` times as many at once.
+    """A limit per client: a sustained rate, and `BURST` seconds' worth of requests at once.
 
-    Of each one only a time is kept, the one at which all that it has asked for would be due if
-    requests came at the permitted pace (the generic cell rate algorithm).
+    Only one time is kept per client: when all its requests would be due if they came at the
+    permitted rate.
     """
 
     def __init__(self, rate: float, most: int = MAX_KNOWN) -> None:
         """Make a limit.
 
         Args:
-            rate: requests a second; 0 sets no limit.
-            most: how many are remembered.
+            rate: requests per second; 0 sets no limit.
+            most: number of clients that are remembered.
         """
         self._interval = 1 / rate if rate else 0.0
-        # How far ahead of the pace the last request of a burst may be. It is one interval less
+        # How far ahead of the rate the last request of a burst may be. It is one interval less
         # than the burst, and half of one is given back, so that rounding never costs a request.
         self._ahead = max(0.0, BURST - self._interval / 2)
         self._most = most
@@ -42,17 +38,17 @@ class RequestLimit:
         return len(self._due)
 
     def take(self, who: Hashable, now: float) -> float:
-        """Count a request: 0 if it may be answered, else the seconds until one may be.
+        """Count a request: return 0 if it is allowed, else the seconds until one is.
 
-        A request that may not be answered does not count.
+        A request that is not allowed does not count.
 
         Args:
-            who: asks.
-            now: seconds, of a clock that does not go back.
+            who: the client.
+            now: seconds, of a monotonic clock.
         """
         if not self._interval:
             return 0.0
-        # Of the name its hash is kept, so that long names take no more room than short ones.
+        # The hash is kept instead of the name, so that long names take no more memory.
         key = hash(who)
         due = max(self._due.get(key, now), now)
         wait = due - now - self._ahead
@@ -65,7 +61,7 @@ class RequestLimit:
         return 0.0
 
     def owe(self, who: Hashable, requests: int) -> None:
-        """Count so many requests more for one that was answered and took longer than others."""
+        """Count this many more requests for an allowed one that took longer than others."""
         key = hash(who)
         if key in self._due:
             self._due[key] += requests * self._interval

@@ -1,8 +1,4 @@
-"""Representation: an answer as HTTP sends it, with its tag, compressed or not, or not at all.
-
-Data and what the request's headers say come in; a status, headers and a body go out. Pure. It
-must not know what the data means.
-"""
+"""Make HTTP responses: entity tag, 304, compression, and refusals. No I/O."""
 
 from __future__ import annotations
 
@@ -20,13 +16,13 @@ from ime_live.gateway.query.http_errors import headers_of, status_of
 from ime_live.gateway.rest.bodies import Data, answer
 
 GZIP_ABOVE: Final = 1_400
-"""Bytes that one packet carries: to compress what is smaller saves nothing."""
+"""Bytes that fit in one packet: compressing a smaller body saves nothing."""
 
-# Of 12.6 kB level 1 makes 568 bytes in 32 µs, level 6 makes 502 in 70.
+# 12.6 kB become 568 bytes in 32 µs at level 1, 502 bytes in 70 µs at level 6.
 _LEVEL: Final = 1
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
-# Whoever keeps an answer asks each time whether it still holds, and shares it with nobody.
+# Caches must check each time whether a response is still valid, and must not share it.
 _CACHE: Final = (b"cache-control", b"private, no-cache")
 _VARY: Final = (b"vary", b"Accept-Encoding")
 _JSON: Final = (b"content-type", b"application/json")
@@ -40,7 +36,7 @@ _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
 class Wishes(Struct, frozen=True):
-    """What a request's headers say of the answer's form.
+    """Headers of a request that decide the form of its response.
 
     Attributes:
         if_none_match: the header of that name.
@@ -60,11 +56,11 @@ class Representation(Struct, frozen=True):
 
 
 def represent(data: Data, wishes: Wishes, now: float) -> Representation:
-    """Give an answer its form.
+    """Return the response to a successful call.
 
     Args:
-        data: what it carries.
-        wishes: of whoever asks.
+        data: its content.
+        wishes: the request's headers.
         now: Unix seconds.
     """
     tag = tag_of(data)
@@ -80,7 +76,7 @@ def represent(data: Data, wishes: Wishes, now: float) -> Representation:
 
 
 class Problem(Struct, frozen=True):
-    """What every answer with a status of 400 or more carries.
+    """The body of every response with a status of 400 or more.
 
     Attributes:
         detail: what is wrong, for people.
@@ -90,7 +86,7 @@ class Problem(Struct, frozen=True):
 
 
 def refuse(error: RefusedError) -> Representation:
-    """Give a refusal its form."""
+    """Return the response to a refused call."""
     told = f"{error.reason}; {error.detail}" if error.detail else error.reason
     body = msgspec.json.encode(Problem(told))
     headers = [(name.lower().encode(), value.encode()) for name, value in headers_of(error).items()]
@@ -99,24 +95,24 @@ def refuse(error: RefusedError) -> Representation:
 
 
 def tag_of(data: Data) -> str:
-    """The entity tag of an answer: equal data has an equal one.
+    """Return the entity tag of a response: equal data has an equal tag.
 
-    It is a weak one (RFC 9110, 8.8.1): ``Status`` holds the time, so no two answers are equal
+    The tag is weak (RFC 9110, 8.8.1): ``Status`` holds the time, so no two responses are equal
     byte by byte.
     """
     return f'W/"{hashlib.blake2b(data.json, digest_size=12).hexdigest()}"'
 
 
 def matches(if_none_match: str, tag: str) -> bool:
-    """Whether the header names ``tag``, compared weakly (RFC 9110, 13.1.2)."""
+    """Return whether the header has ``tag``, by weak comparison (RFC 9110, 13.1.2)."""
     wanted = tag.removeprefix("W/")
     tags = (each.strip().removeprefix("W/") for each in if_none_match.split(","))
     return any(each in (wanted, "*") for each in tags)
 
 
-@lru_cache(maxsize=256)  # a few clients' libraries, each with its own words
+@lru_cache(maxsize=256)  # a few client libraries, each with its own value
 def takes_gzip(accept_encoding: str | None) -> bool:
-    """Whether ``Accept-Encoding`` lets an answer be compressed with gzip (RFC 9110, 12.5.3)."""
+    """Return whether ``Accept-Encoding`` allows gzip (RFC 9110, 12.5.3)."""
     qualities: dict[str, bool] = {}
     for each in (accept_encoding or "").lower().split(","):
         coding, *parameters = (part.strip() for part in each.split(";"))

@@ -1,8 +1,4 @@
-"""The HTTP side: the REST calls, probes, metrics, and clear answers to what is not its matter.
-
-Requests come in from uvicorn as ASGI, answers go out as JSON or text. It knows the process by
-the one interface it needs (`Probe`) and neither sessions nor the store.
-"""
+"""Route HTTP requests: REST calls, probes, metrics, and clear errors for streams."""
 
 from __future__ import annotations
 
@@ -35,12 +31,12 @@ log = structlog.get_logger()
 
 JSON: Final = "application/json"
 
-# Some load balancers ask without wanting a body.
+# Some load balancers probe with HEAD.
 _PROBE_METHODS: Final = ("GET", "HEAD")
 
 
 class Probe(Protocol):
-    """What is asked of the process."""
+    """The parts of the process that answer requests."""
 
     @property
     def calls(self) -> Calls:
@@ -50,25 +46,25 @@ class Probe(Protocol):
         """Unix seconds."""
 
     def readiness(self) -> Readiness:
-        """What the process needs to serve, and whether it has it."""
+        """Return whether the process can serve, and if not, why."""
 
     async def report(self, asked: Asked) -> bytes:
-        """The state of the feed and the age of each contract, as JSON; raises RefusedError."""
+        """Return the feed's state and each contract's age, as JSON; raises RefusedError."""
 
     def exposition(self) -> bytes:
-        """The metrics in Prometheus's text format."""
+        """Return the metrics in Prometheus's text format."""
 
     def count_request(self, call: str, status: int) -> None:
-        """A request for data was answered; ``call`` is one of few."""
+        """Count an answered request for data; ``call`` must be one of a few names."""
 
 
 def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute] = ()) -> ASGIApp:
     """Make the ASGI application for everything that is not a stream.
 
     Args:
-        probe: is asked about the process.
-        settings: the prefix of a proxy in front, which pages may read answers, and so on.
-        pages: more routes.
+        probe: answers for the process.
+        settings: the prefix of a proxy in front, the web pages that may read responses, and so on.
+        pages: further routes.
     """
 
     def health(_: Request) -> Response:
@@ -87,7 +83,7 @@ def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute]
         return Response(report, media_type=JSON, headers={"Cache-Control": "no-store"})
 
     routes = [
-        # Those that are asked for most first: they are looked through in order.
+        # The most frequent calls first: routes are matched in order.
         *_data_calls(probe),
         Route("/health", in_loop(health), methods=_PROBE_METHODS),
         Route("/ready", in_loop(ready), methods=_PROBE_METHODS),
@@ -109,12 +105,12 @@ def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute]
 
 
 def as_json(value: object, status: int = 200) -> Response:
-    """An answer with a value that msgspec can encode."""
+    """Return a response with a value that msgspec can encode."""
     return Response(msgspec.json.encode(value), status_code=status, media_type=JSON)
 
 
 def in_loop(endpoint: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint that answers at once; Starlette would call it in a thread."""
+    """Wrap an endpoint that does not block; Starlette would call it in a thread."""
 
     async def answer(request: Request) -> Response:
         return endpoint(request)
@@ -123,7 +119,7 @@ def in_loop(endpoint: Callable[[Request], Response]) -> Callable[[Request], Awai
 
 
 def _stream(_: Request) -> Response:
-    """A stream that was asked for by plain HTTP."""
+    """Answer a plain HTTP request for a WebSocket stream."""
     return Response(
         b'{"detail":"this is a WebSocket endpoint: connect with a WebSocket client"}',
         status_code=426,
@@ -133,7 +129,7 @@ def _stream(_: Request) -> Response:
 
 
 def _events(_: Request) -> Response:
-    """A stream of events. A GET takes over its connection; only other methods come here."""
+    """Refuse a request for events: a GET takes over its connection, so this is another method."""
     raise HTTPException(400, "a stream of events needs a connection of its own")
 
 
@@ -153,7 +149,7 @@ def _data_call(path: str, call: Callable[[Asked], Awaitable[Data]], probe: Probe
 
 
 class _DataCall:
-    """Answers a call for data, as plain ASGI: a request and a response object cost more."""
+    """Answers a call for data as plain ASGI: request and response objects would cost more."""
 
     def __init__(self, path: str, call: Callable[[Asked], Awaitable[Data]], probe: Probe) -> None:
         self._path = path
@@ -180,7 +176,7 @@ def _read(scope: Scope) -> tuple[Asked, Wishes]:
     authorization = if_none_match = accept_encoding = None
     for name, value in scope["headers"]:
         if name == b"authorization":
-            # The first one, as of a stream.
+            # The first one counts, as in a stream.
             authorization = authorization or value.decode("latin-1")
         elif name == b"if-none-match":
             text = value.decode("latin-1")
@@ -197,7 +193,7 @@ def _read(scope: Scope) -> tuple[Asked, Wishes]:
 
 async def _send(shown: Representation, send: Send) -> None:
     await send({"type": "http.response.start", "status": shown.status, "headers": shown.headers})
-    # To HEAD, too: the server leaves the body out, and knows the length by the header.
+    # Also for HEAD: the server leaves the body out, and knows its length from the header.
     await send({"type": "http.response.body", "body": shown.body, "more_body": False})
 
 
@@ -217,12 +213,12 @@ def _answer_refusal(_: Request, error: RefusedError) -> Response:
 
 
 def _answer_failure(_: Request, error: Exception) -> Response:
-    del error  # Starlette raises it once more, for whoever called it to tell
+    del error  # Starlette raises it again, so that the server logs it
     return as_json(Problem("internal error"), status=500)
 
 
 def _with_plain_path(app: ASGIApp, root_path: str) -> ASGIApp:
-    """Without the prefix of a proxy in front, and without a slash at the end."""
+    """Remove the prefix of a proxy in front, and a slash at the end, from paths."""
 
     async def plain(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]

@@ -1,7 +1,4 @@
-"""Search: the contracts whose name or title holds a text.
-
-A registry, a market and a text come in, contracts go out. Pure. It must not know who asks.
-"""
+"""Search the contracts of a market by a text in their names and titles. No I/O."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from ime_live.contracts import Contract, Market, Registry, fold_name
 
 
 class Search:
-    """Looks through the registry that is current, whose texts it prepares once.
+    """Searches the present registry, and prepares its texts once.
 
-    To fold the names and titles of a thousand contracts takes some 10 ms, to look through them
-    0.1 ms; a registry changes a few times a day.
+    Folding the names and titles of a thousand contracts takes some 10 ms, searching them 0.1 ms;
+    a registry changes a few times a day.
     """
 
     def __init__(self) -> None:
@@ -23,10 +20,10 @@ class Search:
         self._texts: dict[Market, list[tuple[str, Contract]]] = {}
 
     def find(self, registry: Registry, market: Market, text: str) -> Sequence[Contract]:
-        """The contracts of a market whose name, an old one included, or title holds ``text``.
+        """Return the contracts of a market that have ``text`` in a present or old name, or title.
 
-        Spellings count as in `fold_name`: letters of Arabic keyboards, digits and joiners are
-        equal, upper and lower case are not.
+        Spellings are compared as in `fold_name`: letters of Arabic keyboards, digits and joiners
+        are equal, upper and lower case are not.
         """
         if registry is not self._registry:
             self._prepare(registry)
@@ -37,7 +34,7 @@ class Search:
         texts = defaultdict(list)
         for contract in registry:
             if contract.market is not None:
-                # A line each, so that no text is found across the end of a name.
+                # One line per name, so that no match runs across the end of a name.
                 held = "\n".join(map(fold_name, (*contract.names, contract.title or "")))
                 texts[contract.market].append((held, contract))
         self._texts, self._registry = dict(texts), registry

@@ -1,7 +1,6 @@
-"""Static: the fields of a contract that do not come from the market, as the REST calls give them.
+"""Select the static fields of a contract by its market, as the REST calls return them. No I/O.
 
-A contract and a day come in, a struct of its market's fields goes out. Which market has which is
-here only; names and types are those of `ime_live.contracts.Contract`. Pure.
+Names and types are those of `ime_live.contracts.Contract`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from msgspec import Meta, Struct
 
 from ime_live.contracts import Contract, Market
 
-# Attributes of a contract, and what they are.
+# Attributes of a contract, and their descriptions.
 _EVERY: Final = {
     "contract_id": "Its id.",
     "contract_name": "Its name, the current one.",
@@ -61,7 +60,7 @@ _FIRST_YEAR: Final = 1900
 
 
 def _type(name: str, text: str, *tables: Mapping[str, str]) -> type[Struct]:
-    """The type of a market's static fields; all are there, and those not known are null."""
+    """Make the type of a market's static fields; fields that are not known are null."""
     hints = get_type_hints(Contract) | {_DAYS: int | None}
     names = {each.name: each.encode_name for each in msgspec.structs.fields(Contract)}
     names[_DAYS] = "DaysToExpiration"
@@ -93,9 +92,9 @@ TYPES: Final[Mapping[Market | None, type[Struct]]] = {
     Market.DEPOSIT_CERTIFICATE: DepositCertificate,
     None: Static,
 }
-"""The type of each market's static fields; None: of a contract whose market is not known."""
+"""Market → type of its static fields; None for a contract whose market is not known."""
 
-# Of each type, all attributes at once but the one that no contract has, and the place of that one.
+# Per type: a getter of all attributes but the computed one, and the place of that one.
 _VALUES: Final = {
     kind: attrgetter(*(each for each in kind.__struct_fields__ if each != _DAYS))
     for kind in TYPES.values()
@@ -109,11 +108,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 def static_of(contract: Contract, today: date) -> Struct:
-    """The static fields of a contract.
+    """Return the static fields of a contract.
 
     Args:
         contract: its record.
-        today: the day in Tehran.
+        today: the date in Tehran.
     """
     kind = TYPES[contract.market]
     values: tuple[Any, ...] = _VALUES[kind](contract)
@@ -125,15 +124,15 @@ def static_of(contract: Contract, today: date) -> Struct:
 
 
 def static_json(contract: Contract, today: date) -> bytes:
-    """The same as compact JSON."""
+    """Return the static fields of a contract as compact JSON."""
     return _encode(static_of(contract, today))
 
 
 def days_left(expiration_date: str | None, today: date) -> int | None:
-    """Days until a contract expires; 0 once it has, None if that cannot be told.
+    """Return the days until a contract expires; 0 once it has, None if the date is not known.
 
-    An expired contract has none left. A negative number would have programs that divide by it or
-    take its root go wrong, and says nothing that the date does not.
+    It is never negative: programs that divide by it or take its root would fail, and the date
+    says the same.
     """
     if expiration_date is None:
         return None
@@ -141,5 +140,5 @@ def days_left(expiration_date: str | None, today: date) -> int | None:
         last = date.fromisoformat(expiration_date)
     except ValueError:
         return None
-    # A year such as 1405 is a Jalali one, which somebody has imported as it was.
+    # A year such as 1405 is a Jalali one, which was imported without conversion.
     return max(0, (last - today).days) if last.year >= _FIRST_YEAR else None

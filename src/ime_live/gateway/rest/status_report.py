@@ -1,8 +1,7 @@
-"""Report: the answer to whoever asks for the feed's state by plain HTTP.
+"""Report the feed's state and the age of each contract as JSON (``/live/status``).
 
-A token and a query come in; what the feed says of itself and the age of each contract that the
-token may see go out as JSON, or a refusal. It knows no HTTP. Asking costs Redis little, however
-often it is done: see `ime_live.gateway.upstream.versions`.
+The report costs Redis little, however often it is asked for: see
+`ime_live.gateway.upstream.versions`.
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Readiness(Struct, frozen=True):
-    """What the process needs to serve, and whether it has it.
+    """Whether the process can serve, and if not, why.
 
     Attributes:
-        ready: whether it serves: Redis is reached and the contracts are loaded.
-        reason: why it does not; None if it does.
-        redis: whether Redis is reached.
-        contracts: how many it knows.
-        connections: of WebSocket clients that are open.
-        feed: the feed's state; None if there never was one.
+        ready: whether Redis is connected and the contracts are loaded.
+        reason: why the process is not ready; None if it is.
+        redis: whether Redis is connected.
+        contracts: number of known contracts.
+        connections: number of open streams.
+        feed: the feed's state; None if there never was a feed.
     """
 
     ready: bool
@@ -60,12 +59,12 @@ class Readiness(Struct, frozen=True):
 
 
 class MarketReport(Struct, frozen=True, rename="camel"):
-    """What the report says of a market.
+    """The state of one market.
 
     Attributes:
-        state: of the feed, as far as this market goes.
-        last_board: when its board came last, changed or not.
-        contracts: how many are on it.
+        state: state of the feed for this market.
+        last_board: when its board was last received, changed or not.
+        contracts: number of contracts on it.
         until: when its session ends, or begins.
     """
 
@@ -76,15 +75,15 @@ class MarketReport(Struct, frozen=True, rename="camel"):
 
 
 class ContractReport(Struct, frozen=True):
-    """What the report says of a contract.
+    """The age of one contract's market data.
 
     Attributes:
         id: its id.
         market: its market; None if that is not known.
-        timestamp: of its last state; None if it has none, or Redis cannot be reached.
+        timestamp: timestamp of its last state; None if it has none, or Redis cannot be reached.
         age: seconds since then.
-        expired: there, and true, if the exchange has marked it so.
-        delisted: there, and true, if it is no longer on its board.
+        expired: present, and true, if the exchange has marked it as expired.
+        delisted: present, and true, if it is no longer on its board.
     """
 
     id: str
@@ -99,16 +98,16 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
     """The state of the feed, and the age of each contract.
 
     Attributes:
-        timestamp: of this report; as all of them ISO 8601 by Tehran's wall clock.
+        timestamp: time of this report. All times are ISO 8601, in Tehran's local time.
         redis: whether Redis can be reached.
-        feed: the feed's state; None if there never was one.
-        since: when it came into that state.
-        last_board: when one of the exchange's boards came last.
+        feed: the feed's state; None if there never was a feed.
+        since: when it entered that state.
+        last_board: when one of the exchange's boards was last received.
         source: how the feed reads the exchange now.
-        error: what keeps it from doing so (better).
-        lag: there if it is known: how many seconds late boards come, by their own stamps.
+        error: why the feed cannot read the exchange, or only in a slower way.
+        lag: delay of the boards in seconds, by their own timestamps; present if it is known.
         markets: the state of each market.
-        contracts: by the name that was asked for, else by its own.
+        contracts: the contracts, by the name that was asked for, else by their own.
     """
 
     timestamp: str
@@ -127,7 +126,7 @@ _CALL: Final = "/live/status"
 
 
 class Reporter:
-    """See the module's text."""
+    """Answers requests for the status report."""
 
     def __init__(
         self,
@@ -143,12 +142,12 @@ class Reporter:
         """Make a reporter.
 
         Args:
-            admission: who may ask, and how often.
-            directory: which contracts there are.
-            feed: its state.
-            versions: which state of each contract is the last.
-            diagnostics: says what is wrong with requests.
-            zone: whose wall clock the time stamps show.
+            admission: checks the token and the rate of requests.
+            directory: the known contracts.
+            feed: knows the feed's state.
+            versions: reads the last versions of contracts.
+            diagnostics: explains what is wrong with requests.
+            zone: time zone of the timestamps.
             clock: microseconds since the epoch.
         """
         self._admission = admission
@@ -160,13 +159,13 @@ class Reporter:
         self._clock = clock
 
     async def report(self, asked: Asked) -> bytes:
-        """Answer a request.
+        """Return the report as JSON.
 
         Raises:
             AuthenticationError: the token is missing or bad.
             RateError: too many requests.
             RefusedError: a contract is unknown or not covered by the token; or, with code 1013,
-                what is needed to answer is not there yet.
+                the contracts or keys are not loaded yet.
         """
         request = read_status_request(asked.query)
         admitted = await self._admission.admit(_CALL, asked, request.token, request.unknown)
@@ -215,13 +214,13 @@ class Reporter:
 
 
 def named(request: StatusRequest, registry: Registry, identity: Identity) -> Mapping[str, Contract]:
-    """The contracts that are asked for, by the name that the answer gives them.
+    """Return the requested contracts, by the names that they have in the report.
 
-    That is the one they were asked for by, else their own; ``id:`` and the id, if another contract
-    goes by that name.
+    A contract asked for by name has that name, others have their own; ``id:`` and the id if
+    another contract goes by that name.
 
     Raises:
-        RefusedError: 1008; one is unknown or not covered by the token.
+        RefusedError: 1008; a contract is unknown or not covered by the token.
     """
     found = {name: find(By.NAME, name, registry, identity.may_see) for name in request.names}
     asked = [find(By.ID, i, registry, identity.may_see) for i in request.ids]
@@ -236,7 +235,7 @@ def named(request: StatusRequest, registry: Registry, identity: Identity) -> Map
 
 
 def about_markets(status: FeedStatus, zone: tzinfo) -> dict[Market, MarketReport]:
-    """What the report says of each market."""
+    """Return the report of each market."""
     return {
         market: MarketReport(
             state=each.state,
@@ -251,13 +250,13 @@ def about_markets(status: FeedStatus, zone: tzinfo) -> dict[Market, MarketReport
 def about_contract(
     contract: Contract, version: int | None, now: int, zone: tzinfo
 ) -> ContractReport:
-    """What the report says of a contract.
+    """Return the report of one contract.
 
     Args:
         contract: its record.
-        version: of its last state; None if it has none, or it is not known.
+        version: version of its last state; None if it has none, or it is not known.
         now: microseconds since the epoch.
-        zone: whose wall clock the time stamp shows.
+        zone: time zone of the timestamp.
     """
     return ContractReport(
         id=contract.contract_id,
