@@ -1,1 +1,1 @@
-"""Who asks, and what they may see."""
+"""Check tokens, and decide which contracts a client may see."""

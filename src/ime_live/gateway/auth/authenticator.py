@@ -1,7 +1,7 @@
-"""Authentication: a client's token comes in, its `Identity` or a refusal goes out.
+"""Authenticate a client by its token, and return its `Identity`. No I/O.
 
-Nothing here does I/O or knows where keys come from (`ime_live.gateway.auth.keys`), nor what a
-WebSocket is. No token, nor any part of one, gets into a text, a log line or a repr.
+`ime_live.gateway.auth.keys` loads the keys. No token, and no part of one, gets into a message, a
+log line or a repr.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ __all__ = [
 ]
 
 MAX_TOKEN_BYTES: Final = 16 * 1024
-"""A longer token is refused unread. Reading one of this size takes 0.8 ms; a usual one, 0.02."""
+"""A longer token is refused unread. Reading one of this size takes 0.8 ms, a usual one 0.02 ms."""
 
 SUBPROTOCOL: Final = "ime-live"
-"""The WebSocket subprotocol to select, the only one that is ever echoed."""
+"""The WebSocket subprotocol to select, and the only one that is ever echoed."""
 
 _jws: Final = jwt.PyJWS()
 _MIN_RSA_BITS: Final = 2048
@@ -53,15 +53,15 @@ PUBLIC_KEY_ALGORITHMS: Final = frozenset({"RS256", "ES256", "EdDSA"})
 def find_token(
     authorization: str | None, subprotocols: Sequence[str], query_token: str | None
 ) -> str | None:
-    """The token that a client brings, or None.
+    """Return the token that a client sends, or None.
 
-    The header goes first, then the subprotocol, then the query: the first that holds a token
-    decides, and if that one is bad the others are not tried.
+    The header comes first, then the subprotocol, then the query. The first that holds a token
+    decides; if that one is bad, the others are not tried.
 
     Args:
         authorization: the ``Authorization`` header: ``<token>`` or ``Bearer <token>``. Another
-            scheme, as a proxy's ``Basic``, holds no token of ours and is passed over.
-        subprotocols: what ``Sec-WebSocket-Protocol`` offers. A browser's script can set no
+            scheme, such as a proxy's ``Basic``, is ignored.
+        subprotocols: the list in ``Sec-WebSocket-Protocol``. A browser's script cannot set any
             other header, so it offers ``ime-live`` and ``token.<token>``.
         query_token: the parameter ``token`` of the URL, decoded.
     """
@@ -77,10 +77,10 @@ def find_token(
 
 
 class Key:
-    """A key that checks signatures, prepared once, with the one algorithm that it is for.
+    """A key that verifies signatures with one algorithm, prepared once.
 
-    That the key fixes the algorithm, never the token's header, is what keeps ``alg: none`` and
-    a public key used as an HMAC secret out (RFC 8725, 2.1 and 3.1).
+    The key determines the algorithm, never the token's header. That keeps out ``alg: none`` and a
+    public key used as an HMAC secret (RFC 8725, 2.1 and 3.1).
     """
 
     __slots__ = ("_key", "_verify", "algorithm", "kid")
@@ -90,10 +90,10 @@ class Key:
 
         Args:
             material: the bytes of a secret, or a public key of `cryptography`.
-            kid: the name that tokens call it by, if it has one.
+            kid: id by which tokens name it, if it has one.
 
         Raises:
-            ValueError: it is none of the keys that `Algorithm` is for, or too weak.
+            ValueError: no `Algorithm` uses such a key, or it is too weak.
         """
         self.algorithm = _algorithm_of(material)
         self.kid = kid
@@ -101,7 +101,7 @@ class Key:
         try:
             self._key: Any = method.prepare_key(material)
         except jwt.InvalidKeyError as error:
-            # PyJWT knows a public key or a JWK that someone took for a secret.
+            # PyJWT detects a public key or a JWK that was given as a secret.
             raise ValueError(str(error)) from error
         self._verify = method.verify
 
@@ -109,24 +109,24 @@ class Key:
         return f"<Key {self.algorithm} kid={self.kid!r}>"
 
     def fits(self, algorithm: str, kid: str | None) -> bool:
-        """Whether a token of this header may be signed with this key.
+        """Return whether a token with this header may be signed with this key.
 
-        A ``kid`` only tells keys apart (RFC 7515, 4.1.4): where one side has none, it is open.
+        A ``kid`` only distinguishes keys (RFC 7515, 4.1.4): if one side has none, any key fits.
         """
         return algorithm == self.algorithm and (kid is None or self.kid is None or kid == self.kid)
 
     def verify(self, signed: bytes, signature: bytes) -> bool:
-        """Whether ``signature`` over ``signed`` was made with this key."""
+        """Return whether ``signature`` over ``signed`` was made with this key."""
         return self._verify(signed, self._key, signature)
 
 
 class SignedToken:
-    """A token taken apart; nothing in it is to be believed before `verified_by` says True."""
+    """A parsed token; do not trust anything in it before `verified_by` returns True."""
 
     __slots__ = ("_signature", "_signed", "algorithm", "header", "kid", "payload")
 
     def __init__(self, token: str) -> None:
-        """Take ``token`` apart.
+        """Parse ``token``.
 
         Raises:
             AuthenticationError: it is not a signed JWT in compact form (RFC 7515, 7.1).
@@ -134,12 +134,12 @@ class SignedToken:
         if len(token) > MAX_TOKEN_BYTES:
             raise AuthenticationError(Refusal.TOO_LONG.value)
         try:
-            # PyJWT reads the token and checks its header. It could check the signature too,
-            # but prepares the key anew for every token, which is most of the 28 µs it takes.
+            # PyJWT parses the token and checks its header. It could check the signature too,
+            # but prepares the key again for every token, which is most of the 28 µs it takes.
             parts = _jws.decode_complete(token, options={"verify_signature": False})
             algorithm = parts["header"]["alg"]
             signed = token.rpartition(".")[0].encode("ascii")
-        # ValueError and RecursionError: not every release of PyJWT catches json's own.
+        # ValueError and RecursionError: not every release of PyJWT catches those of json.
         except (jwt.PyJWTError, ValueError, KeyError, RecursionError):
             # "from None": those errors quote the token.
             raise AuthenticationError(Refusal.INVALID.value) from None
@@ -153,7 +153,7 @@ class SignedToken:
         self._signature: bytes = parts["signature"]
 
     def verified_by(self, keys: Iterable[Key]) -> bool:
-        """Whether one of the ``keys`` that fit the token has signed it."""
+        """Return whether one of the ``keys`` that fit the token has signed it."""
         return any(
             key.fits(self.algorithm, self.kid) and key.verify(self._signed, self._signature)
             for key in keys
@@ -161,37 +161,37 @@ class SignedToken:
 
 
 class KeySource(Protocol):
-    """What `JwtAuthenticator` needs of where keys come from."""
+    """Provides keys to `JwtAuthenticator`."""
 
     @property
     def keys(self) -> Sequence[Key]:
         """The keys known now."""
 
     async def start(self) -> None:
-        """Get what is not there yet; never fails, and takes a few seconds at most."""
+        """Load the keys that are missing; never fails, and takes a few seconds at most."""
 
     async def aclose(self) -> None:
-        """Stop and let go of everything."""
+        """Stop, and release everything."""
 
     async def learn(self, algorithm: str, kid: str | None) -> bool:
-        """Look for the key of a token that none of `keys` verifies; False if that is in vain.
+        """Look for the key of a token that none of `keys` verifies; return False if useless.
 
         Raises:
-            RefusedError: with code 1013, if the key may exist but cannot be had now.
+            RefusedError: with code 1013: the key may exist, but cannot be loaded now.
         """
 
 
 class Authenticator(Protocol):
-    """What a session needs to know who its client is."""
+    """Checks the tokens of clients."""
 
     async def start(self) -> None:
-        """Begin what runs in the background; never fails, and takes a few seconds at most."""
+        """Start background tasks; never fails, and takes a few seconds at most."""
 
     async def aclose(self) -> None:
-        """End what runs in the background."""
+        """End background tasks."""
 
     async def authenticate(self, token: str | None) -> Identity:
-        """Who brings ``token``.
+        """Return the identity of the client that sends ``token``.
 
         Raises:
             AuthenticationError: the token is missing or bad; code 1008, reason a `Refusal`.
@@ -200,21 +200,21 @@ class Authenticator(Protocol):
 
 
 class NoAuthenticator:
-    """``--auth none``: asks for no token, and lets everybody see everything."""
+    """``--auth none``: needs no token, and lets every client see everything."""
 
     async def start(self) -> None:
-        """Nothing runs in the background."""
+        """Do nothing: there are no background tasks."""
 
     async def aclose(self) -> None:
-        """Nothing runs in the background."""
+        """Do nothing: there are no background tasks."""
 
     async def authenticate(self, token: str | None) -> Identity:
-        """Everybody is anonymous, whatever they bring."""
+        """Return the anonymous identity, with any token or none."""
         return Identity(ANONYMOUS, None, None)
 
 
 class JwtAuthenticator:
-    """``--auth jwt``: a token is good if one of the keys has signed it and its claims hold."""
+    """``--auth jwt``: accepts a token if one of the keys has signed it and its claims are valid."""
 
     def __init__(
         self,
@@ -224,7 +224,15 @@ class JwtAuthenticator:
         leeway: float = 0.0,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """See `identity_from` for the claims; ``now`` is the clock they are held against."""
+        """Make an authenticator; see `identity_from` for the arguments.
+
+        Args:
+            keys: the keys that may sign tokens.
+            audience: value that ``aud`` must be or contain.
+            issuer: value that ``iss`` must be.
+            leeway: seconds.
+            now: clock for the times in tokens, Unix seconds.
+        """
         self._keys = keys
         self._audience = audience
         self._issuer = issuer
@@ -232,19 +240,19 @@ class JwtAuthenticator:
         self._now = now
 
     async def start(self) -> None:
-        """Get the keys."""
+        """Load the keys."""
         await self._keys.start()
 
     async def aclose(self) -> None:
-        """Let go of the keys."""
+        """Release the keys."""
         await self._keys.aclose()
 
     async def authenticate(self, token: str | None) -> Identity:
-        """Who brings ``token``; waits for nothing if a key at hand has signed it.
+        """Return the identity of the client; waits only if no known key has signed ``token``.
 
         Raises:
             AuthenticationError: the token is missing or bad; code 1008, reason a `Refusal`.
-            RefusedError: the key that may have signed it cannot be had now; code 1013.
+            RefusedError: the key that may have signed it cannot be loaded now; code 1013.
         """
         if not token:
             raise AuthenticationError(Refusal.REQUIRED.value)
@@ -263,7 +271,7 @@ class JwtAuthenticator:
 
 
 def _algorithm_of(material: object) -> Algorithm:
-    """The one algorithm that a key is for; see `Key`."""
+    """Return the one algorithm of a key; see `Key`."""
     match material:
         case bytes():
             if len(material) < MIN_SECRET_BYTES:

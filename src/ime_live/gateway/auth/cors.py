@@ -1,7 +1,7 @@
-"""Cors: which web pages' scripts may read the answers of plain HTTP.
+"""Make the CORS headers of responses, so that allowed web pages may read them.
 
-An ``Origin`` comes in, the headers that a browser looks for go out (the Fetch standard, 3.2).
-Pure. Streams are not its matter: browsers let every page open a WebSocket.
+It follows the Fetch standard, 3.2. No I/O. WebSockets need none of it: browsers let every page
+open one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _OF_THIS_MACHINE: Final = "loopback"
 
-# Names below localhost lead to this machine as well: RFC 6761, 6.3.
+# Names below localhost are this machine as well: RFC 6761, 6.3.
 _LOOPBACK: Final = re.compile(
     rb"https?://((?:[a-z0-9-]+\.)*localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?"
 )
@@ -33,14 +33,14 @@ _PREFLIGHT: Final = (
 
 
 class Cors:
-    """The pages that are let in.
+    """The web pages that may read responses.
 
-    Tokens come in a header that a script sets, never in a cookie, so credentials in the sense of
-    the Fetch standard are not asked for, and letting all pages in gives none of them a token.
+    Tokens come in a header that a script sets, never in a cookie. So credentials in the sense of
+    the Fetch standard are not requested, and allowing all pages gives none of them a token.
     """
 
     def __init__(self, origins: Sequence[str]) -> None:
-        """Let these origins in.
+        """Allow these origins.
 
         Args:
             origins: as browsers send them; ``*`` for all, ``loopback`` for those of this machine.
@@ -56,10 +56,10 @@ class Cors:
         return self._all or local or origin in self._origins
 
     def headers(self, origin: bytes | None) -> Headers:
-        """What every answer gets, an error as well.
+        """Return the headers that every response gets, including errors.
 
         Args:
-            origin: of the request; None if it has none.
+            origin: origin of the request; None if it has none.
         """
         if not (self._origins or self._loopback):
             return []
@@ -67,11 +67,11 @@ class Cors:
             return [(_ORIGIN, b"*"), _EXPOSE]
         if origin is not None and self._lets_in(origin):
             return [(_ORIGIN, origin), _EXPOSE, _VARY]
-        # A cache must not give this answer to a page that is let in.
+        # A cache must not give this response to a page that is allowed.
         return [_VARY]
 
     def preflight(self, origin: bytes | None) -> Headers | None:
-        """The answer to a preflight request, which is a 204; None if the page is not let in."""
+        """Return the headers of a 204 that answers a preflight; None if the page is not allowed."""
         if not self._lets_in(origin):
             return None
         return [*self.headers(origin), *_PREFLIGHT]

@@ -1,6 +1,6 @@
-"""Identity: the claims of a verified token come in, who may see what goes out, or a refusal.
+"""Check the claims of a verified token, and make an `Identity` from them. No I/O.
 
-Pure. Knows nothing of signatures or keys: that the claims are the issuer's is settled before.
+The signature is verified before, see `ime_live.gateway.auth.authenticator`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ime_live.errors import AuthenticationError
 from ime_live.gateway.auth.patterns import Patterns
 
 ANONYMOUS: Final = "anonymous"
-"""The subject of a client that no token names."""
+"""The subject of a client whose token names none."""
 
 
 class Refusal(StrEnum):
-    """Every reason that a client with a missing or bad token can be told."""
+    """Reasons for refusing a missing or bad token, as clients get them."""
 
     REQUIRED = "authentication required"
     TOO_LONG = "token too long"
     INVALID = "invalid token"
-    """Not a JWT, or no key of ours has signed it."""
+    """Not a JWT, or not signed by one of our keys."""
     BAD_CLAIMS = "invalid claims"
-    """Signed by one of our keys, but a claim is not of the type it has to be."""
+    """Signed by one of our keys, but a claim has the wrong type."""
     EXPIRED = "token expired"
     NOT_YET_VALID = "token not yet valid"
     WRONG_AUDIENCE = "wrong audience"
@@ -37,13 +37,12 @@ class Refusal(StrEnum):
 
 
 class Identity(Struct, frozen=True, dict=True):
-    """Who a client is, and what it may see.
+    """A client, and the contracts that it may see.
 
     Attributes:
         subject: claim ``sub``, or `ANONYMOUS`.
-        expires: from when on the token is good no more, Unix seconds, the leeway included;
-            None if it has no end.
-        patterns: claim ``contracts``; None if it lets everything through.
+        expires: when the token expires, including the leeway, in Unix seconds; None for never.
+        patterns: claim ``contracts``; None if all contracts are allowed.
     """
 
     subject: str
@@ -51,12 +50,12 @@ class Identity(Struct, frozen=True, dict=True):
     patterns: tuple[str, ...] | None
 
     def may_see(self, contract: Contract) -> bool:
-        """Whether the token lets the client see ``contract``; see `Patterns`."""
+        """Return whether the token lets the client see ``contract``; see `Patterns`."""
         return self.patterns is None or self._matcher.match(contract)
 
     @cached_property
     def _matcher(self) -> Patterns:
-        # Once for a client, not once for each contract it asks for.
+        # Made once per client, not once per contract that it asks for.
         return Patterns(self.patterns or ())
 
 
@@ -65,15 +64,15 @@ def identity_from(
 ) -> Identity:
     """Check the claims of a verified token (RFC 7519, 4.1).
 
-    A claim that narrows what a token is good for (``exp``, ``nbf``, ``contracts``) may be absent,
-    but if it is there and cannot be read, the token is refused: never a free pass. ``iat`` is when
-    the token was made, and no limit (4.1.6): the issuer's clock may be ahead of ours.
+    A claim that restricts a token (``exp``, ``nbf``, ``contracts``) may be absent. But if it is
+    present and cannot be read, the token is refused: it is never a free pass. ``iat`` is when the
+    token was made, and not a limit (4.1.6): the issuer's clock may be ahead of ours.
 
     Args:
         payload: the token's claims, JSON.
-        audience: what ``aud`` has to be or hold; None asks for nothing.
-        issuer: what ``iss`` has to be; None asks for nothing.
-        leeway: seconds that the issuer's clock may differ from ours.
+        audience: value that ``aud`` must be or contain; None for any.
+        issuer: value that ``iss`` must be; None for any.
+        leeway: seconds by which the issuer's clock may differ from ours.
         now: Unix seconds.
 
     Raises:
@@ -105,7 +104,7 @@ def identity_from(
 
 
 class _Claims(Struct):
-    # A null where a date or the contracts should be is an error; null for a name is no name.
+    # A null for a time or for the contracts is an error; a null for a name means no name.
     exp: float | UnsetType = UNSET
     nbf: float | UnsetType = UNSET
     iat: float | UnsetType = UNSET
@@ -146,7 +145,7 @@ _LONGEST_SHOWN: Final = 100
 
 
 def _wrong_claims(payload: bytes) -> str:
-    """Which claims are of the wrong type, and what they must be; no word of what they hold."""
+    """Return which claims have the wrong type and what they must be, without their contents."""
     try:
         claims = _decode_object(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -182,5 +181,5 @@ def _mismatch(claim: str, wanted: str, given: str) -> str:
 
 
 def _several(claim: str | Iterable[str]) -> tuple[str, ...]:
-    """A claim that is one string or a list of them (RFC 7519, 4.1.3), as the list."""
+    """Return a claim that is one string or a list of them (RFC 7519, 4.1.3) as a list."""
     return (claim,) if isinstance(claim, str) else tuple(claim)

@@ -1,7 +1,6 @@
-"""JWKS: an issuer's published key set comes in, from a file's bytes or a URL, `Key`s go out.
+"""Read JSON Web Key Sets (RFC 7517) from files, and keep the one at a URL fresh.
 
-`JwksUrl` keeps the set of a URL fresh without ever asking often, waiting long or forgetting
-keys that were good. Nothing here knows of tokens, settings or other keys.
+`JwksUrl` never fetches often, never waits long, and never forgets keys that were valid.
 """
 
 from __future__ import annotations
@@ -27,40 +26,39 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_AGE: Final = 600.0
-"""Seconds after which a set is fetched again: how long a withdrawn key may stay good."""
+"""Seconds after which a set is fetched again: how long a withdrawn key may stay valid."""
 
 MIN_INTERVAL: Final = 10.0
-"""Seconds between two fetches at least, however many tokens name keys that are not there."""
+"""Minimum time between two fetches, however many tokens name unknown keys [s]."""
 
 RECHECK_INTERVAL: Final = 60.0
-"""Seconds between two fetches, besides all others, because a known key does not fit a token."""
+"""Minimum time between two fetches that are made because a known key does not fit a token [s]."""
 
 RETRY_INTERVAL: Final = 30.0
-"""Seconds after which a fetch that failed is repeated, if no token asks for it before."""
+"""Seconds after which a failed fetch is repeated, if no token causes one before."""
 
 FETCH_TIMEOUT: Final = 3.0
 """Seconds that a whole fetch may take."""
 
 MAX_SET_BYTES: Final = 1024 * 1024
-"""Bytes of the largest set that is read; real ones have 1 to 10 KiB."""
+"""Size of the largest set that is read [bytes]; real ones have 1 to 10 KiB."""
 
-# What each key type (RFC 7518, 6.1; RFC 8037, 2) may be used for here. PyJWT reads a key by the
-# algorithm; which curves and sizes are good is for `Key` to say.
+# The algorithm for each key type (RFC 7518, 6.1; RFC 8037, 2). PyJWT reads a key by the algorithm;
+# `Key` checks its curve and size.
 _ALGORITHMS: Final = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA", "oct": "HS256"}
 
 log = structlog.get_logger()
 
 
 def read_key_set(raw: bytes, *, secrets: bool) -> tuple[Key, ...]:
-    """Read a JWK Set (RFC 7517, 5); a key that is of no use here is skipped and logged.
+    """Read a JWK Set (RFC 7517, 5); a key that cannot be used is skipped and logged.
 
     Args:
         raw: the set, JSON.
-        secrets: whether it may hold shared secrets (``"kty": "oct"``). What anybody can fetch
-            is not a secret.
+        secrets: whether it may hold shared secrets (``"kty": "oct"``); no if anybody can fetch it.
 
     Raises:
-        ValueError: it is not a set, or holds no key of use. The text quotes nothing of it.
+        ValueError: it is not a set, or has no usable key. The text quotes nothing of it.
     """
     try:
         entries = _decode_set(raw).keys
@@ -80,14 +78,14 @@ def read_key_set(raw: bytes, *, secrets: bool) -> tuple[Key, ...]:
 class JwksUrl:
     """The key set at a URL: fetched, cached, refreshed.
 
-    - One fetch at a time; whoever needs it waits for the same one.
+    - There is one fetch at a time; all callers that need it wait for the same one.
     - A set is fetched again when it is `MAX_AGE` old; when `refresh` is called, but not within
       `MIN_INTERVAL` of the last time; and when `recheck` is, once per `RECHECK_INTERVAL`.
     - A fetch that fails leaves the keys as they are, and is repeated within twice
       `RETRY_INTERVAL`.
 
     Attributes:
-        keys: of the last good set; empty before the first.
+        keys: keys of the last valid set; empty before the first.
     """
 
     def __init__(
@@ -102,17 +100,17 @@ class JwksUrl:
 
         Args:
             url: https, or http of a loopback address.
-            now: the clock that ages are measured with, seconds.
+            now: clock for ages, in seconds.
             sleep: waits that many seconds of the same clock.
-            fetch_timeout: seconds that a whole fetch may take.
+            fetch_timeout: time that a whole fetch may take [s].
 
         Raises:
-            SettingsError: not such a URL, or it holds a password.
+            SettingsError: it is not such a URL, or it holds a password.
         """
         try:
             parts = urlsplit(url)
             host = parts.hostname or ""
-            _ = parts.port  # raises for what is not a port
+            _ = parts.port  # raises if it is not a port
         except ValueError as error:
             raise SettingsError(f"--jwks is not a URL: {error}") from error
         if not host or parts.scheme not in {"https", "http"}:
@@ -126,7 +124,7 @@ class JwksUrl:
             )
         self.keys: tuple[Key, ...] = ()
         self._url = url
-        # A proxy of the environment is for the way out, not for this machine.
+        # A proxy in the environment is for other hosts, not for this machine.
         self._trust_env = not is_loopback(host)
         self._now = now
         self._sleep = sleep
@@ -139,26 +137,26 @@ class JwksUrl:
         self._failures = 0
 
     async def start(self) -> None:
-        """Fetch the set, and from then on keep it fresh; a fetch that fails is only logged."""
-        # Here and not above: it takes 0.1 s to import, and few gateways need it.
+        """Fetch the set, and keep it fresh from then on; a failed fetch is only logged."""
+        # Imported here, because it takes 0.1 s and few gateways need it.
         import httpx
 
         self._client = httpx.AsyncClient(
-            # The system's certificates, where an organisation's own authority is, too.
+            # The system's certificates include an organisation's own authority.
             verify=ssl.create_default_context(),
             trust_env=self._trust_env,
-            # To trust a key set is to trust the host that was configured, not where it points.
+            # Trust in a key set is trust in the configured host, not in where it redirects.
             follow_redirects=False,
             timeout=self._fetch_timeout,
-            # Asking for no compression keeps the size limit true.
+            # Without compression, the size limit holds for what is transferred.
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         )
         await self._fetch_once()
         self._refresher = asyncio.create_task(self._keep_fresh())
 
     async def aclose(self) -> None:
-        """Stop refreshing; whoever waits for a fetch is refused. The keys stay."""
-        # First of all, so that whoever waits finds it gone when the fetch ends.
+        """Stop refreshing; callers that wait for a fetch are refused. The keys stay."""
+        # First, so that waiting callers find it gone when the fetch ends.
         client, self._client = self._client, None
         tasks = [task for task in (self._refresher, self._fetching) if task is not None]
         for task in tasks:
@@ -168,7 +166,7 @@ class JwksUrl:
             await client.aclose()
 
     async def refresh(self) -> None:
-        """Return once the keys are those that the URL showed within the last `MIN_INTERVAL`.
+        """Wait until the keys are those that the URL had within the last `MIN_INTERVAL`.
 
         Raises:
             RefusedError: with code 1013: the last fetch failed.
@@ -178,13 +176,13 @@ class JwksUrl:
         self._check_fetched()
 
     async def recheck(self) -> bool:
-        """Fetch the set, since a token's signature is bad by the keys that it should be good by.
+        """Fetch the set because a known key does not verify a token that should be signed by it.
 
-        Issuers change keys without a notice, and some without another ``kid``. Bad tokens are sent
-        by anybody, so it is done once per `RECHECK_INTERVAL`.
+        Issuers change keys without notice, and some keep the ``kid``. Anybody can send bad tokens,
+        so this is done once per `RECHECK_INTERVAL`.
 
         Returns:
-            Whether it was fetched, by this call or by one that was under way.
+            Whether the set was fetched, by this call or by one that was under way.
 
         Raises:
             RefusedError: with code 1013: it could not be fetched.
@@ -219,19 +217,19 @@ class JwksUrl:
         if self._fetching is None:
             self._fetched_at = self._now()
             self._fetching = asyncio.create_task(self._fetch(self._client))
-        # Unlike awaiting the task, this ends neither the fetch when a client that waits for it
-        # goes away, nor the client when the gateway ends the fetch.
+        # Unlike awaiting the task, this does not end the fetch when a waiting client leaves, nor
+        # the client when the gateway ends the fetch.
         await asyncio.wait([self._fetching])
 
     async def _fetch(self, client: httpx.AsyncClient) -> None:
         import httpx
 
         try:
-            # httpx limits each read; this, the sum of them.
+            # httpx limits each read; this limits their sum.
             async with asyncio.timeout(self._fetch_timeout):
                 raw = await _get(client, self._url)
             self.keys = read_key_set(raw, secrets=False)
-        # ValueError: not a key set, or a URL that only httpx finds fault with.
+        # ValueError: not a key set, or a URL that only httpx rejects.
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
             self._failures += 1
             log.warning(
@@ -256,7 +254,7 @@ _decode_set = msgspec.json.Decoder(_KeySet).decode
 
 
 class _Jwk(msgspec.Struct):
-    # What decides whether a key is of use (RFC 7517, 4); the rest is for PyJWT to read.
+    # The fields that decide whether a key can be used (RFC 7517, 4); PyJWT reads the rest.
     kty: Literal["RSA", "EC", "OKP", "oct"]
     kid: str | None = None
     alg: str | None = None
@@ -270,7 +268,7 @@ def _read_key(entry: object, *, secrets: bool) -> Key:
     """Read one JWK.
 
     Raises:
-        ValueError: it is of no use here; the text says why, and quotes nothing secret.
+        ValueError: it cannot be used; the text says why, and quotes nothing secret.
     """
     try:
         jwk = msgspec.convert(entry, _Jwk)
@@ -293,11 +291,11 @@ def _read_key(entry: object, *, secrets: bool) -> Key:
 
 
 async def _get(client: httpx.AsyncClient, url: str) -> bytes:
-    """The body at ``url``.
+    """Return the body at ``url``.
 
     Raises:
         httpx.HTTPError: it could not be fetched.
-        ValueError: the answer is not a 200, or too long.
+        ValueError: the response is not a 200, or too long.
     """
     async with client.stream("GET", url) as response:
         if response.status_code != HTTPStatus.OK:

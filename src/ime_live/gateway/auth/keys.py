@@ -1,7 +1,7 @@
-"""Keys: settings come in, the keys to check tokens with and an `Authenticator` go out.
+"""Load the keys that settings name, and make the `Authenticator`.
 
-It reads the files that settings name, once, and says which of them is at fault. What is in a
-JWKS, and how the one at a URL is kept fresh, is for `ime_live.gateway.auth.jwks`.
+Files are read once; errors name the file. `ime_live.gateway.auth.jwks` reads key sets, and keeps
+the one at a URL fresh.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ime_live.settings import AuthMode, AuthSettings, JwtSettings
 
 
 class Keyring:
-    """All keys of a gateway: those that were given at the start, and those of a JWKS URL."""
+    """All keys of a gateway: those loaded at the start, and those of a JWKS URL."""
 
     def __init__(self, given: Sequence[Key] = (), url: JwksUrl | None = None) -> None:
-        """``given`` stay as they are; those of ``url`` come with `start` and may change."""
+        """Make a keyring of fixed keys, and those of a URL, which come with `start`."""
         self._given = tuple(given)
         self._url = url
 
@@ -50,11 +50,11 @@ class Keyring:
             await self._url.aclose()
 
     async def learn(self, algorithm: str, kid: str | None) -> bool:
-        """Look at the URL for the key of a token that none of `keys` verifies.
+        """Check the URL for the key of a token that none of `keys` verifies.
 
         Returns:
-            False if that is in vain: there is no URL, the algorithm is none of public keys, or
-            the token names a known key, or none, and the set was fetched just now for such a one.
+            False if that is useless: there is no URL, the algorithm is not one of public keys, or
+            the token has a known key id or none, and the set was fetched recently for such a one.
 
         Raises:
             RefusedError: with code 1013: the URL may have the key, but does not answer.
@@ -69,13 +69,13 @@ class Keyring:
 
 
 def keyring_from(settings: JwtSettings) -> Keyring:
-    """Read every key that ``settings`` name; a URL is only asked by `Keyring.start`.
+    """Load every key that ``settings`` name; a URL is fetched only by `Keyring.start`.
 
-    Several sources together are for a change from one to another: a token is good if a key of
-    any of them has signed it.
+    Several sources together serve a change from one to another: a token is valid if a key of any
+    of them has signed it.
 
     Raises:
-        SettingsError: a key is not usable, or a file cannot be read; names the option and path.
+        SettingsError: a key cannot be used, or a file cannot be read; names the option and path.
     """
     keys: list[Key] = []
     url = None
@@ -93,11 +93,11 @@ def keyring_from(settings: JwtSettings) -> Keyring:
 def authenticator_from(
     settings: AuthSettings, *, now: Callable[[], float] = time.time
 ) -> Authenticator:
-    """The authenticator that ``settings`` ask for. Call its `start` before it is used.
+    """Return the authenticator for ``settings``. Call its `start` before use.
 
     Args:
-        settings: where keys are, and what tokens have to say.
-        now: the clock that tokens' times are held against, Unix seconds.
+        settings: where the keys are, and what tokens must contain.
+        now: clock for the times in tokens, Unix seconds.
 
     Raises:
         SettingsError: see `keyring_from`.
@@ -121,7 +121,7 @@ def _secret_key(secret: str) -> Key:
 
 
 def _pem_key(path: str) -> Key:
-    """The key of a PEM file (RFC 7468): a public key, or that of a certificate."""
+    """Return the key of a PEM file (RFC 7468): a public key, or that of a certificate."""
     raw = _read("--jwt-public-key", path)
     if b"PRIVATE KEY-----" in raw:
         raise SettingsError(
@@ -130,7 +130,7 @@ def _pem_key(path: str) -> Key:
         )
     try:
         if b"-----BEGIN CERTIFICATE-----" in raw:
-            # Only the key counts: whoever configures it vouches for it, no authority does.
+            # Only the key counts: the configuration vouches for it, not a certificate authority.
             material: object = x509.load_pem_x509_certificate(raw).public_key()
         else:
             material = load_pem_public_key(raw)
@@ -143,7 +143,7 @@ def _pem_key(path: str) -> Key:
 
 
 def _key_set(path: str) -> tuple[Key, ...]:
-    """The keys of a JWKS file; a file of the gateway's own may hold shared secrets."""
+    """Return the keys of a JWKS file; a file on this machine may hold shared secrets."""
     try:
         return read_key_set(_read("--jwks", path), secrets=True)
     except ValueError as error:

@@ -1,7 +1,4 @@
-"""Patterns: which contracts the claim ``contracts`` of a token lets through.
-
-A token's patterns and a contract come in, yes or no goes out. Knows nothing of tokens.
-"""
+"""Match contracts with the patterns in the claim ``contracts`` of a token."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ _WILDCARDS: Final = "*?["
 
 
 class Patterns:
-    """Patterns, ready to be held against many contracts.
+    """Patterns, prepared for matching many contracts.
 
-    ``KASH*`` is held against a contract's current name and its aliases, ``id:12*`` against its
-    id. The wildcards are those of `fnmatch` (``*``, ``?``, ``[seq]``); upper and lower case
-    differ; both sides are compared in the forms that `fold` and `fold_name` give them. So a blank
-    inside of a Persian name may be left out or be a joiner, and one beside a wildcard counts.
+    ``KASH*`` is matched with a contract's current name and its aliases, ``id:12*`` with its id.
+    The wildcards are those of `fnmatch` (``*``, ``?``, ``[seq]``); upper and lower case differ;
+    both sides are compared in the forms that `fold` and `fold_name` give them. So a blank inside
+    a Persian name may be left out or be a joiner, and one beside a wildcard counts.
 
     >>> Patterns(["KASH*"]).match(Contract(contract_id="1", contract_name="KASHF05"))
     True
@@ -38,14 +35,14 @@ class Patterns:
         self._ids = _Matcher([fold(p.removeprefix(_ID)) for p in folded if p.startswith(_ID)])
 
     def match(self, contract: Contract) -> bool:
-        """Whether one of the patterns matches ``contract``."""
+        """Return whether one of the patterns matches ``contract``."""
         return self._ids.match(_folded(contract.contract_id)) or any(
             self._names.match(form) for name in contract.names for form in _forms(name)
         )
 
 
 class _Matcher:
-    """Whether a text matches one of several patterns; both are folded already."""
+    """Matches a text with several patterns; both must be folded already."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         patterns = frozenset(patterns)
@@ -58,8 +55,8 @@ class _Matcher:
         return text in self._plain or any(glob.match(text) for glob in self._globs)
 
 
-# Tokens have few different patterns, and contracts are held against them again and again. Both
-# caches are bounded, because what tokens hold is not up to us.
+# Tokens have few different patterns, and contracts are matched with them again and again. Both
+# caches are bounded, because we do not control what tokens contain.
 @lru_cache(maxsize=4096)
 def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile(fnmatch.translate(pattern))

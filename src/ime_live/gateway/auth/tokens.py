@@ -1,7 +1,6 @@
-"""Tokens for the command line: made with a shared secret, and explained.
+"""Make and explain tokens for the command line. No I/O.
 
-Claims and a clock's reading come in, a token or a report on one goes out. Pure; the report
-holds what a token says and never the token itself, so it can be shown.
+A report has the contents of a token, but never the token itself, so it can be shown.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _DAY: Final = 86_400
 
 
 class Signature(StrEnum):
-    """What is known of a token's signature."""
+    """The state of a token's signature."""
 
     VERIFIED = "verified"
     NOT_VERIFIED = "not verified"
@@ -35,15 +34,15 @@ class Signature(StrEnum):
 
 
 class TokenReport(Struct, frozen=True, kw_only=True):
-    """What a token says, and what a gateway would say to it.
+    """The contents of a token, and whether a gateway accepts it.
 
     Attributes:
         header: as it is in the token.
         claims: as they are in the token.
-        expires: ``2026-06-22 15:10:00 UTC``, or ``never``; ``unreadable`` for a bad claim.
+        expires: ``2026-06-22 15:10:00 UTC``, or ``never``; ``not a date`` for a bad claim.
         signature: see `Signature`.
-        accepted: whether a gateway with these keys and settings lets the client in; None if
-            there are no keys to say so with.
+        accepted: whether a gateway with these keys and settings accepts the token; None if there
+            are no keys.
         remarks: sentences without a full stop, for a person: ``expires in 29 days``.
     """
 
@@ -69,16 +68,16 @@ def create_token(
 
     Args:
         secret: the shared secret, at least 32 bytes of UTF-8.
-        subject: whom the token is for.
-        days: how long it is good from ``now`` on; above 0.
-        contracts: patterns of what it lets see (`ime_live.gateway.auth.patterns`); None lets
-            everything through, an empty list nothing.
+        subject: owner of the token.
+        days: how long it is valid from ``now`` on; above 0.
+        contracts: patterns of the contracts that it allows (`ime_live.gateway.auth.patterns`);
+            None allows all, an empty list none.
         audience: claim ``aud``, left out if None or empty.
         issuer: claim ``iss``, left out if None or empty.
         now: Unix seconds.
 
     Raises:
-        SettingsError: the secret is too short or no secret, ``days`` is not above 0, or the
+        SettingsError: the secret is too short or cannot be used, ``days`` is not above 0, or the
             token would be longer than a gateway reads.
     """
     if len(secret.encode()) < MIN_SECRET_BYTES:
@@ -88,7 +87,7 @@ def create_token(
         )
     if not (days > 0 and math.isfinite(days * _DAY)):
         raise SettingsError("the number of days must be above 0")
-    # Whole seconds, as most issuers write; rounded so that it is good now, and not cut short.
+    # Whole seconds, as most issuers use; rounded so that it is valid now, and for the full time.
     claims: dict[str, Any] = {
         "sub": subject,
         "iat": math.floor(now),
@@ -125,20 +124,20 @@ def inspect_token(
 
     Args:
         token: the token alone, without ``Bearer``.
-        keys: those of the gateway; None if there are none at hand.
-        audience: what the gateway asks ``aud`` to be; see `identity_from`, as for the others.
-        issuer: what the gateway asks ``iss`` to be.
+        keys: the gateway's keys; None if there are none at hand.
+        audience: the gateway's setting for ``aud``; see `identity_from`, also for the others.
+        issuer: the gateway's setting for ``iss``.
         leeway: seconds.
         now: Unix seconds.
 
     Raises:
-        AuthenticationError: it is not a token that can be read at all.
+        AuthenticationError: it cannot be read as a token at all.
     """
     signed = SignedToken(token)
     try:
         claims = msgspec.json.decode(signed.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        # Says what is wrong.
+        # This raises an error that says what is wrong.
         identity_from(signed.payload, audience=None, issuer=None, leeway=leeway, now=now)
         raise AuthenticationError(Refusal.BAD_CLAIMS.value) from None
     signature, remarks = _check_signature(signed, None if keys is None else tuple(keys))
@@ -198,7 +197,7 @@ def _lifetime(claims: dict[str, Any], now: float) -> str:
 
 
 def _span(seconds: float) -> str:
-    """A length of time in the largest of its units, rounded down."""
+    """Return a length of time in the largest possible unit, rounded down."""
     count, unit = int(seconds), "second"
     for length, name in ((60, "minute"), (3600, "hour"), (_DAY, "day")):
         if seconds >= length:
