@@ -1,1 +1,1 @@
-"""OpenAPI and AsyncAPI, and the page that shows them."""
+"""Make the OpenAPI and AsyncAPI documents, and serve the page that shows them."""

@@ -1,8 +1,7 @@
-"""The AsyncAPI document: what the streams are, for programs and for the page that shows it.
+"""Make the AsyncAPI 3.0 document, which describes the streams. No I/O.
 
-Settings come in, the document of AsyncAPI 3.0 goes out, made from the same types as the messages
-and from the parameters of the streams. Pure: it does not know how it is served. The document takes
-the gateway's view, as AsyncAPI has it: what the gateway *sends* a client receives.
+It is made from the types of the messages and the parameters of the streams. As AsyncAPI requires,
+it takes the gateway's view: what the gateway *sends* a client receives.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ CLOSES: Final[dict[CloseCode, str]] = {
         "You were too slow, or contracts or keys are not there yet: reconnect after a while."
     ),
 }
-"""What a client is to do when a stream ends with a code."""
+"""Advice for a client whose stream ends with a code."""
 
 
 def document(settings: GatewaySettings) -> Node:
-    """Make the document; its `servers` are empty, since they depend on who asks.
+    """Return the document; its `servers` are empty, since they depend on the request.
 
     Args:
-        settings: give the limits, and whether a token is asked for.
+        settings: have the limits, and whether a token is needed.
     """
     channels = {
         **{_websocket(by): _websocket_channel(by, settings) for by in By},
@@ -77,12 +76,12 @@ def document(settings: GatewaySettings) -> Node:
 
 
 class Place(Struct, frozen=True):
-    """Where clients reach the gateway.
+    """The address at which clients reach the gateway.
 
     Attributes:
-        host: name or address, and the port where it is not the scheme's own.
-        pathname: what stands before the streams' own paths; empty, or with a slash before it.
-        secure: whether they come by TLS.
+        host: name or address, with the port if it is not the scheme's default.
+        pathname: prefix of the streams' paths; empty, or starting with a slash.
+        secure: whether it uses TLS.
     """
 
     host: str
@@ -91,7 +90,7 @@ class Place(Struct, frozen=True):
 
 
 def servers(settings: GatewaySettings, place: Place) -> Node:
-    """Where the streams are, and how to show a token if one is asked for."""
+    """Return the servers of the streams, and how to send a token if one is needed."""
     end = "s" if place.secure else ""
     websocket: Node = {"host": place.host, "protocol": "ws" + end, "description": "WebSocket"}
     events: Node = {
@@ -275,7 +274,7 @@ _MESSAGES: Final = {
 
 def _schemas() -> dict[str, Schema]:
     schemas = schemas_of([StreamMessage, StatusMessage, ControlRequest, ControlMessage], _SCHEMA)
-    # Of the two ways to name a contract a message has exactly one.
+    # A message has exactly one of the two names of a contract.
     both = schemas.pop("StreamMessage")
     schemas["StreamMessageByName"] = _without(both, "ContractId", "contractName")
     schemas["StreamMessageById"] = _without(both, "contractName", "ContractId")
@@ -297,7 +296,7 @@ def _schemas() -> dict[str, Schema]:
 
 
 def _without(schema: Schema, absent: str, present: str) -> Schema:
-    """The schema of a message that has ``present`` and has not ``absent``."""
+    """Return the schema of a message that has ``present`` and not ``absent``."""
     properties = {name: each for name, each in schema["properties"].items() if name != absent}
     return schema | {
         "properties": properties,

@@ -1,6 +1,6 @@
-"""Specimens: one message of each kind, for documents.
+"""One example message of each kind, for the API documents.
 
-They are made from the types of `ime_live.messages`, so a message that changes changes them too.
+They are made from the types of `ime_live.messages`, so they change with the messages.
 """
 
 from __future__ import annotations
@@ -104,4 +104,4 @@ SPECIMENS: Final[dict[str, list[Any]]] = {
     name: [msgspec.to_builtins(message) for message in messages]
     for name, messages in _MESSAGES.items()
 }
-"""By the name of the kind of message: its specimens, as JSON has them."""
+"""Kind of message → its examples, as in JSON."""

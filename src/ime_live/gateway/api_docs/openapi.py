@@ -1,9 +1,8 @@
-"""The OpenAPI document: what can be asked by plain HTTP, and what is answered.
+"""Make the OpenAPI document, which describes the REST calls. No I/O.
 
-Settings come in, the document goes out. Its schemas come from the types that the answers are made
-of, its paths and parameters from the names that requests are read by. A framework's generator
-knows neither a call that is answered with ready bytes nor that two spellings of a parameter are
-one. Pure. It must not know who answers.
+Its schemas come from the types of the responses, its paths and parameters from the names by which
+requests are read. A framework's generator supports neither calls that return ready bytes nor two
+spellings of one parameter.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ _SECTION_TITLES: Final = {
     Section.OVERVIEW: "Static fields and the whole last state, in one flat object",
 }
 
-# Where nothing else is said, the statuses that a call for data may have.
+# The refusals of every call for data.
 _REFUSALS: Final = {
     "401": "The token is missing or not good.",
     "422": "A parameter is missing or wrong.",
@@ -76,15 +75,15 @@ _NOT_COVERED: Final = "The token does not cover a contract; `detail` names it."
 
 
 def encoded(settings: GatewaySettings) -> bytes:
-    """The document as JSON."""
+    """Return the document as JSON."""
     return msgspec.json.encode(document(settings))
 
 
 def document(settings: GatewaySettings) -> Part:
-    """The document.
+    """Return the document.
 
     Args:
-        settings: whether tokens are asked for, the prefix of a proxy, the limits.
+        settings: whether tokens are needed, the prefix of a proxy, and the limits.
     """
     guarded = settings.auth is not AuthMode.NONE
     paths: Part = {}
@@ -158,7 +157,7 @@ def _nullable(kinds: Iterable[type]) -> Part:
 
 
 def _answer(data: Part) -> Part:
-    """The schema of a whole answer."""
+    """Return the schema of a whole response."""
     return {
         "type": "object",
         "properties": {"Data": data, "Status": _reference(Status)},
@@ -298,7 +297,7 @@ def _refusal(text: str) -> Part:
 
 
 def _state(*, guarded: bool) -> Part:
-    """The calls that ask for no token, and the one that tells the feed's state."""
+    """Return the calls that need no token, and the one for the feed's state."""
     filters = [
         {
             "name": name,

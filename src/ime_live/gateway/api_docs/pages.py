@@ -1,8 +1,7 @@
-"""The page that shows the interfaces, its files, and the AsyncAPI document, over HTTP.
+"""Serve the page that shows the interfaces, its files, and both API documents.
 
-Requests come in from Starlette, files of this package and the document go out. All that the page
-needs comes from here, under a policy that lets a browser fetch nothing from elsewhere; its links
-are relative, so it works behind any prefix. What the interfaces are is `gateway.asyncapi`'s matter.
+All files of the page come from here, and its policy lets a browser fetch nothing from elsewhere.
+Its links are relative, so it works behind any prefix.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _TYPES: Final = {
 }
 
 _HEADERS: Final = {
-    # Trusted Types: the scripts make elements, never markup, and the browser holds them to it.
+    # Trusted Types: the scripts make elements, never markup, and the browser enforces that.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -44,8 +43,8 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # A browser asks each time, and gets the file only if it is another one: no page is made of
-    # the files of two versions.
+    # A browser checks each file, and gets it only if it has changed: a page never mixes files of
+    # two versions.
     "Cache-Control": "no-cache",
 }
 
@@ -63,7 +62,7 @@ def _load() -> dict[str, _File]:
     found = {}
     for each in files("ime_live.gateway.api_docs").joinpath("page").iterdir():
         kind = _TYPES.get(PurePath(each.name).suffix)
-        if kind is None:  # an editor's copy, or what a file system leaves behind
+        if kind is None:  # an editor's backup, or a file made by a file system
             continue
         content = each.read_bytes()
         headers = {
@@ -82,7 +81,7 @@ def routes_of(settings: GatewaySettings) -> list[Route]:
 
     async def docs(request: Request) -> Response:
         if request.scope["raw_path"].endswith(b"/"):
-            # Relative, as the page's own links are: nobody here knows what stands before it.
+            # Relative, like the page's own links: the prefix of a proxy is not known here.
             return Response(status_code=308, headers={"Location": "../docs"})
         return _answer(request, page[_PAGE])
 
@@ -123,6 +122,6 @@ def _place_of(address: str) -> Place:
 
 
 def _asked(request: Request, root_path: str) -> Place:
-    # What a proxy says in X-Forwarded-… is not asked: anybody can send that.
+    # X-Forwarded-… of a proxy is not read: anybody can send it.
     host = request.headers.get("Host", "")
     return Place(host, root_path, request.scope["scheme"] == "https")
