@@ -79,7 +79,9 @@ async def test_a_failure_long_after_the_last_one_is_waited_for_as_the_first() ->
 async def test_a_part_that_ends_has_failed() -> None:
     world = World((1.0, None))
     await world.play()
-    assert [str(error) for error in world.failures] == ["it has ended, which it must not"]
+    assert [str(error) for error in world.failures] == [
+        "a part must run until cancelled, but it has ended"
+    ]
 
 
 async def test_a_cancellation_of_something_else_does_not_end_it() -> None:

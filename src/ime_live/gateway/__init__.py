@@ -1,1 +1,1 @@
-"""The gateway: from the store to the sockets of many clients."""
+"""The gateway: sends market data from the store to many clients."""

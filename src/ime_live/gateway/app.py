@@ -1,7 +1,6 @@
-"""The gateway's application: puts the parts of one process together, starts and ends them.
+"""Assemble, start and end the parts of one gateway process, as an ASGI application.
 
-Settings come in; an ASGI application goes out, whose lifespan hands the process's
-`GatewayContext` to the connections. The only module that knows everyone.
+The application's lifespan passes the process's `GatewayContext` to the connections.
 """
 
 from __future__ import annotations
@@ -62,13 +61,13 @@ def wall_clock() -> int:
 
 
 class Gateway:
-    """One process's gateway. Make it inside a running event loop."""
+    """The parts of one process. Make it inside a running event loop."""
 
     def __init__(self, settings: GatewaySettings) -> None:
-        """Put the parts together.
+        """Assemble the parts.
 
         Raises:
-            SettingsError: the settings do not go together, or a file they name cannot be read.
+            SettingsError: the settings contradict each other, or a file they name cannot be read.
         """
         loop = asyncio.get_running_loop()
         self._limited = LogLimiter(log)
@@ -100,7 +99,7 @@ class Gateway:
             malformed=self._metrics.count_malformed,
         )
         self._directory = ContractCache(self._store, settings.contracts_interval)
-        # Asked once a second: a link that is half open is noticed so for all who read.
+        # It is read once a second, so a half-open link is noticed for all who use it.
         self._lease = Lease(settings, connections=self._store.connections)
         self._feed = FeedMonitor(
             self._lease, clock=wall_clock, changed=lambda: self.context.rounds.on_change()
@@ -138,7 +137,7 @@ class Gateway:
             zone=zone_of(TEHRAN),
             clock=wall_clock,
         )
-        """Answers the REST calls."""
+        """Handlers of the REST calls."""
         self.context = GatewayContext(
             settings=settings,
             zone=settings.zone,
@@ -169,7 +168,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start what runs beside the connections. Does not wait for a store that is away."""
+        """Start the background tasks. Does not wait for a store that is away."""
         forget_dead_workers()
         self._stop_with_parent()
         await self.context.authenticator.start()
@@ -184,12 +183,12 @@ class Gateway:
         ):
             work = keep_running(run, partial(self._note_failure, name))
             self._tasks.append(asyncio.create_task(work, name=name))
-        # What was imported stays: the garbage collector need not look through it any more.
+        # Imported objects stay, so the garbage collector need not search them any more.
         gc.collect()
         gc.freeze()
 
     async def aclose(self) -> None:
-        """End it; what fails to close keeps nothing else from it."""
+        """End the process's parts; one that fails to close does not keep others from it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -210,7 +209,7 @@ class Gateway:
         )
 
     def _stop_with_parent(self) -> None:
-        # A worker whose supervisor was killed would hold the port for ever.
+        # A worker whose supervisor was killed would keep the port for ever.
         parent = multiprocessing.parent_process()
         if parent is not None:
             loop = self.context.loop
@@ -234,7 +233,7 @@ class Gateway:
             self._metrics.sync()
             await asyncio.sleep(_SYNC_INTERVAL)
 
-    # What the subscriber tells
+    # Events of the subscriber
 
     def _on_contracts(self, ids: list[str] | None) -> None:
         if ids is None:
@@ -251,23 +250,23 @@ class Gateway:
 
     def _require_channels(self) -> None:
         if self._subscriber.refusal is not None:
-            # Not the reason, which names the store's user: clients read this.
+            # The reason is left out: clients read this, and it names the store's user.
             raise RefusedError("market data cannot be streamed now", code=CloseCode.TRY_AGAIN_LATER)
 
-    # What is asked over HTTP
+    # Requests over HTTP
 
     def now(self) -> float:
         """Unix seconds."""
         return time.time()
 
     def count_request(self, call: str, status: int) -> None:
-        """A request for data was answered."""
+        """Count an answered request for data."""
         self._metrics.count_request(call, status)
 
     def readiness(self) -> Readiness:
-        """Whether the store is reached and the contracts are loaded; and the feed's state.
+        """Return whether Redis is connected and the contracts loaded, and the feed's state.
 
-        A gateway is ready whatever the feed is: without it, no other gateway has more to give.
+        A gateway is ready in any state of the feed: no other gateway would have more data.
         """
         connected, loaded = self._subscriber.connected, self._directory.loaded
         self._metrics.contracts = self._upstream.contracts
@@ -285,31 +284,31 @@ class Gateway:
 
     def _reason(self) -> str | None:
         if self._subscriber.refusal is not None:
-            # Its first word is the kind, as NOPERM; the rest names users and channels.
+            # Only its first word, the kind, such as NOPERM; the rest names users and channels.
             return f"Redis refuses to subscribe: {self._subscriber.refusal.partition(' ')[0]}"
         if not self._subscriber.connected:
             return "Redis cannot be reached"
         return None if self._directory.loaded else "contracts are not loaded yet"
 
     async def report(self, asked: Asked) -> bytes:
-        """The state of the feed and the age of each contract, as JSON."""
+        """Return the feed's state and each contract's age, as JSON; see `Reporter.report`."""
         return await self._reporter.report(asked)
 
     def exposition(self) -> bytes:
-        """The metrics in Prometheus's text format."""
+        """Return the metrics in Prometheus's text format."""
         self.readiness()
         return self._metrics.exposition()
 
 
 class Application:
-    """The ASGI application of one process; streams do not come here, see `gateway.http`."""
+    """The ASGI application of one process; streams bypass it, see `gateway.stream`."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._http: ASGIApp | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
-        """Answer one request, or live through the process's lifespan."""
+        """Answer one request, or run the process's lifespan."""
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         elif self._http is not None:

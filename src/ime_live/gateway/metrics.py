@@ -1,8 +1,8 @@
-"""Metrics: what a gateway process counts, in Prometheus's words.
+"""Count what a gateway process does, and export the counts as Prometheus metrics.
 
 The hot path adds to plain numbers; `Metrics.sync` moves them into the exported metrics once a
-second and before each scrape. So counting costs an addition, and with several workers the
-Prometheus library adds them up (its multiprocess mode, when `PROMETHEUS_MULTIPROC_DIR` is set).
+second and before each scrape. So counting costs an addition. With several workers, the Prometheus
+library adds up their metrics (its multiprocess mode, when `PROMETHEUS_MULTIPROC_DIR` is set).
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from ime_live.status import FeedState, FeedStatus
 if TYPE_CHECKING:
     from ime_live.gateway.hub.subscribers import Client
 
-# When a counter was made says nothing here and doubles the output.
+# The creation times of counters are of no use here, and double the output.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
-# Those that we close with, and those that clients leave with in good order or in none.
+# The codes that the gateway closes with, and those of clients that leave, properly or not.
 _CODES: Final = frozenset({*CloseCode, 1000, 1001, 1005, 1006})
 
 _LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """The counts of one process; also the hub's `Events`."""
+    """The metrics of one process; also the hub's `Events`."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         """Make metrics at zero.
@@ -72,7 +72,7 @@ class Metrics:
         self._requests: Tally[tuple[str, int]] = Tally()
         self._failures: Tally[str] = Tally()
         self.log_lines_dropped = 0
-        """In all, since the process began."""
+        """Total since the process began."""
         self._log_lines_counted = 0
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -93,7 +93,7 @@ class Metrics:
         )
         self._contracts_now = gauge("contracts_subscribed", "Contracts that somebody streams.")
         self._workers_ready = gauge("workers_ready", "Processes that serve: store and contracts.")
-        # The workers see the same feed, each a moment later or sooner than another.
+        # All workers see the same feed, some a moment earlier than others.
         self._feed_state = gauge(
             "feed_state",
             "1 for the state that the feed is in; 0 for all if there is none.",
@@ -149,64 +149,64 @@ class Metrics:
     # The hub's events
 
     def delivered(self, messages: int, oldest_version: int) -> None:
-        """Messages were written; the version is 0 when their age says nothing."""
+        """Count written messages; the version is 0 if their age says nothing."""
         self._delivered += messages
         if oldest_version:
             self._lag.observe(max(0, self._clock() - oldest_version) / 1e6)
 
     def conflated(self, messages: int) -> None:
-        """Messages were replaced by newer ones."""
+        """Count messages that newer ones replaced before a slow client took them."""
         self._conflated += messages
 
     def thinned(self, messages: int) -> None:
-        """Messages were replaced by newer ones, as their client wanted it."""
+        """Count messages that newer ones replaced because of their client's `max_rate`."""
         self._thinned += messages
 
     def dropped(self, reason: str) -> None:
-        """An update was not forwarded."""
+        """Count an update that was not forwarded."""
         self._dropped[reason] += 1
 
     def failed(self, client: Client, error: Exception) -> None:
-        """Writing to a client raised; its connection is ending by itself."""
+        """Count a write to a client that raised; its connection is ending by itself."""
         del client, error
         self._write_failures += 1
 
-    # The gateway's
+    # The gateway's events
 
     def count_received(self) -> None:
-        """A message has come from the store."""
+        """Count a message from the store."""
         self.received += 1
 
     def count_malformed(self) -> None:
-        """It could not be read."""
+        """Count a message that could not be read."""
         self._dropped["malformed"] += 1
 
     def count_status(self) -> None:
-        """A status message was written."""
+        """Count a status message."""
         self._statuses += 1
 
     def count_request(self, call: str, status: int) -> None:
-        """A request for data was answered; ``call`` is its path, one of few."""
+        """Count an answered request for data; ``call`` is its path, one of few."""
         self._requests[call, status] += 1
 
     def count_failure(self, part: str) -> None:
-        """A part of the gateway has failed and is started again; ``part`` is one of few."""
+        """Count a failure of a part, which is started again; ``part`` is one of few."""
         self._failures[part] += 1
 
     def opened(self) -> None:
-        """A stream was opened."""
+        """Count an opened stream."""
         self.connections += 1
         self._opened += 1
 
     def closed(self, code: int, reason: str) -> None:
-        """It was closed; ``reason`` is one of few, and holds nothing that a client sent."""
+        """Count a closed stream; ``reason`` is one of few, and holds nothing that a client sent."""
         self.connections -= 1
-        # A client that leaves may say any code, and each would be a series of its own.
+        # A client that leaves may send any code, and each would be a series of its own.
         known = code if code in _CODES else 0
         self._closed[known, reason] += 1
 
     def sync(self) -> None:
-        """Move the numbers into the exported metrics."""
+        """Move the counts into the exported metrics."""
         self._connections_now.set(self.connections)
         self._contracts_now.set(self.contracts)
         self._workers_ready.set(self.ready)
@@ -245,7 +245,7 @@ class Metrics:
         self._closed.clear()
 
     def exposition(self) -> bytes:
-        """The text format of all metrics; with several workers, of all of them together."""
+        """Return all metrics in Prometheus's text format, summed over all workers."""
         self.sync()
         if not self._several:
             return generate_latest(self._registry)
@@ -254,20 +254,20 @@ class Metrics:
         return generate_latest(registry)
 
     def close(self) -> None:
-        """The process ends: its gauges count no more."""
+        """Remove the process's gauges from the sums, because it ends."""
         if self._several:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
 
 class _WorkersCollector(MultiProcessCollector):
-    """Reads the files of all workers, but for one that a starting worker has just created.
+    """Reads the files of all workers, except one that a starting worker has just created.
 
-    A file is empty before its worker gives it a size; prometheus-client 0.26 raises then, and a
+    A file is empty before its worker gives it a size. prometheus-client 0.26 raises then, and a
     scrape at that moment was answered with 500.
     """
 
     def collect(self) -> Iterable[Metric]:
-        """The sum of all workers' metrics."""
+        """Return the sum of all workers' metrics."""
         files = [str(file) for file in Path(self._path).glob("*.db") if _has_size(file)]
         merged: Iterable[Metric] = self.merge(files)  # type: ignore[no-untyped-call]
         return merged
@@ -281,7 +281,7 @@ def _has_size(file: Path) -> bool:
 
 
 def forget_dead_workers() -> None:
-    """Count the connections of a killed worker no more; for the one that takes its place."""
+    """Remove the gauges of killed workers from the sums; called by a worker that starts."""
     for file in Path(os.environ.get(MULTIPROCESS_VARIABLE, os.devnull)).glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:

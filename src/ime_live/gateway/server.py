@@ -1,7 +1,6 @@
-"""The server: binds the port, runs one process or several on it, and stops them in good order.
+"""Bind the port, run one gateway process or several on it, and stop them on a signal.
 
-Settings come in; a running gateway goes out, until SIGTERM or Ctrl-C. uvicorn accepts the
-connections; several workers are `ime_live.gateway.workers`'s matter.
+uvicorn accepts the connections; `ime_live.gateway.workers` runs several processes.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ _BACKLOG: Final = 4096
 
 _BEAT: Final = 0.5  # seconds
 
-# Of prometheus-client's multiprocess mode: counters, histograms and two kinds of gauges, each in a
-# file per worker, of this many bytes at first.
+# Files of prometheus-client's multiprocess mode: counters, histograms and two kinds of gauges,
+# each in a file per worker, of this many bytes at first.
 _METRIC_FILES: Final = 4
 _METRIC_FILE_SIZE: Final = 65_536
 
@@ -52,7 +51,7 @@ _TCP_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 class GatewayConfig(uvicorn.Config):
-    """uvicorn's configuration for a gateway; a worker gets it whole, with the settings in it."""
+    """uvicorn's configuration for a gateway, with our settings; workers get it complete."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
@@ -66,7 +65,7 @@ class GatewayConfig(uvicorn.Config):
             workers=settings.workers,
             backlog=_BACKLOG,
             log_config=None,
-            # A request's query may hold a token; streams are logged by us.
+            # A request's query may hold a token; streams have log lines of their own.
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -74,35 +73,35 @@ class GatewayConfig(uvicorn.Config):
         )
 
     def configure_logging(self) -> None:
-        """Use our format; called in each process."""
+        """Use our log format; called in each process."""
         configure_logging(self.settings)
         super().configure_logging()
 
     def load_app(self) -> Any:  # noqa: ANN401 - as uvicorn has it
-        """The factory of this process's application."""
+        """Return the factory of this process's application."""
         return lambda: Application(self.settings)
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn's server, which here exits with status 0 when it was told to stop."""
+    """uvicorn's server, except that it exits with status 0 after a signal to stop."""
 
     def __init__(self, config: GatewayConfig, beat: Callable[[], None] = lambda: None) -> None:
         """Make a server.
 
         Args:
-            config: what it runs.
-            beat: called twice a second as long as the loop goes round, once it serves.
+            config: the configuration.
+            beat: called twice a second while the loop is running, once the server has started.
         """
         super().__init__(config)
         self._beat = beat
         self._limited = LogLimiter(log)
 
     def stop(self) -> None:
-        """Stop in good order, as on SIGTERM."""
+        """Stop as on SIGTERM."""
         self.should_exit = True
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop."""
+        """Serve until stopped."""
         beating = asyncio.create_task(self._keep_beating())
         try:
             await super().serve(sockets)
@@ -111,17 +110,17 @@ class GatewayServer(uvicorn.Server):
 
     async def _keep_beating(self) -> None:
         while True:
-            if self.started:  # one that cannot start must not count as one that ran
+            if self.started:  # a server that cannot start must not count as one that ran
                 self._beat()
             await asyncio.sleep(_BEAT)
 
     async def on_tick(self, counter: int) -> bool:
-        """Do what is due ten times a second; whether it is time to stop."""
+        """Do what is due ten times a second; return whether to stop."""
         self._look_for_files()
         return await super().on_tick(counter)
 
     def _look_for_files(self) -> None:
-        # libuv closes a connection that it has no file for, and tells nobody.
+        # libuv closes a connection that it has no file descriptor for, and reports nothing.
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
@@ -135,9 +134,9 @@ class GatewayServer(uvicorn.Server):
             )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the clients, and end what runs beside them."""
+        """Close the clients, and end the background tasks."""
         await super().shutdown(sockets)
-        if self.force_exit:  # uvicorn lets the application be torn apart then
+        if self.force_exit:  # uvicorn does not end the lifespan then
             await self.lifespan.shutdown()
 
     @contextmanager
@@ -151,10 +150,10 @@ class GatewayServer(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Bind the port that the gateway listens on.
+    """Return a socket bound to the port that the gateway listens on.
 
     Raises:
-        SettingsError: it is in use, or the address is not this machine's.
+        SettingsError: the port is in use, or the address is not this machine's.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -178,12 +177,12 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def limit_connections(listener: socket.socket, settings: GatewaySettings) -> None:
-    """Let the kernel hold little for each client, and end those whose peer has vanished.
+    """Limit what the kernel holds for each client, and end clients whose peer has vanished.
 
-    What it holds can no longer be replaced by something newer. A peer that has vanished without a
-    word is noticed by an unanswered ping, but a reader of events answers none; who is only slow
-    acknowledges, and has as long as `slow_client_timeout` gives it. Connections inherit the options
-    from the listener, which spares each of them the calls.
+    Data held by the kernel can no longer be replaced by something newer. An unanswered ping
+    reveals a vanished peer, but a reader of events answers none. A client that is only slow still
+    acknowledges, and has the `slow_client_timeout`. Connections inherit the options from the
+    listener, which saves calls for each of them.
     """
     if settings.send_buffer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer)
@@ -201,7 +200,7 @@ def serve(settings: GatewaySettings) -> None:
         SettingsError: it cannot run with these settings; the text says why.
     """
     configure_logging(settings)
-    # Before any worker starts: what is wrong with keys, port or store is said by one line.
+    # Before any worker starts, so that a fault of keys, port or store is reported in one line.
     authenticator_from(settings)
     listener = bind(settings.host, settings.port)
     with ExitStack() as stack:
@@ -219,7 +218,7 @@ def serve(settings: GatewaySettings) -> None:
         if settings.workers == 1:
             GatewayServer(config).run([listener])
             return
-        # More than a worker takes for its clients and its own parts.
+        # Longer than a worker needs for its clients and its own parts.
         timeout = settings.shutdown_spread + 3 * CLOSE_TIMEOUT
         work = partial(_work, settings, listener)
         Workers(work, settings.workers, stop_timeout=timeout).run()
@@ -227,18 +226,18 @@ def serve(settings: GatewaySettings) -> None:
 
 @contextmanager
 def _metrics_folder(workers: int) -> Generator[str, None, None]:
-    """A temporary folder for the metrics of several workers.
+    """Make a temporary folder for the metrics of several workers.
 
     Raises:
-        SettingsError: there is no room for them.
+        SettingsError: there is no space for them.
     """
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ime-live-metrics-"))
             with tempfile.TemporaryDirectory(dir=folder) as trial:
                 for number in range(workers * _METRIC_FILES):
-                    # Not truncated to its size: that takes no room, and the first write into the
-                    # mapped file would end the worker (SIGBUS) where there is none.
+                    # Not truncated to its size: that takes no space, and without space the first
+                    # write into the mapped file would end the worker (SIGBUS).
                     Path(trial, str(number)).write_bytes(bytes(_METRIC_FILE_SIZE))
         except OSError as error:
             size = workers * _METRIC_FILES * _METRIC_FILE_SIZE >> 10
@@ -250,6 +249,6 @@ def _metrics_folder(workers: int) -> Generator[str, None, None]:
 
 
 def _work(settings: GatewaySettings, listener: socket.socket, pulse: Pulse) -> None:
-    """What one of several workers does."""
+    """Run one of several workers."""
     configure_logging(settings)
     GatewayServer(GatewayConfig(settings), pulse.beat).run([listener])

@@ -1,8 +1,8 @@
-"""Part: what runs in the gateway beside its connections, as long as the process.
+"""Run the background tasks of the gateway, and restart them when they fail.
 
-No failure of a part ends the process. That would disconnect all clients, also those that the part
-does nothing for; and what makes it fail, as an entry of the store that it cannot take, is there
-for all gateways at once, and for the next process as well. So it is started again.
+No failure of a part ends the process. That would disconnect all clients, even those that do not
+need the part. The cause, such as an entry of the store that the part cannot handle, exists for
+all gateways at once, and for the next process as well. So the part is started again.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Final
 from ime_live.backoff import Backoff
 
 LONGEST_WAIT: Final = 10.0
-"""Seconds before a part that fails again and again is started again, at most."""
+"""Longest wait before a part that fails again and again is restarted [s]."""
 
 RAN_WELL: Final = 60.0
-"""Seconds of running after which a failure has nothing to do with the one before."""
+"""Seconds of running after which a failure is unrelated to the one before."""
 
 
 async def keep_running(
@@ -34,23 +34,23 @@ async def keep_running(
 
     Args:
         run: runs the part.
-        failed: told of each failure.
+        failed: called with each failure.
         sleep: waits some seconds.
         monotonic: seconds.
-        jitter: a number from 0 to below 1, so that gateways do not fail in step.
+        jitter: returns a number from 0 to below 1, so that gateways do not restart in step.
     """
     backoff = Backoff(LONGEST_WAIT, jitter)
     while True:
         started = monotonic()
         try:
             await run()
-            failed(RuntimeError("it has ended, which it must not"))
+            failed(RuntimeError("a part must run until cancelled, but it has ended"))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            failed(error)  # of something that it waited for, and not of itself
-        except Exception as error:  # noqa: BLE001 - it is told, and nothing is lost
+            failed(error)  # the cancellation of something that it waited for, not of itself
+        except Exception as error:  # noqa: BLE001 - reported, and the part is started again
             failed(error)
         if monotonic() - started >= RAN_WELL:
             backoff.reset()

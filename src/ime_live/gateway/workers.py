@@ -1,9 +1,9 @@
-"""Workers: several processes that share a port, started, watched and ended by one.
+"""Start worker processes that share a port, replace those that die or hang, and stop them.
 
-A worker that dies is replaced, and so is one whose event loop has stood still for a while: the
-kernel goes on giving it connections, which nobody would answer. uvicorn's own supervisor asks a
-thread of the worker, which answers although the loop is stuck, waits for ever for a stopped worker
-to end, and says nothing of all that in the log.
+A worker whose event loop has stood still for a while is replaced as well: the kernel still gives
+it connections, which it would not answer. uvicorn's own supervisor asks a thread of the worker,
+which answers although the loop is stuck. It also waits for ever for a stopped worker to end, and
+logs none of this.
 """
 
 from __future__ import annotations
@@ -28,58 +28,58 @@ from ime_live.errors import ImeLiveError
 log = structlog.get_logger()
 
 CANNOT_START: Final = 3
-"""The exit status of a worker that cannot start, with these settings or at all (uvicorn's)."""
+"""Exit status of a worker that cannot start, with these settings or at all (uvicorn's)."""
 
 HUNG: Final = 10.0
 """Seconds without a beat of its loop after which a worker is replaced."""
 
 _START_TIMEOUT: Final = 60.0  # seconds until the first beat; importing everything takes one or two
-_LOOK: Final = 0.2  # seconds between two looks at all workers
-_PAUSED: Final = 2.0  # seconds between two looks that tell that we have been stopped ourselves
+_LOOK: Final = 0.2  # seconds between two checks of all workers
+_PAUSED: Final = 2.0  # seconds between two checks that mean that this process was stopped meanwhile
 _LONGEST_DELAY: Final = 30.0
-_RAN_WELL: Final = 60.0  # seconds after which a death has nothing to do with the one before
+_RAN_WELL: Final = 60.0  # seconds after which a death is unrelated to the one before
 
 _spawn: Final = multiprocessing.get_context("spawn")
 
 
 class Pulse:
-    """Tells one process that the event loop of another one goes round."""
+    """Tells another process that an event loop is running."""
 
     def __init__(self) -> None:
-        """Make one that has never beaten."""
+        """Make a pulse that has never beaten."""
         # The monotonic clock of Linux is the same in all processes.
         self._last: Any = _spawn.RawValue(ctypes.c_double, 0.0)
 
     def beat(self) -> None:
-        """The loop goes round."""
+        """Note that the loop is running."""
         self._last.value = time.monotonic()
 
     @property
     def last(self) -> float:
-        """When it has beaten last; 0 if it never has."""
+        """When it beat last; 0 if it never has."""
         return float(self._last.value)
 
 
 class _Worker:
-    """A place among the workers, and the process that has it now."""
+    """A worker's place, and the process that has it now."""
 
     def __init__(self) -> None:
         self.process: Any = None
         self.pulse = Pulse()
         self.started = 0.0
         self.due = 0.0
-        """When a process is started in the place of one that has died."""
+        """When a new process replaces one that has died."""
         self.backoff = Backoff(_LONGEST_DELAY, random.random)
 
     def silent(self, now: float, since: float, hung: float) -> bool:
-        """Whether its loop stands still; what was before ``since`` does not count."""
+        """Return whether its loop has stopped; times before ``since`` do not count."""
         if not self.pulse.last:
             return now - max(self.started, since) > _START_TIMEOUT
         return now - max(self.pulse.last, since) > hung
 
 
 class Workers:
-    """See the module's text."""
+    """The supervisor of the worker processes."""
 
     def __init__(
         self,
@@ -89,13 +89,13 @@ class Workers:
         stop_timeout: float,
         hung: float = HUNG,
     ) -> None:
-        """Take what they do.
+        """Make a supervisor; `run` starts the workers.
 
         Args:
-            work: what a worker runs; it must beat the pulse. It is pickled.
-            count: how many there are.
-            stop_timeout: seconds within which a worker ends that was told to.
-            hung: seconds without a beat after which a worker is replaced.
+            work: the function that a worker runs; it must beat the pulse. It is pickled.
+            count: number of workers.
+            stop_timeout: time in which a stopped worker must end [s].
+            hung: time without a beat after which a worker is replaced [s].
         """
         self._hung = hung
         self._work = work
@@ -103,13 +103,13 @@ class Workers:
         self._stop_timeout = stop_timeout
         self._told: list[int] = []
         self._served = False
-        """Whether one of them has ever come so far."""
+        """Whether a worker has ever started completely."""
 
     def run(self) -> None:
-        """Run them until SIGTERM or Ctrl-C; a second Ctrl-C does not wait for their clients.
+        """Run the workers until SIGTERM or Ctrl-C; a second Ctrl-C does not wait for clients.
 
         Raises:
-            ImeLiveError: they cannot start.
+            ImeLiveError: the workers cannot start.
         """
         multiprocessing.allow_connection_pickling()
         # It unblocks SIGINT when it starts, so it must not start between a worker and its mask.
@@ -130,7 +130,7 @@ class Workers:
         while not self._told:
             now = time.monotonic()
             if now - looked > _PAUSED:
-                since = now  # we were stopped, and so were they, or nothing can be told of them
+                since = now  # we were stopped, and perhaps the workers: their silence says nothing
             looked = now
             for worker in self._workers:
                 self._look(worker, now, since)
@@ -173,7 +173,7 @@ class Workers:
     def _end(self) -> None:
         processes = [w.process for w in self._workers if w.process is not None]
         _send(processes, signal.SIGTERM)
-        _send(processes, signal.SIGCONT)  # or one that was stopped would not hear of it
+        _send(processes, signal.SIGCONT)  # a suspended one would not get the first signal
         deadline = time.monotonic() + self._stop_timeout
         hurried = False
         while running := [each for each in processes if each.exitcode is None]:
