@@ -194,7 +194,7 @@ def limit_connections(listener: socket.socket, settings: GatewaySettings) -> Non
 
 
 def serve(settings: GatewaySettings) -> None:
-    """Run the gateway until it is told to stop.
+    """Run the gateway until SIGTERM or Ctrl-C.
 
     Raises:
         SettingsError: it cannot run with these settings; the text says why.

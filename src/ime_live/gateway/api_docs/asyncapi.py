@@ -274,7 +274,7 @@ _MESSAGES: Final = {
 
 def _schemas() -> dict[str, Schema]:
     schemas = schemas_of([StreamMessage, StatusMessage, ControlRequest, ControlMessage], _SCHEMA)
-    # A message has exactly one of the two names of a contract.
+    # A message names its contract in exactly one of the two ways.
     both = schemas.pop("StreamMessage")
     schemas["StreamMessageByName"] = _without(both, "ContractId", "contractName")
     schemas["StreamMessageById"] = _without(both, "contractName", "ContractId")

@@ -174,7 +174,7 @@ class KeySource(Protocol):
         """Stop, and release everything."""
 
     async def learn(self, algorithm: str, kid: str | None) -> bool:
-        """Look for the key of a token that none of `keys` verifies; return False if useless.
+        """Look for the key of a token that none of `keys` verifies; return whether to try again.
 
         Raises:
             RefusedError: with code 1013: the key may exist, but cannot be loaded now.

@@ -18,7 +18,7 @@ from ime_live.errors import AuthenticationError
 from ime_live.gateway.auth.patterns import Patterns
 
 ANONYMOUS: Final = "anonymous"
-"""The subject of a client whose token names none."""
+"""The subject of a client without a token, or whose token names none."""
 
 
 class Refusal(StrEnum):

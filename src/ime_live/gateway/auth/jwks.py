@@ -1,4 +1,4 @@
-"""Read JSON Web Key Sets (RFC 7517) from files, and keep the one at a URL fresh.
+"""Read JSON Web Key Sets (RFC 7517), and keep the one at a URL fresh.
 
 `JwksUrl` never fetches often, never waits long, and never forgets keys that were valid.
 """
@@ -55,7 +55,7 @@ def read_key_set(raw: bytes, *, secrets: bool) -> tuple[Key, ...]:
 
     Args:
         raw: the set, JSON.
-        secrets: whether it may hold shared secrets (``"kty": "oct"``); no if anybody can fetch it.
+        secrets: whether it may hold shared secrets (``"kty": "oct"``); False for one from a URL.
 
     Raises:
         ValueError: it is not a set, or has no usable key. The text quotes nothing of it.

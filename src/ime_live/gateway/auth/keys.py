@@ -53,8 +53,9 @@ class Keyring:
         """Check the URL for the key of a token that none of `keys` verifies.
 
         Returns:
-            False if that is useless: there is no URL, the algorithm is not one of public keys, or
-            the token has a known key id or none, and the set was fetched recently for such a one.
+            Whether `keys` were fetched. Not if there is no URL, if the algorithm is not one of
+            public keys, or if the token has a known key id or none, and the set was fetched
+            recently for such a token.
 
         Raises:
             RefusedError: with code 1013: the URL may have the key, but does not answer.

@@ -1,8 +1,7 @@
 """Conflation: note which changes a client has missed, and send it the newest states instead.
 
 A client misses changes while it is paused, or while it must not be sent a contract yet. Every
-message carries the complete state, so this needs one slot per contract and no queue. These
-functions write to no socket. Only the hub calls those that change a client.
+message carries the complete state, so this needs one slot per contract and no queue. No I/O.
 """
 
 from __future__ import annotations

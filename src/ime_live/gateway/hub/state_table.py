@@ -207,8 +207,8 @@ class StateTable:
         """Take an update that has arrived. Without a version it is stamped now.
 
         Returns:
-            The version than which it is not newer, if it was dropped for that reason and nothing
-            explains that; else 0.
+            The newest version, if the update was dropped as stale although it was not on its way
+            while the store was read; else 0.
         """
         channel = self._channels.get(contract_id)
         if channel is None:

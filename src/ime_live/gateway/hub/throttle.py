@@ -54,7 +54,7 @@ class Throttle:
         """Release the contracts that the client may be sent again.
 
         Returns:
-            Until when it must not be sent again the contracts that it is sent now.
+            The time before which contracts that it is sent now must not be sent again.
         """
         now = self._monotonic()
         closed = client.closed

@@ -31,7 +31,7 @@ _ESCAPED: Final = "amp;"
 
 
 class Diagnostics:
-    """Logs and explains such requests. One object serves the whole process."""
+    """Logs and explains unknown parameters and contracts. One object serves the whole process."""
 
     def __init__(
         self, *, strict: bool = False, monotonic: Callable[[], float] = time.monotonic
@@ -58,7 +58,7 @@ class Diagnostics:
             )
 
     def refuse_parameters(self, unknown: Collection[str]) -> None:
-        """Refuse a request with unknown parameters, if they are to be refused.
+        """Refuse a request with unknown parameters, if the diagnostics are strict.
 
         Raises:
             RefusedError: 1008.

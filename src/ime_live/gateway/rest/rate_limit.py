@@ -10,7 +10,7 @@ MAX_KNOWN: Final = 10_000
 """Number of clients that are remembered; the longest silent one is forgotten first."""
 
 BURST: Final = 5.0
-"""A burst may have as many requests as this many seconds at the permitted rate."""
+"""How many seconds' worth of requests may come at once."""
 
 
 class RequestLimit:

@@ -84,7 +84,7 @@ class Negotiator:
         return Handshake(False, response.serialize())
 
     def reject(self, status: int, text: str) -> bytes:
-        """Return the response to a handshake at a path without a stream."""
+        """Return the response that refuses a handshake."""
         return self._server.reject(status, text).serialize()
 
 

@@ -81,7 +81,7 @@ class HttpProtocol(asyncio.Protocol):
         self._exchange: Exchange | None = None
         """The request whose response is outstanding."""
         self._unwritable: asyncio.Event | None = None
-        """Set when the client takes data again; None while it does."""
+        """Event that is set when the client takes data again; None while it takes data."""
         self._eof = False
         """Whether the client has closed its half of the connection."""
         self._timer: asyncio.TimerHandle | None = None

@@ -132,7 +132,7 @@ class EventStream(Connection):
         return self._opening is not None
 
     def ping(self) -> None:
-        """Write a comment. No answer is expected; TCP ends a connection that is gone."""
+        """Write a comment. No answer is expected: the TCP user timeout ends a dead connection."""
         self._context.heartbeat.answered(self)
         self._transport.write(wire.COMMENT)
 

@@ -5,8 +5,8 @@ newer, the gateway takes it: the message was lost, or is still on its way. If it
 differs at the same version, then the store has lost its latest data, or a publisher wrote to it
 that others do not know. If a publisher confirmed that state after the gateway took its own, the
 state is valid. It is then lifted: published again with a version above the gateway's, so that all
-gateways and their clients follow. Until then the contract is not current. So a state that was
-published without being stored is never replaced.
+gateways and their clients follow. Without that confirmation the contract is not current. So a
+state that was published without being stored is never replaced.
 
 A client may join with a newer state than both have. Either its contract was quiet and it has heard
 of others since, or the store has lost what the client was sent. The second is impossible if the
@@ -222,7 +222,7 @@ class Reconciler:
         try:
             confirmed = await self._store.in_present_history(histories)
         except StoreError as error:
-            event = "whether the store has lost writes is not known"
+            event = "cannot check whether the store has lost writes"
             self._limited.warning(event, key=event, error=str(error))
         for contract_id in histories:
             self._states.confirm(contract_id, begun, confirmed=contract_id in confirmed)

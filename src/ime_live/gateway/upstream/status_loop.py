@@ -70,7 +70,7 @@ class StatusLoop:
             await self._go()
 
     async def _go(self) -> None:
-        # A client that joins later gets its own message, or this round's if its group is in it.
+        # A client that joins later gets its own message, and this round's if its group is in it.
         groups = self._watch.groups
         if not groups:
             return
