@@ -89,7 +89,7 @@ class StreamRequest(Struct, frozen=True):
 
 
 def unknown_parameters(by: By, query: str) -> tuple[str, ...]:
-    """The names of a query's parameters that no stream knows, also if it cannot be read else."""
+    """Return the names of parameters that no stream has, even if other values are invalid."""
     values = parse_qs(query, keep_blank_values=True)
     return _unknown(values, {*_PARAMETERS[by], *_OPT_INS, _OLD_SKIPPED})
 

@@ -138,12 +138,12 @@ class Connection(asyncio.Protocol, ABC):
         self._opening = self._context.loop.create_task(self._open(read))
 
     def _read_query(self, by: By, head: RequestHead) -> StreamRequest:
-        """Read what is asked for.
+        """Read the query, and log or refuse unknown parameters.
 
         Raises:
-            RefusedError: 1008.
+            RefusedError: 1008; see `read_request`, or a parameter is unknown.
         """
-        # First, also of a query that cannot be read: the slip may be why.
+        # First, even if the query cannot be read: a misspelt parameter may be the reason.
         unknown = unknown_parameters(by, head.query)
         self._context.diagnostics.note_parameters(f"stream by {by.value}", unknown)
         self._context.diagnostics.refuse_parameters(unknown)
