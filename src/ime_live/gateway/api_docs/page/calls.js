@@ -1,4 +1,4 @@
-// Calls: the OpenAPI document comes in, its operations go out as articles, each to be tried.
+// Show the calls of the OpenAPI document as articles, each with a form to try it.
 
 import { copied, element, inline, pathView, prose, slug } from "./dom.js";
 import { parameterForm } from "./form.js";
@@ -11,7 +11,7 @@ const METHODS = ["get", "put", "post", "delete", "options", "head", "patch", "tr
 /** @typedef {{base: URL, token: () => string}} Access */
 
 /**
- * An article for each operation, in the document's order, grouped by tag.
+ * Return an article per operation, in the order of the document, grouped by tag.
  *
  * @param {Record<string, any>} whole
  * @param {Access} access
@@ -22,7 +22,7 @@ export function calls(whole, access) {
   for (const [path, given] of Object.entries(whole.paths ?? {})) {
     const item = resolved(whole, given);
     for (const method of METHODS.filter((each) => item[each])) {
-      // HEAD beside GET says nothing new.
+      // HEAD beside GET adds nothing.
       if (!(method === "head" && item.get)) {
         found.push({ path, method, operation: item[method], shared: item.parameters ?? [] });
       }
@@ -47,7 +47,7 @@ function call(whole, access, { path, method, operation, shared }) {
   const parameters = [...shared, ...(operation.parameters ?? [])]
     .map((each) => resolved(whole, each))
     .map((each) => ({ ...each, schema: each.schema ?? {} }))
-    // A token comes from the page's own field.
+    // The token comes from the page's own field.
     .filter((each) => !(each.in === "header" && each.name.toLowerCase() === "authorization"));
   const title = [
     element("span", { class: `method ${method}` }, method.toUpperCase()),
@@ -101,7 +101,7 @@ function answer(whole, status, response) {
 }
 
 /**
- * The form that makes the call.
+ * Return the form that makes the call.
  *
  * @param {Record<string, any>} whole
  * @param {Access} access

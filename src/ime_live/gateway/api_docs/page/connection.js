@@ -1,5 +1,4 @@
-// Connections: an address and a token come in, messages as texts and the end go out. A WebSocket
-// and server-sent events look the same from outside.
+// Connect to a stream by WebSocket or server-sent events, behind one interface.
 
 /** @typedef {{code?: number, reason: string, asked: boolean}} End */
 /** @typedef {{opened: () => void, received: (text: string) => void,
@@ -9,7 +8,7 @@
 const NORMAL = 1000;
 
 /**
- * Connect by WebSocket. A script can set no header, so the token goes as a subprotocol.
+ * Connect by WebSocket. A script cannot set a header, so the token goes as a subprotocol.
  *
  * @param {string} url
  * @param {string} token
@@ -22,7 +21,7 @@ export function openWebSocket(url, token, listener) {
   try {
     socket = new WebSocket(url, token ? ["ime-live", `token.${token}`] : ["ime-live"]);
   } catch {
-    // Only characters of a token of HTTP may stand in a subprotocol.
+    // A subprotocol may only have the characters of an HTTP token.
     queueMicrotask(() => listener.ended({ reason: "that is no token", asked }));
     return { close: () => {}, send: () => {} };
   }
@@ -39,8 +38,8 @@ export function openWebSocket(url, token, listener) {
 }
 
 /**
- * Read server-sent events. Not with EventSource: it can set no header, and does not tell why it
- * was refused.
+ * Read server-sent events, without EventSource: it cannot set headers, and does not report why
+ * it was refused.
  *
  * @param {string} url
  * @param {string} token

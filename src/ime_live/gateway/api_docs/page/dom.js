@@ -1,5 +1,5 @@
-// Elements: names, attributes and children come in, elements go out. Nothing here, and nothing in
-// this page, makes markup of text: what a document or a message says is never more than text.
+// Make elements from names, attributes and children. Nothing in this page makes markup from text:
+// text of a document or a message stays text.
 
 /**
  * Make an element.
@@ -28,8 +28,8 @@ export function element(tag, attributes = {}, ...children) {
 }
 
 /**
- * Text of a document (CommonMark, as far as ours use it) as elements: paragraphs, lists, `code`,
- * **strong** and links.
+ * Return the text of a document (the part of CommonMark that ours use) as elements: paragraphs,
+ * lists, `code`, **strong** and links.
  *
  * @param {string | undefined} text
  * @returns {HTMLElement[]}
@@ -49,7 +49,7 @@ export function prose(text) {
 const INLINE = /(`+)(.+?)\1|\*\*(.+?)\*\*|\[([^\]]+)\]\(([^)\s]+)\)/s;
 
 /**
- * A line of such text.
+ * Return a line of such text.
  *
  * @param {string | undefined} text
  * @returns {(Node | string)[]}
@@ -65,7 +65,7 @@ export function inline(text) {
     } else if (strong !== undefined) {
       made.push(element("strong", {}, strong));
     } else {
-      // A document may name any address, also one that is a script.
+      // A document may link to any address, even one that is a script.
       made.push(/^(https?:|[#./])/.test(target) ? element("a", { href: target }, label) : label);
     }
     rest = rest.slice(found.index + whole.length);
@@ -75,7 +75,7 @@ export function inline(text) {
 }
 
 /**
- * A path as code, which may break after each of its parts, and not elsewhere.
+ * Return a path as code that may break only after each of its parts.
  *
  * @param {string} path
  */
@@ -85,7 +85,7 @@ export function pathView(path) {
 }
 
 /**
- * The same once more, for a second place in the page.
+ * Copy parts for a second place in the page.
  *
  * @param {(Node | string)[]} parts
  */
@@ -94,7 +94,7 @@ export function copied(parts) {
 }
 
 /**
- * What an anchor to a heading is called.
+ * Return the name of the anchor of a heading.
  *
  * @param {string} text
  */

@@ -1,5 +1,5 @@
-// Forms: parameters come in as JSON Schema, fields to fill in go out, and what was filled in comes
-// back as pairs of name and text, as a query has them.
+// Make form fields for parameters described as JSON Schema, and return their values as pairs of
+// name and text, for a query.
 
 import { element } from "./dom.js";
 import { merged } from "./schema.js";
@@ -69,7 +69,7 @@ function label(id, name, note) {
 }
 
 /**
- * One value, of which an empty one is none.
+ * Return a field for one value; an empty one counts as no value.
  *
  * @param {HTMLElement} made
  * @param {HTMLElement} named

@@ -1,9 +1,9 @@
-// JSON as text: laid out for reading without being decoded, so that a number stays as it was sent.
+// Lay out JSON for reading without decoding it, so that numbers stay as they were sent.
 
 const STEP = "  ";
 
 /**
- * Lay JSON out over lines. Text that is no JSON comes back as it is.
+ * Lay out JSON over lines. Text that is not JSON is returned as it is.
  *
  * @param {string} text
  */

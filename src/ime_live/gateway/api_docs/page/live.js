@@ -1,4 +1,4 @@
-// Live: a form that connects to a stream and shows what comes, as it comes, newest first.
+// A form that connects to a stream and shows its messages as they arrive, newest first.
 
 import { openEvents, openWebSocket } from "./connection.js";
 import { element } from "./dom.js";
@@ -109,7 +109,7 @@ function button(type, text, onclick) {
 }
 
 /**
- * What a client may send while the stream runs.
+ * Return the form for messages that a client may send while the stream runs.
  *
  * @param {unknown[]} requests
  * @param {(text: string) => void} send
@@ -146,7 +146,7 @@ function dialogOf(requests, send) {
 }
 
 /**
- * The newest messages, put into the page once a frame however many come.
+ * The newest messages. They are put into the page once per frame, however many arrive.
  *
  * @param {HTMLElement} counted
  */

@@ -1,4 +1,4 @@
-// The page: both documents come in, from beside this page, and what they describe goes out.
+// The page: load both documents from beside this page, and show what they describe.
 
 import { calls } from "./calls.js";
 import { element, prose } from "./dom.js";
@@ -19,13 +19,13 @@ const tokenField = /** @type {HTMLInputElement} */ (document.getElementById("tok
 
 /** @type {Access} */
 const access = {
-  // Everything is reached from where this page is, whatever stands before it.
+  // Addresses are relative to this page, so that any prefix of a proxy works.
   base: new URL(".", location.href),
   token: () => tokenField.value.trim(),
 };
 
 /**
- * Read one document; what it holds, or why it cannot be shown.
+ * Read one document, and return its section, or one that says why it cannot be shown.
  *
  * @param {Part} part
  * @returns {Promise<{section: HTMLElement, links: HTMLElement}>}
@@ -75,7 +75,7 @@ async function show() {
   document.getElementById("links")?.append(...parts.map((part) => part.links));
   document.getElementById("loading")?.remove();
   content.append(...parts.map((part) => part.section));
-  // The browser looked for the anchor before it was there.
+  // The browser looked for the anchor before it existed.
   if (location.hash) {
     document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
   }

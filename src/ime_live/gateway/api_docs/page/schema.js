@@ -1,4 +1,4 @@
-// Schemas: JSON Schema comes in, what a reader wants to know of it goes out as elements.
+// Show JSON Schema as elements for a reader.
 
 import { element, inline, prose } from "./dom.js";
 
@@ -24,7 +24,7 @@ export function resolved(whole, node) {
 }
 
 /**
- * A schema with the parts of `allOf` in it; what stands beside them goes before.
+ * Return a schema with the parts of `allOf` merged in; keys beside them take precedence.
  *
  * @param {Document} whole
  * @param {Schema} schema
@@ -43,7 +43,7 @@ export function merged(whole, schema) {
 }
 
 /**
- * What kind of value it is, in a few words.
+ * Describe the kind of a value in a few words.
  *
  * @param {Document} whole
  * @param {Schema} given
@@ -69,7 +69,7 @@ export function typeOf(whole, given) {
 }
 
 /**
- * What a value must be beside its type: limits, default, the values there are.
+ * Describe the constraints of a value: limits, default, permitted values.
  *
  * @param {Document} whole
  * @param {Schema} given
@@ -120,8 +120,8 @@ function codes(values) {
 }
 
 /**
- * The properties of an object, each with those inside it to open. Of a value that may be one of
- * several objects, those of each.
+ * Return the properties of an object, each with those inside it to open. For a value that may be
+ * one of several objects, return the properties of each.
  *
  * @param {Document} whole
  * @param {Schema} given
@@ -153,7 +153,7 @@ export function properties(whole, given, above = []) {
   return element("ul", { class: "properties" }, ...views);
 }
 
-// Of nested objects; the documents have four.
+// Levels of nested objects; the documents have four.
 const DEEPEST = 8;
 
 /**
@@ -188,7 +188,7 @@ function propertiesOf(whole, schema, above) {
 }
 
 /**
- * The objects that a value is, or holds: in a list, under any key, as one of several choices.
+ * Return the objects that a value is or holds: in a list, under any key, or as a choice.
  *
  * @param {Document} whole
  * @param {Schema} given
@@ -209,7 +209,7 @@ function objectsIn(whole, given) {
 }
 
 /**
- * A whole schema: what it is, and its properties.
+ * Return a whole schema: its description and its properties.
  *
  * @param {Document} whole
  * @param {Schema} given
@@ -230,7 +230,7 @@ export function schemaView(whole, given) {
 }
 
 /**
- * A table of parameters.
+ * Return a table of parameters.
  *
  * @param {Document} whole
  * @param {{name: string, schema: Schema, description?: string, required?: boolean,
@@ -261,7 +261,7 @@ export function parametersView(whole, parameters) {
 }
 
 /**
- * An example, laid out.
+ * Return an example, laid out.
  *
  * @param {string} title
  * @param {unknown} value

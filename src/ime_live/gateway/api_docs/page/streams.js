@@ -1,4 +1,4 @@
-// Streams: the AsyncAPI document comes in, its channels go out as articles, each to be tried.
+// Show the channels of the AsyncAPI document as articles, each with a form to try it.
 
 import { copied, element, inline, pathView, prose, slug } from "./dom.js";
 import { live } from "./live.js";
@@ -8,7 +8,7 @@ import { exampleView, parametersView, resolved, schemaView } from "./schema.js";
 /** @typedef {import("./calls.js").Access} Access */
 
 /**
- * An article for each channel.
+ * Return an article per channel.
  *
  * @param {Record<string, any>} whole
  * @param {Access} access
@@ -76,7 +76,7 @@ function stream(whole, access, name, channel, operations, server) {
 }
 
 /**
- * What may stand in the query: with WebSocket the channel says it, with HTTP the operation.
+ * Return the schema of the query: the channel has it for WebSocket, the operation for HTTP.
  *
  * @param {any} channel
  * @param {any[]} operations
