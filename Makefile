@@ -17,7 +17,8 @@ demo: $(VENV)/demo
 
 # In a process for each core, up to four; a file's tests stay together, and share their servers.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
+		--no-loadscope-reorder $(ARGS)
 
 # As continuous integration does: more values, and five times as many examples. Some ten minutes.
 test-thorough: override ARGS += -m "not long" --hypothesis-profile=thorough

@@ -36,6 +36,16 @@ settings.load_profile("quick")  # continuous integration gives --hypothesis-prof
 # Hundreds of processes are started, which would each compile our modules again: 0.2 s of CPU.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Tests that run whole processes come first: else a worker that got the last of them would go on
+# alone for minutes. (pytest-xdist would put files with few tests last: those are the slow ones.)
+_FIRST = ("/stream/", "/cli/", "/chaos/", "/store/", "/client/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the slow tests to the beginning."""
+    items.sort(key=lambda item: not any(part in str(item.path) for part in _FIRST))
+
+
 _LEVEL = {"buy_quantity": 0, "buy_price": 0, "sell_quantity": 0, "sell_price": 0}
 
 _PAYLOAD: dict[str, Any] = {
