@@ -1,8 +1,9 @@
 """Checker of one client's history against the invariants; no I/O.
 
-The events of a client are passed in as they happen, and each broken invariant is reported at once.
-Two invariants need to know the store: whether the client holds the newest states (`missing`), and
-whether the store was as a status said (`check_claims`).
+The events of a client are passed in as they happen, and each broken invariant is reported at once
+unless it depends on the store. Those that do wait for later samples of the store: whether the
+client holds the newest states (`missing`), whether the store was as a status said, and whether it
+has lost what the client was sent before (`check`).
 """
 
 from __future__ import annotations
@@ -15,17 +16,13 @@ from typing import Final
 from msgspec import Struct
 
 from chaos.states import Data, number_in, returns
-from chaos.timeline import MICROSECONDS, Held, Stored, Timeline, equal
+from chaos.timeline import MICROSECONDS, Held, Loss, State, Stored, Timeline, equal
 
 CLAIM_LIMIT: Final = 2.0
 """Seconds for which a status may say ``current: true`` although the store differs."""
 
 _SLACK: Final = 0.5
 """Seconds after which a state that a ``max_rate`` has held back must have arrived."""
-
-_CONFIRMED: Final = 20 * MICROSECONDS
-"""Microseconds after a loss of data, or less, in which all states are confirmed again. The first
-confirmation gives a new version."""
 
 _RECENT: Final = 600  # events per client that are kept for a report
 
@@ -96,6 +93,20 @@ class Claim(Struct, frozen=True):
     waiting: dict[str, Held]
 
 
+class Doubt(Struct, frozen=True):
+    """A message that is right only if the store has lost what the client was sent before.
+
+    Attributes:
+        violation: what it is otherwise.
+        before: the state of that contract that was sent before.
+        now: the message.
+    """
+
+    violation: Violation
+    before: Held
+    now: Held
+
+
 class ClientChecker:
     """The history of one client. All times are microseconds since the epoch.
 
@@ -126,17 +137,14 @@ class ClientChecker:
         self._report = report
         self._received: dict[str, Held] = {}
         """The last message of each contract on the present connection."""
-        self._sent: dict[str, dict[str, int]] = {}
-        """The greatest version that each gateway has sent, by gateway and contract."""
+        self._sent: dict[str, dict[str, Held]] = {}
+        """The newest state that each gateway has sent, by gateway and contract."""
         self._gateway = ""
         self._since: int | None = None
         self._opened = 0
-        self._losing = False
-        """Whether the store may lose states just now."""
-        self._lost_at = 0
-        """When it may have lost states last."""
-        self._may_repeat: set[str] = set()
-        """Contracts whose state the store may have lost, and got again with a new version."""
+        self._doubts: list[Doubt] = []
+        self._repeated: set[tuple[str, Loss]] = set()
+        """Contracts and losses after which an equal state has come again: once each."""
         self._claims: list[Claim] = []
 
     def opened(self, at: int, gateway: str, since: int | None = None) -> None:
@@ -180,39 +188,6 @@ class ClientChecker:
         if not expected:
             self._break(Invariant.CONNECTED, "", f"closed: {reason}")
 
-    def store_loses_data(self) -> None:
-        """From now until `settled`, the store may lose states once.
-
-        Publishers give equal ones new versions then, so that each may come once more.
-        """
-        self._losing = True
-        self._may_repeat.update(self.options.contracts)
-
-    def may_repeat(self, at: int, contract_id: str) -> None:
-        """From now on, the store may give a contract's state a new version without a change."""
-        self._lost_at = at
-        if contract_id in self.options.contracts:
-            self._may_repeat.add(contract_id)
-
-    def settled(self, at: int, newest: Mapping[str, Stored | None]) -> None:
-        """A fault is over, and the gateways have proven that they follow the store.
-
-        Args:
-            at: when.
-            newest: the store's states. Those whose version the client holds when all of them have
-                been confirmed cannot come again.
-        """
-        if self._losing:
-            self._lost_at = at
-            self._sent.clear()
-        self._losing = False
-        if at - self._lost_at < _CONFIRMED:
-            return
-        for contract_id in list(self._may_repeat):
-            held, stored = self.held.get(contract_id), newest.get(contract_id)
-            if stored is not None and held is not None and stored.version == held.version:
-                self._may_repeat.discard(contract_id)
-
     def state(self, at: int, contract_id: str, version: int, data: Data) -> None:
         """The client has received a state.
 
@@ -226,46 +201,60 @@ class ClientChecker:
         self._note(at, f"{contract_id} {version} {_text_of(data)}")
         if contract_id not in self.options.contracts:
             self._break(Invariant.NAMED, contract_id, "the contract was not asked for")
-        if fault := self._fault_of(contract_id, version, data):
+        now = Held(version, data, at)
+        if fault := self._fault_of(contract_id, version):
             self._break(Invariant.GROWS, contract_id, fault)
+        elif doubt := self._doubt_of(contract_id, now):
+            self._doubts.append(doubt)
         sent = self._sent.setdefault(self._gateway, {})
-        sent[contract_id] = max(version, sent.get(contract_id, 0))
-        self._received[contract_id] = now = Held(version, data, at)
+        if contract_id not in sent or version > sent[contract_id].version:
+            sent[contract_id] = now
+        self._received[contract_id] = now
         if self.options.resumes and held is not None and version <= held.version:
             return  # since= names the oldest of its states: the client drops those it has
         last = held if self.options.resumes else received
-        repeated = last is not None and data == last.data
-        same_connection = received is not None and not self.options.blind
-        if repeated and (same_connection or not self._repeats(contract_id, data)):
-            self._break(Invariant.CHANGED, contract_id, f"{_text_of(data)} again at {version}")
+        if last is not None and data == last.data:
+            same_connection = received is not None and not self.options.blind
+            text = f"{_text_of(data)} again at {version}"
+            if same_connection:
+                self._break(Invariant.CHANGED, contract_id, text)
+            elif not self._repeats(data):
+                violation = Violation(Invariant.CHANGED, self.name, contract_id, text)
+                self._doubts.append(Doubt(violation, last, now))
         self.held[contract_id] = now
         if self.options.max_rate:
             latest = at - (1 / self.options.max_rate + _SLACK) * MICROSECONDS
             for claim in self._claims:
                 if claim.said > latest:
                     claim.waiting.setdefault(contract_id, now)
-        if repeated or not self._losing:  # what came before the loss may come again after it
-            self._may_repeat.discard(contract_id)
 
-    def _fault_of(self, contract_id: str, version: int, data: Data) -> str:
-        """What is wrong with the version of a message; empty if nothing."""
-        received, held = self._received.get(contract_id), self.held.get(contract_id)
+    def _fault_of(self, contract_id: str, version: int) -> str:
+        """What is wrong with a version, whatever the store does; empty if nothing."""
+        received = self._received.get(contract_id)
         if received is not None and version <= received.version:
             return f"{version} after {received.version}"
         if self._since is not None and version <= self._since:
             return f"{version} to a client that named {self._since}"
-        if self._losing:
-            return ""
-        sent = self._sent.get(self._gateway, {}).get(contract_id, 0)
-        if version < sent:
-            return f"{version} from {self._gateway}, which had sent {sent} before"
-        if held is not None and version == held.version and data != held.data:
-            return f"{_text_of(data)} at {version}, which was {_text_of(held.data)} before"
         return ""
 
-    def _repeats(self, contract_id: str, data: Data) -> bool:
-        """Whether a resumption may bring a state again that the client has."""
-        if self.options.sections or contract_id in self._may_repeat:
+    def _doubt_of(self, contract_id: str, now: Held) -> Doubt | None:
+        """Doubt about the version of a message."""
+        sent = self._sent.get(self._gateway, {}).get(contract_id)
+        held = self.held.get(contract_id)
+        if sent is not None and now.version < sent.version:
+            before = sent
+            text = f"{now.version} from {self._gateway}, which had sent {sent.version} before"
+        elif held is not None and now.version == held.version and now.data != held.data:
+            before = held
+            was = _text_of(held.data)
+            text = f"{_text_of(now.data)} at {now.version}, which was {was} before"
+        else:
+            return None
+        return Doubt(Violation(Invariant.GROWS, self.name, contract_id, text), before, now)
+
+    def _repeats(self, data: Data) -> bool:
+        """Whether a resumption may bring a state again although the store has lost nothing."""
+        if self.options.sections:
             return True
         return returns(number_in(data))  # the contract may have been in another one meanwhile
 
@@ -295,13 +284,44 @@ class ClientChecker:
             held = {i: known.get(i) for i in self.options.contracts}
             self._claims.append(Claim(said, held, {}))
 
-    def check_claims(self, timeline: Timeline) -> None:
-        """Check the status messages that said ``current: true``, each once.
+    def check(self, timeline: Timeline) -> None:
+        """Check what depends on the store, each event once.
 
         Args:
-            timeline: the store's states. Messages from after its last sample wait for the next
-                call.
+            timeline: the store's states. Events from after its last sample wait for the next call.
         """
+        self._check_doubts(timeline)
+        self._check_claims(timeline)
+
+    def _check_doubts(self, timeline: Timeline) -> None:
+        waiting = []
+        for doubt in self._doubts:
+            if self._is_explained(doubt, timeline):
+                continue
+            if timeline.covers(doubt.now.at, doubt.violation.contract):
+                self._break(
+                    doubt.violation.invariant, doubt.violation.contract, doubt.violation.text
+                )
+            else:
+                waiting.append(doubt)
+        self._doubts = waiting
+
+    def _is_explained(self, doubt: Doubt, timeline: Timeline) -> bool:
+        """Whether the store may have lost what was sent before the message."""
+        contract_id, before, now = doubt.violation.contract, doubt.before, doubt.now
+        losses = timeline.losses(contract_id, before.version)
+        if doubt.violation.invariant is Invariant.GROWS:
+            if timeline.went_back(contract_id, before.version):
+                return True
+            # Versions grow in an emptied store, too, unless its history is another one.
+            return any(loss.history and loss.begun <= now.at for loss in losses)
+        for loss in losses:
+            if loss.before < now.version and (contract_id, loss) not in self._repeated:
+                self._repeated.add((contract_id, loss))
+                return True
+        return False
+
+    def _check_claims(self, timeline: Timeline) -> None:
         claims = [claim for claim in self._claims if timeline.covers(claim.said)]
         self._claims = [claim for claim in self._claims if not timeline.covers(claim.said)]
         for claim in claims:
@@ -320,12 +340,15 @@ class ClientChecker:
                         f"the store had differed for {seconds:.1f} s",
                     )
 
-    def missing(self, newest: Mapping[str, Stored], timeline: Timeline) -> Iterator[Violation]:
+    def missing(
+        self, newest: Mapping[str, Stored], timeline: Timeline, moved: Mapping[str, int]
+    ) -> Iterator[Violation]:
         """Find contracts of which the client should hold the newest state and does not.
 
         Args:
             newest: the store's states.
             timeline: its states until now.
+            moved: when the market came into its present state, by contract.
 
         Yields:
             A violation per contract; none of them is reported.
@@ -335,14 +358,23 @@ class ClientChecker:
             held, stored = self.held.get(contract_id), newest.get(contract_id)
             if stored is None or equal(stored, held):
                 continue
-            published = stored.version > self._opened  # while the client has been connected
-            sent = contract_id in self._received or (
-                published and timeline.changed(contract_id, stored, self._opened)
-            )
-            if only_changes and not sent:
+            if only_changes and not self._is_owed(contract_id, stored, timeline, moved):
                 continue
             text = f"it holds {_text_of_state(held)}, the newest is {_text_of_state(stored)}"
             yield Violation(Invariant.NEWEST, self.name, contract_id, text)
+
+    def _is_owed(
+        self, contract_id: str, newest: Stored, timeline: Timeline, moved: Mapping[str, int]
+    ) -> bool:
+        """Whether a client that gets only changes must have got the newest state."""
+        if contract_id in self._received:
+            return True
+        if newest.version <= self._opened:
+            return False
+        since = moved.get(contract_id, 0)
+        if since <= self._opened and any(timeline.losses(contract_id, since)):
+            return False  # the gateway may have had it before, so that it is no change
+        return timeline.changed(contract_id, newest, self._opened)
 
     def _break(self, invariant: Invariant, contract_id: str, text: str) -> None:
         self.recent.append(f"VIOLATION: {invariant}: {contract_id} {text}")
@@ -352,7 +384,7 @@ class ClientChecker:
         self.recent.append(f"{at} {text}")
 
 
-def _text_of_state(state: Stored | None) -> str:
+def _text_of_state(state: State | None) -> str:
     return "nothing" if state is None else f"{state.version} {_text_of(state.data)}"
 
 

@@ -31,27 +31,22 @@ class Fault(Struct, frozen=True):
         name: for reports.
         stores: the kinds of store that it applies to.
         inject: injects it.
-        loses_data: the kinds of store that may lose states by it. Sentinel looks at its servers
-            over the links that are broken, so it may make another one the master.
     """
 
     name: str
     stores: frozenset[str]
     inject: Inject
-    loses_data: frozenset[str] = frozenset()
 
 
 FAULTS: Final[list[Fault]] = []
 """All kinds, in the order of their definition."""
 
 
-def fault(
-    name: str, stores: frozenset[str] = ALL, *, loses_data: frozenset[str] = frozenset()
-) -> Callable[[Inject], Inject]:
+def fault(name: str, stores: frozenset[str] = ALL) -> Callable[[Inject], Inject]:
     """Add the decorated function to `FAULTS`; the arguments are those of `Fault`."""
 
     def add(inject: Inject) -> Inject:
-        FAULTS.append(Fault(name, stores, inject, loses_data))
+        FAULTS.append(Fault(name, stores, inject))
         return inject
 
     return add

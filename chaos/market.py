@@ -44,6 +44,7 @@ class Market:
 
     Attributes:
         numbers: the state's number, by contract.
+        moved: when it came into that state, microseconds since the epoch; 0 from the beginning.
         moving: whether states change; the board is pushed all the same.
         hubs: the exchange's hub, once for each feed.
     """
@@ -56,6 +57,7 @@ class Market:
             publish: takes lines for the publisher's process.
         """
         self.numbers = {contract.contract_id: 1 for contract in CONTRACTS}
+        self.moved = dict.fromkeys(self.numbers, 0)
         self.moving = False
         self.hubs = (Hub(), Hub())
         for hub in self.hubs:
@@ -101,7 +103,7 @@ class Market:
         at = now()
         for contract_id, number in numbers.items():
             if self.numbers[contract_id] != number:
-                self.numbers[contract_id] = number
+                self.numbers[contract_id], self.moved[contract_id] = number, at
                 self._recent.append((at, contract_id, number))
         if published := {i: number for i, number in numbers.items() if i in _IDS}:
             self._publish(json.dumps(published).encode() + b"\n")

@@ -89,7 +89,7 @@ async def _inject(testbed: Testbed, plan: Plan, number: int, fault: Fault) -> Ou
     testbed.market.moving = True
     await asyncio.sleep(chance.uniform(*_PAUSE))
     seconds, injected = None, True
-    testbed.begin_fault(loses_data=plan.store in fault.loses_data)
+    testbed.begin_fault()
     try:
         detail = await fault.inject(testbed, chance)
         seconds = await _converge(testbed)
@@ -99,6 +99,7 @@ async def _inject(testbed: Testbed, plan: Plan, number: int, fault: Fault) -> Ou
     except (UnsettledError, RedisError) as error:
         # The servers of Valkey themselves did not do it; they are not under test.
         detail, injected = f"{error}", False
+        await testbed.check()
     testbed.cleanups.clear()
     found, excerpt = _take_violations(testbed, begin)
     return Outcome(
@@ -128,15 +129,14 @@ async def _converge(testbed: Testbed) -> float | None:
     while found := await testbed.deviations():
         if testbed.lag.now() - begin > LIMIT:
             testbed.violations += found
+            await testbed.check()
             return None
         await asyncio.sleep(_POLL_INTERVAL)
     seconds = testbed.lag.now() - begin
     proven = await _wait_for_current(testbed) and await _ask_gateways(testbed)
-    newest = await testbed.sample()
-    for client in testbed.clients:
-        client.checker.check_claims(testbed.timeline)
-        await asyncio.sleep(0)  # so as not to hold the loop up
-    testbed.end_fault(newest)
+    await testbed.sample()
+    await testbed.check()
+    testbed.end_fault()
     return seconds if proven else None
 
 

@@ -6,15 +6,17 @@ import asyncio
 import random
 from typing import Final
 
-from chaos.fault import ALL, SENTINEL, SINGLE, fault, hold
+from chaos.fault import SINGLE, fault, hold
+from chaos.market import now
 from chaos.proxy import Mode, Proxy
+from chaos.states import IDS
 from chaos.testbed import Testbed
 
 _IN_FLIGHT: Final = 0.4  # seconds after which everything that was published is stored
 _DEFAULT_LIMIT: Final = "pubsub 33554432 8388608 60"  # Valkey's
 
 
-@fault("store killed, back empty", SINGLE, loses_data=ALL)
+@fault("store killed, back empty", SINGLE)
 async def killed_empty(testbed: Testbed, chance: random.Random) -> str:
     """Kill it, and start it without its file."""
     [server] = testbed.store.servers
@@ -25,7 +27,7 @@ async def killed_empty(testbed: Testbed, chance: random.Random) -> str:
     return said
 
 
-@fault("store killed, back with its data", SINGLE, loses_data=ALL)
+@fault("store killed, back with its data", SINGLE)
 async def killed(testbed: Testbed, chance: random.Random) -> str:
     """SAVE while nothing changes, kill it, and start it."""
     testbed.market.moving = False
@@ -35,7 +37,7 @@ async def killed(testbed: Testbed, chance: random.Random) -> str:
     return await _kill_and_start(testbed, chance)
 
 
-@fault("store killed, back with older data", SINGLE, loses_data=ALL)
+@fault("store killed, back with older data", SINGLE)
 async def killed_older(testbed: Testbed, chance: random.Random) -> str:
     """SAVE at A, let the market go on to B, kill it, and start it with A."""
     await testbed.store.run("SAVE")
@@ -51,7 +53,7 @@ async def _kill_and_start(testbed: Testbed, chance: random.Random) -> str:
     return said
 
 
-@fault("store killed, back with older data that is true again", SINGLE, loses_data=ALL)
+@fault("store killed, back with older data that is true again", SINGLE)
 async def killed_older_and_true(testbed: Testbed, chance: random.Random) -> str:
     """SAVE at A, let the market go on to B and back to A, kill it, and start it with A."""
     [server] = testbed.store.servers
@@ -78,7 +80,7 @@ async def frozen(testbed: Testbed, chance: random.Random) -> str:
     return said
 
 
-@fault("links stalled", loses_data=SENTINEL)
+@fault("links stalled")
 async def stalled(testbed: Testbed, chance: random.Random) -> str:
     """Hold everything back, and deliver it afterwards."""
     proxies = _some_proxies(testbed, chance)
@@ -90,7 +92,7 @@ async def stalled(testbed: Testbed, chance: random.Random) -> str:
     return f"{_names(proxies)}, {said}"
 
 
-@fault("links half-open", loses_data=SENTINEL)
+@fault("links half-open")
 async def half_open(testbed: Testbed, chance: random.Random) -> str:
     """Discard everything on the present connections, without a word to either side."""
     proxies = _some_proxies(testbed, chance)
@@ -111,7 +113,7 @@ async def reset(testbed: Testbed, chance: random.Random) -> str:
     return f"{_names(proxies)}, {times} times"
 
 
-@fault("links refused", loses_data=SENTINEL)
+@fault("links refused")
 async def refused(testbed: Testbed, chance: random.Random) -> str:
     """Reset all connections, and refuse new ones for a while."""
     proxies = _some_proxies(testbed, chance)
@@ -141,10 +143,12 @@ async def out_of_memory(testbed: Testbed, chance: random.Random) -> str:
     return said
 
 
-@fault("FLUSHALL", loses_data=ALL)
+@fault("FLUSHALL")
 async def flushed(testbed: Testbed, chance: random.Random) -> str:
     """Delete all data while the store runs."""
+    begun = now()
     await testbed.store.run("FLUSHALL")
+    testbed.timeline.emptied(begun, now(), IDS)
     return await hold(testbed, chance, 0, 1)
 
 

@@ -90,7 +90,9 @@ class Store(ABC):
         try:
             async with self._client(server).pipeline(transaction=False) as pipe:
                 for contract_id in IDS:
-                    pipe.execute_command("HMGET", _KEYS.last(contract_id), "version", "data")
+                    pipe.execute_command(
+                        "HMGET", _KEYS.last(contract_id), "version", "data", "history"
+                    )
                 replies = await pipe.execute(raise_on_error=False)
         except (RedisError, OSError):
             return {}
@@ -101,13 +103,16 @@ class Store(ABC):
         }
 
     def _state_in(self, contract_id: str, reply: Sequence[bytes | None]) -> Stored | None:
-        version, data = reply
+        version, data, history = reply
         if version is None or data is None:
             return None
-        raw = (version, data)
+        raw = (version, data, history)
         known = self._decoded.get(contract_id)
         if known is None or known[0] != raw:
-            known = self._decoded[contract_id] = (raw, Stored(int(version), _decode(data)))
+            known = self._decoded[contract_id] = (
+                raw,
+                Stored(int(version), _decode(data), (history or b"").decode()),
+            )
         return known[1]
 
     def _client(self, server: Server) -> Any:  # noqa: ANN401 - redis-py's are loosely typed

@@ -74,6 +74,7 @@ class Testbed:
         self._random = random.Random(f"{seed}:clients")
         self._count = clients
         self._tasks: list[asyncio.Task[None]] = []
+        self._sampling = asyncio.Lock()
         self._stopping = False
 
     async def __aenter__(self) -> Self:
@@ -125,27 +126,20 @@ class Testbed:
         self.processes[name] = Process(name, self._folder, command)
         self._stack.callback(self.processes[name].kill)
 
-    def begin_fault(self, *, loses_data: bool) -> None:
-        """A fault begins.
-
-        Args:
-            loses_data: whether the store may lose states by it.
-        """
+    def begin_fault(self) -> None:
+        """A fault begins."""
         self.frontend.excused.clear()
         self.frontend.faulty = True
-        if loses_data:
-            for client in self.clients:
-                client.checker.store_loses_data()
 
-    def end_fault(self, newest: Mapping[str, Stored | None]) -> None:
-        """A fault is over, and all is as it was before.
-
-        Args:
-            newest: the store's states.
-        """
+    def end_fault(self) -> None:
+        """A fault is over, and all is as it was before."""
         self.frontend.faulty = False
+
+    async def check(self) -> None:
+        """Let all checkers check what depends on the store's states."""
         for client in self.clients:
-            client.checker.settled(now(), newest)
+            client.checker.check(self.timeline)
+            await asyncio.sleep(0)  # so as not to hold the loop up
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -240,10 +234,11 @@ class Testbed:
 
     async def sample(self) -> Mapping[str, Stored | None]:
         """Read all last states from the store, add them to the timeline, and return them."""
-        asked = now()
-        states = await self.store.sample()
-        self.timeline.add(Sample(asked, now(), states))
-        return states
+        async with self._sampling:  # one after the other, or the timeline goes back and forth
+            asked = now()
+            states = await self.store.sample()
+            self.timeline.add(Sample(asked, now(), states))
+            return states
 
     async def _sample(self) -> None:
         while True:
@@ -279,7 +274,7 @@ class Testbed:
             checker = client.checker
             if not checker.connected:
                 found.append(Violation(Invariant.NEWEST, checker.name, "", "it is not connected"))
-            found += checker.missing(newest, self.timeline)
+            found += checker.missing(newest, self.timeline, self.market.moved)
         return found
 
 

@@ -3,12 +3,15 @@
 A sample tells the last state of each contract at some moment between two others. From consecutive
 samples follows for how long the store certainly did not hold a given state. Anything uncertain
 counts as equal.
+
+A sample also tells the history of the store's data in which each state was confirmed last. Where
+it is another one than before, the store may have lost states in between.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -19,18 +22,48 @@ MICROSECONDS: Final = 1_000_000
 
 _KEPT: Final = 180 * MICROSECONDS
 
+_DEPOSED: Final = 2 * MICROSECONDS
+"""Microseconds for which a server may still be written to after another one was seen in its place.
+Publishers follow within a second of the Sentinels' word."""
 
-class Stored(Struct, frozen=True):
-    """The last state of a contract."""
+
+class State(Struct, frozen=True):
+    """A state of a contract, and its version."""
 
     version: int
     data: Data
 
 
-class Held(Stored, frozen=True):
+class Stored(State, frozen=True):
+    """The last state of a contract in the store.
+
+    Attributes:
+        history: the replication id of the server that confirmed it last; empty if unknown.
+    """
+
+    history: str = ""
+
+
+class Held(State, frozen=True):
     """A state that a client has received, and when."""
 
     at: int
+
+
+class Loss(Struct, frozen=True):
+    """A loss of states of one contract that the samples show, or that was injected.
+
+    Attributes:
+        begun: a moment before it, microseconds since the epoch.
+        until: versions that are not greater may be lost.
+        before: the last version that is known from before it.
+        history: the new history; empty if the store was emptied within its history.
+    """
+
+    begun: int
+    until: int
+    before: int
+    history: str = ""
 
 
 class Sample(Struct, frozen=True):
@@ -52,20 +85,70 @@ class Timeline:
 
     def __init__(self) -> None:
         self._samples: list[Sample] = []
+        self._last: dict[str, tuple[int, Stored]] = {}
+        """The last sampled state of each contract, and when that sample began."""
+        self._losses: dict[str, list[Loss]] = {}
 
     def add(self, sample: Sample) -> None:
         """Append the newest sample."""
+        for contract_id, stored in sample.states.items():
+            if stored is None:
+                continue
+            if (last := self._last.get(contract_id)) is not None:
+                asked, before = last
+                # Publishers take a state without a history for one of the present history.
+                if before.history and stored.history and before.history != stored.history:
+                    until = sample.answered + _DEPOSED
+                    loss = Loss(asked, until, before.version, stored.history)
+                    self._losses.setdefault(contract_id, []).append(loss)
+            self._last[contract_id] = sample.asked, stored
         self._samples.append(sample)
         if self._samples[0].asked < sample.asked - 2 * _KEPT:
             del self._samples[: self._after(sample.asked - _KEPT)]
+
+    def emptied(self, begun: int, ended: int, contracts: Collection[str]) -> None:
+        """The store was emptied, which begins no other history.
+
+        Args:
+            begun, ended: moments before and after it, microseconds since the epoch.
+            contracts: whose states are lost.
+        """
+        for contract_id in contracts:
+            self._losses.setdefault(contract_id, []).append(Loss(begun, ended, begun))
+
+    def losses(self, contract_id: str, version: int) -> Iterator[Loss]:
+        """The losses by which the store may have lost a version of a contract, oldest first."""
+        for loss in self._losses.get(contract_id, ()):
+            if version <= loss.until and not self._confirmed(contract_id, version, loss.history):
+                yield loss
+
+    def _confirmed(self, contract_id: str, version: int, history: str) -> bool:
+        """Whether the store has had a version in a history."""
+        return bool(history) and any(
+            stored.version == version and stored.history == history
+            for sample in self._samples
+            if (stored := sample.states.get(contract_id)) is not None
+        )
+
+    def went_back(self, contract_id: str, version: int) -> bool:
+        """Whether the store has held an older version of a contract after it published one.
+
+        A version is the moment of its publication by the store's clock, which is the samples', too.
+        """
+        return any(
+            stored.version < version
+            for sample in self._samples[self._after(version) :]
+            if (stored := sample.states.get(contract_id)) is not None
+        )
 
     def _after(self, at: int) -> int:
         """Index of the first sample that began after a moment."""
         return bisect_right(self._samples, at, key=lambda sample: sample.asked)
 
-    def covers(self, at: int) -> bool:
-        """Whether there is a sample from after a moment."""
-        return self._after(at) < len(self._samples)
+    def covers(self, at: int, contract_id: str = "") -> bool:
+        """Whether there is a sample from after a moment, with the contract if one is given."""
+        later = self._samples[self._after(at) :]
+        return any(not contract_id or contract_id in sample.states for sample in later)
 
     def difference(self, contract_id: str, held: Held | None, at: int) -> float:
         """Seconds for which the store has certainly differed from the state that a client holds.
@@ -124,14 +207,16 @@ class Timeline:
             if contract_id not in sample.states:
                 continue
             stored = sample.states[contract_id]
-            text = "nothing" if stored is None else f"{stored.version} {number_in(stored.data)}"
+            text = "nothing"
+            if stored is not None:
+                text = f"{stored.version} {number_in(stored.data)}, history {stored.history[:8]}"
             if text != before:
                 lines.append(f"{sample.answered} store holds {text}")
             before = text
         return lines
 
 
-def equal(stored: Stored | None, held: Stored | None) -> bool:
+def equal(stored: State | None, held: State | None) -> bool:
     """Whether a client's state equals the store's, in the sections that the client receives."""
     if stored is None or held is None:
         return stored is held
@@ -140,7 +225,7 @@ def equal(stored: Stored | None, held: Stored | None) -> bool:
     return all(stored.data.get(section) == value for section, value in held.data.items())
 
 
-def _between(before: Stored | None, held: Stored | None, after: Stored | None) -> bool:
+def _between(before: State | None, held: State | None, after: State | None) -> bool:
     """Whether the store may have held a state between two samples."""
     if held is None:
         return False

@@ -49,12 +49,10 @@ class History:
         self.checker.opened(at, gateway, since)
         return self
 
-    def settled(self, at: int, **versions: int) -> History:
-        """A fault is over; the store has these versions, by contract."""
-        self.checker.settled(
-            at, {i.removeprefix("c"): Stored(v, payload_of(1)) for i, v in versions.items()}
-        )
-        return self
+    def checked(self, samples: Timeline | None = None) -> list[Invariant]:
+        """A fault is over; the store had these samples, or what proves no loss."""
+        self.checker.check(samples or stored((0, 1, "a"), (99, 99 * S, "a")))
+        return self.broken
 
     def said(self, at: int, *, current: bool = True, **named: int) -> History:
         self.checker.status(
@@ -72,6 +70,19 @@ def timeline(*samples: tuple[int, Any]) -> Timeline:
             stored = None if number is None else Stored(number * S, payload_of(number))
             states["1"] = stored
         made.add(Sample(second * S, second * S, states))
+    return made
+
+
+def stored(*samples: tuple[float, int, str]) -> Timeline:
+    """Samples of contracts 1 and 2, the same of both: (second, version, history).
+
+    Version 0 is no state, and "?" as history no answer.
+    """
+    made = Timeline()
+    for second, version, history in samples:
+        state = Stored(version, payload_of(1), history) if version else None
+        states = {} if history == "?" else {"1": state, "2": state}
+        made.add(Sample(int(second * S), int(second * S), states))
     return made
 
 
@@ -116,7 +127,9 @@ def test_contract_that_was_not_asked_for_is_found() -> None:
 
 
 def test_equal_state_after_a_resume_is_found() -> None:
-    assert History(RESUMING).got("1", 10, 1).back().got("1", 11, 1).broken == [Invariant.CHANGED]
+    history = History(RESUMING).got("1", 10, 1).back().got("1", 11, 1)
+    assert history.checked() == [Invariant.CHANGED]
+    assert history.checked() == [Invariant.CHANGED]  # each is looked at once
 
 
 def test_state_that_is_not_newer_is_dropped_after_a_resume() -> None:
@@ -134,59 +147,110 @@ def test_older_and_same_state_are_dropped_after_a_resume() -> None:
 
 def test_state_that_the_market_returned_to_passes_after_a_resume() -> None:
     history = History(RESUMING).got("1", 10, 20).back().got("1", 12, 20)
-    assert history.broken == []
+    assert history.checked() == []
     assert history.got("1", 13, 20).broken == [Invariant.CHANGED]
 
 
-def test_equal_state_after_a_resume_passes_once_when_the_store_lost_data() -> None:
-    history = History(RESUMING).got("1", 10, 1)
-    history.checker.store_loses_data()
-    assert history.back().got("1", 11, 1).broken == []
-    assert history.back().got("1", 12, 1).broken == [Invariant.CHANGED]
+def repeated(*versions: int, options: ClientOptions = RESUMING, contract_id: str = "1") -> History:
+    """A client that receives the same state at each of these seconds, on a connection each."""
+    first, *others = versions
+    history = History(options).got(contract_id, first * S, 1)
+    for version in others:
+        history.back(version * S).got(contract_id, version * S, 1)
+    return history
 
 
-def test_equal_state_after_a_resume_passes_when_the_loss_came_after_the_state() -> None:
-    history = History(RESUMING).got("1", 10, 1)
-    history.checker.store_loses_data()
-    assert history.got("1", 11, 2).back().got("1", 12, 2).broken == []
-    assert history.back().got("1", 13, 2).broken == [Invariant.CHANGED]
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [(2, 1, "a"), (4, 4, "b")],  # sampled before the state comes again
+        [(2, 1, "a"), (7, 6, "b")],  # and afterwards
+        [(2, 1, "a"), (7, 1, "a"), (8, 6, "b")],  # the deposed server was asked once more
+        [(2, 1, "a"), (3, 0, "?"), (8, 6, "b")],  # no server answered
+        [(2, 1, "a"), (3, 0, "b"), (8, 6, "b")],  # back empty
+        [(1, 1, "a"), (4, 4, "b"), (8, 6, "b")],  # the client held what was lost
+    ],
+)
+def test_equal_state_after_a_resume_passes_in_another_history(
+    samples: Sequence[tuple[int, int, str]],
+) -> None:
+    history = repeated(2, 6)
+    assert history.broken == []
+    assert history.checked(stored(*((at, n * S, name) for at, n, name in samples))) == []
 
 
-def test_equal_state_after_a_resume_is_found_once_the_store_has_the_same_version_again() -> None:
-    history = History(RESUMING).got("1", 10, 1).got("2", 10, 1)
-    history.checker.store_loses_data()
-    history.settled(11, c1=10, c2=10).settled(
-        30 * S, c1=10, c2=12
-    )  # contract 2 got a new version in the store, and was not sent
-    assert history.back().got("2", 12, 1).broken == []
-    assert history.got("1", 12, 1).broken == [Invariant.CHANGED]
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [(1, 1, "a"), (3, 2, "a"), (7, 6, "a")],  # the same history
+        [(1, 1, "a"), (3, 2, "a"), (4, 0, "a"), (7, 6, "a")],  # deleted by nobody of ours
+        [(1, 1, "a"), (3, 2, "a"), (4, 1, "a"), (7, 6, "a")],  # gone back within a history
+        [(1, 1, "a"), (3, 3, "a"), (4, 1, "a"), (7, 6, "a")],
+        [(1, 1, "a"), (3, 2, "b"), (7, 6, "b")],  # it had come in the new history
+        [(1, 1, "a"), (7, 6, "a"), (8, 8, "b")],  # it came again before the new history
+        [(1, 1, "a"), (3, 2, ""), (7, 6, "b")],  # publishers take that for the same history
+        [(7, 6, "b")],
+    ],
+)
+def test_equal_state_after_a_resume_is_found_without_another_history(
+    samples: Sequence[tuple[int, int, str]],
+) -> None:
+    made = stored(*((at, n * S, name) for at, n, name in samples))
+    assert repeated(2, 6).checked(made) == [Invariant.CHANGED]
 
 
-def test_equal_state_after_a_resume_passes_while_it_may_not_be_confirmed_yet() -> None:
-    history = History(RESUMING).got("1", 10, 1)
-    history.checker.store_loses_data()
-    history.settled(1 * S, c1=10).settled(5 * S, c1=10)
-    assert history.back().got("1", 12, 1).broken == []
+def test_equal_state_from_a_deposed_server_passes_for_two_seconds() -> None:
+    made = stored((1, 1 * S, "a"), (2, 1 * S + 1, "b"), (9, 9 * S, "b"))
+    assert repeated(4, 6).checked(made) == []
+    assert repeated(5, 6).checked(made) == [Invariant.CHANGED]
 
 
-def test_equal_state_after_a_resume_is_found_when_a_later_fault_lost_nothing() -> None:
-    history = History(RESUMING).got("1", 10, 1)
-    history.settled(30 * S, c1=12)
-    assert history.back().got("1", 12, 1).broken == [Invariant.CHANGED]
+def test_equal_state_of_another_contract_is_found_when_one_has_another_history() -> None:
+    made = Timeline()
+    for at, name in ((1, "a"), (7, "b")):
+        state = Stored(at * S, payload_of(1))
+        changed = Stored(at * S, payload_of(1), name)
+        made.add(Sample(at * S, at * S, {"1": changed, "2": state}))
+    assert repeated(2, 6).checked(made) == []
+    assert repeated(2, 6, contract_id="2").checked(made) == [Invariant.CHANGED]
 
 
-def test_equal_state_after_a_resume_passes_once_for_a_contract_that_was_moved() -> None:
-    history = History(RESUMING).got("1", 10, 1).got("2", 10, 1)
-    history.checker.may_repeat(10, "1")
-    assert history.back().got("1", 11, 1).broken == []
-    assert history.got("2", 11, 1).broken == [Invariant.CHANGED]
-    assert history.back().got("1", 12, 1).broken == [Invariant.CHANGED] * 2
+def test_equal_state_after_a_resume_passes_once_per_history() -> None:
+    once = stored((2, 2 * S, "a"), (5, 5 * S, "b"), (99, 99 * S, "b"))
+    assert repeated(2, 4, 6).checked(once) == [Invariant.CHANGED]
+    twice = stored((2, 2 * S, "a"), (5, 4 * S, "b"), (99, 99 * S, "c"))
+    assert repeated(2, 4, 6).checked(twice) == []
 
 
-def test_equal_state_on_one_connection_is_found_when_the_store_lost_data() -> None:
-    history = History(RESUMING).got("1", 10, 1)
-    history.checker.store_loses_data()
-    assert history.got("1", 11, 1).broken == [Invariant.CHANGED]
+def test_equal_state_that_comes_shortly_before_its_sample_waits_for_it() -> None:
+    history = repeated(2, 6)
+    made = stored((2, 2 * S, "a"), (5, 5 * S, "a"))
+    assert history.checked(made) == []
+    made.add(Sample(7 * S, 7 * S, {"2": None}))  # the contract's server does not answer
+    assert history.checked(made) == []
+    made.add(Sample(8 * S, 8 * S, {"1": Stored(6 * S, payload_of(1), "b")}))
+    assert history.checked(made) == []
+    assert repeated(2, 6).checked(made) == []
+    history = repeated(2, 6)
+    assert history.checked(stored((2, 2 * S, "a"), (5, 5 * S, "a"))) == []
+    assert history.checked() == [Invariant.CHANGED]
+
+
+def test_equal_state_after_a_resume_passes_once_when_the_store_was_emptied_in_between() -> None:
+    made = stored((2, 2 * S, "a"), (7, 6 * S, "a"))
+    made.emptied(4 * S, 5 * S, ["1"])
+    assert repeated(2, 6).checked(made) == []
+    assert repeated(2, 6, contract_id="2").checked(made) == [Invariant.CHANGED]
+    made = stored((2, 2 * S, "a"), (99, 99 * S, "a"))
+    made.emptied(4 * S, 5 * S, ["1"])
+    assert repeated(2, 6, 7).checked(made) == [Invariant.CHANGED]
+    assert repeated(2, 3).checked(made) == [Invariant.CHANGED]
+    assert repeated(6, 7).checked(made) == [Invariant.CHANGED]
+
+
+def test_equal_state_on_one_connection_is_found_in_another_history() -> None:
+    history = History(RESUMING).got("1", 2 * S, 1).got("1", 6 * S, 1)
+    assert history.checked(stored((2, 2 * S, "a"), (7, 6 * S, "b"))) == [Invariant.CHANGED]
 
 
 # -- growth over a whole history ------------------------------------------------------------
@@ -198,30 +262,59 @@ def test_state_that_since_excludes_is_found(version: int) -> None:
     assert history.got("1", version, 2).broken == [Invariant.GROWS]
 
 
-def test_state_that_since_excludes_is_found_also_when_the_store_lost_data() -> None:
-    history = History(RESUMING).got("1", 10, 1)
-    history.checker.store_loses_data()
-    assert history.back(since=10).got("1", 9, 2).broken == [Invariant.GROWS]
+def test_state_that_since_excludes_is_found_also_in_another_history() -> None:
+    history = History(RESUMING).got("1", 10, 1).back(since=10).got("1", 9, 2)
+    assert history.checked(stored((0, 10, "a"), (1, 9, "b"))) == [Invariant.GROWS]
 
 
 @pytest.mark.parametrize("options", [SNAPSHOT, PLAIN, RESUMING])
 def test_gateway_that_goes_back_is_found_over_a_reconnection(options: ClientOptions) -> None:
     history = History(options).got("1", 10, 1).got("1", 12, 2)
-    assert history.back(gateway="gateway 1").got("1", 11, 3).broken == [Invariant.GROWS]
+    assert history.back(gateway="gateway 1").got("1", 11, 3).checked() == [Invariant.GROWS]
 
 
 def test_gateway_that_goes_back_is_found_over_other_connections() -> None:
     history = History().got("1", 12, 2).back(gateway="gateway 2").got("1", 11, 1)
-    assert history.broken == []  # it may not have heard of the newest one yet
-    assert history.back(gateway="gateway 1").got("1", 11, 1).broken == [Invariant.GROWS]
+    assert history.checked() == []  # it may not have heard of the newest one yet
+    assert history.back(gateway="gateway 1").got("1", 11, 1).checked() == [Invariant.GROWS]
+    assert history.back(gateway="gateway 1").got("1", 11, 1).checked() == [Invariant.GROWS] * 2
 
 
-def test_gateway_may_go_back_when_the_store_did() -> None:
-    history = History().got("1", 12, 2)
-    history.checker.store_loses_data()
-    assert history.back(gateway="gateway 1").got("1", 11, 1).broken == []
-    assert history.settled(11, c1=11).back(gateway="gateway 1").got("1", 11, 1).broken == []
-    assert history.back(gateway="gateway 1").got("1", 10, 3).broken == [Invariant.GROWS]
+def gone_back() -> History:
+    """A client whom a gateway has sent version 4 (s), and then, at 6 s, version 2."""
+    history = History().got("1", 4 * S, 2).back(gateway="gateway 1")
+    history.checker.state(6 * S, "1", 2 * S, payload_of(1))
+    return history
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [(3, 2, "a"), (5, 2, "a"), (9, 9, "a")],  # the store has gone back
+        [(3, 2, "a"), (5, 4, "a"), (9, 9, "b")],  # it may have, in between
+    ],
+)
+def test_gateway_may_go_back_when_the_store_did(samples: Sequence[tuple[int, int, str]]) -> None:
+    made = stored(*((at, n * S, name) for at, n, name in samples))
+    assert gone_back().checked(made) == []
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [(3, 2, "a"), (5, 4, "a"), (9, 9, "a")],
+        [(3, 2, "a"), (5, 0, "a"), (9, 9, "a")],  # an emptied store has no older state
+        [(3, 2, "a"), (7, 4, "a"), (9, 9, "b")],  # another history, but later
+        [(0, 1, "a"), (1, 1, "b"), (9, 9, "b")],  # or long before
+        [(3, 2, "a"), (5, 4, "b"), (9, 9, "b")],  # in the new history it had sent it
+    ],
+)
+def test_gateway_that_goes_back_is_found_when_the_store_did_not(
+    samples: Sequence[tuple[int, int, str]],
+) -> None:
+    made = stored(*((at, n * S, name) for at, n, name in samples))
+    made.emptied(5 * S, 5 * S, ["1"])
+    assert gone_back().checked(made) == [Invariant.GROWS]
 
 
 @pytest.mark.parametrize("options", [SNAPSHOT, RESUMING])
@@ -229,19 +322,18 @@ def test_other_state_of_a_known_version_is_found_over_a_reconnection(
     options: ClientOptions,
 ) -> None:
     history = History(options).got("1", 12, 2).back()
-    assert history.got("1", 12, 3).broken == [Invariant.GROWS]
+    assert history.got("1", 12, 3).checked() == [Invariant.GROWS]
 
 
-def test_other_state_of_a_known_version_passes_when_the_store_lost_data() -> None:
-    history = History(RESUMING).got("1", 12, 2)
-    history.checker.store_loses_data()
-    assert history.back().got("1", 12, 3).broken == []
+def test_other_state_of_a_known_version_passes_in_another_history() -> None:
+    history = History(RESUMING).got("1", 12, 2).back().got("1", 12, 3)
+    assert history.checked(stored((0, 11, "a"), (1, 13, "b"))) == []
 
 
 def test_blind_client_may_have_resumed_at_any_time() -> None:
     options = ClientOptions(("1",), resumes=True, blind=True)
-    assert History(options).got("1", 10, 1).got("1", 11, 1).broken == [Invariant.CHANGED]
-    assert History(options).got("1", 10, 20).got("1", 11, 20).broken == []
+    assert History(options).got("1", 10, 1).got("1", 11, 1).checked() == [Invariant.CHANGED]
+    assert History(options).got("1", 10, 20).got("1", 11, 20).checked() == []
 
 
 # -- connections ----------------------------------------------------------------------------
@@ -265,10 +357,14 @@ def test_refusal_is_found_without_a_fault() -> None:
 
 
 def missing(
-    history: History, samples: Timeline | None = None, version: int = 10, **numbers: int
+    history: History,
+    samples: Timeline | None = None,
+    version: int = 10,
+    moved: int = 0,
+    **numbers: int,
 ) -> list[str]:
     newest = {i.removeprefix("c"): Stored(version, payload_of(n)) for i, n in numbers.items()}
-    found = history.checker.missing(newest, samples or Timeline())
+    found = history.checker.missing(newest, samples or Timeline(), {"1": moved})
     return [violation.contract for violation in found]
 
 
@@ -327,6 +423,40 @@ def test_plain_client_is_owed_nothing_that_came_just_before_it_connected() -> No
     assert missing(history, made, 6 * S, c1=20) == []
 
 
+@pytest.mark.parametrize(
+    ("moved", "histories", "due"),
+    [
+        (3, "ab", False),  # the gateway may have had it from the server that was deposed
+        (3, "aa", True),
+        (5, "ab", True),  # the market came into it while the client was connected
+        (3, "a", True),
+    ],
+)
+def test_plain_client_is_owed_nothing_that_the_market_had_before_in_another_history(
+    moved: int, histories: str, due: bool
+) -> None:
+    made = Timeline()
+    for at, number, name in zip((2, 6), (10, 20), histories.ljust(2), strict=True):
+        state = Stored(at * S, payload_of(number), name.strip())
+        made.add(Sample(at * S, at * S, {"1": state}))
+    history = History(PLAIN).got("1", 2 * S, 10).back(at=4 * S)
+    assert missing(history, made, 6 * S, moved * S, c1=20) == (["1"] if due else [])
+    # What it has got on this connection it must follow, and resumed and with a snapshot always.
+    history = History(PLAIN).back(at=4 * S).got("1", 5 * S, 10)
+    assert missing(history, made, 6 * S, moved * S, c1=20) == ["1"]
+    for options in (RESUMING, SNAPSHOT):
+        history = History(options).got("1", 2 * S, 10).back(at=4 * S).got("2", 4 * S, 1)
+        assert missing(history, made, 6 * S, moved * S, c1=20) == ["1"]
+
+
+def test_plain_client_is_owed_a_state_when_the_history_changed_before_the_market_did() -> None:
+    made = Timeline()
+    for at, number, name in ((2, 10, "a"), (3, 10, "b"), (12, 20, "b")):
+        made.add(Sample(at * S, at * S, {"1": Stored(at * S, payload_of(number), name)}))
+    history = History(PLAIN).got("1", 2 * S, 10).back(at=10 * S)
+    assert missing(history, made, 12 * S, 9 * S, c1=20) == ["1"]
+
+
 def test_plain_client_must_follow_a_store_that_went_back_behind_its_message() -> None:
     history = History(PLAIN).back(at=4 * S).got("1", 5 * S, 2)
     assert missing(history, timeline((6, 1)), c1=1) == ["1"]
@@ -348,7 +478,7 @@ def test_status_after_a_reconnection_must_name_its_messages() -> None:
 
 
 def claimed(history: History, samples: Timeline) -> list[Invariant]:
-    history.checker.check_claims(samples)
+    history.checker.check(samples)
     return history.broken
 
 

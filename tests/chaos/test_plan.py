@@ -68,14 +68,6 @@ def test_no_kind_of_fault_is_lost() -> None:
     }
 
 
-def test_faults_that_lose_data_say_so_for_the_stores_they_apply_to() -> None:
-    losing = {fault.name: fault.loses_data & fault.stores for fault in FAULTS if fault.loses_data}
-    assert losing["links stalled"] == {"sentinel"}
-    assert losing["FLUSHALL"] == {"single", "sentinel", "cluster"}
-    assert all(losing.values())
-    assert "links reset" not in losing
-
-
 def test_an_outcome_tells_how_to_repeat_it() -> None:
     found = (Violation(Invariant.NEWEST, "plain 1", "1", "nothing"),)
     outcome = Outcome(store="single", number=13, fault="FLUSHALL", violations=found)
