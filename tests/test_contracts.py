@@ -129,9 +129,9 @@ class TestReading:
             ('{"contractId":"1"}', "contractName"),
             ('{"contractId":1,"contractName":"A"}', r"at `\$.contractId`"),
             ('{"contractId":"1","contractName":"A","market":"x"}', r"at `\$.market`"),
-            ('{"contractId":" ","contractName":"A"}', "contractId is empty"),
-            ('{"contractId":"1","contractName":""}', "contractName of contract 1 is empty"),
-            ('{"contractId":"1","contractName":" \u200c"}', "contractName of contract 1 is empty"),
+            ('{"contractId":" ","contractName":"A"}', "contractId must not be empty"),
+            ('{"contractId":"1","contractName":""}', "contractName of contract 1 must not"),
+            ('{"contractId":"1","contractName":" \u200c"}', "contractName of contract 1 must not"),
             ('{"x":' + "[" * 100_000, "recursion"),
         ],
     )
@@ -171,8 +171,8 @@ class TestRegistry:
     @pytest.mark.parametrize(
         ("second", "reason"),
         [
-            (contract("1", "B"), "two contracts with the id 1"),
-            (contract("2", "سكه"), "contracts 1 and 2 have one name: سكه"),
+            (contract("1", "B"), "ids must be unique, got 1 twice"),
+            (contract("2", "سكه"), "contracts 1 and 2 must have different names, got سكه twice"),
         ],
     )
     def test_conflicts(self, second: Contract, reason: str) -> None:
@@ -205,7 +205,7 @@ class TestWithChanges:
 
     def test_a_name_that_is_taken(self) -> None:
         before = Registry([contract("1", "A")])
-        with pytest.raises(ContractError, match="contracts 1 and 2 have one name: A"):
+        with pytest.raises(ContractError, match="contracts 1 and 2 must have different names"):
             before.with_changes([contract("2", "A")])
         conflicts: list[ContractError] = []
         after = before.with_changes([contract("2", "A")], conflicts=conflicts)
@@ -240,10 +240,10 @@ class TestWithImport:
     @pytest.mark.parametrize(
         ("batch", "reason"),
         [
-            ([contract("2", "A")], "contracts 1 and 2 have one name: A"),
-            ([contract("2", "B"), contract("2", "C")], "contract 2 is given twice"),
-            ([contract("", "B")], "contractId is empty"),
-            ([contract("2", " ")], "contractName of contract 2 is empty"),
+            ([contract("2", "A")], "contracts 1 and 2 must have different names"),
+            ([contract("2", "B"), contract("2", "C")], "ids must be unique, got contract 2 twice"),
+            ([contract("", "B")], "contractId must not be empty"),
+            ([contract("2", " ")], "contractName of contract 2 must not be empty"),
         ],
     )
     def test_errors(self, batch: list[Contract], reason: str) -> None:

@@ -58,8 +58,8 @@ async def test_an_id_may_be_a_number(
         (b"12345", "contract id must be a text or a whole number, got bytes"),
         (12345.0, "contract id must be a text or a whole number, got float"),
         (["12345"], "contract id must be a text or a whole number, got list"),
-        ("", "contract id is empty"),
-        (" \t", "contract id is empty"),
+        ("", "contract id must not be empty"),
+        (" \t", "contract id must not be empty"),
         ("12345 ", "contract id must have no blanks around it, got '12345 '"),
         ("\u00a012345", "contract id must have no blanks around it"),
         ("123\udc8045", r"contract id must be a text that UTF-8 can carry, got '123\udc8045'"),
@@ -121,7 +121,7 @@ async def test_refuses_a_payload_that_is_not_whole(
 ) -> None:
     with pytest.raises(PayloadError, match="last_price"):
         await publisher.publish("1", payload(Aggregate={"last_price": "5"}))
-    with pytest.raises(PayloadError, match="contract id is empty"):
+    with pytest.raises(PayloadError, match="contract id must not be empty"):
         await publisher.publish(" ", payload())
     assert await store.last(["1"]) == {}
 

@@ -1,15 +1,19 @@
 """Live market data of the Iran Mercantile Exchange.
 
-The names below are the public ones. Each is imported when it is used first, so that a program
-carries only what it needs: `Publisher` needs the extra ``server``, for instance. And the command
-``ime-live``, which begins here, can at once say what Ctrl-C does.
+- `connect` streams market data from the service, for async and blocking programs.
+- `AsyncClient` and `Client` make its REST calls.
+- `Publisher` publishes market data to Redis or Valkey. It needs the extra ``server``:
+  ``pip install "ime-live[server]"``.
+
+Each name is imported on first use, so a program loads only what it needs, and the command
+``ime-live`` can handle Ctrl-C from its first moment.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-# As type checkers have it: to import typing takes half of the time until Ctrl-C is dealt with.
+# As type checkers define it. Importing typing takes half of the time until Ctrl-C is handled.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:

@@ -1,7 +1,4 @@
-"""Contracts, and the registry that finds one by its id or by any spelling of its name.
-
-Pure: records of contracts come in, contracts go out. Where they are kept is the store's matter.
-"""
+"""Contracts, and the registry that finds one by its id or by any spelling of its name."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from ime_live.market import Number
 
 
 class Market(StrEnum):
-    """The exchange's markets, by the names that the REST calls use."""
+    """Markets of the exchange, by their names in the REST calls."""
 
     FUTURES = "IMEFutures"
     OPTION = "IMEOption"
@@ -30,10 +27,49 @@ OPTION_TYPES: Final = ("call", "put")
 
 
 class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A contract and its static fields. A field that the source does not give is ``None``.
+    """A contract and its static fields: those that do not change during a trading day.
 
-    The fields and their spelling are those of the REST calls (`docs/redis.md`). Fractions are
-    fractions: 0.0025 is 0.25 %. Prices, margins and fees are in rials.
+    They come from the exchange's boards (title, margins, size, last trading day, strike price) or
+    from ``ime-live contracts import``. A field that the source does not give is ``None``. In JSON
+    the fields have the spelling of the REST calls (`docs/redis.md`).
+
+    Attributes:
+        contract_id: the exchange's id of it.
+        contract_name: its current name, as the exchange spells it.
+        market: its market; None if it belongs to none of the three, as funds do.
+        title: its title in Persian.
+        aliases: other names by which it is found, such as those it had before it was renamed.
+        owner: its owner, as the source names it.
+        min_price_change_rate: lower limit of the daily price change, as a fraction: -0.05 is -5 %.
+        max_price_change_rate: upper limit of the daily price change, as a fraction.
+        buy_commission: commission of the buyer, as a fraction: 0.0025 is 0.25 %.
+        sell_commission: commission of the seller, as a fraction.
+        can_buy: whether buy orders are accepted.
+        can_sell: whether sell orders are accepted.
+        min_valid_buy_volume: smallest quantity of a buy order.
+        max_valid_buy_volume: largest quantity of a buy order.
+        min_valid_sell_volume: smallest quantity of a sell order.
+        max_valid_sell_volume: largest quantity of a sell order.
+        min_dealable_price: lowest price that can be traded at, in rials.
+        min_dealable_count: smallest quantity that can be traded.
+        data_class: class that the source gives it.
+        storage_cost: cost of storage of a certificate's goods, in rials.
+        initial_margin: initial margin of a future or an option, in rials.
+        maintenance_margin: maintenance margin of a future, in rials.
+        expiration_date: last trading day, as ``YYYY-MM-DD`` (Gregorian).
+        csize: contract size: units of the underlying in one contract.
+        exercise_fee_physical: fee for physical delivery, in rials.
+        exercise_fee_cash: fee for cash settlement, in rials.
+        exercise_sell_tax: tax on a sale by delivery, in rials.
+        underlying_id: id or ISIN of the underlying.
+        underlying_title: title of the underlying.
+        underlying_name: name or symbol of the underlying.
+        option_type: ``call`` or ``put``; None if it is no option.
+        strike_price: strike price of an option, in rials.
+        required_margin: margin of an option that is required at present, in rials.
+        board: method of the exchange's SignalR hub that pushes it; written by the feed.
+        expired: whether the exchange has marked it as expired.
+        delisted: whether it has left its board. Its last state is kept.
     """
 
     contract_id: str
@@ -41,7 +77,6 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
     market: Market | None = None
     title: str | None = None
     aliases: tuple[str, ...] = ()
-    """Other names it answers to: the ones it had before it was renamed, for instance."""
     owner: str | None = None
     min_price_change_rate: Number | None = None
     max_price_change_rate: Number | None = None
@@ -60,9 +95,7 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
     initial_margin: Number | None = None
     maintenance_margin: Number | None = None
     expiration_date: str | None = field(default=None, name="ExpirationDate")
-    """The last trading day, ``YYYY-MM-DD`` (Gregorian)."""
     csize: Number | None = None
-    """Units of the underlying in one contract."""
     exercise_fee_physical: Number | None = field(default=None, name="ExerciseFeePhysical")
     exercise_fee_cash: Number | None = field(default=None, name="ExerciseFeeCash")
     exercise_sell_tax: Number | None = field(default=None, name="ExerciseSellTax")
@@ -74,24 +107,20 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
         default=None, name="UnderlyingAssets_symbolName_or_contractName"
     )
     option_type: str | None = None
-    """One of `OPTION_TYPES`."""
     strike_price: Number | None = None
     required_margin: Number | None = None
     board: str | None = None
-    """Where the feed has it from: the method of the hub that pushes its board."""
     expired: bool = False
-    """Whether the exchange has marked it as expired."""
     delisted: bool = False
-    """Whether it is no longer on its board. Its last state stays."""
 
     @property
     def listed(self) -> bool:
-        """Whether it can be traded, as far as the feed knows."""
+        """Whether it is neither expired nor delisted, as far as the feed knows."""
         return not (self.expired or self.delisted)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name it answers to, the current one first."""
+        """Every name by which it is found, the current one first."""
         return (self.contract_name, *self.aliases)
 
     def to_json(self) -> bytes:
@@ -102,7 +131,7 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Contract).decode
 
-# Marks that are not seen: joiners, marks of direction, variation selectors, a byte order mark.
+# Invisible characters: joiners, direction marks, variation selectors, the byte order mark.
 _UNSEEN: Final = dict.fromkeys(
     (
         *(0x00AD, 0x034F, 0x061C, 0x180E, 0xFEFF),
@@ -115,13 +144,13 @@ _UNSEEN: Final = dict.fromkeys(
 
 _MADDAH: Final = 0x0653
 
-# What is no part of a name at its ends: unseen marks, and what Unicode has for blanks.
+# Stripped from the ends of a name: invisible characters and Unicode's whitespace.
 _OUTER: Final = "".join(map(chr, _UNSEEN)) + "".join(
     filter(str.isspace, map(chr, (*range(0x21), 0x85, 0xA0, *range(0x1680, 0x3001))))
 )
 
-# What is written over, under and between Persian letters, and is not part of a name: tatweel,
-# vowels, hamza. The maddah is: alef with it is a letter of its own.
+# Marks over, under and between Persian letters that do not belong to a name: tatweel, vowels,
+# hamza. The maddah does: alef with it is a letter of its own.
 _ORNAMENTS: Final = dict.fromkeys(
     (
         *(0x0640, 0x0670),
@@ -133,45 +162,46 @@ _ORNAMENTS: Final = dict.fromkeys(
 )
 
 _SAME: Final[dict[int, str | None]] = {
-    # Keyboards of other languages type other letters than Persian ones for the same sound.
+    # Keyboards of other languages type other letters for the same sound.
     **dict.fromkeys(map(ord, "يى"), "ی"),
     **dict.fromkeys(map(ord, "كڪ"), "ک"),
     **dict.fromkeys(map(ord, "ہھە"), "ه"),
     **{0x06F0 + n: str(n) for n in range(10)},  # Persian digits
     **{0x0660 + n: str(n) for n in range(10)},  # Arabic-Indic digits
-    _MADDAH: None,  # over any other letter than alef
+    _MADDAH: None,  # over another letter than alef
 }
 
-# Where one of two parts of a word is Persian, a blank between them may stand for a joiner.
+# If one of two parts of a word is Persian, a blank between them may stand for a joiner.
 _JOINT: Final = re.compile(r"(?<=\w)\s+(?=[\u0620-\u08ff])|(?<=[\u0620-\u08ff])\s+(?=\w)")
 
 
 def fold(text: str) -> str:
-    """The form of ``text`` that is compared: two spellings of one text have the same.
+    """Normalize ``text`` for comparison: two spellings of one text give the same result.
 
-    Unicode NFKC, ``ي/ی``, ``ك/ک`` and all digits as equals; unseen marks, tatweel, diacritics and
-    outer blanks dropped. Upper and lower case stay different, as in the exchange's codes.
+    It applies Unicode NFKC, unifies ``ي/ی``, ``ك/ک`` and all digits, and drops invisible
+    characters, tatweel, diacritics and outer blanks. Upper and lower case stay different, as in the
+    exchange's codes.
 
     >>> fold("سكه۰۳۱۲پ٠١") == fold("سِکّـه0312پ01")
     True
     """
     if text.isascii():
         return text.strip()
-    # Unseen marks first: they keep a letter and its accent from being put together. And letters
-    # are put together only when what is dropped is gone.
+    # Invisible characters go first: they would keep a letter and its accent apart. Letters are
+    # composed last, when everything that is dropped is gone.
     seen = unicodedata.normalize("NFKD", text.translate(_UNSEEN)).translate(_ORNAMENTS)
     return unicodedata.normalize("NFC", seen).translate(_SAME).strip()
 
 
 def trim(name: str) -> str:
-    """``name`` without the blanks and unseen marks at its ends."""
+    """Strip blanks and invisible characters from both ends of ``name``."""
     return name.strip(_OUTER)
 
 
 def fold_name(name: str) -> str:
-    """As `fold`, and blanks inside of Persian words are dropped.
+    """Normalize a name as `fold` does, and drop the blanks inside Persian words.
 
-    What is written with a joiner is often typed with a blank, or with nothing.
+    People often type a blank, or nothing, in place of a joiner.
 
     >>> fold_name("نیم‌سکه") == fold_name("نیم سکه") == fold_name("نیمسکه")
     True
@@ -180,10 +210,10 @@ def fold_name(name: str) -> str:
 
 
 def read_contract(raw: bytes | str) -> Contract:
-    """Decode one contract's record and check it by itself.
+    """Decode the record of one contract and check it.
 
     Raises:
-        ContractError: not a contract: not JSON, a field of the wrong type, an empty id or name.
+        ContractError: it is not JSON, a field has the wrong type, or the id or name is empty.
     """
     try:
         contract = _decode(raw)
@@ -195,13 +225,16 @@ def read_contract(raw: bytes | str) -> Contract:
 
 def _check(contract: Contract) -> None:
     if not contract.contract_id.strip():
-        raise ContractError("contractId is empty")
+        raise ContractError(f"contractId must not be empty, got {contract.contract_id!r}")
     if not fold_name(contract.contract_name):
-        raise ContractError(f"contractName of contract {contract.contract_id} is empty")
+        raise ContractError(
+            f"contractName of contract {contract.contract_id} must not be empty, "
+            f"got {contract.contract_name!r}"
+        )
 
 
 class ImportResult(Struct, frozen=True):
-    """What an import did: contract ids, each in one of the three, in the order given."""
+    """Result of an import: each contract id is in one of the three, in the order given."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -209,9 +242,9 @@ class ImportResult(Struct, frozen=True):
 
 
 class Registry:
-    """All contracts that are known, by id and by every name.
+    """All known contracts, by id and by every name.
 
-    Immutable: a change makes a new one (`with_changes`), so a reader never sees half of it.
+    It is immutable: `with_changes` returns a new one, so a reader never sees half of a change.
     """
 
     def __init__(
@@ -220,13 +253,13 @@ class Registry:
         """Index ``contracts``.
 
         Args:
-            contracts: what there is.
-            conflicts: takes the errors instead of their being raised; the first contract of a
-                name or id counts then, and another one of that name is found by its id only.
+            contracts: the contracts.
+            conflicts: a list that collects the errors in place of raising them. The first contract
+                of an id or name is kept; another one of that name is found by its id only.
 
         Raises:
-            ContractError: two contracts with one id, or with one current name, unless only one of
-                them is still listed: the name is that one's then.
+            ContractError: two contracts have one id, or one current name while both or neither
+                are listed. If only one of them is listed, it has the name.
         """
         self._by_id: dict[str, Contract] = {}
         self._by_name: dict[str, Contract] = {}
@@ -245,17 +278,17 @@ class Registry:
 
     def _add(self, contract: Contract) -> None:
         if contract.contract_id in self._by_id:
-            raise ContractError(f"two contracts with the id {contract.contract_id}")
+            raise ContractError(f"ids must be unique, got {contract.contract_id} twice")
         self._by_id[contract.contract_id] = contract
         name = fold_name(contract.contract_name)
         other = self._by_name.setdefault(name, contract)
         if other.listed != contract.listed:
-            # The exchange may give the name of a contract that is gone to a new one.
+            # The exchange may reuse the name of a contract that is gone.
             self._by_name[name] = contract if contract.listed else other
         elif other is not contract:
             raise ContractError(
                 f"contracts {other.contract_id} and {contract.contract_id} "
-                f"have one name: {contract.contract_name}"
+                f"must have different names, got {contract.contract_name} twice"
             )
 
     def __len__(self) -> int:
@@ -275,7 +308,7 @@ class Registry:
         """
         contract = self._by_id.get(contract_id)
         if contract is None:
-            # Ids are digits; people type them as they type names.
+            # People may type the digits of an id in Persian.
             contract = self._by_id.get(fold(contract_id))
         if contract is None:
             raise UnknownContractError(f"unknown contract: {contract_id}")
@@ -301,11 +334,10 @@ class Registry:
         *,
         conflicts: list[ContractError] | None = None,
     ) -> Registry:
-        """A new registry with ``changed`` added or replaced and ``removed`` ids left out.
+        """Return a new registry with ``changed`` added or replaced, without the ids ``removed``.
 
         Raises:
-            ContractError: the result would hold two contracts with one name, and there is no
-                ``conflicts`` to take the error.
+            ContractError: two contracts would have one name, and ``conflicts`` is None.
         """
         contracts = dict(self._by_id)
         for contract_id in removed:
@@ -315,20 +347,20 @@ class Registry:
         return Registry(contracts.values(), conflicts=conflicts)
 
     def with_import(self, batch: Iterable[Contract]) -> tuple[Registry, ImportResult]:
-        """A new registry with ``batch`` added, and what that changed.
+        """Return a new registry with ``batch`` added, and the list of changes.
 
-        A contract that is known keeps its aliases, and its old name becomes one of them.
+        A known contract keeps its aliases. If its name changes, the old one becomes an alias.
 
         Raises:
-            ContractError: an empty id or name, an id that is given twice, or the result would
-                hold two contracts with one name.
+            ContractError: an id or name is empty, an id is given twice, or two contracts would
+                have one name.
         """
         given: dict[str, Contract] = {}
         for contract in batch:
             _check(contract)
             contract_id = contract.contract_id
             if contract_id in given:
-                raise ContractError(f"contract {contract_id} is given twice")
+                raise ContractError(f"ids must be unique, got contract {contract_id} twice")
             given[contract_id] = _with_old_names(contract, self._by_id.get(contract_id))
         registry = self.with_changes(given.values())
         same = {i for i, contract in given.items() if contract == self._by_id.get(i)}
@@ -341,7 +373,7 @@ class Registry:
 
 def _with_old_names(contract: Contract, known: Contract | None) -> Contract:
     old = () if known is None else (*known.aliases, known.contract_name)
-    # By what is compared, so that another spelling of a name is not kept as one more alias.
+    # By the normalized name, so that another spelling is not kept as one more alias.
     aliases = {fold_name(name): name for name in (*contract.aliases, *old)}
     aliases.pop(fold_name(contract.contract_name), None)
     return msgspec.structs.replace(contract, aliases=tuple(aliases.values()))

@@ -1,22 +1,22 @@
-"""Every error the package raises, and every code it closes a connection with.
+"""Errors that the package raises, and the WebSocket close codes.
 
-One root, so that a caller can catch all of them::
+All errors have one root, so that a program can catch all of them::
 
     ImeLiveError
-    ├── PayloadError            a payload is not whole or of the wrong types
+    ├── PayloadError            a payload is incomplete or has wrong types
     ├── ContractError           a contract cannot be registered as given
-    ├── UnknownContractError    no contract of that name or id
-    ├── StoreError              Redis or Valkey did not do what was asked
-    │   ├── StoreSettingsError  the settings do not fit it, which no waiting cures
-    │   ├── IncompleteError     a part of a cluster did not, the others did
+    ├── UnknownContractError    no contract has that name or id
+    ├── StoreError              Redis or Valkey cannot be reached, or refused a command
+    │   ├── StoreSettingsError  the server does not match the settings; waiting does not help
+    │   ├── IncompleteError     a part of a cluster could not be read
     │   └── FencedError         the writer no longer leads
-    ├── SettingsError           settings that do not go together or cannot be read
-    ├── FeedError               input of a feed that cannot be read
-    ├── ControlError            a client's request in flight that cannot be read
+    ├── SettingsError           a setting or an argument cannot be used
+    ├── FeedError               input of a feed cannot be read
+    ├── ControlError            a client's command on its stream cannot be read
     ├── ServiceError            the service cannot be reached, or its answer cannot be used
-    └── RefusedError            a stream or request that is refused, with its close code
-        ├── AuthenticationError the token is missing or not good
-        └── RateError           asked too often
+    └── RefusedError            a stream or request is refused, with its close code
+        ├── AuthenticationError the token is missing or not accepted
+        └── RateError           too many requests
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ MAX_REASON_BYTES = 123
 
 
 class ImeLiveError(Exception):
-    """Root of the package's errors. Its text names what is wrong."""
+    """Root of the package's errors. The text says what is wrong."""
 
 
 class PayloadError(ImeLiveError):
-    """A market data payload is not whole, or a field has the wrong type.
+    """Market data is incomplete, too long, or has a field of the wrong type.
 
     The text names the field, as in ``Expected `int | float`, got `str` - at
     `$.Aggregate.last_price```.
 
     Attributes:
-        kind: the text without what was read, for logs.
+        kind: the text without the values that were read, for logs.
     """
 
     def __init__(self, text: str, *, kind: str | None = None) -> None:
@@ -49,18 +49,18 @@ class PayloadError(ImeLiveError):
 
 
 class ContractError(ImeLiveError):
-    """A contract cannot be registered as given: an empty id, a name taken by another."""
+    """A contract cannot be registered as given: its id is empty or its name is taken, say."""
 
 
 class UnknownContractError(ImeLiveError):
-    """No contract of that name or id is registered."""
+    """No registered contract has that name or id; the text names it."""
 
 
 class StoreError(ImeLiveError):
-    """Redis or Valkey could not be reached or refused a command.
+    """Redis or Valkey could not be reached, or refused a command.
 
     Attributes:
-        kind: the text without what differs from command to command, for logs.
+        kind: the text without the parts that differ from command to command, for logs.
     """
 
     def __init__(self, text: str, *, kind: str | None = None) -> None:
@@ -72,8 +72,8 @@ class IncompleteError(StoreError):
     """A part of a cluster could not be read.
 
     Attributes:
-        found: what the others have told, by contract id.
-        left: ids of contracts that nothing is known of.
+        found: the results of the other parts, by contract id.
+        left: ids of the contracts without a result.
     """
 
     def __init__(self, text: str, *, found: Mapping[str, Any], left: Collection[str]) -> None:
@@ -83,10 +83,10 @@ class IncompleteError(StoreError):
 
 
 class FencedError(StoreError):
-    """A write was refused, since a feed with a newer fencing token has come to lead.
+    """A write was refused, because a feed with a newer fencing token leads now.
 
     Attributes:
-        token: the newer one. Whoever takes the lease again needs one that is greater.
+        token: the newer token. To take the lease again, a feed needs a greater one.
     """
 
     def __init__(self, text: str, *, token: int) -> None:
@@ -95,26 +95,29 @@ class FencedError(StoreError):
 
 
 class SettingsError(ImeLiveError):
-    """Settings that do not go together, or a file among them that cannot be read."""
+    """A setting, or an argument of the client, cannot be used.
+
+    The text says what must hold and what was given. It never quotes a secret.
+    """
 
 
 class StoreSettingsError(StoreError, SettingsError):
-    """Redis or Valkey is not what the settings say: another password, database, mode, or TLS.
+    """Redis or Valkey does not match the settings: its password, database, mode or TLS differs.
 
-    No waiting cures that. A process that finds it at its start ends; one that has been served
-    before goes on trying, since it must be the server that has changed.
+    Waiting does not help. A process that meets this at its start ends. A process that has been
+    served before goes on trying, because the server must have changed.
     """
 
 
 class FeedError(ImeLiveError):
-    """Input of a feed that cannot be read; names the place in the input."""
+    """Input of a feed cannot be read; the text names the place in the input."""
 
 
 class ControlError(ImeLiveError):
-    """A client asked, while its stream runs, for what cannot be read; names what is wrong.
+    """A command that a client sent on its stream cannot be read; the text says why.
 
     Attributes:
-        id: the request's own, if it has one that can be read.
+        id: id of the command; None if it has none that can be read.
     """
 
     def __init__(self, text: str, *, id: str | int | None = None) -> None:  # noqa: A002 - as on the wire
@@ -123,10 +126,10 @@ class ControlError(ImeLiveError):
 
 
 class ServiceError(ImeLiveError):
-    """A client cannot reach the service, or cannot use what it answers.
+    """The client cannot reach the service, or cannot use its answer.
 
     Attributes:
-        status: of its HTTP answer; None if there was none.
+        status: HTTP status of the answer; None if there was no answer.
     """
 
     def __init__(self, text: str, *, status: int | None = None) -> None:
@@ -135,16 +138,16 @@ class ServiceError(ImeLiveError):
 
 
 class CloseCode(IntEnum):
-    """The WebSocket close codes of this service and of proxies before it (RFC 6455, 7.4.1)."""
+    """WebSocket close codes of this service and of proxies in front of it (RFC 6455, 7.4.1)."""
 
     NORMAL = 1000
     GOING_AWAY = 1001
-    """The gateway is shutting down: reconnect, another one answers."""
+    """The gateway is shutting down: reconnect to reach another one."""
     PROTOCOL_ERROR = 1002
     UNSUPPORTED_DATA = 1003
     INVALID_DATA = 1007
     POLICY_VIOLATION = 1008
-    """The documented code for a bad token or contract: do not repeat the same request."""
+    """The documented code for a bad token or contract: do not repeat the request unchanged."""
     MESSAGE_TOO_BIG = 1009
     INTERNAL_ERROR = 1011
     SERVICE_RESTART = 1012
@@ -152,14 +155,14 @@ class CloseCode(IntEnum):
 
 
 class RefusedError(ImeLiveError):
-    """A stream, or a request, that is refused or ended by the service.
+    """The service refused a stream or a request, or ended a stream.
 
     Attributes:
         code: the WebSocket close code.
-        reason: what the client is told, at most 123 bytes of UTF-8.
-        kind: the reason without what the client sent, for logs and metrics.
-        detail: more than the reason, for the log and for plain HTTP; empty if there is no more to
-            say. It is not in a close frame, whose texts clients compare.
+        reason: the reason in the close frame, at most 123 bytes of UTF-8.
+        kind: the reason without the words of the client, for logs and metrics.
+        detail: explanation beyond the reason, for the log and for plain HTTP; empty if there is
+            none. It is not in the close frame, because clients compare that text.
     """
 
     def __init__(
@@ -178,14 +181,14 @@ class RefusedError(ImeLiveError):
 
 
 class AuthenticationError(RefusedError):
-    """The token is missing or not good. ``kind`` and ``reason`` never hold the token."""
+    """The token is missing or not accepted. ``kind`` and ``reason`` never contain the token."""
 
 
 class RateError(RefusedError):
-    """Somebody asks too often.
+    """A client sends too many requests.
 
     Attributes:
-        retry_after: seconds after which one more request is answered.
+        retry_after: seconds after which the next request is answered.
     """
 
     def __init__(self, retry_after: float) -> None:
@@ -194,7 +197,7 @@ class RateError(RefusedError):
 
 
 def printable_reason(text: str) -> str:
-    """Cut ``text`` to what fits a close frame, whole characters only, nothing unprintable."""
+    """Cut ``text`` to the length of a close reason, and replace what is not printable by ``?``."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= MAX_REASON_BYTES:

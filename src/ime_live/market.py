@@ -1,8 +1,7 @@
-"""The market data of a contract: its payload, an update, and the time stamp of one.
+"""Market data of a contract: the payload and its sections, updates and their timestamps.
 
-JSON comes in, checked structs go out, and the other way round. These structs are the one
-definition of the documented payload: validation, encoding and schemas come from them. Nothing
-here knows where an update comes from or who gets it.
+These structs are the only definition of the documented payload. Validation, encoding and the JSON
+schemas of the API documents are derived from them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 from ime_live.errors import PayloadError
 
 Number = int | float
-"""A price in rials, a quantity or a count, as the publisher wrote it: 0 stays 0, 1.5 stays 1.5."""
+"""A price in rials, a quantity or a count. It keeps the publisher's spelling: 0 or 1.5."""
 
 MICROSECONDS: Final = 1_000_000
 """Microseconds in a second: versions count microseconds since the Unix epoch."""
@@ -26,12 +25,22 @@ MICROSECONDS: Final = 1_000_000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 MAX_STATE_BYTES: Final = 65_536
-"""Bytes of JSON that a contract's market data may have; usual are 750. Whatever is longer is
-refused wherever it comes from, before anybody decodes it."""
+"""Limit of a contract's market data in bytes of JSON; about 750 are usual. Longer data is refused
+before it is decoded, from every source."""
 
 
 class Level(Struct, gc=False):
-    """One level of the order book; prices in rials."""
+    """One level of a contract's order book. An empty side has price and quantity 0.
+
+    The feed copies the numbers from the exchange's board.
+
+    Attributes:
+        buy_quantity: quantity that buyers bid for at this level, in contracts, or in certificates
+            or shares where those are traded.
+        buy_price: price of these bids, in rials.
+        sell_quantity: quantity that sellers offer at this level, in the same unit.
+        sell_price: price of these offers, in rials.
+    """
 
     buy_quantity: Number
     buy_price: Number
@@ -43,14 +52,25 @@ _LEVELS: Final = frozenset({"1", "2", "3"})
 
 
 class BestLimit(Struct, gc=False):
-    """The three best levels of the order book, the best one first."""
+    """The three best levels of the order book.
+
+    The attributes are ``1``, ``2`` and ``3`` on the wire: ``best_limit["1"]`` is ``first``.
+
+    Attributes:
+        first: the highest bid and the lowest offer.
+        second: the second best bid and offer.
+        third: the third best bid and offer.
+    """
 
     first: Level = field(name="1")
     second: Level = field(name="2")
     third: Level = field(name="3")
 
     def __getitem__(self, level: str | int) -> Level:
-        """A level by its documented name: ``best_limit["1"]`` is the best one.
+        """Return a level by its name on the wire: ``best_limit["1"]`` is the best one.
+
+        Args:
+            level: 1, 2 or 3, as text or number.
 
         Raises:
             KeyError: there is no such level.
@@ -64,24 +84,42 @@ class BestLimit(Struct, gc=False):
                 return self.third
         raise KeyError(level)
 
-    # Without these two, Python would count up from 0 with what is above.
+    # Without these two, Python would iterate by calling `__getitem__` from 0 up.
 
     def __iter__(self) -> Iterator[Level]:
-        """The levels, the best one first."""
+        """Iterate over the levels, the best one first."""
         return iter((self.first, self.second, self.third))
 
     def __contains__(self, item: object) -> bool:
-        """Whether there is a level of this name, or one like this."""
+        """Return whether this is the name of a level, or equal to one of the levels."""
         if isinstance(item, str | int):
             return str(item) in _LEVELS
         return any(item == level for level in self)
 
 
 class Aggregate(Struct, gc=False):
-    """The trading day so far; prices and ``total_value`` in rials.
+    """Statistics of the trading day so far. Before the first trade, counts and prices are 0.
 
-    ``date`` is ``YYYY-MM-DD`` and ``time`` ``HH:MM:SS`` on Tehran's clock where the project's
-    own feeds write them; a publisher may send other texts, which pass unchanged.
+    ``date`` and ``time`` are texts that pass through unchanged. The project's own feeds write the
+    forms below; another publisher may write others.
+
+    Attributes:
+        date: day of the last change of an order or the last trade, whichever is later, as
+            ``YYYY-MM-DD`` (Gregorian) in Tehran.
+        time: its time of day, as ``HH:MM:SS`` on Tehran's clock.
+        trade_count: number of trades today.
+        total_volume: quantity traded today, in contracts, or in certificates or shares where those
+            are traded.
+        total_value: value of today's trades, in rials. The exchange sends thousands of rials; the
+            feed converts them.
+        closing_price: closing price, in rials. While the exchange has none, the feed writes the
+            live settlement price of a future, else the last price.
+        last_price: price of the last trade, in rials.
+        low_price: lowest price of today's trades, in rials.
+        high_price: highest price of today's trades, in rials.
+        open_price: price of today's first trade, in rials.
+        previous_close: reference price of the day before, in rials: the last settlement price, or
+            for warehouse receipts yesterday's price.
     """
 
     date: str
@@ -98,9 +136,14 @@ class Aggregate(Struct, gc=False):
 
 
 class AllowedPriceRange(Struct, gc=False):
-    """The prices that the exchange accepts today, in rials.
+    """The range of prices that the exchange accepts today. 1 and 9999999999 mean no limit.
 
-    The names are the documentation's; ``1`` and ``9999999999`` are its open range.
+    The exchange's boards have no such field. The feed computes the range from ``previous_close``
+    and its option ``--bands``, rounded inward to whole rials.
+
+    Attributes:
+        min_allowed_price: lowest accepted price, in rials.
+        max_allowed_price: highest accepted price, in rials.
     """
 
     min_allowed_price: Number = field(name="minAllowedPrice")
@@ -108,14 +151,29 @@ class AllowedPriceRange(Struct, gc=False):
 
 
 class ContractInfo(Struct, gc=False):
-    """Open interest, and its change since the day before, in contracts."""
+    """Open interest of the contract. Boards without it, as that of warehouse receipts, give 0.
+
+    Attributes:
+        open_interest: number of open positions, in contracts; of a certificate, its total asset.
+        open_interest_changes: change of it since the day before, in the same unit; may be negative.
+    """
 
     open_interest: Number
     open_interest_changes: Number
 
 
 class Payload(Struct, gc=False):
-    """The complete market data of a contract: what a message carries in ``data``."""
+    """Complete market data of a contract, as messages carry it in ``data``.
+
+    All four sections are always present with all of their fields. The names on the wire are those
+    of the classes: ``BestLimit``, ``Aggregate``, ``AllowedPriceRange``, ``ContractInfo``.
+
+    Attributes:
+        best_limit: the three best levels of the order book.
+        aggregate: statistics of the trading day so far.
+        allowed_price_range: the prices that the exchange accepts today.
+        contract_info: open interest.
+    """
 
     best_limit: BestLimit = field(name="BestLimit")
     aggregate: Aggregate = field(name="Aggregate")
@@ -128,7 +186,16 @@ class Payload(Struct, gc=False):
 
 
 class Part(Struct, gc=False, omit_defaults=True):
-    """Sections of a payload: all of them, or those that were asked for."""
+    """Some sections of a payload, as a stream with ``sections=`` delivers them.
+
+    A section that was not asked for is ``msgspec.UNSET``.
+
+    Attributes:
+        best_limit: the three best levels of the order book.
+        aggregate: statistics of the trading day so far.
+        allowed_price_range: the prices that the exchange accepts today.
+        contract_info: open interest.
+    """
 
     best_limit: BestLimit | UnsetType = field(default=UNSET, name="BestLimit")
     aggregate: Aggregate | UnsetType = field(default=UNSET, name="Aggregate")
@@ -149,14 +216,14 @@ SECTIONS: Final[Mapping[str, str]] = {
 
 
 def part_of(payload: Payload | Part, sections: Iterable[str]) -> Part:
-    """These sections of a payload, by their names on the wire."""
+    """Return these sections of a payload, given by their names on the wire."""
     attributes = [SECTIONS[section] for section in sections]
     return Part(**{attribute: getattr(payload, attribute) for attribute in attributes})
 
 
 _encode = msgspec.json.Encoder().encode
 
-# Between a key and a comma or brace: in a text, the quote before the colon has a backslash.
+# Between a key and a comma or brace. Inside a text the quote before the colon has a backslash.
 _ODD_NUMBER: Final = re.compile(rb'(?<=[A-Za-z]":)(?:-?[0-9.]+e\d+|-0\.0)(?=[,}])')
 
 _PLACE: Final = re.compile(r" \(byte \d+\)")
@@ -166,10 +233,10 @@ def stored_json(payload: Payload) -> bytes:
     """Encode a payload with one spelling per number, so that the store can compare texts.
 
     Large floats are whole numbers and are written as such: 1e16 as 10000000000000000. The store's
-    script itself takes 5.0 for 5, and keeps the spelling that came first.
+    script treats 5.0 and 5 as equal, and keeps the spelling that came first.
 
     Raises:
-        PayloadError: it has more than `MAX_STATE_BYTES`.
+        PayloadError: the JSON is longer than `MAX_STATE_BYTES`.
     """
     data = _ODD_NUMBER.sub(lambda found: b"%d" % int(float(found[0])), _encode(payload))
     check_size(len(data))
@@ -181,10 +248,10 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 def check_size(size: int) -> None:
-    """Refuse market data of more than `MAX_STATE_BYTES` bytes, before it is decoded.
+    """Refuse market data of more than `MAX_STATE_BYTES` bytes.
 
     Raises:
-        PayloadError: it is too long.
+        PayloadError: ``size`` is larger.
     """
     if size > MAX_STATE_BYTES:
         raise PayloadError(
@@ -194,18 +261,20 @@ def check_size(size: int) -> None:
 
 
 def read_payload(data: Payload | Mapping[str, Any] | bytes | str) -> Payload:
-    """Check a payload that somebody wants to publish.
+    """Check and decode a payload before it is published.
 
-    Stricter than what a gateway forwards: a key that the documentation does not know is an
-    error too, since it is most often a slip of the pen and would be lost on the wire.
+    Keys that are not documented are refused: most are misspelt, and they would not reach clients.
+
+    Args:
+        data: a payload, a mapping of its sections by their names on the wire, or JSON.
 
     Raises:
-        PayloadError: not whole, a wrong type, an unknown key; the text names the field. Or it
-            has more than `MAX_STATE_BYTES`.
+        PayloadError: a field is missing, unknown or of the wrong type (the text names it), or the
+            JSON is longer than `MAX_STATE_BYTES`.
     """
     try:
-        # By way of JSON even for a mapping: what cannot be written (NaN is written as null)
-        # must fail here, and not at the readers.
+        # Via JSON even for a mapping: a value that JSON cannot hold (NaN becomes null) must fail
+        # here, and not at the readers.
         raw = data if isinstance(data, bytes | str) else _encode(data)
         check_size(len(raw))  # a text has at least as many bytes as characters
         if isinstance(raw, str):
@@ -220,10 +289,10 @@ def read_payload(data: Payload | Mapping[str, Any] | bytes | str) -> Payload:
 
 
 def read_stored(data: bytes) -> Payload:
-    """Read market data as the store keeps it; keys that are not documented are left out.
+    """Decode market data from the store, and drop keys that are not documented.
 
     Raises:
-        PayloadError: as `read_payload`, but for unknown keys.
+        PayloadError: as `read_payload`, except for unknown keys.
     """
     check_size(len(data))
     try:
@@ -233,8 +302,8 @@ def read_stored(data: bytes) -> Payload:
 
 
 def payload_error(error: Exception) -> PayloadError:
-    """The PayloadError that says what a decoder's error means."""
-    # Where in the text something is wrong differs from message to message, and what is wrong not.
+    """Convert an error of the decoder to a `PayloadError`."""
+    # The position differs from message to message, so it is no part of the kind.
     kind = error.reason if isinstance(error, UnicodeDecodeError) else _PLACE.sub("", str(error))
     return PayloadError(str(error), kind=kind)
 
@@ -248,7 +317,7 @@ def _refuse_unknown_keys(given: object, known: object, path: str) -> None:
 
 
 def merge(payload: Payload, part: Mapping[str, Any]) -> Payload:
-    """Return ``payload`` with the values that ``part`` names replaced, at any depth.
+    """Return ``payload`` with the values in ``part`` replaced, at any depth.
 
     ``merge(p, {"BestLimit": {"1": {"buy_price": 5}}})`` changes one price and nothing else.
 
@@ -272,8 +341,10 @@ def _merge_into(whole: dict[str, Any], part: Mapping[str, Any]) -> None:
 class Update(Struct, gc=False):
     """One state of one contract.
 
-    ``version`` is in microseconds since the Unix epoch. It strictly grows for a contract: it
-    orders states, tells equal ones apart from new ones, and is the client's ``timestamp``.
+    Attributes:
+        version: microseconds since the Unix epoch. It strictly grows per contract; clients see it
+            as ``timestamp``.
+        payload: the market data.
     """
 
     version: int
@@ -281,30 +352,33 @@ class Update(Struct, gc=False):
 
 
 class _Publication(Struct, gc=False):
-    # What a contract's channel carries; a publisher that is not ours may leave out the version.
+    # A message of a contract's channel. A publisher of other people may leave out the version.
     data: Payload
     version: int | None = None
 
 
 _decode_publication = msgspec.json.Decoder(_Publication).decode
 
-# A version further in the future than this is somebody's mistake (milliseconds, nanoseconds).
-# Accepting it would silence the contract until then.
+# A version further in the future is a mistake (nanoseconds, for instance). If it were accepted,
+# the contract would be silent until then.
 MAX_AHEAD: Final = 86_400 * MICROSECONDS
 
 _BESIDE_DATA: Final = 256  # bytes
 
 
 def read_publication(raw: bytes, now: int) -> tuple[int | None, Payload]:
-    """Read a message of a contract's channel: its version, if it has one, and its payload.
+    """Decode a message of a contract's channel.
 
     Args:
-        raw: the message as it came, JSON.
+        raw: the message, JSON.
         now: the reader's clock in microseconds since the epoch.
 
+    Returns:
+        The version, if the message has one, and the payload.
+
     Raises:
-        PayloadError: not JSON, a payload that is not whole, of the wrong types or of more than
-            `MAX_STATE_BYTES`, or a version that cannot be one.
+        PayloadError: the message is not JSON, the payload is incomplete, of the wrong types or
+            longer than `MAX_STATE_BYTES`, or the version is out of range.
     """
     try:
         if len(raw) > MAX_STATE_BYTES:
@@ -329,7 +403,7 @@ _find_data = msgspec.json.Decoder(_Enclosed).decode
 
 
 def _check_long_publication(raw: bytes) -> None:
-    # What stands beside the data in a message is short; only if it might be just that is looked.
+    # The envelope is short. The data is measured by itself only if that can make a difference.
     size = len(raw)
     if size <= MAX_STATE_BYTES + _BESIDE_DATA:
         size = len(memoryview(_find_data(raw).data))
@@ -337,7 +411,7 @@ def _check_long_publication(raw: bytes) -> None:
 
 
 def timestamp_of(version: int, zone: tzinfo) -> str:
-    """The documented time stamp: ISO 8601, six digits, wall clock of ``zone``, no offset.
+    """Format a version as a timestamp: ISO 8601, six digits, wall clock of ``zone``, no offset.
 
     >>> timestamp_of(1_779_536_400_000_000, UTC)
     '2026-05-23T11:40:00.000000'
@@ -347,12 +421,13 @@ def timestamp_of(version: int, zone: tzinfo) -> str:
 
 
 def version_of(timestamp: str, zone: tzinfo) -> int:
-    """The version of which ``timestamp`` is the time stamp; the reverse of `timestamp_of`.
+    """Parse a timestamp to a version; the inverse of `timestamp_of`.
 
-    Fewer digits, an offset or ``Z`` are accepted; without an offset it is ``zone``'s wall clock.
+    Fewer digits, an offset and ``Z`` are accepted. Without an offset the time is ``zone``'s wall
+    clock.
 
     Raises:
-        ValueError: it is not a date and time of ISO 8601.
+        ValueError: ``timestamp`` is not a date and time in ISO 8601.
     """
     text = timestamp.strip()
     day, separator, time = text.partition("T")

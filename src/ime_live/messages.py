@@ -1,10 +1,11 @@
-"""Messages: what goes over the wire between the gateway and its clients, as types.
+"""Messages between the gateway and its clients, as types.
 
-The one definition of every text message: schemas (`/asyncapi.json`) and the client library come
-from these structs. The gateway writes its messages as ready bytes (`ime_live.gateway.hub.frames`);
-tests hold the two together. Pure: JSON comes in and goes out, no connection is known.
+These structs are the only definition of the text messages: the schemas in `/asyncapi.json` and the
+client library use them. The gateway writes its messages as prepared bytes
+(`ime_live.gateway.hub.frames`); tests compare the two.
 
-A message says on which ``channel`` it is. Without opt-ins there is only `StreamMessage`.
+The key ``channel`` tells the kinds of messages apart. Without opt-ins there is only
+`StreamMessage`.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ class StreamMessage(Struct, frozen=True, kw_only=True, tag_field="channel", tag=
     """The state of a contract.
 
     Attributes:
-        contract_name: the contract as it was asked for, if that was by name.
-        contract_id: the same, if it was asked for by id. One of the two is there.
-        timestamp: of the state: ISO 8601 with six digits, Tehran's wall clock, no offset.
-        skipped: with ``skipped=true``: how many states of the contract were left out since its last
-            message, because the client was slow or asked for a `max_rate`.
-        data: the complete state; with ``sections=``, those sections of it.
+        contract_name: name of the contract as the client gave it; absent if it gave the id.
+        contract_id: id of the contract as the client gave it; absent if it gave the name.
+        timestamp: when the contract came into this state: ISO 8601 with six digits, Tehran's wall
+            clock, no offset.
+        skipped: only with ``skipped=true``: number of states of the contract left out since its
+            last message, because the client was slow or asked for a `max_rate`.
+        data: the complete state, or with ``sections=`` those sections of it.
     """
 
     contract_name: str | UnsetType = field(default=UNSET, name="contractName")
@@ -47,15 +49,15 @@ class StreamMessage(Struct, frozen=True, kw_only=True, tag_field="channel", tag=
 
 
 class StatusData(Struct, frozen=True, rename="camel"):
-    """What a status message says; see `docs/protocol.md`.
+    """Data of a status message; see `docs/protocol.md`.
 
     Attributes:
-        feed: the feed's state; None if there never was a feed.
-        since: when it came into that state.
-        last_board: when one of the exchange's boards came last.
+        feed: state of the feed; None if there never was a feed.
+        since: when the feed came into that state.
+        last_board: when the last of the exchange's boards arrived.
         current: whether the gateway has just compared the contracts with the store.
-        markets: the state of each market.
-        contracts: by name or id, the time stamp of the message that the client should hold.
+        markets: state of each market.
+        contracts: by name or id, the timestamp of the newest state, which the client should have.
     """
 
     feed: FeedState | None
@@ -67,14 +69,19 @@ class StatusData(Struct, frozen=True, rename="camel"):
 
 
 class StatusMessage(Struct, frozen=True, tag_field="channel", tag=STATUS):
-    """The state of the feed, for clients that asked for ``status=true``."""
+    """The state of the feed, for clients that asked for ``status=true``.
+
+    Attributes:
+        timestamp: when the gateway sent it, in the form of a state's timestamp.
+        data: the state.
+    """
 
     timestamp: str
     data: StatusData
 
 
 class Action(StrEnum):
-    """What a client may ask for while its stream runs."""
+    """Actions of the commands that a client may send on its stream."""
 
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"
@@ -83,15 +90,15 @@ class Action(StrEnum):
 class ControlRequest(
     Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """What a client sends to change its selection.
+    """A command by which a client changes the contracts of its stream.
 
     Attributes:
-        action: whether to add or to remove.
+        action: whether to add or to remove contracts.
         contract_names: contracts by name.
         contract_ids: contracts by id, as texts or numbers.
-        snapshot: of those that are added, send the present state at once; None for what the
-            connection's own ``snapshot=`` said.
-        id: comes back in the answer.
+        snapshot: whether to send the present states of the added contracts at once; None as the
+            stream's own ``snapshot=``.
+        id: any text or number; the answer repeats it.
     """
 
     action: Action
@@ -101,16 +108,16 @@ class ControlRequest(
     id: str | int | None = None
 
     def to_json(self) -> bytes:
-        """Encode as a client sends it."""
+        """Encode as JSON."""
         return _encode(self)
 
 
 class ControlFault(Struct, frozen=True):
-    """Why a part of a request was not done.
+    """Why a command, or a part of it, was refused.
 
     Attributes:
-        contract: as it was named; None if it is about the whole request.
-        error: what is wrong, for people.
+        contract: the contract as the command named it; None if the whole command was refused.
+        error: the reason, for people.
     """
 
     contract: str | None
@@ -121,11 +128,11 @@ class ControlData(Struct, frozen=True):
     """The answer to a `ControlRequest`.
 
     Attributes:
-        id: the request's own.
-        action: the request's own; None if it could not be read.
-        contract_names: the whole selection, as far as it was asked for by name, in those words.
-        contract_ids: the rest of it, which was asked for by id.
-        errors: what was not done; all else was.
+        id: id of the command.
+        action: action of the command; None if it could not be read.
+        contract_names: all contracts of the stream that were asked for by name, as they were named.
+        contract_ids: all contracts of the stream that were asked for by id.
+        errors: the parts of the command that were refused; the rest was done.
     """
 
     id: str | int | None
@@ -136,7 +143,12 @@ class ControlData(Struct, frozen=True):
 
 
 class ControlMessage(Struct, frozen=True, tag_field="channel", tag=CONTROL):
-    """The gateway's answer to what a client has sent."""
+    """The gateway's answer to a command.
+
+    Attributes:
+        timestamp: when the gateway sent it, in the form of a state's timestamp.
+        data: the answer.
+    """
 
     timestamp: str
     data: ControlData
@@ -158,27 +170,28 @@ _decode_asks = msgspec.json.Decoder(_Asks).decode
 
 
 def read_message(text: bytes | str) -> Message:
-    """Decode what the gateway has sent.
+    """Decode a message of the gateway.
 
     Raises:
-        msgspec.MsgspecError: it is no message of these.
+        msgspec.MsgspecError: ``text`` is not one of these messages.
     """
     message: Message = _decode_message(text)
     return message
 
 
 def read_request(message: bytes | str, *, binary: bool = False) -> ControlRequest | None:
-    """Decode what a client has sent; None for what is not meant for us.
-
-    That is everything but a JSON object with an ``action``: some programs send texts of their own
-    to keep a connection alive.
+    """Decode a command of a client.
 
     Args:
-        message: a whole one.
-        binary: whether it has come as a binary WebSocket message.
+        message: a complete WebSocket message.
+        binary: whether it is a binary message.
+
+    Returns:
+        The command; None for everything but a JSON object with an ``action``. Some programs send
+        texts of their own to keep a connection alive.
 
     Raises:
-        ControlError: it has an ``action`` and something in it is wrong.
+        ControlError: it has an ``action``, but is no valid command.
     """
     data = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else message
     text = data.removeprefix(codecs.BOM_UTF8)
@@ -205,14 +218,14 @@ def read_request(message: bytes | str, *, binary: bool = False) -> ControlReques
         raise ControlError(str(error), id=request_id) from error
 
 
-# Blanks, strings in either kind of quotes, what tells how deep something lies, and all the rest.
+# Tokens: blanks, strings in either kind of quotes, punctuation, everything else.
 _PIECES: Final = re.compile(
     rb"""\s+|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[{}\[\]:,]|[^\s"'{}\[\]:,]+""", re.DOTALL
 )
 
 
 def _has_action(text: bytes) -> bool:
-    """Whether what cannot be decoded is meant to be a JSON object with an ``action``."""
+    """Return whether a text that cannot be decoded was meant as an object with an ``action``."""
     depth, before = 0, b""
     for match in _PIECES.finditer(text):
         piece = match[0]

@@ -1,7 +1,7 @@
-"""Publisher: market data in, changed states out to every gateway.
+"""Publisher: publishes market data to every gateway if it has changed.
 
-It checks a payload, and hands it to the store, whose script compares it with the last state,
-gives it a version, keeps and publishes it, all at once. What a feed writes goes through here.
+It checks a payload and passes it to the store. There one script compares it with the last state,
+assigns a version, stores and publishes it atomically. The project's own feeds publish through it.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ from ime_live.settings import StoreSettings
 from ime_live.store.connections import Connections
 from ime_live.store.store import State, Store
 
-# Of a patch that others always overtake. Each attempt is one round trip and a script.
+# Attempts of a patch while other writers change the contract; each is one read and one script.
 _ATTEMPTS: Final = 50
 
 
 class PublishResult(Struct, frozen=True):
-    """What became of a payload.
+    """Result of publishing one payload.
 
     Attributes:
-        contract_id: the contract it belongs to.
-        version: of the state that is now the last one, microseconds since the epoch; 0 if the
-            payload was refused.
-        published: True if it was a change, False if it was equal to the last state.
-        error: why it was refused, else None.
+        contract_id: id of the contract.
+        version: version of the contract's last state now, in microseconds since the epoch; 0 if
+            the payload was refused.
+        published: True if the payload was a change, False if it equals the last state or was
+            refused.
+        error: why the payload was refused; None if it was accepted.
     """
 
     contract_id: str
@@ -49,18 +50,23 @@ class PublishResult(Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        """The error without what differs from state to state, for logs; empty if there is none."""
+        """The error without the parts that differ from state to state, for logs; else empty."""
         if isinstance(self.error, PayloadError | StoreError):
             return self.error.kind
         return str(self.error or "")
 
 
 class Publisher:
-    """Publishes market data; use as ``async with Publisher(url) as publisher``.
+    """Publishes market data to Redis or Valkey.
 
-    A contract's id is a text or a whole number: ``12345`` is ``"12345"``. The contract must be
-    registered, since nobody could subscribe to it otherwise; only while no contract at all is
-    registered, as in a store that has lost its data, every id is taken.
+    ::
+
+        async with Publisher("redis://127.0.0.1:6379") as publisher:
+            result = await publisher.publish("12345", payload)
+
+    The id of a contract is a text or a whole number: ``12345`` means ``"12345"``. The contract must
+    be registered, because nobody could subscribe to it otherwise. While no contract at all is
+    registered, as in a store that has lost its data, every id is accepted.
     """
 
     def __init__(
@@ -71,17 +77,17 @@ class Publisher:
         redis_timeout: float = 5.0,
         connections: Connections | None = None,
     ) -> None:
-        """Make a publisher; nothing is connected before it is used.
+        """Create a publisher. It connects on first use.
 
         Args:
-            redis_url: where Redis or Valkey is.
-            key_prefix: what its keys and channels begin with.
+            redis_url: address of Redis or Valkey, in one of the forms in docs/redis.md.
+            key_prefix: prefix of all keys and channels.
             redis_timeout: seconds to wait for an answer.
-            connections: of another part, to use in place of its own and to leave open.
-                ``redis_url`` and ``redis_timeout`` do not count then.
+            connections: connections of another part of the process, to use and to leave open. Then
+                ``redis_url`` and ``redis_timeout`` are ignored. None opens its own.
 
         Raises:
-            SettingsError: ``redis_url`` is none of the forms in docs/redis.md.
+            SettingsError: ``redis_url`` or ``redis_timeout`` cannot be used.
         """
         self._store = Store(
             StoreSettings(redis_url=redis_url, key_prefix=key_prefix, redis_timeout=redis_timeout),
@@ -92,7 +98,7 @@ class Publisher:
 
     @property
     def connections(self) -> Connections:
-        """How Redis is reached."""
+        """The connections to Redis."""
         return self._store.connections
 
     async def __aenter__(self) -> Self:
@@ -107,19 +113,26 @@ class Publisher:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close its own connections."""
+        """Close the connections, unless they were passed in."""
         await self._store.aclose()
 
     async def publish(
         self, contract_id: str | int, payload: Payload | Mapping[str, Any] | bytes
     ) -> PublishResult:
-        """Publish a contract's complete market data, if it differs from the last state.
+        """Publish the complete market data of a contract, if it differs from the last state.
+
+        Args:
+            contract_id: id of the contract.
+            payload: all four sections, as a `Payload`, a mapping or JSON.
+
+        Returns:
+            The version of the contract's last state, and whether the payload was a change.
 
         Raises:
-            PayloadError: the payload is not whole or too long, a field is unknown or of the wrong
-                type; or ``contract_id`` cannot be an id.
-            UnknownContractError: no contract of this id is registered.
-            StoreError: Redis could not be reached or refused.
+            PayloadError: the payload is incomplete or too long, a field of it is unknown or of the
+                wrong type, or ``contract_id`` cannot be an id.
+            UnknownContractError: no registered contract has this id.
+            StoreError: Redis could not be reached, or refused a command.
         """
         [outcome] = await self.publish_many([(contract_id, payload)])
         if outcome.error is not None:
@@ -133,24 +146,25 @@ class Publisher:
         token: int | None = None,
         pushed_at: Mapping[str, datetime] | None = None,
     ) -> list[PublishResult]:
-        """Publish many, in few round trips.
+        """Publish the market data of many contracts, in few round trips.
 
         Args:
-            payloads: contract ids and their complete market data.
-            token: a fencing token, see `ime_live.store.lease`: the write is refused if a newer
-                token was used before. None if nobody else publishes, or it does no harm.
-            pushed_at: by contract id, when the exchange pushed what the payload is from, on its
-                own clock; kept beside the state for the next feed that leads.
+            payloads: pairs of a contract's id and its complete market data.
+            token: fencing token, see `ime_live.store.lease`. The write is refused if a newer token
+                was used before. None does not fence: for a single publisher, or where a second one
+                does no harm.
+            pushed_at: by contract id, when the exchange pushed the data, by the exchange's clock.
+                It is stored beside the state for the next leader. None stores no such time.
 
         Returns:
-            One outcome each, in order. One that is refused carries its `error`; the others are
-            published all the same.
+            One result per payload, in order. A refused payload has its `error`; the others are
+            published.
 
         Raises:
-            FencedError: a newer token was used before for one of the contracts. What the others
-                were given is published.
-            StoreError: Redis could not be reached. Some may have been published; to publish all
-                of them again is safe.
+            FencedError: a newer token was used before for one of the contracts. The other
+                contracts are published.
+            StoreError: Redis could not be reached. Some payloads may be published; it is safe to
+                publish all of them again.
         """
         outcomes: list[PublishResult] = []
         items: list[tuple[str, bytes]] = []
@@ -183,16 +197,24 @@ class Publisher:
         return outcomes
 
     async def patch(self, contract_id: str | int, **sections: Mapping[str, Any]) -> PublishResult:
-        """Publish the last state with some values changed.
+        """Change some values of a contract's last state, and publish the result.
 
         ``await publisher.patch("12345", BestLimit={"1": {"buy_price": 5}})`` changes one price.
-        Two patches of one contract at the same time are both kept.
+        Two patches of one contract at the same time both take effect.
+
+        Args:
+            contract_id: id of the contract.
+            sections: by section, the values to change.
+
+        Returns:
+            The version of the contract's last state, and whether the patch was a change.
 
         Raises:
-            PayloadError: the contract has no last state that can be read, or the result is not a
-                payload.
-            UnknownContractError: no contract of this id is registered.
-            StoreError: Redis could not be reached or refused.
+            PayloadError: the contract has no last state or it cannot be read, the result is not a
+                valid payload, or ``contract_id`` cannot be an id.
+            UnknownContractError: no registered contract has this id.
+            StoreError: Redis could not be reached or refused a command, or other writers kept
+                changing the contract.
         """
         key = _id_of(contract_id)
         if error := (await self._unregistered([key])).get(key):
@@ -209,11 +231,11 @@ class Publisher:
         raise StoreError(f"contract {key} changes faster than a patch can be merged into it")
 
     async def _unregistered(self, given: Iterable[str]) -> Mapping[str, UnknownContractError]:
-        """Those of the ids that are not registered, each with its error."""
+        """Return the ids that are not registered, each with its error."""
         ids = set(given) - self._registered
         if not ids:
             return {}
-        # One whose record cannot be read is registered all the same.
+        # A contract whose record cannot be read is registered as well.
         self._registered.update(await self._store.registered(sorted(ids)))
         ids -= self._registered
         if not ids:
@@ -235,19 +257,20 @@ def _read(contract_id: str, last: State | PayloadError) -> Update:
 
 
 def _id_of(given: object) -> str:
-    """The id that somebody gives as a text or a whole number.
+    """Convert an id to text.
 
     Raises:
-        PayloadError: it is neither, empty, or has blanks around it, or no UTF-8 can carry it.
+        PayloadError: it is not a text or a whole number, is empty, has blanks around it, or
+            cannot be encoded as UTF-8.
     """
-    # True is a number in Python, and b"5" and None have texts, too.
+    # True is an int in Python, and str() accepts b"5" and None.
     if isinstance(given, bool) or not isinstance(given, str | int):
         raise PayloadError(
             f"contract id must be a text or a whole number, got {type(given).__name__}"
         )
     text = str(given)
     if not text.strip():
-        raise PayloadError("contract id is empty")
+        raise PayloadError(f"contract id must not be empty, got {text!r}")
     if text != text.strip():
         raise PayloadError(f"contract id must have no blanks around it, got {text!r}")
     try:

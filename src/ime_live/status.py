@@ -1,8 +1,7 @@
-"""The state of the feed as data: what the feed says of itself, and gateways tell their clients.
+"""The state of the feed: the record that the feed writes and gateways report to their clients.
 
-Pure: records and their JSON. Where they are kept is `ime_live.store.lease`'s matter, and what makes
-a feed live or stale is the feed's (`ime_live.feeds.pipeline.health`). Times are microseconds since
-the Unix epoch, like versions.
+`ime_live.store.lease` stores it, and `ime_live.feeds.pipeline.health` decides which state it
+has. Times are microseconds since the Unix epoch, like versions.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ from ime_live.errors import FeedError
 
 
 class FeedState(StrEnum):
-    """What can be expected of the feed just now."""
+    """State of the feed, or of one market of it."""
 
     LIVE = "live"
-    """Boards come, and it is trading time."""
+    """In a session, and boards arrive."""
     STALE = "stale"
-    """Connected, but silent beyond the limit although it is trading time."""
+    """In a session and connected, but no board has arrived for longer than the limit."""
     CLOSED = "closed"
-    """Connected; outside the session."""
+    """Connected, outside of the sessions."""
     DOWN = "down"
     """Not connected, or no feed is running."""
 
 
 class MarketStatus(Struct, frozen=True, rename="camel"):
-    """What the feed says of one market.
+    """State of one market in a `FeedStatus`.
 
     Attributes:
-        state: as for the feed, by the hours of this market.
-        last_board: when a board of it came last; None if none has come yet.
-        contracts: how many its boards listed last.
+        state: state of the market, by its own trading hours.
+        last_board: when its last board arrived; None before the first one.
+        contracts: number of contracts in its last boards.
         until: when its session next begins or ends; None if it never does.
     """
 
@@ -48,24 +47,23 @@ class MarketStatus(Struct, frozen=True, rename="camel"):
 
 
 class FeedStatus(Struct, frozen=True, rename="camel"):
-    """What the feed says of itself.
+    """The record that a feed writes about itself.
 
     Attributes:
-        state: of the feed as a whole.
-        since: when it came into that state.
-        last_board: when a board came last; None if none has come yet.
-        markets: the markets that it serves.
-        source: how it reads them now: ``webSockets``, ``serverSentEvents``, ``longPolling``,
-            ``polling`` or, if it is another source, its name; empty while it has none.
-        error: why it is not connected, or was not able to do better; None if all is well.
-        refused: rows that could not be read or came late, and states that the store refused, since
-            the feed was started.
-        feed: which process of which machine it is.
-        written: when this was written, by the feed's clock.
-        token: the fencing token of the feed that wrote it, see `ime_live.store.lease`; 0 if it has
-        none.
-        lag: how many seconds late boards come, by their own stamps; None outside trading time, or
-            if no stamp has told it.
+        state: state of the feed as a whole.
+        since: when the feed came into that state.
+        last_board: when the last board arrived; None before the first one.
+        markets: the markets that the feed serves.
+        source: how the feed reads the boards now: ``webSockets``, ``serverSentEvents``,
+            ``longPolling``, ``polling`` or the name of another source; empty while it has none.
+        error: why the feed is not connected, or reads from a worse source; None if all is well.
+        refused: number of rows that could not be read or arrived late, and of states that the store
+            refused, since the feed was started.
+        feed: machine and process of the feed.
+        written: when the record was written, by the feed's clock.
+        token: fencing token of the feed, see `ime_live.store.lease`; 0 if it has none.
+        lag: delay of the boards in seconds, by their own timestamps; None outside of the sessions
+            and while no timestamp has arrived.
     """
 
     state: FeedState
@@ -93,10 +91,10 @@ _decode = msgspec.json.Decoder(FeedStatus).decode
 
 
 def read_status(raw: bytes) -> FeedStatus:
-    """Decode what a feed has written.
+    """Decode the record of a feed.
 
     Raises:
-        FeedError: it is not a status, or a time in it is none that a clock can show.
+        FeedError: ``raw`` is not such a record, or a time in it is out of range.
     """
     try:
         status = _decode(raw)

@@ -75,9 +75,12 @@ def test_imports_again(ime_live: Run, database: Database, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (lines(B, {**A, "contractName": "ContractB"}), "contracts 12345 and 67890 have one name"),
-        (lines(B, {**A, "contractId": "1"}), "contracts 12345 and 1 have one name: ContractA"),
-        (lines(B, {**B, "contractId": " "}), "standard input, line 2: contractId is empty"),
+        (
+            lines(B, {**A, "contractName": "ContractB"}),
+            "contracts 12345 and 67890 must have different names",
+        ),
+        (lines(B, {**A, "contractId": "1"}), "contracts 12345 and 1 must have different names"),
+        (lines(B, {**B, "contractId": " "}), "standard input, line 2: contractId must not be"),
         ("[{]", "standard input: JSON is malformed: "),
     ],
     ids=["one name", "a name of another", "no id", "no JSON"],
@@ -97,7 +100,7 @@ def test_imports_all_or_nothing(
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        (lines(B, {**B, "contractName": ""}), "c.json, line 2: contractName of contract 67890 is"),
+        (lines(B, {**B, "contractName": ""}), "line 2: contractName of contract 67890 must"),
         (json.dumps([B, {"contractId": 1}]), "item 2: Object missing required field `contractNa"),
         (lines(B, {**A, "contractId": 1.5}), "line 2: Expected `str`, got `float` - at `$.contrac"),
         (lines(B, {**A, "contractId": True}), "line 2: Expected `str`, got `bool` - at `$.contra"),

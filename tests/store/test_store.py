@@ -655,11 +655,11 @@ async def test_names_can_be_exchanged(store: Store) -> None:
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        ([named("3", "C"), named("3", "D")], "contract 3 is given twice"),
-        ([named("3", "C"), named("4", " C\u200c")], "contracts 3 and 4 have one name"),
-        ([named("3", "سكه۰۳۱۲پ۰۱")], "contracts 1 and 3 have one name"),
-        ([named("3", "C"), named(" ", "D")], "contractId is empty"),
-        ([named("3", "\u200c")], "contractName of contract 3 is empty"),
+        ([named("3", "C"), named("3", "D")], "ids must be unique, got contract 3 twice"),
+        ([named("3", "C"), named("4", " C\u200c")], "contracts 3 and 4 must have different names"),
+        ([named("3", "سكه۰۳۱۲پ۰۱")], "contracts 1 and 3 must have different names"),
+        ([named("3", "C"), named(" ", "D")], "contractId must not be empty"),
+        ([named("3", "\u200c")], "contractName of contract 3 must not be empty"),
     ],
 )
 async def test_a_refused_import_changes_nothing(

@@ -249,7 +249,7 @@ async def test_two_contracts_of_one_name_are_tolerated(running: Running) -> None
         {
             "event": "contract is found by its id only",
             "log_level": "warning",
-            "reason": "contracts 1 and 3 have one name: N1",
+            "reason": "contracts 1 and 3 must have different names, got N1 twice",
         }
     ]
     running.remove("1")
