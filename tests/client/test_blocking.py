@@ -78,6 +78,6 @@ def test_a_reader_whom_others_forestall_does_not_wait_longer(
 def test_first_connection_that_is_not_made_in_time() -> None:
     with (
         ime_live.connect("ws://127.0.0.1:1", ["A"], proxy=None, first_timeout=0.1) as stream,
-        pytest.raises(ServiceError, match=r"no connection within 0\.1 s: .* Connection refused"),
+        pytest.raises(ServiceError, match=r"cannot connect within 0\.1 s: .* Connection refused"),
     ):
         next(stream)

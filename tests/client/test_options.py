@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ime_live import AsyncClient, ConnectionEvent, connect
+from ime_live import AsyncClient, Client, ConnectionEvent, connect
 from ime_live.client.address import read_service
 from ime_live.client.credentials import Credentials
 from ime_live.client.pace import BURST, Pace
@@ -59,40 +60,75 @@ def test_what_is_no_address(url: str) -> None:
     with pytest.raises(SettingsError, match="service's address") as caught:
         read_service(url)
     assert "SECRET" not in str(caught.value)
+    assert RULE.search(str(caught.value))
+
+
+# What an error must contain: the rule, and the value that breaks it.
+RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"contract_names": []}, "name at least one contract"),
-        ({"contract_names": "ContractA"}, "as a list"),
-        ({"contract_names": [" "]}, "not ' '"),
-        ({"contract_ids": [1.5]}, "not 1.5"),
+        ({"contract_names": []}, "at least one contract must be given, got none; pass"),
+        ({"contract_names": "ContractA"}, "must be a list of names, got 'ContractA'"),
+        ({"contract_names": [" "]}, "name must be a text that is not empty, got ' '"),
+        ({"contract_names": [5]}, "name must be a text that is not empty, got 5"),
+        ({"contract_ids": 5}, "must be a list of ids, got 5"),
+        ({"contract_ids": [1.5]}, "id must be a whole number or a text .*, got 1.5"),
+        ({"contract_ids": [True]}, "id must be a whole number or a text .*, got True"),
         ({"contract_names": ["A\ud800"]}, "UTF-8"),
         ({"contract_ids": ["1\udc80"]}, "UTF-8"),
-        ({"queue": "newest"}, "queue is latest, drop_oldest, block, not newest"),
-        ({"queue_size": 0}, "queue_size is at least 1"),
-        ({"max_rate": 0}, "max_rate is a number above 0, not 0"),
-        ({"stale_after": float("nan")}, "stale_after is a number above 0"),
-        ({"ping_timeout": -1}, "ping_timeout"),
-        ({"sections": ["Nonsense"]}, "a section is one of BestLimit, .*, not Nonsense"),
-        ({"sections": []}, "at least one section"),
-        ({"since": "yesterday"}, "since is not an ISO 8601 time: yesterday"),
+        ({"queue": "newest"}, "queue must be one of latest, drop_oldest, block, got 'newest'"),
+        ({"queue_size": 0}, "queue_size must be at least 1, got 0"),
+        ({"max_rate": 0}, "max_rate must be a number above 0, got 0"),
+        ({"open_timeout": float("inf")}, "open_timeout must be a number above 0, got inf"),
+        ({"stale_after": float("nan")}, "stale_after must be a number above 0, got nan"),
+        ({"ping_timeout": -1}, "ping_timeout must be a number above 0, got -1"),
+        ({"sections": ["Nonsense"]}, "must be one of BestLimit, .*, got 'Nonsense'"),
+        ({"sections": "Aggregate"}, "sections must be a list of names, got 'Aggregate'"),
+        ({"sections": []}, "sections must have at least one name, got none"),
+        ({"since": "yesterday"}, "since must be a date and time in ISO 8601, got 'yesterday'"),
         ({"zone": "Asia/Nowhere"}, "Asia/Nowhere is not a time zone"),
-        ({"token": ""}, "the token is empty"),
-        ({"token": "a\r\nb"}, "no header can carry"),
-        ({"token": 5}, "a token is a text, not int"),
-        ({"first_timeout": 0}, "first_timeout is a number above 0"),
-        ({"on_connection": 5}, "on_connection must be a plain function"),
-        ({"on_connection": on_connection}, "on_connection must be a plain function"),
-        ({"ssl": True}, "ssl must be an ssl.SSLContext or None, not bool"),
-        ({"url": ["A"]}, r"must be a text, not list; name contracts .* contract_names="),
+        ({"token": ""}, "a token must not be empty, got ''"),
+        ({"token": "a\r\nb"}, "a token must be printable ASCII, got characters no header"),
+        ({"token": 5}, "a token must be a text, got int"),
+        ({"first_timeout": 0}, "first_timeout must be a number above 0, got 0"),
+        ({"on_connection": 5}, "on_connection must be a plain function .*, got 5"),
+        ({"on_connection": on_connection}, "on_connection must be .*, got an async function"),
+        ({"ssl": True}, "ssl must be an ssl.SSLContext or None, got bool"),
+        ({"url": ["A"]}, r"must be a text, got list; pass contracts .* contract_names="),
     ],
 )
-def test_arguments_that_cannot_be(arguments: dict[str, Any], text: str) -> None:
+def test_error_of_argument_says_rule_and_value(arguments: dict[str, Any], text: str) -> None:
     with pytest.raises(SettingsError, match=text) as caught:
         connect(**({"url": URL, "contract_names": ["A"]} | arguments))
     assert isinstance(caught.value, ImeLiveError)
+    assert RULE.search(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"tries": 0}, "tries must be at least 1, got 0"),
+        ({"connect_timeout": 0}, "connect_timeout must be a number above 0, got 0"),
+        ({"read_timeout": -2.5}, "read_timeout must be a number above 0, got -2.5"),
+    ],
+)
+def test_error_of_rest_argument_says_rule_and_value(arguments: dict[str, Any], text: str) -> None:
+    for make in (AsyncClient, Client):
+        with pytest.raises(SettingsError, match=text):
+            make(URL, **arguments)
+
+
+async def test_error_of_rest_call_says_rule_and_value() -> None:
+    client = AsyncClient(URL)
+    with pytest.raises(SettingsError, match="at least one contract must be given, got none"):
+        await client.snapshot()
+    with pytest.raises(SettingsError, match=r"section must be one of Payload, .*, got <class 'int"):
+        await client.snapshot(["A"], section=int)  # type: ignore[type-var] # as a program may
+    with pytest.raises(SettingsError, match=r"market must be one of IMEFutures, .*, got 'Stocks'"):
+        await client.search("Stocks", "x")
 
 
 @pytest.mark.parametrize(
@@ -106,13 +142,14 @@ def test_arguments_that_cannot_be(arguments: dict[str, Any], text: str) -> None:
         ("http://user:SECRET@host/path", "must end with its host and port"),
         ("http://user:a@SECRET/w@host:3128", "quote user and password"),
         ("http://SECRET@host", "must have a password after its user"),
-        (False, "proxy is a URL, True or None"),
+        (False, "proxy must be a URL, True or None, got bool"),
     ],
 )
 def test_what_is_no_proxy(proxy: Any, text: str) -> None:  # noqa: ANN401 - any argument
     with pytest.raises(SettingsError, match=text) as caught:
         connect(URL, ["A"], proxy=proxy)
     assert "SECRET" not in str(caught.value)
+    assert RULE.search(str(caught.value))
     assert caught.value.__cause__ is None
 
 
@@ -124,9 +161,13 @@ def test_proxies(proxy: str) -> None:
 def test_tls_context_for_an_address_without_tls() -> None:
     context = ssl.create_default_context()
     for url in ("ws://h", "http://h"):
-        with pytest.raises(SettingsError, match="ssl is for wss:// and https://"):
+        with pytest.raises(
+            SettingsError, match="ssl must be None for ws:// and http://, got an SSLContext"
+        ):
             connect(url, ["A"], ssl=context)
-        with pytest.raises(SettingsError, match="ssl is for wss:// and https://"):
+        with pytest.raises(
+            SettingsError, match="ssl must be None for ws:// and http://, got an SSLContext"
+        ):
             AsyncClient(url, ssl=context)
     assert connect("https://h", ["A"], ssl=context)._options.ssl is context
 
@@ -152,7 +193,9 @@ async def test_environment_without_address_and_token(
         monkeypatch.delenv(name, raising=False)
         if value is not None:
             monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=r"address must be given, .* or be in IME_LIVE_URL"):
+    with pytest.raises(
+        SettingsError, match=r"address must be given, got none; .* set IME_LIVE_URL"
+    ):
         connect(contract_names=["A"])
     assert await connect("ws://h", ["A"])._options.credentials.headers() == {}
 

@@ -471,7 +471,7 @@ async def test_a_stream_is_entered_once(gateway: Gateway, market: Market) -> Non
     connecting = connect(gateway, market.one())
     async with connecting:
         pass
-    with pytest.raises(RuntimeError, match="entered already"), connecting:
+    with pytest.raises(RuntimeError, match="cannot be entered twice"), connecting:
         pass
 
 

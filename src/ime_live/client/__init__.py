@@ -1,5 +1,4 @@
-"""The client library: the stream over WebSocket, and the REST calls beside it.
+"""The client library: streams over WebSocket, and the REST calls.
 
-`ime_live` has its public names. It needs the base install only, and knows nothing of the gateway
-but what goes over the wire.
+Its public names are in `ime_live`. It needs the base install only.
 """

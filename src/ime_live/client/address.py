@@ -1,7 +1,4 @@
-"""Addresses: where a service's stream and REST calls are.
-
-The address that a program gives and what it asks for come in, URLs go out. Nothing is connected.
-"""
+"""Addresses: the URLs of a service's streams and REST calls."""
 
 from __future__ import annotations
 
@@ -18,17 +15,17 @@ _STREAM: Final = "/live/data/websocket/contract/"
 _SCHEMES: Final = {"ws": False, "http": False, "wss": True, "https": True}
 _PARAMETERS: Final = {"name": "contract_names", "id": "contract_id"}
 
-# Proxies take 8 KiB of a request's first line as a rule; there is more in it than contracts.
+# Proxies usually accept 8 KiB in a request's first line, which holds more than the contracts.
 _MOST_CHARACTERS: Final = 6000
 
 
 class Service(Struct, frozen=True):
-    """Where a service is.
+    """The address of a service.
 
     Attributes:
-        secure: whether it is reached by TLS.
+        secure: whether it is reached over TLS.
         place: host and port, as in a URL.
-        prefix: the path of a proxy before the service's own paths; empty if there is none.
+        prefix: path of a proxy in front of the service's own paths; empty if there is none.
     """
 
     secure: bool
@@ -42,33 +39,33 @@ class Service(Struct, frozen=True):
 
     @property
     def port(self) -> int:
-        """The port; that of the scheme if the program has named none."""
+        """The port; by default that of the scheme."""
         return urlsplit(f"//{self.place}").port or (443 if self.secure else 80)
 
     def named(self, scheme: Literal["ws", "http"], path: str = "") -> str:
-        """A URL for people: host, port and path, and no query.
+        """Return a URL for messages and logs: host, port and path, without a query.
 
         Args:
-            scheme: without the ``s`` of TLS.
-            path: after the prefix.
+            scheme: the scheme without the ``s`` of TLS.
+            path: the path after the prefix.
         """
         host = f"[{self.host}]" if ":" in self.host else self.host
         secure = "s" if self.secure else ""
         return f"{scheme}{secure}://{host}:{self.port}{self.prefix}{path}"
 
     def stream(self, keys: Sequence[Key], parameters: Iterable[tuple[str, str]]) -> str:
-        """The address of a stream.
+        """Return the URL of a stream.
 
         Args:
-            keys: contracts, all of them named in one way.
-            parameters: what else is asked for.
+            keys: the contracts, all by name or all by id.
+            parameters: the other query parameters.
         """
         by = keys[0][0]
         pairs = [(_PARAMETERS[by], contract) for _, contract in keys]
         return self._url("ws", stream_path(by), [*pairs, *parameters])
 
     def call(self, path: str, parameters: Iterable[tuple[str, str]]) -> str:
-        """The address of a REST call."""
+        """Return the URL of a REST call."""
         return self._url("http", path, parameters)
 
     def _url(self, scheme: str, path: str, parameters: Iterable[tuple[str, str]]) -> str:
@@ -78,40 +75,44 @@ class Service(Struct, frozen=True):
 
 
 def stream_path(by: str) -> str:
-    """The path of the stream of contracts that are named in one way."""
+    """Return the path of a stream of contracts by ``name`` or by ``id``."""
     return f"{_STREAM}{by}"
 
 
 def read_service(url: str) -> Service:
-    """Read the address that a program gives: of the service, or of one of its streams.
+    """Parse the address of the service, or of one of its streams.
 
     ``ws`` and ``http`` mean the same here, and so do ``wss`` and ``https``.
 
     Raises:
-        SettingsError: it is not such an address; the text does not quote it, as there may be a
-            token in it.
+        SettingsError: it is not such an address. The text does not quote it, because it may contain
+            a token.
     """
     if not isinstance(url, str):
         raise SettingsError(
-            f"the service's address must be a text, not {type(url).__name__}; name contracts "
+            f"the service's address must be a text, got {type(url).__name__}; pass contracts "
             "after it, or as contract_names=[…]"
         )
     try:
         parts = urlsplit(url)
         check_host(parts)
     except ValueError:
-        raise SettingsError("the service's address must be a URL: check host and port") from None
+        raise SettingsError(
+            "the service's address must be a valid URL; check its host and port"
+        ) from None
     if parts.scheme not in _SCHEMES:
-        raise SettingsError("the service's address must begin with ws, wss, http or https and ://")
+        raise SettingsError(
+            "the service's address must begin with ws://, wss://, http:// or https://"
+        )
     if not parts.hostname:
         raise SettingsError("the service's address must name a host, as in wss://example.org")
     if parts.query or parts.fragment:
         raise SettingsError(
-            "the service's address must end before the question mark; give contracts, options and "
-            "the token as arguments"
+            "the service's address must not have a query; pass contracts, options and the token as "
+            "arguments"
         )
     if "@" in parts.netloc:
-        raise SettingsError("the service's address must be without user and password; give a token")
+        raise SettingsError("the service's address must not have a user and password; pass token=")
     path = parts.path.rstrip("/")
     for by in _PARAMETERS:
         path = path.removesuffix(stream_path(by))
@@ -119,17 +120,17 @@ def read_service(url: str) -> Service:
 
 
 def check_host(parts: SplitResult) -> None:
-    """Look at what a URL is connected by.
+    """Check the host and port of a URL.
 
     Raises:
-        ValueError: the port is no number, or the host cannot be one; the text may quote it.
+        ValueError: the port is not a number, or the host cannot be one; the text may quote it.
     """
-    parts.port  # noqa: B018 - raises if it is no number
-    (parts.hostname or "").encode("idna")  # as whoever looks the host up does
+    parts.port  # noqa: B018 - raises if it is not a number
+    (parts.hostname or "").encode("idna")  # as the name lookup does
 
 
 def first_fitting(keys: Sequence[Key]) -> list[Key]:
-    """Those of ``keys`` that fit into one address: of one kind, and not too long together."""
+    """Return those of ``keys`` that fit into one URL: of one kind, and not too long together."""
     by = "name" if any(key[0] == "name" for key in keys) else "id"
     fitting: list[Key] = []
     length = 0

@@ -1,7 +1,7 @@
-"""The plain twins of `Stream` and `AsyncClient`, for scripts and notebooks.
+"""The blocking variants of `Stream` and `AsyncClient`, for scripts and notebooks.
 
 They do the same without ``async``: an event loop in a thread of its own receives while the program
-computes. Only what differs is here.
+computes.
 """
 
 from __future__ import annotations
@@ -28,13 +28,19 @@ from ime_live.messages import Action
 
 
 class BlockingStream(Generic[DataT]):
-    """A running stream for a plain program; ``with ime_live.connect(…) as stream`` makes one.
+    """A running stream for a program without async.
+
+    ::
+
+        with ime_live.connect(url, ["ContractA"]) as stream:
+            for message in stream:
+                print(message)
 
     Several threads may read it; each message goes to one of them.
     """
 
     def __init__(self, options: StreamOptions, data: type[DataT]) -> None:
-        """Begin to receive."""
+        """Start to receive; `ime_live.connect` calls this."""
         self._arrived = threading.Condition()
         self._portal = Portal("the stream has ended")
         self._receiver: Receiver[DataT] = Receiver(
@@ -54,33 +60,40 @@ class BlockingStream(Generic[DataT]):
 
     @property
     def status(self) -> Status | None:
-        """See `Stream.status`."""
+        """The newest state of the feed; None without ``status=True`` or a connection.
+
+        It may be newer than the messages in the queue.
+        """
         return self._receiver.status
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection just now."""
+        """Whether there is a connection at present."""
         return self._receiver.connected
 
     @property
     def skipped(self) -> int:
-        """How many messages the queue has replaced or dropped, of all contracts."""
+        """Number of messages that the queue has replaced or dropped, of all contracts."""
         return self._receiver.inbox.skipped
 
     @property
     def contracts(self) -> Selected:
-        """See `Stream.contracts`."""
+        """The contracts of the stream: the first ones, and changes once they are confirmed."""
         return self._receiver.selection.contracts
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Message[DataT]:
-        """The next message; waits for it.
+        """Wait for the next message and return it.
 
         Raises:
             StopIteration: the stream was closed.
-            ImeLiveError: as `Stream.__anext__`.
+            AuthenticationError: the token is missing or not accepted.
+            UnknownContractError: a contract is not known, or no longer.
+            RefusedError: the gateway refuses to serve this client.
+            ServiceError: the service cannot be reached within `first_timeout`, or its answer cannot
+                be used.
         """
         message = self.receive()
         if message is None:
@@ -88,14 +101,17 @@ class BlockingStream(Generic[DataT]):
         return message
 
     def receive(self, timeout: float | None = None) -> Message[DataT] | None:
-        """The next message; None if the stream was closed.
+        """Wait for the next message and return it.
 
         Args:
-            timeout: seconds to wait for it at the most; by default for ever.
+            timeout: longest wait in seconds; None waits without a limit.
+
+        Returns:
+            The message; None if the stream was closed.
 
         Raises:
-            TimeoutError: none has come in that time.
-            ImeLiveError: as `Stream.__anext__`.
+            TimeoutError: no message arrived in that time.
+            AuthenticationError, UnknownContractError, RefusedError, ServiceError: as for ``next``.
         """
         receiver = self._receiver
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -104,7 +120,7 @@ class BlockingStream(Generic[DataT]):
                 if receiver.failure is not None:
                     raise receiver.failure
                 return None
-            # Another thread may take what has come, time and again: the time is for all waits.
+            # Another thread may take each message that arrives: the limit is for all waits.
             left = None if deadline is None else deadline - time.monotonic()
             with self._arrived:
                 if (left is not None and left <= 0) or not self._arrived.wait_for(
@@ -125,28 +141,69 @@ class BlockingStream(Generic[DataT]):
         *,
         snapshot: bool | None = None,
     ) -> Selected:
-        """See `Stream.add`."""
+        """Add contracts to the stream, and wait until the gateway confirms it.
+
+        Without a connection, the call waits until there is one.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+            snapshot: whether to send their present states at once; None as for the stream.
+
+        Returns:
+            All contracts of the stream.
+
+        Raises:
+            UnknownContractError: some contracts do not exist; the text names them. The others
+                are added.
+            RefusedError: the token does not cover some contracts. The others are added.
+            ControlError: the gateway refused the whole command.
+            SettingsError: an argument cannot be a name or an id.
+            ServiceError: the gateway did not answer, or the stream has ended.
+        """
         keys = keys_of(contract_names, contract_ids)
         self._portal.run(self._receiver.change(Action.SUBSCRIBE, keys, snapshot))
         return self.contracts
 
     def remove(self, contract_names: Iterable[str] = (), contract_ids: Ids = ()) -> Selected:
-        """See `Stream.remove`."""
+        """Remove contracts from the stream, and wait as `add` does.
+
+        Their messages in the queue are dropped.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+
+        Returns:
+            The remaining contracts of the stream.
+
+        Raises:
+            UnknownContractError, RefusedError, ControlError, SettingsError, ServiceError: as `add`.
+        """
         keys = keys_of(contract_names, contract_ids)
         self._portal.run(self._receiver.change(Action.UNSUBSCRIBE, keys, None))
         return self.contracts
 
     def close(self) -> None:
-        """End the connection and the thread. What is in the queue can still be read.
+        """Close the connection and end the thread. Messages in the queue can still be read.
 
-        An `add` or `remove` that waits for its answer in another thread fails.
+        An `add` or `remove` that waits in another thread raises `ServiceError`.
         """
         self._portal.close()
         self._receiver.end()
 
 
 class Client:
-    """Makes the service's REST calls for a plain program; `close` it, or use ``with``."""
+    """Makes the service's REST calls, for programs without async.
+
+    ::
+
+        with ime_live.Client("https://example.org", token="…") as client:
+            state = client.snapshot(["ContractA"])["ContractA"]
+
+    A call that fails because the service is away or busy is repeated, as by `AsyncClient`. Several
+    threads may use one client. ``with`` or `close` ends its thread and its connections.
+    """
 
     def __init__(
         self,
@@ -159,7 +216,22 @@ class Client:
         read_timeout: float = 10.0,
         tries: int = 3,
     ) -> None:
-        """See `AsyncClient`."""
+        """Create a client. It connects on the first call.
+
+        Args:
+            url: address of the service, as ``https://example.org``; None reads ``IME_LIVE_URL``
+                from the environment.
+            token: a JWT, or a function that returns one. None reads ``IME_LIVE_TOKEN`` from the
+                environment, and sends no token if that is not set.
+            ssl: TLS settings for ``https``; None trusts the system's certificates.
+            proxy: URL of a proxy; True reads it from the environment, None uses none.
+            connect_timeout: seconds for connecting.
+            read_timeout: seconds for the whole answer.
+            tries: how many times a call is made at most.
+
+        Raises:
+            SettingsError: an argument cannot be used; the text names it.
+        """
         self._client = AsyncClient(
             url,
             token=token,
@@ -195,28 +267,83 @@ class Client:
         *,
         section: type[Any] = Payload,
     ) -> dict[str, Any]:
-        """See `AsyncClient.snapshot`."""
+        """Return the present states of contracts.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+            section: `Payload` for the whole state, or one of `BestLimit`, `Aggregate`,
+                `AllowedPriceRange` and `ContractInfo`.
+
+        Returns:
+            The states by the names and ids that were given; None for a contract that is unknown or
+            has no state yet.
+
+        Raises:
+            AuthenticationError: the token is missing or not accepted.
+            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
+                used; or the client was closed.
+            SettingsError: an argument cannot be a name, an id or a section.
+        """
         call = self._client.snapshot(contract_names, contract_ids, section=section)
         return self._portal.run(call)
 
     def overview(
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
     ) -> dict[str, Overview | None]:
-        """See `AsyncClient.overview`."""
+        """Return the static fields and present states of contracts.
+
+        The service does not send their market in this call, so it is None. `search` sets it.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+
+        Returns:
+            The contracts by the names and ids that were given; None for an unknown one.
+
+        Raises:
+            AuthenticationError, ServiceError, SettingsError: as `snapshot`.
+        """
         return self._portal.run(self._client.overview(contract_names, contract_ids))
 
     def contracts(
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
     ) -> list[Contract | None]:
-        """See `AsyncClient.contracts`."""
+        """Return the static fields of contracts.
+
+        The service does not send their market in this call, so it is None. `search` sets it.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+
+        Returns:
+            The contracts by name, then those by id, in the given order; None for an unknown one.
+
+        Raises:
+            AuthenticationError, ServiceError, SettingsError: as `snapshot`.
+        """
         return self._portal.run(self._client.contracts(contract_names, contract_ids))
 
     def search(self, market: Market | str, text: str) -> list[Contract]:
-        """See `AsyncClient.search`."""
+        """Return the contracts of a market whose name or title contains a text.
+
+        Args:
+            market: the market.
+            text: part of a name or a title.
+
+        Raises:
+            AuthenticationError, ServiceError: as `snapshot`.
+            SettingsError: there is no such market.
+        """
         return self._portal.run(self._client.search(market, text))
 
     def close(self) -> None:
-        """End the thread and the connections. Calls of other threads fail with `ServiceError`."""
+        """End the thread and close the connections.
+
+        Calls in other threads, and later ones, raise `ServiceError`.
+        """
         self._portal.close()
         self._client._connections.close()
 

@@ -1,7 +1,7 @@
-"""Connecting: `connect`, which a program begins with, for async and plain programs alike.
+"""`connect`: start a stream, in async and in blocking programs.
 
-Arguments come in; an object that is both an async and a plain context manager goes out. Nothing is
-connected before one of the two is entered.
+It returns an object that is both an async and a plain context manager. The connection starts when
+it is entered.
 """
 
 from __future__ import annotations
@@ -22,16 +22,20 @@ from ime_live.market import Part, Payload
 from ime_live.timezones import TEHRAN
 
 QueueName: TypeAlias = Literal["latest", "drop_oldest", "block"]
-"""What happens to messages that are not taken in time."""
+"""Policies for messages that the program does not take in time; see `connect`."""
 
 SectionName: TypeAlias = Literal["BestLimit", "Aggregate", "AllowedPriceRange", "ContractInfo"]
-"""A part of a contract's state, as it is called on the wire."""
+"""Names of the sections of a contract's state, as on the wire."""
 
 
 class Connecting(Generic[DataT]):
-    """A stream that is not running yet: ``async with`` it, or ``with`` it.
+    """A stream that has not started; `connect` returns it.
 
-    It can also be awaited, and read by ``async for`` or ``for``.
+    ``async with`` starts it and gives a `Stream`, ``with`` a `BlockingStream`. It can also be
+    awaited, and read by ``async for`` or ``for``. It can be entered once.
+
+    Raises:
+        RuntimeError: it was entered before.
     """
 
     def __init__(self, options: StreamOptions, data: type[DataT]) -> None:
@@ -45,7 +49,7 @@ class Connecting(Generic[DataT]):
 
     def _check(self) -> None:
         if self._stream is not None or self._blocking is not None:
-            raise RuntimeError("this stream has been entered already; call connect() again")
+            raise RuntimeError("a stream cannot be entered twice; call connect() again")
 
     async def __aenter__(self) -> Stream[DataT]:
         self._check()
@@ -182,53 +186,72 @@ def connect(
     first_timeout: float | None = None,
     on_connection: OnConnection | None = None,
 ) -> Connecting[Any]:
-    """Stream contracts: ``async with connect(…) as stream`` or ``with connect(…) as stream``.
+    """Stream market data of contracts.
 
-    In short, ``async for message in connect(…)`` or ``for message in connect(…)``. With ``stream =
-    await connect(…)`` the program ends the stream by ``await stream.aclose()``.
+    In an async program::
 
-    The connection is made in the background and kept over every break. What must not be repeated
-    is raised where the stream is read.
+        async with ime_live.connect("wss://example.org", ["ContractA"], token="…") as stream:
+            async for message in stream:
+                print(message.contract_name, message.data.aggregate.last_price)
+
+    In a program without async::
+
+        with ime_live.connect("wss://example.org", contract_ids=[12345], token="…") as stream:
+            for message in stream:
+                print(message.contract_id, message.data.best_limit.first.buy_price)
+
+    The short forms are ``async for message in connect(…)`` and ``for message in connect(…)``. After
+    ``stream = await connect(…)`` the program ends the stream with ``await stream.aclose()``.
+
+    The library connects in the background, and reconnects after every break without losing a
+    state. An error that reconnecting cannot help is raised where the program reads the stream.
 
     Args:
-        url: the service, as ``wss://example.org`` or with a proxy's path behind it; by default
-            the environment's ``IME_LIVE_URL``.
+        url: address of the service, as ``wss://example.org``, also with the path of a proxy behind
+            it. None reads ``IME_LIVE_URL`` from the environment.
         contract_names: contracts by name.
-        contract_ids: contracts by id; both together are fine.
-        token: a JWT, or a function, plain or async, that gets one. The function is asked again
-            when the token is refused. It is sent as the header ``Authorization``. By default the
-            environment's ``IME_LIVE_TOKEN``, or none.
-        queue: what happens to messages that are not taken in time: ``latest`` keeps the newest of
-            each contract, ``drop_oldest`` all of them up to `queue_size`, ``block`` as well, and
-            then stops receiving until there is room.
-        queue_size: messages that ``drop_oldest`` and ``block`` hold at the most.
-        snapshot: send the present state of each contract at once.
-        since: instead of that, only states that are newer: the ``timestamp`` of the last message
-            of an earlier run.
-        max_rate: messages a second and contract at the most; the newest wins.
-        sections: only these parts of ``data``, and only when they change.
-        skipped: have the gateway count what it leaves out, for ``message.skipped``.
-        status: have the state of the feed sent as well, for ``stream.status``.
-        zone: the zone of the gateway's time stamps, by name or as a ``tzinfo``.
-        compression: offer permessage-deflate.
-        ssl: for ``wss``; by default the system's certificates are trusted, or those in the file
+        contract_ids: contracts by id. A stream may have both.
+        token: a JWT, or a function, plain or async, that returns one. The function is called again
+            when the token is refused. The token is sent in the header ``Authorization``. None reads
+            ``IME_LIVE_TOKEN`` from the environment, and sends no token if that is not set.
+        queue: policy for messages that the program does not take in time. ``latest`` keeps the
+            newest message per contract, ``drop_oldest`` drops the oldest beyond `queue_size`, and
+            ``block`` stops receiving until there is room.
+        queue_size: most messages that ``drop_oldest`` and ``block`` hold.
+        snapshot: whether to send the present state of each contract at once.
+        since: send only states newer than this at the start: the ``timestamp`` of the last message
+            of an earlier run. None follows `snapshot`.
+        max_rate: most messages per second and contract; the newest state wins. None sends every
+            change.
+        sections: send only these sections of ``data``, and only when they change. None sends all
+            of them.
+        skipped: whether the gateway counts the states that it leaves out, in ``message.skipped``.
+        status: whether to send the state of the feed, for ``stream.status``.
+        zone: time zone of the gateway's timestamps, by name or as a ``tzinfo``.
+        compression: whether to offer permessage-deflate.
+        ssl: TLS settings for ``wss``. None trusts the system's certificates, or those in the file
             that ``SSL_CERT_FILE`` names.
-        proxy: a proxy's URL; True takes it from the environment, None uses none.
+        proxy: URL of a proxy. True reads it from the environment, None uses none.
         open_timeout: seconds for connecting and the handshake, and for an answer to `Stream.add`.
-        ping_interval: seconds between two pings of the gateway.
-        ping_timeout: seconds within which it answers one; otherwise the client reconnects.
-        stale_after: seconds without any message after which the client reconnects; by default
-            pings alone tell. With ``status=True`` there is a message every 15 s.
-        max_reconnect_delay: the longest wait in seconds between two tries; waits are random and
+        ping_interval: seconds between two pings.
+        ping_timeout: seconds to wait for the answer to a ping before the client reconnects.
+        stale_after: seconds without any message after which the client reconnects. None relies on
+            the pings. With ``status=True`` there is a message every 15 s.
+        max_reconnect_delay: longest wait in seconds between two attempts. The waits are random and
             grow.
-        first_timeout: seconds within which there must be a first connection; by default it is
-            tried for ever. After that time `ServiceError` is raised where the stream is read.
-        on_connection: a function that is called with a `ConnectionEvent` each time a connection
-            was made or lost, or could not be made; in the event loop, or in the library's thread
-            for a plain program. It must not wait. What it raises ends the stream.
+        first_timeout: seconds within which the first connection must be made; then `ServiceError`
+            is raised where the program reads. None goes on trying.
+        on_connection: function that is called with a `ConnectionEvent` each time a connection is
+            made or lost, or cannot be made. It is called in the event loop, or in the library's
+            thread in a program without async, and must not block. Its exceptions end the stream.
+            None calls nothing.
+
+    Returns:
+        A stream that has not started; see `Connecting`.
 
     Raises:
-        SettingsError: an argument cannot be what it should; the text names it.
+        SettingsError: an argument cannot be used; the text names it. Reading the stream raises
+            the errors of `Stream.__anext__`.
     """
     options = read_options(
         url,

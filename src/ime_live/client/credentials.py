@@ -1,7 +1,6 @@
-"""Credentials: the token that a client shows, and where a new one comes from.
+"""Credentials: the client's token, and how it is renewed.
 
-A token, or a program's own function for one, comes in; the header's value goes out. The token is in
-no text, neither here nor in an error.
+No error and no log line contains the token.
 """
 
 from __future__ import annotations
@@ -16,35 +15,34 @@ from ime_live.client.verdict import passes
 from ime_live.errors import SettingsError
 
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
-"""A token, or a function that gets one, plain or async; None where none is asked for."""
+"""A token, or a function, plain or async, that returns one; None for no token."""
 
-_PATIENCE: Final = 5.0  # seconds; caches of tokens and clocks are a second or two behind
-_MOST_TIMES: Final = 20  # whatever the program has set as the longest wait
+_PATIENCE: Final = 5.0  # seconds; clocks and caches of tokens are a second or two behind
+_MOST_TIMES: Final = 20  # for programs with a very short wait between two attempts
 
 
 class Credentials:
-    """A client's token; asked for when it is needed first, and again when it was refused.
+    """The token of a client, fetched on first use and again when it is refused.
 
-    Several calls may share it: the function is asked once for all of them. What is said of a token
-    comes with the headers that have shown it, since there may be another one by then.
+    Several calls may share it: the function is called once for all of them. `accepted` and
+    `refused` take the headers that were sent, because there may be another token by then.
     """
 
     def __init__(self, token: Token, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Take a token or a function.
+        """Create credentials.
 
         Args:
             token: see `Token`.
-            monotonic: seconds.
+            monotonic: clock in seconds.
 
         Raises:
-            SettingsError: it cannot be a token.
+            SettingsError: ``token`` cannot be a token.
         """
         self._source = token if callable(token) else None
         self._token: str | None = None if token is None or callable(token) else _checked(token)
         self._monotonic = monotonic
         self._fresh = False
-        # Since when, and how often, tokens were refused for what may pass; nothing while they
-        # were not.
+        # When tokens were first refused for a reason that may pass, and how many times since.
         self._since: float | None = None
         self._times = 0
         self._lock: asyncio.Lock | None = None
@@ -54,39 +52,42 @@ class Credentials:
         return "<Credentials>"
 
     async def headers(self) -> dict[str, str]:
-        """The header that shows the token; none without a token.
+        """Return the header with the token; empty without a token.
 
         Raises:
-            Exception: whatever the program's function raises.
-            SettingsError: what it returns cannot be a token.
+            Exception: the program's function raised it.
+            SettingsError: the function's result cannot be a token.
         """
         if self._token is None and self._source is not None:
             async with self._lock_here():
-                if self._token is None:  # nobody else has asked meanwhile
+                if self._token is None:  # no other call has fetched it meanwhile
                     self._token = _checked(await _ask(self._source))
         return self._header()
 
     def accepted(self, shown: Mapping[str, str] | None = None) -> None:
-        """The token of these headers is good; by default that is the one in use."""
+        """Note that the token in these headers was accepted; None is the one in use."""
         if self._is_in_use(shown):
             self._fresh, self._since, self._times = False, None, 0
 
     def refused(self, shown: Mapping[str, str] | None = None, reason: str = "") -> bool:
-        """The token of these headers is not good; whether to try once more, after a wait.
+        """Note that the token in these headers was refused.
 
-        It is worth it if there is another token by now. It is, for some time, if the token has
-        expired or is not valid yet: clocks differ, and where the program has it from may be
-        behind. Otherwise a function is asked for a new one, but not twice in a row: if it gives
-        the same bad token again, it must not be asked for ever.
+        Another attempt makes sense if there is another token by now. It also does, for a few
+        seconds, if the token has expired or is not valid yet: clocks differ, and the token's source
+        may be behind. In other cases the function is called for a new token, but not twice in a
+        row, so that a function with a bad token is not called forever.
 
         Args:
-            shown: the headers; by default those in use.
-            reason: what the service has said.
+            shown: the headers; None is those in use.
+            reason: the service's reason.
+
+        Returns:
+            Whether to try again after a wait.
         """
         if not self._is_in_use(shown):
             return self._source is not None
         if self._source is not None:
-            # In any case: whoever comes later must not be served with what was refused.
+            # In any case: a later call must not use the refused token.
             self._token = None
         if passes(reason):
             now = self._monotonic()
@@ -123,10 +124,10 @@ async def _ask(source: Callable[[], str | Awaitable[str]]) -> object:
 
 def _checked(token: object) -> str:
     if not isinstance(token, str):
-        raise SettingsError(f"a token is a text, not {type(token).__name__}")
+        raise SettingsError(f"a token must be a text, got {type(token).__name__}")
     token = token.strip()
     if not token:
-        raise SettingsError("the token is empty")
+        raise SettingsError("a token must not be empty, got ''; pass None for no token")
     if not token.isascii() or not token.isprintable():
-        raise SettingsError("the token has characters that no header can carry")
+        raise SettingsError("a token must be printable ASCII, got characters no header can carry")
     return token

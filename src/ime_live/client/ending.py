@@ -1,7 +1,6 @@
-"""Endings: what an exception of the WebSocket library says of how a connection ended.
+"""Map exceptions of the WebSocket library to an `Ending`.
 
-Exceptions come in; an `Ending` goes out, whose reason holds no address of a proxy, since there may
-be a password in it.
+Its reason never quotes the address of a proxy, which may contain a password.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ _OURS: Final = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA})
 
 
 def of_websocket(error: Exception, address: str) -> Ending:
-    """What the end of a WebSocket connection, or of the try to make one, means.
+    """Explain the end of a WebSocket connection, or of the attempt to make one.
 
     Args:
-        error: what the library has raised.
-        address: where the connection was to go, for people.
+        error: exception of the library.
+        address: address of the service, for messages.
     """
     if isinstance(error, ends.ConnectionClosed):
         return _of_close(error)
@@ -37,7 +36,7 @@ def of_websocket(error: Exception, address: str) -> Ending:
         text = f"the proxy refused with HTTP {status}"
         return Ending(text, verdict.of_proxy(status), early=True)
     if isinstance(error, ends.ProxyError):
-        return Ending("the proxy broke off, or it is none")
+        return Ending("the proxy closed the connection, or is not a proxy")
     if isinstance(error, ends.InvalidMessage):
         return Ending("the connection ended in the handshake, before an HTTP answer", unclear=True)
     if isinstance(error, ends.InvalidProxy | ValueError):
@@ -57,7 +56,7 @@ def _of_close(error: ends.ConnectionClosed) -> Ending:
     if code in _OURS:
         return Ending(reason, ServiceError(f"the service broke the protocol: {reason}"))
     if code == CloseCode.MESSAGE_TOO_BIG:
-        # It is not asked again at once: the state that was too large would come first.
+        # Reconnecting at once would not help: the state that is too large comes first again.
         return Ending(f"the service sent a message that is too large: {reason}")
     return Ending(f"closed with {code} {reason}".rstrip())
 

@@ -1,7 +1,7 @@
-"""Handshakes: how the WebSocket library is used, and what a port speaks that answers none.
+"""WebSocket handshakes, and how to recognize a port that speaks another protocol.
 
-A token goes where the program has sent it, and nowhere else: no redirect is followed, and nothing
-is logged that the library would write of the headers.
+A token is sent to the program's address only: redirects are not followed, and the library's log
+lines about headers are dropped.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from ime_live.client.address import Service
 from ime_live.client.network import Ending, wrong_scheme
 from ime_live.client.proxy import Proxy, proxy_for
 
-# The library would write the handshake's headers at the level DEBUG, and so the token.
+# The library logs the handshake's headers, and so the token, at the level DEBUG.
 library_log = logging.getLogger("ime_live.client.websockets")
 library_log.setLevel(logging.INFO)
 library_log.addFilter(lambda record: record.levelno > logging.DEBUG)
 
-_LOOK: Final = 3.0  # seconds, if not less is given for connecting
+_LOOK: Final = 3.0  # seconds, unless the program allows less for connecting
 
 
 class Connect(connect):
-    """Connects without following redirects."""
+    """The library's connect, without following redirects."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """See the class."""
+        """Treat a redirect as an error."""
         return exc
 
 
@@ -41,19 +41,19 @@ async def look_closer(
     *,
     open_timeout: float,
 ) -> Ending:
-    """Find out whether a place that gave no answer is spoken to with the wrong scheme.
+    """Find out whether a service without an answer is addressed with the wrong scheme.
 
-    It is connected to once more, the other way and without a token.
+    It connects once more with the other scheme and without a token.
 
     Args:
-        service: the place.
-        proxy: a proxy's URL; True takes it from the environment, None uses none.
-        ending: what is known so far.
-        address: the place, for people.
-        open_timeout: seconds for connecting at the most.
+        service: address of the service.
+        proxy: URL of a proxy; True reads it from the environment, None uses none.
+        ending: the ending so far.
+        address: address of the service, for messages.
+        open_timeout: seconds for connecting.
 
     Returns:
-        What is known by now.
+        An ending that names the wrong scheme; else ``ending``.
     """
     if not ending.unclear:
         return ending

@@ -1,7 +1,7 @@
-"""HTTP: a connection for GET calls with the standard library, also through a proxy.
+"""HTTP connections for GET calls with the standard library, also through a proxy.
 
-It blocks, so it belongs in a thread. It follows no redirect: a token goes where the program has
-sent it, and nowhere else.
+They block, so they are used in threads. Redirects are not followed: a token is sent to the
+program's address only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ime_live.client.address import Service
 from ime_live.client.network import Ending, final
 from ime_live.client.proxy import ProxyServer, read_proxy, through
 
-_MOST: Final = 64 * 1024 * 1024  # bytes of an answer: all contracts of the exchange have some 2 MB
+_MOST: Final = 64 * 1024 * 1024  # bytes of an answer; all contracts together have about 2 MB
 _PIECE: Final = 65_536
 
 
@@ -30,7 +30,7 @@ class EndedError(Exception):
     """A call got no answer.
 
     Attributes:
-        ending: why.
+        ending: the reason.
     """
 
     def __init__(self, ending: Ending) -> None:
@@ -39,7 +39,7 @@ class EndedError(Exception):
 
 
 class Answer(Struct, frozen=True):
-    """An HTTP answer; what its status means is not told here."""
+    """An HTTP answer."""
 
     status: int
     body: bytes
@@ -54,7 +54,7 @@ class Answer(Struct, frozen=True):
 
     @property
     def detail(self) -> str:
-        """What it says is wrong, for people."""
+        """The service's explanation of an error; else its status."""
         try:
             return _decode_refusal(self.body).detail
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -69,10 +69,10 @@ _decode_refusal = msgspec.json.Decoder(_Refusal).decode
 
 
 class ProxyStatusError(OSError):
-    """A proxy has refused to connect.
+    """A proxy refused to connect.
 
     Attributes:
-        status: of its HTTP answer.
+        status: HTTP status of its answer.
     """
 
     def __init__(self, status: int) -> None:
@@ -84,8 +84,8 @@ class Connection(http.client.HTTPConnection):
     """A connection to a service, directly or through a proxy.
 
     Attributes:
-        address: of the service, and the proxy's, for people.
-        answers: whether an answer has begun to come.
+        address: address of the service and of the proxy, for messages.
+        answers: whether an answer has begun to arrive.
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class Connection(http.client.HTTPConnection):
         context: tls.SSLContext | None,
         timeout: float,
     ) -> None:
-        """Connect nothing yet.
+        """Create a connection without connecting.
 
         Args:
-            service: where to.
-            proxy: the proxy's URL, if there is one.
-            context: for TLS, if that is what the service speaks.
+            service: address of the service.
+            proxy: URL of the proxy; None for a direct connection.
+            context: TLS settings, if the service speaks TLS.
             timeout: seconds for each step of connecting.
         """
         super().__init__(service.host, service.port, timeout=timeout)
@@ -120,12 +120,12 @@ class Connection(http.client.HTTPConnection):
         )
 
     def connect(self) -> None:
-        """Connect, TLS and proxy included.
+        """Connect, including TLS and the proxy.
 
         Raises:
-            ProxyStatusError, OSError, HTTPException: there is no way.
-            EndedError: the proxy is of a kind that cannot be used for this.
-            ImportError: a SOCKS proxy needs another package.
+            ProxyStatusError, OSError, HTTPException: the connection failed.
+            EndedError: this kind of proxy cannot be used.
+            ImportError: the package for SOCKS proxies is missing.
         """
         sock = self._dial()
         try:
@@ -144,7 +144,9 @@ class Connection(http.client.HTTPConnection):
         if proxy.scheme.startswith("socks"):
             return self._dial_by_socks(proxy)
         if proxy.scheme == "https" and self._context is not None:
-            raise EndedError(final("REST calls by TLS need a proxy that begins with http://"))
+            raise EndedError(
+                final("the proxy for REST calls over TLS must begin with http://, got https://")
+            )
         sock = socket.create_connection((proxy.host, proxy.port), self.timeout)
         try:
             if proxy.scheme == "https":
@@ -174,7 +176,7 @@ class Connection(http.client.HTTPConnection):
             text = "connecting through a SOCKS proxy requires python-socks"
             raise ImportError(text, name="python_socks") from None
         kind = library.ProxyType.SOCKS4 if "4" in proxy.scheme else library.ProxyType.SOCKS5
-        # The proxy looks the name up, or we do.
+        # Either the proxy or the client looks the name up.
         by_proxy = proxy.scheme in {"socks5h", "socks4a"}
         way = plain.Proxy(
             kind, proxy.host, proxy.port, proxy.username or None, proxy.password or None, by_proxy
@@ -188,9 +190,14 @@ class Connection(http.client.HTTPConnection):
     def get(self, url: str, headers: Mapping[str, str], deadline: float) -> Answer:
         """Make a call.
 
+        Args:
+            url: URL of the call.
+            headers: headers to send.
+            deadline: end of the call on the monotonic clock.
+
         Raises:
             TimeoutError, OSError, HTTPException: there was no answer.
-            EndedError: it is too large.
+            EndedError: the answer is too large.
         """
         self.answers = False
         parts = urlsplit(url)
@@ -206,8 +213,8 @@ class Connection(http.client.HTTPConnection):
         self.answers = True
         pieces: list[bytes] = []
         size = 0
-        # A piece at a time: a time-out of the socket is for one read, and a server that drips
-        # would never meet it.
+        # In pieces: the socket's timeout is for one read, and a server that sends byte by byte
+        # would never exceed it.
         while True:
             self._limit(deadline)
             piece = response.read1(_PIECE)
@@ -216,10 +223,10 @@ class Connection(http.client.HTTPConnection):
             pieces.append(piece)
             size += len(piece)
             if size > _MOST:
-                raise EndedError(final(f"the answer is larger than {_MOST} bytes"))
+                raise EndedError(final(f"the answer must be at most {_MOST} bytes, got more"))
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
-        response.close()  # `read1` leaves open what has a length, and the next call would fail
+        response.close()  # `read1` leaves an answer with a length open; the next call would fail
         location, retry_after = response.getheader("Location"), response.getheader("Retry-After")
         return Answer(response.status, b"".join(pieces), location, retry_after)
 
@@ -227,5 +234,5 @@ class Connection(http.client.HTTPConnection):
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        if self.sock is not None:  # it is gone once the last byte was read
+        if self.sock is not None:  # None once the last byte was read
             self.sock.settimeout(left)

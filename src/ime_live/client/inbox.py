@@ -1,8 +1,7 @@
-"""Inboxes: where received messages wait for the program that reads them.
+"""Inboxes: queues of received messages, one class per policy of `connect`.
 
-Messages go in on one side and come out on the other, also from another thread. An inbox never
-waits: it takes a message, replaces one, or says that it is full. Who is told of what has come is
-not its matter.
+The reader may be in another thread. An inbox never waits: it takes a message, replaces one, or
+reports that it is full.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from ime_live.client.message import Key
 
 
 class Queue(StrEnum):
-    """What happens to messages that a program does not take in time."""
+    """Policies for messages that the program does not take in time."""
 
     LATEST = "latest"
-    """One slot a contract; the newest message wins."""
+    """One slot per contract; the newest message wins."""
     DROP_OLDEST = "drop_oldest"
-    """All in their order; the oldest is dropped when there are too many."""
+    """All messages in order; the oldest is dropped when the queue is full."""
     BLOCK = "block"
-    """All in their order; when there are too many, receiving stops until there is room."""
+    """All messages in order; receiving stops while the queue is full."""
 
 
 class Waiting(Protocol):
-    """A message, as far as an inbox looks at it.
+    """The part of a message that an inbox uses.
 
     Attributes:
-        skipped: how many of its contract were left out before it.
+        skipped: number of messages of its contract that were left out before it.
     """
 
     skipped: int
@@ -44,41 +43,42 @@ WaitingT = TypeVar("WaitingT", bound=Waiting)
 
 
 class Inbox(Protocol[WaitingT]):
-    """What all of them can do.
+    """Interface of all inboxes.
 
     Attributes:
-        skipped: messages that were replaced or dropped, of all contracts.
+        skipped: number of messages that were replaced or dropped, of all contracts.
     """
 
     skipped: int
 
     def put(self, message: WaitingT, *, beyond: bool = False) -> bool:
-        """Take a message; False if there is no room, and nothing was done.
+        """Add a message; return False, and do nothing, if there is no room.
 
         Args:
-            message: what has come.
-            beyond: take it although there is no room.
+            message: the message.
+            beyond: whether to add it although there is no room.
         """
 
     def take(self) -> WaitingT | None:
-        """Give out the one that is next; None if there is none."""
+        """Remove and return the next message; None if there is none."""
 
     def purge(self, keys: Collection[Key]) -> None:
-        """Drop what waits of these contracts; it counts as unwanted, not as skipped."""
+        """Drop the messages of these contracts, without counting them as skipped."""
 
     def __len__(self) -> int: ...
 
 
 class LatestInbox(Generic[WaitingT]):
-    """One slot a contract; see `Queue.LATEST`.
+    """One slot per contract; see `Queue.LATEST`.
 
-    A contract keeps its turn when its message is replaced, so that a busy one holds up nobody.
+    A contract keeps its turn when its message is replaced, so a busy contract does not delay
+    others.
     """
 
     def __init__(self) -> None:
         """Begin empty."""
         self.skipped = 0
-        # A plain dict searches for its first entry past all that were deleted.
+        # A dict would search for its first entry past all deleted ones.
         self._slots: OrderedDict[Key, WaitingT] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -141,12 +141,12 @@ class BoundedInbox(Generic[WaitingT]):
 
 
 class DroppingInbox(BoundedInbox[WaitingT]):
-    """The same, but the oldest makes room; see `Queue.DROP_OLDEST`."""
+    """All messages in order; the oldest makes room; see `Queue.DROP_OLDEST`."""
 
     def __init__(self, size: int) -> None:
         """Begin empty, with room for ``size`` messages."""
         super().__init__(size)
-        # Of each contract, what was dropped since the last message that somebody got.
+        # Per contract, the number of messages dropped since the last one that was taken.
         self._dropped: Counter[Key] = Counter()
 
     def put(self, message: WaitingT, *, beyond: bool = False) -> bool:
@@ -178,11 +178,11 @@ class DroppingInbox(BoundedInbox[WaitingT]):
 
 
 def inbox_of(queue: Queue, size: int) -> Inbox[WaitingT]:
-    """Make an inbox of a kind.
+    """Create the inbox of a policy.
 
     Args:
-        queue: the kind.
-        size: how many messages it holds at the most; `Queue.LATEST` needs no limit.
+        queue: the policy.
+        size: most messages that it holds; ignored for `Queue.LATEST`.
     """
     match queue:
         case Queue.LATEST:

@@ -1,8 +1,7 @@
-"""Messages as a client's program gets them: typed, decoded when they are looked at.
+"""Messages that the client library delivers: typed, and decoded when they are read.
 
-Text of the wire comes in; messages, states of the feed and answers go out. The envelope is decoded
-on arrival, `data` when it is read first: what is replaced before anybody reads it costs half. No
-connection is known here.
+The envelope is decoded on arrival, `data` on first access. A message that is replaced before the
+program reads it costs half as much.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from ime_live.messages import CONTROL, STATUS, STREAM, ControlData, ControlMessa
 from ime_live.status import FeedState
 
 DataT = TypeVar("DataT", bound=Payload | Part)
-"""What messages carry: the complete state, or the sections that were asked for."""
+"""Type of a message's data: `Payload`, or `Part` with the sections that were asked for."""
 
 Key: TypeAlias = tuple[Literal["name", "id"], str]
-"""A contract as a program has named it: how, and the name or id."""
+"""A contract as the program named it: by name or by id, and the name or id."""
 
 
 class _Envelope(Struct, gc=False, tag_field="channel", tag=STREAM):
@@ -47,14 +46,17 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 class Message(Generic[DataT]):
-    """The state of a contract at one moment.
+    """One state of a contract.
+
+    `str` gives a line with the contract, the timestamp and the best prices.
 
     Attributes:
-        key: the contract, whichever way it was asked for.
-        timestamp_text: the timestamp as it came; for one contract it strictly grows.
-        raw: the message as it came, JSON in UTF-8.
-        skipped: how many newer messages of this contract were left out since the one before: by
-            the queue, and with ``skipped=True`` by the gateway as well.
+        key: the contract as the program named it: ``("name", "ContractA")`` or ``("id", "12345")``.
+        timestamp_text: the timestamp as the gateway sent it: ISO 8601 with microseconds, without
+            an offset. It strictly grows per contract. Use it for `connect`'s ``since``.
+        raw: the message as the gateway sent it, JSON in UTF-8.
+        skipped: number of states of this contract left out since its last message: by the
+            queue, and with ``skipped=True`` by the gateway as well.
     """
 
     __slots__ = ("_data", "_envelope", "_reader", "key", "raw", "skipped", "timestamp_text")
@@ -71,36 +73,38 @@ class Message(Generic[DataT]):
 
     @property
     def contract_name(self) -> str | None:
-        """The contract as it was asked for by name; None if that was by id."""
+        """Name of the contract as the program gave it; None if it gave the id."""
         return self._envelope.contract_name
 
     @property
     def contract_id(self) -> str | None:
-        """The contract as it was asked for by id; None if that was by name."""
+        """Id of the contract as the program gave it; None if it gave the name."""
         return self._envelope.contract_id
 
     @property
     def timestamp(self) -> datetime:
-        """When the contract came into this state, with its zone.
+        """When the contract came into this state, in the time zone of `connect`'s ``zone``.
+
+        The publisher's clock gives it, in microseconds.
 
         Raises:
-            ServiceError: the time stamp is none.
+            ServiceError: the timestamp cannot be read.
         """
         return self._reader.moment(self.timestamp_text)
 
     @property
     def data(self) -> DataT:
-        """The contract's state.
+        """The state: a `Payload`, or a `Part` if the stream has ``sections``.
 
         Raises:
-            PayloadError: it is not whole or of the wrong types; the text names the field.
+            PayloadError: it is incomplete or has wrong types; the text names the field.
         """
         if self._data is None:
             self._data = self._reader.data(self._envelope.data)
         return self._data
 
     def to_dict(self) -> dict[str, Any]:
-        """Decode the message as it was on the wire, with its keys and numbers."""
+        """Decode the whole message as a dict, with the keys and numbers of the wire."""
         whole: dict[str, Any] = _decode_any(self.raw)
         return whole
 
@@ -108,14 +112,14 @@ class Message(Generic[DataT]):
         return f"<Message {self.key[1]} {self.timestamp_text}>"
 
     def __str__(self) -> str:
-        """The contract, when, and the best bid, the best ask and the last price, if they came."""
+        """Return the timestamp, the contract, and the best bid, best ask and last price if sent."""
         return f"{self.timestamp_text} {self.key[1]} {self._prices()}".rstrip()
 
     def _prices(self) -> str:
         try:
             best, day = self.data.best_limit, self.data.aggregate
         except PayloadError as error:
-            return f"(no prices: {error})"  # somebody prints it to find out what is wrong
+            return f"(no prices: {error})"  # printing helps to find the fault
         words: list[str] = []
         if best is not UNSET:
             first = best["1"]
@@ -126,16 +130,17 @@ class Message(Generic[DataT]):
 
 
 class Status(Struct, frozen=True):
-    """The state of the feed, and what a client should hold; see `docs/protocol.md`.
+    """The state of the feed, with ``status=True``; see `docs/protocol.md`.
 
     Attributes:
-        timestamp: when the gateway said so.
-        feed: the feed's state; None if there never was a feed.
-        since: when it came into that state.
-        last_board: when one of the exchange's boards came last.
+        timestamp: when the gateway sent it.
+        feed: state of the feed; None if there never was a feed.
+        since: when the feed came into that state; None if there never was a feed.
+        last_board: when the last of the exchange's boards arrived; None before the first one.
         current: whether the gateway has just compared the contracts with the store.
-        markets: the state of each market.
-        contracts: by name or id, the time stamp of the newest message; None without a state.
+        markets: state of each market.
+        contracts: by name or id, the timestamp of the contract's newest state, which the client
+            should have received; None without a state.
     """
 
     timestamp: datetime
@@ -152,8 +157,8 @@ class ConnectionEvent(Struct, frozen=True):
 
     Attributes:
         connected: whether there is a connection now.
-        reason: why there is none, for people; empty if there is one.
-        final: whether there will not be another one: the stream has ended.
+        reason: why there is no connection, for people; empty if there is one.
+        final: whether the stream has ended, so that no other connection follows.
     """
 
     connected: bool
@@ -162,32 +167,37 @@ class ConnectionEvent(Struct, frozen=True):
 
 
 class Reader(Generic[DataT]):
-    """Reads what the gateway sends.
+    """Decodes the messages of the gateway.
 
     Attributes:
-        zone: the zone of the gateway's time stamps, which carry no offset.
+        zone: time zone of the gateway's timestamps, which have no offset.
     """
 
     def __init__(self, zone: tzinfo, data: type[DataT]) -> None:
-        """Make one whose messages carry ``data``."""
+        """Create a reader of messages whose data has this type."""
         self.zone: Final = zone
         self._decode_data = msgspec.json.Decoder(data).decode
 
     def read(self, raw: bytes) -> Message[DataT] | Status | ControlData | None:
-        """Read one text message; None for one of a kind that is not known here.
+        """Decode one text message; return None for one of an unknown channel.
 
         Raises:
-            ServiceError: it cannot be read; the text names what is wrong.
+            ServiceError: the message cannot be read; the text says why.
         """
         try:
             found = _decode(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             if _is_of_another_kind(raw):
                 return None
-            raise ServiceError(f"the service sent what is no message: {error}") from error
+            raise ServiceError(
+                f"the service sent a message that cannot be read: {error}"
+            ) from error
         if type(found) is _Envelope:
             if found.contract_name is None and found.contract_id is None:
-                raise ServiceError("the service sent a message that names no contract")
+                raise ServiceError(
+                    "the service sent a message that cannot be read: it must have contractName or "
+                    "ContractId, got neither"
+                )
             return Message(raw, found, self)
         if isinstance(found, ControlMessage):
             return found.data
@@ -197,7 +207,7 @@ class Reader(Generic[DataT]):
         """Decode a message's data.
 
         Raises:
-            PayloadError: it is not whole or of the wrong types.
+            PayloadError: it is incomplete or has wrong types.
         """
         try:
             return self._decode_data(raw)
@@ -205,15 +215,15 @@ class Reader(Generic[DataT]):
             raise PayloadError(str(error)) from error
 
     def moment(self, stamp: str) -> datetime:
-        """The moment that a time stamp means.
+        """Parse a timestamp.
 
         Raises:
-            ServiceError: it is none.
+            ServiceError: it is not ISO 8601.
         """
         try:
             moment = datetime.fromisoformat(stamp)
         except ValueError as error:
-            raise ServiceError(f"the service sent a time stamp that is none: {stamp}") from error
+            raise ServiceError(f"the service must send ISO 8601 timestamps, got {stamp}") from error
         return moment.replace(tzinfo=self.zone) if moment.tzinfo is None else moment
 
     def _status(self, message: StatusMessage) -> Status:
@@ -233,7 +243,7 @@ class Reader(Generic[DataT]):
 
 
 def _is_of_another_kind(raw: bytes) -> bool:
-    # A newer gateway may have channels that this library has never heard of.
+    # A newer gateway may have channels that this library does not know.
     try:
         return _decode_other(raw).channel not in _CHANNELS
     except (msgspec.MsgspecError, ValueError, RecursionError):

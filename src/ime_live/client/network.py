@@ -1,9 +1,9 @@
-"""Network faults: what an exception of a socket or of TLS means for a client.
+"""Map exceptions of sockets and TLS to an `Ending`.
 
-A service that is away comes back, so most faults are worth another try. Some say that the program
-was started with a wrong address or with a wrong idea of whom to trust. As long as the service has
-never been reached, those are final: trying again for ever would only hide them. Once it has been
-reached they are somebody's slip that will be mended, such as a certificate that was renewed late.
+A service that is away comes back, so after most faults the client tries again. Some faults mean a
+wrong address or an untrusted certificate. Until the service has been reached once they are final,
+because trying forever would hide them. Later they are temporary, as a certificate that was renewed
+late.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from ime_live.errors import ImeLiveError, ServiceError
 
 
 class Ending(Struct, frozen=True):
-    """How a connection, or the try to make one, has ended.
+    """The end of a connection, or of the attempt to make one.
 
     Attributes:
-        reason: for people; it quotes no address of a proxy.
-        error: the error to raise; None if another try may help.
-        early: whether `error` holds only until the service has been reached for the first time.
-        unclear: whether somebody listens who does not answer: maybe the scheme is wrong.
+        reason: the reason, for people; it quotes no address of a proxy.
+        error: the error to raise; None if another attempt may help.
+        early: whether `error` applies only until the service has been reached once.
+        unclear: whether the port accepts connections but does not answer, so that the scheme may be
+            wrong.
     """
 
     reason: str
@@ -34,7 +35,7 @@ class Ending(Struct, frozen=True):
     unclear: bool = False
 
     def fatal(self, *, reached: bool) -> ImeLiveError | None:
-        """The error to raise now; None if another try may help.
+        """Return the error to raise; None if another attempt may help.
 
         Args:
             reached: whether the service has been reached before.
@@ -43,25 +44,25 @@ class Ending(Struct, frozen=True):
 
 
 def final(text: str) -> Ending:
-    """An ending after which no other try can help."""
+    """Create an ending after which no other attempt can help."""
     return Ending(text, ServiceError(text))
 
 
 def early(text: str, *, unclear: bool = False) -> Ending:
-    """An ending that is final until the service has been reached."""
+    """Create an ending that is final until the service has been reached."""
     return Ending(text, ServiceError(text), early=True, unclear=unclear)
 
 
 def of_network(error: OSError, address: str) -> Ending:
-    """What an error of a socket, of TLS or of the name service means.
+    """Explain an error of a socket, of TLS or of the name lookup.
 
     Args:
-        error: what was raised.
-        address: where the connection was to go, for people.
+        error: the exception.
+        address: address of the service, for messages.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return early(
-            f"the certificate of {address} must be valid and of an issuer that is trusted here, "
+            f"the certificate of {address} must be valid and from a trusted issuer, "
             f"but: {error.verify_message}; {_trust()}"
         )
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
@@ -77,11 +78,11 @@ def of_network(error: OSError, address: str) -> Ending:
 
 
 def wrong_scheme(address: str, *, secure: bool) -> Ending:
-    """The place speaks the other of TLS and plain HTTP.
+    """Create the ending for a port that speaks plain HTTP in place of TLS, or the reverse.
 
     Args:
-        address: where the connection was to go, for people.
-        secure: whether it was to be by TLS.
+        address: address of the service, for messages.
+        secure: whether the client spoke TLS.
     """
     if secure:
         return early(
@@ -108,7 +109,7 @@ def _words(error: OSError) -> str:
         return "the connection ended in the TLS handshake"
     if isinstance(error, socket.gaierror):
         return f"the host's name cannot be looked up: {error.strerror}"
-    # asyncio repeats the address; what it makes of several addresses has no error number.
+    # asyncio's own text repeats the address, and has no error number for several addresses.
     if error.errno:
         return os.strerror(error.errno)
     return str(error) or "the connection was reset"

@@ -1,8 +1,4 @@
-"""Options: what a program asks of a stream, checked before anything is connected.
-
-A program's arguments come in; what they mean goes out: a service, contracts, parameters of the
-query, limits. Nothing is connected here.
-"""
+"""Options of a stream: the arguments of `connect`, checked before anything is connected."""
 
 from __future__ import annotations
 
@@ -29,18 +25,23 @@ from ime_live.timezones import TEHRAN, zone_of, zone_of_tehran
 Ids = Iterable[str | int]
 
 OnConnection: TypeAlias = Callable[[ConnectionEvent], object]
-"""A program's function that is called when a connection was made or lost, or could not be made."""
+"""A program's function for connections that are made or lost, or cannot be made."""
 
-# Bytes of a message. A state has 64 KiB at the most. A status of 1,000 contracts has 40 kB, or
-# 1.3 MB if each name has 200 letters that JSON has to escape; --max-contracts allows more.
+# Bytes of a message. A state has at most 64 KiB. A status of 1,000 contracts has 40 kB, or 1.3 MB
+# if each name has 200 letters that JSON has to escape; --max-contracts allows more.
 _MAX_SIZE: Final = 16 * 1024 * 1024
-_MAX_QUEUE: Final = 256  # frames that were received and not read yet; more than a burst
-_CLOSE_TIMEOUT: Final = 1.0  # seconds: whoever leaves does not want to wait
+_MAX_QUEUE: Final = 256  # frames received and not read yet; more than a burst
+_CLOSE_TIMEOUT: Final = 1.0  # seconds; a program that leaves does not want to wait
+
+NO_CONTRACT: Final = (
+    "at least one contract must be given, got none; pass contract_names=[…] or contract_ids=[…]"
+)
+"""Text of the error for an empty selection."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamOptions:
-    """What `ime_live.connect` was called with; see there."""
+    """The arguments of `ime_live.connect`."""
 
     service: Service
     keys: Sequence[Key]
@@ -66,7 +67,7 @@ class StreamOptions:
     on_connection: OnConnection | None
 
     def parameters(self, resumption: Resumption) -> list[tuple[str, str]]:
-        """The query of a connection, without its contracts."""
+        """Return the query parameters of a connection, without its contracts."""
         pairs: list[tuple[str, str]] = []
         if resumption.since is not None:
             pairs.append(("since", resumption.since))
@@ -83,12 +84,12 @@ class StreamOptions:
         return pairs
 
     def transport(self, proxy: str | None) -> dict[str, Any]:
-        """What the WebSocket library is told of a connection, besides its address and headers.
+        """Return the arguments of the WebSocket library, besides address and headers.
 
         Args:
-            proxy: the URL of the proxy to use.
+            proxy: URL of the proxy to use.
         """
-        # Left out, it is the default trust; None would be no TLS, whatever the address says.
+        # Without it the library trusts the system; None would mean no TLS, even for wss://.
         secure = {} if self.ssl is None else {"ssl": self.ssl}
         return {
             **secure,
@@ -129,15 +130,15 @@ def read_options(
     first_timeout: float | None,
     on_connection: OnConnection | None,
 ) -> StreamOptions:
-    """Check what a program has asked for.
+    """Check the arguments of a program.
 
     Raises:
-        SettingsError: something cannot be; the text names it.
+        SettingsError: an argument cannot be used; the text names it.
     """
     if queue not in Queue.__members__.values():
-        raise SettingsError(f"queue is {', '.join(Queue)}, not {queue}")
+        raise SettingsError(f"queue must be one of {', '.join(Queue)}, got {queue!r}")
     if queue_size < 1:
-        raise SettingsError("queue_size is at least 1")
+        raise SettingsError(f"queue_size must be at least 1, got {queue_size}")
     check_positive(
         {
             "max_rate": max_rate,
@@ -151,7 +152,7 @@ def read_options(
     )
     keys = keys_of(contract_names, contract_ids)
     if not keys:
-        raise SettingsError("name at least one contract: contract_names=[…] or contract_ids=[…]")
+        raise SettingsError(NO_CONTRACT)
     service, found = service_of(url), read_zone(zone)
     return StreamOptions(
         service=service,
@@ -180,17 +181,18 @@ def read_options(
 
 
 def service_of(url: str | None) -> Service:
-    """Where the service is, by the argument or else by ``IME_LIVE_URL``.
+    """Return the address of the service, from the argument or else from ``IME_LIVE_URL``.
 
     Raises:
-        SettingsError: there is neither, or it is no such address.
+        SettingsError: there is neither, or it is not the address of a service.
     """
     if url is not None:
         return read_service(url)
     url = os.environ.get("IME_LIVE_URL", "").strip()
     if not url:
         raise SettingsError(
-            "the service's address must be given, as in wss://example.org, or be in IME_LIVE_URL"
+            "the service's address must be given, got none; pass it, as wss://example.org, or set "
+            "IME_LIVE_URL"
         )
     try:
         return read_service(url)
@@ -199,10 +201,10 @@ def service_of(url: str | None) -> Service:
 
 
 def credentials_of(token: Token) -> Credentials:
-    """The token to show, by the argument or else by ``IME_LIVE_TOKEN``; none without either.
+    """Return the credentials, from the argument or else from ``IME_LIVE_TOKEN``.
 
     Raises:
-        SettingsError: it cannot be a token.
+        SettingsError: the value cannot be a token.
     """
     if token is None:
         token = os.environ.get("IME_LIVE_TOKEN", "").strip() or None
@@ -210,55 +212,66 @@ def credentials_of(token: Token) -> Credentials:
 
 
 def check_ssl(ssl: tls.SSLContext | None, service: Service) -> tls.SSLContext | None:
-    """Check a program's argument.
+    """Check the argument ``ssl``.
 
     Raises:
-        SettingsError: it is no context, or nothing that it could be used for.
+        SettingsError: it is not a context, or the service's address is without TLS.
     """
     if ssl is None:
         return None
     if not isinstance(ssl, tls.SSLContext):
-        raise SettingsError(f"ssl must be an ssl.SSLContext or None, not {type(ssl).__name__}")
+        raise SettingsError(f"ssl must be an ssl.SSLContext or None, got {type(ssl).__name__}")
     if not service.secure:
-        raise SettingsError("ssl is for wss:// and https://; leave it out, or write one of these")
+        raise SettingsError(
+            "ssl must be None for ws:// and http://, got an SSLContext; leave it out, or write "
+            "wss:// or https://"
+        )
     return ssl
 
 
 def _checked_callback(on_connection: OnConnection | None) -> OnConnection | None:
     if on_connection is None:
         return None
-    if not callable(on_connection) or inspect.iscoroutinefunction(on_connection):
-        raise SettingsError("on_connection must be a plain function that takes a ConnectionEvent")
+    is_async = inspect.iscoroutinefunction(on_connection)
+    if not callable(on_connection) or is_async:
+        got = "an async function" if is_async else repr(on_connection)
+        raise SettingsError(
+            f"on_connection must be a plain function that takes a ConnectionEvent, got {got}"
+        )
     return on_connection
 
 
 def check_positive(values: Mapping[str, float | None]) -> None:
-    """Refuse what is no number above 0; None is fine.
+    """Refuse values that are not numbers above 0; None is accepted.
 
     Raises:
         SettingsError: the text names the first such value.
     """
     for name, value in values.items():
         if value is not None and not (0 < value < math.inf):
-            raise SettingsError(f"{name} is a number above 0, not {value}")
+            raise SettingsError(f"{name} must be a number above 0, got {value}")
 
 
 def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:
-    """The contracts that a program names, each once, in its order.
+    """Return the contracts of a program as keys, without duplicates and in order.
 
     Raises:
         SettingsError: one of them cannot be a name or an id.
     """
-    if isinstance(contract_names, str) or isinstance(contract_ids, str | int):
-        raise SettingsError("contracts are given as a list, also if it is only one")
+    if isinstance(contract_names, str):
+        raise SettingsError(f"contract_names must be a list of names, got {contract_names!r}")
+    if isinstance(contract_ids, str | int):
+        raise SettingsError(f"contract_ids must be a list of ids, got {contract_ids!r}")
     keys: list[Key] = []
     for name in contract_names:
         if not isinstance(name, str) or not name.strip():
-            raise SettingsError(f"a contract's name is a text that is not empty, not {name!r}")
+            raise SettingsError(f"a contract's name must be a text that is not empty, got {name!r}")
         keys.append(("name", name.strip()))
     for each in contract_ids:
         if not isinstance(each, str | int) or isinstance(each, bool) or not str(each).strip():
-            raise SettingsError(f"a contract's id is a number or a text, not {each!r}")
+            raise SettingsError(
+                f"a contract's id must be a whole number or a text that is not empty, got {each!r}"
+            )
         keys.append(("id", str(each).strip()))
     for _, text in keys:
         try:
@@ -271,10 +284,10 @@ def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:
 
 
 def read_zone(zone: str | tzinfo) -> tzinfo:
-    """The zone of the gateway's time stamps.
+    """Return the time zone of the gateway's timestamps.
 
     Raises:
-        SettingsError: there is no such zone, or no tz database of 2022b or later to find it in.
+        SettingsError: there is no such zone, or no tz database of 2022b or later.
     """
     if isinstance(zone, tzinfo):
         return zone
@@ -288,16 +301,19 @@ def _read_since(since: datetime | str | None, zone: tzinfo) -> str | None:
         version = version_of(since.isoformat() if isinstance(since, datetime) else since, zone)
         return stamp_of(version, zone)
     except (ValueError, OverflowError) as error:
-        raise SettingsError(f"since is not an ISO 8601 time: {since}") from error
+        text = f"since must be a date and time in ISO 8601, got {since!r}"
+        raise SettingsError(text) from error
 
 
 def _read_sections(sections: Iterable[str]) -> tuple[str, ...]:
     if isinstance(sections, str):
-        raise SettingsError("sections are given as a list, also if it is only one")
+        raise SettingsError(f"sections must be a list of names, got {sections!r}")
     chosen = tuple(dict.fromkeys(sections))
     if not chosen:
-        raise SettingsError("name at least one section, or leave sections out for all of them")
+        raise SettingsError(
+            "sections must have at least one name, got none; leave it out for all sections"
+        )
     for section in chosen:
         if section not in SECTIONS:
-            raise SettingsError(f"a section is one of {', '.join(SECTIONS)}, not {section}")
+            raise SettingsError(f"a section must be one of {', '.join(SECTIONS)}, got {section!r}")
     return chosen

@@ -1,21 +1,18 @@
-"""Pace: how fast a client may send, so that the gateway does not close it with 1008.
-
-The time comes in, how long to wait goes out. No clock.
-"""
+"""Pace: limit the client's commands, so that the gateway does not close it with 1008."""
 
 from __future__ import annotations
 
 from typing import Final
 
 RATE: Final = 8.0
-"""Messages a second; the gateway allows ten for long (``--client-rate``)."""
+"""Messages per second; the gateway allows ten on average (``--client-rate``)."""
 
 BURST: Final = 40
 """Messages at once; the gateway allows five times the rate."""
 
 
 class Pace:
-    """A bucket of `BURST` messages that is filled at `RATE`; one a connection."""
+    """Token bucket of `BURST` messages that refills at `RATE`; one per connection."""
 
     def __init__(self) -> None:
         """Begin with a full bucket."""
@@ -23,10 +20,10 @@ class Pace:
         self._at: float | None = None
 
     def wait(self, now: float) -> float:
-        """Take one message; how many seconds to wait before it is sent.
+        """Count one message, and return the seconds to wait before it is sent.
 
         Args:
-            now: any clock that does not go back, in seconds.
+            now: a monotonic clock in seconds.
         """
         if self._at is not None:
             self._left = min(BURST, self._left + RATE * (now - self._at))

@@ -1,7 +1,7 @@
-"""Connections of the REST calls, kept for the next call.
+"""Connection pool of the REST calls.
 
 A new connection costs more than a call, above all with TLS. Several threads may call at the same
-time; each call has a connection to itself.
+time; each call has its own connection.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _IDLE: Final = 60.0  # seconds; routers on the way forget a silent connection af
 
 
 class Connections:
-    """Connections to one service: as many as calls run at a time, and some kept idle.
+    """Connections to one service: one per running call, and some idle ones.
 
-    Those that are idle when nobody uses this object any more are closed then.
+    The idle ones are closed when this object is garbage collected.
 
     Attributes:
-        reached: whether the service has answered a call as it should.
+        reached: whether the service has answered a call with HTTP 200.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Connections:
         connect_timeout: float,
         read_timeout: float,
     ) -> None:
-        """Connect nothing yet.
+        """Create a pool without connections.
 
         Args:
-            service: where to.
-            ssl: for TLS; by default the system's certificates are trusted.
-            proxy: a proxy's URL; True takes it from the environment, None uses none.
-            connect_timeout: seconds for connecting, TLS and proxy included.
-            read_timeout: seconds for the request and the whole of the answer.
+            service: address of the service.
+            ssl: TLS settings; None trusts the system's certificates.
+            proxy: URL of a proxy; True reads it from the environment, None uses none.
+            connect_timeout: seconds for connecting, including TLS and the proxy.
+            read_timeout: seconds for the request and the whole answer.
         """
         self._service = service
         self._ssl = ssl
@@ -66,28 +66,28 @@ class Connections:
         weakref.finalize(self, _close_all, self._idle)
 
     def get(self, url: str, headers: Mapping[str, str]) -> Answer:
-        """Get an answer.
+        """Make a GET call and return the answer.
 
         Args:
-            url: of the service.
-            headers: to send.
+            url: URL of the call.
+            headers: headers to send.
 
         Raises:
-            EndedError: there was none, or it was too large.
-            ServiceError: the environment's proxy cannot be used.
-            ImportError: a SOCKS proxy needs another package.
+            EndedError: there was no answer, or it was too large.
+            ServiceError: the proxy of the environment cannot be used.
+            ImportError: the package for SOCKS proxies is missing.
         """
         while (kept := self._take()) is not None:
             try:
                 return self._talk(kept, url, headers)
             except EndedError as error:
-                # The service had closed it, just before or while the call was on its way.
+                # The service closed the idle connection, before or during the call.
                 if kept.answers or not isinstance(error.__cause__, ConnectionError):
                     raise
         return self._talk(self._connect(), url, headers)
 
     def close(self) -> None:
-        """Close what is idle, and from now on each connection after its call."""
+        """Close the idle connections, and from now on each connection after its call."""
         with self._lock:
             self._closed = True
             _close_all(self._idle)
@@ -111,7 +111,7 @@ class Connections:
     def _connect(self) -> Connection:
         proxy = proxy_for(self._proxy, self._service, "http")
         if self._service.secure and self._ssl is None:
-            self._ssl = tls.create_default_context()  # reading the certificates takes its time
+            self._ssl = tls.create_default_context()  # slow: it reads the certificates
         connection = Connection(self._service, proxy, self._ssl, self._connect_timeout)
         address = connection.address
         try:
@@ -142,7 +142,7 @@ class Connections:
             answer = connection.get(url, headers, time.monotonic() + self._read_timeout)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            text = f"{address} broke off: {error!r}"
+            text = f"{address} closed the connection without an answer: {error!r}"
             if isinstance(error, TimeoutError):
                 text = f"{address} did not answer within {self._read_timeout:g} s"
             raise EndedError(Ending(text, unclear=not connection.answers)) from error
@@ -155,7 +155,7 @@ class Connections:
 
 
 def _is_readable(connection: Connection) -> bool:
-    # Nothing is due on an idle connection, so it is the end.
+    # An idle connection is readable only if the service has closed it.
     with selectors.DefaultSelector() as selector:
         selector.register(connection.sock, selectors.EVENT_READ)
         return bool(selector.select(0))

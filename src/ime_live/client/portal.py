@@ -1,7 +1,6 @@
-"""Portal: an event loop in a thread of its own, for programs that have none or are inside one.
+"""Portal: an event loop in a thread of its own, for programs without async.
 
-Coroutines go in, their results come out in the caller's thread. A notebook's cell already runs in
-an event loop, so the loop here is never the caller's.
+It is never the caller's loop, because a notebook's cell already runs in one.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ class Portal:
         """Start the thread, and wait until its loop runs.
 
         Args:
-            over: what a call is told that cannot be done any more.
+            over: text of the error for calls after `close`.
         """
         self._over = over
         self._closed = False
-        # Whatever is scheduled under it comes before the loop's end, and so is told of it.
+        # A coroutine scheduled under it precedes the loop's end, which then cancels it.
         self._lock = threading.Lock()
         self._ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        # A daemon: a program that ends without closing its stream must not hang.
+        # A daemon, so that a program that ends without closing its stream does not hang.
         self._thread = threading.Thread(target=self._run, name="ime_live.client", daemon=True)
         self._thread.start()
         self._loop, self._stop = self._ready.result()
@@ -51,17 +50,17 @@ class Portal:
         try:
             await stop.wait()
         finally:
-            with self._lock:  # also when something else than `close` has ended the loop
+            with self._lock:  # the loop may also end without `close`
                 self._closed = True
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop and wait for it.
 
-        An interruption (Ctrl-C) of the wait cancels it.
+        An interruption of the wait (Ctrl-C) cancels the coroutine.
 
         Raises:
-            Exception: what the coroutine raises.
-            ServiceError: the portal is closed, or was while this waited.
+            Exception: the coroutine raised it.
+            ServiceError: the portal was closed, before the call or during it.
         """
         future = self._schedule(work)
         try:
@@ -86,22 +85,22 @@ class Portal:
         with self._lock:
             if not self._closed:
                 return asyncio.run_coroutine_threadsafe(work, self._loop)
-        work.close()  # or Python complains that nobody has awaited it
+        work.close()  # otherwise Python warns that it was never awaited
         raise ServiceError(self._over)
 
     def soon(self, call: Callable[[], object]) -> None:
-        """Have something called in the loop; without waiting, from any thread.
+        """Schedule a call in the loop, from any thread and without waiting.
 
-        Nothing is called once the loop has ended.
+        After the loop has ended, nothing is called.
         """
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call)
 
     def close(self) -> None:
-        """End what runs in the loop, the loop and its thread.
+        """Cancel the coroutines in the loop, and end the loop and its thread.
 
-        What runs is cancelled once, and waited for: a second time would cut its leave-taking short.
-        Who waits in `run` is told by a `ServiceError`, and so is whoever comes later.
+        Each coroutine is cancelled once and awaited, because a second cancellation would interrupt
+        its cleanup. Callers in `run`, and later ones, get a `ServiceError`.
         """
         with self._lock:
             self._closed = True

@@ -1,8 +1,7 @@
-"""Position: how far a client has come with each contract.
+"""Position: the newest timestamp that was received per contract.
 
-Messages' contracts and time stamps come in; whether one is new, and what to ask for after a break,
-goes out. What counts is what was received, also if the consumer has not taken it yet. It knows
-neither connections nor what messages carry.
+It decides whether a message is new, and from where to resume after a break. Received messages
+count, even if the program has not taken them yet.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from ime_live.client.message import Key
 
 
 class Resumption(Struct, frozen=True):
-    """What a connection asks for, besides changes from now on.
+    """The states that a connection asks for in addition to later changes.
 
     Attributes:
-        since: states that are newer than this time stamp; None for no such limit.
-        snapshot: without `since`: the present states.
+        since: ask for states newer than this timestamp; None sets no such limit.
+        snapshot: without `since`, ask for the present states.
     """
 
     since: str | None = None
@@ -27,55 +26,54 @@ class Resumption(Struct, frozen=True):
 
 
 class Position:
-    """The newest time stamp that was received of each contract.
+    """The newest timestamp that was received per contract.
 
-    Time stamps are compared as texts: they are of one form and zone, and strictly grow for a
-    contract.
+    Timestamps are compared as texts: they have one form and zone, and strictly grow per contract.
     """
 
     def __init__(
         self, *, snapshot: bool, since: str | None = None, keys: Iterable[Key] = ()
     ) -> None:
-        """Begin before the first connection.
+        """Create the position of a stream before its first connection.
 
         Args:
             snapshot: whether the program wants the present states first.
-            since: instead, what is newer than this time stamp, of an earlier run.
-            keys: the contracts that `since` is about, those of the beginning.
+            since: timestamp from which an earlier run is resumed; None if there is none.
+            keys: the first contracts of the stream, to which `since` applies.
         """
         self._snapshot = snapshot
         self._since = since
         self._begun = False
-        # An earlier run has received them so far, however they are asked for.
+        # An earlier run has received them up to then, by name or by id.
         self._seen: dict[Key, str] = {} if since is None else dict.fromkeys(keys, since)
 
     @property
     def wants_states(self) -> bool:
-        """Whether the states of contracts that are asked for in flight have to come as well."""
+        """Whether contracts that a command adds need their present states."""
         return self._begun or self._snapshot or self._since is not None
 
     def begin(self) -> None:
-        """A connection is open: from here on no state may be missed."""
+        """Note that a connection is open: from now on no state may be missed."""
         self._begun = True
 
     def take(self, key: Key, stamp: str) -> bool:
-        """Note a message; whether it is newer than what was received of its contract."""
+        """Note a message, and return whether it is newer than the last one of its contract."""
         if stamp <= self._seen.get(key, ""):
             return False
         self._seen[key] = stamp
         return True
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """These contracts are no longer wanted; if they are again, they begin anew."""
+        """Forget contracts that were removed; if they are added again, they start anew."""
         for key in keys:
             self._seen.pop(key, None)
 
     def resumption(self, keys: Iterable[Key]) -> Resumption:
-        """What the next connection has to ask for, so that nothing is missed of ``keys``.
+        """Return the states to ask for on the next connection, so that none of ``keys`` is missed.
 
-        The wire has one ``since`` for all. A contract may have come before another one that is
-        older, so the smallest counts; what comes twice then is dropped by `take`. A contract of
-        which nothing was received has no time stamp, so all states are asked for.
+        A connection has one ``since`` for all contracts. Messages of different contracts may arrive
+        out of order, so the smallest timestamp counts, and `take` drops duplicates. A contract
+        without a message has no timestamp, so then all states are asked for.
         """
         if not self._begun:
             return Resumption(self._since, self._snapshot and self._since is None)

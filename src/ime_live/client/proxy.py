@@ -1,7 +1,7 @@
-"""Proxies: which one a connection takes, by the program's argument or by the environment.
+"""Proxies: choose the proxy of a connection, by the program's argument or by the environment.
 
-The stream and the REST calls read the environment here, so that both take the same way. No text of
-this module quotes a proxy's address as it was given: there may be a password in it.
+The stream and the REST calls both read the environment here. No message quotes a proxy's address as
+it was given, because it may contain a password.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ime_live.client.address import Service, check_host
 from ime_live.errors import ServiceError, SettingsError
 
 Proxy: TypeAlias = str | Literal[True] | None
-"""A proxy's URL; True for that of the environment, None for none."""
+"""URL of a proxy; True for the proxy of the environment, None for no proxy."""
 
 _SCHEMES: Final = ("http", "https", "socks5h", "socks5", "socks4a", "socks4")
 _PORTS: Final = {"http": 80, "https": 443}
 _SOCKS_PORT: Final = 1080
 
-# RFC 6455, 4.1: through a proxy for https rather than one for http, as both can CONNECT.
+# RFC 6455, 4.1 prefers the proxy for https to that for http, as both can CONNECT.
 _VARIABLES: Final = {
     ("ws", True): ("wss", "socks", "https", "all"),
     ("ws", False): ("ws", "socks", "https", "http", "all"),
@@ -35,14 +35,14 @@ _VARIABLES: Final = {
 
 
 class ProxyServer(Struct, frozen=True):
-    """A proxy, taken apart.
+    """The parts of a proxy's URL.
 
     Attributes:
-        scheme: what is spoken with it.
-        host: where it is.
-        port: where it is; that of its scheme if its URL has none.
-        username: empty if it asks for none.
-        password: empty if it asks for none.
+        scheme: protocol of the proxy.
+        host: host of the proxy.
+        port: port of the proxy; by default that of the scheme.
+        username: user; empty if there is none.
+        password: password; empty if there is none.
     """
 
     scheme: str
@@ -56,7 +56,7 @@ class ProxyServer(Struct, frozen=True):
 
     @property
     def authorization(self) -> dict[str, str]:
-        """The header that shows user and password (RFC 7617); empty without them."""
+        """The header with user and password (RFC 7617); empty without them."""
         if not self.username:
             return {}
         pair = b64encode(f"{self.username}:{self.password}".encode()).decode()
@@ -64,30 +64,30 @@ class ProxyServer(Struct, frozen=True):
 
 
 def check_proxy(proxy: Proxy) -> Proxy:
-    """Check a program's argument.
+    """Check the argument ``proxy``.
 
     Raises:
-        SettingsError: it is no such address; the text does not quote it.
+        SettingsError: it is not the URL of a proxy; the text does not quote it.
     """
     if proxy is None or proxy is True:
         return proxy
     if not isinstance(proxy, str):
-        raise SettingsError("proxy is a URL, True or None")
+        raise SettingsError(f"proxy must be a URL, True or None, got {type(proxy).__name__}")
     if (wrong := _wrong_with(proxy)) is not None:
         raise SettingsError(f"the proxy's address {wrong}")
     return proxy
 
 
 def proxy_for(proxy: Proxy, service: Service, spoken: Literal["ws", "http"]) -> str | None:
-    """The URL of the proxy that leads to a service; None if none is to be used.
+    """Return the URL of the proxy for a service; None for a direct connection.
 
     Args:
         proxy: the program's argument.
-        service: where to go.
+        service: address of the service.
         spoken: ``ws`` for the stream, ``http`` for the REST calls.
 
     Raises:
-        ServiceError: the environment's proxy cannot be used; the text does not quote it.
+        ServiceError: the proxy of the environment cannot be used; the text does not quote it.
     """
     if proxy is None:
         return None
@@ -108,7 +108,7 @@ def proxy_for(proxy: Proxy, service: Service, spoken: Literal["ws", "http"]) -> 
 
 
 def read_proxy(url: str) -> ProxyServer:
-    """Take the URL of a proxy apart, which `check_proxy` or `proxy_for` has found good."""
+    """Parse the URL of a proxy that `check_proxy` or `proxy_for` has checked."""
     parts = urlsplit(url)
     return ProxyServer(
         parts.scheme,
@@ -120,7 +120,7 @@ def read_proxy(url: str) -> ProxyServer:
 
 
 def through(proxy: str | None) -> str:
-    """How to name a proxy behind an address, for people; empty without one."""
+    """Return a phrase that names the proxy, for messages; empty without one."""
     if proxy is None:
         return ""
     found = read_proxy(proxy)
@@ -128,7 +128,7 @@ def through(proxy: str | None) -> str:
 
 
 def _with_port(proxy: str) -> str:
-    # The WebSocket library would take port 80 for SOCKS.
+    # The WebSocket library would use port 80 for SOCKS.
     parts = urlsplit(proxy)
     if parts.port is not None or parts.scheme in _PORTS:
         return proxy

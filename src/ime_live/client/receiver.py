@@ -1,8 +1,8 @@
-"""Receiver: the connection of a stream, over every break, until somebody ends it.
+"""Receiver: connect a stream, reconnect after every break, and put messages into an inbox.
 
-Options come in, messages go into an inbox. Here it is decided when to connect, what to ask for
-and what to do when a connection ends. Receiving waits for nobody, unless the inbox says that it
-is full. Who reads the inbox, and in which thread, is not known: `wake` tells them what is new.
+It decides when to connect, what to ask for and how to react when a connection ends. It waits for
+the program only if the inbox is full. The program may read the inbox in another thread; `wake`
+signals news to it.
 """
 
 from __future__ import annotations
@@ -40,31 +40,30 @@ from ime_live.messages import Action, ControlData
 
 log = logging.getLogger("ime_live.client")
 
-_LASTING: Final = 1.0  # seconds after which a connection that ended had been a good one
-_TOKEN_WAIT: Final = 2.0  # seconds; a longer wait would outlast what a token may need to pass
-_WORN: Final = 4  # steps in which silence is looked at
+_LASTING: Final = 1.0  # seconds; a connection that lasted longer resets the backoff
+_TOKEN_WAIT: Final = 2.0  # seconds; less than the patience with a token that is not valid yet
+_WORN: Final = 4  # steps in which silence is measured
 
 
 class _StaleError(Exception):
-    # Nothing has come for too long.
+    # No message has arrived for too long.
     pass
 
 
 class _CallbackError(Exception):
-    # The program's own function has raised; as it is, it could be taken for one of the library's.
+    # The program's callback raised. Unwrapped, it could be mistaken for an error of the library.
     pass
 
 
 class Receiver(Generic[DataT]):
-    """Receives until it is cancelled, or until something must not be repeated.
+    """Receives until it is cancelled, or until an error that reconnecting cannot help.
 
     Attributes:
-        inbox: where messages go.
-        status: the newest state of the feed; None without ``status=True`` and while there is no
-            connection.
+        inbox: queue of the received messages.
+        status: newest state of the feed; None without ``status=True`` or a connection.
         connected: whether there is a connection.
-        ended: whether nothing more will come.
-        failure: why it has ended, if not because somebody wanted it to.
+        ended: whether the stream has ended.
+        failure: the error that ended it; None if it was closed.
     """
 
     def __init__(
@@ -74,13 +73,13 @@ class Receiver(Generic[DataT]):
         inbox: Inbox[Message[DataT]],
         wake: Callable[[], None],
     ) -> None:
-        """Make one; `run` does the work.
+        """Create a receiver; `run` does the work.
 
         Args:
-            options: what the program asks for.
+            options: options of the stream.
             reader: decodes messages.
-            inbox: takes them.
-            wake: called when `inbox`, `ended` or `failure` have something new.
+            inbox: queue for the messages.
+            wake: called when `inbox`, `ended` or `failure` has changed.
         """
         self.inbox = inbox
         self.status: Status | None = None
@@ -105,7 +104,7 @@ class Receiver(Generic[DataT]):
     # -- what others call -----------------------------------------------------------------------
 
     def made_room(self) -> None:
-        """A message was taken while `full` was true; in the loop's own thread."""
+        """Note that a message was taken while `full` was true; call it in the loop's thread."""
         self.full = False
         self._room.set()
 
@@ -113,9 +112,10 @@ class Receiver(Generic[DataT]):
         """Add or remove contracts, and wait for the answer.
 
         Raises:
-            UnknownContractError: there is no contract of a name; the others are done.
-            RefusedError: the token does not cover a contract; the others are done.
-            ServiceError: no answer, or the stream has ended.
+            UnknownContractError: some contracts do not exist; the others are done.
+            RefusedError: the token does not cover some contracts; the others are done.
+            ControlError: the gateway refused the whole command.
+            ServiceError: there was no answer, or the stream has ended.
         """
         if self.ended:
             raise self._over()
@@ -138,7 +138,7 @@ class Receiver(Generic[DataT]):
             raise error
 
     async def run(self) -> None:
-        """Receive, until cancelled or until an error that `failure` has then."""
+        """Receive until cancelled, or until an error, which is then in `failure`."""
         first_timeout = self._options.first_timeout
         try:
             async with asyncio.timeout(first_timeout) as self._first:
@@ -146,7 +146,7 @@ class Receiver(Generic[DataT]):
         except TimeoutError as error:
             self.failure = error
             if self._first.expired():
-                text = f"no connection within {first_timeout:g} s: {self._reason}"
+                text = f"cannot connect within {first_timeout:g} s: {self._reason}"
                 self.failure = ServiceError(text)
         except _CallbackError as error:
             self.failure = error.__cause__
@@ -156,7 +156,7 @@ class Receiver(Generic[DataT]):
             self.end()
 
     def end(self) -> None:
-        """Nothing more will come: tell everybody who waits."""
+        """Mark the stream as ended, and wake everyone who waits."""
         if self.ended:
             return
         self.ended, self.connected, self.status = True, False, None
@@ -195,13 +195,13 @@ class Receiver(Generic[DataT]):
             await asyncio.sleep(min(self._backoff.next(), longest))
 
     async def _attempt(self, keys: list[Key]) -> float:
-        """One connection, until its end, or the try to make it.
+        """Make one connection and use it until its end.
 
         Returns:
-            Seconds to wait at the most before the next one.
+            Longest wait in seconds before the next one.
 
         Raises:
-            ImeLiveError: the stream ends with it.
+            ImeLiveError: the error that ends the stream.
         """
         options = self._options
         headers = await options.credentials.headers()
@@ -221,7 +221,7 @@ class Receiver(Generic[DataT]):
                 )
             fault = ending.fatal(reached=self._reached)
             if fault is not None and not self._helps(fault, headers):
-                # What quotes an address may quote a proxy's password.
+                # The cause may quote the address of a proxy with its password.
                 quotes = isinstance(error, ends.InvalidProxy | ValueError)
                 raise fault from None if quotes else error
             self._note_end(ending.reason, address, expected=fault is not None)
@@ -229,7 +229,7 @@ class Receiver(Generic[DataT]):
         return math.inf
 
     def _helps(self, fault: ImeLiveError, headers: dict[str, str]) -> bool:
-        """Whether something can be done so that the next connection may go well."""
+        """Return whether a new token or selection may make the next connection succeed."""
         if isinstance(fault, AuthenticationError):
             return self._options.credentials.refused(headers, fault.reason)
         if isinstance(fault, UnknownContractError):
@@ -253,11 +253,11 @@ class Receiver(Generic[DataT]):
         self._tell(reason)
 
     async def _converse(self, keys: list[Key], headers: dict[str, str], proxy: str | None) -> None:
-        """One connection, until it ends.
+        """Use one connection until it ends.
 
         Raises:
-            ConnectionClosed, OSError, WebSocketException, _StaleError: how it has ended.
-            ImeLiveError: what ends the stream.
+            ConnectionClosed, OSError, WebSocketException, _StaleError: the connection has ended.
+            ImeLiveError: the error that ends the stream.
         """
         options = self._options
         resumption = self._position.resumption(self.selection.held)
@@ -282,10 +282,10 @@ class Receiver(Generic[DataT]):
                     self._notice(connection, headers),
                 )
             except _StaleError:
-                connection.transport.abort()  # nobody is there to close it with
+                connection.transport.abort()  # the other side would not answer a close frame
                 raise
             except asyncio.CancelledError:
-                # Somebody leaves. Left to itself, the library would call it an internal error.
+                # The program closes the stream. By itself the library would send 1011.
                 await connection.close()
                 raise
 
@@ -316,14 +316,14 @@ class Receiver(Generic[DataT]):
         try:
             while True:
                 self._room.clear()
-                # Before it is tried again: another thread may take one at any moment.
+                # Set before the next attempt, because another thread may take one at any moment.
                 self.full = True
-                # An answer is behind the data, and who waits for it may be who reads the inbox.
+                # The answer to a command comes after the data, and its waiter may be the reader.
                 if self.inbox.put(message, beyond=self.selection.unsettled):
                     return
                 await self._room.wait()
         except asyncio.CancelledError:
-            # It counts as received, so nobody sends it again.
+            # It counts as received, so it is not sent again.
             self.inbox.put(message, beyond=True)
             self._wake()
             raise
@@ -331,11 +331,12 @@ class Receiver(Generic[DataT]):
             self.full = False
 
     async def _notice(self, connection: ClientConnection, headers: dict[str, str]) -> None:
-        # A market may be quiet for longer than a token lives. Who answers a ping has taken it.
+        # A market may be quiet for longer than a token lives. An answered ping means that the
+        # gateway has accepted the token.
         with suppress(ends.ConnectionClosed):
             await (await connection.ping())
             self._options.credentials.accepted(headers)
-        # `_read` tells how it has ended, once it has read what came before; it may have to wait.
+        # `_read` raises the end after it has read earlier messages, for which it may have to wait.
         await connection.wait_closed()
         if self.connected:
             self._lose(of_websocket(connection.protocol.close_exc, "").reason)
@@ -358,7 +359,7 @@ class Receiver(Generic[DataT]):
         overdue: asyncio.Future[None] = loop.create_future()
 
         def check(number: str | int | None) -> None:
-            error = ServiceError(f"the gateway has not answered a request within {limit:g} s")
+            error = ServiceError(f"the gateway must answer a command within {limit:g} s, got none")
             fatal = self.selection.overdue(number, error)
             if fatal is not None and not overdue.done():
                 overdue.set_exception(fatal)
@@ -372,12 +373,12 @@ class Receiver(Generic[DataT]):
                     try:
                         await connection.send(request.to_json(), text=True)
                     except ends.ConnectionClosed:
-                        await asyncio.Event().wait()  # `_read` tells
+                        await asyncio.Event().wait()  # `_read` raises the end
                     timers = [timer for timer in timers if timer.when() > loop.time()]
                     timers.append(loop.call_later(limit, check, request.id))
                 await _first_of(self._changed.wait(), asyncio.shield(overdue))
         finally:
-            # Without a connection an answer is not overdue: it is asked for again.
+            # Without a connection an answer is not overdue: the command is sent again.
             for timer in timers:
                 timer.cancel()
 
@@ -391,11 +392,11 @@ class Receiver(Generic[DataT]):
             await asyncio.sleep(limit / _WORN)
             quiet = quiet + 1 if self._arrivals == seen and not self.full else 0
             seen = self._arrivals
-        raise _StaleError(f"nothing has come for {limit:g} s")
+        raise _StaleError(f"no message for {limit:g} s")
 
 
 async def _first_of(*works: Awaitable[object]) -> None:
-    """Run all of them until one ends, end the others, and raise what the first one has raised."""
+    """Run all until one ends, cancel the others, and raise the exception of the first one."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,7 +1,6 @@
-"""AsyncClient: the REST calls beside the stream, for async programs.
+"""AsyncClient: the REST calls, for async programs.
 
-Names and ids come in; typed states and contracts go out, None for what the service does not know.
-Each call runs in a thread, since the standard library's HTTP blocks.
+Each call runs in a thread, because the HTTP client of the standard library blocks.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from ime_live.client.http import Answer, EndedError
 from ime_live.client.message import Key
 from ime_live.client.network import Ending
 from ime_live.client.options import (
+    NO_CONTRACT,
     Ids,
     check_positive,
     check_ssl,
@@ -52,15 +52,15 @@ _SECTIONS: Final[dict[type[Any], str]] = {
 _TRANSIENT: Final = frozenset({429, 502, 503, 504})
 _PARAMETERS: Final = {"name": "contract_names", "id": "contract_ids"}
 
-_LONGEST_WAIT: Final = 5.0  # seconds between two tries: somebody waits for the answer
+_LONGEST_WAIT: Final = 5.0  # seconds between two tries; the program waits for the answer
 
 
 class Overview(Struct, frozen=True):
     """A contract with its present state.
 
     Attributes:
-        contract: its static fields.
-        data: its state; None if it has none yet.
+        contract: static fields of the contract; its ``market`` is None.
+        data: present state; None if the contract has none yet.
     """
 
     contract: Contract
@@ -68,15 +68,19 @@ class Overview(Struct, frozen=True):
 
 
 class AsyncClient:
-    """Makes the service's REST calls.
+    """Makes the service's REST calls, for async programs.
 
-    A call that fails because the service is away or busy (no connection, no answer in time, 429,
-    502, 503, 504) is repeated, after a growing random wait, or the one that the service asks for
-    (`Retry-After`) if that is 5 s at most. Names that do not fit into one address are asked for in
+    ::
+
+        async with ime_live.AsyncClient("https://example.org", token="…") as client:
+            states = await client.snapshot(["ContractA"])
+
+    A call that fails because the service is away or busy (no connection, no answer in time, HTTP
+    429, 502, 503, 504) is repeated after a growing random wait, or after the wait that the service
+    asks for (`Retry-After`) if that is at most 5 s. Names that do not fit into one URL are sent in
     several calls.
 
-    Connections are kept for the next call. `aclose` closes them, or ``async with``; so does the end
-    of this object.
+    Connections are kept for later calls. ``async with`` or `aclose` closes them.
     """
 
     def __init__(
@@ -90,23 +94,25 @@ class AsyncClient:
         read_timeout: float = 10.0,
         tries: int = 3,
     ) -> None:
-        """Connect nothing yet.
+        """Create a client. It connects on the first call.
 
         Args:
-            url: the service, as for `connect`.
-            token: as for `connect`.
-            ssl: as for `connect`.
-            proxy: as for `connect`.
+            url: address of the service, as ``https://example.org``; None reads ``IME_LIVE_URL``
+                from the environment.
+            token: a JWT, or a function, plain or async, that returns one. None reads
+                ``IME_LIVE_TOKEN`` from the environment, and sends no token if that is not set.
+            ssl: TLS settings for ``https``; None trusts the system's certificates.
+            proxy: URL of a proxy; True reads it from the environment, None uses none.
             connect_timeout: seconds for connecting.
-            read_timeout: seconds for the whole of an answer.
-            tries: how often a call is made at the most.
+            read_timeout: seconds for the whole answer.
+            tries: how many times a call is made at most.
 
         Raises:
-            SettingsError: an argument cannot be what it should; the text names it.
+            SettingsError: an argument cannot be used; the text names it.
         """
         check_positive({"connect_timeout": connect_timeout, "read_timeout": read_timeout})
         if tries < 1:
-            raise SettingsError("tries is at least 1")
+            raise SettingsError(f"tries must be at least 1, got {tries}")
         self._service = service_of(url)
         self._credentials = credentials_of(token)
         self._proxy = check_proxy(proxy)
@@ -145,7 +151,7 @@ class AsyncClient:
         *,
         section: type[Any] = Payload,
     ) -> dict[str, Any]:
-        """The present states of contracts, by the names and ids that were given.
+        """Return the present states of contracts.
 
         Args:
             contract_names: contracts by name.
@@ -154,15 +160,18 @@ class AsyncClient:
                 `AllowedPriceRange` and `ContractInfo`.
 
         Returns:
-            None for a contract that is unknown or has no state yet.
+            The states by the names and ids that were given; None for a contract that is unknown or
+            has no state yet.
 
         Raises:
-            AuthenticationError: the token is missing or not good.
-            ServiceError: the service cannot be reached, or refuses or answers what cannot be used.
-            SettingsError: what is given cannot be a name, an id or a section.
+            AuthenticationError: the token is missing or not accepted.
+            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
+                used; or the client was closed.
+            SettingsError: an argument cannot be a name, an id or a section.
         """
         if section not in _SECTIONS:
-            raise SettingsError("a section is Payload or one of its four parts")
+            names = ", ".join(each.__name__ for each in _SECTIONS)
+            raise SettingsError(f"section must be one of {names}, got {section!r}")
         if section is Payload:
             whole = await self.overview(contract_names, contract_ids)
             return {name: each and each.data for name, each in whole.items()}
@@ -172,9 +181,19 @@ class AsyncClient:
     async def overview(
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
     ) -> dict[str, Overview | None]:
-        """Contracts with their static fields and present states; otherwise as `snapshot`.
+        """Return the static fields and present states of contracts.
 
-        The service does not tell their market here: it is None. `search` fills it in.
+        The service does not send their market in this call, so it is None. `search` sets it.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+
+        Returns:
+            The contracts by the names and ids that were given; None for an unknown one.
+
+        Raises:
+            AuthenticationError, ServiceError, SettingsError: as `snapshot`.
         """
         found = await self._live("overview", keys_of(contract_names, contract_ids))
         return {name: _overview_of(raw) for name, raw in found.items()}
@@ -182,12 +201,16 @@ class AsyncClient:
     async def contracts(
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
     ) -> list[Contract | None]:
-        """The static fields of contracts: those by name, then those by id, in the given order.
+        """Return the static fields of contracts.
 
-        The service does not tell their market here: it is None. `search` fills it in.
+        The service does not send their market in this call, so it is None. `search` sets it.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
 
         Returns:
-            None for a contract that is unknown.
+            The contracts by name, then those by id, in the given order; None for an unknown one.
 
         Raises:
             AuthenticationError, ServiceError, SettingsError: as `snapshot`.
@@ -197,12 +220,18 @@ class AsyncClient:
             raw = await self._get(f"/static/data/contract/{by}", _named(by, words))
             part = _convert(raw, list[Contract | None])
             if len(part) != len(words):
-                raise ServiceError(f"asked for {len(words)} contracts, got {len(part)}")
+                raise ServiceError(
+                    f"the service must answer with {len(words)} contracts, got {len(part)}"
+                )
             found += part
         return found
 
     async def search(self, market: Market | str, text: str) -> list[Contract]:
-        """The contracts of a market whose name or title holds a text.
+        """Return the contracts of a market whose name or title contains a text.
+
+        Args:
+            market: the market.
+            text: part of a name or a title.
 
         Raises:
             AuthenticationError, ServiceError: as `snapshot`.
@@ -211,7 +240,9 @@ class AsyncClient:
         try:
             market = Market(market)
         except ValueError:
-            raise SettingsError(f"a market is {', '.join(Market)}, not {market}") from None
+            raise SettingsError(
+                f"market must be one of {', '.join(Market)}, got {market!r}"
+            ) from None
         pairs = [("market", market.value), ("Search_char", text)]
         raw = await self._get("/static/data/contract/search", pairs)
         return [
@@ -223,12 +254,12 @@ class AsyncClient:
         for by, words in _portions(keys):
             raw = await self._get(f"/live/data/{section}/contract/{by}", _named(by, words))
             part = _convert(raw, dict[str, Any])
-            # What the service leaves out, it does not know.
+            # The service leaves out the contracts that it does not know.
             found |= {word: part.get(word) for word in words}
         return found
 
     async def _get(self, path: str, pairs: Iterable[tuple[str, str]]) -> Any:  # noqa: ANN401 - JSON
-        """The ``Data`` of a call's answer, decoded."""
+        """Make a call, and return the decoded ``Data`` of its answer."""
         url = self._service.call(path, pairs)
         backoff = Backoff(_LONGEST_WAIT, random.random)
         renewed = False
@@ -252,7 +283,7 @@ class AsyncClient:
                 error, asked = self._fault_of(answer, path), answer.wait
                 if answer.status == 401:
                     worth = self._credentials.refused(headers, answer.detail)
-                    # Once a call: others may be served with what this one is refused.
+                    # A new token is tried once per call: the token may be good for other calls.
                     if not worth or (renewed and not verdict.passes(answer.detail)):
                         raise error
                     if not renewed:
@@ -269,7 +300,7 @@ class AsyncClient:
     async def _look_closer(self, ending: Ending) -> Ending:
         if self._connections.reached:
             return ending
-        # The WebSocket library takes as long to import as all else; few programs come here.
+        # Importing the WebSocket library takes as long as all the rest; few programs need it.
         from ime_live.client.handshake import look_closer
 
         return await look_closer(
@@ -287,12 +318,12 @@ class AsyncClient:
             return error
         text = answer.detail
         if verdict.is_of_address(answer.status):
-            text += f": {self._service.named('http', path)} must be a call, but is not"
+            text += f": {self._service.named('http', path)} must be a REST call, but is not"
             text += verdict.advice(answer.status, answer.location)
         return ServiceError(text, status=answer.status)
 
     async def aclose(self) -> None:
-        """Close the connections. Calls that run end; later ones fail with `ServiceError`."""
+        """Close the connections. Running calls end; later ones raise `ServiceError`."""
         self._closed = True
         self._connections.close()
 
@@ -345,7 +376,7 @@ def _named(by: str, words: Iterable[str]) -> list[tuple[str, str]]:
 def _portions(keys: Sequence[Key]) -> Iterator[tuple[str, list[str]]]:
     left = list(keys)
     if not left:
-        raise SettingsError("name at least one contract: contract_names=[…] or contract_ids=[…]")
+        raise SettingsError(NO_CONTRACT)
     while left:
         fitting = first_fitting(left)
         yield fitting[0][0], [word for _, word in fitting]

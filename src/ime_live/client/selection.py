@@ -1,8 +1,8 @@
-"""Selection: the contracts that a program wants, over every break of the connection.
+"""Selection: the contracts of a stream, and the changes that are not confirmed yet.
 
-Changes that a program asks for, and the gateway's answers, come in; what a new connection asks for
-and the requests to send go out. Nothing is sent here and nothing waits: a `Change` says when it
-is done, whatever happens to connections meanwhile.
+It lasts over every break of the connection. It computes the contracts of a new connection and the
+commands to send, and takes the gateway's answers. It neither sends nor waits: a `Change` reports
+when it is done.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ime_live.client.verdict import UNKNOWN_CONTRACT, names
 from ime_live.errors import ControlError, ImeLiveError, RefusedError, UnknownContractError
 from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
 
-# Of the contracts in a request; the gateway takes 4 KiB in all (--max-client-message).
+# Bytes of the contracts in a command; the gateway accepts 4 KiB in all (--max-client-message).
 _MOST_BYTES = 3800
 
 
 class Selected(Struct, frozen=True):
-    """The contracts of a stream, in the words in which they were asked for.
+    """The contracts of a stream, as the program named them.
 
     Attributes:
-        contract_names: those that were asked for by name.
-        contract_ids: the others, which were asked for by id.
+        contract_names: contracts that were asked for by name.
+        contract_ids: contracts that were asked for by id.
     """
 
     contract_names: tuple[str, ...]
@@ -37,16 +37,16 @@ class Selected(Struct, frozen=True):
 
 
 class Change:
-    """What a program asks for while its stream runs.
+    """A change of the selection, by the program or by the library.
 
     Attributes:
         action: whether contracts are added or removed.
-        left: those of them that no answer has settled yet.
-        faults: what was not done.
-        done: whether all of it is settled.
-        failure: why it was given up, if it was.
-        restoring: whether it is the library's own, to ask again for what did not fit into the
-            address of a new connection.
+        left: contracts without an answer yet.
+        faults: parts of the change that were refused.
+        done: whether all contracts have an answer.
+        failure: why it was given up; None if it was not.
+        restoring: whether it is the library's own, for contracts that did not fit into the URL of
+            a new connection.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Change:
         settled: Callable[[], None] = lambda: None,
         restoring: bool = False,
     ) -> None:
-        """Make one; `Selection.add` takes it.
+        """Create a change; `Selection.add` takes it.
 
         Args:
-            action: whether to add or to remove.
-            keys: which contracts.
-            snapshot: of those that are added, send the present states.
-            settled: called once, when all of it is.
-            restoring: see the class.
+            action: whether to add or to remove contracts.
+            keys: the contracts.
+            snapshot: whether to send the present states of added contracts.
+            settled: called once, when the change is done.
+            restoring: whether it is the library's own.
         """
         self.action = action
         self.left: dict[Key, None] = dict.fromkeys(keys)
@@ -78,7 +78,7 @@ class Change:
         self._asked: set[Key] = set()
 
     def error(self) -> ImeLiveError | None:
-        """What was not done, as an error; None if all was."""
+        """Return the error of the change; None if all of it was done."""
         if self.failure or not self.faults:
             return self.failure
         text = "; ".join(fault.error for fault in self.faults)
@@ -89,7 +89,7 @@ class Change:
         return RefusedError(text)
 
     def settle(self, keys: Iterable[Key], faults: Sequence[ControlFault] = ()) -> None:
-        """An answer has come for these contracts."""
+        """Note the answer for these contracts."""
         self.faults += faults
         for key in keys:
             self.left.pop(key, None)
@@ -98,13 +98,13 @@ class Change:
             self._settled()
 
     def fail(self, error: ImeLiveError) -> None:
-        """Give up what is left."""
+        """Give up the contracts that have no answer."""
         if not self.done:
             self.failure, self.done = error, True
             self._settled()
 
     def batches(self) -> Iterator[list[Key]]:
-        """What is left, in portions that fit into one request."""
+        """Return the contracts without an answer, in portions that fit into one command."""
         batch: list[Key] = []
         size = 0
         for key in self.left:
@@ -118,10 +118,10 @@ class Change:
             yield batch
 
     def request(self, keys: Sequence[Key], number: int) -> ControlRequest:
-        """What to send for one portion, now."""
+        """Return the command for one portion."""
         snapshot = None
         if self.action is Action.SUBSCRIBE:
-            # It may have been done before a connection broke: what changed since must come.
+            # It may have been done before a break; then later changes must be sent again.
             snapshot = self._snapshot or not self._asked.isdisjoint(keys)
             self._asked.update(keys)
         return ControlRequest(
@@ -134,11 +134,11 @@ class Change:
 
 
 class Opening(Struct, frozen=True):
-    """What a new connection begins with.
+    """The contracts of a new connection.
 
     Attributes:
-        keys: the contracts to ask for in its address; none if no connection is needed.
-        gone: contracts that are held no longer.
+        keys: contracts for its URL; empty if no connection is needed.
+        gone: contracts that are no longer selected.
     """
 
     keys: Sequence[Key]
@@ -146,10 +146,10 @@ class Opening(Struct, frozen=True):
 
 
 class Selection:
-    """What is held by now, what is to change, and what of that has been asked for."""
+    """The confirmed contracts of a stream, and its pending changes."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
-        """Begin with these contracts."""
+        """Create a selection of these contracts."""
         self._held: dict[Key, None] = dict.fromkeys(keys)
         self._changes: list[Change] = []
         self._asked: dict[int, tuple[Change, list[Key]]] = {}
@@ -158,7 +158,7 @@ class Selection:
 
     @property
     def contracts(self) -> Selected:
-        """What is held: what it began with, and each change from its answer on."""
+        """The contracts: the first ones, and each change once it is answered."""
         return _contracts(self._held)
 
     @property
@@ -168,11 +168,11 @@ class Selection:
 
     @property
     def unsettled(self) -> bool:
-        """Whether an answer is still to come that somebody waits for."""
+        """Whether some change waits for an answer."""
         return bool(self._changes)
 
     def add(self, change: Change) -> None:
-        """Take a change; `next_request` has what it needs while there is a connection."""
+        """Take a change; `next_request` then returns its commands."""
         if not change.left:
             change.settle(())
             return
@@ -180,21 +180,24 @@ class Selection:
         self._prepare(change)
 
     def drop(self, change: Change) -> None:
-        """Give a change up: nobody waits for it any more. What was sent may still be done."""
+        """Forget a change that nobody waits for. Commands already sent may still be done."""
         self._changes = [each for each in self._changes if each is not change]
         self._unsent = deque(each for each in self._unsent if each[0] is not change)
 
     def fail(self, error: ImeLiveError) -> None:
-        """No answer will come any more."""
+        """Give up all changes, because no answer will arrive."""
         for change in self._changes:
             change.fail(error)
         self._changes.clear()
         self._unsent.clear()
 
     def overdue(self, number: str | int | None, error: ImeLiveError) -> ImeLiveError | None:
-        """If that request has no answer, give its change up; the error, if it ends the stream.
+        """Give up the change of a command that has no answer.
 
-        The gateway may have done it all the same: an answer that is late still counts.
+        The gateway may have done it all the same: a late answer still counts.
+
+        Returns:
+            The error, if it ends the stream.
         """
         if not isinstance(number, int) or number not in self._asked:
             return None
@@ -204,10 +207,11 @@ class Selection:
         return error if change.restoring else None
 
     def open(self, *, snapshot: bool = True) -> Opening:
-        """A new connection begins. Everything that was not answered is asked for again.
+        """Start a new connection: everything without an answer is asked for again.
 
         Args:
-            snapshot: of what does not fit into the address, ask for the present states.
+            snapshot: whether to ask for the present states of contracts that do not fit into the
+                URL.
         """
         self._changes = [change for change in self._changes if not change.restoring]
         self._asked.clear()
@@ -220,7 +224,7 @@ class Selection:
             first = first_fitting(tuple(wanted))
             rest = wanted.keys() - set(first)
             if rest:
-                # What was received of them before is dropped; what was not has to come.
+                # States received before are dropped later; the others have to be sent.
                 restoring = Change(
                     Action.SUBSCRIBE,
                     [key for key in wanted if key in rest],
@@ -229,7 +233,7 @@ class Selection:
                 )
                 self._changes.insert(0, restoring)
         else:
-            # Something has to be in the address; `refused` is told if the gateway knows it not.
+            # The URL needs a contract; `refused` handles one that the gateway does not know.
             added = (change for change in self._changes if change.action is Action.SUBSCRIBE)
             first = first_fitting(tuple(next(added, _NOTHING).left))
         for change in self._changes:
@@ -237,7 +241,7 @@ class Selection:
         return Opening(first, gone)
 
     def _leave_out(self, change: Change, wanted: dict[Key, None]) -> list[Key]:
-        # What is not asked for need not be removed, and may be gone from the exchange by now.
+        # The new connection does not ask for them, so no command is needed.
         gone = [key for key in change.left if key in wanted]
         for key in gone:
             del wanted[key]
@@ -246,7 +250,7 @@ class Selection:
         return gone
 
     def next_request(self) -> ControlRequest | None:
-        """The next request to send; None if there is none."""
+        """Return the next command to send; None if there is none."""
         if not self._unsent:
             return None
         change, keys = self._unsent.popleft()
@@ -255,12 +259,16 @@ class Selection:
         return change.request(keys, number)
 
     def answered(self, answer: ControlData) -> tuple[list[Key], ImeLiveError | None]:
-        """Take the gateway's answer: contracts that are gone now, and what ends the stream.
+        """Take the gateway's answer to a command.
 
-        A contract that was known and is not any more must not be lost in silence: it is an error.
+        A contract of the stream that the gateway no longer knows is an error, so that it does not
+        disappear silently.
+
+        Returns:
+            The contracts that were removed, and the error that ends the stream, if there is one.
         """
         if not isinstance(answer.id, int) or answer.id not in self._asked:
-            return [], None  # nobody waits for it any more
+            return [], None  # the change was given up
         change, keys = self._asked.pop(answer.id)
         before = self._held
         failed = {fault.contract for fault in answer.errors}
@@ -274,7 +282,8 @@ class Selection:
         self, action: Action, accepted: Iterable[Key], answer: ControlData
     ) -> dict[Key, None]:
         if not any(change.restoring for change in self._changes):
-            # The gateway's own list: a contract of two spellings, or by name and id, is one there.
+            # The gateway's list has a contract once, also if it was named by two spellings or by
+            # name and id.
             by_name: list[Key] = [("name", word) for word in answer.contract_names]
             by_id: list[Key] = [("id", word) for word in answer.contract_ids]
             return dict.fromkeys([*by_name, *by_id])
@@ -287,9 +296,13 @@ class Selection:
         return held
 
     def refused(self, reason: str) -> bool:
-        """The gateway did not know a contract of the address; whether it was only to be added.
+        """Handle a handshake that was refused because of an unknown contract.
 
-        Then whoever wanted to add it is told, and the next connection does without it.
+        If the contract was only being added, its change fails, and the next connection leaves it
+        out.
+
+        Returns:
+            Whether that was so.
         """
         for change in self._changes:
             if change.action is not Action.SUBSCRIBE or change.restoring:

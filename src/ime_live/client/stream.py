@@ -1,7 +1,6 @@
 """Stream: messages for an async program.
 
-Messages that a receiver has put into an inbox go out by ``async for``; changes of the selection go
-the other way. A task of its own receives, so a program may take its time.
+A task of its own receives, so a slow program does not delay the connection.
 """
 
 from __future__ import annotations
@@ -20,10 +19,17 @@ from ime_live.messages import Action
 
 
 class Stream(Generic[DataT]):
-    """A running stream; ``async with ime_live.connect(…) as stream`` makes one."""
+    """A running stream, for async programs.
+
+    ::
+
+        async with ime_live.connect(url, ["ContractA"]) as stream:
+            async for message in stream:
+                print(message)
+    """
 
     def __init__(self, options: StreamOptions, data: type[DataT]) -> None:
-        """Begin to receive; a running event loop is needed."""
+        """Start to receive in the running event loop; `ime_live.connect` calls this."""
         self._arrived = asyncio.Event()
         self._receiver = Receiver(
             options,
@@ -38,27 +44,27 @@ class Stream(Generic[DataT]):
 
     @property
     def status(self) -> Status | None:
-        """The newest state of the feed, with ``status=True``; None while there is no connection.
+        """The newest state of the feed; None without ``status=True`` or a connection.
 
-        It may be ahead of the messages that are still in the queue.
+        It may be newer than the messages in the queue.
         """
         return self._receiver.status
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection just now."""
+        """Whether there is a connection at present."""
         return self._receiver.connected
 
     @property
     def skipped(self) -> int:
-        """How many messages the queue has replaced or dropped, of all contracts."""
+        """Number of messages that the queue has replaced or dropped, of all contracts."""
         return self._receiver.inbox.skipped
 
     @property
     def contracts(self) -> Selected:
-        """The selection: what the stream began with, and changes that the gateway has confirmed.
+        """The contracts of the stream: the first ones, and changes once they are confirmed.
 
-        A contract by name and by id is in it once, as soon as the gateway has told so.
+        A contract that was asked for by name and by id is in it once, after the first change.
         """
         return self._receiver.selection.contracts
 
@@ -77,14 +83,17 @@ class Stream(Generic[DataT]):
         return self
 
     async def __anext__(self) -> Message[DataT]:
-        """The next message.
+        """Wait for the next message and return it.
 
         Raises:
             StopAsyncIteration: the stream was closed.
-            AuthenticationError: the token is missing or not good.
-            UnknownContractError: a contract is not known, or not any more.
-            RefusedError: the gateway does not want to serve this client.
-            ServiceError: the service answers what cannot be used.
+            AuthenticationError: the token is missing or not accepted.
+            UnknownContractError: a contract is not known, or no longer.
+            RefusedError: the gateway refuses to serve this client.
+            ServiceError: the service cannot be reached within `first_timeout`, its address is
+                wrong, or its answer cannot be used.
+            SettingsError: the token function returned something that cannot be a token.
+            Exception: the token function or `on_connection` raised it.
         """
         receiver = self._receiver
         while (message := receiver.inbox.take()) is None:
@@ -105,42 +114,51 @@ class Stream(Generic[DataT]):
         *,
         snapshot: bool | None = None,
     ) -> Selected:
-        """Add contracts, and wait until the gateway has; without a connection, until there is one.
+        """Add contracts to the stream, and wait until the gateway confirms it.
+
+        Without a connection, the call waits until there is one.
 
         Args:
             contract_names: contracts by name.
             contract_ids: contracts by id.
-            snapshot: whether their present states come at once; by default as for the stream.
+            snapshot: whether to send their present states at once; None as for the stream.
 
         Returns:
-            The whole selection.
+            All contracts of the stream.
 
         Raises:
-            UnknownContractError: there are no such contracts; the text names them. The others
-                were added.
-            RefusedError: the token does not cover them. The others were added.
-            SettingsError: what is given cannot be a name or an id.
-            ServiceError: there was no answer, or the stream has ended.
+            UnknownContractError: some contracts do not exist; the text names them. The others
+                are added.
+            RefusedError: the token does not cover some contracts. The others are added.
+            ControlError: the gateway refused the whole command.
+            SettingsError: an argument cannot be a name or an id.
+            ServiceError: the gateway did not answer, or the stream has ended.
         """
         keys = keys_of(contract_names, contract_ids)
         await self._receiver.change(Action.SUBSCRIBE, keys, snapshot)
         return self.contracts
 
     async def remove(self, contract_names: Iterable[str] = (), contract_ids: Ids = ()) -> Selected:
-        """Remove contracts, and wait as `add` does. What is in the queue of them is dropped.
+        """Remove contracts from the stream, and wait as `add` does.
+
+        Their messages in the queue are dropped.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
 
         Returns:
-            The rest of the selection.
+            The remaining contracts of the stream.
 
         Raises:
-            UnknownContractError, RefusedError, SettingsError, ServiceError: as in `add`.
+            UnknownContractError, RefusedError, ControlError, SettingsError, ServiceError: as `add`.
         """
         keys = keys_of(contract_names, contract_ids)
         await self._receiver.change(Action.UNSUBSCRIBE, keys, None)
         return self.contracts
 
     async def aclose(self) -> None:
-        """End the connection. What is in the queue can still be read."""
+        """Close the connection. Messages in the queue can still be read."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        self._receiver.end()  # a task that was cancelled before it began has not done so
+        self._receiver.end()  # a task that was cancelled before its start has not called it

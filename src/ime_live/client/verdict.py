@@ -1,8 +1,4 @@
-"""Verdict: what the end of a connection means for a client.
-
-Close codes, reasons and HTTP statuses come in; the error to raise goes out, or None: reconnect.
-It does not wait, and does not know what has been tried before.
-"""
+"""Map close codes, reasons and HTTP statuses to the error to raise; None means reconnect."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ from ime_live.errors import (
 )
 
 UNKNOWN_CONTRACT: Final = "unknown contract: "
-"""How the gateway's reason begins if no contract has the name or id that follows."""
+"""Start of the gateway's close reason for a name or id that no contract has."""
 
 _AUTHENTICATION: Final = frozenset(
     {
@@ -46,15 +42,15 @@ _FINAL: Final = frozenset(
     }
 )
 
-# Too many at once, and a request that a slow proxy has given up.
+# Too many requests, or a request that a slow proxy has given up.
 _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 
 
 def of_close(code: int, reason: str) -> ImeLiveError | None:
-    """The error that a close code of the service means; None if reconnecting may help.
+    """Return the error for a close code of the service; None if reconnecting may help.
 
-    1001, 1006, 1011, 1012 and 1013 say so; every other code that must not be repeated is in
-    RFC 6455 or in `docs/protocol.md`.
+    It may help after 1001, 1006, 1011, 1012 and 1013. The final codes are in RFC 6455 and in
+    `docs/protocol.md`.
     """
     if code not in _FINAL:
         return None
@@ -68,12 +64,12 @@ def of_close(code: int, reason: str) -> ImeLiveError | None:
 
 
 def of_status(status: int, address: str = "", location: str | None = None) -> ImeLiveError | None:
-    """The error that a refused handshake means; None if trying again may help.
+    """Return the error for a refused handshake; None if another attempt may help.
 
     Args:
-        status: of the HTTP answer.
-        address: what was asked for, for people.
-        location: where the answer redirects to, if it does.
+        status: HTTP status of the answer.
+        address: address of the service, for messages.
+        location: target of a redirect; None if it is none.
     """
     if status in {401, 403}:
         return AuthenticationError(f"the handshake was refused with HTTP {status}")
@@ -84,16 +80,16 @@ def of_status(status: int, address: str = "", location: str | None = None) -> Im
 
 
 def advice(status: int, location: str | None) -> str:
-    """What to do about an address that leads elsewhere, as the end of a sentence; else empty."""
+    """Return the end of a sentence that says how to correct the address; may be empty."""
     if status == 404:
-        return "; is the prefix of a proxy's path missing from the address, or wrong?"
+        return "; is the path of a proxy missing from the address, or wrong?"
     if location is None:
         return ""
-    return f" and redirects to {location.partition('?')[0]}; write the address that it means"
+    return f" and redirects to {location.partition('?')[0]}; write that address"
 
 
 def is_of_address(status: int) -> bool:
-    """Whether a refusal says that the address is wrong, rather than what was asked for there.
+    """Return whether a status means that the address is wrong.
 
     While a service is moved or set up anew, its address may lead elsewhere for a while.
     """
@@ -101,9 +97,9 @@ def is_of_address(status: int) -> bool:
 
 
 def of_proxy(status: int) -> ImeLiveError | None:
-    """The error that a proxy's refusal means; None if trying again may help.
+    """Return the error for a proxy's refusal; None if another attempt may help.
 
-    A proxy answers for a service that is away, as with 502, and for itself.
+    A proxy answers for itself, or for a service that is away, as with 502.
     """
     if status == 407:
         text = (
@@ -115,7 +111,7 @@ def of_proxy(status: int) -> ImeLiveError | None:
 
 
 def passes(reason: str) -> bool:
-    """Whether a token that was refused for ``reason`` may be good in a moment, or the next one.
+    """Return whether a token refused for ``reason``, or the next one, may be accepted soon.
 
     Clocks differ, and a cache of tokens may be behind.
     """
@@ -123,8 +119,8 @@ def passes(reason: str) -> bool:
 
 
 def names(reason: str, contract: str) -> bool:
-    """Whether an unknown contract's ``reason`` is about ``contract``.
+    """Return whether an unknown contract's ``reason`` is about ``contract``.
 
-    A reason may have been cut, and has a question mark for what is not printable.
+    A reason may have been cut, and has question marks for unprintable characters.
     """
     return reason == printable_reason(UNKNOWN_CONTRACT + contract)
