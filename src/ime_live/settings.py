@@ -1,8 +1,8 @@
 """Every option once: its name, default, unit and help.
 
-The fields of these classes are the table. From it come the command line's flags, the
-environment's names (`IME_LIVE_` and the field in capitals) and `docs/settings.md`; a program
-that embeds the gateway fills in the classes itself. Nothing here reads the environment.
+The fields of these classes are the table from which the flags of the command line, the variables of
+the environment (`IME_LIVE_` and the field in capitals) and `docs/settings.md` are made. A program
+that embeds the gateway creates the classes itself. Nothing here reads the environment.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from ime_live.timezones import zone_of
 ENVIRONMENT_PREFIX: Final = "IME_LIVE_"
 
 LOOPBACK: Final = "loopback"
-"""Stands for the origins of all pages of this machine."""
+"""Word for the origins of all pages of this machine."""
 
 # As browsers send it: RFC 6454, 6.2.
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 
 
 class AuthMode(StrEnum):
-    """How clients prove who they are."""
+    """How clients authenticate."""
 
     JWT = "jwt"
     NONE = "none"
 
 
 class LogFormat(StrEnum):
-    """How log lines are written."""
+    """Format of the log lines."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class LogLevel(StrEnum):
-    """The least severe lines that are written."""
+    """Least severe level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -65,13 +65,13 @@ def option(
     """Declare one option.
 
     Args:
-        default: its value where none is given.
-        help: a sentence, with the unit.
-        secret: keeps its value out of all output.
-        metavar: what the help shows for a value; else by the default's type.
-        above: a number must be greater than this.
-        least: a number must be this or greater.
-        most: a number must be this or less.
+        default: value if none is given.
+        help: a sentence or two: the thing, its unit, and the meaning of 0 or an empty text.
+        secret: whether to keep the value out of all output.
+        metavar: placeholder of the value in the help; empty takes it from the default's type.
+        above: exclusive lower limit of a number; None for no limit.
+        least: inclusive lower limit of a number; None for no limit.
+        most: inclusive upper limit of a number; None for no limit.
     """
     return field(
         default=default,
@@ -88,13 +88,13 @@ def option(
 
 
 class _Checked:
-    # Every settings class has this base last, so that each of them is checked when it is made.
+    # The last base of every settings class, so that each is checked on creation.
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are out of their range.
+        """Refuse numbers that are out of range.
 
         Raises:
-            SettingsError: the text names the option and what it must be.
+            SettingsError: a number is out of range; the text names the option.
         """
         for each in fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
             _check_number(each, getattr(self, each.name))
@@ -104,219 +104,231 @@ def _check_number(field: Field[Any], value: object) -> None:
     if not isinstance(value, int | float):
         return
     if not math.isfinite(value):
-        raise SettingsError(f"{flag(field.name)} must be a number, not {value}")
+        raise SettingsError(f"{flag(field.name)} must be a number, got {value}")
     above, least, most = (field.metadata[name] for name in ("above", "least", "most"))
     if above is not None and value <= above:
-        raise SettingsError(f"{flag(field.name)} must be above {above}")
+        raise SettingsError(f"{flag(field.name)} must be above {above}, got {value}")
     if least is not None and value < least:
-        raise SettingsError(f"{flag(field.name)} must be {least} or more")
+        raise SettingsError(f"{flag(field.name)} must be {least} or more, got {value}")
     if most is not None and value > most:
-        raise SettingsError(f"{flag(field.name)} must be {most} or less")
+        raise SettingsError(f"{flag(field.name)} must be {most} or less, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreSettings(_Checked):
-    """Where Redis or Valkey is, and how its keys are named."""
+    """Address of Redis or Valkey, and the names of its keys."""
 
     redis_url: str = option(
         "redis://127.0.0.1:6379",
-        "Where Redis or Valkey is: redis://[user:password@]host:port[/db], rediss:// for TLS, "
+        "Address of Redis or Valkey: redis://[user:password@]host:port[/db], rediss:// for TLS, "
         "unix:///path/to/socket, redis+sentinel://[user:password@]host:port,host:port/master[/db] "
         "or redis+cluster://[user:password@]host:port,host:port; with TLS, rediss+sentinel:// and "
         "rediss+cluster://. Quote the password (@ is %40).",
         secret=True,
         metavar="URL",
     )
-    key_prefix: str = option("ime:", "What all keys and channels in Redis begin with.")
+    key_prefix: str = option("ime:", "Prefix of all keys and channels in Redis.")
     redis_timeout: float = option(
         5.0,
-        "Seconds to wait for an answer of Redis before the connection counts as broken.",
+        "Timeout for an answer of Redis [seconds]; after it the connection counts as broken.",
         above=0,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogSettings(_Checked):
-    """What is logged, and how."""
+    """Level and format of the log."""
 
-    log_level: LogLevel = option(LogLevel.INFO, "The least severe lines that are written.")
-    log_format: LogFormat = option(LogFormat.TEXT, "How log lines are written.")
+    log_level: LogLevel = option(LogLevel.INFO, "Least severe level that is logged.")
+    log_format: LogFormat = option(LogFormat.TEXT, "Format of the log lines.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class JwtSettings(_Checked):
-    """How tokens are checked."""
+    """Keys of tokens, and the claims that they must have."""
 
-    jwt_secret: str = option("", "Shared secret of HS256 tokens, at least 32 bytes.", secret=True)
+    jwt_secret: str = option(
+        "",
+        "Shared secret of HS256 tokens [at least 32 bytes]; empty accepts no such tokens.",
+        secret=True,
+    )
     jwt_public_key: str = option(
         "",
-        "PEM file with the public key (RSA, EC P-256 or Ed25519) that tokens are signed with.",
+        "PEM file with the public key (RSA, EC P-256 or Ed25519) that verifies tokens; empty "
+        "uses none.",
         metavar="FILE",
     )
-    jwks: str = option("", "JWKS file or URL with the issuer's public keys.", metavar="FILE|URL")
-    jwt_audience: str = option("", "Accept only tokens for this audience (claim aud).")
-    jwt_issuer: str = option("", "Accept only tokens of this issuer (claim iss).")
+    jwks: str = option(
+        "", "JWKS file or URL with the issuer's public keys; empty uses none.", metavar="FILE|URL"
+    )
+    jwt_audience: str = option("", "Audience that tokens must have (claim aud); empty accepts any.")
+    jwt_issuer: str = option("", "Issuer that tokens must have (claim iss); empty accepts any.")
     jwt_leeway: float = option(
         0.0,
-        "Seconds that the issuer's clock may differ from ours when times are checked.",
+        "Tolerance for the issuer's clock in the times of tokens [seconds]; 0 allows none.",
         least=0,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuthSettings(JwtSettings):
-    """Whether tokens are asked for, and how they are checked."""
+    """Whether tokens are required, and how they are checked."""
 
     auth: AuthMode = option(
         AuthMode.JWT,
-        "jwt, or none: no token is asked for. Only on a loopback address, where every program, "
-        "and every web page in a browser, of this machine may connect then.",
+        "Authentication of clients: jwt requires a token, none does not. none works on a loopback "
+        "address only; every program and web page of this machine can connect then.",
     )
 
     _keys_needed = True
 
     @property
     def has_keys(self) -> bool:
-        """Whether there is anything to check tokens with."""
+        """Whether there is a key to check tokens with."""
         return bool(self.jwt_secret or self.jwt_public_key or self.jwks)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work.
+        """Refuse settings that cannot work.
 
         Raises:
-            SettingsError: tokens are asked for and nothing is there to check them with.
+            SettingsError: tokens are required but there is no key, or the secret is too short.
         """
         super().__post_init__()
         if self.auth is AuthMode.NONE:
             return
         if self._keys_needed and not self.has_keys:
             raise SettingsError(
-                "no authentication is configured: give --jwt-secret, --jwt-public-key or --jwks "
-                "(or --auth none on a loopback address)"
+                "authentication must have a key, got none: set --jwt-secret, --jwt-public-key or "
+                "--jwks (or --auth none on a loopback address)"
             )
-        if self.jwt_secret and len(self.jwt_secret.encode()) < MIN_SECRET_BYTES:
+        size = len(self.jwt_secret.encode())
+        if self.jwt_secret and size < MIN_SECRET_BYTES:
             raise SettingsError(
-                f"--jwt-secret is shorter than {MIN_SECRET_BYTES} bytes; HS256 needs as many "
-                "(RFC 7518, 3.2)"
+                f"--jwt-secret must have at least {MIN_SECRET_BYTES} bytes for HS256 (RFC 7518, "
+                f"3.2), got {size}"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
-    """The gateway: where it listens, and what it allows."""
+    """The gateway: its address, its limits and its timeouts."""
 
     host: str = option("127.0.0.1", "Address to listen on.")
     port: int = option(8000, "Port to listen on; 0 takes a free one.", least=0, most=65_535)
-    workers: int = option(1, "Processes that share the port; one uses one core.", above=0)
+    workers: int = option(1, "Processes that share the port; each uses one core.", above=0)
     root_path: str = option(
-        "", "Path prefix of a proxy in front, which may strip it or pass it on."
+        "",
+        "Path prefix of a proxy in front, which may strip it or pass it on, as /data-engine/ime; "
+        "empty without a prefix.",
     )
     docs: bool = option(
-        True, "Show the interfaces to everybody: /docs, /openapi.json and /asyncapi.json."
+        True, "Serve the API documents without a token: /docs, /openapi.json and /asyncapi.json."
     )
     public_url: str = option(
         "",
-        "Where clients reach the gateway, as https://example.com/data-engine/ime, for "
-        "/asyncapi.json; without it, the host that a request names.",
+        "Address of the gateway for clients, as https://example.com/data-engine/ime, shown in "
+        "/asyncapi.json; empty takes the host of the request.",
         metavar="URL",
     )
     timezone: str = option(
         "Asia/Tehran",
-        "Zone whose wall clock the messages' timestamps show. One with daylight saving repeats "
-        "an hour a year, and its timestamps do not grow then.",
+        "Time zone of the messages' timestamps. A zone with daylight saving repeats an hour each "
+        "year, in which timestamps do not grow.",
     )
-    max_contracts: int = option(
-        1000, "Contracts that one connection, or one HTTP request, may ask for.", above=0
-    )
+    max_contracts: int = option(1000, "Most contracts per connection or HTTP request.", above=0)
     request_rate: float = option(
         100.0,
-        "HTTP requests for data a second that one subject of tokens, or without one an address, "
-        "may send for long, to each worker; five times as many at once. 0 sets no limit.",
+        "Requests for data per token subject, or per address without one, and worker [1/second]; "
+        "five times as many at once. 0 sets no limit.",
         least=0,
     )
     cors_origins: str = option(
         "",
-        "Origins of the web pages whose scripts may use the HTTP calls, as https://example.org, "
-        "separated by commas; loopback for pages of this machine, on any port; * for all pages.",
+        "Origins of web pages that may use the HTTP calls (CORS), as https://example.org, "
+        "separated by commas; loopback for pages of this machine, * for all, empty for none.",
         metavar="LIST",
     )
     strict_query: bool = option(
         False,
-        "Refuse requests with a query parameter that no call knows; without it, it is ignored "
-        "and logged.",
+        "Refuse requests with unknown query parameters; otherwise they are ignored and logged.",
     )
-    compression: bool = option(True, "Offer permessage-deflate to clients that ask for it.")
-    ping_interval: float = option(20.0, "Seconds between two pings of a client.", above=0)
-    ping_timeout: float = option(20.0, "Seconds within which a client answers a ping.", above=0)
+    compression: bool = option(
+        True, "Compress WebSocket messages (permessage-deflate) for clients that ask for it."
+    )
+    ping_interval: float = option(20.0, "Time between two pings to a client [seconds].", above=0)
+    ping_timeout: float = option(
+        20.0, "Timeout for a client's answer to a ping [seconds].", above=0
+    )
     slow_client_timeout: float = option(
         60.0,
-        "Seconds after which a client that takes no data at all is closed.",
+        "Time without any progress after which a slow client is closed [seconds].",
         above=0,
     )
     send_buffer: int = option(
         65_536,
-        "Bytes that the kernel may hold for a client (SO_SNDBUF); 0 leaves its default.",
+        "Send buffer of the kernel per client [bytes] (SO_SNDBUF); 0 leaves its default.",
         least=0,
     )
     unsent_limit: int = option(
         16_384,
-        "Bytes of them that may wait unsent (TCP_NOTSENT_LOWAT); 0 leaves its default.",
+        "Unsent data in that buffer [bytes] (TCP_NOTSENT_LOWAT); 0 leaves the default.",
         least=0,
     )
-    max_client_message: int = option(
-        4096, "Bytes of the largest message a client may send.", above=0
-    )
+    max_client_message: int = option(4096, "Largest message of a client [bytes].", above=0)
     client_rate: float = option(
         10.0,
-        "Frames a second that a client may send for long; five times as many at once.",
+        "Frames that a client may send [1/second]; five times as many at once.",
         above=0,
     )
     max_request: int = option(
         131_072,
-        "Bytes of the largest request line and headers, and of the largest body.",
+        "Largest request line with headers, and largest body [bytes].",
         above=0,
     )
     handshake_timeout: float = option(
         10.0,
-        "Seconds within which a client sends its whole request.",
+        "Timeout for a client's complete request [seconds].",
         above=0,
     )
     contracts_interval: float = option(
         25.0,
-        "Seconds between two readings of the whole registry of contracts.",
+        "Time between two readings of all contracts from Redis [seconds].",
         above=0,
     )
     status_interval: float = option(
         15.0,
-        "Seconds between two status messages to a client that asked for them.",
+        "Longest time between two status messages to a client that asked for them [seconds].",
         above=0,
     )
     shutdown_spread: float = option(
         3.0,
-        "Seconds over which clients are closed when the process is told to stop.",
+        "Time over which the closing of clients is spread at shutdown [seconds]; 0 closes all at "
+        "once.",
         least=0,
     )
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work.
+        """Refuse settings that cannot work.
 
         Raises:
-            SettingsError: the text names the option and what is wrong with it.
+            SettingsError: the text names the option, what must hold and what was given.
         """
         super().__post_init__()
         if self.auth is AuthMode.NONE and not is_loopback(self.host):
             raise SettingsError(
-                f"--auth none serves anyone, so it needs a loopback address, not {self.host}"
+                f"--host must be a loopback address with --auth none, got {self.host!r}"
             )
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
-            raise SettingsError("--root-path begins with a slash and does not end with one")
+            raise SettingsError(
+                f"--root-path must start with '/' and not end with one, got {self.root_path!r}"
+            )
         _check_public_url(self.public_url)
-        self.zone  # noqa: B018 - raises for a zone that does not exist
+        self.zone  # noqa: B018 - raises if there is no such zone
         for origin in self.origins:
             if origin not in {"*", LOOPBACK} and not _ORIGIN.fullmatch(origin):
                 raise SettingsError(
-                    f"{flag('cors_origins')}: {origin} is not an origin; one is a scheme, a host "
-                    "and maybe a port, as https://example.org, without a path"
+                    f"{flag('cors_origins')} must have a scheme, a host and at most a port per "
+                    f"origin, as https://example.org, got {origin!r}"
                 )
 
     @property
@@ -339,65 +351,67 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class HubSettings(_Checked):
-    """How the exchange's hub is reached."""
+    """Connections to the exchange."""
 
     base_url: str = option(
         "https://cdn.ime.co.ir/realTimeServer/",
-        "Where the exchange's hub is, or one that speaks as it does.",
+        "Address of the exchange's SignalR hub, or of one with the same protocol.",
         metavar="URL",
     )
     polling_url: str = option(
         "https://dataapi.ime.co.ir/api/",
-        "Where the boards are polled while the hub stays away.",
+        "Address where the boards are polled while the hub is away.",
         metavar="URL",
     )
     proxy: str = option(
         "",
-        "Proxy on the way there: http://[user:password@]host:port or socks5://host:port. "
-        "Without it HTTPS_PROXY and NO_PROXY of the environment count.",
+        "Proxy to the exchange: http://[user:password@]host:port or socks5://host:port. Empty "
+        "reads HTTPS_PROXY and NO_PROXY from the environment.",
         secret=True,
         metavar="URL",
     )
     user_agent: str = option(
-        "", "What we tell the exchange we are; by default ime-live and its version."
+        "", "User-Agent header for the exchange; empty sends ime-live and its version."
     )
     transports: str = option(
         "webSockets,serverSentEvents,longPolling",
-        "Transports of the hub that may be used, the best first.",
+        "Transports for the hub in order of preference, separated by commas.",
         metavar="LIST",
     )
     connect_timeout: float = option(
-        10.0, "Seconds within which the exchange answers a request.", above=0
+        10.0, "Timeout for an answer of the exchange [seconds].", above=0
     )
     max_reconnect_delay: float = option(
-        30.0, "Seconds between two tries at the most, after an ever longer random wait.", above=0
+        30.0,
+        "Longest wait between two attempts to connect [seconds]; the waits are random and grow.",
+        above=0,
     )
     upgrade_after: float = option(
         600.0,
-        "Seconds after which a better transport is tried again.",
+        "Time after which a better transport is tried again [seconds].",
         above=0,
     )
     polling_interval: float = option(
         2.0,
-        "Seconds between two polls of the boards while the hub stays away; 0 never polls. There is "
-        "no board of warehouse receipts.",
+        "Time between two polls of the boards while the hub is away [seconds]; 0 never polls. "
+        "Warehouse receipts cannot be polled.",
         least=0,
     )
     boards: str = option(
         "futures,options,cdc,gavahi",
-        "Boards that are read: of futures, options, cdc, gavahi (warehouse receipts), sandoq "
-        "(funds) and salaf.",
+        "Boards to read, separated by commas, of futures, options, cdc, gavahi (warehouse "
+        "receipts), sandoq (funds) and salaf.",
         metavar="LIST",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class HoursSettings(_Checked):
-    """When the exchange trades, in Tehran's time."""
+    """Trading hours of the exchange, in Tehran's time."""
 
     hours_futures: str = option(
         "sat-wed 11:45-17:00, thu 11:45-15:00",
-        "Sessions of futures: days and times of Tehran.",
+        "Sessions of futures: days and times in Tehran.",
         metavar="HOURS",
     )
     hours_options: str = option(
@@ -406,42 +420,44 @@ class HoursSettings(_Checked):
     hours_certificates: str = option(
         "sat-wed 11:45-17:00, thu 11:45-15:00", "Sessions of deposit certificates.", metavar="HOURS"
     )
-    official_holidays: bool = option(True, "No session on Iran's official holidays.")
+    official_holidays: bool = option(
+        True, "Treat Iran's official holidays as days without a session."
+    )
     holidays: str = option(
         "",
-        "More days without a session, Jalali or Gregorian: 1405-05-03, 2026-08-01; a range with "
-        "two dots between its first and last day.",
+        "More days without a session, Jalali or Gregorian, separated by commas: 1405-05-03, "
+        "2026-08-01, or a range with two dots between its first and last day.",
         metavar="DAYS",
     )
     trading_days: str = option(
-        "", "Days with a session all the same, although they are holidays.", metavar="DAYS"
+        "", "Holidays with a session all the same, as for --holidays.", metavar="DAYS"
     )
     stale_after: float = option(
-        30.0, "Seconds without a board in a session after which a market is stale.", above=0
+        30.0, "Time without a board in a session after which a market is stale [seconds].", above=0
     )
     max_lag: float = option(
-        10.0, "Seconds by which boards may come late before their markets are stale.", above=0
+        10.0, "Delay of boards beyond which their markets are stale [seconds].", above=0
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordSettings(_Checked):
-    """How frames are recorded."""
+    """Files of a recording."""
 
     record_size: int = option(
         100_000_000,
-        "Bytes of frames after which a recording goes on in a new file; it does so at midnight "
-        "as well.",
+        "Size of frames after which a recording continues in a new file [bytes], as it does at "
+        "midnight.",
         above=0,
     )
     record_keep: int = option(
-        0, "Files of a recording that are kept; 0 keeps all of them.", least=0
+        0, "Number of files of a recording to keep; 0 keeps all of them.", least=0
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecorderSettings(HubSettings, RecordSettings, LogSettings):
-    """A recorder: from the exchange to files."""
+    """The recorder: from the exchange to files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -450,13 +466,15 @@ class FeedSettings(StoreSettings, HubSettings, HoursSettings, RecordSettings, Lo
 
     bands: str = option(
         "SIL=0.05, SAF=0.05",
-        "Allowed prices: a contract, or what its name begins with, and how far from the last "
-        "settlement a price may go (0.05 is 5 %), or the lowest and highest price in rials: "
-        "SAFOR01=380000..410000. The longest that fits counts; what is not named has no limit.",
+        "Allowed prices by the start of a contract's name: a fraction of the last settlement "
+        "(0.05 is 5 %), or a range [rials] as SAFOR01=380000..410000. The longest start counts; "
+        "without one there is no limit.",
         metavar="LIST",
     )
     record: str = option(
-        "", "File to record the frames to as well, see `feed record`.", metavar="FILE"
+        "",
+        "File in which to record the frames as well, as `feed record`; empty records none.",
+        metavar="FILE",
     )
 
 
@@ -464,15 +482,15 @@ class FeedSettings(StoreSettings, HubSettings, HoursSettings, RecordSettings, Lo
 class UpSettings(GatewaySettings, FeedSettings):
     """Everything on one machine: Valkey, feed and gateway."""
 
-    _keys_needed = False  # a secret is made and kept with the data
+    _keys_needed = False  # a secret is created and kept with the data
 
     data: str = option(
-        "ime-live-data", "Folder that keeps the data; made if it is not there.", metavar="DIR"
+        "ime-live-data", "Folder for the data; it is created if necessary.", metavar="DIR"
     )
 
 
 class DemoSource(StrEnum):
-    """Where the demo's market comes from."""
+    """Sources of the demo's market."""
 
     SYNTHETIC = "synthetic"
     REPLAY = "replay"
@@ -480,10 +498,10 @@ class DemoSource(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings(LogSettings):
-    """The demo: a market of its own, on this machine only."""
+    """The demo: an invented market, on this machine only."""
 
     source: DemoSource = option(
-        DemoSource.SYNTHETIC, "A made-up market, or a replay of --frames in a loop."
+        DemoSource.SYNTHETIC, "Market: synthetic is an invented one, replay repeats --frames."
     )
 
     host: str = option("127.0.0.1", "Loopback address to listen on.")
@@ -498,8 +516,10 @@ def _check_public_url(text: str) -> None:
     except ValueError:
         good = False
     if text and (not good or url.query or url.fragment or "@" in url.netloc):
+        # Without the value, which may contain a password.
         raise SettingsError(
-            "--public-url is no http:// or https:// address of a host and a path, and no more"
+            "--public-url must be an http:// or https:// URL with a host and a path only; check "
+            "for a user, a port, a query or a fragment"
         )
 
 
@@ -507,7 +527,7 @@ MIN_SECRET_BYTES: Final = 32
 
 
 def bare_host(host: str) -> str:
-    """``host`` without the brackets that an IPv6 address has in a URL.
+    """Strip the brackets that an IPv6 address has in a URL.
 
     >>> bare_host("[::1]")
     '::1'
@@ -516,7 +536,7 @@ def bare_host(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``; of names, only localhost is known to be."""
+    """Return whether only this machine can reach ``host``, an address or ``localhost``."""
     try:
         return ipaddress.ip_address(bare_host(host)).is_loopback
     except ValueError:
@@ -524,17 +544,17 @@ def is_loopback(host: str) -> bool:
 
 
 def options(settings: type[Any]) -> tuple[Field[Any], ...]:
-    """The options of a settings class: its own first, then those of each base, as declared."""
+    """Return the options of a settings class: its own, then those of each base, as declared."""
     found = {each.name: each for each in fields(settings)}
     names = [name for base in settings.__mro__ for name in inspect.get_annotations(base)]
     return tuple(found[name] for name in dict.fromkeys(names))
 
 
 def flag(name: str) -> str:
-    """The command line's name of an option: ``redis_url`` is ``--redis-url``."""
+    """Return an option's flag of the command line: ``redis_url`` is ``--redis-url``."""
     return "--" + name.replace("_", "-")
 
 
 def variable(name: str) -> str:
-    """The environment's name of an option: ``redis_url`` is ``IME_LIVE_REDIS_URL``."""
+    """Return an option's variable of the environment: ``redis_url`` is ``IME_LIVE_REDIS_URL``."""
     return ENVIRONMENT_PREFIX + name.upper()

@@ -1,7 +1,7 @@
-"""Time zones by name, from a tz database that knows of Tehran's last change.
+"""Time zones by name, from a tz database with Tehran's last change.
 
-A name comes in, a zone goes out. Iran ended daylight saving in September 2022; a database older
-than 2022b puts its clocks an hour ahead every summer since.
+Iran ended daylight saving in September 2022. A database older than 2022b is an hour ahead in every
+summer since.
 """
 
 from __future__ import annotations
@@ -21,33 +21,37 @@ _REMEDY: Final = "update the system's tzdata, or: pip install --upgrade tzdata"
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """The zone of this name, as ``Asia/Tehran``.
+    """Return the time zone of this name, as ``Asia/Tehran``.
 
     Raises:
-        SettingsError: there is none, or no tz database of 2022b or later.
+        SettingsError: there is no such zone, or no tz database of 2022b or later.
     """
     try:
         # zoneinfo prefers the system's database; the tzdata package is one of our libraries.
         current = _is_current(ZoneInfo(TEHRAN))
         if not current and not _is_current(_packaged(TEHRAN)):
             raise SettingsError(
-                "the tz database is older than 2022b: it has daylight saving in Tehran, which "
-                f"ended in 2022; {_REMEDY}"
+                "the tz database must be 2022b or later, got one with daylight saving in "
+                f"Tehran, which ended in 2022; {_REMEDY}"
             )
     except (ZoneInfoNotFoundError, ImportError, OSError, ValueError) as error:
-        raise SettingsError(f"no tz database of 2022b or later was found; {_REMEDY}") from error
+        raise SettingsError(
+            f"the tz database must be 2022b or later, got none; {_REMEDY}"
+        ) from error
     try:
         zone = ZoneInfo(name)
         return zone if current else _packaged(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise SettingsError(f"{name} is not a time zone") from error
+        raise SettingsError(
+            f"{name!r} is not a time zone; use a name such as Asia/Tehran"
+        ) from error
 
 
 def zone_of_tehran() -> tzinfo:
-    """Tehran's zone, also where there is no tz database, or only one before 2022b.
+    """Return Tehran's time zone, even without a tz database of 2022b or later.
 
-    Without one it is UTC+03:30 throughout: right for every moment since September 2022, when
-    daylight saving had ended. A client needs no more, since it is told the time as it is now.
+    Without one it is UTC+03:30, which is right for every moment since September 2022. A client
+    needs no earlier ones.
     """
     try:
         return zone_of(TEHRAN)

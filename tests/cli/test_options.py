@@ -81,7 +81,7 @@ def test_the_environment_sets_what_a_flag_does(ime_live: Run) -> None:
         "IME_LIVE_WORKERS": "0",  # which is refused, so that it does not serve
     }
     done = ime_live("serve", **given)
-    assert (done.returncode, done.stderr) == (2, "ime-live: --workers must be above 0\n")
+    assert (done.returncode, done.stderr) == (2, "ime-live: --workers must be above 0, got 0\n")
 
 
 @pytest.mark.parametrize(
@@ -102,20 +102,24 @@ def test_wrong_use(ime_live: Run, arguments: list[str], error: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "values", "error"),
     [
-        (StoreSettings, {"redis_timeout": 0.0}, "--redis-timeout must be above 0"),
-        (StoreSettings, {"redis_timeout": float("nan")}, "--redis-timeout must be a number, not"),
-        (JwtSettings, {"jwt_leeway": -1.0}, "--jwt-leeway must be 0 or more"),
-        (DemoSettings, {"port": 65_536}, "--port must be 65535 or less"),
-        (GatewaySettings, {"port": -1}, "--port must be 0 or more"),
+        (StoreSettings, {"redis_timeout": 0.0}, "--redis-timeout must be above 0, got 0.0"),
+        (
+            StoreSettings,
+            {"redis_timeout": float("nan")},
+            "--redis-timeout must be a number, got nan",
+        ),
+        (JwtSettings, {"jwt_leeway": -1.0}, "--jwt-leeway must be 0 or more, got -1.0"),
+        (DemoSettings, {"port": 65_536}, "--port must be 65535 or less, got 65536"),
+        (GatewaySettings, {"port": -1}, "--port must be 0 or more, got -1"),
         (
             GatewaySettings,
             {"shutdown_spread": float("inf")},
-            "--shutdown-spread must be a number, not inf",
+            "--shutdown-spread must be a number, got inf",
         ),
-        (GatewaySettings, {"max_contracts": 0}, "--max-contracts must be above 0"),
-        (GatewaySettings, {"timezone": "Mars/Base"}, "--timezone: Mars/Base is not a time zone"),
-        (GatewaySettings, {"root_path": "a/"}, "--root-path begins with a slash"),
-        (GatewaySettings, {"jwt_secret": ""}, "no authentication is configured"),
+        (GatewaySettings, {"max_contracts": 0}, "--max-contracts must be above 0, got 0"),
+        (GatewaySettings, {"timezone": "Mars/Base"}, "--timezone: 'Mars/Base' is not a time zone"),
+        (GatewaySettings, {"root_path": "a/"}, "--root-path must start with '/' .*, got 'a/'"),
+        (GatewaySettings, {"jwt_secret": ""}, "authentication must have a key, got none"),
     ],
 )
 def test_numbers_out_of_their_range(
@@ -149,7 +153,7 @@ def test_without_a_command(ime_live: Run) -> None:
 def test_words_are_taken_in_any_case(ime_live: Run, level: str) -> None:
     given = {"IME_LIVE_AUTH": "None", "IME_LIVE_WORKERS": "0"}
     done = ime_live("serve", "--log-level", level, "--log-format", "JSON", **given)
-    assert (done.returncode, done.stderr) == (2, "ime-live: --workers must be above 0\n")
+    assert (done.returncode, done.stderr) == (2, "ime-live: --workers must be above 0, got 0\n")
     done = ime_live("serve", "--log-level", "loud")
     assert done.returncode == 2
     assert "Invalid value for '--log-level'" in done.stderr
@@ -177,7 +181,7 @@ def test_an_unknown_variable_is_said(ime_live: Run, valkey: EmbeddedValkey) -> N
     assert done.returncode == 2
     warning, error = done.stderr.splitlines()
     assert warning.endswith("did you mean IME_LIVE_JWT_SECRET?")
-    assert error.startswith("ime-live: no authentication is configured")
+    assert error.startswith("ime-live: authentication must have a key, got none")
     assert SECRET not in done.stderr
 
 

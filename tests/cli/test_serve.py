@@ -23,9 +23,12 @@ SECRET = "made up for the tests, 32 bytes "
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ([], "no authentication is configured: give --jwt-secret, --jwt-public-key or --jwks"),
-        (["--auth", "none", "--host", "0.0.0.0"], "--auth none serves anyone"),  # noqa: S104
-        (["--jwt-secret", "geheim"], "--jwt-secret is shorter than 32 bytes"),
+        ([], "authentication must have a key, got none: set --jwt-secret, --jwt-public-key"),
+        (
+            ["--auth", "none", "--host", "0.0.0.0"],  # noqa: S104
+            "--host must be a loopback address with --auth none, got '0.0.0.0'",
+        ),
+        (["--jwt-secret", "geheim"], "--jwt-secret must have at least 32 bytes"),
         (["--jwt-public-key", "nothing.pem"], "--jwt-public-key nothing.pem: No such file"),
         (["--auth", "none", "--redis-url", "http://u:geheim@h"], "--redis-url must begin with one"),
     ],

@@ -263,7 +263,7 @@ async def test_404_of_a_call_names_the_url_and_asks_for_the_prefix(rest: Rest) -
         with pytest.raises(ime_live.ServiceError) as caught:
             await client.contracts(["A"])
     assert str(caught.value) == (
-        f"so it is: {rest.url}/p/static/data/contract/name must be a call, but is not; "
+        f"so it is: {rest.url}/p/static/data/contract/name must be a REST call, but is not; "
         "is the path of a proxy missing from the address, or wrong?"
     )
 
@@ -273,7 +273,7 @@ async def test_redirect_of_a_call_is_named(rest: Rest) -> None:
     async with AsyncClient(rest.url) as client:
         with pytest.raises(ime_live.ServiceError, match="redirects to http") as caught:
             await client.contracts(["A"])
-    assert str(caught.value).endswith("; write the address that it means")
+    assert str(caught.value).endswith("; write that address")
 
 
 # -- tokens that may pass -----------------------------------------------------------------------

@@ -1,0 +1,86 @@
+"""Rules of language that a program can check: error messages, and formulas to avoid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ime_live import settings
+from ime_live.errors import SettingsError
+from ime_live.settings import (
+    AuthMode,
+    AuthSettings,
+    DemoSettings,
+    GatewaySettings,
+    RecorderSettings,
+    UpSettings,
+    flag,
+    options,
+)
+
+SOURCE = Path(settings.__file__).parent
+
+FOLDERS = ("client", "cli")
+
+FORMULAS = re.compile(
+    r"see the module's text|must not know|comes? in[;,].* goe?s? out", re.IGNORECASE
+)
+
+# What an error must contain: the rule, and the value that breaks it.
+RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
+
+SECRET = "a secret of 32 bytes for testing"
+
+
+@pytest.mark.parametrize("folder", ["", *FOLDERS])
+def test_texts_use_no_formulas(folder: str) -> None:
+    files = list((SOURCE / folder).rglob("*.py") if folder else SOURCE.glob("*.py"))
+    assert files
+    for file in files:
+        text = " ".join(file.read_text(encoding="utf-8").split())
+        found = FORMULAS.search(re.sub(r"[.] ", ".\n", text))
+        assert found is None, f"{file.relative_to(SOURCE)}: {found and found[0]}"
+
+
+def numbers_out_of_range() -> Iterator[tuple[type[Any], str, float]]:
+    for made in (GatewaySettings, UpSettings, RecorderSettings, DemoSettings):
+        for each in options(made):
+            above, least, most = (each.metadata[name] for name in ("above", "least", "most"))
+            if above is not None:
+                yield made, each.name, above
+            if least is not None:
+                yield made, each.name, least - 1
+            if most is not None:
+                yield made, each.name, most + 1
+
+
+def settings_that_cannot_be() -> Iterator[tuple[type[Any], dict[str, Any], str]]:
+    for made, name, value in numbers_out_of_range():
+        yield made, {name: value}, f"{flag(name)} must be .* got {value}"
+    yield GatewaySettings, {"ping_interval": float("nan")}, "--ping-interval .* got nan"
+    yield GatewaySettings, {"root_path": "api"}, "--root-path must start with '/' .* got 'api'"
+    yield GatewaySettings, {"timezone": "Mars"}, "--timezone: 'Mars' is not a time zone"
+    yield GatewaySettings, {"cors_origins": "a.example"}, "--cors-origins .* got 'a.example'"
+    yield GatewaySettings, {"host": "::", "auth": AuthMode.NONE}, "--host must be .* got '::'"
+    yield GatewaySettings, {"jwt_secret": ""}, "must have a key, got none"
+    yield AuthSettings, {"jwt_secret": "short"}, "--jwt-secret must have .* got 5"
+
+
+@pytest.mark.parametrize(("made", "values", "text"), list(settings_that_cannot_be()))
+def test_error_of_setting_says_rule_and_value(
+    made: type[Any], values: dict[str, Any], text: str
+) -> None:
+    given = {"jwt_secret": SECRET} if issubclass(made, AuthSettings) else {}
+    with pytest.raises(SettingsError, match=text) as caught:
+        made(**{**given, **values})
+    assert RULE.search(str(caught.value))
+
+
+def test_error_of_setting_shows_no_password() -> None:
+    with pytest.raises(SettingsError, match="--public-url must be") as caught:
+        GatewaySettings(jwt_secret=SECRET, public_url="https://user:geheim@example.org")
+    assert "geheim" not in str(caught.value)
