@@ -1,8 +1,6 @@
-"""Cluster: the primaries of a cluster, and which of them has a key.
+"""Cluster: clients for the primaries of a cluster, and the map of their slots.
 
-redis-py's options and commands come in; replies go out, and connections to listen with. It must
-not know keys, scripts or what they are for, and its errors are redis-py's:
-`ime_live.store.connections` makes ours of them.
+Its errors are those of redis-py; `ime_live.store.connections` converts them.
 """
 
 from __future__ import annotations
@@ -33,14 +31,14 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ime_live.store.connection_pool import Pool
 from ime_live.store.topology import LOOK, Address, Lookout, asked, first_answer, text_of
 
-# A command that meets a cluster in the middle of a move is tried this often; the pause before
-# the last time lets a move of one slot end.
+# Attempts of a command while the cluster moves a slot; the pause before the last one lets the move
+# of one slot end.
 _TRIES: Final = 3
 _PAUSE: Final = 0.1  # seconds
 
 _SLOTS: Final = 16_384
 
-# Nodes that are asked at each look: enough that one that was cut off is outvoted.
+# Nodes asked at each look, enough to outvote one that is cut off from the others.
 _VOTES: Final = 5
 
 Map = tuple[tuple[int, int, Address], ...]
@@ -60,19 +58,18 @@ _AWAY: Final = (
 
 
 class Cluster(AsyncCoreCommands):
-    """A cluster: a client for each primary, and a map of which has which slot.
+    """A cluster: one client per primary, and a map from slots to primaries.
 
-    Commands go to the primary that has their key, those of a pipeline to all of them at once.
-    redis-py's own client of clusters has no asynchronous WATCH in 6, from 7 on starts an event
-    loop in a thread for each command of a transaction, and after an error closes connections
-    that others are using.
+    A command goes to the primary of its key, a pipeline to all its primaries at once. redis-py's
+    own cluster client has no asynchronous WATCH in version 6. From 7 on it starts an event loop in
+    a thread for each command of a transaction, and after an error closes connections in use.
     """
 
     one_clock = False
     _event_dispatcher: Any = None  # asked for by the mixin's types, and only by them
 
     def __init__(self, hosts: Sequence[Address], options: Mapping[str, Any]) -> None:
-        """Take addresses of some of the nodes and redis-py's options."""
+        """Create a cluster from the addresses of some nodes and redis-py's options."""
         self.addresses = hosts
         self.place = ",".join(map(text_of, hosts))
         self.failovers = 0
@@ -80,8 +77,8 @@ class Cluster(AsyncCoreCommands):
         self._options = options
         self._clients: dict[Address, Any] = {}
         self._replaced: list[Any] = []
-        """Clients of nodes that were primaries once."""
-        # Whom to ask for the map, first to last.
+        """Clients of former primaries."""
+        # Nodes to ask for the map, in this order.
         self._nodes: list[Address] = random.sample(hosts, len(hosts))
         self._map: Map = ()
         self._slots: list[Address | None] = []
@@ -93,7 +90,7 @@ class Cluster(AsyncCoreCommands):
     # -- Topology ---------------------------------------------------------------------------
 
     def client(self) -> Any:  # noqa: ANN401
-        """See `Topology`: ourselves."""
+        """Return this object; see `Topology`."""
         return self
 
     async def check(self) -> None:
@@ -101,7 +98,7 @@ class Cluster(AsyncCoreCommands):
         await self._read_map()
 
     def make(self) -> Any:  # noqa: ANN401
-        """A connection to any node, since a message goes to all; each time to another one."""
+        """Return a connection to the next node; any will do, since a message goes to all."""
         node = self._nodes.pop(0)
         self._nodes.append(node)
         return self._client(node).connection_pool.make_connection()
@@ -128,10 +125,10 @@ class Cluster(AsyncCoreCommands):
                 return
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401
-        """The links by which the connection's node gets the messages of the others.
+        """Return the links by which the connection's node gets the messages of other nodes.
 
-        A message that is published at one node goes to the others over a link each. What was on
-        its way when a link broke is lost, and nothing says so but that the link is a new one.
+        A node forwards each published message to every other node over a link. Messages under way
+        when a link breaks are lost, and the only sign of it is a new link.
         """
         node = (connection.host, int(connection.port))
         async with self._client(node).pipeline(transaction=False) as pipe:
@@ -162,7 +159,7 @@ class Cluster(AsyncCoreCommands):
     # -- commands ---------------------------------------------------------------------------
 
     async def execute_command(self, *command: Any, **_: Any) -> Any:  # noqa: ANN401
-        """What the methods of redis-py end in."""
+        """Run one command; all methods of redis-py call this."""
         if command[0] in _EVERYWHERE:
             return await self._everywhere(command)
         [reply] = await self.run([command])
@@ -171,15 +168,15 @@ class Cluster(AsyncCoreCommands):
         return reply
 
     def pipeline(self, *, transaction: bool) -> _Batch:
-        """Commands to be sent together; for a transaction see `transaction`."""
+        """Return a pipeline of commands; for a transaction see `transaction`."""
         if transaction:
             raise NotImplementedError
         return _Batch(self)
 
     async def run(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Run commands where their keys are; a command's error is its reply.
+        """Run commands at the primaries of their keys; a command's error is its reply.
 
-        A node that cannot be reached harms only the commands of its own keys.
+        A node that cannot be reached affects the commands of its own keys only.
 
         Raises:
             RedisError: no node can be reached.
@@ -200,7 +197,7 @@ class Cluster(AsyncCoreCommands):
             for ns, result in zip(groups.values(), results, strict=True):
                 for n, reply in zip(ns, result, strict=True):
                     replies[n] = reply
-            # A server that did not answer in time is not given that time again.
+            # A server that timed out is not asked again.
             todo = [
                 n
                 for n in todo
@@ -213,7 +210,7 @@ class Cluster(AsyncCoreCommands):
         return replies
 
     async def _send(self, node: Address, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
-        """Run commands at one node, and those for which it sends us to another one there."""
+        """Run commands at one node, and redirected ones at the node that it names."""
         try:
             replies = await self._pipelined(node, commands)
         except RedisError as error:
@@ -243,7 +240,7 @@ class Cluster(AsyncCoreCommands):
         results = await asyncio.gather(*(self._send(node, [command]) for node in nodes))
         good = [reply for [reply] in results if not isinstance(reply, Exception)]
         for [reply] in results:
-            # A script is of use to those that have it.
+            # A script is useful on each primary that has loaded it.
             if isinstance(reply, Exception) and not (good and command[0] == "SCRIPT LOAD"):
                 raise reply
         return good[0]
@@ -259,8 +256,8 @@ class Cluster(AsyncCoreCommands):
         return client
 
     def abort_idle(self) -> None:
-        """See `ime_live.topology.Topology`."""
-        # What lies between us and one node lies between us and the others.
+        """See `Topology`."""
+        # The network to one node is usually the network to the others.
         for client in self._clients.values():
             client.connection_pool.abort_idle()
 
@@ -272,10 +269,10 @@ class Cluster(AsyncCoreCommands):
         return node
 
     def _note(self, node: Address, error: Exception) -> None:
-        """Have the map read again after an error of ``node``, from one who knows better."""
+        """Have the map read again after an error of ``node``, first from the node it names."""
         self._stale = True
         if isinstance(error, MovedError):
-            # Others may not have heard of it yet.
+            # Other nodes may not know of the move yet.
             self._nodes.insert(0, (error.host or node[0], int(error.port)))
         elif node in self._nodes:
             self._nodes.remove(node)
@@ -294,10 +291,10 @@ class Cluster(AsyncCoreCommands):
                 raise
 
     async def _look(self) -> None:
-        """Read the map although no command has failed: a primary may not know that it is none.
+        """Read the map although no command has failed.
 
-        One that was cut off from the others goes on taking writes, and says itself that it may;
-        so the map counts that most nodes give.
+        A primary that is cut off from the others goes on taking writes, and its own map says that
+        it may. So the map of the majority counts.
         """
         nodes = random.sample(self._nodes, min(_VOTES, len(self._nodes)))
         asking = [asked(partial(self._ask, node)) for node in nodes]
@@ -314,8 +311,8 @@ class Cluster(AsyncCoreCommands):
                 return
 
     async def _ask(self, node: Address) -> tuple[Map, list[Address]]:
-        """The map as one node gives it, and all nodes that it names."""
-        # As two words: for one, redis-py 6 to 8 read the answer differently.
+        """Return the map of one node, and all nodes in it."""
+        # Two words: for the command in one word, redis-py 6 to 8 parse the answer differently.
         ranges = await self._client(node).execute_command("CLUSTER", "SLOTS")
         if not ranges:
             raise RedisConnectionError("the node is not part of a cluster")
@@ -328,7 +325,7 @@ class Cluster(AsyncCoreCommands):
         return tuple(sorted(slots)), list(nodes)
 
     def _take(self, slots: Map, nodes: Sequence[Address]) -> None:
-        # Whoever has failed or was listened to last stays last.
+        # A node that has failed, or was listened to last, stays last.
         old = [node for node in self._nodes if node in nodes]
         new = [node for node in nodes if node not in old]
         gone = [host for host in self._hosts if host not in nodes]
@@ -343,7 +340,7 @@ class Cluster(AsyncCoreCommands):
         for first, last, primary in slots:
             self._slots[first : last + 1] = [primary] * (last + 1 - first)
         for node in before.difference(primary for _, _, primary in slots):
-            # What waits for an answer there is sent to whom the map names now.
+            # Commands that wait for an answer there are sent to the present primary.
             client = self._clients.pop(node, None)
             if client is not None:
                 client.connection_pool.abort("the node is a primary no more")
@@ -351,7 +348,7 @@ class Cluster(AsyncCoreCommands):
 
 
 class _Batch:
-    """A pipeline of a cluster, as far as `ime_live.store.store` needs one."""
+    """A pipeline of a cluster, with the methods that `ime_live.store` needs."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -369,18 +366,18 @@ class _Batch:
         self._commands.clear()
 
     def execute_command(self, *command: Any) -> None:  # noqa: ANN401
-        """Put a command into the pipeline."""
+        """Add a command to the pipeline."""
         self._commands.append(command)
 
     async def execute(self, *, raise_on_error: bool) -> list[Any]:
-        """Run them all; a command's error is its reply."""
+        """Run all commands; a command's error is its reply."""
         if raise_on_error:
             raise NotImplementedError
         return await self._cluster.run(self._commands)
 
 
 def is_away(reply: object) -> bool:
-    """Whether a reply says that the server is not there, or no longer the one to ask."""
+    """Return whether a reply says that the server is away, or no longer the primary."""
     return isinstance(reply, _AWAY)
 
 
@@ -390,6 +387,6 @@ def _key_of(command: tuple[Any, ...]) -> bytes:
 
 
 def _address_of(server: Sequence[Any], asked: Address) -> Address:
-    """A server in an answer to CLUSTER SLOTS; without a host it is that of who answers."""
+    """Return the address of a server in CLUSTER SLOTS; by default the host is that of the node."""
     host = server[0].decode() if server[0] else ""
     return (host if host not in ("", "?") else asked[0]), int(server[1])

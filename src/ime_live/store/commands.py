@@ -1,4 +1,4 @@
-"""Commands: how Redis is asked, in few round trips and with scripts that are loaded when needed."""
+"""Commands to Redis: pipelines with few round trips, and scripts that are loaded on demand."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from ime_live.store.keys import Keys
 
 log = structlog.get_logger()
 
-# Commands of one round trip: some 800 KB of states, a few milliseconds of the server's time.
+# Commands per round trip: about 800 KB of states, a few milliseconds of the server's time.
 _CHUNK: Final = 1000
 
 
 class Commands:
-    """Connections to Redis or Valkey and commands over them; use with ``async with``.
+    """Commands to Redis or Valkey over its connections; use with ``async with``.
 
-    All methods that wait raise `StoreError` when Redis cannot be reached, does not answer within
-    `redis_timeout` seconds, or refuses.
+    All async methods raise `StoreError` when Redis cannot be reached, does not answer within
+    `redis_timeout` seconds, or refuses a command.
     """
 
     def __init__(self, settings: StoreSettings, *, connections: Connections | None = None) -> None:
-        """Make a store; nothing is connected before it is used.
+        """Create a store. It connects on first use.
 
         Args:
-            settings: where Redis is, and what its keys begin with.
-            connections: to use, and to leave open; by default its own.
+            settings: address of Redis, and prefix of the keys.
+            connections: connections to use and to leave open; None opens its own.
 
         Raises:
-            SettingsError: ``redis_url`` is none of the forms in docs/redis.md.
+            SettingsError: ``redis_url`` is not in one of the forms of docs/redis.md.
         """
         self.keys = Keys(settings.key_prefix)
         self.unreadable = 0
-        """Last states and contracts that were left out because they could not be read."""
+        """Number of last states and contracts left out because they could not be read."""
         self._limited = LogLimiter(log)
         self._shares = connections is not None
         self.connections = connections or Connections(settings)
-        """How Redis is reached; the subscriber makes its own connection with it."""
+        """The connections to Redis; the subscriber makes its own with them."""
         self._redis = self.connections.client()
 
     async def __aenter__(self) -> Self:
@@ -65,21 +65,21 @@ class Commands:
             await self.connections.aclose()
 
     async def ping(self) -> None:
-        """Return if Redis answers."""
+        """Return when Redis has answered."""
         with self.connections.errors():
             await self._redis.ping()
 
     async def _run(self, script: scripts.Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Run a script for each (key, arguments …); its answers or StoreErrors."""
+        """Run a script for each (key, arguments …), and return answers or StoreErrors."""
         commands = [("EVALSHA", script.sha, 1, *call) for call in calls]
         replies = await self._pipelined(commands, fields=script.answer)
         unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            # A new or restarted Redis. The script is sent once, and not with every batch.
+            # A new or restarted Redis. The script is sent once, not with every batch.
             with self.connections.errors():
                 await self._redis.script_load(script.text)
-            # Somebody else may have loaded it meanwhile, so that later calls of a key were run: the
-            # last one has to stay the last.
+            # Another client may have loaded it meanwhile, so that later calls of a key were run.
+            # The last call of a key must stay the last.
             first = {calls[n][0]: n for n in reversed(unknown)}
             due = [n for n, call in enumerate(calls) if n >= first.get(call[0], len(calls))]
             again = await self._pipelined([commands[n] for n in due], fields=script.answer)
@@ -100,9 +100,9 @@ class Commands:
         """Run commands in few round trips; a command's error is its reply.
 
         Args:
-            commands: with their arguments.
-            fields: types of what is in the list that each replies with; any other reply is an
-                error. Empty if they do not reply with lists.
+            commands: commands with their arguments.
+            fields: types of the fields in each reply's list; any other reply is an error. Empty if
+                the replies are no lists.
         """
         replies: list[Any] = []
         with self.connections.errors():

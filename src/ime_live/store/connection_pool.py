@@ -1,13 +1,13 @@
-"""Connection pool: redis-py's connections, which here end well whatever breaks them.
+"""Connection pool: redis-py's connections, made robust against every kind of break.
 
-redis-py looks at a connection before it hands it out, but does not see every one that is broken:
-under uvloop, 8.0 and 8.1 hand out those that were reset, and the RuntimeError of a closed transport
-is neither one of redis-py's errors nor tried again. So each connection here is renewed before it
-is used if its transport is closed, and whatever comes out of it is an error of redis-py's.
+redis-py checks a connection before it hands it out, but misses some broken ones. Under uvloop, 8.0
+and 8.1 hand out connections that were reset, and the RuntimeError of a closed transport is neither
+an error of redis-py nor retried. So each connection here is renewed before use if its transport is
+closed, and raises only errors of redis-py.
 
-A link that is half open says nothing, and all connections over it are as dead as the one whose
-command was not answered in time. So that one takes those with it that wait to be used: each of them
-would cost its next command the whole timeout again.
+A half-open link is silent, and all connections over it are dead as soon as one command has timed
+out. So a timeout also breaks the idle connections: each of them would cost its next command the
+whole timeout again.
 """
 
 from __future__ import annotations
@@ -26,30 +26,29 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 
 def retry_once() -> Retry:
-    """One attempt more, at once, for a pooled connection that Redis has closed meanwhile.
+    """Return the policy of one more attempt, at once, for a connection that Redis has closed.
 
-    Safe: to publish the same state twice changes nothing.
+    It is safe, because publishing the same state twice changes nothing.
     """
     return Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
 
 
 class Renewable:
-    """A connection that is renewed when it is broken, and can be broken by others.
+    """Mixin for redis-py's connections: renew a broken one, and let others break it.
 
-    To be mixed into one of redis-py's connections. Two of their private names are needed, as in
-    `ime_live.store.subscriber`.
+    It needs two of their private names, as `ime_live.store.subscriber` does.
     """
 
     _reader: asyncio.StreamReader | None
     _writer: asyncio.StreamWriter | None
     _limit: asyncio.Timeout | None = None
-    """Ends an attempt to connect that is under way."""
+    """Timeout that ends an attempt to connect."""
     _aborted = False
-    """Whether it was broken by `abort` since it was asked to connect."""
+    """Whether `abort` has broken it since the attempt to connect began."""
     closed_for: str | None = None
     """Why it must not connect again; None if it may."""
     on_timeout: Callable[[], None] | None = None
-    """Called when the server has not answered in time."""
+    """Called when the server has timed out."""
 
     async def connect(self) -> None:
         """Connect, unless there is a connection that is not broken."""
@@ -60,7 +59,7 @@ class Renewable:
         try:
             await super().connect()  # type: ignore[misc]
         except RedisConnectionError:
-            # Broken on purpose, so there is a better place. redis-py 6 does not try again.
+            # Broken on purpose, because there is a better server. redis-py 6 does not retry.
             if not self._aborted:
                 raise
             await super().connect()  # type: ignore[misc]
@@ -79,10 +78,10 @@ class Renewable:
             self._limit = None
 
     def abort(self, closed_for: str | None = None) -> None:
-        """Break the connection at once; what waits for an answer fails, and may be tried again.
+        """Break the connection at once; waiting commands fail, and may be retried.
 
         Args:
-            closed_for: see the attribute.
+            closed_for: why it must not connect again; None if it may.
         """
         self.closed_for = closed_for or self.closed_for
         self._aborted = True
@@ -104,7 +103,7 @@ class Renewable:
             raise _broken_by(error) from error
 
     async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-        """Read a reply; one that says that the master is a replica breaks the connection."""
+        """Read a reply; a READONLY error of a replica breaks the connection."""
         try:
             return await super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError as error:
@@ -127,7 +126,7 @@ class Renewable:
 
 
 def _broken_by(error: Exception) -> RedisConnectionError:
-    # redis-py has closed the connection when it lets such an error through.
+    # redis-py has closed the connection before it passes such an error on.
     return RedisConnectionError(f"the connection is broken ({type(error).__name__})")
 
 
@@ -147,7 +146,7 @@ _OURS = {SSLConnection: TlsConnection, UnixDomainSocketConnection: UnixConnectio
 
 
 class Pool(BlockingConnectionPool):
-    """Connections to one place; a command that finds none free waits for one."""
+    """Connections to one server; a command waits if none is free."""
 
     def __init__(
         self,
@@ -156,12 +155,12 @@ class Pool(BlockingConnectionPool):
         on_timeout: Callable[[], None] | None = None,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        """Take redis-py's options; its classes of connections become ours.
+        """Create a pool; redis-py's connection classes are replaced by those above.
 
         Args:
-            connection_class: one of redis-py's, or of ours.
-            on_timeout: called when a command is not answered in time; by default `abort_idle`.
-            options: of each connection.
+            connection_class: a connection class of redis-py or of this module.
+            on_timeout: called when a command times out; None calls `abort_idle`.
+            options: redis-py's options of each connection.
         """
         ours = _OURS.get(connection_class, TcpConnection)
         if issubclass(connection_class, Renewable):
@@ -171,23 +170,23 @@ class Pool(BlockingConnectionPool):
         self._on_timeout = on_timeout or self.abort_idle
 
     def make_connection(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed
-        """A connection, in the pool or not, that is not connected yet."""
+        """Return a new connection, not connected yet."""
         connection: Any = super().make_connection()  # type: ignore[no-untyped-call]
         connection.closed_for = self._closed_for
         connection.on_timeout = self._on_timeout
         return connection
 
     def abort_idle(self) -> None:
-        """Break the connections that nobody uses just now."""
+        """Break the idle connections."""
         idle: tuple[Any, ...] = tuple(self._available_connections)
         for connection in idle:
             connection.abort()
 
     def abort(self, closed_for: str | None = None) -> None:
-        """Break all connections, also those that are used just now.
+        """Break all connections, also those in use.
 
         Args:
-            closed_for: why none may be made any more; None to leave that as it is.
+            closed_for: why no more may be made; None leaves that unchanged.
         """
         self._closed_for = closed_for or self._closed_for
         connections: tuple[Any, ...] = (*self._available_connections, *self._in_use_connections)
@@ -195,7 +194,7 @@ class Pool(BlockingConnectionPool):
             connection.abort(closed_for)
 
     async def aclose(self) -> None:
-        """Close it for good, whatever is under way."""
-        # Nobody waits for an answer any more, least of all for that of a server that hangs.
+        """Close the pool for good, even with commands under way."""
+        # No caller waits for an answer any more, and a server may hang.
         self.abort("it is closed")
         await super().aclose()

@@ -1,9 +1,8 @@
-"""Connections to Redis or Valkey, and the one place where errors of redis-py become ours.
+"""Connections to Redis or Valkey, and the conversion of redis-py's errors.
 
-Settings come in; a client and single connections go out, whether there is one server or several
-(`ime_live.store.topology`). Besides `ime_live.store.store` and `ime_live.store.subscriber`, which
-are built on it, nothing knows redis-py, and nothing outside sees one of its exceptions, nor a
-password in an error's text.
+It gives a client and single connections, for one server or several (`ime_live.store.topology`).
+Only `ime_live.store` uses redis-py. Its exceptions are converted to `StoreError` here, and no text
+contains a password.
 """
 
 from __future__ import annotations
@@ -34,71 +33,71 @@ from ime_live.store.topology import Single, Topology
 
 _limited: Final = LogLimiter(structlog.get_logger())
 
-# More connections would not make one server faster; who finds none free waits for one.
+# More connections would not make one server faster; a command waits if none is free.
 _MAX_CONNECTIONS: Final = 16
 
 
 _SILENCE: Final = 1.0
-"""Seconds after which a check asks whether a server that says nothing speaks another protocol."""
+"""Seconds after which a check probes whether a silent server speaks another protocol."""
 
 
 class Connections:
-    """Makes connections as the settings say.
+    """Makes connections by the settings.
 
     Attributes:
-        place: hosts and ports, or the path of the socket; for texts.
-        timeout: seconds within which Redis answers, or the connection counts as broken.
+        place: hosts and ports, or the path of the socket, for messages.
+        timeout: seconds to wait for an answer before a connection counts as broken.
     """
 
     def __init__(self, settings: StoreSettings) -> None:
-        """Read the settings; nothing is connected yet.
+        """Read the settings without connecting.
 
         Raises:
-            SettingsError: ``redis_url`` is none of the forms in docs/redis.md, or it names a
-                database other than 0 and ``key_prefix`` is the default.
+            SettingsError: ``redis_url`` is not in one of the forms of docs/redis.md, or it names a
+                database other than 0 while ``key_prefix`` is the default.
         """
         self.timeout = settings.redis_timeout
         url = read_redis_url(settings.redis_url)
         if url.database and settings.key_prefix == StoreSettings.key_prefix:
             # Two environments on two databases of one server would share all channels.
             raise SettingsError(
-                f"--redis-url names database {url.database}, and Pub/Sub ignores databases: set "
-                f"--key-prefix to a prefix of this database's own, not {settings.key_prefix!r}"
+                f"--key-prefix must be different for database {url.database} of --redis-url, "
+                f"because Pub/Sub ignores databases, got the default {settings.key_prefix!r}"
             )
         self._tls = url.tls
         self._topology = _topology_of(url, self.timeout)
         self.place = self._topology.place
 
     def client(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed, and not alike in 6 to 8
-        """A client with redis-py's commands, the same each time."""
+        """Return the client with redis-py's commands, the same each time."""
         return self._topology.client()
 
     def transaction(self, key: str) -> AbstractAsyncContextManager[Any]:
-        """A pipeline of redis-py that watches ``key``."""
+        """Return a pipeline of redis-py that watches ``key``."""
         return self._topology.transaction(key)
 
     async def aclose(self) -> None:
-        """Close what `client` and `transaction` have opened."""
+        """Close the connections of `client` and `transaction`."""
         with self.errors():
             await self._topology.aclose()
 
     def make(self) -> Any:  # noqa: ANN401 - as above
-        """One connection of redis-py outside the pool, not connected yet."""
+        """Return a connection of redis-py outside the pool, not connected yet."""
         return self._topology.make()
 
     async def check(self, *, listens: bool) -> None:
-        """Ask the servers once whether they are what the settings say.
+        """Check once whether the servers match the settings.
 
         Args:
             listens: whether a connection will listen, for which a cluster is asked more.
 
         Raises:
-            StoreSettingsError: they are not.
-            StoreError: they are away.
+            StoreSettingsError: they do not match.
+            StoreError: they cannot be reached.
         """
         asking = asyncio.ensure_future(self._ask(listens=listens))
         try:
-            # One port of TLS and one without may wait for each other until the timeout.
+            # A client without TLS and a port with TLS may wait for each other until the timeout.
             done, _ = await asyncio.wait({asking}, timeout=_SILENCE)
             error = asking.exception() if done else None
             dumb = not done or _is_dumb(error)
@@ -116,7 +115,7 @@ class Connections:
                 await self._topology.view(self.make())
 
     async def _fault_of_ports(self, error: BaseException | None) -> str | None:
-        """What the servers speak instead of Redis's protocol, or instead of TLS."""
+        """Return which protocol the servers speak in place of Redis's, or of TLS."""
         tls = None if self._tls is None else tls_context(self._tls)
         asking = (fault_of_port(*each, tls) for each in self._topology.addresses)
         faults = [fault for fault in await asyncio.gather(*asking) if fault is not None]
@@ -125,49 +124,47 @@ class Connections:
         return faults[0] if faults else None
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401 - each topology's own
-        """What must stay as it is while ``connection`` listens; None if nothing else can change.
+        """Return the view of the servers that must not change while ``connection`` listens.
 
-        To be taken before connecting, and given to `changed` after it.
+        Take it before connecting, and pass it to `changed` afterwards. None if nothing can change.
         """
         with self.errors():
             return await self._topology.view(connection)
 
     async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401 - as above
-        """Wait until messages may no longer come, or come whole, to ``connection``; the reason."""
+        """Wait until ``connection`` may miss messages, and return the reason."""
         return await self._topology.changed(connection, view)
 
     @property
     def failovers(self) -> int:
-        """How often another server has come to lead since the first use; grows only.
+        """Number of failovers since the first use; it only grows.
 
-        Under Sentinel it is the master's address that has changed, in a cluster the primary of a
-        slot, also by a move of the slot. What was published shortly before it grew may be lost,
-        although the server that led before has confirmed it: whoever needs it there publishes it
-        again. It is looked at twice a second, from the first use until `aclose`, used or not.
-        Always 0 for a single server.
+        Under Sentinel the address of the master has changed, in a cluster the primary of a slot,
+        also by a move of the slot. States published shortly before may be lost, although the old
+        server confirmed them, so a publisher should publish them again. The servers are checked
+        twice a second from the first use until `aclose`. Always 0 for a single server.
         """
         return self._topology.failovers
 
     @property
     def one_clock(self) -> bool:
-        """Whether one server gives all versions, so that those of different contracts are in order.
+        """Whether one server assigns all versions, so that they are ordered across contracts.
 
-        In a cluster each primary gives them by its own clock, and what they publish is not received
-        in their order. Under Sentinel, the next master has another clock.
+        In a cluster each primary assigns them by its own clock, and messages of different primaries
+        arrive out of order. Under Sentinel, the next master has another clock.
         """
         return self._topology.one_clock
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn whatever redis-py raises inside into StoreError; our own errors pass.
+        """Convert exceptions of redis-py inside the block to `StoreError`.
 
-        Not only its own errors: a reply of another type than it expects, or a transport that has
-        been closed, makes it raise what the interpreter has. That is a broken server or connection
-        too, and no reason for a process to end.
+        Errors of this package pass. An unexpected reply or a closed transport makes redis-py raise
+        built-in exceptions, which are converted too: a broken server must not end the process.
 
-        A cancellation that redis-py has swallowed is raised here: in 8.1, one that comes while a
-        connection is taken from the pool or read is lost, and a task that lives in a loop would
-        never end.
+        A cancellation that redis-py has swallowed is raised again. redis-py 8.1 loses one that
+        arrives while a connection is taken from the pool or read, and a task in a loop would never
+        end.
         """
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
@@ -183,11 +180,11 @@ class Connections:
             raise asyncio.CancelledError
 
     def error(self, error: Exception) -> StoreError:
-        """The StoreError that says what ``error`` means."""
+        """Convert an exception to a `StoreError`."""
         redis = f"Redis at {self.place}"
         moving = isinstance(self._topology, Cluster) and isinstance(error, AskError)
-        # What follows the first word may name keys and users. redis-py has a class for some first
-        # words, and cuts them off.
+        # The text after the first word may name keys and users. redis-py has classes for some
+        # first words, and cuts them off.
         kind = f"{type(error).__name__} {str(error).partition(' ')[0]}"
         if not moving and (fault := final_fault(error)) is not None:
             return StoreSettingsError(f"{redis} {fault}", kind=kind)
@@ -203,14 +200,14 @@ class Connections:
         if reason := _reason_of(error):
             return StoreError(f"{redis} {reason}")
         if not isinstance(error, RedisError | hiredis.HiredisError):
-            # Nobody else will see where it comes from.
+            # The log is the only place for the traceback.
             _limited.error("an error of redis-py's insides", key=repr(error), exc_info=error)
             return StoreError(f"{redis} gave an answer that cannot be used: {error!r}")
         return StoreError(f"{redis}: {error}")
 
 
 def _is_dumb(error: BaseException | None) -> bool:
-    """Whether it may be that nothing has been said in Redis's protocol."""
+    """Return whether the server may not have answered in Redis's protocol."""
     return (
         isinstance(error, StoreError)
         and not isinstance(error, StoreSettingsError)
@@ -219,7 +216,7 @@ def _is_dumb(error: BaseException | None) -> bool:
 
 
 def _reason_of(error: BaseException) -> str | None:
-    """What the operating system says, by the innermost words of a chain of exceptions."""
+    """Return the operating system's reason, from the innermost exception of the chain."""
     for cause in chain(error):
         if isinstance(cause, socket.gaierror):
             return f"cannot be found: {(cause.strerror or str(cause)).lower()}"
@@ -234,11 +231,11 @@ def _reason_of(error: BaseException) -> str | None:
 
 
 def _topology_of(url: RedisUrl, timeout: float) -> Topology:
-    """The topology that a URL names; nothing is connected yet.
+    """Return the topology that a URL names, without connecting.
 
     Args:
-        url: where Redis is.
-        timeout: seconds within which a server answers.
+        url: URL of Redis.
+        timeout: seconds to wait for an answer.
     """
     options: dict[str, Any] = {**url.login, **_common(timeout)}
     if url.tls is not None:
@@ -262,7 +259,7 @@ def _common(timeout: float) -> dict[str, Any]:
         "timeout": timeout,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        # RESP3 costs 12.6 µs a Pub/Sub message where RESP2 costs 7.2 (architecture).
+        # RESP3 costs 12.6 µs per Pub/Sub message, RESP2 7.2.
         "protocol": 2,
         "decode_responses": False,
         "retry": retry_once(),

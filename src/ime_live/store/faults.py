@@ -1,7 +1,7 @@
-"""Faults of Redis that no waiting cures: the settings do not fit the servers.
+"""Faults of Redis that waiting does not cure, because the settings do not match the servers.
 
-A server that is away comes back; one that refuses the password does not change its mind. Which of
-the two an error is, and whether a port speaks TLS, is told here.
+A server that is away comes back, but one that refuses the password goes on refusing it. This module
+tells the two apart, and probes whether a port speaks TLS.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NO_REDIS: Final = "does not speak Redis's protocol; --redis-url must name its ho
 NO_TLS: Final = "speaks no TLS there; begin --redis-url with redis instead of rediss"
 ONLY_TLS: Final = "speaks TLS there; begin --redis-url with rediss instead of redis"
 
-# What OpenSSL calls bytes that are no TLS.
+# OpenSSL's reasons for bytes that are not TLS.
 _NO_TLS: Final = frozenset(
     {
         "WRONG_VERSION_NUMBER",
@@ -41,7 +41,7 @@ _NO_TLS: Final = frozenset(
 
 _NAME_A_CLUSTER: Final = "begin --redis-url with redis+cluster:// and name no database"
 
-# What errors of Redis and Valkey begin with, in lower case and without ERR, and what to do.
+# Beginnings of errors of Redis and Valkey, in lower case and without ERR, and what to do.
 _SENTENCES: Final = (
     (
         ("db index is out of range", "invalid db index"),
@@ -73,11 +73,11 @@ _SENTENCES: Final = (
 
 
 class WrongServersError(RedisError):
-    """The servers are not those that the settings say; the text says what they are."""
+    """The servers do not match the settings; the text says what they are."""
 
 
 def final_fault(error: BaseException) -> str | None:
-    """What to say of a fault that no waiting cures, to go on after "Redis at …"; None of others."""
+    """Return the text of a permanent fault, to follow "Redis at …"; None for other faults."""
     if isinstance(error, AuthenticationError):
         return (
             f"refused the login: {first_words(error)}; --redis-url must hold its user and password"
@@ -100,7 +100,7 @@ def final_fault(error: BaseException) -> str | None:
                 f"has a certificate that is not trusted: {why}; see ssl_ca_certs and "
                 "ssl_check_hostname in docs/redis.md"
             )
-        # A handshake that ends in the middle is a connection that breaks.
+        # A handshake that ends in the middle is a broken connection.
         if isinstance(cause, ssl.SSLError) and not isinstance(
             cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
         ):
@@ -109,12 +109,12 @@ def final_fault(error: BaseException) -> str | None:
 
 
 async def fault_of_port(host: str, port: int, tls: ssl.SSLContext | None) -> str | None:
-    """What to say of a port where the connection breaks, or nothing is answered; as `final_fault`.
+    """Return the text for a port that breaks the connection or is silent, as `final_fault` does.
 
     Args:
-        host: where it is.
-        port: its number.
-        tls: the context with which it was spoken to; None without TLS.
+        host: host of the server.
+        port: port of the server.
+        tls: TLS context of the connection; None without TLS.
     """
     if tls is not None:
         return NO_TLS if await first_reply(host, port) else await _alert_of(host, port, tls)
@@ -124,7 +124,7 @@ async def fault_of_port(host: str, port: int, tls: ssl.SSLContext | None) -> str
 
 
 async def speaks_tls(host: str, port: int) -> bool:
-    """Whether a port answers to the beginning of TLS, whatever its certificate."""
+    """Return whether a port answers a TLS handshake, with any certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -140,9 +140,9 @@ async def speaks_tls(host: str, port: int) -> bool:
 
 
 async def _alert_of(host: str, port: int, tls: ssl.SSLContext) -> str | None:
-    """What to say of the alert with which a port ends TLS, as for want of a certificate of ours.
+    """Return the text for a TLS alert of the port, as for a missing client certificate.
 
-    By TLS 1.3 it comes after the handshake, and is lost if anything has been sent by then.
+    In TLS 1.3 the alert follows the handshake, and is lost if anything has been sent by then.
     """
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT):
@@ -155,9 +155,9 @@ async def _alert_of(host: str, port: int, tls: ssl.SSLContext) -> str | None:
 
 
 async def first_reply(host: str, port: int) -> str:
-    """The line with which a port answers to a command of Redis without TLS; empty if it does not.
+    """Return a port's first line in answer to a command without TLS; empty if there is none.
 
-    Protected mode says its error before any command, where redis-py does not look at it.
+    Protected mode sends its error before any command, where redis-py does not read it.
     """
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT):
@@ -175,16 +175,16 @@ def _is_no_tls(error: ssl.SSLError) -> bool:
 
 
 def first_words(error: Exception) -> str:
-    """What an error of Redis says, without what it quotes of the command: that may be a password.
+    """Return an error of Redis without its quotation of the command, which may be a password.
 
-    Protected mode explains itself on a page, of which this is the first sentence.
+    Of the long error of protected mode it returns the first sentence.
     """
     text = str(error).partition(", with args beginning with")[0]
     return text.partition(". ")[0].removesuffix(".")
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and what it came from, innermost last."""
+    """Iterate over an exception and its causes, innermost last."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -1,10 +1,10 @@
-"""Lease: which of several feeds leads, and what it says of itself, in Redis or Valkey.
+"""Lease: which of several feeds leads, and its status, in Redis or Valkey.
 
-The lease ends by the server's clock when nobody renews it, so gateways need not compare clocks to
-know that a feed is gone. Each leadership has a fencing token that is greater than all before it.
-It travels with every write of the leader, and the store refuses older ones: a leader whose
-commands were held up, while another one took over, cannot write over what that one has written.
-(Martin Kleppmann, "How to do distributed locking", 2016, calls it so.)
+The lease expires by the server's clock unless it is renewed, so gateways need not compare clocks to
+know that a feed is gone. Each leadership has a fencing token greater than all before it (Martin
+Kleppmann, "How to do distributed locking", 2016). Every write of the leader carries it, and the
+store refuses older tokens. So a former leader with delayed commands cannot overwrite the data of
+its successor.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ from ime_live.store.store import Keys, is_bad_data
 log = structlog.get_logger()
 
 LEASE: Final = 3.0
-"""Seconds after which a leader that has not renewed its lease leads no more."""
+"""Seconds after which a lease expires unless it is renewed."""
 
 UNREADABLE: Final = "the feed's status cannot be read"
 
-# A key of another type than a text is somebody's mistake, and counts as one that is not there: SET
-# writes over it.
+# A key of another type than text is a mistake, and counts as absent: SET overwrites it.
 _GET: Final = """
 local function get(key)
   local value = redis.pcall('GET', key)
@@ -43,8 +42,8 @@ local function get(key)
 end
 """
 
-# The lease is "<token> <holder>"; feeds before version 0.2 write their name alone. A token that is
-# too far ahead is somebody's mistake, and would be passed on for good.
+# The lease is "<token> <holder>"; feeds before version 0.2 write their name alone. A token too far
+# ahead is a mistake, and counts as 0, because otherwise all later ones would be ahead as well.
 _READ: Final = (
     _GET
     + """
@@ -105,13 +104,13 @@ return 0
 
 
 class Holding(Struct, frozen=True):
-    """What came of asking for the lease.
+    """Result of asking for the lease.
 
     Attributes:
-        leads: whether the lease is ours now.
-        token: the fencing token of whoever leads; 0 if a feed without tokens does.
-        anew: whether it was not ours before, or not with this token: what the store holds is not
-            known to be ours.
+        leads: whether this feed has the lease now.
+        token: fencing token of the leader; 0 if the leader is a feed without tokens.
+        anew: whether this feed did not have it before with this token, so that the states in the
+            store may be those of another feed.
     """
 
     leads: bool
@@ -120,9 +119,9 @@ class Holding(Struct, frozen=True):
 
 
 class Lease:
-    """One feed's, or one gateway's, view of the lease; use as ``async with Lease(settings)``.
+    """The lease, as one feed or gateway uses it: ``async with Lease(settings)``.
 
-    All methods that wait raise `StoreError` when Redis cannot be reached or refuses.
+    All async methods raise `StoreError` when Redis cannot be reached or refuses a command.
     """
 
     def __init__(
@@ -132,15 +131,15 @@ class Lease:
         *,
         connections: Connections | None = None,
     ) -> None:
-        """Look at the lease; nothing is connected before it is used.
+        """Create a lease object. It connects on first use.
 
         Args:
-            settings: where Redis is.
-            holder: who we are, different for each feed; a gateway needs none.
-            connections: to use, and to leave open; by default its own.
+            settings: address of Redis.
+            holder: name of this feed, different for each feed; a gateway needs none.
+            connections: connections to use and to leave open; None opens its own.
 
         Raises:
-            SettingsError: ``redis_url`` is none of the forms in docs/redis.md.
+            SettingsError: ``redis_url`` is not in one of the forms of docs/redis.md.
         """
         self.holder = holder
         keys = Keys(settings.key_prefix)
@@ -150,9 +149,9 @@ class Lease:
         self._redis: Any = self._connections.client()
         self._limited = LogLimiter(log)
         self._unreadable: tuple[str, int] | None = None
-        """A status that could not be read, and when it was noticed first."""
+        """A status that could not be read, and when it was first noticed."""
         self._seen = 0
-        """The greatest fencing token that we know of."""
+        """The greatest known fencing token."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,12 +165,12 @@ class Lease:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close its own connections; the lease runs out by itself."""
+        """Close its own connections; the lease expires by itself."""
         if not self._shares:
             await self._connections.aclose()
 
     async def take(self) -> Holding:
-        """Take the lease for `LEASE` seconds if nobody else holds it, or renew it."""
+        """Take the lease for `LEASE` seconds if no other feed holds it, or renew it."""
         with self._connections.errors():
             ours, token, anew = await self._redis.eval(
                 _TAKE, 1, self._lease, self.holder, round(LEASE * 1000), self._seen
@@ -180,23 +179,23 @@ class Lease:
             return Holding(leads=bool(ours), token=token, anew=bool(anew))
 
     def note(self, token: int) -> None:
-        """A fencing token was seen: when the lease is taken next, its token is greater.
+        """Note a fencing token, so that the next leadership has a greater one.
 
-        To be told of a `ime_live.errors.FencedError`. Tokens grow so even if the store is emptied,
-        or another server with a slower clock takes its place.
+        Call it with the token of a `ime_live.errors.FencedError`. Then tokens grow even if the
+        store is emptied, or replaced by a server with a slower clock.
         """
         self._seen = max(self._seen, token)
 
     async def release(self) -> None:
-        """Give the lease up at once, if it is ours."""
+        """Give up the lease at once, if this feed has it."""
         with self._connections.errors():
             await self._redis.eval(_RELEASE, 1, self._lease, self.holder)
 
     async def write(self, status: FeedStatus) -> None:
-        """Write what the feed says of itself. Only the leader may.
+        """Write the status of the feed; only the leader may.
 
         Raises:
-            FencedError: a feed with a newer token has written since.
+            FencedError: a feed with a newer token has written its status.
         """
         with self._connections.errors():
             newer = await self._redis.eval(_WRITE, 1, self._status, status.to_json(), status.token)
@@ -209,7 +208,7 @@ class Lease:
             )
 
     async def read(self) -> tuple[FeedStatus | None, bool]:
-        """What the leader wrote last, and whether there is a leader now.
+        """Return the last status, and whether there is a leader now.
 
         The status is None if none was ever written. If it cannot be read, the feed counts as down.
         """

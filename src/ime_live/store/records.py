@@ -1,4 +1,4 @@
-"""Records: last states as they are stored, and what becomes of writing them."""
+"""Records of the store: last states, and the results of writing them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ime_live.store import scripts
 
 
 class State(Struct, frozen=True):
-    """A last state as it is stored.
+    """A last state in the store.
 
     Attributes:
         version: microseconds since the epoch.
-        data: what was stored as its payload; nobody has checked it.
-        seen: when it was confirmed last, as it is written there; empty if it never was.
-        history: in which history of the store's data; empty if nobody has told. See
+        data: the stored payload, unchecked.
+        seen: when a publisher last confirmed it, as it is stored; empty if never.
+        history: history of the server's data at that time; empty if unknown. See
             `Store.in_present_history`.
     """
 
@@ -30,22 +30,22 @@ class State(Struct, frozen=True):
     history: bytes = b""
 
     def read(self) -> Update:
-        """Check and decode it.
+        """Check and decode the payload.
 
         Raises:
-            PayloadError: its data is not whole, of the wrong types or too long.
+            PayloadError: it is incomplete, of the wrong types or too long.
         """
         return Update(self.version, read_stored(self.data))
 
 
 class Lift(Struct, frozen=True):
-    """A stored state whose version is to be raised above that of a gateway's state.
+    """A request to raise the version of a stored state above that of a gateway's state.
 
     Attributes:
-        contract_id: the contract.
-        version: of the stored state.
-        above: the gateway's version.
-        age: microseconds for which the gateway has had its state.
+        contract_id: id of the contract.
+        version: version of the stored state.
+        above: version of the gateway's state.
+        age: microseconds since the gateway received its state.
     """
 
     contract_id: str
@@ -55,12 +55,12 @@ class Lift(Struct, frozen=True):
 
 
 class Lifted(Struct, frozen=True):
-    """What became of a `Lift`.
+    """Result of a `Lift`.
 
     Attributes:
-        version: the stored state's new one, which was published; 0 if it was not raised.
-        confirmed: microseconds since a publisher confirmed the stored state, if that was too long
-            ago: before the gateway took its own. Below 0 if it was in the future. Else None.
+        version: new version of the stored state, which was published; 0 if it was not raised.
+        confirmed: microseconds since a publisher confirmed the stored state, if that was before the
+            gateway received its own; below 0 if it was in the future; else None.
     """
 
     version: int = 0
@@ -68,11 +68,11 @@ class Lifted(Struct, frozen=True):
 
 
 class Stored(Struct, frozen=True):
-    """What the store did with a state.
+    """Result of storing a state.
 
     Attributes:
-        version: of what is now the last state, microseconds since the epoch.
-        published: True if the state was a change, False if it was equal to the last one.
+        version: version of the last state now, in microseconds since the epoch.
+        published: True if the state was a change, False if it equals the last one.
     """
 
     version: int
@@ -80,7 +80,7 @@ class Stored(Struct, frozen=True):
 
 
 def is_bad_data(reply: object) -> bool:
-    """Whether an error is about what is stored; every other one is about the store itself."""
+    """Return whether an error is about the stored data, and not about the store itself."""
     return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE ")
 
 
@@ -109,7 +109,7 @@ def lifted(code: int, value: int) -> Lifted:
 
 
 def version_in(reply: object, latest: int) -> int | None:
-    """The version that Redis replies, None if it cannot be one."""
+    """Return the version in a reply; None if it cannot be one."""
     if isinstance(reply, bytes) and reply.isdigit() and len(reply) <= scripts.MAX_DIGITS:
         version = int(reply)
         if 0 < version <= latest:
@@ -118,7 +118,7 @@ def version_in(reply: object, latest: int) -> int | None:
 
 
 def stamp_in(text: bytes) -> datetime | None:
-    """The stamp that was written beside a state, None if it cannot be one."""
+    """Return the timestamp that is stored beside a state; None if it cannot be one."""
     try:
         stamp = datetime.fromisoformat(text.decode())
     except ValueError:

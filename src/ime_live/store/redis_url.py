@@ -1,9 +1,8 @@
-"""Redis URL: where Redis or Valkey is, read strictly.
+"""Parse the URL of Redis or Valkey strictly.
 
-redis-py's own reader takes part of a password that is not quoted for the host, or a database that
-is not a number for database 0, and says nothing. So exactly the forms that docs/redis.md lists are
-read here, and everything else is an error. Errors never show what was given: any part of a URL that
-cannot be read may be a password.
+redis-py's own parser silently takes a part of an unquoted password for the host, or a database that
+is not a number for database 0. This one accepts exactly the forms in docs/redis.md. Its errors do
+not quote the URL, because any part that cannot be parsed may be a password.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from ime_live.errors import SettingsError
 
 
 class Kind(StrEnum):
-    """How the servers that a URL names work together."""
+    """Kinds of deployments that a URL can name."""
 
     SINGLE = "single"
     SENTINEL = "sentinel"
@@ -41,7 +40,7 @@ _SCHEMES: Final[Mapping[str, tuple[Kind, bool]]] = {
 _REDIS_PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
 
-# RFC 3986, 3.2.1: what a user or a password may be written with.
+# RFC 3986, 3.2.1: characters of a user or a password.
 _LOGIN: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})+")
 _NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\.?")
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -63,18 +62,18 @@ _SENTINEL_PARAMETERS: Final = ("sentinel_username", "sentinel_password")
 
 @dataclass(frozen=True, kw_only=True)
 class RedisUrl:
-    """A URL of Redis that was read; `read_redis_url` makes it.
+    """A parsed URL of Redis, from `read_redis_url`.
 
     Attributes:
-        kind: how the servers work together.
-        hosts: hosts and ports: of the server, the Sentinels, or some nodes of the cluster. Empty
+        kind: kind of deployment.
+        hosts: hosts and ports of the server, the Sentinels, or some nodes of the cluster; empty
             for a Unix socket.
-        path: of the Unix socket; empty if there is none.
-        service: the name that Sentinel has for the master; empty without Sentinel.
-        database: its number.
-        login: redis-py's options ``username`` and ``password``, those that are given.
-        sentinel_login: the same, for the Sentinels themselves.
-        tls: redis-py's options for TLS; None for connections without.
+        path: path of the Unix socket; empty if there is none.
+        service: Sentinel's name of the master; empty without Sentinel.
+        database: number of the database.
+        login: redis-py's options ``username`` and ``password``, as far as given.
+        sentinel_login: the same for the Sentinels themselves.
+        tls: redis-py's options for TLS; None without TLS.
     """
 
     kind: Kind
@@ -88,14 +87,14 @@ class RedisUrl:
 
 
 def read_redis_url(url: str) -> RedisUrl:
-    """Read the URL of Redis; nothing is connected.
+    """Parse the URL of Redis, without connecting.
 
     >>> read_redis_url("redis://:p%40ss@example.org/1").hosts
     (('example.org', 6379),)
 
     Raises:
-        SettingsError: it is none of the forms in docs/redis.md, or names a file that cannot be
-            read. The text says what must hold, and shows no part of a URL that is not understood.
+        SettingsError: it is not in one of the forms of docs/redis.md, or names a file that cannot
+            be read. The text says what must hold, and quotes no part that is not understood.
     """
     scheme, colon, rest = url.partition("://")
     if not colon or scheme not in _SCHEMES:
@@ -111,7 +110,7 @@ def read_redis_url(url: str) -> RedisUrl:
 
 
 class _UrlError(ValueError):
-    # What must hold; the text holds no part of the URL but names of parameters and files.
+    # The text says what must hold, and quotes only names of parameters and files.
     pass
 
 
@@ -172,7 +171,7 @@ def _read(scheme: str, rest: str) -> RedisUrl:
 
 
 def _split(rest: str) -> tuple[str, str, str]:
-    """Authority, path and query."""
+    """Return authority, path and query."""
     unquoted = "must have no unquoted {} in user or password: quote the password ({})"
     if "#" in rest:
         raise _UrlError(unquoted.format("#", "# is %23"))
@@ -188,7 +187,7 @@ def _split(rest: str) -> tuple[str, str, str]:
 
 
 def _login_of(authority: str) -> tuple[dict[str, str], str]:
-    """User and password as redis-py's options, and what follows them."""
+    """Return user and password as redis-py's options, and the rest of the authority."""
     if "@" not in authority:
         return {}, authority
     login, places = authority.rsplit("@", 1)
@@ -226,7 +225,7 @@ def _host_of(place: str, default: int) -> tuple[str, int]:
         host = host[1:-1]
         good = _is_address(ipaddress.IPv6Address, host) and "%" not in host
     else:
-        # A name whose last part is a number is an address, to everybody who looks it up.
+        # Resolvers treat a name whose last part is a number as an address.
         number = host.rstrip(".").rpartition(".")[2].isdigit()
         good = bool(_NAME.fullmatch(host)) and ".." not in host
         good = good and (not number or _is_address(ipaddress.IPv4Address, host))
@@ -275,7 +274,7 @@ def _parameters_of(query: str) -> dict[str, str]:
         if name in found:
             raise _UrlError(f"must have the parameter {name} once")
         if "+" in value:
-            # A blank in forms, itself everywhere else.
+            # In forms + means a blank, elsewhere itself.
             raise _UrlError(f"must have no + in {name}: quote it (+ is %2B, a blank is %20)")
         found[name] = _decoded(value)
     return found
@@ -295,7 +294,7 @@ def _unknown_parameter(name: str, allowed: Sequence[str]) -> _UrlError:
 
 
 def _tls_of(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """redis-py's options for TLS; the files are looked at, since they would fail for ever."""
+    """Return redis-py's options for TLS; check the files, since bad ones would fail forever."""
     options: dict[str, Any] = {n: v for n, v in parameters.items() if n in _TLS_PARAMETERS}
     reqs = options.get("ssl_cert_reqs", "required")
     if reqs not in ("none", "required"):
@@ -317,7 +316,7 @@ def _tls_of(parameters: Mapping[str, str]) -> dict[str, Any]:
         raise _UrlError("must have ssl_certfile where it has ssl_keyfile")
     if own:
         try:
-            # A key with a password would have it asked for on the terminal.
+            # Without this, OpenSSL would ask for a key's password on the terminal.
             context.load_cert_chain(own, key, password=lambda: "")
         except (OSError, ValueError) as error:
             files = f"{own} and {key}" if key else own
@@ -328,7 +327,7 @@ def _tls_of(parameters: Mapping[str, str]) -> dict[str, Any]:
 
 
 def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
-    """A context as redis-py makes it of its options in `RedisUrl.tls`."""
+    """Create a context from the options in `RedisUrl.tls`, as redis-py does."""
     context = ssl.create_default_context()
     context.check_hostname = options["ssl_check_hostname"]
     if options["ssl_cert_reqs"] == "none":

@@ -1,4 +1,4 @@
-"""Registry: the contracts in Redis, each a record under its id."""
+"""Registry: the contracts in Redis, one record per id."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from ime_live.market import MAX_AHEAD
 from ime_live.store.commands import Commands
 from ime_live.store.records import version_in
 
-# Imports that change the registry at one moment: each round lets at least one of them through.
+# Attempts of an import while others change the registry; in each round at least one succeeds.
 _ATTEMPTS: Final = 50
 
 _T = TypeVar("_T")
 
 
 class _Plan(Struct, Generic[_T]):
-    # A change of the registry, and what to answer once it is made.
+    # A change of the registry, and the result to return once it is made.
     put: list[Contract]
     removed: list[str]
     result: _T
 
 
 class RegisteredContracts(Commands):
-    """The contracts that exist; see `Store`."""
+    """The registered contracts; see `Store`."""
 
     async def contracts(self) -> list[Contract]:
-        """All contracts that can be read."""
+        """Return all contracts that can be read."""
         records = await self.registered()
         return [contract for contract in records.values() if isinstance(contract, Contract)]
 
     async def contracts_of(self, ids: Iterable[str]) -> dict[str, Contract | None]:
-        """The contracts with these ids; None for one that is not there or cannot be read."""
+        """Return the contracts with these ids; None for one that is absent or cannot be read."""
         ids = list(ids)
         records = await self.registered(ids)
         found = {i: records.get(i) for i in ids}
@@ -47,10 +47,10 @@ class RegisteredContracts(Commands):
     async def registered(
         self, ids: Sequence[str] | None = None
     ) -> dict[str, Contract | ContractError]:
-        """The records of contracts; an error in place of one that cannot be read.
+        """Return contracts by id, with an error in place of one that cannot be read.
 
         Args:
-            ids: whose; None for all. One that is not there is not in the answer.
+            ids: ids of the contracts; None for all. Absent ones are left out of the result.
         """
         with self.connections.errors():
             if ids is None:
@@ -65,15 +65,15 @@ class RegisteredContracts(Commands):
     async def import_contracts(
         self, contracts: Iterable[Contract], token: int | None = None
     ) -> ImportResult:
-        """Add or replace contracts; what had another name is found by its old one as well.
+        """Add or replace contracts; a contract with a new name keeps the old one as an alias.
 
         Args:
-            contracts: what to import.
-            token: the fencing token of the feed that leads; None for everybody else.
+            contracts: contracts to import.
+            token: fencing token of the leading feed; None for all other callers.
 
         Raises:
             FencedError: a newer token was used before; nothing was changed.
-            ContractError: two contracts with one name or one id, or an empty id or name; nothing
+            ContractError: two contracts have one name or one id, or an id or name is empty; nothing
                 was changed.
         """
         batch = list(contracts)
@@ -88,7 +88,7 @@ class RegisteredContracts(Commands):
         return await self._change(plan, token)
 
     async def remove_contracts(self, ids: Iterable[str]) -> None:
-        """Remove contracts. Their last states stay, so that versions go on if they come back.
+        """Remove contracts. Their last states stay, so that versions grow if they come back.
 
         Raises:
             UnknownContractError: one of them does not exist; nothing was changed.
@@ -106,7 +106,7 @@ class RegisteredContracts(Commands):
     async def _change(
         self, plan: Callable[[Mapping[bytes, bytes]], _Plan[_T]], token: int | None = None
     ) -> _T:
-        """Change the registry as planned from its records; plan again if they change meanwhile."""
+        """Change the registry by a plan from its records; plan again if they change meanwhile."""
         key = self.keys.contracts
         for _ in range(_ATTEMPTS):
             with self.connections.errors():
@@ -124,10 +124,10 @@ class RegisteredContracts(Commands):
         )
 
     async def _check_fence(self, pipe: Any, token: int) -> None:  # noqa: ANN401 - as in _write
-        # A leader claims the registry first, so whoever is older finds its token.
+        # A leader claims the registry first, so an older leader finds its token.
         fence = self.keys.contracts_fence
         await pipe.watch(fence)
-        # As the scripts read it: what cannot be a token holds nobody up.
+        # As in the scripts: a value that cannot be a token is ignored.
         latest = time.time_ns() // 1000 + MAX_AHEAD
         held = version_in(await pipe.hget(fence, "token"), latest) or 0
         if held > token:
@@ -139,7 +139,7 @@ class RegisteredContracts(Commands):
         put: Sequence[Contract],
         removed: Sequence[str] = (),
     ) -> None:
-        """Write the changes and say so, at once."""
+        """Write and publish the changes in one transaction."""
         key = self.keys.contracts
         pipe.multi()
         if put:

@@ -1,8 +1,7 @@
-"""Scripts: what Redis does with a contract's last state in one step.
+"""Scripts: atomic operations on a contract's last state, in Lua within Redis.
 
-Each is Lua that runs within Redis, so that nobody writes between its reading and its writing. Keys
-and arguments come in; the answer's first field is a whole number. `ime_live.store.store` calls
-them, and knows what keys and channels are called.
+No other write can happen between a script's reading and its writing. The first field of each answer
+is a whole number. `ime_live.store.store` calls them.
 """
 
 from __future__ import annotations
@@ -14,24 +13,24 @@ from typing import Final
 from ime_live.market import MAX_AHEAD
 
 MAX_DIGITS: Final = 19
-"""Of a version; a number of 64 bits has no more."""
+"""Most digits of a version; a number of 64 bits has no more."""
 
 CONFLICT: Final = -1
-"""`PUBLISH` answers with it when the last state is not the expected one."""
+"""Answer of `PUBLISH` when the last state is not the expected one."""
 
 FENCED: Final = -2
-"""`PUBLISH` answers with it when a newer fencing token was used before."""
+"""Answer of `PUBLISH` when a newer fencing token was used before."""
 
 
 class Script:
-    """A Lua script, and the name by which a server that has it knows it.
+    """A Lua script, and its SHA-1, by which a server runs it once loaded.
 
     Attributes:
-        answer: the types of the fields that it answers with.
+        answer: types of the fields of its answer.
     """
 
     def __init__(self, *parts: str, answer: Sequence[type] = (int, int)) -> None:
-        """Put a script together."""
+        """Create a script from its parts."""
         self.answer = answer
         text = "".join(parts).replace("MAX_AHEAD", str(MAX_AHEAD))
         self.text = text.replace("MAX_DIGITS", str(MAX_DIGITS)).encode()
@@ -52,9 +51,8 @@ local function token_in(key)
 end
 """
 
-# The replication id: "a given history of a data set", in the words of Redis's documentation. A
-# server has another one when it has started or was made the leader, so when it may have lost
-# writes. Empty where Redis does not tell.
+# The replication id: "a given history of a data set" in Redis's documentation. It changes when a
+# server starts or becomes the leader, and so may have lost writes. Empty if Redis does not tell it.
 _HISTORY: Final = """
 local function present_history()
   local info = redis.pcall('INFO', 'replication')

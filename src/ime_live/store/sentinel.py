@@ -1,8 +1,8 @@
-"""Sentinel: the master of a service, and which server that is at the moment.
+"""Sentinel: find the master of a service, and follow its failovers.
 
-Every connection asks the Sentinels when it connects, and while any is in use they are asked twice
-a second. When they name another server, the connections to the old one are broken, whatever it
-says itself: until Sentinel has told it, it goes on taking writes that nobody will ever see.
+Every connection asks the Sentinels when it connects, and they are asked twice a second from then
+on. When they name another server, the connections to the old one are broken. Until Sentinel has
+reached the old master, it goes on accepting writes that are lost later.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ime_live.store.topology import Address, Lookout, Single, first_answer, text
 
 
 class Sentinels(Single):
-    """A master and its replicas, watched over by Sentinel; see the module's text.
+    """A master and its replicas under Sentinel.
 
-    A command that meets a connection that was broken so, or a master that has become a replica,
-    is sent again to where Sentinel points now.
+    A command on a connection that was broken in this way, or to a master that has become a replica,
+    is sent again to the present master.
     """
 
     one_clock = False
@@ -38,12 +38,12 @@ class Sentinels(Single):
         options: Mapping[str, Any],
         login: Mapping[str, str],
     ) -> None:
-        """Take the addresses of the Sentinels, the master's name, and redis-py's options.
+        """Create a topology without connecting.
 
         Args:
-            hosts: addresses of Sentinels.
-            service: the master's name.
-            options: of connections to the master.
+            hosts: addresses of the Sentinels.
+            service: Sentinel's name of the master.
+            options: redis-py's options of connections to the master.
             login: user and password of the Sentinels themselves.
         """
         self.addresses = hosts
@@ -60,7 +60,7 @@ class Sentinels(Single):
         self._clients: list[Any] = [
             Redis.from_pool(Pool(host=host, port=port, **same)) for host, port in hosts
         ]
-        """Of the Sentinels; first the one that answered last."""
+        """Clients of the Sentinels; the one that answered last is first."""
         self._master: Address | None = None
         self._moved = asyncio.Event()
         self._lookout = Lookout(self.find)
@@ -72,16 +72,16 @@ class Sentinels(Single):
         await super().check()
 
     async def find(self) -> Address:
-        """The address of the master now.
+        """Return the address of the present master.
 
         Raises:
-            RedisError: no Sentinel names one.
+            RedisError: no Sentinel names a master.
         """
         self._lookout.begin()
         try:
             client, master = await first_answer(partial(self._ask, c) for c in self._clients)
         except RedisError as error:
-            # Without the cause: its text may hold the options of the connections to Sentinel.
+            # Without the cause, whose text may contain the options of connections to Sentinel.
             text = f"no Sentinel answers that names a master {self._service}"
             if (fault := final_fault(error)) is not None:
                 if isinstance(error, AuthenticationError):
@@ -95,8 +95,7 @@ class Sentinels(Single):
         return master
 
     async def _ask(self, client: Any) -> tuple[Any, Address]:  # noqa: ANN401
-        """The master that one Sentinel names. It need not answer: what waits for it is broken off
-        when another one is named."""
+        """Return the master that one Sentinel names, even if that master does not answer."""
         try:
             named = await client.execute_command(
                 "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service
@@ -119,17 +118,17 @@ class Sentinels(Single):
         if self._master is not None:
             self.failovers += 1
         self._master = master
-        # Whoever connects to the new one has asked just now, so none of these leads there.
+        # Connections to the new master are made later, so all present ones lead to the old one.
         self._pool.abort()
         self._moved.set()
         self._moved = asyncio.Event()
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401
-        """The master's address."""
+        """Return the address of the master."""
         return await self.find()
 
     async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
-        """Return when Sentinel names another master. The old one may be there and only hang."""
+        """Return when Sentinel names another master, while the old one may still be connected."""
         while self._master == view:
             await self._moved.wait()
         return "another server has become the master"
@@ -150,7 +149,7 @@ class _MasterPool(Pool):
         self._sentinels = sentinels
 
     def make_connection(self) -> Any:  # noqa: ANN401
-        """One that asks Sentinel each time it connects."""
+        """Return a connection that asks Sentinel each time it connects."""
         connection = super().make_connection()
         connection.find = self._sentinels.find
         return connection
@@ -159,8 +158,8 @@ class _MasterPool(Pool):
 class _ToMaster(Renewable):
     """A connection that asks Sentinel each time it connects.
 
-    That of redis-py (6 to 8) does not when a command finds it broken: it goes back to where it
-    was, which is the server that has just refused.
+    The one of redis-py (6 to 8) does not when a command finds it broken: it reconnects to the
+    server that has just refused.
     """
 
     find: Any

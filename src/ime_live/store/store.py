@@ -33,26 +33,26 @@ from ime_live.store.registry import RegisteredContracts
 
 __all__ = ["Keys", "Lift", "Lifted", "State", "Store", "Stored", "check_settings", "is_bad_data"]
 
-# Seconds for which a process that starts waits for each answer of Redis.
+# Seconds to wait for each answer of Redis while a process starts.
 _CHECK_TIMEOUT: Final = 5.0
 
 
 class Store(RegisteredContracts):
     """Contracts and last states in Redis or Valkey; use as ``async with Store(settings)``.
 
-    All methods that wait raise `StoreError` when Redis cannot be reached, does not answer within
-    `redis_timeout` seconds, or refuses.
+    All async methods raise `StoreError` when Redis cannot be reached, does not answer within
+    `redis_timeout` seconds, or refuses a command.
     """
 
     async def check(self, *, writes: bool) -> None:
-        """Ask Redis once for what will be needed of it; nothing is changed.
+        """Check once that Redis allows the necessary commands, without changing anything.
 
         Args:
             writes: whether states will be published, and not only read.
 
         Raises:
-            StoreSettingsError: the settings do not fit it.
-            StoreError: it is away.
+            StoreSettingsError: Redis does not match the settings.
+            StoreError: Redis cannot be reached.
         """
         await self.connections.check(listens=not writes)
         nobody = self.keys.last("")  # no contract has this id
@@ -63,7 +63,7 @@ class Store(RegisteredContracts):
         ]
         if writes:
             await self.publish_if("", b"", expected=1)
-            # To nobody. A script may publish what its user may.
+            # Nobody listens. A script may do what its user may.
             commands.append(("PUBLISH", self.keys.live(""), b""))
         for reply in await self._pipelined(commands):
             if isinstance(reply, Exception) and not is_bad_data(reply):
@@ -75,17 +75,17 @@ class Store(RegisteredContracts):
         token: int | None = None,
         pushed_at: Mapping[str, datetime] | None = None,
     ) -> list[Stored | StoreError]:
-        """Keep and publish states that are changes, in one round trip per thousand.
+        """Store and publish states that are changes, in one round trip per thousand.
 
         Args:
             items: contract ids and their states, as `ime_live.market.stored_json` writes them.
-            token: the fencing token of the feed that leads; None for a publisher without one.
-            pushed_at: by contract id, the exchange's stamp of the board that the state is from,
-                where it has one; whoever leads next is told it by `claim`.
+            token: fencing token of the leading feed; None for a publisher without one.
+            pushed_at: by contract id, the exchange's timestamp of the state's board, if it has one.
+                `claim` returns it to the next leader.
 
         Returns:
-            What became of each item, in order; one that Redis refuses does not harm the others.
-            It is a FencedError where a newer token was used before.
+            One result per item, in order. An item that Redis refuses does not affect the others. It
+            is a FencedError if a newer token was used before.
         """
         fence = "" if token is None else str(token)
         stamps = pushed_at or {}
@@ -104,12 +104,12 @@ class Store(RegisteredContracts):
         """Refuse older fencing tokens for these contracts, and for the registry, from now on.
 
         Returns:
-            The stamps that `publish` was given with the states, of those that have one; by id.
+            By contract id, the timestamps that `publish` stored with the states, as far as given.
 
         Raises:
             FencedError: a newer token has claimed one of them; the others are claimed.
-            IncompleteError: some of the contracts cannot be claimed now, the others are.
-            StoreError: the registry cannot.
+            IncompleteError: some of the contracts cannot be claimed now; the others are claimed.
+            StoreError: the registry cannot be claimed.
         """
         ids = list(ids)
         keys = [self.keys.contracts_fence, *map(self.keys.last, ids)]
@@ -133,17 +133,17 @@ class Store(RegisteredContracts):
         return stamps
 
     async def publish_if(self, contract_id: str, data: bytes, expected: int) -> Stored | None:
-        """As `publish`, but only if ``expected`` is the last state's version, else return None."""
+        """Publish as `publish` does if ``expected`` is the last version; else return None."""
         [reply] = await self._publish([(contract_id, data, str(expected), "", "")])
         if isinstance(reply, StoreError):
             raise reply
         return None if reply[1] == scripts.CONFLICT else Stored(reply[0], bool(reply[1]))
 
     async def last(self, ids: Iterable[str]) -> dict[str, Update]:
-        """The last states of those of the contracts that have one that can be read.
+        """Return the decoded last states by contract id; absent and unreadable ones are left out.
 
         Raises:
-            IncompleteError: Redis did not tell of some contracts; it holds what it did tell.
+            IncompleteError: some contracts could not be read; it contains the other states.
         """
         try:
             return self._readable(await self.states(ids))
@@ -163,13 +163,13 @@ class Store(RegisteredContracts):
         return updates
 
     async def states(self, ids: Iterable[str]) -> dict[str, State | PayloadError]:
-        """The last states of those of the contracts that have one, their data unread.
+        """Return the last states by contract id, with their data not decoded.
 
-        What cannot be a last state is an error in its place, for the caller to tell of: it may
-        be asked for a thousand times a second.
+        A value that cannot be a last state is an error in its place. The caller reports it, because
+        it may be read a thousand times per second.
 
         Raises:
-            IncompleteError: Redis did not tell of some contracts; it holds what it did tell.
+            IncompleteError: some contracts could not be read; it contains the other states.
         """
         ids = list(ids)
         replies = await self._pipelined(
@@ -185,7 +185,7 @@ class Store(RegisteredContracts):
             elif isinstance(reply, Exception):
                 refused[contract_id] = reply
             else:
-                # A fencing token may be there before any state is.
+                # A fencing token may be stored before any state.
                 if any(value is not None for value in reply):
                     version, data, *confirmed = reply
                     found[contract_id] = state_in(version, data, confirmed, latest)
@@ -197,13 +197,13 @@ class Store(RegisteredContracts):
         return found
 
     async def lift(self, lifts: Sequence[Lift]) -> list[Lifted | StoreError]:
-        """Raise the versions of stored states above those of a gateway, and publish them so.
+        """Raise the versions of stored states above those of a gateway, and publish them.
 
-        After a loss of data the store may hold an older state than gateways do. Where a publisher
-        has confirmed it since, it is the newest one in truth, and goes to all clients like that.
+        After a loss of data the store may have an older state than the gateways. If a publisher has
+        confirmed it since, it is the newest one, and clients must receive it as such.
 
         Returns:
-            What became of each, in order.
+            One result per request, in order.
         """
         last, live = self.keys.last, self.keys.live
         calls = [
@@ -214,19 +214,19 @@ class Store(RegisteredContracts):
         return [reply if isinstance(reply, StoreError) else lifted(*reply) for reply in replies]
 
     async def in_present_history(self, histories: Mapping[str, bytes]) -> set[str]:
-        """The contracts whose server has lost no write since their states were confirmed.
+        """Return the contracts whose server has lost no write since their states were confirmed.
 
-        A server that has started or come to lead begins a new history of its data: it may have
-        gone back to an older state, which nobody has confirmed since.
+        A server that has started or become the leader begins a new history of its data: it may
+        have gone back to an older state that nobody has confirmed since.
 
         Args:
-            histories: of states by contract id, as `states` has read them. To be asked after that
-                was read, or a start in between goes unseen.
+            histories: histories of states by contract id, from `states`. Read those first,
+                otherwise a start in between goes unnoticed.
 
         Raises:
-            StoreError: a server does not tell, as one that does not allow INFO.
+            StoreError: a server does not tell its history, because it does not allow INFO.
         """
-        # States of one history are at one server, but for slots that have moved.
+        # States of one history are at one server, except for slots that have moved.
         asked = {history: contract_id for contract_id, history in histories.items() if history}
         replies = await self._run(scripts.HISTORY, [(self.keys.last(i),) for i in asked.values()])
         present = {b""}
@@ -236,14 +236,14 @@ class Store(RegisteredContracts):
             if not reply[1]:
                 raise StoreError(
                     f"Redis at {self.connections.place} must allow INFO, which tells whether it "
-                    "has lost writes, and does not: +info in its ACL does"
+                    "has lost writes, but does not; add +info to the ACL"
                 )
             if reply[1] == history:
                 present.add(history)
         return {i for i, history in histories.items() if history in present}
 
     async def versions(self, ids: Iterable[str]) -> dict[str, int]:
-        """The versions alone of the last states, of those of the contracts that have one."""
+        """Return the versions of the last states by contract id; absent ones are left out."""
         ids = list(ids)
         replies = await self._pipelined(
             [("HMGET", self.keys.last(i), "version") for i in ids], fields=(bytes | None,)
@@ -253,16 +253,17 @@ class Store(RegisteredContracts):
         for contract_id, reply in zip(ids, replies, strict=True):
             if isinstance(reply, Exception) and not is_bad_data(reply):
                 raise self.connections.error(reply)
-            # What is no version is said by `states`; here it is as if there were none.
+            # `states` reports a value that is not a version; here it counts as absent.
             version = None if isinstance(reply, Exception) else version_in(reply[0], latest)
             if version is not None:
                 found[contract_id] = version
         return found
 
     async def _publish(self, calls: Sequence[tuple[str, bytes, str, str, str]]) -> list[Any]:
-        """Run the script for each (id, data, expected version, token, stamp of the board).
+        """Run the script for each (id, data, expected version, token, timestamp of the board).
 
-        Its answers, or StoreErrors.
+        Returns:
+            The answers, or StoreErrors.
         """
         replies = await self._run(
             scripts.PUBLISH, [(self.keys.last(i), self.keys.live(i), *rest) for i, *rest in calls]
@@ -275,15 +276,16 @@ class Store(RegisteredContracts):
 
 
 async def check_settings(settings: StoreSettings, *, writes: bool) -> None:
-    """Find at the start of a process what is wrong with the settings, and no waiting cures.
+    """Check at the start of a process whether Redis matches the settings.
+
+    A Redis that is away, or slow to answer, is no error: the process waits for it later.
 
     Args:
-        settings: where Redis is. One that is away, or does not answer soon, is left to be waited
-            for.
+        settings: address of Redis.
         writes: whether states will be published, and not only read.
 
     Raises:
-        StoreSettingsError: the settings do not fit it.
+        StoreSettingsError: Redis does not match the settings.
     """
     soon = replace(settings, redis_timeout=min(settings.redis_timeout, _CHECK_TIMEOUT))
     async with Store(soon) as store:

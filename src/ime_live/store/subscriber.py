@@ -1,8 +1,6 @@
-"""Subscriber: keeps a gateway's channels subscribed, over every break of the connection.
+"""Subscriber: keep the channels of contracts subscribed over every break of the connection.
 
-Contract ids to listen to come in, and the messages of their channels go out, to callables that
-the gateway gives. It must not know what a message means. With `ime_live.store.store` it is the only
-module that knows redis-py.
+It passes the messages of the channels to the gateway's callbacks without decoding them.
 """
 
 from __future__ import annotations
@@ -26,13 +24,13 @@ log = structlog.get_logger()
 
 _READ_SIZE: Final = 65_536
 
-# A burst is handled as one batch, so that the hub writes each client once for it; but after as
-# many messages (a few milliseconds) everybody else on the loop has a turn.
+# A burst is handled as one batch, so that the hub writes to each client once. After this many
+# messages (a few milliseconds) other tasks of the loop run.
 _BATCH: Final = 500
 
 IDLE: Final = 1.5
-"""Seconds of silence after which Redis is asked whether it is there. With the default
-`redis_timeout` of 5 s, a link that is half open is given up within 7 s."""
+"""Seconds of silence after which a PING is sent. With the default `redis_timeout` of 5 s, a
+half-open link is given up within 7 s."""
 
 _FIRST_DELAY: Final = 0.1  # seconds
 _LONGEST_DELAY: Final = 2.0
@@ -41,11 +39,11 @@ _NO_REPLY: Final = object()
 
 _CONFIRMATIONS: Final = (b"subscribe", b"unsubscribe")
 
-# To a PING: as a subscriber is answered, and as a proxy may answer that does not know it is one.
+# Answers to a PING: of a server to a subscriber, and of a proxy that does not know it is one.
 _PONGS: Final = ([b"pong", b""], b"PONG")
 
-# With these a server refuses a PING although it passes on messages: its disk fails (PING counts as
-# a write then), its user may not, or a script runs.
+# Errors to a PING of a server that still delivers messages: its disk fails (then PING counts as a
+# write), its user may not use PING, or a script runs.
 _REFUSED_PING: Final = ("MISCONF ", "NOPERM ", "BUSY ")
 
 _read_ids = msgspec.json.Decoder(list[str]).decode
@@ -54,15 +52,15 @@ _read_ids = msgspec.json.Decoder(list[str]).decode
 class Subscriber:
     """Listens to the channels of contracts; `run` does the work.
 
-    The server answers the commands of a connection in their order. So one count of the answers
-    that are expected, and one of those that came, say what is confirmed, and a SUBSCRIBE after
-    an UNSUBSCRIBE needs no other care.
+    The server answers the commands of a connection in order. So a count of expected answers and
+    one of received answers tell which commands are confirmed, even a SUBSCRIBE after an
+    UNSUBSCRIBE.
 
     Attributes:
-        connected: True while Redis is reached and has confirmed what was asked for before.
-        refusal: the error that Redis answers with when it is asked to subscribe, as for a user
-            who may not use the channels; None if it does not, and while it cannot be reached.
-        failures: how many errors callbacks have raised.
+        connected: whether Redis is connected and has confirmed all channels asked for before.
+        refusal: Redis's error to SUBSCRIBE, as for a user who may not use the channels; None if
+            there is none, and while Redis cannot be reached.
+        failures: number of errors that callbacks have raised.
     """
 
     def __init__(
@@ -75,18 +73,18 @@ class Subscriber:
         on_disconnected: Callable[[StoreError], None],
         idle: float = IDLE,
     ) -> None:
-        """Make a subscriber of the store's channels.
+        """Create a subscriber to the store's channels.
 
         Args:
             store: makes the connection and names the channels. An answer that takes longer than
                 `redis_timeout` breaks the connection.
             on_message: called with a contract's id and each message of its channel.
             on_contracts: called with the ids of contracts that were added, changed or removed;
-                None if that could not be read, so that it may be any.
-            on_connected: called when Redis is reached (again) and has confirmed every channel
-                that was wanted until then. Earlier messages may have been missed.
-            on_disconnected: called once when Redis is lost, or not reached at first.
-            idle: seconds without any message after which Redis is asked whether it is there.
+                with None if the ids could not be read, so that any may have changed.
+            on_connected: called when Redis is connected (again) and has confirmed every channel
+                that was wanted until then. Earlier messages may be missing.
+            on_disconnected: called once when the connection is lost, or cannot be made at first.
+            idle: seconds without any message after which a PING is sent.
         """
         self.connected = False
         self.refusal: str | None = None
@@ -102,13 +100,13 @@ class Subscriber:
         self._wanted: dict[bytes, str] = {}
         self._outage = False
         self._told_outage = False
-        """Whether the log's last word is that Redis is lost. Of a link that breaks again and again
-        only some outages are told, each with its end."""
+        """Whether the last log line says that Redis is lost. If a link breaks again and again, only
+        some outages are logged, each with its end."""
         self._delay = _FIRST_DELAY
         self._limited = LogLimiter(log)
         self._refused: set[bytes] = set()
-        """Channels that were asked for when Redis refused. They are asked for until it does not,
-        wanted or not: else it would seem to be well until somebody wants one again."""
+        """Channels that Redis refused. They are asked for, wanted or not, until it accepts them;
+        otherwise the fault would seem to be over until one is wanted again."""
         # Of the present connection:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -123,11 +121,11 @@ class Subscriber:
         self._flush_due = False
 
     def subscribe(self, ids: Iterable[str]) -> asyncio.Future[bool]:
-        """Listen to contracts, from now on and after every break.
+        """Subscribe to contracts, now and after every break.
 
         Returns:
-            A future: True once the server has confirmed, False at once if there is no connection
-            or when it breaks; `on_connected` follows then.
+            A future: True once the server has confirmed; False at once without a connection, or
+            when it breaks. Then `on_connected` follows.
         """
         for contract_id in ids:
             channel = self._keys.live(contract_id).encode()
@@ -142,7 +140,7 @@ class Subscriber:
         return confirmed
 
     def unsubscribe(self, ids: Iterable[str]) -> None:
-        """Listen to these contracts no more; nothing of them is delivered from now on."""
+        """Unsubscribe from contracts; their messages are not delivered from now on."""
         for contract_id in ids:
             channel = self._keys.live(contract_id).encode()
             self._wanted.pop(channel, None)
@@ -151,18 +149,18 @@ class Subscriber:
             self._flush_soon()
 
     async def run(self) -> None:
-        """Connect, listen, and connect again after every error; until cancelled."""
+        """Connect, listen, and reconnect after every error, until cancelled."""
         while True:
             try:
                 await self._listen()
             except StoreError as error:
                 self._lose(error)
-            # Gateways that lost the same Redis do not come back in step.
+            # Random, so that gateways that lost the same Redis do not reconnect in step.
             await asyncio.sleep(self._delay * random.uniform(0.5, 1.0))  # noqa: S311
             self._delay = min(2 * self._delay, _LONGEST_DELAY)
 
     async def _listen(self) -> None:
-        """Live through one connection; ends by raising StoreError."""
+        """Use one connection until it ends with a StoreError."""
         connection = self._connections.make()
         try:
             with self._connections.errors():
@@ -213,11 +211,14 @@ class Subscriber:
         raise ConnectionResetError("it closed the connection")
 
     async def _watch(self) -> None:
-        """Break silence by a PING, and return by an error if nothing answers."""
-        # A task of its own: a time-out around every read costs 0.6 µs a message (bursts of 50).
+        """Send a PING after a silence, and raise an error if there is no answer.
+
+        It is a task of its own, because a timeout around every read costs 0.6 µs per message
+        (bursts of 50).
+        """
         clock = asyncio.get_running_loop().time
         timeout = self._connections.timeout
-        asked_at = None  # when we had heard last as we asked
+        asked_at = None  # time of the last message when the PING was sent
         while (left := self._heard + self._idle + timeout - clock()) > 0:
             if left > timeout:
                 await asyncio.sleep(left - timeout)
@@ -225,17 +226,17 @@ class Subscriber:
                 asked_at = self._heard
                 self._send(_command("PING"))
             else:
-                # Not longer: whatever comes meanwhile begins a silence of its own.
+                # Not longer, because a message meanwhile starts a new silence.
                 await asyncio.sleep(min(left, self._idle))
         raise TimeoutError
 
     async def _leave(self, connection: object, view: object) -> None:
-        """Return by an error when there is a better connection, or messages may have been lost."""
+        """Raise an error when there is a better server, or messages may have been lost."""
         reason = await self._connections.changed(connection, view)
         raise ConnectionResetError(reason)
 
     def _break_with(self, watch: asyncio.Task[None]) -> None:
-        """Break the connection for the reason that a watch of it has ended with."""
+        """Break the connection with the error of a watch."""
         error = None if watch.cancelled() else watch.exception()
         if self._reader is not None and isinstance(error, Exception):
             self._reader.set_exception(error)
@@ -249,10 +250,10 @@ class Subscriber:
             self._reader.set_exception(error)
 
     def _handle(self, replies: hiredis.Reader) -> int:
-        """Handle every reply that is whole; return how many. The hot path.
+        """Handle every complete reply, and return their number. This is the hot path.
 
         Raises:
-            HiredisError: what came is no reply, or not one that a subscriber is given.
+            HiredisError: the data is not a reply, or not one for a subscriber.
         """
         wanted, on_message = self._wanted, self._on_message
         count = 0
@@ -262,7 +263,7 @@ class Subscriber:
                 kind, channel, content = reply
                 contract_id = wanted.get(channel)
             except (TypeError, ValueError):
-                # Whatever was asked for is confirmed: only a PING can be refused.
+                # All channels are confirmed, so the refused command can only be a PING.
                 refused_ping = self._confirmed >= self._expected and _is_refusal(reply)
                 if reply not in _PONGS and not refused_ping:
                     raise _unexpected(reply) from None
@@ -290,9 +291,9 @@ class Subscriber:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Tell the server in one command each what this tick of the loop has changed."""
+        """Send the changes of this tick of the loop, in one command per kind."""
         self._flush_due = False
-        if self._writer is None:  # lost meanwhile; all that is wanted is asked for once back
+        if self._writer is None:  # lost meanwhile; the next connection asks for all wanted channels
             return
         listened = {self._contracts_channel, *self._refused}
         wanted = {c for c in self._dirty if c in self._wanted or c in listened}
@@ -339,7 +340,7 @@ class Subscriber:
         if isinstance(error.__cause__, hiredis.ReplyError):
             self.refusal = str(error.__cause__)
             self._refused |= self._subscribed
-            # Also in the middle of an outage: it will not end by itself.
+            # Logged in the middle of an outage as well: it does not end by itself.
             told = self._limited.error(
                 "Redis refuses to subscribe", key="refusal", error=str(error)
             )
@@ -373,7 +374,7 @@ def _is_refusal(reply: object) -> bool:
 
 
 def _unexpected(reply: object) -> Exception:
-    """What to raise for a reply that no subscriber is given."""
+    """Return the error for a reply that is not one for a subscriber."""
     if isinstance(reply, Exception):
         return reply
     return hiredis.ProtocolError(f"a reply that no subscriber is given: {reply!r:.100}")

@@ -1,8 +1,8 @@
-"""Topology: where the servers are, and which of them to talk to.
+"""Topology: the addresses of the servers, and which of them to connect to.
 
-`ime_live.store.connections` needs of each kind what `Topology` names: one server is here, a master
-under Sentinel in `ime_live.store.sentinel`, a cluster in `ime_live.store.cluster`. They know
-neither keys nor scripts, and their errors are redis-py's.
+`Topology` is the interface that `ime_live.store.connections` uses. A single server is in this
+module, a master under Sentinel in `ime_live.store.sentinel`, a cluster in `ime_live.store.cluster`.
+Their errors are those of redis-py.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ime_live.store.faults import WrongServersError, final_fault
 _limited: Final = LogLimiter(structlog.get_logger())
 
 LOOK: Final = 0.5
-"""Seconds between two looks at which servers lead, so that a failover is followed within a
-second. Sentinel and cluster themselves take longer to agree on one."""
+"""Seconds between two checks for a failover, so that it is followed within a second. Sentinel and
+cluster themselves take longer to agree on one."""
 
 HEAD_START: Final = 0.2
-"""Seconds that a server has to answer before the next one is asked as well."""
+"""Seconds to wait for a server's answer before the next one is asked as well."""
 
 Address = tuple[str, int]
 """Host and port."""
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 
 
 class Topology(Protocol):
-    """What `ime_live.store.connections` needs of each kind."""
+    """Interface of all kinds of topologies."""
 
     place: str
     failovers: int
@@ -48,54 +48,54 @@ class Topology(Protocol):
 
     @property
     def addresses(self) -> Sequence[Address]:
-        """The servers that it is known to consist of; none behind a Unix socket."""
+        """Addresses of the known servers; empty for a Unix socket."""
 
     def client(self) -> Any:  # noqa: ANN401 - redis-py's clients are loosely typed, here and below
-        """A client with redis-py's methods."""
+        """Return a client with redis-py's methods."""
 
     async def check(self) -> None:
-        """Raise an error of redis-py's if the servers are not of this kind, or are away."""
+        """Raise an error of redis-py if the servers are not of this kind, or are away."""
 
     def make(self) -> Any:  # noqa: ANN401
-        """One connection outside all pools, to listen with; not connected yet."""
+        """Return a connection outside all pools, for a subscriber; not connected yet."""
 
     def transaction(self, key: str) -> AbstractAsyncContextManager[Any]:
-        """A pipeline of redis-py that watches ``key``."""
+        """Return a pipeline of redis-py that watches ``key``."""
 
     def abort_idle(self) -> None:
         """Break the connections that nobody uses just now."""
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401
-        """What must stay as it is while ``connection`` listens; None if nothing can change."""
+        """Return what must not change while ``connection`` listens; None if nothing can."""
 
     async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
-        """Wait until that is no longer so; the reason."""
+        """Wait until the view has changed, and return the reason."""
 
     async def aclose(self) -> None:
         """Close all clients."""
 
 
 def text_of(address: Address) -> str:
-    """Host and port, for texts."""
+    """Format host and port for messages."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def asked(ask: Callable[[], Awaitable[_T]]) -> asyncio.Future[_T]:
-    """Ask a server in a task of its own, whose failure nobody need look at."""
+    """Ask a server in a task of its own, whose exception may be ignored."""
     task = asyncio.ensure_future(ask())
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     return task
 
 
 async def first_answer(asks: Iterable[Callable[[], Awaitable[_T]]]) -> _T:
-    """Ask servers one after the other; the first answer.
+    """Ask servers one after the other, and return the first answer.
 
-    One that has not answered within `HEAD_START` seconds is still waited for while the next one
-    is asked, so that a server that hangs delays little.
+    After `HEAD_START` seconds without an answer the next server is asked as well, so that a server
+    that hangs delays little.
 
     Raises:
-        RedisError: none has answered; the last failure, or one that no waiting cures.
+        RedisError: no server has answered. It is the last failure, or a permanent one.
     """
     error: BaseException = RedisConnectionError("there is no server to ask")
     pending: set[asyncio.Future[_T]] = set()
@@ -127,15 +127,15 @@ async def first_answer(asks: Iterable[Callable[[], Awaitable[_T]]]) -> _T:
 
 
 class Lookout:
-    """Looks every `LOOK` seconds at which servers lead, from its first use on."""
+    """Checks every `LOOK` seconds for a failover, from its first use on."""
 
     def __init__(self, look: Callable[[], Awaitable[object]]) -> None:
-        """Take what to do each time; it may raise RedisError, which changes nothing."""
+        """Create a lookout that calls ``look`` each time; it may raise RedisError."""
         self._look = look
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Begin to look, unless that is under way; needs a running event loop."""
+        """Start to check, unless it has started; it needs a running event loop."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
@@ -145,7 +145,7 @@ class Lookout:
             try:
                 await self._look()
             except RedisError:
-                continue  # as far as we know, nothing has changed
+                continue  # no change is known
             except Exception as error:  # noqa: BLE001 - one look that fails is not the last one
                 _limited.error("a look at who leads has failed", key=repr(error), exc_info=error)
 
@@ -159,11 +159,11 @@ class Lookout:
 class Single:
     """One server, or a service behind one address."""
 
-    failovers = 0  # who takes over behind one address cannot be seen
+    failovers = 0  # a failover behind one address cannot be seen
     one_clock = True
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        """Take redis-py's options of a connection."""
+        """Create a topology from redis-py's options of a connection."""
         path = options.get("path")
         self.addresses: Sequence[Address] = [] if path else [(options["host"], options["port"])]
         self.place: str = path or text_of(self.addresses[0])
@@ -178,7 +178,7 @@ class Single:
         return self._client
 
     async def check(self) -> None:
-        """See `Topology`: it is neither a Sentinel, nor a node of a cluster that has others."""
+        """See `Topology`; it must not be a Sentinel, or a node of a cluster with others."""
         try:
             server = await self._client.info("server")
             mode = server.get("redis_mode") or server.get("server_mode")
@@ -213,7 +213,7 @@ class Single:
         self._pool.abort_idle()
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401
-        """See `Topology`: the connection breaks when the server goes, and that is all."""
+        """Return None: if the server goes, the connection breaks; see `Topology`."""
         return None
 
     async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
