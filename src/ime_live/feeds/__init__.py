@@ -1,1 +1,1 @@
-"""Where market data comes from: the exchange, recordings, a synthetic market."""
+"""Sources of market data: the exchange, recordings, a synthetic market."""

@@ -1,4 +1,4 @@
-"""The real market: settings come in; a feed, or a recorder, of the exchange's hub runs."""
+"""The real market: run a feed or a recorder of the exchange's hub."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The exchange's boards: rows in, payloads and contracts out; no I/O."""
+"""The exchange's boards: read rows as payloads and contracts, without I/O."""

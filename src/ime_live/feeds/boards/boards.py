@@ -1,8 +1,8 @@
-"""Boards of the exchange's hub: one frame in, the contracts and states it tells out.
+"""Boards of the exchange's hub: read the contracts and states of a frame.
 
-A message is a whole board, a board one row per contract (for options: per strike). A message or a
-row that cannot be read loses only itself, and a static field of a row only that field. No I/O and
-no clock of its own: what a frame does not say about the day, the caller may.
+A message is a whole board; a board has one row per contract (for options: per strike). A message or
+row that cannot be read affects only itself, and a bad static field only that field. If a frame does
+not tell the day, the caller may pass it in.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ __all__ = [
 
 
 class RowError(Struct, frozen=True):
-    """A row, a side of an option's row, a field of it or a whole message that could not be read.
+    """A row, a side of an option's row, a field or a whole message that could not be read.
 
     Attributes:
-        board: the board's method, or what stood in its place.
-        index: of the row in the board; None if it is the message itself.
-        contract_id: where the row still told it.
-        reason: the field, what is wrong with it and what it was.
-        row: as it was decoded; None if it is the message itself.
+        board: method of the board, or the text in its place.
+        index: position of the row in the board; None for a whole message.
+        contract_id: id of the contract, if the row has it.
+        reason: the field, what is wrong with it, and its value.
+        row: the decoded row; None for a whole message.
     """
 
     board: str
@@ -82,12 +82,12 @@ class RowError(Struct, frozen=True):
 
 
 class Board(Struct, frozen=True):
-    """One board of a frame, all that its kind has to say at that moment.
+    """One board of a frame: the whole present state of its kind.
 
     Attributes:
-        method: its kind.
+        method: kind of the board.
         quotes: contracts with their states, in the board's order.
-        pushed_at: the stamp of each one's row, Tehran's wall clock; None for rows without one.
+        pushed_at: timestamp of each row, Tehran's wall clock; None for rows without one.
         errors: rows that could not be read.
         lost: static fields that could not be read, of rows that count without them.
     """
@@ -100,18 +100,17 @@ class Board(Struct, frozen=True):
 
 
 class Frame(Struct, frozen=True):
-    """What a frame says.
+    """The content of a frame.
 
     Attributes:
-        boards: the boards that are read, in the frame's order, also those without a row. The hub
-            puts whatever waited into one frame, so there may be several of a kind: the last one
-            counts.
-        day: the day that the frame tells, or else the caller's; None if nobody knows it.
+        boards: boards in the frame's order, also those without a row. The hub puts all waiting
+            messages into one frame, so there may be several of a kind: the last one counts.
+        day: day of the frame, or else the caller's; None if it is unknown.
         day_told: whether the frame itself tells the day.
-        clock: the latest stamp in the frame, Tehran's wall clock; None if it has none.
-        told: the exchange's clock as its own board shows it; None if that is not in the frame.
+        clock: latest timestamp in the frame, Tehran's wall clock; None if it has none.
+        told: time of the exchange's clock board; None if it is not in the frame.
         dropped: messages that could not be read.
-        unknown: hubs and methods that are not known, as ``hub.method``.
+        unknown: unknown hubs and methods, as ``hub.method``.
     """
 
     boards: tuple[Board, ...] = ()
@@ -181,8 +180,8 @@ def _decoded(value: object) -> object:
 class FrameReader:
     """Reads the frames of one source, one after the other.
 
-    A row whose bytes are those of the last push of its board, but for the board's stamp, is not
-    read again: only what hangs on the stamp and the day is worked out anew.
+    A row with the same bytes as in the board's last push, except for the timestamp, is not read
+    again. Only the values that depend on timestamp and day are computed anew.
     """
 
     def __init__(
@@ -326,7 +325,7 @@ class FrameReader:
 
 
 class _When(Struct, frozen=True):
-    """What is known of time while a frame is read, see `ime_live.feeds.boards.rows.read_row`."""
+    """The known times while a frame is read, see `ime_live.feeds.boards.rows.read_row`."""
 
     day: date | None
     clock: datetime | None
@@ -344,7 +343,7 @@ class _Told(TypedDict):
 
 
 class _BoardParts:
-    """What a board is put together from."""
+    """The parts of a board while it is read."""
 
     def __init__(self, method: str) -> None:
         self.method = method

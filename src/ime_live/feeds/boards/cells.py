@@ -1,9 +1,7 @@
-"""Single values of the exchange's rows: numbers, ids, texts, moments and days.
+"""Cells: read single values of the exchange's rows: numbers, ids, texts, times and days.
 
-A row and the name of a field come in, a checked value goes out, or a `CellError` that names the
-field. A value in another form than the hub's usual one (a number as a text, a list of one) is read,
-too, if it can mean one thing only. Nothing here knows which board a row is from, or what its value
-will be used for.
+A value that cannot be read is a `CellError`, which names the field. A value in another form than
+the hub's usual one (a number as text, a list of one) is accepted if it has only one meaning.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ _MISSING: Final = object()
 
 
 class CellError(FeedError):
-    """A field of a row that cannot be read. Its text is the field's name and what is wrong."""
+    """A field of a row that cannot be read. The text names the field and the fault."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")

@@ -1,8 +1,7 @@
-"""Names of the fields in the exchange's rows: which field of which board means what.
+"""Field map: the names of the fields in the exchange's rows, per kind of board.
 
-Tables and nothing else: one for futures, for each side of an option, for continuous certificates
-and for what TSETMC hosts; and which method pushes which of them. How a row is read by them is
-`ime_live.feeds.boards.rows`.
+There is a table for futures, for each side of an option, for continuous certificates and for boards
+that TSETMC hosts. `ime_live.feeds.boards.rows` reads rows by them.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ Static = tuple[tuple[str, str, Callable[[Row, str], Any]], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fields:
-    """The names of a row's fields. ``None``: the board has no such field.
+    """Names of a row's fields. ``None``: the board has no such field.
 
     Attributes:
         levels: for each of the three best levels: buy quantity, buy price, sell quantity, price.
         closing: the closing price is the first of these that is not 0.
-        settled_on: the day of ``previous_close``; empty for a contract that was never settled.
-        pushed_at: the stamp of the board. It moves on every push and is no change.
-        ordered_at, traded_at: when orders changed last, and when the last trade was.
-        twelve_hours: its times were seen on a 12-hour clock without AM and PM.
-        static: what does not change during a day; where an attribute is named twice, the first
-            field that says something counts.
+        settled_on: day of ``previous_close``; empty for a contract that was never settled.
+        pushed_at: timestamp of the board. It moves with every push and is no change.
+        ordered_at, traded_at: time of the last change of orders, and of the last trade.
+        twelve_hours: whether its times have been seen on a 12-hour clock without AM and PM.
+        static: fields that do not change during a day. If an attribute is named twice, the first
+            field with a value counts.
     """
 
     market: Market | None

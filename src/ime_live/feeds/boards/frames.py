@@ -1,8 +1,8 @@
-"""Frames: the bytes of a frame → its messages to the exchange's hub.
+"""Frames: decode a frame of the hub to its messages.
 
-Classic SignalR: a frame carries messages, a message names a hub and a method and has arguments.
-A message that cannot be read loses only itself. Rows of boards stay undecoded, as text, so that
-those that are known need not be read. No I/O.
+Classic SignalR: a frame has messages; a message names a hub and a method and has arguments. A
+message that cannot be read affects only itself. Rows of boards stay encoded, so that known rows
+need not be decoded.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _MAX_NAME: Final = 100  # characters of a name that are looked at
 
 
 class Message(Struct, frozen=True):
-    """A message to the exchange's hub.
+    """A message of the exchange's hub.
 
     Attributes:
-        method: as the message spells it. SignalR compares names without regard to case.
-        arguments: what it has to say, without nulls: decoded, or as `msgspec.Raw` what is a row of
-            a board by its place.
-        problem: why it cannot be read; None if it can.
+        method: method as the message spells it. SignalR compares names without regard to case.
+        arguments: arguments without nulls: decoded, or as `msgspec.Raw` if they are rows of a
+            board.
+        problem: why the message cannot be read; None if it can.
     """
 
     method: str
@@ -38,7 +38,7 @@ class Message(Struct, frozen=True):
 
 
 class ForeignMessage(Struct, frozen=True):
-    """A message that is to another hub."""
+    """A message of another hub."""
 
     hub: str
     method: str

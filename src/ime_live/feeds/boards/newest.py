@@ -1,7 +1,7 @@
-"""Newest boards: the newest board of each kind, and what a frame changes in them.
+"""Newest boards: the newest board of each kind, and the changes that a frame makes.
 
-The hub pushes whole boards, so the newest one of a kind replaces all before it. A frame of several
-boards says the same as these boards one by one. No I/O and no clock of its own.
+The hub pushes whole boards, so the newest of a kind replaces all before it. A frame with several
+boards means the same as these boards one by one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ by an accident of the exchange marks nothing."""
 
 
 class LateRow(Struct, frozen=True):
-    """A row that is older than what was told of its contract before.
+    """A row older than an earlier one of its contract.
 
     Attributes:
-        board: the method of its board.
-        contract_id: its contract.
-        pushed_at: its stamp, Tehran's wall clock.
-        newest: the newest stamp of this contract.
+        board: method of its board.
+        contract_id: id of its contract.
+        pushed_at: its timestamp, Tehran's wall clock.
+        newest: newest timestamp of the contract.
     """
 
     board: str
@@ -46,13 +46,13 @@ class LateRow(Struct, frozen=True):
 
 
 class Told(Struct):
-    """What a frame says, the last row of each contract.
+    """The last row of each contract in a frame.
 
     Attributes:
-        quotes: by contract id.
-        contracts: the contracts of these quotes, and those that are marked since their board has
-            them no more; by contract id.
-        late: rows that are older than what was told before, and do not count.
+        quotes: quotes by contract id.
+        contracts: by contract id, the contracts of these quotes, and those that are marked because
+            their board no longer has them.
+        late: rows older than earlier ones, which do not count.
     """
 
     quotes: dict[str, Quote] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Told(Struct):
 
 
 class NewestBoards:
-    """See the module's text."""
+    """The newest board of each kind."""
 
     def __init__(self) -> None:
         self.pushed_at: dict[str, datetime] = {}

@@ -1,4 +1,4 @@
-"""The feed's options that are lists, price bands and boards: from text to what rows are read by."""
+"""Price limits and boards: parse the feed's options that are lists."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Row cache: what the rows of a board's last push said, by their bytes without their stamps.
+"""Row cache: the contracts of a board's last push, by the bytes of their rows without timestamps.
 
-Most rows of a push are those of the push before, but for the board's stamp, and are not read again.
-No I/O and no clock.
+Most rows of a push equal those of the push before, except for the timestamp, and are not read
+again.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class KnownSide(Struct, frozen=True):
     """A contract as its row told it.
 
     Attributes:
-        fields: the names of its fields.
-        quote: what was read.
-        times: the fields of the row that tell moments, as they were decoded.
+        fields: names of its fields.
+        quote: the quote that was read.
+        times: the decoded fields of the row with times.
     """
 
     fields: Fields
@@ -73,7 +73,7 @@ def _name(row: bytes, at: int) -> str | None:
 
 
 class RowCache:
-    """See the module's text."""
+    """The rows of a board's last push."""
 
     def __init__(self) -> None:
         self._pushes: dict[str, dict[bytes, Known]] = {}

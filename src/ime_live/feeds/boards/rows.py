@@ -1,8 +1,7 @@
-"""Rows of the exchange's boards: the contract that a row is about, and its state.
+"""Rows: read a row of the exchange's boards as a contract and its state.
 
-A row, its table of field names and what the frame says about time come in; a `Quote` goes out,
-or a `CellError` that names the field. One function reads every kind of row; what differs is in
-the tables. Nothing here knows of frames, of the hub, or of where a quote goes.
+One function reads all kinds of rows; the tables of field names hold the differences. A field that
+cannot be read is a `CellError`, which names it.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ from ime_live.market import (
 
 
 class Quote(Struct, frozen=True):
-    """What one row says of one contract.
+    """One contract and its state, as a row gives them.
 
     Attributes:
-        contract: the contract with the static fields that the board gives; the others are None.
-        payload: its state, whole, prices and values in rials.
-        expired: the exchange marks it as expired (only futures are).
-        lost: static fields that could not be read, and why; the contract is told without them.
+        contract: the contract with the static fields of the board; the others are None.
+        payload: its complete state; prices and values are in rials.
+        expired: whether the exchange marks it as expired (only futures).
+        lost: static fields that could not be read, and why; the contract is used without them.
     """
 
     contract: Contract

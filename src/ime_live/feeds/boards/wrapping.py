@@ -1,7 +1,6 @@
-"""Wrappings: values that come in another form than the hub's usual one.
+"""Wrappings: read values that arrive in another form than the hub's usual one.
 
-A list or an object with one member stands for that member, and a text of JSON for what it says.
-No I/O, and no knowledge of what a value is for.
+A list or an object with one member stands for that member, and a text of JSON for its content.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Access: settings come in, an HTTP client that reaches the exchange goes out.
+"""Access: proxy, TLS, User-Agent and timeouts of the connections to the exchange.
 
-Proxy, TLS, User-Agent and time-outs are decided here once, so that every transport takes the
-same way. It knows nothing of SignalR. A proxy's password is in no text that it makes.
+All transports use it, so they take the same way. Its texts never contain a proxy's password.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ _LIMITS: Final = httpx.Limits(max_connections=8, max_keepalive_connections=2)
 
 
 class Access(Struct, frozen=True):
-    """How one address of the exchange is reached.
+    """How to reach one address of the exchange.
 
     Attributes:
-        user_agent: what we say we are.
-        proxy: the proxy's URL with its password, None for none.
-        tls: the context for https and wss, which verifies certificates.
+        user_agent: User-Agent header.
+        proxy: URL of the proxy with its password; None for a direct connection.
+        tls: context for https and wss, which verifies certificates.
         timeout: seconds to connect, and to wait for an answer.
     """
 

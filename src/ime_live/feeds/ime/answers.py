@@ -1,7 +1,6 @@
-"""Answers: what the network and the hub's HTTP say, in plain words.
+"""Answers: errors of the network and answers of the hub, as `FeedError` in plain words.
 
-httpx's and websockets' errors and answers come in, FeedErrors go out. Their texts hold no URL,
-as those hold tokens, and nothing of a proxy but that it is one.
+The texts contain no URL, which may have a token, and no address of a proxy.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ _MAX_PAGE: Final = 16 * 1024  # bytes that are read of a refusal, to tell what i
 
 
 class AnswerError(FeedError):
-    """The hub's server answered, but not as a hub does.
+    """The hub's server sent an answer that is not one of a hub.
 
     Attributes:
-        status: of HTTP.
-        page: whether it is a web page.
-        retry_after: seconds for which the server asks to be left alone, up to `MOST_SECONDS`; None
-            if it does not.
+        status: HTTP status.
+        page: whether the answer is a web page.
+        retry_after: seconds to wait by the server's Retry-After, at most `MOST_SECONDS`; None
+            without that header.
     """
 
     def __init__(

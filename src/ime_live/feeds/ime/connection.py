@@ -1,7 +1,7 @@
-"""Connection: one negotiated connection of the hub, from its token to its abort.
+"""Connection: one negotiated connection to the hub, from its token to its abort.
 
-Calls are made in the order that the protocol asks for, and frames come out; what is lost is told
-to the caller, who decides when and how to go on. It logs nothing and waits for nothing by itself.
+It makes the calls in the order of the protocol and yields frames. The caller decides when and how
+to reconnect. It neither logs nor waits by itself.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ ABORT_TIMEOUT: Final = 2.0
 
 
 class Outside:
-    """What a connection has from outside: the way there, clocks and chance."""
+    """The dependencies of a connection: access, clocks and a source of randomness."""
 
     def __init__(
         self,
@@ -188,12 +188,12 @@ def authorise(client: httpx.AsyncClient, token: str) -> None:
 
 
 class Connection:
-    """See the module's text.
+    """One negotiated connection to the hub.
 
     Attributes:
-        negotiation: what it was negotiated with.
-        host: where it is.
-        opened: whether the hub has opened it by any transport: it must be aborted then.
+        negotiation: the hub's answer to negotiate.
+        host: host of the hub.
+        opened: whether the hub has opened it by any transport, so that it must be aborted.
     """
 
     def __init__(self, outside: Outside, address: Address, negotiation: Negotiation) -> None:

@@ -1,7 +1,7 @@
-"""Events: bytes of a server-sent event stream come in, the data of whole events go out.
+"""Events: parse a server-sent event stream.
 
-Lines are split at bytes: httpx's own lines end at U+2028 and other characters that JSON may hold.
-No I/O.
+Lines are split as bytes, because httpx also ends lines at U+2028 and other characters that JSON may
+contain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 class EventParser:
-    """Reads one stream, piece by piece."""
+    """Parses one stream, piece by piece."""
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
         """Start at the stream's beginning; ``limit`` is in bytes."""

@@ -1,8 +1,7 @@
-"""The exchange's hub as a source: settings come in, frames go out for ever.
+"""Hub client: read frames from the exchange's SignalR hub, forever.
 
-Here it is decided what is tried when: which transport, whether a lost connection is resumed or
-begun anew, how long to wait. How it is done is `Connection`'s matter, and what frames say nobody's
-here. What happens is logged once a change.
+It decides which transport is tried, whether a lost connection is resumed or renegotiated, and how
+long to wait. `Connection` carries that out. Each change is logged once.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _NOT_OFFERED: Final = "the hub offers none"
 
 
 class HubClient:
-    """See the module's text. It implements `ime_live.feeds.ime.link.Source`."""
+    """Reads frames from the exchange's hub; implements `ime_live.feeds.ime.link.Source`."""
 
     def __init__(
         self,

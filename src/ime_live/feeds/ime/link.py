@@ -1,4 +1,4 @@
-"""Link: what a source of frames says of its connection, and what a source is."""
+"""Link: the interface of a source of frames, and the state of its connection."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def ignore_date(date: float, sent: float, received: float) -> None:
 
 
 class Link(Struct, frozen=True):
-    """How the exchange is being read now.
+    """The state of the connection to the exchange.
 
     Attributes:
         source: ``webSockets``, ``serverSentEvents``, ``longPolling`` or ``polling``; empty while
             there is no connection.
-        since: when it came to be so, seconds since the Unix epoch.
-        error: why there is no connection, or none of the best kind; None if all is well.
+        since: when this state began, in seconds since the Unix epoch.
+        error: why there is no connection, or not one of the best kind; None if all is well.
     """
 
     source: str = ""
@@ -33,7 +33,7 @@ class Link(Struct, frozen=True):
 
 
 class Source(Protocol):
-    """Where frames come from."""
+    """A source of frames."""
 
     @property
     def link(self) -> Link:

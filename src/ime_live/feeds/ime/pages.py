@@ -1,6 +1,6 @@
-"""Pages: what a server sent in place of what was asked for; what it is in a few words comes out.
+"""Pages: describe an unexpected answer of a server in a few words.
 
-Often it is a web page of something before the hub: a firewall, a proxy, a notice of maintenance.
+It is often a web page of a firewall, a proxy or a maintenance notice in front of the hub.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Polling: the exchange's REST boards as a source, for while its hub stays away.
+"""Polling: read the exchange's REST boards while its hub is away.
 
-Each board's answer goes out as a frame, as the hub would push it, so that nobody behind needs to
-know where it came from. The exchange has no such board of warehouse receipts, funds or salaf: these
-stand still until the hub is back, which the link says.
+Each board becomes a frame as the hub would push it. The exchange has no REST board of warehouse
+receipts, funds or salaf; they stand still until the hub is back, and the link says so.
 """
 
 from __future__ import annotations
@@ -60,14 +59,14 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 class _Tagged(Struct, frozen=True):
-    """A board, and the tag by which the server knows whether it has changed since."""
+    """A board, and the entity tag by which the server tells whether it has changed."""
 
     tag: str
     board: bytes
 
 
 class BoardPoller:
-    """See the module's text. It implements `ime_live.feeds.ime.link.Source`."""
+    """Polls the exchange's REST boards; implements `ime_live.feeds.ime.link.Source`."""
 
     def __init__(
         self,

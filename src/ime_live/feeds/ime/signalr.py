@@ -1,7 +1,7 @@
 """SignalR: the protocol of the exchange's hub, classic ASP.NET SignalR 2.x, client protocol 2.1.
 
-Parts of calls come in and URLs go out; answers and frames come in and what they say goes out.
-What boards hold is not looked at. No I/O, no clock, no randomness.
+It builds the URLs of calls, and parses answers and frames without decoding the boards in them. It
+has no I/O, no clock and no randomness.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _JSON_TYPES: Final = re.compile(r"json|javascript|^text/plain|^$", re.IGNORECASE
 
 
 class TransportName(StrEnum):
-    """The transports, the best first."""
+    """The transports, in order of preference."""
 
     WEB_SOCKETS = "webSockets"
     SERVER_SENT_EVENTS = "serverSentEvents"
@@ -48,7 +48,7 @@ class TransportName(StrEnum):
 
 
 class Address:
-    """Where a hub is: the URLs of its calls."""
+    """The address of a hub, and the URLs of its calls."""
 
     def __init__(self, base_url: str) -> None:
         """Check ``base_url``.
@@ -168,22 +168,23 @@ def read_transports(names: str) -> tuple[TransportName, ...]:
 
 
 class Negotiation(Struct, frozen=True, rename="pascal"):
-    """What a hub says before a connection. Times are in seconds.
+    """The hub's answer to negotiate. Times are in seconds.
 
     Attributes:
-        connection_token: goes with every further call.
-        connection_id: the connection's name.
-        keep_alive_timeout: after how long without a sign the hub counts as lost; None: it sends
-            none.
-        disconnect_timeout: how long a lost connection can be resumed.
-        transport_connect_timeout: within which a transport has to work.
-        connection_timeout: within which a poll is answered, with nothing if need be.
-        long_poll_delay: to wait between two polls.
-        try_web_sockets: whether it takes WebSockets.
-        protocol_version: that it speaks.
-        url: its own idea of its path. SignalR's clients go there; we stay where we were sent.
-        redirect_url: where to negotiate instead (SignalR 2.4); empty if it is to be here.
-        access_token: a bearer token for all further calls (SignalR 2.4); empty if there is none.
+        connection_token: sent with every further call.
+        connection_id: name of the connection.
+        keep_alive_timeout: silence after which the hub counts as lost; None if it sends no
+            keep-alives.
+        disconnect_timeout: time within which a lost connection can be resumed.
+        transport_connect_timeout: time within which a transport must connect.
+        connection_timeout: longest time until a poll is answered, possibly without messages.
+        long_poll_delay: wait between two polls.
+        try_web_sockets: whether the hub accepts WebSockets.
+        protocol_version: protocol version of the hub.
+        url: path of the hub by its own account. SignalR's clients use it; the feed keeps the path
+            of its settings.
+        redirect_url: address for another negotiation (SignalR 2.4); empty if there is none.
+        access_token: bearer token for all further calls (SignalR 2.4); empty if there is none.
     """
 
     connection_token: str = ""
@@ -201,16 +202,16 @@ class Negotiation(Struct, frozen=True, rename="pascal"):
 
 
 class Envelope(Struct, frozen=True):
-    """What a frame says besides its messages.
+    """The fields of a frame besides its messages.
 
     Attributes:
-        cursor: where to go on after it, None if it does not say.
-        groups: what is sent back with the cursor, None if it does not say.
-        delay: seconds to wait before the next poll, None if it does not say.
+        cursor: position after the frame; None if it has none.
+        groups: token that is sent back with the cursor; None if it has none.
+        delay: seconds to wait before the next poll; None if it does not say.
         initialised: whether it opens a connection.
-        messages: whether it has any.
+        messages: whether it has messages.
         ended: whether the hub ends the connection for good.
-        moved: whether the hub asks us to connect again.
+        moved: whether the hub asks the client to reconnect.
     """
 
     cursor: str | None = None

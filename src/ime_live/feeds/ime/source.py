@@ -1,7 +1,6 @@
-"""Source: the exchange's frames, from its hub, or from its boards while the hub stays away.
+"""Source: the exchange's frames, from its hub, or from its REST boards while the hub is away.
 
-Settings come in, frames go out for ever, in the order in which they came. It knows when which of
-the two is read; how is their own matter, and what frames say nobody's here.
+It decides which of the two is read, and yields frames in the order of their arrival.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _Come = asyncio.Queue[bytes | Exception]
 
 
 class ExchangeSource:
-    """See the module's text. It implements `ime_live.feeds.ime.link.Source`."""
+    """Reads the hub or the REST boards; implements `ime_live.feeds.ime.link.Source`."""
 
     def __init__(
         self,

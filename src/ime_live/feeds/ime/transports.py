@@ -1,7 +1,7 @@
 """Transports: the three ways by which a hub sends its frames.
 
-A URL comes in, raw frames go out, keep-alives among them. What a frame says, and which call
-comes when, is not known here. Whatever goes wrong on the network is a FeedError in plain words.
+They yield raw frames, including keep-alives. Every fault of the network is a `FeedError` in plain
+words.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _EVENTS: Final = {
 
 
 class Way(Struct, frozen=True):
-    """What transports share.
+    """The part that all transports share.
 
     Attributes:
-        client: for HTTP; its cookies are sent on WebSockets as well.
+        client: HTTP client; its cookies are sent on WebSockets as well.
         access: how the hub is reached.
         silence: seconds without a byte after which a connection counts as lost.
     """
@@ -47,7 +47,7 @@ class Way(Struct, frozen=True):
 
     @property
     def timeout(self) -> httpx.Timeout:
-        """Time-outs of a request whose answer may stay away for a while."""
+        """Timeouts of a request whose answer may stay away for a while."""
         return httpx.Timeout(self.access.timeout, read=self.silence)
 
 
@@ -104,7 +104,7 @@ class _Listening(ClientConnection):
 
 
 class WebSocket:
-    """``webSockets``: a message a frame."""
+    """``webSockets``: one message per frame."""
 
     name = TransportName.WEB_SOCKETS
     pending = False
@@ -163,7 +163,7 @@ class WebSocket:
 
 
 class EventStream:
-    """``serverSentEvents``: an event a frame, on an answer that does not end."""
+    """``serverSentEvents``: one event per frame, in an answer that does not end."""
 
     name = TransportName.SERVER_SENT_EVENTS
     pending = False
@@ -214,7 +214,7 @@ class EventStream:
 
 
 class LongPolling:
-    """``longPolling``: an answer a frame."""
+    """``longPolling``: one answer per frame."""
 
     name = TransportName.LONG_POLLING
 

@@ -1,8 +1,8 @@
-"""The exchange's clock: what time it is there, although this machine's clock may be wrong.
+"""Exchange clock: the time at the exchange, even if this machine's clock is wrong.
 
-The machine's clock counts as right unless the exchange shows that it is not: by the ``Date`` header
-of its answer to negotiate, or by its clock board. The board alone is weaker evidence: it comes late
-on a slow link and stands still on holidays. Pure: it is given its clocks.
+The machine's clock counts as right unless the exchange shows otherwise: by the ``Date`` header of
+its answer to negotiate, or by its clock board. The board alone is weaker evidence, because it
+arrives late on a slow link and stands still on holidays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DAY: Final = 86_400.0
 
 
 class ExchangeClock:
-    """See the module's text."""
+    """Corrects this machine's clock by the times that the exchange sends."""
 
     def __init__(
         self, zone: ZoneInfo, *, wall: Callable[[], float], monotonic: Callable[[], float]

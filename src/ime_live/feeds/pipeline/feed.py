@@ -1,8 +1,8 @@
-"""The feed: read the exchange's frames, publish what changes, and say how the feed is.
+"""Feed: read the exchange's frames, publish the changes, and report the state of the feed.
 
-It puts the parts of one process together: a source of frames, the ingest, the recorder, the
-health, the exchange's clock and the lease. Of two feeds one leads; the other reads along and
-takes over with the newest boards that it has seen.
+It combines a source of frames, the ingest, the recorder, the health, the exchange's clock and the
+lease. Of two feeds one leads. The other reads as well, and takes over with the newest boards that
+it has received.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SHOWN: Final = 2_000  # characters of a row or frame in the log
 
 
 class Recorder(Protocol):
-    """Where frames are recorded."""
+    """Interface of a recorder of frames."""
 
     def write(self, frame: bytes, /) -> None:
         """Write a frame that has come now; raises FeedError."""
@@ -47,9 +47,9 @@ class Reading(Struct, frozen=True):
     """How frames are read.
 
     Attributes:
-        boards: methods of the boards that are read.
-        bands: see `ime_live.feeds.boards.rows.Bands`.
-        zone: of the exchange.
+        boards: methods of the boards to read.
+        bands: price bands, see `ime_live.feeds.boards.rows.Bands`.
+        zone: time zone of the exchange.
     """
 
     boards: Collection[str]
@@ -58,7 +58,7 @@ class Reading(Struct, frozen=True):
 
 
 class Feed:
-    """See the module's text."""
+    """One feed process: reads, publishes while it leads, and writes its status."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Fenced writer: what the leading feed writes, each write with its fencing token.
+"""Fenced writer: write with the leader's fencing token.
 
-The store refuses a write whose token is older than another one that it has seen. So whatever a
-feed has sent while it led changes nothing once another feed leads, whenever it arrives.
+The store refuses a write with an older token than one it has seen. So a delayed write of a former
+leader changes nothing once another feed leads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ime_live.publisher import PublishResult
 
 
 class FencedPublisher(Protocol):
-    """What publishes; `ime_live.publisher.Publisher` does."""
+    """Interface of a publisher that takes a fencing token, as `ime_live.publisher.Publisher`."""
 
     async def publish_many(
         self,
@@ -33,10 +33,10 @@ class FencedPublisher(Protocol):
 
 
 class FencedWriter:
-    """Registers contracts and publishes states in the name of a leader.
+    """Registers contracts and publishes states with the leader's token.
 
     Attributes:
-        token: the fencing token of the present leadership.
+        token: fencing token of the present leadership.
     """
 
     def __init__(

@@ -1,7 +1,6 @@
-"""Health: what can be expected of the feed, from its connection, its boards and the hours.
+"""Health: the state of the feed, from its connection, its boards and the trading hours.
 
-The connection and the boards that come are told; the status comes out. Pure: times are given to
-it, in microseconds since the Unix epoch.
+Times are microseconds since the Unix epoch, and are passed in.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from ime_live.status import FeedState, FeedStatus, MarketStatus
 
 
 class Hours(Protocol):
-    """When markets trade; `ime_live.feeds.pipeline.hours.TradingHours` is one."""
+    """Interface of trading hours, as `ime_live.feeds.pipeline.hours.TradingHours`."""
 
     def session_began(self, market: Market, at: int) -> int | None:
         """When the session that is on then began; None if none is on."""
@@ -26,7 +25,7 @@ class Hours(Protocol):
 
 
 class _MarketCondition:
-    """What is known of one market."""
+    """The condition of one market."""
 
     def __init__(self) -> None:
         self.contracts: dict[str, int] = {}
@@ -35,7 +34,7 @@ class _MarketCondition:
 
 
 class Health:
-    """See the module's text."""
+    """Computes the status of a feed."""
 
     def __init__(
         self,

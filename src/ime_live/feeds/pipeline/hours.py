@@ -3,12 +3,12 @@
 Sessions are times of Tehran on days of the week, except on holidays. The exchange changes them
 often, so they are settings. Pure: it is given its clock.
 
-Known: since 2025-09-23 pre-opening begins at 11:45 and continuous trading at 12:00, for
-derivatives and certificates alike (the exchange's notice of the day before). Certificates of gold
-bars end at 17:00 and on Thursdays at 15:00 (the exchange's daily reports of 2025); Fridays are
-closed. Inferred: that futures and options end when those do, as they did by the notices of 2022;
-that other certificates, which began at 08:45 then, keep the same hours now. Not foreseeable:
-single days that the exchange's board closes, as Thursday 1404-01-14.
+Known: since 2025-09-23 pre-opening begins at 11:45 and continuous trading at 12:00, for derivatives
+and certificates alike (the exchange's notice of the day before). Certificates of gold bars end at
+17:00 and on Thursdays at 15:00 (the exchange's daily reports of 2025); Fridays are closed.
+Inferred: that futures and options end when those do, as they did by the notices of 2022; that other
+certificates, which began at 08:45 then, keep the same hours now. Not foreseeable: single days that
+the exchange's board closes, as Thursday 1404-01-14.
 
 Holidays by the moon are official up to the year that the library knows, and estimates after it,
 which may be a day off.
@@ -76,7 +76,7 @@ Week = tuple[tuple[Session, ...], ...]
 
 
 class TradingHours:
-    """When each market is in session."""
+    """The sessions of each market."""
 
     def __init__(self, settings: HoursSettings, zone: ZoneInfo | None = None) -> None:
         """Read the settings.

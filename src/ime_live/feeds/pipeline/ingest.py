@@ -1,6 +1,6 @@
-"""Ingest: register the contracts that frames tell of, and publish the states that have changed.
+"""Ingest: register the contracts of frames, and publish the states that have changed.
 
-It remembers what it has passed on, so that only changes go further, in one pipeline per frame.
+It remembers the states that it has published, so only changes are sent, in one pipeline per frame.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["DELISTED_AFTER", "Ingest", "Publishes", "Refusal", "Register", "Tota
 
 
 class Publishes(Protocol):
-    """What an ingest needs of a publisher."""
+    """Interface of the publisher that an ingest uses."""
 
     async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[PublishResult]:
         """Publish states, one outcome each in order."""
@@ -36,15 +36,15 @@ those that are not registered after it: nobody could find what is published of t
 
 
 class Totals(Struct):
-    """What became of the frames.
+    """Counts of frames, rows and states.
 
     Attributes:
-        frames: read.
-        rows: contracts that the frames told of, readable or not.
+        frames: frames that were read.
+        rows: contracts in the frames, readable or not.
         published: states that were changes.
-        unchanged: rows that changed nothing: equal to the last state, here or in the store, or
-            followed by another row of their contract in the same frame.
-        refused: rows that could not be read or came late, and states that the publisher refused or
+        unchanged: rows without a change: equal to the last state, here or in the store, or followed
+            by another row of their contract in the same frame.
+        refused: rows that could not be read or were late, and states that the publisher refused or
             whose contract could not be registered.
         bad_lines: lines of a recording, or messages of the hub, that are no frames.
     """
@@ -64,11 +64,11 @@ class Totals(Struct):
 
 
 class Refusal(Struct, frozen=True):
-    """What one frame held that could not be passed on.
+    """The parts of a frame that could not be published.
 
     Attributes:
         errors: rows that could not be read.
-        late: rows that are older than what was told before.
+        late: rows older than an earlier one of their contract.
         outcomes: states that the publisher refused.
     """
 
@@ -89,10 +89,10 @@ class Refusal(Struct, frozen=True):
 
 
 class Ingest:
-    """See the module's text.
+    """Publishes the changes in frames.
 
-    A frame is taken in two steps, as a standby takes the first one only: `note` what it tells,
-    and `pass_on` what has changed. `take` does both.
+    A frame is taken in two steps, of which a standby takes only the first: `note` its boards, and
+    `pass_on` the changes. `take` does both.
     """
 
     def __init__(

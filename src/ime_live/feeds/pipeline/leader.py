@@ -1,7 +1,7 @@
-"""Leader: what a feed writes while it leads, and what it does when the store is not what it was.
+"""Leader: publish while the feed leads, and react when the store has lost data.
 
-It claims the contracts and passes on the newest boards when it comes to lead, passes on what
-changes, and confirms all states again and again. A standby writes nothing.
+When it becomes the leader, it claims the contracts and publishes the newest boards. Then it
+publishes changes, and confirms all states again and again. A standby writes nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ each of them a share of the states is confirmed."""
 
 
 class Writer(Protocol):
-    """What the ingest passes on by; `ime_live.feeds.pipeline.fenced.FencedWriter` is one."""
+    """Interface of the leader's writer, as `ime_live.feeds.pipeline.fenced.FencedWriter`."""
 
     token: int
 
@@ -49,7 +49,7 @@ class Writer(Protocol):
 
 
 class Leader:
-    """See the module's text."""
+    """The writing half of a feed."""
 
     def __init__(
         self,

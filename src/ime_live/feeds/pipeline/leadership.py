@@ -1,8 +1,4 @@
-"""Leadership: keeps a feed's lease and writes its status, each second.
-
-A lease and a function that tells the status come in; whether this feed leads goes out. It must
-not know where frames come from or what becomes of them.
-"""
+"""Leadership: renew a feed's lease and write its status, every second."""
 
 from __future__ import annotations
 
@@ -37,7 +33,7 @@ def holder_name() -> str:
 
 
 class FeedLease(Protocol):
-    """The lease, as a feed needs it, `ime_live.store.lease.Lease`; all of it raises StoreError."""
+    """Interface of `ime_live.store.lease.Lease` for a feed; every method raises StoreError."""
 
     @property
     def holder(self) -> str:
@@ -57,7 +53,7 @@ class FeedLease(Protocol):
 
 
 class Leadership:
-    """See the module's text."""
+    """Whether this feed leads."""
 
     def __init__(
         self,

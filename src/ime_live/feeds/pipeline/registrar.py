@@ -1,7 +1,7 @@
-"""Registrar: the contracts that boards tell of in, registered without harm to what is known.
+"""Registrar: register the contracts of boards without losing known fields.
 
-A board gives some of a contract's static fields; the others may have been imported by hand and
-stay. One contract that cannot be registered does not keep the rest of its board out.
+A board gives some of a contract's static fields; others may have been imported by hand, and are
+kept. A contract that cannot be registered does not keep out the rest of its board.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class ContractRecords(Protocol):
-    """Where contracts are kept, as the registrar needs it; all of it raises StoreError."""
+    """Interface of the store for the registrar; every method raises StoreError."""
 
     async def contracts(self) -> list[Contract]:
         """All of them."""
@@ -39,7 +39,7 @@ class ContractRecords(Protocol):
 
 
 class Registrar:
-    """See the module's text."""
+    """Registers the contracts of boards."""
 
     def __init__(self, records: ContractRecords) -> None:
         self._records = records

@@ -1,8 +1,7 @@
-"""Recordings: frames written as they come, in files that rotate; and read again.
+"""Recordings: write frames to files that rotate, and read them again.
 
-A line is a frame with the time at which it came: ``{"received":<microseconds>,"frame":{…}}``. The
-frame's own bytes are kept. Lines that are bare frames can be read as well. What a frame holds is
-not looked at.
+A line is a frame with the time of its arrival: ``{"received":<microseconds>,"frame":{…}}``. The
+bytes of the frame are kept. Lines that are bare frames can be read as well.
 """
 
 from __future__ import annotations
@@ -42,9 +41,10 @@ class Recorded(Struct, frozen=True):
     """One line of a recording.
 
     Attributes:
-        number: of the line, from 1.
-        frame: as it came.
-        received: when, microseconds since the Unix epoch; None if the line does not say.
+        number: number of the line, from 1.
+        frame: the frame.
+        received: time of its arrival, in microseconds since the Unix epoch; None if the line has
+            none.
     """
 
     number: int

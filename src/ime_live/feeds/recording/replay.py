@@ -1,9 +1,7 @@
-"""Replay: recorded frames of the exchange's hub in, contracts and changed states out.
+"""Replay: publish the contracts and states of recorded frames.
 
-It paces a recording by the times at which its frames came, or else by the stamps in them, reads
-them as a live feed would, and passes on what changed. It knows neither the store nor the hub:
-contracts go to a function it is given, states to a publisher. Dates and times in the states stay
-those of the recording.
+It follows the arrival times in the recording, or else the timestamps in the frames. Dates and times
+in the states stay those of the recording.
 """
 
 from __future__ import annotations

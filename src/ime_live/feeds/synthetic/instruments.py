@@ -1,12 +1,10 @@
-"""The catalogue of the synthetic market: which contracts there are.
+"""Instruments: the contracts of the synthetic market.
 
-Nothing comes in; out go listings. It must not know the state of the market or the time.
-
-All of it is made up. Codes, Persian titles and contract sizes are the exchange's, from boards of
-February 2022 (months of 1400 and 1401) and November 2024 (1403), and of its kind for 1405; so are
-ids, except those from 900001 to 900999 and that of ``سكه0312پ01``, which are invented. Prices
-and open interest are of the size that those boards showed. Codes of months long gone trade here
-as ever, and never expire: see `Listing.contract_on`.
+All of it is invented. Codes, Persian titles and contract sizes are the exchange's, from boards of
+February 2022 (months of 1400 and 1401) and November 2024 (1403), and similar ones for 1405. So are
+ids, except those from 900001 to 900999 and that of ``سكه0312پ01``, which are invented. Prices and
+open interest have the size of those boards. Codes of past months trade here as ever, and never
+expire: see `Listing.contract_on`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""A listing: a contract, and how the synthetic market trades it.
-
-Spot prices come in, fair prices go out. It must not know the other contracts, the state of the
-market or the time.
-"""
+"""Listing: a contract of the synthetic market, with the parameters of its trading."""
 
 from __future__ import annotations
 
@@ -28,14 +24,14 @@ LEAST_DAYS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Underlying:
-    """What the prices of one or more contracts follow.
+    """The asset whose price one or more contracts follow.
 
     Attributes:
-        title: in Persian, as titles of contracts spell it.
-        price: the price in rials that it keeps coming back to.
+        title: title in Persian, as in the titles of contracts.
+        price: price in rials to which it reverts.
         swing: standard deviation of its price around that, as a fraction.
-        contract_id: of the certificate that trades it; None if none does.
-        contract_name: of the same.
+        contract_id: id of the certificate that trades it; None if there is none.
+        contract_name: name of that certificate.
     """
 
     title: str

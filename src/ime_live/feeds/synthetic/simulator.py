@@ -1,7 +1,7 @@
-"""A synthetic market for the demo: a seed and the time come in, payloads of changes go out.
+"""Simulator: a synthetic market for the demo, from a seed.
 
-Everything it shows is made up; it keeps the exchange's rules but not its hours, since a demo is
-looked at around the clock. It must not know a clock of its own, sleep, or where payloads go.
+All prices are invented. It keeps the exchange's rules but not its hours, because a demo is watched
+around the clock. The caller passes the time in.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ LEVELS: Final = 3
 
 
 class SyntheticMarket:
-    """Some forty contracts that move when they are told the time.
+    """Some forty contracts whose prices move with the time that is passed in.
 
-    The same seed, start and times of `step` make the same market.
+    The same seed, start and times of `step` give the same market.
     """
 
     def __init__(self, seed: int, start: datetime) -> None:
