@@ -1,7 +1,7 @@
-"""Rate-limited logging: an event that repeats is written once per interval, with a count.
+"""Rate-limited logging: write a repeated event once per interval, with a count.
 
-A fault of the store or of a publisher comes with every message. One line says all there is to say;
-thousands would hide everything else and cost more than the fault itself.
+A fault of the store or of a publisher may come with every message. Thousands of lines about it
+would hide everything else and cost more than the fault itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _OVERFLOW: Final = object()
 
 
 class PlainLines:
-    """Lets a `LogLimiter` write lines of text: to standard error, or to a log of the library's."""
+    """Adapter that lets a `LogLimiter` write lines of text, to standard error or a library's
+    logger."""
 
     def __init__(
         self, warning: Callable[[str], object], *, info: Callable[[str], object] | None = None

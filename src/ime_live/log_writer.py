@@ -1,8 +1,8 @@
-"""Log writer: takes log lines without ever failing or waiting, and writes them from a thread.
+"""Log writer: take log lines without failing or waiting, and write them in a thread.
 
-A log line is a side effect of what matters. So a log that nobody reads, whose reader has gone or
-whose disk is full must neither raise nor hold anybody up: lines wait in a bounded queue, and those
-that find no room, or cannot be written, are counted and dropped. The others keep their order.
+A log without a reader, or on a full disk, must neither raise nor delay anything. Lines wait in a
+bounded queue. Lines that find no room, or cannot be written, are counted and dropped; the others
+keep their order.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ _LONGEST_FLUSH: Final = 2.0
 
 
 class LogWriter:
-    """Writes lines to an open file, as standard error.
+    """Writes lines to an open file, such as standard error.
 
     Attributes:
-        dropped: lines that were not written. Of several threads it may count a few less.
+        dropped: number of lines that were not written. With several threads it may be a few too
+            low.
     """
 
     def __init__(self, file: int, *, capacity: int = CAPACITY) -> None:

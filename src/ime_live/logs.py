@@ -1,8 +1,7 @@
-"""How log lines are written: one format for the package, uvicorn and every other library.
+"""Logs: one format of log lines for the package, uvicorn and every other library.
 
-An event and its fields come in through structlog or the standard library; a line of text or of
-JSON goes to standard error, by a thread (`ime_live.log_writer`): to log never raises and never
-waits. Lines never hold a token: what could carry one is not logged.
+Lines go to standard error as text or JSON, written by a thread (`ime_live.log_writer`), so logging
+never raises and never waits. Values that may contain a token are not logged.
 """
 
 from __future__ import annotations
@@ -103,7 +102,7 @@ def _standard_error() -> int:
 
 
 class _Logger:
-    """What structlog hands a line to."""
+    """The sink of structlog's lines."""
 
     def __init__(self, writer: LogWriter, *_: object) -> None:
         self.msg = writer.write
@@ -114,7 +113,7 @@ class _Logger:
 
 
 class _Handler(logging.Handler):
-    """The same for the standard library."""
+    """The sink of the standard library's records."""
 
     def __init__(self, writer: LogWriter, log_format: LogFormat) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Signals: how a process of ours is told to stop, and what does not stop it.
+"""Signals: which ones stop a process, and how.
 
-Ctrl-C must never show a traceback, at whatever moment it comes. So SIGINT has the system's default
-action, which ends a process without a word, except while a loop runs that can stop in good order.
-SIGHUP, which service managers send for "read your settings again", ends nothing.
+Ctrl-C must never show a traceback. So SIGINT has the system's default action, which ends a process
+silently, except while a loop runs that can stop cleanly. SIGHUP, which service managers send to
+reload settings, is ignored.
 """
 
 from __future__ import annotations

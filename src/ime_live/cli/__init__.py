@@ -1,7 +1,7 @@
-"""The command line: one module a group of commands, each a thin layer over the library.
+"""The command line: one module per group of commands, each a thin layer over the library.
 
-What takes long to import (redis-py, the gateway, cryptography) is imported where a command needs
-it: help and wrong use are answered in 0.2 s instead of 0.6.
+Slow imports (redis-py, the gateway, cryptography) happen in the commands that need them, so that
+help and usage errors take 0.2 s instead of 0.6.
 """
 
 from __future__ import annotations

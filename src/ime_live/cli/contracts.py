@@ -1,4 +1,4 @@
-"""The commands that register contracts."""
+"""Commands that register contracts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that feed market data in."""
+"""Commands that feed market data in, record it and replay it."""
 
 from __future__ import annotations
 

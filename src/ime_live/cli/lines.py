@@ -1,4 +1,4 @@
-"""Input of the commands: a file or standard input, by lines, with numbers for what is wrong."""
+"""Lines of a command's input, from a file or standard input, with numbers for error messages."""
 
 from __future__ import annotations
 
@@ -123,12 +123,12 @@ def reason_of(error: Exception) -> str:
 
 
 class LineReport:
-    """Tells which lines were bad or refused, and how it went in the end.
+    """Reports bad and refused lines, and the result at the end.
 
     Attributes:
-        source: the input's name.
-        bad: how many lines were bad.
-        refused: how many lines were good, and refused by the store.
+        source: name of the input.
+        bad: number of bad lines.
+        refused: number of good lines that the store refused.
     """
 
     def __init__(self, source: str, tell: Callable[[str], None]) -> None:

@@ -1,7 +1,7 @@
-"""Options: the table in `ime_live.settings` as flags and environment variables of a command.
+"""Options: flags and environment variables of a command, from the table in `ime_live.settings`.
 
-A settings class comes in; a command's function gets the filled-in object as ``settings``. What
-a command takes beside them (files, ids) it declares itself, the way Typer reads it.
+The command's function receives the filled-in object as ``settings``. Other arguments (files, ids)
+it declares itself, as Typer reads them.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ async def _read(
 
 
 class _Patience:
-    """Waits for a store that is away, and says so: at once, and then each minute."""
+    """Waits for a store that is away, and reports it at once and then every minute."""
 
     def __init__(self) -> None:
         self.reached = False
@@ -180,7 +180,7 @@ async def _reaching(patience: _Patience | None, work: Callable[[], Awaitable[_T]
 
 
 class _Contracts:
-    """The registry as it was read last, read again where it does not know a contract."""
+    """The registry, read again when it does not have a contract."""
 
     def __init__(self, store: Store, patience: _Patience | None) -> None:
         self._store = store

@@ -1,7 +1,7 @@
-"""Records of contracts for an import: a file's JSON or CSV becomes contracts, or an error.
+"""Records of contracts: parse JSON or CSV files for an import.
 
 Spreadsheets, exports and people write these files, so each error says where it is, what must hold
-and what was got.
+and what was given.
 """
 
 from __future__ import annotations

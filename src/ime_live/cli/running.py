@@ -1,4 +1,4 @@
-"""Running: a command's work until it is done, or the command is told to stop; what it says."""
+"""Running: run a command's work until it is done or told to stop, and report the result."""
 
 from __future__ import annotations
 

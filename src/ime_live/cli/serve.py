@@ -1,4 +1,4 @@
-"""The commands that serve: the gateway, and the demo."""
+"""Commands that serve: the gateway, and the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands for those without an issuer of tokens."""
+"""Commands that create and explain tokens, for services without an issuer."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The whole on one machine: an embedded Valkey, supervised processes, `up` and the demo."""
+"""The whole service on one machine: an embedded Valkey, supervised processes, `up` and the demo."""

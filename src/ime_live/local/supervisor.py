@@ -1,8 +1,7 @@
-"""Supervisor: processes that run as long as we do, are restarted when they die, and end with us.
+"""Supervisor: run child processes, restart those that die, and end them with this process.
 
-Commands and their environments come in; log lines go out. It knows nothing of what they do. Where
-we are killed, the kernel tells them to end (Linux: PR_SET_PDEATHSIG), and a terminal's Ctrl-C
-reaches only us, so that they end in good order.
+If this process is killed, the kernel ends its children (Linux: PR_SET_PDEATHSIG). A terminal's
+Ctrl-C reaches this process only, so that the children end cleanly.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ class Child(Struct, frozen=True):
     """A process to run.
 
     Attributes:
-        name: for the log.
-        command: program and arguments. No secrets: other users can see them.
-        environment: variables besides ours.
-        inherits: numbers of open files that it gets from us, besides the standard ones.
-        log: where it says why it died, if not on our own standard error.
-        stop_timeout: seconds within which it ends when told to; after them it is killed.
+        name: name for the log.
+        command: program and arguments, without secrets: other users can see them.
+        environment: variables in addition to those of this process.
+        inherits: numbers of open files to inherit besides the standard ones.
+        log: file with the reason of its death; empty if that is standard error.
+        stop_timeout: seconds to end when told to, before it is killed.
     """
 
     name: str
@@ -58,7 +57,7 @@ class Child(Struct, frozen=True):
 
 
 class Restarts:
-    """When a process that died is started again: at once at first, ever later if it goes on."""
+    """When a process that died is restarted: at once at first, then after growing waits."""
 
     def __init__(self, random: Callable[[], float] = random.random) -> None:
         """Begin with a process that has never died.
@@ -80,7 +79,7 @@ class Restarts:
 
 
 class Supervisor:
-    """Runs children; see the module's text."""
+    """Runs and restarts child processes."""
 
     def __init__(self, children: Sequence[Child]) -> None:
         """Take the children, in the order in which they start; they end in the other one."""

@@ -1,8 +1,7 @@
-"""Up: the whole service on one machine. An embedded Valkey whose data is kept, the exchange's feed
-and the gateway, each a process of its own, supervised.
+"""Up: the whole service on one machine, as supervised processes.
 
-Settings come in; they run until we are told to stop. Options reach the processes through the
-environment, where no other user sees them.
+It runs an embedded Valkey that keeps its data, the exchange's feed and the gateway until it is told
+to stop. Options reach the processes through the environment, which other users cannot see.
 """
 
 from __future__ import annotations
