@@ -138,7 +138,7 @@ def test_a_port_that_is_in_use(ime_live: Run) -> None:
 def test_it_is_for_this_machine_only(ime_live: Run) -> None:
     done = ime_live("demo", "--host", "0.0.0.0")  # noqa: S104 - what is refused
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("ime-live: the demo asks for no token, so it listens on a loop")
+    assert done.stderr.startswith("ime-live: --host must be a loopback address, because the demo")
 
 
 def test_a_recording_is_replayed_in_a_loop(start: Start, tmp_path: Path) -> None:

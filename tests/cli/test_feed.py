@@ -107,7 +107,7 @@ def test_bad_lines_are_skipped(ime_live: Run, database: Database, recording: Pat
     [
         (["nothing"], "nothing: no such file or directory"),
         (["."], ".: is a directory"),
-        (["--speed", "-1", "x"], "--speed must be a number of 0 or more, not -1.0"),
+        (["--speed", "-1", "x"], "--speed must be a number of 0 or more, got -1.0"),
     ],
 )
 def test_wrong_use(ime_live: Run, arguments: list[str], error: str) -> None:

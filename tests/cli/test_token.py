@@ -77,9 +77,9 @@ def test_what_is_no_token(ime_live: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ([], "no secret to sign with: give --jwt-secret or IME_LIVE_JWT_SECRET"),
+        ([], "a secret must be given to sign with, got none; set --jwt-secret or"),
         (["--jwt-secret", "geheim"], "the secret is shorter than 32 bytes; HS256 needs as many"),
-        (["--jwt-secret", SECRET, "--subject", " "], "--subject is empty"),
+        (["--jwt-secret", SECRET, "--subject", " "], "--subject must not be empty, got ' '"),
     ],
 )
 def test_wrong_use(ime_live: Run, options: list[str], error: str) -> None:

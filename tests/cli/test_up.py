@@ -259,7 +259,8 @@ async def test_a_secret_that_was_lost_is_said(tmp_path: Path) -> None:
     up = Command(tmp_path / "up", ["up", "--data", str(tmp_path), "--port", "0"])
     assert await up.ended(PATIENCE) == 2
     assert up.output == (
-        f"ime-live: {tmp_path}/jwt-secret is empty; without it, a new secret is made\n"
+        f"ime-live: {tmp_path}/jwt-secret must not be empty; "
+        "without the file, a new secret is made\n"
     )
 
 

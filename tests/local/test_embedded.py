@@ -261,7 +261,7 @@ async def test_a_valkey_that_does_not_end_is_named(
             kept.command, pass_fds=kept.inherits
         )
     try:
-        with pytest.raises(SettingsError, match="the Valkey of a run before still uses it"):
+        with pytest.raises(SettingsError, match="the Valkey of an earlier run still uses it"):
             async with kept_valkey(tmp_path):
                 pass
     finally:

@@ -59,7 +59,7 @@ def import_(
 @app.command("list")
 @with_settings(StoreSettings)
 def list_(*, settings: StoreSettings) -> None:
-    """List all contracts: a table on a terminal, lines of JSON in a pipe."""
+    """List all contracts, as a table on a terminal and as lines of JSON in a pipe."""
     contracts = sorted(run(_all(settings)), key=_order)
     # Asked of the stream itself: Rich takes a pipe for a terminal where FORCE_COLOR is set.
     if not sys.stdout.isatty():
@@ -89,7 +89,7 @@ def _order(contract: Contract) -> tuple[str, str]:
 @app.command()
 @with_settings(StoreSettings)
 def show(names: _Names, *, settings: StoreSettings) -> None:
-    """Show contracts whole, as JSON; in a pipe one a line."""
+    """Show all fields of contracts as JSON; in a pipe one per line."""
     registry = Registry(run(_all(settings)), conflicts=[])
     records = [find(registry, name).to_json() for name in names]
     for record in records:

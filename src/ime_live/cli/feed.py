@@ -26,9 +26,9 @@ def main() -> None:
 def ime(*, settings: FeedSettings) -> None:
     """Feed from the exchange's live hub.
 
-    Contracts are registered as they are seen, and what changes is published, until Ctrl-C or
-    SIGTERM. A second feed stands by and takes over when the first is gone. The exchange answers
-    Iranian addresses only: from elsewhere, use --proxy.
+    It registers the contracts of the boards and publishes changes until Ctrl-C or SIGTERM. A
+    second feed stands by and takes over when the first is gone. The exchange answers Iranian
+    addresses only; from elsewhere, use --proxy.
     """
     from ime_live.feeds import market
     from ime_live.logs import configure_logging
@@ -41,15 +41,15 @@ def ime(*, settings: FeedSettings) -> None:
 @with_settings(RecorderSettings)
 def record(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Where to; compressed if it ends in .gz.")
+        Path, typer.Argument(metavar="FILE", help="File to write; compressed if it ends in .gz.")
     ],
     *,
     settings: RecorderSettings,
 ) -> None:
-    """Record the frames of the exchange's hub, as they come, until Ctrl-C or SIGTERM.
+    """Record the frames of the exchange's hub until Ctrl-C or SIGTERM.
 
-    At midnight in Tehran, and after --record-size bytes, FILE is given the time of its first
-    frame as a part of its name, and a new one begins. `feed replay` plays them.
+    At midnight in Tehran, and after --record-size bytes, FILE is renamed with the time of its
+    first frame, and a new one begins. `feed replay` plays them.
     """
     from ime_live.feeds import market
     from ime_live.logs import configure_logging
@@ -63,14 +63,16 @@ def record(
 def replay(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="Recordings: a frame of the hub a line, or .gz."),
+        typer.Argument(metavar="FILE", help="Recordings, one frame per line, or .gz."),
     ],
     speed: Annotated[
         float,
-        typer.Option("--speed", metavar="NUMBER", help="2 is twice as fast; 0 as fast as it goes."),
+        typer.Option(
+            "--speed", metavar="NUMBER", help="Speed factor: 2 is twice as fast, 0 without waits."
+        ),
     ] = 1.0,
     loop: Annotated[
-        bool, typer.Option("--loop", help="Begin anew at the end, until Ctrl-C.")
+        bool, typer.Option("--loop", help="Start again at the end, until Ctrl-C.")
     ] = False,
     *,
     settings: StoreSettings,
@@ -81,7 +83,7 @@ def replay(
     reported and skipped; the exit status is 1 then.
     """
     if not 0 <= speed < float("inf"):
-        raise SettingsError(f"--speed must be a number of 0 or more, not {speed}")
+        raise SettingsError(f"--speed must be a number of 0 or more, got {speed}")
     for file in files:
         try:
             file.open("rb").close()

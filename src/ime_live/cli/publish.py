@@ -58,7 +58,7 @@ def publish(
     *,
     settings: StoreSettings,
 ) -> None:
-    """Publish market data, a contract's state a line.
+    """Publish market data, one contract's state per line.
 
     A line is {"contractId": "12345", "data": {…}}, or with "contractName". It is published as
     soon as it has come. A bad one is reported with its number and skipped; the exit status is

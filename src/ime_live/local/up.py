@@ -140,7 +140,7 @@ def _secret_of(data: Path) -> str:
         reason = getattr(error, "strerror", None) or str(error)
         raise SettingsError(f"{file}: {reason.lower()}") from error
     if not secret:
-        raise SettingsError(f"{file} is empty; without it, a new secret is made")
+        raise SettingsError(f"{file} must not be empty; without the file, a new secret is made")
     return secret
 
 

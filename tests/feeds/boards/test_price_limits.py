@@ -71,7 +71,7 @@ def test_bands_that_are_none(text: str) -> None:
 
 
 def test_a_name_given_twice_is_refused() -> None:
-    with pytest.raises(SettingsError, match="SAF is given twice"):
+    with pytest.raises(SettingsError, match="must have each name once, got SAF twice"):
         read_bands("SAF=0.05, SIL=0.05, SAF=0.1")
 
 
@@ -82,7 +82,9 @@ def test_whatever_is_given_is_read_or_refused(text: str) -> None:
             read(text)
 
 
-@pytest.mark.parametrize(("text", "named"), [("futures,spot", "spot"), ("", "no board")])
+@pytest.mark.parametrize(
+    ("text", "named"), [("futures,spot", "spot"), ("", "must name at least one board, got none")]
+)
 def test_boards_that_are_none(text: str, named: str) -> None:
     with pytest.raises(SettingsError, match=named):
         read_boards(text)

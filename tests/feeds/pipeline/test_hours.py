@@ -61,17 +61,17 @@ class TestReading:
     @pytest.mark.parametrize(
         ("text", "named"),
         [
-            ("sat-wed", "sat-wed has no times"),
-            ("sat 10:00-11:00, thu", "thu has no times"),
-            ("10:00-11:00 sat", "10:00-11:00 has no days"),
+            ("sat-wed", "'sat-wed' must have times"),
+            ("sat 10:00-11:00, thu", "'thu' must have times"),
+            ("10:00-11:00 sat", "'10:00-11:00' must have days"),
             ("sat 22:00-02:00", "22:00-02:00"),
             ("someday 10:00-11:00", "someday"),
             ("sat 10-11", "10-11"),
             ("sat 10:00-11:60", "11:60"),
             ("sat 17:00-12:00", "17:00-12:00"),
             ("sat 10:00-24:01", "24:01"),
-            ("sat 10:00-12:00 11:00-13:00", "overlap"),
-            ("sat 10:00-12:00, sat-sun 11:00-13:00", "sessions of sat overlap"),
+            ("sat 10:00-12:00 11:00-13:00", "must not overlap"),
+            ("sat 10:00-12:00, sat-sun 11:00-13:00", "sessions of sat must not overlap"),
         ],
     )
     def test_what_cannot_be_read_is_named(self, text: str, named: str) -> None:

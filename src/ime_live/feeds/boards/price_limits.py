@@ -35,9 +35,11 @@ def read_boards(text: str) -> frozenset[str]:
     names = [name.lower() for name in re.split(r"[\s,،]+", text) if name]
     for name in names:
         if name not in BOARDS_BY_NAME:
-            raise SettingsError(f"{flag('boards')}: {name} is none of {', '.join(BOARDS_BY_NAME)}")
+            raise SettingsError(
+                f"{flag('boards')} must be of {', '.join(BOARDS_BY_NAME)}, got {name!r}"
+            )
     if not names:
-        raise SettingsError(f"{flag('boards')} names no board")
+        raise SettingsError(f"{flag('boards')} must name at least one board, got none")
     return frozenset(BOARDS_BY_NAME[name] for name in names)
 
 
@@ -54,9 +56,11 @@ def read_bands(text: str) -> Bands:
             continue
         name, _, value = (each.strip() for each in part.partition("="))
         if not name:
-            raise SettingsError(f"{flag('bands')}: {part.strip()} names no contract")
+            raise SettingsError(
+                f"{flag('bands')} must name a contract before each =, got {part.strip()!r}"
+            )
         if name in bands:
-            raise SettingsError(f"{flag('bands')}: {name} is given twice")
+            raise SettingsError(f"{flag('bands')} must have each name once, got {name} twice")
         bands[name] = _band(value, part.strip())
     return MappingProxyType(bands)
 
@@ -69,6 +73,6 @@ def _band(text: str, part: str) -> Decimal | tuple[int, int]:
     elif re.fullmatch(r"0?\.\d{1,9}", text, re.ASCII) and Decimal(text) > 0:
         return Decimal(text)
     raise SettingsError(
-        f"{flag('bands')}: {part} has neither a fraction, such as 0.05, nor a range of prices, "
-        "such as 380000..410000"
+        f"{flag('bands')} must have a fraction, such as 0.05, or a range of prices, such as "
+        f"380000..410000, got {part!r}"
     )

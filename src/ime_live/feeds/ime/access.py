@@ -21,7 +21,7 @@ from ime_live.feeds.ime.pages import printable
 from ime_live.settings import HubSettings
 
 PROXY_SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
-"""What both httpx and websockets can go through."""
+"""Schemes of proxies that both httpx and websockets support."""
 
 _SOCKS_LIBRARIES: Final = ("socksio", "python_socks")  # httpx's and websockets'
 
@@ -85,11 +85,11 @@ def read_access(settings: HubSettings, url: str) -> Access:
 
 
 def environment_proxy(url: str, proxies: Mapping[str, str]) -> str | None:
-    """The environment's proxy for an http or https URL; None if there is none.
+    """Return the environment's proxy for an http or https URL; None if there is none.
 
     Args:
-        url: where to go.
-        proxies: by scheme, or ``all``, as `urllib.request.getproxies` tells them.
+        url: URL to connect to.
+        proxies: proxies by scheme, or ``all``, as from `urllib.request.getproxies`.
     """
     parts = urlsplit(url)
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -99,7 +99,7 @@ def environment_proxy(url: str, proxies: Mapping[str, str]) -> str | None:
 
 
 def _check_proxy(proxy: str, name: str) -> None:
-    # Whatever httpx or websockets would find wrong later, they would tell with the password.
+    # Later errors of httpx and websockets would quote the password.
     try:
         parts = urlsplit(proxy)
         _ = parts.port  # raises for what is not a port
@@ -108,10 +108,16 @@ def _check_proxy(proxy: str, name: str) -> None:
     except ValueError:
         host = None
     if not host or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise SettingsError(f"{name} is not a URL like http://[user:password@]host:port")
+        raise SettingsError(f"{name} must be a URL like http://[user:password@]host:port")
     if parts.scheme not in PROXY_SCHEMES:
-        raise SettingsError(f"{name} is of none of the kinds {', '.join(sorted(PROXY_SCHEMES))}")
+        raise SettingsError(
+            f"{name} must be one of {', '.join(sorted(PROXY_SCHEMES))}, got {parts.scheme}"
+        )
     if parts.username is not None and parts.password is None:
-        raise SettingsError(f"{name} has a user but no password (an empty one: user:@host)")
+        raise SettingsError(
+            f"{name} must have a password if it has a user; write user:@host for an empty one"
+        )
     if parts.scheme.startswith("socks") and not all(map(find_spec, _SOCKS_LIBRARIES)):
-        raise SettingsError(f"{name} is a SOCKS proxy, which needs: pip install 'ime-live[socks]'")
+        raise SettingsError(
+            f"{name} cannot be a SOCKS proxy without: pip install 'ime-live[socks]'"
+        )

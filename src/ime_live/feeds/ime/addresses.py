@@ -26,5 +26,5 @@ def read_base(url: str, option: str) -> SplitResult:
     if parts.scheme not in ("http", "https") or not host:
         raise SettingsError(f"{option} is not an http or https URL")
     if parts.username is not None or parts.query or parts.fragment:
-        raise SettingsError(f"{option} holds a user, a query or a fragment")
+        raise SettingsError(f"{option} must not have a user, a query or a fragment")
     return parts._replace(path=parts.path.rstrip("/") + "/")

@@ -148,7 +148,7 @@ def _encode(parts: dict[str, str]) -> str:
 
 
 def read_transports(names: str) -> tuple[TransportName, ...]:
-    """Read a list of transports, as settings have it.
+    """Parse the list of transports in the settings.
 
     Raises:
         SettingsError: one is not known or named twice, or there is none.
@@ -158,12 +158,12 @@ def read_transports(names: str) -> tuple[TransportName, ...]:
     for name in filter(None, (each.strip() for each in names.split(","))):
         transport = known.get(name.lower())
         if transport is None:
-            raise SettingsError(f"--transports: {name} is none of {', '.join(TransportName)}")
+            raise SettingsError(f"--transports must be of {', '.join(TransportName)}, got {name!r}")
         if transport in found:
-            raise SettingsError(f"--transports: {name} is there twice")
+            raise SettingsError(f"--transports must have each name once, got {name} twice")
         found.append(transport)
     if not found:
-        raise SettingsError(f"--transports names none of {', '.join(TransportName)}")
+        raise SettingsError(f"--transports must have some of {', '.join(TransportName)}, got none")
     return tuple(found)
 
 

@@ -170,19 +170,19 @@ def read_hours(text: str, option: str) -> Week:
             days = [*(days if untimed else ()), *_days_of(word, option)]
             untimed = word
         elif not days:
-            raise SettingsError(f"{option}: {word} has no days before it, such as sat-wed")
+            raise SettingsError(f"{option}: {word!r} must have days before it, such as sat-wed")
         else:
             untimed = ""
             session = _session(word, option)
             for day in days:
                 week[day].append(session)
     if untimed:
-        raise SettingsError(f"{option}: {untimed} has no times, such as 11:45-17:00")
+        raise SettingsError(f"{option}: {untimed!r} must have times, such as 11:45-17:00")
     for name, sessions_of_day in zip(WEEK, week, strict=True):
         sessions_of_day.sort()
         for one, other in pairwise(sessions_of_day):
             if other.begins < one.ends:
-                raise SettingsError(f"{option}: two sessions of {name} overlap")
+                raise SettingsError(f"{option}: two sessions of {name} must not overlap")
     return tuple(map(tuple, week))
 
 
@@ -197,19 +197,19 @@ def _day_of(name: str, option: str) -> int:
     for number, day in enumerate(WEEK):
         if name in (day, _LONG_NAMES[number]):
             return number
-    raise SettingsError(f"{option}: {name or 'nothing'} is not a day of {', '.join(WEEK)}")
+    raise SettingsError(f"{option}: a day must be one of {', '.join(WEEK)}, got {name!r}")
 
 
 def _session(text: str, option: str) -> Session:
     match = re.fullmatch(r"(\d{1,2}):(\d\d)-(\d{1,2}):(\d\d)", text, re.ASCII)
     if match is None:
-        raise SettingsError(f"{option}: {text} is not a session such as 11:45-17:00")
+        raise SettingsError(f"{option}: {text!r} is not a session such as 11:45-17:00")
     begin_hour, begin_minute, end_hour, end_minute = map(int, match.groups())
     if max(begin_minute, end_minute) >= 60:
-        raise SettingsError(f"{option}: {text} is not a session such as 11:45-17:00")
+        raise SettingsError(f"{option}: {text!r} is not a session such as 11:45-17:00")
     session = Session(begin_hour * 60 + begin_minute, end_hour * 60 + end_minute)
     if not session.begins < session.ends <= 24 * 60:
-        raise SettingsError(f"{option}: {text} does not end after it begins, on the same day")
+        raise SettingsError(f"{option}: {text!r} must end after its start, on the same day")
     return session
 
 
@@ -226,7 +226,7 @@ def read_days(text: str, option: str) -> Set[date]:
         end = _date(last, option) if dots else begin
         count = (end - begin).days + 1
         if not 0 < count <= _LONGEST_RANGE:
-            raise SettingsError(f"{option}: {part} is not a range of days within a year")
+            raise SettingsError(f"{option}: {part!r} is not a range of days within a year")
         days.update(begin + n * _DAY for n in range(count))
     return frozenset(days)
 
@@ -243,6 +243,4 @@ def _date(text: str, option: str) -> date:
                 read = date(year, month, day)
             if read.year in YEARS:
                 return read
-    raise SettingsError(
-        f"{option}: {text or 'nothing'} is not a day such as 1405-05-03 or 2026-08-01"
-    )
+    raise SettingsError(f"{option}: {text!r} is not a day such as 1405-05-03 or 2026-08-01")
