@@ -137,7 +137,7 @@ def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def _rendered(log_format: LogFormat) -> Processor:
-    """What makes a line of an event. It does not raise: whoever logs has something else to do."""
+    """Return the processor that formats an event as a line. It never raises."""
     renderers = _renderers(log_format)
 
     def render(logger: WrappedLogger, method: str, event: EventDict) -> str:

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 STOP = (signal.SIGINT, signal.SIGTERM)
 
 _BLOCKED = (signal.SIGINT, signal.SIGHUP)
-"""What must not reach a child process before it has handlers of its own."""
+"""Signals that must not reach a child process before it has its own handlers."""
 
 
 def at_rest() -> None:
-    """Let SIGINT end the process without a word, and SIGHUP do nothing."""
-    # Whoever has started us in the background may have had SIGINT ignored: so it stays.
+    """Let SIGINT end the process silently, and ignore SIGHUP."""
+    # A shell starts background processes with SIGINT ignored; that is kept.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -29,14 +29,14 @@ def at_rest() -> None:
 
 @contextmanager
 def handled(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """While entered, SIGINT and SIGTERM call ``stop`` in the running loop, each time they come."""
+    """Call ``stop`` in the running loop for each SIGINT and SIGTERM inside the block."""
     import asyncio
 
     loop = asyncio.get_running_loop()
     for number in STOP:
         loop.add_signal_handler(number, stop, number)
     loop.add_signal_handler(signal.SIGHUP, tell_of_hangup)
-    # A process that `blocked` has started has waited for this.
+    # `blocked` keeps these signals back until a child process has come this far.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
     try:
         yield

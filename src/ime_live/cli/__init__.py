@@ -64,7 +64,7 @@ _OUTPUT_ERRORS: Final = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errn
 
 
 def _write_to_the_end() -> None:
-    """Run the command line; output that cannot be written is no traceback."""
+    """Run the command line; output that cannot be written causes no traceback."""
     try:
         app(prog_name="ime-live")
     except OSError as error:
@@ -78,7 +78,7 @@ def _write_to_the_end() -> None:
 
 
 def run() -> None:
-    """Run the command line; an error that names what is wrong is a line, not a traceback."""
+    """Run the command line; an error of the package is one line, not a traceback."""
     try:
         _write_to_the_end()
     except ImeLiveError as error:

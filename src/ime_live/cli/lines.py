@@ -30,7 +30,7 @@ Line = tuple[int, bytes | None]
 
 
 def name_of(source: str) -> str:
-    """The input's name in texts."""
+    """Return the name of the input for messages."""
     return "standard input" if source == STANDARD_INPUT else source
 
 
@@ -54,7 +54,7 @@ def open_input(source: str) -> BinaryIO:
 
 
 def lines_of(file: BinaryIO) -> Iterator[Line]:
-    """The lines that are not blank, each as soon as it has come."""
+    """Iterate over the lines that are not blank, each as soon as it arrives."""
     number = 0
     while line := file.readline(MAX_LINE + 1):
         number += 1
@@ -114,7 +114,7 @@ async def batches(file: BinaryIO, name: str) -> AsyncIterator[list[Line]]:
 
 
 def reason_of(error: Exception) -> str:
-    """An error of the system or of a decoder in a few words."""
+    """Describe an error of the system or of a decoder in a few words."""
     if isinstance(error.__cause__ or error, UnicodeDecodeError):
         return "not UTF-8"
     if isinstance(error, OSError) and error.strerror:
@@ -140,17 +140,17 @@ class LineReport:
         self._limited = LogLimiter(PlainLines(tell))
 
     def refuse(self, number: int, reason: str) -> None:
-        """Line ``number`` is skipped for this reason."""
+        """Report that line ``number`` is skipped for this reason."""
         self.bad += 1
         self._tell(f"{self.source}, line {number}: {reason}")
 
     def refuse_in_store(self, number: int, error: StoreError) -> None:
-        """Redis has refused line ``number``, and most likely refuses the next ones as well."""
+        """Report that Redis has refused line ``number``, as it may do with later ones."""
         self.refused += 1
         self._limited.warning(f"{self.source}, line {number}: {error}", key=error.kind)
 
     def close(self, **counts: int) -> None:
-        """Say the counts."""
+        """Report the counts."""
         counts["bad lines"] = self.bad
         if self.refused:
             counts["lines refused by Redis (publish them again)"] = self.refused

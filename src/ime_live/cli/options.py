@@ -124,7 +124,7 @@ def _option(option: Field[Any], meaning: str | None) -> Any:  # noqa: ANN401 - a
 
 
 def metavar(option: Field[Any]) -> str | None:
-    """What the help shows in the place of a value; None for a flag that takes none."""
+    """Return the placeholder of a value in the help; None for a flag without a value."""
     if isinstance(option.default, bool):
         return None
     if isinstance(option.default, StrEnum):

@@ -93,7 +93,7 @@ def read_contracts(source: str) -> list[Contract]:
 
 
 def _records(source: str) -> Iterator[tuple[str, _Record]]:
-    """The records, each with its place."""
+    """Iterate over the records, each with its place for error messages."""
     name = name_of(source)
     try:
         with open_input(source) as file:
@@ -171,7 +171,7 @@ def _csv_records(name: str, text: str) -> Iterator[tuple[str, _Record]]:
 
 
 def _separator_of(text: str) -> tuple[str, str]:
-    """What stands between cells, and the text without a line that says so."""
+    """Return the separator of cells, and the text without a line that names it."""
     first = next(line for line in text.splitlines() if line.strip())
     if found := re.fullmatch(r'"?sep=(.)"?', first.strip("\r\n ")):  # as Excel writes it
         return found[1], text.replace(first, "", 1)
@@ -309,7 +309,7 @@ def _read_date(text: str) -> str:
 
 
 def _suggestion(key: str) -> str | None:
-    """The field that may be meant by a key that is none."""
+    """Return the field that an unknown key may mean."""
     by_lower_case = {name.lower(): name for name in _TYPES}
     near = difflib.get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0.75)
     return by_lower_case[near[0]] if near else None

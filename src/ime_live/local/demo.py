@@ -262,10 +262,10 @@ def _python() -> str:
 
 
 def greeting(market: Market, address: str) -> str:
-    """What the demo says when it is up.
+    """Return the text that the demo prints when it is up.
 
     Args:
-        market: names the contracts.
+        market: market with the contracts.
         address: host and port.
     """
     examples = []

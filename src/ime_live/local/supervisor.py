@@ -60,21 +60,21 @@ class Restarts:
     """When a process that died is restarted: at once at first, then after growing waits."""
 
     def __init__(self, random: Callable[[], float] = random.random) -> None:
-        """Begin with a process that has never died.
+        """Create the policy of one process.
 
         Args:
-            random: a number from 0 to below 1.
+            random: returns a number from 0 to below 1.
         """
         self._delay = _FIRST_DELAY
         self._random = random
 
     def died(self, ran: float) -> float:
-        """How many seconds to wait, for a process that ran for ``ran`` seconds."""
+        """Return the seconds to wait before restarting a process that ran ``ran`` seconds."""
         if ran >= _RAN_WELL:
             self._delay = _FIRST_DELAY
         delay = self._delay
         self._delay = min(2 * delay, _LONGEST_DELAY)
-        # Processes that died of one cause do not come back in step.
+        # Random, so that processes that died of one cause do not restart in step.
         return delay * (0.5 + self._random() / 2)
 
 
@@ -189,13 +189,13 @@ _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 def ended_with(parent: int, number: int = signal.SIGTERM) -> Callable[[], None] | None:
-    """What makes a child get a signal when its parent dies; None where the kernel cannot.
+    """Return a function that has the kernel signal a child when its parent dies; else None.
 
-    To be run in the child between fork and exec. Its parent is the thread that makes it.
+    Call it in the child between fork and exec. The parent is the thread that creates the child.
 
     Args:
-        parent: the process id.
-        number: of the signal.
+        parent: process id of the parent.
+        number: number of the signal.
     """
     if _prctl is None:
         return None

@@ -169,7 +169,7 @@ async def _listens(host: str, port: int) -> bool:
 
 
 async def _feed_of(settings: UpSettings) -> FeedStatus | None:
-    """What the feed says of itself once it knows; what it says till then if that takes long."""
+    """Wait for the feed's state, and return the status, or the last one after a timeout."""
     status = None
     async with Lease(settings) as lease:
         with suppress(TimeoutError):
@@ -198,7 +198,7 @@ def greeting(
     *,
     secret_made: bool,
 ) -> str:
-    """What `up` says when the gateway listens.
+    """Return the text that `up` prints when the gateway listens.
 
     Args:
         settings: as they run.

@@ -98,7 +98,7 @@ def _container(value: object) -> Collection[object] | None:
 
 
 def _read_json(text: str) -> Any:  # noqa: ANN401 - any JSON
-    """What a text says as JSON; the text itself if it is none, or only a number or a word."""
+    """Decode a text as JSON; return it unchanged if it is none, or only a number or a word."""
     if text.lstrip()[:1] not in ('"', "[", "{"):
         return text
     try:

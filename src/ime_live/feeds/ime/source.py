@@ -32,7 +32,7 @@ _AHEAD: Final = 32
 polling waits: nothing is lost, and the memory is bounded by some 100 MB at worst."""
 
 _Come = asyncio.Queue[bytes | Exception]
-"""What has come: frames, or the error that ends them."""
+"""Received frames, or the error that ends them."""
 
 
 class ExchangeSource:

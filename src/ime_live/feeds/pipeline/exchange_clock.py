@@ -13,12 +13,12 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 TOLERANCE: Final = 300.0
-"""Seconds by which the machine's clock may differ before it is said to be wrong."""
+"""Seconds by which the machine's clock may differ before it counts as wrong."""
 
 ACCURACY: Final = 2.0
 """Seconds within which the machine's clock agrees with a ``Date`` header."""
 
-_PACE: Final = 30.0  # seconds that a clock board may come later or sooner than the one before it
+_PACE: Final = 30.0  # seconds by which the delay of two clock boards may differ
 
 _DAY: Final = 86_400.0
 
@@ -29,26 +29,26 @@ class ExchangeClock:
     def __init__(
         self, zone: ZoneInfo, *, wall: Callable[[], float], monotonic: Callable[[], float]
     ) -> None:
-        """Believe the machine's clock.
+        """Create a clock that trusts the machine's clock at first.
 
         Args:
-            zone: of the exchange.
-            wall: the machine's clock, seconds since the Unix epoch.
-            monotonic: seconds; what the exchange has told goes on by it, so that a machine's clock
-                that is put right is right at once.
+            zone: time zone of the exchange.
+            wall: the machine's clock in seconds since the Unix epoch.
+            monotonic: monotonic clock in seconds. The exchange's time continues by it, so that a
+                corrected machine's clock counts at once.
         """
         self._zone = zone
         self._wall = wall
         self._monotonic = monotonic
         self._by_date: float | None = None
-        """The exchange's time less the monotonic one, as `hear_date` was told it."""
+        """Difference of the exchange's time and the monotonic clock, from `hear_date`."""
         self._by_board: float | None = None
-        """The same by the clock board, if that shows the machine's clock to be wrong."""
+        """The same from the clock board, if that shows that the machine's clock is wrong."""
         self._board: tuple[float, float] | None = None
-        """The last clock board: its time, and that less the monotonic one."""
+        """The last clock board: its time, and the difference to the monotonic clock."""
 
     def now(self) -> float:
-        """The exchange's time, seconds since the Unix epoch."""
+        """Return the exchange's time in seconds since the Unix epoch."""
         wall = self._wall()
         offset = self._by_board if self._by_date is None else self._by_date
         if offset is None:
@@ -57,24 +57,24 @@ class ExchangeClock:
         return wall if abs(told - wall) <= ACCURACY else told
 
     def local(self) -> datetime:
-        """The exchange's time as its stamps have it: wall clock of its zone, without offset."""
+        """Return the exchange's time as in its timestamps: wall clock of its zone, no offset."""
         return datetime.fromtimestamp(self.now(), self._zone).replace(tzinfo=None)
 
     def hear_date(self, date: float, sent: float, received: float) -> None:
-        """Take a ``Date`` header into account, seconds since the Unix epoch.
+        """Use a ``Date`` header. Times are in seconds since the Unix epoch.
 
         Args:
-            date: what it says, in whole seconds.
+            date: time in the header, in whole seconds.
             sent: when the request was sent, by the machine's clock.
-            received: when the answer had come.
+            received: when the answer arrived, by the machine's clock.
         """
-        # The answer was made between the two, and within a second after what the header says.
+        # The answer was made between the two, and within a second after the header's time.
         least, most = date - received, date + 1.0 - sent
         wrong_by = least if least > 0 else min(most, 0.0)
         self._by_date = self._wall() + wrong_by - self._monotonic()
 
     def hear_board(self, told: datetime) -> None:
-        """Take a clock board into account, wall clock of the zone."""
+        """Use the time of a clock board, wall clock of the zone."""
         at = told.replace(tzinfo=self._zone).timestamp()
         wall = self._wall()
         offset = at - self._monotonic()
@@ -82,7 +82,7 @@ class ExchangeClock:
         if before is not None and before[0] == at:
             return  # the same board again
         self._board = at, offset
-        # No board comes before its time. One that is behind may stand still, or have come late.
+        # No board arrives before its time. A board in the past may stand still, or be late.
         ahead = 0 < at - wall < _DAY
         runs = before is not None and at > before[0] and abs(offset - before[1]) <= _PACE
         shows = ahead or (runs and self._by_date is None)
@@ -90,7 +90,7 @@ class ExchangeClock:
 
     @property
     def error(self) -> str | None:
-        """What is wrong with the machine's clock; None as far as is known."""
+        """The fault of the machine's clock; None if none is known."""
         for source, offset in (("Date header", self._by_date), ("clock board", self._by_board)):
             if offset is not None:
                 ahead = self._wall() - offset - self._monotonic()

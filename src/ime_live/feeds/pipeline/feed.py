@@ -40,7 +40,7 @@ class Recorder(Protocol):
     """Interface of a recorder of frames."""
 
     def write(self, frame: bytes, /) -> None:
-        """Write a frame that has come now; raises FeedError."""
+        """Write a frame that has just arrived; raises FeedError."""
 
 
 class Reading(Struct, frozen=True):
@@ -75,20 +75,20 @@ class Feed:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Put the parts together.
+        """Create a feed from its parts.
 
         Args:
-            source: where frames come from.
-            ingest: notes what frames tell, and passes on what has changed.
-            lease: which feed leads.
-            health: what can be expected of the feed.
+            source: source of the frames.
+            ingest: notes the boards of frames, and publishes the changes.
+            lease: lease of the leading feed.
+            health: computes the status of the feed.
             reading: how frames are read.
-            writer: what the ingest passes on by.
-            clock: the exchange's.
-            recorder: takes every frame, if there is one.
+            writer: the writer of the ingest.
+            clock: clock of the exchange.
+            recorder: takes every frame; None records nothing.
             failovers: see `ime_live.feeds.pipeline.leader.Leader`.
-            wall: seconds since the Unix epoch.
-            monotonic: seconds.
+            wall: clock in seconds since the Unix epoch.
+            monotonic: monotonic clock in seconds.
         """
         self._source = source
         self._ingest = ingest
@@ -97,11 +97,11 @@ class Feed:
         self._clock = clock
         self._recorder = recorder
         self._unrecorded = 0
-        """Frames since the last one that could be recorded."""
+        """Number of frames since the last one that could be recorded."""
         self._reader = FrameReader(boards=reading.boards, bands=reading.bands)
         self._wall = wall
         self._day: date | None = None
-        """The latest day that the exchange has told."""
+        """The latest day in the exchange's frames."""
         self._late = False
         self._clock_wrong = False
         self._limited = LogLimiter(log, monotonic=monotonic)
@@ -120,7 +120,7 @@ class Feed:
         )
 
     def status(self) -> FeedStatus:
-        """What the feed says of itself now."""
+        """Return the present status of the feed."""
         self._health.link(self._source.link)
         status = self._health.status(round(self._wall() * 1e6))
         self._say_lag(status.lag)
@@ -147,9 +147,9 @@ class Feed:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()  # none of them ends but by an error
+                task.result()  # each ends only with an error
         finally:
-            # The lease last: who takes it over finds that we have stopped.
+            # The lease is last: the next leader then finds that this feed has stopped.
             for task in tasks:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -161,11 +161,11 @@ class Feed:
                 frame = self._frame_of(raw)
                 if frame is not None:
                     self._note(frame)
-                    # Frames may be waiting: what each of them changes is passed on all the same.
+                    # More frames may be waiting, but the changes of each are published.
                     await asyncio.sleep(0)
 
     def _record(self, raw: bytes) -> None:
-        """Record a frame, if frames are recorded; that it fails must not keep the frame back."""
+        """Record a frame if there is a recorder; a failure must not keep the frame back."""
         if self._recorder is None:
             return
         try:
@@ -196,7 +196,7 @@ class Feed:
         return frame
 
     def _note(self, frame: Frame) -> None:
-        # Also while another feed leads: what we say of ourselves must be true at once.
+        # Also on a standby, whose status must be true as soon as it leads.
         self._health.link(self._source.link)
         latest = self._clock.local() + MAX_AHEAD
         for board in frame.boards:
@@ -265,5 +265,5 @@ class Feed:
 
 
 def _shown(row: object) -> str:
-    # A row may hold what JSON cannot, as an infinite number.
+    # A row may contain values that JSON cannot, such as an infinite number.
     return repr(row)[:_SHOWN]

@@ -29,7 +29,7 @@ class FencedPublisher(Protocol):
         token: int | None,
         pushed_at: Mapping[str, datetime],
     ) -> list[PublishResult]:
-        """Publish states, one outcome each in order; raises StoreError, FencedError among them."""
+        """Publish states, and return one result each in order; raises StoreError or FencedError."""
 
 
 class FencedWriter:
@@ -42,12 +42,12 @@ class FencedWriter:
     def __init__(
         self, publisher: FencedPublisher, registrar: Registrar, newest: NewestBoards
     ) -> None:
-        """Make a writer that leads nothing yet.
+        """Create a writer of a feed that does not lead yet.
 
         Args:
-            publisher: takes the states.
-            registrar: takes the contracts.
-            newest: tells how old the states are, for whoever leads next.
+            publisher: publishes the states.
+            registrar: registers the contracts.
+            newest: gives the timestamps of the states, for the next leader.
         """
         self.token = 0
         self._publisher = publisher
@@ -65,10 +65,10 @@ class FencedWriter:
         return await self._registrar.register(contracts, self.token)
 
     async def claim(self, ids: Iterable[str]) -> tuple[list[Contract], Mapping[str, datetime]]:
-        """Shut out all that led before from every registered contract and from ``ids``.
+        """Refuse writes of earlier leaders to every registered contract and to ``ids``.
 
         Returns:
-            The registered contracts, and the stamps of the states that are stored, by id.
+            The registered contracts, and the timestamps of the stored states by id.
 
         Raises:
             FencedError: a feed with a newer token leads.

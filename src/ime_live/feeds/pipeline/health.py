@@ -18,10 +18,10 @@ class Hours(Protocol):
     """Interface of trading hours, as `ime_live.feeds.pipeline.hours.TradingHours`."""
 
     def session_began(self, market: Market, at: int) -> int | None:
-        """When the session that is on then began; None if none is on."""
+        """Return when the present session began; None outside of the sessions."""
 
     def next_change(self, market: Market, at: int) -> int | None:
-        """When its session next begins or ends."""
+        """Return when a session next begins or ends."""
 
 
 class _MarketCondition:
@@ -29,7 +29,7 @@ class _MarketCondition:
 
     def __init__(self) -> None:
         self.contracts: dict[str, int] = {}
-        """Listed on each of its boards last."""
+        """Number of contracts in the last push of each board."""
         self.last_board: int | None = None
 
 
@@ -44,13 +44,13 @@ class Health:
         hours: Hours,
         max_lag: float = float("inf"),
     ) -> None:
-        """Make the health of a feed that has no connection yet.
+        """Create the health of a feed without a connection.
 
         Args:
-            boards: methods of the boards that it reads.
-            stale_after: seconds without a board.
-            hours: when markets trade.
-            max_lag: seconds that boards may come late.
+            boards: methods of the boards that the feed reads.
+            stale_after: seconds without a board after which a market is stale.
+            hours: trading hours of the markets.
+            max_lag: delay of boards in seconds beyond which their markets are stale.
         """
         self._stale_after = round(stale_after * 1e6)
         self._max_lag = max_lag
@@ -65,21 +65,21 @@ class Health:
         self._since = 0
         self._last_board: int | None = None
         self._stamps: dict[str, int] = {}
-        """The newest stamp of each board since there is this connection."""
+        """Newest timestamp of each board on this connection."""
         self._lag: tuple[float, int] | None = None
-        """How many seconds late a board came last, and its stamp."""
+        """Delay of the last board in seconds, and its timestamp."""
         self.late = False
-        """Whether boards come too late, as of the last status."""
+        """Whether boards were too late at the last status."""
 
     def link(self, link: Link) -> None:
-        """The connection is like this now."""
+        """Note the present state of the connection."""
         if (link.source, link.since) != (self._link.source, self._link.since):
             self._stamps.clear()
             self._lag = None
         self._link = link
 
     def board(self, board: str, contracts: int, at: int) -> None:
-        """A board has come, with so many contracts."""
+        """Note a board with this number of contracts."""
         self._last_board = at
         name = MARKETS.get(board)
         if name in self._markets:
@@ -87,17 +87,17 @@ class Health:
             self._markets[name].last_board = at
 
     def stamp(self, board: str, stamp: int, at: int) -> None:
-        """A board has told what was true at ``stamp``; it is ``at`` now, both by the exchange.
+        """Note the timestamp of a board that arrived ``at``, both by the exchange's clock.
 
-        How late boards come is shown only by a stamp that has moved since the board came before,
-        and is newer than those of all others: else it is of a market that stands still.
+        Only a timestamp that has moved since the board's last push, and is newer than those of all
+        other boards, shows the delay. Otherwise its market stands still.
         """
         if board in self._stamps and stamp > max(self._stamps.values()):
             self._lag = max(0, at - stamp) / 1e6, stamp
         self._stamps[board] = max(stamp, self._stamps.get(board, stamp))
 
     def status(self, at: int) -> FeedStatus:
-        """What is to be said of the feed at ``at``."""
+        """Return the status of the feed at the time ``at``."""
         markets = {name: self._market(name, each, at) for name, each in self._markets.items()}
         state = self._whole(markets, at)
         lag = self._lag_of_session(state, at)
@@ -116,13 +116,13 @@ class Health:
         )
 
     def _whole(self, markets: Mapping[Market, MarketStatus], at: int) -> FeedState:
-        if not markets:  # only boards of no market are read, whose hours nobody has told
+        if not markets:  # only boards without a market are read, whose hours are unknown
             return self._state_of(self._last_board, 0, at)
         states = {each.state for each in markets.values()}
         return next((state for state in _FIRST_OF if state in states), FeedState.DOWN)
 
     def _market(self, name: Market, market: _MarketCondition, at: int) -> MarketStatus:
-        # From the hours, not from when it was last asked: a standby asks for no status.
+        # From the hours, not from the last status: a standby computes none.
         began = self._hours.session_began(name, at)
         return MarketStatus(
             self._state_of(market.last_board, began, at),
@@ -136,7 +136,7 @@ class Health:
             return FeedState.DOWN
         if began is None:
             return FeedState.CLOSED
-        # Nobody can be blamed for silence before the session, or before there was a connection.
+        # Silence before the session, or before the connection, does not count.
         heard = max(last_board or 0, began, round(self._link.since * 1e6))
         late = self._lag_since(began)
         if at - heard > self._stale_after or (late is not None and late > self._max_lag):
@@ -150,9 +150,9 @@ class Health:
         return self._lag_since(min((each for each in began if each is not None), default=0))
 
     def _lag_since(self, began: int) -> float | None:
-        """How late a board of the session that began then has come; None if that is not known."""
+        """Return the delay of a board of the session that began then; None if unknown."""
         return self._lag[0] if self._lag is not None and self._lag[1] >= began else None
 
 
 _FIRST_OF: Final = (FeedState.DOWN, FeedState.LIVE, FeedState.STALE, FeedState.CLOSED)
-"""The whole's state is the first of these that a market is in."""
+"""The feed's state is the first of these that a market has."""

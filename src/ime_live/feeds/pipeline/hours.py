@@ -1,7 +1,7 @@
-"""Trading hours: settings and an instant in; whether a market is in session, and until when, out.
+"""Trading hours: whether a market is in session at a time, and until when.
 
-Sessions are times of Tehran on days of the week, except on holidays. The exchange changes them
-often, so they are settings. Pure: it is given its clock.
+Sessions are times in Tehran on days of the week, except on holidays. The exchange changes them
+often, so they are settings.
 
 Known: since 2025-09-23 pre-opening begins at 11:45 and continuous trading at 12:00, for derivatives
 and certificates alike (the exchange's notice of the day before). Certificates of gold bars end at
@@ -10,8 +10,8 @@ Inferred: that futures and options end when those do, as they did by the notices
 certificates, which began at 08:45 then, keep the same hours now. Not foreseeable: single days that
 the exchange's board closes, as Thursday 1404-01-14.
 
-Holidays by the moon are official up to the year that the library knows, and estimates after it,
-which may be a day off.
+Holidays of the lunar calendar are official up to the year that the library knows, and estimates
+after it, which may be a day off.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ime_live.settings import HoursSettings, flag
 from ime_live.timezones import TEHRAN, zone_of
 
 WEEK: Final = ("sat", "sun", "mon", "tue", "wed", "thu", "fri")
-"""The days of Iran's week, in its order."""
+"""Days of Iran's week, in order."""
 
 _LONG_NAMES: Final = (
     "saturday",
@@ -59,7 +59,7 @@ _JALALI_BEFORE: Final = 1700  # no Jalali year of interest is above it, no Grego
 _LONGEST_RANGE: Final = 366  # days
 
 _HORIZON: Final = 400
-"""Days that are searched for the next session: longer than the longest range of holidays."""
+"""Number of days searched for the next session: more than the longest range of holidays."""
 
 _SEPARATORS: Final = re.compile(r"[\s,،;]+")
 
@@ -72,18 +72,18 @@ class Session(Struct, frozen=True, order=True):
 
 
 Week = tuple[tuple[Session, ...], ...]
-"""The sessions of each day, Saturday first."""
+"""Sessions of each day, Saturday first."""
 
 
 class TradingHours:
     """The sessions of each market."""
 
     def __init__(self, settings: HoursSettings, zone: ZoneInfo | None = None) -> None:
-        """Read the settings.
+        """Parse the settings.
 
         Args:
             settings: sessions and holidays.
-            zone: Tehran's, if not from `zone_of`.
+            zone: Tehran's time zone; None takes it from `zone_of`.
 
         Raises:
             SettingsError: one of them cannot be read; the text names the option and the part.
@@ -95,19 +95,19 @@ class TradingHours:
         }
         self._closed = read_days(settings.holidays, flag("holidays"))
         self._open = read_days(settings.trading_days, flag("trading_days"))
-        # It works out each year when it is first asked for a day of it.
+        # It computes each year on first use.
         self._official = Iran() if settings.official_holidays else None
 
     def in_session(self, market: Market, at: int) -> bool:
-        """Whether ``market`` trades at ``at``, microseconds since the Unix epoch."""
+        """Return whether ``market`` trades at ``at``, in microseconds since the Unix epoch."""
         now = self._local(at)
         minute = now.hour * 60 + now.minute
         return any(s.begins <= minute < s.ends for s in self._sessions(market, now.date()))
 
     def session_began(self, market: Market, at: int) -> int | None:
-        """When the session that is on at ``at`` began, microseconds; None if none is on.
+        """Return when the session at ``at`` began, in microseconds; None outside of the sessions.
 
-        One that has gone on for more than a day counts from yesterday's midnight.
+        A session of more than a day counts from yesterday's midnight.
         """
         if not self.in_session(market, at):
             return None
@@ -120,7 +120,7 @@ class TradingHours:
         return _stamp(begins)
 
     def next_change(self, market: Market, at: int) -> int | None:
-        """When its session next begins or ends, microseconds; None if not within a year."""
+        """Return when a session next begins or ends, in microseconds; None if not in a year."""
         now = self._local(at)
         open_now = self.in_session(market, at)
         for moment in self._edges(market, now.date()):
@@ -151,13 +151,12 @@ def _stamp(moment: datetime) -> int:
 
 
 def read_hours(text: str, option: str) -> Week:
-    """Read sessions: ``sat-wed 11:45-17:00, thu 11:45-15:00``; nothing is never.
+    """Parse sessions: ``sat-wed 11:45-17:00, thu 11:45-15:00``; an empty text has none.
 
     Args:
-        text: days and ranges of days, then the sessions of each of them, and so on; between them
-            commas or spaces. A session that goes over midnight is written as two, to 24:00 and
-            from 00:00.
-        option: its name, for texts.
+        text: days and ranges of days, each followed by their sessions, separated by commas or
+            spaces. A session over midnight is written as two, to 24:00 and from 00:00.
+        option: name of the option, for messages.
 
     Raises:
         SettingsError: it cannot be read, or two sessions of a day overlap.
@@ -214,7 +213,7 @@ def _session(text: str, option: str) -> Session:
 
 
 def read_days(text: str, option: str) -> Set[date]:
-    """Read days: ``1405-05-03, 2026-08-01..2026-08-03``, Jalali before the year 1700.
+    """Parse days: ``1405-05-03, 2026-08-01..2026-08-03``, Jalali before the year 1700.
 
     Raises:
         SettingsError: one of them is not a day; the text names it.

@@ -27,12 +27,12 @@ class Publishes(Protocol):
     """Interface of the publisher that an ingest uses."""
 
     async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[PublishResult]:
-        """Publish states, one outcome each in order."""
+        """Publish states, and return one result each in order."""
 
 
 Register = Callable[[Sequence[Contract]], Awaitable[Container[str] | None]]
-"""Stores contracts that are new or changed; a name that changed stays an alias. Returns the ids of
-those that are not registered after it: nobody could find what is published of them."""
+"""Registers new and changed contracts; an old name stays as an alias. It returns the ids of those
+that could not be registered, whose states nobody could find."""
 
 
 class Totals(Struct):
@@ -98,32 +98,32 @@ class Ingest:
     def __init__(
         self, publisher: Publishes, register: Register, newest: NewestBoards | None = None
     ) -> None:
-        """Make an ingest that has passed nothing on yet.
+        """Create an ingest that has published nothing.
 
         Args:
-            publisher: takes the states.
-            register: takes contracts, on sight and whenever they changed.
-            newest: the boards, if somebody else is to look at them as well.
+            publisher: publishes the states.
+            register: registers contracts, when they are new and whenever they change.
+            newest: newest boards to share with other parts; None creates its own.
         """
         self.totals = Totals()
         self._publisher = publisher
         self._register = register
         self._newest = NewestBoards() if newest is None else newest
         self._due: dict[str, Quote] = {}
-        """What was noted and is not passed on yet, by contract id; the next one as well."""
+        """States that were noted and not published yet, by contract id, with later ones."""
         self._due_contracts: dict[str, Contract] = {}
         self._registered: dict[str, Contract] = {}
         self._unregistered: dict[str, Contract] = {}
-        """Contracts that could not be registered as they are here; they publish nothing."""
+        """Contracts that could not be registered in this form; their states are not published."""
         self._published: dict[str, Payload] = {}
         self._to_confirm: list[str] = []
-        """The ids of the contracts whose turn it still is in this round of confirmations."""
+        """Ids of the contracts that are still due in this round of confirmations."""
         self._shares = 0.0
-        """Of a state: what the shares so far have left over."""
+        """Fraction of a state that earlier shares have left over."""
 
     @property
     def ids(self) -> set[str]:
-        """The ids of the contracts of the newest boards."""
+        """Ids of the contracts in the newest boards."""
         return set(self._newest.quotes())
 
     def know(
@@ -132,11 +132,11 @@ class Ingest:
         pushed_at: Mapping[str, datetime] | None = None,
         latest: datetime | None = None,
     ) -> None:
-        """Take into account what is stored, see `NewestBoards.know`."""
+        """Use the stored contracts and timestamps, see `NewestBoards.know`."""
         self._newest.know(contracts, pushed_at, latest)
 
     def forget(self) -> None:
-        """Pass on the newest boards again: nobody knows what the store holds now."""
+        """Publish the newest boards again, because the store may hold other states now."""
         self._registered.clear()
         self._unregistered.clear()
         self._published.clear()
@@ -144,23 +144,26 @@ class Ingest:
         self._due_contracts = self._newest.contracts()
 
     async def take(self, frame: Frame) -> Refusal:
-        """Note a frame of a recording, and pass on what has changed; returns what could not be.
+        """Note a frame of a recording, and publish the changes.
+
+        Returns:
+            The parts that could not be published.
 
         Raises:
-            StoreError: the store is away. All of it is passed on again with the next frames.
+            StoreError: the store is away. The changes are published with the next frames.
         """
         refusal = self.note(frame)
         return Refusal(refusal.errors, refusal.late, await self.pass_on())
 
     def note(self, frame: Frame, latest: datetime | None = None) -> Refusal:
-        """Note what a frame tells.
+        """Note the boards of a frame.
 
         Args:
-            frame: what was read.
-            latest: up to when stamps are believed, see `NewestBoards.take`.
+            frame: the frame.
+            latest: latest plausible timestamp, see `NewestBoards.take`.
 
         Returns:
-            What does not count.
+            The rows that do not count.
         """
         told = self._newest.take(frame, latest)
         refusal = Refusal(frame.errors, tuple(told.late))
@@ -174,13 +177,13 @@ class Ingest:
         return refusal
 
     async def pass_on(self) -> tuple[PublishResult, ...]:
-        """Register and publish what was noted and differs from what was passed on before.
+        """Register and publish the changes that were noted.
 
         Returns:
-            States that the publisher refused.
+            The states that the publisher refused.
 
         Raises:
-            StoreError: the store is away. All of it is passed on again the next time.
+            StoreError: the store is away. The changes are published the next time.
         """
         contracts, self._due_contracts = self._due_contracts, {}
         quotes, self._due = self._due, {}
@@ -205,19 +208,19 @@ class Ingest:
         return refused
 
     async def confirm(self, share: float) -> tuple[tuple[PublishResult, ...], list[str]]:
-        """Register and publish a share of the newest boards again, one after the other.
+        """Register and publish a share of the newest boards again, in turn.
 
-        What was passed on need not be what the store holds: others may have written since.
+        The store may hold other states than the published ones, if others have written since.
 
         Args:
-            share: of all states, up to 1.
+            share: fraction of all states, up to 1.
 
         Returns:
-            States that the publisher refused, and the ids of contracts of which the store did not
-            hold what was passed on.
+            The states that the publisher refused, and the ids of contracts for which the store held
+            another state.
 
         Raises:
-            StoreError: the store is away. All of it is passed on again the next time.
+            StoreError: the store is away. The states are published the next time.
         """
         quotes = self._newest.quotes()
         self._shares, count = math.modf(self._shares + len(quotes) * share)
@@ -241,7 +244,7 @@ class Ingest:
     ) -> list[PublishResult]:
         outcomes: list[PublishResult] = []
         try:
-            # Contracts first: a gateway that hears of a state can then name it.
+            # Contracts first, so that a gateway knows the contract of each state.
             if contracts:
                 self._note_registered(contracts, await self._register(contracts) or ())
             known = [(i, state) for i, state in states.items() if i not in self._unregistered]
@@ -254,7 +257,7 @@ class Ingest:
             PublishResult(i, error=_UNREGISTERED) for i in states if i in self._unregistered
         ]
         for outcome in outcomes:
-            # Only what has arrived counts as passed on; what was refused is tried again.
+            # Only accepted states count as published; refused ones are tried again.
             if outcome.error is None:
                 self._published[outcome.contract_id] = states[outcome.contract_id]
             else:

@@ -25,8 +25,8 @@ from ime_live.publisher import PublishResult
 log = structlog.get_logger()
 
 CONFIRM_INTERVAL: Final = 10.0
-"""Seconds within which every state is published again, changed or not. What others have put in its
-place lasts no longer."""
+"""Seconds within which every state is published again, changed or not, so that a state that others
+have written lasts no longer."""
 
 SETTLED_AFTER: Final = 2.0
 """Seconds after which all states are confirmed once more when this feed has come to lead, or its
@@ -35,8 +35,8 @@ out what waited in its sockets, and tells it to those who still listen, under ne
 the present master's."""
 
 _TICK: Final = 0.2
-"""Seconds between two looks if nothing comes: of the five within which a standby takes over. With
-each of them a share of the states is confirmed."""
+"""Seconds between two steps without news; a standby must take over within five. In each step a
+share of the states is confirmed."""
 
 
 class Writer(Protocol):
@@ -45,7 +45,8 @@ class Writer(Protocol):
     token: int
 
     async def claim(self, ids: Iterable[str], /) -> tuple[list[Contract], Mapping[str, datetime]]:
-        """Shut out former leaders; the registered contracts, and the stamps of stored states."""
+        """Refuse former leaders; return the registered contracts, and timestamps of stored
+        states."""
 
 
 class Leader:
@@ -62,18 +63,18 @@ class Leader:
         failovers: Callable[[], int],
         monotonic: Callable[[], float],
     ) -> None:
-        """Write nothing yet.
+        """Create a leader; `run` does the work.
 
         Args:
-            ingest: what there is to pass on.
-            writer: what the ingest passes on by.
-            leadership: whether this feed leads.
+            ingest: holds the states to publish.
+            writer: the writer of the ingest.
+            leadership: tells whether this feed leads.
             boards: methods of the boards that are read.
-            latest: up to when stamps are believed, see
-            `ime_live.feeds.boards.newest.NewestBoards.take`.
-            failovers: how often another server has taken the store's place. What was published
-                just before is lost with the old one.
-            monotonic: seconds.
+            latest: latest plausible timestamp, see
+                `ime_live.feeds.boards.newest.NewestBoards.take`.
+            failovers: number of failovers of the store. States published just before one may be
+                lost.
+            monotonic: monotonic clock in seconds.
         """
         self._ingest = ingest
         self._writer = writer
@@ -91,11 +92,11 @@ class Leader:
         self._limited = LogLimiter(log, monotonic=monotonic)
 
     def begin(self) -> None:
-        """Begin anew with the next write: nobody knows what the store holds."""
+        """Start anew with the next write, because the store may hold other states."""
         self._begins = True
 
     def noted(self) -> None:
-        """The ingest has noted something: pass it on soon."""
+        """Publish soon, because the ingest has noted a change."""
         self._noted.set()
 
     async def run(self) -> None:
@@ -109,7 +110,7 @@ class Leader:
                 await self.write()
 
     async def write(self) -> None:
-        """Write what is to be written now, once."""
+        """Do one step: publish changes, and confirm a share of the states."""
         if self._failovers() != self._seen_failovers:
             self._seen_failovers = self._failovers()
             log.warning("another server is the store's master; publishing everything again")
@@ -131,7 +132,7 @@ class Leader:
             self._leadership.fenced(error.token)
             self._begins = True
         except StoreError as error:
-            if not self._outage:  # once an outage
+            if not self._outage:  # once per outage
                 log.warning("market data cannot be published", error=str(error))
             self._outage = True
             self._begins = True
@@ -140,8 +141,8 @@ class Leader:
             self._report(refused)
 
     async def _take_over(self) -> None:
-        # Boards may be minutes apart: whoever comes to lead, or has its store back, does not wait
-        # for the next one.
+        # Boards may be minutes apart, so a new leader, or one whose store is back, publishes the
+        # newest ones at once.
         contracts, pushed_at = await self._writer.claim(self._ingest.ids)
         known = [each for each in contracts if each.board in self._boards]
         self._ingest.know(known, pushed_at, self._latest())

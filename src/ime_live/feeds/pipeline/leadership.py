@@ -19,16 +19,16 @@ from ime_live.store.lease import LEASE, Holding
 log = structlog.get_logger()
 
 INTERVAL: Final = 1.0
-"""Seconds between two renewals. A standby leads within `LEASE` and one of these."""
+"""Seconds between two renewals. A standby leads after at most `LEASE` plus one interval."""
 
 LEAVING: Final = 2.0
-"""Seconds that giving up the lease may take: it runs out by itself soon after."""
+"""Timeout in seconds for giving up the lease, which expires by itself soon after."""
 
-_MARGIN: Final = 0.5  # seconds before the lease's end from which we do not count on it
+_MARGIN: Final = 0.5  # seconds before the lease's end when the feed stops relying on it
 
 
 def holder_name() -> str:
-    """A name for this feed that no other one has: machine, process and chance."""
+    """Return a unique name for this feed: machine, process and a random part."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
 
 
@@ -37,19 +37,19 @@ class FeedLease(Protocol):
 
     @property
     def holder(self) -> str:
-        """Who we are."""
+        """Name of this feed."""
 
     async def take(self) -> Holding:
-        """Take or renew it."""
+        """Take or renew the lease."""
 
     def note(self, token: int, /) -> None:
-        """Take it with a greater fencing token than this one."""
+        """Note a fencing token; the next leadership has a greater one."""
 
     async def release(self) -> None:
-        """Give it up."""
+        """Give up the lease."""
 
     async def write(self, status: FeedStatus, /) -> None:
-        """Write what the feed says of itself."""
+        """Write the status of the feed."""
 
 
 class Leadership:
@@ -63,32 +63,32 @@ class Leadership:
         on_lead: Callable[[], None],
         monotonic: Callable[[], float],
     ) -> None:
-        """Attend to nothing yet.
+        """Create a leadership; `run` does the work.
 
         Args:
-            lease: which feed leads.
-            status: what to write of this feed.
-            on_lead: called when the lease has become ours: what the store holds is not known
-                then, since another feed led, or the store was emptied.
-            monotonic: seconds.
+            lease: the lease.
+            status: returns the status of this feed.
+            on_lead: called when this feed has become the leader. The states in the store are
+                unknown then, because another feed led or the store was emptied.
+            monotonic: monotonic clock in seconds.
         """
         self._lease = lease
         self._status = status
         self._on_lead = on_lead
         self._monotonic = monotonic
         self.token = 0
-        """The fencing token of the present leadership, ours or another feed's."""
+        """Fencing token of the present leadership, of this feed or another one."""
         self._until = float("-inf")
         self._led: bool | None = None
         self._outage = False
 
     @property
     def leads(self) -> bool:
-        """Whether the lease is ours for sure. Ends by itself when it cannot be renewed."""
+        """Whether this feed certainly has the lease. It ends by itself if it is not renewed."""
         return self._monotonic() < self._until
 
     async def run(self) -> None:
-        """Attend until cancelled; then the lease is given up, and the status says so."""
+        """Renew until cancelled; then give up the lease, and write that in the status."""
         try:
             while True:
                 await self.attend()
@@ -99,9 +99,9 @@ class Leadership:
                 await self._leave()
 
     def fenced(self, token: int) -> None:
-        """A write of ours was refused, since a newer fencing token is in use.
+        """Note that a write was refused because of a newer fencing token.
 
-        This feed leads no more, until it takes the lease anew.
+        This feed no longer leads, until it takes the lease again.
         """
         self._lease.note(token)
         self._until = float("-inf")
@@ -123,7 +123,7 @@ class Leadership:
             self.fenced(error.token)
             return
         except StoreError as error:
-            if not self._outage:  # once an outage, not once a second
+            if not self._outage:  # once per outage, not once per second
                 log.warning("the feed's status cannot be written", error=str(error))
             self._outage = True
             return

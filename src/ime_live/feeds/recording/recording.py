@@ -30,7 +30,7 @@ GZIP: Final = ".gz"
 
 _STAMP: Final = "%Y%m%dT%H%M%S"
 _FINISHED: Final = re.compile(r"-(\d{8}T\d{6})(?:-([1-9]\d*))?", re.ASCII)
-"""What a finished file has in its name: when it began, and a number if another began then too."""
+"""Part of a finished file's name: its start, and a number if several began at that time."""
 
 _LEVEL: Final = 6  # of zlib; level 4 takes half the CPU and 23 % more room
 
@@ -83,7 +83,7 @@ class Recorder:
         self._clock = clock
         self._file: IO[bytes] | None = None
         self._lines: IO[bytes] | gzip.GzipFile | None = None
-        """What lines are written to: the file, or what compresses them into it."""
+        """Return the stream for lines: the file, or a compressor in front of it."""
         self._began = 0.0
         self._day: date | None = None
         self._written = 0
