@@ -138,7 +138,7 @@ class Frame(Struct, frozen=True):
 
 
 class _BoardRow:
-    """A row on its way: its bytes, and what is known of them or was decoded from them."""
+    """A row while it is read: its bytes, and the known or decoded row of them."""
 
     __slots__ = ("body", "decoded", "known", "stamps")
 
@@ -155,7 +155,7 @@ class _BoardRow:
                 self.decoded = _decoded(value)
 
     def stamp(self, field: str) -> datetime | None:
-        """When its board was pushed; None if it cannot be told, which is an error of the row."""
+        """Return when its board was pushed; None if that cannot be read, an error of the row."""
         told: Row = self.stamps
         if field not in told:
             told = self.decoded if isinstance(self.decoded, Mapping) else {}
@@ -168,7 +168,7 @@ class _BoardRow:
 
 
 def _decoded(value: object) -> object:
-    """A value that may be bytes of JSON; the error if they are none."""
+    """Decode a value that may be bytes of JSON; return the error if they are none."""
     if not isinstance(value, Raw):
         return value
     try:
@@ -187,17 +187,17 @@ class FrameReader:
     def __init__(
         self, *, boards: Collection[str] = DEFAULT_BOARDS, bands: Bands = DEFAULT_BANDS
     ) -> None:
-        """Make a reader that has read nothing yet.
+        """Create a reader.
 
         Args:
             boards: methods of the boards to read, of `BOARDS`.
-            bands: see `ime_live.feeds.boards.rows.Bands`.
+            bands: price bands, see `ime_live.feeds.boards.rows.Bands`.
         """
         self._boards = boards
         self._bands = bands
         self._cache = RowCache()
         self._names: dict[str, str] = {}
-        """By contract id, as its row told it last."""
+        """Names by contract id, from the last row with a name."""
 
     def read(
         self,
@@ -206,18 +206,18 @@ class FrameReader:
         day: date | None = None,
         latest: datetime | None = None,
     ) -> Frame:
-        """Read a frame as the hub sent it. A keep-alive (``{}``) says nothing.
+        """Read a frame of the hub. A keep-alive (``{}``) has no boards.
 
         Args:
-            frame: JSON, or what was decoded from it.
-            day: the day of rows that carry only a time, where the frame itself does not tell it:
-                warehouse receipts often come in frames of their own.
-            latest: the present moment, Tehran's wall clock. A stamp that is later by more than
-                `ime_live.feeds.boards.rows.MAX_AHEAD` tells no day, and no row that carries only a
-                time is dated later. None for recordings.
+            frame: the frame as JSON, or decoded.
+            day: day of rows with only a time, if the frame does not tell it: warehouse receipts
+                often arrive in frames of their own.
+            latest: present time, Tehran's wall clock. A timestamp later than this by more than
+                `ime_live.feeds.boards.rows.MAX_AHEAD` tells no day, and no row with only a time is
+                dated later. None for recordings.
 
         Raises:
-            FeedError: not JSON, or not a frame.
+            FeedError: it is not JSON, or not a frame.
         """
         dropped: list[RowError] = []
         unknown: list[str] = []
@@ -281,7 +281,7 @@ class FrameReader:
         return read.board()
 
     def _again(self, row: _BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
-        """Tell a known row's contracts at their new moments; nothing if it is not known."""
+        """Return a known row's contracts with their new times; empty if it is not known."""
         for side in row.known or ():
             times = {**side.times, **row.stamps}
             try:
@@ -294,7 +294,7 @@ class FrameReader:
         return row.known or ()
 
     def _anew(self, row: _BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
-        """Read a row; its contracts, if all of them could be read."""
+        """Read a row, and return its contracts if all of them could be read."""
         if not isinstance(row.decoded, Mapping):
             wrong = isinstance(row.decoded, FeedError)
             reason = f"{row.decoded}" if wrong else f"the row is not an object, {got(row.decoded)}"
@@ -386,7 +386,7 @@ def read_frame(
 def _day_and_clock(
     newest: Mapping[str, Sequence[_BoardRow]], told: datetime | None, latest: datetime | None
 ) -> tuple[date | None, datetime | None]:
-    """The day that a frame tells, and the latest stamp of the hub's own 24-hour clock.
+    """Return the day of a frame, and the latest timestamp of the hub's 24-hour clock.
 
     Args:
         newest: the rows of the last message of each method.
@@ -403,7 +403,7 @@ def _day_and_clock(
                 days[at.date()] += 1
                 if method != CDC_BOARD:  # seen on a 12-hour clock
                     stamps.append(at)
-    # The day of most rows: one with a wrong stamp must not move the others.
+    # The day of most rows: one wrong timestamp must not move the others.
     day = days.most_common(1)[0][0] if days else None
     if told is not None and (latest is None or told <= latest + MAX_AHEAD):
         day = told.date()
@@ -417,7 +417,7 @@ def _on_board(quote: Quote, method: str) -> Quote:
 
 
 def _is_vacant(row: Row, fields: Fields) -> bool:
-    """Whether a strike has no contract on this side: the fields are there and say nothing."""
+    """Return whether a strike has no contract on this side: all its fields are empty."""
     return row.get(fields.contract_id, "") is None and row.get(fields.name) in (None, "")
 
 
@@ -429,7 +429,7 @@ def _known_id(row: Row, fields: Fields) -> str | None:
 
 
 def _latest(clock: datetime | None, quotes: Sequence[Quote]) -> datetime | None:
-    """The latest of the frame's clock and the moments of its contracts."""
+    """Return the latest of the frame's clock and the times of its contracts."""
     moments = (quote.payload.aggregate for quote in quotes)
     last = max((f"{at.date}T{at.time}" for at in moments), default=None)
     if last is None:

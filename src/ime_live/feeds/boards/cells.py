@@ -22,7 +22,7 @@ from ime_live.market import Number
 from ime_live.timezones import zone_of_tehran
 
 Row = Mapping[str, Any]
-"""A row of a board as it was decoded from JSON; nothing is known of its values."""
+"""A row of a board, decoded from JSON; its values are unchecked."""
 
 LARGEST: Final = 10**15
 """No price, quantity or value (in thousand rials) comes near this; a larger one is a mistake."""
@@ -30,7 +30,7 @@ LARGEST: Final = 10**15
 MAX_ID_DIGITS: Final = 20
 MAX_TEXT: Final = 500
 YEARS: Final = range(2000, 2100)
-"""The years that a stamp can be of: the hub began after 2000."""
+"""Plausible years of a timestamp: the hub began after 2000."""
 
 _MISSING: Final = object()
 
@@ -43,16 +43,16 @@ class CellError(FeedError):
 
 
 def number(row: Row, field: str) -> Number:
-    """A number that cannot be negative; 0 where the hub sends ``null`` or an empty text.
+    """Read a number that cannot be negative; ``null`` and an empty text are 0.
 
     A whole number is an ``int``, however it was written: 83600.0 is 83600, 83738.0952 stays, and
     ``"۸۳٬۶۰۰"`` is 83600 as well.
 
     Raises:
-        CellError: missing, not a number, negative, or too large to be one.
+        CellError: it is missing, not a number, negative, or too large.
     """
     value = row.get(field, _MISSING)
-    # By exact type: True is not a quantity. NaN fails the comparison like everything absurd.
+    # By exact type: True is not a quantity. NaN fails the comparison.
     if type(value) is float and 0 <= value <= LARGEST:
         return int(value) if value.is_integer() else value
     if type(value) is int and 0 <= value <= LARGEST:
@@ -66,7 +66,7 @@ def number(row: Row, field: str) -> Number:
 
 
 def signed(row: Row, field: str) -> Number:
-    """A number that may be negative, otherwise as `number`."""
+    """Read a number that may be negative, otherwise as `number`."""
     value = row.get(field, _MISSING)
     if type(value) is int and -LARGEST <= value <= LARGEST:
         return value
@@ -83,7 +83,7 @@ _MAX_NUMBER: Final = 60  # characters of a number that is a text
 
 
 def _read_number(field: str, value: object) -> Number:
-    """Read a number in any form that means one number only; 0 where it says nothing."""
+    """Read a number in any unambiguous form; an empty value is 0."""
     if value is _MISSING:
         raise CellError(field, "is missing")
     plain = unwrap(value)
@@ -107,7 +107,7 @@ def _read_number(field: str, value: object) -> Number:
 
 
 def thousands(row: Row, field: str) -> Number:
-    """A value that the hub gives in thousand rials (``هزار ریال``), in rials and exactly.
+    """Convert a value in thousands of rials (``هزار ریال``) exactly to rials.
 
     >>> thousands({"Value": 110501114.2}, "Value")
     110501114200
@@ -121,7 +121,7 @@ def thousands(row: Row, field: str) -> Number:
 
 
 def optional_number(row: Row, field: str) -> Number | None:
-    """As `number`, but ``None`` where the hub says nothing: for static fields."""
+    """Read a number as `number` does, but an empty value is ``None``: for static fields."""
     return None if _is_empty(row.get(field)) else number(row, field)
 
 
@@ -130,10 +130,10 @@ _EXACT: Final = 2**53  # the whole numbers below it are floats without a loss
 
 
 def identity(row: Row, field: str) -> str:
-    """A contract's id as text. Ids have up to 17 digits: a float would have lost the last ones.
+    """Read a contract's id as text. Ids have up to 17 digits, more than a float can hold.
 
     Raises:
-        CellError: missing, not a whole number or a text of one, or longer than ids are.
+        CellError: it is missing, not a whole number or a text of one, or too long.
     """
     value = row.get(field, _MISSING)
     if value is _MISSING:
@@ -152,10 +152,10 @@ def identity(row: Row, field: str) -> str:
 
 
 def text(row: Row, field: str) -> str:
-    """A text that says something, as the hub spells it.
+    """Read a text that is not empty, in the hub's spelling.
 
     Raises:
-        CellError: missing, not a text, empty, too long, or not to be written in UTF-8.
+        CellError: it is missing, not a text, empty, too long, or cannot be encoded as UTF-8.
     """
     value = optional_text(row, field)
     if value is None:
@@ -164,7 +164,7 @@ def text(row: Row, field: str) -> str:
 
 
 def optional_text(row: Row, field: str) -> str | None:
-    """As `text`, but ``None`` where the hub says nothing. A whole number is a text as well."""
+    """Read a text as `text` does, or a whole number; an empty value is ``None``."""
     value = row.get(field)
     if value is None:
         return None
@@ -187,10 +187,10 @@ def optional_text(row: Row, field: str) -> str | None:
 
 
 def flag(row: Row, field: str) -> bool:
-    """Whether something holds; False where the hub says nothing.
+    """Read a truth value; an empty value is False.
 
     Raises:
-        CellError: neither true nor false, nor 1, 0 or a text of these.
+        CellError: it is neither true nor false, nor 1, 0 or a text of these.
     """
     value = unwrap(row.get(field))
     if isinstance(value, bool) or _is_empty(value):
@@ -209,14 +209,14 @@ _TIME: Final = re.compile(r"(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.\d*)?)?")
 
 
 def moment(row: Row, field: str, day: date | None) -> datetime | None:
-    """A stamp on Tehran's clock, without offset; of ``day`` where the hub gives only a time.
+    """Read a timestamp on Tehran's clock, without offset; a time alone is on ``day``.
 
-    ``None`` where there is none: ``null``, an empty text, ``"0"`` (warehouse receipts that were
+    ``None`` for no timestamp: ``null``, an empty text, ``"0"`` (warehouse receipts that were
     not traded), and the year 1, which is how .NET writes a moment that was never set.
 
     Raises:
-        CellError: missing, no date or time, with an offset, of an impossible year, or a time
-            while ``day`` is not known.
+        CellError: it is missing, not a date or time, has an offset or an impossible year, or is a
+            time while ``day`` is unknown.
     """
     value = row.get(field, _MISSING)
     if value is None or value == "":
@@ -249,7 +249,7 @@ class _NotOfTehranError(Exception):
     pass
 
 
-# Most stamps of a push are those of the push before.
+# Most timestamps of a push equal those of the push before.
 @lru_cache(maxsize=4096)
 def _read_moment(stamp: str) -> datetime | time | None:
     if stamp == "0":
@@ -287,7 +287,7 @@ _FIRST_GREGORIAN_YEAR: Final = 1900
 
 
 def optional_day(row: Row, field: str) -> str | None:
-    """A day as ``YYYY-MM-DD`` (Gregorian), or ``None`` where the hub says nothing.
+    """Read a day as ``YYYY-MM-DD`` (Gregorian); an empty value is ``None``.
 
     >>> optional_day({"Last": "1401/02/27"}, "Last")
     '2022-05-17'
@@ -304,7 +304,7 @@ def optional_day(row: Row, field: str) -> str | None:
 
 
 def read_day(value: str) -> date | None:
-    """The day that a text begins with or names, Gregorian or Jalali; ``None`` if it does not."""
+    """Return the day in a text, Gregorian or Jalali; ``None`` if there is none."""
     value = fold(value)
     try:
         if at := _from_dot_net(value):
@@ -322,7 +322,7 @@ def read_day(value: str) -> date | None:
 
 
 def read_clock(value: str) -> datetime | None:
-    """The exchange's clock, ``یکشنبه ۱۷ بهمن ۱۴۰۰  -  ۱۳:۲۶:۰۵``; ``None`` if it is not one."""
+    """Read the exchange's clock, ``یکشنبه ۱۷ بهمن ۱۴۰۰  -  ۱۳:۲۶:۰۵``; ``None`` if it is none."""
     day = read_day(value)
     found = _TIME.search(fold(value))
     if day is None or found is None or day.year not in YEARS:

@@ -19,8 +19,8 @@ from ime_live.feeds.boards.boards import Board, Frame
 from ime_live.feeds.boards.rows import Quote
 
 DELISTED_AFTER: Final = 3
-"""Boards in a row that a contract is missing from before it counts as gone: one that came short
-by an accident of the exchange marks nothing."""
+"""Number of consecutive boards without a contract after which it counts as delisted. A single
+board may lack it by accident."""
 
 
 class LateRow(Struct, frozen=True):
@@ -65,13 +65,13 @@ class NewestBoards:
 
     def __init__(self) -> None:
         self.pushed_at: dict[str, datetime] = {}
-        """By contract id, the newest stamp of its rows that is believed."""
+        """By contract id, the newest plausible timestamp of its rows."""
         self._boards: dict[str, dict[str, Quote]] = {}
-        """By method, the board that came last at the end; its quotes by contract id."""
+        """By method, in order of arrival, the last board's quotes by contract id."""
         self._told: dict[str, Contract] = {}
-        """As boards told them last, marks of absence added."""
+        """Contracts from the last boards, with marks of absence."""
         self._known: dict[str, Contract] = {}
-        """As they were registered from these boards before."""
+        """Contracts that were registered from these boards before."""
         self._missing: Counter[str] = Counter()
 
     def quotes(self) -> dict[str, Quote]:
@@ -89,12 +89,12 @@ class NewestBoards:
         pushed_at: Mapping[str, datetime] | None = None,
         latest: datetime | None = None,
     ) -> None:
-        """Take what is stored into account.
+        """Use the contracts and timestamps of the store.
 
         Args:
-            contracts: what was registered from these boards, so that it can be missed on them.
-            pushed_at: the stamps of the states that are stored, by contract id. A quote that is
-                older than the stored one is no longer the newest.
+            contracts: contracts registered from these boards, whose absence can be noticed.
+            pushed_at: timestamps of the stored states by contract id. A quote older than the stored
+                state is no longer the newest.
             latest: see `take`.
         """
         self._known = {contract.contract_id: contract for contract in contracts}
@@ -109,12 +109,11 @@ class NewestBoards:
         """Take a frame's boards, one after the other.
 
         Args:
-            frame: what was read.
-            latest: the exchange's time and `ime_live.feeds.boards.rows.MAX_AHEAD`. A stamp that is
-                later is not believed: it would keep out all rows of its contract until then. A row
-                with an older stamp than what is known of its contract is late and does not count,
-                unless what is known is not believed. None for recordings, whose rows count in their
-                order.
+            frame: the frame.
+            latest: the exchange's time plus `ime_live.feeds.boards.rows.MAX_AHEAD`. A later
+                timestamp is ignored, because it would keep out all rows of its contract until then.
+                A row older than the known timestamp of its contract is late and does not count,
+                unless that one is ignored. None for recordings, whose rows count in order.
         """
         told = Told()
         for board in frame.boards:
@@ -135,7 +134,7 @@ class NewestBoards:
             fresh[contract_id] = quote
         told.late += late
         if not fresh:
-            return  # an empty board, as on holidays, says nothing of its contracts
+            return  # an empty board, as on holidays, does not delist its contracts
         contracts = {i: quote.contract for i, quote in fresh.items()}
         self._told |= contracts
         held = self._boards.pop(board.method, {})
@@ -153,7 +152,7 @@ class NewestBoards:
         told.contracts |= contracts
 
     def _absent(self, method: str, listed: Collection[str | None]) -> dict[str, Contract]:
-        """The contracts that are to be marked, since this board has them no more."""
+        """Return the contracts to mark, because this board no longer has them."""
         gone = {}
         for contract_id, contract in (self._known | self._told).items():
             if contract.board != method:

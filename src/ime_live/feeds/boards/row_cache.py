@@ -16,7 +16,7 @@ from ime_live.feeds.boards.field_map import Fields
 from ime_live.feeds.boards.rows import Quote
 
 STAMP: Final = "LastUpdate"
-"""The field with the stamp of the board; in options it may begin with an underscore."""
+"""Field with the timestamp of the board; in options it may begin with an underscore."""
 
 _NEEDLE: Final = f'{STAMP}"'.encode()
 _MEMBER: Final = re.compile(rb'"\s*:\s*"([0-9T:. -]*)"')
@@ -41,10 +41,10 @@ Known = tuple[KnownSide, ...]
 
 
 def cut(row: bytes) -> tuple[bytes, dict[str, str]]:
-    """Cut the stamps out of a row: the rest of its bytes, and the stamps by their fields' names.
+    """Cut the timestamps out of a row; return the rest of its bytes, and the timestamps by field.
 
-    Only what is plainly a stamp is cut out: a value of another form stays in the body, and is
-    compared with all the rest.
+    Only values in the usual form are cut out. A value of another form stays in the body, and is
+    compared with the rest.
     """
     at = row.find(_NEEDLE)
     if at < 0:
@@ -66,7 +66,7 @@ def cut(row: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 def _name(row: bytes, at: int) -> str | None:
-    """The field's whole name, if it is one of a stamp: other fields may end in the same word."""
+    """Return the field's whole name if it has a timestamp; others may end in the same word."""
     if row[at - 1 : at] == b'"':
         return STAMP
     return f"_{STAMP}" if row[at - 2 : at] == b'"_' else None
@@ -77,12 +77,12 @@ class RowCache:
 
     def __init__(self) -> None:
         self._pushes: dict[str, dict[bytes, Known]] = {}
-        """By method: the rows of its last push, by their bodies."""
+        """By method, the rows of its last push by their bodies."""
 
     def last(self, method: str) -> Mapping[bytes, Known]:
-        """The rows of a board's last push, by their bodies."""
+        """Return the rows of a board's last push by their bodies."""
         return self._pushes.get(method, {})
 
     def keep(self, method: str, rows: dict[bytes, Known]) -> None:
-        """Keep the rows of a push in the place of those of the push before."""
+        """Replace the rows of the last push by those of this one."""
         self._pushes[method] = rows

@@ -57,8 +57,8 @@ class Quote(Struct, frozen=True):
 
 
 Bands = Mapping[str, Decimal | tuple[int, int]]
-"""By what a contract's name, folded, begins with: how far from the last settlement a price may
-go, as a fraction; or the lowest and the highest allowed price in rials. The longest that fits
+"""Price bands by the start of a contract's folded name: the largest distance from the last
+settlement as a fraction, or the lowest and the highest allowed price in rials. The longest start
 counts."""
 
 DEFAULT_BANDS: Final[Bands] = MappingProxyType(
@@ -69,7 +69,7 @@ DEFAULT_BANDS: Final[Bands] = MappingProxyType(
 )
 
 OPEN_RANGE: Final = (1, 9_999_999_999)
-"""The documented range of a contract whose band is not known, in rials."""
+"""The documented range in rials of a contract without a known band."""
 
 
 def read_row(
@@ -85,16 +85,16 @@ def read_row(
     """Read one contract from a row.
 
     Args:
-        row: the row as it was decoded.
-        fields: the names of its fields.
-        day: the frame's day, for rows that carry only times.
-        clock: the frame's clock, Tehran, where it has one.
-        bands: see `Bands`.
-        latest: the present moment, Tehran; a row that carries only times is not dated later.
-        names: by contract id, what to call a contract whose row does not tell its name.
+        row: the decoded row.
+        fields: names of its fields.
+        day: day of the frame, for rows with only times.
+        clock: clock of the frame, Tehran; None if it has none.
+        bands: price bands, see `Bands`.
+        latest: present time, Tehran; a row with only times is not dated later.
+        names: by contract id, the name of a contract whose row does not tell it.
 
     Raises:
-        CellError: a field of the state is missing or cannot be right; the text names it.
+        CellError: a field of the state is missing or implausible; the text names it.
     """
     contract_id = identity(row, fields.contract_id)
     lost: list[str] = []
@@ -166,12 +166,12 @@ def retimed(
     clock: datetime | None,
     latest: datetime | None,
 ) -> Quote:
-    """A quote that was read before, at the moment that its row tells now.
+    """Return a known quote with the present times of its row.
 
     Args:
-        quote: what was read of a row that has not changed but for the stamp of its board.
-        times: the row's fields that tell moments, `Fields.times`.
-        fields: the names of its fields.
+        quote: quote of a row that has not changed, except for the timestamp of its board.
+        times: fields of the row with times, `Fields.times`.
+        fields: names of its fields.
         day: see `read_row`.
         clock: see `read_row`.
         latest: see `read_row`.
@@ -191,9 +191,9 @@ def retimed(
 def pushed_at(
     row: Row, fields: Fields, day: date | None, clock: datetime | None
 ) -> datetime | None:
-    """The row's own stamp, Tehran's wall clock: how old the row is.
+    """Return the timestamp of the row, Tehran's wall clock.
 
-    None for rows that have none, as warehouse receipts. It moves with each push, and is no part of
+    None for rows without one, as of warehouse receipts. It moves with each push, and is no part of
     the contract's state.
 
     Raises:
@@ -233,8 +233,8 @@ def _allowed_range(
     code = max((code for code in bands if name.startswith(code)), key=len, default=None)
     band = None if code is None else bands[code]
     if isinstance(band, tuple):
-        return band  # somebody knows better than any rule
-    # What moves an option's price is the price of something else: no band of its own.
+        return band  # given by the operator
+    # An option follows the price of its underlying, and has no band of its own.
     if band is None or not settlement or fields.market is Market.OPTION:
         return OPEN_RANGE
     middle = Decimal(repr(settlement))
@@ -248,14 +248,14 @@ def _allowed_range(
 
 
 AHEAD: Final = timedelta(minutes=10)
-"""A time that is later than the stamp of its board by more than this was on another day."""
+"""A time later than the timestamp of its board by more than this was on an earlier day."""
 
 MAX_AHEAD: Final = timedelta(seconds=10)
-"""A stamp that is further ahead of the exchange's time than this is not believed, and a time was on
-the day before: clocks that are right differ by less."""
+"""A timestamp further ahead of the exchange's time is ignored, and a time alone counts for the day
+before: correct clocks differ by less."""
 
 NIGHT: Final = (time(1), time(7))
-"""No certificate is ordered or traded in these hours: the earliest stamp recorded is 08:35."""
+"""Certificates have no orders or trades in these hours: the earliest recorded time is 08:35."""
 
 NOON: Final = 12
 
@@ -265,7 +265,7 @@ _DAY: Final = timedelta(days=1)
 def _moment_of(
     row: Row, fields: Fields, day: date | None, clock: datetime | None, latest: datetime | None
 ) -> datetime:
-    """The last order or trade, whichever is later; the start of the day if there is neither."""
+    """Return the time of the last order or trade, or the start of the day without either."""
     pushed = pushed_at(row, fields, day, clock)
     if pushed is not None:
         day = pushed.date()
@@ -290,8 +290,8 @@ def _moment_of(
 def _afternoon(at: datetime | None, clock: datetime | None) -> datetime | None:
     """Undo a 12-hour clock without PM: one certificate was seen with 01:26 for 13:26.
 
-    A stamp in the hours of `NIGHT` is taken for the afternoon, unless the frame's own clock says
-    that it is still the morning of that day: then it is what it says.
+    A time in the hours of `NIGHT` counts as afternoon, unless the frame's own clock says that it is
+    still the morning of that day.
     """
     if at is None or not NIGHT[0] <= at.time() < NIGHT[1]:
         return at
