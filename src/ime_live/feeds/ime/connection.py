@@ -49,10 +49,10 @@ from ime_live.feeds.ime.transports import (
 )
 
 GRACE: Final = 1.25
-"""How many times the hub's own limit of silence has to pass: its keep-alive may be on its way."""
+"""Factor on the hub's own limit of silence, because a keep-alive may be under way."""
 
 MAX_REDIRECTS: Final = 10
-"""Answers to negotiate that send us on, one after the other, before it counts as a circle."""
+"""Number of redirects in a row after which negotiation fails, as they may be a circle."""
 
 GREET_INTERVAL: Final = 60.0
 """Seconds within which the front page is loaded once at most: each try is one request else."""
@@ -65,7 +65,7 @@ _IDLE_WAIT: Final = 0.1  # seconds more before each poll that follows such a one
 _AT_ONCE: Final = 2.0  # seconds, the wait before it included
 
 ABORT_TIMEOUT: Final = 2.0
-"""Seconds that the call to abort may take: nobody waits for its answer."""
+"""Timeout in seconds of the call to abort, whose answer does not matter."""
 
 
 class Outside:
@@ -101,16 +101,16 @@ class Outside:
         self.sleep = sleep
         self.hear_date = hear_date
         self.greeted_at = float("-inf")
-        """When the front page was asked for cookies last."""
+        """When the front page was last loaded for cookies."""
 
     @property
     def now(self) -> int:
-        """Milliseconds since the Unix epoch."""
+        """Return milliseconds since the Unix epoch."""
         return int(self.time() * 1000)
 
     @property
     def tid(self) -> int:
-        """A number for a call to connect."""
+        """Return a random number for a call to connect."""
         return int(self.random() * TIDS)
 
 
@@ -212,15 +212,15 @@ class Connection:
         self._groups: str | None = None
         self._delay = negotiation.long_poll_delay
         self._idle = 0
-        """Polls in a row that were answered at once with nothing."""
+        """Number of polls in a row that were answered at once and empty."""
         self._early: deque[bytes] = deque()
         self._last_words: str | None = None
-        """Why the hub wants no more of this transport, once it has said so."""
+        """Why the hub has ended this transport; None if it has not."""
         self._ended = False
 
     @property
     def resumable(self) -> bool:
-        """Whether it can go on from where it was."""
+        """Whether the connection can be resumed."""
         return self._cursor is not None and not self._ended
 
     async def begin(self, name: TransportName) -> None:
@@ -260,7 +260,7 @@ class Connection:
             raise within("start", error) from error
 
     async def resume(self) -> None:
-        """Go on where it was lost, by the same transport.
+        """Resume the connection by the same transport.
 
         Raises:
             AnswerError: the hub does not go on.
@@ -283,7 +283,7 @@ class Connection:
                 raise FeedError(f"no answer for {patience:g} s") from None
 
     async def receive(self) -> bytes:
-        """The next frame that has messages.
+        """Wait for the next frame with messages, and return it.
 
         Raises:
             FeedError: the connection is lost, or the frame cannot be read; the text says how.
@@ -313,7 +313,7 @@ class Connection:
             await transport.close()
 
     async def end(self) -> None:
-        """Close the transport and tell the hub so, as far as it can still be told."""
+        """Close the transport, and abort the connection at the hub if it can be reached."""
         try:
             await self.close()
         finally:
@@ -351,7 +351,7 @@ class Connection:
         return Poll(url, place(self._cursor or "", self._groups), delay)
 
     def _note(self, frame: bytes) -> Envelope:
-        """Read a frame, and keep what the next calls need of it."""
+        """Read a frame, and keep its values for the next calls."""
         said = read_envelope(frame)
         if said.cursor is not None:
             self._cursor = said.cursor

@@ -45,18 +45,18 @@ class HubClient:
         time: Callable[[], float] = clock.time,
         hear_date: HearDate = ignore_date,
     ) -> None:
-        """Check the settings; nothing is connected before `frames` is read.
+        """Check the settings; `frames` connects.
 
         Args:
-            settings: where the hub is, and how it is reached.
+            settings: address of the hub, and how to reach it.
             sleep: waits that many seconds.
-            random: a number from 0 to below 1.
-            monotonic: seconds, for what lasts.
-            time: seconds since the Unix epoch.
-            hear_date: is told what the hub's answers say of the time.
+            random: returns a number from 0 to below 1.
+            monotonic: monotonic clock in seconds.
+            time: clock in seconds since the Unix epoch.
+            hear_date: called with the times of the hub's answers.
 
         Raises:
-            SettingsError: it cannot work with these.
+            SettingsError: the settings cannot be used.
         """
         self._settings = settings
         self._address = Address(settings.base_url)
@@ -85,16 +85,16 @@ class HubClient:
 
     @property
     def link(self) -> Link:
-        """How frames come now."""
+        """The present state of the connection."""
         return self._link
 
     @property
     def failures(self) -> int:
-        """Tries that failed, and connections that were lost, since frames came last."""
+        """Number of failed attempts and lost connections since the last frame."""
         return self._backoff.failures
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
-        """The hub's frames that have messages, as they come; see `Source`. One reader at a time."""
+        """Yield the hub's frames that have messages; see `Source`. One reader at a time."""
         self._reset()
         self._link = Link(since=self._time())
         async with self._access.client() as client:
@@ -189,7 +189,7 @@ class HubClient:
         try:
             await connection.begin(name)
         except FeedError:
-            # What the hub has opened it must be told the end of, and its token with it.
+            # A connection that the hub has opened must be aborted, with its token.
             await (self._end() if connection.opened else connection.close())
             raise
 
@@ -197,7 +197,7 @@ class HubClient:
         now = self._monotonic()
         self._connected_at = now
         if not resumed:
-            # What the hub does not offer at all is not worth a connection that works.
+            # A transport that the hub does not offer is no reason to leave one that works.
             refused = any(why != _NOT_OFFERED for why in self._refused.values())
             self._upgrade_at = now + self._settings.upgrade_after if refused else None
         error = _joined(self._refused) or None
@@ -210,7 +210,7 @@ class HubClient:
         self._told.clear()
 
     async def _lost(self, error: FeedError) -> None:
-        """Tell, then resume the connection; if that cannot be, end it."""
+        """Log the loss, then resume the connection, or end it if that fails."""
         now = self._monotonic()
         source = self._link.source
         if source and now - self._connected_at > self._settings.max_reconnect_delay:
@@ -244,7 +244,7 @@ class HubClient:
         return False
 
     def _tell(self, reason: str) -> None:
-        """Note that there is no connection, and log each reason once an outage."""
+        """Note that there is no connection, and log each reason once per outage."""
         source, since = self._link.source, self._link.since
         if source:
             log.warning("exchange lost", host=self._host, transport=source, reason=reason)

@@ -8,12 +8,12 @@ from typing import Protocol
 from msgspec import Struct
 
 HearDate = Callable[[float, float, float], None]
-"""Takes the ``Date`` of an answer, when it was asked for, and when it had come: all in seconds
-since the Unix epoch, the last two by the machine's clock."""
+"""Takes the ``Date`` of an answer, and when the request was sent and the answer received: all in
+seconds since the Unix epoch, the last two by the machine's clock."""
 
 
 def ignore_date(date: float, sent: float, received: float) -> None:
-    """Take it, and make nothing of it."""
+    """Ignore the times."""
     del date, sent, received
 
 
@@ -37,14 +37,14 @@ class Source(Protocol):
 
     @property
     def link(self) -> Link:
-        """How they come now."""
+        """The present state of the connection."""
 
     def frames(self) -> AsyncGenerator[bytes, None]:
-        """The frames as they come: whole JSON objects as the hub sends them, no keep-alives.
+        """Yield frames as they arrive: complete JSON objects of the hub, without keep-alives.
 
-        Endless: it connects again by itself after whatever happens. To close the generator ends
-        the connection in good order.
+        It never ends, and reconnects by itself after every fault. Closing the generator closes the
+        connection cleanly.
 
         Raises:
-            SettingsError: it cannot work with these settings, however often it is tried.
+            SettingsError: the settings cannot work, however often it is tried.
         """

@@ -99,7 +99,7 @@ class BoardPoller:
         self._access = read_access(settings, base)
         self._urls = {method: base + path for method, path in PATHS.items() if method in boards}
         self.missing = tuple(sorted(set(boards) - PATHS.keys()))
-        """Methods of boards that are wanted and cannot be polled."""
+        """Methods of wanted boards that cannot be polled."""
         self._sleep = sleep
         self._random = random
         self._monotonic = monotonic
@@ -118,7 +118,7 @@ class BoardPoller:
 
     @property
     def link(self) -> Link:
-        """How frames come now."""
+        """The present state of polling."""
         return self._link
 
     @property
@@ -201,7 +201,7 @@ class BoardPoller:
         return board
 
     def _put_off(self, method: str, error: FeedError) -> None:
-        """Ask no sooner than the server wants to be asked again."""
+        """Delay the next poll as long as the server asks."""
         wait = asked_to_wait(error)
         if wait is None:
             return
@@ -222,7 +222,7 @@ class BoardPoller:
 
 
 def _check_board(board: bytes, content_type: str) -> None:
-    """See that an answer is a whole JSON array; its rows are nobody's matter here.
+    """Check that an answer is a complete JSON array, without reading its rows.
 
     Raises:
         FeedError: it is not.

@@ -79,7 +79,7 @@ class ExchangeSource:
 
     @property
     def link(self) -> Link:
-        """How frames come now; while boards are polled, the error is the hub's and theirs."""
+        """The present state; while boards are polled, the error names that of the hub as well."""
         hub = self._hub.link
         if hub.source or self._poller is None or self._polling is None:
             return hub
@@ -88,7 +88,7 @@ class ExchangeSource:
         return replace(polled if polled.source else hub, error=error)
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
-        """The exchange's frames in the order in which they came; see `Source`. One reader."""
+        """Yield the exchange's frames in order of arrival; see `Source`. One reader at a time."""
         come = _Come(_AHEAD)
         self._frame_at = self._monotonic()
         tasks = [asyncio.create_task(self._read_hub(come))]
@@ -118,7 +118,7 @@ class ExchangeSource:
             await come.put(error)
 
     async def _watch(self, come: _Come, poller: Source) -> None:
-        """Begin and end polling by how the hub's connection is."""
+        """Start and stop polling by the state of the hub's connection."""
         now = self._monotonic
         there_at = now()  # the hub, when last, by a connection that lasted
         connected_at: float | None = None
@@ -147,7 +147,7 @@ class ExchangeSource:
             await come.put(error)
 
     async def _stop_polling(self) -> None:
-        """Return when nothing polled can come any more."""
+        """Stop polling, and return when no polled board can arrive any more."""
         polling = self._polling
         if polling is None:
             return
