@@ -202,7 +202,7 @@ async def test_proxy_that_is_spoken_to_by_tls(
             assert await client.contracts(["A"])
         async with ime_live.AsyncClient(f"https://{place}", proxy=proxy.url) as client:
             with pytest.raises(
-                ime_live.ServiceError, match="need a proxy that begins with http://"
+                ime_live.ServiceError, match="REST calls over TLS must begin with http://"
             ):
                 await client.contracts(["A"])
 

@@ -115,8 +115,8 @@ async def test_issuer_that_is_not_trusted(tls: TlsProxy) -> None:
     async with service(sending()) as made, tls.before(port_of(made.url)) as place:
         text = await failure(f"wss://{place}")
     assert text == (
-        f"the certificate of wss://{place}/live/data/websocket/contract/name must be valid and of "
-        "an issuer that is trusted here, but: unable to get local issuer certificate; "
+        f"the certificate of wss://{place}/live/data/websocket/contract/name must be valid and "
+        "from a trusted issuer, but: unable to get local issuer certificate; "
         "to trust another issuer, name its certificate in SSL_CERT_FILE or pass ssl="
     )
 
