@@ -24,7 +24,7 @@ from ime_live.settings import (
 
 SOURCE = Path(settings.__file__).parent
 
-FOLDERS = ("client", "cli", "feeds", "local", "store")
+FOLDERS = ("client", "cli", "feeds", "gateway", "local", "store")
 
 FORMULAS = re.compile(
     r"see the module's text|must not know|comes? in[;,].* goe?s? out", re.IGNORECASE

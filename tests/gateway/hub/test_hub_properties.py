@@ -577,6 +577,9 @@ class HubMachine(RuleBasedStateMachine):
     def settle_for_all(self, contract_id: str) -> None:
         for consumer in self.consumers:
             if contract_id in consumer.selection and consumer.provable:
+                view = self.known[contract_id].view(consumer.mode.sections)
+                if view is not None and self.may_have_another(consumer, contract_id):
+                    consumer.claimed[contract_id] = view[1]  # so it has just this one
                 consumer.settled.add(contract_id)
 
     def may_have_another(self, consumer: Consumer, contract_id: str) -> bool:
@@ -750,7 +753,10 @@ class HubMachine(RuleBasedStateMachine):
             self.wait()
             seen = self.now if confirmed else last.seen
             self.store.kept[contract_id] = replace(last, payload=PAYLOADS[price], seen=seen)
-            self.told[contract_id].clear()  # what others have of that version is not known
+            # What others have of that version is not known.
+            self.told[contract_id].clear()
+            for consumer in self.consumers:
+                consumer.truth.pop(contract_id, None)
 
     @rule()
     def deliver(self) -> None:
