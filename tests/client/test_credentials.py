@@ -174,5 +174,5 @@ async def test_a_function_that_gives_no_text_is_named_by_what_it_gives(given: ob
         return given
 
     for source in (lambda: given, later):
-        with pytest.raises(SettingsError, match=f"text, not {type(given).__name__}"):
+        with pytest.raises(SettingsError, match=f"must be a text, got {type(given).__name__}"):
             await Credentials(source).headers()  # type: ignore[arg-type] # it is wrong
