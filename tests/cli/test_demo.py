@@ -111,6 +111,7 @@ def test_a_page_of_this_machine_finds_what_it_needs(start: Start) -> None:
     deadline = time.monotonic() + 15
     while (found := answered(f"{base}/live/status")[0])["feed"] is None:
         assert time.monotonic() < deadline
+        time.sleep(0.1)  # so as not to run into the limit of requests
     assert {
         name: (each["state"], each["contracts"]) for name, each in found["markets"].items()
     } == {name: ("live", len(contracts)) for name, contracts in markets.items()}

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
+from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
 from tests.stream.harness import Gateway, closed, receive
@@ -71,6 +73,7 @@ async def test_two_workers_serve_one_port_and_end_together(
     workers: Gateway,
     market: Market,
     publisher: Publisher,
+    backend: EmbeddedValkey,
     payload: Payload,
     eventually: Eventually,
 ) -> None:
@@ -86,6 +89,10 @@ async def test_two_workers_serve_one_port_and_end_together(
             connecting = gateway.by_id(contract.contract_id)
             clients.append(await stack.enter_async_context(connecting))
             assert len(clients) < 200
+        # On a slow machine a stream may be open before its worker listens to Redis.
+        channel = f"ime:live:{{{contract.contract_id}}}"
+        with redis.from_url(backend.url) as asked:
+            await eventually(lambda: asked.pubsub_numsub(channel)[0][1] == 2, PATIENCE)
         await publisher.publish(contract.contract_id, payload())
         for client in clients:
             await receive(client, PATIENCE)
