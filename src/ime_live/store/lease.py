@@ -10,21 +10,17 @@ its successor.
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final
 
-import structlog
 from msgspec import Struct
 
 from ime_live.errors import FeedError, FencedError, StoreError
-from ime_live.log_limiter import LogLimiter
 from ime_live.market import MAX_AHEAD
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus, read_status
+from ime_live.store.commands import Commands
 from ime_live.store.connections import Connections
-from ime_live.store.store import Keys, is_bad_data
-
-log = structlog.get_logger()
+from ime_live.store.records import is_bad_data
 
 LEASE: Final = 3.0
 """Seconds after which a lease expires unless it is renewed."""
@@ -118,7 +114,7 @@ class Holding(Struct, frozen=True):
     anew: bool
 
 
-class Lease:
+class Lease(Commands):
     """The lease, as one feed or gateway uses it: ``async with Lease(settings)``.
 
     All async methods raise `StoreError` when Redis cannot be reached or refuses a command.
@@ -141,37 +137,17 @@ class Lease:
         Raises:
             SettingsError: ``redis_url`` is not in one of the forms of docs/redis.md.
         """
+        super().__init__(settings, connections=connections)
         self.holder = holder
-        keys = Keys(settings.key_prefix)
-        self._lease, self._status = keys.feed, keys.status
-        self._shares = connections is not None
-        self._connections = connections or Connections(settings)
-        self._redis: Any = self._connections.client()
-        self._limited = LogLimiter(log)
+        self._lease, self._status = self.keys.feed, self.keys.status
         self._unreadable: tuple[str, int] | None = None
         """A status that could not be read, and when it was first noticed."""
         self._seen = 0
         """The greatest known fencing token."""
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close its own connections; the lease expires by itself."""
-        if not self._shares:
-            await self._connections.aclose()
-
     async def take(self) -> Holding:
         """Take the lease for `LEASE` seconds if no other feed holds it, or renew it."""
-        with self._connections.errors():
+        with self.connections.errors():
             ours, token, anew = await self._redis.eval(
                 _TAKE, 1, self._lease, self.holder, round(LEASE * 1000), self._seen
             )
@@ -188,7 +164,7 @@ class Lease:
 
     async def release(self) -> None:
         """Give up the lease at once, if this feed has it."""
-        with self._connections.errors():
+        with self.connections.errors():
             await self._redis.eval(_RELEASE, 1, self._lease, self.holder)
 
     async def write(self, status: FeedStatus) -> None:
@@ -197,7 +173,7 @@ class Lease:
         Raises:
             FencedError: a feed with a newer token has written its status.
         """
-        with self._connections.errors():
+        with self.connections.errors():
             newer = await self._redis.eval(_WRITE, 1, self._status, status.to_json(), status.token)
             if type(newer) is not int:
                 raise TypeError(f"a reply that is no whole number: {newer!r:.100}")
@@ -212,18 +188,16 @@ class Lease:
 
         The status is None if none was ever written. If it cannot be read, the feed counts as down.
         """
-        with self._connections.errors():
+        with self.connections.errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.execute_command("GET", self._status)
                 pipe.execute_command("EXISTS", self._lease)
                 raw, led = await pipe.execute(raise_on_error=False)
         for reply in (raw, led):
             if isinstance(reply, Exception) and not is_bad_data(reply):
-                raise self._connections.error(reply)
+                raise self.connections.error(reply)
         if not isinstance(raw, bytes | Exception | None):
-            raise StoreError(
-                f"Redis at {self._connections.place}: a reply that is no text: {raw!r}"
-            )
+            raise StoreError(f"Redis at {self.connections.place}: a reply that is no text: {raw!r}")
         if raw is None:
             return None, bool(led)
         reason = str(raw)

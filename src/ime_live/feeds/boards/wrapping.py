@@ -44,7 +44,7 @@ def rows_in(value: object, ids: Collection[str], depth: int = 0) -> Iterator[obj
 
     Lists are gone through. An object that has none of the fields of a row's id stands for its only
     member that holds something itself, or for all of its members if each of them is a list or an
-    object. What is no row, and wraps none, comes out as it is.
+    object. A value that is no row and wraps none is returned as it is.
 
     Args:
         value: decoded JSON.
