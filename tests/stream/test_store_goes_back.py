@@ -244,7 +244,7 @@ async def lose_a_state(world: World, contract: str, payload: Payload, ev: Eventu
     """State 1 is saved, a client is sent 2 and leaves, and the server comes back with 1.
 
     Returns:
-        The time stamp with which the client left.
+        The timestamp with which the client left.
     """
     publish = world.publisher.publish
     await publish(contract, payload(Aggregate={"trade_count": 1}))

@@ -73,11 +73,11 @@ class Backlog:
         return b'{"C":"%s","S":1,%s"M":[]}' % (self.cursor.encode(), wait)
 
     def moved(self) -> bytes:
-        """What a server says that is shut down."""
+        """The message of a server that shuts down."""
         return b'{"C":"%s","T":1,"M":[]}' % self.cursor.encode()
 
     def joined(self, groups: str) -> bytes:
-        """What a client is told that was put into a group."""
+        """The message to a client that was put into a group."""
         return b'{"C":"%s","G":"%s","M":[]}' % (self.cursor.encode(), groups.encode())
 
     def nothing(self) -> bytes:

@@ -247,7 +247,7 @@ class Consumer:
     unsure: dict[str, View] = field(default_factory=dict)
     """States that it was not sent when they were read, since it came with newer ones."""
     truth: dict[str, Payload | Part] = field(default_factory=dict)
-    """What it has in fact, if the gateway that it was at before was never wrong."""
+    """Its true states, if the gateway that it was at before was never wrong."""
     provable: bool = True
     """Whether it did not come with a version of the future."""
     settled: set[str] = field(default_factory=set)
@@ -447,7 +447,7 @@ class HubMachine(RuleBasedStateMachine):
         self.store = Store(lambda: self.now)
         self.reconciler = Reconciler(self.hub.states, self.store, monotonic=self.timers.monotonic)
         self.told: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
-        """What the store has published, also what it has lost since."""
+        """All states that the store has published, also those that it has lost since."""
         self.past: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
         self.known: dict[str, Contract] = {}
         self.consumers: list[Consumer] = []
