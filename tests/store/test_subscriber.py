@@ -145,6 +145,47 @@ async def test_a_confirmed_subscription_misses_nothing(
         assert await subscriber.subscribe([])
 
 
+async def test_caught_up_waits_for_messages_published_before(
+    store: Store, redis: Client, gateway: Gateway
+) -> None:
+    async with listening(store, gateway, "1") as subscriber:
+        for round_ in range(1, 21):
+            pipe = redis.pipeline(transaction=False)
+            for _ in range(500):
+                pipe.publish(store.keys.live("1"), "x")
+            await pipe.execute()
+            await subscriber.caught_up()
+            assert len(gateway.messages) == round_ * 500
+        # The answers are counted: what is asked afterwards is confirmed in its turn.
+        assert await subscriber.subscribe(["2"])
+        assert await subscribed(redis) == {"1", "2"}
+        assert gateway.errors == []
+
+
+async def test_caught_up_returns_without_a_store(
+    own_valkey: EmbeddedValkey, gateway: Gateway
+) -> None:
+    own_valkey.stop()
+    async with (
+        Store(StoreSettings(redis_url=own_valkey.url)) as store,
+        listening(store, gateway, "1") as subscriber,
+    ):
+        await subscriber.caught_up()
+
+
+async def test_caught_up_returns_when_the_link_hangs(
+    own_valkey: EmbeddedValkey, gateway: Gateway
+) -> None:
+    async with (
+        Proxy(int(own_valkey.url.rpartition(":")[2])) as proxy,
+        Store(StoreSettings(redis_url=proxy.url)) as store,
+        listening(store, gateway, "1") as subscriber,
+    ):
+        proxy.freeze()
+        await subscriber.caught_up()
+        assert gateway.errors == []
+
+
 async def test_delivers_nothing_after_unsubscribe(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:

@@ -88,7 +88,12 @@ class Gateway:
             on_connected=self._on_connected,
             on_disconnected=self._on_disconnected,
         )
-        reconciler = Reconciler(hub.states, self._store, monotonic=time.monotonic)
+        reconciler = Reconciler(
+            hub.states,
+            self._store,
+            caught_up=self._subscriber.caught_up,
+            monotonic=time.monotonic,
+        )
         self._upstream = Upstream(
             hub,
             self._subscriber,

@@ -35,6 +35,12 @@ half-open link is given up within 7 s."""
 _FIRST_DELAY: Final = 0.1  # seconds
 _LONGEST_DELAY: Final = 2.0
 
+_CATCH_UP_TIME: Final = 1.0
+"""Seconds to wait at most for messages that are on their way."""
+
+_BUS_TIME: Final = 0.1
+"""Seconds for which a message may be on its way from one server of a cluster to another."""
+
 _NO_REPLY: Final = object()
 
 _CONFIRMATIONS: Final = (b"subscribe", b"unsubscribe")
@@ -147,6 +153,24 @@ class Subscriber:
             self._dirty.add(channel)
         if self._writer is not None:
             self._flush_soon()
+
+    async def caught_up(self) -> None:
+        """Wait until the messages that were published before this call have been passed on.
+
+        Returns without that if there is no connection, or its answer takes longer than a second.
+        In a cluster a message may take longer to reach the server that is listened to.
+        """
+        if not self._connections.one_clock:
+            await asyncio.sleep(_BUS_TIME)
+        if self._writer is None:
+            return
+        # The server answers this after all messages before it. A PING may be refused; this is not.
+        self._flush()
+        self._send(_command("SUBSCRIBE", self._contracts_channel))
+        self._expected += 1
+        confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((self._expected, confirmed))
+        await asyncio.wait([confirmed], timeout=_CATCH_UP_TIME)
 
     async def run(self) -> None:
         """Connect, listen, and reconnect after every error, until cancelled."""

@@ -140,6 +140,9 @@ class Store:
             if (kept := self.kept.get(i)) is not None
         }
 
+    async def caught_up(self) -> None:
+        """Messages arrive at once or are lost here."""
+
     async def in_present_history(self, histories: Mapping[str, bytes], /) -> set[str]:
         return {i for i, history in histories.items() if history == b"%d" % self.history}
 
@@ -445,7 +448,12 @@ class HubMachine(RuleBasedStateMachine):
             self.hub, zone=UTC, clock=lambda: self.now, feed=lambda: None, told=lambda: None
         )
         self.store = Store(lambda: self.now)
-        self.reconciler = Reconciler(self.hub.states, self.store, monotonic=self.timers.monotonic)
+        self.reconciler = Reconciler(
+            self.hub.states,
+            self.store,
+            caught_up=self.store.caught_up,
+            monotonic=self.timers.monotonic,
+        )
         self.told: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
         """All states that the store has published, also those that it has lost since."""
         self.past: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}

@@ -43,6 +43,8 @@ class Store:
         self.meanwhile: Callable[[], None] = lambda: None
         """Happens after the states were read, and before they are told."""
         self.before_lift: Callable[[], object] = lambda: None
+        self.on_their_way: list[Callable[[], None]] = []
+        """Messages that arrive when the gateway waits for them."""
 
     def publish(self, contract_id: str, payload: Payload) -> int:
         """Our publisher's script; the version of what is stored then."""
@@ -52,6 +54,11 @@ class Store:
             last = max(self.now, last + 1)
         self.kept[contract_id] = last, data, self.now
         return last
+
+    async def caught_up(self) -> None:
+        arrived, self.on_their_way = self.on_their_way, []
+        for arrive in arrived:
+            arrive()
 
     def put(self, contract_id: str, version: int, payload: Payload, seen: int) -> None:
         """What somebody else has written there."""
@@ -112,7 +119,10 @@ class Gateway:
         self.store = store
         self.world = World()
         self.reconciler = Reconciler(
-            self.world.hub.states, store, monotonic=self.world.timers.monotonic
+            self.world.hub.states,
+            store,
+            caught_up=store.caught_up,
+            monotonic=self.world.timers.monotonic,
         )
         self.ids = ids
         for contract_id in ids:
@@ -185,6 +195,26 @@ class TestTable:
         assert await gateway.current() == ["1", "2"]
         assert gateway.prices() == [1]
         assert gateway.outlets["1"].messages[0].version == version
+
+    async def test_newer_in_the_store_replaces_no_message_that_is_on_its_way(
+        self, gateway: Gateway
+    ) -> None:
+        for payload in (A, B, C):
+            version = await publish(gateway, payload, lost=True)
+            gateway.store.on_their_way.append(
+                partial(gateway.message, "1", payload, version),
+            )
+        assert await gateway.current() == ["1", "2"]
+        assert gateway.prices() == [1, 2, 3]
+
+    async def test_newer_in_the_store_is_taken_if_only_an_older_message_arrives(
+        self, gateway: Gateway
+    ) -> None:
+        first = await publish(gateway, A, lost=True)
+        await publish(gateway, B, lost=True)
+        gateway.store.on_their_way.append(partial(gateway.message, "1", A, first))
+        assert await gateway.current() == ["1", "2"]
+        assert gateway.prices() == [1, 2]
 
     async def test_newer_and_equal_is_no_news(self, gateway: Gateway) -> None:
         await publish(gateway, A)

@@ -101,7 +101,12 @@ class World:
         self.upstream = Upstream(
             self.hub,
             self,
-            Reconciler(self.hub.states, self, monotonic=lambda: self.seconds),
+            Reconciler(
+                self.hub.states,
+                self,
+                caught_up=lambda: asyncio.sleep(0),
+                monotonic=lambda: self.seconds,
+            ),
             clock=lambda: NOW,
             monotonic=lambda: self.seconds,
             malformed=self.count_malformed,

@@ -174,6 +174,13 @@ class StateTable:
         version = max(channel.newest, channel.stamp)
         return Present(version, channel.taken, channel.unversioned, doubted, channel.confirmed)
 
+    def is_behind(self, contract_id: str, last: Update | None) -> bool:
+        """Return whether `load` would give a contract's clients a newer state."""
+        channel = self._channels.get(contract_id)
+        if channel is None or not channel.loaded or last is None:
+            return False
+        return last.version > channel.newest
+
     def equals(self, contract_id: str, last: Update | None) -> bool:
         """Return whether a contract has this state, or no state if ``last`` is None."""
         channel = self._channels.get(contract_id)

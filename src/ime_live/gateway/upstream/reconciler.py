@@ -1,12 +1,14 @@
 """Compare the gateway's states with those in the store, and make them equal.
 
 A contract is current only if both states are equal, in version and data. If the store's state is
-newer, the gateway takes it: the message was lost, or is still on its way. If it is older, or
-differs at the same version, then the store has lost its latest data, or a publisher wrote to it
-that others do not know. If a publisher confirmed that state after the gateway took its own, the
-state is valid. It is then lifted: published again with a version above the gateway's, so that all
-gateways and their clients follow. Without that confirmation the contract is not current. So a
-state that was published without being stored is never replaced.
+newer, its message was lost or is still on its way. So the gateway waits until the messages that
+were published before have arrived, and takes the state if it is still newer: a client that keeps up
+misses no state of a lively contract. If the store's state is older, or differs at the same version,
+then the store has lost its latest data, or a publisher wrote to it that others do not know. If a
+publisher confirmed that state after the gateway took its own, the state is valid. It is then
+lifted: published again with a version above the gateway's, so that all gateways and their clients
+follow. Without that confirmation the contract is not current. So a state that was published without
+being stored is never replaced.
 
 A client may join with a newer state than both have. Either its contract was quiet and it has heard
 of others since, or the store has lost what the client was sent. The second is impossible if the
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -82,17 +84,25 @@ class Reconciler:
     """Compares contracts with the store, on demand and at most once a second for `current`."""
 
     def __init__(
-        self, states: StateTable, store: StoredStates, *, monotonic: Callable[[], float]
+        self,
+        states: StateTable,
+        store: StoredStates,
+        *,
+        caught_up: Callable[[], Awaitable[object]],
+        monotonic: Callable[[], float],
     ) -> None:
         """Start without knowledge of the store.
 
         Args:
             states: the gateway's states.
             store: the store's states.
+            caught_up: waits until messages that were published before the call have arrived in
+                ``states``, or will not soon.
             monotonic: seconds; the clock of ``states``.
         """
         self._states = states
         self._store = store
+        self._caught_up = caught_up
         self._monotonic = monotonic
         self._limited = LogLimiter(log, monotonic=monotonic)
         self._verdicts: dict[str, tuple[float, bool]] = {}
@@ -165,6 +175,8 @@ class Reconciler:
                     if self._states.present(contract_id) is not None:
                         self._verdicts[contract_id] = begun, False
             stored = {i: self._read(i, found.get(i)) for i in due}
+            if any(self._states.is_behind(i, each.update) for i, each in stored.items()):
+                await self._caught_up()
             different, doubted = self._take(stored, begun)
             await self._confirm({i: stored[i].history for i in doubted}, begun)
             await self._lift([each for each in different if each.own.taken < begun])
