@@ -211,11 +211,61 @@ def test_headings_are_from_the_list() -> None:
     assert HEADINGS - used == set(), "no document has these any more"
 
 
-# Written by rule; architecture.md, decisions.md and the records of decisions are not yet.
+PARTS_OF_A_RECORD = ["Context", "Choice", "Alternatives", "Consequences"]
+
+
+def faults_of_record(name: str, text: str) -> list[str]:
+    """What a record of a decision lacks; ``name`` is that of its file."""
+    number = name[:4]
+    faults = []
+    if not re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", name):
+        faults.append("the name must be NNNN-title.md")
+    if not re.match(rf"# {number}: \S", text):
+        faults.append(f"the title must begin with {number}:")
+    if not re.search(r"^Date: \d{4}-\d\d-\d\d(, changed \d{4}-\d\d-\d\d)?$", text, re.MULTILINE):
+        faults.append("the date must be 'Date: YYYY-MM-DD', with ', changed YYYY-MM-DD' if it was")
+    if not re.search(r"^Status: (proposed|accepted|superseded)\b", text, re.MULTILINE):
+        faults.append("the status must be proposed, accepted or superseded")
+    if re.findall(r"^## (.*)$", text, re.MULTILINE) != PARTS_OF_A_RECORD:
+        faults.append("the headings must be " + ", ".join(PARTS_OF_A_RECORD))
+    if any(not part.strip() for part in re.split(r"^## .*$", text, flags=re.MULTILINE)):
+        faults.append("no part may be empty")
+    return faults
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.name)
+def test_record_of_decision_has_every_part(path: Path) -> None:
+    assert faults_of_record(path.name, path.read_text(encoding="utf-8")) == []
+
+
+def test_record_of_decision_without_a_part_is_found() -> None:
+    path = RECORDS[0]
+    text = path.read_text(encoding="utf-8")
+    assert faults_of_record("9999-other.md", text)
+    for line in re.findall(r"^(?:# |## |Date: |Status: ).*$", text, re.MULTILINE):
+        assert faults_of_record(path.name, text.replace(f"{line}\n", "", 1)), line
+    empty = re.sub(r"(## Context\n).*?(?=## )", r"\1", text, flags=re.DOTALL)
+    assert faults_of_record(path.name, empty)
+
+
+def test_index_of_decisions_has_every_record_under_its_title() -> None:
+    rows = re.findall(
+        r"^\| \[(\d{4})\]\(decisions/(.*?)\) \| (.*) \|$",
+        (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert [f"# {number}: {title}" for number, _, title in rows] == [
+        path.read_text(encoding="utf-8").partition("\n")[0] for path in RECORDS
+    ]
+    assert [name for _, name, _ in rows] == [path.name for path in RECORDS]
+    assert len({number for number, _, _ in rows}) == len(rows)
+
+
+# Written by rule; architecture.md is not yet.
 PLAIN = [
     path
-    for path in DOCUMENTS
-    if path.name not in {"CHANGELOG.md", "architecture.md", "decisions.md", "commands.md"}
+    for path in [*DOCUMENTS, *RECORDS]
+    if path.name not in {"CHANGELOG.md", "architecture.md", "commands.md"}
     and path.name not in {"performance.md", "reliability.md", "soak.md", "settings.md"}
 ]
 NOT_PLAIN = re.compile(
