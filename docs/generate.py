@@ -94,7 +94,7 @@ SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
         UpSettings,
         "`up` takes the options of the gateway and the feed, too.",
     ),
-    ("Logs", LogSettings, "What goes to standard error, and how."),
+    ("Logs", LogSettings, "Lines on standard error."),
     ("Demo", DemoSettings, "A market of its own, for this machine only."),
 )
 

@@ -79,8 +79,8 @@ def replay(
 ) -> None:
     """Replay recorded frames of the exchange's hub.
 
-    They become contracts and updates, as a live feed would make them. What cannot be read is
-    reported and skipped; the exit status is 1 then.
+    They become contracts and updates, as a live feed would make them. Frames, rows and fields that
+    cannot be read are reported and skipped; the exit status is 1 then.
     """
     if not 0 <= speed < float("inf"):
         raise SettingsError(f"--speed must be a number of 0 or more, got {speed}")

@@ -60,7 +60,7 @@ def read_contracts(source: str) -> list[Contract]:
     """Read contracts from a file, or from standard input for ``-``.
 
     A file is a JSON array, a JSON object per line, a single one over several lines, or CSV whose
-    first line names the fields. What is not an error but should be known goes to standard error.
+    first line names the fields. Warnings go to standard error.
 
     Raises:
         ContractError: one of them cannot be read; the text says which.

@@ -14,8 +14,8 @@ _OPTIONS = {each.name: "" for each in options(UpSettings) if each.name != "redis
 def up(*, settings: UpSettings) -> None:
     """Run everything on this machine: Valkey, the exchange's feed and the gateway.
 
-    The data is kept in --data. What dies is started again; Ctrl-C or SIGTERM ends all of it.
-    Without a key of your own a secret for tokens is made once and kept there, too.
+    The data is kept in --data. A process that dies is started again; Ctrl-C or SIGTERM
+    ends all of them. Without a key of your own, a secret for tokens is made once and kept there.
     """
     from ime_live.local import up as service
     from ime_live.logs import configure_logging
