@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from ime_live.errors import AuthenticationError
 from ime_live.gateway.auth.identity import ANONYMOUS, Identity, Refusal, identity_from
+from ime_live.gateway.auth.verified_tokens import VerifiedTokens
 from ime_live.settings import MIN_SECRET_BYTES
 
 __all__ = [
@@ -121,7 +122,7 @@ class Key:
 
 
 class SignedToken:
-    """A parsed token; do not trust anything in it before `verified_by` returns True."""
+    """A parsed token; do not trust anything in it before `signer` returns a key."""
 
     __slots__ = ("_signature", "_signed", "algorithm", "header", "kid", "payload")
 
@@ -152,12 +153,12 @@ class SignedToken:
         self._signed = signed
         self._signature: bytes = parts["signature"]
 
-    def verified_by(self, keys: Iterable[Key]) -> bool:
-        """Return whether one of the ``keys`` that fit the token has signed it."""
-        return any(
-            key.fits(self.algorithm, self.kid) and key.verify(self._signed, self._signature)
-            for key in keys
-        )
+    def signer(self, keys: Iterable[Key]) -> Key | None:
+        """Return which of the ``keys`` that fit the token has signed it, or None."""
+        for key in keys:
+            if key.fits(self.algorithm, self.kid) and key.verify(self._signed, self._signature):
+                return key
+        return None
 
 
 class KeySource(Protocol):
@@ -238,6 +239,7 @@ class JwtAuthenticator:
         self._issuer = issuer
         self._leeway = leeway
         self._now = now
+        self._verified = VerifiedTokens()
 
     async def start(self) -> None:
         """Load the keys."""
@@ -256,18 +258,23 @@ class JwtAuthenticator:
         """
         if not token:
             raise AuthenticationError(Refusal.REQUIRED.value)
+        if identity := self._verified.find(token, self._keys.keys, self._now()):
+            return identity
         signed = SignedToken(token)
-        if not signed.verified_by(self._keys.keys):
-            learned = await self._keys.learn(signed.algorithm, signed.kid)
-            if not (learned and signed.verified_by(self._keys.keys)):
-                raise AuthenticationError(Refusal.INVALID.value)
-        return identity_from(
+        key = signed.signer(self._keys.keys)
+        if key is None and await self._keys.learn(signed.algorithm, signed.kid):
+            key = signed.signer(self._keys.keys)
+        if key is None:
+            raise AuthenticationError(Refusal.INVALID.value)
+        identity = identity_from(
             signed.payload,
             audience=self._audience,
             issuer=self._issuer,
             leeway=self._leeway,
             now=self._now(),
         )
+        self._verified.add(token, key, identity)
+        return identity
 
 
 def _algorithm_of(material: object) -> Algorithm:

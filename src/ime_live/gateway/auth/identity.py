@@ -43,11 +43,19 @@ class Identity(Struct, frozen=True, dict=True):
         subject: claim ``sub``, or `ANONYMOUS`.
         expires: when the token expires, including the leeway, in Unix seconds; None for never.
         patterns: claim ``contracts``; None if all contracts are allowed.
+        begins: when the token becomes valid, less the leeway, in Unix seconds; None for always.
     """
 
     subject: str
     expires: float | None
     patterns: tuple[str, ...] | None
+    begins: float | None = None
+
+    def is_valid_at(self, now: float) -> bool:
+        """Return whether the token's own times allow it at ``now``, in Unix seconds."""
+        return (self.expires is None or now < self.expires) and (
+            self.begins is None or self.begins <= now
+        )
 
     def may_see(self, contract: Contract) -> bool:
         """Return whether the token lets the client see ``contract``; see `Patterns`."""
@@ -85,6 +93,7 @@ def identity_from(
     expires = None if claims.exp is UNSET else claims.exp + leeway
     if expires is not None and now >= expires:
         raise AuthenticationError(Refusal.EXPIRED.value)
+    begins = None if claims.nbf is UNSET else claims.nbf - leeway
     if claims.nbf is not UNSET and claims.nbf > now + leeway:
         ahead = claims.nbf - now
         raise AuthenticationError(
@@ -100,7 +109,7 @@ def identity_from(
             Refusal.WRONG_ISSUER.value, detail=_mismatch("iss", issuer, claims.iss or "")
         )
     patterns = None if claims.contracts is UNSET else _several(claims.contracts)
-    return Identity(claims.sub or ANONYMOUS, expires, patterns)
+    return Identity(claims.sub or ANONYMOUS, expires, patterns, begins)
 
 
 class _Claims(Struct):

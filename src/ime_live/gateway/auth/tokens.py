@@ -169,7 +169,7 @@ def _check_signature(
 ) -> tuple[Signature, list[str]]:
     if keys is None:
         return Signature.NOT_VERIFIED, ["no key was given, so anyone may have written this"]
-    if signed.verified_by(keys):
+    if signed.signer(keys) is not None:
         return Signature.VERIFIED, []
     if any(key.fits(signed.algorithm, signed.kid) for key in keys):
         return Signature.BAD, ["no key at hand has signed it"]
