@@ -13,7 +13,7 @@ from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.store.connections import Connections
 from ime_live.store.store import Store
-from ime_live.store.subscriber import Subscriber
+from ime_live.store.subscriber import PubSub
 from tests.support.servers import MASTER, SLOTS, Server, free_port, is_ok, until
 from tests.support.tls import TlsProxy
 
@@ -109,7 +109,7 @@ async def test_tls(own_valkey: EmbeddedValkey, tmp_path: Path) -> None:
         async with store_of(url) as store:
             await store.ping()
             heard = asyncio.Event()
-            subscriber = Subscriber(
+            subscriber = PubSub(
                 store,
                 on_message=lambda _id, _raw: heard.set(),
                 on_contracts=lambda _ids: None,

@@ -23,7 +23,7 @@ from ime_live.errors import StoreError
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.store.store import Store
-from ime_live.store.subscriber import IDLE, Subscriber
+from ime_live.store.subscriber import IDLE, PubSub
 from tests.support.proxy import Proxy
 
 Client = Any  # redis-py's own, whose commands are loosely typed
@@ -57,9 +57,9 @@ class Gateway:
 @asynccontextmanager
 async def listening(
     store: Store, gateway: Gateway, *ids: str, idle: float = 10.0
-) -> AsyncIterator[Subscriber]:
+) -> AsyncIterator[PubSub]:
     """A subscriber that runs; connected, if there is something to connect to."""
-    subscriber = Subscriber(
+    subscriber = PubSub(
         store,
         on_message=gateway.on_message,
         on_contracts=gateway.on_contracts,

@@ -47,7 +47,7 @@ from ime_live.logs import lines_dropped
 from ime_live.settings import GatewaySettings
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
-from ime_live.store.subscriber import Subscriber
+from ime_live.store.subscriber import PubSub
 from ime_live.timezones import TEHRAN, zone_of
 
 log = structlog.get_logger()
@@ -81,7 +81,7 @@ class Gateway:
             call_later=loop.call_later,
             events=self._metrics,
         )
-        self._subscriber = Subscriber(
+        self._pubsub = PubSub(
             self._store,
             on_message=lambda contract_id, raw: self._upstream.on_message(contract_id, raw),
             on_contracts=self._on_contracts,
@@ -96,7 +96,7 @@ class Gateway:
         )
         self._upstream = Upstream(
             hub,
-            self._subscriber,
+            self._pubsub,
             reconciler,
             clock=wall_clock,
             monotonic=time.monotonic,
@@ -138,7 +138,7 @@ class Gateway:
             snapshots=self._state_reader,
             diagnostics=diagnostics,
             max_contracts=settings.max_contracts,
-            reached=lambda: self._subscriber.connected,
+            reached=lambda: self._pubsub.connected,
             zone=zone_of(TEHRAN),
             clock=wall_clock,
         )
@@ -178,7 +178,7 @@ class Gateway:
         self._stop_with_parent()
         await self.context.authenticator.start()
         for name, run in (
-            ("subscriber", self._subscriber.run),
+            ("subscriber", self._pubsub.run),
             ("upstream", self._upstream.run),
             ("directory", self._directory.run),
             ("feed", self._feed.run),
@@ -239,7 +239,7 @@ class Gateway:
             self._metrics.sync()
             await asyncio.sleep(_SYNC_INTERVAL)
 
-    # Events of the subscriber
+    # Events of the PubSub connection
 
     def _on_contracts(self, ids: list[str] | None) -> None:
         if ids is None:
@@ -255,7 +255,7 @@ class Gateway:
         del error
 
     def _require_channels(self) -> None:
-        if self._subscriber.refusal is not None:
+        if self._pubsub.refusal is not None:
             # The reason is left out: clients read this, and it names the store's user.
             raise RefusedError("market data cannot be streamed now", code=CloseCode.TRY_AGAIN_LATER)
 
@@ -274,7 +274,7 @@ class Gateway:
 
         A gateway is ready in any state of the feed: no other gateway would have more data.
         """
-        connected, loaded = self._subscriber.connected, self._directory.loaded
+        connected, loaded = self._pubsub.connected, self._directory.loaded
         self._metrics.contracts = self._upstream.contracts
         self._metrics.ready = connected and loaded
         self._metrics.feed = self._feed.status
@@ -289,10 +289,10 @@ class Gateway:
         )
 
     def _reason(self) -> str | None:
-        if self._subscriber.refusal is not None:
+        if self._pubsub.refusal is not None:
             # Only its first word, the kind, such as NOPERM; the rest names users and channels.
-            return f"Redis refuses to subscribe: {self._subscriber.refusal.partition(' ')[0]}"
-        if not self._subscriber.connected:
+            return f"Redis refuses to subscribe: {self._pubsub.refusal.partition(' ')[0]}"
+        if not self._pubsub.connected:
             return "Redis cannot be reached"
         return None if self._directory.loaded else "contracts are not loaded yet"
 

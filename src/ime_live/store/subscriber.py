@@ -1,4 +1,4 @@
-"""Subscriber: keep the channels of contracts subscribed over every break of the connection.
+"""PubSub: keep the channels of contracts subscribed over every break of the connection.
 
 It passes the messages of the channels to the gateway's callbacks without decoding them.
 """
@@ -55,7 +55,7 @@ _REFUSED_PING: Final = ("MISCONF ", "NOPERM ", "BUSY ")
 _read_ids = msgspec.json.Decoder(list[str]).decode
 
 
-class Subscriber:
+class PubSub:
     """Listens to the channels of contracts; `run` does the work.
 
     The server answers the commands of a connection in order. So a count of expected answers and
@@ -79,7 +79,7 @@ class Subscriber:
         on_disconnected: Callable[[StoreError], None],
         idle: float = IDLE,
     ) -> None:
-        """Create a subscriber to the store's channels.
+        """Create a listener to the store's channels.
 
         Args:
             store: makes the connection and names the channels. An answer that takes longer than
