@@ -11,7 +11,8 @@ from datetime import UTC
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
-from ime_live.gateway.hub.subscribers import Client
+from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.throttle import Throttle
 from ime_live.market import Update
 from tests.support.frames import Message, Reader
 from tests.support.payloads import payload
@@ -65,7 +66,7 @@ class World:
         self.replaced = 0
         self.thin = 0
         self.drops: list[str] = []
-        self.failures: list[tuple[Client, Exception]] = []
+        self.failures: list[tuple[Subscriber, Exception]] = []
         self.hub = Hub(
             zone=UTC,
             clock=lambda: self.now,
@@ -91,9 +92,9 @@ class World:
         """Another one."""
         self.drops.append(reason)
 
-    def failed(self, client: Client, error: Exception) -> None:
+    def failed(self, subscriber: Subscriber, error: Exception) -> None:
         """Another one."""
-        self.failures.append((client, error))
+        self.failures.append((subscriber, error))
 
     def tick(self) -> None:
         """The end of the event loop's tick."""
@@ -107,10 +108,18 @@ class World:
             self.hub.open(contract_id)
             self.hub.load(contract_id, last)
 
-    def join(self, *ids: str, mode: DeliveryOptions = DEFAULTS) -> tuple[Client, Outlet]:
+    def join(self, *ids: str, mode: DeliveryOptions = DEFAULTS) -> tuple[Subscriber, Outlet]:
         """Add a client of these contracts."""
         outlet = Outlet(compressed=mode.wrapping is wire.Format.DEFLATE)
         return self.hub.join(selection(*ids), outlet, mode), outlet
+
+
+def sizes_of(subscriber: Subscriber) -> dict[str, int]:
+    """How many contracts are in each collection that a subscriber has."""
+    values = {name: getattr(subscriber, name) for name in Subscriber.__slots__}
+    return {
+        name: len(value) for name, value in values.items() if isinstance(value, dict | Throttle)
+    }
 
 
 def selection(*ids: str) -> dict[str, bytes]:

@@ -29,7 +29,7 @@ from ime_live.market import MICROSECONDS
 from ime_live.status import FeedState, FeedStatus
 
 if TYPE_CHECKING:
-    from ime_live.gateway.hub.subscribers import Client
+    from ime_live.gateway.hub.subscribers import Subscriber
 
 # The creation times of counters are of no use here, and double the output.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -166,9 +166,9 @@ class Metrics:
         """Count an update that was not forwarded."""
         self._dropped[reason] += 1
 
-    def failed(self, client: Client, error: Exception) -> None:
+    def failed(self, subscriber: Subscriber, error: Exception) -> None:
         """Count a write to a client that raised; its connection is ending by itself."""
-        del client, error
+        del subscriber, error
         self._write_failures += 1
 
     # The gateway's events

@@ -11,12 +11,11 @@ import pytest
 
 from ime_live.gateway.hub import delivery
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.hub.conflation import other_timestamps
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
-from ime_live.gateway.hub.subscribers import Client
+from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.market import Update, timestamp_of
 from tests.support.frames import Reader
-from tests.support.hub_world import DEFLATE, NOW, A, B, C, Outlet, World, selection
+from tests.support.hub_world import DEFLATE, NOW, A, B, C, Outlet, World, selection, sizes_of
 from tests.support.payloads import payload
 
 
@@ -178,25 +177,27 @@ class TestSlowClients:
     ) -> None:
         monkeypatch.setattr(delivery, "CATCH_UP_BYTES", 1)
         world.open("1", "2", "3")
-        client, outlet = world.join("1", "2", "3")
+        full = True
+
+        class AlmostFull(Outlet):
+            def write(self, data: bytes, /) -> int:
+                return super().write(data) - full
+
+            def keep(self, rest: bytes, /) -> None:
+                assert len(rest) == 1
+                world.hub.pause(client)
+
+        outlet = AlmostFull()
+        client = world.hub.join(selection("1", "2", "3"), outlet)
         world.hub.pause(client)
         for contract_id in ("1", "2", "3"):
             world.hub.publish(contract_id, NOW, A)
         world.tick()
-
-        def take_but_one(data: bytes) -> int:
-            return outlet.write(data) - 1
-
-        def keep(rest: bytes) -> None:
-            assert len(rest) == 1
-            world.hub.pause(client)
-
-        client.write, client.keep = take_but_one, keep
         world.hub.resume(client)
         assert len(outlet.writes) == 1
         world.hub.publish("2", NOW + 1, B)
         world.hub.publish("3", NOW + 1, C)
-        client.write = outlet.write
+        full = False
         world.hub.resume(client)
         assert outlet.prices == [1, 2, 3]
 
@@ -207,7 +208,7 @@ class TestSlowClients:
         for version in range(NOW, NOW + 1000):
             world.hub.publish("1", version, payload(version))
             world.tick()
-        assert len(client.missed) == 1
+        assert sizes_of(client)["_missed"] == 1
         assert world.replaced == 999
 
 
@@ -416,7 +417,7 @@ class TestResumeWithSomethingNewer:
 
     def resume(
         self, world: World, since: int, mode: DeliveryOptions = DEFAULTS
-    ) -> tuple[Client, Outlet]:
+    ) -> tuple[Subscriber, Outlet]:
         client, outlet = world.join("1", mode=mode)
         world.hub.send_states(client, since)
         return client, outlet
@@ -430,7 +431,7 @@ class TestResumeWithSomethingNewer:
         world.tick()
         assert [(m.price, m.version) for m in resumed.messages] == [(1, NOW + 9)]
         assert steady.writes == []  # it has it
-        assert list(other_timestamps(client).values()) == [timestamp_of(NOW + 9, UTC).encode()]
+        assert list(client.other_timestamps().values()) == [timestamp_of(NOW + 9, UTC).encode()]
         world.hub.publish("1", NOW + 12, A)
         world.tick()
         assert len(resumed.messages) == 1
@@ -487,7 +488,7 @@ class TestResumeWithSomethingNewer:
         world.hub.publish("1", NOW + 7, B)
         world.tick()
         assert resumed.prices == [2]
-        assert client.reissued is None
+        assert "_reissued" not in sizes_of(client)
 
     def test_sections_that_stay_the_same_come_again_with_the_next_state(self, world: World) -> None:
         mode = DeliveryOptions(sections=("ContractInfo",))

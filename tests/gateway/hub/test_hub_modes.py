@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.hub.conflation import other_timestamps
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.market import Part, Update, timestamp_of
-from tests.support.hub_world import NOW, A, B, C, World, selection
+from tests.support.hub_world import NOW, A, B, C, World, selection, sizes_of
 from tests.support.payloads import payload
 
 INTEREST = DeliveryOptions(sections=("ContractInfo",))
@@ -159,9 +158,9 @@ class TestPace:
         for version, new in enumerate([A, B], NOW):
             world.hub.publish("1", version, new)
             world.tick()
-        assert list(other_timestamps(client).values()) == [timestamp_of(NOW, UTC).encode()]
+        assert list(client.other_timestamps().values()) == [timestamp_of(NOW, UTC).encode()]
         world.timers.pass_time(1)
-        assert other_timestamps(client) == {}
+        assert client.other_timestamps() == {}
 
     def test_who_is_slow_at_that_gets_it_when_it_takes_data(self, world: World) -> None:
         world.open("1")
@@ -182,9 +181,9 @@ class TestPace:
         for version, new in enumerate([A, B], NOW):
             world.hub.publish("1", version, new)
             world.tick()
-        assert len(world.hub._delivery.pace) == 1
+        assert len(world.hub._delivery.timers) == 1
         world.hub.leave(client)
-        assert len(world.hub._delivery.pace) == 0
+        assert len(world.hub._delivery.timers) == 0
         world.timers.pass_time(5)
         assert outlet.prices == [1]
         assert not len(world.timers)
@@ -343,7 +342,7 @@ class TestSelecting:
         world.hub.load("1", Update(NOW + 1, A))
         world.tick()
         assert outlet.writes == []
-        assert not client.missed
+        assert sizes_of(client)["_missed"] == 0
 
     def test_nothing_at_all_and_something_again(self, world: World) -> None:
         world.open("1")

@@ -16,11 +16,12 @@ from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.delivery import CATCH_UP_BYTES
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
-from ime_live.gateway.hub.subscribers import Client
+from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import Update, timestamp_of
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 from tests.support.frames import Message, Reader, Status
+from tests.support.hub_world import sizes_of
 from tests.support.payloads import payload
 from tests.support.timers import Timers
 
@@ -76,7 +77,7 @@ class World:
         self.now = NOW
         self.feed: FeedStatus | None = FEED
         self.told = 0
-        self.failures: list[Client] = []
+        self.failures: list[Subscriber] = []
         self.callbacks: list[Callable[[], None]] = []
         timers = Timers()
         self.hub = Hub(
@@ -111,15 +112,15 @@ class World:
     def dropped(self, reason: str) -> None:
         pass
 
-    def failed(self, client: Client, error: Exception) -> None:
-        self.failures.append(client)
+    def failed(self, subscriber: Subscriber, error: Exception) -> None:
+        self.failures.append(subscriber)
 
     def count(self) -> None:
         self.told += 1
 
     def join(
         self, *names: str, compressed: bool = False, current: bool = True, watches: bool = True
-    ) -> tuple[Client, Outlet]:
+    ) -> tuple[Subscriber, Outlet]:
         outlet = Outlet(compressed=compressed)
         selection = {name[-1]: wire.envelope_by_name(name) for name in names}
         mode = DeliveryOptions(wrapping=wire.Format.DEFLATE if compressed else wire.Format.TEXT)
@@ -295,7 +296,7 @@ def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World)
     *_, last = outlet.news
     assert isinstance(last, Status)
     assert last.contracts == {"1": version + 1}
-    assert client.unsent is None
+    assert "_known_as" not in sizes_of(client)
 
 
 def test_one_that_fails_harms_no_other(world: World) -> None:

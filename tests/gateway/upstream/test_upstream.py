@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.hub import Hub
-from ime_live.gateway.hub.subscribers import Client
+from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.upstream import upstream as upstream_module
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.upstream import Upstream
@@ -46,7 +46,7 @@ class Events:
     def dropped(self, reason: str) -> None:
         pass
 
-    def failed(self, client: Client, error: Exception) -> None:
+    def failed(self, subscriber: Subscriber, error: Exception) -> None:
         raise error
 
 

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from ime_live.gateway.hub import conflation as missed
-from ime_live.gateway.hub.subscribers import Change, Channel, Client, SubscriberGroup
-from ime_live.gateway.hub.throttle import Throttle
+from ime_live.gateway.hub.channel import Change, Channel
+from ime_live.gateway.hub.subscribers import Subscriber, SubscriberGroup
+from ime_live.gateway.hub.timer_wheel import TimerWheel
 from ime_live.gateway.hub.transport import Events
 
 # A client that catches up gets this much per write, as long as it takes it: data that has not
@@ -30,7 +30,7 @@ class Delivery:
         monotonic: Callable[[], float],
         call_later: Callable[[float, Callable[[], None]], Any],
         events: Events,
-        failed: Callable[[Client], None],
+        failed: Callable[[Subscriber], None],
     ) -> None:
         """Start with nothing to deliver.
 
@@ -39,16 +39,17 @@ class Delivery:
             monotonic: seconds.
             call_later: runs a callable after so many seconds.
             events: counts what happens.
-            failed: called with a client whose ``write`` raised; it gets nothing more.
+            failed: called with a subscriber whose ``write`` raised; it gets nothing more.
         """
         self._take = take
         self._events = events
         self._failed = failed
-        self.pace = Throttle(monotonic=monotonic, call_later=call_later, wake=self._wake)
-        """Wakes clients that have a `max_rate`."""
+        self._monotonic = monotonic
+        self.timers = TimerWheel(monotonic=monotonic, call_later=call_later, wake=self._wake)
+        """Wakes subscribers that have a `max_rate`."""
 
     def flush(self) -> None:
-        """Write what has arrived since the last time, once to each client."""
+        """Write what has arrived since the last time, once to each subscriber."""
         pending = self._take()
         if not pending:
             return
@@ -94,103 +95,93 @@ class Delivery:
             for group, frames in batches.items()
         )
 
-    def _deliver_each(self, group: SubscriberGroup, changed: Sequence[Change]) -> int:
-        """Deliver to clients whose messages depend on what each of them got before."""
+    def _deliver_each(self, group: SubscriberGroup, changes: Sequence[Change]) -> int:
+        """Deliver to subscribers whose messages depend on what each of them got before."""
         if group.mode.interval:
-            self._deliver_paced(group, changed)
+            self._deliver_throttled(group, changes)
             return 0
-        clients = list(group.ready)
+        subscribers = list(group.ready)
         shared = b""
-        for client in clients:
-            if client.skipped:
-                self.send(client, _frames_for(client, changed))
+        for subscriber in subscribers:
+            if subscriber.has_skipped:
+                self.send(subscriber, subscriber.frames_of(changes))
             else:
-                shared = shared or _frames_for(client, changed)
-                self.send(client, shared)
-        return len(clients) * len(changed)
+                shared = shared or subscriber.frames_of(changes)
+                self.send(subscriber, shared)
+        return len(subscribers) * len(changes)
 
-    def _deliver_paced(self, group: SubscriberGroup, changed: Sequence[Change]) -> None:
-        """Deliver what may be sent now; each client misses the rest, as if it were slow."""
-        channels = list(dict.fromkeys(channel for channel, _, _ in changed))
-        for client in list(group.ready):
-            if thinned := missed.note((client,), changed):
+    def _deliver_throttled(self, group: SubscriberGroup, changes: Sequence[Change]) -> None:
+        """Deliver what may be sent now; each subscriber misses the rest, as if it were slow."""
+        channels = list(dict.fromkeys(channel for channel, _, _ in changes))
+        for subscriber in list(group.ready):
+            if thinned := subscriber.miss_changes(changes):
                 self._events.thinned(thinned)
-            self.catch_up(client, channels)
+            self.catch_up(subscriber, channels)
 
     def _write(self, group: SubscriberGroup, data: bytes) -> int:
         size = len(data)
         # A copy: a client that cannot take all of it is paused, which removes it from `ready`.
         writes = list(group.ready.items())
-        for client, write in writes:
+        for subscriber, write in writes:
             try:
                 taken = write(data)
             except BlockingIOError:
                 taken = 0
-            except Exception as error:  # noqa: BLE001 - one client's failure is its own
-                self._fail(client, error)
+            except Exception as error:  # noqa: BLE001 - one subscriber's failure is its own
+                self._fail(subscriber, error)
                 continue
             if taken != size:
-                self._keep(client, data[taken:])
+                self._keep(subscriber, data[taken:])
         return len(writes)
 
-    def _keep(self, client: Client, rest: bytes) -> None:
+    def _keep(self, subscriber: Subscriber, rest: bytes) -> None:
         try:
-            client.keep(rest)
-        except Exception as error:  # noqa: BLE001 - one client's failure is its own
-            self._fail(client, error)
+            subscriber.keep(rest)
+        except Exception as error:  # noqa: BLE001 - one subscriber's failure is its own
+            self._fail(subscriber, error)
 
-    def _note_missed(self, group: SubscriberGroup, changed: Sequence[Change]) -> None:
-        if conflated := missed.note(group.paused, changed):
+    def _note_missed(self, group: SubscriberGroup, changes: Sequence[Change]) -> None:
+        if conflated := sum(each.miss_changes(changes) for each in group.paused):
             self._events.conflated(conflated)
 
-    def catch_up(self, client: Client, among: Iterable[Channel] | None = None) -> None:
-        """Send what a client has missed, as much as it takes, then its frames from `Hub.tell`.
+    def catch_up(self, subscriber: Subscriber, among: Iterable[Channel] | None = None) -> None:
+        """Send what a subscriber has missed, as much as it takes, then its other messages.
 
         Args:
-            client: nothing is sent to one that is paused.
+            subscriber: nothing is sent to one that is paused.
             among: contracts to look at; None for all that it misses.
         """
-        ready = client.group.ready
-        until = self.pace.open(client) if client.closed is not None else 0.0
-        while client.missed and client in ready:
-            frames = missed.next_frames(client, CATCH_UP_BYTES, until, among)
+        ready = subscriber.group.ready
+        now = 0.0 if subscriber.throttle is None else self._monotonic()
+        while subscriber in ready:
+            frames = subscriber.take_frames(CATCH_UP_BYTES, now, among)
             if not frames:
                 break
             self._events.delivered(len(frames), 0)
-            self.send(client, b"".join(frames))
-        if client.closed and client.missed and client in ready:
-            self.pace.wait(client, among)
-        while client.told and client in ready:
-            make = client.told.pop(next(iter(client.told)))
-            self.send(client, make())
+            self.send(subscriber, b"".join(frames))
+        if subscriber in ready and (moment := subscriber.due(among)) is not None:
+            self.timers.add(subscriber, moment)
+        while subscriber in ready and (message := subscriber.take_message()) is not None:
+            self.send(subscriber, message)
 
-    def _wake(self, client: Client) -> None:
-        # A paused client catches up when it takes data again.
-        if client in client.group.ready:
+    def _wake(self, subscriber: Subscriber) -> None:
+        # A paused subscriber catches up when it takes data again.
+        if subscriber.is_ready:
             self.flush()
-            self.catch_up(client)
+            self.catch_up(subscriber)
 
-    def send(self, client: Client, data: bytes) -> None:
-        """Write whole frames to one client, which must be ready."""
+    def send(self, subscriber: Subscriber, data: bytes) -> None:
+        """Write whole frames to one subscriber, which must be ready."""
         try:
-            taken = client.write(data)
+            taken = subscriber.write(data)
         except BlockingIOError:
             taken = 0
-        except Exception as error:  # noqa: BLE001 - one client's failure is its own
-            self._fail(client, error)
+        except Exception as error:  # noqa: BLE001 - one subscriber's failure is its own
+            self._fail(subscriber, error)
             return
         if taken != len(data):
-            self._keep(client, data[taken:])
+            self._keep(subscriber, data[taken:])
 
-    def _fail(self, client: Client, error: Exception) -> None:
-        self._failed(client)
-        self._events.failed(client, error)
-
-
-def _frames_for(client: Client, changed: Sequence[Change]) -> bytes:
-    """Return the frames of all these changes, each with what the client skipped before it."""
-    group, skipped = client.group, client.skipped or {}
-    return b"".join(
-        state.frame(group.channels[channel], group.wrapping, skipped.pop(channel, 0))
-        for channel, state, _ in changed
-    )
+    def _fail(self, subscriber: Subscriber, error: Exception) -> None:
+        self._failed(subscriber)
+        self._events.failed(subscriber, error)

@@ -14,7 +14,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from ime_live.gateway.hub.subscribers import Change, Channel, Client, State
+from ime_live.gateway.hub.channel import Change, Channel, State
+from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.transport import Events
 from ime_live.market import MICROSECONDS, Part, Payload, Update, part_of
 
@@ -55,7 +56,7 @@ class StateTable:
         monotonic: Callable[[], float],
         events: Events,
         changed: Callable[[], None],
-        late: Callable[[Client, Channel], None],
+        late: Callable[[Subscriber, Channel], None],
     ) -> None:
         """Make a table without contracts.
 
@@ -65,7 +66,7 @@ class StateTable:
             monotonic: seconds.
             events: told which updates are dropped.
             changed: called when `take` has something to return.
-            late: called for a client that must get a state which is not a change for others.
+            late: called for a subscriber that must get a state which is not a change for others.
         """
         self._zone = zone
         self._clock = clock
@@ -132,12 +133,12 @@ class StateTable:
             waiting, each.waiting = each.waiting, {}
             if last is not None:
                 each.state = self._part(last.version, last.payload, number, each.sections)
-                for client, newer_than in waiting.items():
+                for subscriber, newer_than in waiting.items():
                     if last.version > newer_than:
-                        self._late(client, each)
-                    elif client.since > last.version:
-                        each.claim(client.since, client.came)
-                        client.doubt(each, each.state)
+                        self._late(subscriber, each)
+                    elif subscriber.claimed > last.version:
+                        each.claim(subscriber.claimed, subscriber.claimed_at)
+                        subscriber.doubt(each, each.state)
         if held is not None:
             self._accept(channel, *held)
 
@@ -157,7 +158,7 @@ class StateTable:
 
         A version of the future may be above those of states that are published later. So a store
         that has lost nothing proves nothing to such a client, and the time is infinite; see
-        `Client.came`.
+        `Subscriber.claimed_at`.
         """
         ahead = since - self._clock() > _CLOCKS_DIFFER * MICROSECONDS
         return math.inf if ahead else self._monotonic()
@@ -228,19 +229,21 @@ class StateTable:
             self._events.dropped("stale")
         return 0
 
-    def again(self, channel: Channel, client: Client) -> State | None:
-        """Return the state to send to a joining client that may have another one; see `Client`.
+    def state_for(self, subscriber: Subscriber, channel: Channel) -> State | None:
+        """Return the present state to send to a subscriber that asks for it.
 
         Returns:
-            An equal state of a newer version, if one has arrived after what the client has. Else
-            None; the client gets that state when it arrives.
+            None if there is none, or if it may have another one, see `Subscriber.claim`. If an
+            equal state has arrived after what it has, it gets that one, with its newer version.
         """
         state, whole = channel.state, self._channels[channel.contract_id]
-        if state is None or whole.state is None:
-            return None
-        if whole.newest > max(client.since, whole.state.version):
-            return self._again(channel, state, max(whole.newest, whole.stamp))
-        channel.claim(client.since, client.came)
+        if state is None or not subscriber.may_have_another(channel, state):
+            return state
+        if whole.state is not None and whole.newest > max(subscriber.claimed, whole.state.version):
+            again = self._again(channel, state, max(whole.newest, whole.stamp))
+            subscriber.reissue(channel, again)
+            return again
+        channel.claim(subscriber.claimed, subscriber.claimed_at)
         return None
 
     def take(self) -> list[Change]:
@@ -305,18 +308,18 @@ class StateTable:
             return
         version = max(version, self._channels[channel.contract_id].stamp)
         unsure = [
-            client
+            subscriber
             for group in channel.groups
-            for client in (*group.ready, *group.paused)
-            if client.may_have_another(channel, state)
+            for subscriber in group.members
+            if subscriber.may_have_another(channel, state)
         ]
-        due = [client for client in unsure if client.since < version]
-        channel.claimed = max((c.since for c in unsure if c.since >= version), default=0)
+        due = [each for each in unsure if each.claimed < version]
+        channel.claimed = max((s.claimed for s in unsure if s.claimed >= version), default=0)
         if due:
             again = self._again(channel, state, version)
-            for client in due:
-                client.reissue(channel, again)
-                self._late(client, channel)
+            for subscriber in due:
+                subscriber.reissue(channel, again)
+                self._late(subscriber, channel)
 
     def _again(self, channel: Channel, state: State, version: int) -> State:
         # Later states need a newer version than this one, for all clients.

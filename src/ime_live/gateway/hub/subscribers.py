@@ -1,141 +1,28 @@
-"""Records of the hub: states, channels, groups of subscribers, and clients.
+"""Subscribers: how to write to each of them, and what it has, has missed and gets next.
 
-Only the modules of this folder change them. A state makes each of its frames once, when the first
-client needs it.
+A subscriber misses changes while it is paused, or while its `max_rate` keeps a contract back.
+Every message carries the complete state, so a newer state replaces an older one that it has not
+got (conflation). This needs one slot per contract and no queue. No I/O.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from datetime import tzinfo
+from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
-from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.channel import Change, Channel, State
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
-from ime_live.market import Part, Payload, timestamp_of
+from ime_live.gateway.hub.frames import Format
+from ime_live.gateway.hub.throttle import Throttle
 
-
-class State:
-    """One state of a contract, with its frames, each made once when the first client needs it."""
-
-    __slots__ = ("_frames", "_text_data", "number", "payload", "timestamp", "version")
-
-    def __init__(self, version: int, payload: Payload | Part, number: int, zone: tzinfo) -> None:
-        self.version = version
-        self.payload = payload
-        self.number = number
-        """Order in which this hub sent states on, across all contracts.
-
-        0 for a state that was only sent to clients that asked for present states.
-        """
-        self.timestamp = timestamp_of(version, zone).encode()
-        """The version as clients see it."""
-        self._text_data = b""
-        self._frames: tuple[dict[object, bytes], ...] = ({}, {}, {})
-        """By the number of a `wire.Format`, then by envelope and what was skipped."""
-
-    def frame(
-        self,
-        envelope: bytes,
-        wrapping: wire.Format,
-        skipped: int | None = None,
-        *,
-        named: bool = True,
-    ) -> bytes:
-        """Return the frame of this state under ``envelope``.
-
-        Args:
-            envelope: the beginning of its message.
-            wrapping: format of the frame.
-            skipped: how many states were left out before it; None if the message does not say so.
-            named: whether an event has an id.
-        """
-        frames = self._frames[wrapping]
-        key: object = envelope if skipped is None and named else (envelope, skipped, named)
-        frame = frames.get(key)
-        if frame is None:
-            data = self._text_data
-            if not data:
-                data = self._text_data = self.payload.to_json()
-            text = wire.message(envelope, self.timestamp, data, skipped)
-            event_id = self.timestamp if named else b""
-            frame = frames[key] = wire.framed(text, wrapping, event_id)
-        return frame
-
-
-class Channel:
-    """A contract, or some sections of it, that at least one client wants."""
-
-    __slots__ = (
-        "claimed",
-        "claimed_at",
-        "compared",
-        "confirmed",
-        "contract_id",
-        "groups",
-        "held",
-        "loaded",
-        "newest",
-        "opened",
-        "parts",
-        "read",
-        "sections",
-        "stamp",
-        "state",
-        "taken",
-        "unversioned",
-        "waiting",
-    )
-
-    def __init__(self, contract_id: str, opened: int, sections: tuple[str, ...] = ()) -> None:
-        self.contract_id = contract_id
-        self.opened = opened
-        """When it was opened, in microseconds since the epoch."""
-        self.sections = sections
-        """Sections that its states hold; empty for whole payloads."""
-        self.state: State | None = None
-        self.newest = 0
-        """The newest version that a publisher gave, also to a state dropped as equal."""
-        self.stamp = 0
-        """The version that clients know its state by; above `newest` after one stamped here."""
-        self.taken = -math.inf
-        """When that state, or an equal one, arrived; in seconds of a monotonic clock."""
-        self.unversioned = False
-        """Whether the last update came without a version, so that it is stamped here."""
-        self.read = -math.inf
-        """When the last state arrived that was read from the store, not received by Pub/Sub."""
-        self.groups: dict[SubscriberGroup, bytes] = {}
-        """The groups that want it, each with the envelope of its messages."""
-        self.loaded = False
-        """Whether its last state was read from the store."""
-        self.held: tuple[int | None, Payload, float] | None = None
-        """The newest update that arrived before `loaded`: version, if any, payload, and when."""
-        self.waiting: dict[Client, int] = {}
-        """Clients that joined before `loaded`; they get its last state if newer than this."""
-        self.claimed = 0
-        """The newest version claimed by clients that may have another state; see `Client`."""
-        self.claimed_at = -math.inf
-        """When the last of those claims was made; see `Client.came`."""
-        self.confirmed: bool | None = None
-        """Whether its state was confirmed since the store may have lost writes; None if the last
-        comparison did not check that."""
-        self.compared = -math.inf
-        """When the last comparison that confirmed it began, on the clock of `taken`."""
-        self.parts: dict[tuple[str, ...], Channel] = {}
-        """For a whole contract: channels of the sections that clients want, with own states."""
-
-    def claim(self, since: int, came: float) -> None:
-        """Note that a client joins that may have another state; see `Client`."""
-        self.claimed = max(self.claimed, since)
-        self.claimed_at = max(self.claimed_at, came)
-
-
-Change = tuple[Channel, State, State | None]
-"""A contract, its new state, and the one that it had before."""
+if TYPE_CHECKING:
+    from ime_live.gateway.hub.transport import Outlet
 
 
 class SubscriberGroup:
-    """Clients with the same selection and options; they get the same bytes in one buffer."""
+    """Subscribers with the same selection and options; they get the same bytes in one buffer."""
 
     __slots__ = ("channels", "individual", "key", "mode", "paused", "ready", "wrapping")
 
@@ -147,124 +34,381 @@ class SubscriberGroup:
         self.mode = mode
         self.wrapping = mode.wrapping
         self.individual = mode.individual
-        self.ready: dict[Client, Callable[[bytes], int]] = {}
-        self.paused: dict[Client, None] = {}
+        self.ready: dict[Subscriber, Callable[[bytes], int]] = {}
+        self.paused: dict[Subscriber, None] = {}
+
+    @property
+    def members(self) -> tuple[Subscriber, ...]:
+        """All subscribers of the group."""
+        return (*self.ready, *self.paused)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all have left."""
+        return not self.ready and not self.paused
 
 
-class Client:
-    """A client as the hub sees it: how to write to it, and what it has and has missed."""
+class Subscriber:
+    """A client as the hub sees it. Only its own methods change it."""
 
     __slots__ = (
-        "came",
-        "closed",
+        "_doubted",
+        "_joined",
+        "_known_as",
+        "_messages",
+        "_missed",
+        "_reissued",
+        "_sent_from",
+        "_sent_from_of",
+        "_skipped",
+        "claimed",
+        "claimed_at",
         "group",
-        "joined",
         "keep",
-        "known_from",
-        "known_later",
-        "missed",
-        "reissued",
-        "since",
-        "skipped",
-        "told",
-        "unsent",
-        "unsure",
-        "wakes",
+        "throttle",
         "write",
     )
 
-    def __init__(
-        self,
-        group: SubscriberGroup,
-        write: Callable[[bytes], int],
-        keep: Callable[[bytes], None],
-        known_from: int,
-    ) -> None:
+    def __init__(self, group: SubscriberGroup, outlet: Outlet, newest: int) -> None:
+        """Join a group: it gets every change from now on.
+
+        Args:
+            group: has the contracts and the options.
+            outlet: writes to its socket.
+            newest: number of the newest state.
+        """
         self.group = group
-        self.write = write
-        self.keep = keep
-        self.known_from = known_from
-        """States with a higher number were sent to it, or noted in `missed`. -1 if it has
+        self.write = outlet.write
+        self.keep = outlet.keep
+        self._joined = newest
+        self._sent_from = newest
+        """States with a higher number were sent to it, or noted in `_missed`. -1 if it has
         everything that is not noted there, or said so."""
-        self.joined = known_from
-        """The number of the last state before it joined."""
-        self.since = 0
+        self._sent_from_of: dict[Channel, int] | None = None
+        """The same for contracts that it has added since it joined."""
+        self.claimed = 0
         """The version up to which it says it has everything; 0 if it said nothing."""
-        self.came = math.inf
+        self.claimed_at = math.inf
         """When it said so, on the clock of `Channel.compared`; infinity if no comparison can
         settle it."""
-        self.known_later: dict[Channel, int] | None = None
-        """Like `known_from`, for contracts that it has added since it joined."""
-        self.missed: dict[Channel, State | None] = {}
+        self._missed: dict[Channel, State | None] = {}
         """Contracts whose changes it missed, each with the last state it got before."""
-        self.told: dict[object, Callable[[], bytes]] | None = None
-        """Functions that make the frames it gets after `missed`; see `Hub.tell`."""
-        self.unsent: dict[Channel, tuple[State, bytes]] | None = None
+        self._messages: dict[object, Callable[[], bytes]] | None = None
+        """Functions that make the frames it gets after `_missed`; see `Hub.tell`."""
+        self._known_as: dict[Channel, tuple[State, bytes]] | None = None
         """States that it knows by another timestamp: contract → state and that timestamp.
         It was not sent them because it has equal ones, or because they were reissued."""
-        self.unsure: dict[Channel, State] | None = None
+        self._doubted: dict[Channel, State] | None = None
         """States that it was not sent when they were read, because it says it has newer ones."""
-        self.reissued: dict[Channel, State] | None = None
-        """States that it gets with a newer version than other clients; see `may_have_another`."""
+        self._reissued: dict[Channel, State] | None = None
+        """States that it gets with a newer version than others; see `may_have_another`."""
         mode = group.mode
-        self.skipped: dict[Channel, int] | None = {} if mode.skips else None
+        self._skipped: dict[Channel, int] | None = {} if mode.skips else None
         """States left out since the last message, per contract; None if it did not ask."""
-        self.closed: dict[Channel, tuple[float, bytes]] | None = {} if mode.interval else None
-        """Contracts that it must not be sent yet: until when, and the timestamp of the last
-        message, the earliest first. See `ime_live.gateway.hub.throttle`."""
-        self.wakes: int | None = None
-        """The slot in which `ime_live.gateway.hub.throttle` wakes it."""
+        self.throttle = Throttle(mode.interval) if mode.interval else None
+        """Its `max_rate`, if it has one."""
+        group.ready[self] = self.write
+        for channel in group.channels:
+            if not channel.loaded:
+                channel.await_state(self, channel.opened)
 
-    def knows(self, channel: Channel, state: State) -> bool:
-        """Return whether it was sent this state, the last one before those in `missed`."""
-        if self.may_have_another(channel, state):
+    # Its place in a group
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes data."""
+        return self in self.group.ready
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it gets nothing any more."""
+        return self not in self.group.ready and self not in self.group.paused
+
+    def pause(self) -> None:
+        """Note what it misses from now on, instead of writing to it."""
+        if self.group.ready.pop(self, None) is not None:
+            self.group.paused[self] = None
+
+    def resume(self) -> bool:
+        """Write to it again; first of all what it has missed, see `take_frames`.
+
+        Returns:
+            Whether it was paused.
+        """
+        if self not in self.group.paused:
             return False
-        known_from = self.known_from
-        if self.known_later is not None:
-            known_from = self.known_later.get(channel, known_from)
-        return state.number > known_from
+        del self.group.paused[self]
+        self.group.ready[self] = self.write
+        return True
+
+    def move(self, group: SubscriberGroup, newest: int) -> None:
+        """Change its selection; it gets every change of the contracts that are new in it.
+
+        Args:
+            group: has the new selection, and the same options.
+            newest: number of the newest state.
+        """
+        before, self.group = self.group, group
+        if before.ready.pop(self, None) is not None:
+            group.ready[self] = self.write
+        else:
+            del before.paused[self]
+            group.paused[self] = None
+        for channel in before.channels.keys() - group.channels.keys():
+            self._forget(channel)
+        if self._sent_from_of is None:
+            self._sent_from_of = {}
+        for channel in group.channels:
+            if channel not in before.channels:
+                self._sent_from_of[channel] = newest
+                if not channel.loaded:
+                    channel.await_state(self, channel.opened)
+
+    def leave(self) -> None:
+        """Leave its group, and drop what it was still to get."""
+        self.group.ready.pop(self, None)
+        self.group.paused.pop(self, None)
+        for channel in self.group.channels:
+            channel.forget(self)
+        self._missed.clear()
+        self._messages = None
+
+    def _forget(self, channel: Channel) -> None:
+        channel.forget(self)
+        self._missed.pop(channel, None)
+        for kept in (
+            *(self._sent_from_of, self._known_as, self._doubted, self._reissued),
+            self._skipped,
+        ):
+            if kept is not None:
+                kept.pop(channel, None)
+        if self.throttle is not None:
+            self.throttle.forget(channel)
+
+    # What it has
+
+    def claim(self, version: int, moment: float) -> None:
+        """Note that it says it has everything up to a version, and wants what is newer.
+
+        Args:
+            version: 0 if it wants all present states.
+            moment: see `claimed_at`.
+        """
+        self._sent_from = -1
+        self.claimed = version
+        self.claimed_at = moment
+
+    def want(self, channels: Iterable[Channel]) -> None:
+        """Note that it wants the present states of contracts that it has just added."""
+        if self._sent_from_of is None:
+            self._sent_from_of = {}
+        self._sent_from_of.update((channel, -1) for channel in channels)
 
     def may_have_another(self, channel: Channel, state: State) -> bool:
         """Return whether it may have something newer than this state, and not this one.
 
         It got that from another gateway, or before the store went back. Once a comparison has
-        shown that the store has nothing newer and has lost nothing, the client has this state.
+        shown that the store has nothing newer and has lost nothing, it has this state.
         """
-        if channel.compared > self.came:
+        if channel.compared > self.claimed_at:
             return False
-        unsure = self.unsure is not None and self.unsure.get(channel) is state
-        if not unsure and (state.version >= self.since or state.number > self.joined):
+        doubted = self._doubted is not None and self._doubted.get(channel) is state
+        if not doubted and (state.version >= self.claimed or state.number > self._joined):
             return False
-        for settled in (self.known_later, self.reissued):
+        for settled in (self._sent_from_of, self._reissued):
             if settled is not None and channel in settled:
                 return False
-        return self.unsent is None or self.unsent.get(channel, (None,))[0] is not state
+        return self._known_as is None or self._known_as.get(channel, (None,))[0] is not state
 
     def doubt(self, channel: Channel, state: State) -> None:
         """Note that it is not sent this state, just read, because it has a newer one."""
-        if self.unsure is None:
-            self.unsure = {}
-        self.unsure[channel] = state
+        if self._doubted is None:
+            self._doubted = {}
+        self._doubted[channel] = state
 
     def reissue(self, channel: Channel, state: State) -> None:
         """Give it the present state with a newer version when it is sent next."""
-        if self.reissued is None:
-            self.reissued = {}
-        self.reissued[channel] = state
+        if self._reissued is None:
+            self._reissued = {}
+        self._reissued[channel] = state
 
-    def note_unsent(self, channel: Channel, state: State, timestamp: bytes) -> None:
+    def other_timestamps(self) -> dict[Channel, bytes]:
+        """Return the contracts whose present state it knows by another timestamp, with it.
+
+        Either it has an equal state, or it has a `max_rate` and is sent the present state later.
+        """
+        others: dict[Channel, bytes] = {}
+        if self._known_as is not None:
+            present = {
+                channel: known
+                for channel, known in self._known_as.items()
+                if known[0] is channel.state
+            }
+            # The others were sent a newer state meanwhile.
+            self._known_as = present or None
+            others = {channel: timestamp for channel, (_, timestamp) in present.items()}
+        if self.throttle is not None:
+            others.update(self.throttle.timestamps(self._missed))
+        return others
+
+    def _was_sent(self, channel: Channel, state: State) -> bool:
+        """Return whether it was sent this state, the last one before those in `_missed`."""
+        if self.may_have_another(channel, state):
+            return False
+        sent_from = self._sent_from
+        if self._sent_from_of is not None:
+            sent_from = self._sent_from_of.get(channel, sent_from)
+        return state.number > sent_from
+
+    # What it has missed
+
+    def miss(self, channel: Channel) -> None:
+        """Note that it gets the present state of a contract, whatever it has."""
+        self._missed[channel] = None
+
+    def miss_changes(self, changes: Iterable[Change]) -> int:
+        """Note that it does not get these changes now.
+
+        Returns:
+            How many messages they replace that it had not got either.
+        """
+        missed, skipped = self._missed, self._skipped
+        conflated = 0
+        for channel, _, previous in changes:
+            if channel in missed:
+                conflated += 1
+                if skipped is not None:
+                    skipped[channel] = skipped.get(channel, 0) + 1
+            elif previous is not None and self._was_sent(channel, previous):
+                missed[channel] = previous
+            else:
+                missed[channel] = None
+        return conflated
+
+    def frames_of(self, changes: Iterable[Change]) -> bytes:
+        """Return the frames of all these changes, each with what it skipped before."""
+        group, skipped = self.group, self._skipped or {}
+        return b"".join(
+            state.frame(group.channels[channel], group.wrapping, skipped.pop(channel, 0))
+            for channel, state, _ in changes
+        )
+
+    @property
+    def has_skipped(self) -> bool:
+        """Whether its next messages say that states were left out before them."""
+        return bool(self._skipped)
+
+    def take_frames(
+        self, limit: int, now: float = 0.0, among: Iterable[Channel] | None = None
+    ) -> list[bytes]:
+        """Take the frames that it gets next, in the order in which it missed them.
+
+        Args:
+            limit: bytes after which no further frame is added; the next call returns the rest.
+            now: the time in seconds, if it has a `max_rate`.
+            among: contracts to look at; None for all that it misses.
+        """
+        missed = self._missed
+        if not missed:
+            return []
+        group, throttle, skipped = self.group, self.throttle, self._skipped
+        if throttle is not None:
+            throttle.open_due(now)
+        oldest = _Oldest(missed) if group.wrapping is Format.EVENT else None
+        frames: list[bytes] = []
+        size = 0
+        for channel in list(missed) if among is None else among:
+            if size >= limit:
+                break
+            if channel not in missed or (throttle is not None and channel in throttle):
+                continue
+            known = missed.pop(channel)
+            state = channel.state
+            if state is None:
+                continue
+            if known is not None and state.payload == known.payload:
+                # The state is what it has already, whatever came between: no change for it.
+                self._note_equal(channel, state, known)
+                continue
+            shown = state if self._reissued is None else self._shown(channel, state)
+            frame = shown.frame(
+                group.channels[channel],
+                group.wrapping,
+                None if skipped is None else skipped.pop(channel, 0),
+                named=oldest is None or oldest.left() > shown.version,
+            )
+            frames.append(frame)
+            size += len(frame)
+            if throttle is not None:
+                throttle.close(channel, now, shown.timestamp)
+        return frames
+
+    def _note_equal(self, channel: Channel, state: State, known: State) -> None:
+        before = self._known_as.get(channel) if self._known_as else None
+        # The state that it knew may be one that it was not sent either.
+        chained = before is not None and before[0] is known
+        self._know_as(channel, state, before[1] if before and chained else known.timestamp)
+        if self._skipped is not None:
+            self._skipped[channel] = self._skipped.get(channel, 0) + 1
+
+    def _shown(self, channel: Channel, state: State) -> State:
+        """Return the state as it gets it: with a newer version if it was reissued."""
+        again = None if self._reissued is None else self._reissued.pop(channel, None)
+        if again is None or again.version <= state.version:
+            return state
+        self._know_as(channel, state, again.timestamp)
+        return again
+
+    def _know_as(self, channel: Channel, state: State, timestamp: bytes) -> None:
         """Note that it has this state, or an equal one, under another timestamp."""
-        if self.unsent is None:
-            self.unsent = {}
-        self.unsent[channel] = state, timestamp
+        if self._known_as is None:
+            self._known_as = {}
+        self._known_as[channel] = state, timestamp
 
-    def forget(self, channel: Channel) -> None:
-        """Drop what is kept for a contract that it does not want any more."""
-        channel.waiting.pop(self, None)
-        self.missed.pop(channel, None)
-        for kept in (
-            *(self.known_later, self.unsent, self.unsure, self.reissued),
-            *(self.skipped, self.closed),
-        ):
-            if kept is not None:
-                kept.pop(channel, None)
+    def due(self, among: Iterable[Channel] | None = None) -> float | None:
+        """Return when it may be sent the first contract that its `max_rate` keeps back now.
+
+        Args:
+            among: contracts that it has begun to miss; None for all that it misses.
+
+        Returns:
+            Seconds; None if nothing is kept back.
+        """
+        missed = self._missed
+        if self.throttle is None or not missed:
+            return None
+        return self.throttle.due(missed if among is None else (t for t in among if t in missed))
+
+    # Messages that are no updates
+
+    def add_message(self, key: object, make: Callable[[], bytes]) -> None:
+        """Send it a frame after what it misses; see `Hub.tell`."""
+        if self._messages is None:
+            self._messages = {}
+        self._messages[key] = make
+
+    def take_message(self) -> bytes | None:
+        """Make the next of those frames; None if there is none."""
+        if not self._messages:
+            return None
+        return self._messages.pop(next(iter(self._messages)))()
+
+
+class _Oldest:
+    """The oldest state that a subscriber still misses while it catches up.
+
+    A client that reconnects sends the id of its last event, and gets what is newer. So an event
+    has no id while an older one is still to come: after a break, that one would be lost.
+    """
+
+    def __init__(self, missed: Mapping[Channel, object]) -> None:
+        self._missed = missed
+        states = [(channel.state.version, channel) for channel in missed if channel.state]
+        self._order = sorted(states, key=itemgetter(0), reverse=True)
+
+    def left(self) -> float:
+        """Return its version; infinity if nothing is missed any more."""
+        order = self._order
+        while order and order[-1][1] not in self._missed:
+            order.pop()
+        return order[-1][0] if order else math.inf

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ime_live.gateway.hub.subscribers import Client
+    from ime_live.gateway.hub.subscribers import Subscriber
 
 
 class Outlet(Protocol):
@@ -39,5 +39,5 @@ class Events(Protocol):
     def dropped(self, reason: str) -> None:
         """An update was not forwarded: ``equal`` or ``stale``."""
 
-    def failed(self, client: Client, error: Exception) -> None:
-        """Writing to ``client`` raised; it gets nothing more."""
+    def failed(self, subscriber: Subscriber, error: Exception) -> None:
+        """Writing to ``subscriber`` raised; it gets nothing more."""

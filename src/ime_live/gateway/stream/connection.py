@@ -176,12 +176,12 @@ class Connection(asyncio.Protocol, ABC):
 
     def _begin(self, identity: Identity) -> None:
         context = self._context
-        client = self._subscription.begin(self, self._wrapping)
+        subscriber = self._subscription.begin(self, self._wrapping)
         now = context.monotonic()
         expires = None if identity.expires is None else now + identity.expires - context.wall()
         context.heartbeat.add(self, now, expires)
         if self._paused:
-            context.hub.pause(client)
+            context.hub.pause(subscriber)
             context.heartbeat.pause(self, now)
         self._subscription.send_first()
         log.info("stream opened", **self._about)
@@ -200,23 +200,23 @@ class Connection(asyncio.Protocol, ABC):
     def pause_writing(self) -> None:
         """Pause the client in the hub: the transport takes no more data."""
         self._paused = True
-        if self._subscription.client is not None:
-            self._context.hub.pause(self._subscription.client)
+        if self._subscription.subscriber is not None:
+            self._context.hub.pause(self._subscription.subscriber)
             self._context.heartbeat.pause(self, self._context.monotonic())
 
     def resume_writing(self) -> None:
         """Resume the client in the hub: the transport takes data again."""
         self._paused = False
-        if self._subscription.client is not None:
+        if self._subscription.subscriber is not None:
             self._context.heartbeat.resume(self)
-            self._context.hub.resume(self._subscription.client)
+            self._context.hub.resume(self._subscription.subscriber)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the hub; the connection is gone, whichever side ended it."""
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-        if self._outcome is None and self._subscription.client is not None:
+        if self._outcome is None and self._subscription.subscriber is not None:
             if exc is not None:
                 self._about["error"] = str(exc) or repr(exc)
             self._ended(ABNORMAL, "connection lost")

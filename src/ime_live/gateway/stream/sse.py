@@ -138,7 +138,7 @@ class EventStream(Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the hub; the connection is gone, which is how clients leave."""
-        if exc is None and self._outcome is None and self._subscription.client is not None:
+        if exc is None and self._outcome is None and self._subscription.subscriber is not None:
             self._ended(CloseCode.NORMAL, "client left")
         super().connection_lost(exc)
 

@@ -16,7 +16,7 @@ import msgspec
 from ime_live.errors import RefusedError
 from ime_live.gateway.auth.authenticator import Identity
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.hub.subscribers import Client
+from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.transport import Outlet
 from ime_live.gateway.query.stream_query import (
     UNKNOWN,
@@ -44,7 +44,7 @@ class Subscription:
         "_identity",
         "_request",
         "_selection",
-        "client",
+        "subscriber",
     )
 
     def __init__(self, context: GatewayContext) -> None:
@@ -56,8 +56,8 @@ class Subscription:
         self._acquired: Collection[str] = ()
         """Contract ids acquired from upstream."""
         self._current: Collection[str] = ()
-        self.client: Client | None = None
-        """The hub's client of this stream; None before `begin` and after `close`."""
+        self.subscriber: Subscriber | None = None
+        """The hub's subscriber of this stream; None before `begin` and after `close`."""
 
     async def open(
         self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
@@ -113,22 +113,22 @@ class Subscription:
             self._current = await context.rounds.compare(self._selection)
         return identity
 
-    def begin(self, outlet: Outlet, wrapping: wire.Format) -> Client:
+    def begin(self, outlet: Outlet, wrapping: wire.Format) -> Subscriber:
         """Join the hub: changes are sent from now on. `send_first` sends the present states."""
         hub = self._context.hub
         mode = msgspec.structs.replace(self._request.mode, wrapping=wrapping)
-        self.client = client = hub.join(self._selection, outlet, mode)
-        return client
+        self.subscriber = subscriber = hub.join(self._selection, outlet, mode)
+        return subscriber
 
     def send_first(self) -> None:
         """Send the present states and the status message, if the client asked for them."""
-        context, request, client = self._context, self._request, self.client
-        if client is None:
+        context, request, subscriber = self._context, self._request, self.subscriber
+        if subscriber is None:
             return
         if request.newer_than is not None:
-            context.hub.send_states(client, request.newer_than)
+            context.hub.send_states(subscriber, request.newer_than)
         if request.status:
-            context.watch.add(client, current=len(self._current) == len(self._selection))
+            context.watch.add(subscriber, current=len(self._current) == len(self._selection))
             self._current = ()
 
     async def change(
@@ -164,21 +164,21 @@ class Subscription:
         if self._request.status:
             current = await context.rounds.compare(revision.selection)
         await writable()
-        client = self.client
-        if client is None:
+        subscriber = self.subscriber
+        if subscriber is None:
             return  # the client has left meanwhile, and everything was released
         self._selection = revision.selection
         text = answer(
             revision.selection, revision.faults, request_id=request.id, action=request.action
         )
-        self._tell(client, text)
-        watched = context.watch.remove(client)
-        context.hub.select(client, revision.selection)
+        self._tell(subscriber, text)
+        watched = context.watch.remove(subscriber)
+        context.hub.select(subscriber, revision.selection)
         snapshot = request.snapshot
         if self._request.newer_than == 0 if snapshot is None else snapshot:
-            context.hub.send_states(client, 0, revision.added)
+            context.hub.send_states(subscriber, 0, revision.added)
         if watched:
-            context.watch.add(client, current=len(current) == len(revision.selection))
+            context.watch.add(subscriber, current=len(current) == len(revision.selection))
         self._acquired = acquired.difference(revision.removed)
         context.upstream.release(revision.removed)
 
@@ -192,30 +192,30 @@ class Subscription:
                 context.diagnostics.explain_unknown(by, unknown, registry, may_see)
 
     def _give_back(self, added: Collection[str]) -> None:
-        if self.client is not None:  # else everything was released
+        if self.subscriber is not None:  # else everything was released
             self._acquired = {*self._acquired}.difference(added)
             self._context.upstream.release(added)
 
     def object_to(self, error: str, request_id: str | int | None) -> None:
         """Answer a command that could not be carried out at all."""
-        if self.client is not None:
+        if self.subscriber is not None:
             fault = ControlFault(None, error)
-            self._tell(self.client, answer(self._selection, [fault], request_id=request_id))
+            self._tell(self.subscriber, answer(self._selection, [fault], request_id=request_id))
 
-    def _tell(self, client: Client, text: bytes) -> None:
+    def _tell(self, subscriber: Subscriber, text: bytes) -> None:
         def make() -> bytes:
             stamp = timestamp_of(self._context.clock(), self._context.zone).encode()
-            return wire.framed(wire.control_message(stamp, text), client.group.wrapping)
+            return wire.framed(wire.control_message(stamp, text), subscriber.group.wrapping)
 
-        self._context.hub.tell(client, make, about=object())
+        self._context.hub.tell(subscriber, make, about=object())
 
     def close(self) -> None:
         """Leave the hub and release all contracts."""
         context = self._context
-        if self.client is not None:
+        if self.subscriber is not None:
             # First: the hub forgets a contract only when no client is left.
-            context.hub.leave(self.client)
-            context.watch.remove(self.client)
-            self.client = None
+            context.hub.leave(self.subscriber)
+            context.watch.remove(self.subscriber)
+            self.subscriber = None
         acquired, self._acquired = self._acquired, ()
         context.upstream.release(acquired)

@@ -221,7 +221,7 @@ class StreamProtocol(Connection):
         try:
             if self._is_text:
                 message.decode()
-            if self._subscription.client is not None:
+            if self._subscription.subscriber is not None:
                 if self._dialog is None:
                     self._dialog = Dialog(
                         self._subscription,

@@ -15,9 +15,9 @@ from typing import Final
 import msgspec
 
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.hub.conflation import other_timestamps
+from ime_live.gateway.hub.channel import Channel
 from ime_live.gateway.hub.hub import Hub
-from ime_live.gateway.hub.subscribers import Channel, Client, SubscriberGroup
+from ime_live.gateway.hub.subscribers import Subscriber, SubscriberGroup
 from ime_live.market import timestamp_of
 from ime_live.status import FeedStatus
 
@@ -53,7 +53,7 @@ class StatusMessages:
         self._clock = clock
         self._feed = feed
         self._told = told
-        self._watchers: dict[SubscriberGroup, dict[Client, None]] = {}
+        self._watchers: dict[SubscriberGroup, dict[Subscriber, None]] = {}
         self._telling: SubscriberGroup | None = None
         self._shared: dict[bool, bytes] = {}
         """Frames that the clients of this group share, by whether they say ``current``."""
@@ -63,29 +63,31 @@ class StatusMessages:
         """The groups that have watching clients now."""
         return list(self._watchers)
 
-    def add(self, client: Client, *, current: bool) -> None:
+    def add(self, subscriber: Subscriber, *, current: bool) -> None:
         """Send a status message to a client that has just joined, and more in each round.
 
         Args:
-            client: has got the states that it asked for, or gets them before this.
+            subscriber: has got the states that it asked for, or gets them before this.
             current: whether its contracts were compared with the store just now.
         """
-        self._watchers.setdefault(client.group, {})[client] = None
-        current = current and not _may_have_another(client, _doubtful(client.group.channels))
-        self._hub.tell(client, partial(self._frame, client, current=current), _STATUS)
+        self._watchers.setdefault(subscriber.group, {})[subscriber] = None
+        current = current and not _may_have_another(
+            subscriber, _doubtful(subscriber.group.channels)
+        )
+        self._hub.tell(subscriber, partial(self._frame, subscriber, current=current), _STATUS)
 
-    def remove(self, client: Client) -> bool:
+    def remove(self, subscriber: Subscriber) -> bool:
         """Remove a client that leaves, or is about to change its selection.
 
         Returns:
             Whether the client was watching.
         """
-        watchers = self._watchers.get(client.group)
-        if watchers is None or client not in watchers:
+        watchers = self._watchers.get(subscriber.group)
+        if watchers is None or subscriber not in watchers:
             return False
-        del watchers[client]
+        del watchers[subscriber]
         if not watchers:
-            del self._watchers[client.group]
+            del self._watchers[subscriber.group]
         return True
 
     def tell(self, groups: Iterable[SubscriberGroup], current: Collection[str]) -> Iterator[None]:
@@ -99,25 +101,25 @@ class StatusMessages:
             After each group, so that other work gets its turn when there are many.
         """
         for group in groups:
-            clients = list(self._watchers.get(group, ()))
+            subscribers = list(self._watchers.get(group, ()))
             is_current = all(channel.contract_id in current for channel in group.channels)
             self._telling = group
             doubtful = _doubtful(group.channels)
-            for client in clients:
-                here = is_current and not _may_have_another(client, doubtful)
-                self._hub.tell(client, partial(self._frame, client, current=here), _STATUS)
+            for subscriber in subscribers:
+                here = is_current and not _may_have_another(subscriber, doubtful)
+                self._hub.tell(subscriber, partial(self._frame, subscriber, current=here), _STATUS)
             # A frame that is made later, for a slow client, must describe that later time.
             self._telling = None
             self._shared = {}
             yield
 
-    def _frame(self, client: Client, *, current: bool) -> bytes:
+    def _frame(self, subscriber: Subscriber, *, current: bool) -> bytes:
         self._told()
-        others = other_timestamps(client)
-        if others or client.group is not self._telling:
-            return self._make(client.group, others, current=current)
+        others = subscriber.other_timestamps()
+        if others or subscriber.group is not self._telling:
+            return self._make(subscriber.group, others, current=current)
         if current not in self._shared:
-            self._shared[current] = self._make(client.group, {}, current=current)
+            self._shared[current] = self._make(subscriber.group, {}, current=current)
         return self._shared[current]
 
     def _make(
@@ -161,11 +163,11 @@ def _doubtful(channels: Iterable[Channel]) -> list[Channel]:
     return [t for t in channels if t.claimed and (not t.confirmed or t.claimed_at == math.inf)]
 
 
-def _may_have_another(client: Client, doubtful: Iterable[Channel]) -> bool:
+def _may_have_another(subscriber: Subscriber, doubtful: Iterable[Channel]) -> bool:
     return any(
         channel.state is not None
-        and (not channel.confirmed or client.came == math.inf)
-        and client.may_have_another(channel, channel.state)
+        and (not channel.confirmed or subscriber.claimed_at == math.inf)
+        and subscriber.may_have_another(channel, channel.state)
         for channel in doubtful
     )
 
