@@ -12,6 +12,7 @@ from ime_live.errors import PayloadError, StoreError
 from ime_live.gateway.app import wall_clock
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.upstream import Upstream
@@ -56,9 +57,14 @@ class _Outlet:
 async def _measure() -> float:
     metrics = Metrics(wall_clock)
     flushes: list[object] = []
-    hub = Hub(
+    states = StateTable(
         zone=ZoneInfo(GatewaySettings.timezone),
         clock=wall_clock,
+        monotonic=time.monotonic,
+        events=metrics,
+    )
+    hub = Hub(
+        states,
         monotonic=time.monotonic,
         call_soon=flushes.append,
         call_later=lambda delay, callback: None,
@@ -66,9 +72,9 @@ async def _measure() -> float:
     )
     store = _Store()
     upstream = Upstream(
-        hub,
+        states,
         store,
-        Reconciler(hub.states, store, caught_up=lambda: asyncio.sleep(0), monotonic=time.monotonic),
+        Reconciler(states, store, caught_up=lambda: asyncio.sleep(0), monotonic=time.monotonic),
         clock=wall_clock,
         monotonic=time.monotonic,
         malformed=metrics.count_malformed,

@@ -16,7 +16,7 @@ import structlog
 from ime_live.contracts import Contract, Registry
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.auth.cors import Cors
-from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
@@ -193,8 +193,8 @@ class Transport(asyncio.Transport):
 class Upstream:
     """Has every contract at hand."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, states: StateTable) -> None:
+        self._states = states
         self.slow = asyncio.Event()
         """Cleared: it takes its time."""
         self.slow.set()
@@ -203,8 +203,8 @@ class Upstream:
         """Open contracts."""
         await self.slow.wait()
         for contract_id in ids:
-            self._hub.open(contract_id)
-            self._hub.load(contract_id, None)
+            self._states.open(contract_id)
+            self._states.load(contract_id, None)
 
     def release(self, ids: Collection[str]) -> None:
         """Nothing is let go of."""
@@ -217,7 +217,7 @@ class Process:
         self.world = World()
         self.timers = Timers()
         self.loop = Loop(self.timers)
-        self.upstream = Upstream(self.world.hub)
+        self.upstream = Upstream(self.world.states)
         self.closed: list[tuple[int, str]] = []
         self.connections: set[Any] = set()
         chosen = GatewaySettings(auth=AuthMode.NONE, **settings)
@@ -231,6 +231,7 @@ class Process:
             diagnostics=Diagnostics(),
             require_channels=lambda: None,
             upstream=self.upstream,
+            states=self.world.states,
             hub=self.world.hub,
             watch=SimpleNamespace(remove=lambda client: None),
             heartbeat=self.heartbeat,

@@ -11,6 +11,7 @@ from datetime import UTC
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.throttle import Throttle
 from ime_live.market import Update
@@ -67,9 +68,14 @@ class World:
         self.thin = 0
         self.drops: list[str] = []
         self.failures: list[tuple[Subscriber, Exception]] = []
-        self.hub = Hub(
+        self.states = StateTable(
             zone=UTC,
             clock=lambda: self.now,
+            monotonic=self.timers.monotonic,
+            events=self,
+        )
+        self.hub = Hub(
+            self.states,
             monotonic=self.timers.monotonic,
             call_soon=self.callbacks.append,
             call_later=self.timers.call_later,
@@ -105,8 +111,8 @@ class World:
     def open(self, *ids: str, last: Update | None = None) -> None:
         """Open contracts whose last state is known."""
         for contract_id in ids:
-            self.hub.open(contract_id)
-            self.hub.load(contract_id, last)
+            self.states.open(contract_id)
+            self.states.load(contract_id, last)
 
     def join(self, *ids: str, mode: DeliveryOptions = DEFAULTS) -> tuple[Subscriber, Outlet]:
         """Add a client of these contracts."""

@@ -22,6 +22,7 @@ from ime_live.gateway.api_docs.pages import routes_of
 from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rest.admission import Admission, Asked
@@ -73,9 +74,14 @@ class Gateway:
         self._limited = LogLimiter(log)
         self._store = Store(settings)
         self._metrics = Metrics(wall_clock)
-        hub = Hub(
+        states = StateTable(
             zone=settings.zone,
             clock=wall_clock,
+            monotonic=time.monotonic,
+            events=self._metrics,
+        )
+        hub = Hub(
+            states,
             monotonic=time.monotonic,
             call_soon=loop.call_soon,
             call_later=loop.call_later,
@@ -89,13 +95,13 @@ class Gateway:
             on_disconnected=self._on_disconnected,
         )
         reconciler = Reconciler(
-            hub.states,
+            states,
             self._store,
-            caught_up=self._subscriber.caught_up,
+            caught_up=self._pubsub.caught_up,
             monotonic=time.monotonic,
         )
         self._upstream = Upstream(
-            hub,
+            states,
             self._pubsub,
             reconciler,
             clock=wall_clock,
@@ -151,6 +157,7 @@ class Gateway:
             diagnostics=diagnostics,
             upstream=self._upstream,
             require_channels=self._require_channels,
+            states=states,
             hub=hub,
             watch=watch,
             rounds=StatusLoop(watch, reconciler, self._feed, settings.status_interval),

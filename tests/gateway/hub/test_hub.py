@@ -29,7 +29,7 @@ class TestDelivery:
         world.open("1", "2")
         _, outlet = world.join("1", "2")
         for version, (contract_id, new) in enumerate([("1", A), ("2", B), ("1", C)], NOW):
-            world.hub.publish(contract_id, version, new)
+            world.states.publish(contract_id, version, new)
         assert outlet.writes == []
         assert len(world.callbacks) == 1
         world.tick()
@@ -42,8 +42,8 @@ class TestDelivery:
     def test_the_same_selection_shares_one_buffer(self, world: World) -> None:
         world.open("1", "2")
         outlets = [world.join(*ids)[1] for ids in (("1", "2"), ("2", "1"), ("1", "2"))]
-        world.hub.publish("1", NOW, A)
-        world.hub.publish("2", NOW, A)
+        world.states.publish("1", NOW, A)
+        world.states.publish("2", NOW, A)
         world.tick()
         assert len({id(outlet.writes[0]) for outlet in outlets}) == 1
 
@@ -52,7 +52,7 @@ class TestDelivery:
         _, one = world.join("1")
         _, two = world.join("1", "2")
         _, squeezed = world.join("1", mode=DEFLATE)
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         world.tick()
         assert one.writes[0] is two.writes[0]
         assert len(squeezed.writes[0]) < len(one.writes[0])
@@ -66,9 +66,9 @@ class TestDelivery:
         world.hub.pause(client)
         with monkeypatch.context() as patch:
             patch.delattr(wire, "message")
-            world.hub.publish("1", NOW, A)
+            world.states.publish("1", NOW, A)
             world.tick()
-            world.hub.publish("1", NOW + 1, B)
+            world.states.publish("1", NOW + 1, B)
             world.tick()
         assert world.deliveries == []
         world.hub.resume(client)
@@ -77,7 +77,7 @@ class TestDelivery:
 
     def test_nobody_gets_what_came_before(self, world: World) -> None:
         world.open("1")
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         _, outlet = world.join("1")
         world.tick()
         assert outlet.writes == []
@@ -85,22 +85,22 @@ class TestDelivery:
     def test_who_has_left_gets_nothing(self, world: World) -> None:
         world.open("1")
         client, outlet = world.join("1")
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         world.hub.leave(client)
         world.tick()
         assert outlet.writes == []
 
     def test_an_unknown_contract_is_nothing(self, world: World) -> None:
-        world.hub.publish("9", NOW, A)
-        world.hub.load("9", Update(NOW, A))
-        world.hub.close("9")
+        world.states.publish("9", NOW, A)
+        world.states.load("9", Update(NOW, A))
+        world.states.close("9")
         assert world.callbacks == []
 
     def test_a_wanted_contract_cannot_be_closed(self, world: World) -> None:
         world.open("1")
         _, outlet = world.join("1")
-        world.hub.close("1")
-        world.hub.publish("1", NOW, A)
+        world.states.close("1")
+        world.states.publish("1", NOW, A)
         world.tick()
         assert outlet.prices == [1]
 
@@ -110,7 +110,7 @@ class TestVersions:
         world.open("1")
         _, outlet = world.join("1")
         for version, new in [(NOW, A), (NOW, B), (NOW - 1, B), (NOW + 5, A), (NOW + 3, B)]:
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
         world.tick()
         assert outlet.prices == [1]
         assert world.drops == ["stale", "stale", "equal", "stale"]
@@ -119,7 +119,7 @@ class TestVersions:
         world.open("1")
         _, outlet = world.join("1")
         for version, new in [(None, A), (NOW + 10, B), (None, C)]:
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
         world.tick()
         messages = Reader().messages(outlet.writes[0])
         assert [message.version for message in messages] == [NOW, NOW + 10, NOW + 11]
@@ -129,7 +129,7 @@ class TestVersions:
         world.open("1")
         _, outlet = world.join("1")
         for version, new in [(None, A), (NOW - 10, B), (NOW - 10, C), (NOW - 9, C)]:
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
         world.tick()
         messages = Reader().messages(outlet.writes[0])
         assert [message.version for message in messages] == [NOW, NOW + 1, NOW + 2]
@@ -143,7 +143,7 @@ class TestSlowClients:
         client, outlet = world.join("1", "2")
         world.hub.pause(client)
         for version, (contract_id, new) in enumerate([("1", A), ("2", A), ("1", B)], NOW):
-            world.hub.publish(contract_id, version, new)
+            world.states.publish(contract_id, version, new)
             world.tick()
         world.hub.resume(client)
         assert len(outlet.writes) == 1
@@ -152,11 +152,11 @@ class TestSlowClients:
     def test_it_gets_nothing_when_all_is_as_it_was(self, world: World) -> None:
         world.open("1")
         client, outlet = world.join("1")
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         world.tick()
         world.hub.pause(client)
         for version, new in enumerate([B, A], NOW + 1):
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
             world.tick()
         world.hub.resume(client)
         assert outlet.prices == [1]
@@ -165,9 +165,9 @@ class TestSlowClients:
         world.open("1")
         client, outlet = world.join("1")
         world.hub.pause(client)
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         world.tick()
-        world.hub.publish("1", NOW + 1, B)
+        world.states.publish("1", NOW + 1, B)
         world.hub.resume(client)
         world.tick()
         assert outlet.prices == [2]
@@ -191,12 +191,12 @@ class TestSlowClients:
         client = world.hub.join(selection("1", "2", "3"), outlet)
         world.hub.pause(client)
         for contract_id in ("1", "2", "3"):
-            world.hub.publish(contract_id, NOW, A)
+            world.states.publish(contract_id, NOW, A)
         world.tick()
         world.hub.resume(client)
         assert len(outlet.writes) == 1
-        world.hub.publish("2", NOW + 1, B)
-        world.hub.publish("3", NOW + 1, C)
+        world.states.publish("2", NOW + 1, B)
+        world.states.publish("3", NOW + 1, C)
         full = False
         world.hub.resume(client)
         assert outlet.prices == [1, 2, 3]
@@ -206,7 +206,7 @@ class TestSlowClients:
         client, _ = world.join("1", "2")
         world.hub.pause(client)
         for version in range(NOW, NOW + 1000):
-            world.hub.publish("1", version, payload(version))
+            world.states.publish("1", version, payload(version))
             world.tick()
         assert sizes_of(client)["_missed"] == 1
         assert world.replaced == 999
@@ -239,7 +239,7 @@ class TestPresentStates:
         world.hub.send_states(client, NOW - 10)
         world.hub.pause(client)
         for version, new in enumerate([B, A], NOW):
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
             world.tick()
         world.hub.resume(client)
         assert outlet.writes == []
@@ -259,78 +259,78 @@ class TestLoading:
 
     def test_who_wants_changes_gets_what_changed_since_then(self, world: World) -> None:
         for contract_id in ("1", "2", "3"):
-            world.hub.open(contract_id)
+            world.states.open(contract_id)
         _, outlet = world.join("1", "2", "3")
-        world.hub.load("1", Update(NOW, A))
-        world.hub.load("2", Update(NOW + 1, B))
-        world.hub.load("3", None)
+        world.states.load("1", Update(NOW, A))
+        world.states.load("2", Update(NOW + 1, B))
+        world.states.load("3", None)
         world.tick()
         assert outlet.prices == [2]
 
     def test_who_wants_states_gets_them_in_one_write(self, world: World) -> None:
         ids = [str(number) for number in range(50)]
         for contract_id in ids:
-            world.hub.open(contract_id)
+            world.states.open(contract_id)
         client, outlet = world.join(*ids)
         world.hub.send_states(client, 0)
         for contract_id in ids:
-            world.hub.load(contract_id, Update(NOW - 1, A))
+            world.states.load(contract_id, Update(NOW - 1, A))
         world.tick()
         assert len(outlet.writes) == 1
         assert outlet.prices == [1] * 50
 
     def test_since_counts_also_then(self, world: World) -> None:
-        world.hub.open("1")
+        world.states.open("1")
         client, outlet = world.join("1")
         world.now += 100
         newcomer, late = world.join("1")
         world.hub.send_states(client, NOW + 49)
         world.hub.send_states(newcomer, NOW + 50)  # seen on another gateway
-        world.hub.load("1", Update(NOW + 50, A))
+        world.states.load("1", Update(NOW + 50, A))
         world.tick()
         assert outlet.prices == [1]
         assert late.prices == []
 
     def test_a_state_nobody_was_sent_is_known_to_nobody(self, world: World) -> None:
-        world.hub.open("1")
+        world.states.open("1")
         world.open("2")
         client, outlet = world.join("1")
-        world.hub.publish("2", NOW, A)
-        world.hub.load("1", Update(NOW - 1, A))
+        world.states.publish("2", NOW, A)
+        world.states.load("1", Update(NOW - 1, A))
         world.hub.pause(client)
         for version, new in enumerate([B, A], NOW):
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
             world.tick()
         world.hub.resume(client)
         assert outlet.prices == [1]
 
     def test_updates_before_it_are_held_the_newest_only(self, world: World) -> None:
-        world.hub.open("1")
+        world.states.open("1")
         _, outlet = world.join("1")
-        world.hub.publish("1", NOW + 2, C)
-        world.hub.publish("1", NOW + 1, B)
+        world.states.publish("1", NOW + 2, C)
+        world.states.publish("1", NOW + 1, B)
         world.tick()
         assert outlet.writes == []
         assert world.drops == ["stale"]
-        world.hub.load("1", Update(NOW - 1, A))
+        world.states.load("1", Update(NOW - 1, A))
         world.tick()
         assert outlet.prices == [3]
 
     def test_an_equal_one_that_was_held_is_no_news(self, world: World) -> None:
-        world.hub.open("1")
+        world.states.open("1")
         _, outlet = world.join("1")
-        world.hub.publish("1", None, A)
-        world.hub.load("1", Update(NOW - 1, A))
+        world.states.publish("1", None, A)
+        world.states.load("1", Update(NOW - 1, A))
         world.tick()
         assert outlet.writes == []
         assert world.drops == ["equal"]
 
     def test_a_held_one_replaces_the_loaded_one(self, world: World) -> None:
-        world.hub.open("1")
+        world.states.open("1")
         client, outlet = world.join("1")
         world.hub.send_states(client, 0)
-        world.hub.publish("1", NOW + 1, B)
-        world.hub.load("1", Update(NOW, A))
+        world.states.publish("1", NOW + 1, B)
+        world.states.load("1", Update(NOW, A))
         world.tick()
         assert outlet.prices == [2]
         assert world.replaced == 1
@@ -338,17 +338,17 @@ class TestLoading:
     def test_updates_are_not_held_up_by_another_load(self, world: World) -> None:
         world.open("1", last=Update(NOW - 1, A))
         _, outlet = world.join("1")
-        world.hub.publish("1", NOW + 2, C)
+        world.states.publish("1", NOW + 2, C)
         world.tick()
-        world.hub.load("1", Update(NOW + 1, B))
-        world.hub.load("1", None)
+        world.states.load("1", Update(NOW + 1, B))
+        world.states.load("1", None)
         world.tick()
         assert outlet.prices == [3]
 
     def test_what_was_lost_comes_with_another_load(self, world: World) -> None:
         world.open("1")
         _, outlet = world.join("1")
-        world.hub.load("1", Update(NOW - 1, A))
+        world.states.load("1", Update(NOW - 1, A))
         world.tick()
         assert outlet.prices == [1]
 
@@ -356,10 +356,10 @@ class TestLoading:
     def test_one_that_is_about_to_catch_up_leaves_or_stalls(
         self, world: World, leaving: bool
     ) -> None:
-        world.hub.open("1")
+        world.states.open("1")
         client, outlet = world.join("1")
         world.hub.send_states(client, 0)
-        world.hub.load("1", Update(NOW, A))
+        world.states.load("1", Update(NOW, A))
         (world.hub.leave if leaving else world.hub.pause)(client)
         world.tick()
         assert outlet.writes == []
@@ -377,7 +377,7 @@ class TestFailures:
         )
         broken.error = RuntimeError("closed")
         for version, new in enumerate([A, B], NOW):
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
             world.tick()
         assert good.prices == other.prices == [1, 2]
         assert world.failures == [(bad, broken.error)]
@@ -389,7 +389,7 @@ class TestFailures:
         world.hub.send_states(client, 0)
         assert len(world.failures) == 1
         broken.error = None
-        world.hub.publish("1", NOW + 1, B)
+        world.states.publish("1", NOW + 1, B)
         world.tick()
         assert broken.writes == []
 
@@ -398,15 +398,15 @@ class TestFailures:
         world.open("1", "2")
         client, broken = world.join("1", "2")
         broken.error = RuntimeError("closed")
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         world.tick()
         _, second = world.join("1", "2")
         world.hub.pause(client)
         world.hub.resume(client)
         world.hub.leave(client)
         _, third = world.join("1", "2")
-        world.hub.publish("1", NOW + 1, B)
-        world.hub.publish("2", NOW + 1, B)
+        world.states.publish("1", NOW + 1, B)
+        world.states.publish("2", NOW + 1, B)
         world.tick()
         assert second.prices == [2, 2]
         assert third.writes[0] is second.writes[0]
@@ -427,19 +427,19 @@ class TestResumeWithSomethingNewer:
         _, steady = world.join("1")
         client, resumed = self.resume(world, NOW + 5)
         assert resumed.writes == []
-        world.hub.publish("1", NOW + 9, A)  # lifted, or the state between them was lost
+        world.states.publish("1", NOW + 9, A)  # lifted, or the state between them was lost
         world.tick()
         assert [(m.price, m.version) for m in resumed.messages] == [(1, NOW + 9)]
         assert steady.writes == []  # it has it
         assert list(client.other_timestamps().values()) == [timestamp_of(NOW + 9, UTC).encode()]
-        world.hub.publish("1", NOW + 12, A)
+        world.states.publish("1", NOW + 12, A)
         world.tick()
         assert len(resumed.messages) == 1
 
     def test_gets_the_state_that_has_come_again_before(self, world: World) -> None:
         world.open("1", "2", last=Update(NOW, A))
-        world.hub.publish("1", NOW + 9, A)
-        world.hub.publish("2", NOW + 7, B)
+        world.states.publish("1", NOW + 9, A)
+        world.states.publish("2", NOW + 7, B)
         world.tick()
         outlet = Outlet()
         client = world.hub.join(selection("1", "2"), outlet)
@@ -452,10 +452,10 @@ class TestResumeWithSomethingNewer:
     def test_versions_go_on_above_that(self, world: World) -> None:
         world.open("1", last=Update(NOW, A))
         _, resumed = self.resume(world, NOW + 5)
-        world.hub.publish("1", NOW + 9, A)
+        world.states.publish("1", NOW + 9, A)
         world.tick()
         world.now = NOW + 1
-        world.hub.publish("1", None, B)
+        world.states.publish("1", None, B)
         world.tick()
         assert [m.version for m in resumed.messages] == [NOW + 9, NOW + 10]
 
@@ -465,7 +465,7 @@ class TestResumeWithSomethingNewer:
         _, resumed = self.resume(world, since)
         sent = len(resumed.messages)
         assert sent == (since < NOW)
-        world.hub.publish("1", NOW + 9, A)
+        world.states.publish("1", NOW + 9, A)
         world.tick()
         assert len(resumed.messages) == sent
 
@@ -473,10 +473,10 @@ class TestResumeWithSomethingNewer:
         world.open("1", last=Update(NOW, A))
         client, resumed = self.resume(world, NOW + 5)
         world.hub.pause(client)
-        world.hub.publish("1", NOW + 9, A)
+        world.states.publish("1", NOW + 9, A)
         world.tick()
-        world.hub.publish("1", NOW + 10, B)
-        world.hub.publish("1", NOW + 11, A)
+        world.states.publish("1", NOW + 10, B)
+        world.states.publish("1", NOW + 11, A)
         world.tick()
         world.hub.resume(client)
         assert [(m.price, m.version) for m in resumed.messages] == [(1, NOW + 11)]
@@ -484,8 +484,8 @@ class TestResumeWithSomethingNewer:
     def test_after_a_change_nothing_is_unknown_any_more(self, world: World) -> None:
         world.open("1", last=Update(NOW, A))
         client, resumed = self.resume(world, NOW + 5)
-        world.hub.publish("1", NOW + 6, B)
-        world.hub.publish("1", NOW + 7, B)
+        world.states.publish("1", NOW + 6, B)
+        world.states.publish("1", NOW + 7, B)
         world.tick()
         assert resumed.prices == [2]
         assert "_reissued" not in sizes_of(client)
@@ -495,17 +495,17 @@ class TestResumeWithSomethingNewer:
         world.open("1", last=Update(NOW, A))
         _, steady = world.join("1", mode=mode)
         _, resumed = self.resume(world, NOW + 5, mode)
-        world.hub.publish("1", NOW + 9, B)  # of the same open interest
+        world.states.publish("1", NOW + 9, B)  # of the same open interest
         world.tick()
         assert [m.version for m in resumed.messages] == [NOW + 9]
         assert steady.writes == []
 
     def test_while_the_store_was_away(self, world: World) -> None:
-        world.hub.open("1")
+        world.states.open("1")
         _, resumed = self.resume(world, NOW + 5)
-        world.hub.load("1", Update(NOW, A))
+        world.states.load("1", Update(NOW, A))
         world.tick()
         assert resumed.writes == []
-        world.hub.publish("1", NOW + 9, A)
+        world.states.publish("1", NOW + 9, A)
         world.tick()
         assert [m.version for m in resumed.messages] == [NOW + 9]

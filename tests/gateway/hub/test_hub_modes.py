@@ -45,7 +45,7 @@ def test_a_message_is_made_once_for_all_clients_of_a_mode(
     world.open("1")
     outlets = [world.join("1", mode=mode)[1] for _ in range(10)]
     for version, new in enumerate([A, B, MORE], NOW):
-        world.hub.publish("1", version, new)
+        world.states.publish("1", version, new)
         world.tick()
         world.timers.pass_time(1)
     assert len(made) == len(outlets[0].messages)
@@ -58,7 +58,7 @@ class TestSections:
         _, outlet = world.join("1", mode=INTEREST)
         _, whole = world.join("1")
         for version, new in enumerate([B, MORE, C], NOW):
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
             world.tick()
         assert [message.version for message in outlet.messages] == [NOW + 1, NOW + 2]
         interest = [m.payload.contract_info for m in outlet.messages]
@@ -69,14 +69,14 @@ class TestSections:
     def test_those_who_want_the_same_share_it(self, world: World) -> None:
         world.open("1")
         outlets = [world.join("1", mode=INTEREST)[1] for _ in range(3)]
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         world.tick()
         assert len({id(outlet.writes[0]) for outlet in outlets}) == 1
 
     def test_a_snapshot_has_the_time_at_which_they_changed(self, world: World) -> None:
         world.open("1", last=Update(NOW - 9, A))
         world.join("1", mode=INTEREST)
-        world.hub.publish("1", NOW, B)
+        world.states.publish("1", NOW, B)
         client, outlet = world.join("1", mode=INTEREST)
         world.hub.send_states(client)
         assert [message.version for message in outlet.messages] == [NOW - 9]
@@ -87,24 +87,24 @@ class TestSections:
         world.hub.send_states(client)
         world.hub.pause(client)
         for version, new in enumerate([MORE, B], NOW):
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
         world.hub.resume(client)
         assert len(outlet.messages) == 1
 
     def test_nothing_is_kept_for_those_who_have_left(self, world: World) -> None:
         world.open("1")
         client, _ = world.join("1", mode=INTEREST)
-        world.hub.close("1")
-        assert world.hub.states.present("1") is not None, "closed under a client"
+        world.states.close("1")
+        assert world.states.present("1") is not None, "closed under a client"
         world.hub.leave(client)
-        world.hub.close("1")
-        assert world.hub.states.present("1") is None
+        world.states.close("1")
+        assert world.states.present("1") is None
 
     def test_a_last_state_that_comes_later(self, world: World) -> None:
-        world.hub.open("1")
+        world.states.open("1")
         client, outlet = world.join("1", mode=INTEREST)
         world.hub.send_states(client)
-        world.hub.load("1", Update(NOW - 9, MORE))
+        world.states.load("1", Update(NOW - 9, MORE))
         world.tick()
         [message] = outlet.messages
         assert message.payload.contract_info.open_interest == 5  # type: ignore[union-attr]
@@ -115,7 +115,7 @@ class TestPace:
         world.open("1")
         _, outlet = world.join("1", mode=SLOW)
         for version in range(10):
-            world.hub.publish("1", NOW + version, payload(version))
+            world.states.publish("1", NOW + version, payload(version))
             world.tick()
             world.timers.pass_time(0.1)
         assert outlet.prices == [0, 4, 9]
@@ -125,9 +125,9 @@ class TestPace:
     def test_contracts_do_not_hold_up_each_other(self, world: World) -> None:
         world.open("1", "2")
         _, outlet = world.join("1", "2", mode=SLOW)
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         world.tick()
-        world.hub.publish("2", NOW + 1, B)
+        world.states.publish("2", NOW + 1, B)
         world.tick()
         assert outlet.prices == [1, 2]
 
@@ -135,7 +135,7 @@ class TestPace:
         world.open("1", "2")
         _, outlet = world.join("1", "2", mode=SLOW)
         for version, (contract_id, new) in enumerate([("1", A), ("2", A), ("1", B), ("2", C)], NOW):
-            world.hub.publish(contract_id, version, new)
+            world.states.publish(contract_id, version, new)
             world.tick()
         assert outlet.prices == [1, 1]
         world.timers.pass_time(1)
@@ -146,7 +146,7 @@ class TestPace:
         world.open("1", last=Update(NOW - 9, A))
         client, outlet = world.join("1", mode=SLOW)
         world.hub.send_states(client)
-        world.hub.publish("1", NOW, B)
+        world.states.publish("1", NOW, B)
         world.tick()
         assert outlet.prices == [1]
         world.timers.pass_time(0.6)
@@ -156,7 +156,7 @@ class TestPace:
         world.open("1")
         client, _ = world.join("1", mode=SLOW)
         for version, new in enumerate([A, B], NOW):
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
             world.tick()
         assert list(client.other_timestamps().values()) == [timestamp_of(NOW, UTC).encode()]
         world.timers.pass_time(1)
@@ -165,10 +165,10 @@ class TestPace:
     def test_who_is_slow_at_that_gets_it_when_it_takes_data(self, world: World) -> None:
         world.open("1")
         client, outlet = world.join("1", mode=SLOW)
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         world.tick()
         world.hub.pause(client)
-        world.hub.publish("1", NOW + 1, B)
+        world.states.publish("1", NOW + 1, B)
         world.tick()
         world.timers.pass_time(5)
         assert outlet.prices == [1]
@@ -179,7 +179,7 @@ class TestPace:
         world.open("1")
         client, outlet = world.join("1", mode=SLOW)
         for version, new in enumerate([A, B], NOW):
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
             world.tick()
         assert len(world.hub._delivery.timers) == 1
         world.hub.leave(client)
@@ -194,7 +194,7 @@ class TestCounting:
         world.open("1")
         outlets = [world.join("1", mode=COUNTING)[1] for _ in range(2)]
         for version, new in enumerate([A, B], NOW):
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
         world.tick()
         assert [(m.version - NOW, m.skipped) for m in outlets[0].messages] == [(0, 0), (1, 0)]
         assert outlets[0].writes[0] is outlets[1].writes[0]
@@ -205,7 +205,7 @@ class TestCounting:
         client, outlet = world.join("1", mode=COUNTING)
         world.hub.pause(client)
         for version in range(4):
-            world.hub.publish("1", NOW + version, payload(version))
+            world.states.publish("1", NOW + version, payload(version))
             world.tick()
         world.hub.resume(client)
         assert [(m.version - NOW, m.skipped) for m in outlet.messages] == [(3, 3)]
@@ -217,9 +217,9 @@ class TestCounting:
         world.hub.send_states(client)
         world.hub.pause(client)
         for version, new in enumerate([B, A], NOW):
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
         world.hub.resume(client)
-        world.hub.publish("1", NOW + 2, C)
+        world.states.publish("1", NOW + 2, C)
         world.tick()
         assert [m.skipped for m in outlet.messages] == [0, 2]
         assert [m.skipped for m in other.messages] == [0, 0, 0]
@@ -228,7 +228,7 @@ class TestCounting:
         world.open("1")
         _, outlet = world.join("1", mode=DeliveryOptions(interval=1.0, skips=True))
         for version in range(5):
-            world.hub.publish("1", NOW + version, payload(version))
+            world.states.publish("1", NOW + version, payload(version))
             world.tick()
         world.timers.pass_time(2)
         assert [(m.version - NOW, m.skipped) for m in outlet.messages] == [(0, 0), (4, 3)]
@@ -241,7 +241,7 @@ class TestEvents:
         world.hub.pause(client)
         # They began to be missed in this order; the states that are sent are of another one.
         for version, contract_id in enumerate("1232", NOW):
-            world.hub.publish(contract_id, version, payload(version))
+            world.states.publish(contract_id, version, payload(version))
             world.tick()
         world.hub.resume(client)
         events = b"".join(outlet.writes).decode().split("\n\n")[:-1]
@@ -254,7 +254,7 @@ class TestEvents:
         world.open("1", "2")
         _, outlet = world.join("1", "2", mode=DeliveryOptions(wrapping=wire.Format.EVENT))
         for version, contract_id in enumerate("1212", NOW):
-            world.hub.publish(contract_id, version, payload(version))
+            world.states.publish(contract_id, version, payload(version))
         world.tick()
         assert b"".join(outlet.writes).count(b"id: ") == 4
 
@@ -265,14 +265,14 @@ class TestSelecting:
         client, outlet = world.join("1", "2")
         world.hub.select(client, selection("2", "3"))
         for version, contract_id in enumerate("123", NOW):
-            world.hub.publish(contract_id, version, A)
+            world.states.publish(contract_id, version, A)
         world.tick()
         assert [message.contract for message in outlet.messages] == ["2", "3"]
 
     def test_what_is_on_its_way_is_sent_before(self, world: World) -> None:
         world.open("1", "2")
         client, outlet = world.join("1")
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         world.hub.select(client, selection("2"))
         assert outlet.prices == [1]
 
@@ -280,8 +280,8 @@ class TestSelecting:
         world.open("1", "2")
         client, outlet = world.join("1", "2")
         world.hub.pause(client)
-        world.hub.publish("1", NOW, A)
-        world.hub.publish("2", NOW + 1, B)
+        world.states.publish("1", NOW, A)
+        world.states.publish("2", NOW + 1, B)
         world.hub.select(client, selection("2"))
         world.hub.resume(client)
         assert outlet.prices == [2]
@@ -297,12 +297,12 @@ class TestSelecting:
         world.open("1", "2")
         client, outlet = world.join("1")
         world.join("2")
-        world.hub.publish("2", NOW, A)
+        world.states.publish("2", NOW, A)
         world.tick()
         world.hub.select(client, selection("1", "2"))
         world.hub.pause(client)
         for version, new in enumerate([B, A], NOW + 1):
-            world.hub.publish("2", version, new)
+            world.states.publish("2", version, new)
             world.tick()
         world.hub.resume(client)
         # It has never got that state, however often others did.
@@ -315,7 +315,7 @@ class TestSelecting:
         world.hub.send_states(client, 0, ["2"])
         world.hub.pause(client)
         for version, new in enumerate([B, A], NOW):
-            world.hub.publish("2", version, new)
+            world.states.publish("2", version, new)
         world.hub.resume(client)
         assert outlet.prices == [1]
 
@@ -323,23 +323,23 @@ class TestSelecting:
     def test_what_changed_while_the_store_was_away(self, world: World, snapshot: bool) -> None:
         world.open("1")
         client, outlet = world.join("1")
-        world.hub.open("2")
-        world.hub.open("3")
+        world.states.open("2")
+        world.states.open("3")
         world.hub.select(client, selection("1", "2", "3"))
         if snapshot:
             world.hub.send_states(client, 0, ["2", "3"])
-        world.hub.load("2", Update(NOW + 1, A))
-        world.hub.load("3", Update(NOW - 1, A))
+        world.states.load("2", Update(NOW + 1, A))
+        world.states.load("3", Update(NOW - 1, A))
         world.tick()
         contracts = [message.contract for message in outlet.messages]
         assert contracts == (["2", "3"] if snapshot else ["2"])
 
     def test_what_is_wanted_no_more_when_the_store_is_back(self, world: World) -> None:
-        world.hub.open("1")
+        world.states.open("1")
         client, outlet = world.join("1")
         world.join("1")
         world.hub.select(client, {})
-        world.hub.load("1", Update(NOW + 1, A))
+        world.states.load("1", Update(NOW + 1, A))
         world.tick()
         assert outlet.writes == []
         assert sizes_of(client)["_missed"] == 0
@@ -348,11 +348,11 @@ class TestSelecting:
         world.open("1")
         client, outlet = world.join("1")
         world.hub.select(client, {})
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         world.tick()
         assert outlet.writes == []
         world.hub.select(client, selection("1"))
-        world.hub.publish("1", NOW + 1, B)
+        world.states.publish("1", NOW + 1, B)
         world.tick()
         assert outlet.prices == [2]
 
@@ -361,7 +361,7 @@ class TestSelecting:
         client, outlet = world.join("1")
         world.hub.leave(client)
         world.hub.select(client, selection("2"))
-        world.hub.publish("2", NOW, A)
+        world.states.publish("2", NOW, A)
         world.tick()
         assert outlet.writes == []
 
@@ -369,7 +369,7 @@ class TestSelecting:
         world.open("1", "2")
         client, outlet = world.join("1", mode=DeliveryOptions(interval=1.0, skips=True))
         for version, new in enumerate([A, B, C], NOW):
-            world.hub.publish("1", version, new)
+            world.states.publish("1", version, new)
             world.tick()
         world.hub.select(client, selection("1", "2"))
         assert outlet.prices == [1]
@@ -382,7 +382,7 @@ class TestTelling:
         world.open("1")
         client, outlet = world.join("1")
         world.hub.pause(client)
-        world.hub.publish("1", NOW, A)
+        world.states.publish("1", NOW, A)
         for text, about in ((b"one", 1), (b"two", 2), (b"one again", 1)):
             world.hub.tell(client, lambda text=text: wire.text_frame(text), about)  # type: ignore[misc]
         world.hub.resume(client)
@@ -392,9 +392,9 @@ class TestTelling:
         self, world: World
     ) -> None:
         world.open("2", last=Update(NOW - 9, B))
-        world.hub.open("1")
+        world.states.open("1")
         client, outlet = world.join("1")
-        world.hub.load("1", Update(NOW + 1, A))
+        world.states.load("1", Update(NOW + 1, A))
         world.hub.tell(client, lambda: wire.text_frame(b"answer"))
         world.hub.select(client, selection("1", "2"))
         world.hub.send_states(client, 0, ["2"])

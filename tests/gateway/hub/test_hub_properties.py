@@ -42,6 +42,7 @@ from ime_live.gateway.hub import delivery
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.upstream import reconciler
 from ime_live.gateway.upstream.reconciler import Reconciler
@@ -437,9 +438,14 @@ class HubMachine(RuleBasedStateMachine):
         self.loop = Loop()
         self.events = Events()
         self.timers = Timers()
-        self.hub = Hub(
+        self.table = StateTable(
             zone=UTC,
             clock=lambda: self.now,
+            monotonic=self.timers.monotonic,
+            events=self.events,
+        )
+        self.hub = Hub(
+            self.table,
             monotonic=self.timers.monotonic,
             call_soon=self.loop.call_soon,
             call_later=self.timers.call_later,
@@ -450,7 +456,7 @@ class HubMachine(RuleBasedStateMachine):
         )
         self.store = Store(lambda: self.now)
         self.reconciler = Reconciler(
-            self.hub.states,
+            self.table,
             self.store,
             caught_up=self.store.caught_up,
             monotonic=self.timers.monotonic,
@@ -695,7 +701,7 @@ class HubMachine(RuleBasedStateMachine):
     def send(self, contract_id: str, version: int | None, payload: Payload) -> None:
         """A message comes by the channel."""
         self.arrived(contract_id, version, payload)
-        self.hub.publish(contract_id, version, payload)
+        self.table.publish(contract_id, version, payload)
 
     @rule(contract_id=contracts, price=payloads, apart=st.booleans())
     def go_and_come_back(self, contract_id: str, price: int, apart: bool) -> None:
@@ -869,7 +875,7 @@ class HubMachine(RuleBasedStateMachine):
         for contract_id in wanted:
             if contract_id not in self.known:
                 self.known[contract_id] = Contract(self.now)
-                self.hub.open(contract_id)
+                self.table.open(contract_id)
                 if not store_away:
                     self.compare([contract_id])
 
@@ -948,7 +954,7 @@ class HubMachine(RuleBasedStateMachine):
         for contract_id in contract_ids:
             if not any(contract_id in other.selection for other in self.consumers):
                 self.known.pop(contract_id, None)
-                self.hub.close(contract_id)
+                self.table.close(contract_id)
 
     def since(self, wanted: tuple[str, ...], number: int) -> int:
         """A time stamp that a client may have seen last."""
@@ -970,7 +976,7 @@ class HubMachine(RuleBasedStateMachine):
     def close(self, contract_id: str) -> None:
         """What somebody wants stays."""
         if any(contract_id in c.selection and not c.failed for c in self.consumers):
-            self.hub.close(contract_id)
+            self.table.close(contract_id)
 
     @precondition(lambda self: self.consumers)
     @rule(number=which, room=room)

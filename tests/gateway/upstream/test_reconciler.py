@@ -119,14 +119,14 @@ class Gateway:
         self.store = store
         self.world = World()
         self.reconciler = Reconciler(
-            self.world.hub.states,
+            self.world.states,
             store,
             caught_up=store.caught_up,
             monotonic=self.world.timers.monotonic,
         )
         self.ids = ids
         for contract_id in ids:
-            self.world.hub.open(contract_id)
+            self.world.states.open(contract_id)
         self.outlets: dict[str, Outlet] = {}
 
     async def start(self) -> Gateway:
@@ -135,7 +135,7 @@ class Gateway:
         return self
 
     def message(self, contract_id: str, payload: Payload, version: int | None = None) -> None:
-        self.world.hub.publish(contract_id, version, payload)
+        self.world.states.publish(contract_id, version, payload)
         self.world.tick()
 
     async def current(self, *ids: str) -> list[str]:
@@ -370,7 +370,7 @@ class TestConfirmations:
         store.publish("1", A)
         gateway.pass_time(1)
         assert await gateway.current() == ["1"]
-        assert gateway.world.hub.states.equals("1", State(*store.kept["1"][:2]).read())
+        assert gateway.world.states.equals("1", State(*store.kept["1"][:2]).read())
 
     async def test_one_from_the_future_does_not_count_when_its_time_has_come(
         self, gateway: Gateway
@@ -479,7 +479,7 @@ class TestLostStates:
         version = await publish(gateway, A)
         await gateway.current()
         for _ in range(2):
-            gateway.world.hub.states.expect(["1", "unknown"], version + 1)
+            gateway.world.states.expect(["1", "unknown"], version + 1)
             await gateway.reconciler.current(["1", "2"])
         # What was found less than a second ago holds for the next one.
         assert gateway.store.asked == [["1"]]
@@ -507,7 +507,7 @@ class TestSeveralGateways:
         for gateway in gateways:
             assert await gateway.current() == ["1"]
             assert gateway.prices()[-1] == 1
-            assert gateway.world.hub.states.equals("1", State(*store.kept["1"][:2]).read())
+            assert gateway.world.states.equals("1", State(*store.kept["1"][:2]).read())
         versions = {gateway.outlets["1"].messages[-1].version for gateway in gateways}
         assert len(versions) <= len(gateways)
         lifts = len(store.published)

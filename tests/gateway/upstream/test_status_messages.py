@@ -16,6 +16,7 @@ from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.delivery import CATCH_UP_BYTES
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import Update, timestamp_of
@@ -80,9 +81,11 @@ class World:
         self.failures: list[Subscriber] = []
         self.callbacks: list[Callable[[], None]] = []
         timers = Timers()
+        self.states = StateTable(
+            zone=UTC, clock=lambda: self.now, monotonic=timers.monotonic, events=self
+        )
         self.hub = Hub(
-            zone=UTC,
-            clock=lambda: self.now,
+            self.states,
             monotonic=timers.monotonic,
             call_soon=self.callbacks.append,
             call_later=timers.call_later,
@@ -95,10 +98,10 @@ class World:
             feed=lambda: self.feed,
             told=self.count,
         )
-        self.hub.open("1")
-        self.hub.open("2")
-        self.hub.load("1", Update(NOW - 100, A))
-        self.hub.load("2", None)
+        self.states.open("1")
+        self.states.open("2")
+        self.states.load("1", Update(NOW - 100, A))
+        self.states.load("2", None)
 
     def delivered(self, messages: int, oldest_version: int) -> None:
         pass
@@ -165,7 +168,7 @@ def test_without_a_feed_there_is_no_state(world: World) -> None:
 def test_what_has_come_is_written_first(world: World) -> None:
     _, outlet = world.join("1")
     assert outlet.news
-    world.hub.publish("1", NOW + 1, B)
+    world.states.publish("1", NOW + 1, B)
     world.tell("1")
     update, status = outlet.news
     assert isinstance(update, Message)
@@ -214,11 +217,11 @@ def test_a_paused_client_is_told_once_after_its_catch_up_as_of_then(world: World
     client, outlet = world.join("1", "2")
     assert outlet.status
     world.hub.pause(client)
-    world.hub.publish("1", NOW + 1, B)
+    world.states.publish("1", NOW + 1, B)
     world.tell("1", "2")
-    world.hub.publish("2", NOW + 2, A)
+    world.states.publish("2", NOW + 2, A)
     world.tell("1")
-    world.hub.publish("2", NOW + 3, B)
+    world.states.publish("2", NOW + 3, B)
     assert (outlet.news, world.told) == ([], 1)
     world.now += 50
     world.feed = None
@@ -239,13 +242,13 @@ def test_status_round_finds_a_client_that_catches_up(world: World) -> None:
     names = [f"A{n:03}" for n in range(100, 300)]
     outlet = Outlet()
     for name in names:
-        world.hub.open(name)
+        world.states.open(name)
     client = world.hub.join({name: wire.envelope_by_id(name) for name in names}, outlet)
     world.hub.send_states(client)
     world.watch.add(client, current=False)
     assert outlet.news
     for n, name in enumerate(names):
-        world.hub.load(name, Update(NOW + n, A))
+        world.states.load(name, Update(NOW + n, A))
     assert outlet.news == []
     world.tell(*names)
     *slices, status = outlet.writes[1:]
@@ -268,11 +271,11 @@ def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World)
         world.hub.pause(client)
         for state in (B, A):
             version += 1
-            world.hub.publish("1", version, state)
+            world.states.publish("1", version, state)
             world.hub.flush()
         world.hub.resume(client)
     # It came after the first state, so it has that one only if it was sent it.
-    world.hub.publish("1", version + 1, B)
+    world.states.publish("1", version + 1, B)
     world.tell("1")
     for each in (outlet, quick):
         *_, update, status = each.news
@@ -283,7 +286,7 @@ def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World)
     world.hub.pause(client)
     for state in (A, B, A, B):
         version += 2
-        world.hub.publish("1", version, state)
+        world.states.publish("1", version, state)
         world.hub.flush()
     world.hub.resume(client)
     world.tell("1")
@@ -291,7 +294,7 @@ def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World)
     *_, last = quick.news
     assert isinstance(last, Status)
     assert last.contracts == {"1": version}
-    world.hub.publish("1", version + 1, A)
+    world.states.publish("1", version + 1, A)
     world.tell("1")
     *_, last = outlet.news
     assert isinstance(last, Status)

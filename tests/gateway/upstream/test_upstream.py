@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.upstream import upstream as upstream_module
 from ime_live.gateway.upstream.reconciler import Reconciler
@@ -90,19 +91,21 @@ class World:
         self.readings: list[Reading] = []
         self.seconds = 0.0
         self.received = self.malformed = 0
+        states = StateTable(
+            zone=UTC, clock=lambda: NOW, monotonic=lambda: self.seconds, events=Events()
+        )
         self.hub = Hub(
-            zone=UTC,
-            clock=lambda: NOW,
+            states,
             monotonic=lambda: self.seconds,
             call_soon=asyncio.get_running_loop().call_soon,
             call_later=asyncio.get_running_loop().call_later,
             events=Events(),
         )
         self.upstream = Upstream(
-            self.hub,
+            states,
             self,
             Reconciler(
-                self.hub.states,
+                states,
                 self,
                 caught_up=lambda: asyncio.sleep(0),
                 monotonic=lambda: self.seconds,

@@ -10,7 +10,6 @@ can still be replaced by something newer. The hub does no I/O: the loop's ``call
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import tzinfo
 from operator import itemgetter
 from typing import Any
 
@@ -20,7 +19,6 @@ from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscribers import Subscriber, SubscriberGroup
 from ime_live.gateway.hub.transport import Events, Outlet
-from ime_live.market import Payload, Update
 
 
 class Hub:
@@ -28,36 +26,26 @@ class Hub:
 
     def __init__(
         self,
+        states: StateTable,
         *,
-        zone: tzinfo,
-        clock: Callable[[], int],
         monotonic: Callable[[], float],
         call_soon: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],
         events: Events,
     ) -> None:
-        """Make an empty hub.
+        """Make a hub without subscribers.
 
         Args:
-            zone: time zone of the timestamps.
-            clock: microseconds since the epoch; stamps updates that come without a version.
+            states: the last states of the contracts, and what has changed.
             monotonic: seconds.
             call_soon: runs a callable at the end of the event loop's tick.
             call_later: runs a callable after so many seconds.
             events: counts what happens.
         """
+        self._states = states
         self._call_soon = call_soon
-        self.states = StateTable(
-            zone=zone,
-            clock=clock,
-            monotonic=monotonic,
-            events=events,
-            changed=self._schedule,
-            late=self._fall_behind,
-        )
-        """The last states of the contracts; the reconciler compares them with the store."""
         self._delivery = Delivery(
-            take=self.states.take,
+            take=states.take,
             monotonic=monotonic,
             call_later=call_later,
             events=events,
@@ -67,30 +55,7 @@ class Hub:
         self._behind: dict[Subscriber, None] = {}
         """Subscribers that catch up at the end of this tick; they are paused until then."""
         self._scheduled = False
-
-    # Contracts
-
-    def open(self, contract_id: str) -> None:
-        """Begin to keep a contract. The newest update is held until `load` gives its last state."""
-        self.states.open(contract_id)
-
-    def close(self, contract_id: str) -> None:
-        """Forget a contract that no client wants any more."""
-        self.states.close(contract_id)
-
-    def load(self, contract_id: str, last: Update | None) -> None:
-        """Set a contract's last state as the store has it, None if it has none.
-
-        Call it after `open`, and again whenever updates may have been lost: clients get the state
-        if it is new to them. Right after `open` it is not: nothing is sent until the next change.
-        Clients that joined before the first call, because the store was away, get what has
-        changed meanwhile.
-        """
-        self.states.load(contract_id, last)
-
-    def publish(self, contract_id: str, version: int | None, payload: Payload) -> int:
-        """Take an update that has arrived; see `StateTable.publish`."""
-        return self.states.publish(contract_id, version, payload)
+        states.listen(changed=self._schedule, late=self._fall_behind)
 
     def _fall_behind(self, subscriber: Subscriber, channel: Channel) -> None:
         # Paused until the end of the tick, so that all states loaded in it go out in one write.
@@ -122,7 +87,7 @@ class Hub:
         """
         # Updates that wait to be written were published before the subscriber came.
         self.flush()
-        return Subscriber(self._group(selection, mode), outlet, self.states.accepted)
+        return Subscriber(self._group(selection, mode), outlet, self._states.accepted)
 
     def select(self, subscriber: Subscriber, selection: Mapping[str, bytes]) -> None:
         """Change the contracts that a subscriber wants; it gets every change of those it adds.
@@ -137,7 +102,7 @@ class Hub:
         before = subscriber.group
         group = self._group(selection, before.mode)
         if group is not before:
-            subscriber.move(group, self.states.accepted)
+            subscriber.move(group, self._states.accepted)
             self._close_if_empty(before)
 
     def send_states(
@@ -157,7 +122,7 @@ class Hub:
             return
         channels: Collection[Channel] = subscriber.group.channels
         if contracts is None:
-            subscriber.claim(newer_than, self.states.moment_of(newer_than))
+            subscriber.claim(newer_than, self._states.moment_of(newer_than))
         else:
             added = set(contracts)
             channels = [channel for channel in channels if channel.contract_id in added]
@@ -167,7 +132,7 @@ class Hub:
             if not channel.loaded:
                 channel.await_state(subscriber, newer_than)
                 continue
-            state = self.states.state_for(subscriber, channel)
+            state = self._states.state_for(subscriber, channel)
             if state is not None and state.version > newer_than:
                 due.append((state.version, channel))
         # Oldest first: if the connection breaks on the way, and the client reconnects with the
@@ -221,7 +186,7 @@ class Hub:
         group = self._groups.get(key)
         if group is None:
             channels = {
-                self.states.channel(contract_id, mode.sections): envelope
+                self._states.channel(contract_id, mode.sections): envelope
                 for contract_id, envelope in selection.items()
             }
             group = self._groups[key] = SubscriberGroup(key, channels, mode)
@@ -235,7 +200,7 @@ class Hub:
             for channel in group.channels:
                 channel.remove(group)
                 if not channel.groups:
-                    self.states.unwanted(channel)
+                    self._states.unwanted(channel)
 
     # The end of a tick
 

@@ -1,7 +1,7 @@
 """Keep the last state of each contract, and list what has changed.
 
-The table compares updates and states read from the store with its own. The hub empties its list
-of changes once per tick. Where some clients want only sections of a contract, the table keeps the
+The table compares updates and states read from the store with its own. The hub takes its list of
+changes once per tick. Where some clients want only sections of a contract, the table keeps the
 states of those sections as well. No I/O.
 """
 
@@ -55,8 +55,6 @@ class StateTable:
         clock: Callable[[], int],
         monotonic: Callable[[], float],
         events: Events,
-        changed: Callable[[], None],
-        late: Callable[[Subscriber, Channel], None],
     ) -> None:
         """Make a table without contracts.
 
@@ -65,19 +63,29 @@ class StateTable:
             clock: microseconds since the epoch; stamps updates that come without a version.
             monotonic: seconds.
             events: told which updates are dropped.
-            changed: called when `take` has something to return.
-            late: called for a subscriber that must get a state which is not a change for others.
         """
         self._zone = zone
         self._clock = clock
         self._monotonic = monotonic
         self._events = events
-        self._changed = changed
-        self._late = late
+        self._changed: Callable[[], None]
+        self._late: Callable[[Subscriber, Channel], None]
         self._channels: dict[str, Channel] = {}
         self._pending: list[Change] = []
         self.accepted = 0
         """How many updates were accepted so far; the number of the last one."""
+
+    def listen(
+        self, *, changed: Callable[[], None], late: Callable[[Subscriber, Channel], None]
+    ) -> None:
+        """Set the callbacks of the hub; it does so before a contract is opened.
+
+        Args:
+            changed: called once when `take` has something to return, not for each change.
+            late: called for a subscriber that must get a state which is not a change for others.
+        """
+        self._changed = changed
+        self._late = late
 
     def open(self, contract_id: str) -> None:
         """Begin to keep a contract. The newest update is held until `load` gives its last state."""
@@ -113,7 +121,13 @@ class StateTable:
             self._channels[channel.contract_id].parts.pop(channel.sections, None)
 
     def load(self, contract_id: str, last: Update | None) -> None:
-        """Set a contract's last state as the store has it; see `Hub.load`."""
+        """Set a contract's last state as the store has it, None if it has none.
+
+        Call it after `open`, and again whenever updates may have been lost: subscribers get the
+        state if it is new to them. Right after `open` it is not: nothing is sent until the next
+        change. Those that joined before the first call, because the store was away, get what has
+        changed meanwhile.
+        """
         channel = self._channels.get(contract_id)
         if channel is None:
             return
@@ -276,10 +290,11 @@ class StateTable:
         channel.stamp = version = max(version, channel.stamp + 1)
         number = self._next_number()
         channel.state = state = State(version, payload, number, self._zone)
+        if not self._pending:
+            self._changed()
         self._pending.append((channel, state, previous))
         if channel.parts:
             self._accept_parts(channel, state)
-        self._changed()
         return 0
 
     def _is_overtaken(self, channel: Channel, version: int, payload: Payload) -> bool:

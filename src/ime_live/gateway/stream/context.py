@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from ime_live.gateway.auth.authenticator import Authenticator
 from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.stream.handshake import Negotiator
@@ -51,6 +52,7 @@ class GatewayContext:
     diagnostics: Diagnostics
     upstream: Upstream
     require_channels: Callable[[], None]
+    states: StateTable
     hub: Hub
     watch: StatusMessages
     rounds: StatusLoop

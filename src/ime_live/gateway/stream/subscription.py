@@ -109,7 +109,7 @@ class Subscription:
         context.require_channels()
         if request.status:
             if request.newer_than:
-                context.hub.states.expect(self._selection, request.newer_than)
+                context.states.expect(self._selection, request.newer_than)
             self._current = await context.rounds.compare(self._selection)
         return identity
 

@@ -1,4 +1,4 @@
-"""Supply the hub with the contracts that its clients want, and with no others.
+"""Supply the state table with the contracts that clients want, and with no others.
 
 The upstream subscribes to a contract's channel and reads its last state when the first client
 wants it, and unsubscribes when the last client leaves. It compares each contract with the store
@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import structlog
 
 from ime_live.errors import IncompleteError, PayloadError, StoreError
-from ime_live.gateway.hub.hub import Hub
+from ime_live.gateway.hub.state_table import StateTable
 from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS, read_publication
 
@@ -55,7 +55,7 @@ class Comparisons(Protocol):
     """Compares states with the store."""
 
     async def compare(self, ids: Iterable[str], /) -> None:
-        """Make the hub's states of contracts equal to those in the store, as far as possible.
+        """Make the gateway's states of contracts equal to those in the store, as far as possible.
 
         Raises StoreError or IncompleteError.
         """
@@ -64,7 +64,7 @@ class Comparisons(Protocol):
         """Note that a contract may no longer be equal."""
 
     def forget(self, contract_id: str, /) -> None:
-        """Drop what is known about a contract that the hub has closed."""
+        """Drop what is known about a contract that is closed."""
 
 
 class Upstream:
@@ -72,7 +72,7 @@ class Upstream:
 
     def __init__(
         self,
-        hub: Hub,
+        states: StateTable,
         channels: Channels,
         comparisons: Comparisons,
         *,
@@ -81,10 +81,10 @@ class Upstream:
         malformed: Callable[[], None],
         received: Callable[[], None],
     ) -> None:
-        """Make an upstream for a hub without clients.
+        """Make an upstream that wants no contract.
 
         Args:
-            hub: gets the updates.
+            states: gets the updates.
             channels: receives them.
             comparisons: compares with the last states in the store.
             clock: microseconds since the epoch.
@@ -92,7 +92,7 @@ class Upstream:
             malformed: called for each message that is dropped because it cannot be read.
             received: called for each message.
         """
-        self._hub = hub
+        self._states = states
         self._channels = channels
         self._comparisons = comparisons
         self._clock = clock
@@ -163,7 +163,7 @@ class Upstream:
         new = [i for i in ids if self._wanted[i] == 1]
         if new:
             for contract_id in new:
-                self._hub.open(contract_id)
+                self._states.open(contract_id)
             task = asyncio.create_task(self._arrive(new))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -182,7 +182,7 @@ class Upstream:
                 del self._wanted[contract_id]
                 self._arriving.pop(contract_id, None)
                 self._comparisons.forget(contract_id)
-                self._hub.close(contract_id)
+                self._states.close(contract_id)
                 gone.append(contract_id)
         if gone:
             self._channels.unsubscribe(gone)
@@ -214,7 +214,7 @@ class Upstream:
                 reason=str(error),
             )
             return
-        newest = self._hub.publish(contract_id, version, payload)
+        newest = self._states.publish(contract_id, version, payload)
         if newest and version is not None:
             self._note_stale(contract_id, version, newest)
 
