@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from benchmarks.publications import data_of
 from ime_live.errors import PayloadError, StoreError
 from ime_live.gateway.app import wall_clock
-from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.metrics import Metrics
@@ -81,7 +81,7 @@ async def _measure() -> float:
         received=metrics.count_received,
     )
     await upstream.acquire(["1"])
-    hub.join({"1": wire.envelope_by_name("B0001")}, _Outlet())
+    hub.join({"1": ContractRef.of(By.NAME, "B0001")}, _Outlet())
     messages = [b'{"data":' + data_of(100_000 + n) + b"}" for n in range(_UPDATES)]
     begin = time.process_time()
     for message in messages:

@@ -52,7 +52,7 @@ def test_a_part_of_one_and_a_count() -> None:
 
 def test_a_status() -> None:
     feed = b'{"feed":"live","since":null,"lastBoard":null,"current":true,"markets":{}}'
-    message = read_message(wire.status_message(TIMESTAMP, feed, [(b'"A"', None)]))
+    message = read_message(wire.status_message(TIMESTAMP, feed, [("A", None)]))
     assert isinstance(message, StatusMessage)
     assert message.data.contracts == {"A": None}
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from ime_live.contracts import Contract, Market
 from ime_live.gateway.api_docs import openapi
 from ime_live.gateway.auth.tokens import create_token
-from ime_live.gateway.query.stream_query import By
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.rest.bodies import Section
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher

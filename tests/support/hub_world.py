@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC
 
 from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
@@ -128,6 +129,6 @@ def sizes_of(subscriber: Subscriber) -> dict[str, int]:
     }
 
 
-def selection(*ids: str) -> dict[str, bytes]:
+def selection(*ids: str) -> dict[str, ContractRef]:
     """A selection of contracts by id."""
-    return {contract_id: wire.envelope_by_id(contract_id) for contract_id in ids}
+    return {contract_id: ContractRef.of(By.ID, contract_id) for contract_id in ids}

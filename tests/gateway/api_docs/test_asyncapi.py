@@ -12,9 +12,10 @@ from jsonschema_rs import Draft7Validator
 
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.api_docs.asyncapi import Place, document, servers
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query import stream_query as session
 from ime_live.gateway.query.parameters import ALIAS, query_of
-from ime_live.gateway.query.stream_query import By, endpoint_of, read_request
+from ime_live.gateway.query.stream_query import endpoint_of, read_request
 from ime_live.settings import AuthMode, GatewaySettings
 from tests.support.described import Node, follow, references, validator
 

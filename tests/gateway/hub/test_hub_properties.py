@@ -40,6 +40,7 @@ from hypothesis.stateful import (
 
 from ime_live.gateway.hub import delivery
 from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
@@ -214,7 +215,7 @@ class Consumer:
     """A client: its transport, what it has read, and what it must have read in the end."""
 
     hub: Hub
-    selection: dict[str, bytes]
+    selection: dict[str, ContractRef]
     mode: DeliveryOptions
     by_name: bool
     since: dict[str, int]
@@ -268,9 +269,8 @@ class Consumer:
     def name(self, contract_id: str) -> str:
         return f"سکه{contract_id}" if self.by_name else contract_id
 
-    def envelope(self, contract_id: str) -> bytes:
-        make = wire.envelope_by_name if self.by_name else wire.envelope_by_id
-        return make(self.name(contract_id))
+    def ref(self, contract_id: str) -> ContractRef:
+        return ContractRef.of(By.NAME if self.by_name else By.ID, self.name(contract_id))
 
     @property
     def group(self) -> object:
@@ -895,7 +895,7 @@ class HubMachine(RuleBasedStateMachine):
                 state = contract.state
                 contract.parts[sections] = state and (state[0], part_of(state[1], sections))
                 contract.born[sections] = contract.born.get((), 0)
-            consumer.selection[contract_id] = consumer.envelope(contract_id)
+            consumer.selection[contract_id] = consumer.ref(contract_id)
 
     def note_states(self, consumer: Consumer, wanted: Iterable[str]) -> None:
         for contract_id in wanted:

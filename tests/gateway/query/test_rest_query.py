@@ -6,9 +6,9 @@ import pytest
 
 from ime_live.contracts import Market
 from ime_live.errors import CloseCode, RefusedError
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.http_errors import status_of
 from ime_live.gateway.query.rest_query import Query
-from ime_live.gateway.query.stream_query import By
 
 
 @pytest.mark.parametrize(

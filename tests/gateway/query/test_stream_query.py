@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from ime_live.contracts import Contract, Registry
 from ime_live.errors import MAX_REASON_BYTES, CloseCode, RefusedError
-from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.query.stream_query import (
     EVENTS_ROOT,
     STREAM_ROOT,
-    By,
     StatusRequest,
     StreamRequest,
     endpoint_of,
@@ -317,7 +316,7 @@ def test_token(query: str, token: str | None) -> None:
 class TestSelect:
     def select(
         self, *contracts: str, by: By = By.NAME, hidden: str = "", limit: int = 10
-    ) -> dict[str, bytes]:
+    ) -> dict[str, ContractRef]:
         request = StreamRequest(by, contracts)
         return dict(select(request, REGISTRY, lambda c: c.contract_id != hidden, limit))
 
@@ -328,18 +327,18 @@ class TestSelect:
         return caught.value
 
     def test_by_name_and_by_id(self) -> None:
-        assert self.select("ContractA") == {"12345": wire.envelope_by_name("ContractA")}
-        assert self.select("12345", by=By.ID) == {"12345": wire.envelope_by_id("12345")}
+        assert self.select("ContractA") == {"12345": ContractRef.of(By.NAME, "ContractA")}
+        assert self.select("12345", by=By.ID) == {"12345": ContractRef.of(By.ID, "12345")}
 
     def test_a_message_names_its_contract_as_the_client_did(self) -> None:
-        assert self.select("OldB") == {"67890": wire.envelope_by_name("OldB")}
-        assert self.select("سكه۰۳۱۲پ۰۱") == {"312": wire.envelope_by_name("سكه۰۳۱۲پ۰۱")}
+        assert self.select("OldB") == {"67890": ContractRef.of(By.NAME, "OldB")}
+        assert self.select("سكه۰۳۱۲پ۰۱") == {"312": ContractRef.of(By.NAME, "سكه۰۳۱۲پ۰۱")}
 
     def test_spellings_of_one_contract_are_one_and_the_first_counts(self) -> None:
         selection = self.select("سكه0312پ01", "OldB", "سکه۰۳۱۲پ۰۱", "ContractB")
         assert selection == {
-            "312": wire.envelope_by_name("سكه0312پ01"),
-            "67890": wire.envelope_by_name("OldB"),
+            "312": ContractRef.of(By.NAME, "سكه0312پ01"),
+            "67890": ContractRef.of(By.NAME, "OldB"),
         }
 
     def test_limit_counts_contracts(self) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ime_live.contracts import Contract, Registry
 from ime_live.errors import UnknownContractError
 from ime_live.gateway.auth.identity import Identity
-from ime_live.gateway.query.stream_query import By
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.suggestions import Suggestion, Suggestions, distance
 
 CONTRACTS = [

@@ -17,8 +17,9 @@ from ime_live.contracts import Contract, Market, Registry
 from ime_live.errors import CloseCode, RateError, RefusedError, StoreError
 from ime_live.gateway.auth.authenticator import ANONYMOUS
 from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.query.stream_query import NOT_COVERED, By
+from ime_live.gateway.query.stream_query import NOT_COVERED
 from ime_live.gateway.rest.admission import Admission, Asked
 from ime_live.gateway.rest.bodies import Data, Section
 from ime_live.gateway.rest.handlers import Calls

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ime_live.contracts import Contract, Registry
-from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.stream.selection import Revision, answer, revise
 from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
 
@@ -19,13 +19,13 @@ REGISTRY = Registry(
         Contract(contract_id="3", contract_name="SECRET"),
     ]
 )
-BY_NAME = wire.envelope_by_name("KASH01")
+BY_NAME = ContractRef.of(By.NAME, "KASH01")
 BEFORE = {"1": BY_NAME}
 
 
 def ask(
     action: str,
-    selection: dict[str, bytes] | None = None,
+    selection: dict[str, ContractRef] | None = None,
     limit: int = 10,
     **fields: Any,  # noqa: ANN401 - any JSON
 ) -> Revision:
@@ -41,7 +41,7 @@ def ask(
 
 def test_more_by_name_and_by_id() -> None:
     revision = ask("subscribe", contract_names=("سكه٠٣١٢پ٠١",), contract_ids=("1",))
-    assert revision.selection == BEFORE | {"2": wire.envelope_by_name("سكه٠٣١٢پ٠١")}
+    assert revision.selection == BEFORE | {"2": ContractRef.of(By.NAME, "سكه٠٣١٢پ٠١")}
     assert (revision.added, revision.removed, revision.faults) == (["2"], (), [])
     assert BEFORE == {"1": BY_NAME}
 
@@ -49,7 +49,7 @@ def test_more_by_name_and_by_id() -> None:
 @pytest.mark.parametrize("contract_id", [2, "2", " 2 "])
 def test_ids_are_texts_or_numbers(contract_id: str | int) -> None:
     revision = ask("subscribe", contract_ids=(contract_id,))
-    assert revision.selection["2"] == wire.envelope_by_id("2")
+    assert revision.selection["2"] == ContractRef.of(By.ID, "2")
 
 
 def test_what_is_wrong_with_one_keeps_no_other() -> None:
@@ -78,13 +78,13 @@ def test_too_many_is_none_at_all() -> None:
     ],
 )
 def test_less_by_any_of_its_names(fields: dict[str, Any]) -> None:
-    revision = ask("unsubscribe", {**BEFORE, "2": wire.envelope_by_id("2")}, **fields)
+    revision = ask("unsubscribe", {**BEFORE, "2": ContractRef.of(By.ID, "2")}, **fields)
     assert list(revision.selection) == ["2"]
     assert (revision.removed, revision.faults) == (["1"], [])
 
 
 def test_less_by_the_word_it_was_asked_for_even_if_that_is_gone() -> None:
-    gone = {"77": wire.envelope_by_name("GONE")}
+    gone = {"77": ContractRef.of(By.NAME, "GONE")}
     revision = ask("unsubscribe", gone, contract_names=("GONE", "NOPE"))
     assert revision.removed == ["77"]
     assert revision.faults == [ControlFault("NOPE", "unknown contract: NOPE")]
@@ -106,7 +106,7 @@ def test_the_answer_names_the_whole_selection_in_the_clients_words() -> None:
         contract_ids=[],
         errors=[ControlFault("99", "unknown contract: 99")],
     )
-    mixed = {"1": wire.envelope_by_id("1"), "2": wire.envelope_by_name('a "quoted" name')}
+    mixed = {"1": ContractRef.of(By.ID, "1"), "2": ContractRef.of(By.NAME, 'a "quoted" name')}
     told = msgspec.json.decode(answer(mixed, []), type=ControlData)
     assert (told.contract_names, told.contract_ids) == (['a "quoted" name'], ["1"])
     assert (told.id, told.action) == (None, None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ime_live.gateway.query.stream_query import By
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.stream.lingering import LingeringClose
 from ime_live.gateway.stream.request_head import read_head
 from ime_live.gateway.stream.sse import EventStream

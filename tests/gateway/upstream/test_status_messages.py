@@ -13,6 +13,7 @@ import pytest
 
 from ime_live.contracts import Market
 from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery import CATCH_UP_BYTES
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
@@ -125,7 +126,7 @@ class World:
         self, *names: str, compressed: bool = False, current: bool = True, watches: bool = True
     ) -> tuple[Subscriber, Outlet]:
         outlet = Outlet(compressed=compressed)
-        selection = {name[-1]: wire.envelope_by_name(name) for name in names}
+        selection = {name[-1]: ContractRef.of(By.NAME, name) for name in names}
         mode = DeliveryOptions(wrapping=wire.Format.DEFLATE if compressed else wire.Format.TEXT)
         client = self.hub.join(selection, outlet, mode)
         if watches:
@@ -243,7 +244,7 @@ def test_status_round_finds_a_client_that_catches_up(world: World) -> None:
     outlet = Outlet()
     for name in names:
         world.states.open(name)
-    client = world.hub.join({name: wire.envelope_by_id(name) for name in names}, outlet)
+    client = world.hub.join({name: ContractRef.of(By.ID, name) for name in names}, outlet)
     world.hub.send_states(client)
     world.watch.add(client, current=False)
     assert outlet.news

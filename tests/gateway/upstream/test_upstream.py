@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ime_live.errors import IncompleteError, PayloadError, StoreError
-from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscribers import Subscriber
@@ -174,7 +174,7 @@ class World:
         """As a stream does: acquire, then join."""
         await self.upstream.acquire(ids)
         outlet = Outlet()
-        client = self.hub.join({i: wire.envelope_by_id(i) for i in ids}, outlet)
+        client = self.hub.join({i: ContractRef.of(By.ID, i) for i in ids}, outlet)
         if states:
             self.hub.send_states(client)
         return outlet
@@ -258,7 +258,7 @@ class TestSubscriptions:
         assert world.subscribed == set()
         assert world.upstream.contracts == 0
         with pytest.raises(KeyError):  # it is not kept in the hub either
-            world.hub.join({"1": b""}, Outlet())
+            world.hub.join({"1": ContractRef.of(By.ID, "1")}, Outlet())
         world.confirmations[0].set_result(True)
         await world.settle()
 

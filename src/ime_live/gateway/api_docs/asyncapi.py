@@ -14,9 +14,10 @@ from msgspec import Struct
 from ime_live.errors import CloseCode
 from ime_live.gateway.api_docs.examples import SPECIMENS
 from ime_live.gateway.auth.authenticator import SUBPROTOCOL
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.parameters import query_of
 from ime_live.gateway.query.schemas import Schema, schemas_of
-from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT, By
+from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT
 from ime_live.messages import ControlMessage, ControlRequest, StatusMessage, StreamMessage
 from ime_live.settings import AuthMode, GatewaySettings
 

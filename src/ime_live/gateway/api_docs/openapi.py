@@ -14,9 +14,9 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ime_live.contracts import Market
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.rest_query import MARKET, PARAMETERS, TEXT
 from ime_live.gateway.query.schemas import schemas_of
-from ime_live.gateway.query.stream_query import By
 from ime_live.gateway.rest.bodies import (
     KEYS,
     OVERVIEWS,

@@ -34,36 +34,19 @@ PING: Final = b"\x89\x00"
 _encode = msgspec.json.Encoder().encode
 
 
+_BY_NAME: Final = _encode({"channel": CHANNEL, "contractName": ""})[:-3]
+_BY_ID: Final = _encode({"channel": CHANNEL, "ContractId": ""})[:-3]
+_ENVELOPE_END: Final = b',"timestamp":"'
+
+
 def envelope_by_name(name: str) -> bytes:
     """Return the beginning of the messages of a contract that was asked for by ``name``."""
-    return _envelope("contractName", name)
+    return _BY_NAME + _encode(name) + _ENVELOPE_END
 
 
 def envelope_by_id(contract_id: str) -> bytes:
     """Return the beginning of the messages of a contract that was asked for by its id."""
-    return _envelope("ContractId", contract_id)
-
-
-_ENVELOPE_END: Final = b',"timestamp":"'
-
-
-def _envelope(key: str, value: str) -> bytes:
-    return _encode({"channel": CHANNEL, key: value})[:-1] + _ENVELOPE_END
-
-
-def key_in(envelope: bytes) -> bytes:
-    """Return the JSON string, with quotes, by which messages under ``envelope`` name a contract."""
-    _, _, member = envelope.removesuffix(_ENVELOPE_END).partition(b",")
-    _, _, key = member.partition(b":")
-    return key
-
-
-def is_by_name(envelope: bytes) -> bool:
-    """Return whether messages under ``envelope`` hold the contract's name rather than its id."""
-    return envelope.startswith(_BY_NAME)
-
-
-_BY_NAME: Final = _encode({"channel": CHANNEL, "contractName": ""})[:-2]
+    return _BY_ID + _encode(contract_id) + _ENVELOPE_END
 
 
 def message(envelope: bytes, timestamp: bytes, data: bytes, skipped: int | None = None) -> bytes:
@@ -81,18 +64,21 @@ def message(envelope: bytes, timestamp: bytes, data: bytes, skipped: int | None 
 
 
 def status_message(
-    timestamp: bytes, feed: bytes, contracts: Iterable[tuple[bytes, bytes | None]]
+    timestamp: bytes, feed: bytes, contracts: Iterable[tuple[str, bytes | None]]
 ) -> bytes:
     """Return the message that gives the state of the feed and what the client should hold.
 
     Args:
         timestamp: the present time, ISO 8601 with six digits.
         feed: JSON object about the feed; not empty.
-        contracts: the `key_in` of each contract's envelope, and the timestamp of the state
-            that the client should hold, None if there is none.
+        contracts: the name or id by which the client asked for each contract, and the timestamp
+            of the state that it should hold, None if there is none.
     """
     held = b",".join(
-        b"%b:null" % key if stamp is None else b'%b:"%b"' % (key, stamp) for key, stamp in contracts
+        b"%b:null" % _encode(name)
+        if held_timestamp is None
+        else b'%b:"%b"' % (_encode(name), held_timestamp)
+        for name, held_timestamp in contracts
     )
     return b'%b%b","data":%b,"contracts":{%b}}}' % (_STATUS_START, timestamp, feed[:-1], held)
 

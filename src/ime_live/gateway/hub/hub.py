@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from ime_live.gateway.hub.channel import Channel
+from ime_live.gateway.hub.contract_ref import ContractRef
 from ime_live.gateway.hub.delivery import Delivery
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.state_table import StateTable
@@ -74,14 +75,14 @@ class Hub:
 
     def join(
         self,
-        selection: Mapping[str, bytes],
+        selection: Mapping[str, ContractRef],
         outlet: Outlet,
         mode: DeliveryOptions = DEFAULTS,
     ) -> Subscriber:
         """Add a subscriber; it gets every change from now on.
 
         Args:
-            selection: contract id → envelope of its messages; every contract is open.
+            selection: contract id → how the client named it; every contract is open.
             outlet: writes to its socket.
             mode: how it wants its messages.
         """
@@ -89,7 +90,7 @@ class Hub:
         self.flush()
         return Subscriber(self._group(selection, mode), outlet, self._states.accepted)
 
-    def select(self, subscriber: Subscriber, selection: Mapping[str, bytes]) -> None:
+    def select(self, subscriber: Subscriber, selection: Mapping[str, ContractRef]) -> None:
         """Change the contracts that a subscriber wants; it gets every change of those it adds.
 
         Args:
@@ -181,17 +182,19 @@ class Hub:
         if subscriber.resume():
             self._delivery.catch_up(subscriber)
 
-    def _group(self, selection: Mapping[str, bytes], mode: DeliveryOptions) -> SubscriberGroup:
+    def _group(
+        self, selection: Mapping[str, ContractRef], mode: DeliveryOptions
+    ) -> SubscriberGroup:
         key = (mode, frozenset(selection.items()))
         group = self._groups.get(key)
         if group is None:
             channels = {
-                self._states.channel(contract_id, mode.sections): envelope
-                for contract_id, envelope in selection.items()
+                self._states.channel(contract_id, mode.sections): ref
+                for contract_id, ref in selection.items()
             }
             group = self._groups[key] = SubscriberGroup(key, channels, mode)
-            for channel, envelope in channels.items():
-                channel.add(group, envelope)
+            for channel, ref in channels.items():
+                channel.add(group, ref.envelope)
         return group
 
     def _close_if_empty(self, group: SubscriberGroup) -> None:

@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ime_live.gateway.hub.channel import Change, Channel, State
+from ime_live.gateway.hub.contract_ref import ContractRef
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.frames import Format
 from ime_live.gateway.hub.throttle import Throttle
@@ -27,7 +28,7 @@ class SubscriberGroup:
     __slots__ = ("channels", "individual", "key", "mode", "paused", "ready", "wrapping")
 
     def __init__(
-        self, key: object, channels: Mapping[Channel, bytes], mode: DeliveryOptions
+        self, key: object, channels: Mapping[Channel, ContractRef], mode: DeliveryOptions
     ) -> None:
         self.key = key
         self.channels = channels
@@ -289,7 +290,7 @@ class Subscriber:
         """Return the frames of all these changes, each with what it skipped before."""
         group, skipped = self.group, self._skipped or {}
         return b"".join(
-            state.frame(group.channels[channel], group.wrapping, skipped.pop(channel, 0))
+            state.frame(group.channels[channel].envelope, group.wrapping, skipped.pop(channel, 0))
             for channel, state, _ in changes
         )
 
@@ -332,7 +333,7 @@ class Subscriber:
                 continue
             shown = state if self._reissued is None else self._shown(channel, state)
             frame = shown.frame(
-                group.channels[channel],
+                group.channels[channel].envelope,
                 group.wrapping,
                 None if skipped is None else skipped.pop(channel, 0),
                 named=oldest is None or oldest.left() > shown.version,

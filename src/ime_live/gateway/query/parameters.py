@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.schemas import Schema
-from ime_live.gateway.query.stream_query import MAX_RATE, MIN_RATE, By
+from ime_live.gateway.query.stream_query import MAX_RATE, MIN_RATE
 from ime_live.market import SECTIONS
 
 ALIAS: Final = "x-alias-of"

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from ime_live.contracts import Market
 from ime_live.errors import RefusedError
-from ime_live.gateway.query.stream_query import By
+from ime_live.gateway.hub.contract_ref import By
 
 PARAMETERS: Final = {
     By.NAME: ("contract_names", "contract_name"),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import tzinfo
-from enum import StrEnum
 from typing import Final, Protocol
 from urllib.parse import parse_qs, unquote
 
@@ -15,19 +14,12 @@ from msgspec import Struct
 
 from ime_live.contracts import Contract
 from ime_live.errors import RefusedError, UnknownContractError
-from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.market import SECTIONS, version_of
 
 STREAM_ROOT: Final = "/live/data/websocket/contract/"
 EVENTS_ROOT: Final = "/live/data/sse/contract/"
-
-
-class By(StrEnum):
-    """How the contracts are named; the last part of the path."""
-
-    NAME = "name"
-    ID = "id"
 
 
 _ENDPOINTS: Final = {root + by.value: by for root in (STREAM_ROOT, EVENTS_ROOT) for by in By}
@@ -234,8 +226,8 @@ def select(
     contracts: Contracts,
     may_see: Callable[[Contract], bool],
     limit: int,
-) -> Mapping[str, bytes]:
-    """Return the selection of a request: contract id → envelope of its messages.
+) -> Mapping[str, ContractRef]:
+    """Return the selection of a request: contract id → how the client named it.
 
     A message names its contract as the client did, so that a program that looks messages up by
     name still works when a contract is renamed. Of two spellings of one contract, the first
@@ -245,11 +237,10 @@ def select(
         RefusedError: 1008; a contract is unknown or not covered by the token, or there are too
             many.
     """
-    envelope_of = wire.envelope_by_name if request.by is By.NAME else wire.envelope_by_id
-    selection: dict[str, bytes] = {}
+    selection: dict[str, ContractRef] = {}
     for name in request.contracts:
         contract = find(request.by, name, contracts, may_see)
-        selection.setdefault(contract.contract_id, envelope_of(name))
+        selection.setdefault(contract.contract_id, ContractRef.of(request.by, name))
     if len(selection) > limit:
         raise RefusedError(
             f"too many contracts: {len(selection)}, at most {limit}", kind="too many contracts"

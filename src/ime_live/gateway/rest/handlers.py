@@ -20,9 +20,10 @@ from ime_live.errors import (
     UnknownContractError,
 )
 from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.rest_query import MARKET, PARAMETERS, TEXT, Query
-from ime_live.gateway.query.stream_query import NOT_COVERED, By
+from ime_live.gateway.query.stream_query import NOT_COVERED
 from ime_live.gateway.rest.admission import Admission, Admitted, Asked
 from ime_live.gateway.rest.bodies import Data, Description, Section, live_data, static_data
 from ime_live.gateway.rest.search import Search

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ime_live.gateway.query.stream_query import By
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.rest.bodies import Section
 
 SEARCH_PATH: Final = "/static/data/contract/search"

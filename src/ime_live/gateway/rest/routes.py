@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ime_live.errors import RefusedError
 from ime_live.gateway.auth.cors import Cors
-from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT, By
+from ime_live.gateway.hub.contract_ref import By
+from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT
 from ime_live.gateway.rest.admission import Asked
 from ime_live.gateway.rest.bodies import Data, Health, Section
 from ime_live.gateway.rest.handlers import Calls

@@ -16,9 +16,9 @@ from msgspec import UNSET, Struct, UnsetType
 from ime_live.contracts import Contract, Market, Registry
 from ime_live.errors import RefusedError, StoreError
 from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.stream_query import (
-    By,
     ContractNotFoundError,
     StatusRequest,
     find,

@@ -22,7 +22,8 @@ import structlog
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import Identity
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.query.stream_query import By, StreamRequest, read_request, unknown_parameters
+from ime_live.gateway.hub.contract_ref import By
+from ime_live.gateway.query.stream_query import StreamRequest, read_request, unknown_parameters
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose
 from ime_live.gateway.stream.request_head import RequestHead

@@ -9,32 +9,31 @@ from msgspec import Struct
 
 from ime_live.contracts import Contract
 from ime_live.errors import RefusedError
-from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.query.stream_query import By, Contracts, find
+from ime_live.gateway.hub.contract_ref import By, ContractRef
+from ime_live.gateway.query.stream_query import Contracts, find
 from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
 
 _encode = msgspec.json.Encoder().encode
-_decode_text = msgspec.json.Decoder(str).decode
 
 
 class Revision(Struct, frozen=True):
     """The result of a command.
 
     Attributes:
-        selection: the new selection: contract id → envelope of its messages.
+        selection: the new selection: contract id → how the client named it.
         added: contract ids that are new in it.
         removed: contract ids that are not in it any more.
         faults: what could not be done.
     """
 
-    selection: Mapping[str, bytes]
+    selection: Mapping[str, ContractRef]
     added: Sequence[str] = ()
     removed: Sequence[str] = ()
     faults: Sequence[ControlFault] = ()
 
 
 def revise(
-    selection: Mapping[str, bytes],
+    selection: Mapping[str, ContractRef],
     request: ControlRequest,
     contracts: Contracts,
     may_see: Callable[[Contract], bool],
@@ -46,7 +45,7 @@ def revise(
     there already keeps the name or id by which it was asked for first.
 
     Args:
-        selection: the present one: contract id → envelope.
+        selection: the present one: contract id → how the client named it.
         request: the command.
         contracts: the known contracts.
         may_see: whether the client's token covers a contract.
@@ -55,7 +54,7 @@ def revise(
     faults: list[ControlFault] = []
     revised = dict(selection)
     if request.action is Action.UNSUBSCRIBE:
-        known = {_words_of(envelope): contract_id for contract_id, envelope in selection.items()}
+        known = {(ref.by, ref.name): contract_id for contract_id, ref in selection.items()}
         for by, name in _named(request):
             try:
                 # Its name or id in the selection works even if the contract is gone meanwhile.
@@ -71,8 +70,7 @@ def revise(
         except RefusedError as error:
             faults.append(ControlFault(name, error.reason))
         else:
-            envelope_of = wire.envelope_by_name if by is By.NAME else wire.envelope_by_id
-            revised.setdefault(contract.contract_id, envelope_of(name))
+            revised.setdefault(contract.contract_id, ContractRef.of(by, name))
     if len(revised) > limit:
         text = f"too many contracts: {len(revised)}, at most {limit}"
         return Revision(selection, faults=[*faults, ControlFault(None, text)])
@@ -80,7 +78,7 @@ def revise(
 
 
 def answer(
-    selection: Mapping[str, bytes],
+    selection: Mapping[str, ContractRef],
     faults: Sequence[ControlFault],
     *,
     request_id: str | int | None = None,
@@ -94,13 +92,13 @@ def answer(
         request_id: id of the command, if it has one.
         action: the command's action; None if it could not be read.
     """
-    words = [_words_of(envelope) for envelope in selection.values()]
+    refs = selection.values()
     return _encode(
         ControlData(
             id=request_id,
             action=action,
-            contract_names=[name for by, name in words if by is By.NAME],
-            contract_ids=[name for by, name in words if by is By.ID],
+            contract_names=[ref.name for ref in refs if ref.by is By.NAME],
+            contract_ids=[ref.name for ref in refs if ref.by is By.ID],
             errors=list(faults),
         )
     )
@@ -116,8 +114,3 @@ def _named(request: ControlRequest) -> Iterator[tuple[By, str]]:
 def _find(by: By, name: str, contracts: Contracts) -> Contract:
     # Unsubscribing needs no permission to see the contract.
     return find(by, name, contracts, lambda _: True)
-
-
-def _words_of(envelope: bytes) -> tuple[By, str]:
-    by = By.NAME if wire.is_by_name(envelope) else By.ID
-    return by, _decode_text(wire.key_in(envelope))

@@ -16,11 +16,11 @@ import msgspec
 from ime_live.errors import RefusedError
 from ime_live.gateway.auth.authenticator import Identity
 from ime_live.gateway.hub import frames as wire
+from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.transport import Outlet
 from ime_live.gateway.query.stream_query import (
     UNKNOWN,
-    By,
     ContractNotFoundError,
     StreamRequest,
     select,
@@ -52,7 +52,7 @@ class Subscription:
         self._context = context
         self._request: StreamRequest
         self._identity: Identity
-        self._selection: Mapping[str, bytes] = {}
+        self._selection: Mapping[str, ContractRef] = {}
         self._acquired: Collection[str] = ()
         """Contract ids acquired from upstream."""
         self._current: Collection[str] = ()

@@ -18,7 +18,8 @@ from websockets.protocol import Event, Protocol, Side, State
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import find_token
 from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.query.stream_query import EVENTS_ROOT, By, StreamRequest, endpoint_of
+from ime_live.gateway.hub.contract_ref import By
+from ime_live.gateway.query.stream_query import EVENTS_ROOT, StreamRequest, endpoint_of
 from ime_live.gateway.stream.commands import Dialog
 from ime_live.gateway.stream.connection import ABNORMAL, Connection
 from ime_live.gateway.stream.context import GatewayContext

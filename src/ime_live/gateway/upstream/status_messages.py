@@ -127,10 +127,10 @@ class StatusMessages:
     ) -> bytes:
         contracts = (
             (
-                wire.key_in(envelope),
+                ref.name,
                 None if channel.state is None else others.get(channel, channel.state.timestamp),
             )
-            for channel, envelope in group.channels.items()
+            for channel, ref in group.channels.items()
         )
         text = wire.status_message(
             timestamp_of(self._clock(), self._zone).encode(),
