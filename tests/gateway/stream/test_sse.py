@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from ime_live.gateway.hub.contract_ref import By
+from ime_live.gateway.stream.connection import Connection
 from ime_live.gateway.stream.lingering import LingeringClose
 from ime_live.gateway.stream.request_head import read_head
-from ime_live.gateway.stream.sse import EventStream
+from ime_live.gateway.stream.sse import EventCodec
 from tests.gateway.stream.test_websocket import Accepted
 from tests.support.gateway_connections import Process, Transport
 
@@ -22,7 +23,8 @@ class Reader:
 
     def __init__(self, process: Process, name: str = "KASH", **fields: str) -> None:
         self.transport = Transport(Accepted())
-        stream = EventStream(process.context, process.connections, By.NAME, [(b"date", b"today")])
+        codec = EventCodec(process.context, By.NAME, [(b"date", b"today")])
+        stream = Connection(process.context, process.connections, codec)
         self.transport.set_protocol(stream)
         lines = [f"GET {PATH}{name} HTTP/1.1", "Host: t"]
         lines += [f"{field}: {value}" for field, value in fields.items()]

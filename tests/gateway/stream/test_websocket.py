@@ -14,9 +14,10 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from ime_live.gateway.auth.authenticator import Identity
+from ime_live.gateway.stream.connection import Connection
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose
 from ime_live.gateway.stream.request_head import RequestHead, read_head
-from ime_live.gateway.stream.websocket import StreamProtocol
+from ime_live.gateway.stream.websocket import WebSocketCodec
 from tests.support.gateway_connections import Process, Transport
 from tests.support.received import split
 
@@ -64,7 +65,8 @@ class Client:
         **request: str,
     ) -> None:
         self.transport = Transport(Accepted())
-        self.stream = StreamProtocol(process.context, process.connections)
+        self.codec = WebSocketCodec(process.context)
+        self.stream = Connection(process.context, process.connections, self.codec)
         self.transport.set_protocol(self.stream)
         self.stream.open(self.transport, head(*lines, **request), rest)
 
@@ -319,7 +321,7 @@ async def test_empty_pong_that_answers_a_ping_makes_no_parser() -> None:
     process.timers.pass_time(25.0)
     process.heartbeat.tick(process.timers.now)
     client.transport.send(PONG)
-    assert client.stream._frames is None
+    assert client.codec._frames is None
     process.timers.pass_time(15.0)
     process.heartbeat.tick(process.timers.now)
     assert client.close is None

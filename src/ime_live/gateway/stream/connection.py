@@ -1,8 +1,8 @@
 """Run one stream on a transport: open, pause, resume and end it.
 
-`Connection` is the common base of `StreamProtocol` (WebSocket) and `EventStream` (server-sent
-events), which write the response, the close and the format of messages. The hub writes updates
-directly to the socket; they never pass through this module.
+The bytes around the messages are made and read by the connection's `Codec`, for WebSocket or for
+server-sent events. The hub writes updates directly to the socket; they never pass through this
+module.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import itertools
 import os
 import random
 import secrets
-from abc import ABC, abstractmethod
 from collections.abc import Callable, MutableSet
 from functools import partial
 from typing import Any, Final
@@ -21,29 +20,29 @@ import structlog
 
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import Identity
-from ime_live.gateway.hub import frames as wire
-from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.stream_query import StreamRequest, read_request, unknown_parameters
+from ime_live.gateway.stream.codec import ABNORMAL, Codec
+from ime_live.gateway.stream.commands import Dialog
 from ime_live.gateway.stream.context import GatewayContext
-from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose
+from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose, read_slowly
 from ime_live.gateway.stream.request_head import RequestHead
 from ime_live.gateway.stream.subscription import Subscription
 
 log = structlog.get_logger()
-
-ABNORMAL: Final = 1006
 
 # Identifies a process in the logs of a machine, with the number of a connection in the process.
 _PROCESS: Final = secrets.token_hex(2)
 _numbers = itertools.count(1)
 
 
-class Connection(asyncio.Protocol, ABC):
+class Connection(asyncio.Protocol):
     """One client's stream; also the `Outlet` of the hub and the `Pulse` of the heartbeat."""
 
     __slots__ = (
         "_about",
         "_closer",
+        "_codec",
+        "_commands",
         "_connections",
         "_context",
         "_eof",
@@ -56,13 +55,15 @@ class Connection(asyncio.Protocol, ABC):
         "write",
     )
 
-    def __init__(self, context: GatewayContext, connections: MutableSet[Any]) -> None:
+    def __init__(self, context: GatewayContext, connections: MutableSet[Any], codec: Codec) -> None:
         """Make a stream without a transport.
 
         Args:
             context: the parts of the process that a stream uses.
             connections: all connections of the process, which its server ends when it stops.
+            codec: makes and reads the bytes around the messages.
         """
+        self._codec = codec
         self._context = context
         self._connections = connections
         self._transport: asyncio.Transport
@@ -71,6 +72,8 @@ class Connection(asyncio.Protocol, ABC):
         self._about: dict[str, object] = {}
         """Fields of every log line of this connection."""
         self._subscription = Subscription(context)
+        self._commands: Dialog | None = None
+        """Made when the client sends a message: most never do."""
         self._opening: asyncio.Task[None] | None = None
         self._closer: asyncio.TimerHandle | None = None
         self._outcome: tuple[int, str] | None = None
@@ -80,9 +83,8 @@ class Connection(asyncio.Protocol, ABC):
         """Whether the client has closed its half of the connection."""
         self._opened = 0.0
 
-    # The differences between WebSocket and server-sent events
+    # The opening
 
-    @abstractmethod
     def open(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
         """Take over ``transport``, on which a request has arrived.
 
@@ -91,32 +93,6 @@ class Connection(asyncio.Protocol, ABC):
             head: head of the request.
             rest: bytes that have arrived after the request.
         """
-
-    @abstractmethod
-    def _accept(self) -> None:
-        """Write the response that starts the stream."""
-
-    @abstractmethod
-    def _refuse(self, refusal: RefusedError) -> None:
-        """Write a refusal with its reason, and close."""
-
-    @abstractmethod
-    def _say_goodbye(self, refusal: RefusedError) -> None:
-        """Write why the stream ends, and close."""
-
-    @abstractmethod
-    def ping(self) -> None:
-        """Check that the client is still there."""
-
-    @property
-    @abstractmethod
-    def _wrapping(self) -> wire.Format:
-        """Format of the messages."""
-
-    # The opening
-
-    def _take(self, transport: asyncio.Transport) -> None:
-        """Take over ``transport``, on which a request has arrived."""
         self._transport = transport
         # From the first byte on, data that the kernel does not take at once pauses the client.
         transport.set_write_buffer_limits(high=0)
@@ -129,31 +105,33 @@ class Connection(asyncio.Protocol, ABC):
         self._connections.add(self)
         self._about["connection"] = f"{_PROCESS}-{next(_numbers)}"
         self._about["peer"] = peer_of(transport)
+        self._about |= self._codec.log_fields
+        rejection = self._codec.negotiate(head)
+        if rejection:
+            transport.write(rejection)
+            self.linger()
+            return
+        self._opening = self._context.loop.create_task(self._open(head))
+        if rest:
+            self.data_received(rest)
 
-    def _start(self, read: Callable[[], tuple[StreamRequest, str | None]]) -> None:
-        """Open the stream.
-
-        Args:
-            read: returns the request and the token; raises RefusedError.
-        """
-        self._opening = self._context.loop.create_task(self._open(read))
-
-    def _read_query(self, by: By, head: RequestHead) -> StreamRequest:
-        """Read the query, and log or refuse unknown parameters.
+    def _read(self, head: RequestHead) -> tuple[StreamRequest, str | None]:
+        """Read the request and the token, and log or refuse unknown parameters.
 
         Raises:
             RefusedError: 1008; see `read_request`, or a parameter is unknown.
         """
+        by, context = self._codec.by, self._context
         # First, even if the query cannot be read: a misspelt parameter may be the reason.
         unknown = unknown_parameters(by, head.query)
-        self._context.diagnostics.note_parameters(f"stream by {by.value}", unknown)
-        self._context.diagnostics.refuse_parameters(unknown)
-        return read_request(by, head.query, self._context.zone)
+        context.diagnostics.note_parameters(f"stream by {by.value}", unknown)
+        context.diagnostics.refuse_parameters(unknown)
+        return self._codec.complete(read_request(by, head.query, context.zone), head)
 
-    async def _open(self, read: Callable[[], tuple[StreamRequest, str | None]]) -> None:
+    async def _open(self, head: RequestHead) -> None:
         identity = refusal = None
         try:
-            request, token = read()
+            request, token = self._read(head)
             identity = await self._subscription.open(request, token, self._about.update)
         except RefusedError as error:
             refusal = error
@@ -169,15 +147,23 @@ class Connection(asyncio.Protocol, ABC):
             self._refuse(refusal or RefusedError("internal error"))
             return
         # Not earlier: a client that has this response misses nothing that is published.
-        self._accept()
+        self._transport.write(self._codec.accept())
+        self._codec.started(self)
         self._begin(identity)
         if self._eof:
             # The client has left meanwhile.
             self._transport.close()
 
+    def _refuse(self, refusal: RefusedError) -> None:
+        self._ended(int(refusal.code), refusal.kind)
+        self._transport.write(self._codec.refuse(refusal))
+        self._codec.started(self)
+        if self._codec.one_way:
+            self.linger()
+
     def _begin(self, identity: Identity) -> None:
         context = self._context
-        subscriber = self._subscription.begin(self, self._wrapping)
+        subscriber = self._subscription.begin(self, self._codec.format)
         now = context.monotonic()
         expires = None if identity.expires is None else now + identity.expires - context.wall()
         context.heartbeat.add(self, now, expires)
@@ -193,10 +179,17 @@ class Connection(asyncio.Protocol, ABC):
 
     # The transport
 
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes from the client to the codec."""
+        self._codec.receive(data, self)
+
     def eof_received(self) -> bool:
-        """The client has closed its half of the connection, which is how it leaves."""
+        """The client has closed its half of the connection, which is how it leaves.
+
+        A client that only listens may close it right after its request. It gets a response.
+        """
         self._eof = True
-        return False
+        return self._codec.one_way and self._opening is not None
 
     def pause_writing(self) -> None:
         """Pause the client in the hub: the transport takes no more data."""
@@ -204,6 +197,8 @@ class Connection(asyncio.Protocol, ABC):
         if self._subscription.subscriber is not None:
             self._context.hub.pause(self._subscription.subscriber)
             self._context.heartbeat.pause(self, self._context.monotonic())
+        if self._commands is not None:
+            self._commands.pause()
 
     def resume_writing(self) -> None:
         """Resume the client in the hub: the transport takes data again."""
@@ -211,29 +206,82 @@ class Connection(asyncio.Protocol, ABC):
         if self._subscription.subscriber is not None:
             self._context.heartbeat.resume(self)
             self._context.hub.resume(self._subscription.subscriber)
+        if self._commands is not None and not self._paused:
+            self._commands.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the hub; the connection is gone, whichever side ended it."""
+        self._codec.close()
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
         if self._outcome is None and self._subscription.subscriber is not None:
             if exc is not None:
                 self._about["error"] = str(exc) or repr(exc)
-            self._ended(ABNORMAL, "connection lost")
+            if exc is None and self._codec.one_way:
+                self._ended(CloseCode.NORMAL, "client left")
+            else:
+                self._ended(ABNORMAL, "connection lost")
         self._leave()
         if self._closer is not None:
             self._closer.cancel()
             self._closer = None
         self._connections.discard(self)
 
+    # What the codec reads
+
+    def send(self, data: bytes) -> None:
+        """Send bytes after all that was sent before."""
+        self._transport.write(data)
+
+    def pong_received(self) -> None:
+        """Note that the client is still there."""
+        self._context.heartbeat.answered(self)
+
+    def message_received(self, message: bytes, *, binary: bool) -> None:
+        """Queue a message of the client; see `Dialog.receive`."""
+        if self._subscription.subscriber is None:
+            return
+        if self._commands is None:
+            self._commands = Dialog(
+                self._subscription, writable=not self._paused, limited=self._context.limited
+            )
+        self._commands.receive(message, binary=binary)
+
+    def pause_reading(self) -> None:
+        """Leave what arrives in the kernel."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read what arrives."""
+        self._transport.resume_reading()
+
+    def read_slowly(self) -> None:
+        """Pause reading for a moment, because what arrives is discarded."""
+        read_slowly(self._transport, self._context.loop)
+
     # The end
+
+    def ping(self) -> None:
+        """Check that the client is still there."""
+        if self._codec.one_way:
+            # The TCP user timeout ends a connection on which this is not acknowledged.
+            self._context.heartbeat.answered(self)
+        self._transport.write(self._codec.ping())
 
     def end(self, refusal: RefusedError) -> None:
         """End the stream, and tell the client the code and the reason of ``refusal``."""
         if self._outcome is None:
             self._ended(int(refusal.code), refusal.kind)
-            self._say_goodbye(refusal)
+            if goodbye := self._codec.goodbye(refusal):
+                self._transport.write(goodbye)
+            if self._codec.one_way:
+                self.linger()
+
+    def closed(self, code: int, reason: str) -> None:
+        """Note that the client or the codec has ended the stream, unless it had ended before."""
+        if self._outcome is None:
+            self._ended(code, reason)
 
     def shutdown(self) -> None:
         """End the stream because the process stops, after a random delay.
@@ -262,11 +310,14 @@ class Connection(asyncio.Protocol, ABC):
         )
 
     def _leave(self) -> None:
+        if self._commands is not None:
+            self._commands.close()
         self._context.heartbeat.remove(self)
         self._subscription.close()
 
-    def _linger(self, *, quiet: float = 0.0) -> None:
-        """Write nothing more, and discard what the client sends; see `LingeringClose`."""
+    def linger(self, *, quiet: float = 0.0) -> None:
+        """Send nothing more, and discard what the client sends; see `LingeringClose`."""
+        self._codec.close()
         transport = self._transport
         if transport.is_closing() or transport.get_protocol() is not self:
             return

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, endpoint_of
 from ime_live.gateway.stream.asgi_exchange import STATUS_LINES, Exchange, scope_of
+from ime_live.gateway.stream.codec import Codec
 from ime_live.gateway.stream.connection import Connection, peer_of
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import LingeringClose
 from ime_live.gateway.stream.request_head import RequestError, RequestHead, RequestReader
-from ime_live.gateway.stream.sse import EventStream
-from ime_live.gateway.stream.websocket import StreamProtocol
+from ime_live.gateway.stream.sse import EventCodec
+from ime_live.gateway.stream.websocket import WebSocketCodec
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -169,14 +170,14 @@ class HttpProtocol(asyncio.Protocol):
 
     def _answer(self, head: RequestHead) -> None:
         if head.is_handshake:
-            self._hand_over(StreamProtocol(self._context, self._connections), head)
+            self._hand_over(WebSocketCodec(self._context), head)
             return
         fields = self._server_state.default_headers
         if head.method == "GET":
             root_path = self._context.settings.root_path
             by = endpoint_of(head.path, root_path, EVENTS_ROOT)
             if by is not None:
-                self._hand_over(EventStream(self._context, self._connections, by, fields), head)
+                self._hand_over(EventCodec(self._context, by, fields), head)
                 return
         if self._client is None:
             self._client = _address(self._transport.get_extra_info("peername"))
@@ -187,7 +188,8 @@ class HttpProtocol(asyncio.Protocol):
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
 
-    def _hand_over(self, stream: Connection, head: RequestHead) -> None:
+    def _hand_over(self, codec: Codec, head: RequestHead) -> None:
+        stream = Connection(self._context, self._connections, codec)
         self._connections.discard(self)
         self._transport.set_protocol(stream)
         if not self._eof:

@@ -1,15 +1,15 @@
-"""Serve a stream on a WebSocket connection: handshake, frames, pings and close.
+"""Speak WebSocket: handshake, frames, pings and close.
 
 The sans-I/O classes of the `websockets` library implement the protocol. Most of what a client
-sends is pongs; its commands go to its `Dialog`. Frames are read one by one, a limited number per
-turn of the loop, and counted, so that a client that sends too much costs no more than others.
+sends is pongs; its messages are commands. Frames are read one by one, a limited number per turn of
+the loop, and counted, so that a client that sends too much costs no more than others.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, MutableSet
-from typing import Any, Final
+from collections.abc import Mapping
+from functools import partial
+from typing import ClassVar, Final
 
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
@@ -20,8 +20,7 @@ from ime_live.gateway.auth.authenticator import find_token
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, StreamRequest, endpoint_of
-from ime_live.gateway.stream.commands import Dialog
-from ime_live.gateway.stream.connection import ABNORMAL, Connection
+from ime_live.gateway.stream.codec import ABNORMAL, Stream
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import QUIET
 from ime_live.gateway.stream.request_head import RequestHead
@@ -37,28 +36,33 @@ _PONG_LENGTH: Final = 6
 _FRAMES_PER_TURN: Final = 64
 
 
-class StreamProtocol(Connection):
-    """One WebSocket connection."""
+class WebSocketCodec:
+    """The protocol of one WebSocket connection; a `Codec`."""
 
     __slots__ = (
         "_allowance",
-        "_answer",
         "_awaited_pongs",
+        "_context",
         "_deflate",
-        "_dialog",
         "_fragments",
         "_frames",
         "_heard",
         "_is_text",
         "_missing",
+        "_response",
         "_unread",
+        "by",
     )
 
-    def __init__(self, context: GatewayContext, connections: MutableSet[Any]) -> None:
-        """Make a stream without a transport; see `Connection`."""
-        super().__init__(context, connections)
+    one_way: ClassVar = False
+    log_fields: ClassVar[Mapping[str, object]] = {}
+
+    def __init__(self, context: GatewayContext) -> None:
+        """Make a codec that has read nothing; ``context`` has its settings and its loop."""
+        self._context = context
+        self.by: By
         self._deflate: PerMessageDeflate | None = None
-        self._answer = b""
+        self._response = b""
         """Response to the handshake, until it is sent."""
         self._unread = bytearray()
         """Bytes that have arrived and are not parsed yet."""
@@ -66,8 +70,6 @@ class StreamProtocol(Connection):
         """Bytes still to come of the frame that is being parsed."""
         self._frames: Protocol | None = None
         """Made when the client sends more than pongs: most never do, and it takes 3 kB."""
-        self._dialog: Dialog | None = None
-        """Made when the client sends a message, for the same reason."""
         self._fragments = b""
         """Received part of a fragmented message."""
         self._is_text = False
@@ -76,63 +78,61 @@ class StreamProtocol(Connection):
         self._heard = 0.0
         self._allowance = 0.0
 
-    # The handshake
+    # The beginning
 
-    def open(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> None:
-        """Take over ``transport``; see `Connection`."""
+    def negotiate(self, head: RequestHead) -> bytes:
+        """Read the handshake. Returns a response if it is rejected, else nothing."""
         context = self._context
-        self._take(transport)
-        by = endpoint_of(head.path, context.settings.root_path)
+        root_path = context.settings.root_path
+        by = endpoint_of(head.path, root_path)
         if by is None:
-            if endpoint_of(head.path, context.settings.root_path, EVENTS_ROOT) is None:
-                self._reject(context.handshake.reject(404, "There is no stream at this path.\n"))
-            else:
-                text = "This is a stream of server-sent events: send a GET without an upgrade.\n"
-                self._reject(context.handshake.reject(400, text))
-            return
+            if endpoint_of(head.path, root_path, EVENTS_ROOT) is None:
+                return context.handshake.reject(404, "There is no stream at this path.\n")
+            text = "This is a stream of server-sent events: send a GET without an upgrade.\n"
+            return context.handshake.reject(400, text)
         handshake = context.handshake.negotiate(head)
         if not handshake.accepted:
-            self._reject(handshake.answer)
-            return
+            return handshake.answer
+        self.by = by
         self._deflate = handshake.deflate
-        self._answer = handshake.answer
-        self._start(lambda: self._read(by, head))
-        if rest:
-            self.data_received(rest)
+        self._response = handshake.answer
+        return b""
 
-    def _reject(self, answer: bytes) -> None:
-        self._transport.write(answer)
-        self._linger()
-
-    def _read(self, by: By, head: RequestHead) -> tuple[StreamRequest, str | None]:
-        request = self._read_query(by, head)
+    def complete(
+        self, request: StreamRequest, head: RequestHead
+    ) -> tuple[StreamRequest, str | None]:
+        """Return the request and the token, which may be offered as a subprotocol."""
         offered = head.items(b"sec-websocket-protocol")
         return request, find_token(head.field(b"authorization"), offered, request.token)
 
-    def _accept(self) -> None:
-        self._transport.write(self._answer)
-        self._answer = b""
-        self._allowance = self._context.settings.client_rate * _BURST_SECONDS
-        self._heard = self._context.monotonic()
-        if self._unread:
-            self._context.loop.call_soon(self._read_on)
-
-    def _refuse(self, refusal: RefusedError) -> None:
-        # A client sees the code and the reason only on an accepted connection.
-        self._accept()
-        self.end(refusal)
-
     @property
-    def _wrapping(self) -> wire.Format:
+    def format(self) -> wire.Format:
+        """Format of the messages: compressed if the client's window is large enough."""
         deflate = self._deflate
         if deflate is not None and deflate.local_max_window_bits >= wire.WINDOW_BITS:
             return wire.Format.DEFLATE
         return wire.Format.TEXT
 
+    def accept(self) -> bytes:
+        """Return the response to the handshake."""
+        response, self._response = self._response, b""
+        self._allowance = self._context.settings.client_rate * _BURST_SECONDS
+        self._heard = self._context.monotonic()
+        return response
+
+    def refuse(self, refusal: RefusedError) -> bytes:
+        """Accept and close: only on an accepted connection a client sees code and reason."""
+        return self.accept() + self.goodbye(refusal)
+
+    def started(self, stream: Stream) -> None:
+        """Read frames that have arrived before the response, in the next turn of the loop."""
+        if self._unread:
+            self._context.loop.call_soon(partial(self._read_on, stream))
+
     # Frames from the client
 
-    def data_received(self, data: bytes) -> None:
-        """Take received frames: pongs, pings, a close, or messages; see `Dialog`."""
+    def receive(self, data: bytes, stream: Stream) -> None:
+        """Take received frames: pongs, pings, a close, or messages."""
         if (
             len(data) == _PONG_LENGTH
             and data.startswith(_EMPTY_PONG)
@@ -141,34 +141,34 @@ class StreamProtocol(Connection):
             and not self._unread
         ):
             self._awaited_pongs -= 1
-            self._context.heartbeat.answered(self)
+            stream.pong_received()
             return
         self._unread += data
-        if self._opening is not None:
+        if self._response:
             # RFC 6455, 4.1: a client waits for the response to its handshake. Frames of a client
             # that does not wait are read after the response is sent.
-            self._transport.pause_reading()
+            stream.pause_reading()
             return
-        self._read_on()
+        self._read_on(stream)
 
-    def _read_on(self) -> None:
+    def _read_on(self, stream: Stream) -> None:
         """Read some of the frames; the others are read after other clients had their turn."""
         for _ in range(_FRAMES_PER_TURN):
             part = self._next_part()
             if not part:
-                self._transport.resume_reading()
+                stream.resume_reading()
                 return
             frames = self._parser()
             frames.receive_data(part)
             # A part holds at most one frame, and no other event.
-            allowed = all(self._take_frame(frame) for frame in frames.events_received())
+            allowed = all(self._take_frame(frame, stream) for frame in frames.events_received())
             if not allowed:
-                self.end(RefusedError("too many messages"))
-            self._send(frames)
+                stream.end(RefusedError("too many messages"))
+            self._send(frames, stream)
             if not allowed:
-                self._linger(quiet=QUIET)
-        self._transport.pause_reading()
-        self._context.loop.call_soon(self._read_on)
+                stream.linger(quiet=QUIET)
+        stream.pause_reading()
+        self._context.loop.call_soon(partial(self._read_on, stream))
 
     def _next_part(self) -> bytes:
         """Return a frame, or the received part of it; empty if its size is not known yet."""
@@ -197,22 +197,22 @@ class StreamProtocol(Connection):
         self._allowance -= 1
         return True
 
-    def _take_frame(self, frame: Event) -> bool:
+    def _take_frame(self, frame: Event, stream: Stream) -> bool:
         """Handle a frame; return False if it was one too many."""
         if not isinstance(frame, Frame) or frame.opcode is Opcode.CLOSE:
             return True
         if frame.opcode is Opcode.PONG:
-            self._context.heartbeat.answered(self)
+            stream.pong_received()
             if self._awaited_pongs:
                 self._awaited_pongs -= 1
                 return True
         if not self._allow():
             return False
         if frame.opcode not in (Opcode.PING, Opcode.PONG):
-            self._take_part(frame)
+            self._take_part(frame, stream)
         return True
 
-    def _take_part(self, frame: Frame) -> None:
+    def _take_part(self, frame: Frame, stream: Stream) -> None:
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
         message = self._fragments + bytes(frame.data)
@@ -222,74 +222,41 @@ class StreamProtocol(Connection):
         try:
             if self._is_text:
                 message.decode()
-            if self._subscription.subscriber is not None:
-                if self._dialog is None:
-                    self._dialog = Dialog(
-                        self._subscription,
-                        writable=not self._paused,
-                        limited=self._context.limited,
-                    )
-                self._dialog.receive(message, binary=not self._is_text)
+            stream.message_received(message, binary=not self._is_text)
         except UnicodeDecodeError:
-            self.end(RefusedError("invalid UTF-8", code=CloseCode.INVALID_DATA))
+            stream.end(RefusedError("invalid UTF-8", code=CloseCode.INVALID_DATA))
         except RefusedError as error:
-            self.end(error)
+            stream.end(error)
 
-    def _send(self, frames: Protocol) -> None:
+    def _send(self, frames: Protocol, stream: Stream) -> None:
         ends = False
         for data in frames.data_to_send():
             if data:
-                self._transport.write(data)
+                stream.send(data)
             else:
                 ends = True
-        if frames.state is not State.OPEN and self._outcome is None:
-            self._ended(*_outcome_of(frames))
+        if frames.state is not State.OPEN:
+            stream.closed(*_outcome_of(frames))
         if ends:
             # A client that sent a close frame has sent everything; one that was cut off has not.
-            self._linger(quiet=0.0 if frames.close_rcvd is not None else QUIET)
-
-    # The transport
-
-    def pause_writing(self) -> None:
-        """Pause the client and its commands: the transport takes no more data."""
-        super().pause_writing()
-        if self._dialog is not None:
-            self._dialog.pause()
-
-    def resume_writing(self) -> None:
-        """Resume the client and its commands: the transport takes data again."""
-        super().resume_writing()
-        if self._dialog is not None and not self._paused:
-            self._dialog.resume()
+            stream.linger(quiet=0.0 if frames.close_rcvd is not None else QUIET)
 
     # The end
 
-    def ping(self) -> None:
-        """Send a ping."""
+    def ping(self) -> bytes:
+        """Return a ping, and expect a pong."""
         self._awaited_pongs += 1
-        self._transport.write(wire.PING)
+        return wire.PING
 
-    def _say_goodbye(self, refusal: RefusedError) -> None:
+    def goodbye(self, refusal: RefusedError) -> bytes:
+        """Return a close frame with the code and the reason; nothing if one was sent before."""
         frames = self._parser()
         if frames.state is State.OPEN:
             frames.send_close(refusal.code, refusal.reason)
-            self._send(frames)
+        return b"".join(frames.data_to_send())
 
-    def _leave(self) -> None:
-        if self._dialog is not None:
-            self._dialog.close()
-        super()._leave()
-
-    def _linger(self, *, quiet: float = 0.0) -> None:
-        self._forget_unread()
-        super()._linger(quiet=quiet)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Leave the hub; the connection is gone, whichever side ended it."""
-        self._forget_unread()
-        super().connection_lost(exc)
-
-    def _forget_unread(self) -> None:
+    def close(self) -> None:
+        """Drop what has arrived and was not parsed."""
         self._unread.clear()
         self._missing = 0
 
