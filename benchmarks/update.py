@@ -44,7 +44,7 @@ class _Store:
         return []
 
 
-class _Outlet:
+class _Writer:
     """A client that costs nothing."""
 
     def write(self, data: bytes, /) -> int:
@@ -81,7 +81,7 @@ async def _measure() -> float:
         received=metrics.count_received,
     )
     await upstream.acquire(["1"])
-    hub.join({"1": ContractRef.of(By.NAME, "B0001")}, _Outlet())
+    hub.join({"1": ContractRef.of(By.NAME, "B0001")}, _Writer())
     messages = [b'{"data":' + data_of(100_000 + n) + b"}" for n in range(_UPDATES)]
     begin = time.process_time()
     for message in messages:

@@ -227,13 +227,13 @@ class Process:
             settings=chosen,
             zone=zone_of("UTC"),
             authenticator=NoAuthenticator(),
-            directory=SimpleNamespace(registry=Registry([CONTRACT])),
+            contract_cache=SimpleNamespace(registry=Registry([CONTRACT])),
             diagnostics=Diagnostics(),
             require_channels=lambda: None,
             upstream=self.upstream,
             states=self.world.states,
             hub=self.world.hub,
-            watch=SimpleNamespace(remove=lambda client: None),
+            status_messages=SimpleNamespace(remove=lambda client: None),
             heartbeat=self.heartbeat,
             metrics=SimpleNamespace(
                 opened=lambda: None, closed=lambda code, reason: self.closed.append((code, reason))

@@ -23,10 +23,10 @@ from tests.support.timers import Timers
 NOW = 1_780_000_000_000_000
 A, B, C = payload(1), payload(2), payload(3)
 
-DEFLATE = DeliveryOptions(wrapping=wire.Format.DEFLATE)
+DEFLATE = DeliveryOptions(format=wire.Format.DEFLATE)
 
 
-class Outlet:
+class Writer:
     """Takes down what it is given."""
 
     def __init__(self, *, compressed: bool = False) -> None:
@@ -91,7 +91,7 @@ class World:
         """Another one."""
         self.replaced += messages
 
-    def thinned(self, messages: int) -> None:
+    def throttled(self, messages: int) -> None:
         """Another one."""
         self.thin += messages
 
@@ -115,10 +115,10 @@ class World:
             self.states.open(contract_id)
             self.states.load(contract_id, last)
 
-    def join(self, *ids: str, mode: DeliveryOptions = DEFAULTS) -> tuple[Subscriber, Outlet]:
+    def join(self, *ids: str, options: DeliveryOptions = DEFAULTS) -> tuple[Subscriber, Writer]:
         """Add a client of these contracts."""
-        outlet = Outlet(compressed=mode.wrapping is wire.Format.DEFLATE)
-        return self.hub.join(selection(*ids), outlet, mode), outlet
+        writer = Writer(compressed=options.format is wire.Format.DEFLATE)
+        return self.hub.join(selection(*ids), writer, options), writer
 
 
 def sizes_of(subscriber: Subscriber) -> dict[str, int]:

@@ -33,7 +33,7 @@ from ime_live.gateway.rest.status_report import Readiness, Reporter
 from ime_live.gateway.stream.context import EVENT_OVERLAP, GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
-from ime_live.gateway.stream.http_protocol import SERVICES
+from ime_live.gateway.stream.http_protocol import CONTEXT
 from ime_live.gateway.tasks import keep_running
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor
@@ -109,19 +109,19 @@ class Gateway:
             received=self._metrics.count_received,
             malformed=self._metrics.count_malformed,
         )
-        self._directory = ContractCache(self._store, settings.contracts_interval)
+        self._contract_cache = ContractCache(self._store, settings.contracts_interval)
         # It is read once a second, so a half-open link is noticed for all who use it.
         self._lease = Lease(settings, connections=self._store.connections)
         self._feed = FeedMonitor(
-            self._lease, clock=wall_clock, changed=lambda: self.context.rounds.on_change()
+            self._lease, clock=wall_clock, changed=lambda: self.context.status_loop.on_change()
         )
         versions = Versions(self._store, monotonic=time.monotonic)
-        watch = StatusMessages(
+        status_messages = StatusMessages(
             hub,
             zone=settings.zone,
             clock=wall_clock,
             feed=lambda: self._feed.status,
-            told=self._metrics.count_status,
+            sent=self._metrics.count_status,
         )
         authenticator = authenticator_from(settings)
         diagnostics = Diagnostics(strict=settings.strict_query)
@@ -130,7 +130,7 @@ class Gateway:
         )
         self._reporter = Reporter(
             admission=admission,
-            directory=self._directory,
+            directory=self._contract_cache,
             feed=self._feed,
             versions=versions,
             diagnostics=diagnostics,
@@ -140,7 +140,7 @@ class Gateway:
         self._state_reader = StateReader(self._store, monotonic=time.monotonic)
         self.calls = Calls(
             admission=admission,
-            directory=self._directory,
+            directory=self._contract_cache,
             snapshots=self._state_reader,
             diagnostics=diagnostics,
             max_contracts=settings.max_contracts,
@@ -153,14 +153,16 @@ class Gateway:
             settings=settings,
             zone=settings.zone,
             authenticator=authenticator,
-            directory=self._directory,
+            contract_cache=self._contract_cache,
             diagnostics=diagnostics,
             upstream=self._upstream,
             require_channels=self._require_channels,
             states=states,
             hub=hub,
-            watch=watch,
-            rounds=StatusLoop(watch, reconciler, self._feed, settings.status_interval),
+            status_messages=status_messages,
+            status_loop=StatusLoop(
+                status_messages, reconciler, self._feed, settings.status_interval
+            ),
             heartbeat=Heartbeat(
                 settings.ping_interval,
                 settings.ping_timeout,
@@ -187,9 +189,9 @@ class Gateway:
         for name, run in (
             ("subscriber", self._pubsub.run),
             ("upstream", self._upstream.run),
-            ("directory", self._directory.run),
+            ("directory", self._contract_cache.run),
             ("feed", self._feed.run),
-            ("rounds", self.context.rounds.run),
+            ("rounds", self.context.status_loop.run),
             ("heartbeat", self._beat),
             ("metrics", self._sync_metrics),
         ):
@@ -250,12 +252,12 @@ class Gateway:
 
     def _on_contracts(self, ids: list[str] | None) -> None:
         if ids is None:
-            self._directory.on_connected()
+            self._contract_cache.on_connected()
         else:
-            self._directory.on_changed(ids)
+            self._contract_cache.on_changed(ids)
 
     def _on_connected(self) -> None:
-        self._directory.on_connected()
+        self._contract_cache.on_connected()
         self._upstream.on_connected()
 
     def _on_disconnected(self, error: StoreError) -> None:
@@ -281,7 +283,7 @@ class Gateway:
 
         A gateway is ready in any state of the feed: no other gateway would have more data.
         """
-        connected, loaded = self._pubsub.connected, self._directory.loaded
+        connected, loaded = self._pubsub.connected, self._contract_cache.loaded
         self._metrics.contracts = self._upstream.contracts
         self._metrics.ready = connected and loaded
         self._metrics.feed = self._feed.status
@@ -290,7 +292,7 @@ class Gateway:
             ready=connected and loaded,
             reason=self._reason(),
             redis=connected,
-            contracts=len(self._directory),
+            contracts=len(self._contract_cache),
             connections=self._metrics.connections,
             feed=self._feed.state,
         )
@@ -301,7 +303,7 @@ class Gateway:
             return f"Redis refuses to subscribe: {self._pubsub.refusal.partition(' ')[0]}"
         if not self._pubsub.connected:
             return "Redis cannot be reached"
-        return None if self._directory.loaded else "contracts are not loaded yet"
+        return None if self._contract_cache.loaded else "contracts are not loaded yet"
 
     async def report(self, asked: Asked) -> bytes:
         """Return the feed's state and each contract's age, as JSON; see `Reporter.report`."""
@@ -333,7 +335,7 @@ class Application:
         await gateway.start()
         pages = routes_of(self._settings) if self._settings.docs else []
         self._http = http_app(gateway, self._settings, pages)
-        scope["state"][SERVICES] = gateway.context
+        scope["state"][CONTEXT] = gateway.context
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await gateway.aclose()

@@ -158,7 +158,7 @@ class Metrics:
         """Count messages that newer ones replaced before a slow client took them."""
         self._conflated += messages
 
-    def thinned(self, messages: int) -> None:
+    def throttled(self, messages: int) -> None:
         """Count messages that newer ones replaced because of their client's `max_rate`."""
         self._thinned += messages
 

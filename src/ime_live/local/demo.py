@@ -27,7 +27,7 @@ from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.feeds.recording.replay import contracts_in, replay
 from ime_live.feeds.synthetic.simulator import SyntheticMarket
 from ime_live.gateway.server import GatewayConfig, GatewayServer, bind, limit_connections
-from ime_live.gateway.stream.http_protocol import SERVICES
+from ime_live.gateway.stream.http_protocol import CONTEXT
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
@@ -248,7 +248,7 @@ async def _attend(settings: StoreSettings, market: Market) -> None:
 
 async def _announce(server: GatewayServer, market: Market, address: str) -> None:
     # Whoever copies a URL from the greeting must find its contracts there.
-    while not (server.started and server.lifespan.state[SERVICES].directory.loaded):  # noqa: ASYNC110 - uvicorn has no event
+    while not (server.started and server.lifespan.state[CONTEXT].contract_cache.loaded):  # noqa: ASYNC110 - uvicorn has no event
         await asyncio.sleep(0.01)
     print(greeting(market, address), flush=True)
 

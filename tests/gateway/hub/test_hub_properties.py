@@ -10,10 +10,11 @@ that fails harms no other. Who has to catch up is given what it missed in severa
 what is not written yet can still be replaced. Of a client that watches the feed: each status that
 it reads names exactly the time stamps of the last messages that it has read before, and says
 ``current: true`` only if the gateway's states are those in the store. Clients want all of it or
-some sections, at a pace or not, with or without a count of what was left out, and change their
-selection; a pace is kept to, and the count is right. Who reads events and comes back with the last
-id is sent whatever it has not got. Who comes with something newer than the gateway knows, from
-another gateway or from before the store went back, is sent the state as soon as it comes again.
+some sections, with a `max_rate` or not, with or without a count of what was left out, and change
+their selection; a `max_rate` is kept, and the count is right. Who reads events and comes back with
+the last id is sent whatever it has not got. Who comes with something newer than the gateway knows,
+from another gateway or from before the store went back, is sent the state as soon as it comes
+again.
 
 The store may go back to what it was before, lose everything, or be written to by others. When a
 publisher has confirmed what it holds, the gateway follows it.
@@ -85,7 +86,7 @@ class Join:
     room: int
     store_away: bool
     watches: bool
-    mode: DeliveryOptions
+    options: DeliveryOptions
 
 
 joins = st.builds(
@@ -96,9 +97,9 @@ joins = st.builds(
     room=room,
     store_away=st.booleans(),
     watches=st.booleans(),
-    mode=st.builds(
+    options=st.builds(
         DeliveryOptions,
-        wrapping=st.sampled_from([wire.Format.TEXT, *wire.Format]),
+        format=st.sampled_from([wire.Format.TEXT, *wire.Format]),
         sections=sections,
         interval=st.sampled_from([0.0, 0.0, 0.5, MOST]),
         skips=st.sampled_from([False, False, True]),
@@ -216,7 +217,7 @@ class Consumer:
 
     hub: Hub
     selection: dict[str, ContractRef]
-    mode: DeliveryOptions
+    options: DeliveryOptions
     by_name: bool
     since: dict[str, int]
     """Contract → version; of the others it has asked for no states."""
@@ -241,7 +242,7 @@ class Consumer:
     status: Status | None = None
     """The last one."""
     floor: dict[str, int] = field(default_factory=dict)
-    """The newest version of each contract that came while it was paused, or at its pace."""
+    """The newest version of each contract that came while it was paused, or throttled."""
     coming: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     """Versions of each contract's states that it was to get since its last message."""
     sent: dict[str, float] = field(default_factory=dict)
@@ -274,13 +275,13 @@ class Consumer:
 
     @property
     def group(self) -> object:
-        return self.mode, frozenset(self.selection.items())
+        return self.options, frozenset(self.selection.items())
 
     def changed(self, contract_id: str, stamp: int) -> None:
         """There is a new state that it is to get."""
         self.due.add(contract_id)
         self.coming[contract_id].append(stamp)
-        if self.paused or self.mode.interval:
+        if self.paused or self.options.interval:
             self.floor[contract_id] = stamp
 
     def forget(self, contract_id: str) -> None:
@@ -367,13 +368,13 @@ class Consumer:
         coming = self.coming[contract_id]
         skipped = sum(version < message.version for version in coming)
         coming[:] = [version for version in coming if version > message.version]
-        assert message.skipped == (skipped if self.mode.skips else None), "another count"
+        assert message.skipped == (skipped if self.options.skips else None), "another count"
         if self.again.pop(contract_id, None) == message.version:
             self.note_again(contract_id)
         self.received[contract_id] = message
         now = self.timers.now
         before = self.sent.get(contract_id, -EVERYTHING)
-        assert now - before >= self.mode.interval * (1 - 1e-9), "faster than its pace"
+        assert now - before >= self.options.interval * (1 - 1e-9), "faster than its `max_rate`"
         self.sent[contract_id] = now
 
 
@@ -412,7 +413,7 @@ class Events:
     def conflated(self, messages: int) -> None:
         assert messages > 0
 
-    def thinned(self, messages: int) -> None:
+    def throttled(self, messages: int) -> None:
         assert messages > 0
 
     def dropped(self, reason: str) -> None:
@@ -451,8 +452,8 @@ class HubMachine(RuleBasedStateMachine):
             call_later=self.timers.call_later,
             events=self.events,
         )
-        self.watch = StatusMessages(
-            self.hub, zone=UTC, clock=lambda: self.now, feed=lambda: None, told=lambda: None
+        self.status_messages = StatusMessages(
+            self.hub, zone=UTC, clock=lambda: self.now, feed=lambda: None, sent=lambda: None
         )
         self.store = Store(lambda: self.now)
         self.reconciler = Reconciler(
@@ -529,7 +530,7 @@ class HubMachine(RuleBasedStateMachine):
         for sections in contract.parts.keys() - changed:
             self.reissue(contract_id, contract, sections, contract.stamp)
         for consumer in self.consumers:
-            if contract_id in consumer.selection and consumer.mode.sections in changed:
+            if contract_id in consumer.selection and consumer.options.sections in changed:
                 consumer.changed(contract_id, contract.stamp)
 
     def compare(self, ids: Iterable[str]) -> list[str]:
@@ -592,13 +593,13 @@ class HubMachine(RuleBasedStateMachine):
     def settle_for_all(self, contract_id: str) -> None:
         for consumer in self.consumers:
             if contract_id in consumer.selection and consumer.provable:
-                view = self.known[contract_id].view(consumer.mode.sections)
+                view = self.known[contract_id].view(consumer.options.sections)
                 if view is not None and self.may_have_another(consumer, contract_id):
                     consumer.claimed[contract_id] = view[1]  # so it has just this one
                 consumer.settled.add(contract_id)
 
     def may_have_another(self, consumer: Consumer, contract_id: str) -> bool:
-        contract, sections = self.known[contract_id], consumer.mode.sections
+        contract, sections = self.known[contract_id], consumer.options.sections
         view = contract.view(sections)
         return view is not None and consumer.may_have_another(
             contract_id, view, contract.born[sections]
@@ -610,7 +611,7 @@ class HubMachine(RuleBasedStateMachine):
         has = consumer.truth.get(contract_id) if last is None else last.payload
         if has is None or kept is None:
             return True
-        sections = consumer.mode.sections
+        sections = consumer.options.sections
         return has == (part_of(kept.payload, sections) if sections else kept.payload)
 
     def lifted_to(self, contract_id: str) -> int:
@@ -639,7 +640,7 @@ class HubMachine(RuleBasedStateMachine):
             return
         version = max(version, contract.stamp)
         for consumer in self.consumers:
-            if consumer.failed or consumer.mode.sections != sections:
+            if consumer.failed or consumer.options.sections != sections:
                 continue
             unsure = contract_id in consumer.selection and consumer.may_have_another(
                 contract_id, view, contract.born[sections]
@@ -651,7 +652,7 @@ class HubMachine(RuleBasedStateMachine):
                 self.note_order(version)
 
     def note_again(self, consumer: Consumer, contract_id: str) -> None:
-        view = self.known[contract_id].view(consumer.mode.sections)
+        view = self.known[contract_id].view(consumer.options.sections)
         assert view is not None
         consumer.has_again[contract_id] = view
 
@@ -662,7 +663,7 @@ class HubMachine(RuleBasedStateMachine):
 
     def claim(self, consumer: Consumer, contract_id: str) -> None:
         """It has the present state by its own word, unless it has something newer."""
-        view = self.known[contract_id].view(consumer.mode.sections)
+        view = self.known[contract_id].view(consumer.options.sections)
         assert view is not None
         if view[0] == consumer.since[contract_id]:
             consumer.claimed[contract_id] = view[1]
@@ -794,7 +795,7 @@ class HubMachine(RuleBasedStateMachine):
             if (
                 consumer.writes
                 and consumer not in self.catching_up
-                and not (consumer.mode.interval or consumer.mode.skips)
+                and not (consumer.options.interval or consumer.options.skips)
             ):
                 assert len(consumer.writes) == 1, "several writes in a tick"
                 shared.setdefault(consumer.group, set()).add(id(consumer.writes[0]))
@@ -837,13 +838,13 @@ class HubMachine(RuleBasedStateMachine):
         consumer = Consumer(
             self.hub,
             {},
-            join.mode,
+            join.options,
             join.by_name,
             {} if since is None else dict.fromkeys(join.wanted, since),
             join.room,
             Reader(
-                compressed=join.mode.wrapping is wire.Format.DEFLATE,
-                events=join.mode.wrapping is wire.Format.EVENT,
+                compressed=join.options.format is wire.Format.DEFLATE,
+                events=join.options.format is wire.Format.EVENT,
             ),
             self.timers,
             lambda contract_id: self.note_again(consumer, contract_id),
@@ -853,7 +854,7 @@ class HubMachine(RuleBasedStateMachine):
         self.hub.flush()
         self.want(consumer, join.wanted)
         consumer.joined = self.states
-        consumer.client = self.hub.join(consumer.selection, consumer, join.mode)
+        consumer.client = self.hub.join(consumer.selection, consumer, join.options)
         assert all(len(other.writes) <= 1 for other in self.consumers)
         self.consumers.append(consumer)
         if since is not None:
@@ -862,12 +863,12 @@ class HubMachine(RuleBasedStateMachine):
                 had = [kept for kept in self.told[contract_id] if kept.version <= since]
                 if had:
                     state = max(had, key=lambda kept: kept.version).payload
-                    sections = join.mode.sections
+                    sections = join.options.sections
                     consumer.truth[contract_id] = part_of(state, sections) if sections else state
             self.note_states(consumer, join.wanted)
             self.hub.send_states(consumer.client, since)
         if consumer.watches:
-            self.watch.add(consumer.client, current=False)
+            self.status_messages.add(consumer.client, current=False)
             if not consumer.paused and not consumer.failed:
                 assert consumer.status is not None
 
@@ -881,13 +882,13 @@ class HubMachine(RuleBasedStateMachine):
 
     def want(self, consumer: Consumer, wanted: Iterable[str]) -> None:
         """Add contracts to its selection; the first who wants some sections begins to keep them."""
-        sections = consumer.mode.sections
+        sections = consumer.options.sections
         for contract_id in wanted:
             contract = self.known[contract_id]
             others = (
                 other
                 for other in self.consumers
-                if other.mode.sections == sections
+                if other.options.sections == sections
                 and contract_id in other.selection
                 and not other.failed
             )
@@ -900,7 +901,7 @@ class HubMachine(RuleBasedStateMachine):
     def note_states(self, consumer: Consumer, wanted: Iterable[str]) -> None:
         for contract_id in wanted:
             contract = self.known[contract_id]
-            view = contract.view(consumer.mode.sections)
+            view = contract.view(consumer.options.sections)
             if contract.loaded and view is not None:
                 since = consumer.since[contract_id]
                 whole = contract.view(())
@@ -908,7 +909,7 @@ class HubMachine(RuleBasedStateMachine):
                 if view[0] > since:
                     consumer.changed(contract_id, view[0])
                 elif consumer.may_have_another(
-                    contract_id, view, contract.born[consumer.mode.sections]
+                    contract_id, view, contract.born[consumer.options.sections]
                 ) and contract.newest > max(since, whole[0]):
                     contract.stamp = max(contract.newest, contract.stamp)
                     consumer.is_given_again(contract_id, contract.stamp)
@@ -930,13 +931,13 @@ class HubMachine(RuleBasedStateMachine):
         consumer = self.consumers[number % len(self.consumers)]
         self.forget_writes()
         self.hub.flush()
-        if consumer.failed or consumer.mode.wrapping is wire.Format.EVENT:
+        if consumer.failed or consumer.options.format is wire.Format.EVENT:
             return  # who reads events has no way to ask
         added = tuple(i for i in wanted if i not in consumer.selection)
         removed = [i for i in consumer.selection if i not in wanted]
         self.open(added, store_away=store_away)
         self.hub.flush()
-        watched = self.watch.remove(consumer.client)
+        watched = self.status_messages.remove(consumer.client)
         assert watched == consumer.watches
         for contract_id in removed:
             consumer.forget(contract_id)
@@ -947,7 +948,7 @@ class HubMachine(RuleBasedStateMachine):
             self.note_states(consumer, added)
             self.hub.send_states(consumer.client, 0, added)
         if watched:
-            self.watch.add(consumer.client, current=False)
+            self.status_messages.add(consumer.client, current=False)
         self.let_go(removed)
 
     def let_go(self, contract_ids: Iterable[str]) -> None:
@@ -969,7 +970,7 @@ class HubMachine(RuleBasedStateMachine):
     def leave(self, number: int) -> None:
         consumer = self.consumers.pop(number % len(self.consumers))
         self.hub.leave(consumer.client)
-        self.watch.remove(consumer.client)
+        self.status_messages.remove(consumer.client)
         self.let_go(consumer.selection)
 
     @rule(contract_id=contracts)
@@ -997,7 +998,7 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.001, 0.1, 0.3, 0.6]))
     def pass_time(self, seconds: float) -> None:
-        """Those who asked for a pace may get more."""
+        """Those who asked for a `max_rate` may get more."""
         self.forget_writes()
         self.now += round(seconds * MICROSECONDS)
         self.timers.pass_time(seconds)
@@ -1008,9 +1009,9 @@ class HubMachine(RuleBasedStateMachine):
         self.forget_writes()
         for consumer in self.consumers:
             consumer.status = None
-        groups = self.watch.groups
+        groups = self.status_messages.groups
         watched = {channel.contract_id for group in groups for channel in group.channels}
-        for _ in self.watch.tell(groups, self.compare(watched)):
+        for _ in self.status_messages.send(groups, self.compare(watched)):
             pass
         for consumer in self.consumers:
             catches_up = consumer in self.catching_up
@@ -1026,11 +1027,11 @@ class HubMachine(RuleBasedStateMachine):
                     for i in consumer.selection
                 )
                 assert consumer.status.current == truth, "not what the store has"
-                if truth and not (consumer.paused or consumer.mode.interval):
+                if truth and not (consumer.paused or consumer.options.interval):
                     for contract_id in consumer.selection:
                         assert self.has_newest(consumer, contract_id), "current, and has another"
             # As in a tick: what is made for one client alone comes in slices.
-            alone = consumer.mode.interval or consumer.mode.skips
+            alone = consumer.options.interval or consumer.options.skips
             assert len(consumer.writes) <= 1 or catches_up or alone, "several writes at once"
 
     @precondition(lambda self: self.consumers)
@@ -1059,7 +1060,7 @@ class HubMachine(RuleBasedStateMachine):
                 continue
             last = version_of(consumer.reader.last_id, UTC)
             for contract_id, coming in consumer.coming.items():
-                view = self.known[contract_id].view(consumer.mode.sections)
+                view = self.known[contract_id].view(consumer.options.sections)
                 assert view is not None
                 if coming and view[1] != consumer.has(contract_id):
                     version = max(view[0], consumer.again.get(contract_id, 0))
@@ -1087,7 +1088,7 @@ class HubMachine(RuleBasedStateMachine):
             for contract_id in consumer.selection:
                 if consumer.provable:
                     assert self.has_newest(consumer, contract_id), "a lost state"
-                view = self.known[contract_id].view(consumer.mode.sections)
+                view = self.known[contract_id].view(consumer.options.sections)
                 if contract_id in consumer.due:
                     assert view is not None
                     assert consumer.has(contract_id) == view[1], "not the newest state"

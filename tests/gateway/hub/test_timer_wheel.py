@@ -10,7 +10,7 @@ from ime_live.gateway.hub.channel import Channel
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
 from ime_live.gateway.hub.subscribers import Subscriber, SubscriberGroup
 from ime_live.gateway.hub.timer_wheel import TimerWheel
-from tests.support.hub_world import Outlet
+from tests.support.hub_world import Writer
 from tests.support.timers import Timers
 
 
@@ -26,7 +26,7 @@ class World:
 
     def client(self, interval: float, *missed: Channel) -> Subscriber:
         group = SubscriberGroup("", {}, DeliveryOptions(interval=interval))
-        client = Subscriber(group, Outlet(), 0)
+        client = Subscriber(group, Writer(), 0)
         for channel in missed:
             client.miss(channel)
         return client

@@ -90,13 +90,13 @@ class TestPaths:
         assert endpoint_of(path, "/prefix") is None
 
 
-def mode(query: str) -> DeliveryOptions:
-    return read_request(By.NAME, "contract_names=A&" + query, TEHRAN).mode
+def options(query: str) -> DeliveryOptions:
+    return read_request(By.NAME, "contract_names=A&" + query, TEHRAN).options
 
 
 class TestMode:
     def test_as_documented_by_default(self) -> None:
-        assert mode("") == DeliveryOptions()
+        assert options("") == DeliveryOptions()
 
     @pytest.mark.parametrize(
         "query",
@@ -107,11 +107,11 @@ class TestMode:
         ],
     )
     def test_sections(self, query: str) -> None:
-        assert mode(query) == DeliveryOptions(sections=("BestLimit", "Aggregate"))
+        assert options(query) == DeliveryOptions(sections=("BestLimit", "Aggregate"))
 
     def test_all_sections_are_the_documented_stream(self) -> None:
         query = "sections=ContractInfo,AllowedPriceRange,BestLimit,Aggregate"
-        assert mode(query) == DeliveryOptions()
+        assert options(query) == DeliveryOptions()
 
     @pytest.mark.parametrize("section", ["bestlimit", "best-limit", "BestLimit,", ""])
     def test_unknown_sections(self, section: str) -> None:
@@ -122,7 +122,7 @@ class TestMode:
 
     @pytest.mark.parametrize(("rate", "interval"), [("2", 0.5), ("0.1", 10), ("1e1", 0.1)])
     def test_rates(self, rate: str, interval: float) -> None:
-        assert mode(f"max_rate={rate}") == DeliveryOptions(interval=interval)
+        assert options(f"max_rate={rate}") == DeliveryOptions(interval=interval)
 
     @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast", "", "0.001", "1e9"])
     def test_bad_rates(self, rate: str) -> None:
@@ -131,9 +131,9 @@ class TestMode:
         assert error.kind == "bad max_rate"
 
     def test_a_count(self) -> None:
-        assert mode("skipped=true") == DeliveryOptions(skips=True)
-        assert mode("meta=true") == DeliveryOptions(skips=True)  # its former name
-        assert mode("skipped=false") == DeliveryOptions()
+        assert options("skipped=true") == DeliveryOptions(skips=True)
+        assert options("meta=true") == DeliveryOptions(skips=True)  # its former name
+        assert options("skipped=false") == DeliveryOptions()
         assert refusal(By.NAME, "contract_names=A&skipped=x").kind == "bad skipped"
 
 

@@ -1,4 +1,4 @@
-"""Dialog: one request after the other, none while the client takes nothing, and not too many."""
+"""Queue of commands: one after the other, none while the client takes nothing, not too many."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from ime_live.errors import RefusedError
-from ime_live.gateway.stream.commands import Dialog
+from ime_live.gateway.stream.commands import CommandQueue
 from ime_live.log_limiter import LogLimiter
 from ime_live.messages import ControlRequest
 
@@ -24,7 +24,7 @@ def limiter() -> LogLimiter:
     return LogLimiter(structlog.get_logger())
 
 
-class Doer:
+class CommandHandler:
     """Takes down what it is asked for, and takes its time."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Doer:
         finally:
             self.at_work -= 1
 
-    def object_to(self, error: str, request_id: str | int | None) -> None:
+    def reject(self, error: str, request_id: str | int | None) -> None:
         self.said.append((error, request_id))
 
 
@@ -58,93 +58,93 @@ async def settled() -> None:
 
 
 async def test_one_after_the_other() -> None:
-    doer = Doer()
-    dialog = Dialog(doer, writable=True, limited=limiter())
+    handler = CommandHandler()
+    queue = CommandQueue(handler, writable=True, limited=limiter())
     for number in range(3):
-        dialog.receive(ask(number))
-    dialog.receive(b"ping")
-    dialog.receive(b'{"action": "nonsense", "id": "x"}')
+        queue.receive(ask(number))
+    queue.receive(b"ping")
+    queue.receive(b'{"action": "nonsense", "id": "x"}')
     await settled()
-    assert doer.said == [0, 1, 2, ("action is neither subscribe nor unsubscribe: nonsense", "x")]
-    dialog.receive(ask(4))
+    assert handler.said == [0, 1, 2, ("action is neither subscribe nor unsubscribe: nonsense", "x")]
+    queue.receive(ask(4))
     await settled()
-    assert doer.said[-1] == 4
+    assert handler.said[-1] == 4
 
 
 async def test_a_binary_message_is_no_request() -> None:
-    doer = Doer()
-    dialog = Dialog(doer, writable=True, limited=limiter())
-    dialog.receive(ask(1), binary=True)
-    dialog.receive(b"\x00\xff", binary=True)
-    dialog.receive(ask(2))
+    handler = CommandHandler()
+    queue = CommandQueue(handler, writable=True, limited=limiter())
+    queue.receive(ask(1), binary=True)
+    queue.receive(b"\x00\xff", binary=True)
+    queue.receive(ask(2))
     await settled()
-    assert doer.said == [("a control message must be text, got binary", 1), 2]
+    assert handler.said == [("a control message must be text, got binary", 1), 2]
 
 
 async def test_nothing_is_done_for_who_takes_nothing() -> None:
-    doer = Doer()
-    dialog = Dialog(doer, writable=False, limited=limiter())
-    dialog.receive(ask(1))
+    handler = CommandHandler()
+    queue = CommandQueue(handler, writable=False, limited=limiter())
+    queue.receive(ask(1))
     await settled()
-    assert (doer.said, doer.at_work) == ([], 0)
-    dialog.resume()
+    assert (handler.said, handler.at_work) == ([], 0)
+    queue.resume()
     await settled()
-    dialog.pause()
-    dialog.receive(b'{"action": 1}')
+    queue.pause()
+    queue.receive(b'{"action": 1}')
     await settled()
-    assert doer.said == [1]
-    dialog.resume()
+    assert handler.said == [1]
+    queue.resume()
     await settled()
-    assert len(doer.said) == 2
+    assert len(handler.said) == 2
 
 
 async def test_an_answer_waits_for_who_stops_taking_meanwhile() -> None:
-    doer = Doer()
-    dialog = Dialog(doer, writable=True, limited=limiter())
-    doer.slow.clear()
-    dialog.receive(ask(1))
+    handler = CommandHandler()
+    queue = CommandQueue(handler, writable=True, limited=limiter())
+    handler.slow.clear()
+    queue.receive(ask(1))
     await settled()
-    dialog.pause()
-    doer.slow.set()
+    queue.pause()
+    handler.slow.set()
     await settled()
-    assert doer.said == []
-    dialog.resume()
+    assert handler.said == []
+    queue.resume()
     await settled()
-    assert doer.said == [1]
+    assert handler.said == [1]
 
 
 async def test_what_waits_is_bounded() -> None:
-    doer = Doer()
-    dialog = Dialog(doer, writable=False, limited=limiter())
+    handler = CommandHandler()
+    queue = CommandQueue(handler, writable=False, limited=limiter())
     for number in range(100):
-        dialog.receive(ask(number))
-    dialog.receive(b"what asks for nothing does not wait")
+        queue.receive(ask(number))
+    queue.receive(b"what asks for nothing does not wait")
     with pytest.raises(RefusedError, match="too many messages"):
-        dialog.receive(ask(100))
-    dialog.close()
+        queue.receive(ask(100))
+    queue.close()
     await settled()
 
 
 async def test_who_is_gone_is_not_answered() -> None:
-    doer = Doer()
-    dialog = Dialog(doer, writable=True, limited=limiter())
-    doer.slow.clear()
-    dialog.receive(ask(1))
-    dialog.receive(ask(2))
+    handler = CommandHandler()
+    queue = CommandQueue(handler, writable=True, limited=limiter())
+    handler.slow.clear()
+    queue.receive(ask(1))
+    queue.receive(ask(2))
     await settled()
-    dialog.close()
-    doer.slow.set()
+    queue.close()
+    handler.slow.set()
     await settled()
-    assert (doer.said, doer.at_work) == ([], 0)
+    assert (handler.said, handler.at_work) == ([], 0)
 
 
 async def test_a_failure_is_answered_and_logged_and_the_next_is_done() -> None:
-    doer = Doer()
-    dialog = Dialog(doer, writable=True, limited=limiter())
+    handler = CommandHandler()
+    queue = CommandQueue(handler, writable=True, limited=limiter())
     with capture_logs() as logs:
         for number in (13, 14, 13, 13):
-            dialog.receive(ask(number))
+            queue.receive(ask(number))
         await settled()
-    assert doer.said == [("internal error", 13), 14, *[("internal error", 13)] * 2]
+    assert handler.said == [("internal error", 13), 14, *[("internal error", 13)] * 2]
     # One line for each kind of failure, however often a client brings it about.
     assert [line["event"] for line in logs] == ["a client's request has failed"]

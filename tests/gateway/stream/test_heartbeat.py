@@ -22,7 +22,7 @@ def limiter() -> LogLimiter:
     return LogLimiter(structlog.get_logger())
 
 
-class Pulse:
+class Peer:
     """A client that takes down what happens to it; it leaves when it is ended, as a stream does."""
 
     def __init__(self, heartbeat: Heartbeat) -> None:
@@ -53,14 +53,14 @@ def heartbeat() -> Heartbeat:
     return Heartbeat(INTERVAL, TIMEOUT, UNWRITABLE, limited=limiter())
 
 
-def clients(heartbeat: Heartbeat, count: int, now: float = 0.0) -> list[Pulse]:
-    made = [Pulse(heartbeat) for _ in range(count)]
+def clients(heartbeat: Heartbeat, count: int, now: float = 0.0) -> list[Peer]:
+    made = [Peer(heartbeat) for _ in range(count)]
     for pulse in made:
         heartbeat.add(pulse, now)
     return made
 
 
-def run(heartbeat: Heartbeat, start: float, end: float, *alive: Pulse) -> None:
+def run(heartbeat: Heartbeat, start: float, end: float, *alive: Peer) -> None:
     """Tick every second; ``alive`` answer what they are pinged."""
     now = start
     while now <= end:
@@ -152,7 +152,7 @@ def test_a_stall_forgives_an_awaited_pong(heartbeat: Heartbeat) -> None:
 def test_an_expired_token_ends_it_at_the_next_tick_and_not_before(
     heartbeat: Heartbeat, lifetime: float
 ) -> None:
-    pulse = Pulse(heartbeat)
+    pulse = Peer(heartbeat)
     start = 1000.0
     heartbeat.add(pulse, start, start + lifetime)
     now = start
@@ -166,7 +166,7 @@ def test_an_expired_token_ends_it_at_the_next_tick_and_not_before(
 
 
 def test_a_stalled_client_is_ended_by_its_token_too(heartbeat: Heartbeat) -> None:
-    pulse = Pulse(heartbeat)
+    pulse = Peer(heartbeat)
     heartbeat.add(pulse, 0, 90)
     heartbeat.pause(pulse, 45)
     run(heartbeat, 1, 90)
@@ -174,7 +174,7 @@ def test_a_stalled_client_is_ended_by_its_token_too(heartbeat: Heartbeat) -> Non
 
 
 def test_one_reason_is_enough(heartbeat: Heartbeat) -> None:
-    pulse = Pulse(heartbeat)
+    pulse = Peer(heartbeat)
     heartbeat.add(pulse, 0, 30)
     heartbeat.tick(INTERVAL)
     heartbeat.tick(1000)
@@ -182,7 +182,7 @@ def test_one_reason_is_enough(heartbeat: Heartbeat) -> None:
 
 
 def test_who_was_removed_is_not_touched_again(heartbeat: Heartbeat) -> None:
-    pulse = Pulse(heartbeat)
+    pulse = Peer(heartbeat)
     heartbeat.add(pulse, 0, 30)
     heartbeat.tick(INTERVAL)
     heartbeat.pause(pulse, INTERVAL)
@@ -208,7 +208,7 @@ def test_clients_are_removed_while_they_are_pinged(heartbeat: Heartbeat, others:
 
 @pytest.mark.parametrize("state", ["expired", "stalled", "silent"])
 def test_clients_are_removed_while_another_is_ended(heartbeat: Heartbeat, state: str) -> None:
-    pulses = [Pulse(heartbeat) for _ in range(2)]
+    pulses = [Peer(heartbeat) for _ in range(2)]
     for pulse, other in zip(pulses, reversed(pulses), strict=True):
         heartbeat.add(pulse, 0, 30 if state == "expired" else None)
         if state == "stalled":
@@ -254,8 +254,8 @@ def test_resolution(interval: float, timeout: float, unwritable: float, resoluti
 def test_nobody_waits_for_ever(steps: list[tuple[str, int]]) -> None:
     """Whatever happened before, a client that is silent from now on is ended in its time."""
     heartbeat = Heartbeat(INTERVAL, TIMEOUT, UNWRITABLE, limited=limiter())
-    pulses = [Pulse(heartbeat) for _ in range(4)]
-    present: set[Pulse] = set()
+    pulses = [Peer(heartbeat) for _ in range(4)]
+    present: set[Peer] = set()
     now = 0.0
     for step, number in steps:
         pulse = pulses[number]

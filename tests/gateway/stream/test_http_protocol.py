@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from ime_live.gateway.stream.connection import Connection
-from ime_live.gateway.stream.http_protocol import SERVICES, HttpProtocol
+from ime_live.gateway.stream.http_protocol import CONTEXT, HttpProtocol
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose
 from tests.support.gateway_connections import Process, Transport
 from tests.support.received import CHUNKED, HOST, RECEIVED, get, post, split
@@ -64,7 +64,7 @@ class Server(Process):
         """A new connection."""
         config: Any = SimpleNamespace(loaded_app=self.app, timeout_keep_alive=5)
         state: Any = self.state
-        return Transport(HttpProtocol(config, state, {SERVICES: self.context}))
+        return Transport(HttpProtocol(config, state, {CONTEXT: self.context}))
 
 
 def answers(written: bytes) -> list[tuple[int, bytes]]:
@@ -110,7 +110,7 @@ async def test_asgi_scope() -> None:
         "raw_path": b"/a%2Fb%20%D8%B3",
         "query_string": b"c=%20",
         "headers": [(b"host", b"a.example"), (b"x", b"1, 2")],
-        "state": {SERVICES: server.context},
+        "state": {CONTEXT: server.context},
     }
 
 

@@ -1,4 +1,4 @@
-"""Revision: what a client asks for in flight, and what it is answered."""
+"""SelectionChange: what a client asks for in flight, and what it is answered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from ime_live.contracts import Contract, Registry
 from ime_live.gateway.hub.contract_ref import By, ContractRef
-from ime_live.gateway.stream.selection import Revision, answer, revise
+from ime_live.gateway.stream.selection import SelectionChange, answer, change_selection
 from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
 
 REGISTRY = Registry(
@@ -28,9 +28,9 @@ def ask(
     selection: dict[str, ContractRef] | None = None,
     limit: int = 10,
     **fields: Any,  # noqa: ANN401 - any JSON
-) -> Revision:
+) -> SelectionChange:
     request = ControlRequest(action=Action(action), **fields)
-    return revise(
+    return change_selection(
         BEFORE if selection is None else selection,
         request,
         REGISTRY,
@@ -40,22 +40,22 @@ def ask(
 
 
 def test_more_by_name_and_by_id() -> None:
-    revision = ask("subscribe", contract_names=("سكه٠٣١٢پ٠١",), contract_ids=("1",))
-    assert revision.selection == BEFORE | {"2": ContractRef.of(By.NAME, "سكه٠٣١٢پ٠١")}
-    assert (revision.added, revision.removed, revision.faults) == (["2"], (), [])
+    change = ask("subscribe", contract_names=("سكه٠٣١٢پ٠١",), contract_ids=("1",))
+    assert change.selection == BEFORE | {"2": ContractRef.of(By.NAME, "سكه٠٣١٢پ٠١")}
+    assert (change.added, change.removed, change.faults) == (["2"], (), [])
     assert BEFORE == {"1": BY_NAME}
 
 
 @pytest.mark.parametrize("contract_id", [2, "2", " 2 "])
 def test_ids_are_texts_or_numbers(contract_id: str | int) -> None:
-    revision = ask("subscribe", contract_ids=(contract_id,))
-    assert revision.selection["2"] == ContractRef.of(By.ID, "2")
+    change = ask("subscribe", contract_ids=(contract_id,))
+    assert change.selection["2"] == ContractRef.of(By.ID, "2")
 
 
 def test_what_is_wrong_with_one_keeps_no_other() -> None:
-    revision = ask("subscribe", contract_names=("NOPE", "SECRET"), contract_ids=(2, 99))
-    assert revision.added == ["2"]
-    assert revision.faults == [
+    change = ask("subscribe", contract_names=("NOPE", "SECRET"), contract_ids=(2, 99))
+    assert change.added == ["2"]
+    assert change.faults == [
         ControlFault("NOPE", "unknown contract: NOPE"),
         ControlFault("SECRET", "contract not covered by the token: SECRET"),
         ControlFault("99", "unknown contract: 99"),
@@ -63,10 +63,10 @@ def test_what_is_wrong_with_one_keeps_no_other() -> None:
 
 
 def test_too_many_is_none_at_all() -> None:
-    revision = ask("subscribe", limit=1, contract_ids=(2, 99))
-    assert revision.selection is BEFORE
-    assert (revision.added, revision.removed) == ((), ())
-    assert revision.faults[-1] == ControlFault(None, "too many contracts: 2, at most 1")
+    change = ask("subscribe", limit=1, contract_ids=(2, 99))
+    assert change.selection is BEFORE
+    assert (change.added, change.removed) == ((), ())
+    assert change.faults[-1] == ControlFault(None, "too many contracts: 2, at most 1")
 
 
 @pytest.mark.parametrize(
@@ -78,27 +78,27 @@ def test_too_many_is_none_at_all() -> None:
     ],
 )
 def test_less_by_any_of_its_names(fields: dict[str, Any]) -> None:
-    revision = ask("unsubscribe", {**BEFORE, "2": ContractRef.of(By.ID, "2")}, **fields)
-    assert list(revision.selection) == ["2"]
-    assert (revision.removed, revision.faults) == (["1"], [])
+    change = ask("unsubscribe", {**BEFORE, "2": ContractRef.of(By.ID, "2")}, **fields)
+    assert list(change.selection) == ["2"]
+    assert (change.removed, change.faults) == (["1"], [])
 
 
 def test_less_by_the_word_it_was_asked_for_even_if_that_is_gone() -> None:
     gone = {"77": ContractRef.of(By.NAME, "GONE")}
-    revision = ask("unsubscribe", gone, contract_names=("GONE", "NOPE"))
-    assert revision.removed == ["77"]
-    assert revision.faults == [ControlFault("NOPE", "unknown contract: NOPE")]
+    change = ask("unsubscribe", gone, contract_names=("GONE", "NOPE"))
+    assert change.removed == ["77"]
+    assert change.faults == [ControlFault("NOPE", "unknown contract: NOPE")]
 
 
 def test_less_of_what_is_not_wanted_is_nothing() -> None:
-    revision = ask("unsubscribe", contract_ids=(2,))
-    assert revision.selection == BEFORE
-    assert (revision.removed, revision.faults) == ([], [])
+    change = ask("unsubscribe", contract_ids=(2,))
+    assert change.selection == BEFORE
+    assert (change.removed, change.faults) == ([], [])
 
 
 def test_the_answer_names_the_whole_selection_in_the_clients_words() -> None:
-    revision = ask("subscribe", contract_names=("سكه٠٣١٢پ٠١",), contract_ids=(99,))
-    text = answer(revision.selection, revision.faults, request_id="seven", action=Action.SUBSCRIBE)
+    change = ask("subscribe", contract_names=("سكه٠٣١٢پ٠١",), contract_ids=(99,))
+    text = answer(change.selection, change.faults, request_id="seven", action=Action.SUBSCRIBE)
     assert msgspec.json.decode(text, type=ControlData) == ControlData(
         id="seven",
         action="subscribe",

@@ -140,8 +140,8 @@ def test_handshake_of_a_wrong_version_is_answered_with_13(version: str) -> None:
     )
     handshake = Process().context.handshake.negotiate(request)
     assert not handshake.accepted
-    assert handshake.answer.startswith(b"HTTP/1.1 400 ")
-    assert b"\r\nSec-WebSocket-Version: 13\r\n" in handshake.answer
+    assert handshake.response.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nSec-WebSocket-Version: 13\r\n" in handshake.response
 
 
 async def test_handshake_fields_may_be_split_over_lines() -> None:

@@ -1,4 +1,4 @@
-"""The directory follows the registry, and no fault of the store makes it forget what it knows."""
+"""The cache follows the registry, and no fault of the store makes it forget what it knows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from ime_live.contracts import Contract
 from ime_live.errors import CloseCode, ContractError, RefusedError, StoreError, UnknownContractError
-from ime_live.gateway.upstream import contract_cache as directory_module
+from ime_live.gateway.upstream import contract_cache as contract_cache_module
 from ime_live.gateway.upstream.contract_cache import ContractCache
 
 
@@ -46,12 +46,12 @@ class Store:
 
 
 class Running:
-    """A directory that runs, its store, and a way to let it do what is to be done."""
+    """A cache that runs, its store, and a way to let it do what is to be done."""
 
     def __init__(self, store: Store, interval: float = 1000.0) -> None:
         self.store = store
-        self.directory = ContractCache(store, interval)
-        self.task = asyncio.create_task(self.directory.run())
+        self.cache = ContractCache(store, interval)
+        self.task = asyncio.create_task(self.cache.run())
 
     async def settle(self) -> None:
         """Let it go on until it waits for something to happen."""
@@ -69,16 +69,16 @@ class Running:
     def put(self, *contracts: Contract) -> None:
         for each in contracts:
             self.store.held[each.contract_id] = each
-        self.directory.on_changed([each.contract_id for each in contracts])
+        self.cache.on_changed([each.contract_id for each in contracts])
 
     def remove(self, *ids: str) -> None:
         for contract_id in ids:
             del self.store.held[contract_id]
-        self.directory.on_changed(ids)
+        self.cache.on_changed(ids)
 
     @property
     def ids(self) -> set[str]:
-        return {each.contract_id for each in self.directory.registry}
+        return {each.contract_id for each in self.cache.registry}
 
 
 @pytest.fixture
@@ -91,25 +91,25 @@ async def running() -> AsyncIterator[Running]:
 
 
 def test_before_the_first_loading_it_refuses() -> None:
-    directory = ContractCache(Store(), 1.0)
-    assert not directory.loaded
-    assert len(directory) == 0
+    cache = ContractCache(Store(), 1.0)
+    assert not cache.loaded
+    assert len(cache) == 0
     with pytest.raises(RefusedError, match="contracts are not loaded yet") as caught:
-        _ = directory.registry
+        _ = cache.registry
     assert caught.value.code is CloseCode.TRY_AGAIN_LATER
 
 
 async def test_it_loads(running: Running) -> None:
-    assert running.directory.loaded
-    assert len(running.directory) == 2
-    assert running.directory.registry.by_name("N1").contract_id == "1"
+    assert running.cache.loaded
+    assert len(running.cache) == 2
+    assert running.cache.registry.by_name("N1").contract_id == "1"
     assert running.store.calls == ["all"]
 
 
 async def test_an_empty_store_is_loaded_too() -> None:
     running = Running(Store())
     await running.settle()
-    assert running.directory.loaded
+    assert running.cache.loaded
     running.put(contract("1"))
     await running.settle()
     assert running.ids == {"1"}
@@ -121,7 +121,7 @@ async def test_what_has_changed_is_read_by_its_id(running: Running) -> None:
     await running.settle()
     assert running.store.calls == ["all", "1,3"]
     assert running.ids == {"1", "2", "3"}
-    registry = running.directory.registry
+    registry = running.cache.registry
     assert registry.by_name("Renamed") is registry.by_name("N1")
 
 
@@ -129,18 +129,18 @@ async def test_what_was_removed_is_gone(running: Running) -> None:
     running.remove("1")
     await running.settle()
     with pytest.raises(UnknownContractError):
-        running.directory.registry.by_id("1")
+        running.cache.registry.by_id("1")
 
 
 async def test_a_registry_is_never_changed_in_place(running: Running) -> None:
-    before = running.directory.registry
+    before = running.cache.registry
     running.remove("1")
     await running.settle()
     assert "1" in before
 
 
 async def test_what_changes_while_it_reads_is_read_after(running: Running) -> None:
-    running.directory.on_changed(["1"])
+    running.cache.on_changed(["1"])
     await asyncio.sleep(0)
     running.put(contract("3"))
     await running.settle()
@@ -149,14 +149,14 @@ async def test_what_changes_while_it_reads_is_read_after(running: Running) -> No
 
 async def test_after_a_break_all_are_read_again(running: Running) -> None:
     running.store.held["3"] = contract("3")
-    running.directory.on_connected()
+    running.cache.on_connected()
     await running.settle()
     assert running.ids == {"1", "2", "3"}
 
 
 async def test_an_empty_registry_does_not_replace_a_known_one(running: Running) -> None:
     running.store.held.clear()
-    running.directory.on_connected()
+    running.cache.on_connected()
     with capture_logs() as logs:
         await running.settle()
     assert running.ids == {"1", "2"}
@@ -170,10 +170,10 @@ async def test_record_that_cannot_be_read_keeps_the_contract_that_is_known(
 ) -> None:
     running.store.held["1"] = ContractError("not JSON")
     running.store.held["3"] = ContractError("not JSON")
-    running.directory.on_changed(["1", "3"])
+    running.cache.on_changed(["1", "3"])
     await running.settle()
     assert running.ids == {"1", "2"}
-    running.directory.on_connected()
+    running.cache.on_connected()
     await running.settle()
     assert running.store.calls[-1] == "all"
     assert running.ids == {"1", "2"}
@@ -192,7 +192,7 @@ async def test_the_last_contract_can_be_removed(running: Running) -> None:
 
 async def test_the_last_contract_can_be_removed_while_all_are_read(running: Running) -> None:
     running.remove("1", "2")
-    running.directory.on_connected()
+    running.cache.on_connected()
     await running.settle()
     assert running.ids == set()
 
@@ -200,7 +200,7 @@ async def test_the_last_contract_can_be_removed_while_all_are_read(running: Runn
 async def test_a_fault_keeps_what_is_known_and_is_retried_soon(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory_module, "_RETRY_DELAY", 0.001)
+    monkeypatch.setattr(contract_cache_module, "_RETRY_DELAY", 0.001)
     running.store.down = True
     running.remove("1", "2")
     with capture_logs() as logs:
@@ -215,12 +215,12 @@ async def test_a_fault_keeps_what_is_known_and_is_retried_soon(
 
 
 async def test_a_fault_before_the_first_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory_module, "_RETRY_DELAY", 0.001)
+    monkeypatch.setattr(contract_cache_module, "_RETRY_DELAY", 0.001)
     store = Store(contract("1"))
     store.down = True
     running = Running(store)
     await running.settle()
-    assert not running.directory.loaded
+    assert not running.cache.loaded
     store.down = False
     await running.asked_again()
     assert running.ids == {"1"}
@@ -242,7 +242,7 @@ async def test_two_contracts_of_one_name_are_tolerated(running: Running) -> None
     with capture_logs() as logs:
         running.put(contract("3", "N1"))
         await running.settle()
-    registry = running.directory.registry
+    registry = running.cache.registry
     assert registry.by_name("N1").contract_id == "1"
     assert registry.by_id("3").contract_name == "N1"
     assert logs == [
@@ -254,4 +254,4 @@ async def test_two_contracts_of_one_name_are_tolerated(running: Running) -> None
     ]
     running.remove("1")
     await running.settle()
-    assert running.directory.registry.by_name("N1").contract_id == "3"
+    assert running.cache.registry.by_name("N1").contract_id == "3"

@@ -18,7 +18,7 @@ from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.upstream.reconciler import MAX_AGE, Reconciler
 from ime_live.market import Payload, Update
 from ime_live.store.store import Lift, Lifted, State
-from tests.support.hub_world import NOW, A, B, C, Outlet, World
+from tests.support.hub_world import NOW, A, B, C, World, Writer
 
 YEAR = 365 * 86_400 * 1_000_000
 
@@ -127,11 +127,11 @@ class Gateway:
         self.ids = ids
         for contract_id in ids:
             self.world.states.open(contract_id)
-        self.outlets: dict[str, Outlet] = {}
+        self.writers: dict[str, Writer] = {}
 
     async def start(self) -> Gateway:
         await self.reconciler.compare(self.ids)
-        self.outlets = {i: self.world.join(i)[1] for i in self.ids}
+        self.writers = {i: self.world.join(i)[1] for i in self.ids}
         return self
 
     def message(self, contract_id: str, payload: Payload, version: int | None = None) -> None:
@@ -151,7 +151,7 @@ class Gateway:
         self.store.now += int(seconds * 1e6)
 
     def prices(self, contract_id: str = "1") -> list[float]:
-        return self.outlets[contract_id].prices
+        return self.writers[contract_id].prices
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ class TestTable:
         version = await publish(gateway, A, lost=True)
         assert await gateway.current() == ["1", "2"]
         assert gateway.prices() == [1]
-        assert gateway.outlets["1"].messages[0].version == version
+        assert gateway.writers["1"].messages[0].version == version
 
     async def test_newer_in_the_store_replaces_no_message_that_is_on_its_way(
         self, gateway: Gateway
@@ -239,7 +239,7 @@ class TestTable:
         assert await gateway.current() == ["1", "2"]
         assert gateway.prices() == [1, 2, 1]
         [(_, lifted)] = gateway.store.published
-        assert gateway.outlets["1"].messages[-1].version == lifted.version > second
+        assert gateway.writers["1"].messages[-1].version == lifted.version > second
         gateway.message("1", lifted.payload, lifted.version)
         assert gateway.prices() == [1, 2, 1]
         assert await gateway.current() == ["1", "2"]
@@ -419,13 +419,13 @@ class TestConfirmations:
 class TestLostStates:
     """A client may come with a state that the store has lost."""
 
-    def come(self, gateway: Gateway, since: int) -> Outlet:
+    def come(self, gateway: Gateway, since: int) -> Writer:
         gateway.pass_time(1)
         gateway.world.now += 1_000_000
-        client, outlet = gateway.world.join("1")
+        client, writer = gateway.world.join("1")
         gateway.world.hub.send_states(client, since)
         gateway.pass_time(1)
-        return outlet
+        return writer
 
     async def test_history_is_asked_for_only_where_a_client_has_come(
         self, gateway: Gateway
@@ -448,10 +448,10 @@ class TestLostStates:
 
     async def test_present_history_settles_it(self, gateway: Gateway) -> None:
         version = await publish(gateway, A)
-        outlet = self.come(gateway, version + 1)
+        writer = self.come(gateway, version + 1)
         await gateway.current()
         gateway.message("1", A, version + 2)
-        assert outlet.prices == []
+        assert writer.prices == []
 
     @pytest.mark.parametrize("why", ["past", "silent", "future"])
     async def test_anything_else_does_not(self, gateway: Gateway, why: str) -> None:
@@ -463,7 +463,7 @@ class TestLostStates:
             gateway.store.silent = StoreError("NOPERM")
         else:
             ahead = 2 * YEAR
-        outlet = self.come(gateway, version + ahead)
+        writer = self.come(gateway, version + ahead)
         with capture_logs() as lines:
             # Equal to the store it is all the same.
             for _ in range(3):
@@ -471,7 +471,7 @@ class TestLostStates:
         said = [line["error"] for line in lines if "lost writes" in line["event"]]
         assert said == (["NOPERM"] if why == "silent" else [])
         gateway.message("1", A, version + ahead + 1)
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     async def test_client_that_is_about_to_come_needs_no_second_comparison(
         self, gateway: Gateway
@@ -508,7 +508,7 @@ class TestSeveralGateways:
             assert await gateway.current() == ["1"]
             assert gateway.prices()[-1] == 1
             assert gateway.world.states.equals("1", State(*store.kept["1"][:2]).read())
-        versions = {gateway.outlets["1"].messages[-1].version for gateway in gateways}
+        versions = {gateway.writers["1"].messages[-1].version for gateway in gateways}
         assert len(versions) <= len(gateways)
         lifts = len(store.published)
         assert lifts <= len(gateways)

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ime_live.errors import StoreError
-from ime_live.gateway.upstream import status_loop as rounds_module
+from ime_live.gateway.upstream import status_loop as status_loop_module
 from ime_live.gateway.upstream.status_loop import StatusLoop
 
 
@@ -25,22 +25,22 @@ class SubscriberGroup:
 
 
 class World:
-    """The watch, the comparisons and the feed, as the rounds see them."""
+    """The status messages, the comparisons and the feed, as the loop sees them."""
 
     def __init__(self) -> None:
         self.groups: list[SubscriberGroup] = []
         self.went = asyncio.Event()
-        self.told: list[tuple[list[SubscriberGroup], set[str]]] = []
+        self.sent: list[tuple[list[SubscriberGroup], set[str]]] = []
         self.asked: list[set[str]] = []
         self.behind: set[str] = set()
         self.error: StoreError | None = None
         self.hangs = False
         self.reached = True
-        watch: Any = cast("Any", self)
-        self.rounds = StatusLoop(watch, watch, watch, interval=3600.0)
+        parts: Any = cast("Any", self)
+        self.loop = StatusLoop(parts, parts, parts, interval=3600.0)
 
-    def tell(self, groups: Iterable[SubscriberGroup], current: Collection[str]) -> Iterable[None]:
-        self.told.append((list(groups), set(current)))
+    def send(self, groups: Iterable[SubscriberGroup], current: Collection[str]) -> Iterable[None]:
+        self.sent.append((list(groups), set(current)))
         self.went.set()
         return iter([None] * 3)
 
@@ -54,9 +54,9 @@ class World:
 
     async def go(self) -> tuple[list[SubscriberGroup], set[str]]:
         """Go a round, since something has changed."""
-        self.rounds.on_change()
+        self.loop.on_change()
         await self.gone()
-        return self.told[-1]
+        return self.sent[-1]
 
     async def gone(self) -> None:
         """Wait for the next round."""
@@ -68,17 +68,17 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
-    task = asyncio.create_task(made.rounds.run())
+    task = asyncio.create_task(made.loop.run())
     yield made
     task.cancel()
     await asyncio.wait([task])
 
 
 async def test_while_nobody_watches_nothing_is_asked(world: World) -> None:
-    world.rounds.on_change()
+    world.loop.on_change()
     for _ in range(20):
         await asyncio.sleep(0)
-    assert (world.asked, world.told) == ([], [])
+    assert (world.asked, world.sent) == ([], [])
 
 
 async def test_all_watched_contracts_are_compared_at_once(world: World) -> None:
@@ -103,8 +103,8 @@ async def test_who_comes_while_the_store_is_asked_is_not_part_of_the_round(world
 async def test_a_round_each_interval() -> None:
     world = World()
     world.groups = [SubscriberGroup("1")]
-    watch: Any = cast("Any", world)
-    task = asyncio.create_task(StatusLoop(watch, watch, watch, interval=0.001).run())
+    parts: Any = cast("Any", world)
+    task = asyncio.create_task(StatusLoop(parts, parts, parts, interval=0.001).run())
     for _ in range(3):
         await world.gone()
     task.cancel()
@@ -120,7 +120,7 @@ async def test_when_the_store_does_not_tell_nothing_is_current(
         for _ in range(2):
             assert await world.go() == (world.groups, set())
         world.error, world.hangs = None, True
-        monkeypatch.setattr(rounds_module, "_COMPARE_TIMEOUT", 0.001)
+        monkeypatch.setattr(status_loop_module, "_COMPARE_TIMEOUT", 0.001)
         assert await world.go() == (world.groups, set())
         world.hangs = False
         assert await world.go() == (world.groups, {"1"})

@@ -40,7 +40,7 @@ FEED = FeedStatus(
 )
 
 
-class Outlet:
+class Writer:
     """Takes down what it is given, as long as there is room."""
 
     def __init__(self, *, compressed: bool = False) -> None:
@@ -92,12 +92,12 @@ class World:
             call_later=timers.call_later,
             events=self,
         )
-        self.watch = StatusMessages(
+        self.status_messages = StatusMessages(
             self.hub,
             zone=UTC,
             clock=lambda: self.now,
             feed=lambda: self.feed,
-            told=self.count,
+            sent=self.count,
         )
         self.states.open("1")
         self.states.open("2")
@@ -110,7 +110,7 @@ class World:
     def conflated(self, messages: int) -> None:
         pass
 
-    def thinned(self, messages: int) -> None:
+    def throttled(self, messages: int) -> None:
         pass
 
     def dropped(self, reason: str) -> None:
@@ -124,17 +124,17 @@ class World:
 
     def join(
         self, *names: str, compressed: bool = False, current: bool = True, watches: bool = True
-    ) -> tuple[Subscriber, Outlet]:
-        outlet = Outlet(compressed=compressed)
+    ) -> tuple[Subscriber, Writer]:
+        writer = Writer(compressed=compressed)
         selection = {name[-1]: ContractRef.of(By.NAME, name) for name in names}
-        mode = DeliveryOptions(wrapping=wire.Format.DEFLATE if compressed else wire.Format.TEXT)
-        client = self.hub.join(selection, outlet, mode)
+        options = DeliveryOptions(format=wire.Format.DEFLATE if compressed else wire.Format.TEXT)
+        client = self.hub.join(selection, writer, options)
         if watches:
-            self.watch.add(client, current=current)
-        return client, outlet
+            self.status_messages.add(client, current=current)
+        return client, writer
 
     def tell(self, *current: str) -> None:
-        for _ in self.watch.tell(self.watch.groups, current):
+        for _ in self.status_messages.send(self.status_messages.groups, current):
             pass
 
 
@@ -144,8 +144,8 @@ def world() -> World:
 
 
 def test_a_client_is_told_when_it_comes(world: World) -> None:
-    _, outlet = world.join("سکه1", "B,:2")
-    assert outlet.status == Status(
+    _, writer = world.join("سکه1", "B,:2")
+    assert writer.status == Status(
         feed="live",
         since=timestamp_of(NOW - 5, UTC),
         last_board=timestamp_of(NOW - 3, UTC),
@@ -159,19 +159,19 @@ def test_a_client_is_told_when_it_comes(world: World) -> None:
 
 def test_without_a_feed_there_is_no_state(world: World) -> None:
     world.feed = None
-    _, outlet = world.join("1", current=False)
-    assert outlet.status == Status(None, None, None, False, {}, {"1": NOW - 100}, NOW)
+    _, writer = world.join("1", current=False)
+    assert writer.status == Status(None, None, None, False, {}, {"1": NOW - 100}, NOW)
     world.feed = FeedStatus(FeedState.DOWN, since=NOW)
     world.tell("1")
-    assert outlet.status.last_board is None
+    assert writer.status.last_board is None
 
 
 def test_what_has_come_is_written_first(world: World) -> None:
-    _, outlet = world.join("1")
-    assert outlet.news
+    _, writer = world.join("1")
+    assert writer.news
     world.states.publish("1", NOW + 1, B)
     world.tell("1")
-    update, status = outlet.news
+    update, status = writer.news
     assert isinstance(update, Message)
     assert isinstance(status, Status)
     assert status.contracts == {"1": update.version}
@@ -188,46 +188,46 @@ def test_only_what_was_compared_is_current(world: World) -> None:
 
 
 def test_subscribers_of_a_group_share_the_frame(world: World) -> None:
-    outlets = [world.join("1", compressed=True)[1] for _ in range(3)]
+    writers = [world.join("1", compressed=True)[1] for _ in range(3)]
     _, plain = world.join("1")
     world.now += 9
     world.tell("1")
-    shared = {id(outlet.writes[-1]) for outlet in outlets}
+    shared = {id(writer.writes[-1]) for writer in writers}
     assert len(shared) == 1
-    for outlet in (*outlets, plain):
-        *_, status = outlet.news
+    for writer in (*writers, plain):
+        *_, status = writer.news
         assert isinstance(status, Status)
         assert status.timestamp == NOW + 9
-    assert plain.writes[-1] != outlets[0].writes[-1]
+    assert plain.writes[-1] != writers[0].writes[-1]
     assert world.told == 8
 
 
 def test_others_are_not_told_and_who_left_no_more(world: World) -> None:
     _, other = world.join("1", watches=False)
-    client, outlet = world.join("1")
-    assert outlet.status
-    world.watch.remove(client)
-    world.watch.remove(client)
+    client, writer = world.join("1")
+    assert writer.status
+    world.status_messages.remove(client)
+    world.status_messages.remove(client)
     world.tell("1")
     assert not other.writes
-    assert not outlet.news
-    assert not world.watch.groups
+    assert not writer.news
+    assert not world.status_messages.groups
 
 
 def test_a_paused_client_is_told_once_after_its_catch_up_as_of_then(world: World) -> None:
-    client, outlet = world.join("1", "2")
-    assert outlet.status
+    client, writer = world.join("1", "2")
+    assert writer.status
     world.hub.pause(client)
     world.states.publish("1", NOW + 1, B)
     world.tell("1", "2")
     world.states.publish("2", NOW + 2, A)
     world.tell("1")
     world.states.publish("2", NOW + 3, B)
-    assert (outlet.news, world.told) == ([], 1)
+    assert (writer.news, world.told) == ([], 1)
     world.now += 50
     world.feed = None
     world.hub.resume(client)
-    one, two, status = outlet.news
+    one, two, status = writer.news
     assert isinstance(status, Status)
     assert isinstance(one, Message)
     assert isinstance(two, Message)
@@ -235,37 +235,37 @@ def test_a_paused_client_is_told_once_after_its_catch_up_as_of_then(world: World
     assert (status.timestamp, status.feed, status.current) == (NOW + 50, None, False)
     world.hub.pause(client)
     world.hub.resume(client)
-    assert not outlet.news
+    assert not writer.news
 
 
 def test_status_round_finds_a_client_that_catches_up(world: World) -> None:
     # It came while the store was away; the store is back, and a round begins in the same tick.
     names = [f"A{n:03}" for n in range(100, 300)]
-    outlet = Outlet()
+    writer = Writer()
     for name in names:
         world.states.open(name)
-    client = world.hub.join({name: ContractRef.of(By.ID, name) for name in names}, outlet)
+    client = world.hub.join({name: ContractRef.of(By.ID, name) for name in names}, writer)
     world.hub.send_states(client)
-    world.watch.add(client, current=False)
-    assert outlet.news
+    world.status_messages.add(client, current=False)
+    assert writer.news
     for n, name in enumerate(names):
         world.states.load(name, Update(NOW + n, A))
-    assert outlet.news == []
+    assert writer.news == []
     world.tell(*names)
-    *slices, status = outlet.writes[1:]
+    *slices, status = writer.writes[1:]
     assert len(slices) > 1
     message = len(slices[0]) // slices[0].count(b"IME Stream")
     assert all(len(each) < CATCH_UP_BYTES + 2 * message for each in slices)
-    *messages, last = outlet.news
+    *messages, last = writer.news
     assert [m.contract for m in messages if isinstance(m, Message)] == names  # each once
     assert isinstance(last, Status)
-    assert status == outlet.writes[-1]
+    assert status == writer.writes[-1]
     assert last.contracts == {name: NOW + n for n, name in enumerate(names)}
     assert last.current
 
 
 def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World) -> None:
-    client, outlet = world.join("1")
+    client, writer = world.join("1")
     _, quick = world.join("1")
     version = NOW
     for _ in range(2):  # the second time, what it knew before is a state that it was not sent
@@ -278,7 +278,7 @@ def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World)
     # It came after the first state, so it has that one only if it was sent it.
     world.states.publish("1", version + 1, B)
     world.tell("1")
-    for each in (outlet, quick):
+    for each in (writer, quick):
         *_, update, status = each.news
         assert isinstance(update, Message)
         assert isinstance(status, Status)
@@ -291,13 +291,13 @@ def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World)
         world.hub.flush()
     world.hub.resume(client)
     world.tell("1")
-    assert outlet.status.contracts == {"1": sent}
+    assert writer.status.contracts == {"1": sent}
     *_, last = quick.news
     assert isinstance(last, Status)
     assert last.contracts == {"1": version}
     world.states.publish("1", version + 1, A)
     world.tell("1")
-    *_, last = outlet.news
+    *_, last = writer.news
     assert isinstance(last, Status)
     assert last.contracts == {"1": version + 1}
     assert "_known_as" not in sizes_of(client)
@@ -305,15 +305,15 @@ def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World)
 
 def test_one_that_fails_harms_no_other(world: World) -> None:
     client, broken = world.join("1")
-    _, outlet = world.join("1")
-    assert outlet.status
+    _, writer = world.join("1")
+    assert writer.status
     broken.error = OSError("gone")
     world.tell("1")
     assert world.failures == [client]
-    assert outlet.status
+    assert writer.status
     told = world.told
     world.tell("1")  # before its connection has ended
-    assert outlet.status
+    assert writer.status
     assert world.told == told + 1
 
 
@@ -324,11 +324,11 @@ def test_a_turn_is_given_after_each_group(world: World) -> None:
     assert one.news
     assert two.news
     assert third.news
-    turns = world.watch.tell(world.watch.groups, ())
+    turns = world.status_messages.send(world.status_messages.groups, ())
     next(turns)
     assert (len(one.news), len(two.news)) == (1, 0)
     world.hub.leave(leaving)
-    world.watch.remove(leaving)
+    world.status_messages.remove(leaving)
     for _ in turns:
         pass
     assert (len(one.news), len(two.news), len(third.news)) == (0, 1, 0)

@@ -41,7 +41,7 @@ class Events:
     def conflated(self, messages: int) -> None:
         pass
 
-    def thinned(self, messages: int) -> None:
+    def throttled(self, messages: int) -> None:
         pass
 
     def dropped(self, reason: str) -> None:
@@ -51,7 +51,7 @@ class Events:
         raise error
 
 
-class Outlet:
+class Writer:
     def __init__(self) -> None:
         self.reader = Reader()
         self.prices: list[float] = []
@@ -170,14 +170,14 @@ class World:
         for _ in range(20):
             await asyncio.sleep(0)
 
-    async def join(self, *ids: str, states: bool = False) -> Outlet:
+    async def join(self, *ids: str, states: bool = False) -> Writer:
         """As a stream does: acquire, then join."""
         await self.upstream.acquire(ids)
-        outlet = Outlet()
-        client = self.hub.join({i: ContractRef.of(By.ID, i) for i in ids}, outlet)
+        writer = Writer()
+        client = self.hub.join({i: ContractRef.of(By.ID, i) for i in ids}, writer)
         if states:
             self.hub.send_states(client)
-        return outlet
+        return writer
 
     def message(self, contract_id: str, new: Payload, version: int | None = None) -> None:
         fields: dict[str, Any] = {"data": new}
@@ -233,9 +233,9 @@ class TestSubscriptions:
         assert not joining.done()
         world.message("1", B, NOW)
         world.answer(world.readings[0])
-        outlet = await joining
+        writer = await joining
         await world.settle()
-        assert outlet.prices == [2]
+        assert writer.prices == [2]
 
     async def test_two_at_once_share_one_arrival(self, world: World) -> None:
         world.slow_channels = True
@@ -258,7 +258,7 @@ class TestSubscriptions:
         assert world.subscribed == set()
         assert world.upstream.contracts == 0
         with pytest.raises(KeyError):  # it is not kept in the hub either
-            world.hub.join({"1": ContractRef.of(By.ID, "1")}, Outlet())
+            world.hub.join({"1": ContractRef.of(By.ID, "1")}, Writer())
         world.confirmations[0].set_result(True)
         await world.settle()
 
@@ -270,10 +270,10 @@ class TestSubscriptions:
         await asyncio.wait([first])
         world.upstream.release(["1"])
         world.confirmations[0].set_result(True)
-        outlet = await second
+        writer = await second
         world.message("1", A, NOW)
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     async def test_released_on_arrival_and_wanted_again(self, world: World) -> None:
         world.slow_channels = True
@@ -290,11 +290,11 @@ class TestSubscriptions:
         assert not second.done()
         world.stored["1"] = Update(NOW - 1, B)
         world.confirmations[1].set_result(True)
-        outlet = await second
-        assert outlet.prices == [2]
+        writer = await second
+        assert writer.prices == [2]
         world.message("1", C, NOW)
         await world.settle()
-        assert outlet.prices == [2, 3]
+        assert writer.prices == [2, 3]
         assert world.subscribed == {"1"}
 
     async def test_a_store_that_hangs_does_not_keep_clients_out(
@@ -303,43 +303,43 @@ class TestSubscriptions:
         monkeypatch.setattr(upstream_module, "_ARRIVAL_TIMEOUT", 0.001)
         world.slow_channels = True
         world.stored["1"] = Update(NOW - 1, A)
-        outlet = await world.join("1", states=True)
-        assert outlet.prices == []
+        writer = await world.join("1", states=True)
+        assert writer.prices == []
         world.confirmations[0].set_result(True)
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
 
 class TestFaults:
     async def test_while_the_store_is_away_clients_come_in(self, world: World) -> None:
         world.connected = False
-        outlet = await world.join("1", states=True)
+        writer = await world.join("1", states=True)
         assert world.readings == []
         world.stored["1"] = Update(NOW - 1, A)
         world.connected = True
         world.upstream.on_connected()
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     async def test_what_was_lost_in_a_break_comes_after_it(self, world: World) -> None:
-        outlet = await world.join("1", "2")
+        writer = await world.join("1", "2")
         world.stored["1"] = Update(NOW + 1, A)
         world.upstream.on_connected()
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
         world.upstream.on_connected()
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     async def test_it_comes_in_the_order_in_which_it_happened(self, world: World) -> None:
-        outlet = await world.join("1", "2")
+        writer = await world.join("1", "2")
         world.stored |= {"1": Update(NOW + 2, B), "2": Update(NOW + 1, A)}
         world.upstream.on_connected()
         await world.settle()
-        assert outlet.prices == [1, 2]
+        assert writer.prices == [1, 2]
 
     async def test_a_break_while_states_are_read_reads_them_again(self, world: World) -> None:
-        outlet = await world.join("1")
+        writer = await world.join("1")
         world.slow_states = True
         world.upstream.on_connected()
         await world.settle()
@@ -349,7 +349,7 @@ class TestFaults:
         await world.settle()
         world.answer(world.readings[-1])
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     @pytest.mark.usefixtures("quick")
     async def test_states_that_cannot_be_read_are_tried_again(self, world: World) -> None:
@@ -360,13 +360,13 @@ class TestFaults:
             for _ in range(3):
                 world.readings[-1].answer.set_exception(StoreError("Redis is loading"))
                 await world.settle()
-        outlet = await joining
+        writer = await joining
         # Once an outage, not once a try.
         assert [line["event"] for line in logs] == ["last states cannot be read"]
         world.stored["1"] = Update(NOW + 1, B)
         world.answer(world.readings[-1])
         await world.settle()
-        assert outlet.prices == [2]
+        assert writer.prices == [2]
 
     @pytest.mark.usefixtures("quick")
     async def test_one_that_arrives_in_vain_while_others_are_read(self, world: World) -> None:
@@ -379,30 +379,30 @@ class TestFaults:
         of_all, of_the_new = world.readings[-2:]
         assert (of_all.ids, of_the_new.ids) == (["1"], ["2"])
         of_the_new.answer.set_exception(StoreError("a time-out"))
-        outlet = await joining
+        writer = await joining
         world.answer(of_all)
         await world.settle()
         world.stored["2"] = Update(NOW - 1, A)
         world.answer(world.readings[-1])
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     @pytest.mark.usefixtures("quick")
     async def test_updates_go_on_while_states_cannot_be_read(self, world: World) -> None:
-        outlet = await world.join("1")
+        writer = await world.join("1")
         world.slow_states = True
         world.upstream.on_connected()
         await world.settle()
         world.readings[-1].answer.set_exception(StoreError("too many connections"))
         world.message("1", A, NOW)
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     @pytest.mark.usefixtures("quick")
     async def test_what_a_part_of_a_cluster_tells_does_not_wait_for_the_rest(
         self, world: World
     ) -> None:
-        outlet = await world.join("1", "2")
+        writer = await world.join("1", "2")
         world.slow_states = True
         world.upstream.on_connected()
         await world.settle()
@@ -410,16 +410,16 @@ class TestFaults:
         error = IncompleteError("a node hangs", found=found, left={"2"})
         world.readings[-1].answer.set_exception(error)
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
         # The rest is asked for again.
         world.stored["2"] = Update(NOW + 2, B)
         world.answer(world.readings[-1])
         await world.settle()
-        assert outlet.prices == [1, 2]
+        assert writer.prices == [1, 2]
 
     @pytest.mark.usefixtures("quick")
     async def test_it_waits_for_the_connection_and_not_for_the_states(self, world: World) -> None:
-        outlet = await world.join("1")
+        writer = await world.join("1")
         world.slow_states = True
         world.upstream.on_connected()
         await world.settle()
@@ -433,7 +433,7 @@ class TestFaults:
         world.connected, world.slow_states = True, False
         world.upstream.on_connected()
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     async def test_it_ends_while_everything_hangs(self, world: World) -> None:
         world.slow_channels = world.slow_states = True
@@ -449,27 +449,27 @@ class TestFaults:
 
 class TestMessages:
     async def test_as_published(self, world: World) -> None:
-        outlet = await world.join("1", "2")
+        writer = await world.join("1", "2")
         world.message("1", A, NOW - 5)
         world.message("1", A, NOW - 4)
         world.message("2", B, NOW - 3)
         world.message("1", C, NOW - 9)
         await world.settle()
-        assert (outlet.prices, outlet.versions) == ([1, 2], [NOW - 5, NOW - 3])
+        assert (writer.prices, writer.versions) == ([1, 2], [NOW - 5, NOW - 3])
         assert (world.received, world.malformed) == (4, 0)
 
     async def test_without_a_version_it_is_stamped(self, world: World) -> None:
-        outlet = await world.join("1")
+        writer = await world.join("1")
         world.message("1", A)
         world.message("1", B)
         await world.settle()
-        assert outlet.versions == [NOW, NOW + 1]
+        assert writer.versions == [NOW, NOW + 1]
 
     @pytest.mark.parametrize(
         "raw", [b"", b"{", b"null", b'{"data":{}}', b'{"data":{"BestLimit":1}}', b"\xff"]
     )
     async def test_malformed_ones_are_dropped_and_counted(self, world: World, raw: bytes) -> None:
-        outlet = await world.join("1")
+        writer = await world.join("1")
         with capture_logs() as logs:
             world.upstream.on_message("1", raw)
         assert (world.received, world.malformed) == (1, 1)
@@ -478,7 +478,7 @@ class TestMessages:
         ]
         world.message("1", A, NOW)
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     async def test_malformed_messages_are_logged_once_per_reason_and_minute(
         self, world: World
@@ -519,11 +519,11 @@ class TestMessages:
     async def test_a_version_in_nanoseconds_does_not_silence_the_contract(
         self, world: World
     ) -> None:
-        outlet = await world.join("1")
+        writer = await world.join("1")
         world.message("1", A, NOW * 1000)
         world.message("1", B, NOW)
         await world.settle()
-        assert outlet.prices == [2]
+        assert writer.prices == [2]
         assert world.malformed == 1
 
 
@@ -552,12 +552,12 @@ class TestStaleMessages:
         assert [line["hint"] for line in logs] == ["is 1795700000 not microseconds?"]
 
     async def test_version_far_ahead_is_named_as_the_cause(self, world: World) -> None:
-        outlet = await world.join("1")
+        writer = await world.join("1")
         world.message("1", A, NOW + 3_600_000_000)
         with capture_logs() as logs:
             world.message("1", B, NOW)
         await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
         assert [line["hint"] for line in logs] == ["the newest is 3600 s ahead of this clock"]
 
     async def test_comparison_with_the_store_follows(self, world: World) -> None:
@@ -598,12 +598,12 @@ class TestStaleMessages:
 class TestSweep:
     @pytest.mark.usefixtures("quick")
     async def test_each_contract_is_compared_within_a_sweep(self, world: World) -> None:
-        outlet = await world.join(*map(str, range(30)))
+        writer = await world.join(*map(str, range(30)))
         world.readings.clear()
         world.stored["29"] = Update(NOW, A)  # its message is lost
         for _ in range(30):
             await world.settle()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
         read = [i for reading in world.readings for i in reading.ids]
         assert sorted(read[:30]) == sorted(map(str, range(30)))
 

@@ -39,7 +39,7 @@ class State:
     def frame(
         self,
         envelope: bytes,
-        wrapping: wire.Format,
+        format_: wire.Format,
         skipped: int | None = None,
         *,
         named: bool = True,
@@ -48,11 +48,11 @@ class State:
 
         Args:
             envelope: the beginning of its message.
-            wrapping: format of the frame.
+            format_: format of the frame.
             skipped: how many states were left out before it; None if the message does not say so.
             named: whether an event has an id.
         """
-        frames = self._frames[wrapping]
+        frames = self._frames[format_]
         key: object = envelope if skipped is None and named else (envelope, skipped, named)
         frame = frames.get(key)
         if frame is None:
@@ -61,7 +61,7 @@ class State:
                 data = self._text_data = self.payload.to_json()
             text = wire.message(envelope, self.timestamp, data, skipped)
             event_id = self.timestamp if named else b""
-            frame = frames[key] = wire.framed(text, wrapping, event_id)
+            frame = frames[key] = wire.framed(text, format_, event_id)
         return frame
 
 
@@ -82,7 +82,7 @@ class Channel:
         "parts",
         "read",
         "sections",
-        "stamp",
+        "sent_version",
         "state",
         "taken",
         "unversioned",
@@ -98,7 +98,7 @@ class Channel:
         self.state: State | None = None
         self.newest = 0
         """The newest version that a publisher gave, also to a state dropped as equal."""
-        self.stamp = 0
+        self.sent_version = 0
         """The version that clients know its state by; above `newest` after one stamped here."""
         self.taken = -math.inf
         """When that state, or an equal one, arrived; in seconds of a monotonic clock."""

@@ -68,10 +68,10 @@ class Delivery:
         for group, envelope in list(channel.groups.items()):
             if group.paused:
                 self._note_missed(group, (change,))
-            if group.individual:
+            if group.per_subscriber:
                 messages += self._deliver_each(group, (change,))
             elif group.ready:
-                messages += self._write(group, state.frame(envelope, group.wrapping))
+                messages += self._write(group, state.frame(envelope, group.format))
         return messages
 
     def _deliver_many(self, pending: Sequence[Change]) -> int:
@@ -80,15 +80,15 @@ class Delivery:
         for change in pending:
             channel, state, _ = change
             for group, envelope in channel.groups.items():
-                if group.paused or group.individual:
+                if group.paused or group.per_subscriber:
                     changed[group].append(change)
-                if group.ready and not group.individual:
-                    batches[group].append(state.frame(envelope, group.wrapping))
+                if group.ready and not group.per_subscriber:
+                    batches[group].append(state.frame(envelope, group.format))
         messages = 0
         for group, changes in changed.items():
             if group.paused:
                 self._note_missed(group, changes)
-            if group.individual:
+            if group.per_subscriber:
                 messages += self._deliver_each(group, changes)
         return messages + sum(
             len(frames) * self._write(group, frames[0] if len(frames) == 1 else b"".join(frames))
@@ -97,7 +97,7 @@ class Delivery:
 
     def _deliver_each(self, group: SubscriberGroup, changes: Sequence[Change]) -> int:
         """Deliver to subscribers whose messages depend on what each of them got before."""
-        if group.mode.interval:
+        if group.options.interval:
             self._deliver_throttled(group, changes)
             return 0
         subscribers = list(group.ready)
@@ -114,8 +114,8 @@ class Delivery:
         """Deliver what may be sent now; each subscriber misses the rest, as if it were slow."""
         channels = list(dict.fromkeys(channel for channel, _, _ in changes))
         for subscriber in list(group.ready):
-            if thinned := subscriber.miss_changes(changes):
-                self._events.thinned(thinned)
+            if throttled := subscriber.miss_changes(changes):
+                self._events.throttled(throttled)
             self.catch_up(subscriber, channels)
 
     def _write(self, group: SubscriberGroup, data: bytes) -> int:

@@ -16,19 +16,19 @@ class DeliveryOptions(Struct, frozen=True):
     """How a client wants its messages; the defaults are the documented behaviour of the service.
 
     Attributes:
-        wrapping: format of the messages.
+        format: format of the messages.
         sections: names of the payload's sections that they hold; empty for all of them.
         interval: minimum time between two messages of a contract [s].
         skips: whether messages say how many states were left out before them.
     """
 
-    wrapping: Format = Format.TEXT
+    format: Format = Format.TEXT
     sections: tuple[str, ...] = ()
     interval: float = 0.0
     skips: bool = False
 
     @property
-    def individual(self) -> bool:
+    def per_subscriber(self) -> bool:
         """Whether a client's messages depend on what it got before, even if it is not slow."""
         return self.skips or self.interval > 0
 

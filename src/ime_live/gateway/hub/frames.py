@@ -110,17 +110,17 @@ class Format(IntEnum):
     """A server-sent event."""
 
 
-def framed(text: bytes, wrapping: Format, event_id: bytes = b"") -> bytes:
+def framed(text: bytes, format_: Format, event_id: bytes = b"") -> bytes:
     """Wrap a whole message.
 
     Args:
         text: JSON; without a line break.
-        wrapping: the format.
+        format_: the format.
         event_id: id of an event, which a client sends back when it reconnects; none if empty.
     """
-    if wrapping is Format.EVENT:
+    if format_ is Format.EVENT:
         return event(text, event_id)
-    return _FRAMES[wrapping](text)
+    return _FRAMES[format_](text)
 
 
 def event(text: bytes, event_id: bytes = b"", name: bytes = b"") -> bytes:

@@ -4,7 +4,7 @@ The hub knows which subscribers want which contracts. It passes everything that 
 of the event loop to each subscriber in one ``write``. One that has fallen behind, because it is
 slow or the store was away, catches up in several writes of some 64 KiB: what is not written yet
 can still be replaced by something newer. The hub does no I/O: the loop's ``call_soon`` and
-``call_later`` and the clocks are passed in, and a subscriber writes to an `Outlet`.
+``call_later`` and the clocks are passed in, and a subscriber writes to a `TransportWriter`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ime_live.gateway.hub.delivery import Delivery
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscribers import Subscriber, SubscriberGroup
-from ime_live.gateway.hub.transport import Events, Outlet
+from ime_live.gateway.hub.transport import Events, TransportWriter
 
 
 class Hub:
@@ -76,19 +76,19 @@ class Hub:
     def join(
         self,
         selection: Mapping[str, ContractRef],
-        outlet: Outlet,
-        mode: DeliveryOptions = DEFAULTS,
+        writer: TransportWriter,
+        options: DeliveryOptions = DEFAULTS,
     ) -> Subscriber:
         """Add a subscriber; it gets every change from now on.
 
         Args:
             selection: contract id → how the client named it; every contract is open.
-            outlet: writes to its socket.
-            mode: how it wants its messages.
+            writer: writes to its socket.
+            options: how it wants its messages.
         """
         # Updates that wait to be written were published before the subscriber came.
         self.flush()
-        return Subscriber(self._group(selection, mode), outlet, self._states.accepted)
+        return Subscriber(self._group(selection, options), writer, self._states.accepted)
 
     def select(self, subscriber: Subscriber, selection: Mapping[str, ContractRef]) -> None:
         """Change the contracts that a subscriber wants; it gets every change of those it adds.
@@ -101,7 +101,7 @@ class Hub:
         if subscriber.has_left:
             return
         before = subscriber.group
-        group = self._group(selection, before.mode)
+        group = self._group(selection, before.options)
         if group is not before:
             subscriber.move(group, self._states.accepted)
             self._close_if_empty(before)
@@ -143,14 +143,14 @@ class Hub:
             subscriber.miss(channel)
         self._delivery.catch_up(subscriber)
 
-    def tell(self, subscriber: Subscriber, make: Callable[[], bytes], about: object = None) -> None:
+    def send(self, subscriber: Subscriber, make: Callable[[], bytes], key: object = None) -> None:
         """Send a frame that is not an update, after everything that the subscriber has missed.
 
         Args:
             subscriber: nothing happens if it has left.
             make: makes the frame when it is written: now, or when a paused subscriber has caught
                 up.
-            about: key of the frame; the newest one replaces one with the same key that waits.
+            key: of the frame; the newest one replaces one with the same key that waits.
         """
         self.flush()
         if subscriber in self._behind:
@@ -158,7 +158,7 @@ class Hub:
         if subscriber.is_ready:
             self._delivery.send(subscriber, make())
         elif not subscriber.has_left:
-            subscriber.add_message(about, make)
+            subscriber.add_message(key, make)
 
     def leave(self, subscriber: Subscriber) -> None:
         """Remove a subscriber; nothing happens if it has left before."""
@@ -183,16 +183,16 @@ class Hub:
             self._delivery.catch_up(subscriber)
 
     def _group(
-        self, selection: Mapping[str, ContractRef], mode: DeliveryOptions
+        self, selection: Mapping[str, ContractRef], options: DeliveryOptions
     ) -> SubscriberGroup:
-        key = (mode, frozenset(selection.items()))
+        key = (options, frozenset(selection.items()))
         group = self._groups.get(key)
         if group is None:
             channels = {
-                self._states.channel(contract_id, mode.sections): ref
+                self._states.channel(contract_id, options.sections): ref
                 for contract_id, ref in selection.items()
             }
-            group = self._groups[key] = SubscriberGroup(key, channels, mode)
+            group = self._groups[key] = SubscriberGroup(key, channels, options)
             for channel, ref in channels.items():
                 channel.add(group, ref.envelope)
         return group

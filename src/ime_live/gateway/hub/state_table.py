@@ -139,7 +139,7 @@ class StateTable:
         held, channel.held = channel.held, None
         number = 0
         if last is not None:
-            channel.newest = channel.stamp = last.version
+            channel.newest = channel.sent_version = last.version
             channel.taken = channel.read = self._monotonic()
             number = self._next_number(quiet=last.version <= channel.opened)
         for each in (channel, *channel.parts.values()):
@@ -186,7 +186,7 @@ class StateTable:
             each.state is not None and each.claimed > each.state.version
             for each in (channel, *channel.parts.values())
         )
-        version = max(channel.newest, channel.stamp)
+        version = max(channel.newest, channel.sent_version)
         return Present(version, channel.taken, channel.unversioned, doubted, channel.confirmed)
 
     def is_behind(self, contract_id: str, last: Update | None) -> bool:
@@ -254,7 +254,7 @@ class StateTable:
         if state is None or not subscriber.may_have_another(channel, state):
             return state
         if whole.state is not None and whole.newest > max(subscriber.claimed, whole.state.version):
-            again = self._again(channel, state, max(whole.newest, whole.stamp))
+            again = self._again(channel, state, max(whole.newest, whole.sent_version))
             subscriber.reissue(channel, again)
             return again
         channel.claim(subscriber.claimed, subscriber.claimed_at)
@@ -287,7 +287,7 @@ class StateTable:
             return 0
         # A channel keeps its order. So an update that follows one stamped here is not older, even
         # if its publisher's clock says so, or if we stamped that one late.
-        channel.stamp = version = max(version, channel.stamp + 1)
+        channel.sent_version = version = max(version, channel.sent_version + 1)
         number = self._next_number()
         channel.state = state = State(version, payload, number, self._zone)
         if not self._pending:
@@ -321,7 +321,7 @@ class StateTable:
         state = channel.state
         if state is None or channel.claimed <= state.version:
             return
-        version = max(version, self._channels[channel.contract_id].stamp)
+        version = max(version, self._channels[channel.contract_id].sent_version)
         unsure = [
             subscriber
             for group in channel.groups
@@ -338,7 +338,7 @@ class StateTable:
 
     def _again(self, channel: Channel, state: State, version: int) -> State:
         # Later states need a newer version than this one, for all clients.
-        self._channels[channel.contract_id].stamp = version
+        self._channels[channel.contract_id].sent_version = version
         return State(version, state.payload, state.number, self._zone)
 
     def _part(

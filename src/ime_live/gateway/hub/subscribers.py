@@ -19,22 +19,22 @@ from ime_live.gateway.hub.frames import Format
 from ime_live.gateway.hub.throttle import Throttle
 
 if TYPE_CHECKING:
-    from ime_live.gateway.hub.transport import Outlet
+    from ime_live.gateway.hub.transport import TransportWriter
 
 
 class SubscriberGroup:
     """Subscribers with the same selection and options; they get the same bytes in one buffer."""
 
-    __slots__ = ("channels", "individual", "key", "mode", "paused", "ready", "wrapping")
+    __slots__ = ("channels", "format", "key", "options", "paused", "per_subscriber", "ready")
 
     def __init__(
-        self, key: object, channels: Mapping[Channel, ContractRef], mode: DeliveryOptions
+        self, key: object, channels: Mapping[Channel, ContractRef], options: DeliveryOptions
     ) -> None:
         self.key = key
         self.channels = channels
-        self.mode = mode
-        self.wrapping = mode.wrapping
-        self.individual = mode.individual
+        self.options = options
+        self.format = options.format
+        self.per_subscriber = options.per_subscriber
         self.ready: dict[Subscriber, Callable[[bytes], int]] = {}
         self.paused: dict[Subscriber, None] = {}
 
@@ -70,17 +70,17 @@ class Subscriber:
         "write",
     )
 
-    def __init__(self, group: SubscriberGroup, outlet: Outlet, newest: int) -> None:
+    def __init__(self, group: SubscriberGroup, writer: TransportWriter, newest: int) -> None:
         """Join a group: it gets every change from now on.
 
         Args:
             group: has the contracts and the options.
-            outlet: writes to its socket.
+            writer: writes to its socket.
             newest: number of the newest state.
         """
         self.group = group
-        self.write = outlet.write
-        self.keep = outlet.keep
+        self.write = writer.write
+        self.keep = writer.keep
         self._joined = newest
         self._sent_from = newest
         """States with a higher number were sent to it, or noted in `_missed`. -1 if it has
@@ -95,7 +95,7 @@ class Subscriber:
         self._missed: dict[Channel, State | None] = {}
         """Contracts whose changes it missed, each with the last state it got before."""
         self._messages: dict[object, Callable[[], bytes]] | None = None
-        """Functions that make the frames it gets after `_missed`; see `Hub.tell`."""
+        """Functions that make the frames it gets after `_missed`; see `Hub.send`."""
         self._known_as: dict[Channel, tuple[State, bytes]] | None = None
         """States that it knows by another timestamp: contract → state and that timestamp.
         It was not sent them because it has equal ones, or because they were reissued."""
@@ -103,10 +103,10 @@ class Subscriber:
         """States that it was not sent when they were read, because it says it has newer ones."""
         self._reissued: dict[Channel, State] | None = None
         """States that it gets with a newer version than others; see `may_have_another`."""
-        mode = group.mode
-        self._skipped: dict[Channel, int] | None = {} if mode.skips else None
+        options = group.options
+        self._skipped: dict[Channel, int] | None = {} if options.skips else None
         """States left out since the last message, per contract; None if it did not ask."""
-        self.throttle = Throttle(mode.interval) if mode.interval else None
+        self.throttle = Throttle(options.interval) if options.interval else None
         """Its `max_rate`, if it has one."""
         group.ready[self] = self.write
         for channel in group.channels:
@@ -290,7 +290,7 @@ class Subscriber:
         """Return the frames of all these changes, each with what it skipped before."""
         group, skipped = self.group, self._skipped or {}
         return b"".join(
-            state.frame(group.channels[channel].envelope, group.wrapping, skipped.pop(channel, 0))
+            state.frame(group.channels[channel].envelope, group.format, skipped.pop(channel, 0))
             for channel, state, _ in changes
         )
 
@@ -315,7 +315,7 @@ class Subscriber:
         group, throttle, skipped = self.group, self.throttle, self._skipped
         if throttle is not None:
             throttle.open_due(now)
-        oldest = _Oldest(missed) if group.wrapping is Format.EVENT else None
+        oldest = _Oldest(missed) if group.format is Format.EVENT else None
         frames: list[bytes] = []
         size = 0
         for channel in list(missed) if among is None else among:
@@ -334,7 +334,7 @@ class Subscriber:
             shown = state if self._reissued is None else self._shown(channel, state)
             frame = shown.frame(
                 group.channels[channel].envelope,
-                group.wrapping,
+                group.format,
                 None if skipped is None else skipped.pop(channel, 0),
                 named=oldest is None or oldest.left() > shown.version,
             )
@@ -383,7 +383,7 @@ class Subscriber:
     # Messages that are no updates
 
     def add_message(self, key: object, make: Callable[[], bytes]) -> None:
-        """Send it a frame after what it misses; see `Hub.tell`."""
+        """Send it a frame after what it misses; see `Hub.send`."""
         if self._messages is None:
             self._messages = {}
         self._messages[key] = make

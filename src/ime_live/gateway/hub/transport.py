@@ -1,4 +1,4 @@
-"""Interfaces of the hub: `Outlet` writes to a client, `Events` counts what the hub does."""
+"""Interfaces of the hub: `TransportWriter` writes to a client, `Events` counts what happens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ime_live.gateway.hub.subscribers import Subscriber
 
 
-class Outlet(Protocol):
+class TransportWriter(Protocol):
     """Writes to one client's socket."""
 
     @property
@@ -33,7 +33,7 @@ class Events(Protocol):
     def conflated(self, messages: int) -> None:
         """This many messages were replaced by newer ones before a slow client could take them."""
 
-    def thinned(self, messages: int) -> None:
+    def throttled(self, messages: int) -> None:
         """This many were replaced by newer ones because of the client's `max_rate`."""
 
     def dropped(self, reason: str) -> None:

@@ -69,7 +69,7 @@ class StreamRequest(Struct, frozen=True):
             for none.
         token: the token in ``?token=``, if any.
         status: whether to send messages with the state of the feed as well.
-        mode: delivery options, except the format.
+        options: delivery options, except the format.
     """
 
     by: By
@@ -77,7 +77,7 @@ class StreamRequest(Struct, frozen=True):
     newer_than: int | None = None
     token: str | None = None
     status: bool = False
-    mode: DeliveryOptions = DeliveryOptions()
+    options: DeliveryOptions = DeliveryOptions()
 
 
 def unknown_parameters(by: By, query: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ _NO_BODY: Final = (204, 304)
 _Fields = Iterable[tuple[bytes, bytes]]
 
 
-class Client(Protocol):
+class HttpConnection(Protocol):
     """The connection of an exchange."""
 
     def write(self, data: bytes) -> None:
@@ -72,7 +72,7 @@ class Exchange:
     __slots__ = (
         "_body_given",
         "_chunked",
-        "_client",
+        "_connection",
         "_default_fields",
         "_keep_alive",
         "_left",
@@ -85,17 +85,21 @@ class Exchange:
     )
 
     def __init__(
-        self, head: RequestHead, client: Client, default_fields: _Fields, limited: LogLimiter
+        self,
+        head: RequestHead,
+        connection: HttpConnection,
+        default_fields: _Fields,
+        limited: LogLimiter,
     ) -> None:
         """Make an exchange without a response.
 
         Args:
             head: head of the request, whose body has been read and discarded.
-            client: the connection to write to.
+            connection: what to write to.
             default_fields: header fields of all responses.
             limited: logs failures.
         """
-        self._client = client
+        self._connection = connection
         self._limited = limited
         self._default_fields = default_fields
         self._keep_alive = head.keep_alive
@@ -125,7 +129,7 @@ class Exchange:
         if self._over:
             return
         if self._started and not self._unsent_head:
-            self._client.broken()
+            self._connection.broken()
             return
         text = b"Internal Server Error"
         fields = [
@@ -156,7 +160,7 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Any) -> None:  # noqa: ANN401 - ASGI
-        await self._client.writable()
+        await self._connection.writable()
         if self._over:
             return
         if message["type"] == "http.response.start" and not self._started:
@@ -202,8 +206,8 @@ class Exchange:
             body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more:
                 body += b"0\r\n\r\n"
-        self._client.write(b"".join((self._unsent_head, body)))
+        self._connection.write(b"".join((self._unsent_head, body)))
         self._unsent_head = b""
         if not more:
             self.disconnect()
-            self._client.answered(keep_alive=self._keep_alive)
+            self._connection.answered(keep_alive=self._keep_alive)

@@ -56,17 +56,17 @@ class Codec(Protocol):
     def ping(self) -> bytes:
         """Return bytes that show whether the client is still there."""
 
-    def started(self, stream: Stream, /) -> None:
+    def started(self, stream: RunningStream, /) -> None:
         """Handle what has arrived before the response, which was just sent."""
 
-    def receive(self, data: bytes, stream: Stream, /) -> None:
+    def receive(self, data: bytes, stream: RunningStream, /) -> None:
         """Handle bytes from the client."""
 
     def close(self) -> None:
         """Drop what has arrived and was not handled; the stream is over."""
 
 
-class Stream(Protocol):
+class RunningStream(Protocol):
     """A connection as its codec sees it."""
 
     def send(self, data: bytes, /) -> None:

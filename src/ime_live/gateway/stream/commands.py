@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST: Final = 100
 
 
-class Doer(Protocol):
+class CommandHandler(Protocol):
     """Carries out commands; the stream's `Subscription`."""
 
     async def change(
@@ -29,24 +29,24 @@ class Doer(Protocol):
     ) -> None:
         """Carry it out and answer; ``writable`` waits until the client takes data."""
 
-    def object_to(self, error: str, request_id: str | int | None) -> None:
+    def reject(self, error: str, request_id: str | int | None) -> None:
         """Answer that nothing was done."""
 
 
-class Dialog:
+class CommandQueue:
     """The queue of one client's commands."""
 
-    __slots__ = ("_doer", "_limited", "_task", "_waiting", "_writable")
+    __slots__ = ("_handler", "_limited", "_task", "_waiting", "_writable")
 
-    def __init__(self, doer: Doer, *, writable: bool, limited: LogLimiter) -> None:
+    def __init__(self, handler: CommandHandler, *, writable: bool, limited: LogLimiter) -> None:
         """Make an empty queue.
 
         Args:
-            doer: carries out the commands.
+            handler: carries out the commands.
             writable: whether the client takes data.
             limited: logs failures.
         """
-        self._doer = doer
+        self._handler = handler
         self._limited = limited
         self._waiting: deque[ControlRequest | ControlError] = deque()
         self._writable = asyncio.Event()
@@ -99,11 +99,11 @@ class Dialog:
 
     async def _answer(self, request: ControlRequest | ControlError) -> None:
         if isinstance(request, ControlError):
-            self._doer.object_to(str(request), request.id)
+            self._handler.reject(str(request), request.id)
             return
         try:
-            await self._doer.change(request, self._writable.wait)
+            await self._handler.change(request, self._writable.wait)
         except Exception as error:  # noqa: BLE001 - logged and answered; the next command follows
             event = "a client's request has failed"
             self._limited.error(event, key=(event, type(error).__name__), exc_info=error)
-            self._doer.object_to("internal error", request.id)
+            self._handler.reject("internal error", request.id)

@@ -22,7 +22,7 @@ from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import Identity
 from ime_live.gateway.query.stream_query import StreamRequest, read_request, unknown_parameters
 from ime_live.gateway.stream.codec import ABNORMAL, Codec
-from ime_live.gateway.stream.commands import Dialog
+from ime_live.gateway.stream.commands import CommandQueue
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose, read_slowly
 from ime_live.gateway.stream.request_head import RequestHead
@@ -36,7 +36,7 @@ _numbers = itertools.count(1)
 
 
 class Connection(asyncio.Protocol):
-    """One client's stream; also the `Outlet` of the hub and the `Pulse` of the heartbeat."""
+    """One client's stream; the hub's `TransportWriter` and the heartbeat's `Peer`."""
 
     __slots__ = (
         "_about",
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._about: dict[str, object] = {}
         """Fields of every log line of this connection."""
         self._subscription = Subscription(context)
-        self._commands: Dialog | None = None
+        self._commands: CommandQueue | None = None
         """Made when the client sends a message: most never do."""
         self._opening: asyncio.Task[None] | None = None
         self._closer: asyncio.TimerHandle | None = None
@@ -239,11 +239,11 @@ class Connection(asyncio.Protocol):
         self._context.heartbeat.answered(self)
 
     def message_received(self, message: bytes, *, binary: bool) -> None:
-        """Queue a message of the client; see `Dialog.receive`."""
+        """Queue a message of the client; see `CommandQueue.receive`."""
         if self._subscription.subscriber is None:
             return
         if self._commands is None:
-            self._commands = Dialog(
+            self._commands = CommandQueue(
                 self._subscription, writable=not self._paused, limited=self._context.limited
             )
         self._commands.receive(message, binary=binary)

@@ -48,14 +48,14 @@ class GatewayContext:
     settings: GatewaySettings
     zone: ZoneInfo
     authenticator: Authenticator
-    directory: ContractCache
+    contract_cache: ContractCache
     diagnostics: Diagnostics
     upstream: Upstream
     require_channels: Callable[[], None]
     states: StateTable
     hub: Hub
-    watch: StatusMessages
-    rounds: StatusLoop
+    status_messages: StatusMessages
+    status_loop: StatusLoop
     heartbeat: Heartbeat
     metrics: Metrics
     loop: asyncio.AbstractEventLoop

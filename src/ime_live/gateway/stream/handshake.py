@@ -39,12 +39,12 @@ class Handshake(NamedTuple):
 
     Attributes:
         accepted: whether the handshake is valid.
-        answer: the complete response.
+        response: the complete one.
         deflate: the negotiated compression, if any.
     """
 
     accepted: bool
-    answer: bytes
+    response: bytes
     deflate: PerMessageDeflate | None = None
 
 

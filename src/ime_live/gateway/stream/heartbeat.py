@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ime_live.log_limiter import LogLimiter
 
 
-class Pulse(Protocol):
+class Peer(Protocol):
     """A client as the heartbeat sees it."""
 
     def ping(self) -> None:
@@ -49,25 +49,25 @@ class Heartbeat:
         self._timeout = timeout
         self._unwritable_timeout = slow_client_timeout
         # Each dictionary is in the order of its times, since a new entry is always due last.
-        self._due: dict[Pulse, float] = {}
-        self._awaited: dict[Pulse, float] = {}
-        self._paused: dict[Pulse, float] = {}
-        self._expiries: dict[Pulse, float] = {}
-        self._near_expiry: set[Pulse] = set()
+        self._due: dict[Peer, float] = {}
+        self._awaited: dict[Peer, float] = {}
+        self._paused: dict[Peer, float] = {}
+        self._expiries: dict[Peer, float] = {}
+        self._near_expiry: set[Peer] = set()
 
     @property
     def resolution(self) -> float:
         """How often `tick` should be called [s]."""
         return min(1.0, self._interval / 4, self._timeout / 4, self._unwritable_timeout / 4)
 
-    def add(self, client: Pulse, now: float, expires: float | None = None) -> None:
+    def add(self, client: Peer, now: float, expires: float | None = None) -> None:
         """Watch a client; ``expires`` is when its token expires, on the same clock."""
         self._due[client] = now + self._interval
         if expires is not None:
             self._expiries[client] = expires
             self._note_near_expiry(client, now)
 
-    def remove(self, client: Pulse) -> None:
+    def remove(self, client: Peer) -> None:
         """Stop watching a client."""
         self._due.pop(client, None)
         self._awaited.pop(client, None)
@@ -75,17 +75,17 @@ class Heartbeat:
         self._expiries.pop(client, None)
         self._near_expiry.discard(client)
 
-    def answered(self, client: Pulse) -> None:
+    def answered(self, client: Peer) -> None:
         """Note that the client has sent a pong."""
         self._awaited.pop(client, None)
 
-    def pause(self, client: Pulse, now: float) -> None:
+    def pause(self, client: Peer, now: float) -> None:
         """Note that the client's transport is not writable."""
         self._paused.setdefault(client, now + self._unwritable_timeout)
         # A ping may wait behind other data, so a missing pong is not its fault.
         self._awaited.pop(client, None)
 
-    def resume(self, client: Pulse) -> None:
+    def resume(self, client: Peer) -> None:
         """Note that the client's transport is writable again."""
         self._paused.pop(client, None)
 
@@ -130,7 +130,7 @@ class Heartbeat:
                     )
 
     @staticmethod
-    def _until(times: dict[Pulse, float], now: float) -> list[Pulse]:
+    def _until(times: dict[Peer, float], now: float) -> list[Peer]:
         clients = []
         for client, time in times.items():
             if time > now:
@@ -138,11 +138,11 @@ class Heartbeat:
             clients.append(client)
         return clients
 
-    def _note_near_expiry(self, client: Pulse, now: float) -> None:
+    def _note_near_expiry(self, client: Peer, now: float) -> None:
         if self._expiries[client] - now <= _NEAR * self._interval:
             self._near_expiry.add(client)
 
-    def _end(self, client: Pulse, refusal: RefusedError) -> None:
+    def _end(self, client: Peer, refusal: RefusedError) -> None:
         if client not in self._due:
             return  # the end of another client has removed it
         self.remove(client)

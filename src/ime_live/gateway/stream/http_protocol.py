@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-SERVICES: Final = "ime_live.context"
+CONTEXT: Final = "ime_live.context"
 """Key under which the ASGI lifespan passes the process's `GatewayContext` to its protocols."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class HttpProtocol(asyncio.Protocol):
-    """One HTTP connection; also the `Client` of its exchanges."""
+    """One HTTP connection, which answers one request at a time; see `HttpConnection`."""
 
     __slots__ = (
         "_app",
@@ -72,7 +72,7 @@ class HttpProtocol(asyncio.Protocol):
         self._server_state = server_state
         self._connections: set[Any] = server_state.connections
         self._app_state = app_state
-        self._context: GatewayContext = app_state[SERVICES]
+        self._context: GatewayContext = app_state[CONTEXT]
         self._loop = self._context.loop
         self._reader = RequestReader(self._context.settings.max_request)
         self._transport: asyncio.Transport

@@ -16,7 +16,7 @@ from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
 _encode = msgspec.json.Encoder().encode
 
 
-class Revision(Struct, frozen=True):
+class SelectionChange(Struct, frozen=True):
     """The result of a command.
 
     Attributes:
@@ -32,13 +32,13 @@ class Revision(Struct, frozen=True):
     faults: Sequence[ControlFault] = ()
 
 
-def revise(
+def change_selection(
     selection: Mapping[str, ContractRef],
     request: ControlRequest,
     contracts: Contracts,
     may_see: Callable[[Contract], bool],
     limit: int,
-) -> Revision:
+) -> SelectionChange:
     """Return the result of a command, without subscribing or sending anything.
 
     A fault of one contract does not keep others from being added or removed. A contract that is
@@ -63,7 +63,7 @@ def revise(
                 faults.append(ControlFault(name, error.reason))
             else:
                 revised.pop(contract_id, None)
-        return Revision(revised, (), [i for i in selection if i not in revised], faults)
+        return SelectionChange(revised, (), [i for i in selection if i not in revised], faults)
     for by, name in _named(request):
         try:
             contract = find(by, name, contracts, may_see)
@@ -73,8 +73,8 @@ def revise(
             revised.setdefault(contract.contract_id, ContractRef.of(by, name))
     if len(revised) > limit:
         text = f"too many contracts: {len(revised)}, at most {limit}"
-        return Revision(selection, faults=[*faults, ControlFault(None, text)])
-    return Revision(revised, [i for i in revised if i not in selection], (), faults)
+        return SelectionChange(selection, faults=[*faults, ControlFault(None, text)])
+    return SelectionChange(revised, [i for i in revised if i not in selection], (), faults)
 
 
 def answer(

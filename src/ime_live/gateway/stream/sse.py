@@ -20,7 +20,7 @@ from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.http_errors import headers_of, status_of
 from ime_live.gateway.query.stream_query import StreamRequest, read_since
-from ime_live.gateway.stream.codec import Stream
+from ime_live.gateway.stream.codec import RunningStream
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.request_head import RequestHead
 
@@ -125,10 +125,10 @@ class EventCodec:
         """Return a comment. No answer is expected."""
         return wire.COMMENT
 
-    def started(self, stream: Stream) -> None:
+    def started(self, stream: RunningStream) -> None:
         """Do nothing: nothing is expected before the response."""
 
-    def receive(self, data: bytes, stream: Stream) -> None:
+    def receive(self, data: bytes, stream: RunningStream) -> None:
         """Discard what the client sends: nothing is expected after its request."""
         del data
         stream.read_slowly()

@@ -2,8 +2,8 @@
 
 A subscription checks the request and the token, acquires the contracts upstream, joins the hub
 and the status messages, carries out commands while the stream runs, and releases everything at
-the end. It works for any transport: the caller passes the hub's `Outlet`, and itself sends what
-belongs before and after the stream.
+the end. It works for any transport: the caller passes the hub's `TransportWriter`, and itself sends
+what belongs before and after the stream.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ime_live.gateway.auth.authenticator import Identity
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.subscribers import Subscriber
-from ime_live.gateway.hub.transport import Outlet
+from ime_live.gateway.hub.transport import TransportWriter
 from ime_live.gateway.query.stream_query import (
     UNKNOWN,
     ContractNotFoundError,
@@ -26,7 +26,7 @@ from ime_live.gateway.query.stream_query import (
     select,
 )
 from ime_live.gateway.stream.context import GatewayContext
-from ime_live.gateway.stream.selection import Revision, answer, revise
+from ime_live.gateway.stream.selection import SelectionChange, answer, change_selection
 from ime_live.market import timestamp_of
 from ime_live.messages import ControlFault, ControlRequest
 
@@ -96,7 +96,7 @@ class Subscription:
                 "count": len(request.contracts),
             }
         )
-        registry = context.directory.registry
+        registry = context.contract_cache.registry
         try:
             self._selection = select(
                 request, registry, identity.may_see, context.settings.max_contracts
@@ -110,14 +110,14 @@ class Subscription:
         if request.status:
             if request.newer_than:
                 context.states.expect(self._selection, request.newer_than)
-            self._current = await context.rounds.compare(self._selection)
+            self._current = await context.status_loop.compare(self._selection)
         return identity
 
-    def begin(self, outlet: Outlet, wrapping: wire.Format) -> Subscriber:
+    def begin(self, writer: TransportWriter, format_: wire.Format) -> Subscriber:
         """Join the hub: changes are sent from now on. `send_first` sends the present states."""
         hub = self._context.hub
-        mode = msgspec.structs.replace(self._request.mode, wrapping=wrapping)
-        self.subscriber = subscriber = hub.join(self._selection, outlet, mode)
+        options = msgspec.structs.replace(self._request.options, format=format_)
+        self.subscriber = subscriber = hub.join(self._selection, writer, options)
         return subscriber
 
     def send_first(self) -> None:
@@ -128,7 +128,9 @@ class Subscription:
         if request.newer_than is not None:
             context.hub.send_states(subscriber, request.newer_than)
         if request.status:
-            context.watch.add(subscriber, current=len(self._current) == len(self._selection))
+            context.status_messages.add(
+                subscriber, current=len(self._current) == len(self._selection)
+            )
             self._current = ()
 
     async def change(
@@ -143,52 +145,50 @@ class Subscription:
             writable: waits until the client takes data, so that the answer does not pile up.
         """
         context = self._context
-        revision = revise(
+        change = change_selection(
             self._selection,
             request,
-            context.directory.registry,
+            context.contract_cache.registry,
             self._identity.may_see,
             context.settings.max_contracts,
         )
-        self._log_unknown(request, revision)
-        self._acquired = acquired = {*self._acquired, *revision.added}
-        if revision.added:
-            await context.upstream.acquire(revision.added)
+        self._log_unknown(request, change)
+        self._acquired = acquired = {*self._acquired, *change.added}
+        if change.added:
+            await context.upstream.acquire(change.added)
             try:
                 context.require_channels()
             except RefusedError as error:
-                self._give_back(revision.added)
-                self.object_to(error.reason, request.id)
+                self._give_back(change.added)
+                self.reject(error.reason, request.id)
                 return
         current: Collection[str] = ()
         if self._request.status:
-            current = await context.rounds.compare(revision.selection)
+            current = await context.status_loop.compare(change.selection)
         await writable()
         subscriber = self.subscriber
         if subscriber is None:
             return  # the client has left meanwhile, and everything was released
-        self._selection = revision.selection
-        text = answer(
-            revision.selection, revision.faults, request_id=request.id, action=request.action
-        )
-        self._tell(subscriber, text)
-        watched = context.watch.remove(subscriber)
-        context.hub.select(subscriber, revision.selection)
+        self._selection = change.selection
+        text = answer(change.selection, change.faults, request_id=request.id, action=request.action)
+        self._send(subscriber, text)
+        watched = context.status_messages.remove(subscriber)
+        context.hub.select(subscriber, change.selection)
         snapshot = request.snapshot
         if self._request.newer_than == 0 if snapshot is None else snapshot:
-            context.hub.send_states(subscriber, 0, revision.added)
+            context.hub.send_states(subscriber, 0, change.added)
         if watched:
-            context.watch.add(subscriber, current=len(current) == len(revision.selection))
-        self._acquired = acquired.difference(revision.removed)
-        context.upstream.release(revision.removed)
+            context.status_messages.add(subscriber, current=len(current) == len(change.selection))
+        self._acquired = acquired.difference(change.removed)
+        context.upstream.release(change.removed)
 
-    def _log_unknown(self, request: ControlRequest, revision: Revision) -> None:
-        faults = {fault.contract for fault in revision.faults if fault.error.startswith(UNKNOWN)}
+    def _log_unknown(self, request: ControlRequest, change: SelectionChange) -> None:
+        faults = {fault.contract for fault in change.faults if fault.error.startswith(UNKNOWN)}
         context, may_see = self._context, self._identity.may_see
         ids = map(str, request.contract_ids)
         for by, names in ((By.NAME, request.contract_names), (By.ID, ids)):
             if unknown := [name for name in map(str.strip, names) if name in faults]:
-                registry = context.directory.registry
+                registry = context.contract_cache.registry
                 context.diagnostics.explain_unknown(by, unknown, registry, may_see)
 
     def _give_back(self, added: Collection[str]) -> None:
@@ -196,18 +196,18 @@ class Subscription:
             self._acquired = {*self._acquired}.difference(added)
             self._context.upstream.release(added)
 
-    def object_to(self, error: str, request_id: str | int | None) -> None:
+    def reject(self, error: str, request_id: str | int | None) -> None:
         """Answer a command that could not be carried out at all."""
         if self.subscriber is not None:
             fault = ControlFault(None, error)
-            self._tell(self.subscriber, answer(self._selection, [fault], request_id=request_id))
+            self._send(self.subscriber, answer(self._selection, [fault], request_id=request_id))
 
-    def _tell(self, subscriber: Subscriber, text: bytes) -> None:
+    def _send(self, subscriber: Subscriber, text: bytes) -> None:
         def make() -> bytes:
             stamp = timestamp_of(self._context.clock(), self._context.zone).encode()
-            return wire.framed(wire.control_message(stamp, text), subscriber.group.wrapping)
+            return wire.framed(wire.control_message(stamp, text), subscriber.group.format)
 
-        self._context.hub.tell(subscriber, make, about=object())
+        self._context.hub.send(subscriber, make, key=object())
 
     def close(self) -> None:
         """Leave the hub and release all contracts."""
@@ -215,7 +215,7 @@ class Subscription:
         if self.subscriber is not None:
             # First: the hub forgets a contract only when no client is left.
             context.hub.leave(self.subscriber)
-            context.watch.remove(self.subscriber)
+            context.status_messages.remove(self.subscriber)
             self.subscriber = None
         acquired, self._acquired = self._acquired, ()
         context.upstream.release(acquired)

@@ -20,7 +20,7 @@ from ime_live.gateway.auth.authenticator import find_token
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, StreamRequest, endpoint_of
-from ime_live.gateway.stream.codec import ABNORMAL, Stream
+from ime_live.gateway.stream.codec import ABNORMAL, RunningStream
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import QUIET
 from ime_live.gateway.stream.request_head import RequestHead
@@ -92,10 +92,10 @@ class WebSocketCodec:
             return context.handshake.reject(400, text)
         handshake = context.handshake.negotiate(head)
         if not handshake.accepted:
-            return handshake.answer
+            return handshake.response
         self.by = by
         self._deflate = handshake.deflate
-        self._response = handshake.answer
+        self._response = handshake.response
         return b""
 
     def complete(
@@ -124,14 +124,14 @@ class WebSocketCodec:
         """Accept and close: only on an accepted connection a client sees code and reason."""
         return self.accept() + self.goodbye(refusal)
 
-    def started(self, stream: Stream) -> None:
+    def started(self, stream: RunningStream) -> None:
         """Read frames that have arrived before the response, in the next turn of the loop."""
         if self._unread:
             self._context.loop.call_soon(partial(self._read_on, stream))
 
     # Frames from the client
 
-    def receive(self, data: bytes, stream: Stream) -> None:
+    def receive(self, data: bytes, stream: RunningStream) -> None:
         """Take received frames: pongs, pings, a close, or messages."""
         if (
             len(data) == _PONG_LENGTH
@@ -151,7 +151,7 @@ class WebSocketCodec:
             return
         self._read_on(stream)
 
-    def _read_on(self, stream: Stream) -> None:
+    def _read_on(self, stream: RunningStream) -> None:
         """Read some of the frames; the others are read after other clients had their turn."""
         for _ in range(_FRAMES_PER_TURN):
             part = self._next_part()
@@ -197,7 +197,7 @@ class WebSocketCodec:
         self._allowance -= 1
         return True
 
-    def _take_frame(self, frame: Event, stream: Stream) -> bool:
+    def _take_frame(self, frame: Event, stream: RunningStream) -> bool:
         """Handle a frame; return False if it was one too many."""
         if not isinstance(frame, Frame) or frame.opcode is Opcode.CLOSE:
             return True
@@ -212,7 +212,7 @@ class WebSocketCodec:
             self._take_part(frame, stream)
         return True
 
-    def _take_part(self, frame: Frame, stream: Stream) -> None:
+    def _take_part(self, frame: Frame, stream: RunningStream) -> None:
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
         message = self._fragments + bytes(frame.data)
@@ -228,7 +228,7 @@ class WebSocketCodec:
         except RefusedError as error:
             stream.end(error)
 
-    def _send(self, frames: Protocol, stream: Stream) -> None:
+    def _send(self, frames: Protocol, stream: RunningStream) -> None:
         ends = False
         for data in frames.data_to_send():
             if data:

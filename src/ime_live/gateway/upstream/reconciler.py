@@ -41,7 +41,7 @@ MAX_AGE: Final = 1.0
 _TRIES: Final = 3
 
 
-class StoredStates(Protocol):
+class StateStore(Protocol):
     """Reads and lifts last states in the store."""
 
     async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
@@ -86,7 +86,7 @@ class Reconciler:
     def __init__(
         self,
         states: StateTable,
-        store: StoredStates,
+        store: StateStore,
         *,
         caught_up: Callable[[], Awaitable[object]],
         monotonic: Callable[[], float],

@@ -36,17 +36,17 @@ class StatusLoop:
     """Sends a round of status messages at each change of the feed's state, and at intervals."""
 
     def __init__(
-        self, watch: StatusMessages, reconciler: Reconciler, feed: FeedMonitor, interval: float
+        self, messages: StatusMessages, reconciler: Reconciler, feed: FeedMonitor, interval: float
     ) -> None:
         """Make the loop; `run` starts it.
 
         Args:
-            watch: the clients that want status messages.
+            messages: writes them to the clients that want them.
             reconciler: compares contracts with the store.
             feed: knows whether Redis was reached last.
             interval: maximum time between two rounds [s].
         """
-        self._watch = watch
+        self._messages = messages
         self._reconciler = reconciler
         self._feed = feed
         self._interval = interval
@@ -71,12 +71,12 @@ class StatusLoop:
 
     async def _go(self) -> None:
         # A client that joins later gets its own message, and this round's if its group is in it.
-        groups = self._watch.groups
+        groups = self._messages.groups
         if not groups:
             return
         current = await self.compare({t.contract_id for a in groups for t in a.channels})
         turn = time.monotonic() + _TURN
-        for _ in self._watch.tell(groups, current):
+        for _ in self._messages.send(groups, current):
             if time.monotonic() > turn:
                 await asyncio.sleep(0)
                 turn = time.monotonic() + _TURN

@@ -24,7 +24,7 @@ from ime_live.status import FeedStatus
 _encode = msgspec.json.Encoder().encode
 
 _STATUS: Final = "status"
-"""Key of these frames, see `Hub.tell`."""
+"""Key of these frames, see `Hub.send`."""
 
 
 class StatusMessages:
@@ -37,7 +37,7 @@ class StatusMessages:
         zone: tzinfo,
         clock: Callable[[], int],
         feed: Callable[[], FeedStatus | None],
-        told: Callable[[], None],
+        sent: Callable[[], None],
     ) -> None:
         """Start without clients.
 
@@ -46,22 +46,22 @@ class StatusMessages:
             zone: time zone of the timestamps.
             clock: microseconds since the epoch.
             feed: returns the feed's present state, None if there never was a feed.
-            told: called for each message that is written.
+            sent: called for each message that is written.
         """
         self._hub = hub
         self._zone = zone
         self._clock = clock
         self._feed = feed
-        self._told = told
-        self._watchers: dict[SubscriberGroup, dict[Subscriber, None]] = {}
-        self._telling: SubscriberGroup | None = None
+        self._sent = sent
+        self._subscribers: dict[SubscriberGroup, dict[Subscriber, None]] = {}
+        self._sending: SubscriberGroup | None = None
         self._shared: dict[bool, bytes] = {}
         """Frames that the clients of this group share, by whether they say ``current``."""
 
     @property
     def groups(self) -> Collection[SubscriberGroup]:
         """The groups that have watching clients now."""
-        return list(self._watchers)
+        return list(self._subscribers)
 
     def add(self, subscriber: Subscriber, *, current: bool) -> None:
         """Send a status message to a client that has just joined, and more in each round.
@@ -70,11 +70,11 @@ class StatusMessages:
             subscriber: has got the states that it asked for, or gets them before this.
             current: whether its contracts were compared with the store just now.
         """
-        self._watchers.setdefault(subscriber.group, {})[subscriber] = None
+        self._subscribers.setdefault(subscriber.group, {})[subscriber] = None
         current = current and not _may_have_another(
             subscriber, _doubtful(subscriber.group.channels)
         )
-        self._hub.tell(subscriber, partial(self._frame, subscriber, current=current), _STATUS)
+        self._hub.send(subscriber, partial(self._frame, subscriber, current=current), _STATUS)
 
     def remove(self, subscriber: Subscriber) -> bool:
         """Remove a client that leaves, or is about to change its selection.
@@ -82,15 +82,15 @@ class StatusMessages:
         Returns:
             Whether the client was watching.
         """
-        watchers = self._watchers.get(subscriber.group)
-        if watchers is None or subscriber not in watchers:
+        subscribers = self._subscribers.get(subscriber.group)
+        if subscribers is None or subscriber not in subscribers:
             return False
-        del watchers[subscriber]
-        if not watchers:
-            del self._watchers[subscriber.group]
+        del subscribers[subscriber]
+        if not subscribers:
+            del self._subscribers[subscriber.group]
         return True
 
-    def tell(self, groups: Iterable[SubscriberGroup], current: Collection[str]) -> Iterator[None]:
+    def send(self, groups: Iterable[SubscriberGroup], current: Collection[str]) -> Iterator[None]:
         """Send a status message to all watching clients.
 
         Args:
@@ -101,22 +101,22 @@ class StatusMessages:
             After each group, so that other work gets its turn when there are many.
         """
         for group in groups:
-            subscribers = list(self._watchers.get(group, ()))
+            subscribers = list(self._subscribers.get(group, ()))
             is_current = all(channel.contract_id in current for channel in group.channels)
-            self._telling = group
+            self._sending = group
             doubtful = _doubtful(group.channels)
             for subscriber in subscribers:
                 here = is_current and not _may_have_another(subscriber, doubtful)
-                self._hub.tell(subscriber, partial(self._frame, subscriber, current=here), _STATUS)
+                self._hub.send(subscriber, partial(self._frame, subscriber, current=here), _STATUS)
             # A frame that is made later, for a slow client, must describe that later time.
-            self._telling = None
+            self._sending = None
             self._shared = {}
             yield
 
     def _frame(self, subscriber: Subscriber, *, current: bool) -> bytes:
-        self._told()
+        self._sent()
         others = subscriber.other_timestamps()
-        if others or subscriber.group is not self._telling:
+        if others or subscriber.group is not self._sending:
             return self._make(subscriber.group, others, current=current)
         if current not in self._shared:
             self._shared[current] = self._make(subscriber.group, {}, current=current)
@@ -137,7 +137,7 @@ class StatusMessages:
             _encode(self._about_feed(current=current)),
             contracts,
         )
-        return wire.framed(text, group.wrapping)
+        return wire.framed(text, group.format)
 
     def _about_feed(self, *, current: bool) -> dict[str, object]:
         status = self._feed()

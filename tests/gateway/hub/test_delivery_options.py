@@ -1,4 +1,4 @@
-"""The hub's opt-ins step by step: sections, a pace, a count of what was left out, other contracts.
+"""The hub's opt-ins step by step: sections, `max_rate`, counts of skipped states, other contracts.
 
 What holds whatever the order is in `test_hub_properties`.
 """
@@ -28,11 +28,11 @@ def world() -> World:
 
 
 @pytest.mark.parametrize(
-    "mode",
+    "options",
     [INTEREST, SLOW, COUNTING, DeliveryOptions(interval=0.5, skips=True, sections=("Aggregate",))],
 )
 def test_a_message_is_made_once_for_all_clients_of_a_mode(
-    world: World, mode: DeliveryOptions, monkeypatch: pytest.MonkeyPatch
+    world: World, options: DeliveryOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[bytes] = []
     make = wire.message
@@ -43,57 +43,57 @@ def test_a_message_is_made_once_for_all_clients_of_a_mode(
 
     monkeypatch.setattr(wire, "message", message)
     world.open("1")
-    outlets = [world.join("1", mode=mode)[1] for _ in range(10)]
+    writers = [world.join("1", options=options)[1] for _ in range(10)]
     for version, new in enumerate([A, B, MORE], NOW):
         world.states.publish("1", version, new)
         world.tick()
         world.timers.pass_time(1)
-    assert len(made) == len(outlets[0].messages)
-    assert all(outlet.messages == outlets[0].messages for outlet in outlets)
+    assert len(made) == len(writers[0].messages)
+    assert all(writer.messages == writers[0].messages for writer in writers)
 
 
 class TestSections:
     def test_only_those_and_only_when_they_change(self, world: World) -> None:
         world.open("1", last=Update(NOW - 9, A))
-        _, outlet = world.join("1", mode=INTEREST)
+        _, writer = world.join("1", options=INTEREST)
         _, whole = world.join("1")
         for version, new in enumerate([B, MORE, C], NOW):
             world.states.publish("1", version, new)
             world.tick()
-        assert [message.version for message in outlet.messages] == [NOW + 1, NOW + 2]
-        interest = [m.payload.contract_info for m in outlet.messages]
+        assert [message.version for message in writer.messages] == [NOW + 1, NOW + 2]
+        interest = [m.payload.contract_info for m in writer.messages]
         assert [i.open_interest for i in interest] == [5, 0]  # type: ignore[union-attr]
-        assert all(isinstance(message.payload, Part) for message in outlet.messages)
+        assert all(isinstance(message.payload, Part) for message in writer.messages)
         assert [message.version for message in whole.messages] == [NOW, NOW + 1, NOW + 2]
 
     def test_those_who_want_the_same_share_it(self, world: World) -> None:
         world.open("1")
-        outlets = [world.join("1", mode=INTEREST)[1] for _ in range(3)]
+        writers = [world.join("1", options=INTEREST)[1] for _ in range(3)]
         world.states.publish("1", NOW, A)
         world.tick()
-        assert len({id(outlet.writes[0]) for outlet in outlets}) == 1
+        assert len({id(writer.writes[0]) for writer in writers}) == 1
 
     def test_a_snapshot_has_the_time_at_which_they_changed(self, world: World) -> None:
         world.open("1", last=Update(NOW - 9, A))
-        world.join("1", mode=INTEREST)
+        world.join("1", options=INTEREST)
         world.states.publish("1", NOW, B)
-        client, outlet = world.join("1", mode=INTEREST)
+        client, writer = world.join("1", options=INTEREST)
         world.hub.send_states(client)
-        assert [message.version for message in outlet.messages] == [NOW - 9]
+        assert [message.version for message in writer.messages] == [NOW - 9]
 
     def test_back_where_they_were_is_no_change_for_a_slow_one(self, world: World) -> None:
         world.open("1", last=Update(NOW - 9, A))
-        client, outlet = world.join("1", mode=INTEREST)
+        client, writer = world.join("1", options=INTEREST)
         world.hub.send_states(client)
         world.hub.pause(client)
         for version, new in enumerate([MORE, B], NOW):
             world.states.publish("1", version, new)
         world.hub.resume(client)
-        assert len(outlet.messages) == 1
+        assert len(writer.messages) == 1
 
     def test_nothing_is_kept_for_those_who_have_left(self, world: World) -> None:
         world.open("1")
-        client, _ = world.join("1", mode=INTEREST)
+        client, _ = world.join("1", options=INTEREST)
         world.states.close("1")
         assert world.states.present("1") is not None, "closed under a client"
         world.hub.leave(client)
@@ -102,59 +102,59 @@ class TestSections:
 
     def test_a_last_state_that_comes_later(self, world: World) -> None:
         world.states.open("1")
-        client, outlet = world.join("1", mode=INTEREST)
+        client, writer = world.join("1", options=INTEREST)
         world.hub.send_states(client)
         world.states.load("1", Update(NOW - 9, MORE))
         world.tick()
-        [message] = outlet.messages
+        [message] = writer.messages
         assert message.payload.contract_info.open_interest == 5  # type: ignore[union-attr]
 
 
-class TestPace:
+class TestThrottling:
     def test_the_newest_wins_and_the_last_one_comes(self, world: World) -> None:
         world.open("1")
-        _, outlet = world.join("1", mode=SLOW)
+        _, writer = world.join("1", options=SLOW)
         for version in range(10):
             world.states.publish("1", NOW + version, payload(version))
             world.tick()
             world.timers.pass_time(0.1)
-        assert outlet.prices == [0, 4, 9]
+        assert writer.prices == [0, 4, 9]
         assert world.thin == 7
         assert world.replaced == 0
 
     def test_contracts_do_not_hold_up_each_other(self, world: World) -> None:
         world.open("1", "2")
-        _, outlet = world.join("1", "2", mode=SLOW)
+        _, writer = world.join("1", "2", options=SLOW)
         world.states.publish("1", NOW, A)
         world.tick()
         world.states.publish("2", NOW + 1, B)
         world.tick()
-        assert outlet.prices == [1, 2]
+        assert writer.prices == [1, 2]
 
     def test_what_is_due_together_is_one_write(self, world: World) -> None:
         world.open("1", "2")
-        _, outlet = world.join("1", "2", mode=SLOW)
+        _, writer = world.join("1", "2", options=SLOW)
         for version, (contract_id, new) in enumerate([("1", A), ("2", A), ("1", B), ("2", C)], NOW):
             world.states.publish(contract_id, version, new)
             world.tick()
-        assert outlet.prices == [1, 1]
+        assert writer.prices == [1, 1]
         world.timers.pass_time(1)
-        assert outlet.prices == [1, 1, 2, 3]
-        assert len(outlet.writes) == 3
+        assert writer.prices == [1, 1, 2, 3]
+        assert len(writer.writes) == 3
 
     def test_a_snapshot_counts(self, world: World) -> None:
         world.open("1", last=Update(NOW - 9, A))
-        client, outlet = world.join("1", mode=SLOW)
+        client, writer = world.join("1", options=SLOW)
         world.hub.send_states(client)
         world.states.publish("1", NOW, B)
         world.tick()
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
         world.timers.pass_time(0.6)
-        assert outlet.prices == [1, 2]
+        assert writer.prices == [1, 2]
 
     def test_while_it_waits_it_has_an_older_time_stamp(self, world: World) -> None:
         world.open("1")
-        client, _ = world.join("1", mode=SLOW)
+        client, _ = world.join("1", options=SLOW)
         for version, new in enumerate([A, B], NOW):
             world.states.publish("1", version, new)
             world.tick()
@@ -164,20 +164,20 @@ class TestPace:
 
     def test_who_is_slow_at_that_gets_it_when_it_takes_data(self, world: World) -> None:
         world.open("1")
-        client, outlet = world.join("1", mode=SLOW)
+        client, writer = world.join("1", options=SLOW)
         world.states.publish("1", NOW, A)
         world.tick()
         world.hub.pause(client)
         world.states.publish("1", NOW + 1, B)
         world.tick()
         world.timers.pass_time(5)
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
         world.hub.resume(client)
-        assert outlet.prices == [1, 2]
+        assert writer.prices == [1, 2]
 
     def test_nothing_is_kept_for_those_who_have_left(self, world: World) -> None:
         world.open("1")
-        client, outlet = world.join("1", mode=SLOW)
+        client, writer = world.join("1", options=SLOW)
         for version, new in enumerate([A, B], NOW):
             world.states.publish("1", version, new)
             world.tick()
@@ -185,35 +185,35 @@ class TestPace:
         world.hub.leave(client)
         assert len(world.hub._delivery.timers) == 0
         world.timers.pass_time(5)
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
         assert not len(world.timers)
 
 
 class TestCounting:
     def test_nothing_is_left_out_for_those_who_keep_up(self, world: World) -> None:
         world.open("1")
-        outlets = [world.join("1", mode=COUNTING)[1] for _ in range(2)]
+        writers = [world.join("1", options=COUNTING)[1] for _ in range(2)]
         for version, new in enumerate([A, B], NOW):
             world.states.publish("1", version, new)
         world.tick()
-        assert [(m.version - NOW, m.skipped) for m in outlets[0].messages] == [(0, 0), (1, 0)]
-        assert outlets[0].writes[0] is outlets[1].writes[0]
+        assert [(m.version - NOW, m.skipped) for m in writers[0].messages] == [(0, 0), (1, 0)]
+        assert writers[0].writes[0] is writers[1].writes[0]
         assert world.deliveries == [(4, NOW)]
 
     def test_of_those_that_are_slow_what_they_have_not_got(self, world: World) -> None:
         world.open("1")
-        client, outlet = world.join("1", mode=COUNTING)
+        client, writer = world.join("1", options=COUNTING)
         world.hub.pause(client)
         for version in range(4):
             world.states.publish("1", NOW + version, payload(version))
             world.tick()
         world.hub.resume(client)
-        assert [(m.version - NOW, m.skipped) for m in outlet.messages] == [(3, 3)]
+        assert [(m.version - NOW, m.skipped) for m in writer.messages] == [(3, 3)]
 
     def test_what_was_no_change_in_the_end_counts_for_the_next(self, world: World) -> None:
         world.open("1", last=Update(NOW - 9, A))
-        client, outlet = world.join("1", mode=COUNTING)
-        _, other = world.join("1", mode=COUNTING)
+        client, writer = world.join("1", options=COUNTING)
+        _, other = world.join("1", options=COUNTING)
         world.hub.send_states(client)
         world.hub.pause(client)
         for version, new in enumerate([B, A], NOW):
@@ -221,30 +221,32 @@ class TestCounting:
         world.hub.resume(client)
         world.states.publish("1", NOW + 2, C)
         world.tick()
-        assert [m.skipped for m in outlet.messages] == [0, 2]
+        assert [m.skipped for m in writer.messages] == [0, 2]
         assert [m.skipped for m in other.messages] == [0, 0, 0]
 
-    def test_at_a_pace(self, world: World) -> None:
+    def test_with_a_max_rate(self, world: World) -> None:
         world.open("1")
-        _, outlet = world.join("1", mode=DeliveryOptions(interval=1.0, skips=True))
+        _, writer = world.join("1", options=DeliveryOptions(interval=1.0, skips=True))
         for version in range(5):
             world.states.publish("1", NOW + version, payload(version))
             world.tick()
         world.timers.pass_time(2)
-        assert [(m.version - NOW, m.skipped) for m in outlet.messages] == [(0, 0), (4, 3)]
+        assert [(m.version - NOW, m.skipped) for m in writer.messages] == [(0, 0), (4, 3)]
 
 
 class TestEvents:
     def test_one_has_no_id_while_an_older_one_is_to_come(self, world: World) -> None:
         world.open("1", "2", "3")
-        client, outlet = world.join("1", "2", "3", mode=DeliveryOptions(wrapping=wire.Format.EVENT))
+        client, writer = world.join(
+            "1", "2", "3", options=DeliveryOptions(format=wire.Format.EVENT)
+        )
         world.hub.pause(client)
         # They began to be missed in this order; the states that are sent are of another one.
         for version, contract_id in enumerate("1232", NOW):
             world.states.publish(contract_id, version, payload(version))
             world.tick()
         world.hub.resume(client)
-        events = b"".join(outlet.writes).decode().split("\n\n")[:-1]
+        events = b"".join(writer.writes).decode().split("\n\n")[:-1]
         told = [
             (event.startswith("id: "), event.partition('"ContractId":"')[2][0]) for event in events
         ]
@@ -252,50 +254,50 @@ class TestEvents:
 
     def test_those_who_keep_up_get_every_id(self, world: World) -> None:
         world.open("1", "2")
-        _, outlet = world.join("1", "2", mode=DeliveryOptions(wrapping=wire.Format.EVENT))
+        _, writer = world.join("1", "2", options=DeliveryOptions(format=wire.Format.EVENT))
         for version, contract_id in enumerate("1212", NOW):
             world.states.publish(contract_id, version, payload(version))
         world.tick()
-        assert b"".join(outlet.writes).count(b"id: ") == 4
+        assert b"".join(writer.writes).count(b"id: ") == 4
 
 
 class TestSelecting:
     def test_what_is_new_comes_and_what_is_gone_does_not(self, world: World) -> None:
         world.open("1", "2", "3")
-        client, outlet = world.join("1", "2")
+        client, writer = world.join("1", "2")
         world.hub.select(client, selection("2", "3"))
         for version, contract_id in enumerate("123", NOW):
             world.states.publish(contract_id, version, A)
         world.tick()
-        assert [message.contract for message in outlet.messages] == ["2", "3"]
+        assert [message.contract for message in writer.messages] == ["2", "3"]
 
     def test_what_is_on_its_way_is_sent_before(self, world: World) -> None:
         world.open("1", "2")
-        client, outlet = world.join("1")
+        client, writer = world.join("1")
         world.states.publish("1", NOW, A)
         world.hub.select(client, selection("2"))
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     def test_a_slow_one_forgets_what_it_wants_no_more(self, world: World) -> None:
         world.open("1", "2")
-        client, outlet = world.join("1", "2")
+        client, writer = world.join("1", "2")
         world.hub.pause(client)
         world.states.publish("1", NOW, A)
         world.states.publish("2", NOW + 1, B)
         world.hub.select(client, selection("2"))
         world.hub.resume(client)
-        assert outlet.prices == [2]
+        assert writer.prices == [2]
 
     def test_present_states_of_what_is_new_alone(self, world: World) -> None:
         world.open("1", "2", last=Update(NOW - 9, A))
-        client, outlet = world.join("1")
+        client, writer = world.join("1")
         world.hub.select(client, selection("1", "2"))
         world.hub.send_states(client, 0, ["2"])
-        assert [message.contract for message in outlet.messages] == ["2"]
+        assert [message.contract for message in writer.messages] == ["2"]
 
     def test_it_does_not_know_what_was_sent_before_it_asked(self, world: World) -> None:
         world.open("1", "2")
-        client, outlet = world.join("1")
+        client, writer = world.join("1")
         world.join("2")
         world.states.publish("2", NOW, A)
         world.tick()
@@ -306,23 +308,23 @@ class TestSelecting:
             world.tick()
         world.hub.resume(client)
         # It has never got that state, however often others did.
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     def test_what_it_has_got_by_asking_it_knows(self, world: World) -> None:
         world.open("1", "2", last=Update(NOW - 9, A))
-        client, outlet = world.join("1")
+        client, writer = world.join("1")
         world.hub.select(client, selection("1", "2"))
         world.hub.send_states(client, 0, ["2"])
         world.hub.pause(client)
         for version, new in enumerate([B, A], NOW):
             world.states.publish("2", version, new)
         world.hub.resume(client)
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
 
     @pytest.mark.parametrize("snapshot", [False, True])
     def test_what_changed_while_the_store_was_away(self, world: World, snapshot: bool) -> None:
         world.open("1")
-        client, outlet = world.join("1")
+        client, writer = world.join("1")
         world.states.open("2")
         world.states.open("3")
         world.hub.select(client, selection("1", "2", "3"))
@@ -331,73 +333,73 @@ class TestSelecting:
         world.states.load("2", Update(NOW + 1, A))
         world.states.load("3", Update(NOW - 1, A))
         world.tick()
-        contracts = [message.contract for message in outlet.messages]
+        contracts = [message.contract for message in writer.messages]
         assert contracts == (["2", "3"] if snapshot else ["2"])
 
     def test_what_is_wanted_no_more_when_the_store_is_back(self, world: World) -> None:
         world.states.open("1")
-        client, outlet = world.join("1")
+        client, writer = world.join("1")
         world.join("1")
         world.hub.select(client, {})
         world.states.load("1", Update(NOW + 1, A))
         world.tick()
-        assert outlet.writes == []
+        assert writer.writes == []
         assert sizes_of(client)["_missed"] == 0
 
     def test_nothing_at_all_and_something_again(self, world: World) -> None:
         world.open("1")
-        client, outlet = world.join("1")
+        client, writer = world.join("1")
         world.hub.select(client, {})
         world.states.publish("1", NOW, A)
         world.tick()
-        assert outlet.writes == []
+        assert writer.writes == []
         world.hub.select(client, selection("1"))
         world.states.publish("1", NOW + 1, B)
         world.tick()
-        assert outlet.prices == [2]
+        assert writer.prices == [2]
 
     def test_who_has_left_selects_nothing(self, world: World) -> None:
         world.open("1", "2")
-        client, outlet = world.join("1")
+        client, writer = world.join("1")
         world.hub.leave(client)
         world.hub.select(client, selection("2"))
         world.states.publish("2", NOW, A)
         world.tick()
-        assert outlet.writes == []
+        assert writer.writes == []
 
     def test_its_pace_and_count_stay(self, world: World) -> None:
         world.open("1", "2")
-        client, outlet = world.join("1", mode=DeliveryOptions(interval=1.0, skips=True))
+        client, writer = world.join("1", options=DeliveryOptions(interval=1.0, skips=True))
         for version, new in enumerate([A, B, C], NOW):
             world.states.publish("1", version, new)
             world.tick()
         world.hub.select(client, selection("1", "2"))
-        assert outlet.prices == [1]
+        assert writer.prices == [1]
         world.timers.pass_time(2)
-        assert [(m.version - NOW, m.skipped) for m in outlet.messages] == [(0, 0), (2, 1)]
+        assert [(m.version - NOW, m.skipped) for m in writer.messages] == [(0, 0), (2, 1)]
 
 
 class TestTelling:
     def test_several_things_are_told_in_order_once_it_takes_data(self, world: World) -> None:
         world.open("1")
-        client, outlet = world.join("1")
+        client, writer = world.join("1")
         world.hub.pause(client)
         world.states.publish("1", NOW, A)
         for text, about in ((b"one", 1), (b"two", 2), (b"one again", 1)):
-            world.hub.tell(client, lambda text=text: wire.text_frame(text), about)  # type: ignore[misc]
+            world.hub.send(client, lambda text=text: wire.text_frame(text), about)  # type: ignore[misc]
         world.hub.resume(client)
-        assert outlet.writes[1:] == [wire.text_frame(text) for text in (b"one again", b"two")]
+        assert writer.writes[1:] == [wire.text_frame(text) for text in (b"one again", b"two")]
 
     def test_who_is_about_to_catch_up_is_told_before_what_it_asks_for_next(
         self, world: World
     ) -> None:
         world.open("2", last=Update(NOW - 9, B))
         world.states.open("1")
-        client, outlet = world.join("1")
+        client, writer = world.join("1")
         world.states.load("1", Update(NOW + 1, A))
-        world.hub.tell(client, lambda: wire.text_frame(b"answer"))
+        world.hub.send(client, lambda: wire.text_frame(b"answer"))
         world.hub.select(client, selection("1", "2"))
         world.hub.send_states(client, 0, ["2"])
         world.tick()
-        state, told, other = outlet.writes
+        state, told, other = writer.writes
         assert (b'"1"' in state, told, b'"2"' in other) == (True, wire.text_frame(b"answer"), True)
