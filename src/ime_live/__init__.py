@@ -17,13 +17,13 @@ from importlib import import_module
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from ime_live.client.blocking import BlockingStream, Client
     from ime_live.client.connecting import Connecting, QueueName, SectionName, connect
-    from ime_live.client.credentials import Token
-    from ime_live.client.message import ConnectionEvent, Message, Status
-    from ime_live.client.rest import AsyncClient, Overview
-    from ime_live.client.selection import Selected
-    from ime_live.client.stream import Stream
+    from ime_live.client.network.credentials import Token
+    from ime_live.client.protocol.message import ConnectionEvent, Message, Status
+    from ime_live.client.protocol.selection import Selected
+    from ime_live.client.rest.async_client import AsyncClient, Overview
+    from ime_live.client.stream.blocking import BlockingStream, Client
+    from ime_live.client.stream.stream import Stream
     from ime_live.contracts import Contract, Market
     from ime_live.errors import (
         AuthenticationError,
@@ -105,12 +105,12 @@ _MODULES = {
     "AllowedPriceRange": "ime_live.market",
     "AuthenticationError": "ime_live.errors",
     "BestLimit": "ime_live.market",
-    "Client": "ime_live.client.blocking",
-    "BlockingStream": "ime_live.client.blocking",
-    "AsyncClient": "ime_live.client.rest",
+    "Client": "ime_live.client.stream.blocking",
+    "BlockingStream": "ime_live.client.stream.blocking",
+    "AsyncClient": "ime_live.client.rest.async_client",
     "CloseCode": "ime_live.errors",
     "Connecting": "ime_live.client.connecting",
-    "ConnectionEvent": "ime_live.client.message",
+    "ConnectionEvent": "ime_live.client.protocol.message",
     "Contract": "ime_live.contracts",
     "ContractError": "ime_live.errors",
     "ContractInfo": "ime_live.market",
@@ -121,9 +121,9 @@ _MODULES = {
     "IncompleteError": "ime_live.errors",
     "Level": "ime_live.market",
     "Market": "ime_live.contracts",
-    "Message": "ime_live.client.message",
+    "Message": "ime_live.client.protocol.message",
     "PublishResult": "ime_live.publisher",
-    "Overview": "ime_live.client.rest",
+    "Overview": "ime_live.client.rest.async_client",
     "Part": "ime_live.market",
     "Payload": "ime_live.market",
     "PayloadError": "ime_live.errors",
@@ -131,13 +131,13 @@ _MODULES = {
     "QueueName": "ime_live.client.connecting",
     "RefusedError": "ime_live.errors",
     "SectionName": "ime_live.client.connecting",
-    "Selected": "ime_live.client.selection",
+    "Selected": "ime_live.client.protocol.selection",
     "ServiceError": "ime_live.errors",
     "SettingsError": "ime_live.errors",
-    "Status": "ime_live.client.message",
+    "Status": "ime_live.client.protocol.message",
     "StoreError": "ime_live.errors",
-    "Stream": "ime_live.client.stream",
-    "Token": "ime_live.client.credentials",
+    "Stream": "ime_live.client.stream.stream",
+    "Token": "ime_live.client.network.credentials",
     "UnknownContractError": "ime_live.errors",
     "connect": "ime_live.client.connecting",
     "read_payload": "ime_live.market",

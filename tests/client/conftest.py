@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.client.rest import Rest, rest_service
+from tests.client.rest_service import Rest, rest_service
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ime_live import AsyncClient, Client, ConnectionEvent, connect
-from ime_live.client.address import read_service
-from ime_live.client.credentials import Credentials
-from ime_live.client.pace import BURST, Pace
+from ime_live.client.network.credentials import Credentials
+from ime_live.client.protocol.address import read_service
+from ime_live.client.protocol.pace import BURST, Pace
 from ime_live.errors import ImeLiveError, SettingsError
 
 URL = "wss://example.org"

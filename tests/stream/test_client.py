@@ -16,7 +16,7 @@ import redis
 
 import ime_live
 from ime_live import UnknownContractError
-from ime_live.client.message import Message
+from ime_live.client.protocol.message import Message
 from ime_live.contracts import Contract
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher

@@ -12,12 +12,12 @@ from datetime import datetime, tzinfo
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeAlias, overload
 
-from ime_live.client.blocking import BlockingStream
-from ime_live.client.credentials import Token
-from ime_live.client.message import DataT, Message
+from ime_live.client.network.credentials import Token
+from ime_live.client.network.proxy import Proxy
 from ime_live.client.options import Ids, OnConnection, StreamOptions, read_options
-from ime_live.client.proxy import Proxy
-from ime_live.client.stream import Stream
+from ime_live.client.protocol.message import DataT, Message
+from ime_live.client.stream.blocking import BlockingStream
+from ime_live.client.stream.stream import Stream
 from ime_live.market import Part, Payload
 from ime_live.timezones import TEHRAN
 

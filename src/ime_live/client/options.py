@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, Final, TypeAlias
 
-from ime_live.client.address import Service, read_service
-from ime_live.client.credentials import Credentials, Token
-from ime_live.client.inbox import Queue
-from ime_live.client.message import ConnectionEvent, Key
-from ime_live.client.position import Resumption
-from ime_live.client.proxy import Proxy, check_proxy
+from ime_live.client.network.credentials import Credentials, Token
+from ime_live.client.network.proxy import Proxy, check_proxy
+from ime_live.client.protocol.address import Service, read_service
+from ime_live.client.protocol.message import ConnectionEvent, Key
+from ime_live.client.protocol.queue import Queue
+from ime_live.client.protocol.resume_point import Resumption
 from ime_live.errors import SettingsError
 from ime_live.market import SECTIONS, version_of
 from ime_live.market import timestamp_of as stamp_of

@@ -1,0 +1,143 @@
+"""Addresses: the URLs of a service's streams and REST calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+from urllib.parse import SplitResult, quote, urlsplit
+
+from msgspec import Struct
+
+from ime_live.client.protocol.message import Key
+from ime_live.errors import SettingsError
+
+_STREAM: Final = "/live/data/websocket/contract/"
+_SCHEMES: Final = {"ws": False, "http": False, "wss": True, "https": True}
+_PARAMETERS: Final = {"name": "contract_names", "id": "contract_id"}
+
+# Proxies usually accept 8 KiB in a request's first line, which holds more than the contracts.
+_MOST_CHARACTERS: Final = 6000
+
+
+class Service(Struct, frozen=True):
+    """The address of a service.
+
+    Attributes:
+        secure: whether it is reached over TLS.
+        place: host and port, as in a URL.
+        prefix: path of a proxy in front of the service's own paths; empty if there is none.
+    """
+
+    secure: bool
+    place: str
+    prefix: str
+
+    @property
+    def host(self) -> str:
+        """The host, without the brackets of an IPv6 address."""
+        return urlsplit(f"//{self.place}").hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port; by default that of the scheme."""
+        return urlsplit(f"//{self.place}").port or (443 if self.secure else 80)
+
+    def named(self, scheme: Literal["ws", "http"], path: str = "") -> str:
+        """Return a URL for messages and logs: host, port and path, without a query.
+
+        Args:
+            scheme: the scheme without the ``s`` of TLS.
+            path: the path after the prefix.
+        """
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        secure = "s" if self.secure else ""
+        return f"{scheme}{secure}://{host}:{self.port}{self.prefix}{path}"
+
+    def stream(self, keys: Sequence[Key], parameters: Iterable[tuple[str, str]]) -> str:
+        """Return the URL of a stream.
+
+        Args:
+            keys: the contracts, all by name or all by id.
+            parameters: the other query parameters.
+        """
+        by = keys[0][0]
+        pairs = [(_PARAMETERS[by], contract) for _, contract in keys]
+        return self._url("ws", stream_path(by), [*pairs, *parameters])
+
+    def call(self, path: str, parameters: Iterable[tuple[str, str]]) -> str:
+        """Return the URL of a REST call."""
+        return self._url("http", path, parameters)
+
+    def _url(self, scheme: str, path: str, parameters: Iterable[tuple[str, str]]) -> str:
+        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters)
+        start = f"{scheme}{'s' if self.secure else ''}://{self.place}{self.prefix}{path}"
+        return f"{start}?{query}" if query else start
+
+
+def stream_path(by: str) -> str:
+    """Return the path of a stream of contracts by ``name`` or by ``id``."""
+    return f"{_STREAM}{by}"
+
+
+def read_service(url: str) -> Service:
+    """Parse the address of the service, or of one of its streams.
+
+    ``ws`` and ``http`` mean the same here, and so do ``wss`` and ``https``.
+
+    Raises:
+        SettingsError: it is not such an address. The text does not quote it, because it may contain
+            a token.
+    """
+    if not isinstance(url, str):
+        raise SettingsError(
+            f"the service's address must be a text, got {type(url).__name__}; pass contracts "
+            "after it, or as contract_names=[…]"
+        )
+    try:
+        parts = urlsplit(url)
+        check_host(parts)
+    except ValueError:
+        raise SettingsError(
+            "the service's address must be a valid URL; check its host and port"
+        ) from None
+    if parts.scheme not in _SCHEMES:
+        raise SettingsError(
+            "the service's address must begin with ws://, wss://, http:// or https://"
+        )
+    if not parts.hostname:
+        raise SettingsError("the service's address must name a host, as in wss://example.org")
+    if parts.query or parts.fragment:
+        raise SettingsError(
+            "the service's address must not have a query; pass contracts, options and the token as "
+            "arguments"
+        )
+    if "@" in parts.netloc:
+        raise SettingsError("the service's address must not have a user and password; pass token=")
+    path = parts.path.rstrip("/")
+    for by in _PARAMETERS:
+        path = path.removesuffix(stream_path(by))
+    return Service(_SCHEMES[parts.scheme], parts.netloc, path)
+
+
+def check_host(parts: SplitResult) -> None:
+    """Check the host and port of a URL.
+
+    Raises:
+        ValueError: the port is not a number, or the host cannot be one; the text may quote it.
+    """
+    parts.port  # noqa: B018 - raises if it is not a number
+    (parts.hostname or "").encode("idna")  # as the name lookup does
+
+
+def first_fitting(keys: Sequence[Key]) -> list[Key]:
+    """Return those of ``keys`` that fit into one URL: of one kind, and not too long together."""
+    by = "name" if any(key[0] == "name" for key in keys) else "id"
+    fitting: list[Key] = []
+    length = 0
+    for key in keys:
+        if key[0] == by:
+            length += len(_PARAMETERS[by]) + 2 + len(quote(key[1], safe=""))
+            if fitting and length > _MOST_CHARACTERS:
+                break
+            fitting.append(key)
+    return fitting

@@ -1,0 +1,84 @@
+"""Position: the newest timestamp that was received per contract.
+
+It decides whether a message is new, and from where to resume after a break. Received messages
+count, even if the program has not taken them yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from ime_live.client.protocol.message import Key
+
+
+class Resumption(Struct, frozen=True):
+    """The states that a connection asks for in addition to later changes.
+
+    Attributes:
+        since: ask for states newer than this timestamp; None sets no such limit.
+        snapshot: without `since`, ask for the present states.
+    """
+
+    since: str | None = None
+    snapshot: bool = False
+
+
+class Position:
+    """The newest timestamp that was received per contract.
+
+    Timestamps are compared as texts: they have one form and zone, and strictly grow per contract.
+    """
+
+    def __init__(
+        self, *, snapshot: bool, since: str | None = None, keys: Iterable[Key] = ()
+    ) -> None:
+        """Create the position of a stream before its first connection.
+
+        Args:
+            snapshot: whether the program wants the present states first.
+            since: timestamp from which an earlier run is resumed; None if there is none.
+            keys: the first contracts of the stream, to which `since` applies.
+        """
+        self._snapshot = snapshot
+        self._since = since
+        self._begun = False
+        # An earlier run has received them up to then, by name or by id.
+        self._seen: dict[Key, str] = {} if since is None else dict.fromkeys(keys, since)
+
+    @property
+    def wants_states(self) -> bool:
+        """Whether contracts that a command adds need their present states."""
+        return self._begun or self._snapshot or self._since is not None
+
+    def begin(self) -> None:
+        """Note that a connection is open: from now on no state may be missed."""
+        self._begun = True
+
+    def take(self, key: Key, stamp: str) -> bool:
+        """Note a message, and return whether it is newer than the last one of its contract."""
+        if stamp <= self._seen.get(key, ""):
+            return False
+        self._seen[key] = stamp
+        return True
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Forget contracts that were removed; if they are added again, they start anew."""
+        for key in keys:
+            self._seen.pop(key, None)
+
+    def resumption(self, keys: Iterable[Key]) -> Resumption:
+        """Return the states to ask for on the next connection, so that none of ``keys`` is missed.
+
+        A connection has one ``since`` for all contracts. Messages of different contracts may arrive
+        out of order, so the smallest timestamp counts, and `take` drops duplicates. A contract
+        without a message has no timestamp, so then all states are asked for.
+        """
+        if not self._begun:
+            return Resumption(self._since, self._snapshot and self._since is None)
+        stamps = [self._seen.get(key) for key in keys]
+        known = [stamp for stamp in stamps if stamp is not None]
+        if not stamps or len(known) < len(stamps):
+            return Resumption(snapshot=True)
+        return Resumption(min(known))

@@ -1,0 +1,1 @@
+"""The REST calls, for async and for blocking programs."""

@@ -1,0 +1,384 @@
+"""AsyncClient: the REST calls, for async programs.
+
+Each call runs in a thread, because the HTTP client of the standard library blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl as tls
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, overload
+
+import msgspec
+from msgspec import Struct
+
+from ime_live.backoff import Backoff
+from ime_live.client.network.credentials import Token
+from ime_live.client.network.faults import Ending
+from ime_live.client.network.proxy import Proxy, check_proxy
+from ime_live.client.options import (
+    NO_CONTRACT,
+    Ids,
+    check_positive,
+    check_ssl,
+    credentials_of,
+    keys_of,
+    service_of,
+)
+from ime_live.client.protocol import close_reason
+from ime_live.client.protocol.address import first_fitting
+from ime_live.client.protocol.message import Key
+from ime_live.client.rest.http import Answer, EndedError
+from ime_live.client.rest.pool import Connections
+from ime_live.contracts import Contract, Market
+from ime_live.errors import AuthenticationError, ImeLiveError, ServiceError, SettingsError
+from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Payload
+
+SectionT = TypeVar(
+    "SectionT", bound=Payload | BestLimit | Aggregate | AllowedPriceRange | ContractInfo
+)
+T = TypeVar("T")
+
+_SECTIONS: Final[dict[type[Any], str]] = {
+    Payload: "overview",
+    BestLimit: "best-limit",
+    Aggregate: "aggregate",
+    AllowedPriceRange: "allowed-price-range",
+    ContractInfo: "contract-info",
+}
+_TRANSIENT: Final = frozenset({429, 502, 503, 504})
+_PARAMETERS: Final = {"name": "contract_names", "id": "contract_ids"}
+
+_LONGEST_WAIT: Final = 5.0  # seconds between two tries; the program waits for the answer
+
+
+class Overview(Struct, frozen=True):
+    """A contract with its present state.
+
+    Attributes:
+        contract: static fields of the contract; its ``market`` is None.
+        data: present state; None if the contract has none yet.
+    """
+
+    contract: Contract
+    data: Payload | None
+
+
+class AsyncClient:
+    """Makes the service's REST calls, for async programs.
+
+    ::
+
+        async with ime_live.AsyncClient("https://example.org", token="…") as client:
+            states = await client.snapshot(["ContractA"])
+
+    A call that fails because the service is away or busy (no connection, no answer in time, HTTP
+    429, 502, 503, 504) is repeated after a growing random wait, or after the wait that the service
+    asks for (`Retry-After`) if that is at most 5 s. Names that do not fit into one URL are sent in
+    several calls.
+
+    Connections are kept for later calls. ``async with`` or `aclose` closes them.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: Token = None,
+        ssl: tls.SSLContext | None = None,
+        proxy: Proxy = True,
+        connect_timeout: float = 3.0,
+        read_timeout: float = 10.0,
+        tries: int = 3,
+    ) -> None:
+        """Create a client. It connects on the first call.
+
+        Args:
+            url: address of the service, as ``https://example.org``; None reads ``IME_LIVE_URL``
+                from the environment.
+            token: a JWT, or a function, plain or async, that returns one. None reads
+                ``IME_LIVE_TOKEN`` from the environment, and sends no token if that is not set.
+            ssl: TLS settings for ``https``; None trusts the system's certificates.
+            proxy: URL of a proxy; True reads it from the environment, None uses none.
+            connect_timeout: seconds for connecting.
+            read_timeout: seconds for the whole answer.
+            tries: how many times a call is made at most.
+
+        Raises:
+            SettingsError: an argument cannot be used; the text names it.
+        """
+        check_positive({"connect_timeout": connect_timeout, "read_timeout": read_timeout})
+        if tries < 1:
+            raise SettingsError(f"tries must be at least 1, got {tries}")
+        self._service = service_of(url)
+        self._credentials = credentials_of(token)
+        self._proxy = check_proxy(proxy)
+        self._connections = Connections(
+            self._service,
+            ssl=check_ssl(ssl, self._service),
+            proxy=self._proxy,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+        )
+        self._connect_timeout = connect_timeout
+        self._tries = tries
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._service.place}>"
+
+    @overload
+    async def snapshot(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> dict[str, Payload | None]: ...
+
+    @overload
+    async def snapshot(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        section: type[SectionT],
+    ) -> dict[str, SectionT | None]: ...
+
+    async def snapshot(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        section: type[Any] = Payload,
+    ) -> dict[str, Any]:
+        """Return the present states of contracts.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+            section: `Payload` for the whole state, or one of `BestLimit`, `Aggregate`,
+                `AllowedPriceRange` and `ContractInfo`.
+
+        Returns:
+            The states by the names and ids that were given; None for a contract that is unknown or
+            has no state yet.
+
+        Raises:
+            AuthenticationError: the token is missing or not accepted.
+            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
+                used; or the client was closed.
+            SettingsError: an argument cannot be a name, an id or a section.
+        """
+        if section not in _SECTIONS:
+            names = ", ".join(each.__name__ for each in _SECTIONS)
+            raise SettingsError(f"section must be one of {names}, got {section!r}")
+        if section is Payload:
+            whole = await self.overview(contract_names, contract_ids)
+            return {name: each and each.data for name, each in whole.items()}
+        found = await self._live(_SECTIONS[section], keys_of(contract_names, contract_ids))
+        return {name: _convert(raw, section | None) for name, raw in found.items()}
+
+    async def overview(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> dict[str, Overview | None]:
+        """Return the static fields and present states of contracts.
+
+        The service does not send their market in this call, so it is None. `search` sets it.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+
+        Returns:
+            The contracts by the names and ids that were given; None for an unknown one.
+
+        Raises:
+            AuthenticationError, ServiceError, SettingsError: as `snapshot`.
+        """
+        found = await self._live("overview", keys_of(contract_names, contract_ids))
+        return {name: _overview_of(raw) for name, raw in found.items()}
+
+    async def contracts(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> list[Contract | None]:
+        """Return the static fields of contracts.
+
+        The service does not send their market in this call, so it is None. `search` sets it.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+
+        Returns:
+            The contracts by name, then those by id, in the given order; None for an unknown one.
+
+        Raises:
+            AuthenticationError, ServiceError, SettingsError: as `snapshot`.
+        """
+        found: list[Contract | None] = []
+        for by, words in _portions(keys_of(contract_names, contract_ids)):
+            raw = await self._get(f"/static/data/contract/{by}", _named(by, words))
+            part = _convert(raw, list[Contract | None])
+            if len(part) != len(words):
+                raise ServiceError(
+                    f"the service must answer with {len(words)} contracts, got {len(part)}"
+                )
+            found += part
+        return found
+
+    async def search(self, market: Market | str, text: str) -> list[Contract]:
+        """Return the contracts of a market whose name or title contains a text.
+
+        Args:
+            market: the market.
+            text: part of a name or a title.
+
+        Raises:
+            AuthenticationError, ServiceError: as `snapshot`.
+            SettingsError: there is no such market.
+        """
+        try:
+            market = Market(market)
+        except ValueError:
+            raise SettingsError(
+                f"market must be one of {', '.join(Market)}, got {market!r}"
+            ) from None
+        pairs = [("market", market.value), ("Search_char", text)]
+        raw = await self._get("/static/data/contract/search", pairs)
+        return [
+            msgspec.structs.replace(each, market=market) for each in _convert(raw, list[Contract])
+        ]
+
+    async def _live(self, section: str, keys: Sequence[Key]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for by, words in _portions(keys):
+            raw = await self._get(f"/live/data/{section}/contract/{by}", _named(by, words))
+            part = _convert(raw, dict[str, Any])
+            # The service leaves out the contracts that it does not know.
+            found |= {word: part.get(word) for word in words}
+        return found
+
+    async def _get(self, path: str, pairs: Iterable[tuple[str, str]]) -> Any:  # noqa: ANN401 - JSON
+        """Make a call, and return the decoded ``Data`` of its answer."""
+        url = self._service.call(path, pairs)
+        backoff = Backoff(_LONGEST_WAIT, random.random)
+        renewed = False
+        while True:
+            if self._closed:
+                raise ServiceError("the client was closed")
+            headers = await self._credentials.headers()
+            asked = 0.0
+            try:
+                answer = await asyncio.to_thread(self._connections.get, url, headers)
+            except EndedError as ended:
+                ending = await self._look_closer(ended.ending)
+                error = ending.fatal(reached=self._connections.reached)
+                if error is not None:
+                    raise error from ended
+                error = ServiceError(ending.reason)
+            else:
+                if answer.status == 200:
+                    self._credentials.accepted(headers)
+                    return _data_of(answer)
+                error, asked = self._fault_of(answer, path), answer.wait
+                if answer.status == 401:
+                    worth = self._credentials.refused(headers, answer.detail)
+                    # A new token is tried once per call: the token may be good for other calls.
+                    if not worth or (renewed and not close_reason.passes(answer.detail)):
+                        raise error
+                    if not renewed:
+                        renewed = True
+                        continue
+                elif answer.status not in _TRANSIENT:
+                    unclear = Ending(str(error), error, unclear=answer.status == 400)
+                    raise (await self._look_closer(unclear)).error or error
+            wait = max(backoff.next(), asked)
+            if backoff.failures >= self._tries or asked > _LONGEST_WAIT:
+                raise error
+            await asyncio.sleep(wait)
+
+    async def _look_closer(self, ending: Ending) -> Ending:
+        if self._connections.reached:
+            return ending
+        # Importing the WebSocket library takes as long as all the rest; few programs need it.
+        from ime_live.client.network.websocket import look_closer
+
+        return await look_closer(
+            self._service,
+            self._proxy,
+            ending,
+            self._service.named("http"),
+            open_timeout=self._connect_timeout,
+        )
+
+    def _fault_of(self, answer: Answer, path: str) -> ImeLiveError:
+        if answer.status == 401:
+            return AuthenticationError(answer.detail)
+        if answer.status == 407 and (error := close_reason.of_proxy(answer.status)) is not None:
+            return error
+        text = answer.detail
+        if close_reason.is_of_address(answer.status):
+            text += f": {self._service.named('http', path)} must be a REST call, but is not"
+            text += close_reason.advice(answer.status, answer.location)
+        return ServiceError(text, status=answer.status)
+
+    async def aclose(self) -> None:
+        """Close the connections. Running calls end; later ones raise `ServiceError`."""
+        self._closed = True
+        self._connections.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+class _Body(Struct):
+    data: Any = msgspec.field(name="Data")
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+
+
+def _data_of(answer: Answer) -> Any:  # noqa: ANN401 - any JSON
+    try:
+        return _decode_body(answer.body).data
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ServiceError(f"the answer cannot be read: {error}", status=answer.status) from error
+
+
+def _convert(raw: object, kind: Any) -> Any:  # noqa: ANN401 - a type and a value of it
+    try:
+        return msgspec.convert(raw, kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ServiceError(f"the answer cannot be read: {error}") from error
+
+
+def _overview_of(raw: object) -> Overview | None:
+    if raw is None:
+        return None
+    contract = _convert(raw, Contract)
+    # Static fields and sections lie side by side; without a state the sections are null.
+    has_state = isinstance(raw, dict) and raw.get("BestLimit") is not None
+    return Overview(contract, _convert(raw, Payload) if has_state else None)
+
+
+def _named(by: str, words: Iterable[str]) -> list[tuple[str, str]]:
+    return [(_PARAMETERS[by], word) for word in words]
+
+
+def _portions(keys: Sequence[Key]) -> Iterator[tuple[str, list[str]]]:
+    left = list(keys)
+    if not left:
+        raise SettingsError(NO_CONTRACT)
+    while left:
+        fitting = first_fitting(left)
+        yield fitting[0][0], [word for _, word in fitting]
+        taken = set(fitting)
+        left = [key for key in left if key not in taken]

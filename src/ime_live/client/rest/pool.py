@@ -1,0 +1,166 @@
+"""Connection pool of the REST calls.
+
+A new connection costs more than a call, above all with TLS. Several threads may call at the same
+time; each call has its own connection.
+"""
+
+from __future__ import annotations
+
+import http.client
+import selectors
+import ssl as tls
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from ime_live.client.network.faults import Ending, of_network
+from ime_live.client.network.proxy import Proxy, proxy_for
+from ime_live.client.protocol import close_reason
+from ime_live.client.protocol.address import Service
+from ime_live.client.rest.http import Answer, Connection, EndedError, ProxyStatusError
+
+_MOST_IDLE: Final = 10
+_IDLE: Final = 60.0  # seconds; routers on the way forget a silent connection after minutes
+
+
+class Connections:
+    """Connections to one service: one per running call, and some idle ones.
+
+    The idle ones are closed when this object is garbage collected.
+
+    Attributes:
+        reached: whether the service has answered a call with HTTP 200.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        ssl: tls.SSLContext | None,
+        proxy: Proxy,
+        connect_timeout: float,
+        read_timeout: float,
+    ) -> None:
+        """Create a pool without connections.
+
+        Args:
+            service: address of the service.
+            ssl: TLS settings; None trusts the system's certificates.
+            proxy: URL of a proxy; True reads it from the environment, None uses none.
+            connect_timeout: seconds for connecting, including TLS and the proxy.
+            read_timeout: seconds for the request and the whole answer.
+        """
+        self._service = service
+        self._ssl = ssl
+        self._proxy = proxy
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self.reached = False
+        self._lock = threading.Lock()
+        self._idle: list[tuple[Connection, float]] = []
+        self._closed = False
+        weakref.finalize(self, _close_all, self._idle)
+
+    def get(self, url: str, headers: Mapping[str, str]) -> Answer:
+        """Make a GET call and return the answer.
+
+        Args:
+            url: URL of the call.
+            headers: headers to send.
+
+        Raises:
+            EndedError: there was no answer, or it was too large.
+            ServiceError: the proxy of the environment cannot be used.
+            ImportError: the package for SOCKS proxies is missing.
+        """
+        while (kept := self._take()) is not None:
+            try:
+                return self._talk(kept, url, headers)
+            except EndedError as error:
+                # The service closed the idle connection, before or during the call.
+                if kept.answers or not isinstance(error.__cause__, ConnectionError):
+                    raise
+        return self._talk(self._connect(), url, headers)
+
+    def close(self) -> None:
+        """Close the idle connections, and from now on each connection after its call."""
+        with self._lock:
+            self._closed = True
+            _close_all(self._idle)
+
+    def _take(self) -> Connection | None:
+        with self._lock:
+            while self._idle:
+                connection, since = self._idle.pop()
+                if time.monotonic() - since < _IDLE and not _is_readable(connection):
+                    return connection
+                connection.close()
+        return None
+
+    def _keep(self, connection: Connection) -> None:
+        with self._lock:
+            if connection.sock is None or self._closed or len(self._idle) >= _MOST_IDLE:
+                connection.close()
+            else:
+                self._idle.append((connection, time.monotonic()))
+
+    def _connect(self) -> Connection:
+        proxy = proxy_for(self._proxy, self._service, "http")
+        if self._service.secure and self._ssl is None:
+            self._ssl = tls.create_default_context()  # slow: it reads the certificates
+        connection = Connection(self._service, proxy, self._ssl, self._connect_timeout)
+        address = connection.address
+        try:
+            connection.connect()
+        except OSError as error:
+            raise EndedError(self._explain(error, address)) from error
+        except http.client.HTTPException as error:
+            raise EndedError(Ending(f"{address} cannot be reached: {error}")) from error
+        return connection
+
+    def _explain(self, error: OSError, address: str) -> Ending:
+        if isinstance(error, TimeoutError):
+            return Ending(
+                f"{address} cannot be reached in {self._connect_timeout:g} s", unclear=True
+            )
+        if isinstance(error, ProxyStatusError):
+            text = f"{address} cannot be reached: {error}"
+            return Ending(text, close_reason.of_proxy(error.status), early=True)
+        ending = of_network(error, address)
+        if ending.error is None:
+            reason = f"{address} cannot be reached: {ending.reason}"
+            return msgspec.structs.replace(ending, reason=reason)
+        return ending
+
+    def _talk(self, connection: Connection, url: str, headers: Mapping[str, str]) -> Answer:
+        address = connection.address
+        try:
+            answer = connection.get(url, headers, time.monotonic() + self._read_timeout)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            text = f"{address} closed the connection without an answer: {error!r}"
+            if isinstance(error, TimeoutError):
+                text = f"{address} did not answer within {self._read_timeout:g} s"
+            raise EndedError(Ending(text, unclear=not connection.answers)) from error
+        except BaseException:
+            connection.close()
+            raise
+        self._keep(connection)
+        self.reached |= answer.status == 200
+        return answer
+
+
+def _is_readable(connection: Connection) -> bool:
+    # An idle connection is readable only if the service has closed it.
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.sock, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+def _close_all(idle: list[tuple[Connection, float]]) -> None:
+    while idle:
+        idle.pop()[0].close()

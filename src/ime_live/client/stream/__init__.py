@@ -1,0 +1,1 @@
+"""Running streams: connect, receive, reconnect; for async and for blocking programs."""

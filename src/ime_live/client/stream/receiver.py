@@ -1,0 +1,409 @@
+"""Receiver: connect a stream, reconnect after every break, and put messages into an inbox.
+
+It decides when to connect, what to ask for and how to react when a connection ends. It waits for
+the program only if the inbox is full. The program may read the inbox in another thread; `wake`
+signals news to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final, Generic
+
+from websockets import exceptions as ends
+from websockets.asyncio.client import ClientConnection
+
+from ime_live.backoff import Backoff
+from ime_live.client.network.ending import of_websocket
+from ime_live.client.network.proxy import proxy_for, through
+from ime_live.client.network.websocket import Connect, library_log, look_closer
+from ime_live.client.options import StreamOptions
+from ime_live.client.protocol.address import stream_path
+from ime_live.client.protocol.message import ConnectionEvent, DataT, Key, Message, Reader, Status
+from ime_live.client.protocol.pace import Pace
+from ime_live.client.protocol.queue import Inbox
+from ime_live.client.protocol.resume_point import Position
+from ime_live.client.protocol.selection import Change, Selection
+from ime_live.errors import (
+    AuthenticationError,
+    ImeLiveError,
+    ServiceError,
+    UnknownContractError,
+)
+from ime_live.log_limiter import LogLimiter, PlainLines
+from ime_live.messages import Action, ControlData
+
+log = logging.getLogger("ime_live.client")
+
+_LASTING: Final = 1.0  # seconds; a connection that lasted longer resets the backoff
+_TOKEN_WAIT: Final = 2.0  # seconds; less than the patience with a token that is not valid yet
+_WORN: Final = 4  # steps in which silence is measured
+
+
+class _StaleError(Exception):
+    # No message has arrived for too long.
+    pass
+
+
+class _CallbackError(Exception):
+    # The program's callback raised. Unwrapped, it could be mistaken for an error of the library.
+    pass
+
+
+class Receiver(Generic[DataT]):
+    """Receives until it is cancelled, or until an error that reconnecting cannot help.
+
+    Attributes:
+        inbox: queue of the received messages.
+        status: newest state of the feed; None without ``status=True`` or a connection.
+        connected: whether there is a connection.
+        ended: whether the stream has ended.
+        failure: the error that ended it; None if it was closed.
+    """
+
+    def __init__(
+        self,
+        options: StreamOptions,
+        reader: Reader[DataT],
+        inbox: Inbox[Message[DataT]],
+        wake: Callable[[], None],
+    ) -> None:
+        """Create a receiver; `run` does the work.
+
+        Args:
+            options: options of the stream.
+            reader: decodes messages.
+            inbox: queue for the messages.
+            wake: called when `inbox`, `ended` or `failure` has changed.
+        """
+        self.inbox = inbox
+        self.status: Status | None = None
+        self.connected = False
+        self.ended = False
+        self.failure: BaseException | None = None
+        self._options = options
+        self._reader = reader
+        self._wake = wake
+        self._position = Position(snapshot=options.snapshot, since=options.since, keys=options.keys)
+        self.selection: Final = Selection(options.keys)
+        self._backoff = Backoff(options.max_reconnect_delay, random.random)
+        self._limited = LogLimiter(PlainLines(log.warning, info=log.info))
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self.full = False
+        self._arrivals = 0
+        self._reached = False
+        self._opened: float | None = None
+        self._reason = "no answer yet"
+
+    # -- what others call -----------------------------------------------------------------------
+
+    def made_room(self) -> None:
+        """Note that a message was taken while `full` was true; call it in the loop's thread."""
+        self.full = False
+        self._room.set()
+
+    async def change(self, action: Action, keys: list[Key], snapshot: bool | None) -> None:
+        """Add or remove contracts, and wait for the answer.
+
+        Raises:
+            UnknownContractError: some contracts do not exist; the others are done.
+            RefusedError: the token does not cover some contracts; the others are done.
+            ControlError: the gateway refused the whole command.
+            ServiceError: there was no answer, or the stream has ended.
+        """
+        if self.ended:
+            raise self._over()
+        settled = asyncio.Event()
+        change = Change(
+            action,
+            keys,
+            snapshot=self._options.snapshot if snapshot is None else snapshot,
+            settled=settled.set,
+        )
+        self.selection.add(change)
+        self._changed.set()
+        self._room.set()  # see `_put_later`
+        try:
+            await settled.wait()
+        except asyncio.CancelledError:
+            self.selection.drop(change)
+            raise
+        if (error := change.error()) is not None:
+            raise error
+
+    async def run(self) -> None:
+        """Receive until cancelled, or until an error, which is then in `failure`."""
+        first_timeout = self._options.first_timeout
+        try:
+            async with asyncio.timeout(first_timeout) as self._first:
+                await self._receive()
+        except TimeoutError as error:
+            self.failure = error
+            if self._first.expired():
+                text = f"cannot connect within {first_timeout:g} s: {self._reason}"
+                self.failure = ServiceError(text)
+        except _CallbackError as error:
+            self.failure = error.__cause__
+        except Exception as error:  # noqa: BLE001 - raised where the program reads
+            self.failure = error
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Mark the stream as ended, and wake everyone who waits."""
+        if self.ended:
+            return
+        self.ended, self.connected, self.status = True, False, None
+        try:
+            self._tell(str(self.failure or "the stream was closed"), final=True)
+        except _CallbackError as error:
+            self.failure = self.failure or error.__cause__
+        self.selection.fail(self._over())
+        self._wake()
+
+    def _tell(self, reason: str = "", *, final: bool = False) -> None:
+        call = self._options.on_connection
+        if call is None:
+            return
+        try:
+            call(ConnectionEvent(self.connected, reason, final))
+        except Exception as error:
+            raise _CallbackError from error
+
+    def _over(self) -> ImeLiveError:
+        if isinstance(self.failure, ImeLiveError):
+            return self.failure
+        return ServiceError("the stream has ended")
+
+    # -- one connection after the other ---------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while True:
+            self._changed.clear()
+            opening = self.selection.open(snapshot=self._position.wants_states)
+            self._forget(opening.gone)
+            if not opening.keys:
+                await self._changed.wait()
+                continue
+            longest = await self._attempt(list(opening.keys))
+            await asyncio.sleep(min(self._backoff.next(), longest))
+
+    async def _attempt(self, keys: list[Key]) -> float:
+        """Make one connection and use it until its end.
+
+        Returns:
+            Longest wait in seconds before the next one.
+
+        Raises:
+            ImeLiveError: the error that ends the stream.
+        """
+        options = self._options
+        headers = await options.credentials.headers()
+        proxy = proxy_for(options.proxy, options.service, "ws")
+        address = options.service.named("ws", stream_path(keys[0][0])) + through(proxy)
+        self._opened = None
+        try:
+            await self._converse(keys, headers, proxy)
+        except (OSError, ValueError, ends.WebSocketException, _StaleError) as error:
+            ending = of_websocket(error, address)
+            if self.connected:
+                self._lose(ending.reason)
+            if ending.unclear and not self._reached:
+                service, given = options.service, options.proxy
+                ending = await look_closer(
+                    service, given, ending, address, open_timeout=options.open_timeout
+                )
+            fault = ending.fatal(reached=self._reached)
+            if fault is not None and not self._helps(fault, headers):
+                # The cause may quote the address of a proxy with its password.
+                quotes = isinstance(error, ends.InvalidProxy | ValueError)
+                raise fault from None if quotes else error
+            self._note_end(ending.reason, address, expected=fault is not None)
+            return _TOKEN_WAIT if isinstance(fault, AuthenticationError) else math.inf
+        return math.inf
+
+    def _helps(self, fault: ImeLiveError, headers: dict[str, str]) -> bool:
+        """Return whether a new token or selection may make the next connection succeed."""
+        if isinstance(fault, AuthenticationError):
+            return self._options.credentials.refused(headers, fault.reason)
+        if isinstance(fault, UnknownContractError):
+            return self.selection.refused(str(fault))
+        return False
+
+    def _note_end(self, reason: str, address: str, *, expected: bool) -> None:
+        if self._opened is None:
+            text = f"no connection to {address}: {reason}"
+            self._tell(reason)
+        else:
+            text = f"the connection to {address} has ended: {reason}"
+            if asyncio.get_running_loop().time() - self._opened >= _LASTING:
+                self._backoff.reset()
+        self._reason = text
+        write = self._limited.info if expected else self._limited.warning
+        write(f"{text}; trying again", key=reason)
+
+    def _lose(self, reason: str) -> None:
+        self.connected, self.status = False, None
+        self._tell(reason)
+
+    async def _converse(self, keys: list[Key], headers: dict[str, str], proxy: str | None) -> None:
+        """Use one connection until it ends.
+
+        Raises:
+            ConnectionClosed, OSError, WebSocketException, _StaleError: the connection has ended.
+            ImeLiveError: the error that ends the stream.
+        """
+        options = self._options
+        resumption = self._position.resumption(self.selection.held)
+        async with Connect(
+            options.service.stream(keys, options.parameters(resumption)),
+            additional_headers=headers,
+            **options.transport(proxy),
+            logger=library_log,
+        ) as connection:
+            self._opened = asyncio.get_running_loop().time()
+            if not self._first.expired():
+                self._first.reschedule(None)
+            self._position.begin()
+            self._reached = self.connected = True
+            log.info("connected to %s", options.service.place)
+            self._tell()
+            try:
+                await _first_of(
+                    self._read(connection, headers),
+                    self._send(connection),
+                    self._watch(),
+                    self._notice(connection, headers),
+                )
+            except _StaleError:
+                connection.transport.abort()  # the other side would not answer a close frame
+                raise
+            except asyncio.CancelledError:
+                # The program closes the stream. By itself the library would send 1011.
+                await connection.close()
+                raise
+
+    async def _read(self, connection: ClientConnection, headers: dict[str, str]) -> None:
+        proven = False
+        read, take, put = self._reader.read, self._position.take, self.inbox.put
+        while True:
+            raw = await connection.recv(decode=False)
+            self._arrivals += 1
+            found = read(raw)
+            if isinstance(found, Message):
+                if not take(found.key, found.timestamp_text):
+                    continue
+                if not put(found):
+                    await self._put_later(found)
+                self._wake()
+            elif isinstance(found, Status):
+                self.status = found if self.connected else None
+            elif isinstance(found, ControlData):
+                self._answered(found)
+            else:
+                log.debug("a message of an unknown channel was passed over")
+            if not proven:
+                proven = True
+                self._options.credentials.accepted(headers)
+
+    async def _put_later(self, message: Message[DataT]) -> None:
+        try:
+            while True:
+                self._room.clear()
+                # Set before the next attempt, because another thread may take one at any moment.
+                self.full = True
+                # The answer to a command comes after the data, and its waiter may be the reader.
+                if self.inbox.put(message, beyond=self.selection.unsettled):
+                    return
+                await self._room.wait()
+        except asyncio.CancelledError:
+            # It counts as received, so it is not sent again.
+            self.inbox.put(message, beyond=True)
+            self._wake()
+            raise
+        finally:
+            self.full = False
+
+    async def _notice(self, connection: ClientConnection, headers: dict[str, str]) -> None:
+        # A market may be quiet for longer than a token lives. An answered ping means that the
+        # gateway has accepted the token.
+        with suppress(ends.ConnectionClosed):
+            await (await connection.ping())
+            self._options.credentials.accepted(headers)
+        # `_read` raises the end after it has read earlier messages, for which it may have to wait.
+        await connection.wait_closed()
+        if self.connected:
+            self._lose(of_websocket(connection.protocol.close_exc, "").reason)
+        await asyncio.Event().wait()
+
+    def _answered(self, answer: ControlData) -> None:
+        gone, error = self.selection.answered(answer)
+        self._forget(gone)
+        if error is not None:
+            raise error
+
+    def _forget(self, gone: Sequence[Key]) -> None:
+        if gone:
+            self._position.forget(gone)
+            self.inbox.purge(gone)
+
+    async def _send(self, connection: ClientConnection) -> None:
+        loop, pace = asyncio.get_running_loop(), Pace()
+        limit = self._options.open_timeout
+        overdue: asyncio.Future[None] = loop.create_future()
+
+        def check(number: str | int | None) -> None:
+            error = ServiceError(f"the gateway must answer a command within {limit:g} s, got none")
+            fatal = self.selection.overdue(number, error)
+            if fatal is not None and not overdue.done():
+                overdue.set_exception(fatal)
+
+        timers: list[asyncio.TimerHandle] = []
+        try:
+            while True:
+                self._changed.clear()
+                while (request := self.selection.next_request()) is not None:
+                    await asyncio.sleep(pace.wait(loop.time()))
+                    try:
+                        await connection.send(request.to_json(), text=True)
+                    except ends.ConnectionClosed:
+                        await asyncio.Event().wait()  # `_read` raises the end
+                    timers = [timer for timer in timers if timer.when() > loop.time()]
+                    timers.append(loop.call_later(limit, check, request.id))
+                await _first_of(self._changed.wait(), asyncio.shield(overdue))
+        finally:
+            # Without a connection an answer is not overdue: the command is sent again.
+            for timer in timers:
+                timer.cancel()
+
+    async def _watch(self) -> None:
+        limit = self._options.stale_after
+        if limit is None:
+            await asyncio.Event().wait()
+            return
+        seen, quiet = self._arrivals, 0
+        while quiet < _WORN:
+            await asyncio.sleep(limit / _WORN)
+            quiet = quiet + 1 if self._arrivals == seen and not self.full else 0
+            seen = self._arrivals
+        raise _StaleError(f"no message for {limit:g} s")
+
+
+async def _first_of(*works: Awaitable[object]) -> None:
+    """Run all until one ends, cancel the others, and raise the exception of the first one."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        first = [task for task in tasks if task.done()]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in first:
+        task.result()

@@ -1,0 +1,164 @@
+"""Stream: messages for an async program.
+
+A task of its own receives, so a slow program does not delay the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Generic, Self
+
+from ime_live.client.options import Ids, StreamOptions, keys_of
+from ime_live.client.protocol.message import DataT, Message, Reader, Status
+from ime_live.client.protocol.queue import inbox_of
+from ime_live.client.protocol.selection import Selected
+from ime_live.client.stream.receiver import Receiver
+from ime_live.messages import Action
+
+
+class Stream(Generic[DataT]):
+    """A running stream, for async programs.
+
+    ::
+
+        async with ime_live.connect(url, ["ContractA"]) as stream:
+            async for message in stream:
+                print(message)
+    """
+
+    def __init__(self, options: StreamOptions, data: type[DataT]) -> None:
+        """Start to receive in the running event loop; `ime_live.connect` calls this."""
+        self._arrived = asyncio.Event()
+        self._receiver = Receiver(
+            options,
+            Reader(options.zone, data),
+            inbox_of(options.queue, options.queue_size),
+            self._arrived.set,
+        )
+        self._task = asyncio.create_task(self._receiver.run(), name="ime_live.client")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'connected' if self.connected else 'not connected'}>"
+
+    @property
+    def status(self) -> Status | None:
+        """The newest state of the feed; None without ``status=True`` or a connection.
+
+        It may be newer than the messages in the queue.
+        """
+        return self._receiver.status
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at present."""
+        return self._receiver.connected
+
+    @property
+    def skipped(self) -> int:
+        """Number of messages that the queue has replaced or dropped, of all contracts."""
+        return self._receiver.inbox.skipped
+
+    @property
+    def contracts(self) -> Selected:
+        """The contracts of the stream: the first ones, and changes once they are confirmed.
+
+        A contract that was asked for by name and by id is in it once, after the first change.
+        """
+        return self._receiver.selection.contracts
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message[DataT]:
+        """Wait for the next message and return it.
+
+        Raises:
+            StopAsyncIteration: the stream was closed.
+            AuthenticationError: the token is missing or not accepted.
+            UnknownContractError: a contract is not known, or no longer.
+            RefusedError: the gateway refuses to serve this client.
+            ServiceError: the service cannot be reached within `first_timeout`, its address is
+                wrong, or its answer cannot be used.
+            SettingsError: the token function returned something that cannot be a token.
+            Exception: the token function or `on_connection` raised it.
+        """
+        receiver = self._receiver
+        while (message := receiver.inbox.take()) is None:
+            if receiver.ended:
+                if receiver.failure is not None:
+                    raise receiver.failure
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        if receiver.full:
+            receiver.made_room()
+        return message
+
+    async def add(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        snapshot: bool | None = None,
+    ) -> Selected:
+        """Add contracts to the stream, and wait until the gateway confirms it.
+
+        Without a connection, the call waits until there is one.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+            snapshot: whether to send their present states at once; None as for the stream.
+
+        Returns:
+            All contracts of the stream.
+
+        Raises:
+            UnknownContractError: some contracts do not exist; the text names them. The others
+                are added.
+            RefusedError: the token does not cover some contracts. The others are added.
+            ControlError: the gateway refused the whole command.
+            SettingsError: an argument cannot be a name or an id.
+            ServiceError: the gateway did not answer, or the stream has ended.
+        """
+        keys = keys_of(contract_names, contract_ids)
+        await self._receiver.change(Action.SUBSCRIBE, keys, snapshot)
+        return self.contracts
+
+    async def remove(self, contract_names: Iterable[str] = (), contract_ids: Ids = ()) -> Selected:
+        """Remove contracts from the stream, and wait as `add` does.
+
+        Their messages in the queue are dropped.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+
+        Returns:
+            The remaining contracts of the stream.
+
+        Raises:
+            UnknownContractError, RefusedError, ControlError, SettingsError, ServiceError: as `add`.
+        """
+        keys = keys_of(contract_names, contract_ids)
+        await self._receiver.change(Action.UNSUBSCRIBE, keys, None)
+        return self.contracts
+
+    async def aclose(self) -> None:
+        """Close the connection. Messages in the queue can still be read."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._receiver.end()  # a task that was cancelled before its start has not called it

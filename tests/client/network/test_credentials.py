@@ -1,0 +1,178 @@
+"""Credentials: what is shown, and when a program's function is asked for a token."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from ime_live.client.network.credentials import Credentials
+from ime_live.errors import SettingsError
+
+
+class Source:
+    """A function that gives t1, t2 and so on, and takes its time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def __call__(self) -> str:
+        """The next token."""
+        self.asked += 1
+        token = f"t{self.asked}"
+        await asyncio.sleep(0)
+        return token
+
+
+def showing(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def test_a_token_is_shown_as_it_is_and_not_renewed() -> None:
+    assert await Credentials(None).headers() == {}
+    assert await Credentials("Bearer abc").headers() == showing("abc")
+    plain = Credentials(" abc ")
+    assert await plain.headers() == showing("abc")
+    assert not plain.refused()
+    assert not plain.refused(showing("another"))
+    assert "abc" not in repr(plain)
+
+
+async def test_several_calls_ask_once() -> None:
+    source = Source()
+    credentials = Credentials(source)
+    found = await asyncio.gather(*(credentials.headers() for _ in range(5)))
+    assert found == [showing("t1")] * 5
+    assert source.asked == 1
+
+
+async def test_calls_that_were_refused_together_try_the_new_token_together() -> None:
+    source = Source()
+    credentials = Credentials(source)
+    old = await credentials.headers()
+    credentials.accepted(old)
+    assert credentials.refused(old)
+    assert credentials.refused(old)  # while nobody has asked yet
+    new = list(await asyncio.gather(credentials.headers(), credentials.headers()))
+    assert new == [showing("t2")] * 2
+    assert credentials.refused(old)  # and when there is a new one
+    assert await credentials.headers() == showing("t2")
+    assert source.asked == 2
+
+
+async def test_what_is_said_of_an_old_token_is_not_said_of_the_new_one() -> None:
+    credentials = Credentials(Source())
+    old = await credentials.headers()
+    assert credentials.refused(old)
+    new = await credentials.headers()
+    credentials.accepted(old)  # an answer that took its time
+    assert not credentials.refused(new)
+
+
+@pytest.mark.parametrize("shown", [lambda headers: headers, lambda _: None])
+async def test_a_new_token_that_is_refused_too_is_the_end_of_it(
+    shown: Callable[[dict[str, str]], dict[str, str] | None],
+) -> None:
+    source = Source()
+    credentials = Credentials(source)
+    assert credentials.refused(shown(await credentials.headers()))
+    assert not credentials.refused(shown(await credentials.headers()))
+    # But a later call gets its chance with a newer one.
+    assert await credentials.headers() == showing("t3")
+    credentials.accepted()
+    assert credentials.refused(shown(await credentials.headers()))
+
+
+def test_one_event_loop_after_the_other() -> None:
+    credentials = Credentials(Source())
+
+    async def several() -> list[dict[str, str]]:
+        credentials.refused()
+        return await asyncio.gather(*(credentials.headers() for _ in range(3)))
+
+    assert asyncio.run(several()) == [showing("t1")] * 3
+    assert asyncio.run(several()) == [showing("t2")] * 3
+
+
+async def test_a_function_that_fails_fails_each_call_and_is_asked_again() -> None:
+    answers = iter(["", "good"])
+    credentials = Credentials(lambda: next(answers))
+    first, second = await asyncio.gather(
+        credentials.headers(), credentials.headers(), return_exceptions=True
+    )
+    assert isinstance(first, SettingsError)
+    assert second == showing("good")
+
+
+# -- what may pass: clocks differ, and caches of tokens are behind ------------------------------
+
+PASSING = ["token expired", "token not yet valid", "token expired: exp was 2026-05-23T15:10:00Z"]
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+@pytest.mark.parametrize("reason", PASSING)
+@pytest.mark.parametrize("token", ["t", lambda: "t"])
+async def test_what_may_pass_is_tried_for_some_time(
+    reason: str, token: str | Callable[[], str]
+) -> None:
+    clock = Clock()
+    credentials = Credentials(token, monotonic=clock)
+    for _ in range(5):
+        assert credentials.refused(await credentials.headers(), reason)
+        clock.now += 1.0
+    assert not credentials.refused(await credentials.headers(), reason)
+
+
+async def test_what_may_pass_is_not_tried_too_often() -> None:
+    credentials = Credentials("t", monotonic=Clock())
+    tries = [credentials.refused(await credentials.headers(), PASSING[0]) for _ in range(20)]
+    assert tries == [True] * 19 + [False]
+
+
+@pytest.mark.parametrize("token", ["t", lambda: "t"])
+async def test_an_accepted_token_begins_anew(token: str | Callable[[], str]) -> None:
+    clock = Clock()
+    credentials = Credentials(token, monotonic=clock)
+    for _ in range(10):
+        headers = await credentials.headers()
+        assert credentials.refused(headers, "token expired")
+        clock.now += 4.0
+        credentials.accepted(await credentials.headers())
+
+
+async def test_a_function_is_asked_each_time_the_token_has_expired() -> None:
+    source = Source()
+    credentials = Credentials(source, monotonic=Clock())
+    for number in range(1, 5):
+        headers = await credentials.headers()
+        assert headers == showing(f"t{number}")
+        assert credentials.refused(headers, "token expired")
+
+
+async def test_a_bad_token_after_one_that_has_expired_is_renewed_once() -> None:
+    credentials = Credentials(Source(), monotonic=Clock())
+    assert credentials.refused(await credentials.headers(), "token expired")
+    assert credentials.refused(await credentials.headers(), "invalid token")
+    assert credentials.refused(await credentials.headers(), "token not yet valid")
+    assert not credentials.refused(await credentials.headers(), "invalid token")
+
+
+@pytest.mark.parametrize("given", [None, b"abc", 5, ["abc"]])
+async def test_a_function_that_gives_no_text_is_named_by_what_it_gives(given: object) -> None:
+    async def later() -> object:
+        return given
+
+    for source in (lambda: given, later):
+        with pytest.raises(SettingsError, match=f"must be a text, got {type(given).__name__}"):
+            await Credentials(source).headers()  # type: ignore[arg-type] # it is wrong

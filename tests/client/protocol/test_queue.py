@@ -1,0 +1,157 @@
+"""Inboxes against what they promise, for any order of messages and readings."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ime_live.client.protocol.message import Key
+from ime_live.client.protocol.queue import Inbox, Queue, inbox_of
+
+
+@dataclass
+class Item:
+    """A message as an inbox sees it."""
+
+    contract: str
+    number: int
+    skipped: int = 0
+
+    @property
+    def key(self) -> Key:
+        return ("name", self.contract)
+
+
+SIZE = 3
+
+# A contract is a message of it that comes, None a reading.
+steps = st.lists(st.one_of(st.none(), st.sampled_from("ABC")), max_size=60)
+
+
+def make(queue: Queue) -> Inbox[Item]:
+    inbox: Inbox[Item] = inbox_of(queue, SIZE)
+    return inbox
+
+
+@given(steps, st.sampled_from(list(Queue)))
+def test_every_message_is_given_out_once_or_counted(steps: list[str | None], queue: Queue) -> None:
+    inbox = make(queue)
+    came: Counter[str] = Counter()
+    seen: dict[str, int] = dict.fromkeys("ABC", 0)  # the number of the last that was read
+
+    def check(item: Item | None) -> None:
+        if item is not None:
+            # What was left out since the last one of this contract, no more and no less.
+            assert item.number == seen[item.contract] + item.skipped + 1
+            seen[item.contract] = item.number
+
+    skipped = 0
+    for contract in steps:
+        if contract is None:
+            check(inbox.take())
+            continue
+        if not inbox.put(Item(contract, came[contract] + 1)):
+            assert queue is Queue.BLOCK
+            assert len(inbox) == SIZE
+            continue
+        came[contract] += 1
+        assert queue is Queue.LATEST or len(inbox) <= SIZE
+    while (item := inbox.take()) is not None:
+        check(item)
+        skipped += item.skipped
+    # The newest of every contract was given out, unless the oldest were dropped unread.
+    if queue is not Queue.DROP_OLDEST:
+        assert seen == {contract: came[contract] for contract in "ABC"}
+    assert len(inbox) == 0
+    if queue is Queue.BLOCK:
+        assert inbox.skipped == 0
+
+
+def drain(inbox: Inbox[Item]) -> list[tuple[str, int, int]]:
+    items = []
+    while (item := inbox.take()) is not None:
+        items.append((item.contract, item.number, item.skipped))
+    return items
+
+
+def fill(inbox: Inbox[Item], *items: tuple[str, int]) -> list[bool]:
+    return [inbox.put(Item(contract, number)) for contract, number in items]
+
+
+def test_latest_keeps_the_newest_and_each_contract_its_turn() -> None:
+    inbox = make(Queue.LATEST)
+    assert all(fill(inbox, ("A", 1), ("B", 1), ("A", 2), ("C", 1), ("A", 3)))
+    assert (len(inbox), inbox.skipped) == (3, 2)
+    assert drain(inbox) == [("A", 3, 2), ("B", 1, 0), ("C", 1, 0)]
+
+
+def test_latest_adds_up_what_the_gateway_has_skipped() -> None:
+    inbox = make(Queue.LATEST)
+    inbox.put(Item("A", 5, skipped=4))
+    inbox.put(Item("A", 8, skipped=2))
+    assert drain(inbox) == [("A", 8, 7)]
+
+
+def test_drop_oldest_drops_the_oldest_of_all() -> None:
+    inbox = make(Queue.DROP_OLDEST)
+    assert all(fill(inbox, ("A", 1), ("A", 2), ("B", 1), ("B", 2), ("A", 3)))
+    assert (len(inbox), inbox.skipped) == (3, 2)
+    assert drain(inbox) == [("B", 1, 0), ("B", 2, 0), ("A", 3, 2)]
+
+
+def test_block_says_that_it_is_full() -> None:
+    inbox = make(Queue.BLOCK)
+    assert fill(inbox, ("A", 1), ("A", 2), ("B", 1), ("B", 2)) == [True, True, True, False]
+    assert inbox.take() == Item("A", 1)
+    assert fill(inbox, ("B", 2), ("B", 3)) == [True, False]
+    assert drain(inbox) == [("A", 2, 0), ("B", 1, 0), ("B", 2, 0)]
+
+
+def test_block_takes_more_if_it_must() -> None:
+    inbox = make(Queue.BLOCK)
+    fill(inbox, ("A", 1), ("A", 2), ("A", 3))
+    assert inbox.put(Item("A", 4), beyond=True)
+    assert not inbox.put(Item("A", 5))
+    assert drain(inbox) == [("A", n, 0) for n in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("queue", list(Queue))
+def test_what_is_purged_does_not_come_and_does_not_count(queue: Queue) -> None:
+    inbox = make(queue)
+    fill(inbox, ("A", 1), ("B", 1), ("A", 2))
+    skipped = inbox.skipped
+    inbox.purge([("name", "A"), ("id", "B")])
+    assert (drain(inbox), inbox.skipped) == ([("B", 1, 0)], skipped)
+
+
+@pytest.mark.parametrize("queue", list(Queue))
+def test_one_thread_fills_and_another_reads(queue: Queue) -> None:
+    inbox = make(queue)
+    count = 2000
+    taken = 0
+
+    def write() -> None:
+        for number in range(1, count + 1):
+            item = Item("A", number)
+            while not inbox.put(item):
+                time.sleep(0)  # lets the other thread run
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    last = 0
+    while last < count:
+        item = inbox.take()
+        if item is None:
+            time.sleep(0)
+        else:
+            assert item.number == last + item.skipped + 1
+            last = item.number
+            taken += 1
+    writer.join()
+    assert taken + inbox.skipped == count

@@ -1,0 +1,261 @@
+"""Selection: what is asked for, answered and asked for again, over every break."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from ime_live.client.protocol.address import first_fitting
+from ime_live.client.protocol.message import Key
+from ime_live.client.protocol.selection import Change, Selection
+from ime_live.errors import ControlError, RefusedError, ServiceError, UnknownContractError
+from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
+
+A: Final[Key] = ("name", "A")
+B: Final[Key] = ("name", "B")
+C: Final[Key] = ("name", "C")
+ID: Final[Key] = ("id", "7")
+
+
+def adding(*keys: Key, snapshot: bool = True) -> Change:
+    return Change(Action.SUBSCRIBE, keys, snapshot=snapshot)
+
+
+def removing(*keys: Key) -> Change:
+    return Change(Action.UNSUBSCRIBE, keys, snapshot=True)
+
+
+def answer(request: ControlRequest | None, *held: Key, **faults: str | None) -> ControlData:
+    """The gateway's answer, when it holds these contracts and has faults with those."""
+    assert request is not None
+    return ControlData(
+        id=request.id,
+        action=request.action,
+        contract_names=[word for by, word in held if by == "name"],
+        contract_ids=[word for by, word in held if by == "id"],
+        errors=[ControlFault(name, f"unknown contract: {name}") for name in faults],
+    )
+
+
+def test_a_change_is_sent_and_counts_when_it_is_answered() -> None:
+    selection = Selection([A])
+    assert selection.open().keys == [A]
+    assert selection.next_request() is None
+    change = adding(B, ID, snapshot=False)
+    selection.add(change)
+    request = selection.next_request()
+    assert request is not None
+    assert (request.contract_names, request.contract_ids) == (("B",), ("7",))
+    assert request.snapshot is False
+    assert list(selection.held) == [A]
+    assert change.left
+    assert selection.answered(answer(request, A, B, ID)) == ([], None)
+    assert change.done
+    assert change.error() is None
+    assert selection.held == (A, B, ID)
+    assert selection.contracts.contract_ids == ("7",)
+
+
+def test_what_is_removed_is_gone() -> None:
+    selection = Selection([A, B])
+    selection.open()
+    selection.add(removing(A))
+    request = selection.next_request()
+    assert request is not None
+    assert request.snapshot is None
+    assert selection.answered(answer(request, B)) == ([A], None)
+    assert selection.held == (B,)
+
+
+def test_the_unknown_is_told_and_the_rest_is_done() -> None:
+    selection = Selection([A])
+    selection.open()
+    change = adding(B, C)
+    selection.add(change)
+    selection.answered(answer(selection.next_request(), A, C, B="?"))
+    assert selection.held == (A, C)
+    with pytest.raises(UnknownContractError, match=r"^unknown contract: B$"):
+        raise change.error() or AssertionError
+
+
+def test_other_faults_have_other_errors() -> None:
+    change = adding(B)
+    change.settle([B], [ControlFault("B", "contract not covered by the token: B")])
+    assert type(change.error()) is RefusedError
+    change = adding(B)
+    change.settle([B], [ControlFault(None, "too many contracts: 1001, at most 1000")])
+    assert type(change.error()) is ControlError
+
+
+def test_what_was_not_answered_is_asked_for_again_with_the_present_state() -> None:
+    selection = Selection([A])
+    selection.open()
+    change = adding(B, snapshot=False)
+    selection.add(change)
+    first = selection.next_request()
+    assert first is not None
+    # The connection breaks, and nobody knows what became of it.
+    assert selection.open().keys == [A]
+    assert selection.answered(answer(first, A, B)) == ([], None)  # of the old connection
+    assert change.left
+    second = selection.next_request()
+    assert second is not None
+    assert (second.contract_names, second.snapshot) == (("B",), True)
+    selection.answered(answer(second, A, B))
+    assert change.done
+    assert selection.open().keys == [A, B]
+
+
+def test_what_was_never_sent_is_asked_for_as_it_was_wanted() -> None:
+    selection = Selection([A])
+    selection.add(adding(B, snapshot=False))
+    selection.open()
+    request = selection.next_request()
+    assert request is not None
+    assert request.snapshot is False
+    assert selection.next_request() is None
+
+
+def test_what_is_removed_during_an_outage_is_not_asked_for_again() -> None:
+    selection = Selection([A, B])
+    change = removing(A)
+    selection.add(change)
+    opening = selection.open()
+    assert (opening.keys, opening.gone) == ([B], [A])
+    assert change.done
+    assert selection.next_request() is None
+    assert selection.held == (B,)
+
+
+def test_with_nothing_left_there_is_no_connection_until_something_is_added() -> None:
+    selection = Selection([A])
+    selection.add(removing(A))
+    assert selection.open().keys == []
+    change = adding(B, C)
+    selection.add(change)
+    assert selection.open().keys == [B, C]
+    # The gateway does not know one of them: that is for whoever added it.
+    assert selection.refused("unknown contract: B")
+    assert change.left
+    assert selection.open().keys == [C]
+    selection.answered(answer(selection.next_request(), C))
+    assert change.done
+    assert isinstance(change.error(), UnknownContractError)
+    assert selection.held == (C,)
+
+
+def test_a_name_that_cannot_be_printed_is_for_whoever_adds_it() -> None:
+    selection = Selection([A])
+    selection.add(removing(A))
+    selection.open()
+    change = adding(("name", "می\u200cخواهم"))
+    selection.add(change)
+    selection.open()
+    assert selection.refused("unknown contract: می?خواهم")
+    assert isinstance(change.error(), UnknownContractError)
+
+
+def test_a_contract_that_was_known_must_not_be_lost_in_silence() -> None:
+    selection = Selection([A, B])
+    selection.open()
+    assert not selection.refused("unknown contract: B")
+
+
+def test_what_does_not_fit_into_an_address_is_asked_for_in_flight() -> None:
+    long: list[Key] = [("name", f"سكه{n:04}" * 3) for n in range(150)]
+    selection = Selection([*long, ID])
+    first = selection.open().keys
+    assert first == first_fitting(long)
+    assert 0 < len(first) < len(long)
+    change = adding(A)
+    selection.add(change)
+    asked: list[Key] = []
+    while (request := selection.next_request()) is not None:
+        assert len(request.to_json()) <= 4096
+        names: list[Key] = [("name", word) for word in request.contract_names]
+        ids: list[Key] = [("id", str(word)) for word in request.contract_ids]
+        asked += [*names, *ids]
+        assert request.snapshot is True
+        assert selection.answered(answer(request, *first, *asked)) == ([], None)
+        # A partial answer does not make the selection smaller.
+        assert set(selection.held) >= {*long, ID}
+    assert [*first, *asked] == [*long, ID, A]
+    assert change.done
+    assert set(selection.held) == {*long, ID, A}
+    # What was known and is not any more ends the stream.
+    selection.open()
+    request = selection.next_request()
+    _, error = selection.answered(answer(request, *long, **{long[-1][1]: None}))
+    assert isinstance(error, UnknownContractError)
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_what_is_asked_for_in_flight_comes_as_the_program_wants(snapshot: bool) -> None:
+    selection = Selection([A, ID])
+    selection.open(snapshot=snapshot)
+    request = selection.next_request()
+    assert request is not None
+    assert request.snapshot is snapshot
+
+
+def test_a_contract_by_name_and_by_id_is_held_once() -> None:
+    selection = Selection([A, B, ID])
+    assert selection.open().keys == [A, B]
+    # The gateway has it by name already.
+    assert selection.answered(answer(selection.next_request(), A, B)) == ([ID], None)
+    assert selection.held == (A, B)
+    selection.open()
+    assert selection.next_request() is None
+
+
+def test_requests_stay_below_the_gateways_limit_whatever_names_are_made_of() -> None:
+    for letter in ("x", "س", '"', "\x01", "😀"):
+        selection = Selection([A])
+        selection.open()
+        selection.add(adding(*(("name", letter * 100 + str(n)) for n in range(40))))
+        while (request := selection.next_request()) is not None:
+            assert len(request.to_json()) <= 4096
+
+
+def test_the_end_is_told_to_all_who_wait() -> None:
+    selection = Selection([A])
+    changes = [adding(B), removing(A)]
+    for change in changes:
+        selection.add(change)
+    error = ServiceError("the stream has ended")
+    selection.fail(error)
+    assert [change.error() for change in changes] == [error, error]
+    assert selection.next_request() is None
+
+
+def test_an_answer_that_does_not_come() -> None:
+    selection = Selection([A])
+    selection.open()
+    change = adding(B)
+    selection.add(change)
+    request = selection.next_request()
+    assert request is not None
+    error = ServiceError("no answer")
+    assert selection.overdue(request.id, error) is None
+    assert change.error() is error
+    assert not selection.unsettled
+    # It may come late, and then the gateway has done it.
+    assert selection.answered(answer(request, A, B)) == ([], None)
+    assert selection.held == (A, B)
+    assert selection.overdue(request.id, error) is None
+    assert change.error() is error
+
+
+def test_what_was_given_up_is_not_asked_for_again() -> None:
+    selection = Selection([A])
+    selection.open()
+    selection.add(adding(B))
+    request = selection.next_request()
+    assert request is not None
+    selection.overdue(request.id, ServiceError("no answer"))
+    selection.open()
+    assert selection.next_request() is None
+    # An answer of an old connection tells nothing about the new one.
+    assert selection.answered(answer(request, A, B)) == ([], None)
+    assert selection.held == (A,)

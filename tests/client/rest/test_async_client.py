@@ -1,0 +1,298 @@
+"""The REST client against a stand-in that answers as the service does."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from typing import Any
+
+import pytest
+
+import ime_live
+from ime_live.client.rest.async_client import AsyncClient
+from tests.client.rest_service import Rest
+
+
+async def test_snapshots(rest: Rest) -> None:
+    client = AsyncClient(rest.url, token="t")
+    whole = await client.snapshot(["A", "NOPE"], [1])
+    assert set(whole) == {"A", "NOPE", "1"}
+    assert whole["NOPE"] is None
+    assert whole["A"] is not None
+    assert whole["A"].best_limit["1"].buy_price == 999100
+    assert rest.asked == [
+        ("/live/data/overview/contract/name", {"contract_names": ["A", "NOPE"]}, "Bearer t"),
+        ("/live/data/overview/contract/id", {"contract_ids": ["1"]}, "Bearer t"),
+    ]
+
+
+async def test_one_section(rest: Rest) -> None:
+    client = AsyncClient(rest.url)
+    best = await client.snapshot(["A", "NOPE"], section=ime_live.BestLimit)
+    assert best["A"] is not None
+    assert best["A"]["2"].sell_quantity == 8
+    assert best["NOPE"] is None
+    day = await client.snapshot(contract_ids=["1"], section=ime_live.Aggregate)
+    assert day["1"] is not None
+    assert day["1"].closing_price == 999393.5
+    assert [path for path, _, _ in rest.asked] == [
+        "/live/data/best-limit/contract/name",
+        "/live/data/aggregate/contract/id",
+    ]
+
+
+async def test_overviews_and_contracts(rest: Rest) -> None:
+    client = AsyncClient(rest.url)
+    overview = (await client.overview(["A"]))["A"]
+    assert overview is not None
+    assert overview.contract.contract_id == "1"
+    assert overview.data is not None
+    assert overview.data.contract_info.open_interest == 4997
+    first, second = await client.contracts(["A", "NOPE"])
+    assert second is None
+    assert first is not None
+    assert (first.title, first.buy_commission, first.expiration_date) == (
+        "قرارداد",
+        0.0025,
+        "2026-08-01",
+    )
+
+
+async def test_search(rest: Rest) -> None:
+    [found] = await AsyncClient(rest.url).search("IMEOption", "KASH05C")
+    assert (found.contract_name, found.market) == ("A", ime_live.Market.OPTION)
+    assert rest.asked[0][1] == {"market": ["IMEOption"], "Search_char": ["KASH05C"]}
+    with pytest.raises(
+        ime_live.SettingsError, match=r"market must be one of IMEFutures, .*, got 'Stocks'"
+    ):
+        await AsyncClient(rest.url).search("Stocks", "x")
+
+
+async def test_many_names_are_asked_for_in_portions(rest: Rest) -> None:
+    names = [f"سكه0312پ{n:04}" for n in range(400)]
+    found = await AsyncClient(rest.url).contracts(names)
+    assert len(found) == 400
+    assert len(rest.asked) > 1
+    assert [n for _, query, _ in rest.asked for n in query["contract_names"]] == names
+
+
+async def test_a_plain_program(rest: Rest) -> None:
+    with ime_live.Client(rest.url, token="SECRET") as client:
+        assert client.snapshot(["A"])["A"] is not None
+        assert client.snapshot(["A"], section=ime_live.BestLimit)["A"] is not None
+        assert client.overview(["NOPE"]) == {"NOPE": None}
+        assert client.contracts(["NOPE"]) == [None]
+        assert len(client.search(ime_live.Market.FUTURES, "A")) == 1
+        assert "SECRET" not in repr(client)
+
+
+async def test_a_refused_token(rest: Rest) -> None:
+    rest.statuses = [401]
+    with pytest.raises(ime_live.AuthenticationError, match="so it is"):
+        await AsyncClient(rest.url, token="bad").contracts(["A"])
+    tokens = iter(["old", "new"])
+    rest.statuses = [401]
+    assert await AsyncClient(rest.url, token=lambda: next(tokens)).contracts(["A"])
+    assert [token for _, _, token in rest.asked] == ["Bearer bad", "Bearer old", "Bearer new"]
+
+
+async def test_calls_at_the_same_time_when_the_token_expires(rest: Rest) -> None:
+    asked: list[str] = []
+
+    def token() -> str:
+        asked.append("asked")
+        return f"t{len(asked)}"
+
+    client = AsyncClient(rest.url, token=token)
+    rest.good, rest.together = "t1", threading.Barrier(3)
+    await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
+    assert len(asked) == 1
+    rest.good = "t2"  # and t1 is refused thrice, at once
+    found = await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
+    assert [len(each) for each in found] == [1, 1, 1]
+    assert len(asked) == 2
+    rest.good = "another"
+    ends = await asyncio.gather(
+        *(client.contracts(["A"]) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(end) for end in ends] == [ime_live.AuthenticationError] * 3
+    # Nobody is asked for ever, but a later call is not lost.
+    rest.good, rest.together = f"t{len(asked) + 1}", None
+    assert await client.contracts(["A"])
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_a_busy_service_is_asked_again(rest: Rest, status: int) -> None:
+    rest.statuses = [status]
+    assert await AsyncClient(rest.url, tries=2).contracts(["A"])
+    rest.statuses = [status]
+    with pytest.raises(ime_live.ServiceError, match="so it is") as caught:
+        await AsyncClient(rest.url, tries=1).contracts(["A"])
+    assert caught.value.status == status
+
+
+async def test_retry_after_is_waited_for_if_it_is_short(
+    rest: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    client = AsyncClient(rest.url, tries=2)
+    monkeypatch.setattr("ime_live.client.rest.async_client.asyncio.sleep", sleep)
+    rest.statuses, rest.retry_after = [429], "3"
+    assert await client.contracts(["A"])
+    assert waits == [3]
+    for odd in ("soon", "-1", "²", "Wed, 21 Oct 2026 07:28:00 GMT"):
+        rest.statuses, rest.retry_after = [503], odd
+        assert await client.contracts(["A"])
+        assert 0 <= waits.pop() < 1
+    # Who calls is not kept waiting for a minute.
+    rest.statuses, rest.retry_after = [429], "60"
+    with pytest.raises(ime_live.ServiceError):
+        await client.contracts(["A"])
+    assert waits == [3]
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 422, 500])
+async def test_another_answer_is_an_error_at_once(rest: Rest, status: int) -> None:
+    rest.statuses = [status]
+    with pytest.raises(ime_live.ServiceError, match="so it is") as caught:
+        await AsyncClient(rest.url).contracts(["A"])
+    assert caught.value.status == status
+    assert len(rest.asked) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"Data": 5}', b'{"Data": [{}]}'])
+async def test_what_is_no_answer_is_told(rest: Rest, body: bytes) -> None:
+    rest.body = body
+    with pytest.raises(ime_live.ServiceError, match="cannot be read"):
+        await AsyncClient(rest.url).contracts(["A"])
+
+
+async def test_a_service_that_is_away_or_too_slow(rest: Rest) -> None:
+    rest.drip = True
+    with pytest.raises(ime_live.ServiceError, match=r"did not answer within 0\.2 s"):
+        await AsyncClient(rest.url, read_timeout=0.2, tries=1).contracts(["A"])
+    with pytest.raises(ime_live.ServiceError, match="cannot be reached"):
+        await AsyncClient("http://127.0.0.1:1", tries=1).contracts(["A"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"tries": 0}, {"read_timeout": 0}, {"connect_timeout": -1}, {"token": ""}]
+)
+def test_arguments_that_cannot_be(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ime_live.SettingsError):
+        AsyncClient("http://h", **arguments)
+
+
+# -- connections that are kept ------------------------------------------------------------------
+
+
+async def test_connection_is_kept_for_the_next_call(rest: Rest) -> None:
+    async with AsyncClient(rest.url) as client:
+        for _ in range(5):
+            assert await client.contracts(["A"])
+        assert rest.connections == 1
+        rest.statuses = [404]
+        with pytest.raises(ime_live.ServiceError):
+            await client.contracts(["A"])
+        assert await client.contracts(["A"])
+        assert rest.connections == 1  # an error is an answer, too
+
+
+async def test_calls_at_the_same_time_have_connections_of_their_own(rest: Rest) -> None:
+    rest.together = threading.Barrier(3)
+    async with AsyncClient(rest.url) as client:
+        for _ in range(2):
+            await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
+    assert rest.connections == 3
+
+
+async def test_connection_that_the_service_has_closed_is_replaced(rest: Rest) -> None:
+    async with AsyncClient(rest.url, tries=1) as client:
+        for closes in (True, False, True, True):
+            rest.closes = closes
+            assert await client.contracts(["A"])
+
+
+async def test_connection_that_is_closed_while_it_is_used_is_replaced(rest: Rest) -> None:
+    async with AsyncClient(rest.url, tries=1) as client:
+        assert await client.contracts(["A"])
+        rest.drops = 1
+        assert await client.contracts(["A"])
+        assert rest.connections == 2
+        rest.drops = 2  # a new one as well: that is an error
+        with pytest.raises(ime_live.ServiceError, match="closed the connection"):
+            await client.contracts(["A"])
+
+
+async def test_answer_that_is_cut_short_is_an_error(rest: Rest) -> None:
+    rest.cut = True
+    async with AsyncClient(rest.url, tries=1) as client:
+        with pytest.raises(ime_live.ServiceError, match="closed the connection"):
+            await client.contracts(["A"])
+
+
+def test_client_in_one_event_loop_after_the_other(rest: Rest) -> None:
+    client = AsyncClient(rest.url)
+    for _ in range(3):
+        assert asyncio.run(client.contracts(["A"]))
+    assert rest.connections == 1
+    asyncio.run(client.aclose())
+    with pytest.raises(ime_live.ServiceError, match="the client was closed"):
+        asyncio.run(client.contracts(["A"]))
+
+
+def test_client_that_nobody_closes_leaves_nothing(rest: Rest) -> None:
+    client = AsyncClient(rest.url)
+    assert asyncio.run(client.contracts(["A"]))
+    [(kept, _)] = client._connections._idle
+    socket = kept.sock
+    assert socket.fileno() >= 0
+    del client
+    gc.collect()
+    assert socket.fileno() == -1
+
+
+async def test_404_of_a_call_names_the_url_and_asks_for_the_prefix(rest: Rest) -> None:
+    rest.statuses = [404]
+    async with AsyncClient(f"{rest.url}/p") as client:
+        with pytest.raises(ime_live.ServiceError) as caught:
+            await client.contracts(["A"])
+    assert str(caught.value) == (
+        f"so it is: {rest.url}/p/static/data/contract/name must be a REST call, but is not; "
+        "is the path of a proxy missing from the address, or wrong?"
+    )
+
+
+async def test_redirect_of_a_call_is_named(rest: Rest) -> None:
+    rest.statuses = [302]
+    async with AsyncClient(rest.url) as client:
+        with pytest.raises(ime_live.ServiceError, match="redirects to http") as caught:
+            await client.contracts(["A"])
+    assert str(caught.value).endswith("; write that address")
+
+
+# -- tokens that may pass -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detail", ["token expired", "token not yet valid: nbf is ahead"])
+async def test_token_that_may_pass_is_tried_again(rest: Rest, detail: str) -> None:
+    rest.statuses, rest.detail = [401, 401, 401], detail
+    async with AsyncClient(rest.url, token="t", tries=3) as client:
+        assert await client.contracts(["A"])
+        assert len(rest.asked) == 4
+        rest.statuses = [401] * 9
+        with pytest.raises(ime_live.AuthenticationError, match=detail):
+            await client.contracts(["A"])
+        assert len(rest.asked) == 8
+
+
+async def test_token_is_renewed_although_there_is_one_try(rest: Rest) -> None:
+    tokens = iter(["old", "new"])
+    rest.statuses = [401]
+    async with AsyncClient(rest.url, token=lambda: next(tokens), tries=1) as client:
+        assert await client.contracts(["A"])

@@ -1,0 +1,83 @@
+"""The plain twins, where no service is: what a call is told, and when."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import ime_live
+from ime_live.client.stream.blocking import BlockingStream
+from ime_live.errors import ServiceError
+
+PATIENCE = 20.0
+
+
+def connect() -> BlockingStream[ime_live.Payload]:
+    """A stream that has no connection: nobody listens there."""
+    return ime_live.connect("ws://127.0.0.1:1", ["A"], proxy=None).__enter__()
+
+
+def test_a_change_that_waits_when_the_stream_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = threading.Event()
+    stream = connect()
+    change = stream._receiver.change
+
+    def told(*arguments: object) -> object:
+        waits.set()
+        return change(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stream._receiver, "change", told)
+    with ThreadPoolExecutor() as pool:
+        adding = pool.submit(stream.add, ["B"])
+        assert waits.wait(PATIENCE)
+        stream.close()
+        with pytest.raises(ServiceError, match=r"^the stream has ended$"):
+            adding.result(PATIENCE)
+
+
+def test_a_change_after_the_stream_was_closed() -> None:
+    stream = connect()
+    stream.close()
+    with pytest.raises(ServiceError, match=r"^the stream has ended$"):
+        stream.add(["B"])
+    with pytest.raises(ServiceError, match=r"^the stream has ended$"):
+        stream.remove(["A"])
+    assert stream.receive() is None
+    stream.close()
+
+
+def test_a_call_after_the_client_was_closed() -> None:
+    with ime_live.Client("http://127.0.0.1:1") as client:
+        pass
+    with pytest.raises(ServiceError, match=r"^the client was closed$"):
+        client.contracts(["A"])
+
+
+def test_a_reader_whom_others_forestall_does_not_wait_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = connect()
+    tries = 0
+
+    def another_reader_was_quicker() -> bool:
+        nonlocal tries
+        tries += 1
+        assert tries < 100, "it waits for ever"
+        time.sleep(0.01)
+        return True
+
+    monkeypatch.setattr(stream, "_is_new", another_reader_was_quicker)
+    with pytest.raises(TimeoutError, match=r"no message within 0\.05 s"):
+        stream.receive(timeout=0.05)
+    stream.close()
+
+
+def test_first_connection_that_is_not_made_in_time() -> None:
+    with (
+        ime_live.connect("ws://127.0.0.1:1", ["A"], proxy=None, first_timeout=0.1) as stream,
+        pytest.raises(ServiceError, match=r"cannot connect within 0\.1 s: .* Connection refused"),
+    ):
+        next(stream)
