@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ime_live.client.protocol.message import ConnectionEvent, Message, Status
     from ime_live.client.protocol.selection import Selected
     from ime_live.client.rest.async_client import AsyncClient, Overview
-    from ime_live.client.stream.blocking import BlockingStream, Client
+    from ime_live.client.rest.client import Client
+    from ime_live.client.stream.blocking import BlockingStream
     from ime_live.client.stream.stream import Stream
     from ime_live.contracts import Contract, Market
     from ime_live.errors import (
@@ -105,7 +106,7 @@ _MODULES = {
     "AllowedPriceRange": "ime_live.market",
     "AuthenticationError": "ime_live.errors",
     "BestLimit": "ime_live.market",
-    "Client": "ime_live.client.stream.blocking",
+    "Client": "ime_live.client.rest.client",
     "BlockingStream": "ime_live.client.stream.blocking",
     "AsyncClient": "ime_live.client.rest.async_client",
     "CloseCode": "ime_live.errors",

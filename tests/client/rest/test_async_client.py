@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 from typing import Any
 
@@ -75,16 +74,6 @@ async def test_many_names_are_asked_for_in_portions(rest: Rest) -> None:
     assert len(found) == 400
     assert len(rest.asked) > 1
     assert [n for _, query, _ in rest.asked for n in query["contract_names"]] == names
-
-
-async def test_a_plain_program(rest: Rest) -> None:
-    with ime_live.Client(rest.url, token="SECRET") as client:
-        assert client.snapshot(["A"])["A"] is not None
-        assert client.snapshot(["A"], section=ime_live.BestLimit)["A"] is not None
-        assert client.overview(["NOPE"]) == {"NOPE": None}
-        assert client.contracts(["NOPE"]) == [None]
-        assert len(client.search(ime_live.Market.FUTURES, "A")) == 1
-        assert "SECRET" not in repr(client)
 
 
 async def test_a_refused_token(rest: Rest) -> None:
@@ -186,75 +175,6 @@ async def test_a_service_that_is_away_or_too_slow(rest: Rest) -> None:
 def test_arguments_that_cannot_be(arguments: dict[str, Any]) -> None:
     with pytest.raises(ime_live.SettingsError):
         AsyncClient("http://h", **arguments)
-
-
-# -- connections that are kept ------------------------------------------------------------------
-
-
-async def test_connection_is_kept_for_the_next_call(rest: Rest) -> None:
-    async with AsyncClient(rest.url) as client:
-        for _ in range(5):
-            assert await client.contracts(["A"])
-        assert rest.connections == 1
-        rest.statuses = [404]
-        with pytest.raises(ime_live.ServiceError):
-            await client.contracts(["A"])
-        assert await client.contracts(["A"])
-        assert rest.connections == 1  # an error is an answer, too
-
-
-async def test_calls_at_the_same_time_have_connections_of_their_own(rest: Rest) -> None:
-    rest.together = threading.Barrier(3)
-    async with AsyncClient(rest.url) as client:
-        for _ in range(2):
-            await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
-    assert rest.connections == 3
-
-
-async def test_connection_that_the_service_has_closed_is_replaced(rest: Rest) -> None:
-    async with AsyncClient(rest.url, tries=1) as client:
-        for closes in (True, False, True, True):
-            rest.closes = closes
-            assert await client.contracts(["A"])
-
-
-async def test_connection_that_is_closed_while_it_is_used_is_replaced(rest: Rest) -> None:
-    async with AsyncClient(rest.url, tries=1) as client:
-        assert await client.contracts(["A"])
-        rest.drops = 1
-        assert await client.contracts(["A"])
-        assert rest.connections == 2
-        rest.drops = 2  # a new one as well: that is an error
-        with pytest.raises(ime_live.ServiceError, match="closed the connection"):
-            await client.contracts(["A"])
-
-
-async def test_answer_that_is_cut_short_is_an_error(rest: Rest) -> None:
-    rest.cut = True
-    async with AsyncClient(rest.url, tries=1) as client:
-        with pytest.raises(ime_live.ServiceError, match="closed the connection"):
-            await client.contracts(["A"])
-
-
-def test_client_in_one_event_loop_after_the_other(rest: Rest) -> None:
-    client = AsyncClient(rest.url)
-    for _ in range(3):
-        assert asyncio.run(client.contracts(["A"]))
-    assert rest.connections == 1
-    asyncio.run(client.aclose())
-    with pytest.raises(ime_live.ServiceError, match="the client was closed"):
-        asyncio.run(client.contracts(["A"]))
-
-
-def test_client_that_nobody_closes_leaves_nothing(rest: Rest) -> None:
-    client = AsyncClient(rest.url)
-    assert asyncio.run(client.contracts(["A"]))
-    [(kept, _)] = client._connections._idle
-    socket = kept.sock
-    assert socket.fileno() >= 0
-    del client
-    gc.collect()
-    assert socket.fileno() == -1
 
 
 async def test_404_of_a_call_names_the_url_and_asks_for_the_prefix(rest: Rest) -> None:

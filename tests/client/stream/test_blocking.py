@@ -1,4 +1,4 @@
-"""The plain twins, where no service is: what a call is told, and when."""
+"""The blocking stream, where no service is: what a call is told, and when."""
 
 from __future__ import annotations
 
@@ -47,13 +47,6 @@ def test_a_change_after_the_stream_was_closed() -> None:
         stream.remove(["A"])
     assert stream.receive() is None
     stream.close()
-
-
-def test_a_call_after_the_client_was_closed() -> None:
-    with ime_live.Client("http://127.0.0.1:1") as client:
-        pass
-    with pytest.raises(ServiceError, match=r"^the client was closed$"):
-        client.contracts(["A"])
 
 
 def test_a_reader_whom_others_forestall_does_not_wait_longer(

@@ -1,0 +1,179 @@
+"""Client: the REST calls, for programs without async.
+
+It runs an `AsyncClient` in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import ssl as tls
+from collections.abc import Iterable
+from typing import Any, Self, overload
+
+from ime_live.client.network.credentials import Token
+from ime_live.client.network.proxy import Proxy
+from ime_live.client.options import Ids
+from ime_live.client.portal import Portal
+from ime_live.client.rest.async_client import AsyncClient, Overview, SectionT
+from ime_live.contracts import Contract, Market
+from ime_live.market import Payload
+
+
+class Client:
+    """Makes the service's REST calls, for programs without async.
+
+    ::
+
+        with ime_live.Client("https://example.org", token="…") as client:
+            state = client.snapshot(["ContractA"])["ContractA"]
+
+    A call that fails because the service is away or busy is repeated, as by `AsyncClient`. Several
+    threads may use one client. ``with`` or `close` ends its thread and its connections.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: Token = None,
+        ssl: tls.SSLContext | None = None,
+        proxy: Proxy = True,
+        connect_timeout: float = 3.0,
+        read_timeout: float = 10.0,
+        tries: int = 3,
+    ) -> None:
+        """Create a client. It connects on the first call.
+
+        Args:
+            url: address of the service, as ``https://example.org``; None reads ``IME_LIVE_URL``
+                from the environment.
+            token: a JWT, or a function that returns one. None reads ``IME_LIVE_TOKEN`` from the
+                environment, and sends no token if that is not set.
+            ssl: TLS settings for ``https``; None trusts the system's certificates.
+            proxy: URL of a proxy; True reads it from the environment, None uses none.
+            connect_timeout: seconds for connecting.
+            read_timeout: seconds for the whole answer.
+            tries: how many times a call is made at most.
+
+        Raises:
+            SettingsError: an argument cannot be used; the text names it.
+        """
+        self._client = AsyncClient(
+            url,
+            token=token,
+            ssl=ssl,
+            proxy=proxy,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            tries=tries,
+        )
+        self._portal = Portal("the client was closed")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._client._service.place}>"
+
+    @overload
+    def snapshot(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> dict[str, Payload | None]: ...
+
+    @overload
+    def snapshot(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        section: type[SectionT],
+    ) -> dict[str, SectionT | None]: ...
+
+    def snapshot(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        section: type[Any] = Payload,
+    ) -> dict[str, Any]:
+        """Return the present states of contracts.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+            section: `Payload` for the whole state, or one of `BestLimit`, `Aggregate`,
+                `AllowedPriceRange` and `ContractInfo`.
+
+        Returns:
+            The states by the names and ids that were given; None for a contract that is unknown or
+            has no state yet.
+
+        Raises:
+            AuthenticationError: the token is missing or not accepted.
+            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
+                used; or the client was closed.
+            SettingsError: an argument cannot be a name, an id or a section.
+        """
+        call = self._client.snapshot(contract_names, contract_ids, section=section)
+        return self._portal.run(call)
+
+    def overview(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> dict[str, Overview | None]:
+        """Return the static fields and present states of contracts.
+
+        The service does not send their market in this call, so it is None. `search` sets it.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+
+        Returns:
+            The contracts by the names and ids that were given; None for an unknown one.
+
+        Raises:
+            AuthenticationError, ServiceError, SettingsError: as `snapshot`.
+        """
+        return self._portal.run(self._client.overview(contract_names, contract_ids))
+
+    def contracts(
+        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+    ) -> list[Contract | None]:
+        """Return the static fields of contracts.
+
+        The service does not send their market in this call, so it is None. `search` sets it.
+
+        Args:
+            contract_names: contracts by name.
+            contract_ids: contracts by id.
+
+        Returns:
+            The contracts by name, then those by id, in the given order; None for an unknown one.
+
+        Raises:
+            AuthenticationError, ServiceError, SettingsError: as `snapshot`.
+        """
+        return self._portal.run(self._client.contracts(contract_names, contract_ids))
+
+    def search(self, market: Market | str, text: str) -> list[Contract]:
+        """Return the contracts of a market whose name or title contains a text.
+
+        Args:
+            market: the market.
+            text: part of a name or a title.
+
+        Raises:
+            AuthenticationError, ServiceError: as `snapshot`.
+            SettingsError: there is no such market.
+        """
+        return self._portal.run(self._client.search(market, text))
+
+    def close(self) -> None:
+        """End the thread and close the connections.
+
+        Calls in other threads, and later ones, raise `ServiceError`.
+        """
+        self._portal.close()
+        self._client._connections.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

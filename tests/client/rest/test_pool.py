@@ -1,0 +1,79 @@
+"""Connections that are kept for later REST calls."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+
+import pytest
+
+import ime_live
+from ime_live import AsyncClient
+from tests.client.rest_service import Rest
+
+
+async def test_connection_is_kept_for_the_next_call(rest: Rest) -> None:
+    async with AsyncClient(rest.url) as client:
+        for _ in range(5):
+            assert await client.contracts(["A"])
+        assert rest.connections == 1
+        rest.statuses = [404]
+        with pytest.raises(ime_live.ServiceError):
+            await client.contracts(["A"])
+        assert await client.contracts(["A"])
+        assert rest.connections == 1  # an error is an answer, too
+
+
+async def test_calls_at_the_same_time_have_connections_of_their_own(rest: Rest) -> None:
+    rest.together = threading.Barrier(3)
+    async with AsyncClient(rest.url) as client:
+        for _ in range(2):
+            await asyncio.gather(*(client.contracts(["A"]) for _ in range(3)))
+    assert rest.connections == 3
+
+
+async def test_connection_that_the_service_has_closed_is_replaced(rest: Rest) -> None:
+    async with AsyncClient(rest.url, tries=1) as client:
+        for closes in (True, False, True, True):
+            rest.closes = closes
+            assert await client.contracts(["A"])
+
+
+async def test_connection_that_is_closed_while_it_is_used_is_replaced(rest: Rest) -> None:
+    async with AsyncClient(rest.url, tries=1) as client:
+        assert await client.contracts(["A"])
+        rest.drops = 1
+        assert await client.contracts(["A"])
+        assert rest.connections == 2
+        rest.drops = 2  # a new one as well: that is an error
+        with pytest.raises(ime_live.ServiceError, match="closed the connection"):
+            await client.contracts(["A"])
+
+
+async def test_answer_that_is_cut_short_is_an_error(rest: Rest) -> None:
+    rest.cut = True
+    async with AsyncClient(rest.url, tries=1) as client:
+        with pytest.raises(ime_live.ServiceError, match="closed the connection"):
+            await client.contracts(["A"])
+
+
+def test_client_in_one_event_loop_after_the_other(rest: Rest) -> None:
+    client = AsyncClient(rest.url)
+    for _ in range(3):
+        assert asyncio.run(client.contracts(["A"]))
+    assert rest.connections == 1
+    asyncio.run(client.aclose())
+    with pytest.raises(ime_live.ServiceError, match="the client was closed"):
+        asyncio.run(client.contracts(["A"]))
+
+
+def test_client_that_nobody_closes_leaves_nothing(rest: Rest) -> None:
+    client = AsyncClient(rest.url)
+    assert asyncio.run(client.contracts(["A"]))
+    [(kept, _)] = client._connections._idle
+    socket = kept.sock
+    assert socket.fileno() >= 0
+    del client
+    gc.collect()
+    assert socket.fileno() == -1
