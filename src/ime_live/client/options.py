@@ -15,7 +15,7 @@ from ime_live.client.network.credentials import Credentials, Token
 from ime_live.client.network.proxy import Proxy, check_proxy
 from ime_live.client.protocol.address import Service, read_service
 from ime_live.client.protocol.message import ConnectionEvent, Key
-from ime_live.client.protocol.queue import Queue
+from ime_live.client.protocol.queue import QueuePolicy
 from ime_live.client.protocol.resume_point import Resumption
 from ime_live.errors import SettingsError
 from ime_live.market import SECTIONS, version_of
@@ -46,7 +46,7 @@ class StreamOptions:
     service: Service
     keys: Sequence[Key]
     credentials: Credentials = field(repr=False)
-    queue: Queue
+    queue: QueuePolicy
     queue_size: int
     snapshot: bool
     since: str | None
@@ -135,8 +135,8 @@ def read_options(
     Raises:
         SettingsError: an argument cannot be used; the text names it.
     """
-    if queue not in Queue.__members__.values():
-        raise SettingsError(f"queue must be one of {', '.join(Queue)}, got {queue!r}")
+    if queue not in QueuePolicy.__members__.values():
+        raise SettingsError(f"queue must be one of {', '.join(QueuePolicy)}, got {queue!r}")
     if queue_size < 1:
         raise SettingsError(f"queue_size must be at least 1, got {queue_size}")
     check_positive(
@@ -158,7 +158,7 @@ def read_options(
         service=service,
         keys=keys,
         credentials=credentials_of(token),
-        queue=Queue(queue),
+        queue=QueuePolicy(queue),
         queue_size=queue_size,
         snapshot=snapshot,
         since=_read_since(since, found),

@@ -1,4 +1,4 @@
-"""Inboxes against what they promise, for any order of messages and readings."""
+"""Queues against what they promise, for any order of messages and readings."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ime_live.client.protocol.message import Key
-from ime_live.client.protocol.queue import Inbox, Queue, inbox_of
+from ime_live.client.protocol.queue import MessageQueue, QueuePolicy, queue_of
 
 
 @dataclass
 class Item:
-    """A message as an inbox sees it."""
+    """A message as a queue sees it."""
 
     contract: str
     number: int
@@ -34,14 +34,16 @@ SIZE = 3
 steps = st.lists(st.one_of(st.none(), st.sampled_from("ABC")), max_size=60)
 
 
-def make(queue: Queue) -> Inbox[Item]:
-    inbox: Inbox[Item] = inbox_of(queue, SIZE)
-    return inbox
+def make(policy: QueuePolicy) -> MessageQueue[Item]:
+    queue: MessageQueue[Item] = queue_of(policy, SIZE)
+    return queue
 
 
-@given(steps, st.sampled_from(list(Queue)))
-def test_every_message_is_given_out_once_or_counted(steps: list[str | None], queue: Queue) -> None:
-    inbox = make(queue)
+@given(steps, st.sampled_from(list(QueuePolicy)))
+def test_every_message_is_given_out_once_or_counted(
+    steps: list[str | None], policy: QueuePolicy
+) -> None:
+    queue = make(policy)
     came: Counter[str] = Counter()
     seen: dict[str, int] = dict.fromkeys("ABC", 0)  # the number of the last that was read
 
@@ -54,99 +56,99 @@ def test_every_message_is_given_out_once_or_counted(steps: list[str | None], que
     skipped = 0
     for contract in steps:
         if contract is None:
-            check(inbox.take())
+            check(queue.take())
             continue
-        if not inbox.put(Item(contract, came[contract] + 1)):
-            assert queue is Queue.BLOCK
-            assert len(inbox) == SIZE
+        if not queue.put(Item(contract, came[contract] + 1)):
+            assert policy is QueuePolicy.BLOCK
+            assert len(queue) == SIZE
             continue
         came[contract] += 1
-        assert queue is Queue.LATEST or len(inbox) <= SIZE
-    while (item := inbox.take()) is not None:
+        assert policy is QueuePolicy.LATEST or len(queue) <= SIZE
+    while (item := queue.take()) is not None:
         check(item)
         skipped += item.skipped
     # The newest of every contract was given out, unless the oldest were dropped unread.
-    if queue is not Queue.DROP_OLDEST:
+    if policy is not QueuePolicy.DROP_OLDEST:
         assert seen == {contract: came[contract] for contract in "ABC"}
-    assert len(inbox) == 0
-    if queue is Queue.BLOCK:
-        assert inbox.skipped == 0
+    assert len(queue) == 0
+    if policy is QueuePolicy.BLOCK:
+        assert queue.skipped == 0
 
 
-def drain(inbox: Inbox[Item]) -> list[tuple[str, int, int]]:
+def drain(queue: MessageQueue[Item]) -> list[tuple[str, int, int]]:
     items = []
-    while (item := inbox.take()) is not None:
+    while (item := queue.take()) is not None:
         items.append((item.contract, item.number, item.skipped))
     return items
 
 
-def fill(inbox: Inbox[Item], *items: tuple[str, int]) -> list[bool]:
-    return [inbox.put(Item(contract, number)) for contract, number in items]
+def fill(queue: MessageQueue[Item], *items: tuple[str, int]) -> list[bool]:
+    return [queue.put(Item(contract, number)) for contract, number in items]
 
 
 def test_latest_keeps_the_newest_and_each_contract_its_turn() -> None:
-    inbox = make(Queue.LATEST)
-    assert all(fill(inbox, ("A", 1), ("B", 1), ("A", 2), ("C", 1), ("A", 3)))
-    assert (len(inbox), inbox.skipped) == (3, 2)
-    assert drain(inbox) == [("A", 3, 2), ("B", 1, 0), ("C", 1, 0)]
+    queue = make(QueuePolicy.LATEST)
+    assert all(fill(queue, ("A", 1), ("B", 1), ("A", 2), ("C", 1), ("A", 3)))
+    assert (len(queue), queue.skipped) == (3, 2)
+    assert drain(queue) == [("A", 3, 2), ("B", 1, 0), ("C", 1, 0)]
 
 
 def test_latest_adds_up_what_the_gateway_has_skipped() -> None:
-    inbox = make(Queue.LATEST)
-    inbox.put(Item("A", 5, skipped=4))
-    inbox.put(Item("A", 8, skipped=2))
-    assert drain(inbox) == [("A", 8, 7)]
+    queue = make(QueuePolicy.LATEST)
+    queue.put(Item("A", 5, skipped=4))
+    queue.put(Item("A", 8, skipped=2))
+    assert drain(queue) == [("A", 8, 7)]
 
 
 def test_drop_oldest_drops_the_oldest_of_all() -> None:
-    inbox = make(Queue.DROP_OLDEST)
-    assert all(fill(inbox, ("A", 1), ("A", 2), ("B", 1), ("B", 2), ("A", 3)))
-    assert (len(inbox), inbox.skipped) == (3, 2)
-    assert drain(inbox) == [("B", 1, 0), ("B", 2, 0), ("A", 3, 2)]
+    queue = make(QueuePolicy.DROP_OLDEST)
+    assert all(fill(queue, ("A", 1), ("A", 2), ("B", 1), ("B", 2), ("A", 3)))
+    assert (len(queue), queue.skipped) == (3, 2)
+    assert drain(queue) == [("B", 1, 0), ("B", 2, 0), ("A", 3, 2)]
 
 
 def test_block_says_that_it_is_full() -> None:
-    inbox = make(Queue.BLOCK)
-    assert fill(inbox, ("A", 1), ("A", 2), ("B", 1), ("B", 2)) == [True, True, True, False]
-    assert inbox.take() == Item("A", 1)
-    assert fill(inbox, ("B", 2), ("B", 3)) == [True, False]
-    assert drain(inbox) == [("A", 2, 0), ("B", 1, 0), ("B", 2, 0)]
+    queue = make(QueuePolicy.BLOCK)
+    assert fill(queue, ("A", 1), ("A", 2), ("B", 1), ("B", 2)) == [True, True, True, False]
+    assert queue.take() == Item("A", 1)
+    assert fill(queue, ("B", 2), ("B", 3)) == [True, False]
+    assert drain(queue) == [("A", 2, 0), ("B", 1, 0), ("B", 2, 0)]
 
 
 def test_block_takes_more_if_it_must() -> None:
-    inbox = make(Queue.BLOCK)
-    fill(inbox, ("A", 1), ("A", 2), ("A", 3))
-    assert inbox.put(Item("A", 4), beyond=True)
-    assert not inbox.put(Item("A", 5))
-    assert drain(inbox) == [("A", n, 0) for n in (1, 2, 3, 4)]
+    queue = make(QueuePolicy.BLOCK)
+    fill(queue, ("A", 1), ("A", 2), ("A", 3))
+    assert queue.put(Item("A", 4), beyond=True)
+    assert not queue.put(Item("A", 5))
+    assert drain(queue) == [("A", n, 0) for n in (1, 2, 3, 4)]
 
 
-@pytest.mark.parametrize("queue", list(Queue))
-def test_what_is_purged_does_not_come_and_does_not_count(queue: Queue) -> None:
-    inbox = make(queue)
-    fill(inbox, ("A", 1), ("B", 1), ("A", 2))
-    skipped = inbox.skipped
-    inbox.purge([("name", "A"), ("id", "B")])
-    assert (drain(inbox), inbox.skipped) == ([("B", 1, 0)], skipped)
+@pytest.mark.parametrize("policy", list(QueuePolicy))
+def test_what_is_purged_does_not_come_and_does_not_count(policy: QueuePolicy) -> None:
+    queue = make(policy)
+    fill(queue, ("A", 1), ("B", 1), ("A", 2))
+    skipped = queue.skipped
+    queue.purge([("name", "A"), ("id", "B")])
+    assert (drain(queue), queue.skipped) == ([("B", 1, 0)], skipped)
 
 
-@pytest.mark.parametrize("queue", list(Queue))
-def test_one_thread_fills_and_another_reads(queue: Queue) -> None:
-    inbox = make(queue)
+@pytest.mark.parametrize("policy", list(QueuePolicy))
+def test_one_thread_fills_and_another_reads(policy: QueuePolicy) -> None:
+    queue = make(policy)
     count = 2000
     taken = 0
 
     def write() -> None:
         for number in range(1, count + 1):
             item = Item("A", number)
-            while not inbox.put(item):
+            while not queue.put(item):
                 time.sleep(0)  # lets the other thread run
 
     writer = threading.Thread(target=write)
     writer.start()
     last = 0
     while last < count:
-        item = inbox.take()
+        item = queue.take()
         if item is None:
             time.sleep(0)
         else:
@@ -154,4 +156,4 @@ def test_one_thread_fills_and_another_reads(queue: Queue) -> None:
             last = item.number
             taken += 1
     writer.join()
-    assert taken + inbox.skipped == count
+    assert taken + queue.skipped == count

@@ -1,6 +1,6 @@
-"""Inboxes: queues of received messages, one class per policy of `connect`.
+"""Queues of received messages, one class per policy of `connect`.
 
-The reader may be in another thread. An inbox never waits: it takes a message, replaces one, or
+The reader may be in another thread. A queue never waits: it takes a message, replaces one, or
 reports that it is full.
 """
 
@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from ime_live.client.protocol.message import Key
 
 
-class Queue(StrEnum):
+class QueuePolicy(StrEnum):
     """Policies for messages that the program does not take in time."""
 
     LATEST = "latest"
@@ -26,8 +26,8 @@ class Queue(StrEnum):
     """All messages in order; receiving stops while the queue is full."""
 
 
-class Waiting(Protocol):
-    """The part of a message that an inbox uses.
+class Queued(Protocol):
+    """The part of a message that a queue uses.
 
     Attributes:
         skipped: number of messages of its contract that were left out before it.
@@ -39,11 +39,11 @@ class Waiting(Protocol):
     def key(self) -> Key: ...
 
 
-WaitingT = TypeVar("WaitingT", bound=Waiting)
+QueuedT = TypeVar("QueuedT", bound=Queued)
 
 
-class Inbox(Protocol[WaitingT]):
-    """Interface of all inboxes.
+class MessageQueue(Protocol[QueuedT]):
+    """Interface of all queues.
 
     Attributes:
         skipped: number of messages that were replaced or dropped, of all contracts.
@@ -51,7 +51,7 @@ class Inbox(Protocol[WaitingT]):
 
     skipped: int
 
-    def put(self, message: WaitingT, *, beyond: bool = False) -> bool:
+    def put(self, message: QueuedT, *, beyond: bool = False) -> bool:
         """Add a message; return False, and do nothing, if there is no room.
 
         Args:
@@ -59,7 +59,7 @@ class Inbox(Protocol[WaitingT]):
             beyond: whether to add it although there is no room.
         """
 
-    def take(self) -> WaitingT | None:
+    def take(self) -> QueuedT | None:
         """Remove and return the next message; None if there is none."""
 
     def purge(self, keys: Collection[Key]) -> None:
@@ -68,8 +68,8 @@ class Inbox(Protocol[WaitingT]):
     def __len__(self) -> int: ...
 
 
-class LatestInbox(Generic[WaitingT]):
-    """One slot per contract; see `Queue.LATEST`.
+class LatestQueue(Generic[QueuedT]):
+    """One slot per contract; see `QueuePolicy.LATEST`.
 
     A contract keeps its turn when its message is replaced, so a busy contract does not delay
     others.
@@ -79,14 +79,14 @@ class LatestInbox(Generic[WaitingT]):
         """Begin empty."""
         self.skipped = 0
         # A dict would search for its first entry past all deleted ones.
-        self._slots: OrderedDict[Key, WaitingT] = OrderedDict()
+        self._slots: OrderedDict[Key, QueuedT] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    def put(self, message: WaitingT, *, beyond: bool = False) -> bool:
-        """See `Inbox`; there is always room."""
+    def put(self, message: QueuedT, *, beyond: bool = False) -> bool:
+        """See `MessageQueue`; there is always room."""
         key = message.key
         with self._lock:
             if (older := self._slots.get(key)) is not None:
@@ -95,53 +95,53 @@ class LatestInbox(Generic[WaitingT]):
             self._slots[key] = message
         return True
 
-    def take(self) -> WaitingT | None:
-        """See `Inbox`."""
+    def take(self) -> QueuedT | None:
+        """See `MessageQueue`."""
         with self._lock:
             return self._slots.popitem(last=False)[1] if self._slots else None
 
     def purge(self, keys: Collection[Key]) -> None:
-        """See `Inbox`."""
+        """See `MessageQueue`."""
         with self._lock:
             for key in keys:
                 self._slots.pop(key, None)
 
 
-class BoundedInbox(Generic[WaitingT]):
-    """All messages in their order, up to a limit; see `Queue.BLOCK`."""
+class BoundedQueue(Generic[QueuedT]):
+    """All messages in their order, up to a limit; see `QueuePolicy.BLOCK`."""
 
     def __init__(self, size: int) -> None:
         """Begin empty, with room for ``size`` messages."""
         self.skipped = 0
         self._size = size
-        self._messages: deque[WaitingT] = deque()
+        self._messages: deque[QueuedT] = deque()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._messages)
 
-    def put(self, message: WaitingT, *, beyond: bool = False) -> bool:
-        """See `Inbox`."""
+    def put(self, message: QueuedT, *, beyond: bool = False) -> bool:
+        """See `MessageQueue`."""
         with self._lock:
             if len(self._messages) >= self._size and not beyond:
                 return False
             self._messages.append(message)
         return True
 
-    def take(self) -> WaitingT | None:
-        """See `Inbox`."""
+    def take(self) -> QueuedT | None:
+        """See `MessageQueue`."""
         with self._lock:
             return self._messages.popleft() if self._messages else None
 
     def purge(self, keys: Collection[Key]) -> None:
-        """See `Inbox`."""
+        """See `MessageQueue`."""
         with self._lock:
             kept = [message for message in self._messages if message.key not in keys]
             self._messages = deque(kept)
 
 
-class DroppingInbox(BoundedInbox[WaitingT]):
-    """All messages in order; the oldest makes room; see `Queue.DROP_OLDEST`."""
+class DropOldestQueue(BoundedQueue[QueuedT]):
+    """All messages in order; the oldest makes room; see `QueuePolicy.DROP_OLDEST`."""
 
     def __init__(self, size: int) -> None:
         """Begin empty, with room for ``size`` messages."""
@@ -149,8 +149,8 @@ class DroppingInbox(BoundedInbox[WaitingT]):
         # Per contract, the number of messages dropped since the last one that was taken.
         self._dropped: Counter[Key] = Counter()
 
-    def put(self, message: WaitingT, *, beyond: bool = False) -> bool:
-        """See `Inbox`; there is always room."""
+    def put(self, message: QueuedT, *, beyond: bool = False) -> bool:
+        """See `MessageQueue`; there is always room."""
         with self._lock:
             if len(self._messages) >= self._size:
                 oldest = self._messages.popleft()
@@ -159,8 +159,8 @@ class DroppingInbox(BoundedInbox[WaitingT]):
             self._messages.append(message)
         return True
 
-    def take(self) -> WaitingT | None:
-        """See `Inbox`."""
+    def take(self) -> QueuedT | None:
+        """See `MessageQueue`."""
         with self._lock:
             if not self._messages:
                 return None
@@ -170,24 +170,24 @@ class DroppingInbox(BoundedInbox[WaitingT]):
             return message
 
     def purge(self, keys: Collection[Key]) -> None:
-        """See `Inbox`."""
+        """See `MessageQueue`."""
         super().purge(keys)
         with self._lock:
             for key in keys:
                 self._dropped.pop(key, None)
 
 
-def inbox_of(queue: Queue, size: int) -> Inbox[WaitingT]:
-    """Create the inbox of a policy.
+def queue_of(policy: QueuePolicy, size: int) -> MessageQueue[QueuedT]:
+    """Create the queue of a policy.
 
     Args:
-        queue: the policy.
-        size: most messages that it holds; ignored for `Queue.LATEST`.
+        policy: how it treats messages that are not taken in time.
+        size: most messages that it holds; ignored for `QueuePolicy.LATEST`.
     """
-    match queue:
-        case Queue.LATEST:
-            return LatestInbox()
-        case Queue.DROP_OLDEST:
-            return DroppingInbox(size)
-        case Queue.BLOCK:
-            return BoundedInbox(size)
+    match policy:
+        case QueuePolicy.LATEST:
+            return LatestQueue()
+        case QueuePolicy.DROP_OLDEST:
+            return DropOldestQueue(size)
+        case QueuePolicy.BLOCK:
+            return BoundedQueue(size)

@@ -1,4 +1,4 @@
-"""Position: the newest timestamp that was received per contract.
+"""ResumePoint: the newest timestamp that was received per contract.
 
 It decides whether a message is new, and from where to resume after a break. Received messages
 count, even if the program has not taken them yet.
@@ -25,7 +25,7 @@ class Resumption(Struct, frozen=True):
     snapshot: bool = False
 
 
-class Position:
+class ResumePoint:
     """The newest timestamp that was received per contract.
 
     Timestamps are compared as texts: they have one form and zone, and strictly grow per contract.
@@ -34,7 +34,7 @@ class Position:
     def __init__(
         self, *, snapshot: bool, since: str | None = None, keys: Iterable[Key] = ()
     ) -> None:
-        """Create the position of a stream before its first connection.
+        """Create the resume point of a stream before its first connection.
 
         Args:
             snapshot: whether the program wants the present states first.

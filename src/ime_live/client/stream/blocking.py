@@ -13,7 +13,7 @@ from typing import Generic, Self
 from ime_live.client.options import Ids, StreamOptions, keys_of
 from ime_live.client.portal import Portal
 from ime_live.client.protocol.message import DataT, Message, Reader, Status
-from ime_live.client.protocol.queue import inbox_of
+from ime_live.client.protocol.queue import queue_of
 from ime_live.client.protocol.selection import Selected
 from ime_live.client.stream.receiver import Receiver
 from ime_live.messages import Action
@@ -38,7 +38,7 @@ class BlockingStream(Generic[DataT]):
         self._receiver: Receiver[DataT] = Receiver(
             options,
             Reader(options.zone, data),
-            inbox_of(options.queue, options.queue_size),
+            queue_of(options.queue, options.queue_size),
             self._wake,
         )
         self._portal.start(self._receiver.run())
@@ -66,7 +66,7 @@ class BlockingStream(Generic[DataT]):
     @property
     def skipped(self) -> int:
         """Number of messages that the queue has replaced or dropped, of all contracts."""
-        return self._receiver.inbox.skipped
+        return self._receiver.queue.skipped
 
     @property
     def contracts(self) -> Selected:
@@ -107,7 +107,7 @@ class BlockingStream(Generic[DataT]):
         """
         receiver = self._receiver
         deadline = None if timeout is None else time.monotonic() + timeout
-        while (message := receiver.inbox.take()) is None:
+        while (message := receiver.queue.take()) is None:
             if receiver.ended:
                 if receiver.failure is not None:
                     raise receiver.failure
@@ -124,7 +124,7 @@ class BlockingStream(Generic[DataT]):
         return message
 
     def _is_new(self) -> bool:
-        return bool(self._receiver.inbox) or self._receiver.ended
+        return bool(self._receiver.queue) or self._receiver.ended
 
     def add(
         self,

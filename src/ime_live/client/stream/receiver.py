@@ -1,7 +1,7 @@
-"""Receiver: connect a stream, reconnect after every break, and put messages into an inbox.
+"""Receiver: connect a stream, reconnect after every break, and put messages into a queue.
 
 It decides when to connect, what to ask for and how to react when a connection ends. It waits for
-the program only if the inbox is full. The program may read the inbox in another thread; `wake`
+the program only if the queue is full. The program may read the queue in another thread; `wake`
 signals news to it.
 """
 
@@ -26,8 +26,8 @@ from ime_live.client.options import StreamOptions
 from ime_live.client.protocol.address import stream_path
 from ime_live.client.protocol.message import ConnectionEvent, DataT, Key, Message, Reader, Status
 from ime_live.client.protocol.pace import Pace
-from ime_live.client.protocol.queue import Inbox
-from ime_live.client.protocol.resume_point import Position
+from ime_live.client.protocol.queue import MessageQueue
+from ime_live.client.protocol.resume_point import ResumePoint
 from ime_live.client.protocol.selection import Change, Selection
 from ime_live.errors import (
     AuthenticationError,
@@ -59,7 +59,7 @@ class Receiver(Generic[DataT]):
     """Receives until it is cancelled, or until an error that reconnecting cannot help.
 
     Attributes:
-        inbox: queue of the received messages.
+        queue: queue of the received messages.
         status: newest state of the feed; None without ``status=True`` or a connection.
         connected: whether there is a connection.
         ended: whether the stream has ended.
@@ -70,7 +70,7 @@ class Receiver(Generic[DataT]):
         self,
         options: StreamOptions,
         reader: Reader[DataT],
-        inbox: Inbox[Message[DataT]],
+        queue: MessageQueue[Message[DataT]],
         wake: Callable[[], None],
     ) -> None:
         """Create a receiver; `run` does the work.
@@ -78,10 +78,10 @@ class Receiver(Generic[DataT]):
         Args:
             options: options of the stream.
             reader: decodes messages.
-            inbox: queue for the messages.
-            wake: called when `inbox`, `ended` or `failure` has changed.
+            queue: queue for the messages.
+            wake: called when `queue`, `ended` or `failure` has changed.
         """
-        self.inbox = inbox
+        self.queue = queue
         self.status: Status | None = None
         self.connected = False
         self.ended = False
@@ -89,7 +89,9 @@ class Receiver(Generic[DataT]):
         self._options = options
         self._reader = reader
         self._wake = wake
-        self._position = Position(snapshot=options.snapshot, since=options.since, keys=options.keys)
+        self._resume_point = ResumePoint(
+            snapshot=options.snapshot, since=options.since, keys=options.keys
+        )
         self.selection: Final = Selection(options.keys)
         self._backoff = Backoff(options.max_reconnect_delay, random.random)
         self._limited = LogLimiter(PlainLines(log.warning, info=log.info))
@@ -186,7 +188,7 @@ class Receiver(Generic[DataT]):
     async def _receive(self) -> None:
         while True:
             self._changed.clear()
-            opening = self.selection.open(snapshot=self._position.wants_states)
+            opening = self.selection.open(snapshot=self._resume_point.wants_states)
             self._forget(opening.gone)
             if not opening.keys:
                 await self._changed.wait()
@@ -260,7 +262,7 @@ class Receiver(Generic[DataT]):
             ImeLiveError: the error that ends the stream.
         """
         options = self._options
-        resumption = self._position.resumption(self.selection.held)
+        resumption = self._resume_point.resumption(self.selection.held)
         async with Connect(
             options.service.stream(keys, options.parameters(resumption)),
             additional_headers=headers,
@@ -270,7 +272,7 @@ class Receiver(Generic[DataT]):
             self._opened = asyncio.get_running_loop().time()
             if not self._first.expired():
                 self._first.reschedule(None)
-            self._position.begin()
+            self._resume_point.begin()
             self._reached = self.connected = True
             log.info("connected to %s", options.service.place)
             self._tell()
@@ -291,7 +293,7 @@ class Receiver(Generic[DataT]):
 
     async def _read(self, connection: ClientConnection, headers: dict[str, str]) -> None:
         proven = False
-        read, take, put = self._reader.read, self._position.take, self.inbox.put
+        read, take, put = self._reader.read, self._resume_point.take, self.queue.put
         while True:
             raw = await connection.recv(decode=False)
             self._arrivals += 1
@@ -319,12 +321,12 @@ class Receiver(Generic[DataT]):
                 # Set before the next attempt, because another thread may take one at any moment.
                 self.full = True
                 # The answer to a command comes after the data, and its waiter may be the reader.
-                if self.inbox.put(message, beyond=self.selection.unsettled):
+                if self.queue.put(message, beyond=self.selection.unsettled):
                     return
                 await self._room.wait()
         except asyncio.CancelledError:
             # It counts as received, so it is not sent again.
-            self.inbox.put(message, beyond=True)
+            self.queue.put(message, beyond=True)
             self._wake()
             raise
         finally:
@@ -350,8 +352,8 @@ class Receiver(Generic[DataT]):
 
     def _forget(self, gone: Sequence[Key]) -> None:
         if gone:
-            self._position.forget(gone)
-            self.inbox.purge(gone)
+            self._resume_point.forget(gone)
+            self.queue.purge(gone)
 
     async def _send(self, connection: ClientConnection) -> None:
         loop, pace = asyncio.get_running_loop(), Pace()

@@ -12,7 +12,7 @@ from typing import Generic, Self
 
 from ime_live.client.options import Ids, StreamOptions, keys_of
 from ime_live.client.protocol.message import DataT, Message, Reader, Status
-from ime_live.client.protocol.queue import inbox_of
+from ime_live.client.protocol.queue import queue_of
 from ime_live.client.protocol.selection import Selected
 from ime_live.client.stream.receiver import Receiver
 from ime_live.messages import Action
@@ -34,7 +34,7 @@ class Stream(Generic[DataT]):
         self._receiver = Receiver(
             options,
             Reader(options.zone, data),
-            inbox_of(options.queue, options.queue_size),
+            queue_of(options.queue, options.queue_size),
             self._arrived.set,
         )
         self._task = asyncio.create_task(self._receiver.run(), name="ime_live.client")
@@ -58,7 +58,7 @@ class Stream(Generic[DataT]):
     @property
     def skipped(self) -> int:
         """Number of messages that the queue has replaced or dropped, of all contracts."""
-        return self._receiver.inbox.skipped
+        return self._receiver.queue.skipped
 
     @property
     def contracts(self) -> Selected:
@@ -96,7 +96,7 @@ class Stream(Generic[DataT]):
             Exception: the token function or `on_connection` raised it.
         """
         receiver = self._receiver
-        while (message := receiver.inbox.take()) is None:
+        while (message := receiver.queue.take()) is None:
             if receiver.ended:
                 if receiver.failure is not None:
                     raise receiver.failure
