@@ -1,4 +1,4 @@
-"""Verdicts: what close codes, reasons and HTTP statuses mean; the gateway's own words are known."""
+"""Close reasons: what codes, texts and HTTP statuses mean; the gateway's own texts are known."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ime_live.gateway.query import stream_query as session
 
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014, 3000, 4999])
 def test_codes_after_which_a_client_reconnects(code: int) -> None:
-    assert close_reason.of_close(code, "going away") is None
+    assert close_reason.error_of_close(code, "going away") is None
 
 
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009])
 @pytest.mark.parametrize("reason", ["too many messages", ""])
 def test_codes_after_which_it_does_not(code: int, reason: str) -> None:
-    error = close_reason.of_close(code, reason)
+    error = close_reason.error_of_close(code, reason)
     assert type(error) is RefusedError
     assert error.code == code
     assert error.reason == reason or (not reason and str(code) in error.reason)
@@ -33,17 +33,17 @@ def test_codes_after_which_it_does_not(code: int, reason: str) -> None:
 
 @pytest.mark.parametrize("refusal", list(Refusal))
 def test_every_reason_about_a_token(refusal: Refusal) -> None:
-    error = close_reason.of_close(1008, refusal.value)
+    error = close_reason.error_of_close(1008, refusal.value)
     assert isinstance(error, AuthenticationError)
     assert error.reason == refusal.value
 
 
 def test_an_unknown_contract() -> None:
-    error = close_reason.of_close(1008, f"{session.UNKNOWN}: XYZ")
+    error = close_reason.error_of_close(1008, f"{session.UNKNOWN}: XYZ")
     assert isinstance(error, UnknownContractError)
     assert str(error) == "unknown contract: XYZ"
     assert (
-        type(close_reason.of_close(1008, f"{session.NOT_COVERED} by the token: XYZ"))
+        type(close_reason.error_of_close(1008, f"{session.NOT_COVERED} by the token: XYZ"))
         is RefusedError
     )
 
@@ -63,18 +63,18 @@ def test_an_unknown_contract() -> None:
     ],
 )
 def test_refused_handshakes(status: int, kind: type[ImeLiveError | None]) -> None:
-    error = close_reason.of_status(status)
+    error = close_reason.error_of_status(status)
     assert type(error) is kind
     assert error is None or str(status) in str(error)
 
 
 @pytest.mark.parametrize("status", [400, 403, 429, 500, 502, 503, 504])
 def test_proxies_that_may_do_it_later(status: int) -> None:
-    assert close_reason.of_proxy(status) is None
+    assert close_reason.error_of_proxy(status) is None
 
 
 def test_a_proxy_that_wants_a_password() -> None:
-    error = close_reason.of_proxy(407)
+    error = close_reason.error_of_proxy(407)
     assert isinstance(error, ServiceError)
     assert error.status == 407
 
@@ -84,5 +84,5 @@ def test_a_proxy_that_wants_a_password() -> None:
 )
 def test_a_contract_is_found_in_a_reason_that_was_cut(name: str) -> None:
     reason = printable_reason(f"unknown contract: {name}")
-    assert close_reason.names(reason, name)
-    assert not close_reason.names(reason, "B" + name)
+    assert close_reason.is_about(reason, name)
+    assert not close_reason.is_about(reason, "B" + name)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
-from ime_live.client.protocol.close_reason import passes
+from ime_live.client.protocol.close_reason import may_pass
 from ime_live.errors import SettingsError
 
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
@@ -89,7 +89,7 @@ class Credentials:
         if self._source is not None:
             # In any case: a later call must not use the refused token.
             self._token = None
-        if passes(reason):
+        if may_pass(reason):
             now = self._monotonic()
             self._since = now if self._since is None else self._since
             self._times += 1

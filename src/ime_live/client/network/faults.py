@@ -1,10 +1,4 @@
-"""Map exceptions of sockets and TLS to an `Ending`.
-
-A service that is away comes back, so after most faults the client tries again. Some faults mean a
-wrong address or an untrusted certificate. Until the service has been reached once they are final,
-because trying forever would hide them. Later they are temporary, as a certificate that was renewed
-late.
-"""
+"""Map exceptions of sockets, TLS and the name lookup to a `CloseReason`."""
 
 from __future__ import annotations
 
@@ -13,47 +7,10 @@ import socket
 import ssl
 from pathlib import Path
 
-from msgspec import Struct
-
-from ime_live.errors import ImeLiveError, ServiceError
+from ime_live.client.protocol.close_reason import CloseReason
 
 
-class Ending(Struct, frozen=True):
-    """The end of a connection, or of the attempt to make one.
-
-    Attributes:
-        reason: the reason, for people; it quotes no address of a proxy.
-        error: the error to raise; None if another attempt may help.
-        early: whether `error` applies only until the service has been reached once.
-        unclear: whether the port accepts connections but does not answer, so that the scheme may be
-            wrong.
-    """
-
-    reason: str
-    error: ImeLiveError | None = None
-    early: bool = False
-    unclear: bool = False
-
-    def fatal(self, *, reached: bool) -> ImeLiveError | None:
-        """Return the error to raise; None if another attempt may help.
-
-        Args:
-            reached: whether the service has been reached before.
-        """
-        return None if self.early and reached else self.error
-
-
-def final(text: str) -> Ending:
-    """Create an ending after which no other attempt can help."""
-    return Ending(text, ServiceError(text))
-
-
-def early(text: str, *, unclear: bool = False) -> Ending:
-    """Create an ending that is final until the service has been reached."""
-    return Ending(text, ServiceError(text), early=True, unclear=unclear)
-
-
-def of_network(error: OSError, address: str) -> Ending:
+def reason_of_os_error(error: OSError, address: str) -> CloseReason:
     """Explain an error of a socket, of TLS or of the name lookup.
 
     Args:
@@ -61,35 +18,35 @@ def of_network(error: OSError, address: str) -> Ending:
         address: address of the service, for messages.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
-        return early(
+        return CloseReason.of_address(
             f"the certificate of {address} must be valid and from a trusted issuer, "
             f"but: {error.verify_message}; {_trust()}"
         )
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         reason = (error.reason or str(error)).lower().replace("_", " ")
-        return early(
+        return CloseReason.of_address(
             f"{address} must agree with this client on TLS, but the handshake failed: {reason}; "
             "look at the port, the TLS versions and, if it asks for one, the client's certificate",
             unclear=True,
         )
     listens = isinstance(error, TimeoutError | ssl.SSLError | ConnectionError)
     refused = isinstance(error, ConnectionRefusedError)
-    return Ending(_words(error), unclear=listens and not refused)
+    return CloseReason(_words(error), unclear=listens and not refused)
 
 
-def wrong_scheme(address: str, *, secure: bool) -> Ending:
-    """Create the ending for a port that speaks plain HTTP in place of TLS, or the reverse.
+def wrong_scheme(address: str, *, secure: bool) -> CloseReason:
+    """Create the reason for a port that speaks plain HTTP in place of TLS, or the reverse.
 
     Args:
         address: address of the service, for messages.
         secure: whether the client spoke TLS.
     """
     if secure:
-        return early(
+        return CloseReason.of_address(
             f"{address} must speak TLS, but that port speaks plain HTTP; "
             "write ws:// or http://, or give the port for TLS"
         )
-    return early(
+    return CloseReason.of_address(
         f"{address} must speak plain HTTP, but that port speaks TLS; "
         "write wss:// or https://, or give the port without TLS"
     )

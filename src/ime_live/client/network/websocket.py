@@ -1,7 +1,8 @@
-"""WebSocket handshakes, and how to recognize a port that speaks another protocol.
+"""The WebSocket library: its handshake, its exceptions, and ports that speak another protocol.
 
 A token is sent to the program's address only: redirects are not followed, and the library's log
-lines about headers are dropped.
+lines about headers are dropped. No reason quotes the address of a proxy, which may contain a
+password.
 """
 
 from __future__ import annotations
@@ -13,14 +14,24 @@ from typing import Any, Final
 from websockets import exceptions as ends
 from websockets.asyncio.client import connect
 
-from ime_live.client.network.faults import Ending, wrong_scheme
+from ime_live.client.network.faults import reason_of_os_error, wrong_scheme
 from ime_live.client.network.proxy import Proxy, proxy_for
 from ime_live.client.protocol.address import Service
+from ime_live.client.protocol.close_reason import (
+    CloseReason,
+    error_of_close,
+    error_of_proxy,
+    error_of_status,
+    is_of_address,
+)
+from ime_live.errors import CloseCode, ServiceError
 
 # The library logs the handshake's headers, and so the token, at the level DEBUG.
 library_log = logging.getLogger("ime_live.client.websockets")
 library_log.setLevel(logging.INFO)
 library_log.addFilter(lambda record: record.levelno > logging.DEBUG)
+
+_OURS: Final = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA})
 
 _LOOK: Final = 3.0  # seconds, unless the program allows less for connecting
 
@@ -36,11 +47,11 @@ class Connect(connect):
 async def look_closer(
     service: Service,
     proxy: Proxy,
-    ending: Ending,
+    reason: CloseReason,
     address: str,
     *,
     open_timeout: float,
-) -> Ending:
+) -> CloseReason:
     """Find out whether a service without an answer is addressed with the wrong scheme.
 
     It connects once more with the other scheme and without a token.
@@ -48,15 +59,15 @@ async def look_closer(
     Args:
         service: address of the service.
         proxy: URL of a proxy; True reads it from the environment, None uses none.
-        ending: the ending so far.
+        reason: the reason so far.
         address: address of the service, for messages.
         open_timeout: seconds for connecting.
 
     Returns:
-        An ending that names the wrong scheme; else ``ending``.
+        A reason that names the wrong scheme; else ``reason``.
     """
-    if not ending.unclear:
-        return ending
+    if not reason.unclear:
+        return reason
     host = f"[{service.host}]" if ":" in service.host else service.host
     other = Service(not service.secure, f"{host}:{service.port}", "")
     secure: dict[str, Any] = {}
@@ -77,7 +88,62 @@ async def look_closer(
     except ends.InvalidStatus as answer:
         # A port for TLS may say so in plain HTTP, with a 400.
         if not other.secure and answer.response.status_code == 400:
-            return ending
+            return reason
     except (OSError, ends.WebSocketException):
-        return ending
+        return reason
     return wrong_scheme(address, secure=service.secure)
+
+
+def reason_of_websocket_error(error: Exception, address: str) -> CloseReason:
+    """Explain the end of a WebSocket connection, or of the attempt to make one.
+
+    Args:
+        error: exception of the library.
+        address: address of the service, for messages.
+    """
+    if isinstance(error, ends.ConnectionClosed):
+        return _of_close(error)
+    if isinstance(error, OSError):
+        return reason_of_os_error(error, address)
+    if isinstance(error, ends.InvalidStatus):
+        response = error.response
+        location = next(iter(response.headers.get_all("Location")), None)
+        return _of_status(response.status_code, location, address)
+    if isinstance(error, ends.InvalidProxyStatus):
+        status = error.response.status_code
+        text = f"the proxy refused with HTTP {status}"
+        return CloseReason(text, error_of_proxy(status), early=True)
+    if isinstance(error, ends.ProxyError):
+        return CloseReason("the proxy closed the connection, or is not a proxy")
+    if isinstance(error, ends.InvalidMessage):
+        return CloseReason(
+            "the connection ended in the handshake, before an HTTP answer", unclear=True
+        )
+    if isinstance(error, ends.InvalidProxy | ValueError):
+        return CloseReason.final("the address of the proxy or of the service cannot be used")
+    if isinstance(error, ends.InvalidHandshake):
+        return CloseReason.of_address(
+            f"{address} must speak WebSocket, but: {error}; look at host, port and path"
+        )
+    return CloseReason(str(error))
+
+
+def _of_close(error: ends.ConnectionClosed) -> CloseReason:
+    if error.rcvd is not None and error.rcvd_then_sent is not False:
+        code, reason = error.rcvd.code, error.rcvd.reason
+        return CloseReason(f"closed with {code} {reason}".rstrip(), error_of_close(code, reason))
+    if error.sent is None:
+        return CloseReason("connection lost")
+    code, reason = error.sent.code, error.sent.reason
+    if code in _OURS:
+        return CloseReason(reason, ServiceError(f"the service broke the protocol: {reason}"))
+    if code == CloseCode.MESSAGE_TOO_BIG:
+        # Reconnecting at once would not help: the state that is too large comes first again.
+        return CloseReason(f"the service sent a message that is too large: {reason}")
+    return CloseReason(f"closed with {code} {reason}".rstrip())
+
+
+def _of_status(status: int, location: str | None, address: str) -> CloseReason:
+    error = error_of_status(status, address, location)
+    reason = f"HTTP {status}" if error is None else str(error)
+    return CloseReason(reason, error, early=is_of_address(status), unclear=status == 400)

@@ -1,8 +1,10 @@
-"""Map close codes, reasons and HTTP statuses to the error to raise; None means reconnect."""
+"""Close reasons: what close codes, their texts and HTTP statuses mean for the client."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
+
+from msgspec import Struct
 
 from ime_live.errors import (
     AuthenticationError,
@@ -46,7 +48,47 @@ _FINAL: Final = frozenset(
 _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 
 
-def of_close(code: int, reason: str) -> ImeLiveError | None:
+class CloseReason(Struct, frozen=True):
+    """Why a connection or a call has ended, or could not begin, and whether another may help.
+
+    A service that is away comes back, so after most ends the client tries again. Some ends mean a
+    wrong address or an untrusted certificate. They are final until the service has been reached
+    once, because trying forever would hide them. Later they are temporary, as a certificate that
+    was renewed late.
+
+    Attributes:
+        text: the reason, for people; it quotes no address of a proxy.
+        error: the error to raise; None if another attempt may help.
+        early: whether `error` applies only until the service has been reached once.
+        unclear: whether the port accepts connections but does not answer, so that the scheme may be
+            wrong.
+    """
+
+    text: str
+    error: ImeLiveError | None = None
+    early: bool = False
+    unclear: bool = False
+
+    @classmethod
+    def final(cls, text: str) -> Self:
+        """Create a reason after which no other attempt can help."""
+        return cls(text, ServiceError(text))
+
+    @classmethod
+    def of_address(cls, text: str, *, unclear: bool = False) -> Self:
+        """Create a reason for a wrong address: final until the service has been reached."""
+        return cls(text, ServiceError(text), early=True, unclear=unclear)
+
+    def fatal(self, *, reached: bool) -> ImeLiveError | None:
+        """Return the error to raise; None if another attempt may help.
+
+        Args:
+            reached: whether the service has been reached before.
+        """
+        return None if self.early and reached else self.error
+
+
+def error_of_close(code: int, reason: str) -> ImeLiveError | None:
     """Return the error for a close code of the service; None if reconnecting may help.
 
     It may help after 1001, 1006, 1011, 1012 and 1013. The final codes are in RFC 6455 and in
@@ -63,7 +105,9 @@ def of_close(code: int, reason: str) -> ImeLiveError | None:
     return RefusedError(reason or f"closed with {code} and no reason", code=kind)
 
 
-def of_status(status: int, address: str = "", location: str | None = None) -> ImeLiveError | None:
+def error_of_status(
+    status: int, address: str = "", location: str | None = None
+) -> ImeLiveError | None:
     """Return the error for a refused handshake; None if another attempt may help.
 
     Args:
@@ -96,7 +140,7 @@ def is_of_address(status: int) -> bool:
     return status < 400 or status in {404, 421}
 
 
-def of_proxy(status: int) -> ImeLiveError | None:
+def error_of_proxy(status: int) -> ImeLiveError | None:
     """Return the error for a proxy's refusal; None if another attempt may help.
 
     A proxy answers for itself, or for a service that is away, as with 502.
@@ -110,7 +154,7 @@ def of_proxy(status: int) -> ImeLiveError | None:
     return None
 
 
-def passes(reason: str) -> bool:
+def may_pass(reason: str) -> bool:
     """Return whether a token refused for ``reason``, or the next one, may be accepted soon.
 
     Clocks differ, and a cache of tokens may be behind.
@@ -118,7 +162,7 @@ def passes(reason: str) -> bool:
     return reason.startswith(_PASSING)
 
 
-def names(reason: str, contract: str) -> bool:
+def is_about(reason: str, contract: str) -> bool:
     """Return whether an unknown contract's ``reason`` is about ``contract``.
 
     A reason may have been cut, and has question marks for unprintable characters.

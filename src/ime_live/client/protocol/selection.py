@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from ime_live.client.protocol.address import first_fitting
-from ime_live.client.protocol.close_reason import UNKNOWN_CONTRACT, names
+from ime_live.client.protocol.close_reason import UNKNOWN_CONTRACT, is_about
 from ime_live.client.protocol.message import Key
 from ime_live.errors import ControlError, ImeLiveError, RefusedError, UnknownContractError
 from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
@@ -308,7 +308,7 @@ class Selection:
             if change.action is not Action.SUBSCRIBE or change.restoring:
                 continue
             for key in change.left:
-                if key not in self._held and names(reason, key[1]):
+                if key not in self._held and is_about(reason, key[1]):
                     self._settle(change, [key], [ControlFault(contract=key[1], error=reason)])
                     return True
         return False

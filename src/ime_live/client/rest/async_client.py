@@ -17,7 +17,6 @@ from msgspec import Struct
 
 from ime_live.backoff import Backoff
 from ime_live.client.network.credentials import Token
-from ime_live.client.network.faults import Ending
 from ime_live.client.network.proxy import Proxy, check_proxy
 from ime_live.client.options import (
     NO_CONTRACT,
@@ -28,10 +27,16 @@ from ime_live.client.options import (
     keys_of,
     service_of,
 )
-from ime_live.client.protocol import close_reason
 from ime_live.client.protocol.address import first_fitting
+from ime_live.client.protocol.close_reason import (
+    CloseReason,
+    advice,
+    error_of_proxy,
+    is_of_address,
+    may_pass,
+)
 from ime_live.client.protocol.message import Key
-from ime_live.client.rest.http import Answer, EndedError
+from ime_live.client.rest.http import Answer, CallError
 from ime_live.client.rest.pool import Connections
 from ime_live.contracts import Contract, Market
 from ime_live.errors import AuthenticationError, ImeLiveError, ServiceError, SettingsError
@@ -270,12 +275,12 @@ class AsyncClient:
             asked = 0.0
             try:
                 answer = await asyncio.to_thread(self._connections.get, url, headers)
-            except EndedError as ended:
-                ending = await self._look_closer(ended.ending)
-                error = ending.fatal(reached=self._connections.reached)
+            except CallError as failed:
+                reason = await self._look_closer(failed.reason)
+                error = reason.fatal(reached=self._connections.reached)
                 if error is not None:
-                    raise error from ended
-                error = ServiceError(ending.reason)
+                    raise error from failed
+                error = ServiceError(reason.text)
             else:
                 if answer.status == 200:
                     self._credentials.accepted(headers)
@@ -284,29 +289,29 @@ class AsyncClient:
                 if answer.status == 401:
                     worth = self._credentials.refused(headers, answer.detail)
                     # A new token is tried once per call: the token may be good for other calls.
-                    if not worth or (renewed and not close_reason.passes(answer.detail)):
+                    if not worth or (renewed and not may_pass(answer.detail)):
                         raise error
                     if not renewed:
                         renewed = True
                         continue
                 elif answer.status not in _TRANSIENT:
-                    unclear = Ending(str(error), error, unclear=answer.status == 400)
+                    unclear = CloseReason(str(error), error, unclear=answer.status == 400)
                     raise (await self._look_closer(unclear)).error or error
             wait = max(backoff.next(), asked)
             if backoff.failures >= self._tries or asked > _LONGEST_WAIT:
                 raise error
             await asyncio.sleep(wait)
 
-    async def _look_closer(self, ending: Ending) -> Ending:
+    async def _look_closer(self, reason: CloseReason) -> CloseReason:
         if self._connections.reached:
-            return ending
+            return reason
         # Importing the WebSocket library takes as long as all the rest; few programs need it.
         from ime_live.client.network.websocket import look_closer
 
         return await look_closer(
             self._service,
             self._proxy,
-            ending,
+            reason,
             self._service.named("http"),
             open_timeout=self._connect_timeout,
         )
@@ -314,12 +319,12 @@ class AsyncClient:
     def _fault_of(self, answer: Answer, path: str) -> ImeLiveError:
         if answer.status == 401:
             return AuthenticationError(answer.detail)
-        if answer.status == 407 and (error := close_reason.of_proxy(answer.status)) is not None:
+        if answer.status == 407 and (error := error_of_proxy(answer.status)) is not None:
             return error
         text = answer.detail
-        if close_reason.is_of_address(answer.status):
+        if is_of_address(answer.status):
             text += f": {self._service.named('http', path)} must be a REST call, but is not"
-            text += close_reason.advice(answer.status, answer.location)
+            text += advice(answer.status, answer.location)
         return ServiceError(text, status=answer.status)
 
     async def aclose(self) -> None:

@@ -18,24 +18,24 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from ime_live.client.network.faults import Ending, final
 from ime_live.client.network.proxy import ProxyServer, read_proxy, through
 from ime_live.client.protocol.address import Service
+from ime_live.client.protocol.close_reason import CloseReason
 
 _MOST: Final = 64 * 1024 * 1024  # bytes of an answer; all contracts together have about 2 MB
 _PIECE: Final = 65_536
 
 
-class EndedError(Exception):
+class CallError(Exception):
     """A call got no answer.
 
     Attributes:
-        ending: the reason.
+        reason: why.
     """
 
-    def __init__(self, ending: Ending) -> None:
-        self.ending = ending
-        super().__init__(ending.reason)
+    def __init__(self, reason: CloseReason) -> None:
+        self.reason = reason
+        super().__init__(reason.text)
 
 
 class Answer(Struct, frozen=True):
@@ -124,7 +124,7 @@ class Connection(http.client.HTTPConnection):
 
         Raises:
             ProxyStatusError, OSError, HTTPException: the connection failed.
-            EndedError: this kind of proxy cannot be used.
+            CallError: this kind of proxy cannot be used.
             ImportError: the package for SOCKS proxies is missing.
         """
         sock = self._dial()
@@ -144,8 +144,10 @@ class Connection(http.client.HTTPConnection):
         if proxy.scheme.startswith("socks"):
             return self._dial_by_socks(proxy)
         if proxy.scheme == "https" and self._context is not None:
-            raise EndedError(
-                final("the proxy for REST calls over TLS must begin with http://, got https://")
+            raise CallError(
+                CloseReason.final(
+                    "the proxy for REST calls over TLS must begin with http://, got https://"
+                )
             )
         sock = socket.create_connection((proxy.host, proxy.port), self.timeout)
         try:
@@ -197,7 +199,7 @@ class Connection(http.client.HTTPConnection):
 
         Raises:
             TimeoutError, OSError, HTTPException: there was no answer.
-            EndedError: the answer is too large.
+            CallError: the answer is too large.
         """
         self.answers = False
         parts = urlsplit(url)
@@ -223,7 +225,9 @@ class Connection(http.client.HTTPConnection):
             pieces.append(piece)
             size += len(piece)
             if size > _MOST:
-                raise EndedError(final(f"the answer must be at most {_MOST} bytes, got more"))
+                raise CallError(
+                    CloseReason.final(f"the answer must be at most {_MOST} bytes, got more")
+                )
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
         response.close()  # `read1` leaves an answer with a length open; the next call would fail

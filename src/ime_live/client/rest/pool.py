@@ -17,11 +17,11 @@ from typing import Final
 
 import msgspec
 
-from ime_live.client.network.faults import Ending, of_network
+from ime_live.client.network.faults import reason_of_os_error
 from ime_live.client.network.proxy import Proxy, proxy_for
-from ime_live.client.protocol import close_reason
 from ime_live.client.protocol.address import Service
-from ime_live.client.rest.http import Answer, Connection, EndedError, ProxyStatusError
+from ime_live.client.protocol.close_reason import CloseReason, error_of_proxy
+from ime_live.client.rest.http import Answer, CallError, Connection, ProxyStatusError
 
 _MOST_IDLE: Final = 10
 _IDLE: Final = 60.0  # seconds; routers on the way forget a silent connection after minutes
@@ -73,14 +73,14 @@ class Connections:
             headers: headers to send.
 
         Raises:
-            EndedError: there was no answer, or it was too large.
+            CallError: there was no answer, or it was too large.
             ServiceError: the proxy of the environment cannot be used.
             ImportError: the package for SOCKS proxies is missing.
         """
         while (kept := self._take()) is not None:
             try:
                 return self._talk(kept, url, headers)
-            except EndedError as error:
+            except CallError as error:
                 # The service closed the idle connection, before or during the call.
                 if kept.answers or not isinstance(error.__cause__, ConnectionError):
                     raise
@@ -117,24 +117,24 @@ class Connections:
         try:
             connection.connect()
         except OSError as error:
-            raise EndedError(self._explain(error, address)) from error
+            raise CallError(self._explain(error, address)) from error
         except http.client.HTTPException as error:
-            raise EndedError(Ending(f"{address} cannot be reached: {error}")) from error
+            raise CallError(CloseReason(f"{address} cannot be reached: {error}")) from error
         return connection
 
-    def _explain(self, error: OSError, address: str) -> Ending:
+    def _explain(self, error: OSError, address: str) -> CloseReason:
         if isinstance(error, TimeoutError):
-            return Ending(
+            return CloseReason(
                 f"{address} cannot be reached in {self._connect_timeout:g} s", unclear=True
             )
         if isinstance(error, ProxyStatusError):
             text = f"{address} cannot be reached: {error}"
-            return Ending(text, close_reason.of_proxy(error.status), early=True)
-        ending = of_network(error, address)
-        if ending.error is None:
-            reason = f"{address} cannot be reached: {ending.reason}"
-            return msgspec.structs.replace(ending, reason=reason)
-        return ending
+            return CloseReason(text, error_of_proxy(error.status), early=True)
+        reason = reason_of_os_error(error, address)
+        if reason.error is None:
+            text = f"{address} cannot be reached: {reason.text}"
+            return msgspec.structs.replace(reason, text=text)
+        return reason
 
     def _talk(self, connection: Connection, url: str, headers: Mapping[str, str]) -> Answer:
         address = connection.address
@@ -145,7 +145,7 @@ class Connections:
             text = f"{address} closed the connection without an answer: {error!r}"
             if isinstance(error, TimeoutError):
                 text = f"{address} did not answer within {self._read_timeout:g} s"
-            raise EndedError(Ending(text, unclear=not connection.answers)) from error
+            raise CallError(CloseReason(text, unclear=not connection.answers)) from error
         except BaseException:
             connection.close()
             raise

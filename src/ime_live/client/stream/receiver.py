@@ -19,9 +19,13 @@ from websockets import exceptions as ends
 from websockets.asyncio.client import ClientConnection
 
 from ime_live.backoff import Backoff
-from ime_live.client.network.ending import of_websocket
 from ime_live.client.network.proxy import proxy_for, through
-from ime_live.client.network.websocket import Connect, library_log, look_closer
+from ime_live.client.network.websocket import (
+    Connect,
+    library_log,
+    look_closer,
+    reason_of_websocket_error,
+)
 from ime_live.client.options import StreamOptions
 from ime_live.client.protocol.address import stream_path
 from ime_live.client.protocol.message import ConnectionEvent, DataT, Key, Message, Reader, Status
@@ -213,20 +217,20 @@ class Receiver(Generic[DataT]):
         try:
             await self._converse(keys, headers, proxy)
         except (OSError, ValueError, ends.WebSocketException, _StaleError) as error:
-            ending = of_websocket(error, address)
+            reason = reason_of_websocket_error(error, address)
             if self.connected:
-                self._lose(ending.reason)
-            if ending.unclear and not self._reached:
+                self._lose(reason.text)
+            if reason.unclear and not self._reached:
                 service, given = options.service, options.proxy
-                ending = await look_closer(
-                    service, given, ending, address, open_timeout=options.open_timeout
+                reason = await look_closer(
+                    service, given, reason, address, open_timeout=options.open_timeout
                 )
-            fault = ending.fatal(reached=self._reached)
+            fault = reason.fatal(reached=self._reached)
             if fault is not None and not self._helps(fault, headers):
                 # The cause may quote the address of a proxy with its password.
                 quotes = isinstance(error, ends.InvalidProxy | ValueError)
                 raise fault from None if quotes else error
-            self._note_end(ending.reason, address, expected=fault is not None)
+            self._note_end(reason.text, address, expected=fault is not None)
             return _TOKEN_WAIT if isinstance(fault, AuthenticationError) else math.inf
         return math.inf
 
@@ -341,7 +345,7 @@ class Receiver(Generic[DataT]):
         # `_read` raises the end after it has read earlier messages, for which it may have to wait.
         await connection.wait_closed()
         if self.connected:
-            self._lose(of_websocket(connection.protocol.close_exc, "").reason)
+            self._lose(reason_of_websocket_error(connection.protocol.close_exc, "").text)
         await asyncio.Event().wait()
 
     def _answered(self, answer: ControlData) -> None:
