@@ -1,18 +1,16 @@
-"""Options, addresses, tokens and pace: what a program gives is checked before anything is sent."""
+"""Options: the arguments of a program are checked before anything is sent."""
 
 from __future__ import annotations
 
 import re
 import ssl
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from ime_live import AsyncClient, Client, ConnectionEvent, connect
-from ime_live.client.network.credentials import Credentials
 from ime_live.client.protocol.address import read_service
-from ime_live.client.protocol.pace import BURST, Pace
 from ime_live.errors import ImeLiveError, SettingsError
 
 URL = "wss://example.org"
@@ -20,47 +18,6 @@ URL = "wss://example.org"
 
 async def on_connection(_: ConnectionEvent) -> None:
     """A function that would have to be awaited."""
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("ws://127.0.0.1:8000", "ws://127.0.0.1:8000/live/data/websocket/contract/name"),
-        ("http://127.0.0.1:8000/", "ws://127.0.0.1:8000/live/data/websocket/contract/name"),
-        ("https://a.b/p/q", "wss://a.b/p/q/live/data/websocket/contract/name"),
-        (
-            "wss://a.b/p/live/data/websocket/contract/id",
-            "wss://a.b/p/live/data/websocket/contract/name",
-        ),
-    ],
-)
-def test_addresses(url: str, expected: str) -> None:
-    service = read_service(url)
-    assert service.stream([("name", "A&B")], [("since", "2026-05-23T15:10:00+03:30")]) == (
-        f"{expected}?contract_names=A%26B&since=2026-05-23T15%3A10%3A00%2B03%3A30"
-    )
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "example.org",
-        "ftp://example.org",
-        "ws://",
-        "ws://host:port",
-        "ws://host:SECRET",
-        "ws://a..b",
-        f"ws://{'a' * 64}.org",
-        "ws://me:SECRET@example.org",
-        "ws://example.org?token=SECRET",
-    ],
-)
-def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(SettingsError, match="service's address") as caught:
-        read_service(url)
-    assert "SECRET" not in str(caught.value)
-    assert RULE.search(str(caught.value))
 
 
 # What an error must contain: the rule, and the value that breaks it.
@@ -217,37 +174,3 @@ def test_the_token_is_shown_nowhere() -> None:
 )
 def test_since_goes_over_the_wire_in_the_gateways_clock(since: datetime | str) -> None:
     assert connect(URL, ["A"], since=since)._options.since == "2026-05-23T15:10:00.000000"
-
-
-async def test_a_token_is_asked_for_once_and_again_when_it_was_refused() -> None:
-    made = iter("abcd")
-    credentials = Credentials(lambda: next(made))
-    assert await credentials.headers() == {"Authorization": "Bearer a"}
-    assert await credentials.headers() == {"Authorization": "Bearer a"}
-    assert credentials.refused()
-    assert await credentials.headers() == {"Authorization": "Bearer b"}
-    assert not credentials.refused()  # a new one that is no better
-    credentials.accepted()
-    assert credentials.refused()
-
-
-async def test_tokens_from_async_functions_and_of_both_forms() -> None:
-    async def fetch() -> str:
-        return "bearer x"
-
-    assert await Credentials(fetch).headers() == {"Authorization": "bearer x"}
-    assert await Credentials(None).headers() == {}
-    assert not Credentials("x").refused()
-
-
-def test_the_pace_stays_within_what_the_gateway_allows() -> None:
-    pace = Pace()
-    assert [pace.wait(0.0) for _ in range(BURST)] == [0.0] * BURST
-    now, sent = 0.0, []
-    for _ in range(100):
-        now += pace.wait(now)
-        sent.append(now)
-    assert all(late - early <= 1.0 + 1e-9 for early, late in zip(sent, sent[8:], strict=False))
-    assert sent[99] - sent[0] == pytest.approx(99 / 8)
-    later = timedelta(hours=1).total_seconds()
-    assert [pace.wait(later) for _ in range(BURST)] == [0.0] * BURST

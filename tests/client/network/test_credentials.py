@@ -176,3 +176,24 @@ async def test_a_function_that_gives_no_text_is_named_by_what_it_gives(given: ob
     for source in (lambda: given, later):
         with pytest.raises(SettingsError, match=f"must be a text, got {type(given).__name__}"):
             await Credentials(source).headers()  # type: ignore[arg-type] # it is wrong
+
+
+async def test_a_token_is_asked_for_once_and_again_when_it_was_refused() -> None:
+    made = iter("abcd")
+    credentials = Credentials(lambda: next(made))
+    assert await credentials.headers() == {"Authorization": "Bearer a"}
+    assert await credentials.headers() == {"Authorization": "Bearer a"}
+    assert credentials.refused()
+    assert await credentials.headers() == {"Authorization": "Bearer b"}
+    assert not credentials.refused()  # a new one that is no better
+    credentials.accepted()
+    assert credentials.refused()
+
+
+async def test_tokens_from_async_functions_and_of_both_forms() -> None:
+    async def fetch() -> str:
+        return "bearer x"
+
+    assert await Credentials(fetch).headers() == {"Authorization": "bearer x"}
+    assert await Credentials(None).headers() == {}
+    assert not Credentials("x").refused()

@@ -7,9 +7,10 @@ from typing import Final
 import pytest
 
 from ime_live.client.protocol.address import first_fitting
+from ime_live.client.protocol.command import Change
 from ime_live.client.protocol.message import Key
-from ime_live.client.protocol.selection import Change, Selection
-from ime_live.errors import ControlError, RefusedError, ServiceError, UnknownContractError
+from ime_live.client.protocol.selection import Selection
+from ime_live.errors import ServiceError, UnknownContractError
 from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
 
 A: Final[Key] = ("name", "A")
@@ -77,15 +78,6 @@ def test_the_unknown_is_told_and_the_rest_is_done() -> None:
     assert selection.held == (A, C)
     with pytest.raises(UnknownContractError, match=r"^unknown contract: B$"):
         raise change.error() or AssertionError
-
-
-def test_other_faults_have_other_errors() -> None:
-    change = adding(B)
-    change.settle([B], [ControlFault("B", "contract not covered by the token: B")])
-    assert type(change.error()) is RefusedError
-    change = adding(B)
-    change.settle([B], [ControlFault(None, "too many contracts: 1001, at most 1000")])
-    assert type(change.error()) is ControlError
 
 
 def test_what_was_not_answered_is_asked_for_again_with_the_present_state() -> None:

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-import msgspec
 from msgspec import Struct
 
 from ime_live.client.protocol.address import first_fitting
-from ime_live.client.protocol.close_reason import UNKNOWN_CONTRACT, is_about
+from ime_live.client.protocol.close_reason import is_about
+from ime_live.client.protocol.command import Change
 from ime_live.client.protocol.message import Key
-from ime_live.errors import ControlError, ImeLiveError, RefusedError, UnknownContractError
+from ime_live.errors import ImeLiveError
 from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
-
-# Bytes of the contracts in a command; the gateway accepts 4 KiB in all (--max-client-message).
-_MOST_BYTES = 3800
 
 
 class Selected(Struct, frozen=True):
@@ -34,103 +31,6 @@ class Selected(Struct, frozen=True):
 
     contract_names: tuple[str, ...]
     contract_ids: tuple[str, ...]
-
-
-class Change:
-    """A change of the selection, by the program or by the library.
-
-    Attributes:
-        action: whether contracts are added or removed.
-        left: contracts without an answer yet.
-        faults: parts of the change that were refused.
-        done: whether all contracts have an answer.
-        failure: why it was given up; None if it was not.
-        restoring: whether it is the library's own, for contracts that did not fit into the URL of
-            a new connection.
-    """
-
-    def __init__(
-        self,
-        action: Action,
-        keys: Iterable[Key],
-        *,
-        snapshot: bool,
-        settled: Callable[[], None] = lambda: None,
-        restoring: bool = False,
-    ) -> None:
-        """Create a change; `Selection.add` takes it.
-
-        Args:
-            action: whether to add or to remove contracts.
-            keys: the contracts.
-            snapshot: whether to send the present states of added contracts.
-            settled: called once, when the change is done.
-            restoring: whether it is the library's own.
-        """
-        self.action = action
-        self.left: dict[Key, None] = dict.fromkeys(keys)
-        self.faults: list[ControlFault] = []
-        self.restoring = restoring
-        self.done = False
-        self.failure: ImeLiveError | None = None
-        self._snapshot = snapshot
-        self._settled = settled
-        self._asked: set[Key] = set()
-
-    def error(self) -> ImeLiveError | None:
-        """Return the error of the change; None if all of it was done."""
-        if self.failure or not self.faults:
-            return self.failure
-        text = "; ".join(fault.error for fault in self.faults)
-        if any(fault.error.startswith(UNKNOWN_CONTRACT) for fault in self.faults):
-            return UnknownContractError(text)
-        if any(fault.contract is None for fault in self.faults):
-            return ControlError(text)
-        return RefusedError(text)
-
-    def settle(self, keys: Iterable[Key], faults: Sequence[ControlFault] = ()) -> None:
-        """Note the answer for these contracts."""
-        self.faults += faults
-        for key in keys:
-            self.left.pop(key, None)
-        if not self.left and not self.done:
-            self.done = True
-            self._settled()
-
-    def fail(self, error: ImeLiveError) -> None:
-        """Give up the contracts that have no answer."""
-        if not self.done:
-            self.failure, self.done = error, True
-            self._settled()
-
-    def batches(self) -> Iterator[list[Key]]:
-        """Return the contracts without an answer, in portions that fit into one command."""
-        batch: list[Key] = []
-        size = 0
-        for key in self.left:
-            cost = len(msgspec.json.encode(key[1])) + 1  # and a comma
-            if batch and size + cost > _MOST_BYTES:
-                yield batch
-                batch, size = [], 0
-            batch.append(key)
-            size += cost
-        if batch:
-            yield batch
-
-    def request(self, keys: Sequence[Key], number: int) -> ControlRequest:
-        """Return the command for one portion."""
-        snapshot = None
-        if self.action is Action.SUBSCRIBE:
-            # It may have been done before a break; then later changes must be sent again.
-            snapshot = self._snapshot or not self._asked.isdisjoint(keys)
-            self._asked.update(keys)
-        return ControlRequest(
-            action=self.action,
-            contract_names=tuple(word for by, word in keys if by == "name"),
-            contract_ids=tuple(word for by, word in keys if by == "id"),
-            snapshot=snapshot,
-            id=number,
-        )
 
 
 class Opening(Struct, frozen=True):
@@ -155,6 +55,7 @@ class Selection:
         self._asked: dict[int, tuple[Change, list[Key]]] = {}
         self._unsent: deque[tuple[Change, list[Key]]] = deque()
         self._numbers = itertools.count(1)
+        self._failure: ImeLiveError | None = None
 
     @property
     def contracts(self) -> Selected:
@@ -172,7 +73,13 @@ class Selection:
         return bool(self._changes)
 
     def add(self, change: Change) -> None:
-        """Take a change; `next_request` then returns its commands."""
+        """Take a change; `next_request` then returns its commands.
+
+        After `fail` it fails at once.
+        """
+        if self._failure is not None:
+            change.fail(self._failure)
+            return
         if not change.left:
             change.settle(())
             return
@@ -185,7 +92,8 @@ class Selection:
         self._unsent = deque(each for each in self._unsent if each[0] is not change)
 
     def fail(self, error: ImeLiveError) -> None:
-        """Give up all changes, because no answer will arrive."""
+        """Give up all changes, also later ones, because no answer will arrive."""
+        self._failure = error
         for change in self._changes:
             change.fail(error)
         self._changes.clear()

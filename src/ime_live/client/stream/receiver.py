@@ -29,10 +29,10 @@ from ime_live.client.network.websocket import (
 from ime_live.client.options import StreamOptions
 from ime_live.client.protocol.address import stream_path
 from ime_live.client.protocol.message import ConnectionEvent, DataT, Key, Message, Reader, Status
-from ime_live.client.protocol.pace import Pace
 from ime_live.client.protocol.queue import MessageQueue
 from ime_live.client.protocol.resume_point import ResumePoint
-from ime_live.client.protocol.selection import Change, Selection
+from ime_live.client.protocol.selection import Selection
+from ime_live.client.stream.command_sender import CommandSender
 from ime_live.errors import (
     AuthenticationError,
     ImeLiveError,
@@ -99,7 +99,7 @@ class Receiver(Generic[DataT]):
         self.selection: Final = Selection(options.keys)
         self._backoff = Backoff(options.max_reconnect_delay, random.random)
         self._limited = LogLimiter(PlainLines(log.warning, info=log.info))
-        self._changed = asyncio.Event()
+        self._commands = CommandSender(self.selection, options)
         self._room = asyncio.Event()
         self.full = False
         self._arrivals = 0
@@ -114,34 +114,10 @@ class Receiver(Generic[DataT]):
         self.full = False
         self._room.set()
 
-    async def change(self, action: Action, keys: list[Key], snapshot: bool | None) -> None:
-        """Add or remove contracts, and wait for the answer.
-
-        Raises:
-            UnknownContractError: some contracts do not exist; the others are done.
-            RefusedError: the token does not cover some contracts; the others are done.
-            ControlError: the gateway refused the whole command.
-            ServiceError: there was no answer, or the stream has ended.
-        """
-        if self.ended:
-            raise self._over()
-        settled = asyncio.Event()
-        change = Change(
-            action,
-            keys,
-            snapshot=self._options.snapshot if snapshot is None else snapshot,
-            settled=settled.set,
-        )
-        self.selection.add(change)
-        self._changed.set()
+    async def change(self, action: Action, keys: Sequence[Key], snapshot: bool | None) -> None:
+        """Add or remove contracts, and wait for the answer; see `CommandSender.change`."""
         self._room.set()  # see `_put_later`
-        try:
-            await settled.wait()
-        except asyncio.CancelledError:
-            self.selection.drop(change)
-            raise
-        if (error := change.error()) is not None:
-            raise error
+        await self._commands.change(action, keys, snapshot)
 
     async def run(self) -> None:
         """Receive until cancelled, or until an error, which is then in `failure`."""
@@ -191,11 +167,11 @@ class Receiver(Generic[DataT]):
 
     async def _receive(self) -> None:
         while True:
-            self._changed.clear()
+            self._commands.changed.clear()
             opening = self.selection.open(snapshot=self._resume_point.wants_states)
             self._forget(opening.gone)
             if not opening.keys:
-                await self._changed.wait()
+                await self._commands.changed.wait()
                 continue
             longest = await self._attempt(list(opening.keys))
             await asyncio.sleep(min(self._backoff.next(), longest))
@@ -283,7 +259,7 @@ class Receiver(Generic[DataT]):
             try:
                 await _first_of(
                     self._read(connection, headers),
-                    self._send(connection),
+                    self._commands.run(connection),
                     self._watch(),
                     self._notice(connection, headers),
                 )
@@ -358,35 +334,6 @@ class Receiver(Generic[DataT]):
         if gone:
             self._resume_point.forget(gone)
             self.queue.purge(gone)
-
-    async def _send(self, connection: ClientConnection) -> None:
-        loop, pace = asyncio.get_running_loop(), Pace()
-        limit = self._options.open_timeout
-        overdue: asyncio.Future[None] = loop.create_future()
-
-        def check(number: str | int | None) -> None:
-            error = ServiceError(f"the gateway must answer a command within {limit:g} s, got none")
-            fatal = self.selection.overdue(number, error)
-            if fatal is not None and not overdue.done():
-                overdue.set_exception(fatal)
-
-        timers: list[asyncio.TimerHandle] = []
-        try:
-            while True:
-                self._changed.clear()
-                while (request := self.selection.next_request()) is not None:
-                    await asyncio.sleep(pace.wait(loop.time()))
-                    try:
-                        await connection.send(request.to_json(), text=True)
-                    except ends.ConnectionClosed:
-                        await asyncio.Event().wait()  # `_read` raises the end
-                    timers = [timer for timer in timers if timer.when() > loop.time()]
-                    timers.append(loop.call_later(limit, check, request.id))
-                await _first_of(self._changed.wait(), asyncio.shield(overdue))
-        finally:
-            # Without a connection an answer is not overdue: the command is sent again.
-            for timer in timers:
-                timer.cancel()
 
     async def _watch(self) -> None:
         limit = self._options.stale_after

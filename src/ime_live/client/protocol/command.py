@@ -1,0 +1,143 @@
+"""Commands: a change of a stream's contracts as messages, and how often they may be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from ime_live.client.protocol.close_reason import UNKNOWN_CONTRACT
+from ime_live.client.protocol.message import Key
+from ime_live.errors import ControlError, ImeLiveError, RefusedError, UnknownContractError
+from ime_live.messages import Action, ControlFault, ControlRequest
+
+RATE: Final = 8.0
+"""Messages per second; the gateway allows ten on average (``--client-rate``)."""
+
+BURST: Final = 40
+"""Messages at once; the gateway allows five times the rate."""
+
+# Bytes of the contracts in a command; the gateway accepts 4 KiB in all (--max-client-message).
+_MOST_BYTES = 3800
+
+
+class Change:
+    """A change of the selection, by the program or by the library.
+
+    Attributes:
+        action: whether contracts are added or removed.
+        left: contracts without an answer yet.
+        faults: parts of the change that were refused.
+        done: whether all contracts have an answer.
+        failure: why it was given up; None if it was not.
+        restoring: whether it is the library's own, for contracts that did not fit into the URL of
+            a new connection.
+    """
+
+    def __init__(
+        self,
+        action: Action,
+        keys: Iterable[Key],
+        *,
+        snapshot: bool,
+        settled: Callable[[], None] = lambda: None,
+        restoring: bool = False,
+    ) -> None:
+        """Create a change; `Selection.add` takes it.
+
+        Args:
+            action: whether to add or to remove contracts.
+            keys: the contracts.
+            snapshot: whether to send the present states of added contracts.
+            settled: called once, when the change is done.
+            restoring: whether it is the library's own.
+        """
+        self.action = action
+        self.left: dict[Key, None] = dict.fromkeys(keys)
+        self.faults: list[ControlFault] = []
+        self.restoring = restoring
+        self.done = False
+        self.failure: ImeLiveError | None = None
+        self._snapshot = snapshot
+        self._settled = settled
+        self._asked: set[Key] = set()
+
+    def error(self) -> ImeLiveError | None:
+        """Return the error of the change; None if all of it was done."""
+        if self.failure or not self.faults:
+            return self.failure
+        text = "; ".join(fault.error for fault in self.faults)
+        if any(fault.error.startswith(UNKNOWN_CONTRACT) for fault in self.faults):
+            return UnknownContractError(text)
+        if any(fault.contract is None for fault in self.faults):
+            return ControlError(text)
+        return RefusedError(text)
+
+    def settle(self, keys: Iterable[Key], faults: Sequence[ControlFault] = ()) -> None:
+        """Note the answer for these contracts."""
+        self.faults += faults
+        for key in keys:
+            self.left.pop(key, None)
+        if not self.left and not self.done:
+            self.done = True
+            self._settled()
+
+    def fail(self, error: ImeLiveError) -> None:
+        """Give up the contracts that have no answer."""
+        if not self.done:
+            self.failure, self.done = error, True
+            self._settled()
+
+    def batches(self) -> Iterator[list[Key]]:
+        """Return the contracts without an answer, in portions that fit into one command."""
+        batch: list[Key] = []
+        size = 0
+        for key in self.left:
+            cost = len(msgspec.json.encode(key[1])) + 1  # and a comma
+            if batch and size + cost > _MOST_BYTES:
+                yield batch
+                batch, size = [], 0
+            batch.append(key)
+            size += cost
+        if batch:
+            yield batch
+
+    def request(self, keys: Sequence[Key], number: int) -> ControlRequest:
+        """Return the command for one portion."""
+        snapshot = None
+        if self.action is Action.SUBSCRIBE:
+            # It may have been done before a break; then later changes must be sent again.
+            snapshot = self._snapshot or not self._asked.isdisjoint(keys)
+            self._asked.update(keys)
+        return ControlRequest(
+            action=self.action,
+            contract_names=tuple(word for by, word in keys if by == "name"),
+            contract_ids=tuple(word for by, word in keys if by == "id"),
+            snapshot=snapshot,
+            id=number,
+        )
+
+
+class CommandRate:
+    """The pace of commands, so that the gateway does not close the stream with 1008.
+
+    It is a token bucket of `BURST` messages that refills at `RATE`, one per connection.
+    """
+
+    def __init__(self) -> None:
+        """Begin with a full bucket."""
+        self._left = float(BURST)
+        self._at: float | None = None
+
+    def wait(self, now: float) -> float:
+        """Count one message, and return the seconds to wait before it is sent.
+
+        Args:
+            now: a monotonic clock in seconds.
+        """
+        if self._at is not None:
+            self._left = min(BURST, self._left + RATE * (now - self._at))
+        self._at = now
+        self._left -= 1
+        return max(0.0, -self._left / RATE)

@@ -1,0 +1,54 @@
+"""Addresses of the service: which are accepted, and the URLs that come of them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ime_live.client.protocol.address import read_service
+from ime_live.errors import SettingsError
+
+# What an error must contain: the rule, and the value that breaks it.
+RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("ws://127.0.0.1:8000", "ws://127.0.0.1:8000/live/data/websocket/contract/name"),
+        ("http://127.0.0.1:8000/", "ws://127.0.0.1:8000/live/data/websocket/contract/name"),
+        ("https://a.b/p/q", "wss://a.b/p/q/live/data/websocket/contract/name"),
+        (
+            "wss://a.b/p/live/data/websocket/contract/id",
+            "wss://a.b/p/live/data/websocket/contract/name",
+        ),
+    ],
+)
+def test_addresses(url: str, expected: str) -> None:
+    service = read_service(url)
+    assert service.stream([("name", "A&B")], [("since", "2026-05-23T15:10:00+03:30")]) == (
+        f"{expected}?contract_names=A%26B&since=2026-05-23T15%3A10%3A00%2B03%3A30"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.org",
+        "ftp://example.org",
+        "ws://",
+        "ws://host:port",
+        "ws://host:SECRET",
+        "ws://a..b",
+        f"ws://{'a' * 64}.org",
+        "ws://me:SECRET@example.org",
+        "ws://example.org?token=SECRET",
+    ],
+)
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(SettingsError, match="service's address") as caught:
+        read_service(url)
+    assert "SECRET" not in str(caught.value)
+    assert RULE.search(str(caught.value))
