@@ -1,4 +1,7 @@
-"""A stand-in for the service's WebSocket side, for what a real gateway does not do on demand."""
+"""A stand-in for the service's WebSocket side, for what a real gateway does not do on demand.
+
+`connect` and `take` are how tests use it.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,19 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
+import ime_live
+from tests.client.texts import stamp
+
 Answer = Callable[[ServerConnection], Awaitable[None]]
+
+PATIENCE: Final = 15.0
+"""Seconds within which a message must come."""
 
 _MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -84,3 +94,49 @@ async def deaf_service() -> AsyncIterator[str]:
             writer.transport.abort()
         server.close()
         await server.wait_closed()
+
+
+def connect(url: str, *names: str, **options: Any) -> Any:  # noqa: ANN401 - sections= and such
+    """Connect, with short waits between two tries."""
+    return ime_live.connect(
+        url, names or ["A"], **{"proxy": None, "max_reconnect_delay": 0.02} | options
+    )
+
+
+async def take(stream: ime_live.Stream[ime_live.Payload]) -> ime_live.Message[ime_live.Payload]:
+    """The next message."""
+    async with asyncio.timeout(PATIENCE):
+        return await anext(stream)
+
+
+def closing(code: int, reason: str = "") -> Callable[[ServerConnection], Awaitable[None]]:
+    """Close at once."""
+
+    async def close(connection: ServerConnection) -> None:
+        await connection.close(code, reason)
+
+    return close
+
+
+def sending(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
+    """Send messages and stay."""
+
+    async def send(connection: ServerConnection) -> None:
+        for message in messages:
+            await connection.send(message, text=True)
+        await connection.wait_closed()
+
+    return send
+
+
+def control(request: bytes | str, *names: str) -> bytes:
+    """The answer to a request, when these contracts are held by name."""
+    asked = msgspec.json.decode(request)
+    data = {"id": asked["id"], "action": asked["action"], "contract_names": names}
+    whole = {"channel": "IME Control", "timestamp": stamp(0)}
+    return msgspec.json.encode({**whole, "data": {**data, "contract_ids": [], "errors": []}})
+
+
+async def aborting(connection: ServerConnection) -> None:
+    """Vanish: 1006."""
+    connection.transport.abort()

@@ -17,8 +17,7 @@ from websockets.asyncio.server import ServerConnection
 
 import ime_live
 from tests.client.http_proxy import pump
-from tests.client.service import service
-from tests.client.stream.test_receiver import connect, sending, take
+from tests.client.service import connect, sending, service, take
 from tests.client.texts import stamp, update
 from tests.support.tls import TlsProxy
 

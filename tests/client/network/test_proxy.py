@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,8 +18,7 @@ from ime_live.client.protocol.address import read_service
 from tests.client.http_proxy import http_proxy
 from tests.client.network.test_faults import port_of
 from tests.client.rest_service import Rest
-from tests.client.service import service
-from tests.client.stream.test_receiver import connect, sending, take
+from tests.client.service import connect, sending, service, take
 from tests.client.texts import stamp, update
 from tests.support.tls import TlsProxy
 
@@ -286,3 +286,47 @@ def test_plain_program_through_a_proxy(rest: Rest) -> None:
             assert len(proxy.asked) == 1
 
     asyncio.run(call())
+
+
+@asynccontextmanager
+async def proxy_answering(*statuses: int) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """An HTTP proxy that refuses to connect, one status a try, the last one repeated."""
+    asked: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        status = statuses[min(len(asked), len(statuses)) - 1]
+        writer.write(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        yield f"http://me:SECRET@127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+async def test_a_proxy_that_cannot_reach_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "ime_live.client")
+    async with (
+        proxy_answering(502, 503, 407) as (proxy, asked),
+        connect("ws://127.0.0.1:1", proxy=proxy) as stream,
+    ):
+        with pytest.raises(ime_live.ServiceError, match="HTTP 407"):
+            await take(stream)
+        assert len(asked) == 3
+    assert "HTTP 502" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+@pytest.mark.parametrize("proxy", ["ftp://me:SECRET@host", "http://me:pa/SECRET@host"])
+async def test_a_proxy_of_the_environment_that_cannot_be(
+    proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "ime_live.client")
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("ws_proxy", proxy)
+    async with connect("ws://127.0.0.1:1", proxy=True) as stream:
+        with pytest.raises(ime_live.ServiceError, match="proxy") as caught:
+            await take(stream)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value)) + caplog.text

@@ -9,69 +9,29 @@ import logging
 import re
 import socket
 import threading
-import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection
 
 import ime_live
 from ime_live.backoff import Backoff
 from ime_live.log_limiter import LogLimiter
-from tests.client.service import deaf_service, service
+from tests.client.service import (
+    PATIENCE,
+    aborting,
+    closing,
+    connect,
+    control,
+    deaf_service,
+    sending,
+    service,
+    take,
+)
 from tests.client.texts import stamp, update
 
-PATIENCE = 15.0
 Eventually = Callable[..., Awaitable[None]]
-
-
-def connect(url: str, *names: str, **options: Any) -> Any:  # noqa: ANN401 - sections= and such
-    """Connect, with short waits between two tries."""
-    return ime_live.connect(
-        url, names or ["A"], **{"proxy": None, "max_reconnect_delay": 0.02} | options
-    )
-
-
-async def take(stream: ime_live.Stream[ime_live.Payload]) -> ime_live.Message[ime_live.Payload]:
-    """The next message."""
-    async with asyncio.timeout(PATIENCE):
-        return await anext(stream)
-
-
-def closing(code: int, reason: str = "") -> Callable[[ServerConnection], Awaitable[None]]:
-    """Close at once."""
-
-    async def close(connection: ServerConnection) -> None:
-        await connection.close(code, reason)
-
-    return close
-
-
-def sending(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
-    """Send messages and stay."""
-
-    async def send(connection: ServerConnection) -> None:
-        for message in messages:
-            await connection.send(message, text=True)
-        await connection.wait_closed()
-
-    return send
-
-
-def control(request: bytes | str, *names: str) -> bytes:
-    """The answer to a request, when these contracts are held by name."""
-    asked = msgspec.json.decode(request)
-    data = {"id": asked["id"], "action": asked["action"], "contract_names": names}
-    whole = {"channel": "IME Control", "timestamp": stamp(0)}
-    return msgspec.json.encode({**whole, "data": {**data, "contract_ids": [], "errors": []}})
-
-
-async def aborting(connection: ServerConnection) -> None:
-    """Vanish: 1006."""
-    connection.transport.abort()
 
 
 @pytest.mark.parametrize(
@@ -197,38 +157,6 @@ async def test_channels_of_the_future_are_passed_over() -> None:
         assert (await take(stream)).timestamp_text == stamp(1)
 
 
-async def test_a_service_that_does_not_know_requests(eventually: Eventually) -> None:
-    async with (
-        service(sending(update("A", 1))) as made,
-        connect(made.url, open_timeout=0.3) as stream,
-    ):
-        await eventually(lambda: stream.connected)
-        with pytest.raises(
-            ime_live.ServiceError, match=r"must answer a command within 0\.3 s, got none"
-        ):
-            await stream.add(["B"])
-        assert (await take(stream)).timestamp_text == stamp(1)  # and the stream lives on
-
-
-async def test_without_a_connection_no_answer_is_overdue(
-    eventually: Eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ime_live.client.stream.receiver.random.random", lambda: 0.99)
-
-    async def vanish_when_asked(connection: ServerConnection) -> None:
-        await connection.recv()
-        connection.transport.abort()
-
-    async with service(vanish_when_asked, sending(update("A", 1))) as made:
-        async with connect(made.url, open_timeout=0.7, max_reconnect_delay=30.0) as stream:
-            await eventually(lambda: stream.connected)
-            change = asyncio.create_task(stream.add(["B"]))
-            await take(stream)  # from the second connection, a second later
-            assert not change.done()
-        with pytest.raises(ime_live.ServiceError, match="the stream has ended"):
-            await change
-
-
 async def test_a_redirect_is_not_followed_with_the_token() -> None:
     async with (
         service(302) as made,
@@ -237,25 +165,6 @@ async def test_a_redirect_is_not_followed_with_the_token() -> None:
         with pytest.raises(ime_live.ServiceError, match="HTTP 302"):
             await take(stream)
         assert made.authorizations == ["Bearer SECRET"]
-
-
-async def test_many_changes_at_once_keep_within_the_gateways_limit(
-    eventually: Eventually,
-) -> None:
-    got: list[str] = []
-
-    async def listen(connection: ServerConnection) -> None:
-        async for message in connection:
-            got.append(str(message))  # noqa: PERF401 - the test looks at it meanwhile
-
-    async with service(listen) as made, connect(made.url) as stream:
-        await eventually(lambda: stream.connected)
-        changes = [asyncio.create_task(stream.add([f"C{n}"])) for n in range(60)]
-        await eventually(lambda: len(got) >= 40)
-        await asyncio.sleep(0.05)
-        assert len(got) < 50  # at once, the gateway takes fifty
-    results = await asyncio.gather(*changes, return_exceptions=True)
-    assert {type(result) for result in results} == {ime_live.ServiceError}
 
 
 async def test_a_full_queue_loses_nothing_when_the_connection_ends(
@@ -285,118 +194,6 @@ async def test_what_was_received_can_be_read_after_the_end(eventually: Eventuall
             await eventually(lambda: stream._receiver.full)
         assert [message.timestamp_text async for message in stream] == [stamp(1), stamp(2)]
         assert not stream._receiver.full
-
-
-async def test_who_reads_a_full_queue_may_change_the_selection() -> None:
-    async def answer(connection: ServerConnection) -> None:
-        for number in range(1, 6):
-            await connection.send(update("A", number), text=True)
-        async for message in connection:
-            await connection.send(control(message, "A", "B"), text=True)
-
-    async with (
-        service(answer) as made,
-        connect(made.url, queue="block", queue_size=1, open_timeout=1.0) as stream,
-    ):
-        got = [(await take(stream)).timestamp_text]
-        assert (await stream.add(["B"])).contract_names == ("A", "B")
-        got += [(await take(stream)).timestamp_text for _ in range(4)]
-        assert got == [stamp(n) for n in range(1, 6)]
-
-
-@asynccontextmanager
-async def proxy_answering(*statuses: int) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """An HTTP proxy that refuses to connect, one status a try, the last one repeated."""
-    asked: list[bytes] = []
-
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readuntil(b"\r\n\r\n"))
-        status = statuses[min(len(asked), len(statuses)) - 1]
-        writer.write(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    async with server:
-        yield f"http://me:SECRET@127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
-
-
-async def test_a_proxy_that_cannot_reach_the_service(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "ime_live.client")
-    async with (
-        proxy_answering(502, 503, 407) as (proxy, asked),
-        connect("ws://127.0.0.1:1", proxy=proxy) as stream,
-    ):
-        with pytest.raises(ime_live.ServiceError, match="HTTP 407"):
-            await take(stream)
-        assert len(asked) == 3
-    assert "HTTP 502" in caplog.text
-    assert "SECRET" not in caplog.text
-
-
-@pytest.mark.parametrize("proxy", ["ftp://me:SECRET@host", "http://me:pa/SECRET@host"])
-async def test_a_proxy_of_the_environment_that_cannot_be(
-    proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG, "ime_live.client")
-    for variable in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("ws_proxy", proxy)
-    async with connect("ws://127.0.0.1:1", proxy=True) as stream:
-        with pytest.raises(ime_live.ServiceError, match="proxy") as caught:
-            await take(stream)
-    assert "SECRET" not in "".join(traceback.format_exception(caught.value)) + caplog.text
-
-
-async def test_a_full_queue_does_not_end_what_the_library_asks_for_itself() -> None:
-    async def answer(connection: ServerConnection) -> None:
-        for number in range(1, 6):
-            await connection.send(update("A", number), text=True)
-        await connection.send(control(await connection.recv(), "A"), text=True)
-        await connection.wait_closed()
-
-    async with (
-        service(answer) as made,
-        connect(
-            made.url, "A", contract_ids=[7], queue="block", queue_size=1, open_timeout=0.2
-        ) as stream,
-    ):
-        await asyncio.sleep(0.4)
-        assert [(await take(stream)).timestamp_text for _ in range(5)] == [
-            stamp(n) for n in range(1, 6)
-        ]
-        assert stream.connected
-
-
-async def test_what_does_not_fit_into_the_address_begins_as_the_program_wants() -> None:
-    asked: list[dict[str, Any]] = []
-
-    def listening(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
-        async def listen(connection: ServerConnection) -> None:
-            asked.append(msgspec.json.decode(await connection.recv()))
-            for message in messages:
-                await connection.send(message, text=True)
-
-        return listen
-
-    first, second = listening(), listening(update("A", 1))
-    async with (
-        service(first, second, sending()) as made,
-        connect(made.url, "A", contract_ids=[7], snapshot=False) as stream,
-    ):
-        await take(stream)
-    # What changed over a break must not be missed.
-    assert [request["snapshot"] for request in asked] == [False, True]
-    seventh = [
-        update("A", number).replace(b'"contractName":"A"', b'"ContractId":"7"')
-        for number in (4, 5, 6)
-    ]
-    async with (
-        service(listening(*seventh), sending()) as made,
-        connect(made.url, "A", contract_ids=[7], since=stamp(5)) as stream,
-    ):
-        assert (await take(stream)).timestamp_text == stamp(6)
-    assert asked[-1]["snapshot"] is True
 
 
 async def test_a_contract_by_name_and_by_id_is_resumed_like_any_other(
@@ -700,53 +497,6 @@ async def test_what_a_function_for_connections_raises_ends_the_stream(
             with pytest.raises(error, match="not today"):
                 await take(stream)
         assert len(made.paths) == 1
-
-
-# -- in short -----------------------------------------------------------------------------------
-
-
-async def test_connect_is_awaited() -> None:
-    async with service(sending(update("A", 1))) as made:
-        stream = await connect(made.url)
-        assert (await take(stream)).timestamp_text == stamp(1)
-        await stream.aclose()
-        async with await connect(made.url) as stream:
-            assert (await take(stream)).timestamp_text == stamp(1)
-        assert stream._receiver.ended
-
-
-async def test_connect_is_read_by_async_for() -> None:
-    async with service(sending(update("A", 1), update("A", 2))) as made:
-        got = []
-        async with asyncio.timeout(PATIENCE):
-            async for message in connect(made.url, queue="block"):
-                got.append(message.timestamp_text)
-                if len(got) == 2:
-                    break
-        assert got == [stamp(1), stamp(2)]
-
-
-async def test_connect_is_read_by_for(eventually: Eventually) -> None:
-    threads = threading.active_count()
-
-    def read(url: str) -> str:
-        for message in connect(url):
-            return str(message.timestamp_text)
-        raise AssertionError
-
-    async with service(sending(update("A", 1))) as made:
-        assert await asyncio.to_thread(read, made.url) == stamp(1)
-        # Who leaves the loop leaves the stream.
-        await eventually(lambda: threading.active_count() <= threads + 1)
-
-
-def test_connect_that_was_not_entered_says_what_to_write() -> None:
-    made = connect("ws://127.0.0.1:1")
-    for name in ("receive", "add", "status"):
-        with pytest.raises(AttributeError, match=f"no attribute '{name}'.*async with"):
-            getattr(made, name)
-    with pytest.raises(AttributeError, match=r"no attribute 'nonsense'$"):
-        made.nonsense  # noqa: B018 - it raises
 
 
 # -- large messages -----------------------------------------------------------------------------
