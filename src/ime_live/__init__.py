@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from ime_live.client.network.credentials import Token
     from ime_live.client.protocol.message import ConnectionEvent, Message, Status
     from ime_live.client.protocol.selection import Selected
-    from ime_live.client.rest.async_client import AsyncClient, Overview
+    from ime_live.client.rest.async_client import AsyncClient
     from ime_live.client.rest.client import Client
+    from ime_live.client.rest.response import Overview
     from ime_live.client.stream.blocking import BlockingStream
     from ime_live.client.stream.stream import Stream
     from ime_live.contracts import Contract, Market
@@ -124,7 +125,7 @@ _MODULES = {
     "Market": "ime_live.contracts",
     "Message": "ime_live.client.protocol.message",
     "PublishResult": "ime_live.publisher",
-    "Overview": "ime_live.client.rest.async_client",
+    "Overview": "ime_live.client.rest.response",
     "Part": "ime_live.market",
     "Payload": "ime_live.market",
     "PayloadError": "ime_live.errors",

@@ -9,11 +9,9 @@ import asyncio
 import random
 import ssl as tls
 from collections.abc import Iterable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Self, overload
 
 import msgspec
-from msgspec import Struct
 
 from ime_live.backoff import Backoff
 from ime_live.client.network.credentials import Token
@@ -36,40 +34,24 @@ from ime_live.client.protocol.close_reason import (
     may_pass,
 )
 from ime_live.client.protocol.message import Key
-from ime_live.client.rest.http import Answer, CallError
-from ime_live.client.rest.pool import Connections
+from ime_live.client.rest.http import CallError
+from ime_live.client.rest.pool import ConnectionPool
+from ime_live.client.rest.response import (
+    SECTION_CALLS,
+    Overview,
+    Response,
+    SectionT,
+    convert,
+    overview_of,
+)
 from ime_live.contracts import Contract, Market
 from ime_live.errors import AuthenticationError, ImeLiveError, ServiceError, SettingsError
-from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Payload
+from ime_live.market import Payload
 
-SectionT = TypeVar(
-    "SectionT", bound=Payload | BestLimit | Aggregate | AllowedPriceRange | ContractInfo
-)
-T = TypeVar("T")
-
-_SECTIONS: Final[dict[type[Any], str]] = {
-    Payload: "overview",
-    BestLimit: "best-limit",
-    Aggregate: "aggregate",
-    AllowedPriceRange: "allowed-price-range",
-    ContractInfo: "contract-info",
-}
 _TRANSIENT: Final = frozenset({429, 502, 503, 504})
 _PARAMETERS: Final = {"name": "contract_names", "id": "contract_ids"}
 
 _LONGEST_WAIT: Final = 5.0  # seconds between two tries; the program waits for the answer
-
-
-class Overview(Struct, frozen=True):
-    """A contract with its present state.
-
-    Attributes:
-        contract: static fields of the contract; its ``market`` is None.
-        data: present state; None if the contract has none yet.
-    """
-
-    contract: Contract
-    data: Payload | None
 
 
 class AsyncClient:
@@ -109,7 +91,7 @@ class AsyncClient:
             ssl: TLS settings for ``https``; None trusts the system's certificates.
             proxy: URL of a proxy; True reads it from the environment, None uses none.
             connect_timeout: seconds for connecting.
-            read_timeout: seconds for the whole answer.
+            read_timeout: seconds for the whole response.
             tries: how many times a call is made at most.
 
         Raises:
@@ -121,7 +103,7 @@ class AsyncClient:
         self._service = service_of(url)
         self._credentials = credentials_of(token)
         self._proxy = check_proxy(proxy)
-        self._connections = Connections(
+        self._pool = ConnectionPool(
             self._service,
             ssl=check_ssl(ssl, self._service),
             proxy=self._proxy,
@@ -174,14 +156,14 @@ class AsyncClient:
                 used; or the client was closed.
             SettingsError: an argument cannot be a name, an id or a section.
         """
-        if section not in _SECTIONS:
-            names = ", ".join(each.__name__ for each in _SECTIONS)
+        if section not in SECTION_CALLS:
+            names = ", ".join(each.__name__ for each in SECTION_CALLS)
             raise SettingsError(f"section must be one of {names}, got {section!r}")
         if section is Payload:
             whole = await self.overview(contract_names, contract_ids)
             return {name: each and each.data for name, each in whole.items()}
-        found = await self._live(_SECTIONS[section], keys_of(contract_names, contract_ids))
-        return {name: _convert(raw, section | None) for name, raw in found.items()}
+        found = await self._live(SECTION_CALLS[section], keys_of(contract_names, contract_ids))
+        return {name: convert(raw, section | None) for name, raw in found.items()}
 
     async def overview(
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
@@ -201,7 +183,7 @@ class AsyncClient:
             AuthenticationError, ServiceError, SettingsError: as `snapshot`.
         """
         found = await self._live("overview", keys_of(contract_names, contract_ids))
-        return {name: _overview_of(raw) for name, raw in found.items()}
+        return {name: overview_of(raw) for name, raw in found.items()}
 
     async def contracts(
         self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
@@ -223,7 +205,7 @@ class AsyncClient:
         found: list[Contract | None] = []
         for by, words in _portions(keys_of(contract_names, contract_ids)):
             raw = await self._get(f"/static/data/contract/{by}", _named(by, words))
-            part = _convert(raw, list[Contract | None])
+            part = convert(raw, list[Contract | None])
             if len(part) != len(words):
                 raise ServiceError(
                     f"the service must answer with {len(words)} contracts, got {len(part)}"
@@ -251,20 +233,20 @@ class AsyncClient:
         pairs = [("market", market.value), ("Search_char", text)]
         raw = await self._get("/static/data/contract/search", pairs)
         return [
-            msgspec.structs.replace(each, market=market) for each in _convert(raw, list[Contract])
+            msgspec.structs.replace(each, market=market) for each in convert(raw, list[Contract])
         ]
 
     async def _live(self, section: str, keys: Sequence[Key]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for by, words in _portions(keys):
             raw = await self._get(f"/live/data/{section}/contract/{by}", _named(by, words))
-            part = _convert(raw, dict[str, Any])
+            part = convert(raw, dict[str, Any])
             # The service leaves out the contracts that it does not know.
             found |= {word: part.get(word) for word in words}
         return found
 
     async def _get(self, path: str, pairs: Iterable[tuple[str, str]]) -> Any:  # noqa: ANN401 - JSON
-        """Make a call, and return the decoded ``Data`` of its answer."""
+        """Make a call, and return the decoded ``Data`` of its response."""
         url = self._service.call(path, pairs)
         backoff = Backoff(_LONGEST_WAIT, random.random)
         renewed = False
@@ -274,28 +256,28 @@ class AsyncClient:
             headers = await self._credentials.headers()
             asked = 0.0
             try:
-                answer = await asyncio.to_thread(self._connections.get, url, headers)
+                response = await asyncio.to_thread(self._pool.get, url, headers)
             except CallError as failed:
                 reason = await self._look_closer(failed.reason)
-                error = reason.fatal(reached=self._connections.reached)
+                error = reason.fatal(reached=self._pool.reached)
                 if error is not None:
                     raise error from failed
                 error = ServiceError(reason.text)
             else:
-                if answer.status == 200:
+                if response.status == 200:
                     self._credentials.accepted(headers)
-                    return _data_of(answer)
-                error, asked = self._fault_of(answer, path), answer.wait
-                if answer.status == 401:
-                    worth = self._credentials.refused(headers, answer.detail)
+                    return response.data
+                error, asked = self._fault_of(response, path), response.wait
+                if response.status == 401:
+                    worth = self._credentials.refused(headers, response.detail)
                     # A new token is tried once per call: the token may be good for other calls.
-                    if not worth or (renewed and not may_pass(answer.detail)):
+                    if not worth or (renewed and not may_pass(response.detail)):
                         raise error
                     if not renewed:
                         renewed = True
                         continue
-                elif answer.status not in _TRANSIENT:
-                    unclear = CloseReason(str(error), error, unclear=answer.status == 400)
+                elif response.status not in _TRANSIENT:
+                    unclear = CloseReason(str(error), error, unclear=response.status == 400)
                     raise (await self._look_closer(unclear)).error or error
             wait = max(backoff.next(), asked)
             if backoff.failures >= self._tries or asked > _LONGEST_WAIT:
@@ -303,7 +285,7 @@ class AsyncClient:
             await asyncio.sleep(wait)
 
     async def _look_closer(self, reason: CloseReason) -> CloseReason:
-        if self._connections.reached:
+        if self._pool.reached:
             return reason
         # Importing the WebSocket library takes as long as all the rest; few programs need it.
         from ime_live.client.network.websocket import look_closer
@@ -316,62 +298,27 @@ class AsyncClient:
             open_timeout=self._connect_timeout,
         )
 
-    def _fault_of(self, answer: Answer, path: str) -> ImeLiveError:
-        if answer.status == 401:
-            return AuthenticationError(answer.detail)
-        if answer.status == 407 and (error := error_of_proxy(answer.status)) is not None:
+    def _fault_of(self, response: Response, path: str) -> ImeLiveError:
+        if response.status == 401:
+            return AuthenticationError(response.detail)
+        if response.status == 407 and (error := error_of_proxy(response.status)) is not None:
             return error
-        text = answer.detail
-        if is_of_address(answer.status):
+        text = response.detail
+        if is_of_address(response.status):
             text += f": {self._service.named('http', path)} must be a REST call, but is not"
-            text += advice(answer.status, answer.location)
-        return ServiceError(text, status=answer.status)
+            text += advice(response.status, response.location)
+        return ServiceError(text, status=response.status)
 
     async def aclose(self) -> None:
         """Close the connections. Running calls end; later ones raise `ServiceError`."""
         self._closed = True
-        self._connections.close()
+        self._pool.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-
-class _Body(Struct):
-    data: Any = msgspec.field(name="Data")
-
-
-_decode_body = msgspec.json.Decoder(_Body).decode
-
-
-def _data_of(answer: Answer) -> Any:  # noqa: ANN401 - any JSON
-    try:
-        return _decode_body(answer.body).data
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ServiceError(f"the answer cannot be read: {error}", status=answer.status) from error
-
-
-def _convert(raw: object, kind: Any) -> Any:  # noqa: ANN401 - a type and a value of it
-    try:
-        return msgspec.convert(raw, kind)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ServiceError(f"the answer cannot be read: {error}") from error
-
-
-def _overview_of(raw: object) -> Overview | None:
-    if raw is None:
-        return None
-    contract = _convert(raw, Contract)
-    # Static fields and sections lie side by side; without a state the sections are null.
-    has_state = isinstance(raw, dict) and raw.get("BestLimit") is not None
-    return Overview(contract, _convert(raw, Payload) if has_state else None)
 
 
 def _named(by: str, words: Iterable[str]) -> list[tuple[str, str]]:

@@ -13,7 +13,8 @@ from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy
 from ime_live.client.options import Ids
 from ime_live.client.portal import Portal
-from ime_live.client.rest.async_client import AsyncClient, Overview, SectionT
+from ime_live.client.rest.async_client import AsyncClient
+from ime_live.client.rest.response import Overview, SectionT
 from ime_live.contracts import Contract, Market
 from ime_live.market import Payload
 
@@ -170,7 +171,7 @@ class Client:
         Calls in other threads, and later ones, raise `ServiceError`.
         """
         self._portal.close()
-        self._client._connections.close()
+        self._client._pool.close()
 
     def __enter__(self) -> Self:
         return self

@@ -15,12 +15,10 @@ from importlib import import_module
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
-from msgspec import Struct
-
 from ime_live.client.network.proxy import ProxyServer, read_proxy, through
 from ime_live.client.protocol.address import Service
 from ime_live.client.protocol.close_reason import CloseReason
+from ime_live.client.rest.response import Response
 
 _MOST: Final = 64 * 1024 * 1024  # bytes of an answer; all contracts together have about 2 MB
 _PIECE: Final = 65_536
@@ -38,36 +36,6 @@ class CallError(Exception):
         super().__init__(reason.text)
 
 
-class Answer(Struct, frozen=True):
-    """An HTTP answer."""
-
-    status: int
-    body: bytes
-    location: str | None = None
-    retry_after: str | None = None
-
-    @property
-    def wait(self) -> float:
-        """Seconds that it asks to wait for; 0 if it does not. (A date is not sent by us.)"""
-        text = self.retry_after or ""
-        return float(text) if text.isascii() and text.isdigit() else 0.0
-
-    @property
-    def detail(self) -> str:
-        """The service's explanation of an error; else its status."""
-        try:
-            return _decode_refusal(self.body).detail
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return f"HTTP {self.status}"
-
-
-class _Refusal(Struct):
-    detail: str
-
-
-_decode_refusal = msgspec.json.Decoder(_Refusal).decode
-
-
 class ProxyStatusError(OSError):
     """A proxy refused to connect.
 
@@ -80,7 +48,7 @@ class ProxyStatusError(OSError):
         super().__init__(f"the proxy refused with HTTP {status}")
 
 
-class Connection(http.client.HTTPConnection):
+class HttpConnection(http.client.HTTPConnection):
     """A connection to a service, directly or through a proxy.
 
     Attributes:
@@ -189,7 +157,7 @@ class Connection(http.client.HTTPConnection):
             raise OSError(f"the SOCKS proxy refused: {error}") from error
         return sock
 
-    def get(self, url: str, headers: Mapping[str, str], deadline: float) -> Answer:
+    def get(self, url: str, headers: Mapping[str, str], deadline: float) -> Response:
         """Make a call.
 
         Args:
@@ -232,7 +200,7 @@ class Connection(http.client.HTTPConnection):
             raise http.client.IncompleteRead(b"", response.length)
         response.close()  # `read1` leaves an answer with a length open; the next call would fail
         location, retry_after = response.getheader("Location"), response.getheader("Retry-After")
-        return Answer(response.status, b"".join(pieces), location, retry_after)
+        return Response(response.status, b"".join(pieces), location, retry_after)
 
     def _limit(self, deadline: float) -> None:
         left = deadline - time.monotonic()

@@ -21,13 +21,14 @@ from ime_live.client.network.faults import reason_of_os_error
 from ime_live.client.network.proxy import Proxy, proxy_for
 from ime_live.client.protocol.address import Service
 from ime_live.client.protocol.close_reason import CloseReason, error_of_proxy
-from ime_live.client.rest.http import Answer, CallError, Connection, ProxyStatusError
+from ime_live.client.rest.http import CallError, HttpConnection, ProxyStatusError
+from ime_live.client.rest.response import Response
 
 _MOST_IDLE: Final = 10
 _IDLE: Final = 60.0  # seconds; routers on the way forget a silent connection after minutes
 
 
-class Connections:
+class ConnectionPool:
     """Connections to one service: one per running call, and some idle ones.
 
     The idle ones are closed when this object is garbage collected.
@@ -61,11 +62,11 @@ class Connections:
         self._read_timeout = read_timeout
         self.reached = False
         self._lock = threading.Lock()
-        self._idle: list[tuple[Connection, float]] = []
+        self._idle: list[tuple[HttpConnection, float]] = []
         self._closed = False
         weakref.finalize(self, _close_all, self._idle)
 
-    def get(self, url: str, headers: Mapping[str, str]) -> Answer:
+    def get(self, url: str, headers: Mapping[str, str]) -> Response:
         """Make a GET call and return the answer.
 
         Args:
@@ -92,7 +93,7 @@ class Connections:
             self._closed = True
             _close_all(self._idle)
 
-    def _take(self) -> Connection | None:
+    def _take(self) -> HttpConnection | None:
         with self._lock:
             while self._idle:
                 connection, since = self._idle.pop()
@@ -101,18 +102,18 @@ class Connections:
                 connection.close()
         return None
 
-    def _keep(self, connection: Connection) -> None:
+    def _keep(self, connection: HttpConnection) -> None:
         with self._lock:
             if connection.sock is None or self._closed or len(self._idle) >= _MOST_IDLE:
                 connection.close()
             else:
                 self._idle.append((connection, time.monotonic()))
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> HttpConnection:
         proxy = proxy_for(self._proxy, self._service, "http")
         if self._service.secure and self._ssl is None:
             self._ssl = tls.create_default_context()  # slow: it reads the certificates
-        connection = Connection(self._service, proxy, self._ssl, self._connect_timeout)
+        connection = HttpConnection(self._service, proxy, self._ssl, self._connect_timeout)
         address = connection.address
         try:
             connection.connect()
@@ -136,7 +137,7 @@ class Connections:
             return msgspec.structs.replace(reason, text=text)
         return reason
 
-    def _talk(self, connection: Connection, url: str, headers: Mapping[str, str]) -> Answer:
+    def _talk(self, connection: HttpConnection, url: str, headers: Mapping[str, str]) -> Response:
         address = connection.address
         try:
             answer = connection.get(url, headers, time.monotonic() + self._read_timeout)
@@ -154,13 +155,13 @@ class Connections:
         return answer
 
 
-def _is_readable(connection: Connection) -> bool:
+def _is_readable(connection: HttpConnection) -> bool:
     # An idle connection is readable only if the service has closed it.
     with selectors.DefaultSelector() as selector:
         selector.register(connection.sock, selectors.EVENT_READ)
         return bool(selector.select(0))
 
 
-def _close_all(idle: list[tuple[Connection, float]]) -> None:
+def _close_all(idle: list[tuple[HttpConnection, float]]) -> None:
     while idle:
         idle.pop()[0].close()
