@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl as tls
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from datetime import datetime, tzinfo
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeAlias, overload
 
 from ime_live.client.network.credentials import Token
@@ -56,12 +55,7 @@ class Connecting(Generic[DataT]):
         self._stream = Stream(self._options, self._data)
         return self._stream
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._stream is not None:
             await self._stream.aclose()
 
@@ -92,12 +86,7 @@ class Connecting(Generic[DataT]):
         self._blocking = BlockingStream(self._options, self._data)
         return self._blocking
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._blocking is not None:
             self._blocking.close()
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from typing import Generic, Self
+from typing import Self
 
 from ime_live.client.options import Ids, StreamOptions, keys_of
 from ime_live.client.portal import Portal
-from ime_live.client.protocol.message import DataT, Message, Reader, Status
-from ime_live.client.protocol.queue import queue_of
+from ime_live.client.protocol.message import DataT, Message
 from ime_live.client.protocol.selection import Selected
-from ime_live.client.stream.receiver import Receiver
+from ime_live.client.stream.stream import BaseStream
 from ime_live.messages import Action
 
 
-class BlockingStream(Generic[DataT]):
+class BlockingStream(BaseStream[DataT]):
     """A running stream for a program without async.
 
     ::
@@ -35,43 +34,12 @@ class BlockingStream(Generic[DataT]):
         """Start to receive; `ime_live.connect` calls this."""
         self._arrived = threading.Condition()
         self._portal = Portal("the stream has ended")
-        self._receiver: Receiver[DataT] = Receiver(
-            options,
-            Reader(options.zone, data),
-            queue_of(options.queue, options.queue_size),
-            self._wake,
-        )
+        super().__init__(options, data, self._wake)
         self._portal.start(self._receiver.run())
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {'connected' if self.connected else 'not connected'}>"
 
     def _wake(self) -> None:
         with self._arrived:
             self._arrived.notify_all()
-
-    @property
-    def status(self) -> Status | None:
-        """The newest state of the feed; None without ``status=True`` or a connection.
-
-        It may be newer than the messages in the queue.
-        """
-        return self._receiver.status
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection at present."""
-        return self._receiver.connected
-
-    @property
-    def skipped(self) -> int:
-        """Number of messages that the queue has replaced or dropped, of all contracts."""
-        return self._receiver.queue.skipped
-
-    @property
-    def contracts(self) -> Selected:
-        """The contracts of the stream: the first ones, and changes once they are confirmed."""
-        return self._receiver.selection.contracts
 
     def __iter__(self) -> Self:
         return self

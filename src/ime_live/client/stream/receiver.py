@@ -29,7 +29,7 @@ from ime_live.client.network.websocket import (
 from ime_live.client.options import StreamOptions
 from ime_live.client.protocol.address import stream_path
 from ime_live.client.protocol.message import ConnectionEvent, DataT, Key, Message, Reader, Status
-from ime_live.client.protocol.queue import MessageQueue
+from ime_live.client.protocol.queue import MessageQueue, queue_of
 from ime_live.client.protocol.resume_point import ResumePoint
 from ime_live.client.protocol.selection import Selection
 from ime_live.client.stream.command_sender import CommandSender
@@ -70,28 +70,23 @@ class Receiver(Generic[DataT]):
         failure: the error that ended it; None if it was closed.
     """
 
-    def __init__(
-        self,
-        options: StreamOptions,
-        reader: Reader[DataT],
-        queue: MessageQueue[Message[DataT]],
-        wake: Callable[[], None],
-    ) -> None:
+    def __init__(self, options: StreamOptions, data: type[DataT], wake: Callable[[], None]) -> None:
         """Create a receiver; `run` does the work.
 
         Args:
             options: options of the stream.
-            reader: decodes messages.
-            queue: queue for the messages.
+            data: type of the messages' data.
             wake: called when `queue`, `ended` or `failure` has changed.
         """
-        self.queue = queue
+        self.queue: Final[MessageQueue[Message[DataT]]] = queue_of(
+            options.queue, options.queue_size
+        )
         self.status: Status | None = None
         self.connected = False
         self.ended = False
         self.failure: BaseException | None = None
         self._options = options
-        self._reader = reader
+        self._reader = Reader(options.zone, data)
         self._wake = wake
         self._resume_point = ResumePoint(
             snapshot=options.snapshot, since=options.since, keys=options.keys
@@ -106,8 +101,6 @@ class Receiver(Generic[DataT]):
         self._reached = False
         self._opened: float | None = None
         self._reason = "no answer yet"
-
-    # -- what others call -----------------------------------------------------------------------
 
     def made_room(self) -> None:
         """Note that a message was taken while `full` was true; call it in the loop's thread."""
@@ -146,7 +139,10 @@ class Receiver(Generic[DataT]):
             self._tell(str(self.failure or "the stream was closed"), final=True)
         except _CallbackError as error:
             self.failure = self.failure or error.__cause__
-        self.selection.fail(self._over())
+        failure = self.failure
+        if not isinstance(failure, ImeLiveError):
+            failure = ServiceError("the stream has ended")
+        self.selection.fail(failure)
         self._wake()
 
     def _tell(self, reason: str = "", *, final: bool = False) -> None:
@@ -157,13 +153,6 @@ class Receiver(Generic[DataT]):
             call(ConnectionEvent(self.connected, reason, final))
         except Exception as error:
             raise _CallbackError from error
-
-    def _over(self) -> ImeLiveError:
-        if isinstance(self.failure, ImeLiveError):
-            return self.failure
-        return ServiceError("the stream has ended")
-
-    # -- one connection after the other ---------------------------------------------------------
 
     async def _receive(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Stream: messages for an async program.
+"""Stream: messages for an async program; and the base of both kinds of stream.
 
 A task of its own receives, so a slow program does not delay the connection.
 """
@@ -6,38 +6,28 @@ A task of its own receives, so a slow program does not delay the connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from types import TracebackType
+from collections.abc import Callable, Iterable
 from typing import Generic, Self
 
 from ime_live.client.options import Ids, StreamOptions, keys_of
-from ime_live.client.protocol.message import DataT, Message, Reader, Status
-from ime_live.client.protocol.queue import queue_of
+from ime_live.client.protocol.message import DataT, Message, Status
 from ime_live.client.protocol.selection import Selected
 from ime_live.client.stream.receiver import Receiver
 from ime_live.messages import Action
 
 
-class Stream(Generic[DataT]):
-    """A running stream, for async programs.
+class BaseStream(Generic[DataT]):
+    """A running stream; `Stream` and `BlockingStream` add how to read it."""
 
-    ::
+    def __init__(self, options: StreamOptions, data: type[DataT], wake: Callable[[], None]) -> None:
+        """Create a stream whose receiver does not run yet.
 
-        async with ime_live.connect(url, ["ContractA"]) as stream:
-            async for message in stream:
-                print(message)
-    """
-
-    def __init__(self, options: StreamOptions, data: type[DataT]) -> None:
-        """Start to receive in the running event loop; `ime_live.connect` calls this."""
-        self._arrived = asyncio.Event()
-        self._receiver = Receiver(
-            options,
-            Reader(options.zone, data),
-            queue_of(options.queue, options.queue_size),
-            self._arrived.set,
-        )
-        self._task = asyncio.create_task(self._receiver.run(), name="ime_live.client")
+        Args:
+            options: options of the stream.
+            data: type of its messages' data.
+            wake: called when there is a message to read, or the stream has ended.
+        """
+        self._receiver = Receiver(options, data, wake)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'connected' if self.connected else 'not connected'}>"
@@ -68,15 +58,27 @@ class Stream(Generic[DataT]):
         """
         return self._receiver.selection.contracts
 
+
+class Stream(BaseStream[DataT]):
+    """A running stream, for async programs.
+
+    ::
+
+        async with ime_live.connect(url, ["ContractA"]) as stream:
+            async for message in stream:
+                print(message)
+    """
+
+    def __init__(self, options: StreamOptions, data: type[DataT]) -> None:
+        """Start to receive in the running event loop; `ime_live.connect` calls this."""
+        self._arrived = asyncio.Event()
+        super().__init__(options, data, self._arrived.set)
+        self._task = asyncio.create_task(self._receiver.run(), name="ime_live.client")
+
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def __aiter__(self) -> Self:
