@@ -12,7 +12,7 @@ import ssl as tls
 from typing import Any, Final
 
 from websockets import exceptions as ends
-from websockets.asyncio.client import connect
+from websockets.asyncio import client as library
 
 from ime_live.client.network.faults import reason_of_os_error, wrong_scheme
 from ime_live.client.network.proxy import Proxy, proxy_for
@@ -36,7 +36,25 @@ _OURS: Final = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA})
 _LOOK: Final = 3.0  # seconds, unless the program allows less for connecting
 
 
-class Connect(connect):
+class _ProxyConnection(library.HTTPProxyConnection):
+    """The library's connection to an HTTP proxy, which may end twice.
+
+    If a proxy closes without an answer, the library learns it from the end of the data. At the end
+    of the connection it reports the end once more, and its reader raises EOFError into the event
+    loop, which logs a traceback (websockets 15 to 17). By then the answer, or its lack, is known.
+    """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end of the connection, unless the end of the data was taken before."""
+        if not self.response.done():
+            super().connection_lost(exc)
+
+
+# The library has no argument for it; see docs/decisions/0140-ends-of-a-proxy.md.
+library.HTTPProxyConnection = _ProxyConnection  # type: ignore[misc] # of the same interface
+
+
+class Connect(library.connect):
     """The library's connect, without following redirects."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
