@@ -248,7 +248,7 @@ async def test_no_task_is_left_however_a_stream_ends(
     async with connect(gateway, contract) as stream:
         change = asyncio.create_task(stream.add(["NOPE"]))
         change.cancel()
-    with pytest.raises(ime_live.ServiceError, match="the stream has ended"):
+    with pytest.raises(ime_live.ServiceError, match="the stream cannot be changed: it has ended"):
         await stream.add([contract.contract_name])
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

@@ -155,4 +155,5 @@ def test_printed_message_of_sections(sections: list[str], shown: str) -> None:
 
 def test_printed_message_that_is_not_whole() -> None:
     text = str(read(update("A", 7, {"BestLimit": 5})))
-    assert text.startswith("2026-05-23T15:10:00.000007 A (no prices: Expected `object`, got `int`")
+    reason = "the data of a message cannot be read: Expected `object`, got `int`"
+    assert text.startswith(f"2026-05-23T15:10:00.000007 A (no prices: {reason}")

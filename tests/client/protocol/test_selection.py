@@ -215,7 +215,7 @@ def test_the_end_is_told_to_all_who_wait() -> None:
     changes = [adding(B), removing(A)]
     for change in changes:
         selection.add(change)
-    error = ServiceError("the stream has ended")
+    error = ServiceError("the stream cannot be changed: it has ended")
     selection.fail(error)
     assert [change.error() for change in changes] == [error, error]
     assert selection.next_request() is None

@@ -163,7 +163,7 @@ async def test_what_is_no_answer_is_told(rest: Rest, body: bytes) -> None:
 
 async def test_a_service_that_is_away_or_too_slow(rest: Rest) -> None:
     rest.drip = True
-    with pytest.raises(ime_live.ServiceError, match=r"did not answer within 0\.2 s"):
+    with pytest.raises(ime_live.ServiceError, match=r"must answer within 0\.2 s"):
         await AsyncClient(rest.url, read_timeout=0.2, tries=1).contracts(["A"])
     with pytest.raises(ime_live.ServiceError, match="cannot be reached"):
         await AsyncClient("http://127.0.0.1:1", tries=1).contracts(["A"])
@@ -183,7 +183,7 @@ async def test_404_of_a_call_names_the_url_and_asks_for_the_prefix(rest: Rest) -
         with pytest.raises(ime_live.ServiceError) as caught:
             await client.contracts(["A"])
     assert str(caught.value) == (
-        f"so it is: {rest.url}/p/static/data/contract/name must be a REST call, but is not; "
+        f"{rest.url}/p/static/data/contract/name must be a REST call, but is not: so it is; "
         "is the path of a proxy missing from the address, or wrong?"
     )
 

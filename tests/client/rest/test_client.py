@@ -22,5 +22,5 @@ def test_blocking_program(rest: Rest) -> None:
 def test_a_call_after_the_client_was_closed() -> None:
     with ime_live.Client("http://127.0.0.1:1") as client:
         pass
-    with pytest.raises(ServiceError, match=r"^the client was closed$"):
+    with pytest.raises(ServiceError, match=r"^the client cannot make calls: it was closed$"):
         client.contracts(["A"])

@@ -64,7 +64,7 @@ def test_client_in_one_event_loop_after_the_other(rest: Rest) -> None:
         assert asyncio.run(client.contracts(["A"]))
     assert rest.connections == 1
     asyncio.run(client.aclose())
-    with pytest.raises(ime_live.ServiceError, match="the client was closed"):
+    with pytest.raises(ime_live.ServiceError, match="the client cannot make calls: it was closed"):
         asyncio.run(client.contracts(["A"]))
 
 

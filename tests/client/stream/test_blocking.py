@@ -34,16 +34,16 @@ def test_a_change_that_waits_when_the_stream_is_closed(monkeypatch: pytest.Monke
         adding = pool.submit(stream.add, ["B"])
         assert waits.wait(PATIENCE)
         stream.close()
-        with pytest.raises(ServiceError, match=r"^the stream has ended$"):
+        with pytest.raises(ServiceError, match=r"^the stream cannot be changed: it has ended$"):
             adding.result(PATIENCE)
 
 
 def test_a_change_after_the_stream_was_closed() -> None:
     stream = connect()
     stream.close()
-    with pytest.raises(ServiceError, match=r"^the stream has ended$"):
+    with pytest.raises(ServiceError, match=r"^the stream cannot be changed: it has ended$"):
         stream.add(["B"])
-    with pytest.raises(ServiceError, match=r"^the stream has ended$"):
+    with pytest.raises(ServiceError, match=r"^the stream cannot be changed: it has ended$"):
         stream.remove(["A"])
     assert stream.receive() is None
     stream.close()
@@ -63,7 +63,7 @@ def test_a_reader_whom_others_forestall_does_not_wait_longer(
         return True
 
     monkeypatch.setattr(stream, "_is_new", another_reader_was_quicker)
-    with pytest.raises(TimeoutError, match=r"no message within 0\.05 s"):
+    with pytest.raises(TimeoutError, match=r"a message is expected within 0\.05 s, got none"):
         stream.receive(timeout=0.05)
     stream.close()
 

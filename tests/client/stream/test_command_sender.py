@@ -45,7 +45,9 @@ async def test_without_a_connection_no_answer_is_overdue(
             change = asyncio.create_task(stream.add(["B"]))
             await take(stream)  # from the second connection, a second later
             assert not change.done()
-        with pytest.raises(ime_live.ServiceError, match="the stream has ended"):
+        with pytest.raises(
+            ime_live.ServiceError, match="the stream cannot be changed: it has ended"
+        ):
             await change
 
 

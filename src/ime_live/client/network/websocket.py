@@ -154,7 +154,9 @@ def _of_close(error: ends.ConnectionClosed) -> CloseReason:
         return CloseReason("connection lost")
     code, reason = error.sent.code, error.sent.reason
     if code in _OURS:
-        return CloseReason(reason, ServiceError(f"the service broke the protocol: {reason}"))
+        return CloseReason(
+            reason, ServiceError(f"the service must keep to RFC 6455, but: {reason}")
+        )
     if code == CloseCode.MESSAGE_TOO_BIG:
         # Reconnecting at once would not help: the state that is too large comes first again.
         return CloseReason(f"the service sent a message that is too large: {reason}")

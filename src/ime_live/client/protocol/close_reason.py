@@ -102,7 +102,8 @@ def error_of_close(code: int, reason: str) -> ImeLiveError | None:
         if reason.startswith(UNKNOWN_CONTRACT):
             return UnknownContractError(reason)
     kind = CloseCode(code)
-    return RefusedError(reason or f"closed with {code} and no reason", code=kind)
+    text = reason or f"the service cannot serve this stream: it closed with {code} and no reason"
+    return RefusedError(text, code=kind)
 
 
 def error_of_status(
@@ -116,7 +117,9 @@ def error_of_status(
         location: target of a redirect; None if it is none.
     """
     if status in {401, 403}:
-        return AuthenticationError(f"the handshake was refused with HTTP {status}")
+        return AuthenticationError(
+            f"the token must be one that the service accepts, got HTTP {status}"
+        )
     if status >= 500 or status in _TRANSIENT_STATUSES:
         return None
     text = f"{address} must be a stream, but it answered HTTP {status}".lstrip()
@@ -147,8 +150,8 @@ def error_of_proxy(status: int) -> ImeLiveError | None:
     """
     if status == 407:
         text = (
-            "the proxy must be given a user and password that it accepts, but it answered "
-            "HTTP 407; write them as in http://user:password@host:3128"
+            "the proxy must be given a user and password that it accepts, got HTTP 407 from it; "
+            "write them as in http://user:password@host:3128"
         )
         return ServiceError(text, status=status)
     return None

@@ -212,7 +212,7 @@ class Reader(Generic[DataT]):
         try:
             return self._decode_data(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise PayloadError(str(error)) from error
+            raise PayloadError(f"the data of a message cannot be read: {error}") from error
 
     def moment(self, stamp: str) -> datetime:
         """Parse a timestamp.

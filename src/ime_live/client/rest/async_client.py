@@ -49,6 +49,9 @@ from ime_live.errors import AuthenticationError, ImeLiveError, ServiceError, Set
 from ime_live.market import Payload
 
 _TRANSIENT: Final = frozenset({429, 502, 503, 504})
+CLIENT_CLOSED: Final = "the client cannot make calls: it was closed"
+"""Text of the error for calls of a client that was closed."""
+
 _PARAMETERS: Final = {"name": "contract_names", "id": "contract_ids"}
 
 _LONGEST_WAIT: Final = 5.0  # seconds between two tries; the program waits for the answer
@@ -252,7 +255,7 @@ class AsyncClient:
         renewed = False
         while True:
             if self._closed:
-                raise ServiceError("the client was closed")
+                raise ServiceError(CLIENT_CLOSED)
             headers = await self._credentials.headers()
             asked = 0.0
             try:
@@ -303,9 +306,10 @@ class AsyncClient:
             return AuthenticationError(response.detail)
         if response.status == 407 and (error := error_of_proxy(response.status)) is not None:
             return error
-        text = response.detail
+        text = f"the service cannot answer this call: {response.detail}"
         if is_of_address(response.status):
-            text += f": {self._service.named('http', path)} must be a REST call, but is not"
+            address = self._service.named("http", path)
+            text = f"{address} must be a REST call, but is not: {response.detail}"
             text += advice(response.status, response.location)
         return ServiceError(text, status=response.status)
 

@@ -13,7 +13,7 @@ from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy
 from ime_live.client.options import Ids
 from ime_live.client.portal import Portal
-from ime_live.client.rest.async_client import AsyncClient
+from ime_live.client.rest.async_client import CLIENT_CLOSED, AsyncClient
 from ime_live.client.rest.response import Overview, SectionT
 from ime_live.contracts import Contract, Market
 from ime_live.market import Payload
@@ -67,7 +67,7 @@ class Client:
             read_timeout=read_timeout,
             tries=tries,
         )
-        self._portal = Portal("the client was closed")
+        self._portal = Portal(CLIENT_CLOSED)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._client._service.place}>"

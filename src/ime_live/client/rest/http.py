@@ -143,7 +143,7 @@ class HttpConnection(http.client.HTTPConnection):
         try:
             library, plain = import_module("python_socks"), import_module("python_socks.sync")
         except ImportError:
-            text = "connecting through a SOCKS proxy requires python-socks"
+            text = "a SOCKS proxy cannot be used without the package python-socks; install it"
             raise ImportError(text, name="python_socks") from None
         kind = library.ProxyType.SOCKS4 if "4" in proxy.scheme else library.ProxyType.SOCKS5
         # Either the proxy or the client looks the name up.

@@ -143,9 +143,9 @@ class ConnectionPool:
             answer = connection.get(url, headers, time.monotonic() + self._read_timeout)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            text = f"{address} closed the connection without an answer: {error!r}"
+            text = f"{address} must answer, but closed the connection: {error!r}"
             if isinstance(error, TimeoutError):
-                text = f"{address} did not answer within {self._read_timeout:g} s"
+                text = f"{address} must answer within {self._read_timeout:g} s, got no answer"
             raise CallError(CloseReason(text, unclear=not connection.answers)) from error
         except BaseException:
             connection.close()

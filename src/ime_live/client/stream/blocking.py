@@ -14,6 +14,7 @@ from ime_live.client.options import Ids, StreamOptions, keys_of
 from ime_live.client.portal import Portal
 from ime_live.client.protocol.message import DataT, Message
 from ime_live.client.protocol.selection import Selected
+from ime_live.client.stream.receiver import STREAM_ENDED
 from ime_live.client.stream.stream import BaseStream
 from ime_live.messages import Action
 
@@ -33,7 +34,7 @@ class BlockingStream(BaseStream[DataT]):
     def __init__(self, options: StreamOptions, data: type[DataT]) -> None:
         """Start to receive; `ime_live.connect` calls this."""
         self._arrived = threading.Condition()
-        self._portal = Portal("the stream has ended")
+        self._portal = Portal(STREAM_ENDED)
         super().__init__(options, data, self._wake)
         self._portal.start(self._receiver.run())
 
@@ -86,7 +87,7 @@ class BlockingStream(BaseStream[DataT]):
                 if (left is not None and left <= 0) or not self._arrived.wait_for(
                     self._is_new, left
                 ):
-                    raise TimeoutError(f"no message within {timeout} s")
+                    raise TimeoutError(f"a message is expected within {timeout} s, got none")
         if receiver.full:
             self._portal.soon(receiver.made_room)
         return message

@@ -44,6 +44,9 @@ from ime_live.messages import Action, ControlData
 
 log = logging.getLogger("ime_live.client")
 
+STREAM_ENDED: Final = "the stream cannot be changed: it has ended"
+"""Text of the error for changes of a stream that has ended."""
+
 _LASTING: Final = 1.0  # seconds; a connection that lasted longer resets the backoff
 _TOKEN_WAIT: Final = 2.0  # seconds; less than the patience with a token that is not valid yet
 _WORN: Final = 4  # steps in which silence is measured
@@ -141,7 +144,7 @@ class Receiver(Generic[DataT]):
             self.failure = self.failure or error.__cause__
         failure = self.failure
         if not isinstance(failure, ImeLiveError):
-            failure = ServiceError("the stream has ended")
+            failure = ServiceError(STREAM_ENDED)
         self.selection.fail(failure)
         self._wake()
 

@@ -1,0 +1,188 @@
+"""Every error text of the client library, found in its code: it says what must hold, and the value.
+
+Errors are found where they are made. A text may be a constant, an f-string, a name that is given
+one, or the result of a function of the same module.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import ime_live.client
+from ime_live import errors
+
+RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
+VALUE = re.compile(r"\{\}|\bgot\b")
+
+SOURCE = Path(ime_live.client.__file__).parent
+
+# Made in the library and caught there, or raised by Python's own convention.
+INTERNAL = {"CallError", "ProxyStatusError", "OSError", "_StaleError", "AttributeError"}
+
+# Texts of others, given on as they are: close reasons, explanations of REST calls, and errors of
+# commands, which deployed programs compare.
+FOREIGN = {
+    ("protocol/close_reason.py", "AuthenticationError(reason)"),
+    ("protocol/close_reason.py", "UnknownContractError(reason)"),
+    ("protocol/command.py", "UnknownContractError(text)"),
+    ("protocol/command.py", "ControlError(text)"),
+    ("protocol/command.py", "RefusedError(text)"),
+    ("rest/async_client.py", "AuthenticationError(response.detail)"),
+}
+
+# The text comes from a place that is checked by itself: another error, or a reason.
+PASSED_ON = {
+    ("options.py", "SettingsError(f'IME_LIVE_URL: {error}')"),
+    ("portal.py", "ServiceError(self._over)"),
+    ("protocol/close_reason.py", "ServiceError(text)"),
+    ("rest/async_client.py", "ServiceError(reason.text)"),
+    ("rest/async_client.py", "CloseReason(str(error), error, unclear=response.status == 400)"),
+}
+
+# No value is to be told: it may be a secret, or there is none.
+WITHOUT_VALUE = {
+    ("protocol/address.py", "SettingsError"): "an address may hold a password or a token",
+    ("network/proxy.py", "SettingsError"): "an address may hold a password",
+    ("network/websocket.py", "CloseReason.final"): "an address may hold a password",
+    ("rest/async_client.py", "ServiceError(CLIENT_CLOSED)"): "nothing was given",
+    ("stream/receiver.py", "ServiceError(STREAM_ENDED)"): "nothing was given",
+    ("connecting.py", "RuntimeError"): "nothing was given",
+    ("rest/http.py", "ImportError"): "nothing was given",
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """An error that is made in the code: where, how, and the texts that it may have."""
+
+    place: str
+    kind: str
+    code: str
+    texts: tuple[str, ...]
+
+
+class Module:
+    """One module of the library, and the texts that its expressions may have."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.relative_to(SOURCE).as_posix()
+        self.tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.functions = {
+            node.name: node
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+
+    def texts(self, node: ast.expr | None, scope: ast.AST) -> Iterator[str]:
+        """Find what an expression may be, with ``{}`` for values."""
+        match node:
+            case ast.Constant(value=str() as text):
+                yield text
+            case ast.JoinedStr(values=parts):
+                whole = [""]
+                for part in parts:
+                    inner = part.value if isinstance(part, ast.FormattedValue) else part
+                    found = list(self.texts(inner, scope)) or ["{}"]
+                    whole = [before + after for before in whole for after in found]
+                yield from whole
+            case ast.BinOp(left=left, right=right):
+                for before in self.texts(left, scope):
+                    yield before
+                    yield from (before + after for after in self.texts(right, scope))
+            case ast.BoolOp(values=values):
+                for value in values:
+                    yield from self.texts(value, scope)
+            case ast.NamedExpr(value=value):
+                yield from self.texts(value, scope)
+            case ast.Call(func=ast.Attribute(value=text, attr="lstrip")):
+                yield from self.texts(text, scope)
+            case ast.Call(func=ast.Name(id=name)) if name in self.functions:
+                for each in ast.walk(self.functions[name]):
+                    if isinstance(each, ast.Return):
+                        yield from self.texts(each.value, self.functions[name])
+            case ast.Name(id=name):
+                yield from self._given(name, scope)
+
+    def _given(self, name: str, scope: ast.AST) -> Iterator[str]:
+        for where in (scope, self.tree):
+            for node in ast.walk(where) if where is scope else ast.iter_child_nodes(where):
+                match node:
+                    case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
+                        yield from self.texts(value, scope)
+                    case ast.AnnAssign(target=ast.Name(id=target), value=value) if target == name:
+                        yield from self.texts(value, scope)
+                    case ast.NamedExpr(target=ast.Name(id=target), value=value) if target == name:
+                        yield from self.texts(value, scope)
+
+    def made(self) -> Iterator[Made]:
+        for scope in ast.walk(self.tree):
+            if not isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            for node in ast.walk(scope):
+                if isinstance(node, ast.Call) and (kind := self._kind(node.func)) is not None:
+                    text = node.args[0] if node.args else None
+                    texts = tuple(dict.fromkeys(self.texts(text, scope)))
+                    yield Made(self.name, kind, ast.unparse(node), texts or constants(text))
+
+    def _kind(self, function: ast.expr) -> str | None:
+        match function:
+            case ast.Name(id=name) if is_error(name):
+                return name
+            # The REST calls raise every reason; a stream raises those that are final.
+            case ast.Name(id="CloseReason") if self.name.startswith("rest/"):
+                return "CloseReason"
+            case ast.Attribute(value=ast.Name(id="CloseReason"), attr=name):
+                return f"CloseReason.{name}"
+        return None
+
+
+def is_error(name: str) -> bool:
+    """Return whether a class is an error of the package, of Python or of the library's own."""
+    found = getattr(errors, name, None) or getattr(builtins, name, None)
+    is_class = isinstance(found, type) and issubclass(found, Exception)
+    return is_class or name in INTERNAL
+
+
+def constants(node: ast.expr | None) -> tuple[str, ...]:
+    """The text of a name that another module defines."""
+    if not isinstance(node, ast.Name):
+        return ()
+    return tuple(
+        text for module in MODULES for text in module.texts(node, module.tree) if node.id.isupper()
+    )
+
+
+MODULES = [Module(path) for path in sorted(SOURCE.rglob("*.py"))]
+ERRORS = [
+    made
+    for module in MODULES
+    for made in dict.fromkeys(module.made())
+    if made.kind not in INTERNAL and (made.place, made.code) not in FOREIGN | PASSED_ON
+]
+
+
+def test_texts_are_found() -> None:
+    assert len(ERRORS) > 40
+    assert {"SettingsError", "ServiceError", "PayloadError", "RefusedError"} <= {
+        made.kind for made in ERRORS
+    }
+    everything = {(made.place, made.code) for module in MODULES for made in module.made()}
+    assert everything >= FOREIGN | PASSED_ON
+
+
+@pytest.mark.parametrize("made", ERRORS, ids=lambda made: f"{made.place}-{made.code[:60]}")
+def test_text_of_error_says_rule_and_value(made: Made) -> None:
+    assert made.texts, f"{made.place}: {made.code}: the text is not found"
+    exempt = any(
+        place == made.place and made.code.startswith(code) for place, code in WITHOUT_VALUE
+    )
+    for text in made.texts:
+        assert RULE.search(text), f"{made.place}: {text}"
+        assert exempt or VALUE.search(text), f"{made.place}: {text}"
