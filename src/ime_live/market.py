@@ -100,8 +100,9 @@ class BestLimit(Struct, gc=False):
 class Aggregate(Struct, gc=False):
     """Statistics of the trading day so far. Before the first trade, counts and prices are 0.
 
-    ``date`` and ``time`` are texts that pass through unchanged. The project's own feeds write the
-    forms below; another publisher may write others.
+    The feed reads all of them from the exchange's board. ``date`` and ``time`` are texts that pass
+    through unchanged. The project's own feeds write the forms below; another publisher may write
+    others.
 
     Attributes:
         date: day of the last change of an order or the last trade, whichever is later, as
@@ -152,6 +153,8 @@ class AllowedPriceRange(Struct, gc=False):
 
 class ContractInfo(Struct, gc=False):
     """Open interest of the contract. Boards without it, as that of warehouse receipts, give 0.
+
+    The feed copies both numbers from the exchange's board.
 
     Attributes:
         open_interest: number of open positions, in contracts; of a certificate, its total asset.
@@ -267,6 +270,9 @@ def read_payload(data: Payload | Mapping[str, Any] | bytes | str) -> Payload:
 
     Args:
         data: a payload, a mapping of its sections by their names on the wire, or JSON.
+
+    Returns:
+        The payload; ``data`` itself is not changed.
 
     Raises:
         PayloadError: a field is missing, unknown or of the wrong type (the text names it), or the

@@ -193,7 +193,7 @@ def connect(
     ``stream = await connect(…)`` the program ends the stream with ``await stream.aclose()``.
 
     The library connects in the background, and reconnects after every break without losing a
-    state. An error that reconnecting cannot help is raised where the program reads the stream.
+    state.
 
     Args:
         url: address of the service, as ``wss://example.org``, also with the path of a proxy behind
@@ -239,8 +239,19 @@ def connect(
         A stream that has not started; see `Connecting`.
 
     Raises:
-        SettingsError: an argument cannot be used; the text names it. Reading the stream raises
-            the errors of `Stream.__anext__`.
+        SettingsError: an argument cannot be used; the text names it. It is raised at once. All
+            others are raised where the program reads the stream, after the messages that were
+            received before.
+        AuthenticationError: the token is missing or not accepted, also after it was renewed.
+        UnknownContractError: a contract is not known, or no longer; the text names it.
+        RefusedError: the gateway refuses to serve this client; ``code`` and ``reason`` tell why.
+        ServiceError: there was no connection within `first_timeout`, the address or the proxy is
+            wrong, or the service's answer cannot be used.
+        PayloadError: by ``message.data``: the data is incomplete or has wrong types.
+        TimeoutError: by `BlockingStream.receive`: no message arrived in time.
+        RuntimeError: the returned object was entered twice.
+        ImportError: a SOCKS proxy needs the package python-socks.
+        Exception: the token function or `on_connection` raised it.
     """
     options = read_options(
         url,

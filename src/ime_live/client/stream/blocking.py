@@ -53,8 +53,11 @@ class BlockingStream(BaseStream[DataT]):
             AuthenticationError: the token is missing or not accepted.
             UnknownContractError: a contract is not known, or no longer.
             RefusedError: the gateway refuses to serve this client.
-            ServiceError: the service cannot be reached within `first_timeout`, or its answer cannot
-                be used.
+            ServiceError: the service cannot be reached within `first_timeout`, its address is
+                wrong, or its answer cannot be used.
+            SettingsError: the token function returned something that cannot be a token.
+            ImportError: a SOCKS proxy needs the package python-socks.
+            Exception: the token function or `on_connection` raised it.
         """
         message = self.receive()
         if message is None:
@@ -72,7 +75,8 @@ class BlockingStream(BaseStream[DataT]):
 
         Raises:
             TimeoutError: no message arrived in that time.
-            AuthenticationError, UnknownContractError, RefusedError, ServiceError: as for ``next``.
+            AuthenticationError, UnknownContractError, RefusedError, ServiceError: as `__next__`.
+            SettingsError, ImportError, Exception: as `__next__`.
         """
         receiver = self._receiver
         deadline = None if timeout is None else time.monotonic() + timeout

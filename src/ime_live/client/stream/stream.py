@@ -95,6 +95,7 @@ class Stream(BaseStream[DataT]):
             ServiceError: the service cannot be reached within `first_timeout`, its address is
                 wrong, or its answer cannot be used.
             SettingsError: the token function returned something that cannot be a token.
+            ImportError: a SOCKS proxy needs the package python-socks.
             Exception: the token function or `on_connection` raised it.
         """
         receiver = self._receiver
