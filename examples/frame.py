@@ -1,4 +1,4 @@
-"""Collect messages into a table: a frame of pandas if it is installed, else plain rows.
+"""Collect messages into a table: a data frame if pandas is installed, else plain rows.
 
 ``python frame.py ws://127.0.0.1:8000 20 ContractA SAFOR01`` collects 20 messages.
 """
@@ -15,7 +15,7 @@ import ime_live
 
 
 def row_of(message: ime_live.Message[ime_live.Payload]) -> dict[str, Any]:
-    """One row: what is traded, and the best level."""
+    """Return the contract's best level and its last trade as one row."""
     best, day = message.data.best_limit["1"], message.data.aggregate
     return {
         "timestamp": message.timestamp,
@@ -28,7 +28,7 @@ def row_of(message: ime_live.Message[ime_live.Payload]) -> dict[str, Any]:
 
 
 def collect(url: str, count: int, names: list[str]) -> list[dict[str, Any]]:
-    """So many messages as rows."""
+    """Receive ``count`` messages as rows."""
     with ime_live.connect(url, names, queue="block") as stream:
         return [row_of(message) for message in itertools.islice(stream, count)]
 
@@ -45,10 +45,10 @@ def main(url: str, count: int, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     address, number, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "10", "ContractA"]
     try:
         main(address, int(number), contracts)
         sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads the output any more, as after `| head -1`
-        os._exit(1)  # what is left of it would be written at the exit, and fail again
+    except BrokenPipeError:  # the reader of the output has gone, as after `| head -1`
+        os._exit(1)  # at a normal exit Python would write the rest, and fail again

@@ -1,4 +1,4 @@
-"""Keep the newest state of some contracts and look at it once a second, without ``async``.
+"""Print the newest state of some contracts once a second, without ``async``.
 
 ``python latest_state.py ws://127.0.0.1:8000 ContractA SAFOR01``
 """
@@ -18,7 +18,7 @@ def main(url: str, names: list[str]) -> None:
     with ime_live.connect(url, names, queue="latest") as stream:
         while True:
             time.sleep(1)
-            # Take what is there. If the stream has failed, this raises the error.
+            # Take the messages that have arrived. This raises the error that ended the stream.
             with suppress(TimeoutError):
                 while message := stream.receive(timeout=0):
                     latest[message.contract_name] = message
@@ -27,9 +27,9 @@ def main(url: str, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     address, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "ContractA", "SAFOR01"]
     try:
         main(address, contracts)
-    except BrokenPipeError:  # nobody reads the output any more, as after `| head -1`
-        os._exit(1)  # what is left of it would be written at the exit, and fail again
+    except BrokenPipeError:  # the reader of the output has gone, as after `| head -1`
+        os._exit(1)  # at a normal exit Python would write the rest, and fail again

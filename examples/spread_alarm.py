@@ -1,6 +1,6 @@
-"""Say when the spread of a contract goes beyond a limit, or comes back.
+"""Print an alarm when the spread of a contract exceeds a limit, and when it is back.
 
-``python spread_alarm.py ws://127.0.0.1:8000 0.2 ContractA SAFOR01`` — the limit is in per cent.
+``python spread_alarm.py ws://127.0.0.1:8000 0.2 ContractA SAFOR01`` — the limit is a percentage.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import ime_live
 
 
 def spread_of(best: ime_live.Level) -> float | None:
-    """The spread in per cent of the middle; None if a side is empty."""
+    """Return the spread as a percentage of the mid price; None if a side is empty."""
     if not best.buy_price or not best.sell_price:
         return None
     return 200 * (best.sell_price - best.buy_price) / (best.sell_price + best.buy_price)
@@ -20,7 +20,7 @@ def spread_of(best: ime_live.Level) -> float | None:
 
 async def main(url: str, limit: float, names: list[str]) -> None:
     wide: dict[str | None, bool] = {}
-    # Only the part of the state that the alarm looks at, and only when that changes.
+    # Receive only the section that the alarm needs, and only when it changes.
     async with ime_live.connect(url, names, sections=["BestLimit"]) as stream:
         async for message in stream:
             if not message.data.best_limit:
@@ -35,10 +35,10 @@ async def main(url: str, limit: float, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     defaults = ["ws://127.0.0.1:8000", "0.2", "ContractA", "SAFOR01"]
     address, per_cent, *contracts = sys.argv[1:] or defaults
     try:
         asyncio.run(main(address, float(per_cent), contracts))
-    except BrokenPipeError:  # nobody reads the output any more, as after `| head -1`
-        os._exit(1)  # what is left of it would be written at the exit, and fail again
+    except BrokenPipeError:  # the reader of the output has gone, as after `| head -1`
+        os._exit(1)  # at a normal exit Python would write the rest, and fail again

@@ -20,9 +20,9 @@ async def main(url: str, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     address, *contracts = sys.argv[1:] or ["ws://127.0.0.1:8000", "ContractA", "SAFOR01"]
     try:
         asyncio.run(main(address, contracts))
-    except BrokenPipeError:  # nobody reads the output any more, as after `| head -1`
-        os._exit(1)  # what is left of it would be written at the exit, and fail again
+    except BrokenPipeError:  # the reader of the output has gone, as after `| head -1`
+        os._exit(1)  # at a normal exit Python would write the rest, and fail again

@@ -395,7 +395,7 @@ async def test_a_recording_has_every_message_once(
                 with file.open("ab") as torn:
                     torn.write(b9[:20])
     assert file.read_bytes().splitlines() == [a1, b5, a7, b9, c2]
-    assert capsys.readouterr().err == f"{file}: the last line is not whole; it is cut off\n"
+    assert capsys.readouterr().err == f"{file}: the last line is not complete; it is cut off\n"
     since = [parse_qs(urlsplit(path).query).get("since") for path in gateway.paths]
     # The one that is new has to come with its state, however old that is.
     assert since == [None, [stamp(1)], [stamp(5)], None]

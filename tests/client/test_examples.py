@@ -1,4 +1,4 @@
-"""The programs of `examples/` when somebody presses Ctrl-C, or reads no more of their output."""
+"""The programs of `examples/`: their output, and their end at Ctrl-C or without a reader."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from tests.client.service import service
+from tests.client.service import sending, service
 from tests.client.texts import update
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
@@ -26,13 +28,64 @@ ARGUMENTS = {
     "frame": ["1000", "A"],
     "latest_state": ["A"],
     "record": ["FILE", "A"],
-    "spread_alarm": ["0.1", "A"],
+    "spread_alarm": ["0.05", "A"],
     "stream": ["A"],
 }
 
 
-def test_every_example_is_interrupted() -> None:
-    assert set(ARGUMENTS) == {path.stem for path in EXAMPLES.glob("*.py")}
+# What each prints of these messages. Those that keep the newest state get one message.
+MESSAGES = [update("A", 1), update("A", 2)]
+OUTPUT = {
+    "frame": [
+        "timestamp\tcontract\tbuy_price\tsell_price\tlast_price\ttotal_volume",
+        "2026-05-23 15:10:00.000001+03:30\tA\t999100\t999900\t999100\t1630",
+        "2026-05-23 15:10:00.000002+03:30\tA\t999100\t999900\t999100\t1630",
+    ],
+    "latest_state": ["A 2026-05-23 15:10:00.000001+03:30 999100"],
+    "record": [
+        "2026-05-23 15:10:00.000001+03:30 A",
+        "2026-05-23 15:10:00.000002+03:30 A",
+    ],
+    "spread_alarm": ["2026-05-23 15:10:00.000001+03:30 A ALARM 0.080 %"],
+    "stream": ["15:10:00.000001  A  5 x 999100 / 999900 x 8"],
+}
+
+
+def arguments_of(name: str, file: Path) -> list[str]:
+    return [str(file) if word == "FILE" else word for word in ARGUMENTS[name]]
+
+
+def test_every_example_is_tested() -> None:
+    programs = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert programs == set(ARGUMENTS) == set(OUTPUT)
+
+
+async def output_of(name: str, url: str, *arguments: str, lines: int) -> list[str]:
+    """Run an example, and return its first lines."""
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(EXAMPLES / f"{name}.py"), url, *arguments),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert program.stdout is not None
+    async with asyncio.timeout(20.0):
+        printed = [(await program.stdout.readline()).decode().rstrip() for _ in range(lines)]
+        if program.returncode is None:
+            with suppress(ProcessLookupError):  # it may have just ended
+                program.send_signal(signal.SIGINT)
+        await program.wait()
+    return printed
+
+
+@pytest.mark.parametrize("name", OUTPUT)
+async def test_example_prints_what_it_received(name: str, tmp_path: Path) -> None:
+    arguments = arguments_of(name, tmp_path / "file")
+    if name == "frame":
+        arguments[0] = "2"
+        if find_spec("pandas"):
+            pytest.skip("with pandas it prints a data frame")
+    async with service(sending(*MESSAGES[: len(OUTPUT[name])])) as made:
+        printed = await output_of(name, made.url, *arguments, lines=len(OUTPUT[name]))
+    assert printed == OUTPUT[name]
 
 
 @pytest.mark.parametrize("times", [2, thorough(1)])
@@ -50,7 +103,7 @@ async def test_example_ends_without_a_traceback_at_ctrl_c(
         connection.transport.abort()
 
     reached, over = asyncio.Event(), asyncio.Event()
-    arguments = [str(tmp_path / "file") if word == "FILE" else word for word in ARGUMENTS[name]]
+    arguments = arguments_of(name, tmp_path / "file")
     async with service(503 if away else deaf) as made:
         program = await asyncio.create_subprocess_exec(
             *(sys.executable, str(EXAMPLES / f"{name}.py"), made.url, *arguments),
@@ -86,8 +139,7 @@ async def test_example_ends_quietly_when_nobody_reads_its_output(name: str, tmp_
             await connection.send(update("A", number), text=True)
             await asyncio.sleep(0.02)
 
-    given = ARGUMENTS.get(name, [])
-    arguments = [str(tmp_path / "file") if word == "FILE" else word for word in given]
+    arguments = [] if name == "README" else arguments_of(name, tmp_path / "file")
     if name == "frame":
         arguments[0] = "3"
     reading, writing = os.pipe()
