@@ -11,10 +11,10 @@ import pytest
 from jsonschema_rs import Draft7Validator
 
 from ime_live.errors import CloseCode, RefusedError
-from ime_live.gateway.api_docs.asyncapi import Place, document, servers
+from ime_live.gateway.api_docs.asyncapi import ALIAS, Place, document, query_of, servers
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query import stream_query as session
-from ime_live.gateway.query.parameters import ALIAS, query_of
+from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.stream_query import endpoint_of, read_request
 from ime_live.settings import AuthMode, GatewaySettings
 from tests.support.described import Node, follow, references, validator
@@ -191,29 +191,7 @@ def test_a_wrong_message_is_not_what_a_schema_says(name: str, change: Any) -> No
 # -- parameters ---------------------------------------------------------------------------------
 
 FIRST = {By.NAME: "contract_names", By.ID: "contract_id"}
-
-
-@pytest.mark.parametrize("by", By)
-def test_parameters_are_those_that_are_read(by: By, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: set[str] = set()
-
-    class Asked(dict[str, list[str]]):
-        def __contains__(self, key: object) -> bool:
-            asked.add(str(key))
-            return super().__contains__(key)
-
-        def __getitem__(self, key: str) -> list[str]:
-            asked.add(key)
-            return super().__getitem__(key)
-
-        def get(self, key: str, default: Any = None) -> Any:  # noqa: ANN401 - as a dict has it
-            asked.add(key)
-            return super().get(key, default)
-
-    monkeypatch.setattr(session, "parse_qs", lambda *_, **__: Asked({FIRST[by]: ["A"]}))
-    read_request(by, "", ZONE)
-    # `meta` is read for one more release, and no longer described.
-    assert asked == {*query_of(by, 1)["properties"], "meta"}
+ENDPOINTS = {By.NAME: Endpoint.STREAM_BY_NAME, By.ID: Endpoint.STREAM_BY_ID}
 
 
 WRONG = {
@@ -228,7 +206,7 @@ WRONG = {
 
 @pytest.mark.parametrize("by", By)
 def test_every_parameter_is_read_as_described(by: By) -> None:
-    properties = query_of(by, 1000)["properties"]
+    properties = query_of(ENDPOINTS[by], 1000)["properties"]
     plain = read_request(by, urlencode({FIRST[by]: "A"}), ZONE)
     for name, schema in properties.items():
         value = {"boolean": "true"}.get(schema["type"]) or schema.get("examples", ["secret"])[0]
@@ -245,7 +223,7 @@ def test_every_parameter_is_read_as_described(by: By) -> None:
 
 @pytest.mark.parametrize("by", By)
 def test_a_query_without_contracts_is_neither_described_nor_accepted(by: By) -> None:
-    valid = Draft7Validator(query_of(by, 1000))
+    valid = Draft7Validator(query_of(ENDPOINTS[by], 1000))
     assert valid.is_valid({FIRST[by]: ["A"]})
     assert not valid.is_valid({"snapshot": True})
     with pytest.raises(RefusedError, match="no contract"):
@@ -254,7 +232,9 @@ def test_a_query_without_contracts_is_neither_described_nor_accepted(by: By) -> 
 
 @pytest.mark.parametrize("rate", [0.01, 1000, 0.009, 1000.1])
 def test_the_limits_of_a_rate_are_those_described(rate: float) -> None:
-    described = Draft7Validator(query_of(By.ID, 1)["properties"]["max_rate"]).is_valid(rate)
+    described = Draft7Validator(
+        query_of(Endpoint.STREAM_BY_ID, 1)["properties"]["max_rate"]
+    ).is_valid(rate)
     try:
         read_request(By.ID, f"contract_id=1&max_rate={rate}", ZONE)
     except RefusedError:
@@ -265,7 +245,7 @@ def test_the_limits_of_a_rate_are_those_described(rate: float) -> None:
 
 @pytest.mark.parametrize("by", By)
 def test_another_spelling_means_the_same(by: By) -> None:
-    properties = query_of(by, 1)["properties"]
+    properties = query_of(ENDPOINTS[by], 1)["properties"]
     [(other, schema)] = [(n, s) for n, s in properties.items() if ALIAS in s]
     documented = schema[ALIAS]
     read = [read_request(by, f"{name}=A&{name}=B", ZONE) for name in (documented, other)]

@@ -8,7 +8,9 @@ from ime_live.contracts import Market
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.http_errors import status_of
-from ime_live.gateway.query.rest_query import Query
+from ime_live.gateway.query.parameters import Endpoint
+from ime_live.gateway.query.query_string import Query
+from ime_live.gateway.query.rest_query import DATA_ENDPOINTS, read_contracts
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ from ime_live.gateway.query.rest_query import Query
     ],
 )
 def test_contracts(by: By, query: str, contracts: list[str]) -> None:
-    assert Query(query).contracts(by, 5) == contracts
+    assert read_contracts(by, Query(DATA_ENDPOINTS[by], query), 5) == tuple(contracts)
 
 
 @pytest.mark.parametrize(
@@ -37,34 +39,28 @@ def test_contracts(by: By, query: str, contracts: list[str]) -> None:
     ],
 )
 def test_no_contracts_or_too_many(by: By, query: str, said: str) -> None:
-    refused(lambda: Query(query).contracts(by, 2), said)
+    refused(lambda: read_contracts(by, Query(DATA_ENDPOINTS[by], query), 2), said)
+
+
+def search(query: str, name: str) -> object:
+    return Query(Endpoint.SEARCH, query)[name]
 
 
 def test_a_search() -> None:
-    query = Query("market=IMEOption&Search_char=KASH05C")
-    assert (query.market(), query.text()) == (Market.OPTION, "KASH05C")
-    assert Query("Search_char=").text() == ""
+    query = "market=IMEOption&Search_char=KASH05C"
+    assert search(query, "market") is Market.OPTION
+    assert search(query, "Search_char") == "KASH05C"
+    assert search("Search_char=", "Search_char") == ""
     markets = "IMEFutures, IMEOption, IMEDepositCertificate"
-    refused(Query("").market, f"no market: name one of {markets} with market=")
-    refused(Query("market=imeoption").market, f"market is one of {markets}, not imeoption")
-    refused(Query("market=").market, f"market is one of {markets}, not ")
-    refused(Query("market=IMEOption").text, "no text to look for: give it with Search_char=")
-
-
-def test_parameters_that_a_call_does_not_know() -> None:
-    query = Query("contract_names=A&token=t&x=1&amp;contract_names=B&x=2&contract_ids=1")
-    assert query.unknown("contract_names", "contract_name") == (
-        "x",
-        "amp;contract_names",
-        "contract_ids",
+    refused(lambda: search("", "market"), f"no market: name one of {markets} with market=")
+    refused(
+        lambda: search("market=imeoption", "market"), f"market is one of {markets}, not imeoption"
     )
-    assert Query("").unknown() == ()
-
-
-def test_the_token() -> None:
-    assert Query("token=a&token=b.c").token == "b.c"
-    assert Query("token=").token is None
-    assert Query("").token is None
+    refused(lambda: search("market=", "market"), f"market is one of {markets}, not ")
+    refused(
+        lambda: search("market=IMEOption", "Search_char"),
+        "no text to look for: give it with Search_char=",
+    )
 
 
 def refused(ask: object, said: str) -> None:

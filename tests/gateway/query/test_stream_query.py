@@ -284,7 +284,7 @@ class TestStatus:
             "contract_name=A&contract_ids=1&contract_names=B&contract_id=%202&token=t&x=y&x=z&amp;q"
         )
         assert read_status_request(query) == StatusRequest(
-            ("B", "A"), ("2", "1"), "t", ("x", "amp;q")
+            ("B", "A"), ("1", "2"), "t", ("x", "amp;q")
         )
         assert read_status_request("contract_names=&contract_id=") == StatusRequest()
 

@@ -15,14 +15,20 @@ from ime_live.errors import CloseCode
 from ime_live.gateway.api_docs.examples import SPECIMENS
 from ime_live.gateway.auth.authenticator import SUBPROTOCOL
 from ime_live.gateway.hub.contract_ref import By
-from ime_live.gateway.query.parameters import query_of
-from ime_live.gateway.query.schemas import Schema, schemas_of
+from ime_live.gateway.query.parameters import Endpoint, parameters_of
+from ime_live.gateway.query.schemas import schemas_of
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT
+from ime_live.gateway.query.value_types import Names, Schema
 from ime_live.messages import ControlMessage, ControlRequest, StatusMessage, StreamMessage
 from ime_live.settings import AuthMode, GatewaySettings
 
 Node = dict[str, Any]
 """A part of the document."""
+
+ALIAS: Final = "x-alias-of"
+"""Key of a parameter that is only another spelling: the parameter that it means."""
+
+_ENDPOINTS: Final = {By.NAME: Endpoint.STREAM_BY_NAME, By.ID: Endpoint.STREAM_BY_ID}
 
 _SCHEMA: Final = "#/components/schemas/{name}"
 
@@ -170,7 +176,7 @@ def _websocket_channel(by: By, settings: GatewaySettings) -> Node:
     channel["bindings"] = {
         "ws": {
             "method": "GET",
-            "query": query_of(by, settings.max_contracts),
+            "query": query_of(_ENDPOINTS[by], settings.max_contracts),
             "headers": _HEADERS if settings.auth is AuthMode.JWT else {"type": "object"},
             "bindingVersion": "0.1.0",
         }
@@ -233,12 +239,38 @@ def _events_operations(by: By, settings: GatewaySettings) -> Node:
             "bindings": {
                 "http": {
                     "method": "GET",
-                    "query": query_of(by, settings.max_contracts),
+                    "query": query_of(_ENDPOINTS[by], settings.max_contracts),
                     "bindingVersion": "0.3.0",
                 }
             },
         }
     }
+
+
+def query_of(endpoint: Endpoint, max_contracts: int) -> Schema:
+    """Return the schema of a stream's query, as that of an object.
+
+    A parameter with several values occurs in the query once per value.
+
+    Args:
+        endpoint: the endpoint of the stream.
+        max_contracts: contracts that one connection may ask for.
+    """
+    properties: Schema = {}
+    required: list[Schema] = []
+    for each in parameters_of(endpoint).values():
+        schema = each.schema()
+        if isinstance(each.type, Names) and each.type.limited:
+            schema["maxItems"] = max_contracts
+        properties[each.name] = schema | {"description": each.description}
+        for alias in each.aliases:
+            properties[alias] = schema | {
+                "description": f"Another spelling of `{each.name}`.",
+                ALIAS: each.name,
+            }
+        if each.missing:
+            required += [{"required": [name]} for name in (each.name, *each.aliases)]
+    return {"type": "object", "properties": properties, "anyOf": required}
 
 
 def _capital(name: str) -> str:

@@ -13,10 +13,11 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ime_live.contracts import Market
 from ime_live.gateway.hub.contract_ref import By
-from ime_live.gateway.query.rest_query import MARKET, PARAMETERS, TEXT
+from ime_live.gateway.query.parameters import Endpoint, Parameter, parameters_of
+from ime_live.gateway.query.rest_query import DATA_ENDPOINTS
 from ime_live.gateway.query.schemas import schemas_of
+from ime_live.gateway.query.value_types import Names
 from ime_live.gateway.rest.bodies import (
     KEYS,
     OVERVIEWS,
@@ -34,6 +35,8 @@ from ime_live.settings import AuthMode, GatewaySettings
 
 Part = dict[str, Any]
 """A part of the document."""
+
+_TOKEN: Final = "token"  # noqa: S105 - the name of a parameter
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 
@@ -128,7 +131,7 @@ _SECURITY: Final[Part] = {
     "query": {
         "type": "apiKey",
         "in": "query",
-        "name": "token",
+        "name": _TOKEN,
         "description": "Where no header can be set. Proxies log it; prefer the header.",
     },
 }
@@ -186,7 +189,7 @@ def _live(section: Section, by: By, limit: int) -> Part:
         f"{title}, {_SPELLINGS[by]}",
         text,
         _LIVE,
-        [_contracts(by, limit)],
+        _parameters(DATA_ENDPOINTS[by], limit),
         _answer({"type": "object", "additionalProperties": _nullable(kinds)}),
         {"403": _NOT_COVERED},
     )
@@ -197,7 +200,7 @@ def _static(by: By, limit: int) -> Part:
         f"Static data, {_SPELLINGS[by]}",
         "`Data` is a list in the order asked; null for a contract that does not exist.",
         _STATIC,
-        [_contracts(by, limit)],
+        _parameters(DATA_ENDPOINTS[by], limit),
         _answer({"type": "array", "items": _nullable(TYPES.values())}),
         {"403": _NOT_COVERED},
     )
@@ -205,46 +208,40 @@ def _static(by: By, limit: int) -> Part:
 
 def _search() -> Part:
     kinds = [kind for market, kind in TYPES.items() if market is not None]
-    parameters = [
-        _parameter(
-            MARKET, "The market to look in.", {"type": "string", "enum": [m.value for m in Market]}
-        ),
-        _parameter(
-            TEXT,
-            "What a name, an old one included, or a title must hold. Upper and lower case differ.",
-            {"type": "string"},
-        ),
-    ]
     return _operation(
         "Look for contracts of a market",
         "`Data` is the list of that market's contracts that hold the text, and that the token "
         "covers.",
         _STATIC,
-        parameters,
+        _parameters(Endpoint.SEARCH),
         _answer({"type": "array", "items": {"anyOf": [*map(_reference, kinds)]}}),
         {},
     )
 
 
-def _contracts(by: By, limit: int) -> Part:
-    name, other = PARAMETERS[by]
-    what = "name" if by is By.NAME else "id"
-    schema = {
-        "type": "array",
-        "items": {"type": "string", "pattern": r"^\S(.*\S)?$"},
-        "minItems": 1,
-        "maxItems": limit,
-        "examples": [["ContractA" if by is By.NAME else "12345"]],
+def _parameters(endpoint: Endpoint, max_contracts: int = 0) -> list[Part]:
+    """Return the parameters of an endpoint, without the token, which is a security scheme."""
+    found = parameters_of(endpoint)
+    return [_parameter(each, max_contracts) for each in found.values() if each.name != _TOKEN]
+
+
+def _parameter(parameter: Parameter, max_contracts: int) -> Part:
+    text = parameter.description
+    if parameter.aliases:
+        text += f" `{'`, `'.join(parameter.aliases)}` works as well."
+    schema = parameter.schema()
+    if isinstance(parameter.type, Names) and parameter.type.limited:
+        schema["maxItems"] = max_contracts
+    found: Part = {
+        "name": parameter.name,
+        "in": "query",
+        "required": bool(parameter.missing),
+        "description": text,
+        "schema": schema,
     }
-    text = f"A contract's {what}, once for each contract. `{other}` works as well."
-    return _parameter(name, text, schema)
-
-
-def _parameter(name: str, text: str, schema: Part) -> Part:
-    found: Part = {"name": name, "in": "query", "required": True, "description": text}
     if schema["type"] == "array":
         found |= {"style": "form", "explode": True}
-    return found | {"schema": schema}
+    return found
 
 
 def _operation(
@@ -298,23 +295,11 @@ def _refusal(text: str) -> Part:
 
 def _state(*, guarded: bool) -> Part:
     """Return the calls that need no token, and the one for the feed's state."""
-    filters = [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "description": f"A contract's {what}, once for each contract. `{other}` works too.",
-            "schema": {"type": "array", "items": {"type": "string"}},
-            "style": "form",
-            "explode": True,
-        }
-        for what, (name, other) in {"name": PARAMETERS[By.NAME], "id": PARAMETERS[By.ID]}.items()
-    ]
     status = _plain(
         "The feed's state, and the age of each contract",
         "Without parameters, of all contracts that the token covers.",
         _reference(Report),
-        parameters=filters,
+        parameters=_parameters(Endpoint.STATUS),
     )
     status["responses"] |= {
         "404": _refusal("A contract does not exist; `detail` names it."),

@@ -1,101 +1,180 @@
-"""Describe the query parameters of a stream as JSON Schema, for the API documents.
+"""The table of query parameters, from which the readers and both API documents come.
 
-`ime_live.gateway.query.stream_query` reads the queries; a test checks that both agree.
+A new parameter is one entry of `PARAMETERS`: then `ime_live.gateway.query.query_string.Query` reads
+it and the documents describe it; ``query["name"]`` is its value.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, Final
 
-from ime_live.gateway.hub.contract_ref import By
-from ime_live.gateway.query.schemas import Schema
-from ime_live.gateway.query.stream_query import MAX_RATE, MIN_RATE
+from msgspec import Struct
+
+from ime_live.contracts import Market
+from ime_live.gateway.query.value_types import (
+    Choice,
+    Names,
+    Number,
+    Schema,
+    Secret,
+    Switch,
+    Text,
+    ValueType,
+    Words,
+)
 from ime_live.market import SECTIONS
 
-ALIAS: Final = "x-alias-of"
-"""Key of a parameter that is only another spelling: the parameter that it means."""
 
-_CONTRACTS: Final = {
-    By.NAME: ("contract_names", "contract_name", "name", "ContractA"),
-    By.ID: ("contract_id", "contract_ids", "id", "12345"),
-}
+class Endpoint(StrEnum):
+    """A group of paths with the same parameters, by its name in the log."""
+
+    STREAM_BY_NAME = "stream by name"
+    STREAM_BY_ID = "stream by id"
+    DATA_BY_NAME = "data by name"
+    DATA_BY_ID = "data by id"
+    SEARCH = "search"
+    STATUS = "/live/status"
 
 
-def query_of(by: By, max_contracts: int) -> Schema:
-    """Return the schema of a stream's query, as that of an object.
+class Parameter(Struct, frozen=True, kw_only=True):
+    """A query parameter.
 
-    A parameter with several values occurs in the query once per value.
-
-    Args:
-        by: how the stream names its contracts.
-        max_contracts: contracts that one connection may ask for.
+    Attributes:
+        name: as documented.
+        type: type and limits of its value.
+        endpoints: the endpoints that have it.
+        description: meaning, for the documents.
+        default: value if it is not given.
+        missing: refusal of a request without it; empty if it is optional. The part before the
+            colon is its kind.
+        aliases: other spellings, which are documented as such.
+        former: old names, which are still accepted, and not documented.
     """
-    documented, other, word, example = _CONTRACTS[by]
-    contracts = {
-        "type": "array",
-        "items": {"type": "string", "minLength": 1},
-        "minItems": 1,
-        "maxItems": max_contracts,
-        "examples": [[example]],
-    }
-    return {
-        "type": "object",
-        "properties": {
-            documented: contracts
-            | {"description": f"Contracts by {word}, each in a parameter of its own."},
-            other: contracts
-            | {"description": f"Another spelling of `{documented}`.", ALIAS: documented},
-            **_OPT_INS,
-        },
-        "anyOf": [{"required": [documented]}, {"required": [other]}],
-    }
+
+    name: str
+    type: ValueType
+    endpoints: tuple[Endpoint, ...]
+    description: str
+    default: Any = None
+    missing: str = ""
+    aliases: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """All names that are accepted, the documented one first."""
+        return (self.name, *self.aliases, *self.former)
+
+    def schema(self) -> Schema:
+        """Return the schema of its value, with the default and without the description."""
+        schema = self.type.schema()
+        return schema if self.default is None else schema | {"default": self.default}
 
 
-def _switch(text: str) -> Schema:
-    return {"type": "boolean", "default": False, "description": text}
+def _contracts(
+    name: str, other: str, endpoint: Endpoint, names: Names, *, optional: bool = False
+) -> Parameter:
+    """Return the parameter that names contracts; deployed clients use singular and plural."""
+    return Parameter(
+        name=name,
+        type=names,
+        endpoints=(endpoint,),
+        description=f"Contracts by {'name' if 'name' in name else 'id'}, each in a parameter of "
+        "its own.",
+        missing="" if optional else f"no contract: name at least one with {name}=",
+        aliases=(other,),
+    )
 
 
-_OPT_INS: Final[dict[str, Any]] = {
-    "snapshot": _switch("Send the present state of each contract at once."),
-    "since": {
-        "type": "string",
-        "description": (
-            "The `timestamp` of the last message that you have: send at once what is newer. "
-            "It goes before `snapshot`."
-        ),
-        "examples": ["2026-05-23T15:10:00.000000"],
-    },
-    "status": _switch(
-        "Send the state of the feed as well, and what you should hold by now: `IME Status`."
+_STREAMS: Final = (Endpoint.STREAM_BY_NAME, Endpoint.STREAM_BY_ID)
+
+_BY_NAME: Final = ("contract_names", "contract_name")
+_BY_ID: Final = ("contract_ids", "contract_id")
+
+_STREAMED: Final[Schema] = {"type": "string", "minLength": 1}
+_ASKED: Final[Schema] = {"type": "string", "pattern": r"^\S(.*\S)?$"}
+_ANY: Final = Names({"type": "string"}, limited=False)
+
+PARAMETERS: Final = (
+    _contracts(*_BY_NAME, Endpoint.STREAM_BY_NAME, Names(_STREAMED, "ContractA")),
+    # Only here the service documents the singular.
+    _contracts("contract_id", "contract_ids", Endpoint.STREAM_BY_ID, Names(_STREAMED, "12345")),
+    _contracts(*_BY_NAME, Endpoint.DATA_BY_NAME, Names(_ASKED, "ContractA", as_sent=True)),
+    _contracts(*_BY_ID, Endpoint.DATA_BY_ID, Names(_ASKED, "12345", as_sent=True)),
+    _contracts(*_BY_NAME, Endpoint.STATUS, _ANY, optional=True),
+    _contracts(*_BY_ID, Endpoint.STATUS, _ANY, optional=True),
+    Parameter(
+        name="snapshot",
+        type=Switch(),
+        endpoints=_STREAMS,
+        description="Send the present state of each contract at once.",
+        default=False,
     ),
-    "max_rate": {
-        "type": "number",
-        "minimum": MIN_RATE,
-        "maximum": MAX_RATE,
-        "description": (
-            "Messages a second and contract, at the most. The newest state goes before older "
-            "ones, and the last one always comes."
-        ),
-        "examples": [2],
-    },
-    "sections": {
-        "type": "array",
-        "items": {"type": "string", "enum": list(SECTIONS)},
-        "minItems": 1,
-        "description": (
-            "Only these sections in `data`, and messages only when one of them has changed. "
-            "With commas in one parameter, or each in its own."
-        ),
-        "examples": [["BestLimit", "Aggregate"]],
-    },
-    "skipped": _switch(
-        "Say in `skipped` how many states of a contract were left out before a message."
+    Parameter(
+        name="since",
+        type=Text("2026-05-23T15:10:00.000000"),
+        endpoints=_STREAMS,
+        description="The `timestamp` of the last message that you have: send at once what is "
+        "newer. It goes before `snapshot`.",
     ),
-    "token": {
-        "type": "string",
-        "format": "password",
-        "description": (
-            "The token, where no header can be set. Proxies log queries; prefer the others."
-        ),
-    },
-}
+    Parameter(
+        name="status",
+        type=Switch(),
+        endpoints=_STREAMS,
+        description="Send the state of the feed as well, and what you should hold by now: "
+        "`IME Status`.",
+        default=False,
+    ),
+    Parameter(
+        name="max_rate",
+        type=Number(least=0.01, most=1000.0, example=2),
+        endpoints=_STREAMS,
+        description="Messages a second and contract, at the most. The newest state goes before "
+        "older ones, and the last one always comes.",
+    ),
+    Parameter(
+        name="sections",
+        type=Words(tuple(SECTIONS), "section", example=("BestLimit", "Aggregate")),
+        endpoints=_STREAMS,
+        description="Only these sections in `data`, and messages only when one of them has "
+        "changed. With commas in one parameter, or each in its own.",
+    ),
+    Parameter(
+        name="skipped",
+        type=Switch(),
+        endpoints=_STREAMS,
+        description="Say in `skipped` how many states of a contract were left out before a "
+        "message.",
+        default=False,
+        former=("meta",),  # until 0.3
+    ),
+    Parameter(
+        name="market",
+        type=Choice(Market),
+        endpoints=(Endpoint.SEARCH,),
+        description="The market to look in.",
+        missing=f"no market: name one of {', '.join(Market)} with market=",
+    ),
+    Parameter(
+        name="Search_char",
+        type=Text(),
+        endpoints=(Endpoint.SEARCH,),
+        description="What a name, an old one included, or a title must hold. Upper and lower "
+        "case differ.",
+        missing="no text to look for: give it with Search_char=",
+    ),
+    Parameter(
+        name="token",
+        type=Secret(),
+        endpoints=tuple(Endpoint),
+        description="The token, where no header can be set. Proxies log queries; prefer the "
+        "others.",
+    ),
+)
+
+
+def parameters_of(endpoint: Endpoint) -> Mapping[str, Parameter]:
+    """Return the parameters of an endpoint, by their documented names, in the table's order."""
+    return {each.name: each for each in PARAMETERS if endpoint in each.endpoints}

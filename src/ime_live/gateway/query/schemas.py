@@ -14,8 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-Schema = dict[str, Any]
-"""A JSON Schema, draft 7."""
+from ime_live.gateway.query.value_types import Schema
 
 _ATTRIBUTES: Final = re.compile(r"\n\nAttributes:\n(.*?)(?:\n\n|\Z)", re.DOTALL)
 _ATTRIBUTE: Final = re.compile(r"^    (\w+): (.*(?:\n     .*)*)", re.MULTILINE)

@@ -5,10 +5,10 @@ A refusal is raised with the close code and reason that the client gets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from typing import Final, Protocol
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from msgspec import Struct
 
@@ -16,6 +16,8 @@ from ime_live.contracts import Contract
 from ime_live.errors import RefusedError, UnknownContractError
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
+from ime_live.gateway.query.parameters import Endpoint
+from ime_live.gateway.query.query_string import Query
 from ime_live.market import SECTIONS, version_of
 
 STREAM_ROOT: Final = "/live/data/websocket/contract/"
@@ -23,25 +25,6 @@ EVENTS_ROOT: Final = "/live/data/sse/contract/"
 
 
 _ENDPOINTS: Final = {root + by.value: by for root in (STREAM_ROOT, EVENTS_ROOT) for by in By}
-
-# Deployed clients use the singular and the plural on both endpoints.
-_PARAMETERS: Final = {
-    By.NAME: ("contract_names", "contract_name"),
-    By.ID: ("contract_id", "contract_ids"),
-}
-
-_TOKEN: Final = "token"  # noqa: S105 - the name of a parameter
-_OPT_INS: Final = ("snapshot", "since", "status", "max_rate", "sections", "skipped", _TOKEN)
-
-_OLD_SKIPPED: Final = "meta"
-"""Old name of `skipped`, accepted until 0.3."""
-
-_TRUE: Final = frozenset({"true", "1", "yes", "on"})
-_FALSE: Final = frozenset({"false", "0", "no", "off"})
-
-MIN_RATE: Final = 0.01
-MAX_RATE: Final = 1000.0
-"""Limits of `max_rate`, in messages per second and contract."""
 
 
 def endpoint_of(path: str, root_path: str = "", root: str = STREAM_ROOT) -> By | None:
@@ -80,10 +63,15 @@ class StreamRequest(Struct, frozen=True):
     options: DeliveryOptions = DeliveryOptions()
 
 
+_BY: Final = {
+    By.NAME: (Endpoint.STREAM_BY_NAME, "contract_names"),
+    By.ID: (Endpoint.STREAM_BY_ID, "contract_id"),
+}
+
+
 def unknown_parameters(by: By, query: str) -> tuple[str, ...]:
     """Return the names of parameters that no stream has, even if other values are invalid."""
-    values = parse_qs(query, keep_blank_values=True)
-    return _unknown(values, {*_PARAMETERS[by], *_OPT_INS, _OLD_SKIPPED})
+    return Query(_BY[by][0], query).unknown
 
 
 def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
@@ -97,25 +85,27 @@ def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
     Raises:
         RefusedError: 1008; no contract is named, or a value cannot be read.
     """
-    values = parse_qs(query, keep_blank_values=True)
-    contracts = _read_contracts(by, values)
-    if not contracts:
-        raise RefusedError(
-            f"no contract: name at least one with {_PARAMETERS[by][0]}=", kind="no contract"
-        )
-    newer_than = 0 if _read_switch("snapshot", values) else None
-    if "since" in values:
-        newer_than = read_since(values["since"][-1], zone)
+    endpoint, name = _BY[by]
+    values = Query(endpoint, query)
+    contracts = values[name]
+    newer_than = 0 if values["snapshot"] else None
+    since = values["since"]
+    if since is not None:
+        newer_than = read_since(since, zone)
+    status = values["status"]
+    sections = values["sections"] or ()
+    rate = values["max_rate"]
     return StreamRequest(
         by,
         contracts,
         newer_than,
-        _read_token(values),
-        _read_switch("status", values),
+        values.token,
+        status,
         DeliveryOptions(
-            sections=_read_sections(values.get("sections", ())),
-            interval=_read_interval(values["max_rate"][-1]) if "max_rate" in values else 0.0,
-            skips=_read_switch("skipped", values) or _read_switch(_OLD_SKIPPED, values),
+            # Clients that name all sections share the bytes of those that name none.
+            sections=() if len(sections) == len(SECTIONS) else sections,
+            interval=0.0 if rate is None else 1 / rate,
+            skips=values["skipped"],
         ),
     )
 
@@ -138,40 +128,13 @@ class StatusRequest(Struct, frozen=True):
 
 def read_status_request(query: str) -> StatusRequest:
     """Read the query of a request for the status report: percent-encoded UTF-8, as sent."""
-    values = parse_qs(query, keep_blank_values=True)
+    values = Query(Endpoint.STATUS, query)
     return StatusRequest(
-        _read_contracts(By.NAME, values),
-        _read_contracts(By.ID, values),
-        _read_token(values),
-        _unknown(values, {*_PARAMETERS[By.NAME], *_PARAMETERS[By.ID], _TOKEN}),
+        values["contract_names"] or (),
+        values["contract_ids"] or (),
+        values.token,
+        values.unknown,
     )
-
-
-def _unknown(values: Mapping[str, object], known: Container[str]) -> tuple[str, ...]:
-    return tuple(name for name in values if name not in known)
-
-
-def _read_contracts(by: By, values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    contracts = (
-        name.strip()
-        for parameter in _PARAMETERS[by]
-        for name in values.get(parameter, ())
-        if name.strip()
-    )
-    return tuple(dict.fromkeys(contracts))
-
-
-def _read_token(values: Mapping[str, Sequence[str]]) -> str | None:
-    return values.get(_TOKEN, [""])[-1] or None
-
-
-def _read_switch(name: str, values: Mapping[str, Sequence[str]]) -> bool:
-    text = values.get(name, ("false",))[-1]
-    if text.lower() in _TRUE:
-        return True
-    if text.lower() in _FALSE:
-        return False
-    raise RefusedError(f"{name} is neither true nor false: {text}", kind=f"bad {name}")
 
 
 def read_since(text: str, zone: tzinfo) -> int:
@@ -184,31 +147,6 @@ def read_since(text: str, zone: tzinfo) -> int:
         return version_of(text, zone)
     except (ValueError, OverflowError):
         raise RefusedError(f"since is not an ISO 8601 time: {text}", kind="bad since") from None
-
-
-def _read_sections(values: Sequence[str]) -> tuple[str, ...]:
-    named = {section.strip() for value in values for section in value.split(",")}
-    if unknown := sorted(named - SECTIONS.keys()):
-        raise RefusedError(
-            f"no such section: {unknown[0] or 'none is named'}; there are {', '.join(SECTIONS)}",
-            kind="bad sections",
-        )
-    # In the documented order, so that clients that ask for the same sections share their bytes.
-    sections = tuple(section for section in SECTIONS if section in named)
-    return () if len(sections) == len(SECTIONS) else sections
-
-
-def _read_interval(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise RefusedError(
-            f"max_rate is not a number from {MIN_RATE:g} to {MAX_RATE:g}: {text}",
-            kind="bad max_rate",
-        )
-    return 1 / rate
 
 
 class Contracts(Protocol):

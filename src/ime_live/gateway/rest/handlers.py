@@ -5,7 +5,7 @@ Refusals are raised; `ime_live.gateway.query.http_errors` has their HTTP status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, tzinfo
 from typing import Final
 
@@ -22,7 +22,9 @@ from ime_live.errors import (
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.query.rest_query import MARKET, PARAMETERS, TEXT, Query
+from ime_live.gateway.query.parameters import Endpoint
+from ime_live.gateway.query.query_string import Query
+from ime_live.gateway.query.rest_query import DATA_ENDPOINTS, read_contracts
 from ime_live.gateway.query.stream_query import NOT_COVERED
 from ime_live.gateway.rest.admission import Admission, Admitted, Asked
 from ime_live.gateway.rest.bodies import Data, Description, Section, live_data, static_data
@@ -83,9 +85,8 @@ class Calls:
 
     async def live(self, section: Section, by: By, asked: Asked) -> Data:
         """Return the last states of the requested contracts."""
-        query = Query(asked.query)
-        admitted = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
-        names = query.contracts(by, self._max_contracts)
+        query, admitted = await self._admit(DATA_ENDPOINTS[by], asked)
+        names = read_contracts(by, query, self._max_contracts)
         self._admission.count(admitted, len(names))
         identity = admitted.identity
         contracts = {name: self._find(by, name, identity) for name in names}
@@ -101,9 +102,8 @@ class Calls:
 
     async def static(self, by: By, asked: Asked) -> Data:
         """Return the static data of the requested contracts, in that order."""
-        query = Query(asked.query)
-        admitted = await self._admit(asked, query, f"data by {by.value}", PARAMETERS[by])
-        names = query.contracts(by, self._max_contracts)
+        query, admitted = await self._admit(DATA_ENDPOINTS[by], asked)
+        names = read_contracts(by, query, self._max_contracts)
         self._admission.count(admitted, len(names))
         self._need_store()
         identity = admitted.identity
@@ -113,19 +113,17 @@ class Calls:
 
     async def search(self, asked: Asked) -> Data:
         """Return the static data of a market's contracts that match a text and may be seen."""
-        query = Query(asked.query)
-        admitted = await self._admit(asked, query, "search", (MARKET, TEXT))
-        market, text = query.market(), query.text()
+        query, admitted = await self._admit(Endpoint.SEARCH, asked)
+        market, text = query["market"], query["Search_char"]
         self._need_store()
         found = self._search.find(self._registry, market, text)
         self._admission.count(admitted, len(found))
         return static_data([c for c in found if admitted.identity.may_see(c)], self._today())
 
-    async def _admit(
-        self, asked: Asked, query: Query, call: str, parameters: Sequence[str]
-    ) -> Admitted:
-        unknown = query.unknown(*parameters)
-        return await self._admission.admit(call, asked, query.token, unknown)
+    async def _admit(self, endpoint: Endpoint, asked: Asked) -> tuple[Query, Admitted]:
+        query = Query(endpoint, asked.query)
+        admitted = await self._admission.admit(endpoint.value, asked, query.token, query.unknown)
+        return query, admitted
 
     @property
     def _registry(self) -> Registry:

@@ -18,6 +18,7 @@ from ime_live.errors import RefusedError, StoreError
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.stream_query import (
     ContractNotFoundError,
     StatusRequest,
@@ -122,9 +123,6 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
     contracts: dict[str, ContractReport]
 
 
-_CALL: Final = "/live/status"
-
-
 class Reporter:
     """Answers requests for the status report."""
 
@@ -168,11 +166,13 @@ class Reporter:
                 the contracts or keys are not loaded yet.
         """
         request = read_status_request(asked.query)
-        admitted = await self._admission.admit(_CALL, asked, request.token, request.unknown)
+        admitted = await self._admission.admit(
+            Endpoint.STATUS.value, asked, request.token, request.unknown
+        )
         try:
             contracts = self._named(request, admitted.identity)
         except RefusedError as error:
-            self._diagnostics.note_refusal(_CALL, error)
+            self._diagnostics.note_refusal(Endpoint.STATUS.value, error)
             raise
         versions = await self._read_versions(contracts)
         now = self._clock()

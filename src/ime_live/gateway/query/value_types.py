@@ -1,0 +1,211 @@
+"""The types of query parameters: each reads values, and describes them as JSON Schema. No I/O.
+
+The pairs that a type reads are the names and values of one parameter as they were sent: at least
+one, grouped by spelling, the documented one first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from ime_live.errors import RefusedError
+
+Schema = dict[str, Any]
+"""A JSON Schema, draft 7."""
+
+Pairs = Sequence[tuple[str, str]]
+"""Names and values of parameters, percent-decoded."""
+
+_TRUE: Final = frozenset({"true", "1", "yes", "on"})
+_FALSE: Final = frozenset({"false", "0", "no", "off"})
+
+
+class ValueType(Protocol):
+    """The type of a parameter's value, and its limits."""
+
+    def read(self, pairs: Pairs) -> Any:  # noqa: ANN401 - each type has its own
+        """Return the value; None if nothing was given. Raises RefusedError (1008)."""
+
+    def schema(self) -> Schema:
+        """Return the schema of the value, without the parameter's description and default."""
+
+
+class Switch(Struct, frozen=True):
+    """A boolean. With several spellings it is true if one of them is."""
+
+    def read(self, pairs: Pairs) -> bool:
+        """Return whether it is on; the last value of a spelling counts."""
+        return any(_is_on(name, text) for name, text in dict(pairs).items())
+
+    def schema(self) -> Schema:
+        """Return the schema."""
+        return {"type": "boolean"}
+
+
+def _is_on(name: str, text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise RefusedError(f"{name} is neither true nor false: {text}", kind=f"bad {name}")
+
+
+class Number(Struct, frozen=True):
+    """A number.
+
+    Attributes:
+        least: the smallest one.
+        most: the largest one.
+        example: for the documents.
+    """
+
+    least: float
+    most: float
+    example: float
+
+    def read(self, pairs: Pairs) -> float:
+        """Return the last number."""
+        name, text = pairs[-1]
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not self.least <= number <= self.most:
+            raise RefusedError(
+                f"{name} is not a number from {self.least:g} to {self.most:g}: {text}",
+                kind=f"bad {name}",
+            )
+        return number
+
+    def schema(self) -> Schema:
+        """Return the schema."""
+        return {
+            "type": "number",
+            "minimum": self.least,
+            "maximum": self.most,
+            "examples": [self.example],
+        }
+
+
+class Text(Struct, frozen=True):
+    """Any text.
+
+    Attributes:
+        example: for the documents; empty for none.
+    """
+
+    example: str = ""
+
+    def read(self, pairs: Pairs) -> str:
+        """Return the last text."""
+        return pairs[-1][1]
+
+    def schema(self) -> Schema:
+        """Return the schema."""
+        return {"type": "string"} | ({"examples": [self.example]} if self.example else {})
+
+
+class Secret(Struct, frozen=True):
+    """A text that is not shown; an empty one counts as none."""
+
+    def read(self, pairs: Pairs) -> str | None:
+        """Return the last text."""
+        return pairs[-1][1] or None
+
+    def schema(self) -> Schema:
+        """Return the schema."""
+        return {"type": "string", "format": "password"}
+
+
+class Choice(Struct, frozen=True):
+    """One of some words.
+
+    Attributes:
+        words: an enumeration of them.
+    """
+
+    words: type[StrEnum]
+
+    def read(self, pairs: Pairs) -> StrEnum:
+        """Return the last word, as the enumeration has it."""
+        name, text = pairs[-1]
+        try:
+            return self.words(text)
+        except ValueError:
+            raise RefusedError(
+                f"{name} is one of {', '.join(self.words)}, not {text}", kind=f"unknown {name}"
+            ) from None
+
+    def schema(self) -> Schema:
+        """Return the schema."""
+        return {"type": "string", "enum": [word.value for word in self.words]}
+
+
+class Words(Struct, frozen=True):
+    """Some of a few words, in several parameters or with commas in one.
+
+    Attributes:
+        words: all of them, in the order in which they are returned.
+        noun: what one of them is.
+        example: for the documents.
+    """
+
+    words: tuple[str, ...]
+    noun: str
+    example: tuple[str, ...]
+
+    def read(self, pairs: Pairs) -> tuple[str, ...]:
+        """Return the words, each once, in their own order."""
+        given = {word.strip() for _, text in pairs for word in text.split(",")}
+        if unknown := sorted(given.difference(self.words)):
+            raise RefusedError(
+                f"no such {self.noun}: {unknown[0] or 'none is named'}; there are "
+                f"{', '.join(self.words)}",
+                kind=f"bad {pairs[-1][0]}",
+            )
+        return tuple(word for word in self.words if word in given)
+
+    def schema(self) -> Schema:
+        """Return the schema."""
+        return {
+            "type": "array",
+            "items": {"type": "string", "enum": list(self.words)},
+            "minItems": 1,
+            "examples": [list(self.example)],
+        }
+
+
+class Names(Struct, frozen=True):
+    """Names or ids of contracts, each in a parameter of its own; a blank one counts as none.
+
+    Attributes:
+        item: schema of one of them.
+        example: for the documents; empty for none.
+        limited: whether `--max-contracts` limits their number.
+        as_sent: whether to return them in the order sent, with blanks around them and repetitions.
+    """
+
+    item: Schema
+    example: str = ""
+    limited: bool = True
+    as_sent: bool = False
+
+    def read(self, pairs: Pairs) -> tuple[str, ...] | None:
+        """Return the names."""
+        names: Iterable[str] = (text for _, text in pairs if text.strip())
+        if not self.as_sent:
+            names = dict.fromkeys(text.strip() for text in names)
+        return tuple(names) or None
+
+    def schema(self) -> Schema:
+        """Return the schema; the limit is the gateway's."""
+        schema: Schema = {"type": "array", "items": self.item}
+        if self.limited:
+            schema["minItems"] = 1
+        if self.example:
+            schema["examples"] = [[self.example]]
+        return schema
