@@ -19,9 +19,9 @@ from typing import Any, Final
 import msgspec
 import typer.main
 
+from docs.api_documents.schemas import schemas_of
 from ime_live.cli import app
 from ime_live.contracts import OPTION_TYPES, Contract, Market
-from ime_live.gateway.query.schemas import schemas_of
 from ime_live.gateway.query.value_types import Schema
 from ime_live.gateway.rest.static_data import TYPES
 from ime_live.market import Payload

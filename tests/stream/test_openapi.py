@@ -16,8 +16,8 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
+from docs.api_documents import openapi
 from ime_live.contracts import Contract, Market
-from ime_live.gateway.api_docs import openapi
 from ime_live.gateway.auth.tokens import create_token
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.rest.bodies import Section

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from jsonschema_rs import Draft7Validator
 
+from docs.api_documents import asyncapi, openapi
 from ime_live.errors import RefusedError
-from ime_live.gateway.api_docs import asyncapi, openapi
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query import query_string
 from ime_live.gateway.query.parameters import PARAMETERS, Endpoint, Parameter, parameters_of

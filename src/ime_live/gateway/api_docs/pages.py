@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ime_live.gateway.api_docs import openapi
-from ime_live.gateway.api_docs.asyncapi import Place, document, servers
+from docs.api_documents import openapi
+from docs.api_documents.asyncapi import Place, document, servers
 from ime_live.settings import GatewaySettings
 
 _GET: Final = ("GET", "HEAD")

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from jsonschema_rs import Draft7Validator
 
+from docs.api_documents.asyncapi import ALIAS, Place, document, query_of, servers
 from ime_live.errors import CloseCode, RefusedError
-from ime_live.gateway.api_docs.asyncapi import ALIAS, Place, document, query_of, servers
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query import stream_query as session
 from ime_live.gateway.query.parameters import Endpoint

@@ -13,10 +13,10 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from docs.api_documents.schemas import schemas_of
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.parameters import Endpoint, Parameter, parameters_of
 from ime_live.gateway.query.rest_query import DATA_ENDPOINTS
-from ime_live.gateway.query.schemas import schemas_of
 from ime_live.gateway.query.value_types import Names
 from ime_live.gateway.rest.bodies import (
     KEYS,

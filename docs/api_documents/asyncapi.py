@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from docs.api_documents.examples import SPECIMENS
+from docs.api_documents.schemas import schemas_of
 from ime_live.errors import CloseCode
-from ime_live.gateway.api_docs.examples import SPECIMENS
 from ime_live.gateway.auth.authenticator import SUBPROTOCOL
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.parameters import Endpoint, parameters_of
-from ime_live.gateway.query.schemas import schemas_of
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT
 from ime_live.gateway.query.value_types import Names, Schema
 from ime_live.messages import ControlMessage, ControlRequest, StatusMessage, StreamMessage

@@ -1,0 +1,1 @@
+"""Build the OpenAPI and AsyncAPI documents from the code; the gateway only reads the files."""
