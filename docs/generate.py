@@ -1,9 +1,9 @@
 """Write the documents that come from the code.
 
-They are docs/settings.md, docs/commands.md, and the JSON Schemas in src/ime_live/schemas; of
-README.md and README.fa.md the table of figures, which comes from docs/performance.json.
-``make docs`` runs it; ``--check`` writes nothing and exits with 1 if a file is not what it
-would write. tests/test_documents.py asks the same.
+They are docs/settings.md, docs/commands.md, the JSON Schemas in src/ime_live/schemas, and the API
+documents in src/ime_live/gateway/api_docs; of README.md and README.fa.md the table of figures,
+which comes from docs/performance.json. ``make docs`` runs it; ``--check`` writes nothing and exits
+with 1 if a file is not what it would write. tests/test_documents.py asks the same.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 import typer.main
 
+from docs.api_documents import asyncapi, openapi
 from docs.api_documents.schemas import schemas_of
 from ime_live.cli import app
 from ime_live.contracts import OPTION_TYPES, Contract, Market
@@ -45,6 +46,7 @@ from ime_live.settings import (
 FOLDER: Final = Path(__file__).parent
 ROOT: Final = FOLDER.parent
 SCHEMAS: Final = ROOT / "src" / "ime_live" / "schemas"
+API_DOCUMENTS: Final = ROOT / "src" / "ime_live" / "gateway" / "api_docs"
 WIDTH: Final = 80
 
 PROGRAM: Final = "ime-live"
@@ -107,6 +109,8 @@ def documents() -> dict[Path, str]:
         FOLDER / "commands.md": commands(),
         SCHEMAS / "contract.json": _as_text(contract_schema()),
         SCHEMAS / "update.json": _as_text(update_schema()),
+        API_DOCUMENTS / "openapi.json": _as_text(openapi.document()),
+        API_DOCUMENTS / "asyncapi.json": _as_text(asyncapi.document()),
         **{ROOT / name: with_figures(ROOT / name, titles) for name, titles in READMES.items()},
     }
 

@@ -25,5 +25,8 @@ def test_it_holds_every_file_of_the_package(tmp_path: Path) -> None:
         if "__pycache__" not in path.parts
     }
     assert held == expected
+    assert {f"ime_live/gateway/api_docs/{name}.json" for name in ("openapi", "asyncapi")} <= set(
+        held
+    )
     page = {Path(name).name for name in held if name.startswith("ime_live/gateway/api_docs/page/")}
     assert {"index.html", "main.js", "page.css"} <= page

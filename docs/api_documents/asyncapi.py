@@ -6,10 +6,7 @@ it takes the gateway's view: what the gateway *sends* a client receives.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any, Final
-
-from msgspec import Struct
 
 from docs.api_documents.examples import SPECIMENS
 from docs.api_documents.schemas import schemas_of
@@ -20,7 +17,7 @@ from ime_live.gateway.query.parameters import Endpoint, parameters_of
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT
 from ime_live.gateway.query.value_types import Names, Schema
 from ime_live.messages import ControlMessage, ControlRequest, StatusMessage, StreamMessage
-from ime_live.settings import AuthMode, GatewaySettings
+from ime_live.settings import GatewaySettings
 
 Node = dict[str, Any]
 """A part of the document."""
@@ -50,27 +47,24 @@ CLOSES: Final[dict[CloseCode, str]] = {
 """Advice for a client whose stream ends with a code."""
 
 
-def document(settings: GatewaySettings) -> Node:
-    """Return the document; its `servers` are empty, since they depend on the request.
+def document() -> Node:
+    """Return the document, as for a server with tokens.
 
-    Args:
-        settings: have the limits, and whether a token is needed.
+    `ime_live.gateway.api_docs.documents` fits it to a server: its `servers` are empty, its version
+    is 0, the limits are the defaults, and the names of settings in braces stand for their values.
     """
     channels = {
-        **{_websocket(by): _websocket_channel(by, settings) for by in By},
+        **{_websocket(by): _websocket_channel(by) for by in By},
         **{_events(by): _events_channel(by) for by in By},
     }
     operations: Node = {}
     for by in By:
-        operations |= _websocket_operations(by, settings) | _events_operations(by, settings)
-    components: Node = {"messages": _messages(), "schemas": _schemas()}
-    if settings.auth is AuthMode.JWT:
-        components["securitySchemes"] = _SECURITY
+        operations |= _websocket_operations(by) | _events_operations(by)
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "ime-live: streams",
-            "version": version("ime-live"),
+            "version": "0",
             "description": _INTRODUCTION,
             "license": {"name": "Apache-2.0"},
         },
@@ -78,43 +72,12 @@ def document(settings: GatewaySettings) -> Node:
         "servers": {},
         "channels": channels,
         "operations": operations,
-        "components": components,
+        "components": {
+            "messages": _messages(),
+            "schemas": _schemas(),
+            "securitySchemes": _SECURITY,
+        },
     }
-
-
-class Place(Struct, frozen=True):
-    """The address at which clients reach the gateway.
-
-    Attributes:
-        host: name or address, with the port if it is not the scheme's default.
-        pathname: prefix of the streams' paths; empty, or starting with a slash.
-        secure: whether it uses TLS.
-    """
-
-    host: str
-    pathname: str = ""
-    secure: bool = False
-
-
-def servers(settings: GatewaySettings, place: Place) -> Node:
-    """Return the servers of the streams, and how to send a token if one is needed."""
-    end = "s" if place.secure else ""
-    websocket: Node = {"host": place.host, "protocol": "ws" + end, "description": "WebSocket"}
-    events: Node = {
-        "host": place.host,
-        "protocol": "http" + end,
-        "description": "Server-sent events",
-    }
-    if place.pathname:
-        websocket["pathname"] = events["pathname"] = place.pathname
-    if settings.auth is AuthMode.JWT:
-        websocket["security"] = _references("bearer", "subprotocol", "query")
-        events["security"] = _references("bearer", "query")
-    return {"websocket": websocket, "events": events}
-
-
-def _references(*schemes: str) -> list[Node]:
-    return [{"$ref": f"#/components/securitySchemes/{scheme}"} for scheme in schemes]
 
 
 _INTRODUCTION: Final = """\
@@ -157,7 +120,7 @@ def _channel(server: str, address: str, title: str, text: str, *messages: str) -
     }
 
 
-def _websocket_channel(by: By, settings: GatewaySettings) -> Node:
+def _websocket_channel(by: By) -> Node:
     channel = _channel(
         "websocket",
         STREAM_ROOT + by.value,
@@ -176,15 +139,15 @@ def _websocket_channel(by: By, settings: GatewaySettings) -> Node:
     channel["bindings"] = {
         "ws": {
             "method": "GET",
-            "query": query_of(_ENDPOINTS[by], settings.max_contracts),
-            "headers": _HEADERS if settings.auth is AuthMode.JWT else {"type": "object"},
+            "query": query_of(_ENDPOINTS[by]),
+            "headers": _HEADERS,
             "bindingVersion": "0.1.0",
         }
     }
     return channel
 
 
-def _websocket_operations(by: By, settings: GatewaySettings) -> Node:
+def _websocket_operations(by: By) -> Node:
     channel, reference = _websocket(by), {"$ref": f"#/channels/{_websocket(by)}"}
     streams = [_stream(by), *(_stream(other) for other in By if other is not by)]
     return {
@@ -201,8 +164,8 @@ def _websocket_operations(by: By, settings: GatewaySettings) -> Node:
             "title": "What you may send",
             "summary": "Contracts to add or to remove while the stream runs.",
             "description": (
-                f"At most {settings.max_client_message} bytes a message, and "
-                f"{settings.client_rate:g} messages a second; five times as many at once. "
+                "At most {max_client_message} bytes a message, and {client_rate:g} messages a "
+                "second; five times as many at once. "
                 "What is not a JSON object with an `action` is ignored."
             ),
             "messages": _of_channel(channel, "controlRequest"),
@@ -227,7 +190,7 @@ def _events_channel(by: By) -> Node:
     )
 
 
-def _events_operations(by: By, settings: GatewaySettings) -> Node:
+def _events_operations(by: By) -> Node:
     channel = _events(by)
     return {
         f"send{_capital(channel)}": {
@@ -239,7 +202,7 @@ def _events_operations(by: By, settings: GatewaySettings) -> Node:
             "bindings": {
                 "http": {
                     "method": "GET",
-                    "query": query_of(_ENDPOINTS[by], settings.max_contracts),
+                    "query": query_of(_ENDPOINTS[by]),
                     "bindingVersion": "0.3.0",
                 }
             },
@@ -247,21 +210,17 @@ def _events_operations(by: By, settings: GatewaySettings) -> Node:
     }
 
 
-def query_of(endpoint: Endpoint, max_contracts: int) -> Schema:
+def query_of(endpoint: Endpoint) -> Schema:
     """Return the schema of a stream's query, as that of an object.
 
     A parameter with several values occurs in the query once per value.
-
-    Args:
-        endpoint: the endpoint of the stream.
-        max_contracts: contracts that one connection may ask for.
     """
     properties: Schema = {}
     required: list[Schema] = []
     for each in parameters_of(endpoint).values():
         schema = each.schema()
         if isinstance(each.type, Names) and each.type.limited:
-            schema["maxItems"] = max_contracts
+            schema["maxItems"] = GatewaySettings.max_contracts
         properties[each.name] = schema | {"description": each.description}
         for alias in each.aliases:
             properties[alias] = schema | {

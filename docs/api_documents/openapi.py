@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct, field
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from docs.api_documents.schemas import schemas_of
@@ -20,9 +21,6 @@ from ime_live.gateway.query.rest_query import DATA_ENDPOINTS
 from ime_live.gateway.query.value_types import Names
 from ime_live.gateway.rest.bodies import (
     KEYS,
-    OVERVIEWS,
-    SECTION_TYPES,
-    VERSION,
     Health,
     Section,
     Status,
@@ -31,7 +29,8 @@ from ime_live.gateway.rest.paths import SEARCH_PATH, live_path, static_path
 from ime_live.gateway.rest.responses import Problem
 from ime_live.gateway.rest.static_data import TYPES
 from ime_live.gateway.rest.status_report import Readiness, Report
-from ime_live.settings import AuthMode, GatewaySettings
+from ime_live.market import Payload
+from ime_live.settings import GatewaySettings
 
 Part = dict[str, Any]
 """A part of the document."""
@@ -77,49 +76,63 @@ _REFUSALS: Final = {
 _NOT_COVERED: Final = "The token does not cover a contract; `detail` names it."
 
 
-def encoded(settings: GatewaySettings) -> bytes:
-    """Return the document as JSON."""
-    return msgspec.json.encode(document(settings))
+def _overview_type(static: type[Struct]) -> type[Struct]:
+    sections = [
+        (each.name, each.type | None, field(name=each.encode_name))
+        for each in msgspec.structs.fields(Payload)
+    ]
+    return msgspec.defstruct(
+        f"{static.__name__}Overview",
+        sections,
+        bases=(static,),
+        frozen=True,
+        namespace={"__doc__": f"{static.__doc__} Its static fields and its last state."},
+        module=__name__,
+    )
 
 
-def document(settings: GatewaySettings) -> Part:
-    """Return the document.
+OVERVIEWS: Final = {market: _overview_type(static) for market, static in TYPES.items()}
+"""The type of a contract's overview, by its market."""
 
-    Args:
-        settings: whether tokens are needed, the prefix of a proxy, and the limits.
+SECTION_TYPES: Final = {
+    section: next(f.type for f in msgspec.structs.fields(Payload) if f.encode_name == key)
+    for section, key in KEYS.items()
+}
+"""The type of each section of a payload."""
+
+
+def document() -> Part:
+    """Return the document, as for a server with tokens.
+
+    `ime_live.gateway.api_docs.documents` fits it to a server: its version is 0, and the limits are
+    the defaults.
     """
-    guarded = settings.auth is not AuthMode.NONE
     paths: Part = {}
     for section in Section:
         for by in By:
-            paths[live_path(section, by)] = {"get": _live(section, by, settings.max_contracts)}
+            paths[live_path(section, by)] = {"get": _live(section, by)}
     for by in By:
-        paths[static_path(by)] = {"get": _static(by, settings.max_contracts)}
+        paths[static_path(by)] = {"get": _static(by)}
     paths[SEARCH_PATH] = {"get": _search()}
     for path in paths.values():
-        if guarded:
-            path["get"]["security"] = [{"bearer": []}, {"query": []}]
-        else:
-            del path["get"]["responses"]["401"]
-            path["get"]["responses"].pop("403", None)
-    paths |= _state(guarded=guarded)
-    whole: Part = {
+        path["get"]["security"] = _GUARDED
+    paths |= _state()
+    return {
         "openapi": "3.1.0",
         "info": {
             "title": "ime-live",
-            "version": VERSION,
+            "version": "0",
             "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": settings.root_path or "/"}],
+        "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": _schemas(), "securitySchemes": _SECURITY},
     }
-    if guarded:
-        whole["components"]["securitySchemes"] = _SECURITY
-    return whole
 
+
+_GUARDED: Final[list[Part]] = [{"bearer": []}, {"query": []}]
 
 _SECURITY: Final[Part] = {
     "bearer": {
@@ -172,7 +185,7 @@ def _answer(data: Part) -> Part:
 # -- the calls for data -----------------------------------------------------------------------
 
 
-def _live(section: Section, by: By, limit: int) -> Part:
+def _live(section: Section, by: By) -> Part:
     kinds = OVERVIEWS.values() if section is Section.OVERVIEW else [SECTION_TYPES[section]]
     title = _SECTION_TITLES[section]
     value = "the object with both" if section is Section.OVERVIEW else f"its `{KEYS[section]}`"
@@ -189,18 +202,18 @@ def _live(section: Section, by: By, limit: int) -> Part:
         f"{title}, {_SPELLINGS[by]}",
         text,
         _LIVE,
-        _parameters(DATA_ENDPOINTS[by], limit),
+        _parameters(DATA_ENDPOINTS[by]),
         _answer({"type": "object", "additionalProperties": _nullable(kinds)}),
         {"403": _NOT_COVERED},
     )
 
 
-def _static(by: By, limit: int) -> Part:
+def _static(by: By) -> Part:
     return _operation(
         f"Static data, {_SPELLINGS[by]}",
         "`Data` is a list in the order asked; null for a contract that does not exist.",
         _STATIC,
-        _parameters(DATA_ENDPOINTS[by], limit),
+        _parameters(DATA_ENDPOINTS[by]),
         _answer({"type": "array", "items": _nullable(TYPES.values())}),
         {"403": _NOT_COVERED},
     )
@@ -219,19 +232,19 @@ def _search() -> Part:
     )
 
 
-def _parameters(endpoint: Endpoint, max_contracts: int = 0) -> list[Part]:
+def _parameters(endpoint: Endpoint) -> list[Part]:
     """Return the parameters of an endpoint, without the token, which is a security scheme."""
     found = parameters_of(endpoint)
-    return [_parameter(each, max_contracts) for each in found.values() if each.name != _TOKEN]
+    return [_parameter(each) for each in found.values() if each.name != _TOKEN]
 
 
-def _parameter(parameter: Parameter, max_contracts: int) -> Part:
+def _parameter(parameter: Parameter) -> Part:
     text = parameter.description
     if parameter.aliases:
         text += f" `{'`, `'.join(parameter.aliases)}` works as well."
     schema = parameter.schema()
     if isinstance(parameter.type, Names) and parameter.type.limited:
-        schema["maxItems"] = max_contracts
+        schema["maxItems"] = GatewaySettings.max_contracts
     found: Part = {
         "name": parameter.name,
         "in": "query",
@@ -293,7 +306,7 @@ def _refusal(text: str) -> Part:
 # -- the state of the service -----------------------------------------------------------------
 
 
-def _state(*, guarded: bool) -> Part:
+def _state() -> Part:
     """Return the calls that need no token, and the one for the feed's state."""
     status = _plain(
         "The feed's state, and the age of each contract",
@@ -305,12 +318,11 @@ def _state(*, guarded: bool) -> Part:
         "404": _refusal("A contract does not exist; `detail` names it."),
         "503": _refusal("Contracts or keys are not there yet. Try again."),
     }
-    if guarded:
-        status["security"] = [{"bearer": []}, {"query": []}]
-        status["responses"] |= {
-            "401": _refusal(_REFUSALS["401"]),
-            "403": _refusal(_NOT_COVERED),
-        }
+    status["security"] = _GUARDED
+    status["responses"] |= {
+        "401": _refusal(_REFUSALS["401"]),
+        "403": _refusal(_NOT_COVERED),
+    }
     ready = _plain(
         "Whether the process serves",
         "Redis is reached and the contracts are loaded, whatever the feed does.",

@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from jsonschema_rs import Draft7Validator
 
-from docs.api_documents.asyncapi import ALIAS, Place, document, query_of, servers
+from docs.api_documents.asyncapi import ALIAS, query_of
 from ime_live.errors import CloseCode, RefusedError
+from ime_live.gateway.api_docs.documents import Place, asyncapi, servers
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query import stream_query as session
 from ime_live.gateway.query.parameters import Endpoint
@@ -25,7 +26,7 @@ GUARDED = GatewaySettings(jwt_secret="x" * 32)
 
 
 def whole(settings: GatewaySettings) -> Node:
-    return document(settings) | {"servers": servers(settings, Place("127.0.0.1:8000"))}
+    return asyncapi(settings) | {"servers": servers(settings, Place("127.0.0.1:8000"))}
 
 
 DOCUMENTS = [pytest.param(whole(each), id=each.auth.value) for each in (OPEN, GUARDED)]
@@ -105,7 +106,7 @@ def test_limits_are_those_of_the_settings() -> None:
     settings = GatewaySettings(
         auth=AuthMode.NONE, max_contracts=7, max_client_message=99, client_rate=2.5
     )
-    made = document(settings)
+    made = asyncapi(settings)
     query = made["channels"]["websocketByName"]["bindings"]["ws"]["query"]
     assert query["properties"]["contract_names"]["maxItems"] == 7
     said = made["operations"]["receiveWebsocketByName"]["description"]
@@ -206,7 +207,7 @@ WRONG = {
 
 @pytest.mark.parametrize("by", By)
 def test_every_parameter_is_read_as_described(by: By) -> None:
-    properties = query_of(ENDPOINTS[by], 1000)["properties"]
+    properties = query_of(ENDPOINTS[by])["properties"]
     plain = read_request(by, urlencode({FIRST[by]: "A"}), ZONE)
     for name, schema in properties.items():
         value = {"boolean": "true"}.get(schema["type"]) or schema.get("examples", ["secret"])[0]
@@ -223,7 +224,7 @@ def test_every_parameter_is_read_as_described(by: By) -> None:
 
 @pytest.mark.parametrize("by", By)
 def test_a_query_without_contracts_is_neither_described_nor_accepted(by: By) -> None:
-    valid = Draft7Validator(query_of(ENDPOINTS[by], 1000))
+    valid = Draft7Validator(query_of(ENDPOINTS[by]))
     assert valid.is_valid({FIRST[by]: ["A"]})
     assert not valid.is_valid({"snapshot": True})
     with pytest.raises(RefusedError, match="no contract"):
@@ -232,9 +233,9 @@ def test_a_query_without_contracts_is_neither_described_nor_accepted(by: By) -> 
 
 @pytest.mark.parametrize("rate", [0.01, 1000, 0.009, 1000.1])
 def test_the_limits_of_a_rate_are_those_described(rate: float) -> None:
-    described = Draft7Validator(
-        query_of(Endpoint.STREAM_BY_ID, 1)["properties"]["max_rate"]
-    ).is_valid(rate)
+    described = Draft7Validator(query_of(Endpoint.STREAM_BY_ID)["properties"]["max_rate"]).is_valid(
+        rate
+    )
     try:
         read_request(By.ID, f"contract_id=1&max_rate={rate}", ZONE)
     except RefusedError:
@@ -245,7 +246,7 @@ def test_the_limits_of_a_rate_are_those_described(rate: float) -> None:
 
 @pytest.mark.parametrize("by", By)
 def test_another_spelling_means_the_same(by: By) -> None:
-    properties = query_of(ENDPOINTS[by], 1)["properties"]
+    properties = query_of(ENDPOINTS[by])["properties"]
     [(other, schema)] = [(n, s) for n, s in properties.items() if ALIAS in s]
     documented = schema[ALIAS]
     read = [read_request(by, f"{name}=A&{name}=B", ZONE) for name in (documented, other)]

@@ -14,9 +14,6 @@ from ime_live.gateway.query import query_string
 from ime_live.gateway.query.parameters import PARAMETERS, Endpoint, Parameter, parameters_of
 from ime_live.gateway.query.query_string import Query
 from ime_live.gateway.query.value_types import Number
-from ime_live.settings import GatewaySettings
-
-SETTINGS = GatewaySettings(jwt_secret="x" * 32)
 
 # The paths of each endpoint in /openapi.json, and the channels in /asyncapi.json.
 PATHS = {
@@ -31,7 +28,7 @@ CHANNELS = {Endpoint.STREAM_BY_NAME: "ByName", Endpoint.STREAM_BY_ID: "ById"}
 def described(endpoint: Endpoint) -> list[dict[str, dict[str, Any]]]:
     """The parameters of an endpoint, by name, wherever a document lists them."""
     if endpoint in PATHS:
-        paths = openapi.document(SETTINGS)["paths"]
+        paths = openapi.document()["paths"]
         return [
             {
                 each["name"]: each["schema"] | {"description": each["description"]}
@@ -40,7 +37,7 @@ def described(endpoint: Endpoint) -> list[dict[str, dict[str, Any]]]:
             }
             for path in PATHS[endpoint]
         ]
-    made = asyncapi.document(SETTINGS)
+    made = asyncapi.document()
     socket = made["channels"]["websocket" + CHANNELS[endpoint]]["bindings"]["ws"]
     events = made["operations"]["sendEvents" + CHANNELS[endpoint]]["bindings"]["http"]
     return [socket["query"]["properties"], events["query"]["properties"]]

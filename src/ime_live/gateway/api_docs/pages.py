@@ -18,8 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from docs.api_documents import openapi
-from docs.api_documents.asyncapi import Place, document, servers
+from ime_live.gateway.api_docs.documents import Place, asyncapi, openapi, servers
 from ime_live.settings import GatewaySettings
 
 _GET: Final = ("GET", "HEAD")
@@ -76,7 +75,7 @@ def _load() -> dict[str, _File]:
 def routes_of(settings: GatewaySettings) -> list[Route]:
     """Make the routes of `/docs`, `/openapi.json` and `/asyncapi.json`."""
     page = _load()
-    calls, streams = openapi.encoded(settings), document(settings)
+    calls, streams = msgspec.json.encode(openapi(settings)), asyncapi(settings)
     public = _place_of(settings.public_url) if settings.public_url else None
 
     async def docs(request: Request) -> Response:
@@ -91,10 +90,10 @@ def routes_of(settings: GatewaySettings) -> list[Route]:
             raise HTTPException(404, f"no such file: {name}")
         return _answer(request, page[name])
 
-    async def description(_: Request) -> Response:
+    async def openapi_json(_: Request) -> Response:
         return Response(calls, media_type="application/json")
 
-    async def asyncapi(request: Request) -> Response:
+    async def asyncapi_json(request: Request) -> Response:
         where = servers(settings, public or _asked(request, settings.root_path))
         return Response(
             msgspec.json.encode(streams | {"servers": where}),
@@ -105,8 +104,8 @@ def routes_of(settings: GatewaySettings) -> list[Route]:
     return [
         Route("/docs", docs, methods=_GET),
         Route("/docs/{name}", file, methods=_GET),
-        Route("/openapi.json", description, methods=_GET),
-        Route("/asyncapi.json", asyncapi, methods=_GET),
+        Route("/openapi.json", openapi_json, methods=_GET),
+        Route("/asyncapi.json", asyncapi_json, methods=_GET),
     ]
 
 

@@ -1,9 +1,6 @@
 """Build the JSON bodies of the REST calls from stored bytes.
 
 A section is copied as it is stored, without decoding it and encoding it again. No I/O, no HTTP.
-
-The types of whole bodies are here as well: the OpenAPI document is made from them, and tests
-compare the bytes with them.
 """
 
 from __future__ import annotations
@@ -13,16 +10,16 @@ from datetime import date
 from enum import StrEnum
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct, field
 
 from ime_live.contracts import Contract
 from ime_live.errors import PayloadError
-from ime_live.gateway.rest.static_data import TYPES, static_json
+from ime_live.gateway.rest.static_data import static_json
 from ime_live.gateway.upstream.sections import Sections
-from ime_live.market import SECTIONS, Payload
+from ime_live.market import SECTIONS
 
 
 class Section(StrEnum):
@@ -193,48 +190,6 @@ def answer(data: Data, now: float) -> bytes:
         template = _template(said)
     status = template % now
     return b'{"Data":%b,"Status":%b}' % (data.json, status)
-
-
-# -- the types of whole bodies ----------------------------------------------------------------
-
-
-def _answer_type(name: str, text: str, data: object) -> type[Struct]:
-    fields: list[Any] = [
-        ("data", data, field(name="Data")),
-        ("status", Status, field(name="Status")),
-    ]
-    annotations = {"data": data, "status": Status}
-    return msgspec.defstruct(
-        name,
-        fields,
-        namespace={"__doc__": text, "__annotations__": annotations},
-        module=__name__,
-    )
-
-
-def _overview_type(static: type[Struct]) -> type[Struct]:
-    sections = [
-        (each.name, each.type | None, field(name=each.encode_name))
-        for each in msgspec.structs.fields(Payload)
-    ]
-    return msgspec.defstruct(
-        f"{static.__name__}Overview",
-        sections,
-        bases=(static,),
-        frozen=True,
-        namespace={"__doc__": f"{static.__doc__} Its static fields and its last state."},
-        module=__name__,
-    )
-
-
-OVERVIEWS: Final = {market: _overview_type(static) for market, static in TYPES.items()}
-"""The type of a contract's overview, by its market."""
-
-SECTION_TYPES: Final = {
-    section: next(f.type for f in msgspec.structs.fields(Payload) if f.encode_name == key)
-    for section, key in KEYS.items()
-}
-"""The type of each section of a payload."""
 
 
 class Health(Struct, frozen=True):

@@ -1,0 +1,106 @@
+"""Fit the API documents to the settings of this server. No I/O but reading the package's files.
+
+``make docs`` builds the documents from the code and writes them beside this module, as for a
+server with tokens. Here only the parts change that depend on the settings.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from ime_live.settings import AuthMode, GatewaySettings
+
+Node = dict[str, Any]
+"""A part of a document."""
+
+_VERSION: Final = version("ime-live")
+
+
+class Place(Struct, frozen=True):
+    """The address at which clients reach the gateway.
+
+    Attributes:
+        host: name or address, with the port if it is not the scheme's default.
+        pathname: prefix of the streams' paths; empty, or starting with a slash.
+        secure: whether it uses TLS.
+    """
+
+    host: str
+    pathname: str = ""
+    secure: bool = False
+
+
+def openapi(settings: GatewaySettings) -> Node:
+    """Return the OpenAPI document, which describes the REST calls."""
+    document = _load("openapi.json")
+    document["servers"] = [{"url": settings.root_path or "/"}]
+    for path in document["paths"].values():
+        operation = path["get"]
+        for parameter in operation.get("parameters", ()):
+            _limit(parameter["schema"], settings)
+        if settings.auth is AuthMode.NONE and operation.pop("security", None):
+            operation["responses"].pop("401")
+            operation["responses"].pop("403", None)
+    if settings.auth is AuthMode.NONE:
+        del document["components"]["securitySchemes"]
+    return document
+
+
+def asyncapi(settings: GatewaySettings) -> Node:
+    """Return the AsyncAPI document, which describes the streams.
+
+    Its `servers` are empty: they depend on the request, see `servers`.
+    """
+    document = _load("asyncapi.json")
+    for part in (*document["channels"].values(), *document["operations"].values()):
+        for binding in part.get("bindings", {}).values():
+            for schema in binding["query"]["properties"].values():
+                _limit(schema, settings)
+            if settings.auth is AuthMode.NONE and "headers" in binding:
+                binding["headers"] = {"type": "object"}
+        if "{max_client_message}" in part.get("description", ""):
+            part["description"] = part["description"].format(
+                max_client_message=settings.max_client_message, client_rate=settings.client_rate
+            )
+    if settings.auth is AuthMode.NONE:
+        del document["components"]["securitySchemes"]
+    return document
+
+
+def servers(settings: GatewaySettings, place: Place) -> Node:
+    """Return the servers of the streams, and how to send a token if one is needed."""
+    end = "s" if place.secure else ""
+    websocket: Node = {"host": place.host, "protocol": "ws" + end, "description": "WebSocket"}
+    events: Node = {
+        "host": place.host,
+        "protocol": "http" + end,
+        "description": "Server-sent events",
+    }
+    if place.pathname:
+        websocket["pathname"] = events["pathname"] = place.pathname
+    if settings.auth is AuthMode.JWT:
+        websocket["security"] = _references("bearer", "subprotocol", "query")
+        events["security"] = _references("bearer", "query")
+    return {"websocket": websocket, "events": events}
+
+
+def _references(*schemes: str) -> list[Node]:
+    return [{"$ref": f"#/components/securitySchemes/{scheme}"} for scheme in schemes]
+
+
+def _load(name: str) -> Node:
+    text = files("ime_live.gateway.api_docs").joinpath(name).read_bytes()
+    document: Node = msgspec.json.decode(text)
+    document["info"]["version"] = _VERSION
+    return document
+
+
+def _limit(schema: Node, settings: GatewaySettings) -> None:
+    """Write the limit of this server into the schema of a parameter that names contracts."""
+    if "maxItems" in schema:
+        schema["maxItems"] = settings.max_contracts

@@ -1,0 +1,112 @@
+"""The served API documents: the shipped files, fitted to the settings of a server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+
+from docs import api_documents
+from docs.api_documents import asyncapi as built_asyncapi
+from docs.api_documents import openapi as built_openapi
+from ime_live.gateway.api_docs.documents import asyncapi, openapi
+from ime_live.settings import AuthMode, GatewaySettings
+from tests.support.described import follow, references
+
+GUARDED = GatewaySettings(jwt_secret="x" * 32)
+OPEN = GatewaySettings(
+    auth=AuthMode.NONE, root_path="/p", max_contracts=7, max_client_message=99, client_rate=2.5
+)
+
+OPENAPI = json.loads(json.dumps(built_openapi.document()))
+ASYNCAPI = json.loads(json.dumps(built_asyncapi.document()))
+
+LOADED = """
+import sys
+import ime_live.gateway.app
+print("\\n".join(sys.modules))
+"""
+
+
+def differences(built: Any, served: Any, path: str = "") -> set[str]:  # noqa: ANN401 - JSON
+    """The paths of values that differ, with the names of array items left out."""
+    if isinstance(built, dict) and isinstance(served, dict):
+        return {
+            found
+            for key in built.keys() | served.keys()
+            for found in differences(built.get(key), served.get(key), f"{path}/{key}")
+        }
+    if isinstance(built, list) and isinstance(served, list) and len(built) == len(served):
+        return {
+            found
+            for one, other in zip(built, served, strict=True)
+            for found in differences(one, other, path)
+        }
+    return set() if built == served else {path}
+
+
+def ends(paths: set[str]) -> set[str]:
+    return {path.rsplit("/", 1)[1] for path in paths}
+
+
+@pytest.mark.parametrize("settings", [GUARDED, OPEN], ids=["jwt", "none"])
+def test_documents_have_version_of_server_and_no_placeholder(settings: GatewaySettings) -> None:
+    for made in (openapi(settings), asyncapi(settings)):
+        assert made["info"]["version"] == version("ime-live")
+        assert "{max_client_message}" not in json.dumps(made)
+        for reference in references(made):
+            if not reference.startswith("#/servers/"):
+                assert follow(made, reference) is not None
+
+
+def test_defaults_change_only_version_and_text_with_limits() -> None:
+    assert differences(OPENAPI, openapi(GUARDED)) == {"/info/version"}
+    changed = differences(ASYNCAPI, asyncapi(GUARDED))
+    assert changed == {
+        "/info/version",
+        "/operations/receiveWebsocketByName/description",
+        "/operations/receiveWebsocketById/description",
+    }
+
+
+def test_other_settings_change_only_what_depends_on_them() -> None:
+    changed = differences(OPENAPI, openapi(OPEN))
+    assert ends(changed) == {
+        *("version", "url", "maxItems", "security", "securitySchemes", "401", "403"),
+    }
+    changed = differences(ASYNCAPI, asyncapi(OPEN))
+    assert ends(changed) == {
+        *("version", "maxItems", "description", "securitySchemes", "properties"),
+    }
+    assert {path for path in changed if path.endswith("/properties")} == {
+        f"/channels/websocketBy{by}/bindings/ws/headers/properties" for by in ("Name", "Id")
+    }
+    said = asyncapi(OPEN)["operations"]["receiveWebsocketById"]["description"]
+    assert "99 bytes" in said
+    assert "2.5 messages" in said
+
+
+def test_limit_is_everywhere_that_of_the_settings() -> None:
+    def limits(node: Any) -> list[int]:  # noqa: ANN401 - any part of a document
+        if isinstance(node, list):
+            return [found for each in node for found in limits(each)]
+        if not isinstance(node, dict):
+            return []
+        own = [node["maxItems"]] if isinstance(node.get("maxItems"), int) else []
+        return own + [found for each in node.values() for found in limits(each)]
+
+    for made in (openapi(OPEN), asyncapi(OPEN)):
+        assert set(limits(made)) == {7}
+
+
+def test_gateway_does_not_import_what_builds_documents() -> None:
+    run = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True
+    )
+    loaded = set(run.stdout.split())
+    assert "ime_live.gateway.api_docs.documents" in loaded
+    assert not {name for name in loaded if name.startswith(api_documents.__name__)}
