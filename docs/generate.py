@@ -16,7 +16,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import typer.main
 
 from docs.api_documents import asyncapi, openapi
@@ -24,7 +23,6 @@ from docs.api_documents.schemas import schemas_of
 from ime_live.cli import app
 from ime_live.contracts import OPTION_TYPES, Contract, Market
 from ime_live.gateway.query.value_types import Schema
-from ime_live.gateway.rest.static_data import TYPES
 from ime_live.market import Payload
 from ime_live.settings import (
     AuthSettings,
@@ -144,18 +142,8 @@ def with_figures(readme: Path, titles: Sequence[str]) -> str:
 def contract_schema() -> Schema:
     """The JSON Schema of a contract's record, as `contracts import` takes it."""
     schema = schemas_of([Contract, Market], _REFERENCE)["Contract"]
-    said = {
-        name: each["description"]
-        for kind in TYPES.values()
-        for name, each in msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"].items()
-    }
-    said["aliases"] = "Other names that it answers to, such as those that it had before."
-    said["board"] = "The method of the exchange's hub that pushes its board."
-    said["expired"] = "Whether the exchange has marked it as expired."
-    said["delisted"] = "Whether it is no longer on its board."
-    said["market"] = "The market that it is traded in."
     properties = {
-        name: {k: v for k, v in each.items() if v is not None} | {"description": said[name]}
+        name: {key: value for key, value in each.items() if value is not None}
         for name, each in schema["properties"].items()
     }
     properties["market"] |= {"anyOf": [{"enum": list(Market)}, {"type": "null"}]}

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Struct, field
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from docs.api_documents.schemas import schemas_of
+from docs.api_documents.schemas import attributes_of, schemas_of
+from ime_live.contracts import Contract
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.parameters import Endpoint, Parameter, parameters_of
 from ime_live.gateway.query.rest_query import DATA_ENDPOINTS
@@ -161,7 +162,14 @@ def _schemas() -> Part:
         Readiness,
         Report,
     ]
-    return schemas_of(types, _REFERENCE)
+    schemas = schemas_of(types, _REFERENCE)
+    said = attributes_of(Contract)
+    for kind in (*TYPES.values(), *OVERVIEWS.values()):
+        properties = schemas[kind.__name__]["properties"]
+        for each in msgspec.structs.fields(kind):
+            if each.name in said:
+                properties[each.encode_name]["description"] = said[each.name]
+    return schemas
 
 
 def _reference(kind: type) -> Part:

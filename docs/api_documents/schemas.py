@@ -50,7 +50,7 @@ def _described(schema: Schema, documented: type, template: str) -> Schema:
         described["type"] = "string"
     elif issubclass(documented, Struct):
         described["properties"] = dict(described["properties"])
-        said = _attributes_of(documented)
+        said = attributes_of(documented)
         for each in msgspec.structs.fields(documented):
             if text := said.get(each.name):
                 properties = described["properties"]
@@ -70,7 +70,8 @@ def with_description(schema: Schema, text: str) -> Schema:
     return schema | {"description": text}
 
 
-def _attributes_of(documented: type) -> Mapping[str, str]:
+def attributes_of(documented: type) -> Mapping[str, str]:
+    """Return the descriptions of a class's attributes, by name, from its docstring."""
     block = _ATTRIBUTES.search(inspect.getdoc(documented) or "")
     if block is None:
         return {}

@@ -1,6 +1,6 @@
 """Select the static fields of a contract by its market, as the REST calls return them. No I/O.
 
-Names and types are those of `ime_live.contracts.Contract`.
+Names, types and descriptions are those of `ime_live.contracts.Contract`.
 """
 
 from __future__ import annotations
@@ -15,60 +15,38 @@ from msgspec import Meta, Struct
 
 from ime_live.contracts import Contract, Market
 
-# Attributes of a contract, and their descriptions.
-_EVERY: Final = {
-    "contract_id": "Its id.",
-    "contract_name": "Its name, the current one.",
-    "title": "Its title in Persian.",
-    "owner": "Its owner, as the source names it.",
-    "min_price_change_rate": "Smallest change of the price in a day, as a fraction.",
-    "max_price_change_rate": "Greatest change of the price in a day, as a fraction.",
-    "buy_commission": "Commission of a buyer, as a fraction: 0.0025 is 0.25 %.",
-    "sell_commission": "Commission of a seller, as a fraction.",
-    "can_buy": "Whether orders to buy are taken.",
-    "can_sell": "Whether orders to sell are taken.",
-    "min_valid_buy_volume": "The smallest order to buy.",
-    "max_valid_buy_volume": "The largest order to buy.",
-    "min_valid_sell_volume": "The smallest order to sell.",
-    "max_valid_sell_volume": "The largest order to sell.",
-    "min_dealable_price": "Smallest price that can be dealt at, in rials.",
-    "min_dealable_count": "Smallest quantity that can be dealt.",
-    "data_class": "How the source classifies it.",
-}
-_CERTIFICATE: Final = {"storage_cost": "Cost of storage, in rials."}
-_FUTURE: Final = {
-    "initial_margin": "Initial margin, in rials.",
-    "maintenance_margin": "Maintenance margin, in rials.",
-    "expiration_date": "The last trading day, YYYY-MM-DD (Gregorian).",
-    "days_to_expiration": "Days from today, by Tehran's calendar, until then; 0 afterwards.",
-    "csize": "Units of the underlying in one contract.",
-    "exercise_fee_physical": "Fee of a physical delivery, in rials.",
-    "exercise_fee_cash": "Fee of a cash settlement, in rials.",
-    "exercise_sell_tax": "Tax of a sale by delivery, in rials.",
-    "underlying_id": "Id or ISIN of the underlying.",
-    "underlying_title": "Title of the underlying.",
-    "underlying_name": "Name or symbol of the underlying.",
-}
-_OPTION: Final = {
-    "option_type": "`call` or `put`.",
-    "strike_price": "Strike price, in rials.",
-    "required_margin": "Margin that is required now, in rials.",
-}
-
+_EVERY: Final = (
+    *("contract_id", "contract_name", "title", "owner"),
+    *("min_price_change_rate", "max_price_change_rate", "buy_commission", "sell_commission"),
+    *("can_buy", "can_sell", "min_valid_buy_volume", "max_valid_buy_volume"),
+    *("min_valid_sell_volume", "max_valid_sell_volume", "min_dealable_price"),
+    *("min_dealable_count", "data_class"),
+)
 _DAYS: Final = "days_to_expiration"
+_FUTURE: Final = (
+    *("initial_margin", "maintenance_margin", "expiration_date", _DAYS, "csize"),
+    *("exercise_fee_physical", "exercise_fee_cash", "exercise_sell_tax"),
+    *("underlying_id", "underlying_title", "underlying_name"),
+)
+_OPTION: Final = ("option_type", "strike_price", "required_margin")
+
+# The only field that a contract does not have.
+_DaysLeft = Annotated[
+    int | None,
+    Meta(
+        description="days from today, in Tehran's calendar, to the last trading day; 0 afterwards."
+    ),
+]
+
 _FIRST_YEAR: Final = 1900
 
 
-def _type(name: str, text: str, *tables: Mapping[str, str]) -> type[Struct]:
+def _type(name: str, text: str, *attributes: str) -> type[Struct]:
     """Make the type of a market's static fields; fields that are not known are null."""
-    hints = get_type_hints(Contract) | {_DAYS: int | None}
+    hints = get_type_hints(Contract) | {_DAYS: _DaysLeft}
     names = {each.name: each.encode_name for each in msgspec.structs.fields(Contract)}
     names[_DAYS] = "DaysToExpiration"
-    fields = [
-        (attribute, Annotated[hints[attribute], Meta(description=what)])
-        for table in tables
-        for attribute, what in table.items()
-    ]
+    fields = [(attribute, hints[attribute]) for attribute in attributes]
     return msgspec.defstruct(
         name,
         fields,
@@ -79,12 +57,12 @@ def _type(name: str, text: str, *tables: Mapping[str, str]) -> type[Struct]:
     )
 
 
-Static: Final = _type("Static", "A contract of no market that is known.", _EVERY)
+Static: Final = _type("Static", "A contract of no market that is known.", *_EVERY)
 DepositCertificate: Final = _type(
-    "DepositCertificate", "A deposit certificate.", _EVERY, _CERTIFICATE
+    "DepositCertificate", "A deposit certificate.", *_EVERY, "storage_cost"
 )
-Future: Final = _type("Future", "A future.", _EVERY, _FUTURE)
-Option: Final = _type("Option", "An option.", _EVERY, _FUTURE, _OPTION)
+Future: Final = _type("Future", "A future.", *_EVERY, *_FUTURE)
+Option: Final = _type("Option", "An option.", *_EVERY, *_FUTURE, *_OPTION)
 
 TYPES: Final[Mapping[Market | None, type[Struct]]] = {
     Market.FUTURES: Future,
