@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ime_live import settings
+import ime_live
 from ime_live.errors import SettingsError
 from ime_live.settings import (
     AuthMode,
@@ -22,9 +22,9 @@ from ime_live.settings import (
     options,
 )
 
-SOURCE = Path(settings.__file__).parent
+SOURCE = Path(ime_live.__file__).parent
 
-FOLDERS = ("client", "cli", "feeds", "gateway", "local", "store")
+FOLDERS = ("client", "cli", "feeds", "gateway", "local", "settings", "store")
 
 FORMULAS = re.compile(
     r"see the module's text|must not know|comes? in[;,].* goe?s? out", re.IGNORECASE

@@ -1,0 +1,65 @@
+"""Every option once: its name, default, unit and help.
+
+The fields of the classes in this package are the table from which the flags of the command line,
+the variables of the environment (`IME_LIVE_` and the field in capitals) and `docs/settings.md` are
+made. A program that embeds the gateway creates the classes itself. Nothing here reads the
+environment.
+"""
+
+from __future__ import annotations
+
+from ime_live.settings.gateway import (
+    ENVIRONMENT_PREFIX,
+    LOOPBACK,
+    MIN_SECRET_BYTES,
+    AuthMode,
+    AuthSettings,
+    DemoSettings,
+    DemoSource,
+    FeedSettings,
+    GatewaySettings,
+    HoursSettings,
+    HubSettings,
+    JwtSettings,
+    LogFormat,
+    LogLevel,
+    LogSettings,
+    RecorderSettings,
+    RecordSettings,
+    StoreSettings,
+    UpSettings,
+    bare_host,
+    flag,
+    is_loopback,
+    option,
+    options,
+    variable,
+)
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "LOOPBACK",
+    "MIN_SECRET_BYTES",
+    "AuthMode",
+    "AuthSettings",
+    "DemoSettings",
+    "DemoSource",
+    "FeedSettings",
+    "GatewaySettings",
+    "HoursSettings",
+    "HubSettings",
+    "JwtSettings",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "RecordSettings",
+    "RecorderSettings",
+    "StoreSettings",
+    "UpSettings",
+    "bare_host",
+    "flag",
+    "is_loopback",
+    "option",
+    "options",
+    "variable",
+]
