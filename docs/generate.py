@@ -198,7 +198,7 @@ def settings() -> str:
     lines = [
         "# Settings",
         "",
-        "<!-- Generated from src/ime_live/settings.py by `make docs`. Do not edit. -->",
+        "<!-- Generated from src/ime_live/settings by `make docs`. Do not edit. -->",
         "",
         (
             "Every setting is a flag of the commands that use it and an environment variable. The "

@@ -8,33 +8,19 @@ environment.
 
 from __future__ import annotations
 
-from ime_live.settings.gateway import (
-    ENVIRONMENT_PREFIX,
-    LOOPBACK,
-    MIN_SECRET_BYTES,
-    AuthMode,
-    AuthSettings,
-    DemoSettings,
-    DemoSource,
+from ime_live.settings.auth import MIN_SECRET_BYTES, AuthMode, AuthSettings, JwtSettings
+from ime_live.settings.feed import (
     FeedSettings,
-    GatewaySettings,
     HoursSettings,
     HubSettings,
-    JwtSettings,
-    LogFormat,
-    LogLevel,
-    LogSettings,
     RecorderSettings,
     RecordSettings,
-    StoreSettings,
-    UpSettings,
-    bare_host,
-    flag,
-    is_loopback,
-    option,
-    options,
-    variable,
 )
+from ime_live.settings.gateway import LOOPBACK, GatewaySettings, bare_host, is_loopback
+from ime_live.settings.local import DemoSettings, DemoSource, UpSettings
+from ime_live.settings.log import LogFormat, LogLevel, LogSettings
+from ime_live.settings.option import ENVIRONMENT_PREFIX, flag, option, options, variable
+from ime_live.settings.store import StoreSettings
 
 __all__ = [
     "ENVIRONMENT_PREFIX",

@@ -1,0 +1,85 @@
+"""Settings of authentication: whether tokens are required, and how they are checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from ime_live.errors import SettingsError
+from ime_live.settings.option import Checked, option
+
+MIN_SECRET_BYTES: Final = 32
+
+
+class AuthMode(StrEnum):
+    """How clients authenticate."""
+
+    JWT = "jwt"
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JwtSettings(Checked):
+    """Keys of tokens, and the claims that they must have."""
+
+    jwt_secret: str = option(
+        "",
+        "Shared secret of HS256 tokens [at least 32 bytes]; empty accepts no such tokens.",
+        secret=True,
+    )
+    jwt_public_key: str = option(
+        "",
+        "PEM file with the public key (RSA, EC P-256 or Ed25519) that verifies tokens; empty "
+        "uses none.",
+        metavar="FILE",
+    )
+    jwks: str = option(
+        "", "JWKS file or URL with the issuer's public keys; empty uses none.", metavar="FILE|URL"
+    )
+    jwt_audience: str = option("", "Audience that tokens must have (claim aud); empty accepts any.")
+    jwt_issuer: str = option("", "Issuer that tokens must have (claim iss); empty accepts any.")
+    jwt_leeway: float = option(
+        0.0,
+        "Tolerance for the issuer's clock in the times of tokens [seconds]; 0 allows none.",
+        least=0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthSettings(JwtSettings):
+    """Whether tokens are required, and how they are checked."""
+
+    auth: AuthMode = option(
+        AuthMode.JWT,
+        "Authentication of clients: jwt requires a token, none does not. none works on a loopback "
+        "address only; every program and web page of this machine can connect then.",
+    )
+
+    _keys_needed = True
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is a key to check tokens with."""
+        return bool(self.jwt_secret or self.jwt_public_key or self.jwks)
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises:
+            SettingsError: tokens are required but there is no key, or the secret is too short.
+        """
+        super().__post_init__()
+        if self.auth is AuthMode.NONE:
+            return
+        if self._keys_needed and not self.has_keys:
+            raise SettingsError(
+                "authentication must have a key, got none: set --jwt-secret, --jwt-public-key or "
+                "--jwks (or --auth none on a loopback address)"
+            )
+        size = len(self.jwt_secret.encode())
+        if self.jwt_secret and size < MIN_SECRET_BYTES:
+            raise SettingsError(
+                f"--jwt-secret must have at least {MIN_SECRET_BYTES} bytes for HS256 (RFC 7518, "
+                f"3.2), got {size}"
+            )

@@ -1,0 +1,138 @@
+"""Settings of the feed: the exchange, its trading hours, and recordings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ime_live.settings.log import LogSettings
+from ime_live.settings.option import Checked, option
+from ime_live.settings.store import StoreSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSettings(Checked):
+    """Connections to the exchange."""
+
+    base_url: str = option(
+        "https://cdn.ime.co.ir/realTimeServer/",
+        "Address of the exchange's SignalR hub, or of one with the same protocol.",
+        metavar="URL",
+    )
+    polling_url: str = option(
+        "https://dataapi.ime.co.ir/api/",
+        "Address where the boards are polled while the hub is away.",
+        metavar="URL",
+    )
+    proxy: str = option(
+        "",
+        "Proxy to the exchange: http://[user:password@]host:port or socks5://host:port. Empty "
+        "reads HTTPS_PROXY and NO_PROXY from the environment.",
+        secret=True,
+        metavar="URL",
+    )
+    user_agent: str = option(
+        "", "User-Agent header for the exchange; empty sends ime-live and its version."
+    )
+    transports: str = option(
+        "webSockets,serverSentEvents,longPolling",
+        "Transports for the hub in order of preference, separated by commas.",
+        metavar="LIST",
+    )
+    connect_timeout: float = option(
+        10.0, "Timeout for an answer of the exchange [seconds].", above=0
+    )
+    max_reconnect_delay: float = option(
+        30.0,
+        "Longest wait between two attempts to connect [seconds]; the waits are random and grow.",
+        above=0,
+    )
+    upgrade_after: float = option(
+        600.0,
+        "Time after which a better transport is tried again [seconds].",
+        above=0,
+    )
+    polling_interval: float = option(
+        2.0,
+        "Time between two polls of the boards while the hub is away [seconds]; 0 never polls. "
+        "Warehouse receipts cannot be polled.",
+        least=0,
+    )
+    boards: str = option(
+        "futures,options,cdc,gavahi",
+        "Boards to read, separated by commas, of futures, options, cdc, gavahi (warehouse "
+        "receipts), sandoq (funds) and salaf.",
+        metavar="LIST",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoursSettings(Checked):
+    """Trading hours of the exchange, in Tehran's time."""
+
+    hours_futures: str = option(
+        "sat-wed 11:45-17:00, thu 11:45-15:00",
+        "Sessions of futures: days and times in Tehran.",
+        metavar="HOURS",
+    )
+    hours_options: str = option(
+        "sat-wed 11:45-17:00, thu 11:45-15:00", "Sessions of options.", metavar="HOURS"
+    )
+    hours_certificates: str = option(
+        "sat-wed 11:45-17:00, thu 11:45-15:00", "Sessions of deposit certificates.", metavar="HOURS"
+    )
+    official_holidays: bool = option(
+        True, "Treat Iran's official holidays as days without a session."
+    )
+    holidays: str = option(
+        "",
+        "More days without a session, Jalali or Gregorian, separated by commas: 1405-05-03, "
+        "2026-08-01, or a range with two dots between its first and last day.",
+        metavar="DAYS",
+    )
+    trading_days: str = option(
+        "", "Holidays with a session all the same, as for --holidays.", metavar="DAYS"
+    )
+    stale_after: float = option(
+        30.0, "Time without a board in a session after which a market is stale [seconds].", above=0
+    )
+    max_lag: float = option(
+        10.0, "Delay of boards beyond which their markets are stale [seconds].", above=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSettings(Checked):
+    """Files of a recording."""
+
+    record_size: int = option(
+        100_000_000,
+        "Size of frames after which a recording continues in a new file [bytes], as it does at "
+        "midnight.",
+        above=0,
+    )
+    record_keep: int = option(
+        0, "Number of files of a recording to keep; 0 keeps all of them.", least=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecorderSettings(HubSettings, RecordSettings, LogSettings):
+    """The recorder: from the exchange to files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedSettings(StoreSettings, HubSettings, HoursSettings, RecordSettings, LogSettings):
+    """The feed: from the exchange to the store."""
+
+    bands: str = option(
+        "SIL=0.05, SAF=0.05",
+        "Allowed prices by the start of a contract's name: a fraction of the last settlement "
+        "(0.05 is 5 %), or a range [rials] as SAFOR01=380000..410000. The longest start counts; "
+        "without one there is no limit.",
+        metavar="LIST",
+    )
+    record: str = option(
+        "",
+        "File in which to record the frames as well, as `feed record`; empty records none.",
+        metavar="FILE",
+    )

@@ -1,0 +1,42 @@
+"""Settings of the whole service on one machine: `up` and `demo`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ime_live.settings.feed import FeedSettings
+from ime_live.settings.gateway import GatewaySettings
+from ime_live.settings.log import LogSettings
+from ime_live.settings.option import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpSettings(GatewaySettings, FeedSettings):
+    """Everything on one machine: Valkey, feed and gateway."""
+
+    _keys_needed = False  # a secret is created and kept with the data
+
+    data: str = option(
+        "ime-live-data", "Folder for the data; it is created if necessary.", metavar="DIR"
+    )
+
+
+class DemoSource(StrEnum):
+    """Sources of the demo's market."""
+
+    SYNTHETIC = "synthetic"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings(LogSettings):
+    """The demo: an invented market, on this machine only."""
+
+    source: DemoSource = option(
+        DemoSource.SYNTHETIC, "Market: synthetic is an invented one, replay repeats --frames."
+    )
+
+    host: str = option("127.0.0.1", "Loopback address to listen on.")
+    port: int = option(8000, "Port to listen on; 0 takes a free one.", least=0, most=65_535)
+    seed: int = option(1, "Seed of the synthetic market; the same seed makes the same market.")
