@@ -154,7 +154,7 @@ def contract_schema() -> Schema:
         "title": "A contract",
         "description": (
             "A contract's record in the hash ime:contracts, as `ime-live contracts import` takes "
-            "it. What the source does not give is null, or left out."
+            "it. A field that the source does not give is null, or left out."
         ),
         "type": "object",
         "properties": properties,

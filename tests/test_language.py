@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 import ime_live
-from ime_live.errors import SettingsError
+from ime_live.errors import RefusedError, SettingsError
+from ime_live.gateway.auth.keys import authenticator_from
+from ime_live.gateway.auth.tokens import create_token
+from ime_live.gateway.query.parameters import Endpoint
+from ime_live.gateway.query.query_string import Query
 from ime_live.settings import (
     AuthMode,
     AuthSettings,
@@ -84,3 +88,41 @@ def test_error_of_setting_shows_no_password() -> None:
     with pytest.raises(SettingsError, match="--public-url must be") as caught:
         GatewaySettings(jwt_secret=SECRET, public_url="https://user:geheim@example.org")
     assert "geheim" not in str(caught.value)
+
+
+def refused_by_gateway(tmp_path: Path) -> Iterator[str]:
+    """Every setting of the gateway that only its own parts refuse, as the text of the error."""
+    key = tmp_path / "key.pem"
+    key.write_text("-----BEGIN PRIVATE KEY-----\n", encoding="utf-8")
+    refused: tuple[dict[str, Any], ...] = (
+        {"jwks": "ftp://issuer.example/keys"},
+        {"jwks": "http://issuer.example/keys"},
+        {"jwks": "https://user:geheim@issuer.example/keys"},
+        {"jwks": "https://issuer.example:port/keys"},
+        {"jwt_public_key": str(key)},
+        {"jwt_public_key": str(Path(__file__))},
+        {"jwks": str(key)},
+    )
+    for given in refused:
+        with pytest.raises(SettingsError) as caught:
+            authenticator_from(GatewaySettings(jwt_secret=SECRET, **given))
+        yield str(caught.value)
+    for secret, days in (("short", 1.0), (SECRET, 0.0)):
+        with pytest.raises(SettingsError) as caught:
+            create_token(secret, "alice", days, now=0)
+        yield str(caught.value)
+
+
+def test_error_of_authentication_says_rule_and_shows_no_password(tmp_path: Path) -> None:
+    for text in refused_by_gateway(tmp_path):
+        assert RULE.search(text), text
+        assert "geheim" not in text
+
+
+@pytest.mark.parametrize("name", ["market", "max_rate", "snapshot", "sections"])
+def test_refusal_of_parameter_names_the_parameter_and_its_value(name: str) -> None:
+    query = Query(Endpoint.SEARCH if name == "market" else Endpoint.STREAM_BY_NAME, f"{name}=wrong")
+    with pytest.raises(RefusedError) as caught:
+        query[name]
+    assert name.removesuffix("s") in caught.value.reason
+    assert "wrong" in caught.value.reason

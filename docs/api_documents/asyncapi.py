@@ -30,18 +30,21 @@ _ENDPOINTS: Final = {By.NAME: Endpoint.STREAM_BY_NAME, By.ID: Endpoint.STREAM_BY
 _SCHEMA: Final = "#/components/schemas/{name}"
 
 CLOSES: Final[dict[CloseCode, str]] = {
-    CloseCode.NORMAL: "You have closed the connection.",
+    CloseCode.NORMAL: "Your client closed the connection.",
     CloseCode.GOING_AWAY: "The gateway is restarting: reconnect.",
     CloseCode.PROTOCOL_ERROR: "Your client broke the WebSocket protocol.",
-    CloseCode.INVALID_DATA: "Your client sent a text that is not UTF-8.",
+    CloseCode.INVALID_DATA: "Your client sent text that is not UTF-8.",
     CloseCode.POLICY_VIOLATION: (
-        "The token, a contract or a parameter is missing or wrong, or you send too much: the "
-        "reason says which. Do not repeat the same request."
+        "The token, a contract or a parameter is missing or wrong, or your client sends too many "
+        "messages: the reason says which. Do not repeat the same request."
     ),
-    CloseCode.MESSAGE_TOO_BIG: "Your message was too long.",
-    CloseCode.INTERNAL_ERROR: "No answer to a ping, or an error of the gateway: reconnect.",
+    CloseCode.MESSAGE_TOO_BIG: "Your client sent a message that is too long.",
+    CloseCode.INTERNAL_ERROR: (
+        "Your client did not answer a ping, or the gateway failed: reconnect."
+    ),
     CloseCode.TRY_AGAIN_LATER: (
-        "You were too slow, or contracts or keys are not there yet: reconnect after a while."
+        "Your client was too slow, or contracts or keys are not loaded yet: reconnect after a "
+        "while."
     ),
 }
 """Advice for a client whose stream ends with a code."""
@@ -81,12 +84,12 @@ def document() -> Node:
 
 
 _INTRODUCTION: Final = """\
-Live market data of the Iran Mercantile Exchange. The gateway sends the complete state of a
-contract, or the sections that were asked for, whenever it has changed, and nothing twice.
+Live market data of the Iran Mercantile Exchange. Whenever a contract has changed, the gateway sends
+its complete state, or the requested sections of it. It does not send an equal state again.
 
-The document takes the gateway's view: `send` is what a client receives, and `receive` what a
-client may send. Every message says on which `channel` it is. Ignore keys that you do not know; new
-ones may come.
+The operations are named from the gateway's view: a client receives the messages of `send`, and may
+send those of `receive`. Each message names its `channel`. Ignore keys that you do not know, because
+new ones may be added.
 """
 
 
@@ -126,8 +129,8 @@ def _websocket_channel(by: By) -> Node:
         STREAM_ROOT + by.value,
         f"WebSocket, contracts by {by.value}",
         (
-            "One text message a change. A refusal completes the handshake first and closes then, "
-            "so that code and reason can be seen."
+            "One text message per change. A refused request is answered by a completed handshake "
+            "and a close frame, because only then a browser shows code and reason."
         ),
         # Contracts may be added by name and by id on either connection.
         _stream(by),
@@ -154,19 +157,19 @@ def _websocket_operations(by: By) -> Node:
         f"send{_capital(channel)}": {
             "action": "send",
             "channel": reference,
-            "title": "What you get",
-            "summary": "The state of a contract whenever it changes; the feed's state on request.",
+            "title": "Messages from the gateway",
+            "summary": _CHANGES,
             "messages": _of_channel(channel, *streams, "status"),
         },
         f"receive{_capital(channel)}": {
             "action": "receive",
             "channel": reference,
-            "title": "What you may send",
-            "summary": "Contracts to add or to remove while the stream runs.",
+            "title": "Commands to the gateway",
+            "summary": "Add or remove contracts while the stream is open.",
             "description": (
-                "At most {max_client_message} bytes a message, and {client_rate:g} messages a "
+                "At most {max_client_message} bytes per message, and {client_rate:g} messages per "
                 "second; five times as many at once. "
-                "What is not a JSON object with an `action` is ignored."
+                "A message that is not a JSON object with an `action` is ignored."
             ),
             "messages": _of_channel(channel, "controlRequest"),
             "reply": {"channel": reference, "messages": _of_channel(channel, "control")},
@@ -180,9 +183,9 @@ def _events_channel(by: By) -> Node:
         EVENTS_ROOT + by.value,
         f"Server-sent events, contracts by {by.value}",
         (
-            "The same messages as `text/event-stream`, each in `data:`, with its `timestamp` as "
-            "`id:`. `Last-Event-ID` resumes as `since` does. Before the first event a refusal is "
-            'an HTTP status with `{"detail": "…"}`; later the event `end` says why.'
+            "The same messages as `text/event-stream`: each in `data:`, with its `timestamp` in "
+            "`id:`. `Last-Event-ID` has the meaning of `since`. A refused request is answered by "
+            'an HTTP status with `{"detail": "…"}`; later the event `end` has the reason.'
         ),
         _stream(by),
         "status",
@@ -196,8 +199,8 @@ def _events_operations(by: By) -> Node:
         f"send{_capital(channel)}": {
             "action": "send",
             "channel": {"$ref": f"#/channels/{channel}"},
-            "title": "What you get",
-            "summary": "The state of a contract whenever it changes; the feed's state on request.",
+            "title": "Messages from the gateway",
+            "summary": _CHANGES,
             "messages": _of_channel(channel, _stream(by), "status", "end"),
             "bindings": {
                 "http": {
@@ -232,6 +235,11 @@ def query_of(endpoint: Endpoint) -> Schema:
     return {"type": "object", "properties": properties, "anyOf": required}
 
 
+_CHANGES: Final = (
+    "The state of a contract whenever it changes; with `status=true`, that of the feed."
+)
+
+
 def _capital(name: str) -> str:
     return name[0].upper() + name[1:]
 
@@ -258,8 +266,8 @@ _MESSAGES: Final = {
     "streamByName": ("The state of a contract, by name", "StreamMessageByName"),
     "streamById": ("The state of a contract, by id", "StreamMessageById"),
     "status": ("The state of the feed", "StatusMessage"),
-    "control": ("The answer to a request", "ControlMessage"),
-    "controlRequest": ("A request in flight", "ControlRequest"),
+    "control": ("The answer to a command", "ControlMessage"),
+    "controlRequest": ("A command", "ControlRequest"),
     "end": ("The end of a stream of events", "End"),
 }
 
@@ -272,15 +280,15 @@ def _schemas() -> dict[str, Schema]:
     schemas["StreamMessageById"] = _without(both, "contractName", "ContractId")
     schemas["Part"]["minProperties"] = 1
     schemas["End"] = {
-        "description": "Why the gateway has ended a stream of events.",
+        "description": "Reason why the gateway ended a stream of events.",
         "type": "object",
         "properties": {
             "code": {
                 "type": "integer",
                 "enum": [code.value for code in CloseCode],
-                "description": "as a WebSocket's close code.",
+                "description": "close code, as that of a WebSocket.",
             },
-            "reason": {"type": "string", "description": "what is wrong, for people."},
+            "reason": {"type": "string", "description": "close reason."},
         },
         "required": ["code", "reason"],
     }
@@ -317,7 +325,7 @@ _SECURITY: Final[Node] = {
         "type": "httpApiKey",
         "in": "query",
         "name": "token",
-        "description": "`?token=<token>`. Proxies log queries; prefer the others.",
+        "description": "`?token=<token>`. Proxies log query strings, so prefer a header.",
     },
 }
 

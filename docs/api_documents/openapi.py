@@ -41,22 +41,22 @@ _TOKEN: Final = "token"  # noqa: S105 - the name of a parameter
 _REFERENCE: Final = "#/components/schemas/{name}"
 
 _TAGS: Final = {
-    "Live snapshots": "The last states of contracts, one request a look.",
-    "Static data": "What does not come from the market.",
-    "State of the service": "For those who run it, or want to know whether data is current.",
+    "Live snapshots": "The last state of contracts, read for each request.",
+    "Static data": "Data that does not change during a trading day.",
+    "State of the service": "Health, metrics, and whether the data is current.",
 }
 _LIVE, _STATIC, _STATE = _TAGS
 
 _ABOUT: Final = """\
-Market data of the Iran Mercantile Exchange by plain HTTP, beside the streams.
+Market data of the Iran Mercantile Exchange over plain HTTP. `/asyncapi.json` describes the streams.
 
-An answer carries `Data` and `Status`; a status of 400 or more carries `detail`, which says what
-is wrong. HEAD works wherever GET does, but for `/metrics`. Names and ids are found in every
-spelling: Persian or Arabic letters and digits, with or without joiners."""
+A successful response has `Data` and `Status`. An error, with a status of 400 or more, has `detail`,
+which says what is wrong. HEAD is accepted for every path except `/metrics`. Names and ids are found
+in any spelling: with Persian or Arabic letters and digits, with or without joiners."""
 
 _SPELLINGS: Final = {
-    By.NAME: "by the names of contracts",
-    By.ID: "by the ids of contracts",
+    By.NAME: "by contract name",
+    By.ID: "by contract id",
 }
 
 _SECTION_TITLES: Final = {
@@ -69,12 +69,12 @@ _SECTION_TITLES: Final = {
 
 # The refusals of every call for data.
 _REFUSALS: Final = {
-    "401": "The token is missing or not good.",
+    "401": "The token is missing or not valid.",
     "422": "A parameter is missing or wrong.",
-    "429": "Too many requests; `Retry-After` says when to come again.",
-    "503": "The store cannot be reached, or contracts or keys are not there yet. Try again.",
+    "429": "Too many requests. Wait for the seconds in `Retry-After`.",
+    "503": "Redis cannot be reached, or contracts or keys are not loaded yet. Try again later.",
 }
-_NOT_COVERED: Final = "The token does not cover a contract; `detail` names it."
+_NOT_COVERED: Final = "The token does not cover a contract; `detail` names the contract."
 
 
 def _overview_type(static: type[Struct]) -> type[Struct]:
@@ -146,7 +146,9 @@ _SECURITY: Final[Part] = {
         "type": "apiKey",
         "in": "query",
         "name": _TOKEN,
-        "description": "Where no header can be set. Proxies log it; prefer the header.",
+        "description": (
+            "For clients that cannot set a header. Proxies log query strings, so prefer the header."
+        ),
     },
 }
 
@@ -196,10 +198,14 @@ def _answer(data: Part) -> Part:
 def _live(section: Section, by: By) -> Part:
     kinds = OVERVIEWS.values() if section is Section.OVERVIEW else [SECTION_TYPES[section]]
     title = _SECTION_TITLES[section]
-    value = "the object with both" if section is Section.OVERVIEW else f"its `{KEYS[section]}`"
+    value = (
+        "the static fields and the last state"
+        if section is Section.OVERVIEW
+        else f"`{KEYS[section]}`"
+    )
     text = (
-        f"`Data` holds {value} for each contract, keyed as it was asked for; null for a contract "
-        "that does not exist"
+        f"`Data` has {value} of each contract, under its {by.value} as in the request; null for a "
+        "contract that does not exist"
     )
     text += (
         ". The sections of a contract without market data are null."
@@ -219,7 +225,7 @@ def _live(section: Section, by: By) -> Part:
 def _static(by: By) -> Part:
     return _operation(
         f"Static data, {_SPELLINGS[by]}",
-        "`Data` is a list in the order asked; null for a contract that does not exist.",
+        "`Data` is a list in the order of the request; null for a contract that does not exist.",
         _STATIC,
         _parameters(DATA_ENDPOINTS[by]),
         _answer({"type": "array", "items": _nullable(TYPES.values())}),
@@ -230,9 +236,9 @@ def _static(by: By) -> Part:
 def _search() -> Part:
     kinds = [kind for market, kind in TYPES.items() if market is not None]
     return _operation(
-        "Look for contracts of a market",
-        "`Data` is the list of that market's contracts that hold the text, and that the token "
-        "covers.",
+        "Search the contracts of a market",
+        "`Data` is the list of the market's contracts whose name or title contains the text and "
+        "that the token covers.",
         _STATIC,
         _parameters(Endpoint.SEARCH),
         _answer({"type": "array", "items": {"anyOf": [*map(_reference, kinds)]}}),
@@ -249,7 +255,7 @@ def _parameters(endpoint: Endpoint) -> list[Part]:
 def _parameter(parameter: Parameter) -> Part:
     text = parameter.description
     if parameter.aliases:
-        text += f" `{'`, `'.join(parameter.aliases)}` works as well."
+        text += f" `{'`, `'.join(parameter.aliases)}` is accepted as well."
     schema = parameter.schema()
     if isinstance(parameter.type, Names) and parameter.type.limited:
         schema["maxItems"] = GatewaySettings.max_contracts
@@ -275,23 +281,23 @@ def _operation(
 ) -> Part:
     responses: Part = {
         "200": {
-            "description": "The data.",
-            "headers": {"ETag": _header("Equal for equal data.")},
+            "description": "Success.",
+            "headers": {"ETag": _header("Entity tag of `Data`: equal data has an equal tag.")},
             "content": {"application/json": {"schema": answer}},
         },
         "304": {
-            "description": "The data is what `If-None-Match` names.",
-            "headers": {"ETag": _header("The same tag.")},
+            "description": "The data has not changed: its tag is in `If-None-Match`.",
+            "headers": {"ETag": _header("Entity tag of `Data`.")},
         },
     }
     for status, said in sorted((_REFUSALS | dict(refusals)).items()):
         responses[status] = _refusal(said)
-    responses["429"]["headers"] = {"Retry-After": _header("Seconds.", {"type": "integer"})}
+    responses["429"]["headers"] = {"Retry-After": _header("Seconds to wait.", {"type": "integer"})}
     tags = {
         "name": "If-None-Match",
         "in": "header",
         "required": False,
-        "description": "The `ETag` of an answer that is at hand.",
+        "description": "`ETag` of an earlier response.",
         "schema": {"type": "string"},
     }
     return {
@@ -318,13 +324,13 @@ def _state() -> Part:
     """Return the calls that need no token, and the one for the feed's state."""
     status = _plain(
         "The feed's state, and the age of each contract",
-        "Without parameters, of all contracts that the token covers.",
+        "Without parameters, the response has all contracts that the token covers.",
         _reference(Report),
         parameters=_parameters(Endpoint.STATUS),
     )
     status["responses"] |= {
-        "404": _refusal("A contract does not exist; `detail` names it."),
-        "503": _refusal("Contracts or keys are not there yet. Try again."),
+        "404": _refusal("A contract does not exist; `detail` names the contract."),
+        "503": _refusal("Contracts or keys are not loaded yet. Try again later."),
     }
     status["security"] = _GUARDED
     status["responses"] |= {
@@ -332,15 +338,15 @@ def _state() -> Part:
         "403": _refusal(_NOT_COVERED),
     }
     ready = _plain(
-        "Whether the process serves",
-        "Redis is reached and the contracts are loaded, whatever the feed does.",
+        "Whether the process is ready",
+        "Redis must be connected, and the contracts loaded; the feed's state does not matter.",
         _reference(Readiness),
     )
     ready["responses"]["503"] = {
-        "description": "It does not serve yet, or not now.",
+        "description": "It is not ready; `reason` says why.",
         "content": {"application/json": {"schema": _reference(Readiness)}},
     }
-    metrics = _plain("Prometheus's metrics", "In its text format.", {"type": "string"})
+    metrics = _plain("Metrics", "In the text format of Prometheus.", {"type": "string"})
     metrics["responses"]["200"]["content"] = {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}
     return {
         "/live/status": {"get": status},
@@ -358,4 +364,4 @@ def _plain(title: str, text: str, schema: Part, parameters: Sequence[Part] = ())
     if parameters:
         found["parameters"] = list(parameters)
     content = {"application/json": {"schema": schema}}
-    return found | {"responses": {"200": {"description": "The answer.", "content": content}}}
+    return found | {"responses": {"200": {"description": "Success.", "content": content}}}

@@ -78,7 +78,10 @@ def test_what_is_no_token(ime_live: Run) -> None:
     ("options", "error"),
     [
         ([], "a secret must be given to sign with, got none; set --jwt-secret or"),
-        (["--jwt-secret", "geheim"], "the secret is shorter than 32 bytes; HS256 needs as many"),
+        (
+            ["--jwt-secret", "geheim"],
+            "the secret must have at least 32 bytes for HS256 (RFC 7518, 3.2), got 6",
+        ),
         (["--jwt-secret", SECRET, "--subject", " "], "--subject must not be empty, got ' '"),
     ],
 )
@@ -95,7 +98,7 @@ def test_a_key_that_cannot_be_read(ime_live: Run, token: str, tmp_path: Path) ->
     (tmp_path / "key.pem").write_text("no key")
     done = ime_live("token", "inspect", token, "--jwt-public-key", "key.pem")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "ime-live: --jwt-public-key key.pem: not a public key in PEM form\n"
+    assert done.stderr == "ime-live: --jwt-public-key key.pem: expected a public key in PEM form\n"
 
 
 def test_names_the_claim_that_is_wrong(ime_live: Run) -> None:

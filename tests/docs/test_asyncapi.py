@@ -111,7 +111,7 @@ def test_limits_are_those_of_the_settings() -> None:
     assert query["properties"]["contract_names"]["maxItems"] == 7
     said = made["operations"]["receiveWebsocketByName"]["description"]
     assert "99 bytes" in said
-    assert "2.5 messages a second" in said
+    assert "2.5 messages per second" in said
 
 
 # A proxy in front may send these; the gateway does not.

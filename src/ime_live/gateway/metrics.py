@@ -89,57 +89,65 @@ class Metrics:
             )
 
         self._connections_now = gauge(
-            "connections", "Streams that are open: WebSockets and events."
+            "connections", "Open streams: WebSockets and server-sent events."
         )
-        self._contracts_now = gauge("contracts_subscribed", "Contracts that somebody streams.")
-        self._workers_ready = gauge("workers_ready", "Processes that serve: store and contracts.")
+        self._contracts_now = gauge("contracts_subscribed", "Contracts with a subscriber.")
+        self._workers_ready = gauge(
+            "workers_ready",
+            "Processes that are ready: Redis is connected and the contracts are loaded.",
+        )
         # All workers see the same feed, some a moment earlier than others.
         self._feed_state = gauge(
             "feed_state",
-            "1 for the state that the feed is in; 0 for all if there is none.",
+            "1 for the present state of the feed, 0 for the others; 0 for all without a feed.",
             "state",
             mode="livemostrecent",
         )
         self._last_board = gauge(
             "feed_last_board_seconds",
-            "When a board of a market came last, as Unix time.",
+            "Time at which the last board of a market was received [Unix seconds].",
             "market",
             mode="livemostrecent",
         )
         self._feed_lag = gauge(
             "feed_lag_seconds",
-            "How late boards come, by their own stamps; NaN if that is not known.",
+            "Delay of boards by their own timestamps [seconds]; NaN if it is not known.",
             mode="livemostrecent",
         )
         self._connections_total = counter("connections_opened", "Streams opened.")
-        self._closes_total = counter("connections_closed", "Streams closed.", "code", "reason")
-        self._updates_total = counter("updates_received", "Messages that came from the store.")
+        self._closes_total = counter(
+            "connections_closed", "Streams closed, by close code and reason.", "code", "reason"
+        )
+        self._updates_total = counter("updates_received", "Messages received from Redis.")
         self._dropped_total = counter(
-            "updates_dropped", "Messages not forwarded: equal, stale or malformed.", "reason"
+            "updates_dropped",
+            "Messages that were not forwarded: equal, stale or malformed.",
+            "reason",
         )
         self._delivered_total = counter("deliveries", "Messages written to clients.")
         self._conflated_total = counter(
-            "conflated", "Messages that newer ones replaced before a slow client took them."
+            "conflated", "Messages replaced by newer ones before a slow client took them."
         )
         self._thinned_total = counter(
-            "thinned", "Messages that newer ones replaced since a client asked for a max_rate."
+            "thinned", "Messages replaced by newer ones because of a client's max_rate."
         )
-        self._statuses_total = counter(
-            "status_messages", "Status messages written to clients that asked for them."
-        )
+        self._statuses_total = counter("status_messages", "Status messages written to clients.")
         self._requests_total = counter(
-            "requests", "Requests for data by plain HTTP that were answered.", "call", "status"
+            "requests",
+            "Answered requests of the REST calls, by path and HTTP status.",
+            "call",
+            "status",
         )
-        self._failures_total = counter("write_failures", "Writes to a client that raised.")
+        self._failures_total = counter("write_failures", "Writes to a client that failed.")
         self._log_lines_total = counter(
-            "log_lines_dropped", "Log lines that were not written: nobody takes them fast enough."
+            "log_lines_dropped", "Log lines that were dropped because the queue was full."
         )
         self._parts_total = counter(
-            "part_failures", "Parts of the gateway that failed and were started again.", "part"
+            "part_failures", "Failures of parts of the gateway, which were started again.", "part"
         )
         self._lag = Histogram(
             "ime_live_lag_seconds",
-            "From an update's version to its being written, the oldest one of each tick.",
+            "Time from an update's version to its writing [seconds], the oldest update per tick.",
             registry=registry,
             buckets=_LAG_BUCKETS,
         )

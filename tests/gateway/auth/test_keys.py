@@ -136,14 +136,14 @@ class TestPemFile:
 
         text = wrong(jwt_public_key=path)
 
-        assert text.startswith(f"--jwt-public-key {path}: holds a private key")
+        assert text.startswith(f"--jwt-public-key {path}: expected a public key, got a private key")
 
     def test_private_key_of_the_old_form(self, write: Write) -> None:
         path = write(
             RSA_KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
         )
 
-        assert "holds a private key" in wrong(jwt_public_key=path)
+        assert "expected a public key, got a private key" in wrong(jwt_public_key=path)
 
     @pytest.mark.parametrize(
         "content",
@@ -164,7 +164,7 @@ class TestPemFile:
         path = write(content)
 
         assert wrong(jwt_public_key=path) == (
-            f"--jwt-public-key {path}: not a public key in PEM form"
+            f"--jwt-public-key {path}: expected a public key in PEM form"
         )
 
     @pytest.mark.parametrize(

@@ -282,14 +282,19 @@ def _algorithm_of(material: object) -> Algorithm:
     match material:
         case bytes():
             if len(material) < MIN_SECRET_BYTES:
-                raise ValueError(f"a secret of fewer than {MIN_SECRET_BYTES} bytes (RFC 7518, 3.2)")
+                raise ValueError(
+                    f"a secret must have at least {MIN_SECRET_BYTES} bytes (RFC 7518, 3.2)"
+                )
             return "HS256"
         case RSAPublicKey():
             if material.key_size < _MIN_RSA_BITS:
-                raise ValueError(f"an RSA key of fewer than {_MIN_RSA_BITS} bits (RFC 7518, 3.3)")
+                raise ValueError(
+                    f"an RSA key must have at least {_MIN_RSA_BITS} bits (RFC 7518, 3.3), "
+                    f"got {material.key_size}"
+                )
             return "RS256"
         case EllipticCurvePublicKey(curve=SECP256R1()):
             return "ES256"
         case Ed25519PublicKey():
             return "EdDSA"
-    raise ValueError("not a public key of RSA, EC P-256 or Ed25519")
+    raise ValueError("a public key must be of RSA, EC P-256 or Ed25519")

@@ -63,7 +63,7 @@ def read_key_set(raw: bytes, *, secrets: bool) -> tuple[Key, ...]:
     try:
         entries = _decode_set(raw).keys
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise ValueError("not a JWK Set (a JSON object with the list `keys`)") from None
+        raise ValueError("expected a JWK Set, a JSON object with the list `keys`") from None
     keys = []
     for position, entry in enumerate(entries):
         try:
@@ -71,7 +71,7 @@ def read_key_set(raw: bytes, *, secrets: bool) -> tuple[Key, ...]:
         except ValueError as error:
             log.warning("jwks key skipped", position=position, reason=str(error))
     if not keys:
-        raise ValueError("the JWK Set holds no usable key")
+        raise ValueError("the JWK Set must have a key that can be used, got none")
     return tuple(keys)
 
 
@@ -114,13 +114,15 @@ class JwksUrl:
         except ValueError as error:
             raise SettingsError(f"--jwks is not a URL: {error}") from error
         if not host or parts.scheme not in {"https", "http"}:
-            raise SettingsError("--jwks is neither a file nor an https URL")
+            raise SettingsError("--jwks must be a file or an https:// URL with a host")
         if parts.username is not None or parts.password is not None:
-            raise SettingsError("--jwks holds a user or password, which would show in logs")
+            raise SettingsError(
+                "--jwks must not have a user or password in its URL: logs would show them"
+            )
         if parts.scheme == "http" and not is_loopback(host):
             raise SettingsError(
-                "--jwks over http lets anyone on the way put in keys of their own: use https "
-                "(http is for loopback addresses only)"
+                f"--jwks must be an https:// URL unless its host is a loopback address, got "
+                f"http://{host}: over http, others on the way can replace the keys"
             )
         self.keys: tuple[Key, ...] = ()
         self._url = url
@@ -299,10 +301,10 @@ async def _get(client: httpx.AsyncClient, url: str) -> bytes:
     """
     async with client.stream("GET", url) as response:
         if response.status_code != HTTPStatus.OK:
-            raise ValueError(f"the answer is a {response.status_code}, not a 200")
+            raise ValueError(f"the status must be 200, got {response.status_code}")
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > MAX_SET_BYTES:
-                raise ValueError(f"the answer is longer than {MAX_SET_BYTES} bytes")
+                raise ValueError(f"the answer must have at most {MAX_SET_BYTES} bytes")
     return bytes(body)

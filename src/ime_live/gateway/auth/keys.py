@@ -126,8 +126,8 @@ def _pem_key(path: str) -> Key:
     raw = _read("--jwt-public-key", path)
     if b"PRIVATE KEY-----" in raw:
         raise SettingsError(
-            f"--jwt-public-key {path}: holds a private key, which only the issuer of tokens may "
-            "have; `openssl pkey -pubout` makes the public one of it"
+            f"--jwt-public-key {path}: expected a public key, got a private key, which only the "
+            "issuer of tokens may have; `openssl pkey -pubout` writes its public key"
         )
     try:
         if b"-----BEGIN CERTIFICATE-----" in raw:
@@ -136,7 +136,9 @@ def _pem_key(path: str) -> Key:
         else:
             material = load_pem_public_key(raw)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise SettingsError(f"--jwt-public-key {path}: not a public key in PEM form") from error
+        raise SettingsError(
+            f"--jwt-public-key {path}: expected a public key in PEM form"
+        ) from error
     try:
         return Key(material)
     except ValueError as error:

@@ -80,13 +80,14 @@ def create_token(
         SettingsError: the secret is too short or cannot be used, ``days`` is not above 0, or the
             token would be longer than a gateway reads.
     """
-    if len(secret.encode()) < MIN_SECRET_BYTES:
+    size = len(secret.encode())
+    if size < MIN_SECRET_BYTES:
         raise SettingsError(
-            f"the secret is shorter than {MIN_SECRET_BYTES} bytes; HS256 needs as many "
-            "(RFC 7518, 3.2)"
+            f"the secret must have at least {MIN_SECRET_BYTES} bytes for HS256 (RFC 7518, 3.2), "
+            f"got {size}"
         )
     if not (days > 0 and math.isfinite(days * _DAY)):
-        raise SettingsError("the number of days must be above 0")
+        raise SettingsError(f"the number of days must be above 0, got {days:g}")
     # Whole seconds, as most issuers use; rounded so that it is valid now, and for the full time.
     claims: dict[str, Any] = {
         "sub": subject,
@@ -105,8 +106,8 @@ def create_token(
         raise SettingsError(f"the secret cannot be used: {error}") from error
     if len(token) > MAX_TOKEN_BYTES:
         raise SettingsError(
-            f"the token would have {len(token)} bytes, and a gateway reads {MAX_TOKEN_BYTES} at "
-            "most: list fewer contracts, or give patterns"
+            f"the token must have at most {MAX_TOKEN_BYTES} bytes, got {len(token)}: list fewer "
+            "contracts, or use patterns"
         )
     return token
 

@@ -81,8 +81,7 @@ def _contracts(
         name=name,
         type=names,
         endpoints=(endpoint,),
-        description=f"Contracts by {'name' if 'name' in name else 'id'}, each in a parameter of "
-        "its own.",
+        description=f"{'Names' if 'name' in name else 'Ids'} of contracts, one per parameter.",
         missing="" if optional else f"no contract: name at least one with {name}=",
         aliases=(other,),
     )
@@ -116,37 +115,37 @@ PARAMETERS: Final = (
         name="since",
         type=Text("2026-05-23T15:10:00.000000"),
         endpoints=_STREAMS,
-        description="The `timestamp` of the last message that you have: send at once what is "
-        "newer. It goes before `snapshot`.",
+        description="Send at once the states that are newer than this `timestamp` of a message. "
+        "It takes precedence over `snapshot`.",
     ),
     Parameter(
         name="status",
         type=Switch(),
         endpoints=_STREAMS,
-        description="Send the state of the feed as well, and what you should hold by now: "
-        "`IME Status`.",
+        description="Also send status messages (channel `IME Status`): the state of the feed, and "
+        "the timestamp that you should have of each contract.",
         default=False,
     ),
     Parameter(
         name="max_rate",
         type=Number(least=0.01, most=1000.0, example=2),
         endpoints=_STREAMS,
-        description="Messages a second and contract, at the most. The newest state goes before "
-        "older ones, and the last one always comes.",
+        description="Most messages per second and contract. A newer state replaces the ones that "
+        "have not been sent; the last state is always sent.",
     ),
     Parameter(
         name="sections",
         type=Words(tuple(SECTIONS), "section", example=("BestLimit", "Aggregate")),
         endpoints=_STREAMS,
-        description="Only these sections in `data`, and messages only when one of them has "
-        "changed. With commas in one parameter, or each in its own.",
+        description="Send only these sections in `data`, and only when one of them has changed. "
+        "Separate them by commas, or use one parameter per section.",
     ),
     Parameter(
         name="skipped",
         type=Switch(),
         endpoints=_STREAMS,
-        description="Say in `skipped` how many states of a contract were left out before a "
-        "message.",
+        description="Add `skipped` to messages: the number of states of the contract that were "
+        "left out before.",
         default=False,
         former=("meta",),  # until 0.3
     ),
@@ -154,23 +153,23 @@ PARAMETERS: Final = (
         name="market",
         type=Choice(Market),
         endpoints=(Endpoint.SEARCH,),
-        description="The market to look in.",
+        description="Market to search.",
         missing=f"no market: name one of {', '.join(Market)} with market=",
     ),
     Parameter(
         name="Search_char",
         type=Text(),
         endpoints=(Endpoint.SEARCH,),
-        description="What a name, an old one included, or a title must hold. Upper and lower "
-        "case differ.",
+        description="Text that a present or former name, or the title, must contain. Upper and "
+        "lower case differ.",
         missing="no text to look for: give it with Search_char=",
     ),
     Parameter(
         name="token",
         type=Secret(),
         endpoints=tuple(Endpoint),
-        description="The token, where no header can be set. Proxies log queries; prefer the "
-        "others.",
+        description="Token, for clients that cannot set a header. Proxies log query strings, so "
+        "prefer a header.",
     ),
 )
 

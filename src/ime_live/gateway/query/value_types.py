@@ -137,7 +137,8 @@ class Choice(Struct, frozen=True):
             return self.words(text)
         except ValueError:
             raise RefusedError(
-                f"{name} is one of {', '.join(self.words)}, not {text}", kind=f"unknown {name}"
+                f"{name} must be one of {', '.join(self.words)}, got {text!r}",
+                kind=f"unknown {name}",
             ) from None
 
     def schema(self) -> Schema:

@@ -57,7 +57,7 @@ def _type(name: str, text: str, *attributes: str) -> type[Struct]:
     )
 
 
-Static: Final = _type("Static", "A contract of no market that is known.", *_EVERY)
+Static: Final = _type("Static", "A contract whose market is not known.", *_EVERY)
 DepositCertificate: Final = _type(
     "DepositCertificate", "A deposit certificate.", *_EVERY, "storage_cost"
 )
