@@ -272,7 +272,7 @@ def commands() -> str:
         "",
         (
             "Settings that several commands share are in [settings.md](settings.md) and left out "
-            "here; `--help` shows all of them."
+            "here. `-h` or `--help` after a command shows all of its options."
         ),
         "",
         "| Exit status | Meaning |",
@@ -283,22 +283,37 @@ def commands() -> str:
         "| 130, 143 | Ended by Ctrl-C, by SIGTERM, before it was done. |",
     ]
     shared = _shared()
-    for path, text, names in _helps(typer.main.get_command(app), None, PROGRAM, shared):
+    for path, text, helps in _helps(typer.main.get_command(app), None, PROGRAM, shared):
         lines += ["", f"## {path}", "", "```text", text.rstrip(), "```"]
-        titles = [title for title, options in shared.items() if options <= names]
-        if titles:
-            links = (f"[{each}](settings.md#{each.lower().replace(' ', '-')})" for each in titles)
+        links = []
+        for title, section in shared.items():
+            if names := _described(section, helps):
+                link = f"[{title}](settings.md#{title.lower().replace(' ', '-')})"
+                listed = ", ".join(f"`{flag(name)}`" for name in names)
+                links.append(link if len(names) == len(section) else f"{link} ({listed})")
+        if links:
             lines += ["", f"Settings: {', '.join(links)}."]
     return "\n".join(lines) + "\n"
 
 
-def _shared() -> dict[str, set[str]]:
-    """The sections of settings that several commands take as a whole: title → options."""
+def _shared() -> dict[str, dict[str, str]]:
+    """The sections of settings that several commands take as a whole: title → options' help."""
     taken = [{parameter.name for parameter in command.params} for _, command in _commands()]
-    found = {title: {each.name for each in _own(kind)} for title, kind, _ in SECTIONS}
-    return {
-        title: names for title, names in found.items() if sum(names <= each for each in taken) > 1
+    found = {
+        title: {each.name: each.metadata["help"] for each in _own(kind)}
+        for title, kind, _ in SECTIONS
     }
+    return {
+        title: section
+        for title, section in found.items()
+        if sum(section.keys() <= each for each in taken) > 1
+    }
+
+
+def _described(section: Mapping[str, str], helps: Mapping[str, str]) -> list[str]:
+    """The options that a section describes; none if the command gives one another meaning."""
+    names = [name for name in section if name in helps]
+    return names if all(helps[name] == section[name] for name in names) else []
 
 
 # Of Typer's own classes, whose names have moved between its versions.
@@ -307,13 +322,15 @@ _Context = Any
 
 
 def _helps(
-    command: _Command, parent: _Context, name: str, shared: Mapping[str, set[str]]
-) -> Iterator[tuple[str, str, set[str]]]:
-    """Path, help and options of a command and of those below it."""
-    names = {parameter.name for parameter in command.params}
+    command: _Command, parent: _Context, name: str, shared: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Path, help, and help of each option of a command and of those below it."""
+    helps = {each.name: getattr(each, "help", "") for each in command.params}
+    hidden = {name for section in shared.values() for name in _described(section, helps)}
+    # The command is made for this document.
+    command.add_help_option = False
     for parameter in command.params:
-        if any(parameter.name in options and options <= names for options in shared.values()):
-            parameter.hidden = True  # of a command that is made for this document
+        parameter.hidden = parameter.hidden or parameter.name in hidden
     # The widths are given, so that the terminal's is not asked for.
     context = command.context_class(
         command,
@@ -324,7 +341,7 @@ def _helps(
         **command.context_settings,
     )
     text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
-    yield context.command_path, text, names
+    yield context.command_path, text, helps
     for below, each in getattr(command, "commands", {}).items():
         yield from _helps(each, context, below, shared)
 

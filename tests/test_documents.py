@@ -121,11 +121,20 @@ def test_every_setting_is_in_the_table() -> None:
 
 def test_settings_that_commands_share_are_described_once() -> None:
     text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    for name in ("--redis-url", "--workers", "--jwks", "--hours-futures", "--log-format"):
+    for name in (
+        "--redis-url",
+        "--key-prefix",
+        "--workers",
+        "--jwks",
+        "--hours-futures",
+        "--log-format",
+    ):
         assert f"\n  {name} " not in text
     for name in ("--data", "--seed", "--speed", "--subject"):  # of one command
         assert text.count(f"\n  {name} ") == 1
     assert "(settings.md#redis-or-valkey)" in text
+    assert "(settings.md#redis-or-valkey) (`--key-prefix`, `--redis-timeout`)" in text  # of up
+    assert "Show this message" not in text
 
 
 # -- what is written by hand --------------------------------------------------------------------
