@@ -1,0 +1,130 @@
+"""Write docs/settings.md: the table of all settings, from `ime_live.settings`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import Field
+from enum import StrEnum
+from typing import Any, Final
+
+from ime_live.settings import (
+    AuthSettings,
+    DemoSettings,
+    FeedSettings,
+    GatewaySettings,
+    HoursSettings,
+    HubSettings,
+    JwtSettings,
+    LogSettings,
+    RecordSettings,
+    StoreSettings,
+    UpSettings,
+    flag,
+    options,
+    variable,
+)
+
+PROGRAM: Final = "ime-live"
+
+# In the order in which somebody who sets up a gateway needs them. Each class stands for the
+# options that it declares itself, without those of its bases.
+SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
+    ("Gateway", GatewaySettings, "Where it listens, and what it allows a client."),
+    ("Redis or Valkey", StoreSettings, "Where it is, and how its keys are named."),
+    ("Authentication", AuthSettings, "Whether clients need a token."),
+    (
+        "Tokens",
+        JwtSettings,
+        (
+            "How tokens are checked. `serve` needs a secret, a public key or a JWKS; several "
+            "together are for a change from one to another. `token create` takes the secret, the "
+            "audience and the issuer."
+        ),
+    ),
+    ("Feed", FeedSettings, "From the exchange to the store; see [feed.md](feed.md)."),
+    ("Exchange", HubSettings, "Where its hub is, and how it is reached."),
+    ("Trading hours", HoursSettings, "When the exchange trades, in Tehran's time."),
+    ("Recordings", RecordSettings, "How frames are recorded."),
+    (
+        "Running on one machine",
+        UpSettings,
+        "`up` takes the options of the gateway and the feed, too.",
+    ),
+    ("Logs", LogSettings, "Lines on standard error."),
+    ("Demo", DemoSettings, "A market of its own, for this machine only."),
+)
+
+
+def settings(used: Mapping[str, set[str]]) -> str:
+    """The table of all settings.
+
+    Args:
+        used: names of the options of each command.
+    """
+    lines = [
+        "# Settings",
+        "",
+        "<!-- Generated from src/ime_live/settings by `make docs`. Do not edit. -->",
+        "",
+        (
+            "Every setting is a flag of the commands that use it and an environment variable. The "
+            "flag goes before the variable, the variable before the default. Of a switch, `--no-…` "
+            "is the contrary; its variable takes `true` or `false`. Words are taken in upper and "
+            "lower case. Sizes are in bytes, times in seconds. A variable `IME_LIVE_…` that is no "
+            "setting is said when a command starts."
+        ),
+        "",
+        (
+            "Secrets are marked 🔒. They are in no log and no error text; give them in the "
+            "environment, since every user of a machine can read the flags of its processes."
+        ),
+    ]
+    for title, settings_class, text in SECTIONS:
+        own = own_options(settings_class)
+        names = {option.name for option in own}
+        by = [path for path, parameters in used.items() if names <= parameters]
+        lines += ["", f"## {title}", "", text, "", f"Commands: {_listed(by)}.", ""]
+        lines += ["| Flag | Environment variable | Default | Meaning |", "|---|---|---|---|"]
+        lines += [_row(option) for option in own]
+    return "\n".join(lines) + "\n"
+
+
+def own_options(settings_class: type[Any]) -> list[Field[Any]]:
+    """The options that a class declares itself, without those of its bases."""
+    inherited = {
+        option.name
+        for base in settings_class.__mro__[1:]
+        if hasattr(base, "__dataclass_fields__")
+        for option in options(base)
+    }
+    return [option for option in options(settings_class) if option.name not in inherited]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"[`{name}`](commands.md#{_anchor(name)})" for name in names)
+
+
+def _anchor(name: str) -> str:
+    return f"{PROGRAM} {name}".replace(" ", "-")
+
+
+def _row(option: Field[Any]) -> str:
+    meaning = option.metadata["help"]
+    if option.metadata["secret"]:
+        meaning = "🔒 " + meaning
+    if isinstance(option.default, StrEnum):
+        meaning += f" One of {', '.join(f'`{value}`' for value in type(option.default))}."
+    cells = [f"`{flag(option.name)}`", f"`{variable(option.name)}`", _default(option), meaning]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _default(option: Field[Any]) -> str:
+    match option.default:
+        case "":
+            return "–"
+        case bool() as value:
+            return f"`{str(value).lower()}`"
+        case float() as value if value.is_integer():
+            return f"`{int(value)}`"
+        case value:
+            return f"`{value}`"
