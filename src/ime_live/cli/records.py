@@ -21,8 +21,9 @@ import msgspec
 
 from ime_live.cli.lines import name_of, open_input, reason_of
 from ime_live.cli.running import tell
-from ime_live.contracts import OPTION_TYPES, Contract, Market, fold, read_contract, trim
+from ime_live.contracts import OPTION_TYPES, Contract, Market, read_contract
 from ime_live.errors import ContractError, SettingsError
+from ime_live.spelling import fold, trim
 
 _TYPES: Final[Mapping[str, Any]] = {
     each.encode_name: each.type for each in msgspec.structs.fields(Contract)

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from persiantools.jdatetime import JalaliDate
 
-from ime_live.contracts import fold
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.wrapping import got, unwrap
 from ime_live.market import Number
+from ime_live.spelling import fold
 from ime_live.timezones import zone_of_tehran
 
 Row = Mapping[str, Any]

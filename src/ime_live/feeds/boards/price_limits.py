@@ -8,10 +8,10 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
-from ime_live.contracts import fold
 from ime_live.errors import SettingsError
 from ime_live.feeds.boards.rows import Bands
 from ime_live.settings import flag
+from ime_live.spelling import fold
 
 BOARDS_BY_NAME: Final[Mapping[str, str]] = MappingProxyType(
     {

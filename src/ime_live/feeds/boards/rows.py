@@ -15,7 +15,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ime_live.contracts import Contract, Market, fold
+from ime_live.contracts import Contract, Market
 from ime_live.feeds.boards.cells import (
     CellError,
     Row,
@@ -38,6 +38,7 @@ from ime_live.market import (
     Number,
     Payload,
 )
+from ime_live.spelling import fold
 
 
 class Quote(Struct, frozen=True):

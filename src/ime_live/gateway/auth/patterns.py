@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from ime_live.contracts import Contract, fold, fold_name
+from ime_live.contracts import Contract
+from ime_live.spelling import fold, fold_name
 
 _ID: Final = "id:"
 _WILDCARDS: Final = "*?["
