@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +19,7 @@ from ime_live.settings import StoreSettings
 from ime_live.store.lease import Lease
 from tests.cli.feeding import Feeds
 from tests.feeds.ime.hub import Hub
+from tests.support.fork_server import ForkedProcess
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
 Result = subprocess.CompletedProcess[str]
@@ -42,18 +42,23 @@ def ime_live(env: dict[str, str], tmp_path: Path) -> Callable[..., Result]:
     """Run a command to its end: ``ime_live("publish", "-", stdin="…")``."""
 
     def run(*arguments: str | Path, stdin: str | bytes = b"", **variables: str) -> Result:
-        done = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "ime_live", *map(str, arguments)],
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
+        with ForkedProcess[bytes](
+            "ime_live",
+            [*map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**env, **variables},
             cwd=tmp_path,
-            timeout=30,
-            check=False,
-        )
-        out, err = done.stdout.decode(), done.stderr.decode()
+        ) as process:
+            given = stdin.encode() if isinstance(stdin, str) else stdin
+            try:
+                out, err = (said.decode() for said in process.communicate(given, timeout=30))
+            except BaseException:
+                process.kill()
+                raise
         assert "Traceback" not in err, err
-        return Result(done.args, done.returncode, out, err)
+        return Result(process.args, process.returncode, out, err)
 
     return run
 
@@ -64,8 +69,9 @@ def start(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subproc
     with ExitStack() as stack:
 
         def run(*arguments: str | Path, **variables: str) -> subprocess.Popen[str]:
-            process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "ime_live", *map(str, arguments)],
+            process = ForkedProcess[str](
+                "ime_live",
+                [*map(str, arguments)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

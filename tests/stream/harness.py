@@ -27,6 +27,8 @@ from websockets.asyncio.client import connect as connect_client
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
 
+from tests.support.fork_server import ForkedProcess
+
 ROOT: Final = "/live/data/websocket/contract/"
 _LISTENING: Final = re.compile(r'listening.*?port=(\d+)|"port":(\d+)')
 START_TIMEOUT: Final = 20.0
@@ -78,8 +80,9 @@ class Command:
         self.temporary.mkdir()
         ours = {k: v for k, v in os.environ.items() if not k.startswith("IME_LIVE_")}
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
-            self.process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", self.module, *arguments],
+            self.process = ForkedProcess[bytes](
+                self.module,
+                arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err if stderr is None else stderr,
