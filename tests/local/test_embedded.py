@@ -110,6 +110,13 @@ def test_a_terminals_interrupt_does_not_reach_it(valkey: EmbeddedValkey) -> None
     assert os.getsid(pid) != os.getsid(0)
 
 
+@pytest.fixture
+def own_valkey() -> Iterator[EmbeddedValkey]:
+    """One with its keeper, in place of that of other tests."""
+    with EmbeddedValkey(tcp=True) as server:
+        yield server
+
+
 def test_can_be_started_again_after_it_was_killed(own_valkey: EmbeddedValkey) -> None:
     url, pid = own_valkey.url, pid_of(own_valkey.url)
     os.kill(pid, signal.SIGKILL)

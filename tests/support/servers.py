@@ -22,7 +22,8 @@ from ime_live.local.supervisor import ended_with
 PATIENCE: Final = 20.0
 """Seconds that something may take on a busy machine; far above what it does take."""
 
-BINARY: Final = os.environ.get("IME_LIVE_TEST_SERVER") or str(get_binary_path())
+_VALKEY: Final = str(get_binary_path())
+BINARY: Final = os.environ.get("IME_LIVE_TEST_SERVER") or _VALKEY
 """The server that tests run; another one, for example Redis, where the environment names it."""
 
 SLOTS: Final = 16_384
@@ -47,12 +48,14 @@ class Server:
     """One process of valkey-server; killed with the context manager.
 
     Attributes:
+        binary: what is run.
         port: where it listens.
         client: of redis-py.
         ends_with_starter: whether it is killed as well when the thread that has started it is gone,
             even by SIGKILL (Linux). For programs; tests start some in threads that end before.
     """
 
+    binary = BINARY
     ends_with_starter = False
 
     def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
@@ -73,7 +76,7 @@ class Server:
 
     def start(self) -> None:
         """Start it (again), with its files as they are."""
-        command = [BINARY, *self._options, "--port", str(self.port)]
+        command = [self.binary, *self._options, "--port", str(self.port)]
         fixed = ["--bind", "127.0.0.1", "--dir", str(self._folder), "--logfile", "log"]
         with (self._folder / "output").open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - Valkey's own
@@ -128,6 +131,12 @@ class Server:
     def resume(self) -> None:
         """Let it go on."""
         os.kill(self._process.pid, signal.SIGCONT)
+
+
+class Valkey(Server):
+    """A server that is Valkey, whatever the other tests run."""
+
+    binary = _VALKEY
 
 
 class _Servers:
