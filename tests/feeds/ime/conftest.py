@@ -37,7 +37,7 @@ async def hub() -> AsyncIterator[Hub]:
         made.negotiation = {
             "KeepAliveTimeout": 1.0,
             "DisconnectTimeout": 10.0,
-            "TransportConnectTimeout": 0.3,
+            "TransportConnectTimeout": 10.0,
         }
         yield made
         # Not only for tests that forget it: also for what happens at a client's very end.

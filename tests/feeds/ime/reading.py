@@ -22,7 +22,7 @@ def settings(hub: Hub, **more: Any) -> HubSettings:  # noqa: ANN401 - any option
     usual: dict[str, Any] = {
         "base_url": hub.base_url,
         "polling_url": hub.polling_url,
-        "connect_timeout": 1.0,
+        "connect_timeout": 10.0,
         "max_reconnect_delay": 0.03,
         "upgrade_after": NEVER,
     }
