@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from ime_live.contracts import Contract, Market
@@ -98,6 +97,8 @@ def _token() -> str:
 def test_what_it_says_is_what_the_gateway_does(
     described: Gateway, document: dict[str, Any], path: str
 ) -> None:
+    import schemathesis  # here, as all test processes import this file
+
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=f"http://127.0.0.1:{described.port}")
     operation = schema[path]["GET"]
@@ -149,5 +150,7 @@ def test_it_says_what_the_settings_say() -> None:
 
 @pytest.mark.parametrize("auth", AuthMode)
 def test_it_is_an_openapi_document(auth: AuthMode) -> None:
+    import schemathesis
+
     made = openapi(GatewaySettings(auth=auth, jwt_secret=SECRET))
     schemathesis.openapi.from_dict(made).validate()
