@@ -93,7 +93,7 @@ def payload() -> Callable[..., dict[str, Any]]:
 def eventually() -> Callable[..., Awaitable[None]]:
     """Wait until a condition holds that another process or the kernel brings about."""
 
-    async def wait(condition: Callable[[], object], timeout: float = 5.0) -> None:  # noqa: ASYNC109
+    async def wait(condition: Callable[[], object], timeout: float = 20.0) -> None:  # noqa: ASYNC109
         async with asyncio.timeout(timeout):
             while not condition():  # noqa: ASYNC110 - nothing of ours could set an event
                 await asyncio.sleep(0.002)

@@ -28,7 +28,7 @@ from tests.test_documents import Block, blocks
 
 MakePayload = Callable[..., dict[str, Any]]
 NOW = 1_780_000_000_000_000
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 
 def schema(name: str) -> Draft7Validator:

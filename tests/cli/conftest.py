@@ -53,7 +53,7 @@ def ime_live(env: dict[str, str], tmp_path: Path) -> Callable[..., Result]:
         ) as process:
             given = stdin.encode() if isinstance(stdin, str) else stdin
             try:
-                out, err = (said.decode() for said in process.communicate(given, timeout=30))
+                out, err = (said.decode() for said in process.communicate(given, timeout=60))
             except BaseException:
                 process.kill()
                 raise

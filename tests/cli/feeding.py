@@ -14,7 +14,7 @@ from ime_live.store.store import Store
 from tests.feeds.ime.hub import Hub
 from tests.stream.harness import Command
 
-PATIENCE: Final = 20.0
+PATIENCE: Final = 40.0
 ALWAYS: Final = "sat-fri 00:00-24:00"
 
 

@@ -21,7 +21,7 @@ from tests.feeds.ime.frames import rounds
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 NOWHERE = ("--base-url", "http://127.0.0.1:1/", "--polling-url", "http://127.0.0.1:1/")
 PROGRAM = [sys.executable, "-m", "ime_live"]
 

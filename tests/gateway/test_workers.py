@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.marks import thorough
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 # Each worker writes its pid into a file, and then does as it was told.
 PROGRAM = """

