@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -32,7 +32,9 @@ import typer
 
 _ROOT: Final = Path(__file__).parents[2]
 _PREFIXES: Final = ("PYTHON", "LC_", "LANG", "TZ")
-"""Variables that Python reads when it starts, before there is a program."""
+_WARNINGS: Final = "PYTHONWARNINGS"
+"""Variables that Python reads when it starts, before there is a program. The last one is done by
+each fork, so that there is one server as a rule."""
 
 _LARGEST_REQUEST: Final = 200_000  # bytes; the kernel's limit for one message is somewhat higher
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -80,7 +82,11 @@ _servers: dict[frozenset[tuple[str, str]], ForkServer] = {}
 
 def _server_for(environment: Mapping[str, str]) -> ForkServer:
     """The server whose Python was started with the same variables."""
-    key = frozenset(pair for pair in environment.items() if pair[0].startswith(_PREFIXES))
+    key = frozenset(
+        pair
+        for pair in environment.items()
+        if pair[0].startswith(_PREFIXES) and pair[0] != _WARNINGS
+    )
     if (server := _servers.get(key)) is None:
         ours = {k: v for k, v in os.environ.items() if not k.startswith((*_PREFIXES, "IME_LIVE_"))}
         server = _servers[key] = ForkServer(ours | dict(key))
@@ -179,7 +185,9 @@ def _become(request: dict[str, Any], files: list[int]) -> None:
         os.setsid()
     os.environ.clear()
     os.environ.update(request["environment"])
-    time.tzset()
+    if action := os.environ.get(_WARNINGS):
+        warnings.simplefilter(action)  # type: ignore[arg-type] # "error", as a rule
+        sys.warnoptions.append(action)
     os.chdir(request["folder"])
     tempfile.tempdir = None
     sys.path[0] = request["folder"]
