@@ -24,6 +24,7 @@ from ime_live.settings import (
     options,
     variable,
 )
+from tests.support.fork_server import ForkedProcess
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -225,17 +226,13 @@ def test_a_closed_pipe_ends_quietly(
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "ime_live", *arguments],
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            env=env,
-            timeout=30,
-            check=False,
-        )
+        with ForkedProcess[bytes](
+            "ime_live", arguments, stdout=writer, stderr=subprocess.PIPE, env=env
+        ) as process:
+            _, said = process.communicate(timeout=60)
     finally:
         os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (process.returncode, said) == (1, b"")
 
 
 def test_a_full_disk_is_one_line(env: dict[str, str], register: Callable[..., None]) -> None:
@@ -263,8 +260,9 @@ def test_errors_that_nobody_reads_end_quietly(
         command = [*command[:-1], str(bad)]
     reader, writer = os.pipe()
     with bad.open("rb") as lines:
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "ime_live", *command],
+        process = ForkedProcess[bytes](
+            "ime_live",
+            command,
             stdin=lines,
             stdout=subprocess.PIPE,
             stderr=writer,

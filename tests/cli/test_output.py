@@ -16,6 +16,7 @@ import redis as redis_sync
 
 from ime_live.local.embedded import EmbeddedValkey
 from tests.cli.test_feed import frame
+from tests.support.fork_server import ForkedProcess
 from tests.support.servers import Server, until
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
@@ -35,14 +36,14 @@ def broken(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def run(arguments: list[str], given: bytes, stderr: int, env: dict[str, str]) -> int:
     """Run a command to its end; its exit status."""
-    return subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "ime_live", *arguments],
-        input=given,
-        stderr=stderr,
-        env=env,
-        timeout=30,
-        check=False,
-    ).returncode
+    with ForkedProcess[bytes](
+        "ime_live", arguments, stdin=subprocess.PIPE, stderr=stderr, env=env
+    ) as process:
+        try:
+            process.communicate(given, timeout=60)
+        finally:
+            process.kill()
+    return process.returncode
 
 
 def test_publishing_goes_on_when_bad_lines_cannot_be_reported(
@@ -92,8 +93,9 @@ def _publishing(
 ) -> Iterator[tuple[Server, Callable[[bytes, int], None]]]:
     """A server, and what sends lines and a state of so many trades to a publisher that runs."""
     with Server(folder / "server", "--save", "") as server:
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "ime_live", "publish", "-", "--redis-url", server.url],
+        process = ForkedProcess[bytes](
+            "ime_live",
+            ["publish", "-", "--redis-url", server.url],
             stdin=subprocess.PIPE,
             stderr=stderr,
             env=env,
@@ -155,8 +157,9 @@ def test_publishing_waits_for_redis_when_it_cannot_say_so(
     broken: int, own_valkey: EmbeddedValkey, env: dict[str, str], payload: Callable[..., Any]
 ) -> None:
     own_valkey.stop()
-    with subprocess.Popen(
-        [sys.executable, "-m", "ime_live", "publish", "-"],
+    with ForkedProcess[bytes](
+        "ime_live",
+        ["publish", "-"],
         stdin=subprocess.PIPE,
         stderr=broken,
         env=env | {"IME_LIVE_REDIS_URL": own_valkey.url},
