@@ -14,7 +14,6 @@ from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscribers import Subscriber
-from ime_live.gateway.hub.throttle import Throttle
 from ime_live.market import Update
 from tests.support.frames import Message, Reader
 from tests.support.payloads import payload
@@ -124,9 +123,9 @@ class World:
 def sizes_of(subscriber: Subscriber) -> dict[str, int]:
     """How many contracts are in each collection that a subscriber has."""
     values = {name: getattr(subscriber, name) for name in Subscriber.__slots__}
-    return {
-        name: len(value) for name, value in values.items() if isinstance(value, dict | Throttle)
-    }
+    if subscriber.throttle is not None:
+        values["closed"] = subscriber.throttle.closed
+    return {name: len(each) for name, each in values.items() if isinstance(each, dict)}
 
 
 def selection(*ids: str) -> dict[str, ContractRef]:

@@ -21,13 +21,13 @@ def throttle() -> Throttle:
 
 def test_what_may_be_sent_is_let_go_of(throttle: Throttle) -> None:
     throttle.open_due(10.9)
-    assert ONE in throttle
+    assert ONE in throttle.closed
     throttle.open_due(11.1)
-    assert ONE not in throttle
-    assert TWO in throttle
-    assert len(throttle) == 1
+    assert ONE not in throttle.closed
+    assert TWO in throttle.closed
+    assert len(throttle.closed) == 1
     throttle.open_due(11.5)
-    assert len(throttle) == 0
+    assert len(throttle.closed) == 0
 
 
 def test_due_is_when_the_first_of_the_named_contracts_opens(throttle: Throttle) -> None:
@@ -44,5 +44,5 @@ def test_timestamps_are_those_of_the_last_messages(throttle: Throttle) -> None:
 def test_a_forgotten_contract_is_open(throttle: Throttle) -> None:
     throttle.forget(ONE)
     throttle.forget(ONE)
-    assert ONE not in throttle
+    assert ONE not in throttle.closed
     assert throttle.due([ONE, TWO]) == 11.4

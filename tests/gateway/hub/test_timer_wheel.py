@@ -121,7 +121,7 @@ def test_whoever_is_woken_may_be_sent_something(world: World, interval: float) -
         world.timers.pass_to_next()
         assert world.woken.pop() is client
         world.sent(client)
-        assert ONE not in client.throttle
+        assert ONE not in client.throttle.closed
 
 
 def test_one_that_is_woken_may_wait_again(world: World) -> None:

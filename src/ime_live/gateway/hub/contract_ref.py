@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 
@@ -32,5 +34,11 @@ class ContractRef(Struct, frozen=True, gc=False):
     @classmethod
     def of(cls, by: By, name: str) -> ContractRef:
         """Return the reference of a contract that was asked for so."""
-        envelope_of = wire.envelope_by_name if by is By.NAME else wire.envelope_by_id
-        return cls(by, name, envelope_of(name))
+        return cls(by, name, _ENVELOPE_OF[by](name))
+
+
+# A look-up, because naming a member of an enum takes a third of a microsecond in CPython 3.11.
+_ENVELOPE_OF: Final[Mapping[By, Callable[[str], bytes]]] = {
+    By.NAME: wire.envelope_by_name,
+    By.ID: wire.envelope_by_id,
+}

@@ -103,7 +103,7 @@ class Delivery:
         subscribers = list(group.ready)
         shared = b""
         for subscriber in subscribers:
-            if subscriber.has_skipped:
+            if subscriber.skipped:
                 self.send(subscriber, subscriber.frames_of(changes))
             else:
                 shared = shared or subscriber.frames_of(changes)
@@ -114,7 +114,7 @@ class Delivery:
         """Deliver what may be sent now; each subscriber misses the rest, as if it were slow."""
         channels = list(dict.fromkeys(channel for channel, _, _ in changes))
         for subscriber in list(group.ready):
-            if throttled := subscriber.miss_changes(changes):
+            if throttled := Subscriber.miss_changes((subscriber,), changes):
                 self._events.throttled(throttled)
             self.catch_up(subscriber, channels)
 
@@ -141,7 +141,7 @@ class Delivery:
             self._fail(subscriber, error)
 
     def _note_missed(self, group: SubscriberGroup, changes: Sequence[Change]) -> None:
-        if conflated := sum(each.miss_changes(changes) for each in group.paused):
+        if conflated := Subscriber.miss_changes(group.paused, changes):
             self._events.conflated(conflated)
 
     def catch_up(self, subscriber: Subscriber, among: Iterable[Channel] | None = None) -> None:

@@ -8,7 +8,7 @@ got (conflation). This needs one slot per contract and no queue. No I/O.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -61,11 +61,11 @@ class Subscriber:
         "_reissued",
         "_sent_from",
         "_sent_from_of",
-        "_skipped",
         "claimed",
         "claimed_at",
         "group",
         "keep",
+        "skipped",
         "throttle",
         "write",
     )
@@ -104,7 +104,7 @@ class Subscriber:
         self._reissued: dict[Channel, State] | None = None
         """States that it gets with a newer version than others; see `may_have_another`."""
         options = group.options
-        self._skipped: dict[Channel, int] | None = {} if options.skips else None
+        self.skipped: dict[Channel, int] | None = {} if options.skips else None
         """States left out since the last message, per contract; None if it did not ask."""
         self.throttle = Throttle(options.interval) if options.interval else None
         """Its `max_rate`, if it has one."""
@@ -179,7 +179,7 @@ class Subscriber:
         self._missed.pop(channel, None)
         for kept in (
             *(self._sent_from_of, self._known_as, self._doubted, self._reissued),
-            self._skipped,
+            self.skipped,
         ):
             if kept is not None:
                 kept.pop(channel, None)
@@ -267,37 +267,36 @@ class Subscriber:
         """Note that it gets the present state of a contract, whatever it has."""
         self._missed[channel] = None
 
-    def miss_changes(self, changes: Iterable[Change]) -> int:
-        """Note that it does not get these changes now.
+    @staticmethod
+    def miss_changes(subscribers: Iterable[Subscriber], changes: Iterable[Change]) -> int:
+        """Note that subscribers do not get these changes now.
+
+        Of many at once: a call for each took an eighth longer.
 
         Returns:
-            How many messages they replace that it had not got either.
+            How many messages the changes replace that had not been got either.
         """
-        missed, skipped = self._missed, self._skipped
         conflated = 0
-        for channel, _, previous in changes:
-            if channel in missed:
-                conflated += 1
-                if skipped is not None:
-                    skipped[channel] = skipped.get(channel, 0) + 1
-            elif previous is not None and self._was_sent(channel, previous):
-                missed[channel] = previous
-            else:
-                missed[channel] = None
+        for subscriber in subscribers:
+            missed, skipped = subscriber._missed, subscriber.skipped
+            for channel, _, previous in changes:
+                if channel in missed:
+                    conflated += 1
+                    if skipped is not None:
+                        skipped[channel] = skipped.get(channel, 0) + 1
+                elif previous is not None and subscriber._was_sent(channel, previous):
+                    missed[channel] = previous
+                else:
+                    missed[channel] = None
         return conflated
 
     def frames_of(self, changes: Iterable[Change]) -> bytes:
         """Return the frames of all these changes, each with what it skipped before."""
-        group, skipped = self.group, self._skipped or {}
+        group, skipped = self.group, self.skipped or {}
         return b"".join(
             state.frame(group.channels[channel].envelope, group.format, skipped.pop(channel, 0))
             for channel, state, _ in changes
         )
-
-    @property
-    def has_skipped(self) -> bool:
-        """Whether its next messages say that states were left out before them."""
-        return bool(self._skipped)
 
     def take_frames(
         self, limit: int, now: float = 0.0, among: Iterable[Channel] | None = None
@@ -312,16 +311,18 @@ class Subscriber:
         missed = self._missed
         if not missed:
             return []
-        group, throttle, skipped = self.group, self.throttle, self._skipped
+        group, throttle, skipped = self.group, self.throttle, self.skipped
+        closed: Container[Channel] = ()
         if throttle is not None:
             throttle.open_due(now)
+            closed = throttle.closed
         oldest = _Oldest(missed) if group.format is Format.EVENT else None
         frames: list[bytes] = []
         size = 0
         for channel in list(missed) if among is None else among:
             if size >= limit:
                 break
-            if channel not in missed or (throttle is not None and channel in throttle):
+            if channel not in missed or channel in closed:
                 continue
             known = missed.pop(channel)
             state = channel.state
@@ -349,8 +350,8 @@ class Subscriber:
         # The state that it knew may be one that it was not sent either.
         chained = before is not None and before[0] is known
         self._know_as(channel, state, before[1] if before and chained else known.timestamp)
-        if self._skipped is not None:
-            self._skipped[channel] = self._skipped.get(channel, 0) + 1
+        if self.skipped is not None:
+            self.skipped[channel] = self.skipped.get(channel, 0) + 1
 
     def _shown(self, channel: Channel, state: State) -> State:
         """Return the state as it gets it: with a newer version if it was reissued."""
@@ -378,7 +379,7 @@ class Subscriber:
         missed = self._missed
         if self.throttle is None or not missed:
             return None
-        return self.throttle.due(missed if among is None else (t for t in among if t in missed))
+        return self.throttle.due(missed if among is None else [t for t in among if t in missed])
 
     # Messages that are no updates
 

@@ -17,23 +17,18 @@ if TYPE_CHECKING:
 class Throttle:
     """The `max_rate` of one subscriber: a contract that was sent is closed for an interval."""
 
-    __slots__ = ("_closed", "_interval")
+    __slots__ = ("_interval", "closed")
 
     def __init__(self, interval: float) -> None:
         """Start with all contracts open; ``interval`` is in seconds."""
         self._interval = interval
-        self._closed: dict[Channel, tuple[float, bytes]] = {}
-        """Until when, and the timestamp of the last message; the earliest first."""
-
-    def __contains__(self, channel: Channel) -> bool:
-        return channel in self._closed
-
-    def __len__(self) -> int:
-        return len(self._closed)
+        self.closed: dict[Channel, tuple[float, bytes]] = {}
+        """Contracts that must not be sent: until when, and the timestamp of the last message; the
+        earliest first."""
 
     def open_due(self, now: float) -> None:
         """Open the contracts whose interval is over."""
-        closed = self._closed
+        closed = self.closed
         while closed:
             channel, (until, _) = next(iter(closed.items()))
             if until > now + TOLERANCE:
@@ -42,18 +37,19 @@ class Throttle:
 
     def close(self, channel: Channel, now: float, timestamp: bytes) -> None:
         """Close an open contract, because a state with this timestamp is sent now."""
-        self._closed[channel] = now + self._interval, timestamp
+        self.closed[channel] = now + self._interval, timestamp
 
     def forget(self, channel: Channel) -> None:
         """Drop a contract that the subscriber does not want any more."""
-        self._closed.pop(channel, None)
+        self.closed.pop(channel, None)
 
     def due(self, channels: Iterable[Channel]) -> float | None:
         """Return when the first of these contracts opens, in seconds; None if all are open."""
-        closed = self._closed
-        return min((closed[each][0] for each in channels if each in closed), default=None)
+        closed = self.closed
+        times = [closed[each][0] for each in channels if each in closed]
+        return min(times) if times else None
 
     def timestamps(self, channels: Iterable[Channel]) -> dict[Channel, bytes]:
         """Return the last timestamp of each of these contracts that is closed."""
-        closed = self._closed
+        closed = self.closed
         return {each: closed[each][1] for each in channels if each in closed}
