@@ -154,10 +154,10 @@ class ControlMessage(Struct, frozen=True, tag_field="channel", tag=CONTROL):
     data: ControlData
 
 
-Message = StreamMessage | StatusMessage | ControlMessage
+GatewayMessage = StreamMessage | StatusMessage | ControlMessage
 
 _encode = msgspec.json.Encoder().encode
-_decode_message = msgspec.json.Decoder(Message).decode
+_decode_message = msgspec.json.Decoder(GatewayMessage).decode
 _decode_request = msgspec.json.Decoder(ControlRequest).decode
 
 
@@ -169,13 +169,13 @@ class _Asks(Struct):
 _decode_asks = msgspec.json.Decoder(_Asks).decode
 
 
-def read_message(text: bytes | str) -> Message:
+def read_message(text: bytes | str) -> GatewayMessage:
     """Decode a message of the gateway.
 
     Raises:
         msgspec.MsgspecError: ``text`` is not one of these messages.
     """
-    message: Message = _decode_message(text)
+    message: GatewayMessage = _decode_message(text)
     return message
 
 

@@ -50,7 +50,7 @@ class _ProxyConnection(library.HTTPProxyConnection):
             super().connection_lost(exc)
 
 
-# The library has no argument for it; see docs/decisions/0140-ends-of-a-proxy.md.
+# The library has no argument for it; see docs/decisions/0010-client-library.md.
 library.HTTPProxyConnection = _ProxyConnection  # type: ignore[misc] # of the same interface
 
 

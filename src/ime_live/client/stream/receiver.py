@@ -279,7 +279,10 @@ class Receiver(Generic[DataT]):
             elif isinstance(found, Status):
                 self.status = found if self.connected else None
             elif isinstance(found, ControlData):
-                self._answered(found)
+                gone, error = self.selection.answered(found)
+                self._forget(gone)
+                if error is not None:
+                    raise error
             else:
                 log.debug("a message of an unknown channel was passed over")
             if not proven:
@@ -315,12 +318,6 @@ class Receiver(Generic[DataT]):
         if self.connected:
             self._lose(reason_of_websocket_error(connection.protocol.close_exc, "").text)
         await asyncio.Event().wait()
-
-    def _answered(self, answer: ControlData) -> None:
-        gone, error = self.selection.answered(answer)
-        self._forget(gone)
-        if error is not None:
-            raise error
 
     def _forget(self, gone: Sequence[Key]) -> None:
         if gone:
