@@ -12,8 +12,21 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeAlias, overload
 
 from ime_live.client.network.credentials import Token
-from ime_live.client.network.proxy import Proxy
-from ime_live.client.options import Ids, OnConnection, StreamOptions, read_options
+from ime_live.client.network.proxy import Proxy, check_proxy
+from ime_live.client.options import (
+    Ids,
+    OnConnection,
+    StreamOptions,
+    check_callback,
+    check_ssl,
+    credentials_of,
+    keys_of,
+    read_queue,
+    read_sections,
+    read_since,
+    read_zone,
+    service_of,
+)
 from ime_live.client.protocol.message import DataT, Message
 from ime_live.client.stream.blocking import BlockingStream
 from ime_live.client.stream.stream import Stream
@@ -253,29 +266,29 @@ def connect(
         ImportError: a SOCKS proxy needs the package python-socks.
         Exception: the token function or `on_connection` raised it.
     """
-    options = read_options(
-        url,
-        contract_names,
-        contract_ids,
-        token=token,
-        queue=queue,
+    service, gateway_zone = service_of(url), read_zone(zone)
+    options = StreamOptions(
+        service=service,
+        keys=keys_of(contract_names, contract_ids),
+        credentials=credentials_of(token),
+        queue=read_queue(queue),
         queue_size=queue_size,
         snapshot=snapshot,
-        since=since,
+        since=read_since(since, gateway_zone),
         max_rate=max_rate,
-        sections=sections,
+        sections=read_sections(sections),
         skipped=skipped,
         status=status,
-        zone=zone,
+        zone=gateway_zone,
         compression=compression,
-        ssl=ssl,
-        proxy=proxy,
+        ssl=check_ssl(ssl, service),
+        proxy=check_proxy(proxy),
         open_timeout=open_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
         stale_after=stale_after,
         max_reconnect_delay=max_reconnect_delay,
         first_timeout=first_timeout,
-        on_connection=on_connection,
+        on_connection=check_callback(on_connection),
     )
     return Connecting(options, Payload if sections is None else Part)

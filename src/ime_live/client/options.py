@@ -12,7 +12,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Final, TypeAlias
 
 from ime_live.client.network.credentials import Credentials, Token
-from ime_live.client.network.proxy import Proxy, check_proxy
+from ime_live.client.network.proxy import Proxy
 from ime_live.client.protocol.address import Service, read_service
 from ime_live.client.protocol.message import ConnectionEvent, Key
 from ime_live.client.protocol.queue import QueuePolicy
@@ -66,6 +66,28 @@ class StreamOptions:
     first_timeout: float | None
     on_connection: OnConnection | None
 
+    def __post_init__(self) -> None:
+        """Check the numbers, and that there is a contract.
+
+        Raises:
+            SettingsError: the text names the option.
+        """
+        if not self.keys:
+            raise SettingsError(NO_CONTRACT)
+        if self.queue_size < 1:
+            raise SettingsError(f"queue_size must be at least 1, got {self.queue_size}")
+        check_positive(
+            {
+                "max_rate": self.max_rate,
+                "open_timeout": self.open_timeout,
+                "ping_interval": self.ping_interval,
+                "ping_timeout": self.ping_timeout,
+                "stale_after": self.stale_after,
+                "max_reconnect_delay": self.max_reconnect_delay,
+                "first_timeout": self.first_timeout,
+            }
+        )
+
     def parameters(self, resumption: Resumption) -> list[tuple[str, str]]:
         """Return the query parameters of a connection, without its contracts."""
         pairs: list[tuple[str, str]] = []
@@ -102,82 +124,6 @@ class StreamOptions:
             "max_size": _MAX_SIZE,
             "max_queue": _MAX_QUEUE,
         }
-
-
-def read_options(
-    url: str | None,
-    contract_names: Iterable[str],
-    contract_ids: Ids,
-    *,
-    token: Token,
-    queue: str,
-    queue_size: int,
-    snapshot: bool,
-    since: datetime | str | None,
-    max_rate: float | None,
-    sections: Iterable[str] | None,
-    skipped: bool,
-    status: bool,
-    zone: str | tzinfo,
-    compression: bool,
-    ssl: tls.SSLContext | None,
-    proxy: Proxy,
-    open_timeout: float,
-    ping_interval: float,
-    ping_timeout: float,
-    stale_after: float | None,
-    max_reconnect_delay: float,
-    first_timeout: float | None,
-    on_connection: OnConnection | None,
-) -> StreamOptions:
-    """Check the arguments of a program.
-
-    Raises:
-        SettingsError: an argument cannot be used; the text names it.
-    """
-    if queue not in QueuePolicy.__members__.values():
-        raise SettingsError(f"queue must be one of {', '.join(QueuePolicy)}, got {queue!r}")
-    if queue_size < 1:
-        raise SettingsError(f"queue_size must be at least 1, got {queue_size}")
-    check_positive(
-        {
-            "max_rate": max_rate,
-            "open_timeout": open_timeout,
-            "ping_interval": ping_interval,
-            "ping_timeout": ping_timeout,
-            "stale_after": stale_after,
-            "max_reconnect_delay": max_reconnect_delay,
-            "first_timeout": first_timeout,
-        }
-    )
-    keys = keys_of(contract_names, contract_ids)
-    if not keys:
-        raise SettingsError(NO_CONTRACT)
-    service, found = service_of(url), read_zone(zone)
-    return StreamOptions(
-        service=service,
-        keys=keys,
-        credentials=credentials_of(token),
-        queue=QueuePolicy(queue),
-        queue_size=queue_size,
-        snapshot=snapshot,
-        since=_read_since(since, found),
-        max_rate=max_rate,
-        sections=None if sections is None else _read_sections(sections),
-        skipped=skipped,
-        status=status,
-        zone=found,
-        compression=compression,
-        ssl=check_ssl(ssl, service),
-        proxy=check_proxy(proxy),
-        open_timeout=open_timeout,
-        ping_interval=ping_interval,
-        ping_timeout=ping_timeout,
-        stale_after=stale_after,
-        max_reconnect_delay=max_reconnect_delay,
-        first_timeout=first_timeout,
-        on_connection=_checked_callback(on_connection),
-    )
 
 
 def service_of(url: str | None) -> Service:
@@ -229,7 +175,12 @@ def check_ssl(ssl: tls.SSLContext | None, service: Service) -> tls.SSLContext | 
     return ssl
 
 
-def _checked_callback(on_connection: OnConnection | None) -> OnConnection | None:
+def check_callback(on_connection: OnConnection | None) -> OnConnection | None:
+    """Check the argument ``on_connection``.
+
+    Raises:
+        SettingsError: it is not a plain function.
+    """
     if on_connection is None:
         return None
     is_async = inspect.iscoroutinefunction(on_connection)
@@ -294,7 +245,12 @@ def read_zone(zone: str | tzinfo) -> tzinfo:
     return zone_of_tehran() if zone == TEHRAN else zone_of(zone)
 
 
-def _read_since(since: datetime | str | None, zone: tzinfo) -> str | None:
+def read_since(since: datetime | str | None, zone: tzinfo) -> str | None:
+    """Return the argument ``since`` as a timestamp of the gateway, whose zone is ``zone``.
+
+    Raises:
+        SettingsError: it is not a date and time.
+    """
     if since is None:
         return None
     try:
@@ -305,7 +261,14 @@ def _read_since(since: datetime | str | None, zone: tzinfo) -> str | None:
         raise SettingsError(text) from error
 
 
-def _read_sections(sections: Iterable[str]) -> tuple[str, ...]:
+def read_sections(sections: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return the argument ``sections`` without duplicates; None stays None.
+
+    Raises:
+        SettingsError: it is not a list of sections, or it is empty.
+    """
+    if sections is None:
+        return None
     if isinstance(sections, str):
         raise SettingsError(f"sections must be a list of names, got {sections!r}")
     chosen = tuple(dict.fromkeys(sections))
@@ -317,3 +280,14 @@ def _read_sections(sections: Iterable[str]) -> tuple[str, ...]:
         if section not in SECTIONS:
             raise SettingsError(f"a section must be one of {', '.join(SECTIONS)}, got {section!r}")
     return chosen
+
+
+def read_queue(queue: str) -> QueuePolicy:
+    """Return the policy that the argument ``queue`` names.
+
+    Raises:
+        SettingsError: there is no such policy.
+    """
+    if queue not in QueuePolicy.__members__.values():
+        raise SettingsError(f"queue must be one of {', '.join(QueuePolicy)}, got {queue!r}")
+    return QueuePolicy(queue)
