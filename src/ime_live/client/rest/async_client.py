@@ -220,7 +220,7 @@ class AsyncClient:
         """Return the contracts of a market whose name or title contains a text.
 
         Args:
-            market: the market.
+            market: the market, as a `Market` or by its name.
             text: part of a name or a title.
 
         Raises:

@@ -106,10 +106,7 @@ class Client:
             has no state yet.
 
         Raises:
-            AuthenticationError: the token is missing or not accepted.
-            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
-                used; or the client was closed.
-            SettingsError: an argument cannot be a name, an id or a section.
+            AuthenticationError, ServiceError, SettingsError: as `AsyncClient.snapshot`.
         """
         call = self._client.snapshot(contract_names, contract_ids, section=section)
         return self._portal.run(call)
@@ -119,7 +116,7 @@ class Client:
     ) -> dict[str, Overview | None]:
         """Return the static fields and present states of contracts.
 
-        The service does not send their market in this call, so it is None. `search` sets it.
+        As in `AsyncClient.overview`, their market is None.
 
         Args:
             contract_names: contracts by name.
@@ -129,7 +126,7 @@ class Client:
             The contracts by the names and ids that were given; None for an unknown one.
 
         Raises:
-            AuthenticationError, ServiceError, SettingsError: as `snapshot`.
+            AuthenticationError, ServiceError, SettingsError: as `AsyncClient.snapshot`.
         """
         return self._portal.run(self._client.overview(contract_names, contract_ids))
 
@@ -138,7 +135,7 @@ class Client:
     ) -> list[Contract | None]:
         """Return the static fields of contracts.
 
-        The service does not send their market in this call, so it is None. `search` sets it.
+        As in `AsyncClient.contracts`, their market is None.
 
         Args:
             contract_names: contracts by name.
@@ -148,7 +145,7 @@ class Client:
             The contracts by name, then those by id, in the given order; None for an unknown one.
 
         Raises:
-            AuthenticationError, ServiceError, SettingsError: as `snapshot`.
+            AuthenticationError, ServiceError, SettingsError: as `AsyncClient.snapshot`.
         """
         return self._portal.run(self._client.contracts(contract_names, contract_ids))
 
@@ -156,11 +153,11 @@ class Client:
         """Return the contracts of a market whose name or title contains a text.
 
         Args:
-            market: the market.
+            market: the market, as a `Market` or by its name.
             text: part of a name or a title.
 
         Raises:
-            AuthenticationError, ServiceError: as `snapshot`.
+            AuthenticationError, ServiceError: as `AsyncClient.snapshot`.
             SettingsError: there is no such market.
         """
         return self._portal.run(self._client.search(market, text))

@@ -50,14 +50,8 @@ class BlockingStream(BaseStream[DataT]):
 
         Raises:
             StopIteration: the stream was closed.
-            AuthenticationError: the token is missing or not accepted.
-            UnknownContractError: a contract is not known, or no longer.
-            RefusedError: the gateway refuses to serve this client.
-            ServiceError: the service cannot be reached within `first_timeout`, its address is
-                wrong, or its answer cannot be used.
-            SettingsError: the token function returned something that cannot be a token.
-            ImportError: a SOCKS proxy needs the package python-socks.
-            Exception: the token function or `on_connection` raised it.
+            AuthenticationError, UnknownContractError, RefusedError: as `Stream.__anext__`.
+            ServiceError, SettingsError, ImportError, Exception: as `Stream.__anext__`.
         """
         message = self.receive()
         if message is None:
@@ -75,8 +69,8 @@ class BlockingStream(BaseStream[DataT]):
 
         Raises:
             TimeoutError: no message arrived in that time.
-            AuthenticationError, UnknownContractError, RefusedError, ServiceError: as `__next__`.
-            SettingsError, ImportError, Exception: as `__next__`.
+            AuthenticationError, UnknownContractError, RefusedError: as `Stream.__anext__`.
+            ServiceError, SettingsError, ImportError, Exception: as `Stream.__anext__`.
         """
         receiver = self._receiver
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -119,12 +113,8 @@ class BlockingStream(BaseStream[DataT]):
             All contracts of the stream.
 
         Raises:
-            UnknownContractError: some contracts do not exist; the text names them. The others
-                are added.
-            RefusedError: the token does not cover some contracts. The others are added.
-            ControlError: the gateway refused the whole command.
-            SettingsError: an argument cannot be a name or an id.
-            ServiceError: the gateway did not answer, or the stream has ended.
+            UnknownContractError, RefusedError, ControlError: as `Stream.add`.
+            SettingsError, ServiceError: as `Stream.add`.
         """
         keys = keys_of(contract_names, contract_ids)
         self._portal.run(self._receiver.change(Action.SUBSCRIBE, keys, snapshot))
@@ -143,7 +133,8 @@ class BlockingStream(BaseStream[DataT]):
             The remaining contracts of the stream.
 
         Raises:
-            UnknownContractError, RefusedError, ControlError, SettingsError, ServiceError: as `add`.
+            UnknownContractError, RefusedError, ControlError: as `Stream.add`.
+            SettingsError, ServiceError: as `Stream.add`.
         """
         keys = keys_of(contract_names, contract_ids)
         self._portal.run(self._receiver.change(Action.UNSUBSCRIBE, keys, None))
