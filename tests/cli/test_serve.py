@@ -147,7 +147,7 @@ def test_workers_that_cannot_start_end_the_command(env: dict[str, str], tmp_path
     command = (sys.executable, "-m", "ime_live", "serve", "--port", "0", "--workers", "2")
     done = subprocess.run(  # noqa: S603 - our own command
         command,
-        # Modules that changed meanwhile would be compiled into files that are cut off, to stay there.
+        # Modules that changed meanwhile would be compiled into files cut off, to stay there.
         env=env
         | {"IME_LIVE_JWT_SECRET": SECRET, "PYTHONPATH": str(tmp_path)}
         | {"PYTHONDONTWRITEBYTECODE": "1"},
