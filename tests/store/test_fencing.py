@@ -17,6 +17,7 @@ from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import UNREADABLE, Holding, Lease
+from ime_live.store.scripts import Script
 from ime_live.store.store import Keys, Store, Stored
 
 A, B = b'{"state":"A"}', b'{"state":"B"}'  # a store does not look into them
@@ -134,6 +135,23 @@ async def test_contracts_of_an_older_token_are_refused(store: Store) -> None:
     assert await store.contracts() == []
     await store.import_contracts([contract], 20)
     assert await store.contracts() == [contract]
+
+
+async def test_import_is_refused_if_a_newer_leader_claims_while_it_is_planned(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = store._run
+
+    async def overtaken(script: Script, calls: Any) -> list[Any]:
+        monkeypatch.setattr(store, "_run", run)
+        await store.claim([], 20)
+        return await run(script, calls)
+
+    monkeypatch.setattr(store, "_run", overtaken)
+    with pytest.raises(FencedError) as caught:
+        await store.import_contracts([Contract(contract_id="1", contract_name="A")], 10)
+    assert caught.value.token == 20
+    assert await store.contracts() == []
 
 
 @pytest.mark.parametrize("token", ["", "x", "1.5", "-1", f"{10**19}", f"{10**18}"])

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import hiredis
@@ -35,6 +35,8 @@ from ime_live.settings import StoreSettings
 from ime_live.status import FeedState
 from ime_live.store import scripts
 from ime_live.store.lease import Lease
+from ime_live.store.registry import MAX_CHANGES
+from ime_live.store.scripts import Script
 from ime_live.store.store import Keys, State, Store, Stored
 
 MakePayload = Callable[..., dict[str, Any]]
@@ -685,6 +687,83 @@ async def test_of_two_imports_of_one_name_one_is_refused(store: Store) -> None:
     )
     assert sum(isinstance(r, ContractError) for r in results) == 4
     assert len(await store.contracts()) == 1
+
+
+Interfere = Callable[[Callable[[], Awaitable[object]]], None]
+
+
+@pytest.fixture
+def before_writing(store: Store, monkeypatch: pytest.MonkeyPatch) -> Interfere:
+    """Do something after a change of the registry is planned, and before it is written."""
+    run = store._run
+
+    def begin(interfere: Callable[[], Awaitable[object]]) -> None:
+        async def interfered(script: Script, calls: Any) -> list[Any]:
+            await interfere()
+            return await run(script, calls)
+
+        monkeypatch.setattr(store, "_run", interfered)
+
+    return begin
+
+
+async def test_import_is_planned_again_after_another_program_wrote_a_contract(
+    store: Store, redis: Client, before_writing: Interfere
+) -> None:
+    await store.import_contracts([GOLD])
+    # As many contracts as before, and none of them is in the import.
+    before_writing(lambda: redis.hset("ime:contracts", "1", named("1", "taken").to_json()))
+    with pytest.raises(ContractError, match="must have different names, got taken twice"):
+        await store.import_contracts([named("2", "taken")])
+    assert await store.contracts() == [named("1", "taken")]
+
+
+async def test_import_keeps_what_was_written_after_it_was_planned(
+    store: Store, redis: Client, before_writing: Interfere
+) -> None:
+    await store.import_contracts([GOLD])
+    before_writing(lambda: redis.hset("ime:contracts", "1", named("1", "renamed").to_json()))
+    result = await store.import_contracts([named("1", "now")])
+    assert result.changed == ("1",)
+    assert await store.contracts() == [named("1", "now", "renamed")]
+
+
+async def test_import_gives_up_while_others_change_the_contracts_every_time(
+    store: Store, redis: Client, before_writing: Interfere
+) -> None:
+    before_writing(lambda: redis.hincrby("ime:contracts", "count", 1))
+    with pytest.raises(StoreError, match="change faster than one can write"):
+        await store.import_contracts([GOLD])
+    with pytest.raises(StoreError, match="change faster than one can write"):
+        await store.remove_contracts(["count"])
+    assert await store.contracts_of(["1"]) == {"1": None}
+
+
+async def test_thousands_of_contracts_are_imported_and_removed_in_one_step(
+    store: Store, redis: Client
+) -> None:
+    many = [named(str(n), f"N{n}") for n in range(MAX_CHANGES)]
+    async with redis.pubsub(ignore_subscribe_messages=True) as channel:
+        await channel.subscribe("ime:contracts")
+        assert len((await store.import_contracts(many)).added) == MAX_CHANGES
+        assert len(await store.contracts()) == MAX_CHANGES
+        await store.remove_contracts(each.contract_id for each in many)
+        assert await store.contracts() == []
+        for _ in range(2):
+            message = await anext(channel.listen())
+            assert len(json.loads(message["data"])) == MAX_CHANGES
+
+
+async def test_too_many_changes_at_once_are_refused_and_change_nothing(store: Store) -> None:
+    many = [named(str(n), f"N{n}") for n in range(MAX_CHANGES + 1)]
+    with pytest.raises(ContractError, match="in parts of at most 10,000, got 10,001"):
+        await store.import_contracts(many)
+    assert await store.contracts() == []
+    await store.import_contracts(many[1:])
+    await store.import_contracts(many)  # of which one is new
+    with pytest.raises(ContractError, match="in parts of at most 10,000, got 10,001"):
+        await store.remove_contracts(each.contract_id for each in many)
+    assert len(await store.contracts()) == MAX_CHANGES + 1
 
 
 async def test_an_unknown_contract_cannot_be_removed(store: Store) -> None:

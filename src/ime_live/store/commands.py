@@ -70,8 +70,8 @@ class Commands:
             await self._redis.ping()
 
     async def _run(self, script: scripts.Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Run a script for each (key, arguments …), and return answers or StoreErrors."""
-        commands = [("EVALSHA", script.sha, 1, *call) for call in calls]
+        """Run a script for each (key …, argument …), and return answers or StoreErrors."""
+        commands = [("EVALSHA", script.sha, script.keys, *call) for call in calls]
         replies = await self._pipelined(commands, fields=script.answer)
         unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:

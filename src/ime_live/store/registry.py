@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
-from redis.exceptions import WatchError
 
 from ime_live.contracts import Contract, ImportResult, Registry, read_contract
 from ime_live.errors import ContractError, StoreError, UnknownContractError
-from ime_live.market import MAX_AHEAD
+from ime_live.store import scripts
 from ime_live.store.commands import Commands
-from ime_live.store.records import version_in
 
 # Attempts of an import while others change the registry; in each round at least one succeeds.
 _ATTEMPTS: Final = 50
+
+MAX_CHANGES: Final = 10_000
+"""Most contracts that one call may change, because Redis does nothing else meanwhile."""
 
 _T = TypeVar("_T")
 
@@ -73,8 +73,8 @@ class RegisteredContracts(Commands):
 
         Raises:
             FencedError: a newer token was used before; nothing was changed.
-            ContractError: two contracts have one name or one id, or an id or name is empty; nothing
-                was changed.
+            ContractError: two contracts have one name or one id, an id or name is empty, or more
+                than `MAX_CHANGES` contracts would change; nothing was changed.
         """
         batch = list(contracts)
 
@@ -92,6 +92,7 @@ class RegisteredContracts(Commands):
 
         Raises:
             UnknownContractError: one of them does not exist; nothing was changed.
+            ContractError: there are more than `MAX_CHANGES`; nothing was changed.
         """
         removed = list(ids)
 
@@ -107,49 +108,39 @@ class RegisteredContracts(Commands):
         self, plan: Callable[[Mapping[bytes, bytes]], _Plan[_T]], token: int | None = None
     ) -> _T:
         """Change the registry by a plan from its records; plan again if they change meanwhile."""
-        key = self.keys.contracts
+        key, fence = self.keys.contracts, self.keys.contracts_fence
         for _ in range(_ATTEMPTS):
             with self.connections.errors():
-                async with self.connections.transaction(key) as pipe:
-                    if token is not None:
-                        await self._check_fence(pipe, token)
-                    planned = plan(await pipe.hgetall(key))
-                    try:
-                        await self._write(pipe, planned.put, planned.removed)
-                    except WatchError:
-                        continue
-                    return planned.result
+                records = await self._redis.hgetall(key)
+            planned = plan(records)
+            if (size := len(planned.put) + len(planned.removed)) > MAX_CHANGES:
+                raise ContractError(
+                    f"contracts must be changed in parts of at most {MAX_CHANGES:,}, got {size:,}"
+                )
+            ids = [*(c.contract_id for c in planned.put), *planned.removed]
+            [reply] = await self._run(
+                scripts.CHANGE_CONTRACTS,
+                [
+                    (
+                        *(key, fence),
+                        *("" if token is None else token, scripts.digest_of(records)),
+                        *(msgspec.json.encode(ids), len(planned.put)),
+                        *(text for c in planned.put for text in (c.contract_id, c.to_json())),
+                        *planned.removed,
+                    )
+                ],
+            )
+            if isinstance(reply, StoreError):
+                raise reply
+            newer, code = reply
+            # A leader claims the registry first, so an older leader finds its token.
+            if token is not None and code == scripts.FENCED:
+                raise self._fenced(token, newer)
+            if code != scripts.CONFLICT:
+                return planned.result
         raise StoreError(
             f"contracts in Redis at {self.connections.place} change faster than one can write"
         )
-
-    async def _check_fence(self, pipe: Any, token: int) -> None:  # noqa: ANN401 - as in _write
-        # A leader claims the registry first, so an older leader finds its token.
-        fence = self.keys.contracts_fence
-        await pipe.watch(fence)
-        # As in the scripts: a value that cannot be a token is ignored.
-        latest = time.time_ns() // 1000 + MAX_AHEAD
-        held = version_in(await pipe.hget(fence, "token"), latest) or 0
-        if held > token:
-            raise self._fenced(token, held)
-
-    async def _write(
-        self,
-        pipe: Any,  # noqa: ANN401 - a pipeline of redis-py, which types it loosely
-        put: Sequence[Contract],
-        removed: Sequence[str] = (),
-    ) -> None:
-        """Write and publish the changes in one transaction."""
-        key = self.keys.contracts
-        pipe.multi()
-        if put:
-            pipe.hset(key, mapping={c.contract_id: c.to_json() for c in put})
-        if removed:
-            pipe.hdel(key, *removed)
-        if put or removed:
-            ids = [*(c.contract_id for c in put), *removed]
-            pipe.publish(key, msgspec.json.encode(ids))
-        await pipe.execute()
 
     def _read_contracts(
         self, records: Mapping[bytes, bytes | None]

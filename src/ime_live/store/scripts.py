@@ -1,13 +1,13 @@
-"""Scripts: atomic operations on a contract's last state, in Lua within Redis.
+"""Scripts: atomic operations on last states and on the contracts, in Lua within Redis.
 
 No other write can happen between a script's reading and its writing. The first field of each answer
-is a whole number. `ime_live.store.store` calls them.
+is a whole number. `ime_live.store.commands` runs them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ime_live.market import MAX_AHEAD
@@ -16,21 +16,23 @@ MAX_DIGITS: Final = 19
 """Most digits of a version; a number of 64 bits has no more."""
 
 CONFLICT: Final = -1
-"""Answer of `PUBLISH` when the last state is not the expected one."""
+"""Answer of `PUBLISH` and `CHANGE_CONTRACTS` when the data in Redis is not as expected."""
 
 FENCED: Final = -2
-"""Answer of `PUBLISH` when a newer fencing token was used before."""
+"""Answer of `PUBLISH` and `CHANGE_CONTRACTS` when a newer fencing token was used before."""
 
 
 class Script:
     """A Lua script, and its SHA-1, by which a server runs it once loaded.
 
     Attributes:
+        keys: number of its keys.
         answer: types of the fields of its answer.
     """
 
-    def __init__(self, *parts: str, answer: Sequence[type] = (int, int)) -> None:
+    def __init__(self, *parts: str, keys: int = 1, answer: Sequence[type] = (int, int)) -> None:
         """Create a script from its parts."""
+        self.keys = keys
         self.answer = answer
         text = "".join(parts).replace("MAX_AHEAD", str(MAX_AHEAD))
         self.text = text.replace("MAX_DIGITS", str(MAX_DIGITS)).encode()
@@ -162,7 +164,38 @@ _ASK_HISTORY: Final = """
 return {0, present_history()}
 """
 
+# Compare and set. KEYS[1] the contracts, and the name of their channel; KEYS[2] the hash with their
+# fencing token. ARGV: the writer's fencing token or "", the digest of the contracts that the change
+# was planned from, the message for the channel, the number of contracts to put, the id and the
+# record of each, the ids of those to remove.
+# Answers {0, 1} if it was made | {0, -1} if the contracts are others, or {the newer token, -2}.
+_CHANGE_CONTRACTS: Final = """
+if ARGV[1] ~= '' then
+  local held = token_in(KEYS[2])
+  if held > tonumber(ARGV[1]) then return {held, -2} end
+end
+local contracts = table.concat(redis.call('HGETALL', KEYS[1]), '\\0')
+if redis.sha1hex(contracts) ~= ARGV[2] then return {0, -1} end
+local removed = 5 + 2 * tonumber(ARGV[4])
+-- One by one: Lua cannot pass thousands of arguments in one call.
+for n = 5, removed - 1, 2 do redis.call('HSET', KEYS[1], ARGV[n], ARGV[n + 1]) end
+for n = removed, #ARGV do redis.call('HDEL', KEYS[1], ARGV[n]) end
+if #ARGV >= 5 then redis.call('PUBLISH', KEYS[1], ARGV[3]) end
+return {0, 1}
+"""
+
 PUBLISH: Final = Script(_NOW, _FENCE, _HISTORY, _PUBLISH)
 CLAIM: Final = Script(_NOW, _FENCE, _CLAIM, answer=(int, bytes))
 LIFT: Final = Script(_NOW, _LIFT)
 HISTORY: Final = Script(_HISTORY, _ASK_HISTORY, answer=(int, bytes))
+CHANGE_CONTRACTS: Final = Script(_NOW, _FENCE, _CHANGE_CONTRACTS, keys=2)
+
+
+def digest_of(contracts: Mapping[bytes, bytes]) -> str:
+    """Return the digest that `CHANGE_CONTRACTS` expects, from the reply of HGETALL.
+
+    The order counts. Redis returns the fields of an unchanged hash in one order, except while it
+    moves them to a larger table: then one more attempt is made for nothing.
+    """
+    fields = (field for pair in contracts.items() for field in pair)
+    return hashlib.sha1(b"\0".join(fields), usedforsecurity=False).hexdigest()
