@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -142,7 +142,7 @@ async def test_import_is_refused_if_a_newer_leader_claims_while_it_is_planned(
 ) -> None:
     run = store._run
 
-    async def overtaken(script: Script, calls: Any) -> list[Any]:
+    async def overtaken(script: Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         monkeypatch.setattr(store, "_run", run)
         await store.claim([], 20)
         return await run(script, calls)

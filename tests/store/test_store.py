@@ -698,7 +698,7 @@ def before_writing(store: Store, monkeypatch: pytest.MonkeyPatch) -> Interfere:
     run = store._run
 
     def begin(interfere: Callable[[], Awaitable[object]]) -> None:
-        async def interfered(script: Script, calls: Any) -> list[Any]:
+        async def interfered(script: Script, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
             await interfere()
             return await run(script, calls)
 

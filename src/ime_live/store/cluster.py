@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -61,8 +60,7 @@ class Cluster(AsyncCoreCommands):
     """A cluster: one client per primary, and a map from slots to primaries.
 
     A command goes to the primary of its key, a pipeline to all its primaries at once. redis-py's
-    own cluster client has no asynchronous WATCH in version 6. From 7 on it starts an event loop in
-    a thread for each command of a transaction, and after an error closes connections in use.
+    own cluster client (6 to 8) closes connections that others use after an error in a pipeline.
     """
 
     one_clock = False
@@ -102,27 +100,6 @@ class Cluster(AsyncCoreCommands):
         node = self._nodes.pop(0)
         self._nodes.append(node)
         return self._client(node).connection_pool.make_connection()
-
-    @asynccontextmanager
-    async def transaction(self, key: str) -> AsyncIterator[Any]:
-        """See `Topology`."""
-        for tries in range(1, _TRIES + 1):
-            await self._read_map()
-            node = self._node_of(key.encode())
-            async with self._client(node).pipeline(transaction=True) as pipe:
-                try:
-                    await pipe.watch(key)
-                except _AWAY as error:
-                    self._note(node, error)
-                    if tries == _TRIES:
-                        raise
-                    continue
-                try:
-                    yield pipe
-                except _AWAY as error:
-                    self._note(node, error)
-                    raise
-                return
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401
         """Return the links by which the connection's node gets the messages of other nodes.
@@ -168,7 +145,7 @@ class Cluster(AsyncCoreCommands):
         return reply
 
     def pipeline(self, *, transaction: bool) -> _Batch:
-        """Return a pipeline of commands; for a transaction see `transaction`."""
+        """Return a pipeline of commands without a transaction."""
         if transaction:
             raise NotImplementedError
         return _Batch(self)

@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, Final
 
 import hiredis
@@ -72,12 +72,8 @@ class Connections:
         """Return the client with redis-py's commands, the same each time."""
         return self._topology.client()
 
-    def transaction(self, key: str) -> AbstractAsyncContextManager[Any]:
-        """Return a pipeline of redis-py that watches ``key``."""
-        return self._topology.transaction(key)
-
     async def aclose(self) -> None:
-        """Close the connections of `client` and `transaction`."""
+        """Close the connections of `client`."""
         with self.errors():
             await self._topology.aclose()
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
@@ -58,9 +57,6 @@ class Topology(Protocol):
 
     def make(self) -> Any:  # noqa: ANN401
         """Return a connection outside all pools, for a subscriber; not connected yet."""
-
-    def transaction(self, key: str) -> AbstractAsyncContextManager[Any]:
-        """Return a pipeline of redis-py that watches ``key``."""
 
     def abort_idle(self) -> None:
         """Break the connections that nobody uses just now."""
@@ -200,13 +196,6 @@ class Single:
     def make(self) -> Any:  # noqa: ANN401
         """See `Topology`."""
         return self._pool.make_connection()
-
-    @asynccontextmanager
-    async def transaction(self, key: str) -> AsyncIterator[Any]:
-        """See `Topology`."""
-        async with self._client.pipeline(transaction=True) as pipe:
-            await pipe.watch(key)
-            yield pipe
 
     def abort_idle(self) -> None:
         """See `Topology`."""
