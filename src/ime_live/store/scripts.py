@@ -1,4 +1,4 @@
-"""Scripts: atomic operations on last states and on the contracts, in Lua within Redis.
+"""Scripts: atomic operations on last states, the contracts and the lease, in Lua within Redis.
 
 No other write can happen between a script's reading and its writing. The first field of each answer
 is a whole number. `ime_live.store.commands` runs them.
@@ -184,11 +184,68 @@ if #ARGV >= 5 then redis.call('PUBLISH', KEYS[1], ARGV[3]) end
 return {0, 1}
 """
 
+# A key of another type than text is a mistake, and counts as absent: SET overwrites it.
+_GET: Final = """
+local function get(key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' and value.err and string.find(value.err, 'WRONGTYPE', 1, true) then
+    return false
+  end
+  return value
+end
+"""
+
+# The lease is "<token> <holder>"; feeds before version 0.2 write their name alone. A token too far
+# ahead is a mistake, and counts as 0, because otherwise all later ones would be ahead as well.
+_READ_LEASE: Final = """
+local value = get(KEYS[1])
+if type(value) == 'table' then return value end
+local token, holder = 0, value
+if value and string.match(value, '^%d+ ') then
+  token, holder = string.match(value, '^(%d+) (.*)$')
+end
+token = tonumber(token)
+if token > now + MAX_AHEAD then token = 0 end
+"""
+
+# KEYS[1] the lease; ARGV: the holder, milliseconds, the greatest token that the holder has seen.
+# Answers {1 ours | 0 another's, its token, 1 taken just now | 0 renewed}.
+_TAKE_LEASE: Final = """
+if holder and holder ~= ARGV[1] then return {0, token, 0} end
+local anew, seen = 0, tonumber(ARGV[3])
+if seen > now + MAX_AHEAD then seen = 0 end
+if not holder or token == 0 or token < seen then
+  token = math.max(now, token + 1, seen + 1)
+  anew = 1
+end
+redis.call('SET', KEYS[1], string.format('%.0f', token) .. ' ' .. ARGV[1], 'PX', ARGV[2])
+return {1, token, anew}
+"""
+
+# KEYS[1] the lease; ARGV: the holder. Answers {0}.
+_RELEASE_LEASE: Final = """
+if holder == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return {0}
+"""
+
+# KEYS[1] the status; ARGV: JSON of it, its token. Answers {0}, or {the newer token}.
+_WRITE_STATUS: Final = """
+local value = get(KEYS[1])
+if type(value) == 'table' then return value end
+local held = tonumber(string.match(value or '', '"token":(%d+)') or 0)
+if held > tonumber(ARGV[2]) and held <= now + MAX_AHEAD then return {held} end
+redis.call('SET', KEYS[1], ARGV[1])
+return {0}
+"""
+
 PUBLISH: Final = Script(_NOW, _FENCE, _HISTORY, _PUBLISH)
 CLAIM: Final = Script(_NOW, _FENCE, _CLAIM, answer=(int, bytes))
 LIFT: Final = Script(_NOW, _LIFT)
 HISTORY: Final = Script(_HISTORY, _ASK_HISTORY, answer=(int, bytes))
 CHANGE_CONTRACTS: Final = Script(_NOW, _FENCE, _CHANGE_CONTRACTS, keys=2)
+TAKE_LEASE: Final = Script(_NOW, _GET, _READ_LEASE, _TAKE_LEASE, answer=(int, int, int))
+RELEASE_LEASE: Final = Script(_NOW, _GET, _READ_LEASE, _RELEASE_LEASE, answer=(int,))
+WRITE_STATUS: Final = Script(_NOW, _GET, _WRITE_STATUS, answer=(int,))
 
 
 def digest_of(contracts: Mapping[bytes, bytes]) -> str:
