@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import uvloop
+from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
@@ -19,10 +20,11 @@ from ime_live.errors import StoreError
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
-from ime_live.store.connection_pool import TcpConnection
+from ime_live.store.connection_pool import Pool, TcpConnection, retry_once
 from ime_live.store.connections import Connections
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
+from ime_live.store.topology import Single
 from tests.support.proxy import Proxy
 from tests.support.servers import PATIENCE, ClusterServers, Server, free_port
 from tests.support.tls import TlsProxy
@@ -122,8 +124,9 @@ def test_commands_in_flight_are_tried_again_or_fail_as_store_errors(run: Run, se
 
 def test_a_pool_whose_connections_are_broken_by_us_goes_on(run: Run, server: int) -> None:
     async def main() -> None:
-        async with Store(StoreSettings(redis_url=f"redis://127.0.0.1:{server}")) as store:
-            client = store.connections.client()
+        pool = Pool(host="127.0.0.1", port=server, retry=retry_once())
+        async with aclosing(pool):
+            client: Any = Redis.from_pool(pool)
 
             async def waiting_for(other: Collection[str] = ()) -> Collection[str]:
                 """Connections that wait for a list, once there are others than these."""
@@ -137,11 +140,11 @@ def test_a_pool_whose_connections_are_broken_by_us_goes_on(run: Run, server: int
 
             waiting = asyncio.create_task(client.blpop(["list"], timeout=PATIENCE))
             before = await waiting_for()
-            client.connection_pool.abort()
+            pool.abort()
             await waiting_for(before)  # again, on another connection
             await client.rpush("list", "item")
             assert await waiting == (b"list", b"item")
-            client.connection_pool.abort("the reason")
+            pool.abort("the reason")
             with pytest.raises(RedisConnectionError, match="the reason"):
                 await client.ping()
 
@@ -155,11 +158,13 @@ def test_resets_and_our_own_breaks_over_tls(run: Run, server: int, tmp_path: Pat
         async with Proxy(server) as proxy, tls.before(proxy.port) as place:
             url = f"rediss://{place}?ssl_ca_certs={quote(str(tls.ca))}"
             async with Store(StoreSettings(redis_url=url)) as store:
+                topology = store.connections.client()
+                assert isinstance(topology, Single)
                 for _ in range(3):
                     await at_once(store.ping)
                     await proxy.reset()
                     await at_once(store.ping)
-                    store.connections.client().connection_pool.abort()
+                    topology._pool.abort()
                 await at_once(store.ping)
 
     run(main())

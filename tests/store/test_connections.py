@@ -54,7 +54,7 @@ async def test_no_answer_in_time() -> None:
 
 async def test_passwords(own_valkey: EmbeddedValkey) -> None:
     async with Store(StoreSettings(redis_url=own_valkey.url)) as store:
-        await store.connections.client().config_set("requirepass", "p@ss/word")
+        await store.connections.client().run([("CONFIG", "SET", "requirepass", "p@ss/word")])
     place = own_valkey.url.removeprefix("redis://")
     url = f"redis://:p%40ss%2Fword@{place}/3"
     async with Store(StoreSettings(redis_url=url, key_prefix="x:")) as store:
@@ -164,7 +164,7 @@ async def test_passwords_of_sentinel_and_of_its_master(
     conf = tmp_path / "sentinel.conf"
     conf.touch()
     async with store_of(own_valkey.url) as store:
-        await store.connections.client().config_set("requirepass", "master's")
+        await store.connections.client().run([("CONFIG", "SET", "requirepass", "master's")])
     with Server(tmp_path / "sentinel", str(conf), "--sentinel") as sentinel:
         monitor = ("SENTINEL", "MONITOR", MASTER, *own_valkey.url[8:].split(":"), 1)
         sentinel.client.execute_command(*monitor)
@@ -211,4 +211,4 @@ async def test_a_cancellation_is_not_lost_on_the_way_to_redis(valkey: EmbeddedVa
         done, _ = await asyncio.wait({task}, timeout=10)
         assert done, f"it lives on after {steps} steps"
     with connections.errors():
-        await client.aclose()
+        await connections.aclose()

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import pytest
 
-from ime_live.errors import StoreError
+from ime_live.contracts import Contract
+from ime_live.errors import StoreError, UnknownContractError
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
@@ -39,6 +40,8 @@ ODD: Final = [
     b"*4\r\n$1\r\n5\r\n$2\r\n{}\r\n:1\r\n:1\r\n",
 ]
 
+CONTRACT: Final = Contract(contract_id="1", contract_name="A")
+
 USES: Final[dict[str, Use]] = {
     "publish": lambda store, _, data: _publisher(store).publish("1", data),
     "publish_many": lambda store, _, data: _publisher(store).publish_many([("1", data)], token=1),
@@ -51,6 +54,8 @@ USES: Final[dict[str, Use]] = {
     "in_present_history": lambda store, *_: store.in_present_history({"1": b"x"}),
     "contracts": lambda store, *_: store.contracts(),
     "contracts_of": lambda store, *_: store.contracts_of(["1"]),
+    "import_contracts": lambda store, *_: store.import_contracts([CONTRACT], token=1),
+    "remove_contracts": lambda store, *_: store.remove_contracts(["1"]),
     "take": lambda _, lease, __: lease.take(),
     "write": lambda _, lease, __: lease.write(FeedStatus(FeedState.LIVE, 1, token=1)),
     "read": lambda _, lease, __: lease.read(),
@@ -102,11 +107,13 @@ async def test_odd_reply_is_an_error_of_the_store(use: str, payload: MakePayload
     for reply in ODD:
         async with odd_redis(reply) as (_, store, lease):
             # Some of them are right for some uses. What must not come is any other error.
-            with suppress(StoreError):
+            with suppress(StoreError, UnknownContractError):
                 await USES[use](store, lease, payload())
 
 
-@pytest.mark.parametrize("use", ["states", "claim", "take", "write", "contracts"])
+@pytest.mark.parametrize(
+    "use", ["states", "claim", "take", "write", "contracts", "import_contracts"]
+)
 async def test_connection_is_renewed_after_an_odd_reply(use: str, payload: MakePayload) -> None:
     """A reply too many would else be the answer to each next command, for good."""
     async with odd_redis(b"+QUEUED\r\n") as (redis, store, lease):

@@ -165,7 +165,8 @@ async def test_events_resume_a_second_before_the_last_one(
         # By a clock that is late, or received in another order than they were published.
         older = {"31": versions[-1] - 900_000, "32": versions[-1] - 1_100_000}
         for contract_id, version in older.items():
-            await store.connections.client().hset(store.keys.last(contract_id), "version", version)
+            older_version = ("HSET", store.keys.last(contract_id), "version", version)
+            await store.connections.client().run([older_version])
     gateway = Gateway(tmp_path, url, redis_timeout=TIMEOUT).when_ready()
     try:
         path = gateway.stream("id", ids).replace("/websocket/", "/sse/")

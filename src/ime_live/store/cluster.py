@@ -10,11 +10,9 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.commands import AsyncCoreCommands
 from redis.crc import key_slot
 from redis.exceptions import (
     AskError,
@@ -28,7 +26,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ime_live.store.connection_pool import Pool
-from ime_live.store.topology import LOOK, Address, Lookout, asked, first_answer, text_of
+from ime_live.store.topology import (
+    LOOK,
+    Address,
+    Command,
+    Lookout,
+    asked,
+    first_answer,
+    pipelined,
+    text_of,
+)
 
 # Attempts of a command while the cluster moves a slot; the pause before the last one lets the move
 # of one slot end.
@@ -43,9 +50,6 @@ _VOTES: Final = 5
 Map = tuple[tuple[int, int, Address], ...]
 """First slot, last slot and primary of each range, in order."""
 
-# Commands without a key, for every primary.
-_EVERYWHERE: Final = frozenset({"PING", "SCRIPT LOAD"})
-
 _AWAY: Final = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -56,15 +60,14 @@ _AWAY: Final = (
 )
 
 
-class Cluster(AsyncCoreCommands):
+class Cluster:
     """A cluster: one client per primary, and a map from slots to primaries.
 
-    A command goes to the primary of its key, a pipeline to all its primaries at once. redis-py's
+    A command goes to the primary of its key, several of them to all primaries at once. redis-py's
     own cluster client (6 to 8) closes connections that others use after an error in a pipeline.
     """
 
     one_clock = False
-    _event_dispatcher: Any = None  # asked for by the mixin's types, and only by them
 
     def __init__(self, hosts: Sequence[Address], options: Mapping[str, Any]) -> None:
         """Create a cluster from the addresses of some nodes and redis-py's options."""
@@ -87,10 +90,6 @@ class Cluster(AsyncCoreCommands):
 
     # -- Topology ---------------------------------------------------------------------------
 
-    def client(self) -> Any:  # noqa: ANN401
-        """Return this object; see `Topology`."""
-        return self
-
     async def check(self) -> None:
         """See `Topology`."""
         await self._read_map()
@@ -108,10 +107,11 @@ class Cluster(AsyncCoreCommands):
         when a link breaks are lost, and the only sign of it is a new link.
         """
         node = (connection.host, int(connection.port))
-        async with self._client(node).pipeline(transaction=False) as pipe:
-            pipe.execute_command("CLUSTER", "INFO")
-            pipe.execute_command("CLUSTER", "LINKS")
-            info, links = await pipe.execute()
+        replies = await pipelined(self._client(node), [("CLUSTER", "INFO"), ("CLUSTER", "LINKS")])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        info, links = replies
         if b"cluster_state:ok" not in info:
             raise ClusterDownError("the cluster is down")
         fields = [dict(zip(link[::2], link[1::2], strict=True)) for link in links]
@@ -135,29 +135,22 @@ class Cluster(AsyncCoreCommands):
 
     # -- commands ---------------------------------------------------------------------------
 
-    async def execute_command(self, *command: Any, **_: Any) -> Any:  # noqa: ANN401
-        """Run one command; all methods of redis-py call this."""
-        if command[0] in _EVERYWHERE:
-            return await self._everywhere(command)
-        [reply] = await self.run([command])
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+    async def ping(self) -> None:
+        """See `RedisClient`."""
+        for reply in await self._everywhere(("PING",)):
+            if isinstance(reply, Exception):
+                raise reply
 
-    def pipeline(self, *, transaction: bool) -> _Batch:
-        """Return a pipeline of commands without a transaction."""
-        if transaction:
-            raise NotImplementedError
-        return _Batch(self)
+    async def script_load(self, text: bytes) -> None:
+        """See `RedisClient`."""
+        replies = await self._everywhere(("SCRIPT LOAD", text))
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        # A script is useful on each primary that has loaded it.
+        if len(errors) == len(replies):
+            raise errors[0]
 
-    async def run(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Run commands at the primaries of their keys; a command's error is its reply.
-
-        A node that cannot be reached affects the commands of its own keys only.
-
-        Raises:
-            RedisError: no node can be reached.
-        """
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """See `RedisClient`; a node that is away affects the commands of its own keys only."""
         replies: list[Any] = [None] * len(commands)
         todo: Sequence[int] = range(len(commands))
         for tries in range(1, _TRIES + 1):
@@ -186,10 +179,10 @@ class Cluster(AsyncCoreCommands):
                 await asyncio.sleep(_PAUSE)
         return replies
 
-    async def _send(self, node: Address, commands: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+    async def _send(self, node: Address, commands: Sequence[Command]) -> Sequence[Any]:
         """Run commands at one node, and redirected ones at the node that it names."""
         try:
-            replies = await self._pipelined(node, commands)
+            replies = await pipelined(self._client(node), commands)
         except RedisError as error:
             self._note(node, error)
             return [error] * len(commands)
@@ -197,30 +190,19 @@ class Cluster(AsyncCoreCommands):
             if type(reply) is AskError:
                 there = (reply.host or node[0], int(reply.port))
                 try:
-                    _, replies[n] = await self._pipelined(there, [("ASKING",), commands[n]])
+                    asking = [("ASKING",), commands[n]]
+                    _, replies[n] = await pipelined(self._client(there), asking)
                 except RedisError as error:
                     replies[n] = error
             if is_away(replies[n]):
                 self._note(node, replies[n])
         return replies
 
-    async def _pipelined(self, node: Address, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        async with self._client(node).pipeline(transaction=False) as pipe:
-            for command in commands:
-                pipe.execute_command(*command)
-            replies: list[Any] = await pipe.execute(raise_on_error=False)
-            return replies
-
-    async def _everywhere(self, command: tuple[Any, ...]) -> Any:  # noqa: ANN401
+    async def _everywhere(self, command: Command) -> list[Any]:
         await self._read_map()
         nodes = dict.fromkeys(node for node in self._slots if node is not None)
         results = await asyncio.gather(*(self._send(node, [command]) for node in nodes))
-        good = [reply for [reply] in results if not isinstance(reply, Exception)]
-        for [reply] in results:
-            # A script is useful on each primary that has loaded it.
-            if isinstance(reply, Exception) and not (good and command[0] == "SCRIPT LOAD"):
-                raise reply
-        return good[0]
+        return [reply for [reply] in results]
 
     # -- the map ----------------------------------------------------------------------------
 
@@ -324,41 +306,12 @@ class Cluster(AsyncCoreCommands):
                 self._replaced.append(client)
 
 
-class _Batch:
-    """A pipeline of a cluster, with the methods that `ime_live.store` needs."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._commands: list[tuple[Any, ...]] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._commands.clear()
-
-    def execute_command(self, *command: Any) -> None:  # noqa: ANN401
-        """Add a command to the pipeline."""
-        self._commands.append(command)
-
-    async def execute(self, *, raise_on_error: bool) -> list[Any]:
-        """Run all commands; a command's error is its reply."""
-        if raise_on_error:
-            raise NotImplementedError
-        return await self._cluster.run(self._commands)
-
-
 def is_away(reply: object) -> bool:
     """Return whether a reply says that the server is away, or no longer the primary."""
     return isinstance(reply, _AWAY)
 
 
-def _key_of(command: tuple[Any, ...]) -> bytes:
+def _key_of(command: Command) -> bytes:
     key: str | bytes = command[3 if command[0] in ("EVAL", "EVALSHA") else 1]
     return key if isinstance(key, bytes) else key.encode()
 

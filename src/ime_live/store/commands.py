@@ -15,6 +15,7 @@ from ime_live.settings import StoreSettings
 from ime_live.store import scripts
 from ime_live.store.connections import Connections
 from ime_live.store.keys import Keys
+from ime_live.store.topology import Command
 
 log = structlog.get_logger()
 
@@ -95,7 +96,7 @@ class Commands:
         )
 
     async def _pipelined(
-        self, commands: Sequence[tuple[Any, ...]], *, fields: Sequence[type | UnionType] = ()
+        self, commands: Sequence[Command], *, fields: Sequence[type | UnionType] = ()
     ) -> list[Any]:
         """Run commands in few round trips; a command's error is its reply.
 
@@ -107,10 +108,7 @@ class Commands:
         replies: list[Any] = []
         with self.connections.errors():
             for start in range(0, len(commands), _CHUNK):
-                async with self._redis.pipeline(transaction=False) as pipe:
-                    for command in commands[start : start + _CHUNK]:
-                        pipe.execute_command(*command)
-                    replies += await pipe.execute(raise_on_error=False)
+                replies += await self._redis.run(commands[start : start + _CHUNK])
         if fields:
             replies = [each if _has(each, fields) else _unusable(each) for each in replies]
         return replies

@@ -29,7 +29,7 @@ from ime_live.store.connection_pool import retry_once
 from ime_live.store.faults import NO_REDIS, chain, fault_of_port, final_fault
 from ime_live.store.redis_url import Kind, RedisUrl, read_redis_url, tls_context
 from ime_live.store.sentinel import Sentinels
-from ime_live.store.topology import Single, Topology
+from ime_live.store.topology import RedisClient, Single, Topology
 
 _limited: Final = LogLimiter(structlog.get_logger())
 
@@ -68,16 +68,16 @@ class Connections:
         self._topology = _topology_of(url, self.timeout)
         self.place = self._topology.place
 
-    def client(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed, and not alike in 6 to 8
-        """Return the client with redis-py's commands, the same each time."""
-        return self._topology.client()
+    def client(self) -> RedisClient:
+        """Return the client that runs commands, the same each time. Its errors are redis-py's."""
+        return self._topology
 
     async def aclose(self) -> None:
         """Close the connections of `client`."""
         with self.errors():
             await self._topology.aclose()
 
-    def make(self) -> Any:  # noqa: ANN401 - as above
+    def make(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed, and not alike in 6 to 8
         """Return a connection of redis-py outside the pool, not connected yet."""
         return self._topology.make()
 

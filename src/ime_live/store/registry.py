@@ -52,15 +52,15 @@ class RegisteredContracts(Commands):
         Args:
             ids: ids of the contracts; None for all. Absent ones are left out of the result.
         """
-        with self.connections.errors():
-            if ids is None:
-                records = await self._redis.hgetall(self.keys.contracts)
-            elif ids:
-                values = await self._redis.hmget(self.keys.contracts, ids)
-                records = {i.encode(): v for i, v in zip(ids, values, strict=True)}
-            else:
-                records = {}
-            return self._read_contracts(records)
+        if ids is None:
+            return self._read_contracts(await self._all_records())
+        if not ids:
+            return {}
+        command = ("HMGET", self.keys.contracts, *ids)
+        [reply] = await self._pipelined([command], fields=(bytes | None,) * len(ids))
+        if isinstance(reply, Exception):
+            raise self.connections.error(reply)
+        return self._read_contracts({i.encode(): v for i, v in zip(ids, reply, strict=True)})
 
     async def import_contracts(
         self, contracts: Iterable[Contract], token: int | None = None
@@ -110,8 +110,7 @@ class RegisteredContracts(Commands):
         """Change the registry by a plan from its records; plan again if they change meanwhile."""
         key, fence = self.keys.contracts, self.keys.contracts_fence
         for _ in range(_ATTEMPTS):
-            with self.connections.errors():
-                records = await self._redis.hgetall(key)
+            records = await self._all_records()
             planned = plan(records)
             if (size := len(planned.put) + len(planned.removed)) > MAX_CHANGES:
                 raise ContractError(
@@ -141,6 +140,13 @@ class RegisteredContracts(Commands):
         raise StoreError(
             f"contracts in Redis at {self.connections.place} change faster than one can write"
         )
+
+    async def _all_records(self) -> dict[bytes, bytes]:
+        [reply] = await self._pipelined([("HGETALL", self.keys.contracts)])
+        if isinstance(reply, Exception):
+            raise self.connections.error(reply)
+        with self.connections.errors():
+            return msgspec.convert(reply, dict[bytes, bytes])
 
     def _read_contracts(
         self, records: Mapping[bytes, bytes | None]

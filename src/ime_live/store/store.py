@@ -30,6 +30,7 @@ from ime_live.store.records import (
     version_in,
 )
 from ime_live.store.registry import RegisteredContracts
+from ime_live.store.topology import Command
 
 __all__ = ["Keys", "Lift", "Lifted", "State", "Store", "Stored", "check_settings", "is_bad_data"]
 
@@ -56,7 +57,7 @@ class Store(RegisteredContracts):
         """
         await self.connections.check(listens=not writes)
         nobody = self.keys.last("")  # no contract has this id
-        commands: list[tuple[Any, ...]] = [
+        commands: list[Command] = [
             ("HMGET", self.keys.contracts, ""),
             ("HMGET", nobody, "version"),
             ("HGETALL", nobody),

@@ -36,7 +36,30 @@ Address = tuple[str, int]
 _T = TypeVar("_T")
 
 
-class Topology(Protocol):
+Command = tuple[Any, ...]
+"""A command of Redis: its name, and its arguments of type str, bytes, int or float."""
+
+
+class RedisClient(Protocol):
+    """Interface to the commands of Redis, whichever server runs them."""
+
+    async def ping(self) -> None:
+        """Return when Redis has answered, in a cluster every primary."""
+
+    async def script_load(self, text: bytes) -> None:
+        """Load a script, in a cluster on every primary that can be reached."""
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands in one round trip; return the replies, in order.
+
+        Each needs a key, by which a cluster finds its server. A command's error is its reply.
+
+        Raises:
+            RedisError: no server can be reached.
+        """
+
+
+class Topology(RedisClient, Protocol):
     """Interface of all kinds of topologies."""
 
     place: str
@@ -49,13 +72,10 @@ class Topology(Protocol):
     def addresses(self) -> Sequence[Address]:
         """Addresses of the known servers; empty for a Unix socket."""
 
-    def client(self) -> Any:  # noqa: ANN401 - redis-py's clients are loosely typed, here and below
-        """Return a client with redis-py's methods."""
-
     async def check(self) -> None:
         """Raise an error of redis-py if the servers are not of this kind, or are away."""
 
-    def make(self) -> Any:  # noqa: ANN401
+    def make(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed, here and below
         """Return a connection outside all pools, for a subscriber; not connected yet."""
 
     def abort_idle(self) -> None:
@@ -75,6 +95,15 @@ def text_of(address: Address) -> str:
     """Format host and port for messages."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def pipelined(client: Any, commands: Sequence[Command]) -> list[Any]:  # noqa: ANN401
+    """Run commands with a client of redis-py in one round trip; a command's error is its reply."""
+    async with client.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+        return replies
 
 
 def asked(ask: Callable[[], Awaitable[_T]]) -> asyncio.Future[_T]:
@@ -169,9 +198,17 @@ class Single:
         self._pool = pool
         self._client: Any = Redis.from_pool(pool)
 
-    def client(self) -> Any:  # noqa: ANN401
-        """See `Topology`."""
-        return self._client
+    async def ping(self) -> None:
+        """See `RedisClient`."""
+        await self._client.ping()
+
+    async def script_load(self, text: bytes) -> None:
+        """See `RedisClient`."""
+        await self._client.script_load(text)
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """See `RedisClient`."""
+        return await pipelined(self._client, commands)
 
     async def check(self) -> None:
         """See `Topology`; it must not be a Sentinel, or a node of a cluster with others."""
