@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ime_live.errors import SettingsError
-from ime_live.local.supervisor import Child, Restarts, Supervisor
+from ime_live.local.supervisor import Child, Supervisor
 
 Eventually = Callable[..., Awaitable[None]]
 PATIENCE = 20.0
@@ -142,20 +142,6 @@ async def test_none_outlives_a_supervisor_that_was_killed(
         parent.kill()
         parent.wait()
         end(file)
-
-
-def test_who_dies_again_and_again_is_started_ever_later() -> None:
-    restarts = Restarts(lambda: 1.0)
-    waits = [restarts.died(ran=1.0) for _ in range(9)]
-    assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    assert restarts.died(ran=59.9) == 30
-    assert restarts.died(ran=60.0) == 0.5  # it ran well, so this is another matter
-    assert restarts.died(ran=0.0) == 1
-
-
-def test_a_wait_is_left_to_chance_by_half() -> None:
-    assert Restarts(lambda: 0.0).died(ran=1.0) == 0.25
-    assert Restarts(lambda: 0.5).died(ran=1.0) == 0.375
 
 
 async def test_a_death_is_logged_with_its_reason(tmp_path: Path, eventually: Eventually) -> None:

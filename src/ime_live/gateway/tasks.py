@@ -39,7 +39,7 @@ async def keep_running(
         monotonic: seconds.
         jitter: returns a number from 0 to below 1, so that gateways do not restart in step.
     """
-    backoff = Backoff(LONGEST_WAIT, jitter)
+    backoff = Backoff(LONGEST_WAIT, jitter, lasting=RAN_WELL)
     while True:
         started = monotonic()
         try:
@@ -52,6 +52,4 @@ async def keep_running(
             failed(error)  # the cancellation of something that it waited for, not of itself
         except Exception as error:  # noqa: BLE001 - reported, and the part is started again
             failed(error)
-        if monotonic() - started >= RAN_WELL:
-            backoff.reset()
-        await sleep(backoff.next())
+        await sleep(backoff.next(monotonic() - started))

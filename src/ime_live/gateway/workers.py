@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
-import random
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -69,7 +68,7 @@ class _Worker:
         self.started = 0.0
         self.due = 0.0
         """When a new process replaces one that has died."""
-        self.backoff = Backoff(_LONGEST_DELAY, random.random)
+        self.backoff = Backoff(_LONGEST_DELAY, lasting=_RAN_WELL)
 
     def silent(self, now: float, since: float, hung: float) -> bool:
         """Return whether its loop has stopped; times before ``since`` do not count."""
@@ -151,9 +150,7 @@ class Workers:
             return
         if process.exitcode == CANNOT_START and not self._served:
             raise ImeLiveError("a worker cannot start; see above")
-        if now - worker.started >= _RAN_WELL:
-            worker.backoff.reset()
-        wait = worker.backoff.next()
+        wait = worker.backoff.next(now - worker.started)
         log.error(
             "worker ended; starting another one",
             pid=process.pid,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-import random
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,14 +18,14 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
+from ime_live.backoff import Backoff
 from ime_live.errors import SettingsError
 
 log = structlog.get_logger()
 
 WRONG_USE: Final = 2  # the exit status of our commands for settings that cannot work
 
-_FIRST_DELAY: Final = 0.5  # seconds before a process that died is started again
-_LONGEST_DELAY: Final = 30.0
+_LONGEST_DELAY: Final = 30.0  # seconds before a process that died is started again
 _RAN_WELL: Final = 60.0  # seconds after which a death has nothing to do with the one before
 _STOP_TIMEOUT: Final = 15.0  # seconds within which a process ends that was told to
 
@@ -54,28 +53,6 @@ class Child(Struct, frozen=True):
     inherits: Sequence[int] = ()
     log: str = ""
     stop_timeout: float = _STOP_TIMEOUT
-
-
-class Restarts:
-    """When a process that died is restarted: at once at first, then after growing waits."""
-
-    def __init__(self, random: Callable[[], float] = random.random) -> None:
-        """Create the policy of one process.
-
-        Args:
-            random: returns a number from 0 to below 1.
-        """
-        self._delay = _FIRST_DELAY
-        self._random = random
-
-    def died(self, ran: float) -> float:
-        """Return the seconds to wait before restarting a process that ran ``ran`` seconds."""
-        if ran >= _RAN_WELL:
-            self._delay = _FIRST_DELAY
-        delay = self._delay
-        self._delay = min(2 * delay, _LONGEST_DELAY)
-        # Random, so that processes that died of one cause do not restart in step.
-        return delay * (0.5 + self._random() / 2)
 
 
 class Supervisor:
@@ -113,7 +90,7 @@ class Supervisor:
             await self._end(child)
 
     async def _keep(self, child: Child) -> None:
-        restarts = Restarts()
+        backoff = Backoff(_LONGEST_DELAY, lasting=_RAN_WELL)
         clock = asyncio.get_running_loop().time
         first = True
         while True:
@@ -122,7 +99,7 @@ class Supervisor:
             if first and status == WRONG_USE:
                 raise SettingsError(f"{child.name} cannot run with these settings; see above")
             first = False
-            wait = restarts.died(clock() - started)
+            wait = backoff.next(clock() - started)
             told = {"see": child.log} if child.log else {}
             log.error(
                 "process died; starting it again",

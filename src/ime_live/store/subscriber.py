@@ -6,7 +6,6 @@ It passes the messages of the channels to the gateway's callbacks without decodi
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -16,6 +15,7 @@ import hiredis
 import msgspec
 import structlog
 
+from ime_live.backoff import Backoff
 from ime_live.errors import StoreError
 from ime_live.log_limiter import LogLimiter
 from ime_live.store.store import Store
@@ -32,7 +32,7 @@ IDLE: Final = 1.5
 """Seconds of silence after which a PING is sent. With the default `redis_timeout` of 5 s, a
 half-open link is given up within 7 s."""
 
-_FIRST_DELAY: Final = 0.1  # seconds
+_FIRST_DELAY: Final = 0.1  # seconds: most breaks are over at once
 _LONGEST_DELAY: Final = 2.0
 
 _CATCH_UP_TIME: Final = 1.0
@@ -108,7 +108,7 @@ class PubSub:
         self._told_outage = False
         """Whether the last log line says that Redis is lost. If a link breaks again and again, only
         some outages are logged, each with its end."""
-        self._delay = _FIRST_DELAY
+        self._backoff = Backoff(_LONGEST_DELAY, first_limit=_FIRST_DELAY)
         self._limited = LogLimiter(log)
         self._refused: set[bytes] = set()
         """Channels that Redis refused. They are asked for, wanted or not, until it accepts them;
@@ -179,9 +179,7 @@ class PubSub:
                 await self._listen()
             except StoreError as error:
                 self._lose(error)
-            # Random, so that gateways that lost the same Redis do not reconnect in step.
-            await asyncio.sleep(self._delay * random.uniform(0.5, 1.0))  # noqa: S311
-            self._delay = min(2 * self._delay, _LONGEST_DELAY)
+            await asyncio.sleep(self._backoff.next())
 
     async def _listen(self) -> None:
         """Use one connection until it ends with a StoreError."""
@@ -347,7 +345,7 @@ class PubSub:
         self.connected = True
         self.refusal = None
         self._limited.forget("refusal")
-        self._delay = _FIRST_DELAY
+        self._backoff.reset()
         if self._refused:
             self._dirty |= self._refused
             self._refused = set()
