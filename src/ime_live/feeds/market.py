@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import structlog
 
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.newest import NewestBoards
 from ime_live.feeds.boards.price_limits import read_bands, read_boards
@@ -46,7 +46,7 @@ async def feed(settings: FeedSettings) -> None:
         hours=TradingHours(settings, zone),
         max_lag=settings.max_lag,
     )
-    exchange_clock = ExchangeClock(zone, wall=time.time, monotonic=time.monotonic)
+    exchange_clock = ExchangeClock(zone, SYSTEM_CLOCK)
     source = ExchangeSource(settings, boards, hear_date=exchange_clock.hear_date)
     await check_settings(settings, writes=True)
     async with AsyncExitStack() as stack:

@@ -241,7 +241,7 @@ async def _attend(settings: StoreSettings, market: Market) -> None:
 
     try:
         async with Lease(settings, holder_name()) as lease:
-            await Leadership(lease, status, on_lead=lambda: None, monotonic=time.monotonic).run()
+            await Leadership(lease, status, on_lead=lambda: None).run()
     except Exception:
         log.exception("the demo's feed has no state any more; all else goes on")
 

@@ -15,6 +15,7 @@ from ime_live.errors import SettingsError
 from ime_live.feeds.ime.access import environment_proxy, read_access
 from ime_live.feeds.ime.hub import HubClient
 from ime_live.settings import HubSettings
+from tests.support.clock import SleeplessClock
 
 URL = "https://hub.example/realTimeServer/"
 
@@ -80,19 +81,20 @@ def test_socks_without_its_extra() -> None:
 
 
 async def test_a_hub_that_is_away_is_tried_ever_more_seldom_and_said_once() -> None:
-    waits: list[float] = []
     seventh = asyncio.Event()
 
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == 7:
-            seventh.set()
-            await asyncio.Event().wait()
+    class Sleeper(SleeplessClock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            if len(self.waits) == 7:
+                seventh.set()
+                await asyncio.Event().wait()
 
+    clock = Sleeper()
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # nobody listens there
         settings = HubSettings(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}/")
-        client = HubClient(settings, sleep=sleep, random=lambda: 0.5)
+        client = HubClient(settings, clock=clock, random=lambda: 0.5)
         assert client.link.source == ""
         with capture_logs() as logs:
             async with aclosing(client.frames()) as frames:
@@ -103,5 +105,5 @@ async def test_a_hub_that_is_away_is_tried_ever_more_seldom_and_said_once() -> N
                 reading.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await reading
-    assert waits == [0.5, 1, 2, 4, 8, 15, 15]
+    assert clock.waits == [0.5, 1, 2, 4, 8, 15, 15]
     assert [line["event"] for line in logs] == ["exchange not reached"]

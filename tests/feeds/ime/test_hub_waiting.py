@@ -18,21 +18,22 @@ from tests.feeds.ime.frames import future
 from tests.feeds.ime.hub import Hub
 from tests.feeds.ime.reading import NEVER, Reading, settings
 from tests.feeds.ime.refusals import Refusal
+from tests.support.clock import SleeplessClock
 
 
-class Waiting:
+class Waiting(SleeplessClock):
     """A client that reads, and whose waits take no time until `limit` of them; all are noted."""
 
     def __init__(self, hub: Hub, limit: int = 3, **more: Any) -> None:  # noqa: ANN401 - any option
-        self.waits: list[float] = []
+        super().__init__()
         self.asked: list[int] = []
         """The requests that had come before each wait."""
         self._hub = hub
         self._limit = limit
-        self.client = HubClient(settings(hub, **more), sleep=self._sleep, random=lambda: 0.5)
+        self.client = HubClient(settings(hub, **more), clock=self, random=lambda: 0.5)
 
-    async def _sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
         self.asked.append(len(self._hub.requests))
         if len(self.waits) >= self._limit:
             await asyncio.sleep(NEVER)
@@ -116,7 +117,7 @@ async def test_transport_that_asks_to_wait_is_followed_by_the_next_one_after_it(
     hub.ask_to_wait("7")
     async with Waiting(hub, limit=1):
         assert len(hub.calls("connect")) == 1
-    client = HubClient(settings(hub), sleep=lambda _: asyncio.sleep(0))
+    client = HubClient(settings(hub), clock=SleeplessClock())
     reading = asyncio.create_task(anext(client.frames()))
     await hub.connected("serverSentEvents")
     hub.push(future(1))
@@ -135,13 +136,13 @@ async def test_transports_that_all_ask_to_wait_are_tried_in_turn(hub: Hub) -> No
 
 
 async def test_refused_poll_is_waited_for_and_resumed(hub: Hub) -> None:
-    waits: list[float] = []
+    class Accepting(SleeplessClock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            hub.accept("poll")
 
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        hub.accept("poll")
-
-    client = HubClient(settings(hub, transports="longPolling"), sleep=sleep)
+    clock = Accepting()
+    client = HubClient(settings(hub, transports="longPolling"), clock=clock)
     frames = client.frames()
     first = asyncio.ensure_future(anext(frames))
     await hub.connected("longPolling")
@@ -150,22 +151,22 @@ async def test_refused_poll_is_waited_for_and_resumed(hub: Hub) -> None:
     hub.refuse("poll", Refusal.BUSY)
     hub.ask_to_wait("7")
     second = asyncio.ensure_future(anext(frames))
-    await hub.until(lambda: waits)
+    await hub.until(lambda: clock.waits)
     hub.push(future(2))
     await second
     await frames.aclose()
-    assert waits == [7.0]
+    assert clock.waits == [7.0]
     assert [len(hub.calls(each)) for each in ("negotiate", "poll", "reconnect")] == [1, 2, 1]
 
 
 async def test_refused_resumption_is_waited_for(hub: Hub) -> None:
-    waits: list[float] = []
+    class Accepting(SleeplessClock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            hub.accept("reconnect")
 
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        hub.accept("reconnect")
-
-    client = HubClient(settings(hub), sleep=sleep, random=lambda: 0.0)
+    clock = Accepting()
+    client = HubClient(settings(hub), clock=clock, random=lambda: 0.0)
     frames = client.frames()
     reading = asyncio.ensure_future(anext(frames))
     await hub.connected("webSockets")
@@ -174,7 +175,7 @@ async def test_refused_resumption_is_waited_for(hub: Hub) -> None:
     hub.cut(during=future(1))
     await reading
     await frames.aclose()
-    assert waits == [7.0]
+    assert clock.waits == [7.0]
     assert [len(hub.calls(each)) for each in ("negotiate", "reconnect")] == [1, 2]
 
 

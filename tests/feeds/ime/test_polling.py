@@ -22,6 +22,7 @@ from tests.feeds.ime.proxy import Proxy
 from tests.feeds.ime.refusals import HTML
 from tests.feeds.ime.server import PATIENCE, LoopbackServer
 from tests.feeds.ime.wire import Exchange, Request
+from tests.support.clock import FakeClock
 
 FUTURES, OPTIONS, CDC = "Future/LiveMarket", "Option/LiveMarket", "CDC/CDCLiveMarket"
 RECEIPTS = "updateGavahiMarketsInfo"
@@ -69,7 +70,7 @@ class Boards(LoopbackServer):
         self.answers[name](exchange)
 
 
-class Polling:
+class Polling(FakeClock):
     """A poller at work: what it has given out, and how long it has waited, of a time of its own."""
 
     def __init__(
@@ -81,9 +82,8 @@ class Polling:
         largest: int = LARGEST,
         **settings: Any,  # noqa: ANN401 - any option
     ) -> None:
+        super().__init__()
         self.frames: list[bytes] = []
-        self.waits: list[float] = []
-        self.now = 1000.0
         usual: dict[str, Any] = {
             "polling_url": f"{server.origin}/api/",
             "connect_timeout": PATIENCE,
@@ -91,10 +91,8 @@ class Polling:
         self.poller = BoardPoller(
             HubSettings(**usual | settings),
             boards,
-            sleep=self._sleep,
+            clock=self,
             random=lambda: chance,
-            monotonic=lambda: self.now,
-            time=lambda: self.now,
             largest=largest,
         )
         self._server = server
@@ -102,9 +100,8 @@ class Polling:
         self._turn = asyncio.Semaphore(0)
         self._task: asyncio.Task[None] | None = None
 
-    async def _sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        self.now += seconds
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
         await self._turn.acquire()
 
     async def __aenter__(self) -> Self:

@@ -18,6 +18,7 @@ from tests.feeds.ime.frames import future, numbers, row
 from tests.feeds.ime.hub import Hub
 from tests.feeds.ime.reading import settings
 from tests.feeds.ime.refusals import Refusal
+from tests.support.clock import FakeClock
 
 AWAY = Link(error="nobody there")
 THERE = Link(source="webSockets")
@@ -30,11 +31,11 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-class Clock:
-    """Time that passes when it is told to."""
+class WaitedClock(FakeClock):
+    """A clock whose waits end when `run` has come to their time."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        super().__init__()
         self._alarms: list[tuple[float, asyncio.Future[None]]] = []
 
     async def sleep(self, seconds: float) -> None:
@@ -93,7 +94,7 @@ class Reading:
     """A source that is read, until it is told to hold."""
 
     def __init__(self, *, polls: bool = True, link: Link = AWAY) -> None:
-        self.clock = Clock()
+        self.clock = WaitedClock()
         self.hub = Given(link)
         self.boards = Given(POLLED)
         self.frames: list[bytes] = []
@@ -102,8 +103,7 @@ class Reading:
             PATHS,
             hub=self.hub,
             poller=self.boards if polls else None,
-            sleep=self.clock.sleep,
-            monotonic=lambda: self.clock.now,
+            clock=self.clock,
         )
         self.going = asyncio.Event()
         self.going.set()

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from ime_live.clock import Clock
 from ime_live.feeds.pipeline.exchange_clock import ACCURACY, TOLERANCE, ExchangeClock
 from ime_live.timezones import TEHRAN, zone_of
 
@@ -14,21 +15,21 @@ TRUE = datetime.fromisoformat("2026-11-25T13:26:05+03:30").timestamp()
 HOUR = 3_600.0
 
 
-class Clocks:
+class Clocks(Clock):
     """A machine whose clock is wrong by some seconds."""
 
     def __init__(self, ahead: float = 0.0) -> None:
         self.ahead = ahead
         self.passed = 0.0
 
-    def wall(self) -> float:
+    def time(self) -> float:
         return TRUE + self.passed + self.ahead
 
     def monotonic(self) -> float:
         return 1_000.0 + self.passed
 
     def clock(self) -> ExchangeClock:
-        return ExchangeClock(zone_of(TEHRAN), wall=self.wall, monotonic=self.monotonic)
+        return ExchangeClock(zone_of(TEHRAN), self)
 
     def off(self, clock: ExchangeClock) -> float:
         """How far it is ahead of the true time."""
@@ -36,11 +37,11 @@ class Clocks:
 
     def answer(self, clock: ExchangeClock, *, took: float = 0.0) -> None:
         """The exchange has answered; the header is made in the middle, in whole seconds."""
-        sent = self.wall()
+        sent = self.time()
         self.passed += took / 2
         date = int(TRUE + self.passed)
         self.passed += took / 2
-        clock.hear_date(date, sent, self.wall())
+        clock.hear_date(date, sent, self.time())
 
 
 def board(ahead: float = 0.0) -> datetime:

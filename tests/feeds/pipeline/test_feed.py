@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 from structlog.testing import capture_logs
 
+from ime_live.clock import Clock
 from ime_live.contracts import Contract, Market
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.boards import DEFAULT_BANDS, DEFAULT_BOARDS
@@ -37,7 +38,7 @@ ALWAYS = "sat-fri 00:00-24:00"
 Step = bytes | Callable[[], object]
 
 
-class Exchange:
+class Exchange(Clock):
     """Gives the frames of a script, and moves the machine's clock as that says."""
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class Exchange:
         """Renews the feed's lease, which would end when time passes."""
         self.done = asyncio.Event()
 
-    def wall(self) -> float:
+    def time(self) -> float:
         return (self.now + self.ahead).replace(tzinfo=ZONE).timestamp()
 
     def monotonic(self) -> float:
@@ -151,7 +152,7 @@ async def run(
     """Run a feed until the exchange has nothing more to say."""
     exchange.script = list(script)
     store = Store()
-    clock = ExchangeClock(ZONE, wall=exchange.wall, monotonic=exchange.monotonic)
+    clock = ExchangeClock(ZONE, exchange)
     settings = HoursSettings(hours_futures=hours, hours_options=hours, hours_certificates=hours)
     feed = Feed(
         exchange,
@@ -162,8 +163,6 @@ async def run(
         writer=store,
         clock=clock,
         recorder=recorder,
-        wall=exchange.wall,
-        monotonic=exchange.monotonic,
     )
     exchange.renew = feed._leadership.attend
     with capture_logs() as logs:

@@ -25,18 +25,11 @@ from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from tests.feeds.ime.frames import board, row
+from tests.support.clock import FakeClock
 
 FUTURES = "updateFutureMarketsInfo"
 LATEST = datetime.fromisoformat("2023-08-01T13:20:30")
 Redis = Any  # redis-py's client, whose commands are loosely typed
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class One:
@@ -44,7 +37,7 @@ class One:
 
     def __init__(self, name: str, url: str) -> None:
         settings = StoreSettings(redis_url=url)
-        self.clock = Clock()
+        self.clock = FakeClock()
         self.failovers = 0
         self.lease = Lease(settings, name)
         self.store = Store(settings)
@@ -56,7 +49,7 @@ class One:
             self.lease,
             lambda: FeedStatus(FeedState.LIVE, since=1, written=5),
             on_lead=lambda: self.leader.begin(),
-            monotonic=self.clock,
+            clock=self.clock,
         )
         self.leader = Leader(
             self.ingest,
@@ -65,7 +58,7 @@ class One:
             boards={FUTURES},
             latest=lambda: LATEST,
             failovers=lambda: self.failovers,
-            monotonic=self.clock,
+            clock=self.clock,
         )
 
     async def lead(self) -> None:

@@ -15,26 +15,19 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import LEASE, UNREADABLE, Holding, Lease
+from tests.support.clock import FakeClock
 
 STATUS = FeedStatus(FeedState.LIVE, since=1, written=5)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
 async def make(
-    valkey: EmbeddedValkey, clock: Clock
+    valkey: EmbeddedValkey, clock: FakeClock
 ) -> AsyncIterator[Callable[[str], tuple[Leadership, Lease, list[str]]]]:
     """Make a feed's leadership by its name; the list tells when it came to lead."""
     leases = []
@@ -44,7 +37,7 @@ async def make(
         leases.append(lease)
         led: list[str] = []
         leadership = Leadership(
-            lease, lambda: STATUS, on_lead=lambda: led.append(name), monotonic=clock
+            lease, lambda: STATUS, on_lead=lambda: led.append(name), clock=clock
         )
         return leadership, lease, led
 
@@ -106,11 +99,11 @@ async def test_the_other_takes_over_when_the_leader_is_gone(
 
 
 async def test_a_leader_that_cannot_renew_does_not_lead(
-    own_valkey: EmbeddedValkey, clock: Clock
+    own_valkey: EmbeddedValkey, clock: FakeClock
 ) -> None:
     async with Lease(StoreSettings(redis_url=own_valkey.url), "one") as lease:
         led: list[str] = []
-        one = Leadership(lease, lambda: STATUS, on_lead=lambda: led.append("one"), monotonic=clock)
+        one = Leadership(lease, lambda: STATUS, on_lead=lambda: led.append("one"), clock=clock)
         await one.attend()
         own_valkey.stop()
         await one.attend()
@@ -228,7 +221,7 @@ class Stalled:
 
 async def test_leaving_is_bounded_when_the_store_does_not_answer() -> None:
     lease = Stalled()
-    leadership = Leadership(lease, lambda: STATUS, on_lead=lambda: None, monotonic=Clock())
+    leadership = Leadership(lease, lambda: STATUS, on_lead=lambda: None, clock=FakeClock())
     running = asyncio.create_task(leadership.run())
     while not lease.writes:  # noqa: ASYNC110
         await asyncio.sleep(0.001)

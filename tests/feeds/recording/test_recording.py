@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from ime_live.errors import FeedError
 from ime_live.feeds.recording.recording import Recorded, Recorder, read_recording
+from tests.support.clock import FakeClock
 from tests.support.paths import CAPTURE
 
 TEHRAN = ZoneInfo("Asia/Tehran")
@@ -31,12 +32,9 @@ NAMES = pytest.mark.parametrize("name", ["frames.ndjson", "frames.ndjson.gz"])
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=TEHRAN).timestamp()
 
 
-class Clock:
+class MovedClock(FakeClock):
     def __init__(self, now: float = NOON) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
+        super().__init__(now)
 
     def set(self, text: str) -> None:
         """To a moment of Tehran's clock."""
@@ -44,9 +42,9 @@ class Clock:
 
 
 def recorder(
-    path: Path, clock: Clock | None = None, *, size: int = 10**9, keep: int = 0
+    path: Path, clock: MovedClock | None = None, *, size: int = 10**9, keep: int = 0
 ) -> Recorder:
-    return Recorder(path, TEHRAN, size=size, keep=keep, clock=clock or Clock())
+    return Recorder(path, TEHRAN, size=size, keep=keep, clock=clock or MovedClock())
 
 
 def frames_of(path: Path) -> list[bytes]:
@@ -69,7 +67,7 @@ def content(path: Path) -> bytes:
 @NAMES
 def test_a_line_is_the_frame_as_it_came_and_when(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
-    clock = Clock(1_795_509_900.25)
+    clock = MovedClock(1_795_509_900.25)
     with recorder(file, clock) as recording:
         recording.write(b'{"C":"d-1",  "M":[1.50]}')
         clock.now += 0.94
@@ -101,7 +99,7 @@ _FRAME = st.tuples(
 
 @given(frames=st.lists(_FRAME, max_size=5), name=st.sampled_from(["f", "f.ndjson", "f.ndjson.gz"]))
 def test_any_frames_come_out_as_they_went_in(frames: list[Any], name: str) -> None:
-    clock = Clock()
+    clock = MovedClock()
     expected = []
     with TemporaryDirectory() as folder:
         file = Path(folder) / name
@@ -235,7 +233,7 @@ def test_an_empty_file_has_no_frames(tmp_path: Path) -> None:
 @NAMES
 def test_it_goes_on_in_a_new_file_at_midnight_in_tehran(tmp_path: Path, name: str) -> None:
     file, suffix = tmp_path / name, name.removeprefix("frames")
-    clock = Clock()
+    clock = MovedClock()
     clock.set("2026-11-24T10:15:00")
     with recorder(file, clock) as recording:
         clock.set("2026-11-24T10:15:01.5")
@@ -259,7 +257,7 @@ def test_it_goes_on_in_a_new_file_at_midnight_in_tehran(tmp_path: Path, name: st
 
 def test_it_goes_on_in_a_new_file_when_one_is_full(tmp_path: Path) -> None:
     file = tmp_path / "frames.ndjson"
-    clock = Clock()
+    clock = MovedClock()
     with recorder(file, clock, size=27) as recording:
         for number in range(7):  # of 9 bytes: three a file
             recording.write(b'{"M":[%d]}' % number)
@@ -332,7 +330,7 @@ def test_names_are_no_patterns(tmp_path: Path) -> None:
 
 def test_what_is_there_is_moved_away_by_the_time_of_its_first_frame(tmp_path: Path) -> None:
     file = tmp_path / "frames.ndjson"
-    clock = Clock()
+    clock = MovedClock()
     clock.set("2026-11-20T11:45:00")
     with recorder(file, clock) as recording:
         recording.write(b'{"M":[1]}')

@@ -18,6 +18,7 @@ from ime_live.feeds.pipeline.ingest import Totals
 from ime_live.feeds.recording.replay import pace, replay
 from ime_live.market import Payload
 from ime_live.publisher import Publisher, PublishResult
+from tests.support.clock import SleeplessClock
 from tests.support.paths import CAPTURE, ROWS
 
 
@@ -29,7 +30,7 @@ class Store:
         self.published: list[tuple[str, Payload]] = []
         self.log: list[str] = []
         self.reports: list[str] = []
-        self.pauses: list[float] = []
+        self.clock = SleeplessClock()
         self._refused = set(refused)
         self._last: dict[str, Payload] = {}
 
@@ -49,16 +50,13 @@ class Store:
         self.log.extend(f"register {each.contract_id}" for each in contracts)
         self.registered.extend(contracts)
 
-    async def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-
     async def replay(self, *files: Path, speed: float = 1.0, **options: Any) -> Totals:  # noqa: ANN401
         return await replay(
             files,
             self,
             self.register,
             speed=speed,
-            sleep=self.sleep,
+            clock=self.clock,
             report=self.reports.append,
             **options,
         )
@@ -147,7 +145,7 @@ async def test_it_waits_as_long_as_the_stamps_are_apart(tmp_path: Path) -> None:
     )
     store = Store()
     await store.replay(file, speed=2)
-    assert store.pauses == pytest.approx([0, 0.47, 0, 0, 1, 30])
+    assert store.clock.waits == pytest.approx([0, 0.47, 0, 0, 1, 30])
 
 
 async def test_speed_0_does_not_wait(tmp_path: Path) -> None:
@@ -156,7 +154,7 @@ async def test_speed_0_does_not_wait(tmp_path: Path) -> None:
     )
     store = Store()
     await store.replay(file, speed=0)
-    assert store.pauses == [0, 0]
+    assert store.clock.waits == [0, 0]
 
 
 at = datetime.fromisoformat
@@ -190,16 +188,19 @@ async def test_a_loop_goes_on_until_it_is_cancelled(tmp_path: Path) -> None:
     )
     store = Store()
 
-    async def sleep(seconds: float) -> None:
-        store.pauses.append(seconds)
-        if len(store.pauses) == 9:
-            raise asyncio.CancelledError
+    class Ending(SleeplessClock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            if len(self.waits) == 9:
+                raise asyncio.CancelledError
+
+    store.clock = Ending()
 
     with pytest.raises(asyncio.CancelledError):
         await replay(
-            [file], store, store.register, loop=True, sleep=sleep, report=store.reports.append
+            [file], store, store.register, loop=True, clock=store.clock, report=store.reports.append
         )
-    assert store.pauses == [0, 1, 1, 0, 1, 1, 0, 1, 1]
+    assert store.clock.waits == [0, 1, 1, 0, 1, 1, 0, 1, 1]
     # The last state of a round differs from the first of the next: each is a change again.
     assert store.log == ["register 901", *["publish 901"] * 6]
     assert (
@@ -320,7 +321,7 @@ async def test_recorded_times_set_the_pace_and_the_day(tmp_path: Path) -> None:
     file.write_text("\n".join([line(0), line(2.5), line(3)]))
     store = Store()
     await store.replay(file)
-    assert store.pauses == [0.0, 2.5, 0.5]
+    assert store.clock.waits == [0.0, 2.5, 0.5]
 
 
 @pytest.mark.parametrize("loop", [False, True])

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 
 import httpx
 
+from ime_live.clock import Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import Access
 from ime_live.feeds.ime.answers import (
@@ -77,9 +78,8 @@ class Outside:
         access: Access,
         client: httpx.AsyncClient,
         *,
-        time: Callable[[], float],
+        clock: Clock,
         random: Callable[[], float],
-        sleep: Callable[[float], Awaitable[object]],
         hear_date: HearDate,
     ) -> None:
         """Put together.
@@ -88,17 +88,15 @@ class Outside:
             address: of the hub.
             access: how it is reached.
             client: of `access`, for as long as cookies are to be kept.
-            time: seconds since the Unix epoch.
+            clock: the machine's clock.
             random: a number from 0 to below 1.
-            sleep: waits that many seconds.
             hear_date: is told the ``Date`` of the answers to negotiate.
         """
         self.address = address
         self.access = access
         self.client = client
-        self.time = time
+        self.clock = clock
         self.random = random
-        self.sleep = sleep
         self.hear_date = hear_date
         self.greeted_at = float("-inf")
         """When the front page was last loaded for cookies."""
@@ -106,7 +104,7 @@ class Outside:
     @property
     def now(self) -> int:
         """Return milliseconds since the Unix epoch."""
-        return int(self.time() * 1000)
+        return int(self.clock.time() * 1000)
 
     @property
     def tid(self) -> int:
@@ -130,9 +128,9 @@ async def negotiate(outside: Outside) -> Connection:
             raise
         if error.status != HTTPStatus.FORBIDDEN and not error.page:
             raise
-        if abs(outside.time() - outside.greeted_at) < GREET_INTERVAL:
+        if abs(outside.clock.time() - outside.greeted_at) < GREET_INTERVAL:
             raise
-    outside.greeted_at = outside.time()
+    outside.greeted_at = outside.clock.time()
     with suppress(FeedError), network_errors():
         async with (
             asyncio.timeout(outside.access.timeout),
@@ -163,13 +161,13 @@ async def _negotiate(outside: Outside) -> Connection:
 
 async def _ask(outside: Outside, address: Address) -> Negotiation:
     url = address.negotiate(outside.now)
-    sent = outside.time()
+    sent = outside.clock.time()
     body, headers = await get(outside.client, url, outside.access.timeout)
     if (date := date_of(headers)) is not None:
-        outside.hear_date(date, sent, outside.time())
+        outside.hear_date(date, sent, outside.clock.time())
     kind = headers.get("Content-Type", "")
     if body.lstrip()[:1] == b"<":  # a page, whatever its head says
-        wait = retry_after(headers, outside.time())
+        wait = retry_after(headers, outside.clock.time())
         raise answer_error(HTTPStatus.OK, kind, body, retry_after=wait)
     return read_negotiation(body, kind)
 
@@ -341,7 +339,7 @@ class Connection:
             case TransportName.SERVER_SENT_EVENTS:
                 self._transport = EventStream(self._way)
             case TransportName.LONG_POLLING:
-                self._transport = LongPolling(self._way, self._next_poll, self._outside.sleep)
+                self._transport = LongPolling(self._way, self._next_poll, self._outside.clock)
         return self._transport
 
     def _next_poll(self) -> Poll:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random as chance
-import time as clock
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
 
 from ime_live.backoff import Backoff
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import read_access
 from ime_live.feeds.ime.answers import AnswerError, asked_to_wait, is_busy, within
@@ -39,20 +39,16 @@ class HubClient:
         self,
         settings: HubSettings,
         *,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Clock = SYSTEM_CLOCK,
         random: Callable[[], float] = chance.random,
-        monotonic: Callable[[], float] = clock.monotonic,
-        time: Callable[[], float] = clock.time,
         hear_date: HearDate = ignore_date,
     ) -> None:
         """Check the settings; `frames` connects.
 
         Args:
             settings: address of the hub, and how to reach it.
-            sleep: waits that many seconds.
+            clock: the machine's clock.
             random: returns a number from 0 to below 1.
-            monotonic: monotonic clock in seconds.
-            time: clock in seconds since the Unix epoch.
             hear_date: called with the times of the hub's answers.
 
         Raises:
@@ -62,10 +58,8 @@ class HubClient:
         self._address = Address(settings.base_url)
         self._transports = read_transports(settings.transports)
         self._access = read_access(settings, settings.base_url)
-        self._sleep = sleep
+        self._clock = clock
         self._random = random
-        self._monotonic = monotonic
-        self._time = time
         self._hear_date = hear_date
         self._backoff = Backoff(settings.max_reconnect_delay, random)
         self._host = urlsplit(settings.base_url).hostname
@@ -96,22 +90,21 @@ class HubClient:
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """Yield the hub's frames that have messages; see `Source`. One reader at a time."""
         self._reset()
-        self._link = Link(since=self._time())
+        self._link = Link(since=self._clock.time())
         async with self._access.client() as client:
             outside = Outside(
                 self._address,
                 self._access,
                 client,
-                time=self._time,
+                clock=self._clock,
                 random=self._random,
-                sleep=self._sleep,
                 hear_date=self._hear_date,
             )
             try:
                 while True:
                     yield await self._next(outside)
             finally:
-                self._link = Link(since=self._time())
+                self._link = Link(since=self._clock.time())
                 await self._end()
 
     async def _next(self, outside: Outside) -> bytes:
@@ -131,7 +124,7 @@ class HubClient:
     async def _pause(self) -> None:
         wait, self._wait = self._wait, 0.0
         if wait:
-            await self._sleep(wait)
+            await self._clock.sleep(wait)
 
     async def _receive(self, outside: Outside) -> bytes:
         while True:
@@ -139,7 +132,7 @@ class HubClient:
                 raise FeedError("there is no connection")
             left = None
             if self._upgrade_at is not None:
-                left = max(0.0, self._upgrade_at - self._monotonic())
+                left = max(0.0, self._upgrade_at - self._clock.monotonic())
             try:
                 async with asyncio.timeout(left):
                     return await self._connection.receive()
@@ -194,7 +187,7 @@ class HubClient:
             raise
 
     def _connected(self, name: TransportName, *, resumed: bool = False) -> None:
-        now = self._monotonic()
+        now = self._clock.monotonic()
         self._connected_at = now
         if not resumed:
             # A transport that the hub does not offer is no reason to leave one that works.
@@ -204,14 +197,14 @@ class HubClient:
         if self._link.source != name:
             event = "exchange resumed" if resumed else "exchange connected"
             log.info(event, host=self._host, transport=name.value)
-            self._link = Link(source=name.value, since=self._time(), error=error)
+            self._link = Link(source=name.value, since=self._clock.time(), error=error)
         elif self._link.error != error:
             self._link = Link(source=name.value, since=self._link.since, error=error)
         self._told.clear()
 
     async def _lost(self, error: FeedError) -> None:
         """Log the loss, then resume the connection, or end it if that fails."""
-        now = self._monotonic()
+        now = self._clock.monotonic()
         source = self._link.source
         if source and now - self._connected_at > self._settings.max_reconnect_delay:
             self._backoff.reset()  # it was good for long, also if the market was quiet
@@ -228,7 +221,7 @@ class HubClient:
         await self._end()
 
     async def _resume(self, connection: Connection, name: TransportName, until: float) -> bool:
-        while self._monotonic() + self._wait < until:
+        while self._clock.monotonic() + self._wait < until:
             await self._pause()
             try:
                 await connection.resume()
@@ -247,8 +240,8 @@ class HubClient:
         """Note that there is no connection, and log each reason once per outage."""
         source, since = self._link.source, self._link.since
         if source:
+            since = self._clock.time()
             log.warning("exchange lost", host=self._host, transport=source, reason=reason)
-            since = self._time()
         elif reason not in self._told:
             log.warning("exchange not reached", host=self._host, reason=reason)
         self._told.add(reason)

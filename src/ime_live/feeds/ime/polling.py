@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random as chance
-import time as clock
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from http import HTTPStatus
 from typing import Final
 
@@ -20,6 +19,7 @@ import structlog
 from msgspec import Struct
 
 from ime_live.backoff import Backoff
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import read_access
 from ime_live.feeds.ime.addresses import read_base
@@ -73,10 +73,8 @@ class BoardPoller:
         settings: HubSettings,
         boards: Collection[str],
         *,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Clock = SYSTEM_CLOCK,
         random: Callable[[], float] = chance.random,
-        monotonic: Callable[[], float] = clock.monotonic,
-        time: Callable[[], float] = clock.time,
         largest: int = LARGEST,
     ) -> None:
         """Check the settings; nothing is asked for before `frames` is read.
@@ -85,10 +83,8 @@ class BoardPoller:
             settings: where the boards are, and how they are reached.
             boards: methods of the boards that are wanted; those that cannot be polled are left
                 out.
-            sleep: waits that many seconds.
+            clock: the machine's clock.
             random: a number from 0 to below 1.
-            monotonic: seconds, for the pace of complaints and of boards that asked for it.
-            time: seconds since the Unix epoch.
             largest: bytes of the largest board that is taken.
 
         Raises:
@@ -100,13 +96,11 @@ class BoardPoller:
         self._urls = {method: base + path for method, path in PATHS.items() if method in boards}
         self.missing = tuple(sorted(set(boards) - PATHS.keys()))
         """Methods of wanted boards that cannot be polled."""
-        self._sleep = sleep
+        self._clock = clock
         self._random = random
-        self._monotonic = monotonic
-        self._time = time
         self._largest = largest
         self._link = Link()
-        self._limited = LogLimiter(log, interval=_COMPLAINT_INTERVAL, monotonic=monotonic)
+        self._limited = LogLimiter(log, interval=_COMPLAINT_INTERVAL, monotonic=clock.monotonic)
         self._reset()
 
     def _reset(self) -> None:
@@ -114,7 +108,7 @@ class BoardPoller:
         self._errors: dict[str, str] = {}  # of the others
         self._tagged: dict[str, _Tagged] = {}
         self._due: dict[str, float] = {}  # when a board may be asked for again, as it was told
-        self._link = Link(since=self._time())
+        self._link = Link(since=self._clock.time())
 
     @property
     def link(self) -> Link:
@@ -137,7 +131,7 @@ class BoardPoller:
             async with self._access.client() as client:
                 while True:
                     for method, url in self._urls.items():
-                        if self._monotonic() < self._due.get(method, 0.0):
+                        if self._clock.monotonic() < self._due.get(method, 0.0):
                             continue
                         board = await self._board(client, method, url)
                         if board is not None:
@@ -149,9 +143,9 @@ class BoardPoller:
                         backoff.reset()
                     else:
                         wait += backoff.next()
-                    await self._sleep(wait)
+                    await self._clock.sleep(wait)
         finally:
-            self._link = Link(since=self._time())
+            self._link = Link(since=self._clock.time())
 
     async def _board(self, client: httpx.AsyncClient, method: str, url: str) -> bytes | None:
         """A board as it is now; None if it cannot be had, which is told then."""
@@ -208,7 +202,7 @@ class BoardPoller:
         # Too many requests are of all boards together.
         status = error.status if isinstance(error, AnswerError) else None
         boards = self._urls if status == HTTPStatus.TOO_MANY_REQUESTS else (method,)
-        self._due |= dict.fromkeys(boards, self._monotonic() + wait)
+        self._due |= dict.fromkeys(boards, self._clock.monotonic() + wait)
 
     def _note(self) -> None:
         errors = [f"{PATHS[each]}: {why}" for each, why in self._errors.items()]
@@ -217,7 +211,7 @@ class BoardPoller:
         error = "; ".join(errors) or None
         source = POLLING if self._good else ""
         if (source, error) != (self._link.source, self._link.error):
-            since = self._link.since if source == self._link.source else self._time()
+            since = self._link.since if source == self._link.source else self._clock.time()
             self._link = Link(source, since, error)
 
 

@@ -6,14 +6,14 @@ It decides which of the two is read, and yields frames in the order of their arr
 from __future__ import annotations
 
 import asyncio
-import time as clock
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import Final
 
 import structlog
 from msgspec.structs import replace
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.feeds.ime.hub import HubClient
 from ime_live.feeds.ime.link import HearDate, Link, Source, ignore_date
 from ime_live.feeds.ime.polling import BoardPoller
@@ -46,8 +46,7 @@ class ExchangeSource:
         hub: Source | None = None,
         poller: Source | None = None,
         stays_away: float = STAYS_AWAY,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        monotonic: Callable[[], float] = clock.monotonic,
+        clock: Clock = SYSTEM_CLOCK,
         hear_date: HearDate = ignore_date,
     ) -> None:
         """Check the settings; nothing is connected before `frames` is read.
@@ -58,8 +57,7 @@ class ExchangeSource:
             hub: the hub, if not one of these settings.
             poller: the boards, if not of these settings.
             stays_away: seconds, see `STAYS_AWAY`.
-            sleep: waits that many seconds.
-            monotonic: seconds.
+            clock: the machine's clock.
             hear_date: is told what the hub's answers say of the time.
 
         Raises:
@@ -72,8 +70,7 @@ class ExchangeSource:
             poller = boards_of_rest if polls else None
         self._poller = poller
         self._stays_away = stays_away
-        self._sleep = sleep
-        self._monotonic = monotonic
+        self._clock = clock
         self._polling: asyncio.Task[None] | None = None
         self._frame_at = 0.0  # when the hub gave a frame last
 
@@ -90,7 +87,7 @@ class ExchangeSource:
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """Yield the exchange's frames in order of arrival; see `Source`. One reader at a time."""
         come = _Come(_AHEAD)
-        self._frame_at = self._monotonic()
+        self._frame_at = self._clock.monotonic()
         tasks = [asyncio.create_task(self._read_hub(come))]
         if self._poller is not None:
             tasks.append(asyncio.create_task(self._watch(come, self._poller)))
@@ -110,7 +107,7 @@ class ExchangeSource:
         try:
             async with aclosing(self._hub.frames()) as frames:
                 async for frame in frames:
-                    self._frame_at = self._monotonic()
+                    self._frame_at = self._clock.monotonic()
                     # A board that was asked for before must not come after this.
                     await self._stop_polling()
                     await come.put(frame)
@@ -119,7 +116,7 @@ class ExchangeSource:
 
     async def _watch(self, come: _Come, poller: Source) -> None:
         """Start and stop polling by the state of the hub's connection."""
-        now = self._monotonic
+        now = self._clock.monotonic
         there_at = now()  # the hub, when last, by a connection that lasted
         connected_at: float | None = None
         while True:
@@ -136,7 +133,7 @@ class ExchangeSource:
                 # The market is quiet: nothing more is missed than with the hub alone.
                 there_at = now()
                 await self._stop_polling()
-            await self._sleep(_LOOK)
+            await self._clock.sleep(_LOOK)
 
     async def _poll(self, come: _Come, poller: Source) -> None:
         try:

@@ -7,13 +7,14 @@ words.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, Protocol, cast
 
 import httpx
 from msgspec import Struct
 from websockets.asyncio.client import ClientConnection, connect
 
+from ime_live.clock import Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import Access
 from ime_live.feeds.ime.answers import check_answer, network_errors, read_body
@@ -218,15 +219,10 @@ class LongPolling:
 
     name = TransportName.LONG_POLLING
 
-    def __init__(
-        self,
-        way: Way,
-        next_poll: Callable[[], Poll],
-        sleep: Callable[[float], Awaitable[object]],
-    ) -> None:
+    def __init__(self, way: Way, next_poll: Callable[[], Poll], clock: Clock) -> None:
         self._way = way
         self._next_poll = next_poll
-        self._sleep = sleep
+        self._clock = clock
         self._answer: asyncio.Task[bytes] | None = None
 
     @property
@@ -248,7 +244,7 @@ class LongPolling:
         if self._answer is None:
             poll = self._next_poll()
             if poll.delay:
-                await self._sleep(poll.delay)
+                await self._clock.sleep(poll.delay)
             self._answer = asyncio.create_task(self._post(poll.url, poll.body, None))
         # Not awaited itself: who gives up here must not end the poll by that.
         await asyncio.wait({self._answer})

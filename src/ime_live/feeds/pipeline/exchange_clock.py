@@ -7,10 +7,12 @@ arrives late on a slow link and stands still on holidays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from ime_live.clock import Clock
 
 TOLERANCE: Final = 300.0
 """Seconds by which the machine's clock may differ before it counts as wrong."""
@@ -24,22 +26,22 @@ _DAY: Final = 86_400.0
 
 
 class ExchangeClock:
-    """Corrects this machine's clock by the times that the exchange sends."""
+    """Corrects this machine's clock by the times that the exchange sends.
 
-    def __init__(
-        self, zone: ZoneInfo, *, wall: Callable[[], float], monotonic: Callable[[], float]
-    ) -> None:
+    Attributes:
+        machine: this machine's clock. The exchange's time continues by its monotonic one, so that
+            a corrected machine's clock counts at once.
+    """
+
+    def __init__(self, zone: ZoneInfo, machine: Clock) -> None:
         """Create a clock that trusts the machine's clock at first.
 
         Args:
             zone: time zone of the exchange.
-            wall: the machine's clock in seconds since the Unix epoch.
-            monotonic: monotonic clock in seconds. The exchange's time continues by it, so that a
-                corrected machine's clock counts at once.
+            machine: this machine's clock.
         """
         self._zone = zone
-        self._wall = wall
-        self._monotonic = monotonic
+        self.machine = machine
         self._by_date: float | None = None
         """Difference of the exchange's time and the monotonic clock, from `hear_date`."""
         self._by_board: float | None = None
@@ -49,11 +51,11 @@ class ExchangeClock:
 
     def now(self) -> float:
         """Return the exchange's time in seconds since the Unix epoch."""
-        wall = self._wall()
+        wall = self.machine.time()
         offset = self._by_board if self._by_date is None else self._by_date
         if offset is None:
             return wall
-        told = offset + self._monotonic()
+        told = offset + self.machine.monotonic()
         return wall if abs(told - wall) <= ACCURACY else told
 
     def local(self) -> datetime:
@@ -71,13 +73,13 @@ class ExchangeClock:
         # The answer was made between the two, and within a second after the header's time.
         least, most = date - received, date + 1.0 - sent
         wrong_by = least if least > 0 else min(most, 0.0)
-        self._by_date = self._wall() + wrong_by - self._monotonic()
+        self._by_date = self.machine.time() + wrong_by - self.machine.monotonic()
 
     def hear_board(self, told: datetime) -> None:
         """Use the time of a clock board, wall clock of the zone."""
         at = told.replace(tzinfo=self._zone).timestamp()
-        wall = self._wall()
-        offset = at - self._monotonic()
+        wall = self.machine.time()
+        offset = at - self.machine.monotonic()
         before = self._board
         if before is not None and before[0] == at:
             return  # the same board again
@@ -93,7 +95,7 @@ class ExchangeClock:
         """The fault of the machine's clock; None if none is known."""
         for source, offset in (("Date header", self._by_date), ("clock board", self._by_board)):
             if offset is not None:
-                ahead = self._wall() - offset - self._monotonic()
+                ahead = self.machine.time() - offset - self.machine.monotonic()
                 if abs(ahead) > TOLERANCE:
                     where = "ahead of" if ahead > 0 else "behind"
                     return (

@@ -8,7 +8,6 @@ it has received.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import aclosing
 from datetime import date, datetime
@@ -72,8 +71,6 @@ class Feed:
         clock: ExchangeClock,
         recorder: Recorder | None = None,
         failovers: Callable[[], int] = lambda: 0,
-        wall: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create a feed from its parts.
 
@@ -84,11 +81,9 @@ class Feed:
             health: computes the status of the feed.
             reading: how frames are read.
             writer: the writer of the ingest.
-            clock: clock of the exchange.
+            clock: clock of the exchange, and of this machine.
             recorder: takes every frame; None records nothing.
             failovers: see `ime_live.feeds.pipeline.leader.Leader`.
-            wall: clock in seconds since the Unix epoch.
-            monotonic: monotonic clock in seconds.
         """
         self._source = source
         self._ingest = ingest
@@ -99,15 +94,14 @@ class Feed:
         self._unrecorded = 0
         """Number of frames since the last one that could be recorded."""
         self._reader = FrameReader(boards=reading.boards, bands=reading.bands)
-        self._wall = wall
         self._day: date | None = None
         """The latest day in the exchange's frames."""
         self._late = False
         self._clock_wrong = False
-        self._limited = LogLimiter(log, monotonic=monotonic)
-        self._once = LogLimiter(log, interval=float("inf"), monotonic=monotonic)
+        self._limited = LogLimiter(log, monotonic=clock.machine.monotonic)
+        self._once = LogLimiter(log, interval=float("inf"))
         self._leadership = Leadership(
-            lease, self.status, on_lead=lambda: self._leader.begin(), monotonic=monotonic
+            lease, self.status, on_lead=lambda: self._leader.begin(), clock=clock.machine
         )
         self._leader = Leader(
             ingest,
@@ -116,13 +110,13 @@ class Feed:
             boards=reading.boards,
             latest=lambda: clock.local() + MAX_AHEAD,
             failovers=failovers,
-            monotonic=monotonic,
+            clock=clock.machine,
         )
 
     def status(self) -> FeedStatus:
         """Return the present status of the feed."""
         self._health.link(self._source.link)
-        status = self._health.status(round(self._wall() * 1e6))
+        status = self._health.status(round(self._clock.machine.time() * 1e6))
         self._say_lag(status.lag)
         self._say_clock()
         late = f"boards come {status.lag:.0f} s late" if self._health.late else None
@@ -201,7 +195,7 @@ class Feed:
         latest = self._clock.local() + MAX_AHEAD
         for board in frame.boards:
             listed = {quote.contract.contract_id for quote in board.quotes}
-            self._health.board(board.method, len(listed), round(self._wall() * 1e6))
+            self._health.board(board.method, len(listed), round(self._clock.machine.time() * 1e6))
             self._stamp(board.method, board.pushed_at, latest)
         if frame.told is not None:
             self._stamp(CLOCK, [frame.told], latest)

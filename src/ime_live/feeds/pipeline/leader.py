@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from ime_live.clock import Clock
 from ime_live.contracts import Contract
 from ime_live.errors import FencedError, StoreError
 from ime_live.feeds.pipeline.ingest import Ingest
@@ -61,7 +62,7 @@ class Leader:
         boards: Collection[str],
         latest: Callable[[], datetime],
         failovers: Callable[[], int],
-        monotonic: Callable[[], float],
+        clock: Clock,
     ) -> None:
         """Create a leader; `run` does the work.
 
@@ -74,7 +75,7 @@ class Leader:
                 `ime_live.feeds.boards.newest.NewestBoards.take`.
             failovers: number of failovers of the store. States published just before one may be
                 lost.
-            monotonic: monotonic clock in seconds.
+            clock: the machine's clock.
         """
         self._ingest = ingest
         self._writer = writer
@@ -82,14 +83,14 @@ class Leader:
         self._boards = boards
         self._latest = latest
         self._failovers = failovers
-        self._monotonic = monotonic
+        self._clock = clock
         self._seen_failovers = failovers()
         self._begins = True
         self._confirm_at = 0.0
         self._settled_at = math.inf
         self._noted = asyncio.Event()
         self._outage = False
-        self._limited = LogLimiter(log, monotonic=monotonic)
+        self._limited = LogLimiter(log, monotonic=clock.monotonic)
 
     def begin(self) -> None:
         """Start anew with the next write, because the store may hold other states."""
@@ -121,10 +122,10 @@ class Leader:
                 self._begins = False
                 await self._take_over()
             refused = await self._ingest.pass_on()
-            if self._monotonic() >= self._confirm_at:
-                self._confirm_at = self._monotonic() + _TICK
+            if self._clock.monotonic() >= self._confirm_at:
+                self._confirm_at = self._clock.monotonic() + _TICK
                 refused += await self._confirm()
-            if self._monotonic() >= self._settled_at:
+            if self._clock.monotonic() >= self._settled_at:
                 self._settled_at = math.inf
                 refused += await self._confirm(share=1)
         except FencedError as error:
@@ -147,7 +148,7 @@ class Leader:
         known = [each for each in contracts if each.board in self._boards]
         self._ingest.know(known, pushed_at, self._latest())
         self._ingest.forget()
-        self._settled_at = self._monotonic() + SETTLED_AFTER
+        self._settled_at = self._clock.monotonic() + SETTLED_AFTER
 
     async def _confirm(self, share: float = _TICK / CONFIRM_INTERVAL) -> tuple[PublishResult, ...]:
         refused, restored = await self._ingest.confirm(share)

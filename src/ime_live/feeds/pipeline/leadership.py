@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import structlog
 from msgspec.structs import replace
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FencedError, StoreError
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import LEASE, Holding
@@ -61,7 +62,7 @@ class Leadership:
         status: Callable[[], FeedStatus],
         *,
         on_lead: Callable[[], None],
-        monotonic: Callable[[], float],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Create a leadership; `run` does the work.
 
@@ -70,12 +71,12 @@ class Leadership:
             status: returns the status of this feed.
             on_lead: called when this feed has become the leader. The states in the store are
                 unknown then, because another feed led or the store was emptied.
-            monotonic: monotonic clock in seconds.
+            clock: the machine's clock.
         """
         self._lease = lease
         self._status = status
         self._on_lead = on_lead
-        self._monotonic = monotonic
+        self._clock = clock
         self.token = 0
         """Fencing token of the present leadership, of this feed or another one."""
         self._until = float("-inf")
@@ -85,7 +86,7 @@ class Leadership:
     @property
     def leads(self) -> bool:
         """Whether this feed certainly has the lease. It ends by itself if it is not renewed."""
-        return self._monotonic() < self._until
+        return self._clock.monotonic() < self._until
 
     async def run(self) -> None:
         """Renew until cancelled; then give up the lease, and write that in the status."""
@@ -108,7 +109,7 @@ class Leadership:
 
     async def attend(self) -> None:
         """Renew the lease and write the status, once."""
-        asked = self._monotonic()
+        asked = self._clock.monotonic()
         try:
             holding = await self._lease.take()
             self.token = holding.token

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import stat
-import time as clock
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Struct
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FeedError
 
 GZIP: Final = ".gz"
@@ -62,7 +62,7 @@ class Recorder:
         *,
         size: int,
         keep: int = 0,
-        clock: Callable[[], float] = clock.time,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Begin a recording. A file that is there is moved away: it may have been cut off.
 
@@ -71,7 +71,7 @@ class Recorder:
             zone: whose midnight begins a new file.
             size: bytes of frames after which a new file begins.
             keep: finished files that are kept; 0 is all of them.
-            clock: seconds since the Unix epoch.
+            clock: the machine's clock.
 
         Raises:
             FeedError: it cannot be written, or another process is recording to it.
@@ -121,7 +121,7 @@ class Recorder:
                 raise
 
     def _write(self, frame: bytes) -> None:
-        now = self._clock()
+        now = self._clock.time()
         day = datetime.fromtimestamp(now, self._zone).date()
         if self._file is not None and not os.fstat(self._file.fileno()).st_nlink:
             self._close()  # somebody has removed it: nobody could read what is written to it

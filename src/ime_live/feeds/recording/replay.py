@@ -6,12 +6,12 @@ in the states stay those of the recording.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.boards import DEFAULT_BANDS, DEFAULT_BOARDS, Bands, Frame, FrameReader
@@ -41,7 +41,7 @@ async def replay(
     day: date | None = None,
     boards: Collection[str] = DEFAULT_BOARDS,
     bands: Bands = DEFAULT_BANDS,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Clock = SYSTEM_CLOCK,
     report: Callable[[str], None] = print,
 ) -> Totals:
     """Publish what recorded frames say, as fast as they came.
@@ -55,7 +55,7 @@ async def replay(
         day: the day of warehouse receipts until a frame of the file tells it.
         boards: see `FrameReader`.
         bands: see `FrameReader`.
-        sleep: waits for some seconds.
+        clock: the machine's clock, which waits.
         report: takes a line about each bad line, each frame with rows or fields that cannot be
             read, and each unknown method; where the store refuses, one a minute for each reason.
 
@@ -78,7 +78,7 @@ async def replay(
         for place, frame, came in _frames(files, day, boards, bands, totals, report):
             pause, mark = pace(mark, frame.clock if came is None else came)
             # Even without a pause: others must get their turn on the event loop.
-            await sleep(pause / speed if speed else 0)
+            await clock.sleep(pause / speed if speed else 0)
             for name in dict.fromkeys(frame.unknown):
                 if name not in unknown:
                     unknown.add(name)
@@ -96,7 +96,7 @@ async def replay(
         if not loop:
             return totals
         report(f"replayed {totals}")
-        await sleep(PAUSE_BETWEEN_ROUNDS / speed if speed else 0)
+        await clock.sleep(PAUSE_BETWEEN_ROUNDS / speed if speed else 0)
 
 
 def contracts_in(

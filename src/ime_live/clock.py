@@ -1,0 +1,30 @@
+"""Clock: the time, and waiting. Code that depends on time takes one, so that tests pass a fake."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+
+class Clock:
+    """The clocks of this machine."""
+
+    def time(self) -> float:
+        """Return the seconds since the Unix epoch; it jumps if the machine's clock is set."""
+        return time.time()
+
+    def time_us(self) -> int:
+        """Return the microseconds since the Unix epoch, as versions count them."""
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        """Return seconds that never jump, for spans of time."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+SYSTEM_CLOCK: Final = Clock()
