@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
@@ -27,6 +26,7 @@ from ime_live.cli.options import with_settings
 from ime_live.cli.running import run, tell, tell_by_log
 from ime_live.contracts import Registry
 from ime_live.errors import ContractError, StoreError, StoreSettingsError, UnknownContractError
+from ime_live.log_limiter import LogLimiter, PlainLines
 from ime_live.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _LOOK_AGAIN: Final = 1.0
 
 _LONGEST_WAIT: Final = 5.0  # seconds between two tries of a store that is away
-_TELL_AGAIN: Final = 60.0
 
 _T = TypeVar("_T")
 
@@ -138,15 +137,12 @@ class _Patience:
     def __init__(self) -> None:
         self.reached = False
         """Whether the store has ever answered."""
-        self._backoff = Backoff(_LONGEST_WAIT, random.random)
-        self._told_at = float("-inf")
+        self._backoff = Backoff(_LONGEST_WAIT)
+        self._limited = LogLimiter(PlainLines(tell_by_log))
 
     async def wait(self, error: StoreError) -> None:
         """Wait before the next try."""
-        now = time.monotonic()
-        if now - self._told_at >= _TELL_AGAIN:
-            tell_by_log(f"{error}; waiting for it")
-            self._told_at = now
+        self._limited.warning(f"{error}; waiting for it", key="away")
         await asyncio.sleep(self._backoff.next())
 
     def over(self) -> None:
@@ -155,7 +151,7 @@ class _Patience:
         if self._backoff.failures:
             tell_by_log("Redis is back")
             self._backoff.reset()
-            self._told_at = float("-inf")
+            self._limited.forget("away")
 
 
 async def _reaching(patience: _Patience | None, work: Callable[[], Awaitable[_T]]) -> _T:

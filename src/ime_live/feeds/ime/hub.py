@@ -22,6 +22,7 @@ from ime_live.feeds.ime.answers import AnswerError, asked_to_wait, is_busy, with
 from ime_live.feeds.ime.connection import Connection, Outside, negotiate
 from ime_live.feeds.ime.link import HearDate, Link, ignore_date
 from ime_live.feeds.ime.signalr import Address, TransportName, read_transports
+from ime_live.log_limiter import LogLimiter
 from ime_live.settings import HubSettings
 
 log = structlog.get_logger()
@@ -75,7 +76,7 @@ class HubClient:
         self._resumptions = 0  # since the last frame
         self._refused: dict[TransportName, str] = {}  # and why, as told
         self._put_off: set[TransportName] = set()  # those that the hub asked to wait with
-        self._told: set[str] = set()  # what was logged in this outage
+        self._once = LogLimiter(log, interval=float("inf"))  # for this outage
 
     @property
     def link(self) -> Link:
@@ -200,7 +201,7 @@ class HubClient:
             self._link = Link(source=name.value, since=self._clock.time(), error=error)
         elif self._link.error != error:
             self._link = Link(source=name.value, since=self._link.since, error=error)
-        self._told.clear()
+        self._once = LogLimiter(log, interval=float("inf"))
 
     async def _lost(self, error: FeedError) -> None:
         """Log the loss, then resume the connection, or end it if that fails."""
@@ -241,10 +242,11 @@ class HubClient:
         source, since = self._link.source, self._link.since
         if source:
             since = self._clock.time()
-            log.warning("exchange lost", host=self._host, transport=source, reason=reason)
-        elif reason not in self._told:
-            log.warning("exchange not reached", host=self._host, reason=reason)
-        self._told.add(reason)
+            self._once.warning(
+                "exchange lost", key=reason, host=self._host, transport=source, reason=reason
+            )
+        else:
+            self._once.warning("exchange not reached", key=reason, host=self._host, reason=reason)
         self._link = Link(source="", since=since, error=reason)
 
     async def _end(self) -> None:

@@ -71,7 +71,7 @@ async def replay(
     _check(files)
     ingest = Ingest(publisher, register)
     limited = LogLimiter(PlainLines(report))
-    unknown: set[str] = set()
+    once = LogLimiter(PlainLines(report), interval=float("inf"))
     while True:
         totals = ingest.totals = Totals()
         mark: datetime | None = None
@@ -80,9 +80,7 @@ async def replay(
             # Even without a pause: others must get their turn on the event loop.
             await clock.sleep(pause / speed if speed else 0)
             for name in dict.fromkeys(frame.unknown):
-                if name not in unknown:
-                    unknown.add(name)
-                    report(f"{place}: unknown method of the hub, ignored: {name}")
+                once.info(f"{place}: unknown method of the hub, ignored: {name}", key=name)
             if frame.lost:
                 report(f"{place}: {len(frame.lost)} fields lost, the first: {frame.lost[0]}")
             refusal = await ingest.take(frame)
