@@ -17,7 +17,7 @@ from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.settings import GatewaySettings
-from ime_live.store.store import Lifted, State
+from ime_live.store.store import LastState, Lifted
 
 _UPDATES: Final = 5_000
 _ROUNDS: Final = 5
@@ -34,7 +34,7 @@ class _Store:
     def unsubscribe(self, ids: object, /) -> None:
         pass
 
-    async def states(self, ids: object, /) -> dict[str, State | PayloadError]:
+    async def states(self, ids: object, /) -> dict[str, LastState | PayloadError]:
         return {}
 
     async def in_present_history(self, histories: object, /) -> set[str]:

@@ -25,7 +25,7 @@ from ime_live.errors import (
 from ime_live.market import Payload, Update, merge, read_payload, stored_json
 from ime_live.settings import StoreSettings
 from ime_live.store.connections import Connections
-from ime_live.store.store import State, Store
+from ime_live.store.store import LastState, Store
 
 # Attempts of a patch while other writers change the contract; each is one read and one script.
 _ATTEMPTS: Final = 50
@@ -246,7 +246,7 @@ class Publisher:
         return {i: UnknownContractError(_unknown(i, registry)) for i in ids}
 
 
-def _read(contract_id: str, last: State | PayloadError) -> Update:
+def _read(contract_id: str, last: LastState | PayloadError) -> Update:
     try:
         if isinstance(last, PayloadError):
             raise last

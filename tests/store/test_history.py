@@ -15,7 +15,7 @@ import pytest
 from ime_live.errors import StoreError
 from ime_live.market import read_payload
 from ime_live.settings import StoreSettings
-from ime_live.store.store import State, Store, Stored
+from ime_live.store.store import LastState, Store, Stored
 from tests.support.servers import Server
 
 MakePayload = Callable[[], dict[str, Any]]
@@ -45,9 +45,9 @@ async def publish(store: Store, contract_id: str, data: bytes) -> Stored:
     return stored
 
 
-async def read(store: Store, contract_id: str) -> State:
+async def read(store: Store, contract_id: str) -> LastState:
     state = (await store.states([contract_id]))[contract_id]
-    assert isinstance(state, State)
+    assert isinstance(state, LastState)
     return state
 
 

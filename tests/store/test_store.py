@@ -37,7 +37,7 @@ from ime_live.store import scripts
 from ime_live.store.lease import Lease
 from ime_live.store.registry import MAX_CHANGES
 from ime_live.store.scripts import Script
-from ime_live.store.store import Keys, State, Store, Stored
+from ime_live.store.store import Keys, LastState, Store, Stored
 
 MakePayload = Callable[..., dict[str, Any]]
 Client = Any  # redis-py's own, whose commands are loosely typed
@@ -423,8 +423,10 @@ async def test_states_are_as_they_were_stored(
     history: str = (await redis.info("replication"))["master_replid"]
     await redis.hset("ime:last:{2}", mapping={"version": "7", "data": b"\xff anything"})
     assert await store.states(["2", "1", "3", "4"]) == {
-        "2": State(7, b"\xff anything"),
-        "1": State(stored.version, state(last_price=5), b"%d" % stored.version, history.encode()),
+        "2": LastState(7, b"\xff anything"),
+        "1": LastState(
+            stored.version, state(last_price=5), b"%d" % stored.version, history.encode()
+        ),
     }
     assert await store.states([]) == {}
 
@@ -440,14 +442,14 @@ async def test_what_is_no_state_is_told_and_harms_no_other(
         await redis.hset("ime:last:{2}", mapping={"version": version, "data": "{}"})
     with capture_logs() as logs:
         found = await store.states(["2", "1"])
-    assert isinstance(found["1"], State)
+    assert isinstance(found["1"], LastState)
     error = found["2"]
     assert isinstance(error, PayloadError)
     assert ("WRONGTYPE" if version is None else version) in str(error)
     assert logs == []
 
 
-def _read(found: State | PayloadError) -> Update:
+def _read(found: LastState | PayloadError) -> Update:
     if isinstance(found, PayloadError):
         raise found
     return found.read()
@@ -483,7 +485,7 @@ async def test_half_a_state_is_bad_data_and_not_absence(
     stored = await publish(store, "1", state())
     history: str = (await redis.info("replication"))["master_replid"]
     assert await store.states(["1"]) == {
-        "1": State(stored.version, state(), b"%d" % stored.version, history.encode())
+        "1": LastState(stored.version, state(), b"%d" % stored.version, history.encode())
     }
 
 
@@ -494,7 +496,7 @@ async def test_stored_state_that_is_too_long_is_not_decoded(
     data = b'{"x":"' + b"x" * (size - 8) + b'"}'
     await redis.hset("ime:last:{1}", mapping={"version": "7", "data": data})
     found = (await store.states(["1"]))["1"]
-    assert isinstance(found, State)
+    assert isinstance(found, LastState)
     with pytest.raises(PayloadError, match=f"at most 65536 bytes of JSON, got {size}"):
         found.read()
     assert await store.last(["1"]) == {}
@@ -513,7 +515,7 @@ async def test_error_of_redis_is_not_a_missing_state(
             with pytest.raises(IncompleteError, match=r"(?i)no permissions to access") as caught:
                 await limited_store.states(["1", "2", "3"])
             assert caught.value.left == {"3"}
-            assert isinstance(caught.value.found["1"], State)
+            assert isinstance(caught.value.found["1"], LastState)
             assert isinstance(caught.value.found["2"], PayloadError)
             with pytest.raises(IncompleteError) as caught:
                 await limited_store.last(["1", "3"])

@@ -13,7 +13,7 @@ from ime_live.market import Update, read_stored
 from ime_live.store import scripts
 
 
-class State(Struct, frozen=True):
+class LastState(Struct, frozen=True):
     """A last state in the store.
 
     Attributes:
@@ -86,7 +86,7 @@ def is_bad_data(reply: object) -> bool:
 
 def state_in(
     version: bytes | None, data: bytes | None, confirmed: Sequence[bytes | None], latest: int
-) -> State | PayloadError:
+) -> LastState | PayloadError:
     if version is None or data is None:
         missing = "version" if data is not None else "data" if version is not None else "both"
         return PayloadError(f"a last state must have version and data, missing: {missing}")
@@ -95,7 +95,7 @@ def state_in(
         return PayloadError(
             f"version {version!r} is not microseconds since the epoch", kind="not a version"
         )
-    return State(number, data, *(field or b"" for field in confirmed))
+    return LastState(number, data, *(field or b"" for field in confirmed))
 
 
 def lifted(code: int, value: int) -> Lifted:

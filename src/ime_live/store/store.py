@@ -19,9 +19,9 @@ from ime_live.settings import StoreSettings
 from ime_live.store import scripts
 from ime_live.store.keys import Keys
 from ime_live.store.records import (
+    LastState,
     Lift,
     Lifted,
-    State,
     Stored,
     is_bad_data,
     lifted,
@@ -32,7 +32,16 @@ from ime_live.store.records import (
 from ime_live.store.registry import RegisteredContracts
 from ime_live.store.topology import Command
 
-__all__ = ["Keys", "Lift", "Lifted", "State", "Store", "Stored", "check_settings", "is_bad_data"]
+__all__ = [
+    "Keys",
+    "LastState",
+    "Lift",
+    "Lifted",
+    "Store",
+    "Stored",
+    "check_settings",
+    "is_bad_data",
+]
 
 # Seconds to wait for each answer of Redis while a process starts.
 _CHECK_TIMEOUT: Final = 5.0
@@ -152,7 +161,7 @@ class Store(RegisteredContracts):
             found = self._readable(error.found)
             raise IncompleteError(str(error), found=found, left=error.left) from error
 
-    def _readable(self, states: Mapping[str, State | PayloadError]) -> dict[str, Update]:
+    def _readable(self, states: Mapping[str, LastState | PayloadError]) -> dict[str, Update]:
         updates = {}
         for contract_id, state in states.items():
             try:
@@ -163,7 +172,7 @@ class Store(RegisteredContracts):
                 self._leave_out("last state", contract_id, error, error.kind)
         return updates
 
-    async def states(self, ids: Iterable[str]) -> dict[str, State | PayloadError]:
+    async def states(self, ids: Iterable[str]) -> dict[str, LastState | PayloadError]:
         """Return the last states by contract id, with their data not decoded.
 
         A value that cannot be a last state is an error in its place. The caller reports it, because
@@ -178,7 +187,7 @@ class Store(RegisteredContracts):
             fields=(bytes | None,) * 4,
         )
         latest = time.time_ns() // 1000 + MAX_AHEAD
-        found: dict[str, State | PayloadError] = {}
+        found: dict[str, LastState | PayloadError] = {}
         refused: dict[str, Exception] = {}
         for contract_id, reply in zip(ids, replies, strict=True):
             if is_bad_data(reply):

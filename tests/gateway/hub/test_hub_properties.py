@@ -50,7 +50,7 @@ from ime_live.gateway.upstream import reconciler
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import MICROSECONDS, Part, Payload, part_of, version_of
-from ime_live.store.store import Lift, Lifted, State
+from ime_live.store.store import LastState, Lift, Lifted
 from tests.support.frames import Message, Reader, Status
 from tests.support.hub_world import sizes_of
 from tests.support.payloads import payload
@@ -137,9 +137,11 @@ class Store:
         self.published: list[tuple[str, Kept]] = []
         """What was published because it was lifted, and has not reached the gateway yet."""
 
-    async def states(self, ids: Iterable[str], /) -> Mapping[str, State]:
+    async def states(self, ids: Iterable[str], /) -> Mapping[str, LastState]:
         return {
-            i: State(kept.version, kept.payload.to_json(), b"%d" % kept.seen, b"%d" % kept.history)
+            i: LastState(
+                kept.version, kept.payload.to_json(), b"%d" % kept.seen, b"%d" % kept.history
+            )
             for i in ids
             if (kept := self.kept.get(i)) is not None
         }

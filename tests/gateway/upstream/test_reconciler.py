@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.upstream.reconciler import MAX_AGE, Reconciler
 from ime_live.market import Payload, Update
-from ime_live.store.store import Lift, Lifted, State
+from ime_live.store.store import LastState, Lift, Lifted
 from tests.support.hub_world import NOW, A, B, C, World, Writer
 
 YEAR = 365 * 86_400 * 1_000_000
@@ -64,11 +64,11 @@ class Store:
         """What somebody else has written there."""
         self.kept[contract_id] = version, payload.to_json(), seen
 
-    async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
+    async def states(self, ids: Iterable[str], /) -> Mapping[str, LastState | PayloadError]:
         ids = list(ids)
         self.reads.append(ids)
-        found: dict[str, State | PayloadError] = {
-            i: State(version, data, b"%d" % seen)
+        found: dict[str, LastState | PayloadError] = {
+            i: LastState(version, data, b"%d" % seen)
             for i, (version, data, seen) in self.kept.items()
             if i in ids
         }
@@ -107,7 +107,7 @@ class Store:
             return Lifted(confirmed=age)
         version = max(self.now, lift.above + 1)
         self.kept[lift.contract_id] = version, data, seen
-        update = State(version, data).read()
+        update = LastState(version, data).read()
         self.published.append((lift.contract_id, update))
         return Lifted(version)
 
@@ -370,7 +370,7 @@ class TestConfirmations:
         store.publish("1", A)
         gateway.pass_time(1)
         assert await gateway.current() == ["1"]
-        assert gateway.world.states.equals("1", State(*store.kept["1"][:2]).read())
+        assert gateway.world.states.equals("1", LastState(*store.kept["1"][:2]).read())
 
     async def test_one_from_the_future_does_not_count_when_its_time_has_come(
         self, gateway: Gateway
@@ -507,7 +507,7 @@ class TestSeveralGateways:
         for gateway in gateways:
             assert await gateway.current() == ["1"]
             assert gateway.prices()[-1] == 1
-            assert gateway.world.states.equals("1", State(*store.kept["1"][:2]).read())
+            assert gateway.world.states.equals("1", LastState(*store.kept["1"][:2]).read())
         versions = {gateway.writers["1"].messages[-1].version for gateway in gateways}
         assert len(versions) <= len(gateways)
         lifts = len(store.published)

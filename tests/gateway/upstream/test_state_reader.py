@@ -12,7 +12,7 @@ import structlog
 
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.upstream.state_reader import StateReader
-from ime_live.store.store import State
+from ime_live.store.store import LastState
 
 MakePayload = Callable[..., dict[str, Any]]
 
@@ -29,10 +29,10 @@ class World:
         self.open.set()
         self.error: Exception | None = None
         self.left: set[str] = set()
-        self.broken: State | PayloadError | None = None
+        self.broken: LastState | PayloadError | None = None
         self.snapshots = StateReader(self, monotonic=lambda: self.seconds, time_limit=time_limit)
 
-    async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
+    async def states(self, ids: Iterable[str], /) -> Mapping[str, LastState | PayloadError]:
         ids = list(ids)
         self.asked.append(ids)
         payload = self._payload(Aggregate={"last_price": self.price})
@@ -40,9 +40,11 @@ class World:
         if self.error is not None:
             raise self.error
         if self.left:
-            found = {i: State(5, msgspec.json.encode(payload)) for i in ids if i not in self.left}
+            found = {
+                i: LastState(5, msgspec.json.encode(payload)) for i in ids if i not in self.left
+            }
             raise IncompleteError("BUSY", found=found, left=self.left)
-        state = self.broken or State(5, msgspec.json.encode(payload))
+        state = self.broken or LastState(5, msgspec.json.encode(payload))
         return {i: state for i in ids if i != "none"}
 
     async def price_of(self, contract_id: str) -> int:
@@ -157,9 +159,9 @@ async def test_it_ends_with_what_is_under_way(payload: MakePayload) -> None:
         await waiting
 
 
-@pytest.mark.parametrize("broken", [State(5, b"{}"), PayloadError("version b'x' is not one")])
+@pytest.mark.parametrize("broken", [LastState(5, b"{}"), PayloadError("version b'x' is not one")])
 async def test_what_cannot_be_read_is_an_error_and_told_once_a_minute(
-    world: World, broken: State | PayloadError
+    world: World, broken: LastState | PayloadError
 ) -> None:
     world.broken = broken
     with structlog.testing.capture_logs() as logs:

@@ -24,7 +24,7 @@ from ime_live.gateway.upstream import upstream as upstream_module
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.market import Payload, Update
-from ime_live.store.store import Lift, Lifted, State
+from ime_live.store.store import LastState, Lift, Lifted
 from tests.support.frames import Reader
 from tests.support.payloads import payload
 
@@ -72,7 +72,7 @@ class Reading:
 
     def __init__(self, ids: Iterable[str]) -> None:
         self.ids = list(ids)
-        self.answer: asyncio.Future[Mapping[str, State | PayloadError]] = asyncio.Future()
+        self.answer: asyncio.Future[Mapping[str, LastState | PayloadError]] = asyncio.Future()
 
 
 class World:
@@ -142,7 +142,7 @@ class World:
 
     # Last states
 
-    async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
+    async def states(self, ids: Iterable[str], /) -> Mapping[str, LastState | PayloadError]:
         reading = Reading(ids)
         self.readings.append(reading)
         if not self.slow_states:
@@ -193,8 +193,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream_module, "_SWEEP", 0.001)
 
 
-def state_of(update: Update) -> State:
-    return State(update.version, update.payload.to_json())
+def state_of(update: Update) -> LastState:
+    return LastState(update.version, update.payload.to_json())
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.hub.state_table import Present, StateTable
 from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS, Update
-from ime_live.store.store import Lift, Lifted, State
+from ime_live.store.store import LastState, Lift, Lifted
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ _TRIES: Final = 3
 class StateStore(Protocol):
     """Reads and lifts last states in the store."""
 
-    async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
+    async def states(self, ids: Iterable[str], /) -> Mapping[str, LastState | PayloadError]:
         """Return the state of each contract that has one; raises StoreError, IncompleteError."""
 
     async def in_present_history(self, histories: Mapping[str, bytes], /) -> Collection[str]:
@@ -187,7 +187,7 @@ class Reconciler:
         if failure is not None:
             raise failure
 
-    def _read(self, contract_id: str, state: State | PayloadError | None) -> _Stored:
+    def _read(self, contract_id: str, state: LastState | PayloadError | None) -> _Stored:
         try:
             if isinstance(state, PayloadError):
                 raise state

@@ -18,7 +18,7 @@ from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.log_limiter import LogLimiter
 
 if TYPE_CHECKING:
-    from ime_live.store.store import State
+    from ime_live.store.store import LastState
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ Found = Mapping[str, Sections | PayloadError]
 class StoredStates(Protocol):
     """Reads last states from the store."""
 
-    async def states(self, ids: Iterable[str], /) -> Mapping[str, State | PayloadError]:
+    async def states(self, ids: Iterable[str], /) -> Mapping[str, LastState | PayloadError]:
         """Return the state of each contract that has one; raises StoreError, IncompleteError."""
 
 
@@ -150,7 +150,7 @@ class StateReader:
             self._under_way = None
             self._begin()
 
-    def _checked(self, states: Mapping[str, State | PayloadError]) -> Found:
+    def _checked(self, states: Mapping[str, LastState | PayloadError]) -> Found:
         found: dict[str, Sections | PayloadError] = {}
         for contract_id, state in states.items():
             try:
