@@ -15,7 +15,7 @@ from ime_live.feeds.ime.source import ExchangeSource
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.feed import Feed, Reading
 from ime_live.feeds.pipeline.fenced import FencedWriter
-from ime_live.feeds.pipeline.health import Health
+from ime_live.feeds.pipeline.health import FeedHealth
 from ime_live.feeds.pipeline.hours import TradingHours
 from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.feeds.pipeline.leadership import holder_name
@@ -40,7 +40,7 @@ async def feed(settings: FeedSettings) -> None:
     boards = read_boards(settings.boards)
     zone = zone_of(TEHRAN)
     reading = Reading(boards, read_bands(settings.bands), zone)
-    health = Health(
+    health = FeedHealth(
         boards,
         stale_after=settings.stale_after,
         hours=TradingHours(settings, zone),

@@ -18,7 +18,7 @@ from ime_live.feeds.boards.boards import DEFAULT_BANDS, DEFAULT_BOARDS
 from ime_live.feeds.ime.link import Link
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.feed import Feed, Reading
-from ime_live.feeds.pipeline.health import Health
+from ime_live.feeds.pipeline.health import FeedHealth
 from ime_live.feeds.pipeline.hours import TradingHours
 from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.market import Payload
@@ -158,7 +158,7 @@ async def run(
         exchange,
         Ingest(store, store.register),
         store,
-        Health(DEFAULT_BOARDS, stale_after=30, hours=TradingHours(settings, ZONE), max_lag=10),
+        FeedHealth(DEFAULT_BOARDS, stale_after=30, hours=TradingHours(settings, ZONE), max_lag=10),
         Reading(DEFAULT_BOARDS, DEFAULT_BANDS, ZONE),
         writer=store,
         clock=clock,

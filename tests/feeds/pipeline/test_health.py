@@ -1,4 +1,4 @@
-"""Health: live, stale, closed or down, by connection, boards and hours."""
+"""Feed health: live, stale, closed or down, by connection, boards and hours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from ime_live.contracts import Market
 from ime_live.feeds.boards.boards import DEFAULT_BOARDS
 from ime_live.feeds.ime.link import Link
-from ime_live.feeds.pipeline.health import Health
+from ime_live.feeds.pipeline.health import FeedHealth
 from ime_live.feeds.pipeline.hours import TradingHours
 from ime_live.settings import HoursSettings
 from ime_live.status import FeedState
@@ -41,17 +41,17 @@ def hours() -> Hours:
 
 
 @pytest.fixture
-def health(hours: Hours) -> Health:
-    made = Health({FUTURES, OPTIONS}, stale_after=30, hours=hours)
+def health(hours: Hours) -> FeedHealth:
+    made = FeedHealth({FUTURES, OPTIONS}, stale_after=30, hours=hours)
     made.link(Link("webSockets", since=START / SECOND))
     return made
 
 
-def state(health: Health, at: int) -> FeedState:
+def state(health: FeedHealth, at: int) -> FeedState:
     return health.status(START + at * SECOND).state
 
 
-def test_without_a_connection_it_is_down(health: Health, hours: Hours) -> None:
+def test_without_a_connection_it_is_down(health: FeedHealth, hours: Hours) -> None:
     health.link(Link(error="refused"))
     status = health.status(START)
     assert (status.state, status.source, status.error) == (FeedState.DOWN, "", "refused")
@@ -59,7 +59,7 @@ def test_without_a_connection_it_is_down(health: Health, hours: Hours) -> None:
     assert state(health, 1) is FeedState.DOWN  # also at night: it is not connected
 
 
-def test_silence_in_a_session_is_stale(health: Health) -> None:
+def test_silence_in_a_session_is_stale(health: FeedHealth) -> None:
     assert state(health, 0) is FeedState.LIVE  # it has been connected just now
     assert state(health, 30) is FeedState.LIVE
     assert state(health, 31) is FeedState.STALE
@@ -68,7 +68,7 @@ def test_silence_in_a_session_is_stale(health: Health) -> None:
     assert state(health, 71) is FeedState.STALE
 
 
-def test_each_market_has_its_own_state(health: Health, hours: Hours) -> None:
+def test_each_market_has_its_own_state(health: FeedHealth, hours: Hours) -> None:
     health.status(START)
     health.board(FUTURES, 8, START + 40 * SECOND)
     status = health.status(START + 50 * SECOND)
@@ -83,13 +83,13 @@ def test_each_market_has_its_own_state(health: Health, hours: Hours) -> None:
     assert status.state is FeedState.STALE
 
 
-def test_outside_the_session_it_is_closed(health: Health, hours: Hours) -> None:
+def test_outside_the_session_it_is_closed(health: FeedHealth, hours: Hours) -> None:
     hours.open.clear()
     health.board(FUTURES, 8, START)
     assert state(health, 100) is FeedState.CLOSED
 
 
-def test_silence_counts_from_the_opening(health: Health, hours: Hours) -> None:
+def test_silence_counts_from_the_opening(health: FeedHealth, hours: Hours) -> None:
     hours.began = START + 200 * SECOND
     assert state(health, 230) is FeedState.LIVE
     assert state(health, 231) is FeedState.STALE
@@ -99,25 +99,25 @@ def test_silence_does_not_depend_on_when_it_was_asked_before() -> None:
     # A standby asks for no status until it leads: once a day before, say, or never.
     opening = datetime.fromisoformat("2026-11-25T11:45+03:30").timestamp()
     for asked_before in (True, False):
-        health = Health({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
+        health = FeedHealth({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
         health.link(Link("webSockets", since=opening - 90_000))
         if asked_before:
             assert health.status(round((opening - 80_000) * 1e6)).state is FeedState.STALE
         assert health.status(round((opening + 5) * 1e6)).state is FeedState.LIVE
 
-        health = Health({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
+        health = FeedHealth({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
         health.link(Link("webSockets", since=opening - 90_000))
         assert health.status(round((opening + 3_600) * 1e6)).state is FeedState.STALE
 
 
-def test_silence_counts_from_the_connection(health: Health) -> None:
+def test_silence_counts_from_the_connection(health: FeedHealth) -> None:
     health.link(Link("polling", since=START / SECOND + 60))
     assert state(health, 90) is FeedState.LIVE
     assert state(health, 91) is FeedState.STALE
 
 
 def test_a_feed_of_no_market_goes_by_its_boards_alone() -> None:
-    health = Health({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours())
+    health = FeedHealth({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours())
     assert state(health, 0) is FeedState.DOWN
     health.link(Link("webSockets", since=START / SECOND))
     assert state(health, 30) is FeedState.LIVE
@@ -127,14 +127,14 @@ def test_a_feed_of_no_market_goes_by_its_boards_alone() -> None:
     assert health.status(START).markets == {}
 
 
-def test_since_is_when_the_state_was_entered(health: Health) -> None:
+def test_since_is_when_the_state_was_entered(health: FeedHealth) -> None:
     assert health.status(START).since == START
     assert health.status(START + 9 * SECOND).since == START
     assert health.status(START + 40 * SECOND).since == START + 40 * SECOND
 
 
 def test_what_is_said_of_a_market() -> None:
-    health = Health(DEFAULT_BOARDS, stale_after=30, hours=Hours())
+    health = FeedHealth(DEFAULT_BOARDS, stale_after=30, hours=Hours())
     health.link(Link("polling", since=0.0, error="the hub refuses"))
     health.board("updateCDCMarketsInfo", 2, START)
     health.board("updateGavahiMarketsInfo", 67, START + SECOND)
@@ -149,7 +149,7 @@ def test_what_is_said_of_a_market() -> None:
     assert status.written == START + 3 * SECOND
 
 
-def test_boards_of_no_market_count_for_the_whole_only(health: Health) -> None:
+def test_boards_of_no_market_count_for_the_whole_only(health: FeedHealth) -> None:
     health.status(START)
     health.board("updateSandoqMarketsInfo", 5, START + 60 * SECOND)
     status = health.status(START + 61 * SECOND)
@@ -161,13 +161,13 @@ def test_boards_of_no_market_count_for_the_whole_only(health: Health) -> None:
 
 
 @pytest.fixture
-def measuring(hours: Hours) -> Health:
-    made = Health({FUTURES, OPTIONS}, stale_after=30, hours=hours, max_lag=10)
+def measuring(hours: Hours) -> FeedHealth:
+    made = FeedHealth({FUTURES, OPTIONS}, stale_after=30, hours=hours, max_lag=10)
     made.link(Link("webSockets", since=START / SECOND))
     return made
 
 
-def come(health: Health, pushed: float, at: float, board: str = FUTURES) -> float | None:
+def come(health: FeedHealth, pushed: float, at: float, board: str = FUTURES) -> float | None:
     """A board comes some seconds after the start; the lag that is said then."""
     now = START + round(at * SECOND)
     health.stamp(board, START + round(pushed * SECOND), now)
@@ -175,7 +175,7 @@ def come(health: Health, pushed: float, at: float, board: str = FUTURES) -> floa
     return health.status(now).lag
 
 
-def test_lag_is_how_much_later_than_its_stamp_a_board_comes(measuring: Health) -> None:
+def test_lag_is_how_much_later_than_its_stamp_a_board_comes(measuring: FeedHealth) -> None:
     assert measuring.status(START).lag is None
     assert come(measuring, 1.0, 1.5) is None  # nobody knows how long it had been standing there
     assert come(measuring, 2.0, 2.75) == 0.75
@@ -183,7 +183,7 @@ def test_lag_is_how_much_later_than_its_stamp_a_board_comes(measuring: Health) -
     assert come(measuring, 8.0, 7.9) == 0.0  # within the accuracy of clocks
 
 
-def test_boards_that_come_too_late_are_stale(measuring: Health) -> None:
+def test_boards_that_come_too_late_are_stale(measuring: FeedHealth) -> None:
     for n in range(60):
         lag = come(measuring, n, 1.6 * n)  # a link that is slower than its boards
         late = lag is not None and lag > 10
@@ -196,7 +196,7 @@ def test_boards_that_come_too_late_are_stale(measuring: Health) -> None:
     assert measuring.status(START + 97 * SECOND).state is FeedState.LIVE
 
 
-def test_lag_is_of_the_newest_stamp_of_all_boards(measuring: Health) -> None:
+def test_lag_is_of_the_newest_stamp_of_all_boards(measuring: FeedHealth) -> None:
     come(measuring, 0, 0)
     come(measuring, 0, 0, OPTIONS)
     assert come(measuring, 20, 20.5) == 0.5
@@ -205,14 +205,14 @@ def test_lag_is_of_the_newest_stamp_of_all_boards(measuring: Health) -> None:
     assert come(measuring, 20, 40) == 0.5
 
 
-def test_board_that_stands_still_is_not_late(measuring: Health) -> None:
+def test_board_that_stands_still_is_not_late(measuring: FeedHealth) -> None:
     yesterday = -86_400.0
     for at in range(0, 200, 10):
         assert come(measuring, yesterday, at) is None
         assert measuring.status(START + at * SECOND).state is FeedState.LIVE
 
 
-def test_first_board_of_a_connection_does_not_tell_the_lag(measuring: Health) -> None:
+def test_first_board_of_a_connection_does_not_tell_the_lag(measuring: FeedHealth) -> None:
     assert come(measuring, 0, 60, OPTIONS) is None
     assert come(measuring, 20, 60) is None  # in a quiet market
     come(measuring, 61, 61)
@@ -222,7 +222,9 @@ def test_first_board_of_a_connection_does_not_tell_the_lag(measuring: Health) ->
 
 
 @pytest.mark.parametrize("closed", [True, False], ids=["outside the session", "before it"])
-def test_lag_of_another_session_is_no_alarm(measuring: Health, hours: Hours, closed: bool) -> None:
+def test_lag_of_another_session_is_no_alarm(
+    measuring: FeedHealth, hours: Hours, closed: bool
+) -> None:
     come(measuring, 0, 0)
     assert come(measuring, 1, 40) == 39.0
     assert measuring.status(START + 40 * SECOND).state is FeedState.STALE
@@ -235,7 +237,7 @@ def test_lag_of_another_session_is_no_alarm(measuring: Health, hours: Hours, clo
     assert not measuring.late
 
 
-def test_feed_that_is_down_tells_no_lag(measuring: Health) -> None:
+def test_feed_that_is_down_tells_no_lag(measuring: FeedHealth) -> None:
     come(measuring, 0, 0)
     assert come(measuring, 1, 2) == 1.0
     measuring.link(Link(error="refused", since=START / SECOND))
@@ -243,7 +245,7 @@ def test_feed_that_is_down_tells_no_lag(measuring: Health) -> None:
 
 
 def test_lag_of_a_feed_of_no_market() -> None:
-    health = Health({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours(), max_lag=10)
+    health = FeedHealth({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours(), max_lag=10)
     health.link(Link("webSockets", since=START / SECOND))
     come(health, 0, 0, "updateFutureDateTime")
     assert come(health, 1, 21, "updateFutureDateTime") == 20.0

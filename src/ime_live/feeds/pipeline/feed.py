@@ -23,7 +23,7 @@ from ime_live.feeds.boards.boards import CLOCK, Bands, Frame, FrameReader, RowEr
 from ime_live.feeds.boards.rows import MAX_AHEAD
 from ime_live.feeds.ime.link import Source
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
-from ime_live.feeds.pipeline.health import Health
+from ime_live.feeds.pipeline.health import FeedHealth
 from ime_live.feeds.pipeline.ingest import Ingest, Refusal
 from ime_live.feeds.pipeline.leader import Leader, Writer
 from ime_live.feeds.pipeline.leadership import FeedLease, Leadership
@@ -64,7 +64,7 @@ class Feed:
         source: Source,
         ingest: Ingest,
         lease: FeedLease,
-        health: Health,
+        health: FeedHealth,
         reading: Reading,
         *,
         writer: Writer,

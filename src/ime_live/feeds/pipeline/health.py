@@ -1,4 +1,4 @@
-"""Health: the state of the feed, from its connection, its boards and the trading hours.
+"""Feed health: the state of the feed, from its connection, its boards and the trading hours.
 
 Times are microseconds since the Unix epoch, and are passed in.
 """
@@ -33,7 +33,7 @@ class _MarketCondition:
         self.last_board: int | None = None
 
 
-class Health:
+class FeedHealth:
     """Computes the status of a feed."""
 
     def __init__(
