@@ -1,4 +1,4 @@
-"""Connection: one negotiated connection to the hub, from its token to its abort.
+"""Connection: one negotiated connection to the SignalR hub, from its token to its abort.
 
 It makes the calls in the order of the protocol and yields frames. The caller decides when and how
 to reconnect. It neither logs nor waits by itself.
@@ -41,9 +41,9 @@ from ime_live.feeds.ime.signalr import (
     read_start,
 )
 from ime_live.feeds.ime.transports import (
-    EventStream,
     LongPolling,
     Poll,
+    ServerSentEvents,
     Transport,
     Way,
     WebSocket,
@@ -112,7 +112,7 @@ class Outside:
         return int(self.random() * TIDS)
 
 
-async def negotiate(outside: Outside) -> Connection:
+async def negotiate(outside: Outside) -> SignalRConnection:
     """Ask for a connection, where the hub sends us if it does.
 
     Where a page or a 403 comes, the front page is loaded for cookies and it is asked once more; at
@@ -140,7 +140,7 @@ async def negotiate(outside: Outside) -> Connection:
     return await _negotiate(outside)
 
 
-async def _negotiate(outside: Outside) -> Connection:
+async def _negotiate(outside: Outside) -> SignalRConnection:
     address = outside.address
     authorise(outside.client, "")
     for _ in range(MAX_REDIRECTS + 1):
@@ -149,7 +149,7 @@ async def _negotiate(outside: Outside) -> Connection:
             if said.access_token or said.redirect_url:
                 authorise(outside.client, said.access_token)
             if not said.redirect_url:
-                return Connection(outside, address, said)
+                return SignalRConnection(outside, address, said)
             address = address.redirected(said.redirect_url)
         except FeedError as error:
             authorise(outside.client, "")
@@ -185,7 +185,7 @@ def authorise(client: httpx.AsyncClient, token: str) -> None:
         client.headers["Authorization"] = f"Bearer {token}"
 
 
-class Connection:
+class SignalRConnection:
     """One negotiated connection to the hub.
 
     Attributes:
@@ -337,7 +337,7 @@ class Connection:
             case TransportName.WEB_SOCKETS:
                 self._transport = WebSocket(self._way)
             case TransportName.SERVER_SENT_EVENTS:
-                self._transport = EventStream(self._way)
+                self._transport = ServerSentEvents(self._way)
             case TransportName.LONG_POLLING:
                 self._transport = LongPolling(self._way, self._next_poll, self._outside.clock)
         return self._transport

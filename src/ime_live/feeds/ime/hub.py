@@ -1,7 +1,7 @@
 """Hub client: read frames from the exchange's SignalR hub, forever.
 
 It decides which transport is tried, whether a lost connection is resumed or renegotiated, and how
-long to wait. `Connection` carries that out. Each change is logged once.
+long to wait. `SignalRConnection` carries that out. Each change is logged once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import read_access
 from ime_live.feeds.ime.answers import AnswerError, asked_to_wait, is_busy, within
-from ime_live.feeds.ime.connection import Connection, Outside, negotiate
+from ime_live.feeds.ime.connection import Outside, SignalRConnection, negotiate
 from ime_live.feeds.ime.link import HearDate, Link, ignore_date
 from ime_live.feeds.ime.signalr import Address, TransportName, read_transports
 from ime_live.log_limiter import LogLimiter
@@ -69,7 +69,7 @@ class HubClient:
 
     def _reset(self) -> None:
         self._backoff.reset()
-        self._connection: Connection | None = None
+        self._connection: SignalRConnection | None = None
         self._wait = 0.0  # seconds before the next try
         self._connected_at = 0.0
         self._upgrade_at: float | None = None
@@ -171,13 +171,13 @@ class HubClient:
         await self._end()
         raise FeedError(_joined(refused))
 
-    async def _negotiate(self, outside: Outside) -> Connection:
+    async def _negotiate(self, outside: Outside) -> SignalRConnection:
         try:
             return await negotiate(outside)
         except FeedError as error:
             raise within("negotiate", error) from error
 
-    async def _begin(self, connection: Connection, name: TransportName) -> None:
+    async def _begin(self, connection: SignalRConnection, name: TransportName) -> None:
         if name is TransportName.WEB_SOCKETS and not connection.negotiation.try_web_sockets:
             raise FeedError(_NOT_OFFERED)
         try:
@@ -221,7 +221,9 @@ class HubClient:
                 return
         await self._end()
 
-    async def _resume(self, connection: Connection, name: TransportName, until: float) -> bool:
+    async def _resume(
+        self, connection: SignalRConnection, name: TransportName, until: float
+    ) -> bool:
         while self._clock.monotonic() + self._wait < until:
             await self._pause()
             try:

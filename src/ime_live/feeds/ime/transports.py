@@ -163,7 +163,7 @@ class WebSocket:
                 socket.transport.abort()
 
 
-class EventStream:
+class ServerSentEvents:
     """``serverSentEvents``: one event per frame, in an answer that does not end."""
 
     name = TransportName.SERVER_SENT_EVENTS
