@@ -29,7 +29,7 @@ from ime_live.feeds.boards.field_map import (
     ROW_IDS,
     Fields,
 )
-from ime_live.feeds.boards.frames import ForeignMessage, Message, read_json, read_messages
+from ime_live.feeds.boards.frames import ForeignInvocation, Invocation, read_json, read_messages
 from ime_live.feeds.boards.row_cache import Known, KnownSide, RowCache, cut
 from ime_live.feeds.boards.rows import (
     DEFAULT_BANDS,
@@ -224,7 +224,7 @@ class FrameReader:
         pushes: list[tuple[str, list[_BoardRow]]] = []
         told: datetime | None = None
         for message in read_messages(frame):
-            if isinstance(message, ForeignMessage):
+            if isinstance(message, ForeignInvocation):
                 unknown.append(f"{message.hub}.{message.method}")
                 continue
             method = METHODS.get(message.method.lower())
@@ -255,7 +255,7 @@ class FrameReader:
         last = _latest(clock, [quote for board in boards for quote in board.quotes])
         return Frame(boards, day, day_told is not None, last, told, tuple(dropped), tuple(unknown))
 
-    def _rows(self, method: str, message: Message) -> list[_BoardRow]:
+    def _rows(self, method: str, message: Invocation) -> list[_BoardRow]:
         last = self._cache.last(method)
         ids = ROW_IDS[method]
         rows: list[_BoardRow] = []

@@ -22,8 +22,8 @@ HUB: Final = "marketshub"
 _MAX_NAME: Final = 100  # characters of a name that are looked at
 
 
-class Message(Struct, frozen=True):
-    """A message of the exchange's hub.
+class Invocation(Struct, frozen=True):
+    """A call of a client's method by the exchange's hub.
 
     Attributes:
         method: method as the message spells it. SignalR compares names without regard to case.
@@ -37,8 +37,8 @@ class Message(Struct, frozen=True):
     problem: str | None = None
 
 
-class ForeignMessage(Struct, frozen=True):
-    """A message of another hub."""
+class ForeignInvocation(Struct, frozen=True):
+    """A call by another hub."""
 
     hub: str
     method: str
@@ -60,7 +60,7 @@ _decode_boards = msgspec.json.Decoder(list[list[Raw] | None]).decode
 
 def read_messages(
     frame: bytes | str | Mapping[str, Any],
-) -> Iterator[Message | ForeignMessage]:
+) -> Iterator[Invocation | ForeignInvocation]:
     """Read a frame's messages, in its order. A keep-alive (``{}``) has none.
 
     Args:
@@ -103,7 +103,7 @@ def read_json(text: bytes | str, what: str = "a frame") -> Any:  # noqa: ANN401 
             raise FeedError(f"{what} is not JSON: {error}") from None
 
 
-def _messages(frame: Mapping[str, Any]) -> Iterator[Message | ForeignMessage]:
+def _messages(frame: Mapping[str, Any]) -> Iterator[Invocation | ForeignInvocation]:
     messages = frame.get("M")
     if isinstance(messages, str):
         messages = unwrap(messages)
@@ -116,34 +116,34 @@ def _messages(frame: Mapping[str, Any]) -> Iterator[Message | ForeignMessage]:
     for each in messages:
         message = each if isinstance(each, Mapping) else unwrap(each)
         if not isinstance(message, Mapping):
-            yield Message("", problem=f"the message must be an object, {got(each)}")
+            yield Invocation("", problem=f"the message must be an object, {got(each)}")
         elif "A" in message:
             yield _message(message.get("H"), message.get("M"), message["A"])
         else:
             yield _message(message.get("H"), message.get("M"), Raw())
 
 
-def _message(hub: object, method: object, arguments: object) -> Message | ForeignMessage:
+def _message(hub: object, method: object, arguments: object) -> Invocation | ForeignInvocation:
     hub, method = unwrap(hub), unwrap(method)
     if not isinstance(method, str):
-        return Message("", problem=f"M: must be the name of a method, {got(method)}")
+        return Invocation("", problem=f"M: must be the name of a method, {got(method)}")
     # A recording by hand may leave the hub out.
     if hub is not None and str(hub)[:_MAX_NAME].lower() != HUB:
-        return ForeignMessage(str(hub)[:_MAX_NAME], method[:_MAX_NAME])
+        return ForeignInvocation(str(hub)[:_MAX_NAME], method[:_MAX_NAME])
     if isinstance(arguments, Raw):
         raw = bytes(arguments)
         if not raw:
-            return Message(method, problem="A: must be a list of arguments, and is missing")
+            return Invocation(method, problem="A: must be a list of arguments, and is missing")
         try:
             boards = _decode_boards(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             try:
                 arguments = read_json(raw, "A")
             except FeedError as error:
-                return Message(method, problem=f"A: {error}")
+                return Invocation(method, problem=f"A: {error}")
         else:
-            return Message(method, tuple(row for board in boards for row in board or ()))
+            return Invocation(method, tuple(row for board in boards for row in board or ()))
     if not isinstance(arguments, list):
-        return Message(method, problem=f"A: must be a list of arguments, {got(arguments)}")
+        return Invocation(method, problem=f"A: must be a list of arguments, {got(arguments)}")
     # The hub sends null at times where it has nothing to say.
-    return Message(method, tuple(each for each in arguments if each is not None))
+    return Invocation(method, tuple(each for each in arguments if each is not None))
