@@ -54,7 +54,7 @@ _SHUTDOWN_SPREAD: Final = 0.2  # seconds: whoever ends a demo does not want to w
 _SHOWN: Final = 3  # contracts of each market named in the greeting
 
 
-class Market(Protocol):
+class DemoMarket(Protocol):
     """Interface of the demo's markets.
 
     Attributes:
@@ -78,7 +78,7 @@ class Market(Protocol):
 
 
 class Synthetic:
-    """An invented market; see `Market`."""
+    """An invented market; see `DemoMarket`."""
 
     name = DemoSource.SYNTHETIC.value
     about = "of a synthetic market. All data is made up."
@@ -110,7 +110,7 @@ class Synthetic:
 
 
 class Replayed:
-    """A recording in a loop; see `Market`."""
+    """A recording in a loop; see `DemoMarket`."""
 
     name = DemoSource.REPLAY.value
     about = "of a recording, which is replayed in a loop."
@@ -172,7 +172,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             f"got {settings.host!r}"
         )
     configure_logging(settings)
-    market: Market = (
+    market: DemoMarket = (
         Replayed(frames) if settings.source is DemoSource.REPLAY else Synthetic(settings.seed)
     )
     with bind(settings.host, settings.port) as listener, EmbeddedValkey() as valkey:
@@ -211,7 +211,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             runner.run(work())
 
 
-async def _trade(settings: StoreSettings, market: Market, *, stop: Callable[[], None]) -> None:
+async def _trade(settings: StoreSettings, market: DemoMarket, *, stop: Callable[[], None]) -> None:
     try:
         await market.trade(settings)
     except Exception:
@@ -219,7 +219,7 @@ async def _trade(settings: StoreSettings, market: Market, *, stop: Callable[[], 
         stop()
 
 
-async def _attend(settings: StoreSettings, market: Market) -> None:
+async def _attend(settings: StoreSettings, market: DemoMarket) -> None:
     """Say that the market is open, so that clients of the demo can ask for the feed's state."""
     began = time.time_ns() // 1000
     listed = Counter(each.market for each in market.contracts if each.market is not None)
@@ -246,7 +246,7 @@ async def _attend(settings: StoreSettings, market: Market) -> None:
         log.exception("the demo's feed has no state any more; all else goes on")
 
 
-async def _announce(server: GatewayServer, market: Market, address: str) -> None:
+async def _announce(server: GatewayServer, market: DemoMarket, address: str) -> None:
     # Whoever copies a URL from the greeting must find its contracts there.
     while not (server.started and server.lifespan.state[CONTEXT].contract_cache.loaded):  # noqa: ASYNC110 - uvicorn has no event
         await asyncio.sleep(0.01)
@@ -261,7 +261,7 @@ def _python() -> str:
     return shlex.quote(str(path))
 
 
-def greeting(market: Market, address: str) -> str:
+def greeting(market: DemoMarket, address: str) -> str:
     """Return the text that the demo prints when it is up.
 
     Args:
