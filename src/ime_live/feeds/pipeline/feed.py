@@ -35,7 +35,7 @@ log = structlog.get_logger()
 _SHOWN: Final = 2_000  # characters of a row or frame in the log
 
 
-class Recorder(Protocol):
+class FrameRecorder(Protocol):
     """Interface of a recorder of frames."""
 
     def write(self, frame: bytes, /) -> None:
@@ -69,7 +69,7 @@ class Feed:
         *,
         writer: Writer,
         clock: ExchangeClock,
-        recorder: Recorder | None = None,
+        recorder: FrameRecorder | None = None,
         failovers: Callable[[], int] = lambda: 0,
     ) -> None:
         """Create a feed from its parts.
