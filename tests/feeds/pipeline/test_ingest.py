@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from ime_live.contracts import Contract, Market
 from ime_live.errors import FencedError, PayloadError, StoreError
 from ime_live.feeds.boards.boards import read_frame
-from ime_live.feeds.pipeline.ingest import DELISTED_AFTER, Ingest, Refusal
+from ime_live.feeds.pipeline.ingest import DELISTED_AFTER, FrameRefusal, Ingest
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.market import Payload
 from ime_live.publisher import PublishResult
@@ -72,7 +72,7 @@ def ingest(passed: Passed) -> Ingest:
     return Ingest(passed, passed.register)
 
 
-async def take(ingest: Ingest, *rows: Any) -> Refusal:  # noqa: ANN401 - any JSON
+async def take(ingest: Ingest, *rows: Any) -> FrameRefusal:  # noqa: ANN401 - any JSON
     return await ingest.take(read_frame(frame(*rows)))
 
 
@@ -214,7 +214,7 @@ async def test_after_an_outage_everything_is_passed_on_anew(ingest: Ingest, pass
     assert [c.contract_id for c in passed.contracts] == ["1", "2", "1", "2"]
 
 
-async def take_boards(ingest: Ingest, *boards: list[Any]) -> Refusal:
+async def take_boards(ingest: Ingest, *boards: list[Any]) -> FrameRefusal:
     messages = [{"H": "marketsHub", "M": BOARD, "A": [rows]} for rows in boards]
     return await ingest.take(read_frame({"C": "c", "M": messages}))
 

@@ -24,7 +24,7 @@ from ime_live.feeds.boards.rows import MAX_AHEAD
 from ime_live.feeds.ime.link import Source
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.health import FeedHealth
-from ime_live.feeds.pipeline.ingest import Ingest, Refusal
+from ime_live.feeds.pipeline.ingest import FrameRefusal, Ingest
 from ime_live.feeds.pipeline.leader import Leader, Writer
 from ime_live.feeds.pipeline.leadership import FeedLease, Leadership
 from ime_live.log_limiter import LogLimiter
@@ -214,7 +214,7 @@ class Feed:
             stamp = newest.replace(tzinfo=self._reading.zone).timestamp()
             self._health.stamp(board, round(stamp * 1e6), round(self._clock.now() * 1e6))
 
-    def _report(self, refusal: Refusal) -> None:
+    def _report(self, refusal: FrameRefusal) -> None:
         for error in refusal.errors:
             what = "message" if error.index is None else "row"
             self._say_row(f"{what} cannot be read", error)

@@ -20,7 +20,7 @@ from ime_live.feeds.boards.rows import Quote
 from ime_live.market import Payload
 from ime_live.publisher import PublishResult
 
-__all__ = ["DELISTED_AFTER", "Ingest", "Publishes", "Refusal", "Register", "Totals"]
+__all__ = ["DELISTED_AFTER", "FrameRefusal", "Ingest", "Publishes", "Register", "Totals"]
 
 
 class Publishes(Protocol):
@@ -63,7 +63,7 @@ class Totals(Struct):
         )
 
 
-class Refusal(Struct, frozen=True):
+class FrameRefusal(Struct, frozen=True):
     """The parts of a frame that could not be published.
 
     Attributes:
@@ -143,7 +143,7 @@ class Ingest:
         self._due = self._newest.quotes()
         self._due_contracts = self._newest.contracts()
 
-    async def take(self, frame: Frame) -> Refusal:
+    async def take(self, frame: Frame) -> FrameRefusal:
         """Note a frame of a recording, and publish the changes.
 
         Returns:
@@ -153,9 +153,9 @@ class Ingest:
             StoreError: the store is away. The changes are published with the next frames.
         """
         refusal = self.note(frame)
-        return Refusal(refusal.errors, refusal.late, await self.pass_on())
+        return FrameRefusal(refusal.errors, refusal.late, await self.pass_on())
 
-    def note(self, frame: Frame, latest: datetime | None = None) -> Refusal:
+    def note(self, frame: Frame, latest: datetime | None = None) -> FrameRefusal:
         """Note the boards of a frame.
 
         Args:
@@ -166,7 +166,7 @@ class Ingest:
             The rows that do not count.
         """
         told = self._newest.take(frame, latest)
-        refusal = Refusal(frame.errors, tuple(told.late))
+        refusal = FrameRefusal(frame.errors, tuple(told.late))
         rows = len(frame.quotes)
         self.totals.frames += 1
         self.totals.rows += rows + len(frame.errors)
