@@ -31,7 +31,7 @@ NO_FEED: Final = "no feed is running"
 CUT_OFF: Final = "Redis cannot be reached"
 
 
-class Leader(Protocol):
+class LeaseReader(Protocol):
     """Reads what the leading feed has written about itself."""
 
     async def read(self) -> tuple[FeedStatus | None, bool]:
@@ -42,7 +42,7 @@ class FeedMonitor:
     """Holds the feed's present state in `status`, and reports each change of it."""
 
     def __init__(
-        self, leader: Leader, *, clock: Callable[[], int], changed: Callable[[], None]
+        self, leader: LeaseReader, *, clock: Callable[[], int], changed: Callable[[], None]
     ) -> None:
         """Start without a state.
 
