@@ -10,7 +10,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from http import HTTPStatus
 from typing import Final
 
 import httpx
@@ -19,13 +18,8 @@ from ime_live.clock import Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import Access
 from ime_live.feeds.ime.answers import (
-    AnswerError,
-    answer_error,
-    date_of,
     get,
-    is_busy,
     network_errors,
-    retry_after,
     within,
 )
 from ime_live.feeds.ime.link import HearDate
@@ -37,7 +31,6 @@ from ime_live.feeds.ime.signalr import (
     TransportName,
     place,
     read_envelope,
-    read_negotiation,
     read_start,
 )
 from ime_live.feeds.ime.transports import (
@@ -52,12 +45,6 @@ from ime_live.feeds.ime.transports import (
 GRACE: Final = 1.25
 """Factor on the hub's own limit of silence, because a keep-alive may be under way."""
 
-MAX_REDIRECTS: Final = 10
-"""Number of redirects in a row after which negotiation fails, as they may be a circle."""
-
-GREET_INTERVAL: Final = 60.0
-"""Seconds within which the front page is loaded once at most: each try is one request else."""
-
 IDLE_POLLS: Final = 8
 """Polls in a row that are answered at once with nothing, before the connection counts as lost: a
 hub that has aborted it goes on so for ever."""
@@ -69,7 +56,7 @@ ABORT_TIMEOUT: Final = 2.0
 """Timeout in seconds of the call to abort, whose answer does not matter."""
 
 
-class Outside:
+class ConnectionContext:
     """The dependencies of a connection: access, clocks and a source of randomness."""
 
     def __init__(
@@ -112,79 +99,6 @@ class Outside:
         return int(self.random() * TIDS)
 
 
-async def negotiate(outside: Outside) -> SignalRConnection:
-    """Ask for a connection, where the hub sends us if it does.
-
-    Where a page or a 403 comes, the front page is loaded for cookies and it is asked once more; at
-    most once in `GREET_INTERVAL`, and not if the server asks to be left alone.
-
-    Raises:
-        FeedError: there is none; the text says why.
-    """
-    try:
-        return await _negotiate(outside)
-    except AnswerError as error:
-        if is_busy(error):
-            raise
-        if error.status != HTTPStatus.FORBIDDEN and not error.page:
-            raise
-        if abs(outside.clock.time() - outside.greeted_at) < GREET_INTERVAL:
-            raise
-    outside.greeted_at = outside.clock.time()
-    with suppress(FeedError), network_errors():
-        async with (
-            asyncio.timeout(outside.access.timeout),
-            outside.client.stream("GET", outside.address.root),
-        ):
-            pass  # only its head, with the cookies, is of use
-    return await _negotiate(outside)
-
-
-async def _negotiate(outside: Outside) -> SignalRConnection:
-    address = outside.address
-    authorise(outside.client, "")
-    for _ in range(MAX_REDIRECTS + 1):
-        try:
-            said = await _ask(outside, address)
-            if said.access_token or said.redirect_url:
-                authorise(outside.client, said.access_token)
-            if not said.redirect_url:
-                return SignalRConnection(outside, address, said)
-            address = address.redirected(said.redirect_url)
-        except FeedError as error:
-            authorise(outside.client, "")
-            if address is outside.address:
-                raise
-            raise within(f"redirected to {address.host}", error) from error
-    raise FeedError(f"redirected more than {MAX_REDIRECTS} times")
-
-
-async def _ask(outside: Outside, address: Address) -> Negotiation:
-    url = address.negotiate(outside.now)
-    sent = outside.clock.time()
-    body, headers = await get(outside.client, url, outside.access.timeout)
-    if (date := date_of(headers)) is not None:
-        outside.hear_date(date, sent, outside.clock.time())
-    kind = headers.get("Content-Type", "")
-    if body.lstrip()[:1] == b"<":  # a page, whatever its head says
-        wait = retry_after(headers, outside.clock.time())
-        raise answer_error(HTTPStatus.OK, kind, body, retry_after=wait)
-    return read_negotiation(body, kind)
-
-
-def authorise(client: httpx.AsyncClient, token: str) -> None:
-    """Send a bearer token with every request from now on; none if it is empty.
-
-    Raises:
-        FeedError: it cannot be sent.
-    """
-    client.headers.pop("Authorization", None)
-    if token:
-        if not token.isascii() or not token.isprintable():
-            raise FeedError("AccessToken has characters that a header cannot have")
-        client.headers["Authorization"] = f"Bearer {token}"
-
-
 class SignalRConnection:
     """One negotiated connection to the hub.
 
@@ -194,16 +108,18 @@ class SignalRConnection:
         opened: whether the hub has opened it by any transport, so that it must be aborted.
     """
 
-    def __init__(self, outside: Outside, address: Address, negotiation: Negotiation) -> None:
+    def __init__(
+        self, context: ConnectionContext, address: Address, negotiation: Negotiation
+    ) -> None:
         self.negotiation = negotiation
         self.host = address.host
         self.opened = False
-        self._outside = outside
+        self._context = context
         self._address = address
         # Polls have keep-alives as well (blanks before their answer). A hub that sends none at all
         # still answers a poll in time.
         limit = negotiation.keep_alive_timeout or negotiation.connection_timeout
-        self._way = Way(outside.client, outside.access, limit * GRACE)
+        self._way = Way(context.client, context.access, limit * GRACE)
         self._transport: Transport | None = None
         self._name = TransportName.WEB_SOCKETS
         self._cursor: str | None = None
@@ -250,9 +166,9 @@ class SignalRConnection:
             state = "opened, but silent" if self.opened else "no answer"
             raise FeedError(f"{state} for {patience:g} s") from None
         token = self.negotiation.connection_token
-        url = self._address.start(name, token, self._outside.now)
+        url = self._address.start(name, token, self._context.now)
         try:
-            body, headers = await get(self._outside.client, url, self._outside.access.timeout)
+            body, headers = await get(self._context.client, url, self._context.access.timeout)
             read_start(body, headers.get("Content-Type", ""))
         except FeedError as error:
             raise within("start", error) from error
@@ -324,11 +240,11 @@ class SignalRConnection:
         url = self._address.abort(self._name, token)
         with suppress(FeedError), network_errors():
             async with asyncio.timeout(ABORT_TIMEOUT):
-                await self._outside.client.post(url)
+                await self._context.client.post(url)
 
     @property
     def _tid(self) -> int:
-        return self._outside.tid
+        return self._context.tid
 
     def _make(self, name: TransportName) -> Transport:
         self._name = name
@@ -339,7 +255,7 @@ class SignalRConnection:
             case TransportName.SERVER_SENT_EVENTS:
                 self._transport = ServerSentEvents(self._way)
             case TransportName.LONG_POLLING:
-                self._transport = LongPolling(self._way, self._next_poll, self._outside.clock)
+                self._transport = LongPolling(self._way, self._next_poll, self._context.clock)
         return self._transport
 
     def _next_poll(self) -> Poll:

@@ -19,8 +19,9 @@ from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import read_access
 from ime_live.feeds.ime.answers import AnswerError, asked_to_wait, is_busy, within
-from ime_live.feeds.ime.connection import Outside, SignalRConnection, negotiate
+from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
 from ime_live.feeds.ime.link import HearDate, Link, ignore_date
+from ime_live.feeds.ime.negotiation import negotiate
 from ime_live.feeds.ime.signalr import Address, TransportName, read_transports
 from ime_live.log_limiter import LogLimiter
 from ime_live.settings import HubSettings
@@ -93,7 +94,7 @@ class HubClient:
         self._reset()
         self._link = Link(since=self._clock.time())
         async with self._access.client() as client:
-            outside = Outside(
+            context = ConnectionContext(
                 self._address,
                 self._access,
                 client,
@@ -103,18 +104,18 @@ class HubClient:
             )
             try:
                 while True:
-                    yield await self._next(outside)
+                    yield await self._next(context)
             finally:
                 self._link = Link(since=self._clock.time())
                 await self._end()
 
-    async def _next(self, outside: Outside) -> bytes:
+    async def _next(self, context: ConnectionContext) -> bytes:
         while True:
             try:
                 if self._connection is None:
                     await self._pause()
-                    await self._connect(outside)
-                frame = await self._receive(outside)
+                    await self._connect(context)
+                frame = await self._receive(context)
             except FeedError as error:
                 await self._lost(error)
             else:
@@ -127,7 +128,7 @@ class HubClient:
         if wait:
             await self._clock.sleep(wait)
 
-    async def _receive(self, outside: Outside) -> bytes:
+    async def _receive(self, context: ConnectionContext) -> bytes:
         while True:
             if self._connection is None:
                 raise FeedError("there is no connection")
@@ -140,16 +141,16 @@ class HubClient:
             except TimeoutError:
                 # One connection at a time: the old one ends before a better one is tried.
                 await self._end()
-                await self._connect(outside)
+                await self._connect(context)
 
-    async def _connect(self, outside: Outside) -> None:
+    async def _connect(self, context: ConnectionContext) -> None:
         """Negotiate, and try the transports in turn, until the hub asks to wait."""
         if self._put_off.issuperset(self._transports):
             self._put_off.clear()
         refused = {each: self._refused[each] for each in self._transports if each in self._put_off}
         for name in [each for each in self._transports if each not in self._put_off]:
             if self._connection is None:
-                self._connection = await self._negotiate(outside)
+                self._connection = await self._negotiate(context)
             try:
                 await self._begin(self._connection, name)
             except FeedError as error:
@@ -171,9 +172,9 @@ class HubClient:
         await self._end()
         raise FeedError(_joined(refused))
 
-    async def _negotiate(self, outside: Outside) -> SignalRConnection:
+    async def _negotiate(self, context: ConnectionContext) -> SignalRConnection:
         try:
-            return await negotiate(outside)
+            return await negotiate(context)
         except FeedError as error:
             raise within("negotiate", error) from error
 
