@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ime_live.errors import SettingsError
-from ime_live.feeds.boards.boards import BOARDS, DEFAULT_BOARDS, read_frame
+from ime_live.feeds.boards.frame_reader import BOARDS, DEFAULT_BOARDS, read_frame
 from ime_live.feeds.boards.price_limits import BOARDS_BY_NAME, read_bands, read_boards
 from ime_live.feeds.boards.rows import DEFAULT_BANDS, OPEN_RANGE
 from ime_live.settings import FeedSettings

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ime_live.feeds.boards import boards as boards_module
-from ime_live.feeds.boards.boards import FrameReader, read_frame
+from ime_live.feeds.boards import frame_reader
+from ime_live.feeds.boards.frame_reader import FrameReader, read_frame
 from ime_live.feeds.boards.newest import NewestBoards
 from ime_live.feeds.boards.row_cache import cut
 from ime_live.feeds.boards.rows import MAX_AHEAD, read_row
@@ -49,7 +49,7 @@ READ_ROW = read_row
 @pytest.fixture
 def reads() -> Any:  # noqa: ANN401 - a generator
     counted = Reads()
-    with patch.object(boards_module, "read_row", counted):
+    with patch.object(frame_reader, "read_row", counted):
         yield counted
 
 

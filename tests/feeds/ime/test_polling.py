@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ime_live.errors import SettingsError
-from ime_live.feeds.boards.boards import read_frame
+from ime_live.feeds.boards.frame_reader import read_frame
 from ime_live.feeds.ime.polling import LARGEST, PATHS, BoardPoller
 from ime_live.feeds.ime.signalr import MOST_SECONDS
 from ime_live.settings import HubSettings

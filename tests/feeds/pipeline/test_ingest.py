@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from ime_live.contracts import Contract, Market
 from ime_live.errors import FencedError, PayloadError, StoreError
-from ime_live.feeds.boards.boards import read_frame
+from ime_live.feeds.boards.frame_reader import read_frame
 from ime_live.feeds.pipeline.ingest import DELISTED_AFTER, FrameRefusal, Ingest
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.market import Payload

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ime_live.feeds.boards.boards import read_frame
+from ime_live.feeds.boards.frame_reader import read_frame
 from ime_live.feeds.boards.newest import NewestBoards
 from ime_live.feeds.pipeline.fenced import FencedWriter
 from ime_live.feeds.pipeline.ingest import Ingest

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Final, Protocol
 
 from ime_live.contracts import Market
-from ime_live.feeds.boards.boards import MARKETS
+from ime_live.feeds.boards.frame_reader import MARKETS
 from ime_live.feeds.ime.link import Link
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 

@@ -1,7 +1,7 @@
-"""Frames: decode a frame of the hub to its messages.
+"""Invocations: decode a frame of the SignalR hub to the calls in it.
 
-Classic SignalR: a frame has messages; a message names a hub and a method and has arguments. A
-message that cannot be read affects only itself. Rows of boards stay encoded, so that known rows
+Classic SignalR: a frame has invocations; each names a hub and a method and has arguments. A
+call that cannot be read affects only itself. Rows of boards stay encoded, so that known rows
 need not be decoded.
 """
 
@@ -58,7 +58,7 @@ _decode_frame = msgspec.json.Decoder(_Frame).decode
 _decode_boards = msgspec.json.Decoder(list[list[Raw] | None]).decode
 
 
-def read_messages(
+def read_invocations(
     frame: bytes | str | Mapping[str, Any],
 ) -> Iterator[Invocation | ForeignInvocation]:
     """Read a frame's messages, in its order. A keep-alive (``{}``) has none.

@@ -29,7 +29,12 @@ from ime_live.feeds.boards.field_map import (
     ROW_IDS,
     Fields,
 )
-from ime_live.feeds.boards.frames import ForeignInvocation, Invocation, read_json, read_messages
+from ime_live.feeds.boards.invocations import (
+    ForeignInvocation,
+    Invocation,
+    read_invocations,
+    read_json,
+)
 from ime_live.feeds.boards.row_cache import Known, KnownSide, RowCache, cut
 from ime_live.feeds.boards.rows import (
     DEFAULT_BANDS,
@@ -223,7 +228,7 @@ class FrameReader:
         unknown: list[str] = []
         pushes: list[tuple[str, list[_BoardRow]]] = []
         told: datetime | None = None
-        for message in read_messages(frame):
+        for message in read_invocations(frame):
             if isinstance(message, ForeignInvocation):
                 unknown.append(f"{message.hub}.{message.method}")
                 continue
