@@ -12,7 +12,8 @@ from datetime import datetime
 import pytest
 
 from ime_live.contracts import Market, read_contract
-from ime_live.feeds.boards.frame_reader import BOARDS, Frame, Quote, read_frame
+from ime_live.feeds.boards.frame import Frame
+from ime_live.feeds.boards.frame_reader import BOARDS, Quote, read_frame
 from ime_live.market import Aggregate, BestLimit, ContractInfo, Level, read_payload
 from tests.support.paths import CAPTURE
 

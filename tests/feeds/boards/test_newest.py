@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ime_live.contracts import Contract, Market
-from ime_live.feeds.boards.frame_reader import Frame, read_frame
+from ime_live.feeds.boards.frame import Frame
+from ime_live.feeds.boards.frame_reader import read_frame
 from ime_live.feeds.boards.newest import DELISTED_AFTER, NewestBoards, Told
 from ime_live.feeds.boards.rows import MAX_AHEAD
 from tests.feeds.ime.frames import board, row

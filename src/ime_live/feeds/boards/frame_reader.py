@@ -1,4 +1,4 @@
-"""Boards of the exchange's hub: read the contracts and states of a frame.
+"""Frame reader: read the contracts and states of a frame of the SignalR hub.
 
 A message is a whole board; a board has one row per contract (for options: per strike). A message or
 row that cannot be read affects only itself, and a bad static field only that field. If a frame does
@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from datetime import date, datetime
 from typing import Any, TypedDict
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ime_live.errors import FeedError
-from ime_live.feeds.boards.cells import CellError, Row, identity, moment, read_clock
+from ime_live.feeds.boards.cells import CellError, Row, identity, read_clock
 from ime_live.feeds.boards.field_map import (
     BOARDS,
     CDC_BOARD,
@@ -29,13 +28,13 @@ from ime_live.feeds.boards.field_map import (
     ROW_IDS,
     Fields,
 )
+from ime_live.feeds.boards.frame import Board, Frame, RowError
 from ime_live.feeds.boards.invocations import (
     ForeignInvocation,
     Invocation,
     read_invocations,
-    read_json,
 )
-from ime_live.feeds.boards.row_cache import Known, KnownSide, RowCache, cut
+from ime_live.feeds.boards.row_cache import BoardRow, Known, KnownSide, RowCache, decode
 from ime_live.feeds.boards.rows import (
     DEFAULT_BANDS,
     MAX_AHEAD,
@@ -54,132 +53,10 @@ __all__ = [
     "DEFAULT_BOARDS",
     "MARKETS",
     "Bands",
-    "Board",
-    "Frame",
     "FrameReader",
     "Quote",
-    "RowError",
     "read_frame",
 ]
-
-
-class RowError(Struct, frozen=True):
-    """A row, a side of an option's row, a field or a whole message that could not be read.
-
-    Attributes:
-        board: method of the board, or the text in its place.
-        index: position of the row in the board; None for a whole message.
-        contract_id: id of the contract, if the row has it.
-        reason: the field, what is wrong with it, and its value.
-        row: the decoded row; None for a whole message.
-    """
-
-    board: str
-    index: int | None
-    contract_id: str | None
-    reason: str
-    row: object = None
-
-    def __str__(self) -> str:
-        place = self.board if self.index is None else f"{self.board}[{self.index}]"
-        contract = "" if self.contract_id is None else f", contract {self.contract_id}"
-        return f"{place}{contract}: {self.reason}"
-
-
-class Board(Struct, frozen=True):
-    """One board of a frame: the whole present state of its kind.
-
-    Attributes:
-        method: kind of the board.
-        quotes: contracts with their states, in the board's order.
-        pushed_at: timestamp of each row, Tehran's wall clock; None for rows without one.
-        errors: rows that could not be read.
-        lost: static fields that could not be read, of rows that count without them.
-    """
-
-    method: str
-    quotes: tuple[Quote, ...] = ()
-    pushed_at: tuple[datetime | None, ...] = ()
-    errors: tuple[RowError, ...] = ()
-    lost: tuple[RowError, ...] = ()
-
-
-class Frame(Struct, frozen=True):
-    """The content of a frame.
-
-    Attributes:
-        boards: boards in the frame's order, also those without a row. The hub puts all waiting
-            messages into one frame, so there may be several of a kind: the last one counts.
-        day: day of the frame, or else the caller's; None if it is unknown.
-        day_told: whether the frame itself tells the day.
-        clock: latest timestamp in the frame, Tehran's wall clock; None if it has none.
-        told: time of the exchange's clock board; None if it is not in the frame.
-        dropped: messages that could not be read.
-        unknown: unknown hubs and methods, as ``hub.method``.
-    """
-
-    boards: tuple[Board, ...] = ()
-    day: date | None = None
-    day_told: bool = False
-    clock: datetime | None = None
-    told: datetime | None = None
-    dropped: tuple[RowError, ...] = ()
-    unknown: tuple[str, ...] = ()
-
-    @property
-    def quotes(self) -> tuple[Quote, ...]:
-        """The contracts with their states, in the frame's order."""
-        return tuple(quote for board in self.boards for quote in board.quotes)
-
-    @property
-    def errors(self) -> tuple[RowError, ...]:
-        """Messages and rows that could not be read, in the frame's order."""
-        return (*self.dropped, *(error for board in self.boards for error in board.errors))
-
-    @property
-    def lost(self) -> tuple[RowError, ...]:
-        """Static fields that could not be read, in the frame's order."""
-        return tuple(error for board in self.boards for error in board.lost)
-
-
-class _BoardRow:
-    """A row while it is read: its bytes, and the known or decoded row of them."""
-
-    __slots__ = ("body", "decoded", "known", "stamps")
-
-    def __init__(self, value: object, last: Mapping[bytes, Known]) -> None:
-        self.decoded: object = value
-        self.body: bytes | None = None
-        self.stamps: Mapping[str, str] = {}
-        self.known: Known | None = None
-        if isinstance(value, Raw):
-            raw = bytes(value)
-            self.body, self.stamps = cut(raw)
-            self.known = last.get(self.body)
-            if self.known is None:
-                self.decoded = _decoded(value)
-
-    def stamp(self, field: str) -> datetime | None:
-        """Return when its board was pushed; None if that cannot be read, an error of the row."""
-        told: Row = self.stamps
-        if field not in told:
-            told = self.decoded if isinstance(self.decoded, Mapping) else {}
-            if self.known:
-                told = self.known[0].times
-        with suppress(CellError):
-            # Options may be spelled with or without the underscore.
-            return moment(told, field if field in told else field.lstrip("_"), None)
-        return None
-
-
-def _decoded(value: object) -> object:
-    """Decode a value that may be bytes of JSON; return the error if they are none."""
-    if not isinstance(value, Raw):
-        return value
-    try:
-        return read_json(bytes(value), "the row")
-    except FeedError as error:
-        return error
 
 
 class FrameReader:
@@ -226,7 +103,7 @@ class FrameReader:
         """
         dropped: list[RowError] = []
         unknown: list[str] = []
-        pushes: list[tuple[str, list[_BoardRow]]] = []
+        pushes: list[tuple[str, list[BoardRow]]] = []
         told: datetime | None = None
         for message in read_invocations(frame):
             if isinstance(message, ForeignInvocation):
@@ -242,7 +119,7 @@ class FrameReader:
                 if method == CLOCK or method in self._boards:
                     dropped.append(RowError(method, None, None, message.problem))
             elif method == CLOCK:
-                said = unwrap([_decoded(each) for each in message.arguments])
+                said = unwrap([decode(each) for each in message.arguments])
                 clock_told = read_clock(said) if isinstance(said, str) else None
                 if clock_told is not None:
                     told = clock_told
@@ -260,22 +137,22 @@ class FrameReader:
         last = _latest(clock, [quote for board in boards for quote in board.quotes])
         return Frame(boards, day, day_told is not None, last, told, tuple(dropped), tuple(unknown))
 
-    def _rows(self, method: str, message: Invocation) -> list[_BoardRow]:
+    def _rows(self, method: str, message: Invocation) -> list[BoardRow]:
         last = self._cache.last(method)
         ids = ROW_IDS[method]
-        rows: list[_BoardRow] = []
+        rows: list[BoardRow] = []
         for each in message.arguments:
-            row = _BoardRow(each, last)
+            row = BoardRow(each, last)
             decoded = row.decoded
             if row.known is None and not (
                 isinstance(decoded, Mapping) and any(field in decoded for field in ids)
             ):
-                rows += [_BoardRow(inner, {}) for inner in rows_in(decoded, ids)]
+                rows += [BoardRow(inner, {}) for inner in rows_in(decoded, ids)]
             else:
                 rows.append(row)
         return rows
 
-    def _read_board(self, method: str, rows: Sequence[_BoardRow], when: _When) -> Board:
+    def _read_board(self, method: str, rows: Sequence[BoardRow], when: _When) -> Board:
         read = _BoardParts(method)
         known: dict[bytes, Known] = {}
         for index, row in enumerate(rows):
@@ -285,7 +162,7 @@ class FrameReader:
         self._cache.keep(method, known)
         return read.board()
 
-    def _again(self, row: _BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
+    def _again(self, row: BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
         """Return a known row's contracts with their new times; empty if it is not known."""
         for side in row.known or ():
             times = {**side.times, **row.stamps}
@@ -298,7 +175,7 @@ class FrameReader:
                 read.take(index, quote, stamp)
         return row.known or ()
 
-    def _anew(self, row: _BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
+    def _anew(self, row: BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
         """Read a row, and return its contracts if all of them could be read."""
         if not isinstance(row.decoded, Mapping):
             wrong = isinstance(row.decoded, FeedError)
@@ -389,7 +266,7 @@ def read_frame(
 
 
 def _day_and_clock(
-    newest: Mapping[str, Sequence[_BoardRow]], told: datetime | None, latest: datetime | None
+    newest: Mapping[str, Sequence[BoardRow]], told: datetime | None, latest: datetime | None
 ) -> tuple[date | None, datetime | None]:
     """Return the day of a frame, and the latest timestamp of the hub's 24-hour clock.
 

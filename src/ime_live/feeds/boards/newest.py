@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ime_live.contracts import Contract
-from ime_live.feeds.boards.frame_reader import Board, Frame
+from ime_live.feeds.boards.frame import Board, Frame
 from ime_live.feeds.boards.rows import Quote
 
 DELISTED_AFTER: Final = 3

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
+from ime_live.errors import FeedError
+from ime_live.feeds.boards.cells import CellError, Row, moment
 from ime_live.feeds.boards.field_map import Fields
+from ime_live.feeds.boards.invocations import read_json
 from ime_live.feeds.boards.rows import Quote
 
 STAMP: Final = "LastUpdate"
@@ -86,3 +91,50 @@ class RowCache:
     def keep(self, method: str, rows: dict[bytes, Known]) -> None:
         """Replace the rows of the last push by those of this one."""
         self._pushes[method] = rows
+
+
+class BoardRow:
+    """A row while it is read: its bytes, and the known or decoded row of them.
+
+    Attributes:
+        body: its bytes without timestamps; None if it was decoded before.
+        stamps: the timestamps that were cut out of them, by field.
+        known: its contracts, if the last push had the same body; None if it did not.
+        decoded: the row if it is not known, or the error if it is not JSON.
+    """
+
+    __slots__ = ("body", "decoded", "known", "stamps")
+
+    def __init__(self, value: object, last: Mapping[bytes, Known]) -> None:
+        self.decoded: object = value
+        self.body: bytes | None = None
+        self.stamps: Mapping[str, str] = {}
+        self.known: Known | None = None
+        if isinstance(value, Raw):
+            raw = bytes(value)
+            self.body, self.stamps = cut(raw)
+            self.known = last.get(self.body)
+            if self.known is None:
+                self.decoded = decode(value)
+
+    def stamp(self, field: str) -> datetime | None:
+        """Return when its board was pushed; None if that cannot be read, an error of the row."""
+        told: Row = self.stamps
+        if field not in told:
+            told = self.decoded if isinstance(self.decoded, Mapping) else {}
+            if self.known:
+                told = self.known[0].times
+        with suppress(CellError):
+            # Options may be spelled with or without the underscore.
+            return moment(told, field if field in told else field.lstrip("_"), None)
+        return None
+
+
+def decode(value: object) -> object:
+    """Decode a value that may be bytes of JSON; return the error if they are none."""
+    if not isinstance(value, Raw):
+        return value
+    try:
+        return read_json(bytes(value), "the row")
+    except FeedError as error:
+        return error

@@ -19,7 +19,8 @@ import structlog
 from msgspec import Struct
 
 from ime_live.errors import FeedError
-from ime_live.feeds.boards.frame_reader import CLOCK, Bands, Frame, FrameReader, RowError
+from ime_live.feeds.boards.frame import Frame, RowError
+from ime_live.feeds.boards.frame_reader import CLOCK, Bands, FrameReader
 from ime_live.feeds.boards.rows import MAX_AHEAD
 from ime_live.feeds.ime.link import Source
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ime_live.contracts import Contract
 from ime_live.errors import ContractError, StoreError
-from ime_live.feeds.boards.frame_reader import Frame, RowError
+from ime_live.feeds.boards.frame import Frame, RowError
 from ime_live.feeds.boards.newest import DELISTED_AFTER, LateRow, NewestBoards
 from ime_live.feeds.boards.rows import Quote
 from ime_live.market import Payload
