@@ -6,7 +6,6 @@ It passes the messages of the channels to the gateway's callbacks without decodi
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
@@ -19,6 +18,7 @@ from ime_live.backoff import Backoff
 from ime_live.errors import StoreError
 from ime_live.log_limiter import LogLimiter
 from ime_live.store.store import Store
+from ime_live.store.subscriptions import Subscriptions
 
 log = structlog.get_logger()
 
@@ -57,10 +57,6 @@ _read_ids = msgspec.json.Decoder(list[str]).decode
 
 class PubSub:
     """Listens to the channels of contracts; `run` does the work.
-
-    The server answers the commands of a connection in order. So a count of expected answers and
-    one of received answers tell which commands are confirmed, even a SUBSCRIBE after an
-    UNSUBSCRIBE.
 
     Attributes:
         connected: whether Redis is connected and has confirmed all channels asked for before.
@@ -103,28 +99,18 @@ class PubSub:
         self._on_disconnected = on_disconnected
         self._idle = idle
         self._contracts_channel = store.keys.contracts.encode()
-        self._wanted: dict[bytes, str] = {}
+        self._subscriptions = Subscriptions(self._contracts_channel)
         self._outage = False
         self._told_outage = False
         """Whether the last log line says that Redis is lost. If a link breaks again and again, only
         some outages are logged, each with its end."""
         self._backoff = Backoff(_LONGEST_DELAY, first_limit=_FIRST_DELAY)
         self._limited = LogLimiter(log)
-        self._refused: set[bytes] = set()
-        """Channels that Redis refused. They are asked for, wanted or not, until it accepts them;
-        otherwise the fault would seem to be over until one is wanted again."""
         # Of the present connection:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._subscribed: set[bytes] = set()
-        self._expected = 0
-        self._confirmed = 0
         self._heard = 0.0  # when, on the loop's clock
-        self._waiting: deque[tuple[int, asyncio.Future[bool]]] = deque()
-        # Of the present tick of the loop:
-        self._dirty: set[bytes] = set()
-        self._asking: list[asyncio.Future[bool]] = []
-        self._flush_due = False
+        self._flush_due = False  # in this tick of the loop
 
     def subscribe(self, ids: Iterable[str]) -> asyncio.Future[bool]:
         """Subscribe to contracts, now and after every break.
@@ -134,23 +120,19 @@ class PubSub:
             when it breaks. Then `on_connected` follows.
         """
         for contract_id in ids:
-            channel = self._keys.live(contract_id).encode()
-            self._wanted[channel] = contract_id
-            self._dirty.add(channel)
+            self._subscriptions.want(self._keys.live(contract_id).encode(), contract_id)
         confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._writer is None:
             confirmed.set_result(False)
         else:
-            self._asking.append(confirmed)
+            self._subscriptions.wait(confirmed)
             self._flush_soon()
         return confirmed
 
     def unsubscribe(self, ids: Iterable[str]) -> None:
         """Unsubscribe from contracts; their messages are not delivered from now on."""
         for contract_id in ids:
-            channel = self._keys.live(contract_id).encode()
-            self._wanted.pop(channel, None)
-            self._dirty.add(channel)
+            self._subscriptions.drop(self._keys.live(contract_id).encode())
         if self._writer is not None:
             self._flush_soon()
 
@@ -165,11 +147,10 @@ class PubSub:
         if self._writer is None:
             return
         # The server answers this after all messages before it. A PING may be refused; this is not.
-        self._flush()
-        self._send(_command("SUBSCRIBE", self._contracts_channel))
-        self._expected += 1
         confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((self._expected, confirmed))
+        self._subscriptions.wait(confirmed)
+        self._subscriptions.again()
+        self._flush()
         await asyncio.wait([confirmed], timeout=_CATCH_UP_TIME)
 
     async def run(self) -> None:
@@ -207,25 +188,23 @@ class PubSub:
         finally:
             self.connected = False
             self._reader = self._writer = None
-            self._give_up_waiting()
+            self._subscriptions.end()
             with suppress(Exception):
                 await connection.disconnect(nowait=True)
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
         replies = hiredis.Reader(notEnoughData=_NO_REPLY)
-        self._subscribed = set()
-        self._expected = self._confirmed = 0
-        self._dirty = {self._contracts_channel, *self._wanted, *self._refused}
+        self._subscriptions.begin()
         self._heard = asyncio.get_running_loop().time()
         self._flush()
-        first = self._expected
+        first = self._subscriptions.expected
         clock = asyncio.get_running_loop().time
         handled = 0
         while chunk := await reader.read(_READ_SIZE):
             self._heard = clock()
             replies.feed(chunk)
             handled += self._handle(replies)
-            if not self.connected and self._confirmed >= first:
+            if not self.connected and self._subscriptions.confirmed >= first:
                 self._establish()
             if handled >= _BATCH:
                 handled = 0
@@ -277,7 +256,8 @@ class PubSub:
         Raises:
             HiredisError: the data is not a reply, or not one for a subscriber.
         """
-        wanted, on_message = self._wanted, self._on_message
+        subscriptions, on_message = self._subscriptions, self._on_message
+        wanted = subscriptions.wanted
         count = 0
         while (reply := replies.gets()) is not _NO_REPLY:
             count += 1
@@ -285,8 +265,9 @@ class PubSub:
                 kind, channel, content = reply
                 contract_id = wanted.get(channel)
             except (TypeError, ValueError):
-                # All channels are confirmed, so the refused command can only be a PING.
-                refused_ping = self._confirmed >= self._expected and _is_refusal(reply)
+                # If all channels are confirmed, the refused command can only be a PING.
+                all_confirmed = subscriptions.confirmed >= subscriptions.expected
+                refused_ping = all_confirmed and _is_refusal(reply)
                 if reply not in _PONGS and not refused_ping:
                     raise _unexpected(reply) from None
                 continue
@@ -301,8 +282,7 @@ class PubSub:
                 except Exception as error:  # noqa: BLE001 - the stream goes on without it
                     self._note_failure(error)
             elif kind in _CONFIRMATIONS and type(content) is int:
-                self._confirmed += 1
-                self._answer_confirmed()
+                subscriptions.confirm()
             else:
                 raise _unexpected(reply)
         return count
@@ -317,51 +297,28 @@ class PubSub:
         self._flush_due = False
         if self._writer is None:  # lost meanwhile; the next connection asks for all wanted channels
             return
-        listened = {self._contracts_channel, *self._refused}
-        wanted = {c for c in self._dirty if c in self._wanted or c in listened}
-        new = wanted - self._subscribed
-        old = (self._dirty - wanted) & self._subscribed
-        self._dirty.clear()
-        for command, channels in (("SUBSCRIBE", new), ("UNSUBSCRIBE", old)):
-            if channels:
-                self._send(_command(command, *channels))
-                self._expected += len(channels)  # one answer for each
-        self._subscribed = (self._subscribed | new) - old
-        self._waiting.extend((self._expected, future) for future in self._asking)
-        self._asking.clear()
-        self._answer_confirmed()
-
-    def _answer_confirmed(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._confirmed:
-            _answer(self._waiting.popleft()[1], True)
-
-    def _give_up_waiting(self) -> None:
-        for future in (*(future for _, future in self._waiting), *self._asking):
-            _answer(future, False)
-        self._waiting.clear()
-        self._asking.clear()
+        for command, channels in self._subscriptions.commands():
+            self._send(_command(command, *channels))
 
     def _establish(self) -> None:
         self.connected = True
         self.refusal = None
         self._limited.forget("refusal")
         self._backoff.reset()
-        if self._refused:
-            self._dirty |= self._refused
-            self._refused = set()
+        if self._subscriptions.accept():
             self._flush_soon()
         if self._outage:
             self._outage = False
             if self._told_outage:
                 self._told_outage = False
-                log.info("Redis is back", contracts=len(self._wanted))
+                log.info("Redis is back", contracts=len(self._subscriptions.wanted))
         self._tell(self._on_connected)
 
     def _lose(self, error: StoreError) -> None:
         self.refusal = None
         if isinstance(error.__cause__, hiredis.ReplyError):
             self.refusal = str(error.__cause__)
-            self._refused |= self._subscribed
+            self._subscriptions.refuse()
             # Logged in the middle of an outage as well: it does not end by itself.
             told = self._limited.error(
                 "Redis refuses to subscribe", key="refusal", error=str(error)
@@ -400,11 +357,6 @@ def _unexpected(reply: object) -> Exception:
     if isinstance(reply, Exception):
         return reply
     return hiredis.ProtocolError(f"a reply that no subscriber is given: {reply!r:.100}")
-
-
-def _answer(future: asyncio.Future[bool], confirmed: bool) -> None:
-    if not future.done():  # its reader may have been cancelled
-        future.set_result(confirmed)
 
 
 def _ids_of(raw: bytes) -> list[str] | None:
