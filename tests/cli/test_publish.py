@@ -85,6 +85,7 @@ def test_skips_bad_lines_and_says_which(
         line(1),
         line(1, contractId=True),
         line(1, contractId="99"),
+        line(1, contractId="ContractB"),
         line(1, contractName="Nobody"),
         line(1, contractId="12345", contractName="ContractB"),
         line("1", contractId="12345"),
@@ -99,21 +100,23 @@ def test_skips_bad_lines_and_says_which(
     assert done.returncode == 1
     assert done.stdout == ""
     malformed = "JSON is malformed: invalid character"
+    named = "ContractB is a name, of contract 67890: give it as contractName, or give the id"
     assert done.stderr.splitlines() == [
         f"data.ndjson, line 1: {malformed} (byte 4)",
         "data.ndjson, line 2: Expected `object`, got `array`",
         "data.ndjson, line 4: neither contractId nor contractName is given",
         "data.ndjson, line 5: Expected `int | str | null`, got `bool` - at `$.contractId`",
         "data.ndjson, line 6: unknown contract: 99",
-        "data.ndjson, line 7: unknown contract: Nobody",
-        "data.ndjson, line 8: ContractB is contract 67890, not 12345",
-        "data.ndjson, line 9: Expected `int | float`, got `str` - at `$.Aggregate.last_price`",
-        "data.ndjson, line 10: Object missing required field `BestLimit`",
-        "data.ndjson, line 11: Object missing required field `data`",
-        "data.ndjson, line 12: maximum recursion depth exceeded while deserializing an object",
-        f"data.ndjson, line 14: {malformed} (byte 0)",
-        "data.ndjson, line 15: not UTF-8",
-        "1 published, 0 unchanged, 13 bad lines",
+        f"data.ndjson, line 7: unknown contract: {named}",
+        "data.ndjson, line 8: unknown contract: Nobody",
+        "data.ndjson, line 9: ContractB is contract 67890, not 12345",
+        "data.ndjson, line 10: Expected `int | float`, got `str` - at `$.Aggregate.last_price`",
+        "data.ndjson, line 11: Object missing required field `BestLimit`",
+        "data.ndjson, line 12: Object missing required field `data`",
+        "data.ndjson, line 13: maximum recursion depth exceeded while deserializing an object",
+        f"data.ndjson, line 15: {malformed} (byte 0)",
+        "data.ndjson, line 16: not UTF-8",
+        "1 published, 0 unchanged, 14 bad lines",
     ]
     assert last_price(database, "12345") is None
     assert last_price(database, "67890") == 9

@@ -24,7 +24,7 @@ from ime_live.cli.lines import (
 )
 from ime_live.cli.options import with_settings
 from ime_live.cli.running import run, tell, tell_by_log
-from ime_live.contracts import Registry
+from ime_live.contracts import Contract, Registry
 from ime_live.errors import ContractError, StoreError, StoreSettingsError, UnknownContractError
 from ime_live.log_limiter import LogLimiter, PlainLines
 from ime_live.settings import StoreSettings
@@ -203,10 +203,22 @@ class _Contracts:
             raise ContractError("neither contractId nor contractName is given")
         if entry.contract_id is None:
             return self._registry.by_name(entry.contract_name or "").contract_id
-        contract = self._registry.by_id(str(entry.contract_id))
+        contract = self._by_id(str(entry.contract_id))
         if entry.contract_name is not None:
             self._compare(contract.contract_id, entry.contract_name)
         return contract.contract_id
+
+    def _by_id(self, contract_id: str) -> Contract:
+        try:
+            return self._registry.by_id(contract_id)
+        except UnknownContractError as unknown:
+            try:
+                meant = self._registry.by_name(contract_id).contract_id
+            except UnknownContractError:
+                raise unknown from None
+            raise UnknownContractError(
+                f"{unknown} is a name, of contract {meant}: give it as contractName, or give the id"
+            ) from None
 
     def _compare(self, contract_id: str, name: str) -> None:
         # A name that nobody has is let through: the id counts, and contracts are renamed.
