@@ -8,15 +8,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import hiredis
-import msgspec
 import structlog
 
 from ime_live.backoff import Backoff
 from ime_live.errors import StoreError
 from ime_live.log_limiter import LogLimiter
+from ime_live.store.pubsub import (
+    CONFIRMATIONS,
+    NO_REPLY,
+    PONGS,
+    command,
+    ids_of,
+    is_refused_ping,
+    unexpected,
+)
 from ime_live.store.store import Store
 from ime_live.store.subscriptions import Subscriptions
 
@@ -40,19 +48,6 @@ _CATCH_UP_TIME: Final = 1.0
 
 _BUS_TIME: Final = 0.1
 """Seconds for which a message may be on its way from one server of a cluster to another."""
-
-_NO_REPLY: Final = object()
-
-_CONFIRMATIONS: Final = (b"subscribe", b"unsubscribe")
-
-# Answers to a PING: of a server to a subscriber, and of a proxy that does not know it is one.
-_PONGS: Final = ([b"pong", b""], b"PONG")
-
-# Errors to a PING of a server that still delivers messages: its disk fails (then PING counts as a
-# write), its user may not use PING, or a script runs.
-_REFUSED_PING: Final = ("MISCONF ", "NOPERM ", "BUSY ")
-
-_read_ids = msgspec.json.Decoder(list[str]).decode
 
 
 class PubSub:
@@ -193,7 +188,7 @@ class PubSub:
                 await connection.disconnect(nowait=True)
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
-        replies = hiredis.Reader(notEnoughData=_NO_REPLY)
+        replies = hiredis.Reader(notEnoughData=NO_REPLY)
         self._subscriptions.begin()
         self._heard = asyncio.get_running_loop().time()
         self._flush()
@@ -225,7 +220,7 @@ class PubSub:
                 await asyncio.sleep(left - timeout)
             elif asked_at != self._heard:
                 asked_at = self._heard
-                self._send(_command("PING"))
+                self._send(command("PING"))
             else:
                 # Not longer, because a message meanwhile starts a new silence.
                 await asyncio.sleep(min(left, self._idle))
@@ -259,7 +254,7 @@ class PubSub:
         subscriptions, on_message = self._subscriptions, self._on_message
         wanted = subscriptions.wanted
         count = 0
-        while (reply := replies.gets()) is not _NO_REPLY:
+        while (reply := replies.gets()) is not NO_REPLY:
             count += 1
             try:
                 kind, channel, content = reply
@@ -267,24 +262,24 @@ class PubSub:
             except (TypeError, ValueError):
                 # If all channels are confirmed, the refused command can only be a PING.
                 all_confirmed = subscriptions.confirmed >= subscriptions.expected
-                refused_ping = all_confirmed and _is_refusal(reply)
-                if reply not in _PONGS and not refused_ping:
-                    raise _unexpected(reply) from None
+                refused_ping = all_confirmed and is_refused_ping(reply)
+                if reply not in PONGS and not refused_ping:
+                    raise unexpected(reply) from None
                 continue
             if type(channel) is not bytes:
-                raise _unexpected(reply)
+                raise unexpected(reply)
             if kind == b"message" and type(content) is bytes:
                 try:
                     if contract_id is not None:
                         on_message(contract_id, content)
                     elif channel == self._contracts_channel:
-                        self._on_contracts(_ids_of(content))
+                        self._on_contracts(ids_of(content))
                 except Exception as error:  # noqa: BLE001 - the stream goes on without it
                     self._note_failure(error)
-            elif kind in _CONFIRMATIONS and type(content) is int:
+            elif kind in CONFIRMATIONS and type(content) is int:
                 subscriptions.confirm()
             else:
-                raise _unexpected(reply)
+                raise unexpected(reply)
         return count
 
     def _flush_soon(self) -> None:
@@ -297,8 +292,8 @@ class PubSub:
         self._flush_due = False
         if self._writer is None:  # lost meanwhile; the next connection asks for all wanted channels
             return
-        for command, channels in self._subscriptions.commands():
-            self._send(_command(command, *channels))
+        for name, channels in self._subscriptions.commands():
+            self._send(command(name, *channels))
 
     def _establish(self) -> None:
         self.connected = True
@@ -341,26 +336,3 @@ class PubSub:
         self._limited.error(
             "a callback failed", key="callback", failures=self.failures, exc_info=error
         )
-
-
-def _command(*words: Any) -> bytes:  # noqa: ANN401 - hiredis types a tuple of one word
-    packed: bytes = hiredis.pack_command(words)
-    return packed
-
-
-def _is_refusal(reply: object) -> bool:
-    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_REFUSED_PING)
-
-
-def _unexpected(reply: object) -> Exception:
-    """Return the error for a reply that is not one for a subscriber."""
-    if isinstance(reply, Exception):
-        return reply
-    return hiredis.ProtocolError(f"a reply that no subscriber is given: {reply!r:.100}")
-
-
-def _ids_of(raw: bytes) -> list[str] | None:
-    try:
-        return _read_ids(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
