@@ -1,0 +1,133 @@
+/* Send one buffer to many sockets; `fanout.py` has the same in Python, and says what it does.
+ *
+ * The GIL is held throughout, and nothing between the first send() and the last one runs Python
+ * code: no object is made, freed or compared. So no entry can leave a dictionary, and no socket
+ * can be closed, while they are gone through. Why the GIL is not released: decision 0125.
+ */
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/socket.h>
+
+#ifndef MSG_NOSIGNAL /* elsewhere than on Linux; Python ignores SIGPIPE */
+#define MSG_NOSIGNAL 0
+#endif
+
+/* An owner whose socket took less than all. */
+typedef struct {
+    PyObject *owner;
+    PyObject *data;
+    Py_ssize_t taken;
+    int error; /* 0 if the socket may take the rest later */
+} Shortfall;
+
+/* The number of entries in all batches; -1 with an exception if the batches are not as they
+ * must be. It is known before anything is sent, so that an error leaves no frame in parts. */
+static Py_ssize_t count_entries(PyObject *batches) {
+    if (!PyList_Check(batches)) {
+        PyErr_SetString(PyExc_TypeError, "batches must be a list");
+        return -1;
+    }
+    Py_ssize_t entries = 0, count = PyList_Size(batches);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *batch = PyList_GetItem(batches, i);
+        if (!PyTuple_Check(batch) || PyTuple_Size(batch) != 2 ||
+            !PyDict_Check(PyTuple_GetItem(batch, 0)) || !PyBytes_Check(PyTuple_GetItem(batch, 1))) {
+            PyErr_SetString(PyExc_TypeError, "a batch must be a tuple of a dict and bytes");
+            return -1;
+        }
+        entries += PyDict_Size(PyTuple_GetItem(batch, 0));
+    }
+    return entries;
+}
+
+/* The descriptor that an int holds; negative if there is none, INT_MAX if it cannot be one. */
+static int descriptor(PyObject *number) {
+    int overflow = 0;
+    long value = PyLong_Check(number) ? PyLong_AsLongAndOverflow(number, &overflow) : LONG_MAX;
+    if (overflow > 0 || value > INT_MAX) return INT_MAX; /* EBADF: no limit of files is as high */
+    return value < 0 ? -1 : (int)value;
+}
+
+/* Send to one socket; returns what it took, and sets `error` if it will take no more. */
+static Py_ssize_t send_one(int fd, const char *buffer, Py_ssize_t size, int *error) {
+    ssize_t taken;
+    *error = 0;
+    if (fd < 0) return 0;
+    do taken = send(fd, buffer, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (taken < 0 && errno == EINTR);
+    if (taken >= 0) return taken;
+    if (errno != EAGAIN && errno != EWOULDBLOCK) *error = errno;
+    return 0;
+}
+
+/* Send all batches; returns how many owners are in `short_of`. Runs no Python code. */
+static Py_ssize_t send_batches(PyObject *batches, Shortfall *short_of) {
+    Py_ssize_t found = 0, count = PyList_Size(batches);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *batch = PyList_GetItem(batches, i);
+        PyObject *writers = PyTuple_GetItem(batch, 0), *data = PyTuple_GetItem(batch, 1);
+        const char *buffer = PyBytes_AsString(data);
+        Py_ssize_t size = PyBytes_Size(data), position = 0;
+        PyObject *owner, *number;
+        while (PyDict_Next(writers, &position, &owner, &number)) {
+            int error;
+            Py_ssize_t taken = send_one(descriptor(number), buffer, size, &error);
+            if (taken != size || error)
+                short_of[found++] = (Shortfall){owner, data, taken, error};
+        }
+    }
+    return found;
+}
+
+/* The tuple that Python gets. Its parts are made here, which may run Python code (the garbage
+ * collector), so the owners are kept alive first. */
+static PyObject *as_tuple(const Shortfall *short_of, Py_ssize_t count) {
+    for (Py_ssize_t i = 0; i < count; i++) {
+        Py_INCREF(short_of[i].owner);
+        Py_INCREF(short_of[i].data);
+    }
+    PyObject *result = PyTuple_New(count);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        const Shortfall *one = &short_of[i];
+        PyObject *item = result == NULL ? NULL
+            : Py_BuildValue("(OOni)", one->owner, one->data, one->taken, one->error);
+        Py_DECREF(one->owner);
+        Py_DECREF(one->data);
+        if (item == NULL)
+            Py_CLEAR(result); /* and release the others */
+        else
+            PyTuple_SetItem(result, i, item);
+    }
+    return result;
+}
+
+static PyObject *fanout_send(PyObject *module, PyObject *batches) {
+    (void)module;
+    Py_ssize_t entries = count_entries(batches);
+    if (entries < 0) return NULL;
+    Shortfall *short_of = PyMem_Malloc((size_t)entries * sizeof *short_of);
+    if (short_of == NULL) return PyErr_NoMemory();
+    PyObject *result = as_tuple(short_of, send_batches(batches, short_of));
+    PyMem_Free(short_of);
+    return result;
+}
+
+static PyMethodDef functions[] = {
+    {"send", fanout_send, METH_O, "Send each batch to its sockets; see `fanout.send_in_python`."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots[] = {{0, NULL}};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_fanout",
+    .m_doc = "Send one buffer to many sockets, in C.",
+    .m_methods = functions,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__fanout(void) { return PyModuleDef_Init(&definition); }

@@ -1,0 +1,3 @@
+from ime_live.gateway.stream.fanout import Batch, Owner, Shortfall
+
+def send(batches: list[Batch[Owner]], /) -> tuple[Shortfall[Owner], ...]: ...
