@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+EXTENSION := hatch_build.py src/ime_live/gateway/stream/_fanout.c
 
 .PHONY: help demo test test-thorough lint bench soak chaos format docs site clean
 .DEFAULT_GOAL := help
@@ -61,15 +62,15 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/demo: pyproject.toml | $(BIN)/python
+$(VENV)/demo: pyproject.toml $(EXTENSION) | $(BIN)/python
 	$(PIP) install --editable '.[demo]'
 	@touch $@
 
-$(VENV)/bench: pyproject.toml | $(BIN)/python
+$(VENV)/bench: pyproject.toml $(EXTENSION) | $(BIN)/python
 	$(PIP) install --editable '.[bench]'
 	@touch $@ $(VENV)/demo
 
-$(VENV)/dev: pyproject.toml | $(BIN)/python
+$(VENV)/dev: pyproject.toml $(EXTENSION) | $(BIN)/python
 	$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/demo
 
