@@ -21,6 +21,7 @@ NO_EXTENSIONS: Final = "IME_LIVE_NO_EXTENSIONS"
 
 _FOLDER: Final = "ime_live/gateway/stream"
 _FILE: Final = "_fanout.abi3.so"
+_HEADERS: Final = ("include", "platinclude")
 _FLAGS: Final = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 
 
@@ -67,7 +68,7 @@ def _compile(source: Path, built: Path) -> str:
         *shlex.split(os.environ.get("CC", "cc")),
         *_FLAGS,
         *(("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()),
-        *(f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")),
+        *(f"-I{folder}" for folder in dict.fromkeys(map(sysconfig.get_path, _HEADERS))),
         *shlex.split(os.environ.get("CFLAGS", "")),
         *(str(source), "-o", str(built)),
     ]
