@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -147,7 +148,22 @@ def test_without_a_command(ime_live: Run) -> None:
     done = ime_live()
     assert done.returncode == 2
     assert "Commands:" in done.stderr + done.stdout
-    assert ime_live("--version").stdout.startswith("ime-live ")
+
+
+@pytest.mark.parametrize(("variable", "language"), [("1", "Python"), ("", r"(C|Python)")])
+def test_version_says_the_language_of_the_fan_out(
+    env: dict[str, str], variable: str, language: str
+) -> None:
+    # Started anew: a forked process has the modules that are imported here.
+    done = subprocess.run(
+        [sys.executable, "-m", "ime_live", "--version"],
+        env=env | {"IME_LIVE_NO_EXTENSIONS": variable},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.fullmatch(rf"ime-live \S+ \(fan-out in {language}\)\n", done.stdout)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("level", ["INFO", "Warning", "error"])

@@ -37,6 +37,12 @@ def test_at_zero() -> None:
     assert not any("created" in name for name in found)
 
 
+def test_build_is_told_by_its_labels() -> None:
+    metrics = Metrics(lambda: NOW)
+    metrics.set_build(version="1.2.3", fanout="c")
+    assert samples(metrics.exposition())["build_info{fanout=c,version=1.2.3}"] == 1
+
+
 def test_everything_is_counted_once() -> None:
     metrics = Metrics(lambda: NOW)
     for _ in range(2):

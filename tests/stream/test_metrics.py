@@ -23,6 +23,7 @@ def test_the_exposition_is_prometheus_text(gateway: Gateway) -> None:
     assert answer.headers["Content-Type"] == CONTENT_TYPE_LATEST
     names = {family.name for family in text_string_to_metric_families(answer.body.decode())}
     assert names >= {
+        "ime_live_build_info",
         "ime_live_connections",
         "ime_live_contracts_subscribed",
         "ime_live_workers_ready",

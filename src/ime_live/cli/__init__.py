@@ -39,7 +39,10 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"ime-live {version('ime-live')}")
+        from ime_live.gateway.stream.fanout import IMPLEMENTATION
+
+        language = {"c": "C", "python": "Python"}[IMPLEMENTATION]
+        typer.echo(f"ime-live {version('ime-live')} (fan-out in {language})")
         raise typer.Exit
 
 

@@ -28,11 +28,12 @@ from ime_live.settings import (
     variable,
 )
 
-# Of variables: those of all commands, and of the client library.
+# Of variables: those of all commands, of the client library, and of the extension in C.
 _KNOWN: Final = frozenset(
     {
         *(each.name.upper() for each in (*options(UpSettings), *options(DemoSettings))),
         *("URL", "TOKEN"),
+        "NO_EXTENSIONS",
     }
 )
 

@@ -12,6 +12,7 @@ import signal
 import time
 from contextlib import AsyncExitStack
 from functools import partial
+from importlib.metadata import version
 from typing import Any, Final
 
 import structlog
@@ -30,6 +31,7 @@ from ime_live.gateway.rest.handlers import Calls
 from ime_live.gateway.rest.rate_limit import RequestLimit
 from ime_live.gateway.rest.routes import http_app
 from ime_live.gateway.rest.status_report import Readiness, Reporter
+from ime_live.gateway.stream import fanout
 from ime_live.gateway.stream.context import EVENT_OVERLAP, GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
@@ -74,6 +76,7 @@ class Gateway:
         self._limited = LogLimiter(log)
         self._store = Store(settings)
         self._metrics = Metrics(wall_clock)
+        self._metrics.set_build(version=version("ime-live"), fanout=fanout.IMPLEMENTATION)
         states = StateTable(
             zone=settings.zone,
             clock=wall_clock,

@@ -96,6 +96,12 @@ class Metrics:
             "workers_ready",
             "Processes that are ready: Redis is connected and the contracts are loaded.",
         )
+        self._build_info = gauge(
+            "build_info",
+            "Always 1: the version, and the language of the fan-out, c or python.",
+            *("version", "fanout"),
+            mode="livemostrecent",
+        )
         # All workers see the same feed, some a moment earlier than others.
         self._feed_state = gauge(
             "feed_state",
@@ -153,6 +159,10 @@ class Metrics:
         )
         for reason in ("equal", "stale", "malformed"):
             self._dropped_total.labels(reason)
+
+    def set_build(self, *, version: str, fanout: str) -> None:
+        """Say what runs: the package's version, and the language of the fan-out."""
+        self._build_info.labels(version, fanout).set(1)
 
     # The hub's events
 
