@@ -1,8 +1,8 @@
 /* Send one buffer to many sockets; `fanout.py` has the same in Python, and says what it does.
  *
- * The GIL is held throughout, and nothing between the first send() and the last one runs Python
- * code: no object is made, freed or compared. So no entry can leave a dictionary, and no socket
- * can be closed, while they are gone through. Why the GIL is not released: decision 0125.
+ * The GIL is held throughout, and nothing from the first look at a dictionary to the last send()
+ * runs Python code: no object is made, freed or compared. So no entry can leave a dictionary, and
+ * no socket can be closed, meanwhile. Why the GIL is not released: decision 0126.
  */
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -15,13 +15,14 @@
 #define MSG_NOSIGNAL 0
 #endif
 
-/* An owner whose socket took less than all. */
+/* An entry of a batch's dictionary. */
 typedef struct {
     PyObject *owner;
     PyObject *data;
     Py_ssize_t taken;
+    int fd;
     int error; /* 0 if the socket may take the rest later */
-} Shortfall;
+} Entry;
 
 /* The number of entries in all batches; -1 with an exception if the batches are not as they
  * must be. It is known before anything is sent, so that an error leaves no frame in parts. */
@@ -51,47 +52,53 @@ static int descriptor(PyObject *number) {
     return value < 0 ? -1 : (int)value;
 }
 
-/* Send to one socket; returns what it took, and sets `error` if it will take no more. */
-static Py_ssize_t send_one(int fd, const char *buffer, Py_ssize_t size, int *error) {
-    ssize_t taken;
-    *error = 0;
-    if (fd < 0) return 0;
-    do taken = send(fd, buffer, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    while (taken < 0 && errno == EINTR);
-    if (taken >= 0) return taken;
-    if (errno != EAGAIN && errno != EWOULDBLOCK) *error = errno;
-    return 0;
-}
-
-/* Send all batches; returns how many owners are in `short_of`. Runs no Python code. */
-static Py_ssize_t send_batches(PyObject *batches, Shortfall *short_of) {
-    Py_ssize_t found = 0, count = PyList_Size(batches);
+/* List the entries of all batches. After each send() the caches are cold, and a list is read
+ * faster than many dictionaries. */
+static void list_entries(PyObject *batches, Entry *entry) {
+    Py_ssize_t count = PyList_Size(batches);
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *batch = PyList_GetItem(batches, i);
         PyObject *writers = PyTuple_GetItem(batch, 0), *data = PyTuple_GetItem(batch, 1);
-        const char *buffer = PyBytes_AsString(data);
-        Py_ssize_t size = PyBytes_Size(data), position = 0;
         PyObject *owner, *number;
-        while (PyDict_Next(writers, &position, &owner, &number)) {
-            int error;
-            Py_ssize_t taken = send_one(descriptor(number), buffer, size, &error);
-            if (taken != size || error)
-                short_of[found++] = (Shortfall){owner, data, taken, error};
-        }
+        Py_ssize_t position = 0;
+        while (PyDict_Next(writers, &position, &owner, &number))
+            *entry++ = (Entry){.owner = owner, .data = data, .fd = descriptor(number)};
+    }
+}
+
+/* Send to one socket, and note what it took. */
+static void send_one(Entry *entry, const char *buffer, Py_ssize_t size) {
+    ssize_t taken;
+    if (entry->fd < 0) return;
+    do taken = send(entry->fd, buffer, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (taken < 0 && errno == EINTR);
+    if (taken >= 0)
+        entry->taken = taken;
+    else if (errno != EAGAIN && errno != EWOULDBLOCK)
+        entry->error = errno;
+}
+
+/* Send to all; moves those that took less than all to the front, and returns how many. */
+static Py_ssize_t send_all(Entry *entries, Py_ssize_t count) {
+    Py_ssize_t found = 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        Py_ssize_t size = PyBytes_Size(entries[i].data);
+        send_one(&entries[i], PyBytes_AsString(entries[i].data), size);
+        if (entries[i].taken != size || entries[i].error) entries[found++] = entries[i];
     }
     return found;
 }
 
 /* The tuple that Python gets. Its parts are made here, which may run Python code (the garbage
  * collector), so the owners are kept alive first. */
-static PyObject *as_tuple(const Shortfall *short_of, Py_ssize_t count) {
+static PyObject *as_tuple(const Entry *short_of, Py_ssize_t count) {
     for (Py_ssize_t i = 0; i < count; i++) {
         Py_INCREF(short_of[i].owner);
         Py_INCREF(short_of[i].data);
     }
     PyObject *result = PyTuple_New(count);
     for (Py_ssize_t i = 0; i < count; i++) {
-        const Shortfall *one = &short_of[i];
+        const Entry *one = &short_of[i];
         PyObject *item = result == NULL ? NULL
             : Py_BuildValue("(OOni)", one->owner, one->data, one->taken, one->error);
         Py_DECREF(one->owner);
@@ -106,12 +113,13 @@ static PyObject *as_tuple(const Shortfall *short_of, Py_ssize_t count) {
 
 static PyObject *fanout_send(PyObject *module, PyObject *batches) {
     (void)module;
-    Py_ssize_t entries = count_entries(batches);
-    if (entries < 0) return NULL;
-    Shortfall *short_of = PyMem_Malloc((size_t)entries * sizeof *short_of);
-    if (short_of == NULL) return PyErr_NoMemory();
-    PyObject *result = as_tuple(short_of, send_batches(batches, short_of));
-    PyMem_Free(short_of);
+    Py_ssize_t count = count_entries(batches);
+    if (count < 0) return NULL;
+    Entry *entries = PyMem_Malloc((size_t)count * sizeof *entries);
+    if (entries == NULL) return PyErr_NoMemory();
+    list_entries(batches, entries);
+    PyObject *result = as_tuple(entries, send_all(entries, count));
+    PyMem_Free(entries);
     return result;
 }
 
