@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+
+import pytest
 
 from benchmarks.contenders import FASTAPI_REST, FLOOR, IME_LIVE, NCHAN
 from benchmarks.goals import Goal, goals
@@ -74,6 +77,13 @@ def test_a_quick_run_measures_the_gateway() -> None:
     assert "| **ime-live** | " in said
     assert "| 100.0% |" in said
     assert "CPU of an update before fan-out" in said
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="cc is not installed: no floor to compare")
+def test_fan_out_is_measured_beside_a_loop_in_c() -> None:
+    lines = run("benchmarks.fanout", "10", "--sends", "100").splitlines()
+    assert [line.split("|")[4].strip() for line in lines[2::4]] == ["send() in C"] * 3
+    assert all(len(line.split("|")) == 9 for line in lines)
 
 
 def test_the_scenarios_are_listed() -> None:
