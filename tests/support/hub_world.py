@@ -14,7 +14,9 @@ from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscribers import Subscriber
+from ime_live.gateway.hub.transport import Send
 from ime_live.market import Update
+from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Message, Reader
 from tests.support.payloads import payload
 from tests.support.timers import Timers
@@ -25,12 +27,12 @@ A, B, C = payload(1), payload(2), payload(3)
 DEFLATE = DeliveryOptions(format=wire.Format.DEFLATE)
 
 
-class Writer:
+class Writer(FakeSocket):
     """Takes down what it is given."""
 
     def __init__(self, *, compressed: bool = False) -> None:
         self.writes: list[bytes] = []
-        self.error: Exception | None = None
+        self.error: OSError | None = None
         self.compressed = compressed
 
     def write(self, data: bytes, /) -> int:
@@ -59,7 +61,7 @@ class Writer:
 class World:
     """A hub, its loop, its clock and its events."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, send: Send = send) -> None:
         self.now = NOW
         self.callbacks: list[Callable[[], None]] = []
         self.deliveries: list[tuple[int, int]] = []
@@ -76,6 +78,7 @@ class World:
         )
         self.hub = Hub(
             self.states,
+            send=send,
             monotonic=self.timers.monotonic,
             call_soon=self.callbacks.append,
             call_later=self.timers.call_later,

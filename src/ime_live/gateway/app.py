@@ -85,6 +85,7 @@ class Gateway:
         )
         hub = Hub(
             states,
+            send=fanout.send,
             monotonic=time.monotonic,
             call_soon=loop.call_soon,
             call_later=loop.call_later,

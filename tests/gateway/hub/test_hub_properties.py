@@ -22,6 +22,7 @@ publisher has confirmed what it holds, the gateway follows it.
 
 from __future__ import annotations
 
+import errno
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,7 @@ from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import MICROSECONDS, Part, Payload, part_of, version_of
 from ime_live.store.store import LastState, Lift, Lifted
+from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Message, Reader, Status
 from tests.support.hub_world import sizes_of
 from tests.support.payloads import payload
@@ -105,10 +107,6 @@ joins = st.builds(
         skips=st.sampled_from([False, False, True]),
     ),
 )
-
-
-class TransportGoneError(Exception):
-    """What a failing client's write raises."""
 
 
 View = tuple[int, Payload | Part]
@@ -214,7 +212,7 @@ class Contract:
 
 
 @dataclass(eq=False)
-class Consumer:
+class Consumer(FakeSocket):
     """A client: its transport, what it has read, and what it must have read in the end."""
 
     hub: Hub
@@ -323,7 +321,7 @@ class Consumer:
         assert not self.failed, "written to after it failed"
         if self.failing:
             self.failed = True
-            raise TransportGoneError
+            raise BrokenPipeError(errno.EPIPE, "gone")
         taken = min(len(data), max(self.room, 0))
         self.room -= len(data)
         if taken == len(data):
@@ -422,7 +420,7 @@ class Events:
         assert reason in ("equal", "stale")
 
     def failed(self, subscriber: Subscriber, error: Exception) -> None:
-        if not isinstance(error, TransportGoneError):
+        if not isinstance(error, BrokenPipeError):
             raise error
         self.failures.append(subscriber)
 
@@ -449,6 +447,7 @@ class HubMachine(RuleBasedStateMachine):
         )
         self.hub = Hub(
             self.table,
+            send=send,
             monotonic=self.timers.monotonic,
             call_soon=self.loop.call_soon,
             call_later=self.timers.call_later,

@@ -22,6 +22,7 @@ from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import Update, timestamp_of
 from ime_live.status import FeedState, FeedStatus, MarketStatus
+from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Message, Reader, Status
 from tests.support.hub_world import sizes_of
 from tests.support.payloads import payload
@@ -40,12 +41,12 @@ FEED = FeedStatus(
 )
 
 
-class Writer:
+class Writer(FakeSocket):
     """Takes down what it is given, as long as there is room."""
 
     def __init__(self, *, compressed: bool = False) -> None:
         self.writes: list[bytes] = []
-        self.error: Exception | None = None
+        self.error: OSError | None = None
         self._reader = Reader(compressed=compressed)
         self._read = 0
 
@@ -87,6 +88,7 @@ class World:
         )
         self.hub = Hub(
             self.states,
+            send=send,
             monotonic=timers.monotonic,
             call_soon=self.callbacks.append,
             call_later=timers.call_later,

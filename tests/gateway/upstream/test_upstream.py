@@ -25,6 +25,7 @@ from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.market import Payload, Update
 from ime_live.store.store import LastState, Lift, Lifted
+from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Reader
 from tests.support.payloads import payload
 
@@ -51,7 +52,7 @@ class Events:
         raise error
 
 
-class Writer:
+class Writer(FakeSocket):
     def __init__(self) -> None:
         self.reader = Reader()
         self.prices: list[float] = []
@@ -96,6 +97,7 @@ class World:
         )
         self.hub = Hub(
             states,
+            send=send,
             monotonic=lambda: self.seconds,
             call_soon=asyncio.get_running_loop().call_soon,
             call_later=asyncio.get_running_loop().call_later,

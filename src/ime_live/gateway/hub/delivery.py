@@ -1,11 +1,12 @@
 """Write the frames of changed states to clients, one write per client and tick.
 
-A client that cannot take data, or must not be sent it yet, catches up later. The only I/O is the
-``write`` of the clients.
+A client that cannot take data, or must not be sent it yet, catches up later. All that is written in
+a tick goes through one call of `Send`, which is a loop in C where that could be built.
 """
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 from ime_live.gateway.hub.channel import Change, Channel
 from ime_live.gateway.hub.subscribers import Subscriber, SubscriberGroup
 from ime_live.gateway.hub.timer_wheel import TimerWheel
-from ime_live.gateway.hub.transport import Events
+from ime_live.gateway.hub.transport import Batch, Events, Send
 
 # A client that catches up gets this much per write, as long as it takes it: data that has not
 # been handed to the kernel can still be replaced by something newer.
@@ -26,6 +27,7 @@ class Delivery:
     def __init__(
         self,
         *,
+        send: Send,
         take: Callable[[], Sequence[Change]],
         monotonic: Callable[[], float],
         call_later: Callable[[float, Callable[[], None]], Any],
@@ -35,12 +37,14 @@ class Delivery:
         """Start with nothing to deliver.
 
         Args:
+            send: sends frames to sockets.
             take: returns what has changed since its last call, in order.
             monotonic: seconds.
             call_later: runs a callable after so many seconds.
             events: counts what happens.
-            failed: called with a subscriber whose ``write`` raised; it gets nothing more.
+            failed: called with a subscriber whose connection is broken; it gets nothing more.
         """
+        self._send = send
         self._take = take
         self._events = events
         self._failed = failed
@@ -63,19 +67,25 @@ class Delivery:
     def _deliver_one(self, change: Change) -> int:
         # Most ticks have one update, and then there is nothing to join.
         channel, state, _ = change
+        changes = (change,)
+        batches: list[Batch] = []
+        others: list[SubscriberGroup] = []
         messages = 0
-        # A copy: a client that fails is removed, and its group may be removed with it.
-        for group, envelope in list(channel.groups.items()):
+        for group, envelope in channel.groups.items():
             if group.paused:
-                self._note_missed(group, (change,))
+                self._note_missed(group, changes)
             if group.per_subscriber:
-                messages += self._deliver_each(group, (change,))
-            elif group.ready:
-                messages += self._write(group, state.frame(envelope, group.format))
+                others.append(group)
+            elif ready := group.ready:
+                batches.append((ready, state.frame(envelope, group.format)))
+                messages += len(ready)
+        self._write(batches)
+        for group in others:
+            messages += self._deliver_each(group, changes)
         return messages
 
     def _deliver_many(self, pending: Sequence[Change]) -> int:
-        batches: defaultdict[SubscriberGroup, list[bytes]] = defaultdict(list)
+        frames: defaultdict[SubscriberGroup, list[bytes]] = defaultdict(list)
         changed: defaultdict[SubscriberGroup, list[Change]] = defaultdict(list)
         for change in pending:
             channel, state, _ = change
@@ -83,17 +93,16 @@ class Delivery:
                 if group.paused or group.per_subscriber:
                     changed[group].append(change)
                 if group.ready and not group.per_subscriber:
-                    batches[group].append(state.frame(envelope, group.format))
-        messages = 0
+                    frames[group].append(state.frame(envelope, group.format))
         for group, changes in changed.items():
             if group.paused:
                 self._note_missed(group, changes)
+        messages = sum(len(each) * len(group.ready) for group, each in frames.items())
+        self._write([(group.ready, b"".join(each)) for group, each in frames.items()])
+        for group, changes in changed.items():
             if group.per_subscriber:
                 messages += self._deliver_each(group, changes)
-        return messages + sum(
-            len(frames) * self._write(group, frames[0] if len(frames) == 1 else b"".join(frames))
-            for group, frames in batches.items()
-        )
+        return messages
 
     def _deliver_each(self, group: SubscriberGroup, changes: Sequence[Change]) -> int:
         """Deliver to subscribers whose messages depend on what each of them got before."""
@@ -118,21 +127,12 @@ class Delivery:
                 self._events.throttled(throttled)
             self.catch_up(subscriber, channels)
 
-    def _write(self, group: SubscriberGroup, data: bytes) -> int:
-        size = len(data)
-        # A copy: a client that cannot take all of it is paused, which removes it from `ready`.
-        writes = list(group.ready.items())
-        for subscriber, write in writes:
-            try:
-                taken = write(data)
-            except BlockingIOError:
-                taken = 0
-            except Exception as error:  # noqa: BLE001 - one subscriber's failure is its own
-                self._fail(subscriber, error)
-                continue
-            if taken != size:
+    def _write(self, batches: list[Batch]) -> None:
+        for subscriber, data, taken, error in self._send(batches):
+            if error:
+                self._fail(subscriber, OSError(error, os.strerror(error)))
+            else:
                 self._keep(subscriber, data[taken:])
-        return len(writes)
 
     def _keep(self, subscriber: Subscriber, rest: bytes) -> None:
         try:
@@ -172,15 +172,7 @@ class Delivery:
 
     def send(self, subscriber: Subscriber, data: bytes) -> None:
         """Write whole frames to one subscriber, which must be ready."""
-        try:
-            taken = subscriber.write(data)
-        except BlockingIOError:
-            taken = 0
-        except Exception as error:  # noqa: BLE001 - one subscriber's failure is its own
-            self._fail(subscriber, error)
-            return
-        if taken != len(data):
-            self._keep(subscriber, data[taken:])
+        self._write([({subscriber: subscriber.descriptor}, data)])
 
     def _fail(self, subscriber: Subscriber, error: Exception) -> None:
         self._failed(subscriber)

@@ -1,7 +1,7 @@
 """Deliver changed states to subscribers, one write per subscriber and tick.
 
 The hub knows which subscribers want which contracts. It passes everything that arrived in one tick
-of the event loop to each subscriber in one ``write``. One that has fallen behind, because it is
+of the event loop to each subscriber in one write. One that has fallen behind, because it is
 slow or the store was away, catches up in several writes of some 64 KiB: what is not written yet
 can still be replaced by something newer. The hub does no I/O: the loop's ``call_soon`` and
 ``call_later`` and the clocks are passed in, and a subscriber writes to a `TransportWriter`.
@@ -19,7 +19,7 @@ from ime_live.gateway.hub.delivery import Delivery
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.hub.subscribers import Subscriber, SubscriberGroup
-from ime_live.gateway.hub.transport import Events, TransportWriter
+from ime_live.gateway.hub.transport import Events, Send, TransportWriter
 
 
 class Hub:
@@ -29,6 +29,7 @@ class Hub:
         self,
         states: StateTable,
         *,
+        send: Send,
         monotonic: Callable[[], float],
         call_soon: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],
@@ -38,6 +39,7 @@ class Hub:
 
         Args:
             states: the last states of the contracts, and what has changed.
+            send: sends frames to sockets.
             monotonic: seconds.
             call_soon: runs a callable at the end of the event loop's tick.
             call_later: runs a callable after so many seconds.
@@ -46,6 +48,7 @@ class Hub:
         self._states = states
         self._call_soon = call_soon
         self._delivery = Delivery(
+            send=send,
             take=states.take,
             monotonic=monotonic,
             call_later=call_later,

@@ -35,7 +35,8 @@ class SubscriberGroup:
         self.options = options
         self.format = options.format
         self.per_subscriber = options.per_subscriber
-        self.ready: dict[Subscriber, Callable[[bytes], int]] = {}
+        self.ready: dict[Subscriber, int] = {}
+        """Those that take data, each with the descriptor of its socket."""
         self.paused: dict[Subscriber, None] = {}
 
     @property
@@ -63,11 +64,11 @@ class Subscriber:
         "_sent_from_of",
         "claimed",
         "claimed_at",
+        "descriptor",
         "group",
         "keep",
         "skipped",
         "throttle",
-        "write",
     )
 
     def __init__(self, group: SubscriberGroup, writer: TransportWriter, newest: int) -> None:
@@ -79,7 +80,7 @@ class Subscriber:
             newest: number of the newest state.
         """
         self.group = group
-        self.write = writer.write
+        self.descriptor = writer.descriptor
         self.keep = writer.keep
         self._joined = newest
         self._sent_from = newest
@@ -108,7 +109,7 @@ class Subscriber:
         """States left out since the last message, per contract; None if it did not ask."""
         self.throttle = Throttle(options.interval) if options.interval else None
         """Its `max_rate`, if it has one."""
-        group.ready[self] = self.write
+        group.ready[self] = self.descriptor
         for channel in group.channels:
             if not channel.loaded:
                 channel.await_state(self, channel.opened)
@@ -139,7 +140,7 @@ class Subscriber:
         if self not in self.group.paused:
             return False
         del self.group.paused[self]
-        self.group.ready[self] = self.write
+        self.group.ready[self] = self.descriptor
         return True
 
     def move(self, group: SubscriberGroup, newest: int) -> None:
@@ -151,7 +152,7 @@ class Subscriber:
         """
         before, self.group = self.group, group
         if before.ready.pop(self, None) is not None:
-            group.ready[self] = self.write
+            group.ready[self] = self.descriptor
         else:
             del before.paused[self]
             group.paused[self] = None

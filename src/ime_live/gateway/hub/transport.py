@@ -1,4 +1,4 @@
-"""Interfaces of the hub: `TransportWriter` writes to a client, `Events` counts what happens."""
+"""Interfaces of the hub: `Send` and `TransportWriter` write to clients, `Events` counts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ if TYPE_CHECKING:
     from ime_live.gateway.hub.subscribers import Subscriber
 
 
+Batch = tuple["dict[Subscriber, int]", bytes]
+"""Descriptors of sockets by their subscribers, and whole frames to send to each of them."""
+
+Shortfall = tuple["Subscriber", bytes, int, int]
+"""A subscriber whose socket took less than all: the frames, how many bytes of them were taken, and
+an ``errno``. It is 0 if the socket may take the rest later; else the connection is broken."""
+
+Send = Callable[[list[Batch]], tuple[Shortfall, ...]]
+"""Sends each batch's frames without waiting, and returns those that took less than all; see
+`ime_live.gateway.stream.fanout`. A subscriber is in one batch of a call only."""
+
+
 class TransportWriter(Protocol):
-    """Writes to one client's socket."""
+    """One client's socket."""
 
     @property
-    def write(self) -> Callable[[bytes], int]:
-        """Hand whole frames to the kernel at once.
-
-        Returns how many bytes it took; raises BlockingIOError if none. It is called for each
-        client and tick, so it should be no more than the system call.
-        """
+    def descriptor(self) -> int:
+        """Its file descriptor, for `Send`; negative if only `keep` can write to it."""
 
     def keep(self, rest: bytes, /) -> None:
         """Send the rest when that is possible; calls `Hub.pause` before it returns."""
