@@ -7,14 +7,21 @@ changes what a channel knows of its contract.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from datetime import tzinfo
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ime_live.gateway.hub import frames as wire
 from ime_live.market import Part, Payload, timestamp_of
 
 if TYPE_CHECKING:
-    from ime_live.gateway.hub.subscribers import Subscriber, SubscriberGroup
+    from ime_live.gateway.hub.subscriber_group import SubscriberGroup
+    from ime_live.gateway.hub.subscribers import Subscriber
+
+FrameKind = tuple[bytes, wire.Format]
+"""The envelope and the format of frames; one state has one frame of a kind."""
 
 
 class State:
@@ -69,13 +76,14 @@ class Channel:
     """A contract, or some sections of it, that at least one subscriber wants."""
 
     __slots__ = (
+        "behind",
         "claimed",
         "claimed_at",
         "compared",
         "confirmed",
         "contract_id",
-        "groups",
         "held",
+        "individual",
         "loaded",
         "newest",
         "opened",
@@ -83,6 +91,7 @@ class Channel:
         "read",
         "sections",
         "sent_version",
+        "shared",
         "state",
         "taken",
         "unversioned",
@@ -106,8 +115,13 @@ class Channel:
         """Whether the last update came without a version, so that it is stamped here."""
         self.read = -math.inf
         """When the last state arrived that was read from the store, not received by Pub/Sub."""
-        self.groups: dict[SubscriberGroup, bytes] = {}
-        """The groups that want it, each with the envelope of its messages."""
+        self.shared: dict[FrameKind, dict[SubscriberGroup, dict[Subscriber, int]]] = {}
+        """The groups whose subscribers all get the same bytes, by what distinguishes its frames;
+        each with its subscribers that take data."""
+        self.individual: dict[SubscriberGroup, bytes] = {}
+        """The other groups that want it, each with the envelope of its messages."""
+        self.behind: dict[SubscriberGroup, None] = {}
+        """Those of all groups that have paused subscribers; kept by the groups."""
         self.loaded = False
         """Whether its last state was read from the store."""
         self.held: tuple[int | None, Payload, float] | None = None
@@ -127,13 +141,32 @@ class Channel:
         self.parts: dict[tuple[str, ...], Channel] = {}
         """For a whole contract: channels of the sections that clients want, with own states."""
 
+    @property
+    def groups(self) -> Iterator[SubscriberGroup]:
+        """All groups that want it."""
+        return chain(*self.shared.values(), self.individual)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a group wants it."""
+        return bool(self.shared or self.individual)
+
     def add(self, group: SubscriberGroup, envelope: bytes) -> None:
         """Send changes to a group from now on, each message under ``envelope``."""
-        self.groups[group] = envelope
+        if group.per_subscriber:
+            self.individual[group] = envelope
+        else:
+            self.shared.setdefault((envelope, group.format), {})[group] = group.ready
 
-    def remove(self, group: SubscriberGroup) -> None:
+    def remove(self, group: SubscriberGroup, envelope: bytes) -> None:
         """Send nothing to a group any more."""
-        self.groups.pop(group, None)
+        self.individual.pop(group, None)
+        self.behind.pop(group, None)
+        kind = envelope, group.format
+        if groups := self.shared.get(kind):
+            groups.pop(group, None)
+            if not groups:
+                del self.shared[kind]
 
     def await_state(self, subscriber: Subscriber, newer_than: int) -> None:
         """Send the last state to a subscriber when it is loaded, if newer than a version."""
@@ -151,3 +184,23 @@ class Channel:
 
 Change = tuple[Channel, State, State | None]
 """A contract, its new state, and the one that it had before."""
+
+
+class OldestMissed:
+    """The oldest state that a subscriber still misses while it catches up.
+
+    A client that reconnects sends the id of its last event, and gets what is newer. So an event
+    has no id while an older one is still to come: after a break, that one would be lost.
+    """
+
+    def __init__(self, missed: Mapping[Channel, object]) -> None:
+        self._missed = missed
+        states = [(channel.state.version, channel) for channel in missed if channel.state]
+        self._order = sorted(states, key=itemgetter(0), reverse=True)
+
+    def left(self) -> float:
+        """Return its version; infinity if nothing is missed any more."""
+        order = self._order
+        while order and order[-1][1] not in self._missed:
+            order.pop()
+        return order[-1][0] if order else math.inf

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from ime_live.gateway.hub.channel import Change, Channel
-from ime_live.gateway.hub.subscribers import Subscriber, SubscriberGroup
+from ime_live.gateway.hub.subscriber_group import SubscriberGroup
+from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.timer_wheel import TimerWheel
 from ime_live.gateway.hub.transport import Batch, Events, Send
 
@@ -68,40 +69,42 @@ class Delivery:
         # Most ticks have one update, and then there is nothing to join.
         channel, state, _ = change
         changes = (change,)
-        batches: list[Batch] = []
-        others: list[SubscriberGroup] = []
+        for group in channel.behind:
+            self._note_missed(group, changes)
         messages = 0
-        for group, envelope in channel.groups.items():
-            if group.paused:
-                self._note_missed(group, changes)
-            if group.per_subscriber:
-                others.append(group)
-            elif ready := group.ready:
-                batches.append((ready, state.frame(envelope, group.format)))
-                messages += len(ready)
+        batches: list[Batch] = []
+        for (envelope, format_), groups in channel.shared.items():
+            if subscribers := sum(map(len, groups.values())):
+                frame = state.frame(envelope, format_)
+                batches += [(ready, frame) for ready in groups.values()]
+                messages += subscribers
         self._write(batches)
-        for group in others:
+        # A copy: a subscriber that fails is removed, and its group may be removed with it.
+        for group in list(channel.individual):
             messages += self._deliver_each(group, changes)
         return messages
 
     def _deliver_many(self, pending: Sequence[Change]) -> int:
+        missed: defaultdict[SubscriberGroup, list[Change]] = defaultdict(list)
+        individual: defaultdict[SubscriberGroup, list[Change]] = defaultdict(list)
         frames: defaultdict[SubscriberGroup, list[bytes]] = defaultdict(list)
-        changed: defaultdict[SubscriberGroup, list[Change]] = defaultdict(list)
         for change in pending:
             channel, state, _ = change
-            for group, envelope in channel.groups.items():
-                if group.paused or group.per_subscriber:
-                    changed[group].append(change)
-                if group.ready and not group.per_subscriber:
-                    frames[group].append(state.frame(envelope, group.format))
-        for group, changes in changed.items():
-            if group.paused:
-                self._note_missed(group, changes)
+            for group in channel.behind:
+                missed[group].append(change)
+            for group in channel.individual:
+                individual[group].append(change)
+            for (envelope, format_), groups in channel.shared.items():
+                if any(groups.values()):
+                    frame = state.frame(envelope, format_)
+                    for group in groups:
+                        frames[group].append(frame)
+        for group, changes in missed.items():
+            self._note_missed(group, changes)
         messages = sum(len(each) * len(group.ready) for group, each in frames.items())
         self._write([(group.ready, b"".join(each)) for group, each in frames.items()])
-        for group, changes in changed.items():
-            if group.per_subscriber:
-                messages += self._deliver_each(group, changes)
+        for group, changes in individual.items():
+            messages += self._deliver_each(group, changes)
         return messages
 
     def _deliver_each(self, group: SubscriberGroup, changes: Sequence[Change]) -> int:

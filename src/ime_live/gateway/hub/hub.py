@@ -18,7 +18,8 @@ from ime_live.gateway.hub.contract_ref import ContractRef
 from ime_live.gateway.hub.delivery import Delivery
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
 from ime_live.gateway.hub.state_table import StateTable
-from ime_live.gateway.hub.subscribers import Subscriber, SubscriberGroup
+from ime_live.gateway.hub.subscriber_group import SubscriberGroup
+from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.transport import Events, Send, TransportWriter
 
 
@@ -196,16 +197,14 @@ class Hub:
                 for contract_id, ref in selection.items()
             }
             group = self._groups[key] = SubscriberGroup(key, channels, options)
-            for channel, ref in channels.items():
-                channel.add(group, ref.envelope)
         return group
 
     def _close_if_empty(self, group: SubscriberGroup) -> None:
         if group.is_empty:
             self._groups.pop(group.key, None)
+            group.close()
             for channel in group.channels:
-                channel.remove(group)
-                if not channel.groups:
+                if not channel.is_wanted:
                     self._states.unwanted(channel)
 
     # The end of a tick

@@ -95,7 +95,7 @@ class StateTable:
     def close(self, contract_id: str) -> None:
         """Forget a contract that no client wants any more."""
         channel = self._channels.get(contract_id)
-        if channel is not None and not channel.groups and not channel.parts:
+        if channel is not None and not channel.is_wanted and not channel.parts:
             del self._channels[contract_id]
 
     def channel(self, contract_id: str, sections: tuple[str, ...]) -> Channel:

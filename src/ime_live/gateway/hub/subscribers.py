@@ -8,46 +8,16 @@ got (conflation). This needs one slot per contract and no queue. No I/O.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Mapping
-from operator import itemgetter
+from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING
 
-from ime_live.gateway.hub.channel import Change, Channel, State
-from ime_live.gateway.hub.contract_ref import ContractRef
-from ime_live.gateway.hub.delivery_options import DeliveryOptions
+from ime_live.gateway.hub.channel import Change, Channel, OldestMissed, State
 from ime_live.gateway.hub.frames import Format
 from ime_live.gateway.hub.throttle import Throttle
 
 if TYPE_CHECKING:
+    from ime_live.gateway.hub.subscriber_group import SubscriberGroup
     from ime_live.gateway.hub.transport import TransportWriter
-
-
-class SubscriberGroup:
-    """Subscribers with the same selection and options; they get the same bytes in one buffer."""
-
-    __slots__ = ("channels", "format", "key", "options", "paused", "per_subscriber", "ready")
-
-    def __init__(
-        self, key: object, channels: Mapping[Channel, ContractRef], options: DeliveryOptions
-    ) -> None:
-        self.key = key
-        self.channels = channels
-        self.options = options
-        self.format = options.format
-        self.per_subscriber = options.per_subscriber
-        self.ready: dict[Subscriber, int] = {}
-        """Those that take data, each with the descriptor of its socket."""
-        self.paused: dict[Subscriber, None] = {}
-
-    @property
-    def members(self) -> tuple[Subscriber, ...]:
-        """All subscribers of the group."""
-        return (*self.ready, *self.paused)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether all have left."""
-        return not self.ready and not self.paused
 
 
 class Subscriber:
@@ -109,7 +79,7 @@ class Subscriber:
         """States left out since the last message, per contract; None if it did not ask."""
         self.throttle = Throttle(options.interval) if options.interval else None
         """Its `max_rate`, if it has one."""
-        group.ready[self] = self.descriptor
+        group.add(self)
         for channel in group.channels:
             if not channel.loaded:
                 channel.await_state(self, channel.opened)
@@ -124,12 +94,13 @@ class Subscriber:
     @property
     def has_left(self) -> bool:
         """Whether it gets nothing any more."""
-        return self not in self.group.ready and self not in self.group.paused
+        return self not in self.group
 
     def pause(self) -> None:
         """Note what it misses from now on, instead of writing to it."""
-        if self.group.ready.pop(self, None) is not None:
-            self.group.paused[self] = None
+        if self.is_ready:
+            self.group.remove(self)
+            self.group.add(self, paused=True)
 
     def resume(self) -> bool:
         """Write to it again; first of all what it has missed, see `take_frames`.
@@ -139,8 +110,8 @@ class Subscriber:
         """
         if self not in self.group.paused:
             return False
-        del self.group.paused[self]
-        self.group.ready[self] = self.descriptor
+        self.group.remove(self)
+        self.group.add(self)
         return True
 
     def move(self, group: SubscriberGroup, newest: int) -> None:
@@ -151,11 +122,9 @@ class Subscriber:
             newest: number of the newest state.
         """
         before, self.group = self.group, group
-        if before.ready.pop(self, None) is not None:
-            group.ready[self] = self.descriptor
-        else:
-            del before.paused[self]
-            group.paused[self] = None
+        paused = self in before.paused
+        before.remove(self)
+        group.add(self, paused=paused)
         for channel in before.channels.keys() - group.channels.keys():
             self._forget(channel)
         if self._sent_from_of is None:
@@ -168,8 +137,7 @@ class Subscriber:
 
     def leave(self) -> None:
         """Leave its group, and drop what it was still to get."""
-        self.group.ready.pop(self, None)
-        self.group.paused.pop(self, None)
+        self.group.remove(self)
         for channel in self.group.channels:
             channel.forget(self)
         self._missed.clear()
@@ -317,7 +285,7 @@ class Subscriber:
         if throttle is not None:
             throttle.open_due(now)
             closed = throttle.closed
-        oldest = _Oldest(missed) if group.format is Format.EVENT else None
+        oldest = OldestMissed(missed) if group.format is Format.EVENT else None
         frames: list[bytes] = []
         size = 0
         for channel in list(missed) if among is None else among:
@@ -395,23 +363,3 @@ class Subscriber:
         if not self._messages:
             return None
         return self._messages.pop(next(iter(self._messages)))()
-
-
-class _Oldest:
-    """The oldest state that a subscriber still misses while it catches up.
-
-    A client that reconnects sends the id of its last event, and gets what is newer. So an event
-    has no id while an older one is still to come: after a break, that one would be lost.
-    """
-
-    def __init__(self, missed: Mapping[Channel, object]) -> None:
-        self._missed = missed
-        states = [(channel.state.version, channel) for channel in missed if channel.state]
-        self._order = sorted(states, key=itemgetter(0), reverse=True)
-
-    def left(self) -> float:
-        """Return its version; infinity if nothing is missed any more."""
-        order = self._order
-        while order and order[-1][1] not in self._missed:
-            order.pop()
-        return order[-1][0] if order else math.inf
