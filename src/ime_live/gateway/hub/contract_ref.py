@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
-
-from msgspec import Struct
+from weakref import WeakValueDictionary
 
 from ime_live.gateway.hub import frames as wire
 
@@ -18,8 +17,11 @@ class By(StrEnum):
     ID = "id"
 
 
-class ContractRef(Struct, frozen=True, gc=False):
+class ContractRef:
     """One contract as a client named it; its messages name it in the same way.
+
+    Clients that use the same name share one object: `of` returns the one that is in use, so two
+    references are equal only if they are the same.
 
     Attributes:
         by: whether ``name`` is a name or an id.
@@ -27,15 +29,27 @@ class ContractRef(Struct, frozen=True, gc=False):
         envelope: the beginning of the messages, made once; see `wire.message`.
     """
 
-    by: By
-    name: str
-    envelope: bytes
+    __slots__ = ("__weakref__", "by", "envelope", "name")
+
+    def __init__(self, by: By, name: str) -> None:
+        """Use `of` instead."""
+        self.by = by
+        self.name = name
+        self.envelope = _ENVELOPE_OF[by](name)
+
+    def __repr__(self) -> str:
+        return f"ContractRef({self.by.value}={self.name!r})"
 
     @classmethod
     def of(cls, by: By, name: str) -> ContractRef:
         """Return the reference of a contract that was asked for so."""
-        return cls(by, name, _ENVELOPE_OF[by](name))
+        ref = _in_use.get((by, name))
+        if ref is None:
+            ref = _in_use[by, name] = cls(by, name)
+        return ref
 
+
+_in_use: Final[WeakValueDictionary[tuple[By, str], ContractRef]] = WeakValueDictionary()
 
 # A look-up, because naming a member of an enum takes a third of a microsecond in CPython 3.11.
 _ENVELOPE_OF: Final[Mapping[By, Callable[[str], bytes]]] = {

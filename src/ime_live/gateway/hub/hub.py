@@ -189,13 +189,16 @@ class Hub:
     def _group(
         self, selection: Mapping[str, ContractRef], options: DeliveryOptions
     ) -> SubscriberGroup:
-        key = (options, frozenset(selection.items()))
+        channels = {
+            self._states.channel(contract_id, options.sections): ref
+            for contract_id, ref in selection.items()
+        }
+        # Channels and references are equal if they are the same. A frozen set of both would be
+        # ten times as large.
+        order = sorted(channels, key=id)
+        key = (options, *order, *(channels[channel] for channel in order))
         group = self._groups.get(key)
         if group is None:
-            channels = {
-                self._states.channel(contract_id, options.sections): ref
-                for contract_id, ref in selection.items()
-            }
             group = self._groups[key] = SubscriberGroup(key, channels, options)
         return group
 

@@ -38,12 +38,12 @@ class Subscription:
     """The contracts of one stream: `open`, `begin`, `change`, `close`."""
 
     __slots__ = (
-        "_acquired",
+        "_added",
         "_context",
         "_current",
         "_identity",
+        "_opening",
         "_request",
-        "_selection",
         "subscriber",
     )
 
@@ -51,13 +51,20 @@ class Subscription:
         """Make a subscription without contracts."""
         self._context = context
         self._request: StreamRequest
+        """Its contracts are left out: there may be a thousand."""
         self._identity: Identity
-        self._selection: Mapping[str, ContractRef] = {}
-        self._acquired: Collection[str] = ()
-        """Contract ids acquired from upstream."""
+        self._opening: Mapping[str, ContractRef] = {}
+        """The selection until `begin`; from then on the hub's group of subscribers has it."""
+        self._added: Collection[str] = ()
+        """Contract ids that a command has acquired, and that are not in the selection yet."""
         self._current: Collection[str] = ()
         self.subscriber: Subscriber | None = None
         """The hub's subscriber of this stream; None before `begin` and after `close`."""
+
+    @property
+    def _selection(self) -> Mapping[str, ContractRef]:
+        """Contract id → how the client named it; all of them are acquired."""
+        return self._opening if self.subscriber is None else self.subscriber.group.selection
 
     async def open(
         self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
@@ -86,7 +93,7 @@ class Subscription:
         self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
     ) -> Identity:
         context = self._context
-        self._request = request
+        self._request = msgspec.structs.replace(request, contracts=())
         self._identity = identity = await context.authenticator.authenticate(token)
         note(
             {
@@ -98,26 +105,25 @@ class Subscription:
         )
         registry = context.contract_cache.registry
         try:
-            self._selection = select(
-                request, registry, identity.may_see, context.settings.max_contracts
-            )
+            selection = select(request, registry, identity.may_see, context.settings.max_contracts)
         except ContractNotFoundError as refusal:
             context.diagnostics.explain_refusal(refusal, registry, identity.may_see)
             raise
-        self._acquired = self._selection.keys()
-        await context.upstream.acquire(self._selection)
+        self._opening = selection
+        await context.upstream.acquire(selection)
         context.require_channels()
         if request.status:
             if request.newer_than:
-                context.states.expect(self._selection, request.newer_than)
-            self._current = await context.status_loop.compare(self._selection)
+                context.states.expect(selection, request.newer_than)
+            self._current = await context.status_loop.compare(selection)
         return identity
 
     def begin(self, writer: TransportWriter, format_: wire.Format) -> Subscriber:
         """Join the hub: changes are sent from now on. `send_first` sends the present states."""
         hub = self._context.hub
         options = msgspec.structs.replace(self._request.options, format=format_)
-        self.subscriber = subscriber = hub.join(self._selection, writer, options)
+        self.subscriber = subscriber = hub.join(self._opening, writer, options)
+        self._opening = {}
         return subscriber
 
     def send_first(self) -> None:
@@ -128,9 +134,8 @@ class Subscription:
         if request.newer_than is not None:
             context.hub.send_states(subscriber, request.newer_than)
         if request.status:
-            context.status_messages.add(
-                subscriber, current=len(self._current) == len(self._selection)
-            )
+            contracts = len(subscriber.group.channels)
+            context.status_messages.add(subscriber, current=len(self._current) == contracts)
             self._current = ()
 
     async def change(
@@ -153,13 +158,13 @@ class Subscription:
             context.settings.max_contracts,
         )
         self._log_unknown(request, change)
-        self._acquired = acquired = {*self._acquired, *change.added}
+        self._added = change.added
         if change.added:
             await context.upstream.acquire(change.added)
             try:
                 context.require_channels()
             except RefusedError as error:
-                self._give_back(change.added)
+                self._give_back()
                 self.reject(error.reason, request.id)
                 return
         current: Collection[str] = ()
@@ -169,17 +174,18 @@ class Subscription:
         subscriber = self.subscriber
         if subscriber is None:
             return  # the client has left meanwhile, and everything was released
-        self._selection = change.selection
         text = answer(change.selection, change.faults, request_id=request.id, action=request.action)
         self._send(subscriber, text)
         watched = context.status_messages.remove(subscriber)
         context.hub.select(subscriber, change.selection)
+        if subscriber.has_left:
+            return  # its connection broke meanwhile; `close` releases what it has and has added
+        self._added = ()
         snapshot = request.snapshot
         if self._request.newer_than == 0 if snapshot is None else snapshot:
             context.hub.send_states(subscriber, 0, change.added)
         if watched:
             context.status_messages.add(subscriber, current=len(current) == len(change.selection))
-        self._acquired = acquired.difference(change.removed)
         context.upstream.release(change.removed)
 
     def _log_unknown(self, request: ControlRequest, change: SelectionChange) -> None:
@@ -191,10 +197,9 @@ class Subscription:
                 registry = context.contract_cache.registry
                 context.diagnostics.explain_unknown(by, unknown, registry, may_see)
 
-    def _give_back(self, added: Collection[str]) -> None:
-        if self.subscriber is not None:  # else everything was released
-            self._acquired = {*self._acquired}.difference(added)
-            self._context.upstream.release(added)
+    def _give_back(self) -> None:
+        added, self._added = self._added, ()
+        self._context.upstream.release(added)
 
     def reject(self, error: str, request_id: str | int | None) -> None:
         """Answer a command that could not be carried out at all."""
@@ -212,10 +217,11 @@ class Subscription:
     def close(self) -> None:
         """Leave the hub and release all contracts."""
         context = self._context
+        acquired = [*self._selection, *self._added]
+        self._opening, self._added = {}, ()
         if self.subscriber is not None:
             # First: the hub forgets a contract only when no client is left.
             context.hub.leave(self.subscriber)
             context.status_messages.remove(self.subscriber)
             self.subscriber = None
-        acquired, self._acquired = self._acquired, ()
         context.upstream.release(acquired)
