@@ -37,7 +37,7 @@ _POLLING: Final = "longPolling"
 
 
 class Hub(LoopbackServer):
-    """See the module's text.
+    """A server on loopback that speaks SignalR 2.4, with faults that a test sets.
 
     Attributes:
         requests: all that have come, in order.

@@ -14,7 +14,7 @@ _READ = 65_536
 
 
 class Proxy(LoopbackServer):
-    """See the module's text.
+    """An HTTP proxy on loopback.
 
     Attributes:
         tunnels: where CONNECT was asked for, in order.
