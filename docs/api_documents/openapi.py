@@ -23,8 +23,8 @@ from ime_live.gateway.query.value_types import Names
 from ime_live.gateway.rest.bodies import (
     KEYS,
     Health,
+    ResponseStatus,
     Section,
-    Status,
 )
 from ime_live.gateway.rest.paths import SEARCH_PATH, live_path, static_path
 from ime_live.gateway.rest.responses import Problem
@@ -158,7 +158,7 @@ def _schemas() -> Part:
         *SECTION_TYPES.values(),
         *TYPES.values(),
         *OVERVIEWS.values(),
-        Status,
+        ResponseStatus,
         Problem,
         Health,
         Readiness,
@@ -186,7 +186,7 @@ def _answer(data: Part) -> Part:
     """Return the schema of a whole response."""
     return {
         "type": "object",
-        "properties": {"Data": data, "Status": _reference(Status)},
+        "properties": {"Data": data, "Status": _reference(ResponseStatus)},
         "required": ["Data", "Status"],
         "additionalProperties": False,
     }

@@ -26,11 +26,12 @@ from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.rest.admission import Admission, Asked
-from ime_live.gateway.rest.handlers import Calls
+from ime_live.gateway.rest.admission import Admission
+from ime_live.gateway.rest.handlers import Handlers
 from ime_live.gateway.rest.rate_limit import RequestLimit
+from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.routes import http_app
-from ime_live.gateway.rest.status_report import Readiness, Reporter
+from ime_live.gateway.rest.status_report import Readiness, StatusHandler
 from ime_live.gateway.stream import fanout
 from ime_live.gateway.stream.context import EVENT_OVERLAP, GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
@@ -132,9 +133,9 @@ class Gateway:
         admission = Admission(
             authenticator, RequestLimit(settings.request_rate), diagnostics, time.monotonic
         )
-        self._reporter = Reporter(
+        self._status_handler = StatusHandler(
             admission=admission,
-            directory=self._contract_cache,
+            contract_cache=self._contract_cache,
             feed=self._feed,
             versions=versions,
             diagnostics=diagnostics,
@@ -142,10 +143,10 @@ class Gateway:
             clock=wall_clock,
         )
         self._state_reader = StateReader(self._store, monotonic=time.monotonic)
-        self.calls = Calls(
+        self.handlers = Handlers(
             admission=admission,
-            directory=self._contract_cache,
-            snapshots=self._state_reader,
+            contract_cache=self._contract_cache,
+            state_reader=self._state_reader,
             diagnostics=diagnostics,
             max_contracts=settings.max_contracts,
             reached=lambda: self._pubsub.connected,
@@ -191,11 +192,11 @@ class Gateway:
         self._stop_with_parent()
         await self.context.authenticator.start()
         for name, run in (
-            ("subscriber", self._pubsub.run),
+            ("pubsub", self._pubsub.run),
             ("upstream", self._upstream.run),
-            ("directory", self._contract_cache.run),
+            ("contract_cache", self._contract_cache.run),
             ("feed", self._feed.run),
-            ("rounds", self.context.status_loop.run),
+            ("status_loop", self.context.status_loop.run),
             ("heartbeat", self._beat),
             ("metrics", self._sync_metrics),
         ):
@@ -309,9 +310,9 @@ class Gateway:
             return "Redis cannot be reached"
         return None if self._contract_cache.loaded else "contracts are not loaded yet"
 
-    async def report(self, asked: Asked) -> bytes:
-        """Return the feed's state and each contract's age, as JSON; see `Reporter.report`."""
-        return await self._reporter.report(asked)
+    async def report(self, request: RestRequest) -> bytes:
+        """Return the feed's state and each contract's age, as JSON; see `StatusHandler.report`."""
+        return await self._status_handler.report(request)
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus's text format."""

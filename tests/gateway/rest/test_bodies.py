@@ -18,11 +18,11 @@ from ime_live.gateway.rest.bodies import (
     KEYS,
     Data,
     Description,
+    ResponseStatus,
     Section,
-    Status,
-    answer,
     live_data,
     static_data,
+    whole_body,
 )
 from ime_live.gateway.rest.static_data import TYPES, static_json
 from ime_live.gateway.upstream.sections import Sections, read_sections
@@ -156,7 +156,7 @@ def test_contracts_that_cannot_be_read_are_null_and_named(payload: MakePayload) 
     for section in Section:
         found = live_data(section, asked, states, TODAY)
         assert found.unreadable == ('the "odd" %s',)
-        status = msgspec.json.decode(answer(found, 5))["Status"]
+        status = msgspec.json.decode(whole_body(found, 5))["Status"]
         assert (status["State"], status["StatusCode"], status["ServerTimeStamp"]) == (True, 200, 5)
         english, persian = status["Description"]["en"], status["Description"]["fa"]
         assert 'the market data of the "odd" %s cannot be read' in english
@@ -189,10 +189,10 @@ def test_static_data_keeps_its_order() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_whole_answer(whole: bool) -> None:
-    found = msgspec.json.decode(answer(Data(b'{"A":null}', whole), 1732123456.789))
+    found = msgspec.json.decode(whole_body(Data(b'{"A":null}', whole), 1732123456.789))
     assert list(found) == ["Data", "Status"]
     assert found["Data"] == {"A": None}
-    status = msgspec.convert(found["Status"], Status)
+    status = msgspec.convert(found["Status"], ResponseStatus)
     assert list(found["Status"]) == [
         "State",
         "ServerTimeStamp",
@@ -203,7 +203,7 @@ def test_a_whole_answer(whole: bool) -> None:
     ]
     assert (status.state, status.code, status.time) == (True, 200, 1732123456.789)
     assert isinstance(
-        msgspec.json.decode(answer(Data(b"[]"), 5))["Status"]["ServerTimeStamp"], float
+        msgspec.json.decode(whole_body(Data(b"[]"), 5))["Status"]["ServerTimeStamp"], float
     )
     assert ("null" in status.description.en) is not whole
     assert ("null" in status.description.fa) is not whole
@@ -212,9 +212,9 @@ def test_a_whole_answer(whole: bool) -> None:
 @pytest.mark.parametrize("name", ["XYZ", "100 % 0.125", '"%s"', "سکه"])
 def test_a_remark_stands_in_the_description(name: str) -> None:
     data = Data(b'{"A":null}', whole=False, remark=Description(f"؟ {name}", f"unknown: {name}"))
-    found = msgspec.json.decode(answer(data, 1732123456.789))["Status"]
+    found = msgspec.json.decode(whole_body(data, 1732123456.789))["Status"]
     assert found["ServerTimeStamp"] == 1732123456.789
-    plain = msgspec.json.decode(answer(Data(b"[]", whole=False), 5))["Status"]["Description"]
+    plain = msgspec.json.decode(whole_body(Data(b"[]", whole=False), 5))["Status"]["Description"]
     assert found["Description"] == {
         "fa": f"{plain['fa']} ؟ {name}",
         "en": f"{plain['en']} unknown: {name}",

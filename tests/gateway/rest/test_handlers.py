@@ -20,10 +20,11 @@ from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.stream_query import NOT_COVERED
-from ime_live.gateway.rest.admission import Admission, Asked
+from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.bodies import Data, Section
-from ime_live.gateway.rest.handlers import Calls
+from ime_live.gateway.rest.handlers import Handlers
 from ime_live.gateway.rest.rate_limit import BURST, RequestLimit
+from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.timezones import TEHRAN, zone_of
 
@@ -60,10 +61,10 @@ class World:
         self._sections = sections
         others: Any = cast("Any", self)
         diagnostics = Diagnostics(strict=strict)
-        self.calls = Calls(
+        self.handlers = Handlers(
             admission=Admission(others, RequestLimit(1), diagnostics, lambda: self.seconds),
-            directory=others,
-            snapshots=others,
+            contract_cache=others,
+            state_reader=others,
             diagnostics=diagnostics,
             max_contracts=41,
             reached=lambda: self.reached,
@@ -84,20 +85,20 @@ class World:
     async def live(
         self, query: str, section: Section = Section.AGGREGATE, by: By = By.NAME
     ) -> dict[str, Any]:
-        found: dict[str, Any] = decoded(await self.calls.live(section, by, asked(query)))
+        found: dict[str, Any] = decoded(await self.handlers.live(section, by, request(query)))
         return found
 
     async def static(self, query: str, by: By = By.NAME) -> list[dict[str, Any] | None]:
-        found: list[dict[str, Any] | None] = decoded(await self.calls.static(by, asked(query)))
+        found: list[dict[str, Any] | None] = decoded(await self.handlers.static(by, request(query)))
         return found
 
     async def search(self, query: str) -> list[str]:
-        found = decoded(await self.calls.search(asked(query)))
+        found = decoded(await self.handlers.search(request(query)))
         return [each["contractName"] for each in found]
 
 
-def asked(query: str, peer: str = "192.0.2.1") -> Asked:
-    return Asked("Bearer token", query, peer)
+def request(query: str, peer: str = "192.0.2.1") -> RestRequest:
+    return RestRequest(query, peer, "Bearer token")
 
 
 def decoded(data: Data) -> Any:  # noqa: ANN401 - any JSON
@@ -198,7 +199,7 @@ async def test_a_store_that_is_away_is_a_refusal_for_now(world: World) -> None:
 
 async def test_the_limit_is_the_subjects_wherever_it_comes_from(world: World) -> None:
     for n in range(int(BURST)):
-        await world.calls.static(By.NAME, asked("contract_names=KASH05", f"192.0.2.{n}"))
+        await world.handlers.static(By.NAME, request("contract_names=KASH05", f"192.0.2.{n}"))
     error = await refused(world.search("market=IMEFutures&Search_char="))
     assert isinstance(error, RateError)
     assert 0 < error.retry_after <= 1
@@ -222,8 +223,8 @@ async def test_without_a_subject_it_is_the_addresss(world: World) -> None:
     for _ in range(int(BURST)):
         await world.static("contract_names=KASH05")
     assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
-    other = asked("contract_names=KASH05", "192.0.2.2")
-    assert decoded(await world.calls.static(By.NAME, other))
+    other = request("contract_names=KASH05", "192.0.2.2")
+    assert decoded(await world.handlers.static(By.NAME, other))
 
 
 async def test_what_an_unknown_contract_may_be_is_said_beside_the_data(world: World) -> None:
@@ -238,8 +239,8 @@ async def test_what_an_unknown_contract_may_be_is_said_beside_the_data(world: Wo
         (By.ID, "contract_ids=KASH06", "unknown contract: KASH06"),
     ):
         for call in (
-            world.calls.live(Section.OVERVIEW, by, asked(query)),
-            world.calls.static(by, asked(query)),
+            world.handlers.live(Section.OVERVIEW, by, request(query)),
+            world.handlers.static(by, request(query)),
         ):
             world.seconds += 10
             data = await call
@@ -248,23 +249,26 @@ async def test_what_an_unknown_contract_may_be_is_said_beside_the_data(world: Wo
             assert "KASH06" not in data.remark.en.replace(query.partition("=")[2], "")
             assert data.remark.fa.startswith("قرارداد ناشناخته: ")
     world.seconds += 10
-    data = await world.calls.live(Section.OVERVIEW, By.NAME, asked("contract_names=KASH05"))
+    data = await world.handlers.live(Section.OVERVIEW, By.NAME, request("contract_names=KASH05"))
     assert data.remark is None
 
 
 async def test_unknown_parameters(payload: MakePayload) -> None:
     sections = read_sections(msgspec.json.encode(payload()))
     plain, strict = World(sections), World(sections, strict=True)
-    calls: list[tuple[str, Callable[[World, Asked], Awaitable[Data]]]] = [
-        ("contract_names=KASH05&amp;x=1", lambda w, q: w.calls.live(Section.OVERVIEW, By.NAME, q)),
-        ("contract_names=KASH05&contract_id=1", lambda w, q: w.calls.static(By.NAME, q)),
-        ("market=IMEFutures&Search_char=&limit=1", lambda w, q: w.calls.search(q)),
+    calls: list[tuple[str, Callable[[World, RestRequest], Awaitable[Data]]]] = [
+        (
+            "contract_names=KASH05&amp;x=1",
+            lambda w, q: w.handlers.live(Section.OVERVIEW, By.NAME, q),
+        ),
+        ("contract_names=KASH05&contract_id=1", lambda w, q: w.handlers.static(By.NAME, q)),
+        ("market=IMEFutures&Search_char=&limit=1", lambda w, q: w.handlers.search(q)),
     ]
     for query, call in calls:
         name = query.split("&")[-1].partition("=")[0]
         with capture_logs() as logs:
-            await call(plain, asked(query))
+            await call(plain, request(query))
         [line] = [each for each in logs if each["event"] == "unknown query parameter"]
         assert line["parameter"] == name
-        error = await refused(call(strict, asked(query)))
+        error = await refused(call(strict, request(query)))
         assert error.reason == f"unknown parameter: {name}"

@@ -1,4 +1,4 @@
-"""Representations: tags, conditional requests, compression, and refusals."""
+"""Responses: tags, conditional requests, compression, and refusals."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from ime_live.errors import AuthenticationError, CloseCode, RateError, RefusedError
 from ime_live.gateway.query.stream_query import NOT_COVERED
 from ime_live.gateway.rest.bodies import Data
+from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.responses import (
     GZIP_ABOVE,
-    Representation,
-    Wishes,
+    RestResponse,
     matches,
-    refuse,
-    represent,
+    refusal_of,
+    response_of,
     tag_of,
     takes_gzip,
 )
@@ -24,13 +24,13 @@ from ime_live.gateway.rest.responses import (
 SMALL, LARGE = Data(b'{"A":1}'), Data(b'{"A":"%b"}' % (b"x" * GZIP_ABOVE))
 
 
-def headers(shown: Representation) -> dict[str, str]:
+def headers(shown: RestResponse) -> dict[str, str]:
     assert len({name for name, _ in shown.headers}) == len(shown.headers)
     return {name.decode(): value.decode() for name, value in shown.headers}
 
 
 def test_an_answer() -> None:
-    shown = represent(SMALL, Wishes(accept_encoding="gzip"), 5.0)
+    shown = response_of(SMALL, RestRequest(accept_encoding="gzip"), 5.0)
     assert shown.status == 200
     assert msgspec.json.decode(shown.body)["Data"] == {"A": 1}
     assert headers(shown) == {
@@ -43,8 +43,8 @@ def test_an_answer() -> None:
 
 
 def test_a_large_answer_is_compressed_for_those_who_take_it() -> None:
-    plain = represent(LARGE, Wishes(), 5.0)
-    packed = represent(LARGE, Wishes(accept_encoding="deflate, gzip"), 5.0)
+    plain = response_of(LARGE, RestRequest(), 5.0)
+    packed = response_of(LARGE, RestRequest(accept_encoding="deflate, gzip"), 5.0)
     assert gzip.decompress(packed.body) == plain.body
     assert headers(packed)["content-encoding"] == "gzip"
     assert headers(packed)["content-length"] == str(len(packed.body))
@@ -57,10 +57,10 @@ def test_the_tag_is_that_of_the_data_not_of_the_time() -> None:
     assert tag_of(SMALL) == tag_of(Data(SMALL.json, whole=False))
     assert tag_of(SMALL) != tag_of(LARGE)
     assert tag_of(SMALL).startswith('W/"')
-    shown = represent(SMALL, Wishes(if_none_match=tag_of(SMALL)), 6.0)
+    shown = response_of(SMALL, RestRequest(if_none_match=tag_of(SMALL)), 6.0)
     assert (shown.status, shown.body) == (304, b"")
     assert set(headers(shown)) == {"etag", "cache-control", "vary"}
-    assert represent(SMALL, Wishes(if_none_match=tag_of(LARGE)), 6.0).status == 200
+    assert response_of(SMALL, RestRequest(if_none_match=tag_of(LARGE)), 6.0).status == 200
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_takes_gzip(accept_encoding: str | None, taken: bool) -> None:
     ],
 )
 def test_refusals(error: RefusedError, status: int, more: dict[str, str]) -> None:
-    shown = refuse(error)
+    shown = refusal_of(error)
     assert shown.status == status
     assert msgspec.json.decode(shown.body) == {"detail": error.reason}
     error.detail = "did you mean B?"
-    told = msgspec.json.decode(refuse(error).body)
+    told = msgspec.json.decode(refusal_of(error).body)
     assert told == {"detail": f"{error.reason}; did you mean B?"}
     assert headers(shown) == {
         "content-type": "application/json",

@@ -16,9 +16,10 @@ from ime_live.contracts import Contract, Registry
 from ime_live.errors import CloseCode, RateError, RefusedError, StoreError
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.rest.admission import Admission, Asked
+from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.rate_limit import RequestLimit
-from ime_live.gateway.rest.status_report import Reporter
+from ime_live.gateway.rest.request import RestRequest
+from ime_live.gateway.rest.status_report import StatusHandler
 from ime_live.market import timestamp_of
 from ime_live.status import FeedState, FeedStatus
 
@@ -45,11 +46,11 @@ class World:
         others: Any = cast("Any", self)
         self.seconds = 0.0
         diagnostics = Diagnostics()
-        self._reporter = Reporter(
+        self._handler = StatusHandler(
             admission=Admission(
                 NoAuthenticator(), RequestLimit(1), diagnostics, lambda: self.seconds
             ),
-            directory=others,
+            contract_cache=others,
             feed=others,
             versions=others,
             diagnostics=diagnostics,
@@ -65,7 +66,7 @@ class World:
 
     async def report(self, query: str = "") -> dict[str, Any]:
         report: dict[str, Any] = msgspec.json.decode(
-            await self._reporter.report(Asked(None, query, "192.0.2.1"))
+            await self._handler.report(RestRequest(query, "192.0.2.1"))
         )
         return report
 

@@ -12,23 +12,10 @@ from ime_live.gateway.auth.authenticator import ANONYMOUS, Authenticator, find_t
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rest.rate_limit import RequestLimit
+from ime_live.gateway.rest.request import RestRequest
 
 # Reading and writing this many more contracts takes about as long as the rest of a request.
 _OF_ONE_REQUEST: Final = 20
-
-
-class Asked(Struct, frozen=True):
-    """The parts of a request that its response depends on.
-
-    Attributes:
-        authorization: the header of that name, if it was sent.
-        query: as sent, percent-encoded UTF-8.
-        peer: address of the peer.
-    """
-
-    authorization: str | None
-    query: str
-    peer: str
 
 
 class Admitted(Struct, frozen=True):
@@ -67,13 +54,13 @@ class Admission:
         self._monotonic = monotonic
 
     async def admit(
-        self, call: str, asked: Asked, token: str | None, unknown: Sequence[str]
+        self, call: str, request: RestRequest, token: str | None, unknown: Sequence[str]
     ) -> Admitted:
         """Admit a request, and count it.
 
         Args:
             call: name of the call, for the log.
-            asked: the request.
+            request: the request.
             token: the token in its query, if any.
             unknown: names of parameters that the call does not know.
 
@@ -85,13 +72,13 @@ class Admission:
         # Also if the token is bad: it may be in a misspelt parameter.
         self._diagnostics.note_parameters(call, unknown)
         try:
-            found = find_token(asked.authorization, (), token)
+            found = find_token(request.authorization, (), token)
             identity = await self._authenticator.authenticate(found)
         except RefusedError as error:
             self._diagnostics.note_refusal(call, error)
             raise
         named = identity.subject != ANONYMOUS
-        who = ("subject", identity.subject) if named else ("peer", asked.peer)
+        who = ("subject", identity.subject) if named else ("peer", request.peer)
         wait = self._limit.take(who, self._monotonic())
         if wait:
             raise RateError(wait)

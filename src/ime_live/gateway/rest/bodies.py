@@ -59,7 +59,7 @@ class Data(Struct, frozen=True):
 
 def live_data(
     section: Section,
-    asked: Mapping[str, Contract | None],
+    contracts: Mapping[str, Contract | None],
     states: Mapping[str, Sections | PayloadError],
     today: date,
 ) -> Data:
@@ -67,14 +67,14 @@ def live_data(
 
     Args:
         section: the requested section.
-        asked: names or ids as requested, with their contracts; None for an unknown one.
+        contracts: names or ids as requested, with their contracts; None for an unknown one.
         states: last states by id, of those contracts that have one; an error if unreadable.
         today: the date in Tehran.
     """
     parts = []
     whole = True
     unreadable = []
-    for name, contract in asked.items():
+    for name, contract in contracts.items():
         state = states.get(contract.contract_id) if contract is not None else None
         if isinstance(state, PayloadError):
             unreadable.append(name)
@@ -121,7 +121,7 @@ class Description(Struct, frozen=True):
     en: str
 
 
-class Status(Struct, frozen=True):
+class ResponseStatus(Struct, frozen=True):
     """The outcome of a request.
 
     Attributes:
@@ -164,7 +164,7 @@ def partly_unreadable(names: Iterable[str]) -> Description:
 
 def _template(description: Description) -> bytes:
     # The place of the time is found by a number that does not occur before it.
-    status = Status(True, 0.125, VERSION, AUTHOR, description, 200)
+    status = ResponseStatus(True, 0.125, VERSION, AUTHOR, description, 200)
     before, after = _encode(status).replace(b"%", b"%%").split(b"0.125", 1)
     return before + b"%.6f" + after
 
@@ -172,7 +172,7 @@ def _template(description: Description) -> bytes:
 _DONE, _PARTLY = _template(DONE), _template(PARTLY)
 
 
-def answer(data: Data, now: float) -> bytes:
+def whole_body(data: Data, now: float) -> bytes:
     """Return the whole body of a response.
 
     Args:

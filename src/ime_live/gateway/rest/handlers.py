@@ -26,8 +26,9 @@ from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.query_string import Query
 from ime_live.gateway.query.rest_query import DATA_ENDPOINTS, read_contracts
 from ime_live.gateway.query.stream_query import NOT_COVERED
-from ime_live.gateway.rest.admission import Admission, Admitted, Asked
+from ime_live.gateway.rest.admission import Admission, Admitted
 from ime_live.gateway.rest.bodies import Data, Description, Section, live_data, static_data
+from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.search import Search
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.sections import Sections
@@ -37,8 +38,8 @@ from ime_live.market import MICROSECONDS
 _AWAY: Final = "market data cannot be read now"
 
 
-class Calls:
-    """The calls for live data, static data and search.
+class Handlers:
+    """Handlers of the calls for live data, static data and search.
 
     Its methods raise:
 
@@ -53,8 +54,8 @@ class Calls:
         self,
         *,
         admission: Admission,
-        directory: ContractCache,
-        snapshots: StateReader,
+        contract_cache: ContractCache,
+        state_reader: StateReader,
         diagnostics: Diagnostics,
         max_contracts: int,
         reached: Callable[[], bool],
@@ -65,17 +66,17 @@ class Calls:
 
         Args:
             admission: checks the token and the rate of requests.
-            directory: the known contracts.
-            snapshots: reads their last states.
+            contract_cache: the known contracts.
+            state_reader: reads their last states.
             diagnostics: explains what is wrong with requests.
             max_contracts: number of contracts that a request may name.
-            reached: returns whether the store is connected, and the directory so up to date.
+            reached: returns whether the store is connected, and the contract cache so up to date.
             zone: time zone of the exchange, in which days are counted.
             clock: microseconds since the epoch.
         """
         self._admission = admission
-        self._directory = directory
-        self._state_reader = snapshots
+        self._contract_cache = contract_cache
+        self._state_reader = state_reader
         self._diagnostics = diagnostics
         self._max_contracts = max_contracts
         self._reached = reached
@@ -83,9 +84,9 @@ class Calls:
         self._clock = clock
         self._search = Search()
 
-    async def live(self, section: Section, by: By, asked: Asked) -> Data:
+    async def live(self, section: Section, by: By, request: RestRequest) -> Data:
         """Return the last states of the requested contracts."""
-        query, admitted = await self._admit(DATA_ENDPOINTS[by], asked)
+        query, admitted = await self._admit(DATA_ENDPOINTS[by], request)
         names = read_contracts(by, query, self._max_contracts)
         self._admission.count(admitted, len(names))
         identity = admitted.identity
@@ -100,9 +101,9 @@ class Calls:
         data = live_data(section, contracts, states, self._today())
         return self._explained(data, by, contracts, identity)
 
-    async def static(self, by: By, asked: Asked) -> Data:
+    async def static(self, by: By, request: RestRequest) -> Data:
         """Return the static data of the requested contracts, in that order."""
-        query, admitted = await self._admit(DATA_ENDPOINTS[by], asked)
+        query, admitted = await self._admit(DATA_ENDPOINTS[by], request)
         names = read_contracts(by, query, self._max_contracts)
         self._admission.count(admitted, len(names))
         self._need_store()
@@ -111,23 +112,23 @@ class Calls:
         data = static_data([contracts[name] for name in names], self._today())
         return self._explained(data, by, contracts, identity)
 
-    async def search(self, asked: Asked) -> Data:
+    async def search(self, request: RestRequest) -> Data:
         """Return the static data of a market's contracts that match a text and may be seen."""
-        query, admitted = await self._admit(Endpoint.SEARCH, asked)
+        query, admitted = await self._admit(Endpoint.SEARCH, request)
         market, text = query["market"], query["Search_char"]
         self._need_store()
         found = self._search.find(self._registry, market, text)
         self._admission.count(admitted, len(found))
         return static_data([c for c in found if admitted.identity.may_see(c)], self._today())
 
-    async def _admit(self, endpoint: Endpoint, asked: Asked) -> tuple[Query, Admitted]:
-        query = Query(endpoint, asked.query)
-        admitted = await self._admission.admit(endpoint.value, asked, query.token, query.unknown)
+    async def _admit(self, endpoint: Endpoint, request: RestRequest) -> tuple[Query, Admitted]:
+        query = Query(endpoint, request.query)
+        admitted = await self._admission.admit(endpoint.value, request, query.token, query.unknown)
         return query, admitted
 
     @property
     def _registry(self) -> Registry:
-        return self._directory.registry
+        return self._contract_cache.registry
 
     def _find(self, by: By, name: str, identity: Identity) -> Contract | None:
         registry = self._registry

@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from ime_live.errors import RefusedError
 from ime_live.gateway.query.http_errors import headers_of, status_of
-from ime_live.gateway.rest.bodies import Data, answer
+from ime_live.gateway.rest.bodies import Data, whole_body
+from ime_live.gateway.rest.request import RestRequest
 
 GZIP_ABOVE: Final = 1_400
 """Bytes that fit in one packet: compressing a smaller body saves nothing."""
@@ -30,49 +31,35 @@ _ENCODED: Final = (b"content-encoding", b"gzip")
 
 # A quality of zero: RFC 9110, 12.4.2.
 _REFUSED: Final = re.compile(r"0(\.0{0,3})?")
-
-
 _NO_STORE: Final = (b"cache-control", b"no-store")
 
 
-class Wishes(Struct, frozen=True):
-    """Headers of a request that decide the form of its response.
-
-    Attributes:
-        if_none_match: the header of that name.
-        accept_encoding: the header of that name.
-    """
-
-    if_none_match: str | None = None
-    accept_encoding: str | None = None
-
-
-class Representation(Struct, frozen=True):
-    """A status, headers with names in lower case, and a body."""
+class RestResponse(Struct, frozen=True):
+    """The response to a REST call: status, headers with names in lower case, and body."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
 
-def represent(data: Data, wishes: Wishes, now: float) -> Representation:
+def response_of(data: Data, request: RestRequest, now: float) -> RestResponse:
     """Return the response to a successful call.
 
     Args:
         data: its content.
-        wishes: the request's headers.
+        request: its headers decide the form of the response.
         now: Unix seconds.
     """
     tag = tag_of(data)
     headers = [(b"etag", tag.encode()), _CACHE, _VARY]
-    if wishes.if_none_match is not None and matches(wishes.if_none_match, tag):
-        return Representation(304, headers, b"")
-    body = answer(data, now)
-    if len(body) > GZIP_ABOVE and takes_gzip(wishes.accept_encoding):
+    if request.if_none_match is not None and matches(request.if_none_match, tag):
+        return RestResponse(304, headers, b"")
+    body = whole_body(data, now)
+    if len(body) > GZIP_ABOVE and takes_gzip(request.accept_encoding):
         body = zlib.compress(body, _LEVEL, _GZIP)
         headers.append(_ENCODED)
     headers += (_JSON, (b"content-length", b"%d" % len(body)))
-    return Representation(200, headers, body)
+    return RestResponse(200, headers, body)
 
 
 class Problem(Struct, frozen=True):
@@ -85,13 +72,13 @@ class Problem(Struct, frozen=True):
     detail: str
 
 
-def refuse(error: RefusedError) -> Representation:
+def refusal_of(error: RefusedError) -> RestResponse:
     """Return the response to a refused call."""
     told = f"{error.reason}; {error.detail}" if error.detail else error.reason
     body = msgspec.json.encode(Problem(told))
     headers = [(name.lower().encode(), value.encode()) for name, value in headers_of(error).items()]
     headers += (_JSON, _NO_STORE, (b"content-length", b"%d" % len(body)))
-    return Representation(status_of(error), headers, body)
+    return RestResponse(status_of(error), headers, body)
 
 
 def tag_of(data: Data) -> str:

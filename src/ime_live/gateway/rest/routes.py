@@ -20,17 +20,19 @@ from ime_live.errors import RefusedError
 from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT
-from ime_live.gateway.rest.admission import Asked
 from ime_live.gateway.rest.bodies import Data, Health, Section
-from ime_live.gateway.rest.handlers import Calls
+from ime_live.gateway.rest.handlers import Handlers
 from ime_live.gateway.rest.paths import SEARCH_PATH, live_path, static_path
-from ime_live.gateway.rest.responses import Problem, Representation, Wishes, refuse, represent
+from ime_live.gateway.rest.request import RestRequest, request_of
+from ime_live.gateway.rest.responses import Problem, RestResponse, refusal_of, response_of
 from ime_live.gateway.rest.status_report import Readiness
 from ime_live.settings import GatewaySettings
 
 log = structlog.get_logger()
 
 JSON: Final = "application/json"
+
+_Handler = Callable[[RestRequest], Awaitable[Data]]
 
 # Some load balancers probe with HEAD.
 _PROBE_METHODS: Final = ("GET", "HEAD")
@@ -40,8 +42,8 @@ class Probe(Protocol):
     """The parts of the process that answer requests."""
 
     @property
-    def calls(self) -> Calls:
-        """Answers the REST calls."""
+    def handlers(self) -> Handlers:
+        """The handlers of the REST calls."""
 
     def now(self) -> float:
         """Unix seconds."""
@@ -49,7 +51,7 @@ class Probe(Protocol):
     def readiness(self) -> Readiness:
         """Return whether the process can serve, and if not, why."""
 
-    async def report(self, asked: Asked) -> bytes:
+    async def report(self, request: RestRequest) -> bytes:
         """Return the feed's state and each contract's age, as JSON; raises RefusedError."""
 
     def exposition(self) -> bytes:
@@ -79,13 +81,12 @@ def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute]
         return Response(probe.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def status(request: Request) -> Response:
-        asked, _ = _read(request.scope)
-        report = await probe.report(asked)
+        report = await probe.report(request_of(request.scope))
         return Response(report, media_type=JSON, headers={"Cache-Control": "no-store"})
 
     routes = [
         # The most frequent calls first: routes are matched in order.
-        *_data_calls(probe),
+        *_data_routes(probe),
         Route("/health", in_loop(health), methods=_PROBE_METHODS),
         Route("/ready", in_loop(ready), methods=_PROBE_METHODS),
         Route("/metrics", in_loop(metrics), methods=["GET"]),
@@ -94,12 +95,12 @@ def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute]
         *(Route(EVENTS_ROOT + by.value, in_loop(_events), methods=["GET"]) for by in By),
         *pages,
     ]
-    handlers: dict[Any, Any] = {
+    exception_handlers: dict[Any, Any] = {
         HTTPException: _answer_http_error,
         RefusedError: _answer_refusal,
         Exception: _answer_failure,
     }
-    starlette = Starlette(routes=routes, exception_handlers=handlers)
+    starlette = Starlette(routes=routes, exception_handlers=exception_handlers)
     starlette.router.redirect_slashes = False
     app = _with_plain_path(starlette, settings.root_path)
     return _with_cors(app, Cors(settings.origins)) if settings.origins else app
@@ -134,68 +135,52 @@ def _events(_: Request) -> Response:
     raise HTTPException(400, "a stream of events needs a connection of its own")
 
 
-def _data_calls(probe: Probe) -> list[Route]:
-    calls = probe.calls
+def _data_routes(probe: Probe) -> list[Route]:
+    handlers = probe.handlers
     routes = [
-        _data_call(live_path(section, by), partial(calls.live, section, by), probe)
+        _data_route(live_path(section, by), partial(handlers.live, section, by), probe)
         for section in Section
         for by in By
     ]
-    routes += [_data_call(static_path(by), partial(calls.static, by), probe) for by in By]
-    return [*routes, _data_call(SEARCH_PATH, calls.search, probe)]
+    routes += [_data_route(static_path(by), partial(handlers.static, by), probe) for by in By]
+    return [*routes, _data_route(SEARCH_PATH, handlers.search, probe)]
 
 
-def _data_call(path: str, call: Callable[[Asked], Awaitable[Data]], probe: Probe) -> Route:
-    return Route(path, _DataCall(path, call, probe))
+def _data_route(path: str, handler: _Handler, probe: Probe) -> Route:
+    return Route(path, _DataApp(path, handler, probe))
 
 
-class _DataCall:
+class _DataApp:
     """Answers a call for data as plain ASGI: request and response objects would cost more."""
 
-    def __init__(self, path: str, call: Callable[[Asked], Awaitable[Data]], probe: Probe) -> None:
+    def __init__(self, path: str, handler: _Handler, probe: Probe) -> None:
         self._path = path
-        self._call = call
+        self._handler = handler
         self._probe = probe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive
         if scope["method"] not in _PROBE_METHODS:
             raise HTTPException(405, headers={"Allow": "GET, HEAD"})
-        asked, wishes = _read(scope)
+        request = request_of(scope)
         try:
-            shown = represent(await self._call(asked), wishes, self._probe.now())
+            data = await self._handler(request)
+            response = response_of(data, request, self._probe.now())
         except RefusedError as error:
-            shown = refuse(error)
+            response = refusal_of(error)
         except Exception:
             self._probe.count_request(self._path, 500)
             raise
-        self._probe.count_request(self._path, shown.status)
-        await _send(shown, send)
+        self._probe.count_request(self._path, response.status)
+        await _send(response, send)
 
 
-def _read(scope: Scope) -> tuple[Asked, Wishes]:
-    authorization = if_none_match = accept_encoding = None
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            # The first one counts, as in a stream.
-            authorization = authorization or value.decode("latin-1")
-        elif name == b"if-none-match":
-            text = value.decode("latin-1")
-            if_none_match = text if if_none_match is None else f"{if_none_match}, {text}"
-        elif name == b"accept-encoding":
-            text = value.decode("latin-1")
-            accept_encoding = text if accept_encoding is None else f"{accept_encoding}, {text}"
-    peer = scope["client"]
-    return (
-        Asked(authorization, scope["query_string"].decode("latin-1"), peer[0] if peer else ""),
-        Wishes(if_none_match, accept_encoding),
+async def _send(response: RestResponse, send: Send) -> None:
+    await send(
+        {"type": "http.response.start", "status": response.status, "headers": response.headers}
     )
-
-
-async def _send(shown: Representation, send: Send) -> None:
-    await send({"type": "http.response.start", "status": shown.status, "headers": shown.headers})
     # Also for HEAD: the server leaves the body out, and knows its length from the header.
-    await send({"type": "http.response.body", "body": shown.body, "more_body": False})
+    await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
 
 def _answer_http_error(_: Request, error: HTTPException) -> Response:
@@ -208,9 +193,9 @@ def _answer_http_error(_: Request, error: HTTPException) -> Response:
 
 
 def _answer_refusal(_: Request, error: RefusedError) -> Response:
-    shown = refuse(error)
-    headers = {name.decode(): value.decode() for name, value in shown.headers}
-    return Response(shown.body, status_code=shown.status, headers=headers)
+    refusal = refusal_of(error)
+    headers = {name.decode(): value.decode() for name, value in refusal.headers}
+    return Response(refusal.body, status_code=refusal.status, headers=headers)
 
 
 def _answer_failure(_: Request, error: Exception) -> Response:
@@ -239,7 +224,7 @@ def _with_cors(app: ASGIApp, cors: Cors) -> ASGIApp:
         if preflight and b"access-control-request-method" in sent:
             allowed = cors.preflight(origin)
             if allowed is not None:
-                await _send(Representation(204, allowed, b""), send)
+                await _send(RestResponse(204, allowed, b""), send)
                 return
         added = cors.headers(origin)
 

@@ -25,7 +25,8 @@ from ime_live.gateway.query.stream_query import (
     find,
     read_status_request,
 )
-from ime_live.gateway.rest.admission import Admission, Asked
+from ime_live.gateway.rest.admission import Admission
+from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.status_messages import optional_timestamp
@@ -123,25 +124,25 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
     contracts: dict[str, ContractReport]
 
 
-class Reporter:
-    """Answers requests for the status report."""
+class StatusHandler:
+    """Handles requests for the status report."""
 
     def __init__(
         self,
         *,
         admission: Admission,
-        directory: ContractCache,
+        contract_cache: ContractCache,
         feed: FeedMonitor,
         versions: Versions,
         diagnostics: Diagnostics,
         zone: tzinfo,
         clock: Callable[[], int],
     ) -> None:
-        """Make a reporter.
+        """Make a handler.
 
         Args:
             admission: checks the token and the rate of requests.
-            directory: the known contracts.
+            contract_cache: the known contracts.
             feed: knows the feed's state.
             versions: reads the last versions of contracts.
             diagnostics: explains what is wrong with requests.
@@ -149,14 +150,14 @@ class Reporter:
             clock: microseconds since the epoch.
         """
         self._admission = admission
-        self._directory = directory
+        self._contract_cache = contract_cache
         self._feed = feed
         self._versions = versions
         self._diagnostics = diagnostics
         self._zone = zone
         self._clock = clock
 
-    async def report(self, asked: Asked) -> bytes:
+    async def report(self, request: RestRequest) -> bytes:
         """Return the report as JSON.
 
         Raises:
@@ -165,12 +166,12 @@ class Reporter:
             RefusedError: a contract is unknown or not covered by the token; or, with code 1013,
                 the contracts or keys are not loaded yet.
         """
-        request = read_status_request(asked.query)
+        status_request = read_status_request(request.query)
         admitted = await self._admission.admit(
-            Endpoint.STATUS.value, asked, request.token, request.unknown
+            Endpoint.STATUS.value, request, status_request.token, status_request.unknown
         )
         try:
-            contracts = self._named(request, admitted.identity)
+            contracts = self._named(status_request, admitted.identity)
         except RefusedError as error:
             self._diagnostics.note_refusal(Endpoint.STATUS.value, error)
             raise
@@ -197,7 +198,7 @@ class Reporter:
         return _encode(report)
 
     def _named(self, request: StatusRequest, identity: Identity) -> Mapping[str, Contract]:
-        registry = self._directory.registry
+        registry = self._contract_cache.registry
         try:
             return named(request, registry, identity)
         except ContractNotFoundError as refusal:
@@ -223,10 +224,10 @@ def named(request: StatusRequest, registry: Registry, identity: Identity) -> Map
         RefusedError: 1008; a contract is unknown or not covered by the token.
     """
     found = {name: find(By.NAME, name, registry, identity.may_see) for name in request.names}
-    asked = [find(By.ID, i, registry, identity.may_see) for i in request.ids]
+    listed = [find(By.ID, i, registry, identity.may_see) for i in request.ids]
     if not (request.names or request.ids):
-        asked = [contract for contract in registry if identity.may_see(contract)]
-    for contract in asked:
+        listed = [contract for contract in registry if identity.may_see(contract)]
+    for contract in listed:
         name = contract.contract_name
         if registry.by_name(name) is not contract:
             name = _ID + contract.contract_id

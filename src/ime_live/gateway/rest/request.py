@@ -1,0 +1,47 @@
+"""Take from an ASGI scope what the response to a REST call depends on."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from starlette.types import Scope
+
+
+class RestRequest(Struct, frozen=True):
+    """The parts of a request that its response depends on.
+
+    Attributes:
+        query: as sent, percent-encoded UTF-8.
+        peer: address of the peer.
+        authorization: the header of that name; None if it was not sent, as for the others.
+        if_none_match: the header of that name.
+        accept_encoding: the header of that name.
+    """
+
+    query: str = ""
+    peer: str = ""
+    authorization: str | None = None
+    if_none_match: str | None = None
+    accept_encoding: str | None = None
+
+
+def request_of(scope: Scope) -> RestRequest:
+    """Return the request of an ASGI scope."""
+    authorization = if_none_match = accept_encoding = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            # The first one counts, as in a stream.
+            authorization = authorization or value.decode("latin-1")
+        elif name == b"if-none-match":
+            text = value.decode("latin-1")
+            if_none_match = text if if_none_match is None else f"{if_none_match}, {text}"
+        elif name == b"accept-encoding":
+            text = value.decode("latin-1")
+            accept_encoding = text if accept_encoding is None else f"{accept_encoding}, {text}"
+    peer = scope["client"]
+    return RestRequest(
+        scope["query_string"].decode("latin-1"),
+        peer[0] if peer else "",
+        authorization,
+        if_none_match,
+        accept_encoding,
+    )
