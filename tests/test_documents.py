@@ -45,14 +45,7 @@ from ime_live.contracts import Market
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.rest.static_data import TYPES
 from ime_live.local.embedded import EmbeddedValkey
-from ime_live.market import (
-    Aggregate,
-    AllowedPriceRange,
-    BestLimit,
-    ContractInfo,
-    Level,
-    Payload,
-)
+from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Level, Payload
 from ime_live.settings import DemoSettings, UpSettings, options, variable
 from tests.client.service import service
 from tests.client.texts import stamp, update

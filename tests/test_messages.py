@@ -9,7 +9,8 @@ from msgspec import UNSET
 
 from ime_live.errors import ControlError
 from ime_live.gateway.hub import frames as wire
-from ime_live.market import SECTIONS, Part, part_of, read_payload
+from ime_live.market import SECTIONS, Part, part_of
+from ime_live.market_json import read_payload
 from ime_live.messages import (
     CONTROL,
     STATUS,

@@ -9,7 +9,7 @@ import pytest
 from ime_live.contracts import Contract
 from ime_live.errors import PayloadError, SettingsError, StoreError, UnknownContractError
 from ime_live.local.embedded import EmbeddedValkey
-from ime_live.market import read_payload
+from ime_live.market_json import read_payload
 from ime_live.publisher import Publisher, PublishResult
 from ime_live.store.store import Store
 

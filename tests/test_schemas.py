@@ -23,7 +23,7 @@ from ime_live.contracts import read_contract
 from ime_live.errors import ContractError, PayloadError
 from ime_live.feeds.synthetic.instruments import LISTINGS
 from ime_live.local.embedded import EmbeddedValkey
-from ime_live.market import read_payload, read_publication
+from ime_live.market_json import read_payload, read_publication
 from tests.test_documents import Block, blocks
 
 MakePayload = Callable[..., dict[str, Any]]

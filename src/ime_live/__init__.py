@@ -50,8 +50,8 @@ if TYPE_CHECKING:
         Level,
         Part,
         Payload,
-        read_payload,
     )
+    from ime_live.market_json import read_payload
     from ime_live.publisher import Publisher, PublishResult
     from ime_live.status import FeedState
 

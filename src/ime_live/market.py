@@ -6,15 +6,12 @@ schemas of the API documents are derived from them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, field
-
-from ime_live.errors import PayloadError
+from msgspec import UNSET, Struct, UnsetType, field
 
 Number = int | float
 """A price in rials, a quantity or a count. It keeps the publisher's spelling: 0 or 1.5."""
@@ -23,10 +20,6 @@ MICROSECONDS: Final = 1_000_000
 """Microseconds in a second: versions count microseconds since the Unix epoch."""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-MAX_STATE_BYTES: Final = 65_536
-"""Limit of a contract's market data in bytes of JSON; about 750 are usual. Longer data is refused
-before it is decoded, from every source."""
 
 
 class Level(Struct, gc=False):
@@ -226,123 +219,6 @@ def part_of(payload: Payload | Part, sections: Iterable[str]) -> Part:
 
 _encode = msgspec.json.Encoder().encode
 
-# Between a key and a comma or brace. Inside a text the quote before the colon has a backslash.
-_ODD_NUMBER: Final = re.compile(rb'(?<=[A-Za-z]":)(?:-?[0-9.]+e\d+|-0\.0)(?=[,}])')
-
-_PLACE: Final = re.compile(r" \(byte \d+\)")
-
-
-def stored_json(payload: Payload) -> bytes:
-    """Encode a payload with one spelling per number, so that the store can compare texts.
-
-    Large floats are whole numbers and are written as such: 1e16 as 10000000000000000. The store's
-    script treats 5.0 and 5 as equal, and keeps the spelling that came first.
-
-    Raises:
-        PayloadError: the JSON is longer than `MAX_STATE_BYTES`.
-    """
-    data = _ODD_NUMBER.sub(lambda found: b"%d" % int(float(found[0])), _encode(payload))
-    check_size(len(data))
-    return data
-
-
-_decode_payload = msgspec.json.Decoder(Payload).decode
-_decode_any = msgspec.json.Decoder().decode
-
-
-def check_size(size: int) -> None:
-    """Refuse market data of more than `MAX_STATE_BYTES` bytes.
-
-    Raises:
-        PayloadError: ``size`` is larger.
-    """
-    if size > MAX_STATE_BYTES:
-        raise PayloadError(
-            f"market data must be at most {MAX_STATE_BYTES} bytes of JSON, got {size}",
-            kind="too long",
-        )
-
-
-def read_payload(data: Payload | Mapping[str, Any] | bytes | str) -> Payload:
-    """Check and decode a payload before it is published.
-
-    Keys that are not documented are refused: most are misspelt, and they would not reach clients.
-
-    Args:
-        data: a payload, a mapping of its sections by their names on the wire, or JSON.
-
-    Returns:
-        The payload; ``data`` itself is not changed.
-
-    Raises:
-        PayloadError: a field is missing, unknown or of the wrong type (the text names it), or the
-            JSON is longer than `MAX_STATE_BYTES`.
-    """
-    try:
-        # Via JSON even for a mapping: a value that JSON cannot hold (NaN becomes null) must fail
-        # here, and not at the readers.
-        raw = data if isinstance(data, bytes | str) else _encode(data)
-        check_size(len(raw))  # a text has at least as many bytes as characters
-        if isinstance(raw, str):
-            raw = raw.encode()
-            check_size(len(raw))
-        payload = _decode_payload(raw)
-        if not isinstance(data, Payload):
-            _refuse_unknown_keys(_decode_any(raw), msgspec.to_builtins(payload), "$")
-    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-        raise PayloadError(str(error)) from error
-    return payload
-
-
-def read_stored(data: bytes) -> Payload:
-    """Decode market data from the store, and drop keys that are not documented.
-
-    Raises:
-        PayloadError: as `read_payload`, except for unknown keys.
-    """
-    check_size(len(data))
-    try:
-        return _decode_payload(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise payload_error(error) from error
-
-
-def payload_error(error: Exception) -> PayloadError:
-    """Convert an error of the decoder to a `PayloadError`."""
-    # The position differs from message to message, so it is no part of the kind.
-    kind = error.reason if isinstance(error, UnicodeDecodeError) else _PLACE.sub("", str(error))
-    return PayloadError(str(error), kind=kind)
-
-
-def _refuse_unknown_keys(given: object, known: object, path: str) -> None:
-    if isinstance(given, dict) and isinstance(known, dict):
-        for key, value in given.items():
-            if key not in known:
-                raise PayloadError(f"Object contains unknown field `{key}` - at `{path}`")
-            _refuse_unknown_keys(value, known[key], f"{path}.{key}")
-
-
-def merge(payload: Payload, part: Mapping[str, Any]) -> Payload:
-    """Return ``payload`` with the values in ``part`` replaced, at any depth.
-
-    ``merge(p, {"BestLimit": {"1": {"buy_price": 5}}})`` changes one price and nothing else.
-
-    Raises:
-        PayloadError: ``part`` names an unknown key, or a value has the wrong type.
-    """
-    whole = msgspec.to_builtins(payload)
-    _merge_into(whole, part)
-    return read_payload(whole)
-
-
-def _merge_into(whole: dict[str, Any], part: Mapping[str, Any]) -> None:
-    for key, value in part.items():
-        inner = whole.get(key)
-        if isinstance(inner, dict) and isinstance(value, Mapping):
-            _merge_into(inner, value)
-        else:
-            whole[key] = value
-
 
 class Update(Struct, gc=False):
     """One state of one contract.
@@ -355,65 +231,6 @@ class Update(Struct, gc=False):
 
     version: int
     payload: Payload
-
-
-class _Publication(Struct, gc=False):
-    # A message of a contract's channel. A publisher of other people may leave out the version.
-    data: Payload
-    version: int | None = None
-
-
-_decode_publication = msgspec.json.Decoder(_Publication).decode
-
-# A version further in the future is a mistake (nanoseconds, for instance). If it were accepted,
-# the contract would be silent until then.
-MAX_AHEAD: Final = 86_400 * MICROSECONDS
-
-_BESIDE_DATA: Final = 256  # bytes
-
-
-def read_publication(raw: bytes, now: int) -> tuple[int | None, Payload]:
-    """Decode a message of a contract's channel.
-
-    Args:
-        raw: the message, JSON.
-        now: the reader's clock in microseconds since the epoch.
-
-    Returns:
-        The version, if the message has one, and the payload.
-
-    Raises:
-        PayloadError: the message is not JSON, the payload is incomplete, of the wrong types or
-            longer than `MAX_STATE_BYTES`, or the version is out of range.
-    """
-    try:
-        if len(raw) > MAX_STATE_BYTES:
-            _check_long_publication(raw)
-        message = _decode_publication(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise payload_error(error) from error
-    version = message.version
-    if version is not None and not 0 < version <= now + MAX_AHEAD:
-        raise PayloadError(
-            f"version {version} is not microseconds since the epoch up to now",
-            kind="not a version",
-        )
-    return version, message.data
-
-
-class _Enclosed(Struct, gc=False):
-    data: Raw
-
-
-_find_data = msgspec.json.Decoder(_Enclosed).decode
-
-
-def _check_long_publication(raw: bytes) -> None:
-    # The envelope is short. The data is measured by itself only if that can make a difference.
-    size = len(raw)
-    if size <= MAX_STATE_BYTES + _BESIDE_DATA:
-        size = len(memoryview(_find_data(raw).data))
-    check_size(size)
 
 
 def timestamp_of(version: int, zone: tzinfo) -> str:

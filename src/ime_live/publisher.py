@@ -22,7 +22,8 @@ from ime_live.errors import (
     StoreError,
     UnknownContractError,
 )
-from ime_live.market import Payload, Update, merge, read_payload, stored_json
+from ime_live.market import Payload, Update
+from ime_live.market_json import merge, read_payload, stored_json
 from ime_live.settings import StoreSettings
 from ime_live.store.connections import Connections
 from ime_live.store.store import LastState, Store

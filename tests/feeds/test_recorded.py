@@ -14,7 +14,8 @@ import pytest
 from ime_live.contracts import Market, read_contract
 from ime_live.feeds.boards.frame import Frame
 from ime_live.feeds.boards.frame_reader import BOARDS, Quote, read_frame
-from ime_live.market import Aggregate, BestLimit, ContractInfo, Level, read_payload
+from ime_live.market import Aggregate, BestLimit, ContractInfo, Level
+from ime_live.market_json import read_payload
 from tests.support.paths import CAPTURE
 
 NOTHING = Level(0, 0, 0, 0)

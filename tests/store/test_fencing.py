@@ -12,7 +12,7 @@ from redis.crc import key_slot
 from ime_live.contracts import Contract
 from ime_live.errors import ContractError, FencedError, StoreError
 from ime_live.local.embedded import EmbeddedValkey
-from ime_live.market import MAX_AHEAD
+from ime_live.market_json import MAX_AHEAD
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus

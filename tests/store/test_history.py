@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ime_live.errors import StoreError
-from ime_live.market import read_payload
+from ime_live.market_json import read_payload
 from ime_live.settings import StoreSettings
 from ime_live.store.store import LastState, Store, Stored
 from tests.support.servers import Server

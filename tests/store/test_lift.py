@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ime_live.errors import StoreError
-from ime_live.market import MAX_AHEAD, MICROSECONDS
+from ime_live.market import MICROSECONDS
+from ime_live.market_json import MAX_AHEAD
 from ime_live.store.store import Lift, Lifted, Store, Stored
 
 DATA = b'{"state":"A"}'  # a store does not look into it

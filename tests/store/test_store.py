@@ -22,15 +22,8 @@ from ime_live.errors import (
     UnknownContractError,
 )
 from ime_live.local.embedded import EmbeddedValkey
-from ime_live.market import (
-    MAX_STATE_BYTES,
-    MICROSECONDS,
-    Payload,
-    Update,
-    read_payload,
-    read_publication,
-    stored_json,
-)
+from ime_live.market import MICROSECONDS, Payload, Update
+from ime_live.market_json import MAX_STATE_BYTES, read_payload, read_publication, stored_json
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState
 from ime_live.store import scripts

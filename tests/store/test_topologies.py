@@ -16,7 +16,8 @@ import pytest
 from ime_live.contracts import Contract
 from ime_live.errors import FencedError, IncompleteError, StoreError
 from ime_live.local.embedded import EmbeddedValkey
-from ime_live.market import read_payload, timestamp_of
+from ime_live.market import timestamp_of
+from ime_live.market_json import read_payload
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus

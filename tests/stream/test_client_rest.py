@@ -10,7 +10,7 @@ import pytest
 import ime_live
 from ime_live.contracts import Contract
 from ime_live.local.embedded import EmbeddedValkey
-from ime_live.market import read_payload
+from ime_live.market_json import read_payload
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve, register
 from tests.stream.harness import Gateway

@@ -11,7 +11,7 @@ import pytest
 
 import ime_live
 from ime_live.errors import PayloadError
-from ime_live.market import MAX_STATE_BYTES
+from ime_live.market_json import MAX_STATE_BYTES
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Wire
 from tests.stream.harness import Gateway, receive

@@ -12,7 +12,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from ime_live.gateway.hub import frames as wire
-from ime_live.market import SECTIONS, Aggregate, Part, Payload, read_payload, version_of
+from ime_live.market import SECTIONS, Aggregate, Part, Payload, version_of
+from ime_live.market_json import read_payload
 
 
 class Message(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ime_live.market import Payload, read_payload
+from ime_live.market import Payload
+from ime_live.market_json import read_payload
 
 _LEVEL: Final = {"buy_quantity": 0, "buy_price": 0, "sell_quantity": 0, "sell_price": 0}
 

@@ -9,7 +9,8 @@ from msgspec import Struct
 from redis.exceptions import ResponseError
 
 from ime_live.errors import PayloadError
-from ime_live.market import Update, read_stored
+from ime_live.market import Update
+from ime_live.market_json import read_stored
 from ime_live.store import scripts
 
 

@@ -51,11 +51,7 @@ _MAX_SOCKET_PATH: Final = 107
 """Bytes; sun_path of unix(7) has one more."""
 
 _TLS_PARAMETERS: Final = (
-    "ssl_ca_certs",
-    "ssl_certfile",
-    "ssl_keyfile",
-    "ssl_check_hostname",
-    "ssl_cert_reqs",
+    *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_cert_reqs"),
 )
 _SENTINEL_PARAMETERS: Final = ("sentinel_username", "sentinel_password")
 

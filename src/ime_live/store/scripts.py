@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ime_live.market import MAX_AHEAD
+from ime_live.market_json import MAX_AHEAD
 
 MAX_DIGITS: Final = 19
 """Most digits of a version; a number of 64 bits has no more."""

@@ -14,7 +14,8 @@ from ime_live.errors import (
     StoreError,
     StoreSettingsError,
 )
-from ime_live.market import MAX_AHEAD, Update
+from ime_live.market import Update
+from ime_live.market_json import MAX_AHEAD
 from ime_live.settings import StoreSettings
 from ime_live.store import scripts
 from ime_live.store.keys import Keys

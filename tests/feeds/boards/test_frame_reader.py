@@ -17,7 +17,7 @@ from ime_live.contracts import read_contract
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.frame import Frame
 from ime_live.feeds.boards.frame_reader import DEFAULT_BOARDS, Quote, read_frame
-from ime_live.market import read_payload
+from ime_live.market_json import read_payload
 from tests.support.paths import ROWS
 
 FUTURES = "updateFutureMarketsInfo"

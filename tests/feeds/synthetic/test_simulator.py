@@ -20,7 +20,8 @@ from ime_live.feeds.synthetic.instruments import LISTINGS
 from ime_live.feeds.synthetic.listing import CALL, LEAST_DAYS, PUT, option_price
 from ime_live.feeds.synthetic.simulator import SyntheticMarket
 from ime_live.gateway.rest.static_data import days_left
-from ime_live.market import Payload, read_payload
+from ime_live.market import Payload
+from ime_live.market_json import read_payload
 
 TEHRAN = ZoneInfo("Asia/Tehran")
 EXAMPLES = {"12345", "67890"}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
 from ime_live.gateway.hub import frames as wire
-from ime_live.market import read_payload
+from ime_live.market_json import read_payload
 from tests.support.frames import Reader
 from tests.support.payloads import payload
 

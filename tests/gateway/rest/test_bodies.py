@@ -26,7 +26,8 @@ from ime_live.gateway.rest.bodies import (
 )
 from ime_live.gateway.rest.static_data import TYPES, static_json
 from ime_live.gateway.upstream.sections import Sections, read_sections
-from ime_live.market import MAX_STATE_BYTES, SECTIONS, Payload, read_payload
+from ime_live.market import SECTIONS, Payload
+from ime_live.market_json import MAX_STATE_BYTES, read_payload
 
 TODAY = date(2026, 11, 25)
 MakePayload = Callable[..., dict[str, Any]]

@@ -10,7 +10,7 @@ import pytest
 
 from ime_live.errors import StoreError
 from ime_live.gateway.upstream.versions import MAX_AGE, Versions
-from ime_live.market import read_payload
+from ime_live.market_json import read_payload
 from ime_live.store.store import Store
 
 

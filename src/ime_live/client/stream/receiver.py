@@ -33,12 +33,7 @@ from ime_live.client.protocol.queue import MessageQueue, queue_of
 from ime_live.client.protocol.resume_point import ResumePoint
 from ime_live.client.protocol.selection import Selection
 from ime_live.client.stream.command_sender import CommandSender
-from ime_live.errors import (
-    AuthenticationError,
-    ImeLiveError,
-    ServiceError,
-    UnknownContractError,
-)
+from ime_live.errors import AuthenticationError, ImeLiveError, ServiceError, UnknownContractError
 from ime_live.log_limiter import LogLimiter, PlainLines
 from ime_live.messages import Action, ControlData
 

@@ -50,11 +50,11 @@ class _Message(Struct):
     arguments: Raw = field(name="A", default=Raw())
 
 
-class _Frame(Struct):
+class _InvocationFrame(Struct):
     messages: list[_Message] | None = field(name="M", default=None)
 
 
-_decode_frame = msgspec.json.Decoder(_Frame).decode
+_decode_frame = msgspec.json.Decoder(_InvocationFrame).decode
 _decode_boards = msgspec.json.Decoder(list[list[Raw] | None]).decode
 
 

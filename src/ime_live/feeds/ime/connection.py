@@ -17,6 +17,7 @@ import httpx
 from ime_live.clock import Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import Access
+from ime_live.feeds.ime.addresses import TIDS, Address, place
 from ime_live.feeds.ime.answers import (
     get,
     network_errors,
@@ -24,12 +25,9 @@ from ime_live.feeds.ime.answers import (
 )
 from ime_live.feeds.ime.link import HearDate
 from ime_live.feeds.ime.signalr import (
-    TIDS,
-    Address,
     Envelope,
     Negotiation,
     TransportName,
-    place,
     read_envelope,
     read_start,
 )

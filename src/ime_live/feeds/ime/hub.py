@@ -18,11 +18,12 @@ from ime_live.backoff import Backoff
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import read_access
+from ime_live.feeds.ime.addresses import Address
 from ime_live.feeds.ime.answers import AnswerError, asked_to_wait, is_busy, within
 from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
 from ime_live.feeds.ime.link import HearDate, Link, ignore_date
 from ime_live.feeds.ime.negotiation import negotiate
-from ime_live.feeds.ime.signalr import Address, TransportName, read_transports
+from ime_live.feeds.ime.signalr import TransportName, read_transports
 from ime_live.log_limiter import LogLimiter
 from ime_live.settings import HubSettings
 

@@ -10,6 +10,7 @@ from typing import Final
 import httpx
 
 from ime_live.errors import FeedError
+from ime_live.feeds.ime.addresses import Address
 from ime_live.feeds.ime.answers import (
     AnswerError,
     answer_error,
@@ -21,7 +22,7 @@ from ime_live.feeds.ime.answers import (
     within,
 )
 from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
-from ime_live.feeds.ime.signalr import Address, Negotiation, read_negotiation
+from ime_live.feeds.ime.signalr import Negotiation, read_negotiation
 
 MAX_REDIRECTS: Final = 10
 """Number of redirects in a row after which negotiation fails, as they may be a circle."""

@@ -1,7 +1,7 @@
 """SignalR: the protocol of the exchange's hub, classic ASP.NET SignalR 2.x, client protocol 2.1.
 
-It builds the URLs of calls, and parses answers and frames without decoding the boards in them. It
-has no I/O, no clock and no randomness.
+It parses answers and frames without decoding the boards in them, and has no I/O. The URLs of its
+calls are in `ime_live.feeds.ime.addresses`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,14 @@ import json
 import re
 from enum import StrEnum
 from typing import Any, Final
-from urllib.parse import SplitResult, quote, urljoin
 
 import msgspec
 from msgspec import Struct, field
 
 from ime_live.errors import FeedError, SettingsError
-from ime_live.feeds.ime.addresses import read_base
 from ime_live.feeds.ime.pages import describe, printable
 
 CLIENT_PROTOCOL: Final = "2.1"
-HUB: Final = "marketshub"
-TIDS: Final = 11
-"""A call to connect carries a random number below this (``tid``), as SignalR's own clients do."""
 
 MOST_SECONDS: Final = 600.0
 """The longest time that a hub's answer may make us wait: a slip of its pen must not be for ever."""
@@ -33,7 +28,6 @@ TRANSPORT_CONNECT_TIMEOUT: Final = 5.0
 CONNECTION_TIMEOUT: Final = 110.0
 """The same."""
 
-_CONNECTION_DATA: Final = json.dumps([{"name": HUB}], separators=(",", ":"))
 _BLANKS: Final = b" \t\r\n"
 _NO_MESSAGES: Final = (b"", b"null", b"[]", b"{}")
 _JSON_TYPES: Final = re.compile(r"json|javascript|^text/plain|^$", re.IGNORECASE)
@@ -45,106 +39,6 @@ class TransportName(StrEnum):
     WEB_SOCKETS = "webSockets"
     SERVER_SENT_EVENTS = "serverSentEvents"
     LONG_POLLING = "longPolling"
-
-
-class Address:
-    """The address of a hub, and the URLs of its calls."""
-
-    def __init__(self, base_url: str) -> None:
-        """Check ``base_url``.
-
-        Raises:
-            SettingsError: it is not an http or https URL, or holds a password or a query.
-        """
-        self._take(read_base(base_url, "--base-url"), "")
-
-    def _take(self, parts: SplitResult, query: str) -> None:
-        self.root = f"{parts.scheme}://{parts.netloc}/"
-        """The host's front page, where cookies are given out."""
-        self.host = parts.hostname
-        self._base = parts.geturl()
-        self._query = query  # that goes with every call
-
-    def redirected(self, url: str) -> Address:
-        """Where an answer to negotiate sends us: ``RedirectUrl``, whose query goes with each call.
-
-        Raises:
-            FeedError: it is not an http or https URL, or leads from https to http. The text does
-                not hold the URL, which may hold a token.
-        """
-        base, _, query = url.strip().partition("?")
-        try:
-            parts = read_base(urljoin(self._base, base), "RedirectUrl")
-        except SettingsError as error:
-            raise FeedError(str(error)) from None
-        except ValueError:
-            raise FeedError("RedirectUrl is not a URL") from None
-        if self._base.startswith("https:") and parts.scheme != "https":
-            raise FeedError("RedirectUrl leads from https to http")
-        address = Address.__new__(Address)
-        address._take(parts, query)
-        return address
-
-    def negotiate(self, now: int) -> str:
-        """The call for a token; ``now`` in milliseconds keeps caches from answering."""
-        return self._call("negotiate", _=str(now))
-
-    def connect(self, transport: TransportName, token: str, tid: int) -> str:
-        """The call that opens a transport."""
-        return self._receiving("connect", transport, token, tid=str(tid))
-
-    def start(self, transport: TransportName, token: str, now: int) -> str:
-        """The call that says that the transport works."""
-        return self._call("start", transport=transport, connectionToken=token, _=str(now))
-
-    def reconnect(
-        self, transport: TransportName, token: str, tid: int, place: str | None = None
-    ) -> str:
-        """The call that goes on from a place, which long polling has in its body instead.
-
-        Args:
-            transport: the one that was connected before.
-            token: of the negotiation.
-            tid: see `TIDS`.
-            place: as of `place`.
-        """
-        url = self._receiving("reconnect", transport, token, tid=str(tid))
-        return f"{url}&{place}" if place else url
-
-    def poll(self, transport: TransportName, token: str, tid: int) -> str:
-        """The call for the next frame by long polling."""
-        return self._receiving("poll", transport, token, tid=str(tid))
-
-    def abort(self, transport: TransportName, token: str) -> str:
-        """The call that ends a connection."""
-        return self._call("abort", transport=transport, connectionToken=token)
-
-    def _receiving(self, verb: str, transport: TransportName, token: str, *, tid: str) -> str:
-        url = self._call(verb, transport=transport, connectionToken=token, tid=tid)
-        if transport is TransportName.WEB_SOCKETS:
-            return "ws" + url.removeprefix("http")
-        return url
-
-    def _call(self, verb: str, **parts: str) -> str:
-        query = {"clientProtocol": CLIENT_PROTOCOL, "connectionData": _CONNECTION_DATA} | parts
-        return f"{self._base}{verb}?{_encode(query)}" + (f"&{self._query}" if self._query else "")
-
-
-def place(cursor: str, groups: str | None) -> str:
-    """Where to go on, as a query or the body of a form.
-
-    Args:
-        cursor: `C` of the last frame.
-        groups: `G` of the last frame that had one.
-    """
-    return _encode({"messageId": cursor} | ({"groupsToken": groups} if groups else {}))
-
-
-def _encode(parts: dict[str, str]) -> str:
-    # Not urlencode: SignalR's own clients write a space as %20.
-    return "&".join(
-        f"{name}={quote(value, safe='', errors='replace')}" for name, value in parts.items()
-    )
 
 
 def read_transports(names: str) -> tuple[TransportName, ...]:

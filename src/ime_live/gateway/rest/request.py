@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from msgspec import Struct
-from starlette.types import Scope
 
 
 class RestRequest(Struct, frozen=True):
@@ -24,7 +26,7 @@ class RestRequest(Struct, frozen=True):
     accept_encoding: str | None = None
 
 
-def request_of(scope: Scope) -> RestRequest:
+def request_of(scope: Mapping[str, Any]) -> RestRequest:
     """Return the request of an ASGI scope."""
     authorization = if_none_match = accept_encoding = None
     for name, value in scope["headers"]:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import ClassVar, Final, Protocol
 
 from ime_live.errors import RefusedError
+from ime_live.gateway.http.request_head import RequestHead
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.stream_query import StreamRequest
-from ime_live.gateway.stream.request_head import RequestHead
 
 ABNORMAL: Final = 1006
 """Close code of a connection that was lost; never sent (RFC 6455, 7.4.1)."""

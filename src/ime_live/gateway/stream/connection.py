@@ -18,12 +18,12 @@ import structlog
 
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import Identity
+from ime_live.gateway.http.request_head import RequestHead
 from ime_live.gateway.query.stream_query import StreamRequest, read_request, unknown_parameters
 from ime_live.gateway.stream.codec import ABNORMAL, Codec
 from ime_live.gateway.stream.commands import CommandQueue
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose, read_slowly
-from ime_live.gateway.stream.request_head import RequestHead
 from ime_live.gateway.stream.subscription import Subscription
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.utils import accept_key
 
-from ime_live.gateway.stream.request_head import RequestHead
+from ime_live.gateway.http.request_head import RequestHead
 
 SUBPROTOCOL: Final = Subprotocol("ime-live")
 

@@ -11,13 +11,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from ime_live.gateway.http.asgi_exchange import STATUS_LINES, Exchange, scope_of
+from ime_live.gateway.http.request_head import RequestError, RequestHead
+from ime_live.gateway.http.request_reader import RequestReader
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, endpoint_of
-from ime_live.gateway.stream.asgi_exchange import STATUS_LINES, Exchange, scope_of
 from ime_live.gateway.stream.codec import Codec
 from ime_live.gateway.stream.connection import Connection, peer_of
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import LingeringClose
-from ime_live.gateway.stream.request_head import RequestError, RequestHead, RequestReader
 from ime_live.gateway.stream.sse import EventCodec
 from ime_live.gateway.stream.websocket import WebSocketCodec
 
@@ -32,7 +33,7 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class HttpProtocol(asyncio.Protocol):
-    """One HTTP connection, which answers one request at a time; see `HttpConnection`."""
+    """One HTTP connection, which answers one request at a time; see `AsgiConnection`."""
 
     __slots__ = (
         "_app",

@@ -16,13 +16,13 @@ import msgspec
 
 from ime_live.errors import RefusedError
 from ime_live.gateway.auth.authenticator import find_token
+from ime_live.gateway.http.request_head import RequestHead
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.http_errors import headers_of, status_of
 from ime_live.gateway.query.stream_query import StreamRequest, read_since
 from ime_live.gateway.stream.codec import RunningStream
 from ime_live.gateway.stream.context import GatewayContext
-from ime_live.gateway.stream.request_head import RequestHead
 
 _encode = msgspec.json.Encoder().encode
 

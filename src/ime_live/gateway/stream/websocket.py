@@ -17,13 +17,13 @@ from websockets.protocol import Event, Protocol, Side, State
 
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import find_token
+from ime_live.gateway.http.request_head import RequestHead
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, StreamRequest, endpoint_of
 from ime_live.gateway.stream.codec import ABNORMAL, RunningStream
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import QUIET
-from ime_live.gateway.stream.request_head import RequestHead
 
 # A client may send as many messages at once as in five seconds.
 _BURST_SECONDS: Final = 5.0

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw, Struct, field
 
-from ime_live.market import SECTIONS, Payload, check_size, payload_error
+from ime_live.market import SECTIONS, Payload
+from ime_live.market_json import check_size, payload_error
 
 Sections = Mapping[str, bytes]
 """The sections of a last state: key in the payload → its JSON."""

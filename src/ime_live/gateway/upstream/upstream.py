@@ -18,7 +18,8 @@ import structlog
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.log_limiter import LogLimiter
-from ime_live.market import MICROSECONDS, read_publication
+from ime_live.market import MICROSECONDS
+from ime_live.market_json import read_publication
 
 log = structlog.get_logger()
 

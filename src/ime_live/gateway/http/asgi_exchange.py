@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
-from ime_live.gateway.stream.request_head import RequestHead
+from ime_live.gateway.http.request_head import RequestHead
 
 if TYPE_CHECKING:
     from ime_live.log_limiter import LogLimiter
@@ -26,7 +26,7 @@ _NO_BODY: Final = (204, 304)
 _Fields = Iterable[tuple[bytes, bytes]]
 
 
-class HttpConnection(Protocol):
+class AsgiConnection(Protocol):
     """The connection of an exchange."""
 
     def write(self, data: bytes) -> None:
@@ -87,7 +87,7 @@ class Exchange:
     def __init__(
         self,
         head: RequestHead,
-        connection: HttpConnection,
+        connection: AsgiConnection,
         default_fields: _Fields,
         limited: LogLimiter,
     ) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ime_live.gateway.stream.request_head import RequestError, RequestHead, RequestReader
+from ime_live.gateway.http.request_head import RequestError, RequestHead
+from ime_live.gateway.http.request_reader import RequestReader
 from tests.support.received import CHUNKED, HOST, RECEIVED, get, post, split
 
 LIMIT = 2_000
