@@ -25,7 +25,7 @@ from ime_live.errors import (
 from ime_live.market import Payload, Update
 from ime_live.market_json import merge, read_payload, stored_json
 from ime_live.settings import StoreSettings
-from ime_live.store.connections import Connections
+from ime_live.store.network.connections import Connections
 from ime_live.store.store import LastState, Store
 
 # Attempts of a patch while other writers change the contract; each is one read and one script.

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from ime_live.contracts import Contract
 from ime_live.errors import ImeLiveError, StoreError
 from ime_live.publisher import Publisher
-from ime_live.store.subscriber import IDLE
+from ime_live.store.pubsub import IDLE
 from tests.stream.conftest import Serve, register
 from tests.stream.harness import Gateway, receive
 from tests.support.marks import thorough

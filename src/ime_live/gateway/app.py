@@ -50,8 +50,8 @@ from ime_live.log_limiter import LogLimiter
 from ime_live.logs import lines_dropped
 from ime_live.settings import GatewaySettings
 from ime_live.store.lease import Lease
+from ime_live.store.pubsub import PubSub
 from ime_live.store.store import Store
-from ime_live.store.subscriber import PubSub
 from ime_live.timezones import TEHRAN, zone_of
 
 log = structlog.get_logger()

@@ -13,9 +13,9 @@ from ime_live.errors import FencedError
 from ime_live.log_limiter import LogLimiter
 from ime_live.settings import StoreSettings
 from ime_live.store import scripts
-from ime_live.store.connections import Connections
 from ime_live.store.keys import Keys
-from ime_live.store.topology import Command
+from ime_live.store.network.connections import Connections
+from ime_live.store.network.topology import Command
 
 log = structlog.get_logger()
 

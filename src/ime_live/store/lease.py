@@ -19,7 +19,7 @@ from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus, read_status
 from ime_live.store import scripts
 from ime_live.store.commands import Commands
-from ime_live.store.connections import Connections
+from ime_live.store.network.connections import Connections
 from ime_live.store.records import is_bad_data
 
 LEASE: Final = 3.0

@@ -19,6 +19,7 @@ from ime_live.market_json import MAX_AHEAD
 from ime_live.settings import StoreSettings
 from ime_live.store import scripts
 from ime_live.store.keys import Keys
+from ime_live.store.network.topology import Command
 from ime_live.store.records import (
     LastState,
     Lift,
@@ -31,7 +32,6 @@ from ime_live.store.records import (
     version_in,
 )
 from ime_live.store.registry import RegisteredContracts
-from ime_live.store.topology import Command
 
 __all__ = [
     "Keys",

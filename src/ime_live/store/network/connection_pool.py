@@ -36,7 +36,7 @@ def retry_once() -> Retry:
 class Renewable:
     """Mixin for redis-py's connections: renew a broken one, and let others break it.
 
-    It needs two of their private names, as `ime_live.store.subscriber` does.
+    It needs two of their private names, as `ime_live.store.pubsub` does.
     """
 
     _reader: asyncio.StreamReader | None

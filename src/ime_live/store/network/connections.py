@@ -1,8 +1,8 @@
 """Connections to Redis or Valkey, and the conversion of redis-py's errors.
 
-It gives a client and single connections, for one server or several (`ime_live.store.topology`).
-Only `ime_live.store` uses redis-py. Its exceptions are converted to `StoreError` here, and no text
-contains a password.
+It gives a client and single connections, for one server or several (see
+`ime_live.store.network.topology`). Only `ime_live.store` uses redis-py. Its exceptions are
+converted to `StoreError` here, and no text contains a password.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ime_live.errors import ImeLiveError, SettingsError, StoreError, StoreSettingsError
 from ime_live.log_limiter import LogLimiter
 from ime_live.settings import StoreSettings
-from ime_live.store.cluster import Cluster
-from ime_live.store.connection_pool import retry_once
-from ime_live.store.faults import NO_REDIS, chain, fault_of_port, final_fault
-from ime_live.store.redis_url import Kind, RedisUrl, read_redis_url, tls_context
-from ime_live.store.sentinel import Sentinels
-from ime_live.store.topology import RedisClient, Single, Topology
+from ime_live.store.network.cluster import Cluster
+from ime_live.store.network.connection_pool import retry_once
+from ime_live.store.network.faults import NO_REDIS, chain, fault_of_port, final_fault
+from ime_live.store.network.redis_url import Kind, RedisUrl, read_redis_url, tls_context
+from ime_live.store.network.sentinel import Sentinels
+from ime_live.store.network.topology import RedisClient, Single, Topology
 
 _limited: Final = LogLimiter(structlog.get_logger())
 

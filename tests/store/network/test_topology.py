@@ -10,8 +10,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.testing import capture_logs
 
-from ime_live.store import topology
-from ime_live.store.topology import Lookout, first_answer
+from ime_live.store.network import topology
+from ime_live.store.network.topology import Lookout, first_answer
 
 Eventually = Callable[..., Awaitable[None]]
 

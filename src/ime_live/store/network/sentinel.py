@@ -17,9 +17,15 @@ from redis.asyncio.connection import SSLConnection
 from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ime_live.store.connection_pool import Pool, Renewable, TcpConnection, TlsConnection, retry_once
-from ime_live.store.faults import NO_REDIS, WrongServersError, final_fault, first_words
-from ime_live.store.topology import Address, Lookout, Single, first_answer, text_of
+from ime_live.store.network.connection_pool import (
+    Pool,
+    Renewable,
+    TcpConnection,
+    TlsConnection,
+    retry_once,
+)
+from ime_live.store.network.faults import NO_REDIS, WrongServersError, final_fault, first_words
+from ime_live.store.network.topology import Address, Lookout, Single, first_answer, text_of
 
 
 class Sentinels(Single):

@@ -1,6 +1,6 @@
 """Cluster: clients for the primaries of a cluster, and the map of their slots.
 
-Its errors are those of redis-py; `ime_live.store.connections` converts them.
+Its errors are those of redis-py; `ime_live.store.network.connections` converts them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ime_live.store.connection_pool import Pool
-from ime_live.store.topology import (
+from ime_live.store.network.connection_pool import Pool
+from ime_live.store.network.topology import (
     LOOK,
     Address,
     Command,

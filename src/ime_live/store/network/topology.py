@@ -1,8 +1,7 @@
 """Topology: the addresses of the servers, and which of them to connect to.
 
-`Topology` is the interface that `ime_live.store.connections` uses. A single server is in this
-module, a master under Sentinel in `ime_live.store.sentinel`, a cluster in `ime_live.store.cluster`.
-Their errors are those of redis-py.
+`Topology` is the interface that `Connections` uses. A single server is in this module, a master
+under Sentinel and a cluster are in the modules beside it. Their errors are those of redis-py.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError
 
 from ime_live.log_limiter import LogLimiter
-from ime_live.store.connection_pool import Pool
-from ime_live.store.faults import WrongServersError, final_fault
+from ime_live.store.network.connection_pool import Pool
+from ime_live.store.network.faults import WrongServersError, final_fault
 
 _limited: Final = LogLimiter(structlog.get_logger())
 
@@ -64,9 +63,9 @@ class Topology(RedisClient, Protocol):
 
     place: str
     failovers: int
-    """See `ime_live.store.connections.Connections.failovers`."""
+    """See `ime_live.store.network.connections.Connections.failovers`."""
     one_clock: bool
-    """See `ime_live.store.connections.Connections.one_clock`."""
+    """See `ime_live.store.network.connections.Connections.one_clock`."""
 
     @property
     def addresses(self) -> Sequence[Address]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ime_live.errors import SettingsError
 from ime_live.settings import GatewaySettings, StoreSettings
-from ime_live.store.connections import Connections
-from ime_live.store.redis_url import Kind, RedisUrl, read_redis_url
+from ime_live.store.network.connections import Connections
+from ime_live.store.network.redis_url import Kind, RedisUrl, read_redis_url
 from tests.support.paths import ROOT
 from tests.support.tls import TlsProxy
 

@@ -20,11 +20,11 @@ from ime_live.errors import StoreError
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
-from ime_live.store.connection_pool import Pool, TcpConnection, retry_once
-from ime_live.store.connections import Connections
 from ime_live.store.lease import Lease
+from ime_live.store.network.connection_pool import Pool, TcpConnection, retry_once
+from ime_live.store.network.connections import Connections
+from ime_live.store.network.topology import Single
 from ime_live.store.store import Store
-from ime_live.store.topology import Single
 from tests.support.proxy import Proxy
 from tests.support.servers import PATIENCE, ClusterServers, Server, free_port
 from tests.support.tls import TlsProxy

@@ -11,9 +11,9 @@ from ime_live.errors import SettingsError, StoreError
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
-from ime_live.store.connections import Connections
+from ime_live.store.network.connections import Connections
+from ime_live.store.pubsub import PubSub
 from ime_live.store.store import Store
-from ime_live.store.subscriber import PubSub
 from tests.support.servers import MASTER, SLOTS, Server, free_port, is_ok, until
 from tests.support.tls import TlsProxy
 

@@ -14,7 +14,7 @@ from redis.exceptions import AuthenticationError, ResponseError
 
 from ime_live.errors import StoreError, StoreSettingsError
 from ime_live.settings import StoreSettings
-from ime_live.store.faults import final_fault, first_words, speaks_tls
+from ime_live.store.network.faults import final_fault, first_words, speaks_tls
 from ime_live.store.store import Store, check_settings
 from tests.support.servers import (
     MASTER,

@@ -22,8 +22,8 @@ from ime_live.contracts import Contract
 from ime_live.errors import StoreError
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
+from ime_live.store.pubsub import IDLE, PubSub
 from ime_live.store.store import Store
-from ime_live.store.subscriber import IDLE, PubSub
 from tests.support.proxy import Proxy
 
 Client = Any  # redis-py's own, whose commands are loosely typed
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 class Gateway:
-    """Takes down what a subscriber says."""
+    """Takes down what a `PubSub` says."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, bytes]] = []
@@ -58,8 +58,8 @@ class Gateway:
 async def listening(
     store: Store, gateway: Gateway, *ids: str, idle: float = 10.0
 ) -> AsyncIterator[PubSub]:
-    """A subscriber that runs; connected, if there is something to connect to."""
-    subscriber = PubSub(
+    """A `PubSub` that runs; connected, if there is something to connect to."""
+    pubsub = PubSub(
         store,
         on_message=gateway.on_message,
         on_contracts=gateway.on_contracts,
@@ -67,13 +67,13 @@ async def listening(
         on_disconnected=gateway.on_disconnected,
         idle=idle,
     )
-    subscriber.subscribe(ids)
-    task = asyncio.create_task(subscriber.run())
+    pubsub.subscribe(ids)
+    task = asyncio.create_task(pubsub.run())
     try:
         async with asyncio.timeout(5):
             while not (gateway.connections or gateway.errors):  # noqa: ASYNC110 - as in `until`
                 await asyncio.sleep(0.001)
-        yield subscriber
+        yield pubsub
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -119,7 +119,7 @@ async def until(ask: Callable[[], Awaitable[_T]], good: Callable[[_T], bool]) ->
 async def test_delivers_the_messages_of_its_contracts(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:
-    async with listening(store, gateway, "1", "سکه") as subscriber:
+    async with listening(store, gateway, "1", "سکه") as pubsub:
         assert gateway.connections == 1
         for contract_id in ("1", "2", "سکه", "1"):
             await redis.publish(store.keys.live(contract_id), f"for {contract_id}")
@@ -129,35 +129,35 @@ async def test_delivers_the_messages_of_its_contracts(
             ("سکه", "for سکه".encode()),
             ("1", b"for 1"),
         ]
-    assert not subscriber.connected
+    assert not pubsub.connected
     assert gateway.errors == []
 
 
 async def test_a_confirmed_subscription_misses_nothing(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:
-    async with listening(store, gateway) as subscriber:
+    async with listening(store, gateway) as pubsub:
         for n in range(50):
-            assert await subscriber.subscribe([str(n)])
+            assert await pubsub.subscribe([str(n)])
             assert await redis.publish(store.keys.live(str(n)), "x") == 1
         await eventually(lambda: len(gateway.messages) == 50)
-        assert await subscriber.subscribe(["0", "1"])  # again
-        assert await subscriber.subscribe([])
+        assert await pubsub.subscribe(["0", "1"])  # again
+        assert await pubsub.subscribe([])
 
 
 async def test_caught_up_waits_for_messages_published_before(
     store: Store, redis: Client, gateway: Gateway
 ) -> None:
-    async with listening(store, gateway, "1") as subscriber:
+    async with listening(store, gateway, "1") as pubsub:
         for round_ in range(1, 21):
             pipe = redis.pipeline(transaction=False)
             for _ in range(500):
                 pipe.publish(store.keys.live("1"), "x")
             await pipe.execute()
-            await subscriber.caught_up()
+            await pubsub.caught_up()
             assert len(gateway.messages) == round_ * 500
         # The answers are counted: what is asked afterwards is confirmed in its turn.
-        assert await subscriber.subscribe(["2"])
+        assert await pubsub.subscribe(["2"])
         assert await subscribed(redis) == {"1", "2"}
         assert gateway.errors == []
 
@@ -168,9 +168,9 @@ async def test_caught_up_returns_without_a_store(
     own_valkey.stop()
     async with (
         Store(StoreSettings(redis_url=own_valkey.url)) as store,
-        listening(store, gateway, "1") as subscriber,
+        listening(store, gateway, "1") as pubsub,
     ):
-        await subscriber.caught_up()
+        await pubsub.caught_up()
 
 
 async def test_caught_up_returns_when_the_link_hangs(
@@ -179,37 +179,37 @@ async def test_caught_up_returns_when_the_link_hangs(
     async with (
         Proxy(int(own_valkey.url.rpartition(":")[2])) as proxy,
         Store(StoreSettings(redis_url=proxy.url)) as store,
-        listening(store, gateway, "1") as subscriber,
+        listening(store, gateway, "1") as pubsub,
     ):
         proxy.freeze()
-        await subscriber.caught_up()
+        await pubsub.caught_up()
         assert gateway.errors == []
 
 
 async def test_delivers_nothing_after_unsubscribe(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:
-    async with listening(store, gateway, "1", "2") as subscriber:
-        subscriber.unsubscribe(["1", "unknown"])
+    async with listening(store, gateway, "1", "2") as pubsub:
+        pubsub.unsubscribe(["1", "unknown"])
         await redis.publish(store.keys.live("1"), "x")
         await redis.publish(store.keys.live("2"), "x")
         await eventually(lambda: gateway.messages)
         assert gateway.messages == [("2", b"x")]
-        assert await subscriber.subscribe([])  # what was asked before is done
+        assert await pubsub.subscribe([])  # what was asked before is done
         assert await subscribed(redis) == {"2"}
 
 
 async def test_requests_of_one_tick_are_one_command(
     store: Store, redis: Client, gateway: Gateway
 ) -> None:
-    async with listening(store, gateway) as subscriber:
+    async with listening(store, gateway) as pubsub:
         await redis.config_resetstat()
-        futures = [subscriber.subscribe([str(n)]) for n in range(500)]
+        futures = [pubsub.subscribe([str(n)]) for n in range(500)]
         assert all(await asyncio.gather(*futures))
         assert await calls(redis, "subscribe") == 1
         for n in range(500):
-            subscriber.unsubscribe([str(n)])
-        assert await subscriber.subscribe(["x"])
+            pubsub.unsubscribe([str(n)])
+        assert await pubsub.subscribe(["x"])
         assert await calls(redis, "unsubscribe") == 1
         assert await subscribed(redis) == {"x"}
 
@@ -217,11 +217,11 @@ async def test_requests_of_one_tick_are_one_command(
 async def test_what_is_taken_back_within_a_tick_is_not_sent(
     store: Store, redis: Client, gateway: Gateway
 ) -> None:
-    async with listening(store, gateway, "1") as subscriber:
+    async with listening(store, gateway, "1") as pubsub:
         await redis.config_resetstat()
-        subscriber.unsubscribe(["1"])
-        confirmed = subscriber.subscribe(["1", "2"])
-        subscriber.unsubscribe(["2"])
+        pubsub.unsubscribe(["1"])
+        confirmed = pubsub.subscribe(["1", "2"])
+        pubsub.unsubscribe(["2"])
         assert await confirmed
         assert await subscribed(redis) == {"1"}
         assert await calls(redis, "unsubscribe") == 0
@@ -248,20 +248,20 @@ async def test_ends_in_the_right_state_whatever_the_timing(
     async with (
         Store(StoreSettings(redis_url=valkey.url)) as store,
         client_of(valkey) as client,
-        listening(store, gateway) as subscriber,
+        listening(store, gateway) as pubsub,
     ):
         for step, ids in steps:
             if step == "subscribe":
-                subscriber.subscribe(ids)
+                pubsub.subscribe(ids)
                 wanted |= ids
             elif step == "unsubscribe":
-                subscriber.unsubscribe(ids)
+                pubsub.unsubscribe(ids)
                 wanted -= ids
             elif step == "tick":
                 await asyncio.sleep(0)
             else:
-                assert await subscriber.subscribe([])
-        assert await subscriber.subscribe([])
+                assert await pubsub.subscribe([])
+        assert await pubsub.subscribe([])
         assert await subscribed(client) == wanted
 
 
@@ -286,22 +286,22 @@ async def test_a_fault_of_the_gateway_does_not_end_the_stream(
     def fail(*_: object) -> None:
         raise LookupError("of the gateway")
 
-    async with listening(store, gateway, "1") as subscriber:
-        subscriber._on_message = fail
+    async with listening(store, gateway, "1") as pubsub:
+        pubsub._on_message = fail
         with capture_logs() as logs:
             for _ in range(3):
                 await redis.publish(store.keys.live("1"), "x")
-            await eventually(lambda: subscriber.failures == 3)
+            await eventually(lambda: pubsub.failures == 3)
         assert [(line["event"], line["failures"]) for line in logs] == [("a callback failed", 1)]
         assert isinstance(logs[0]["exc_info"], LookupError)
-        subscriber._on_message = gateway.on_message
+        pubsub._on_message = gateway.on_message
         await redis.publish(store.keys.live("1"), "x")
         await eventually(lambda: gateway.messages)
 
-        subscriber._on_connected = subscriber._on_disconnected = fail
+        pubsub._on_connected = pubsub._on_disconnected = fail
         await redis.client_kill_filter(_type="pubsub")
-        await eventually(lambda: subscriber.failures == 5)
-        assert subscriber.connected
+        await eventually(lambda: pubsub.failures == 5)
+        assert pubsub.connected
 
 
 # -- breaks --------------------------------------------------------------------------------
@@ -313,17 +313,17 @@ async def test_outlives_a_killed_store(
     with capture_logs() as logs:
         async with (
             Store(StoreSettings(redis_url=own_valkey.url)) as store,
-            listening(store, gateway, "1", "2") as subscriber,
+            listening(store, gateway, "1", "2") as pubsub,
         ):
             async with client_of(own_valkey) as client:
                 os.kill((await client.info("server"))["process_id"], signal.SIGKILL)
-            await eventually(lambda: not subscriber.connected and gateway.errors)
+            await eventually(lambda: not pubsub.connected and gateway.errors)
             # What is wanted may change meanwhile.
-            assert not await subscriber.subscribe(["3"])
-            subscriber.unsubscribe(["2"])
+            assert not await pubsub.subscribe(["3"])
+            pubsub.unsubscribe(["2"])
             own_valkey.stop()
             own_valkey.start()
-            await eventually(lambda: subscriber.connected)
+            await eventually(lambda: pubsub.connected)
             async with client_of(own_valkey) as client:
                 assert await subscribed(client) == {"1", "3"}
                 for contract_id in ("1", "2", "3"):
@@ -361,11 +361,11 @@ async def test_starts_before_the_store_does(
     with capture_logs() as logs:
         async with (
             Store(StoreSettings(redis_url=own_valkey.url)) as store,
-            listening(store, gateway, "1") as subscriber,
+            listening(store, gateway, "1") as pubsub,
         ):
-            assert not subscriber.connected
+            assert not pubsub.connected
             own_valkey.start()
-            await eventually(lambda: subscriber.connected)
+            await eventually(lambda: pubsub.connected)
     assert gateway.connections == 1
     assert len(gateway.errors) == 1
     assert gateway.errors[0].endswith("refused the connection")
@@ -378,19 +378,19 @@ async def test_a_dead_connection_is_noticed(
     async with (
         Store(StoreSettings(redis_url=own_valkey.url, redis_timeout=0.1)) as store,
         client_of(own_valkey) as client,
-        listening(store, gateway, "1", idle=0.05) as subscriber,
+        listening(store, gateway, "1", idle=0.05) as pubsub,
     ):
         pid = (await client.info("server"))["process_id"]
         os.kill(pid, signal.SIGSTOP)  # the kernel keeps the connection
         try:
-            confirmed = subscriber.subscribe(["2"])
+            confirmed = pubsub.subscribe(["2"])
             await eventually(lambda: gateway.errors)
             assert not await confirmed
-            assert not subscriber.connected
+            assert not pubsub.connected
             assert gateway.errors[0].endswith("did not answer within 0.1 s")
         finally:
             os.kill(pid, signal.SIGCONT)
-        await eventually(lambda: subscriber.connected)
+        await eventually(lambda: pubsub.connected)
         assert await subscribed(client) == {"1", "2"}
 
 
@@ -399,11 +399,11 @@ async def test_silence_alone_is_no_break(
 ) -> None:
     async with (
         Store(StoreSettings(redis_url=valkey.url, redis_timeout=0.2)) as store,
-        listening(store, gateway, "1", idle=0.01) as subscriber,
+        listening(store, gateway, "1", idle=0.01) as pubsub,
     ):
         await redis.config_resetstat()
         await until(lambda: calls(redis, "ping"), lambda count: count >= 3)
-        assert subscriber.connected
+        assert pubsub.connected
     assert gateway.connections == 1
     assert gateway.errors == []
 
@@ -418,11 +418,11 @@ async def test_a_login_that_is_refused(
         with capture_logs() as logs:
             async with (
                 Store(StoreSettings(redis_url=url)) as store,
-                listening(store, gateway, "1") as subscriber,
+                listening(store, gateway, "1") as pubsub,
             ):
                 assert gateway.errors[0].startswith(f"Redis at {place} refused the login")
                 await client.config_set("requirepass", "wrong-secret")
-                await eventually(lambda: subscriber.connected)
+                await eventually(lambda: pubsub.connected)
         assert "wrong-secret" not in str((gateway.errors, logs))
 
 
@@ -435,14 +435,14 @@ async def test_forbidden_channels_are_a_refusal_until_they_are_allowed(
         with capture_logs() as logs:
             async with (
                 Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
-                listening(store, gateway, "1") as subscriber,
+                listening(store, gateway, "1") as pubsub,
             ):
                 assert gateway.errors[0].startswith(f"Redis at {place}: NOPERM")
-                assert str(subscriber.refusal).startswith("NOPERM")
-                assert not await subscriber.subscribe(["2"])
+                assert str(pubsub.refusal).startswith("NOPERM")
+                assert not await pubsub.subscribe(["2"])
                 await client.execute_command("ACL", "SETUSER", "u", "&ime:*")
-                await eventually(lambda: subscriber.connected)
-                assert subscriber.refusal is None
+                await eventually(lambda: pubsub.connected)
+                assert pubsub.refusal is None
                 assert await subscribed(client) == {"1", "2"}
         refusals = [line for line in logs if line["event"] == "Redis refuses to subscribe"]
         assert [line["log_level"] for line in refusals] == ["error"]
@@ -458,18 +458,18 @@ async def test_a_refusal_lasts_although_nobody_wants_the_channel_any_more(
         await client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", "&ime:contracts")
         async with (
             Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
-            listening(store, gateway) as subscriber,
+            listening(store, gateway) as pubsub,
         ):
             assert gateway.connections == 1
-            assert not await subscriber.subscribe(["1"])
-            subscriber.unsubscribe(["1"])
+            assert not await pubsub.subscribe(["1"])
+            pubsub.unsubscribe(["1"])
             before = await refused_calls(client, "subscribe")
             await until(lambda: refused_calls(client, "subscribe"), lambda now: now > before + 1)
-            assert not subscriber.connected
-            assert str(subscriber.refusal).startswith("NOPERM")
+            assert not pubsub.connected
+            assert str(pubsub.refusal).startswith("NOPERM")
             await client.execute_command("ACL", "SETUSER", "u", "&ime:*")
-            await eventually(lambda: subscriber.connected)
-            assert subscriber.refusal is None
+            await eventually(lambda: pubsub.connected)
+            assert pubsub.refusal is None
             await until(lambda: subscribed(client), lambda ids: not ids)
 
 
@@ -481,12 +481,12 @@ async def test_an_outage_is_no_refusal(
         await client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", "&other")
         async with (
             Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
-            listening(store, gateway, "1") as subscriber,
+            listening(store, gateway, "1") as pubsub,
         ):
-            await eventually(lambda: subscriber.refusal)
+            await eventually(lambda: pubsub.refusal)
             own_valkey.stop()
-            await eventually(lambda: subscriber.refusal is None)
-            assert not subscriber.connected
+            await eventually(lambda: pubsub.refusal is None)
+            assert not pubsub.connected
 
 
 class FakeRedis:
@@ -566,13 +566,13 @@ async def test_an_odd_reply_breaks_the_connection_and_not_the_subscriber(
     async with (
         FakeRedis(odd) as server,
         Store(StoreSettings(redis_url=server.url)) as store,
-        listening(store, gateway, "1") as subscriber,
+        listening(store, gateway, "1") as pubsub,
     ):
-        await eventually(lambda: subscriber.connected)
+        await eventually(lambda: pubsub.connected)
         assert len(gateway.errors) == 1
         assert gateway.errors[0].startswith("Redis at 127.0.0.1:")
-        assert subscriber.failures == 0
-        assert subscriber.refusal is None
+        assert pubsub.failures == 0
+        assert pubsub.refusal is None
 
 
 def test_resets_do_not_end_the_subscriber(
@@ -584,15 +584,15 @@ def test_resets_do_not_end_the_subscriber(
         async with (
             Proxy(port) as proxy,
             Store(StoreSettings(redis_url=proxy.url)) as store,
-            listening(store, gateway, "1") as subscriber,
+            listening(store, gateway, "1") as pubsub,
         ):
             for n in range(4):
-                await eventually(lambda: subscriber.connected)
+                await eventually(lambda: pubsub.connected)
                 await proxy.reset()
                 # With something to write to a transport that is closed.
-                assert not await subscriber.subscribe([f"new{n}"])
-            await eventually(lambda: subscriber.connected)
-            assert await subscriber.subscribe(["last"])
+                assert not await pubsub.subscribe([f"new{n}"])
+            await eventually(lambda: pubsub.connected)
+            assert await pubsub.subscribe(["last"])
             async with client_of(own_valkey) as client:
                 assert await subscribed(client) == {"1", "last", *(f"new{n}" for n in range(4))}
 
@@ -610,16 +610,16 @@ async def test_write_to_a_transport_that_has_just_closed_is_a_break(
 
     async with (
         Store(StoreSettings(redis_url=own_valkey.url)) as store,
-        listening(store, gateway, "1") as subscriber,
+        listening(store, gateway, "1") as pubsub,
     ):
-        await eventually(lambda: subscriber.connected)
-        writer = subscriber._writer
+        await eventually(lambda: pubsub.connected)
+        writer = pubsub._writer
         assert writer is not None
         with patch.object(writer, "write", write):
-            assert not await subscriber.subscribe(["2"])
-        await eventually(lambda: subscriber.connected)
+            assert not await pubsub.subscribe(["2"])
+        await eventually(lambda: pubsub.connected)
         assert len(gateway.errors) == 1
-        assert await subscriber.subscribe(["3"])
+        assert await pubsub.subscribe(["3"])
         async with client_of(own_valkey) as client:
             assert await subscribed(client) == {"1", "2", "3"}
 
@@ -632,13 +632,13 @@ async def test_breaks_one_after_the_other_are_told_once(
         async with (
             Proxy(port) as proxy,
             Store(StoreSettings(redis_url=proxy.url)) as store,
-            listening(store, gateway, "1") as subscriber,
+            listening(store, gateway, "1") as pubsub,
         ):
             for n in range(5):
-                await eventually(lambda: subscriber.connected)
+                await eventually(lambda: pubsub.connected)
                 await proxy.reset()
                 await eventually(lambda n=n: len(gateway.errors) > n)
-            await eventually(lambda: subscriber.connected)
+            await eventually(lambda: pubsub.connected)
     assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
 
 
@@ -655,7 +655,7 @@ async def test_a_half_open_link_is_noticed_however_soon_after_an_answer(
         Proxy(port) as proxy,
         Store(StoreSettings(redis_url=proxy.url, redis_timeout=2.0)) as store,
         client_of(own_valkey) as client,
-        listening(store, gateway, "1", idle=0.2) as subscriber,
+        listening(store, gateway, "1", idle=0.2) as pubsub,
     ):
         await until(lambda: calls(client, "ping"), lambda count: count > 0)
         proxy.half_open()
@@ -664,16 +664,16 @@ async def test_a_half_open_link_is_noticed_however_soon_after_an_answer(
         # 2.2 s at most, and not the 4 that it takes if the answer begins another timeout.
         assert clock() - began < 3.5
         assert gateway.errors[0].endswith("did not answer within 2 s")
-        await eventually(lambda: subscriber.connected)
+        await eventually(lambda: pubsub.connected)
 
 
 async def test_leaves_nothing_behind(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:
-    async with listening(store, gateway, "1") as subscriber:
-        pending = subscriber.subscribe(["2"])
+    async with listening(store, gateway, "1") as pubsub:
+        pending = pubsub.subscribe(["2"])
     assert not await pending
-    assert not await subscriber.subscribe(["3"])
+    assert not await pubsub.subscribe(["3"])
     await until(lambda: subscribed(redis), lambda ids: not ids)
 
 

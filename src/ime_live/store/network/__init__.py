@@ -1,0 +1,1 @@
+"""Reach Redis or Valkey: its URL, its topology, connections and their faults."""
