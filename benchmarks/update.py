@@ -54,7 +54,7 @@ class _Writer:
 
 
 async def _measure() -> float:
-    metrics = Metrics(wall_clock)
+    metrics = Metrics()
     flushes: list[object] = []
     states = StateTable(
         zone=ZoneInfo(GatewaySettings.timezone),
@@ -74,9 +74,7 @@ async def _measure() -> float:
     upstream = Upstream(
         states,
         store,
-        Reconciler(states, store, caught_up=lambda: asyncio.sleep(0), monotonic=time.monotonic),
-        clock=wall_clock,
-        monotonic=time.monotonic,
+        Reconciler(states, store, caught_up=lambda: asyncio.sleep(0)),
         malformed=metrics.count_malformed,
         received=metrics.count_received,
     )

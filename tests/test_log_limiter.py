@@ -6,22 +6,15 @@ import structlog
 from structlog.testing import capture_logs
 
 from ime_live.log_limiter import INTERVAL, LogLimiter, PlainLines
+from tests.support.clock import FakeClock
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def limiter(clock: Clock, *, max_keys: int = 1_000) -> LogLimiter:
-    return LogLimiter(structlog.get_logger(), max_keys=max_keys, monotonic=clock)
+def limiter(clock: FakeClock, *, max_keys: int = 1_000) -> LogLimiter:
+    return LogLimiter(structlog.get_logger(), max_keys=max_keys, clock=clock)
 
 
 def test_first_event_is_logged_at_once_and_repetitions_are_not() -> None:
-    limited = limiter(Clock())
+    limited = limiter(FakeClock())
     with capture_logs() as logs:
         for _ in range(5):
             limited.warning("lost", key="a", error="gone")
@@ -29,7 +22,7 @@ def test_first_event_is_logged_at_once_and_repetitions_are_not() -> None:
 
 
 def test_next_line_after_the_interval_counts_the_repetitions() -> None:
-    clock = Clock()
+    clock = FakeClock()
     limited = limiter(clock)
     with capture_logs() as logs:
         for _ in range(5):
@@ -42,7 +35,7 @@ def test_next_line_after_the_interval_counts_the_repetitions() -> None:
 
 
 def test_another_key_is_logged_at_once() -> None:
-    limited = limiter(Clock())
+    limited = limiter(FakeClock())
     with capture_logs() as logs:
         for key in "a", "b", "a", "b":
             limited.info("lost", key=key, about=key)
@@ -50,7 +43,7 @@ def test_another_key_is_logged_at_once() -> None:
 
 
 def test_forgotten_key_is_logged_at_once() -> None:
-    limited = limiter(Clock())
+    limited = limiter(FakeClock())
     with capture_logs() as logs:
         limited.info("lost", key="a")
         limited.forget("a")
@@ -59,7 +52,7 @@ def test_forgotten_key_is_logged_at_once() -> None:
 
 
 def test_keys_without_end_take_bounded_memory_and_lines() -> None:
-    clock = Clock()
+    clock = FakeClock()
     limited = limiter(clock, max_keys=3)
     with capture_logs() as logs:
         for n in range(1_000):
@@ -72,9 +65,9 @@ def test_keys_without_end_take_bounded_memory_and_lines() -> None:
 
 
 def test_plain_lines_end_with_the_count() -> None:
-    clock, warnings, infos = Clock(), list[str](), list[str]()
+    clock, warnings, infos = FakeClock(), list[str](), list[str]()
     lines = PlainLines(warnings.append, info=infos.append)
-    limited = LogLimiter(lines, monotonic=clock)
+    limited = LogLimiter(lines, clock=clock)
     for seconds in (0, 1, 1, INTERVAL):
         clock.now += seconds
         limited.warning("lost", key="a")

@@ -6,9 +6,10 @@ would hide everything else and cost more than the fault itself.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable
 from typing import Any, Final
+
+from ime_live.clock import SYSTEM_CLOCK, Clock
 
 INTERVAL: Final = 60.0
 """Seconds between two lines of one kind."""
@@ -60,7 +61,7 @@ class LogLimiter:
         *,
         interval: float = INTERVAL,
         max_keys: int = _MAX_KEYS,
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Make a limiter that has written nothing yet.
 
@@ -69,12 +70,12 @@ class LogLimiter:
             interval: seconds between two lines of one kind.
             max_keys: kinds that are told apart at a time. Further ones count as one kind
                 together, so that neither memory nor the log grows without end.
-            monotonic: seconds.
+            clock: the machine's clock.
         """
         self._log = log
         self._interval = interval
         self._max_keys = max_keys
-        self._monotonic = monotonic
+        self._monotonic = clock.monotonic
         self._kinds: dict[Hashable, tuple[float, int]] = {}
         """By kind: when the next line may be written, and how many were left out since the last."""
 

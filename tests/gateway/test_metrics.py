@@ -15,6 +15,7 @@ from ime_live.contracts import Market
 from ime_live.errors import CloseCode
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE, Metrics
 from ime_live.status import FeedState, FeedStatus, MarketStatus
+from tests.support.clock import GivenClock
 
 NOW = 1_780_000_000_000_000
 
@@ -30,7 +31,7 @@ def samples(exposition: bytes) -> dict[str, float]:
 
 
 def test_at_zero() -> None:
-    found = samples(Metrics(lambda: NOW).exposition())
+    found = samples(Metrics(GivenClock(lambda: NOW)).exposition())
     assert set(found.values()) == {0.0}
     for reason in ("equal", "stale", "malformed"):
         assert f"updates_dropped_total{{reason={reason}}}" in found
@@ -38,13 +39,13 @@ def test_at_zero() -> None:
 
 
 def test_build_is_told_by_its_labels() -> None:
-    metrics = Metrics(lambda: NOW)
+    metrics = Metrics(GivenClock(lambda: NOW))
     metrics.set_build(version="1.2.3", fanout="c")
     assert samples(metrics.exposition())["build_info{fanout=c,version=1.2.3}"] == 1
 
 
 def test_everything_is_counted_once() -> None:
-    metrics = Metrics(lambda: NOW)
+    metrics = Metrics(GivenClock(lambda: NOW))
     for _ in range(2):
         metrics.opened()
         metrics.count_received()
@@ -76,7 +77,7 @@ def test_everything_is_counted_once() -> None:
 
 
 def test_the_feed() -> None:
-    metrics = Metrics(lambda: NOW)
+    metrics = Metrics(GivenClock(lambda: NOW))
     metrics.count_status()
     futures = MarketStatus(FeedState.LIVE, last_board=NOW)
     metrics.feed = FeedStatus(
@@ -102,7 +103,7 @@ def test_the_feed() -> None:
 
 
 def test_requests_by_call_and_status() -> None:
-    metrics = Metrics(lambda: NOW)
+    metrics = Metrics(GivenClock(lambda: NOW))
     for status in (200, 200, 429):
         metrics.count_request("/live/data/overview/contract/id", status)
     for _ in range(2):  # what was counted is not counted again
@@ -116,7 +117,7 @@ def test_requests_by_call_and_status() -> None:
 
 _WORKER = """
 from ime_live.gateway.metrics import Metrics
-metrics = Metrics(lambda: 0)
+metrics = Metrics()
 metrics.opened()
 metrics.opened()
 metrics.closed(1000, "client left")
@@ -127,7 +128,7 @@ metrics.close()
 
 
 def test_failures_of_parts_and_lost_log_lines() -> None:
-    metrics = Metrics(lambda: NOW)
+    metrics = Metrics(GivenClock(lambda: NOW))
     metrics.count_failure("feed")
     metrics.count_failure("feed")
     metrics.log_lines_dropped = 7  # in all, as the log counts them
@@ -140,7 +141,7 @@ def test_failures_of_parts_and_lost_log_lines() -> None:
 
 
 def test_clients_cannot_make_series_of_their_own() -> None:
-    metrics = Metrics(lambda: NOW)
+    metrics = Metrics(GivenClock(lambda: NOW))
     for code in range(3000, 3100):
         metrics.closed(code, "client left")
     metrics.closed(1000, "client left")

@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from ime_live.gateway.tasks import LONGEST_WAIT, RAN_WELL, keep_running
+from tests.support.clock import FakeClock
 
 
 class StopTestError(BaseException):
@@ -16,34 +17,28 @@ class StopTestError(BaseException):
 
 
 class World:
-    """A part that does what it is told, on a clock of its own."""
+    """A part that does what it is told, on a fake clock."""
 
     def __init__(self, *runs: tuple[float, BaseException | None]) -> None:
         """Take how many seconds each run takes, and what it ends with."""
         self._runs = list(runs)
-        self.now = 0.0
-        self.waits: list[float] = []
+        self.clock = FakeClock()
         self.failures: list[BaseException] = []
 
     async def run(self) -> None:
         if not self._runs:
             raise StopTestError
         seconds, error = self._runs.pop(0)
-        self.now += seconds
+        self.clock.now += seconds
         if error is not None:
             raise error
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        self.now += seconds
 
     async def play(self) -> None:
         with pytest.raises(StopTestError):
             await keep_running(
                 self.run,
                 self.failures.append,
-                sleep=self.sleep,
-                monotonic=lambda: self.now,
+                clock=self.clock,
                 jitter=lambda: 0.999,
             )
 
@@ -65,15 +60,15 @@ async def test_a_part_that_fails_is_started_again_and_its_failure_told() -> None
 async def test_waits_grow_up_to_a_limit() -> None:
     world = World(*((1.0, RuntimeError()) for _ in range(12)))
     await world.play()
-    assert world.waits == sorted(world.waits)
-    assert world.waits[0] < 1
-    assert LONGEST_WAIT * 0.9 < world.waits[-1] < LONGEST_WAIT
+    assert world.clock.waits == sorted(world.clock.waits)
+    assert world.clock.waits[0] < 1
+    assert LONGEST_WAIT * 0.9 < world.clock.waits[-1] < LONGEST_WAIT
 
 
 async def test_a_failure_long_after_the_last_one_is_waited_for_as_the_first() -> None:
     world = World(*((1.0, RuntimeError()) for _ in range(5)), (RAN_WELL + 1, RuntimeError()))
     await world.play()
-    assert world.waits[-1] == world.waits[0]
+    assert world.clock.waits[-1] == world.clock.waits[0]
 
 
 async def test_a_part_that_ends_has_failed() -> None:

@@ -1,8 +1,9 @@
-"""Clocks for tests: one that moves when a test says so, and one whose waits take no time."""
+"""Clocks for tests: they move when a test says so, and their waits take no time."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from ime_live.clock import Clock
 
@@ -37,3 +38,25 @@ class FakeClock(SleeplessClock):
     async def sleep(self, seconds: float) -> None:
         self.now += seconds
         await super().sleep(seconds)
+
+
+class GivenClock(SleeplessClock):
+    """Its times are those of two functions, for tests in which the two differ."""
+
+    def __init__(
+        self,
+        time_us: Callable[[], int] = lambda: 0,
+        monotonic: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        super().__init__()
+        self._time_us = time_us
+        self._monotonic = monotonic
+
+    def time(self) -> float:
+        return self._time_us() / 1e6
+
+    def time_us(self) -> int:
+        return self._time_us()
+
+    def monotonic(self) -> float:
+        return self._monotonic()

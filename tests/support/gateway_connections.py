@@ -24,6 +24,7 @@ from ime_live.gateway.stream.heartbeat import Heartbeat
 from ime_live.log_limiter import LogLimiter
 from ime_live.settings import AuthMode, GatewaySettings
 from ime_live.timezones import zone_of
+from tests.support.clock import GivenClock
 from tests.support.hub_world import NOW, World
 from tests.support.timers import Timers
 
@@ -221,7 +222,9 @@ class Process:
         self.closed: list[tuple[int, str]] = []
         self.connections: set[Any] = set()
         chosen = GatewaySettings(auth=AuthMode.NONE, **settings)
-        limited = LogLimiter(structlog.get_logger(), monotonic=self.timers.monotonic)
+        limited = LogLimiter(
+            structlog.get_logger(), clock=GivenClock(monotonic=self.timers.monotonic)
+        )
         self.heartbeat = Heartbeat(chosen.ping_interval, chosen.ping_timeout, 60.0, limited=limited)
         parts: Any = SimpleNamespace(
             settings=chosen,

@@ -18,6 +18,7 @@ from typing import Any, Final
 import structlog
 from starlette.types import ASGIApp
 
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import CloseCode, RefusedError, StoreError
 from ime_live.gateway.api_docs.pages import routes_of
 from ime_live.gateway.auth.cors import Cors
@@ -76,7 +77,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         self._limited = LogLimiter(log)
         self._store = Store(settings)
-        self._metrics = Metrics(wall_clock)
+        self._metrics = Metrics()
         self._metrics.set_build(version=version("ime-live"), fanout=fanout.IMPLEMENTATION)
         states = StateTable(
             zone=settings.zone,
@@ -103,36 +104,29 @@ class Gateway:
             states,
             self._store,
             caught_up=self._pubsub.caught_up,
-            monotonic=time.monotonic,
         )
         self._upstream = Upstream(
             states,
             self._pubsub,
             reconciler,
-            clock=wall_clock,
-            monotonic=time.monotonic,
             received=self._metrics.count_received,
             malformed=self._metrics.count_malformed,
         )
         self._contract_cache = ContractCache(self._store, settings.contracts_interval)
         # It is read once a second, so a half-open link is noticed for all who use it.
         self._lease = Lease(settings, connections=self._store.connections)
-        self._feed = FeedMonitor(
-            self._lease, clock=wall_clock, changed=lambda: self.context.status_loop.on_change()
-        )
-        versions = Versions(self._store, monotonic=time.monotonic)
+        self._feed = FeedMonitor(self._lease, changed=lambda: self.context.status_loop.on_change())
+        versions = Versions(self._store)
         status_messages = StatusMessages(
             hub,
             zone=settings.zone,
-            clock=wall_clock,
+            clock=SYSTEM_CLOCK,
             feed=lambda: self._feed.status,
             sent=self._metrics.count_status,
         )
         authenticator = authenticator_from(settings)
         diagnostics = Diagnostics(strict=settings.strict_query)
-        admission = Admission(
-            authenticator, RequestLimit(settings.request_rate), diagnostics, time.monotonic
-        )
+        admission = Admission(authenticator, RequestLimit(settings.request_rate), diagnostics)
         self._status_handler = StatusHandler(
             admission=admission,
             contract_cache=self._contract_cache,
@@ -140,9 +134,8 @@ class Gateway:
             versions=versions,
             diagnostics=diagnostics,
             zone=settings.zone,
-            clock=wall_clock,
         )
-        self._state_reader = StateReader(self._store, monotonic=time.monotonic)
+        self._state_reader = StateReader(self._store)
         self.handlers = Handlers(
             admission=admission,
             contract_cache=self._contract_cache,
@@ -151,7 +144,6 @@ class Gateway:
             max_contracts=settings.max_contracts,
             reached=lambda: self._pubsub.connected,
             zone=zone_of(TEHRAN),
-            clock=wall_clock,
         )
         """Handlers of the REST calls."""
         self.context = GatewayContext(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -24,6 +24,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode
 from ime_live.market import MICROSECONDS
 from ime_live.status import FeedState, FeedStatus
@@ -45,11 +46,11 @@ _LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 class Metrics:
     """The metrics of one process; also the hub's `Events`."""
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         """Make metrics at zero.
 
         Args:
-            clock: microseconds since the epoch, for the lag.
+            clock: the machine's clock, for the lag.
         """
         self._clock = clock
         self._several = MULTIPROCESS_VARIABLE in os.environ
@@ -170,7 +171,7 @@ class Metrics:
         """Count written messages; the version is 0 if their age says nothing."""
         self._delivered += messages
         if oldest_version:
-            self._lag.observe(max(0, self._clock() - oldest_version) / 1e6)
+            self._lag.observe(max(0, self._clock.time_us() - oldest_version) / 1e6)
 
     def conflated(self, messages: int) -> None:
         """Count messages that newer ones replaced before a slow client took them."""

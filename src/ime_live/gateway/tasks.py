@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ime_live.backoff import Backoff
+from ime_live.clock import SYSTEM_CLOCK, Clock
 
 LONGEST_WAIT: Final = 10.0
 """Longest wait before a part that fails again and again is restarted [s]."""
@@ -26,8 +26,7 @@ async def keep_running(
     run: Callable[[], Awaitable[None]],
     failed: Callable[[BaseException], None],
     *,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    monotonic: Callable[[], float] = time.monotonic,
+    clock: Clock = SYSTEM_CLOCK,
     jitter: Callable[[], float] = random.random,
 ) -> None:
     """Run a part until cancelled; start it again, after a wait, whenever it fails or ends.
@@ -35,13 +34,12 @@ async def keep_running(
     Args:
         run: runs the part.
         failed: called with each failure.
-        sleep: waits some seconds.
-        monotonic: seconds.
+        clock: the machine's clock, which waits.
         jitter: returns a number from 0 to below 1, so that gateways do not restart in step.
     """
     backoff = Backoff(LONGEST_WAIT, jitter, lasting=RAN_WELL)
     while True:
-        started = monotonic()
+        started = clock.monotonic()
         try:
             await run()
             failed(RuntimeError("a part must run until cancelled, but it has ended"))
@@ -52,4 +50,4 @@ async def keep_running(
             failed(error)  # the cancellation of something that it waited for, not of itself
         except Exception as error:  # noqa: BLE001 - reported, and the part is started again
             failed(error)
-        await sleep(backoff.next(monotonic() - started))
+        await clock.sleep(backoff.next(clock.monotonic() - started))

@@ -9,6 +9,7 @@ import pytest
 
 from ime_live.client.network.credentials import Credentials
 from ime_live.errors import SettingsError
+from tests.support.clock import FakeClock
 
 
 class Source:
@@ -110,24 +111,13 @@ async def test_a_function_that_fails_fails_each_call_and_is_asked_again() -> Non
 PASSING = ["token expired", "token not yet valid", "token expired: exp was 2026-05-23T15:10:00Z"]
 
 
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Seconds."""
-        return self.now
-
-
 @pytest.mark.parametrize("reason", PASSING)
 @pytest.mark.parametrize("token", ["t", lambda: "t"])
 async def test_what_may_pass_is_tried_for_some_time(
     reason: str, token: str | Callable[[], str]
 ) -> None:
-    clock = Clock()
-    credentials = Credentials(token, monotonic=clock)
+    clock = FakeClock()
+    credentials = Credentials(token, clock=clock)
     for _ in range(5):
         assert credentials.refused(await credentials.headers(), reason)
         clock.now += 1.0
@@ -135,15 +125,15 @@ async def test_what_may_pass_is_tried_for_some_time(
 
 
 async def test_what_may_pass_is_not_tried_too_often() -> None:
-    credentials = Credentials("t", monotonic=Clock())
+    credentials = Credentials("t", clock=FakeClock())
     tries = [credentials.refused(await credentials.headers(), PASSING[0]) for _ in range(20)]
     assert tries == [True] * 19 + [False]
 
 
 @pytest.mark.parametrize("token", ["t", lambda: "t"])
 async def test_an_accepted_token_begins_anew(token: str | Callable[[], str]) -> None:
-    clock = Clock()
-    credentials = Credentials(token, monotonic=clock)
+    clock = FakeClock()
+    credentials = Credentials(token, clock=clock)
     for _ in range(10):
         headers = await credentials.headers()
         assert credentials.refused(headers, "token expired")
@@ -153,7 +143,7 @@ async def test_an_accepted_token_begins_anew(token: str | Callable[[], str]) -> 
 
 async def test_a_function_is_asked_each_time_the_token_has_expired() -> None:
     source = Source()
-    credentials = Credentials(source, monotonic=Clock())
+    credentials = Credentials(source, clock=FakeClock())
     for number in range(1, 5):
         headers = await credentials.headers()
         assert headers == showing(f"t{number}")
@@ -161,7 +151,7 @@ async def test_a_function_is_asked_each_time_the_token_has_expired() -> None:
 
 
 async def test_a_bad_token_after_one_that_has_expired_is_renewed_once() -> None:
-    credentials = Credentials(Source(), monotonic=Clock())
+    credentials = Credentials(Source(), clock=FakeClock())
     assert credentials.refused(await credentials.headers(), "token expired")
     assert credentials.refused(await credentials.headers(), "invalid token")
     assert credentials.refused(await credentials.headers(), "token not yet valid")

@@ -30,6 +30,7 @@ from ime_live.gateway.auth.authenticator import (
     SignedToken,
     find_token,
 )
+from tests.support.clock import FakeClock
 
 NOW = 1_780_000_000.0
 SECRET = "a secret of the tests, 32 bytes and more"
@@ -71,7 +72,7 @@ class GivenKeys:
 def with_keys(
     *keys: Key, audience: str | None = None, issuer: str | None = None, leeway: float = 0.0
 ) -> JwtAuthenticator:
-    return JwtAuthenticator(GivenKeys(*keys), audience, issuer, leeway, now=lambda: NOW)
+    return JwtAuthenticator(GivenKeys(*keys), audience, issuer, leeway, clock=FakeClock(NOW))
 
 
 async def refusal(authenticator: Authenticator, token: str | None) -> str:
@@ -369,7 +370,7 @@ class TestLearning:
     async def test_a_known_key_asks_nobody(self) -> None:
         source = GivenKeys(KEYS["HS256"])
 
-        await JwtAuthenticator(source, now=lambda: NOW).authenticate(TOKEN)
+        await JwtAuthenticator(source, clock=FakeClock(NOW)).authenticate(TOKEN)
 
         assert source.asked == []
 
@@ -377,7 +378,7 @@ class TestLearning:
         source = GivenKeys(KEYS["RS256"], learnt=Key(EC_KEY.public_key(), "new"))
         token = jwt.encode(CLAIMS, EC_KEY, algorithm="ES256", headers={"kid": "new"})
 
-        assert await JwtAuthenticator(source, now=lambda: NOW).authenticate(token)
+        assert await JwtAuthenticator(source, clock=FakeClock(NOW)).authenticate(token)
         assert source.asked == [("ES256", "new")]
 
     async def test_a_key_that_was_learnt_may_still_not_be_the_one(self) -> None:

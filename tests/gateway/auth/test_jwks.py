@@ -30,6 +30,7 @@ from ime_live.gateway.auth.jwks import (
     read_key_set,
 )
 from ime_live.gateway.auth.keys import Keyring
+from tests.support.clock import FakeClock
 
 Jwk = dict[str, object]
 
@@ -160,28 +161,25 @@ class TestReadKeySet:
         assert keys[-1].kid == "ed"
 
 
-class Clock:
+class AlarmClock(FakeClock):
     """A clock that stands still until it is told to go on."""
 
     def __init__(self) -> None:
-        self.time = 50.0
+        super().__init__()
         self._alarms: list[tuple[float, asyncio.Event]] = []
         self._asleep = asyncio.Event()
 
-    def __call__(self) -> float:
-        return self.time
-
     async def sleep(self, seconds: float) -> None:
         alarm = asyncio.Event()
-        self._alarms.append((self.time + seconds, alarm))
+        self._alarms.append((self.now + seconds, alarm))
         self._asleep.set()
         await alarm.wait()
 
     async def go_on(self, seconds: float) -> None:
         """Let time pass, and what it wakes do its work until it sleeps again."""
         await self._asleep.wait()
-        self.time += seconds
-        due = [entry for entry in self._alarms if entry[0] <= self.time]
+        self.now += seconds
+        due = [entry for entry in self._alarms if entry[0] <= self.now]
         if due:
             self._alarms = [entry for entry in self._alarms if entry not in due]
             self._asleep.clear()
@@ -238,8 +236,8 @@ class Issuer:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> AlarmClock:
+    return AlarmClock()
 
 
 @pytest.fixture
@@ -252,9 +250,9 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 @asynccontextmanager
 async def started(
-    issuer: Issuer, clock: Clock, fetch_timeout: float = 30
+    issuer: Issuer, clock: AlarmClock, fetch_timeout: float = 30
 ) -> AsyncIterator[JwksUrl]:
-    url = JwksUrl(issuer.url, now=clock, sleep=clock.sleep, fetch_timeout=fetch_timeout)
+    url = JwksUrl(issuer.url, clock=clock, fetch_timeout=fetch_timeout)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(url.aclose)
         await url.start()
@@ -306,12 +304,12 @@ class TestUrl:
 
 
 class TestKeepingFresh:
-    async def test_is_fetched_at_start(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_is_fetched_at_start(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             assert kids(url) == ["rsa"]
         assert len(issuer.requests) == 1
 
-    async def test_is_fetched_again_when_too_old(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_is_fetched_again_when_too_old(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             issuer.answer(key_set(EC_JWK))
 
@@ -322,7 +320,7 @@ class TestKeepingFresh:
             assert kids(url) == ["ec"]
             assert len(issuer.requests) == 2
 
-    async def test_refresh_fetches(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_refresh_fetches(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             issuer.answer(key_set(RSA_JWK, EC_JWK))
             await clock.go_on(MIN_INTERVAL)
@@ -331,7 +329,7 @@ class TestKeepingFresh:
 
             assert kids(url) == ["rsa", "ec"]
 
-    async def test_refresh_does_not_hammer(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_refresh_does_not_hammer(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             for _ in range(100):
                 await url.refresh()
@@ -344,7 +342,7 @@ class TestKeepingFresh:
                 await url.refresh()
             assert len(issuer.requests) == 2
 
-    async def test_age_counts_from_the_last_fetch(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_age_counts_from_the_last_fetch(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             await clock.go_on(MAX_AGE - 1)
             await url.refresh()
@@ -354,7 +352,7 @@ class TestKeepingFresh:
             await clock.go_on(MAX_AGE - 1)
             assert len(issuer.requests) == 3
 
-    async def test_one_fetch_for_all_who_wait(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_one_fetch_for_all_who_wait(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             await clock.go_on(MIN_INTERVAL)
             issuer.answer(key_set(EC_JWK))
@@ -370,7 +368,9 @@ class TestKeepingFresh:
             assert kids(url) == ["ec"]
             assert len(issuer.requests) == 2
 
-    async def test_who_goes_away_does_not_end_the_fetch(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_who_goes_away_does_not_end_the_fetch(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async with started(issuer, clock) as url:
             await clock.go_on(MIN_INTERVAL)
             issuer.answer(key_set(EC_JWK))
@@ -387,7 +387,7 @@ class TestKeepingFresh:
 
             assert kids(url) == ["ec"]
 
-    async def test_the_end_refuses_who_waits(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_the_end_refuses_who_waits(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             await clock.go_on(MIN_INTERVAL)
             issuer.gate.clear()
@@ -406,7 +406,7 @@ class TestKeepingFresh:
 
 
 class TestIssuerInTrouble:
-    async def test_down_later(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_down_later(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             await issuer.down()
             with capture_logs() as logs:
@@ -425,7 +425,7 @@ class TestIssuerInTrouble:
             await clock.go_on(RETRY_INTERVAL)
             assert kids(url) == ["ec"]
 
-    async def test_down_at_start(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_down_at_start(self, issuer: Issuer, clock: AlarmClock) -> None:
         await issuer.down()
         async with started(issuer, clock) as url:
             assert url.keys == ()
@@ -439,7 +439,9 @@ class TestIssuerInTrouble:
             await url.refresh()
             assert kids(url) == ["rsa"]
 
-    async def test_is_tried_again_without_being_asked(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_is_tried_again_without_being_asked(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         await issuer.down()
         async with started(issuer, clock) as url:
             await issuer.up()
@@ -447,7 +449,9 @@ class TestIssuerInTrouble:
 
             assert kids(url) == ["rsa"]
 
-    async def test_a_refresh_that_failed_is_tried_again(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_a_refresh_that_failed_is_tried_again(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async with started(issuer, clock) as url:
             await issuer.down()
             await clock.go_on(MIN_INTERVAL)
@@ -475,7 +479,7 @@ class TestIssuerInTrouble:
         ],
     )
     async def test_a_bad_answer_changes_nothing(
-        self, issuer: Issuer, clock: Clock, body: bytes, status: str, headers: list[str]
+        self, issuer: Issuer, clock: AlarmClock, body: bytes, status: str, headers: list[str]
     ) -> None:
         async with started(issuer, clock) as url:
             issuer.answer(body, status, *headers)
@@ -492,14 +496,14 @@ class TestIssuerInTrouble:
     @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Moved", "308 Moved"])
     @pytest.mark.parametrize("target", ["/elsewhere", "http://127.0.0.1:1/", "file:///etc/passwd"])
     async def test_a_redirect_is_not_followed(
-        self, issuer: Issuer, clock: Clock, status: str, target: str
+        self, issuer: Issuer, clock: AlarmClock, status: str, target: str
     ) -> None:
         issuer.answer(b"", status, f"Location: {target}")
         async with started(issuer, clock) as url:
             assert url.keys == ()
         assert len(issuer.requests) == 1
 
-    async def test_an_endless_answer_is_cut_off(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_an_endless_answer_is_cut_off(self, issuer: Issuer, clock: AlarmClock) -> None:
         async def endless(writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             while True:
@@ -514,7 +518,7 @@ class TestIssuerInTrouble:
 
     @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n{"])
     async def test_a_silent_issuer_is_given_up(
-        self, issuer: Issuer, clock: Clock, begun: bytes
+        self, issuer: Issuer, clock: AlarmClock, begun: bytes
     ) -> None:
         never = asyncio.Event()
 
@@ -530,7 +534,7 @@ class TestIssuerInTrouble:
         never.set()
         assert "Timeout" in logs[0]["error"]
 
-    async def test_a_dripping_issuer_is_given_up(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_a_dripping_issuer_is_given_up(self, issuer: Issuer, clock: AlarmClock) -> None:
         """Each byte comes in time, and all of them never would."""
 
         async def dripping(writer: asyncio.StreamWriter) -> None:
@@ -553,7 +557,7 @@ class TestTokens:
     RSA_TOKEN = jwt.encode({}, RSA_KEY, algorithm="RS256", headers={"kid": "rsa"})
     EC_TOKEN = jwt.encode({}, EC_KEY, algorithm="ES256", headers={"kid": "ec"})
 
-    async def test_rotation(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_rotation(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
             assert await authenticator.authenticate(self.RSA_TOKEN)
@@ -566,7 +570,7 @@ class TestTokens:
 
     @pytest.mark.parametrize("kid", ["rsa", None])
     async def test_another_key_under_a_known_kid(
-        self, issuer: Issuer, clock: Clock, kid: str | None
+        self, issuer: Issuer, clock: AlarmClock, kid: str | None
     ) -> None:
         issuer.answer(key_set(jwk("RS256", OTHER_RSA_KEY.public_key(), kid=kid)))
         async with started(issuer, clock) as url:
@@ -578,7 +582,9 @@ class TestTokens:
             assert await authenticator.authenticate(token)
         assert len(issuer.requests) == 2
 
-    async def test_another_algorithm_under_a_known_kid(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_another_algorithm_under_a_known_kid(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
             issuer.answer(key_set(EC_JWK | {"kid": "rsa"}))
@@ -586,7 +592,7 @@ class TestTokens:
 
             assert await authenticator.authenticate(token)
 
-    async def test_bad_signatures_do_not_hammer(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_bad_signatures_do_not_hammer(self, issuer: Issuer, clock: AlarmClock) -> None:
         forged = jwt.encode({}, OTHER_RSA_KEY, algorithm="RS256", headers={"kid": "rsa"})
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
@@ -611,7 +617,7 @@ class TestTokens:
             assert len(issuer.requests) == 3
 
     async def test_a_bad_signature_while_the_issuer_is_away(
-        self, issuer: Issuer, clock: Clock
+        self, issuer: Issuer, clock: AlarmClock
     ) -> None:
         issuer.answer(key_set(jwk("RS256", OTHER_RSA_KEY.public_key(), kid="rsa")))
         async with started(issuer, clock) as url:
@@ -625,7 +631,9 @@ class TestTokens:
             await clock.go_on(RETRY_INTERVAL)
             assert await authenticator.authenticate(self.RSA_TOKEN)
 
-    async def test_a_shared_secret_is_not_looked_for(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_a_shared_secret_is_not_looked_for(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
             token = jwt.encode({}, "a secret of the tests, 32 bytes and more")
@@ -633,7 +641,7 @@ class TestTokens:
                 await authenticator.authenticate(token)
         assert len(issuer.requests) == 1
 
-    async def test_invented_kids_do_not_hammer(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_invented_kids_do_not_hammer(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
             await clock.go_on(MIN_INTERVAL)
@@ -643,7 +651,7 @@ class TestTokens:
                     await authenticator.authenticate(token)
         assert len(issuer.requests) == 2
 
-    async def test_down_later(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_down_later(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
             await issuer.down()
@@ -653,7 +661,7 @@ class TestTokens:
             # It may be good: who comes again later may be let in.
             await unavailable(authenticator.authenticate(self.EC_TOKEN))
 
-    async def test_down_at_start(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_down_at_start(self, issuer: Issuer, clock: AlarmClock) -> None:
         await issuer.down()
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
@@ -667,7 +675,7 @@ class TestTokens:
             await clock.go_on(MIN_INTERVAL)
             assert await authenticator.authenticate(self.RSA_TOKEN)
 
-    async def test_no_log_line_holds_a_token(self, issuer: Issuer, clock: Clock) -> None:
+    async def test_no_log_line_holds_a_token(self, issuer: Issuer, clock: AlarmClock) -> None:
         with capture_logs() as logs:
             async with started(issuer, clock) as url:
                 authenticator = JwtAuthenticator(Keyring(url=url))

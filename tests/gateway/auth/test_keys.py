@@ -30,6 +30,7 @@ from ime_live.gateway.auth.authenticator import (
 )
 from ime_live.gateway.auth.keys import Keyring, authenticator_from, keyring_from
 from ime_live.settings import AuthMode, AuthSettings
+from tests.support.clock import FakeClock
 
 NOW = 1_780_000_000.0
 SECRET = "a secret of the tests, 32 bytes and more"
@@ -285,7 +286,7 @@ class TestAuthenticatorFrom:
     async def test_jwt_with_every_setting(self) -> None:
         authenticator = authenticator_from(
             AuthSettings(jwt_secret=SECRET, jwt_audience="a", jwt_issuer="b", jwt_leeway=5),
-            now=lambda: NOW,
+            clock=FakeClock(NOW),
         )
         assert isinstance(authenticator, JwtAuthenticator)
         await authenticator.start()

@@ -16,6 +16,7 @@ from ime_live.errors import AuthenticationError, RefusedError, SettingsError
 from ime_live.gateway.auth.authenticator import Identity, JwtAuthenticator, Key
 from ime_live.gateway.auth.keys import Keyring
 from ime_live.gateway.auth.tokens import Signature, TokenReport, create_token, inspect_token
+from tests.support.clock import FakeClock
 
 NOW = 1_780_000_000.5
 DAY = 86_400
@@ -26,7 +27,7 @@ EC_KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 async def authenticate(token: str, **settings: Any) -> Identity:  # noqa: ANN401 - of the class
-    authenticator = JwtAuthenticator(Keyring([KEY]), now=lambda: NOW, **settings)
+    authenticator = JwtAuthenticator(Keyring([KEY]), clock=FakeClock(NOW), **settings)
     return await authenticator.authenticate(token)
 
 

@@ -13,6 +13,7 @@ from ime_live.gateway.auth import authenticator as module
 from ime_live.gateway.auth.authenticator import JwtAuthenticator, Key, SignedToken
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.auth.verified_tokens import MAX_LENGTH, VerifiedTokens
+from tests.support.clock import GivenClock
 
 NOW = 1_780_000_000.0
 SECRET = "a secret of the tests, 32 bytes and more"
@@ -42,7 +43,9 @@ class Gateway:
     def __init__(self, leeway: float = 0.0) -> None:
         self.now = NOW
         self.keys = Keys()
-        self.authenticator = JwtAuthenticator(self.keys, leeway=leeway, now=lambda: self.now)
+        self.authenticator = JwtAuthenticator(
+            self.keys, leeway=leeway, clock=GivenClock(lambda: round(self.now * 1e6))
+        )
 
     async def refusal(self, token: str) -> str:
         with pytest.raises(AuthenticationError) as caught:

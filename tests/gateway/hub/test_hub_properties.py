@@ -52,6 +52,7 @@ from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import MICROSECONDS, Part, Payload, part_of, version_of
 from ime_live.store.store import LastState, Lift, Lifted
+from tests.support.clock import GivenClock
 from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Message, Reader, Status
 from tests.support.hub_world import sizes_of
@@ -454,14 +455,18 @@ class HubMachine(RuleBasedStateMachine):
             events=self.events,
         )
         self.status_messages = StatusMessages(
-            self.hub, zone=UTC, clock=lambda: self.now, feed=lambda: None, sent=lambda: None
+            self.hub,
+            zone=UTC,
+            clock=GivenClock(lambda: self.now),
+            feed=lambda: None,
+            sent=lambda: None,
         )
         self.store = Store(lambda: self.now)
         self.reconciler = Reconciler(
             self.table,
             self.store,
             caught_up=self.store.caught_up,
-            monotonic=self.timers.monotonic,
+            clock=GivenClock(monotonic=self.timers.monotonic),
         )
         self.told: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
         """All states that the store has published, also those that it has lost since."""

@@ -11,6 +11,7 @@ from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.http_errors import status_of
 from ime_live.gateway.query.stream_query import ContractNotFoundError
+from tests.support.clock import FakeClock
 
 REGISTRY = Registry(
     [
@@ -26,13 +27,13 @@ def may_see(contract: Contract) -> bool:
 
 
 def test_an_unknown_parameter_is_logged_once_a_minute_by_its_name() -> None:
-    now = 0.0
-    diagnostics = Diagnostics(monotonic=lambda: now)
+    clock = FakeClock()
+    diagnostics = Diagnostics(clock=clock)
     with capture_logs() as logs:
         for _ in range(3):
             diagnostics.note_parameters("search", ["x", "amp;y"])
         diagnostics.note_parameters("stream by name", ["x"])
-        now = 60.0
+        clock.now += 60
         diagnostics.note_parameters("stream by name", ["x"])
     plain = {"event": "unknown query parameter", "log_level": "warning"}
     assert logs == [
@@ -48,7 +49,7 @@ def test_an_unknown_parameter_is_logged_once_a_minute_by_its_name() -> None:
 
 
 def test_invented_parameters_do_not_flood_the_log() -> None:
-    diagnostics = Diagnostics(monotonic=lambda: 0.0)
+    diagnostics = Diagnostics(clock=FakeClock())
     with capture_logs() as logs:
         diagnostics.note_parameters("search", [f"x{n}" for n in range(10_000)])
     assert len(logs) < 200

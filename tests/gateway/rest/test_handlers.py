@@ -27,6 +27,7 @@ from ime_live.gateway.rest.rate_limit import BURST, RequestLimit
 from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.timezones import TEHRAN, zone_of
+from tests.support.clock import GivenClock
 
 MakePayload = Callable[..., dict[str, Any]]
 EXPIRES = "2026-12-01"
@@ -62,14 +63,16 @@ class World:
         others: Any = cast("Any", self)
         diagnostics = Diagnostics(strict=strict)
         self.handlers = Handlers(
-            admission=Admission(others, RequestLimit(1), diagnostics, lambda: self.seconds),
+            admission=Admission(
+                others, RequestLimit(1), diagnostics, GivenClock(monotonic=lambda: self.seconds)
+            ),
             contract_cache=others,
             state_reader=others,
             diagnostics=diagnostics,
             max_contracts=41,
             reached=lambda: self.reached,
             zone=zone_of(TEHRAN),
-            clock=lambda: int(self.moment.timestamp() * 1_000_000),
+            clock=GivenClock(lambda: int(self.moment.timestamp() * 1_000_000)),
         )
 
     async def authenticate(self, token: str | None) -> Identity:

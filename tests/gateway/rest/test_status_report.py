@@ -22,6 +22,7 @@ from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.status_report import StatusHandler
 from ime_live.market import timestamp_of
 from ime_live.status import FeedState, FeedStatus
+from tests.support.clock import GivenClock
 
 NOW = 1_780_000_000_000_000
 REGISTRY = Registry(
@@ -48,14 +49,17 @@ class World:
         diagnostics = Diagnostics()
         self._handler = StatusHandler(
             admission=Admission(
-                NoAuthenticator(), RequestLimit(1), diagnostics, lambda: self.seconds
+                NoAuthenticator(),
+                RequestLimit(1),
+                diagnostics,
+                GivenClock(monotonic=lambda: self.seconds),
             ),
             contract_cache=others,
             feed=others,
             versions=others,
             diagnostics=diagnostics,
             zone=UTC,
-            clock=lambda: NOW,
+            clock=GivenClock(lambda: NOW),
         )
 
     async def read(self, ids: Iterable[str]) -> Mapping[str, int]:

@@ -10,6 +10,7 @@ from ime_live.contracts import Market
 from ime_live.errors import StoreError
 from ime_live.gateway.upstream.feed_monitor import CUT_OFF, NO_FEED, FeedMonitor
 from ime_live.status import FeedState, FeedStatus, MarketStatus
+from tests.support.clock import GivenClock
 
 NOW = 1_780_000_000_000_000
 LIVE = FeedStatus(
@@ -32,7 +33,7 @@ class World:
         self.led = False
         self.away = False
         self.changes: list[FeedState | None] = []
-        self.feed = FeedMonitor(self, clock=lambda: self.now, changed=self.changed)
+        self.feed = FeedMonitor(self, clock=GivenClock(lambda: self.now), changed=self.changed)
 
     async def read(self) -> tuple[FeedStatus | None, bool]:
         if self.away:

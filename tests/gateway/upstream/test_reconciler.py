@@ -18,6 +18,7 @@ from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.upstream.reconciler import MAX_AGE, Reconciler
 from ime_live.market import Payload, Update
 from ime_live.store.store import LastState, Lift, Lifted
+from tests.support.clock import GivenClock
 from tests.support.hub_world import NOW, A, B, C, World, Writer
 
 YEAR = 365 * 86_400 * 1_000_000
@@ -122,7 +123,7 @@ class Gateway:
             self.world.states,
             store,
             caught_up=store.caught_up,
-            monotonic=self.world.timers.monotonic,
+            clock=GivenClock(monotonic=self.world.timers.monotonic),
         )
         self.ids = ids
         for contract_id in ids:

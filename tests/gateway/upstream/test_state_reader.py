@@ -13,6 +13,7 @@ import structlog
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.upstream.state_reader import StateReader
 from ime_live.store.store import LastState
+from tests.support.clock import FakeClock
 
 MakePayload = Callable[..., dict[str, Any]]
 
@@ -22,7 +23,6 @@ class World:
 
     def __init__(self, payload: MakePayload, time_limit: float) -> None:
         self._payload = payload
-        self.seconds = 0.0
         self.asked: list[list[str]] = []
         self.price = 1
         self.open = asyncio.Event()
@@ -30,7 +30,8 @@ class World:
         self.error: Exception | None = None
         self.left: set[str] = set()
         self.broken: LastState | PayloadError | None = None
-        self.snapshots = StateReader(self, monotonic=lambda: self.seconds, time_limit=time_limit)
+        self.clock = FakeClock()
+        self.reader = StateReader(self, clock=self.clock, time_limit=time_limit)
 
     async def states(self, ids: Iterable[str], /) -> Mapping[str, LastState | PayloadError]:
         ids = list(ids)
@@ -48,7 +49,7 @@ class World:
         return {i: state for i in ids if i != "none"}
 
     async def price_of(self, contract_id: str) -> int:
-        found = (await self.snapshots.read([contract_id]))[contract_id]
+        found = (await self.reader.read([contract_id]))[contract_id]
         if isinstance(found, PayloadError):
             raise found
         return int(msgspec.json.decode(found["Aggregate"])["last_price"])
@@ -63,11 +64,11 @@ class World:
 async def world(payload: MakePayload) -> AsyncIterator[World]:
     made = World(payload, time_limit=10)
     yield made
-    await made.snapshots.aclose()
+    await made.reader.aclose()
 
 
 async def test_who_asks_in_one_turn_is_answered_by_one_round_trip(world: World) -> None:
-    answers = await asyncio.gather(*(world.snapshots.read([str(n % 3), "none"]) for n in range(30)))
+    answers = await asyncio.gather(*(world.reader.read([str(n % 3), "none"]) for n in range(30)))
     assert world.asked == [["0", "none", "1", "2"]]
     assert all(set(answer) == {"0", "1", "2"} for answer in answers)
 
@@ -146,7 +147,7 @@ async def test_a_store_that_hangs_holds_up_nobody(payload: MakePayload) -> None:
         world.open.set()
         assert await third == 1
     assert len(logs) == 1
-    await world.snapshots.aclose()
+    await world.reader.aclose()
 
 
 async def test_it_ends_with_what_is_under_way(payload: MakePayload) -> None:
@@ -154,7 +155,7 @@ async def test_it_ends_with_what_is_under_way(payload: MakePayload) -> None:
     world.open.clear()
     waiting = asyncio.create_task(world.price_of("1"))
     await world.when_asked(1)
-    await world.snapshots.aclose()
+    await world.reader.aclose()
     with pytest.raises(StoreError):
         await waiting
 
@@ -166,11 +167,11 @@ async def test_what_cannot_be_read_is_an_error_and_told_once_a_minute(
     world.broken = broken
     with structlog.testing.capture_logs() as logs:
         for n in range(100):
-            found = await world.snapshots.read([str(n), "none"])
+            found = await world.reader.read([str(n), "none"])
             assert found.keys() == {str(n)}
             assert isinstance(found[str(n)], PayloadError)
-        world.seconds += 61
-        await world.snapshots.read(["1"])
+        world.clock.now += 61
+        await world.reader.read(["1"])
         world.broken = None
         assert await world.price_of("1") == 1
     assert [(line["contract_id"], line.get("repeated")) for line in logs] == [
@@ -185,8 +186,8 @@ async def test_contracts_of_which_the_store_does_not_tell_fail_for_those_who_ask
     world.left = {"2"}
     good, mixed, bad = await asyncio.gather(
         world.price_of("1"),
-        world.snapshots.read(["1", "2"]),
-        world.snapshots.read(["2"]),
+        world.reader.read(["1", "2"]),
+        world.reader.read(["2"]),
         return_exceptions=True,
     )
     assert good == 1

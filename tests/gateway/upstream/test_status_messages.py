@@ -22,6 +22,7 @@ from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.market import Update, timestamp_of
 from ime_live.status import FeedState, FeedStatus, MarketStatus
+from tests.support.clock import GivenClock
 from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Message, Reader, Status
 from tests.support.hub_world import sizes_of
@@ -97,7 +98,7 @@ class World:
         self.status_messages = StatusMessages(
             self.hub,
             zone=UTC,
-            clock=lambda: self.now,
+            clock=GivenClock(lambda: self.now),
             feed=lambda: self.feed,
             sent=self.count,
         )

@@ -25,6 +25,7 @@ from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.market import Payload, Update
 from ime_live.store.store import LastState, Lift, Lifted
+from tests.support.clock import GivenClock
 from tests.support.fake_sockets import FakeSocket, send
 from tests.support.frames import Reader
 from tests.support.payloads import payload
@@ -92,8 +93,9 @@ class World:
         self.readings: list[Reading] = []
         self.seconds = 0.0
         self.received = self.malformed = 0
+        clock = GivenClock(lambda: NOW, lambda: self.seconds)
         states = StateTable(
-            zone=UTC, clock=lambda: NOW, monotonic=lambda: self.seconds, events=Events()
+            zone=UTC, clock=clock.time_us, monotonic=clock.monotonic, events=Events()
         )
         self.hub = Hub(
             states,
@@ -110,10 +112,9 @@ class World:
                 states,
                 self,
                 caught_up=lambda: asyncio.sleep(0),
-                monotonic=lambda: self.seconds,
+                clock=clock,
             ),
-            clock=lambda: NOW,
-            monotonic=lambda: self.seconds,
+            clock=clock,
             malformed=self.count_malformed,
             received=self.count_received,
         )

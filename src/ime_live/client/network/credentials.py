@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
 from ime_live.client.protocol.close_reason import may_pass
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import SettingsError
 
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]] | None
@@ -28,19 +28,19 @@ class Credentials:
     `refused` take the headers that were sent, because there may be another token by then.
     """
 
-    def __init__(self, token: Token, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, token: Token, *, clock: Clock = SYSTEM_CLOCK) -> None:
         """Create credentials.
 
         Args:
             token: see `Token`.
-            monotonic: clock in seconds.
+            clock: the machine's clock.
 
         Raises:
             SettingsError: ``token`` cannot be a token.
         """
         self._source = token if callable(token) else None
         self._token: str | None = None if token is None or callable(token) else _checked(token)
-        self._monotonic = monotonic
+        self._clock = clock
         self._fresh = False
         # When tokens were first refused for a reason that may pass, and how many times since.
         self._since: float | None = None
@@ -90,7 +90,7 @@ class Credentials:
             # In any case: a later call must not use the refused token.
             self._token = None
         if may_pass(reason):
-            now = self._monotonic()
+            now = self._clock.monotonic()
             self._since = now if self._since is None else self._since
             self._times += 1
             return now - self._since < _PATIENCE and self._times < _MOST_TIMES

@@ -100,7 +100,7 @@ class BoardPoller:
         self._random = random
         self._largest = largest
         self._link = Link()
-        self._limited = LogLimiter(log, interval=_COMPLAINT_INTERVAL, monotonic=clock.monotonic)
+        self._limited = LogLimiter(log, interval=_COMPLAINT_INTERVAL, clock=clock)
         self._reset()
 
     def _reset(self) -> None:

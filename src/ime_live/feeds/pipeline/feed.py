@@ -99,7 +99,7 @@ class Feed:
         """The latest day in the exchange's frames."""
         self._late = False
         self._clock_wrong = False
-        self._limited = LogLimiter(log, monotonic=clock.machine.monotonic)
+        self._limited = LogLimiter(log, clock=clock.machine)
         self._once = LogLimiter(log, interval=float("inf"))
         self._leadership = Leadership(
             lease, self.status, on_lead=lambda: self._leader.begin(), clock=clock.machine

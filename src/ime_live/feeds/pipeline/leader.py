@@ -90,7 +90,7 @@ class Leader:
         self._settled_at = math.inf
         self._noted = asyncio.Event()
         self._outage = False
-        self._limited = LogLimiter(log, monotonic=clock.monotonic)
+        self._limited = LogLimiter(log, clock=clock)
 
     def begin(self) -> None:
         """Start anew with the next write, because the store may hold other states."""

@@ -6,8 +6,7 @@ log line or a repr.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, Protocol
 
 import jwt
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import AuthenticationError
 from ime_live.gateway.auth.identity import ANONYMOUS, Identity, Refusal, identity_from
 from ime_live.gateway.auth.verified_tokens import VerifiedTokens
@@ -223,7 +223,7 @@ class JwtAuthenticator:
         audience: str | None = None,
         issuer: str | None = None,
         leeway: float = 0.0,
-        now: Callable[[], float] = time.time,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Make an authenticator; see `identity_from` for the arguments.
 
@@ -232,13 +232,13 @@ class JwtAuthenticator:
             audience: value that ``aud`` must be or contain.
             issuer: value that ``iss`` must be.
             leeway: seconds.
-            now: clock for the times in tokens, Unix seconds.
+            clock: the machine's clock, for the times in tokens.
         """
         self._keys = keys
         self._audience = audience
         self._issuer = issuer
         self._leeway = leeway
-        self._now = now
+        self._clock = clock
         self._verified = VerifiedTokens()
 
     async def start(self) -> None:
@@ -258,7 +258,7 @@ class JwtAuthenticator:
         """
         if not token:
             raise AuthenticationError(Refusal.REQUIRED.value)
-        if identity := self._verified.find(token, self._keys.keys, self._now()):
+        if identity := self._verified.find(token, self._keys.keys, self._clock.time()):
             return identity
         signed = SignedToken(token)
         key = signed.signer(self._keys.keys)
@@ -271,7 +271,7 @@ class JwtAuthenticator:
             audience=self._audience,
             issuer=self._issuer,
             leeway=self._leeway,
-            now=self._now(),
+            now=self._clock.time(),
         )
         self._verified.add(token, key, identity)
         return identity

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import urlsplit
@@ -18,6 +16,7 @@ import msgspec
 import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode, RefusedError, SettingsError
 from ime_live.gateway.auth.authenticator import Key
 from ime_live.settings import is_loopback
@@ -92,16 +91,14 @@ class JwksUrl:
         self,
         url: str,
         *,
-        now: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Clock = SYSTEM_CLOCK,
         fetch_timeout: float = FETCH_TIMEOUT,
     ) -> None:
         """Check ``url``; nothing is fetched before `start`.
 
         Args:
             url: https, or http of a loopback address.
-            now: clock for ages, in seconds.
-            sleep: waits that many seconds of the same clock.
+            clock: the machine's clock, for ages and waits.
             fetch_timeout: time that a whole fetch may take [s].
 
         Raises:
@@ -128,8 +125,7 @@ class JwksUrl:
         self._url = url
         # A proxy in the environment is for other hosts, not for this machine.
         self._trust_env = not is_loopback(host)
-        self._now = now
-        self._sleep = sleep
+        self._clock = clock
         self._fetch_timeout = fetch_timeout
         self._client: httpx.AsyncClient | None = None
         self._refresher: asyncio.Task[None] | None = None
@@ -173,7 +169,7 @@ class JwksUrl:
         Raises:
             RefusedError: with code 1013: the last fetch failed.
         """
-        if self._fetching is not None or self._now() - self._fetched_at >= MIN_INTERVAL:
+        if self._fetching is not None or self._clock.monotonic() - self._fetched_at >= MIN_INTERVAL:
             await self._fetch_once()
         self._check_fetched()
 
@@ -190,8 +186,8 @@ class JwksUrl:
             RefusedError: with code 1013: it could not be fetched.
         """
         fetches = self._fetching is not None
-        if not fetches and self._now() - self._rechecked_at >= RECHECK_INTERVAL:
-            self._rechecked_at = self._now()
+        if not fetches and self._clock.monotonic() - self._rechecked_at >= RECHECK_INTERVAL:
+            self._rechecked_at = self._clock.monotonic()
             fetches = True
         if fetches:
             await self._fetch_once()
@@ -205,10 +201,10 @@ class JwksUrl:
     async def _keep_fresh(self) -> None:
         while True:
             interval = RETRY_INTERVAL if self._failures else MAX_AGE
-            remaining = self._fetched_at + interval - self._now()
+            remaining = self._fetched_at + interval - self._clock.monotonic()
             if remaining > 0:
                 # Never for long: `refresh` may fetch meanwhile, and fail.
-                await self._sleep(min(remaining, RETRY_INTERVAL))
+                await self._clock.sleep(min(remaining, RETRY_INTERVAL))
             else:
                 await self._fetch_once()
 
@@ -217,7 +213,7 @@ class JwksUrl:
         if self._client is None:
             return
         if self._fetching is None:
-            self._fetched_at = self._now()
+            self._fetched_at = self._clock.monotonic()
             self._fetching = asyncio.create_task(self._fetch(self._client))
         # Unlike awaiting the task, this does not end the fetch when a waiting client leaves, nor
         # the client when the gateway ends the fetch.

@@ -6,14 +6,14 @@ the one at a URL fresh.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import SettingsError
 from ime_live.gateway.auth.authenticator import (
     PUBLIC_KEY_ALGORITHMS,
@@ -91,14 +91,12 @@ def keyring_from(settings: JwtSettings) -> Keyring:
     return Keyring(keys, url)
 
 
-def authenticator_from(
-    settings: AuthSettings, *, now: Callable[[], float] = time.time
-) -> Authenticator:
+def authenticator_from(settings: AuthSettings, *, clock: Clock = SYSTEM_CLOCK) -> Authenticator:
     """Return the authenticator for ``settings``. Call its `start` before use.
 
     Args:
         settings: where the keys are, and what tokens must contain.
-        now: clock for the times in tokens, Unix seconds.
+        clock: the machine's clock, for the times in tokens.
 
     Raises:
         SettingsError: see `keyring_from`.
@@ -110,7 +108,7 @@ def authenticator_from(
         audience=settings.jwt_audience or None,
         issuer=settings.jwt_issuer or None,
         leeway=settings.jwt_leeway,
-        now=now,
+        clock=clock,
     )
 
 

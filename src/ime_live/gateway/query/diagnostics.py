@@ -7,12 +7,12 @@ suggested.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Registry
 from ime_live.errors import RefusedError
 from ime_live.gateway.hub.contract_ref import By
@@ -34,18 +34,16 @@ _ESCAPED: Final = "amp;"
 class Diagnostics:
     """Logs and explains unknown parameters and contracts. One object serves the whole process."""
 
-    def __init__(
-        self, *, strict: bool = False, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, *, strict: bool = False, clock: Clock = SYSTEM_CLOCK) -> None:
         """Make the diagnostics of a process.
 
         Args:
             strict: whether unknown parameters are refused.
-            monotonic: seconds.
+            clock: the machine's clock.
         """
         self._strict = strict
         self._suggestions = Suggestions()
-        self._limited = LogLimiter(log, max_keys=_MAX_KINDS, monotonic=monotonic)
+        self._limited = LogLimiter(log, max_keys=_MAX_KINDS, clock=clock)
 
     def note_parameters(self, call: str, unknown: Collection[str]) -> None:
         """Log the names of parameters that a call does not know."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Final
 
 from msgspec import Struct
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import RateError, RefusedError
 from ime_live.gateway.auth.authenticator import ANONYMOUS, Authenticator, find_token
 from ime_live.gateway.auth.identity import Identity
@@ -38,7 +39,7 @@ class Admission:
         authenticator: Authenticator,
         limit: RequestLimit,
         diagnostics: Diagnostics,
-        monotonic: Callable[[], float],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Make an admission.
 
@@ -46,12 +47,12 @@ class Admission:
             authenticator: checks tokens.
             limit: limits the rate of requests.
             diagnostics: logs what is wrong with requests.
-            monotonic: seconds.
+            clock: the machine's clock.
         """
         self._authenticator = authenticator
         self._limit = limit
         self._diagnostics = diagnostics
-        self._monotonic = monotonic
+        self._clock = clock
 
     async def admit(
         self, call: str, request: RestRequest, token: str | None, unknown: Sequence[str]
@@ -79,7 +80,7 @@ class Admission:
             raise
         named = identity.subject != ANONYMOUS
         who = ("subject", identity.subject) if named else ("peer", request.peer)
-        wait = self._limit.take(who, self._monotonic())
+        wait = self._limit.take(who, self._clock.monotonic())
         if wait:
             raise RateError(wait)
         self._diagnostics.refuse_parameters(unknown)

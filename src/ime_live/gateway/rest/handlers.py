@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract, Registry
 from ime_live.errors import (
     CloseCode,
@@ -33,7 +34,6 @@ from ime_live.gateway.rest.search import Search
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.sections import Sections
 from ime_live.gateway.upstream.state_reader import StateReader
-from ime_live.market import MICROSECONDS
 
 _AWAY: Final = "market data cannot be read now"
 
@@ -60,7 +60,7 @@ class Handlers:
         max_contracts: int,
         reached: Callable[[], bool],
         zone: tzinfo,
-        clock: Callable[[], int],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Make the handlers.
 
@@ -72,7 +72,7 @@ class Handlers:
             max_contracts: number of contracts that a request may name.
             reached: returns whether the store is connected, and the contract cache so up to date.
             zone: time zone of the exchange, in which days are counted.
-            clock: microseconds since the epoch.
+            clock: the machine's clock.
         """
         self._admission = admission
         self._contract_cache = contract_cache
@@ -156,4 +156,4 @@ class Handlers:
             raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER)
 
     def _today(self) -> date:
-        return datetime.fromtimestamp(self._clock() / MICROSECONDS, self._zone).date()
+        return datetime.fromtimestamp(self._clock.time(), self._zone).date()

@@ -6,13 +6,14 @@ The report costs Redis little, however often it is asked for: see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract, Market, Registry
 from ime_live.errors import RefusedError, StoreError
 from ime_live.gateway.auth.identity import Identity
@@ -136,7 +137,7 @@ class StatusHandler:
         versions: Versions,
         diagnostics: Diagnostics,
         zone: tzinfo,
-        clock: Callable[[], int],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Make a handler.
 
@@ -147,7 +148,7 @@ class StatusHandler:
             versions: reads the last versions of contracts.
             diagnostics: explains what is wrong with requests.
             zone: time zone of the timestamps.
-            clock: microseconds since the epoch.
+            clock: the machine's clock.
         """
         self._admission = admission
         self._contract_cache = contract_cache
@@ -176,7 +177,7 @@ class StatusHandler:
             self._diagnostics.note_refusal(Endpoint.STATUS.value, error)
             raise
         versions = await self._read_versions(contracts)
-        now = self._clock()
+        now = self._clock.time_us()
         feed, zone = self._feed.status, self._zone
         report = Report(
             timestamp=timestamp_of(now, zone),

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Market
 from ime_live.errors import StoreError
 from ime_live.status import FeedState, FeedStatus
@@ -42,13 +43,13 @@ class FeedMonitor:
     """Holds the feed's present state in `status`, and reports each change of it."""
 
     def __init__(
-        self, leader: LeaseReader, *, clock: Callable[[], int], changed: Callable[[], None]
+        self, leader: LeaseReader, *, clock: Clock = SYSTEM_CLOCK, changed: Callable[[], None]
     ) -> None:
         """Start without a state.
 
         Args:
             leader: reads the feed's status.
-            clock: microseconds since the epoch.
+            clock: the machine's clock.
             changed: called when the state of the feed, or of one of its markets, has changed.
         """
         self._leader = leader
@@ -77,7 +78,7 @@ class FeedMonitor:
         except StoreError:
             # The subscriber logs the outage; here it is one change of state, logged as such.
             self.reached = False
-            self._take(cut_off(self.status, self._clock()))
+            self._take(cut_off(self.status, self._clock.time_us()))
             return
         self.reached = True
         self._take(written if led else without_leader(written))

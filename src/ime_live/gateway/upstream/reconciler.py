@@ -26,6 +26,7 @@ from typing import Final, Protocol
 import structlog
 from msgspec import Struct
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.hub.state_table import Present, StateTable
 from ime_live.log_limiter import LogLimiter
@@ -89,7 +90,7 @@ class Reconciler:
         store: StateStore,
         *,
         caught_up: Callable[[], Awaitable[object]],
-        monotonic: Callable[[], float],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Start without knowledge of the store.
 
@@ -98,13 +99,13 @@ class Reconciler:
             store: the store's states.
             caught_up: waits until messages that were published before the call have arrived in
                 ``states``, or will not soon.
-            monotonic: seconds; the clock of ``states``.
+            clock: the clock of ``states``.
         """
         self._states = states
         self._store = store
         self._caught_up = caught_up
-        self._monotonic = monotonic
-        self._limited = LogLimiter(log, monotonic=monotonic)
+        self._monotonic = clock.monotonic
+        self._limited = LogLimiter(log, clock=clock)
         self._verdicts: dict[str, tuple[float, bool]] = {}
         """By contract: when it was compared, and whether it was current."""
         self._unconfirmed: dict[str, tuple[int, bytes]] = {}

@@ -8,11 +8,12 @@ only the callers that asked for these fail. Nothing is kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.log_limiter import LogLimiter
@@ -69,14 +70,14 @@ class StateReader:
         self,
         store: StoredStates,
         *,
-        monotonic: Callable[[], float],
+        clock: Clock = SYSTEM_CLOCK,
         time_limit: float = TIME_LIMIT,
     ) -> None:
         """Make a reader with nothing to read.
 
         Args:
             store: where last states are kept.
-            monotonic: seconds; limits the rate of log lines.
+            clock: the machine's clock, which limits the rate of log lines.
             time_limit: seconds to wait for the store.
         """
         self._store = store
@@ -84,7 +85,7 @@ class StateReader:
         self._next: _Round | None = None
         self._under_way: _Round | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._limited = LogLimiter(log, monotonic=monotonic)
+        self._limited = LogLimiter(log, clock=clock)
 
     async def read(self, ids: Collection[str]) -> Found:
         """Return the last states of those contracts that have one, perhaps with others.

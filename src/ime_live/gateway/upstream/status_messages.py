@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import tzinfo
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -21,6 +21,9 @@ from ime_live.gateway.hub.subscriber_group import SubscriberGroup
 from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.market import timestamp_of
 from ime_live.status import FeedStatus
+
+if TYPE_CHECKING:
+    from ime_live.clock import Clock
 
 _encode = msgspec.json.Encoder().encode
 
@@ -36,7 +39,7 @@ class StatusMessages:
         hub: Hub,
         *,
         zone: tzinfo,
-        clock: Callable[[], int],
+        clock: Clock,
         feed: Callable[[], FeedStatus | None],
         sent: Callable[[], None],
     ) -> None:
@@ -45,7 +48,7 @@ class StatusMessages:
         Args:
             hub: the hub of the clients.
             zone: time zone of the timestamps.
-            clock: microseconds since the epoch.
+            clock: the machine's clock.
             feed: returns the feed's present state, None if there never was a feed.
             sent: called for each message that is written.
         """
@@ -134,7 +137,7 @@ class StatusMessages:
             for channel, ref in group.channels.items()
         )
         text = wire.status_message(
-            timestamp_of(self._clock(), self._zone).encode(),
+            timestamp_of(self._clock.time_us(), self._zone).encode(),
             _encode(self._about_feed(current=current)),
             contracts,
         )

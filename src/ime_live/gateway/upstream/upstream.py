@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.log_limiter import LogLimiter
@@ -77,8 +78,7 @@ class Upstream:
         channels: Channels,
         comparisons: Comparisons,
         *,
-        clock: Callable[[], int],
-        monotonic: Callable[[], float],
+        clock: Clock = SYSTEM_CLOCK,
         malformed: Callable[[], None],
         received: Callable[[], None],
     ) -> None:
@@ -88,8 +88,7 @@ class Upstream:
             states: gets the updates.
             channels: receives them.
             comparisons: compares with the last states in the store.
-            clock: microseconds since the epoch.
-            monotonic: seconds; limits the rate of log lines.
+            clock: the machine's clock.
             malformed: called for each message that is dropped because it cannot be read.
             received: called for each message.
         """
@@ -99,8 +98,8 @@ class Upstream:
         self._clock = clock
         self._malformed = malformed
         self._received = received
-        self._limited = LogLimiter(log, monotonic=monotonic)
-        self._stale = LogLimiter(log, max_keys=_STALE_CONTRACTS, monotonic=monotonic)
+        self._limited = LogLimiter(log, clock=clock)
+        self._stale = LogLimiter(log, max_keys=_STALE_CONTRACTS, clock=clock)
         self._wanted: Counter[str] = Counter()
         self._arriving: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -205,7 +204,7 @@ class Upstream:
         """Take a message that has arrived on a contract's channel."""
         self._received()
         try:
-            version, payload = read_publication(raw, self._clock())
+            version, payload = read_publication(raw, self._clock.time_us())
         except PayloadError as error:
             self._malformed()
             self._limited.warning(
@@ -223,7 +222,7 @@ class Upstream:
         self._comparisons.doubt(contract_id)
         self._due.add(contract_id)
         fields: dict[str, object] = {"version": version, "newest": newest}
-        now = self._clock()
+        now = self._clock.time_us()
         if version * _OTHER_UNIT < now:
             fields["hint"] = f"is {version} not microseconds?"
         elif (ahead := newest - now) > MICROSECONDS:

@@ -6,9 +6,10 @@ Neither many clients at once nor endless requests put more load on Redis than th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import StoreError
 
 MAX_AGE: Final = 1.0
@@ -25,15 +26,15 @@ class StoredVersions(Protocol):
 class Versions:
     """A short-lived cache of the stored versions."""
 
-    def __init__(self, store: StoredVersions, *, monotonic: Callable[[], float]) -> None:
+    def __init__(self, store: StoredVersions, *, clock: Clock = SYSTEM_CLOCK) -> None:
         """Start with an empty cache.
 
         Args:
             store: where the versions are kept.
-            monotonic: seconds.
+            clock: the machine's clock.
         """
         self._store = store
-        self._monotonic = monotonic
+        self._monotonic = clock.monotonic
         self._known: dict[str, tuple[float, int]] = {}
         """By contract: when it was read, and its version; 0 if it has none."""
         self._failure: tuple[float, str] | None = None
