@@ -229,7 +229,7 @@ class ClientChecker:
                     claim.waiting.setdefault(contract_id, now)
 
     def _fault_of(self, contract_id: str, version: int) -> str:
-        """What is wrong with a version, whatever the store does; empty if nothing."""
+        """The fault of a version, whatever the store does; empty if it has none."""
         received = self._received.get(contract_id)
         if received is not None and version <= received.version:
             return f"{version} after {received.version}"

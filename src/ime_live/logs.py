@@ -108,7 +108,7 @@ class _Logger:
         self.msg = writer.write
 
     def __getattr__(self, level: str) -> Callable[[str], None]:
-        # Whatever its level, it is a line.
+        # Lines of all levels are written in the same way.
         return self.msg
 
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# What else is needed is imported where it is used: until `at_rest`, Ctrl-C shows a traceback.
+# Everything else is imported where it is used: until `at_rest`, Ctrl-C shows a traceback.
 
 STOP = (signal.SIGINT, signal.SIGTERM)
 

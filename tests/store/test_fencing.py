@@ -16,7 +16,7 @@ from ime_live.market_json import MAX_AHEAD
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store.lease import UNREADABLE, Holding, Lease
+from ime_live.store.lease import UNREADABLE, Lease, LeaseState
 from ime_live.store.scripts import Script
 from ime_live.store.store import Keys, Store, Stored
 
@@ -232,7 +232,7 @@ async def test_token_that_is_too_far_ahead_is_not_gone_on_from(
     taken = await lease.take()
     assert taken.anew
     assert 0 < taken.token < far
-    assert await lease.take() == Holding(leads=True, token=taken.token, anew=False)
+    assert await lease.take() == LeaseState(leads=True, token=taken.token, anew=False)
 
 
 async def test_older_lease_of_ours_is_taken_anew(

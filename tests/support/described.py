@@ -25,14 +25,14 @@ def closed(schema: Any) -> Any:  # noqa: ANN401 - any part of a schema
 
 
 def validator(document: Node, message: str) -> Draft7Validator:
-    """What tells whether something is a message of the document's of that name."""
+    """A validator of the messages that the document has under that name."""
     payload = document["components"]["messages"][message]["payload"]
     schemas = closed(document["components"]["schemas"])
     return Draft7Validator(payload | {"components": {"schemas": schemas}})
 
 
 def follow(document: Node, reference: str) -> Any:  # noqa: ANN401 - any part of a document
-    """What a reference refers to."""
+    """The part of the document that a reference leads to."""
     assert reference.startswith("#/"), reference
     node: Any = document
     for part in reference.removeprefix("#/").split("/"):

@@ -141,7 +141,7 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(ime_live.__path__, "ime_live."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    # What commands import when they run.
+    # Modules that commands import when they run.
     for name in ("holidays", "httpx", "prometheus_client", "rich.table", "uvloop"):
         importlib.import_module(name)
     command = typer.Typer()

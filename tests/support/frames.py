@@ -1,4 +1,4 @@
-"""What a client makes of the bytes that it is sent, by the `websockets` library."""
+"""Read the frames in the bytes that a client is sent, by the `websockets` library."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ CONTRACT = Contract(contract_id="1", contract_name="KASH")
 
 
 class Loop:
-    """What connections use of a loop. Tasks run on the real one, the rest when a test says so."""
+    """The parts of a loop that connections use. Its timers run when a test says so."""
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
@@ -87,7 +87,7 @@ class Transport(asyncio.Transport):
         for end in self._pipe:
             os.close(end)
 
-    # What the peer does
+    # Actions of the peer
 
     def send(self, data: bytes, at_most: int = 256_000) -> None:
         """Let bytes arrive. They are read ``at_most`` so many at a time."""
@@ -115,7 +115,7 @@ class Transport(asyncio.Transport):
         """Bytes that have arrived and wait in the kernel."""
         return len(self._arrived)
 
-    # What the protocol does
+    # Calls of the protocol
 
     def write(self, data: Any) -> None:  # noqa: ANN401 - as asyncio has it
         """Take down."""
@@ -134,7 +134,7 @@ class Transport(asyncio.Transport):
         self.eof_written = True
 
     def get_write_buffer_size(self) -> int:
-        """What the peer has not taken."""
+        """Bytes that the peer has not taken."""
         return self.held
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:

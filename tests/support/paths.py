@@ -12,7 +12,7 @@ ROWS: Final = ROOT / "tests" / "feeds" / "rows"
 """Rows of the exchange's boards, as JSON."""
 
 SHARED: Final = ROOT.parent / "shared"
-"""What is handed out beside the repository; tests of it are skipped where it is missing."""
+"""Material beside the repository; tests of it are skipped where it is missing."""
 
 CAPTURE: Final = SHARED / "ime-capture"
 """Recorded frames."""

@@ -1,4 +1,4 @@
-"""What a server may receive: requests, and what is almost one."""
+"""Bytes that a server may receive: requests, and almost requests."""
 
 from __future__ import annotations
 

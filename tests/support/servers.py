@@ -271,7 +271,7 @@ class ClusterServers(_Servers):
         if self._drops_all_types:
             node.client.execute_command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
         else:
-            # What nodes say that it does not know is ignored, and gossip does not undo this soon.
+            # Messages of unknown nodes are ignored, and gossip does not undo this soon.
             for other in self.servers:
                 if other is not node:
                     node.client.execute_command("CLUSTER", "FORGET", self.id_of(other))

@@ -62,7 +62,7 @@ def main(
 
 _STANDARD_OUTPUT: Final = 1
 
-# What a write of output may fail with that nobody but its reader can mend.
+# Errors of a write of output that nobody but its reader can mend.
 _OUTPUT_ERRORS: Final = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
@@ -73,7 +73,7 @@ def _write_to_the_end() -> None:
     except OSError as error:
         if error.errno not in _OUTPUT_ERRORS:
             raise
-        # What is left would be written at the exit, and fail again.
+        # The rest would be written at the exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_OUTPUT)
         if error.errno != errno.EPIPE:  # else nobody wants to read more
             tell(f"ime-live: output cannot be written: {reason_of(error)}")

@@ -78,7 +78,7 @@ async def _publish(source: str, settings: StoreSettings) -> None:
         settings.redis_url, key_prefix=settings.key_prefix, redis_timeout=settings.redis_timeout
     )
     file = open_input(source)
-    # What runs on the other end of a pipe cannot send its lines again; a file is still there.
+    # The program at the other end of a pipe cannot send its lines again; a file is still there.
     patience = _Patience() if source == STANDARD_INPUT else None
     async with publisher, Store(settings) as store:
         contracts = _Contracts(store, patience)

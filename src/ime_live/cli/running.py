@@ -29,7 +29,7 @@ def tell(line: str) -> None:
     try:
         typer.echo(line, err=True)
     except OSError:
-        # What it still holds would fail again when the interpreter ends, with a status of its own.
+        # Its buffer would fail again when the interpreter ends, with a status of its own.
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - to the end of the process
 
 

@@ -247,7 +247,7 @@ async def _attend(settings: StoreSettings, market: DemoMarket) -> None:
 
 
 async def _announce(server: GatewayServer, market: DemoMarket, address: str) -> None:
-    # Whoever copies a URL from the greeting must find its contracts there.
+    # The contracts must be there when somebody copies a URL from the greeting.
     while not (server.started and server.lifespan.state[CONTEXT].contract_cache.loaded):  # noqa: ASYNC110 - uvicorn has no event
         await asyncio.sleep(0.01)
     print(greeting(market, address), flush=True)

@@ -76,7 +76,7 @@ class Supervisor:
                 task.result()  # none of them ends but by an error
         finally:
             ending = asyncio.create_task(self._end_all(tasks))
-            # Whoever is told twice still leaves nothing behind; each has its time to end.
+            # A second cancellation must leave nothing behind: each process has its time to end.
             while not ending.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.shield(ending)

@@ -28,7 +28,7 @@ LEASE: Final = 3.0
 UNREADABLE: Final = "the feed's status cannot be read"
 
 
-class Holding(Struct, frozen=True):
+class LeaseState(Struct, frozen=True):
     """Result of asking for the lease.
 
     Attributes:
@@ -74,13 +74,13 @@ class Lease(Commands):
         self._seen = 0
         """The greatest known fencing token."""
 
-    async def take(self) -> Holding:
+    async def take(self) -> LeaseState:
         """Take the lease for `LEASE` seconds if no other feed holds it, or renew it."""
         ours, token, anew = await self._answer(
             scripts.TAKE_LEASE, self._lease, self.holder, round(LEASE * 1000), self._seen
         )
         self.note(token)
-        return Holding(leads=bool(ours), token=token, anew=bool(anew))
+        return LeaseState(leads=bool(ours), token=token, anew=bool(anew))
 
     def note(self, token: int) -> None:
         """Note a fencing token, so that the next leadership has a greater one.

@@ -25,7 +25,7 @@ from ime_live.market import Payload
 from ime_live.publisher import PublishResult
 from ime_live.settings import HoursSettings
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store.lease import Holding
+from ime_live.store.lease import LeaseState
 from ime_live.timezones import TEHRAN, zone_of
 from tests.feeds.ime.frames import board, row
 
@@ -86,8 +86,8 @@ class Store:
         self.states: list[tuple[str, Payload]] = []
         self.statuses: list[FeedStatus] = []
 
-    async def take(self) -> Holding:
-        return Holding(leads=True, token=1, anew=not self.statuses)
+    async def take(self) -> LeaseState:
+        return LeaseState(leads=True, token=1, anew=not self.statuses)
 
     def note(self, token: int) -> None:
         raise AssertionError

@@ -170,7 +170,7 @@ def measuring(hours: Hours) -> FeedHealth:
 def come(health: FeedHealth, pushed: float, at: float, board: str = FUTURES) -> float | None:
     """A board comes some seconds after the start; the lag that is said then."""
     now = START + round(at * SECOND)
-    health.stamp(board, START + round(pushed * SECOND), now)
+    health.note_timestamp(board, START + round(pushed * SECOND), now)
     health.board(board, 8, now)
     return health.status(now).lag
 

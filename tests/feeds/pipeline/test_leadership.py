@@ -14,7 +14,7 @@ from ime_live.feeds.pipeline.leadership import LEAVING, Leadership
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store.lease import LEASE, UNREADABLE, Holding, Lease
+from ime_live.store.lease import LEASE, UNREADABLE, Lease, LeaseState
 from tests.support.clock import FakeClock
 
 STATUS = FeedStatus(FeedState.LIVE, since=1, written=5)
@@ -204,8 +204,8 @@ class Stalled:
         self.cut_off = asyncio.Event()
         self.writes = 0
 
-    async def take(self) -> Holding:
-        return Holding(leads=True, token=1, anew=False)
+    async def take(self) -> LeaseState:
+        return LeaseState(leads=True, token=1, anew=False)
 
     def note(self, token: int) -> None:
         raise AssertionError

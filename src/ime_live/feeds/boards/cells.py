@@ -223,17 +223,17 @@ def moment(row: Row, field: str, day: date | None) -> datetime | None:
         return None
     if value is _MISSING:
         raise CellError(field, "is missing")
-    stamp = value
+    timestamp = value
     if type(value) is not str or not value.isascii() or not value[0].isdigit():
-        stamp = unwrap(value)
-        if isinstance(stamp, str):
-            stamp = fold(stamp[:MAX_TEXT])  # digits of other scripts
-    if _is_empty(stamp) or (type(stamp) is int and stamp == 0):
+        timestamp = unwrap(value)
+        if isinstance(timestamp, str):
+            timestamp = fold(timestamp[:MAX_TEXT])  # digits of other scripts
+    if _is_empty(timestamp) or (type(timestamp) is int and timestamp == 0):
         return None
-    if not isinstance(stamp, str) or len(stamp) > MAX_TEXT:
+    if not isinstance(timestamp, str) or len(timestamp) > MAX_TEXT:
         raise CellError(field, f"is not a date and time, {got(value)}")
     try:
-        at = _read_moment(stamp)
+        at = _read_moment(timestamp)
     except _NotOfTehranError:
         raise CellError(field, f"is not a moment on Tehran's clock, {got(value)}") from None
     except (ValueError, OverflowError):
@@ -251,12 +251,12 @@ class _NotOfTehranError(Exception):
 
 # Most timestamps of a push equal those of the push before.
 @lru_cache(maxsize=4096)
-def _read_moment(stamp: str) -> datetime | time | None:
-    if stamp == "0":
+def _read_moment(timestamp: str) -> datetime | time | None:
+    if timestamp == "0":
         return None
-    if match := _TIME.fullmatch(stamp):
+    if match := _TIME.fullmatch(timestamp):
         return _time(match)
-    at = _from_dot_net(stamp) or datetime.fromisoformat(stamp.strip())
+    at = _from_dot_net(timestamp) or datetime.fromisoformat(timestamp.strip())
     if at.year == 1:
         return None
     if at.tzinfo is not None or at.year not in YEARS:
@@ -268,9 +268,9 @@ def _read_moment(stamp: str) -> datetime | time | None:
 _DOT_NET: Final = re.compile(r"\\?/Date\((-?\d{1,15})(?:[+-]\d{4})?\)\\?/", re.ASCII)
 
 
-def _from_dot_net(stamp: str) -> datetime | None:
+def _from_dot_net(timestamp: str) -> datetime | None:
     """The moment of ``/Date(1690882810500)/`` on Tehran's clock; ``None`` if it is not one."""
-    match = _DOT_NET.fullmatch(stamp)
+    match = _DOT_NET.fullmatch(timestamp)
     if match is None:
         return None
     return datetime.fromtimestamp(int(match[1]) / 1000, zone_of_tehran()).replace(tzinfo=None)

@@ -208,7 +208,7 @@ CDC_BOARD: Final = "updateCDCMarketsInfo"
 PUSHED_AT: Final = {
     method: rows[0][0].pushed_at for method, rows in BOARDS.items() if rows[0][0].pushed_at
 }
-"""Method of a board → the field with the stamp of its push, where it has one."""
+"""Method of a board → the field with the timestamp of its push, where it has one."""
 
 OTHER_METHODS: Final = frozenset({CLOCK, "updateAllMarketData"})
 """Methods that are known and are no boards: the exchange's clock, and totals of the market."""

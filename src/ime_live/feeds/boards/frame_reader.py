@@ -165,14 +165,14 @@ class FrameReader:
     def _again(self, row: BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
         """Return a known row's contracts with their new times; empty if it is not known."""
         for side in row.known or ():
-            times = {**side.times, **row.stamps}
+            times = {**side.times, **row.timestamps}
             try:
                 quote = retimed(side.quote, times, side.fields, **when.told)
-                stamp = pushed_at(times, side.fields, when.day, when.clock)
+                timestamp = pushed_at(times, side.fields, when.day, when.clock)
             except CellError as error:
                 read.refuse(index, side.quote.contract.contract_id, str(error), times)
             else:
-                read.take(index, quote, stamp)
+                read.take(index, quote, timestamp)
         return row.known or ()
 
     def _anew(self, row: BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
@@ -183,7 +183,9 @@ class FrameReader:
             read.refuse(index, None, reason, None if wrong else row.decoded)
             return ()
         known: list[KnownSide] = []
-        whole = all(row.decoded.get(name) == stamp for name, stamp in row.stamps.items())
+        whole = all(
+            row.decoded.get(name) == timestamp for name, timestamp in row.timestamps.items()
+        )
         for spellings in BOARDS[read.method]:
             fields = next((f for f in spellings if f.contract_id in row.decoded), spellings[0])
             if fields.option_type and _is_vacant(row.decoded, fields):
@@ -192,7 +194,7 @@ class FrameReader:
                 quote = read_row(
                     row.decoded, fields, bands=self._bands, names=self._names, **when.told
                 )
-                stamp = pushed_at(row.decoded, fields, when.day, when.clock)
+                timestamp = pushed_at(row.decoded, fields, when.day, when.clock)
             except CellError as error:
                 contract_id = _known_id(row.decoded, fields)
                 read.refuse(index, contract_id, str(error), row.decoded)
@@ -200,7 +202,7 @@ class FrameReader:
             else:
                 quote = _on_board(quote, read.method)
                 self._names[quote.contract.contract_id] = quote.contract.contract_name
-                read.take(index, quote, stamp)
+                read.take(index, quote, timestamp)
                 times = {name: row.decoded[name] for name in fields.times if name in row.decoded}
                 known.append(KnownSide(fields, quote, times))
         return tuple(known) if whole else ()
@@ -230,13 +232,13 @@ class _BoardParts:
     def __init__(self, method: str) -> None:
         self.method = method
         self._quotes: list[Quote] = []
-        self._stamps: list[datetime | None] = []
+        self._timestamps: list[datetime | None] = []
         self._errors: list[RowError] = []
         self._lost: list[RowError] = []
 
-    def take(self, index: int, quote: Quote, stamp: datetime | None) -> None:
+    def take(self, index: int, quote: Quote, timestamp: datetime | None) -> None:
         self._quotes.append(quote)
-        self._stamps.append(stamp)
+        self._timestamps.append(timestamp)
         contract_id = quote.contract.contract_id
         self._lost += [RowError(self.method, index, contract_id, each) for each in quote.lost]
 
@@ -247,7 +249,7 @@ class _BoardParts:
         return Board(
             self.method,
             tuple(self._quotes),
-            tuple(self._stamps),
+            tuple(self._timestamps),
             tuple(self._errors),
             tuple(self._lost),
         )
@@ -275,22 +277,22 @@ def _day_and_clock(
         told: see `Frame.told`.
         latest: see `FrameReader.read`.
     """
-    stamps: list[datetime] = []
+    timestamps: list[datetime] = []
     days: Counter[date] = Counter()
     for method, rows in newest.items():
         field = PUSHED_AT.get(method)
         for row in rows:
-            at = None if field is None else row.stamp(field)
+            at = None if field is None else row.timestamp(field)
             if at is not None and (latest is None or at <= latest + MAX_AHEAD):
                 days[at.date()] += 1
                 if method != CDC_BOARD:  # seen on a 12-hour clock
-                    stamps.append(at)
+                    timestamps.append(at)
     # The day of most rows: one wrong timestamp must not move the others.
     day = days.most_common(1)[0][0] if days else None
     if told is not None and (latest is None or told <= latest + MAX_AHEAD):
         day = told.date()
-        stamps.append(told)
-    return day, max(stamps, default=None)
+        timestamps.append(told)
+    return day, max(timestamps, default=None)
 
 
 def _on_board(quote: Quote, method: str) -> Quote:

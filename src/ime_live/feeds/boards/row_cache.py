@@ -55,7 +55,7 @@ def cut(row: bytes) -> tuple[bytes, dict[str, str]]:
     if at < 0:
         return row, {}
     parts: list[bytes] = []
-    stamps: dict[str, str] = {}
+    timestamps: dict[str, str] = {}
     begin = 0
     while at >= 0:
         end = at + len(_NEEDLE)
@@ -64,10 +64,10 @@ def cut(row: bytes) -> tuple[bytes, dict[str, str]]:
         if name is not None and match is not None:
             parts.append(row[begin : match.start(1)])
             begin = match.end(1)
-            stamps[name] = match[1].decode()
+            timestamps[name] = match[1].decode()
             end = match.end()
         at = row.find(_NEEDLE, end)
-    return b"".join((*parts, row[begin:])), stamps
+    return b"".join((*parts, row[begin:])), timestamps
 
 
 def _name(row: bytes, at: int) -> str | None:
@@ -98,28 +98,28 @@ class BoardRow:
 
     Attributes:
         body: its bytes without timestamps; None if it was decoded before.
-        stamps: the timestamps that were cut out of them, by field.
+        timestamps: the timestamps that were cut out of them, by field.
         known: its contracts, if the last push had the same body; None if it did not.
         decoded: the row if it is not known, or the error if it is not JSON.
     """
 
-    __slots__ = ("body", "decoded", "known", "stamps")
+    __slots__ = ("body", "decoded", "known", "timestamps")
 
     def __init__(self, value: object, last: Mapping[bytes, Known]) -> None:
         self.decoded: object = value
         self.body: bytes | None = None
-        self.stamps: Mapping[str, str] = {}
+        self.timestamps: Mapping[str, str] = {}
         self.known: Known | None = None
         if isinstance(value, Raw):
             raw = bytes(value)
-            self.body, self.stamps = cut(raw)
+            self.body, self.timestamps = cut(raw)
             self.known = last.get(self.body)
             if self.known is None:
                 self.decoded = decode(value)
 
-    def stamp(self, field: str) -> datetime | None:
+    def timestamp(self, field: str) -> datetime | None:
         """Return when its board was pushed; None if that cannot be read, an error of the row."""
-        told: Row = self.stamps
+        told: Row = self.timestamps
         if field not in told:
             told = self.decoded if isinstance(self.decoded, Mapping) else {}
             if self.known:

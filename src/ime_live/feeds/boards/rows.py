@@ -279,7 +279,7 @@ def _moment_of(
         before = pushed.date() - _DAY
         traded = datetime.combine(min(ordered.date(), before) if ordered else before, traded.time())
     moments = [at for at in (ordered, traded) if at]
-    if pushed is None and latest is not None:  # the same, on a board without a stamp
+    if pushed is None and latest is not None:  # the same, on a board without a timestamp
         moments = [at - _DAY if at > latest + MAX_AHEAD else at for at in moments]
     if moments:
         return max(moments)

@@ -147,7 +147,7 @@ def read_negotiation(answer: bytes, content_type: str) -> Negotiation:
         members = msgspec.json.decode(answer, type=dict[str, Any])
         if error := members.get("Error"):
             raise FeedError(f"the hub refuses: {printable(str(error))}")
-        # What is null is not said; but for KeepAliveTimeout, which is none then.
+        # A member that is null counts as missing; KeepAliveTimeout is then none.
         given = {k: v for k, v in members.items() if v is not None or k == "KeepAliveTimeout"}
         said = msgspec.convert(given, Negotiation, strict=False)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -202,7 +202,7 @@ def read_envelope(frame: bytes, content_type: str = "") -> Envelope:
         groups=None if said.groups is None else str(said.groups),
         delay=None if said.delay is None else _seconds(said.delay / 1000),
         initialised=bool(said.initialised),
-        # Whatever else it may be: what is wrong with it is not the connection's fault.
+        # Anything else counts as messages: their faults are not those of the connection.
         messages=bytes(said.messages).translate(None, _BLANKS) not in _NO_MESSAGES,
         ended=bool(said.ended),
         moved=bool(said.moved),

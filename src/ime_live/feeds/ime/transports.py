@@ -118,7 +118,7 @@ class WebSocket:
         """See `Transport`; ``body`` is empty."""
         del body
         access = self._way.access
-        # What a request to the same place would have: cookies, and a token.
+        # The headers of a request to the same place: cookies, and a token.
         request = self._way.client.build_request("GET", "http" + url.removeprefix("ws"))
         names = ("Cookie", "Authorization")
         headers = {each: request.headers[each] for each in names if each in request.headers}

@@ -197,9 +197,9 @@ class Feed:
         for board in frame.boards:
             listed = {quote.contract.contract_id for quote in board.quotes}
             self._health.board(board.method, len(listed), round(self._clock.machine.time() * 1e6))
-            self._stamp(board.method, board.pushed_at, latest)
+            self._note_timestamp(board.method, board.pushed_at, latest)
         if frame.told is not None:
-            self._stamp(CLOCK, [frame.told], latest)
+            self._note_timestamp(CLOCK, [frame.told], latest)
             self._clock.hear_board(frame.told)
         self._say_clock()
         for name in frame.unknown:
@@ -209,11 +209,15 @@ class Feed:
         self._report(self._ingest.note(frame, latest))
         self._leader.noted()
 
-    def _stamp(self, board: str, stamps: Iterable[datetime | None], latest: datetime) -> None:
-        newest = max((at for at in stamps if at is not None and at <= latest), default=None)
+    def _note_timestamp(
+        self, board: str, timestamps: Iterable[datetime | None], latest: datetime
+    ) -> None:
+        newest = max((at for at in timestamps if at is not None and at <= latest), default=None)
         if newest is not None:
-            stamp = newest.replace(tzinfo=self._reading.zone).timestamp()
-            self._health.stamp(board, round(stamp * 1e6), round(self._clock.now() * 1e6))
+            timestamp = newest.replace(tzinfo=self._reading.zone).timestamp()
+            self._health.note_timestamp(
+                board, round(timestamp * 1e6), round(self._clock.now() * 1e6)
+            )
 
     def _report(self, refusal: FrameRefusal) -> None:
         for error in refusal.errors:

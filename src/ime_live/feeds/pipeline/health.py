@@ -64,7 +64,7 @@ class FeedHealth:
         self._state: FeedState | None = None
         self._since = 0
         self._last_board: int | None = None
-        self._stamps: dict[str, int] = {}
+        self._timestamps: dict[str, int] = {}
         """Newest timestamp of each board on this connection."""
         self._lag: tuple[float, int] | None = None
         """Delay of the last board in seconds, and its timestamp."""
@@ -74,7 +74,7 @@ class FeedHealth:
     def link(self, link: Link) -> None:
         """Note the present state of the connection."""
         if (link.source, link.since) != (self._link.source, self._link.since):
-            self._stamps.clear()
+            self._timestamps.clear()
             self._lag = None
         self._link = link
 
@@ -86,15 +86,15 @@ class FeedHealth:
             self._markets[name].contracts[board] = contracts
             self._markets[name].last_board = at
 
-    def stamp(self, board: str, stamp: int, at: int) -> None:
+    def note_timestamp(self, board: str, timestamp: int, at: int) -> None:
         """Note the timestamp of a board that arrived ``at``, both by the exchange's clock.
 
         Only a timestamp that has moved since the board's last push, and is newer than those of all
         other boards, shows the delay. Otherwise its market stands still.
         """
-        if board in self._stamps and stamp > max(self._stamps.values()):
-            self._lag = max(0, at - stamp) / 1e6, stamp
-        self._stamps[board] = max(stamp, self._stamps.get(board, stamp))
+        if board in self._timestamps and timestamp > max(self._timestamps.values()):
+            self._lag = max(0, at - timestamp) / 1e6, timestamp
+        self._timestamps[board] = max(timestamp, self._timestamps.get(board, timestamp))
 
     def status(self, at: int) -> FeedStatus:
         """Return the status of the feed at the time ``at``."""

@@ -116,17 +116,17 @@ class TradingHours:
         yesterday = now.date() - _DAY
         begins = datetime.combine(yesterday, time(), self._zone)
         for moment in self._edges(market, yesterday, days=2):
-            if moment <= now and not self.in_session(market, _stamp(moment) - 1):
+            if moment <= now and not self.in_session(market, _timestamp(moment) - 1):
                 begins = moment
-        return _stamp(begins)
+        return _timestamp(begins)
 
     def next_change(self, market: Market, at: int) -> int | None:
         """Return when a session next begins or ends, in microseconds; None if not in a year."""
         now = self._local(at)
         open_now = self.in_session(market, at)
         for moment in self._edges(market, now.date()):
-            if moment > now and self.in_session(market, _stamp(moment)) is not open_now:
-                return _stamp(moment)
+            if moment > now and self.in_session(market, _timestamp(moment)) is not open_now:
+                return _timestamp(moment)
         return None
 
     def _edges(self, market: Market, day: date, days: int = _HORIZON) -> Iterator[datetime]:
@@ -147,7 +147,7 @@ class TradingHours:
         return datetime.fromtimestamp(at / 1e6, self._zone)
 
 
-def _stamp(moment: datetime) -> int:
+def _timestamp(moment: datetime) -> int:
     return round(moment.timestamp() * 1e6)
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FencedError, StoreError
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store.lease import LEASE, Holding
+from ime_live.store.lease import LEASE, LeaseState
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class FeedLease(Protocol):
     def holder(self) -> str:
         """Name of this feed."""
 
-    async def take(self) -> Holding:
+    async def take(self) -> LeaseState:
         """Take or renew the lease."""
 
     def note(self, token: int, /) -> None:
@@ -111,11 +111,11 @@ class Leadership:
         """Renew the lease and write the status, once."""
         asked = self._clock.monotonic()
         try:
-            holding = await self._lease.take()
-            self.token = holding.token
-            if holding.leads:
+            lease = await self._lease.take()
+            self.token = lease.token
+            if lease.leads:
                 self._until = asked + LEASE - _MARGIN
-                if holding.anew:
+                if lease.anew:
                     self._on_lead()
                 await self._lease.write(self._named(self._status()))
             else:
@@ -129,9 +129,9 @@ class Leadership:
             self._outage = True
             return
         self._outage = False
-        if holding.leads != self._led:
-            self._led = holding.leads
-            log.info("this feed leads" if holding.leads else "another feed leads; standing by")
+        if lease.leads != self._led:
+            self._led = lease.leads
+            log.info("this feed leads" if lease.leads else "another feed leads; standing by")
 
     def _named(self, status: FeedStatus) -> FeedStatus:
         return replace(status, feed=self._lease.holder, token=self.token)

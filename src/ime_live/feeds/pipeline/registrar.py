@@ -54,7 +54,7 @@ class Registrar:
         next write to it.
 
         Returns:
-            The registered contracts, and the stamps of the states that are stored, by id.
+            The registered contracts, and the timestamps of the states that are stored, by id.
 
         Raises:
             FencedError: a newer token was used before.

@@ -239,22 +239,22 @@ class Recorder:
                 file.close()
 
     def _put_away(self, began: float) -> None:
-        stamp = datetime.fromtimestamp(began, self._zone).strftime(_STAMP)
+        timestamp = datetime.fromtimestamp(began, self._zone).strftime(_STAMP)
         # Above all others, also those that are deleted by now: names are in order of time.
-        number = 1 + max((each for at, each, _ in self._finished() if at == stamp), default=0)
-        while (target := self._finished_path(stamp, number)).exists():
+        number = 1 + max((each for at, each, _ in self._finished() if at == timestamp), default=0)
+        while (target := self._finished_path(timestamp, number)).exists():
             number += 1
         self._path.rename(target)
         if self._keep:
             for _, _, old in self._finished()[: -self._keep]:
                 old.unlink(missing_ok=True)
 
-    def _finished_path(self, stamp: str, number: int) -> Path:
+    def _finished_path(self, timestamp: str, number: int) -> Path:
         counted = f"-{number}" if number > 1 else ""
-        return self._path.with_name(f"{self._stem}-{stamp}{counted}{self._suffix}")
+        return self._path.with_name(f"{self._stem}-{timestamp}{counted}{self._suffix}")
 
     def _finished(self) -> list[tuple[str, int, Path]]:
-        """The finished files of this recording, each with its stamp and number; oldest first."""
+        """The finished files of this recording, each with timestamp and number; oldest first."""
         found: list[tuple[str, int, Path]] = []
         for file in self._path.parent.iterdir():
             name = file.name

@@ -121,7 +121,7 @@ def pace(mark: datetime | None, clock: datetime | None) -> tuple[float, datetime
 
     Args:
         mark: the latest time of the frames before it.
-        clock: when it came, or the latest stamp in it.
+        clock: when it came, or the latest timestamp in it.
     """
     if clock is None:
         return 0.0, mark
@@ -156,7 +156,7 @@ def _frames(
             place = f"{file}:{line.number}"
             came = None
             if line.received is not None:
-                # Tehran's wall clock, as stamps in frames are; a live feed knew the day as well.
+                # Tehran's wall clock, as timestamps in frames are; a live feed knew the day, too.
                 came = datetime.fromtimestamp(line.received / 1e6, zone).replace(tzinfo=None)
                 known = came.date()
             try:

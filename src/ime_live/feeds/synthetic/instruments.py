@@ -162,7 +162,7 @@ LISTINGS: Final = (
         pace=QUIET,
         order_size=500,
     ),
-    # What options are on, so that their underlying has a price as well.
+    # The underlying of options, so that it has a price as well.
     certificate(
         "سكه0112پ01",
         "900302",

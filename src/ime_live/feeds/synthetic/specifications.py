@@ -36,7 +36,7 @@ def _month(code: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Derivative:
-    """What the futures and options on one underlying share.
+    """Terms that the futures and options on one underlying share.
 
     Attributes:
         underlying: the asset.
