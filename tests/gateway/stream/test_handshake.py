@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ime_live.gateway.http.request_head import RequestHead, read_head
 from ime_live.gateway.stream.handshake import Handshake, Negotiator
-from ime_live.gateway.stream.request_head import RequestHead, read_head
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 DEFLATE = "permessage-deflate; client_max_window_bits"
