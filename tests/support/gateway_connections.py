@@ -18,6 +18,7 @@ from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.rate_limit import Rate
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
@@ -243,6 +244,7 @@ class Process:
             ),
             loop=self.loop,
             handshake=Negotiator(compression=chosen.compression),
+            message_rate=Rate(chosen.client_rate),
             cors=Cors(()),
             limited=limited,
             monotonic=self.timers.monotonic,

@@ -27,9 +27,9 @@ from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.rate_limit import Rate, RequestLimit
 from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.handlers import Handlers
-from ime_live.gateway.rest.rate_limit import RequestLimit
 from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.routes import http_app
 from ime_live.gateway.rest.status_report import Readiness, StatusHandler
@@ -169,6 +169,7 @@ class Gateway:
             metrics=self._metrics,
             loop=loop,
             handshake=Negotiator(compression=settings.compression),
+            message_rate=Rate(settings.client_rate),
             cors=Cors(settings.origins),
             event_overlap=0 if self._store.connections.one_clock else EVENT_OVERLAP,
             limited=self._limited,

@@ -20,10 +20,10 @@ from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.stream_query import NOT_COVERED
+from ime_live.gateway.rate_limit import BURST, RequestLimit
 from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.bodies import Data, Section
 from ime_live.gateway.rest.handlers import Handlers
-from ime_live.gateway.rest.rate_limit import BURST, RequestLimit
 from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.timezones import TEHRAN, zone_of

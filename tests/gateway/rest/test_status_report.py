@@ -16,8 +16,8 @@ from ime_live.contracts import Contract, Registry
 from ime_live.errors import CloseCode, RateError, RefusedError, StoreError
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.rate_limit import RequestLimit
 from ime_live.gateway.rest.admission import Admission
-from ime_live.gateway.rest.rate_limit import RequestLimit
 from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.status_report import StatusHandler
 from ime_live.market import timestamp_of

@@ -12,7 +12,7 @@ from ime_live.errors import RateError, RefusedError
 from ime_live.gateway.auth.authenticator import ANONYMOUS, Authenticator, find_token
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.query.diagnostics import Diagnostics
-from ime_live.gateway.rest.rate_limit import RequestLimit
+from ime_live.gateway.rate_limit import RequestLimit
 from ime_live.gateway.rest.request import RestRequest
 
 # Reading and writing this many more contracts takes about as long as the rest of a request.

@@ -14,6 +14,7 @@ from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.query.diagnostics import Diagnostics
+from ime_live.gateway.rate_limit import Rate
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
 from ime_live.gateway.upstream.contract_cache import ContractCache
@@ -37,6 +38,7 @@ class GatewayContext:
         require_channels: raises RefusedError (1013) while Redis refuses to subscribe, because
             nothing could be streamed.
         handshake: negotiates each handshake in turn.
+        message_rate: how many messages each client may send.
         cors: which pages may read streams of events.
         event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
         limited: logs failures that any client may cause again and again.
@@ -60,6 +62,7 @@ class GatewayContext:
     metrics: Metrics
     loop: asyncio.AbstractEventLoop
     handshake: Negotiator
+    message_rate: Rate
     cors: Cors
     event_overlap: int
     limited: LogLimiter

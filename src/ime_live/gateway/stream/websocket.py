@@ -25,9 +25,6 @@ from ime_live.gateway.stream.codec import ABNORMAL, RunningStream
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import QUIET
 
-# A client may send as many messages at once as in five seconds.
-_BURST_SECONDS: Final = 5.0
-
 # A client's answer to our empty ping: a masked frame without a payload.
 _EMPTY_PONG: Final = b"\x8a\x80"
 _PONG_LENGTH: Final = 6
@@ -40,14 +37,13 @@ class WebSocketCodec:
     """The protocol of one WebSocket connection; a `Codec`."""
 
     __slots__ = (
-        "_allowance",
         "_awaited_pongs",
         "_context",
         "_deflate",
         "_fragments",
         "_frames",
-        "_heard",
         "_is_text",
+        "_message_due",
         "_missing",
         "_response",
         "_unread",
@@ -75,8 +71,8 @@ class WebSocketCodec:
         self._is_text = False
         self._awaited_pongs = 0
         """Pings that the client has not answered; answers to them are not counted as messages."""
-        self._heard = 0.0
-        self._allowance = 0.0
+        self._message_due = 0.0
+        """See `Rate.take`."""
 
     # The beginning
 
@@ -116,8 +112,6 @@ class WebSocketCodec:
     def accept(self) -> bytes:
         """Return the response to the handshake."""
         response, self._response = self._response, b""
-        self._allowance = self._context.settings.client_rate * _BURST_SECONDS
-        self._heard = self._context.monotonic()
         return response
 
     def refuse(self, refusal: RefusedError) -> bytes:
@@ -188,14 +182,9 @@ class WebSocketCodec:
         return self._frames
 
     def _allow(self) -> bool:
-        rate = self._context.settings.client_rate
-        now = self._context.monotonic()
-        self._allowance = min(rate * _BURST_SECONDS, self._allowance + (now - self._heard) * rate)
-        self._heard = now
-        if self._allowance < 1:
-            return False
-        self._allowance -= 1
-        return True
+        context = self._context
+        self._message_due, wait = context.message_rate.take(self._message_due, context.monotonic())
+        return not wait
 
     def _take_frame(self, frame: Event, stream: RunningStream) -> bool:
         """Handle a frame; return False if it was one too many."""
