@@ -11,6 +11,7 @@ import base64
 import os
 import select
 import socket
+import ssl
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -20,12 +21,29 @@ from typing import Final
 _BUFFER: Final = 262_144
 _CLOCK: Final = b'"total_value":'
 _AT_ONCE: Final = 200  # handshakes under way at a time
+# Handshakes begun between two looks at what has come, so that what has come does not wait.
+_IN_A_ROW: Final = 10
 _HEAD_END: Final = b"\r\n\r\n"
+
+Request = tuple[str, Sequence[str]]
+"""A WebSocket handshake's path, and headers of its own."""
 
 
 def clock() -> int:
     """Microseconds of a clock that all processes of this machine share."""
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
+def age_of(text: bytes, now: int | None = None) -> int | None:
+    """Microseconds since a message was published, by the clock in it; None if there is none."""
+    begin = text.find(_CLOCK)
+    if begin < 0:
+        return None
+    begin += len(_CLOCK)
+    end = begin
+    while text[end : end + 1].isdigit():
+        end += 1
+    return (clock() if now is None else now) - int(text[begin:end])
 
 
 @dataclass
@@ -34,8 +52,9 @@ class Client:
 
     socket: socket.socket
     sampled: bool
+    counted: bool = True
     rest: bytes = b""
-    frames: int = 0
+    messages: int = 0
     answered: bool = False
     closed: bool = False
 
@@ -44,7 +63,7 @@ class Client:
 class Tally:
     """What the clients have received since the last `Clients.reset`."""
 
-    frames: int = 0
+    messages: int = 0
     bytes: int = 0
     latencies: list[int] = field(default_factory=list)
     """Microseconds, of the sampled clients' messages."""
@@ -53,8 +72,23 @@ class Tally:
 class Clients:
     """All clients of one measurement."""
 
-    def __init__(self, sampled_every: int = 20) -> None:
+    def __init__(
+        self,
+        sampled_every: int = 20,
+        *,
+        tls: ssl.SSLContext | None = None,
+        joined_messages: bool = False,
+    ) -> None:
+        """Have no clients yet.
+
+        Args:
+            sampled_every: one of so many clients tells latencies.
+            tls: how to connect, if it is by TLS.
+            joined_messages: count the lines of frames, for a server that joins messages.
+        """
         self._sampled_every = sampled_every
+        self._tls = tls
+        self._joined_messages = joined_messages
         self._poll = select.epoll()
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
@@ -64,25 +98,37 @@ class Clients:
     def connect(
         self,
         port: int,
-        paths: Sequence[str],
+        requests: Sequence[Request],
         *,
-        headers: Sequence[str] = (),
         receive_buffer: int = 0,
+        counted: bool = True,
+        meanwhile: Callable[[], object] = lambda: None,
         timeout: float = 60.0,
     ) -> None:
-        """Open one connection for each path, and wait until all handshakes are answered.
+        """Open one connection for each request, and wait until all handshakes are answered.
+
+        Args:
+            port: of this machine.
+            requests: of the connections, in their order.
+            receive_buffer: of each socket, in bytes; 0 leaves it to the kernel.
+            counted: whether what these clients receive counts, and some tell latencies.
+            meanwhile: called again and again until it is done.
+            timeout: seconds that it may take.
 
         Raises:
             RuntimeError: a handshake is refused, or not all are answered in time.
         """
         deadline = time.monotonic() + timeout
-        waiting = list(reversed(paths))
+        waiting = list(reversed(requests))
         under_way: set[int] = set()
         while waiting or under_way:
-            while waiting and len(under_way) < _AT_ONCE:
-                under_way.add(self._begin(port, waiting.pop(), headers, receive_buffer))
-            for fd, _ in self._poll.poll(0.2):
+            for _ in range(min(len(waiting), _AT_ONCE - len(under_way), _IN_A_ROW)):
+                fd = self._begin(port, waiting.pop(), receive_buffer, counted=counted)
+                under_way.add(fd)
+            room = waiting and len(under_way) < _AT_ONCE
+            for fd, _ in self._poll.poll(0 if room else 0.005):
                 self._receive(fd)
+            meanwhile()
             done = {fd for fd in under_way if self.by_fd[fd].answered or self.by_fd[fd].closed}
             if any(self.by_fd[fd].closed for fd in done):
                 raise RuntimeError("a handshake was refused")
@@ -90,13 +136,17 @@ class Clients:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{len(under_way)} handshakes were not answered in time")
 
-    def _begin(self, port: int, path: str, headers: Sequence[str], receive_buffer: int) -> int:
+    def _begin(self, port: int, request: Request, receive_buffer: int, *, counted: bool) -> int:
         connection = socket.socket()
         if receive_buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.connect(("127.0.0.1", port))
+        if self._tls is not None:
+            connection.settimeout(15)
+            connection = self._tls.wrap_socket(connection, server_hostname="127.0.0.1")
         connection.setblocking(False)
         key = base64.b64encode(os.urandom(16)).decode()
+        path, headers = request
         lines = [
             f"GET {path} HTTP/1.1",
             f"Host: 127.0.0.1:{port}",
@@ -108,7 +158,8 @@ class Clients:
         ]
         connection.sendall("\r\n".join(lines).encode() + _HEAD_END)
         fd = connection.fileno()
-        self.by_fd[fd] = Client(connection, sampled=len(self.by_fd) % self._sampled_every == 0)
+        sampled = counted and len(self.by_fd) % self._sampled_every == 0
+        self.by_fd[fd] = Client(connection, sampled=sampled, counted=counted)
         self._poll.register(fd, select.EPOLLIN)
         return fd
 
@@ -125,12 +176,13 @@ class Clients:
         self.tally = Tally()
 
     def drain(self, seconds: float, until: Callable[[], bool] | None = None) -> None:
-        """Receive for some seconds, or until ``until`` says so."""
+        """Receive for some seconds, or until ``until`` says so; at least what has come."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            for fd, _ in self._poll.poll(min(left, 0.05)):
+        while True:
+            left = end - time.monotonic()
+            for fd, _ in self._poll.poll(min(max(left, 0), 0.05)):
                 self._receive(fd)
-            if until is not None and until():
+            if left <= 0 or (until is not None and until()):
                 return
 
     def read(self, fd: int, most: int) -> int:
@@ -141,9 +193,9 @@ class Clients:
         client = self.by_fd[fd]
         try:
             size = client.socket.recv_into(self._buffer, min(most, _BUFFER))
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             return 0
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             size = 0
         if size == 0:
             if not client.closed:
@@ -170,7 +222,7 @@ class Clients:
     def _count(self, client: Client, data: memoryview, now: int) -> bytes:
         tally = self.tally
         position, size = 0, len(data)
-        frames = 0
+        messages = 0
         while size - position >= 2:
             length = data[position + 1]
             start = position + 2
@@ -188,26 +240,28 @@ class Clients:
                 client.socket.send(b"\x8a\x80\0\0\0\0")
             elif first & 0x0F == 8:
                 client.closed = True
+            elif self._joined_messages:
+                for line in bytes(data[start:end]).splitlines():
+                    messages += 1
+                    if now:
+                        self._look_at_clock(line, now)
             else:
-                frames += 1
+                messages += 1
                 if now:
-                    self._look_at_clock(bytes(data[start:end]), bool(first & 0x40), now)
+                    self._look_at_clock(bytes(data[start:end]), now, compressed=bool(first & 0x40))
             position = end
-        client.frames += frames
-        tally.frames += frames
-        tally.bytes += position
+        client.messages += messages
+        if client.counted:
+            tally.messages += messages
+            tally.bytes += position
         return bytes(data[position:])
 
-    def _look_at_clock(self, text: bytes, compressed: bool, now: int) -> None:
+    def _look_at_clock(self, text: bytes, now: int, *, compressed: bool = False) -> None:
         if compressed:
             text = zlib.decompressobj(wbits=-15).decompress(text + b"\x00\x00\xff\xff")
-        begin = text.find(_CLOCK)
-        if begin >= 0:
-            begin += len(_CLOCK)
-            end = begin
-            while text[end : end + 1].isdigit():
-                end += 1
-            self.tally.latencies.append(now - int(text[begin:end]))
+        age = age_of(text, now)
+        if age is not None:
+            self.tally.latencies.append(age)
 
     def leave(self, count: int) -> None:
         """Close the oldest connections."""

@@ -6,11 +6,12 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Final
 
-from benchmarks.contenders import LOAD_CORE, Contender, Running, free_port, tokens
+from benchmarks.first_byte import measure_first_byte, warm_up
 from benchmarks.load import Clients, Tally
+from benchmarks.loads import AnyLoad, FirstByte, JoinStorm, Load, Requesting, Result
+from benchmarks.processes import LOAD_CORE, Contender, Running, free_port, tokens
 from benchmarks.publications import name_of
 from benchmarks.requests import Requests
 
@@ -24,137 +25,72 @@ _CALL: Final = "/live/data/overview/contract/name?"
 GRACE: Final = 0.5  # seconds after the last publication in which messages still count
 
 
-@dataclass(frozen=True)
-class Load:
-    """What is asked of a server.
-
-    Attributes:
-        clients: connections.
-        contracts: that exist.
-        of_each: contracts that each client takes, chosen at random; 0 takes all of them.
-        burst: updates published at once, of contracts chosen at random.
-        per_second: bursts a second.
-        seconds: how long.
-        slow: one more client reads no more than so many bytes a second; 0 for none.
-    """
-
-    clients: int
-    contracts: int = 1
-    of_each: int = 1
-    burst: int = 1
-    per_second: float = 20.0
-    seconds: float = 6.0
-    slow: int = 0
-
-
-@dataclass(frozen=True)
-class Asking:
-    """What is asked of a server by requests, each client's next one after the last's answer.
-
-    Attributes:
-        clients: connections.
-        contracts: that exist.
-        of_each: contracts that a request names, chosen at random.
-        seconds: how long.
-    """
-
-    clients: int
-    contracts: int = 500
-    of_each: int = 1
-    seconds: float = 5.0
-
-
-@dataclass
-class Result:
-    """What came of it. Times in microseconds, sizes in bytes; None where it says nothing."""
-
-    offered: int = 0
-    delivered: int = 0
-    cpu_per_delivery: float | None = None
-    cpu_per_handshake: float | None = None
-    memory_per_connection: float | None = None
-    bytes_per_message: float | None = None
-    p50: int | None = None
-    p99: int | None = None
-    longest: int | None = None
-    handshakes_per_second: float | None = None
-    slow_age: int | None = None
-    memory_growth: int | None = None
-    requests_per_second: float | None = None
-    cpu_per_request: float | None = None
-
-    @property
-    def share(self) -> float:
-        """Delivered of offered."""
-        return self.delivered / self.offered if self.offered else 1.0
-
-    def as_dict(self) -> dict[str, float | int | None]:
-        """For JSON."""
-        return {**asdict(self), "share": self.share}
-
-
-def measure(contender: Contender, load: Load | Asking, redis: int, seed: int = 1) -> Result:
+def measure(contender: Contender, load: AnyLoad, redis: int, seed: int = 1) -> Result:
     """Start the server, put the load on it, and stop it."""
     os.sched_setaffinity(0, {LOAD_CORE})
+    if isinstance(load, FirstByte):
+        return measure_first_byte(contender, load, redis)
     running = contender.start(free_port(), redis)
-    clients = Clients()
+    clients = Clients(tls=running.tls, joined_messages=running.joins_messages)
     rng = random.Random(seed)  # noqa: S311 - repeatable
     try:
-        if isinstance(load, Asking):
-            return _ask(running, load, rng)
-        return _measure(running, clients, load, rng)
+        match load:
+            case Requesting():
+                return _request(running, load, rng)
+            case JoinStorm():
+                return _storm(running, clients, load)
+            case Load():
+                return _stream(running, clients, load, rng)
     finally:
         clients.close()
         running.stop()
 
 
-def _measure(running: Running, clients: Clients, load: Load, rng: random.Random) -> Result:
+def _stream(running: Running, clients: Clients, load: Load, rng: random.Random) -> Result:
     result = Result()
-    selections = [_selection(load, rng) for _ in range(load.clients)]
+    selections = [load.selection(rng) for _ in range(load.clients)]
     interest = [0] * load.contracts
     for selection in selections:
         for contract in selection:
             interest[contract] += 1
-    _warm_up(running, clients)
-    _join(running, clients, selections, result)
-    time.sleep(0.5)
+    warm_up(running, clients)
+    _join(running, clients, selections, result, own_tokens=load.own_tokens)
+    clients.drain(0.5)
     clients.reset()
     begin_cpu, begin_memory = running.cpu(), running.memory()
     slow = _SlowReader(running, clients, load.slow) if load.slow else None
-    begin = time.monotonic()
-    count = int(load.seconds * load.per_second)
-    for number in range(count):
-        due = begin + number / load.per_second
-        while True:
-            clients.drain(max(0.0, due - time.monotonic()))
-            if time.monotonic() >= due:
-                break
-        contracts = [rng.randrange(load.contracts) for _ in range(load.burst)]
+    begin, own = time.monotonic(), time.process_time()
+    for after, contracts in load.schedule(rng):
+        _receive_until(clients, begin + after)
         running.publisher.publish(contracts)
         result.offered += sum(interest[contract] for contract in contracts)
         if slow is not None:
             slow.read()
     clients.drain(
         max(0.0, begin + load.seconds - time.monotonic()) + GRACE,
-        lambda: clients.tally.frames >= result.offered,
+        lambda: clients.tally.messages >= result.offered,
     )
+    result.load_share = (time.process_time() - own) / (time.monotonic() - begin)
     tally = clients.tally
-    result.delivered = tally.frames
-    if tally.frames:
-        result.cpu_per_delivery = (running.cpu() - begin_cpu) / tally.frames
-        result.bytes_per_message = tally.bytes / tally.frames
-    latencies = sorted(tally.latencies)
-    if latencies:
-        result.p50 = latencies[len(latencies) // 2]
-        result.p99 = latencies[len(latencies) * 99 // 100]
-        result.longest = latencies[-1]
+    result.delivered = tally.messages
+    if tally.messages:
+        result.cpu_per_delivery = (running.cpu() - begin_cpu) / tally.messages
+        result.bytes_per_message = tally.bytes / tally.messages
+    result.take_latencies(tally.latencies)
     if slow is not None:
         result.slow_age = slow.age()
         result.memory_growth = running.memory() - begin_memory
     return result
 
 
-def _ask(running: Running, load: Asking, rng: random.Random) -> Result:
+def _receive_until(clients: Clients, due: float) -> None:
+    while True:
+        clients.drain(max(0.0, due - time.monotonic()))
+        if time.monotonic() >= due:
+            return
+
+
+def _request(running: Running, load: Requesting, rng: random.Random) -> Result:
     requests = []
     for token in tokens(SUBJECTS):
         contracts = rng.sample(range(load.contracts), load.of_each)
@@ -170,49 +106,81 @@ def _ask(running: Running, load: Asking, rng: random.Random) -> Result:
     asking = Requests(running.port, requests, load.clients)
     try:
         asking.run(0.5)
-        cpu = running.cpu()
+        cpu, own = running.cpu(), time.process_time()
         asked = asking.run(load.seconds)
-        cpu = running.cpu() - cpu
+        cpu, own = running.cpu() - cpu, time.process_time() - own
     finally:
         asking.close()
-    latencies = sorted(asked.latencies)
-    return Result(
+    result = Result(
         offered=asked.answers,
         delivered=asked.answers,
         requests_per_second=asked.answers / asked.seconds,
         cpu_per_request=cpu / asked.answers,
         bytes_per_message=asked.bytes / asked.answers,
-        p50=latencies[len(latencies) // 2],
-        p99=latencies[len(latencies) * 99 // 100],
-        longest=latencies[-1],
+        load_share=own / asked.seconds,
     )
+    result.take_latencies(asked.latencies)
+    return result
 
 
-def _selection(load: Load, rng: random.Random) -> Sequence[int]:
-    if load.of_each == 0:
-        return range(load.contracts)
-    return rng.sample(range(load.contracts), load.of_each)
+def _storm(running: Running, clients: Clients, load: JoinStorm) -> Result:
+    """Latencies before the storm and in it, of those who were there before."""
+    warm_up(running, clients)
+    [token] = tokens(1)
+    clients.connect(running.port, [running.request_of([0], token)] * load.clients)
+    clients.drain(0.5)
+    clients.reset()
+    begin = time.monotonic()
+    published = 0
 
+    def publish_when_due() -> None:
+        nonlocal published
+        if time.monotonic() - begin >= published / load.per_second:
+            published += 1
+            running.publisher.publish([0])
 
-def _warm_up(running: Running, clients: Clients) -> None:
-    # What a process allocates for its first client is not the cost of a connection.
-    clients.connect(running.port, [running.path_of([0])] * 20, headers=running.headers)
-    for _ in range(20):
-        running.publisher.publish([0])
-        clients.drain(0.02)
-    clients.forget()
-    time.sleep(0.3)
+    while time.monotonic() - begin < load.seconds:
+        publish_when_due()
+        clients.drain(0.001)
+    result = Result()
+    result.take_latencies(clients.tally.latencies)
+    result.p99_before = result.p99
+    clients.tally.latencies.clear()
+    joining = [running.request_of([1], token) for token in tokens(load.joining, "in a storm")]
+    began, own, cpu = time.monotonic(), time.process_time(), running.cpu()
+    begin = began - published / load.per_second  # making the requests took a while
+    clients.connect(running.port, joining, counted=False, meanwhile=publish_when_due)
+    seconds = time.monotonic() - began
+    result.load_share = (time.process_time() - own) / seconds
+    result.handshakes_per_second = load.joining / seconds
+    # Those who stream cost something meanwhile, but little beside the handshakes.
+    result.cpu_per_handshake = (running.cpu() - cpu) / load.joining
+    clients.drain(GRACE, lambda: clients.tally.messages >= published * load.clients)
+    result.offered = published * load.clients
+    result.delivered = clients.tally.messages
+    result.take_latencies(clients.tally.latencies)
+    return result
 
 
 def _join(
-    running: Running, clients: Clients, selections: Sequence[Sequence[int]], result: Result
+    running: Running,
+    clients: Clients,
+    selections: Sequence[Sequence[int]],
+    result: Result,
+    *,
+    own_tokens: bool,
 ) -> None:
-    paths = [running.path_of(selection) for selection in selections]
+    count = len(selections)
+    sent = tokens(count) if own_tokens else tokens(1) * count
+    requests = [
+        running.request_of(selection, token)
+        for selection, token in zip(selections, sent, strict=True)
+    ]
     cpu, memory, begin = running.cpu(), running.memory(), time.monotonic()
-    clients.connect(running.port, paths, headers=running.headers)
-    result.handshakes_per_second = len(paths) / (time.monotonic() - begin)
-    result.cpu_per_handshake = (running.cpu() - cpu) / len(paths)
-    result.memory_per_connection = (running.memory() - memory) / len(paths)
+    clients.connect(running.port, requests)
+    result.handshakes_per_second = count / (time.monotonic() - begin)
+    result.cpu_per_handshake = (running.cpu() - cpu) / count
+    result.memory_per_connection = (running.memory() - memory) / count
 
 
 class _SlowReader:
@@ -222,12 +190,8 @@ class _SlowReader:
         self._clients = clients
         self._rate = rate
         before = set(clients.by_fd)
-        clients.connect(
-            running.port,
-            [running.path_of([0])],
-            headers=running.headers,
-            receive_buffer=SLOW_BUFFER // 2,
-        )
+        request = running.request_of([0], tokens(1)[0])
+        clients.connect(running.port, [request], receive_buffer=SLOW_BUFFER // 2)
         [self._fd] = set(clients.by_fd) - before
         clients.by_fd[self._fd].sampled = True  # the age of what it gets is what counts
         clients.ignore(self._fd)

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from benchmarks.load import clock
 
+_STREAM = "/live/data/websocket/contract/name?"
+
 # The clock takes the place of the day's value, which has as many digits.
 _DATA = (
     b'{"BestLimit":{"1":{"buy_quantity":%d,"buy_price":83500,"sell_quantity":30,'
@@ -37,6 +39,11 @@ def data_of(number: int) -> bytes:
 def name_of(contract: int) -> str:
     """The contract's name."""
     return f"B{contract:04}"
+
+
+def query_of(contracts: Sequence[int]) -> str:
+    """The path of a stream of these contracts, with the query as ime-live's clients send it."""
+    return _STREAM + "&".join(f"contract_names={name_of(contract)}" for contract in contracts)
 
 
 class Publisher(Protocol):
@@ -82,25 +89,20 @@ class RedisPublisher:
         self._socket.close()
 
 
-class HttpPublisher:
-    """Publishes to Nchan: a POST a message, pipelined on one connection."""
+class _HttpPublisher:
+    """Publishes by HTTP on one connection, and does not wait for the answers."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._number = 100_000
 
-    def publish(self, contracts: Sequence[int]) -> None:
-        """Publish in one write, so that the updates arrive together."""
-        requests = []
-        for contract in contracts:
-            self._number += 1
-            name = name_of(contract).encode()
-            text = _MESSAGE % name + data_of(self._number) + b"}"
-            requests.append(
-                b"POST /publish/%b HTTP/1.1\r\nHost: nchan\r\nContent-Length: %d\r\n\r\n%b"
-                % (name, len(text), text)
-            )
-        self._socket.sendall(b"".join(requests))
+    def _next_data(self) -> bytes:
+        self._number += 1
+        return data_of(self._number)
+
+    def _send(self, requests: bytes) -> None:
+        self._socket.sendall(requests)
         # The answers are short and nobody needs them; they are read so that they do not pile up.
         self._socket.setblocking(False)
         try:
@@ -114,3 +116,41 @@ class HttpPublisher:
     def close(self) -> None:
         """End the connection."""
         self._socket.close()
+
+
+class NchanPublisher(_HttpPublisher):
+    """Publishes to Nchan: a POST for each message, pipelined."""
+
+    def publish(self, contracts: Sequence[int]) -> None:
+        """Publish in one write, so that the updates arrive together."""
+        requests = []
+        for contract in contracts:
+            name = name_of(contract).encode()
+            text = _MESSAGE % name + self._next_data() + b"}"
+            requests.append(
+                b"POST /publish/%b HTTP/1.1\r\nHost: nchan\r\nContent-Length: %d\r\n\r\n%b"
+                % (name, len(text), text)
+            )
+        self._send(b"".join(requests))
+
+
+class CentrifugoPublisher(_HttpPublisher):
+    """Publishes to Centrifugo: one batch for each burst.
+
+    Its messages have an envelope of their own around the data, about as long as ours.
+    """
+
+    def publish(self, contracts: Sequence[int]) -> None:
+        """Publish in one request, so that the updates arrive together."""
+        body = b'{"commands":[%b]}' % b",".join(
+            b'{"publish":{"channel":"%b","data":%b}}'
+            % (name_of(contract).encode(), self._message_of(contract))
+            for contract in contracts
+        )
+        self._send(
+            b"POST /api/batch HTTP/1.1\r\nHost: centrifugo\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+
+    def _message_of(self, contract: int) -> bytes:
+        return _MESSAGE % name_of(contract).encode() + self._next_data() + b"}"

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.__main__ import register
-from benchmarks.contenders import IME_LIVE, LOAD_CORE, Running, free_port
+from benchmarks.contenders import IME_LIVE
 from benchmarks.load import Clients
+from benchmarks.processes import LOAD_CORE, Running, free_port, tokens
 from benchmarks.report import machine, versions
 from ime_live.local.embedded import EmbeddedValkey
 
@@ -39,6 +40,7 @@ class Soak:
     def __init__(self, running: Running, clients: Clients) -> None:
         self._running = running
         self._clients = clients
+        [self._token] = tokens(1)
         self._random = random.Random(1)  # noqa: S311 - repeatable
         self.memory: list[int] = []
         self.cpu: list[float] = []
@@ -71,8 +73,8 @@ class Soak:
 
     def _join(self, count: int) -> None:
         selections = [self._random.sample(range(_CONTRACTS), _OF_EACH) for _ in range(count)]
-        paths = [self._running.path_of(selection) for selection in selections]
-        self._clients.connect(self._running.port, paths, headers=self._running.headers)
+        requests = [self._running.request_of(selection, self._token) for selection in selections]
+        self._clients.connect(self._running.port, requests)
 
 
 def main() -> None:
@@ -91,7 +93,7 @@ def main() -> None:
         finally:
             clients.close()
             running.stop()
-    text = report(soak.memory, soak.cpu, clients.tally.frames)
+    text = report(soak.memory, soak.cpu, clients.tally.messages)
     print(text)
     if seconds >= 600:
         _DOCUMENT.write_text(text, encoding="utf-8")
@@ -107,7 +109,7 @@ def growth(memory: Sequence[int]) -> float:
     return sum(late) / len(late) / (sum(early) / len(early)) - 1
 
 
-def report(memory: Sequence[int], cpu: Sequence[float], frames: int) -> str:
+def report(memory: Sequence[int], cpu: Sequence[float], messages: int) -> str:
     """What came of it, in Markdown."""
     rows = [
         f"| {second // 60 + 1} | {memory[min(second + 59, len(memory) - 1)] / 1e6:.1f} "
@@ -123,7 +125,7 @@ def report(memory: Sequence[int], cpu: Sequence[float], frames: int) -> str:
             "",
             f"{datetime.now(UTC):%Y-%m-%d}, {machine()}. {versions()}.",
             "",
-            f"{frames:,} messages in {len(memory)} s.",
+            f"{messages:,} messages in {len(memory)} s.",
             f"Memory of the last minute against the second: {growth(memory):+.1%}.",
             "",
             "| minute | memory at its end, MB | CPU |",
