@@ -25,6 +25,9 @@ typedef struct {
 
 static Client clients[MAX_CLIENTS];
 static int client_count;
+/* Who wants a contract: an update that comes alone looks at nobody else. */
+static int wanting[CONTRACTS][MAX_CLIENTS];
+static int wanting_count[CONTRACTS];
 static char input[BUFFER];
 static size_t input_size;
 static char out[BUFFER];
@@ -95,22 +98,22 @@ static void accept_client(int listener) {
         head[size += n] = 0;
         if (strstr(head, "\r\n\r\n")) break;
     }
-    Client *client = &clients[client_count++];
-    client->fd = fd;
-    memset(client->wants, 0, sizeof client->wants);
     char *end = strstr(head, "\r\n");
-    for (char *at = head; (at = strstr(at, "contract_names=B")) && at < end; at++) {
-        int contract = atoi(at + 16);
-        client->wants[contract / 64] |= 1ull << (contract % 64);
-    }
     char keyed[128], answer[256], accepted[32];
     unsigned char digest[20];
     char *key = strcasestr(head, "sec-websocket-key: ");
     if (!end || !key) { /* somebody who only looks whether the port is open */
         close(fd);
-        client_count--;
         return;
     }
+    Client *client = &clients[client_count];
+    client->fd = fd;
+    for (char *at = head; (at = strstr(at, "contract_names=B")) && at < end; at++) {
+        int contract = atoi(at + 16) % CONTRACTS;
+        client->wants[contract / 64] |= 1ull << (contract % 64);
+        wanting[contract][wanting_count[contract]++] = client_count;
+    }
+    client_count++;
     key += 19;
     snprintf(keyed, sizeof keyed, "%.24s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key);
     sha1((unsigned char *)keyed, strlen(keyed), digest);
@@ -136,6 +139,19 @@ static size_t put_frame(char *at, const Message *message) {
     return n + 4;
 }
 
+static void send_all(Client *client, const char *data, size_t size) {
+    while (size && client->fd >= 0) {
+        ssize_t n = send(client->fd, data, size, MSG_NOSIGNAL);
+        if (n <= 0) { /* it has left */
+            close(client->fd);
+            client->fd = -1;
+            return;
+        }
+        data += n;
+        size -= n;
+    }
+}
+
 static void deliver(int count) {
     static char frames[BUFFER];
     static size_t begins[BATCH + 1];
@@ -145,31 +161,32 @@ static void deliver(int count) {
         total += put_frame(frames + total, &batch[i]);
     }
     begins[count] = total;
+    if (count == 1) {
+        int contract = batch[0].contract;
+        for (int i = 0; i < wanting_count[contract]; i++)
+            send_all(&clients[wanting[contract][i]], frames, total);
+        return;
+    }
     for (int c = 0; c < client_count; c++) {
+        if (clients[c].fd < 0) continue;
         const char *data = frames;
         size_t size = 0;
-        int wanted = 0;
         for (int i = 0; i < count; i++) {
             int k = batch[i].contract;
             if (!(clients[c].wants[k / 64] >> (k % 64) & 1)) continue;
             size_t n = begins[i + 1] - begins[i];
-            if (wanted == 0) data = frames + begins[i], size = n;
-            else {
+            if (size == 0 || data + size == frames + begins[i]) { /* still in one piece */
+                if (size == 0) data = frames + begins[i];
+            } else {
                 if (data != out) {
                     memcpy(out, data, size);
                     data = out;
                 }
                 memcpy(out + size, frames + begins[i], n);
-                size += n;
             }
-            wanted++;
+            size += n;
         }
-        while (size) {
-            ssize_t n = send(clients[c].fd, data, size, MSG_NOSIGNAL);
-            if (n <= 0) break;
-            data += n;
-            size -= n;
-        }
+        send_all(&clients[c], data, size);
     }
 }
 
