@@ -78,7 +78,7 @@ def main() -> None:
             measured.append(one)
             print(table(one), flush=True)
     update = measure_updates()
-    print(goal_table(goals(measured, update)))
+    print("\n" + goal_table(goals(measured, update)))
     if not arguments.scenario and not arguments.quick:
         write_report(measured, update)
 

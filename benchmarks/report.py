@@ -42,7 +42,8 @@ CPU is user and kernel time of the server's processes. The floor is a loop of `s
 delivers the same messages, published at the same pace, and does nothing else. A delivery is one
 message to one client; latency is from its publication to its receipt, or from a request to its
 whole answer; bursts are published at once. ime-live runs as shipped: JWT authentication, metrics,
-logs. All its connections have the same token where nothing else is said."""
+logs. All its connections have the same token where nothing else is said. A server that falls
+behind sends more at once, and so pays less per delivery: read its CPU together with its latency."""
 
 _GOALS: Final = """\
 Servers that a goal compares run in turn, three rounds of each; figures are medians, and the lowest
