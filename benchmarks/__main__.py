@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
     parser.add_argument("scenario", nargs="*", help="all if none is named")
     parser.add_argument(
-        "--quick", action="store_true", help="two minutes, ours and the floor only, inexact"
+        "--quick", action="store_true", help="a few minutes, ours and the floor only, inexact"
     )
     parser.add_argument("--list", action="store_true", help="name the scenarios")
     arguments = parser.parse_args()

@@ -30,7 +30,6 @@ def configuration(port: int) -> dict[str, object]:
     """Of a node that verifies tokens, and joins the messages of a burst into one frame."""
     return {
         "http_server": {"address": "127.0.0.1", "port": str(port)},
-        "log": {"level": "info", "file": os.devnull},
         "client": {
             "token": {"hmac_secret_key": SECRET},
             "channel_limit": 1000,

@@ -32,7 +32,7 @@ _PACKAGES: Final = (
 )
 
 _INTRODUCTION: Final = """\
-Written by `make bench`, which anyone can repeat (half an hour; `make bench ARGS=--quick` takes two
+Written by `make bench`, which anyone can repeat (half an hour; `make bench ARGS=--quick` takes a few
 minutes, for ours and the floor). Each server runs alone on one core, the load and Redis on another.
 Ratios within this run are what counts: the machine is shared, and absolute figures differ from run
 to run."""

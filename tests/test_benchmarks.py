@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from benchmarks.contenders import BUN, CENTRIFUGO, FASTAPI_REST, FLOOR, IME_LIVE
 from benchmarks.first_byte import BARE_SUBSCRIBER
 from benchmarks.goals import HOLDS, HOLDS_WITHIN, MISSED, OPEN, Goal, goals
 from benchmarks.loads import Load, Result
-from benchmarks.report import contender_table, goal_table, table
+from benchmarks.report import contender_table, goal_table, table, write_report
 from benchmarks.scenarios import SCENARIOS, Measured, Scenario
 from benchmarks.soak import growth, report
 from tests.support.paths import ROOT
@@ -63,6 +64,19 @@ def of_single(*rounds: tuple[float, float, int]) -> dict[str, Goal]:
     }
     found = goals([Measured(SINGLE, results, {})], [12.0])
     return {f"{goal.what}, {goal.at_most}": goal for goal in found}
+
+
+def of_all_scenarios() -> list[Measured]:
+    """A run of everything, with three rounds of the contenders that have them."""
+    return [
+        Measured(
+            scenario,
+            {one.name: [COMPLETE] * 3 for one in scenario.contenders}
+            | {one.name: [COMPLETE] for one in scenario.once},
+            {},
+        )
+        for scenario in SCENARIOS
+    ]
 
 
 CPU = f"CPU per delivery, single, 1.05 × {FLOOR.name}"
@@ -160,17 +174,7 @@ def test_goals_of_requests_compare_bun_and_fastapi() -> None:
 
 
 def test_every_goal_has_three_rounds() -> None:
-    # Of the contenders that are measured in each round; a goal about another one has fewer.
-    measured = [
-        Measured(
-            scenario,
-            {one.name: [COMPLETE] * 3 for one in scenario.contenders}
-            | {one.name: [COMPLETE] for one in scenario.once},
-            {},
-        )
-        for scenario in SCENARIOS
-    ]
-    found = goals(measured, [12.0] * 3)
+    found = goals(of_all_scenarios(), [12.0] * 3)
     assert [goal.what for goal in found if len(goal.figures) != 3] == []
     told = {f"{goal.what} at most {goal.at_most}" for goal in found}
     assert told >= {
@@ -274,6 +278,21 @@ def test_scenario_measures_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(results) for results in measured.rounds.values()] == [3, 3, 1]
     if NCHAN.missing is None:
         assert measured.missing == {NCHAN.name: "failed: it fell over"}
+
+
+def test_report_is_written_with_figures_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = tmp_path / "performance.md"
+    monkeypatch.setattr("benchmarks.report._DOCUMENT", document)
+    write_report(of_all_scenarios(), [12.0] * 3)
+    text = document.read_text(encoding="utf-8")
+    for scenario in SCENARIOS:
+        assert f"\n## {scenario.name}: {scenario.title}\n\n| server |" in text
+    assert f"| {BUN.name} | No tokens, " in text
+    figures = json.loads(document.with_suffix(".json").read_text())
+    assert figures["single"][IME_LIVE.name]["cpu_per_delivery"] == 10.0
+    assert figures["single"][IME_LIVE.name]["share"] == 1.0
 
 
 def test_soak_tells_growth_from_noise() -> None:
