@@ -31,4 +31,5 @@ BUN: Final = Contender(
     None if _BUN else "no bun on PATH (npm install -g bun)",
     _start,
     "No tokens, no validation, no conflation; REST joins two texts of Redis and checks nothing.",
+    (_BUN or "bun", "--version"),
 )

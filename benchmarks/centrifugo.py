@@ -21,6 +21,7 @@ _GO_FOLDERS: Final = (
     *(f"{folder}/bin" for folder in os.environ.get("GOPATH", "").split(":")[:1] if folder),
     str(Path.home() / "go" / "bin"),
 )
+_GO: Final = shutil.which("go")
 _CENTRIFUGO: Final = shutil.which("centrifugo") or shutil.which(
     "centrifugo", path=os.pathsep.join(filter(None, _GO_FOLDERS))
 )
@@ -78,4 +79,6 @@ CENTRIFUGO: Final = Contender(
     _start,
     "Verifies tokens; no validation, no conflation: a slow client is closed when its queue is "
     "full. Published to by HTTP, a batch for each burst; its memory broker, without Redis.",
+    # The program does not know its version if it was not built by its makers.
+    (_GO, "version", "-m", _CENTRIFUGO) if _GO and _CENTRIFUGO else (),
 )

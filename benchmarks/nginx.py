@@ -133,4 +133,5 @@ NCHAN: Final = Contender(
     None if _NGINX and _MODULE else "no nginx with Nchan (Debian: libnginx-mod-nchan)",
     _start_nchan,
     "No tokens, no validation, no conflation. Published to by HTTP, without Redis.",
+    (_NGINX or "nginx", "-v"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -81,12 +82,25 @@ class Contender:
         missing: why it cannot run here, or None.
         start: starts it, given a port and that of Redis.
         lacks: what ime-live does and it does not, or how it is set up; empty for ime-live.
+        version_command: prints its version; empty if it is one of Python's packages.
     """
 
     name: str
     missing: str | None
     start: Callable[[int, int], Running]
     lacks: str = ""
+    version_command: Sequence[str] = ()
+
+    def version(self) -> str:
+        """Of the program that is installed; empty if it is one of Python's packages."""
+        if not self.version_command or self.missing:
+            return ""
+        done = subprocess.run(  # noqa: S603 - our own commands
+            self.version_command, capture_output=True, text=True, check=False
+        )
+        # Not that of the compiler, as in go1.26.8.
+        found = re.search(r"(?:^|[\s/v])(\d+(?:\.\d+)+)", done.stdout + done.stderr)
+        return found[1] if found else ""
 
 
 def free_port() -> int:

@@ -32,10 +32,10 @@ _PACKAGES: Final = (
 )
 
 _INTRODUCTION: Final = """\
-Written by `make bench`, which anyone can repeat (half an hour; `make bench ARGS=--quick` takes a few
-minutes, for ours and the floor). Each server runs alone on one core, the load and Redis on another.
-Ratios within this run are what counts: the machine is shared, and absolute figures differ from run
-to run."""
+Written by `make bench`, which anyone can repeat (half an hour; a few minutes with
+`make bench ARGS=--quick`, for ours and the floor). Each server runs alone on one core, the load and
+Redis on another. Ratios within this run are what counts: the machine is shared, and absolute
+figures differ from run to run."""
 
 _TERMS: Final = """\
 CPU is user and kernel time of the server's processes. The floor is a loop of `send()` in C that
@@ -167,7 +167,9 @@ def contender_table(measured: Sequence[Measured]) -> str:
         for contender in (*one.scenario.contenders, *one.scenario.once):
             if contender.lacks and contender.name in one.rounds:
                 found[contender.name, contender.lacks] = contender
-    lines += [f"| {name} | {lacks} |" for name, lacks in found]
+    for (name, lacks), contender in found.items():
+        version = contender.version()
+        lines.append(f"| {name}{', ' if version else ''}{version} | {lacks} |")
     return "\n".join(lines)
 
 

@@ -244,9 +244,23 @@ def test_every_other_server_tells_what_it_lacks() -> None:
         measured.append(Measured(scenario, rounds, {}))
         for one in contenders:
             assert bool(one.lacks) != one.name.startswith("ime-live"), one.name
-    assert f"| {NCHAN.name} | No tokens, " in contender_table(measured)
+    assert f"| {PICOWS.name} | No tokens, " in contender_table(measured)
     nothing = Measured(SINGLE, {IME_LIVE.name: [RESULT]}, {})
-    assert NCHAN.name not in contender_table([nothing])
+    assert PICOWS.name not in contender_table([nothing])
+
+
+def test_servers_tell_their_versions() -> None:
+    for said, version in (
+        ("nginx version: nginx/1.22.1 (Debian)", "1.22.1"),
+        ("centrifugo: go1.26.8\n path centrifugo/v6\n mod centrifugo/v6 v6.9.1", "6.9.1"),
+        ("1.4.5\n", "1.4.5"),
+        ("none", ""),
+    ):
+        code = f"import sys; sys.stderr.write({said!r})"
+        contender = replace(NCHAN, missing=None, version_command=(sys.executable, "-c", code))
+        assert contender.version() == version
+    assert replace(contender, missing="not here").version() == ""
+    assert PICOWS.version() == ""
 
 
 def test_median_ignores_a_round_that_failed() -> None:
@@ -289,7 +303,7 @@ def test_report_is_written_with_figures_beside_it(
     text = document.read_text(encoding="utf-8")
     for scenario in SCENARIOS:
         assert f"\n## {scenario.name}: {scenario.title}\n\n| server |" in text
-    assert f"| {BUN.name} | No tokens, " in text
+    assert f"| {BUN.name}" in text
     figures = json.loads(document.with_suffix(".json").read_text())
     assert figures["single"][IME_LIVE.name]["cpu_per_delivery"] == 10.0
     assert figures["single"][IME_LIVE.name]["share"] == 1.0
