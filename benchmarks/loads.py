@@ -87,8 +87,8 @@ class JoinStorm:
 
     clients: int
     joining: int
-    per_second: float = 20.0
-    seconds: float = 3.0
+    per_second: float = 10.0
+    seconds: float = 4.0
 
 
 @dataclass(frozen=True)

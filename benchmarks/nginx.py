@@ -33,7 +33,7 @@ daemon off;
 pid {folder}/pid;
 error_log {folder}/error.log warn;
 worker_rlimit_nofile 20000;
-events {{ worker_connections 20000; }}
+events {{ worker_connections 20000; multi_accept on; }}
 http {{
   access_log off;
   client_body_temp_path {folder}/body;

@@ -208,7 +208,7 @@ SCENARIOS: Final = (
     ),
     Scenario(
         "joinstorm",
-        "5,000 connections as fast as they come, beside 2,000 clients of 20 updates/s",
+        "5,000 connections as fast as they come, beside 2,000 clients of 10 updates/s",
         JoinStorm(2000, joining=5000),
         (IME_LIVE,),
         once=(FLOOR, NCHAN, BUN, CENTRIFUGO),
