@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -116,6 +117,13 @@ def test_quick_run_judges_goals() -> None:
     said = quick("joinstorm")["goals"]
     assert "p99 of 2,000 streaming clients in a join storm | 2 × before it" in said
     assert "CPU of an update before fan-out | 25 µs" in said
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="cc is not installed: no floor to compare")
+def test_fan_out_is_measured_beside_a_loop_in_c() -> None:
+    lines = run("benchmarks.fanout", "10", "--sends", "100").splitlines()
+    assert [line.split("|")[4].strip() for line in lines[2::4]] == ["send() in C"] * 3
+    assert all(len(line.split("|")) == 9 for line in lines)
 
 
 def test_list_names_scenarios() -> None:
