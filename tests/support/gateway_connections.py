@@ -6,8 +6,9 @@ For tests of connections step by step. Time moves and turns are taken when a tes
 from __future__ import annotations
 
 import asyncio
-import os
+import socket
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import Rate
+from ime_live.gateway.stream import fanout
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
@@ -81,12 +83,20 @@ class Transport(asyncio.Transport):
         """How: closed or aborted."""
         self.reads = 0
         # The hub writes past the transport.
-        self._pipe = os.pipe()
+        self._peer, self._socket = socket.socketpair()
+        self._peer.setblocking(False)
+        self._socket.setblocking(False)
         protocol.connection_made(self)
 
     def __del__(self) -> None:
-        for end in self._pipe:
-            os.close(end)
+        self._peer.close()
+        self._socket.close()
+
+    def read_from_hub(self) -> bytes:
+        """Return what the hub has written past the transport since the last call."""
+        with suppress(BlockingIOError):
+            return self._peer.recv(1_000_000)
+        return b""
 
     # Actions of the peer
 
@@ -186,10 +196,11 @@ class Transport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
         """Addresses, and a socket to write to."""
-        socket = SimpleNamespace(fileno=lambda: self._pipe[1])
-        return {"peername": ("192.0.2.1", 5000), "sockname": ("192.0.2.2", 80), "socket": socket}[
-            name
-        ]
+        return {
+            "peername": ("192.0.2.1", 5000),
+            "sockname": ("192.0.2.2", 80),
+            "socket": self._socket,
+        }[name]
 
 
 class Upstream:
@@ -216,7 +227,7 @@ class Process:
     """The parts of a process, and its clock."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - as in GatewaySettings
-        self.world = World()
+        self.world = World(send=fanout.send)
         self.timers = Timers()
         self.loop = Loop(self.timers)
         self.upstream = Upstream(self.world.states)

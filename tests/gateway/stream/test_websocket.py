@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
@@ -414,6 +415,29 @@ def deflated(*parts: bytes) -> bytes:
         end = data.removesuffix(b"\x00\x00\xff\xff") if number == last else data
         frames += masked(opcode, end, fin=number == last, rsv=rsv)
     return frames
+
+
+async def test_compressed_fragments_of_two_clients_do_not_mix() -> None:
+    """What connections agree on is one object; what they decompress is their own."""
+    process = Process(client_rate=1_000_000.0)
+    clients = [
+        await opened(process, "Sec-WebSocket-Extensions: permessage-deflate") for _ in range(2)
+    ]
+    texts = [f'{{"action": "no", "id": {number}}}'.encode() for number in (7, 8)]
+    halves = [deflated(text[:9], text[9:]) for text in texts]
+    step = 5
+    for at in range(0, max(map(len, halves)), step):
+        for client, half in zip(clients, halves, strict=True):
+            client.transport.send(half[at : at + step])
+    await process.settle()
+    for client, number in zip(clients, (7, 8), strict=True):
+        assert client.close is None
+        reader = Protocol(Side.CLIENT, state=State.OPEN)
+        reader.extensions = [PerMessageDeflate(True, True, 15, 15)]
+        reader.receive_data(client.transport.read_from_hub())
+        [answer] = reader.events_received()
+        assert isinstance(answer, Frame)
+        assert b'"id":%d' % number in bytes(answer.data)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ class Handshake(NamedTuple):
     Attributes:
         accepted: whether the handshake is valid.
         response: the complete one.
-        deflate: the negotiated compression, if any.
+        deflate: the negotiated compression, if any. All connections that agree on the same share
+            this object, so it must not be used to read frames.
     """
 
     accepted: bool
@@ -94,7 +95,7 @@ class Negotiator:
         if agreement is None or key is None or not _is_key(key):
             return self._negotiate(head, offer)
         answer = b"%b%b%b" % (agreement.before, accept_key(key).encode(), agreement.after)
-        return Handshake(True, answer, _copy(agreement.deflate))
+        return Handshake(True, answer, agreement.deflate)
 
     def _negotiate(self, head: RequestHead, offer: tuple[str | None, ...]) -> Handshake:
         # `is_handshake` has checked these two lists; their other elements do not matter.
@@ -116,7 +117,7 @@ class Negotiator:
         if len(self._agreements) < _MAX_AGREEMENTS and offer[-1] in _KEPT:
             before, _, after = answer.partition(accept_key(headers["Sec-WebSocket-Key"]).encode())
             self._agreements[offer] = _Agreement(before, after, deflate)
-        return Handshake(True, answer, _copy(deflate))
+        return Handshake(True, answer, deflate)
 
     def reject(self, status: int, text: str) -> bytes:
         """Return the response that refuses a handshake."""
@@ -137,16 +138,3 @@ def _is_key(key: str) -> bool:
         return len(base64.b64decode(key, validate=True)) == _KEY_BYTES
     except ValueError:
         return False
-
-
-def _copy(deflate: PerMessageDeflate | None) -> PerMessageDeflate | None:
-    # Each connection has its own: it keeps the state of a fragmented message.
-    if deflate is None:
-        return None
-    return PerMessageDeflate(
-        deflate.remote_no_context_takeover,
-        deflate.local_no_context_takeover,
-        deflate.remote_max_window_bits,
-        deflate.local_max_window_bits,
-        deflate.compress_settings,
-    )

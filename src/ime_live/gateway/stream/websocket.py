@@ -8,6 +8,7 @@ the loop, and counted, so that a client that sends too much costs no more than o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from functools import partial
 from typing import ClassVar, Final
 
@@ -178,7 +179,8 @@ class WebSocketCodec:
                 Side.SERVER, state=State.OPEN, max_size=self._context.settings.max_client_message
             )
             if self._deflate is not None:
-                self._frames.extensions = [self._deflate]
+                # A copy: it keeps the state of a fragmented message.
+                self._frames.extensions = [copy(self._deflate)]
         return self._frames
 
     def _allow(self) -> bool:
