@@ -42,7 +42,13 @@ class _ProxyConnection(library.HTTPProxyConnection):
     If a proxy closes without an answer, the library learns it from the end of the data. At the end
     of the connection it reports the end once more, and its reader raises EOFError into the event
     loop, which logs a traceback (websockets 15 to 17). By then the answer, or its lack, is known.
+    And if the program closes the stream meanwhile, nobody asks for the answer any more.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the library's
+        """Make it as the library does; an answer that nobody waits for is no error."""
+        super().__init__(*arguments, **options)
+        self.response.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the connection, unless the end of the data was taken before."""

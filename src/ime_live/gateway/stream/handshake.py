@@ -90,7 +90,7 @@ class Negotiator:
     def negotiate(self, head: RequestHead) -> Handshake:
         """Answer a request whose `RequestHead.is_handshake` is true."""
         key = head.field(b"sec-websocket-key")
-        offer = tuple(map(head.field, _OFFER))
+        offer = (head.method, *map(head.field, _OFFER))
         agreement = self._agreements.get(offer)
         if agreement is None or key is None or not _is_key(key):
             return self._negotiate(head, offer)
