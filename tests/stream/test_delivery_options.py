@@ -65,11 +65,11 @@ async def test_contracts_have_a_pace_each(
         assert [(await receive(client))["ContractId"] for _ in ids] == ids
 
 
-async def test_others_are_not_thinned(
+async def test_others_are_not_throttled(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
-    thinned = gateway.metric("thinned_total")
+    throttled = gateway.metric("throttled_total")
     async with (
         gateway.by_id(contract.contract_id, max_rate="0.01") as slow,
         gateway.by_id(contract.contract_id) as other,
@@ -78,7 +78,7 @@ async def test_others_are_not_thinned(
             await publisher.publish(contract.contract_id, payload(Aggregate={"trade_count": count}))
         assert [_trades(await receive(other)) for _ in range(10)] == list(range(10))
         assert _trades(await receive(slow)) in range(10)
-        assert gateway.metric("thinned_total") > thinned
+        assert gateway.metric("throttled_total") > throttled
 
 
 async def test_only_the_sections_that_were_asked_for_and_only_their_changes(

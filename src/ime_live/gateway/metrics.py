@@ -64,7 +64,7 @@ class Metrics:
         self.received = 0
         self._delivered = 0
         self._conflated = 0
-        self._thinned = 0
+        self._throttled = 0
         self._dropped: Tally[str] = Tally()
         self._opened = 0
         self._closed: Tally[tuple[int, str]] = Tally()
@@ -135,8 +135,8 @@ class Metrics:
         self._conflated_total = counter(
             "conflated", "Messages replaced by newer ones before a slow client took them."
         )
-        self._thinned_total = counter(
-            "thinned", "Messages replaced by newer ones because of a client's max_rate."
+        self._throttled_total = counter(
+            "throttled", "Messages replaced by newer ones because of a client's max_rate."
         )
         self._statuses_total = counter("status_messages", "Status messages written to clients.")
         self._requests_total = counter(
@@ -179,7 +179,7 @@ class Metrics:
 
     def throttled(self, messages: int) -> None:
         """Count messages that newer ones replaced because of their client's `max_rate`."""
-        self._thinned += messages
+        self._throttled += messages
 
     def dropped(self, reason: str) -> None:
         """Count an update that was not forwarded."""
@@ -242,11 +242,11 @@ class Metrics:
         self._updates_total.inc(self.received)
         self._delivered_total.inc(self._delivered)
         self._conflated_total.inc(self._conflated)
-        self._thinned_total.inc(self._thinned)
+        self._throttled_total.inc(self._throttled)
         self._statuses_total.inc(self._statuses)
         self._failures_total.inc(self._write_failures)
         self._opened = self.received = 0
-        self._delivered = self._conflated = self._thinned = self._write_failures = 0
+        self._delivered = self._conflated = self._throttled = self._write_failures = 0
         self._statuses = 0
         for reason, count in self._dropped.items():
             self._dropped_total.labels(reason).inc(count)

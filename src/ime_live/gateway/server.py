@@ -29,7 +29,7 @@ from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
 from ime_live.gateway.stream.http_protocol import HttpProtocol
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT
-from ime_live.gateway.workers import Pulse, Workers
+from ime_live.gateway.workers import WorkerHeartbeat, Workers
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
 from ime_live.settings import GatewaySettings, bare_host, flag
@@ -248,7 +248,7 @@ def _metrics_folder(workers: int) -> Generator[str, None, None]:
         yield folder
 
 
-def _work(settings: GatewaySettings, listener: socket.socket, pulse: Pulse) -> None:
+def _work(settings: GatewaySettings, listener: socket.socket, heartbeat: WorkerHeartbeat) -> None:
     """Run one of several workers."""
     configure_logging(settings)
-    GatewayServer(GatewayConfig(settings), pulse.beat).run([listener])
+    GatewayServer(GatewayConfig(settings), heartbeat.beat).run([listener])

@@ -41,11 +41,11 @@ _RAN_WELL: Final = 60.0  # seconds after which a death is unrelated to the one b
 _spawn: Final = multiprocessing.get_context("spawn")
 
 
-class Pulse:
+class WorkerHeartbeat:
     """Tells another process that an event loop is running."""
 
     def __init__(self) -> None:
-        """Make a pulse that has never beaten."""
+        """Make a heartbeat that has never beat."""
         # The monotonic clock of Linux is the same in all processes.
         self._last: Any = _spawn.RawValue(ctypes.c_double, 0.0)
 
@@ -64,7 +64,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self.process: Any = None
-        self.pulse = Pulse()
+        self.heartbeat = WorkerHeartbeat()
         self.started = 0.0
         self.due = 0.0
         """When a new process replaces one that has died."""
@@ -72,9 +72,9 @@ class _Worker:
 
     def silent(self, now: float, since: float, hung: float) -> bool:
         """Return whether its loop has stopped; times before ``since`` do not count."""
-        if not self.pulse.last:
+        if not self.heartbeat.last:
             return now - max(self.started, since) > _START_TIMEOUT
-        return now - max(self.pulse.last, since) > hung
+        return now - max(self.heartbeat.last, since) > hung
 
 
 class Workers:
@@ -82,7 +82,7 @@ class Workers:
 
     def __init__(
         self,
-        work: Callable[[Pulse], None],
+        work: Callable[[WorkerHeartbeat], None],
         count: int,
         *,
         stop_timeout: float,
@@ -91,7 +91,7 @@ class Workers:
         """Make a supervisor; `run` starts the workers.
 
         Args:
-            work: the function that a worker runs; it must beat the pulse. It is pickled.
+            work: the function that a worker runs; it must beat the heartbeat. It is pickled.
             count: number of workers.
             stop_timeout: time in which a stopped worker must end [s].
             hung: time without a beat after which a worker is replaced [s].
@@ -142,7 +142,7 @@ class Workers:
             if now >= worker.due:
                 self._start(worker)
             return
-        self._served = self._served or bool(worker.pulse.last)
+        self._served = self._served or bool(worker.heartbeat.last)
         if process.exitcode is None:
             if worker.silent(now, since, self._hung):
                 log.error("worker does not answer; killing it", pid=process.pid)
@@ -161,9 +161,9 @@ class Workers:
         worker.process, worker.due = None, now + wait
 
     def _start(self, worker: _Worker) -> None:
-        worker.pulse = Pulse()
+        worker.heartbeat = WorkerHeartbeat()
         worker.started = time.monotonic()
-        worker.process = _spawn.Process(target=self._work, args=(worker.pulse,))
+        worker.process = _spawn.Process(target=self._work, args=(worker.heartbeat,))
         with signals.blocked():
             worker.process.start()
 
