@@ -142,7 +142,7 @@ _MODULES = {
     "Token": "ime_live.client.network.credentials",
     "UnknownContractError": "ime_live.errors",
     "connect": "ime_live.client.connecting",
-    "read_payload": "ime_live.market",
+    "read_payload": "ime_live.market_json",
 }
 
 

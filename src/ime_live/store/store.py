@@ -89,7 +89,7 @@ class Store(RegisteredContracts):
         """Store and publish states that are changes, in one round trip per thousand.
 
         Args:
-            items: contract ids and their states, as `ime_live.market.stored_json` writes them.
+            items: contract ids and their states, as `ime_live.market_json.stored_json` writes them.
             token: fencing token of the leading feed; None for a publisher without one.
             pushed_at: by contract id, the exchange's timestamp of the state's board, if it has one.
                 `claim` returns it to the next leader.

@@ -38,7 +38,7 @@ _Handler = Callable[[RestRequest], Awaitable[Data]]
 _PROBE_METHODS: Final = ("GET", "HEAD")
 
 
-class Probe(Protocol):
+class RestContext(Protocol):
     """The parts of the process that answer requests."""
 
     @property
@@ -61,11 +61,13 @@ class Probe(Protocol):
         """Count an answered request for data; ``call`` must be one of a few names."""
 
 
-def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute] = ()) -> ASGIApp:
+def http_app(
+    context: RestContext, settings: GatewaySettings, pages: Sequence[BaseRoute] = ()
+) -> ASGIApp:
     """Make the ASGI application for everything that is not a stream.
 
     Args:
-        probe: answers for the process.
+        context: answers for the process.
         settings: the prefix of a proxy in front, the web pages that may read responses, and so on.
         pages: further routes.
     """
@@ -74,19 +76,19 @@ def http_app(probe: Probe, settings: GatewaySettings, pages: Sequence[BaseRoute]
         return as_json(Health("ok"))
 
     def ready(_: Request) -> Response:
-        state = probe.readiness()
+        state = context.readiness()
         return as_json(state, status=200 if state.ready else 503)
 
     def metrics(_: Request) -> Response:
-        return Response(probe.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(context.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def status(request: Request) -> Response:
-        report = await probe.report(request_of(request.scope))
+        report = await context.report(request_of(request.scope))
         return Response(report, media_type=JSON, headers={"Cache-Control": "no-store"})
 
     routes = [
         # The most frequent calls first: routes are matched in order.
-        *_data_routes(probe),
+        *_data_routes(context),
         Route("/health", in_loop(health), methods=_PROBE_METHODS),
         Route("/ready", in_loop(ready), methods=_PROBE_METHODS),
         Route("/metrics", in_loop(metrics), methods=["GET"]),
@@ -135,28 +137,28 @@ def _events(_: Request) -> Response:
     raise HTTPException(400, "a stream of events needs a connection of its own")
 
 
-def _data_routes(probe: Probe) -> list[Route]:
-    handlers = probe.handlers
+def _data_routes(context: RestContext) -> list[Route]:
+    handlers = context.handlers
     routes = [
-        _data_route(live_path(section, by), partial(handlers.live, section, by), probe)
+        _data_route(live_path(section, by), partial(handlers.live, section, by), context)
         for section in Section
         for by in By
     ]
-    routes += [_data_route(static_path(by), partial(handlers.static, by), probe) for by in By]
-    return [*routes, _data_route(SEARCH_PATH, handlers.search, probe)]
+    routes += [_data_route(static_path(by), partial(handlers.static, by), context) for by in By]
+    return [*routes, _data_route(SEARCH_PATH, handlers.search, context)]
 
 
-def _data_route(path: str, handler: _Handler, probe: Probe) -> Route:
-    return Route(path, _DataApp(path, handler, probe))
+def _data_route(path: str, handler: _Handler, context: RestContext) -> Route:
+    return Route(path, _DataApp(path, handler, context))
 
 
 class _DataApp:
     """Answers a call for data as plain ASGI: request and response objects would cost more."""
 
-    def __init__(self, path: str, handler: _Handler, probe: Probe) -> None:
+    def __init__(self, path: str, handler: _Handler, context: RestContext) -> None:
         self._path = path
         self._handler = handler
-        self._probe = probe
+        self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive
@@ -165,13 +167,13 @@ class _DataApp:
         request = request_of(scope)
         try:
             data = await self._handler(request)
-            response = response_of(data, request, self._probe.now())
+            response = response_of(data, request, self._context.now())
         except RefusedError as error:
             response = refusal_of(error)
         except Exception:
-            self._probe.count_request(self._path, 500)
+            self._context.count_request(self._path, 500)
             raise
-        self._probe.count_request(self._path, response.status)
+        self._context.count_request(self._path, response.status)
         await _send(response, send)
 
 
