@@ -4,7 +4,7 @@ The convention for examples, by the word after the fence:
 
 - ``python``: a complete program. It is run, with the demo's address in the place of
   127.0.0.1:8000 and the tests' Valkey in that of redis://127.0.0.1:6379. It must end with status
-  0, or print market data (a time stamp, or a key of the payload), whereupon it is stopped.
+  0, or print market data (a timestamp, or a key of the payload), whereupon it is stopped.
 - ``py``: part of a program; only compiled.
 - ``sh``: ``ime-live …`` is parsed as the command line does it, with its options' types; nothing
   is run. ``make …`` must be a target of the Makefile. ``curl …`` of 127.0.0.1:8000 is run against
@@ -387,7 +387,7 @@ async def test_a_recording_has_every_message_once(
     file = tmp_path / "recorded.ndjson"
     a1, a7, b5, b9 = update("A", 1), update("A", 7), update("B", 5), update("B", 9)
     c2 = update("C", 2)
-    # As a gateway does it: whatever is newer than the smallest of the last time stamps.
+    # As a gateway does it: whatever is newer than the smallest of the last timestamps.
     runs = [(a1, b5), (b5, a7), (a7, b9), (a7, b9, c2)]
     names = [["A", "B"], ["A", "B"], ["A", "B"], ["A", "B", "C"]]
     async with service(*(ending(*run) for run in runs)) as gateway:

@@ -29,7 +29,7 @@ DATA: Final[dict[str, Any]] = {
 
 
 def stamp(number: int) -> str:
-    """A time stamp; those of larger numbers are later."""
+    """A timestamp; those of larger numbers are later."""
     return f"2026-05-23T15:10:00.{number:06}"
 
 

@@ -80,7 +80,7 @@ async def test_another_gateway_takes_over(
 ) -> None:
     contracts = market.take(6)
     record = Record(publisher, payload, contracts)
-    # One more that nobody trades: it never has a time stamp.
+    # One more that nobody trades: it never has a timestamp.
     names = [contract.contract_name for contract in (*contracts, market.one())]
     gateway = serve()
     async with AsyncExitStack() as stack:

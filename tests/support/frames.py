@@ -45,7 +45,7 @@ class Status(NamedTuple):
 
 
 class Reader:
-    """Reads a stream of frames; a zone of the time stamps is UTC."""
+    """Reads a stream of frames; a zone of the timestamps is UTC."""
 
     def __init__(self, *, compressed: bool = False, events: bool = False) -> None:
         self._events = events

@@ -39,7 +39,7 @@ _PROBE_METHODS: Final = ("GET", "HEAD")
 
 
 class RestContext(Protocol):
-    """The parts of the process that answer requests."""
+    """The parts of the process that answer REST calls, probes and requests for metrics."""
 
     @property
     def handlers(self) -> Handlers:
@@ -67,7 +67,7 @@ def http_app(
     """Make the ASGI application for everything that is not a stream.
 
     Args:
-        context: answers for the process.
+        context: the parts of the process that answer requests.
         settings: the prefix of a proxy in front, the web pages that may read responses, and so on.
         pages: further routes.
     """
@@ -98,9 +98,9 @@ def http_app(
         *pages,
     ]
     exception_handlers: dict[Any, Any] = {
-        HTTPException: _answer_http_error,
-        RefusedError: _answer_refusal,
-        Exception: _answer_failure,
+        HTTPException: _respond_to_http_error,
+        RefusedError: _respond_to_refusal,
+        Exception: _respond_to_failure,
     }
     starlette = Starlette(routes=routes, exception_handlers=exception_handlers)
     starlette.router.redirect_slashes = False
@@ -185,7 +185,7 @@ async def _send(response: RestResponse, send: Send) -> None:
     await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
 
-def _answer_http_error(_: Request, error: HTTPException) -> Response:
+def _respond_to_http_error(_: Request, error: HTTPException) -> Response:
     return Response(
         msgspec.json.encode(Problem(error.detail)),
         status_code=error.status_code,
@@ -194,13 +194,13 @@ def _answer_http_error(_: Request, error: HTTPException) -> Response:
     )
 
 
-def _answer_refusal(_: Request, error: RefusedError) -> Response:
+def _respond_to_refusal(_: Request, error: RefusedError) -> Response:
     refusal = refusal_of(error)
     headers = {name.decode(): value.decode() for name, value in refusal.headers}
     return Response(refusal.body, status_code=refusal.status, headers=headers)
 
 
-def _answer_failure(_: Request, error: Exception) -> Response:
+def _respond_to_failure(_: Request, error: Exception) -> Response:
     del error  # Starlette raises it again, so that the server logs it
     return as_json(Problem("internal error"), status=500)
 
