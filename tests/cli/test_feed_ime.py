@@ -48,7 +48,9 @@ async def test_contracts_and_changes_flow_without_a_line_of_configuration(
 
     async def live() -> bool:
         status, led = await lease.read()
-        return led and status is not None and status.state is FeedState.LIVE
+        # It is written once per second, and may be from between the boards.
+        counted = status is not None and all(each.contracts for each in status.markets.values())
+        return led and status is not None and status.state is FeedState.LIVE and counted
 
     await until(live, feeds)
     status, _ = await lease.read()
