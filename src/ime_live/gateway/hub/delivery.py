@@ -88,6 +88,7 @@ class Delivery:
         missed: defaultdict[SubscriberGroup, list[Change]] = defaultdict(list)
         individual: defaultdict[SubscriberGroup, list[Change]] = defaultdict(list)
         frames: defaultdict[SubscriberGroup, list[bytes]] = defaultdict(list)
+        messages = 0
         for change in pending:
             channel, state, _ = change
             for group in channel.behind:
@@ -95,13 +96,13 @@ class Delivery:
             for group in channel.individual:
                 individual[group].append(change)
             for (envelope, format_), groups in channel.shared.items():
-                if any(groups.values()):
+                if subscribers := sum(map(len, groups.values())):
+                    messages += subscribers
                     frame = state.frame(envelope, format_)
                     for group in groups:
                         frames[group].append(frame)
         for group, changes in missed.items():
             self._note_missed(group, changes)
-        messages = sum(len(each) * len(group.ready) for group, each in frames.items())
         self._write([(group.ready, b"".join(each)) for group, each in frames.items()])
         for group, changes in individual.items():
             messages += self._deliver_each(group, changes)
