@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import copy
+import inspect
 import os
+import pickle
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
+import msgspec
 import pytest
 
 import ime_live
+from ime_live import errors
+from ime_live.client.protocol.message import Reader
+from ime_live.timezones import zone_of_tehran
+from tests.client.texts import DATA, update
 
 # Runs a program with only the base install's packages and the standard library to be found.
 BASE_ONLY = """
@@ -46,6 +56,137 @@ def test_every_name_is_there() -> None:
 
 def test_nothing_public_is_left_out() -> None:
     assert {*ime_live._MODULES, "__version__"} == set(ime_live.__all__)
+
+
+def test_every_error_that_reaches_a_program_is_public() -> None:
+    found = {
+        name
+        for name, each in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(each, Exception)
+    }
+    # The gateway raises it and answers with 429, which a program gets as a ServiceError.
+    assert found - set(ime_live.__all__) == {"RateError"}
+
+
+# -- copies --------------------------------------------------------------------------------------
+
+PUBLIC = {name: getattr(ime_live, name) for name in ime_live.__all__}
+# They hold connections, threads or tasks.
+RUNNING = {"AsyncClient", "BlockingStream", "Client", "Connecting", "Publisher", "Stream"}
+PAYLOAD = ime_live.read_payload(DATA)
+CONTRACT = ime_live.Contract(contract_id="1", contract_name="A", market=ime_live.Market.FUTURES)
+NOW = datetime(2026, 5, 23, 15, 10, tzinfo=UTC)
+
+
+def message(kind: Any = ime_live.Payload, **more: Any) -> Any:  # noqa: ANN401 - any message
+    """A message as a stream delivers it."""
+    return Reader(zone_of_tehran(), kind).read(update("A", **more))
+
+
+VALUES: dict[str, list[Any]] = {
+    "Aggregate": [PAYLOAD.aggregate],
+    "AllowedPriceRange": [PAYLOAD.allowed_price_range],
+    "BestLimit": [PAYLOAD.best_limit],
+    "CloseCode": list(ime_live.CloseCode),
+    "ConnectionEvent": [ime_live.ConnectionEvent(connected=False, reason="away", final=True)],
+    "Contract": [CONTRACT],
+    "ContractInfo": [PAYLOAD.contract_info],
+    "FeedState": list(ime_live.FeedState),
+    "Level": [PAYLOAD.best_limit["1"]],
+    "Market": list(ime_live.Market),
+    "Message": [message(), message(ime_live.Part, data={"Aggregate": DATA["Aggregate"]})],
+    "Overview": [ime_live.Overview(CONTRACT, PAYLOAD), ime_live.Overview(CONTRACT, None)],
+    "Part": [ime_live.Part(aggregate=PAYLOAD.aggregate)],
+    "Payload": [PAYLOAD],
+    "PublishResult": [ime_live.PublishResult("1", version=5, published=True)],
+    "Selected": [ime_live.Selected(("A",), ("1",))],
+    "Status": [
+        ime_live.Status(
+            timestamp=NOW,
+            feed=ime_live.FeedState.LIVE,
+            since=NOW,
+            last_board=None,
+            current=True,
+            markets={ime_live.Market.FUTURES: ime_live.FeedState.LIVE},
+            contracts={"A": NOW, "B": None},
+        )
+    ],
+}
+
+ERRORS: dict[str, Exception] = {
+    name: found("the text")
+    for name, found in PUBLIC.items()
+    if inspect.isclass(found)
+    and issubclass(found, Exception)
+    and name not in {"IncompleteError", "FencedError"}
+} | {
+    "AuthenticationError": ime_live.AuthenticationError("token expired", detail="an hour ago"),
+    "ControlError": ime_live.ControlError("the text", id=5),
+    "FencedError": ime_live.FencedError("the text", token=7),
+    "IncompleteError": ime_live.IncompleteError("the text", found={"1": 5}, left=["2"]),
+    "PayloadError": ime_live.PayloadError("the text", kind="a kind"),
+    "RefusedError": ime_live.RefusedError("x" * 200, code=ime_live.CloseCode.GOING_AWAY),
+    "ServiceError": ime_live.ServiceError("the text", status=404),
+    "StoreError": ime_live.StoreError("the text", kind="a kind"),
+}
+
+COPIES = [
+    copy.copy,
+    copy.deepcopy,
+    *(
+        lambda value, protocol=protocol: pickle.loads(pickle.dumps(value, protocol))  # noqa: S301
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)
+    ),
+]
+
+
+def test_every_public_class_has_an_example() -> None:
+    classes = {name for name, found in PUBLIC.items() if inspect.isclass(found)}
+    assert classes == VALUES.keys() | ERRORS.keys() | RUNNING
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_copied_and_pickled_values_are_equal(name: str) -> None:
+    for value in VALUES[name]:
+        assert type(value).__name__ == name
+        for copied in COPIES:
+            made = copied(value)
+            assert made == value
+            assert repr(made) == repr(value)
+            if isinstance(value, ime_live.Message):
+                assert (made.data, made.timestamp) == (value.data, value.timestamp)
+                assert hash(made) == hash(value)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_copied_and_pickled_errors_keep_text_and_attributes(name: str) -> None:
+    error = ERRORS[name]
+    error.add_note("a note")
+    assert type(error).__name__ == name
+    for copied in COPIES:
+        made = copied(error)
+        assert type(made) is type(error)
+        assert (str(made), made.args, vars(made)) == (str(error), error.args, vars(error))
+
+
+def test_messages_that_differ_are_not_equal() -> None:
+    first = message()
+    assert first == message()
+    others = [message(number=1), message(ime_live.Part), message(skipped=3), first.raw]
+    counted = message()
+    counted.skipped = 1
+    for other in [*others, counted]:
+        assert first != other
+    assert len({first, message(), message(number=1)}) == 2
+    other_zone = Reader(UTC, ime_live.Payload).read(first.raw)
+    assert first != other_zone
+
+
+def test_error_of_result_is_kept_by_pickle() -> None:
+    result = ime_live.PublishResult("1", error=ime_live.PayloadError("the text", kind="a kind"))
+    made = pickle.loads(pickle.dumps(result))  # noqa: S301 - our own
+    assert msgspec.structs.replace(made, error=None) == ime_live.PublishResult("1")
+    assert (str(made.error), made.kind) == ("the text", "a kind")
 
 
 def test_nothing_is_imported_before_it_is_used() -> None:

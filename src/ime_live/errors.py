@@ -16,11 +16,12 @@ All errors have one root, so that a program can catch all of them::
     ├── ServiceError            the service cannot be reached, or its answer cannot be used
     └── RefusedError            a stream or request is refused, with its close code
         ├── AuthenticationError the token is missing or not accepted
-        └── RateError           too many requests
+        └── RateError           too many requests; raised and answered inside the gateway
 """
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Collection, Mapping
 from enum import IntEnum
 from typing import Any
@@ -31,6 +32,10 @@ MAX_REASON_BYTES = 123
 
 class ImeLiveError(Exception):
     """Root of the package's errors. The text says what is wrong."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own would call __init__ with the text alone; most errors need more.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined] # typeshed lacks it
 
 
 class PayloadError(ImeLiveError):

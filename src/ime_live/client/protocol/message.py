@@ -41,6 +41,7 @@ class _Other(Struct):
 _CHANNELS: Final = frozenset({STREAM, STATUS, CONTROL})
 
 _decode = msgspec.json.Decoder(_Envelope | StatusMessage | ControlMessage).decode
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_other = msgspec.json.Decoder(_Other).decode
 _decode_any = msgspec.json.Decoder().decode
 
@@ -48,7 +49,8 @@ _decode_any = msgspec.json.Decoder().decode
 class Message(Generic[DataT]):
     """One state of a contract.
 
-    `str` gives a line with the contract, the timestamp and the best prices.
+    `str` gives a line with the contract, the timestamp and the best prices. Messages can be copied
+    and pickled, and are equal if `raw`, `skipped`, the time zone and the type of `data` are.
 
     Attributes:
         key: the contract as the program named it: ``("name", "ContractA")`` or ``("id", "12345")``.
@@ -107,6 +109,17 @@ class Message(Generic[DataT]):
         """Decode the whole message as a dict, with the keys and numbers of the wire."""
         whole: dict[str, Any] = _decode_any(self.raw)
         return whole
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Message):
+            return NotImplemented
+        return (self.raw, self.skipped, self._reader) == (other.raw, other.skipped, other._reader)
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read_again, (self._reader, self.raw, self.skipped)
 
     def __repr__(self) -> str:
         return f"<Message {self.key[1]} {self.timestamp_text}>"
@@ -176,7 +189,19 @@ class Reader(Generic[DataT]):
     def __init__(self, zone: tzinfo, data: type[DataT]) -> None:
         """Create a reader of messages whose data has this type."""
         self.zone: Final = zone
+        self._type = data
         self._decode_data = msgspec.json.Decoder(data).decode
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Reader):
+            return NotImplemented
+        return (self.zone, self._type) == (other.zone, other._type)
+
+    def __hash__(self) -> int:
+        return hash((self.zone, self._type))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Reader, (self.zone, self._type)
 
     def read(self, raw: bytes) -> Message[DataT] | Status | ControlData | None:
         """Decode one text message; return None for one of an unknown channel.
@@ -240,6 +265,13 @@ class Reader(Generic[DataT]):
 
     def _perhaps(self, stamp: str | None) -> datetime | None:
         return None if stamp is None else self.moment(stamp)
+
+
+def _read_again(reader: Reader[DataT], raw: bytes, skipped: int) -> Message[DataT]:
+    """Return the message that was copied or pickled."""
+    message = Message(raw, _decode_envelope(raw), reader)
+    message.skipped = skipped
+    return message
 
 
 def _is_of_another_kind(raw: bytes) -> bool:
