@@ -225,8 +225,26 @@ async def test_a_store_that_is_not_there(payload: MakePayload) -> None:
 
 
 def test_a_url_that_is_none() -> None:
-    with pytest.raises(SettingsError, match=r"^--redis-url must begin with"):
+    with pytest.raises(SettingsError, match=r"^redis_url must begin with .*, got 'http://\*\*\*'$"):
         Publisher("http://localhost")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"redis_url": "redis://h:99999"}, "redis_url must have a port from 1 to 65535 .*, got r"),
+        ({"redis_url": "redis://h/1"}, "key_prefix must be different for database 1 of redis_url,"),
+        ({"redis_url": ""}, "redis_url must begin with one of .*, got ''"),
+        ({"redis_url": "foo"}, "redis_url must begin with one of .*, got a text without ://"),
+        ({"redis_timeout": 0}, "redis_timeout must be above 0, got 0"),
+        ({"redis_timeout": "x"}, "redis_timeout must be a number, got 'x'"),
+        ({"key_prefix": ""}, "key_prefix must not be empty, got ''"),
+        ({"connections": "x"}, "connections must be .* or None, got 'x'"),
+    ],
+)
+def test_error_names_the_argument(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{text}"):
+        Publisher(**arguments)
 
 
 @pytest.mark.parametrize(

@@ -206,3 +206,49 @@ class TestRanges:
     def test_timezone(self, timezone: str) -> None:
         with pytest.raises(SettingsError, match=f"--timezone: {timezone!r} is not a time zone"):
             gateway(timezone=timezone)
+
+
+class TestTypes:
+    @pytest.mark.parametrize(
+        ("values", "text"),
+        [
+            ({"redis_timeout": "x"}, "--redis-timeout must be a number, got 'x'"),
+            ({"redis_timeout": True}, "--redis-timeout must be a number, got True"),
+            ({"workers": 1.5}, "--workers must be a whole number, got 1.5"),
+            ({"workers": "2"}, "--workers must be a whole number, got '2'"),
+            ({"docs": "no"}, "--docs must be True or False, got 'no'"),
+            ({"docs": 0}, "--docs must be True or False, got 0"),
+            ({"auth": "none"}, "--auth must be one of jwt, none, got 'none'"),
+            ({"host": None}, "--host must be a text, got None"),
+            ({"jwt_secret": b"SECRET" * 9}, "--jwt-secret must be a text, got bytes"),
+            ({"redis_url": 5}, "--redis-url must be a text, got int"),
+        ],
+    )
+    def test_value_of_another_type(self, values: dict[str, Any], text: str) -> None:
+        with pytest.raises(SettingsError) as refused:
+            gateway(**values)
+        assert str(refused.value) == text
+
+    @pytest.mark.parametrize("settings", CLASSES)
+    def test_every_option_has_its_type(self, settings: type[Any]) -> None:
+        for each in options(settings):
+            with pytest.raises(SettingsError, match=f"{flag(each.name)} must be "):
+                settings(**{each.name: object()})
+
+    @pytest.mark.parametrize("prefix", ["", " "])
+    def test_key_prefix_is_not_empty(self, prefix: str) -> None:
+        with pytest.raises(SettingsError, match=f"--key-prefix must not be empty, got {prefix!r}"):
+            StoreSettings(key_prefix=prefix)
+
+
+def test_all_faults_are_in_one_error() -> None:
+    with pytest.raises(SettingsError) as refused:
+        GatewaySettings(
+            root_path="api", public_url="ftp://x", workers=0, timezone="Nowhere", key_prefix=""
+        )
+    faults = str(refused.value).split("; ")
+    for option in ("--root-path", "--public-url", "--workers", "--timezone", "--key-prefix"):
+        assert len([fault for fault in faults if fault.startswith(option)]) == 1
+    assert "authentication must have a key, got none" in str(refused.value)
+    assert "--public-url must be an http:// or https:// URL" in str(refused.value)
+    assert "got 'ftp://x'" in str(refused.value)

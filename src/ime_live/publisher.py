@@ -10,26 +10,43 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from msgspec import Struct
 
+from ime_live.arguments import Rule, is_whole_number
 from ime_live.contracts import Registry
 from ime_live.errors import (
     FencedError,
     ImeLiveError,
     PayloadError,
+    SettingsError,
     StoreError,
     UnknownContractError,
 )
 from ime_live.market import Payload, Update
 from ime_live.market_json import merge, read_payload, stored_json
-from ime_live.settings import StoreSettings
+from ime_live.settings import StoreSettings, flag, options
 from ime_live.store.network.connections import Connections
 from ime_live.store.store import LastState, Store
 
 # Attempts of a patch while other writers change the contract; each is one read and one script.
 _ATTEMPTS: Final = 50
+
+
+_IdT = TypeVar("_IdT")
+_PayloadT = TypeVar("_PayloadT")
+
+_CONNECTIONS: Final = Rule(
+    "the connections of another part", lambda value: isinstance(value, Connections)
+).or_none()
+_TOKEN: Final = Rule("a whole number", is_whole_number).or_none()
+_TIMES: Final = Rule(
+    "datetimes by contract id",
+    lambda value: (
+        isinstance(value, Mapping) and all(isinstance(time, datetime) for time in value.values())
+    ),
+).or_none()
 
 
 class PublishResult(Struct, frozen=True):
@@ -88,12 +105,16 @@ class Publisher:
                 ``redis_url`` and ``redis_timeout`` are ignored. None opens its own.
 
         Raises:
-            SettingsError: ``redis_url`` or ``redis_timeout`` cannot be used.
+            SettingsError: an argument cannot be used; the text names it.
         """
-        self._store = Store(
-            StoreSettings(redis_url=redis_url, key_prefix=key_prefix, redis_timeout=redis_timeout),
-            connections=connections,
-        )
+        _CONNECTIONS.check("connections", connections)
+        try:
+            settings = StoreSettings(
+                redis_url=redis_url, key_prefix=key_prefix, redis_timeout=redis_timeout
+            )
+            self._store = Store(settings, connections=connections)
+        except SettingsError as error:
+            raise SettingsError(_with_arguments(str(error))) from None
         self._registered: set[str] = set()
         """Ids that were registered when they were published for the first time."""
 
@@ -162,14 +183,17 @@ class Publisher:
             published.
 
         Raises:
+            SettingsError: an argument is not of its type; the text names it.
             FencedError: a newer token was used before for one of the contracts. The other
                 contracts are published.
             StoreError: Redis could not be reached. Some payloads may be published; it is safe to
                 publish all of them again.
         """
+        _TOKEN.check("token", token)
+        _TIMES.check("pushed_at", pushed_at)
         outcomes: list[PublishResult] = []
         items: list[tuple[str, bytes]] = []
-        given = list(payloads)
+        given = _pairs_of(payloads)
         unknown: Mapping[str, ImeLiveError] = {}
         if token is None:  # a feed has registered what it publishes
             unknown = await self._unregistered(_ids_of(each for each, _ in given))
@@ -218,6 +242,9 @@ class Publisher:
                 changing the contract.
         """
         key = _id_of(contract_id)
+        for name, section in sections.items():
+            if not isinstance(section, Mapping):
+                raise PayloadError(f"section {name} must be a mapping, got {section!r}")
         if error := (await self._unregistered([key])).get(key):
             raise error
         for _ in range(_ATTEMPTS):
@@ -255,6 +282,29 @@ def _read(contract_id: str, last: LastState | PayloadError) -> Update:
     except PayloadError as error:
         text = f"the last state of contract {contract_id} cannot be merged into: {error}"
         raise PayloadError(text) from error
+
+
+def _with_arguments(text: str) -> str:
+    """Name the arguments of `Publisher` in an error text, where it has options."""
+    for each in options(StoreSettings):
+        text = text.replace(flag(each.name), each.name)
+    return text
+
+
+def _pairs_of(payloads: Iterable[tuple[_IdT, _PayloadT]]) -> list[tuple[_IdT, _PayloadT]]:
+    """Return the pairs as a list.
+
+    Raises:
+        SettingsError: they are not pairs of an id and market data.
+    """
+    rule = "payloads must be pairs of a contract's id and its market data"
+    if not isinstance(payloads, Iterable) or isinstance(payloads, str | bytes | Mapping):
+        raise SettingsError(f"{rule}, got {payloads!r}")
+    pairs = list(payloads)
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise SettingsError(f"{rule}, got {pair!r} among them")
+    return pairs
 
 
 def _id_of(given: object) -> str:

@@ -48,8 +48,6 @@ PASSED_ON = {
 
 # No value is to be told: it may be a secret, or there is none.
 WITHOUT_VALUE = {
-    ("protocol/address.py", "SettingsError"): "an address may hold a password or a token",
-    ("network/proxy.py", "SettingsError"): "an address may hold a password",
     ("network/websocket.py", "CloseReason.final"): "an address may hold a password",
     ("rest/async_client.py", "ServiceError(CLIENT_CLOSED)"): "nothing was given",
     ("stream/receiver.py", "ServiceError(STREAM_ENDED)"): "nothing was given",

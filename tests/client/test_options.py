@@ -37,10 +37,10 @@ RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
         ({"contract_names": ["A\ud800"]}, "UTF-8"),
         ({"contract_ids": ["1\udc80"]}, "UTF-8"),
         ({"queue": "newest"}, "queue must be one of latest, drop_oldest, block, got 'newest'"),
-        ({"queue_size": 0}, "queue_size must be at least 1, got 0"),
-        ({"max_rate": 0}, "max_rate must be a number above 0, got 0"),
+        ({"queue_size": 0}, "queue_size must be a whole number of at least 1, got 0"),
+        ({"max_rate": 0}, "max_rate must be a number above 0 or None, got 0"),
         ({"open_timeout": float("inf")}, "open_timeout must be a number above 0, got inf"),
-        ({"stale_after": float("nan")}, "stale_after must be a number above 0, got nan"),
+        ({"stale_after": float("nan")}, "stale_after must be a number above 0 or None, got nan"),
         ({"ping_timeout": -1}, "ping_timeout must be a number above 0, got -1"),
         ({"sections": ["Nonsense"]}, "must be one of BestLimit, .*, got 'Nonsense'"),
         ({"sections": "Aggregate"}, "sections must be a list of names, got 'Aggregate'"),
@@ -50,7 +50,7 @@ RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
         ({"token": ""}, "a token must not be empty, got ''"),
         ({"token": "a\r\nb"}, "a token must be printable ASCII, got characters no header"),
         ({"token": 5}, "a token must be a text, got int"),
-        ({"first_timeout": 0}, "first_timeout must be a number above 0, got 0"),
+        ({"first_timeout": 0}, "first_timeout must be a number above 0 or None, got 0"),
         ({"on_connection": 5}, "on_connection must be a plain function .*, got 5"),
         ({"on_connection": on_connection}, "on_connection must be .*, got an async function"),
         ({"ssl": True}, "ssl must be an ssl.SSLContext or None, got bool"),
@@ -67,7 +67,7 @@ def test_error_of_argument_says_rule_and_value(arguments: dict[str, Any], text: 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"tries": 0}, "tries must be at least 1, got 0"),
+        ({"tries": 0}, "tries must be a whole number of at least 1, got 0"),
         ({"connect_timeout": 0}, "connect_timeout must be a number above 0, got 0"),
         ({"read_timeout": -2.5}, "read_timeout must be a number above 0, got -2.5"),
     ],
@@ -92,10 +92,14 @@ async def test_error_of_rest_call_says_rule_and_value() -> None:
     ("proxy", "text"),
     [
         ("ftp://user:SECRET@host", "must begin with http://, https://, socks5h://"),
+        ("foo://x", r"must begin with http://, .*, got 'foo://x'"),
+        ("http://host:99999", r"valid host and port, got 'http://host:99999'"),
+        ("http://host:0", r"valid host and port, got 'http://host:0'"),
+        ("", r"must begin with http://, .*, got ''"),
         ("user:SECRET@host", "must begin with http://"),
         ("http://user:SECRET@", "must name a host"),
-        ("http://user:SECRET@host:port", "check host and port"),
-        ("http://user:SECRET@a..b", "check host and port"),
+        ("http://user:SECRET@host:port", "valid host and port"),
+        ("http://user:SECRET@a..b", "valid host and port"),
         ("http://user:SECRET@host/path", "must end with its host and port"),
         ("http://user:a@SECRET/w@host:3128", "quote user and password"),
         ("http://SECRET@host", "must have a password after its user"),
@@ -106,6 +110,7 @@ def test_what_is_no_proxy(proxy: Any, text: str) -> None:  # noqa: ANN401 - any 
     with pytest.raises(SettingsError, match=text) as caught:
         connect(URL, ["A"], proxy=proxy)
     assert "SECRET" not in str(caught.value)
+    assert ", got " in str(caught.value)
     assert RULE.search(str(caught.value))
     assert caught.value.__cause__ is None
 

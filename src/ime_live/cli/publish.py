@@ -74,13 +74,14 @@ async def _publish(source: str, settings: StoreSettings) -> None:
 
     report = LineReport(source, tell_by_log if source == STANDARD_INPUT else tell)
     published = unchanged = 0
+    store = Store(settings)  # before the publisher, whose errors name arguments, not options
     publisher = Publisher(
         settings.redis_url, key_prefix=settings.key_prefix, redis_timeout=settings.redis_timeout
     )
     file = open_input(source)
     # The program at the other end of a pipe cannot send its lines again; a file is still there.
     patience = _Patience() if source == STANDARD_INPUT else None
-    async with publisher, Store(settings) as store:
+    async with publisher, store:
         contracts = _Contracts(store, patience)
         with ExitStack() as until_read:
             until_read.callback(file.close)

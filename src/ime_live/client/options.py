@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 import ssl as tls
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, Final, TypeAlias
 
+from ime_live.arguments import COUNT, POSITIVE, SWITCH, Rule
 from ime_live.client.network.credentials import Credentials, Token
 from ime_live.client.network.proxy import Proxy
 from ime_live.client.protocol.address import Service, read_service
@@ -32,6 +32,22 @@ OnConnection: TypeAlias = Callable[[ConnectionEvent], object]
 _MAX_SIZE: Final = 16 * 1024 * 1024
 _MAX_QUEUE: Final = 256  # frames received and not read yet; more than a burst
 _CLOSE_TIMEOUT: Final = 1.0  # seconds; a program that leaves does not want to wait
+
+RULES: Final[Mapping[str, Rule]] = {
+    "queue_size": COUNT,
+    "snapshot": SWITCH,
+    "max_rate": POSITIVE.or_none(),
+    "skipped": SWITCH,
+    "status": SWITCH,
+    "compression": SWITCH,
+    "open_timeout": POSITIVE,
+    "ping_interval": POSITIVE,
+    "ping_timeout": POSITIVE,
+    "stale_after": POSITIVE.or_none(),
+    "max_reconnect_delay": POSITIVE,
+    "first_timeout": POSITIVE.or_none(),
+}
+"""Rules of those options that are used as they are given."""
 
 NO_CONTRACT: Final = (
     "at least one contract must be given, got none; pass contract_names=[…] or contract_ids=[…]"
@@ -67,26 +83,15 @@ class StreamOptions:
     on_connection: OnConnection | None
 
     def __post_init__(self) -> None:
-        """Check the numbers, and that there is a contract.
+        """Check the options in `RULES`, and that there is a contract.
 
         Raises:
             SettingsError: the text names the option.
         """
         if not self.keys:
             raise SettingsError(NO_CONTRACT)
-        if self.queue_size < 1:
-            raise SettingsError(f"queue_size must be at least 1, got {self.queue_size}")
-        check_positive(
-            {
-                "max_rate": self.max_rate,
-                "open_timeout": self.open_timeout,
-                "ping_interval": self.ping_interval,
-                "ping_timeout": self.ping_timeout,
-                "stale_after": self.stale_after,
-                "max_reconnect_delay": self.max_reconnect_delay,
-                "first_timeout": self.first_timeout,
-            }
-        )
+        for name, rule in RULES.items():
+            rule.check(name, getattr(self, name))
 
     def parameters(self, resumption: Resumption) -> list[tuple[str, str]]:
         """Return the query parameters of a connection, without its contracts."""
@@ -192,26 +197,15 @@ def check_callback(on_connection: OnConnection | None) -> OnConnection | None:
     return on_connection
 
 
-def check_positive(values: Mapping[str, float | None]) -> None:
-    """Refuse values that are not numbers above 0; None is accepted.
-
-    Raises:
-        SettingsError: the text names the first such value.
-    """
-    for name, value in values.items():
-        if value is not None and not (0 < value < math.inf):
-            raise SettingsError(f"{name} must be a number above 0, got {value}")
-
-
 def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:
     """Return the contracts of a program as keys, without duplicates and in order.
 
     Raises:
         SettingsError: one of them cannot be a name or an id.
     """
-    if isinstance(contract_names, str):
+    if not _is_list(contract_names):
         raise SettingsError(f"contract_names must be a list of names, got {contract_names!r}")
-    if isinstance(contract_ids, str | int):
+    if not _is_list(contract_ids):
         raise SettingsError(f"contract_ids must be a list of ids, got {contract_ids!r}")
     keys: list[Key] = []
     for name in contract_names:
@@ -234,6 +228,10 @@ def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:
     return list(dict.fromkeys(keys))
 
 
+def _is_list(given: object) -> bool:
+    return isinstance(given, Iterable) and not isinstance(given, str | bytes)
+
+
 def read_zone(zone: str | tzinfo) -> tzinfo:
     """Return the time zone of the gateway's timestamps.
 
@@ -242,6 +240,8 @@ def read_zone(zone: str | tzinfo) -> tzinfo:
     """
     if isinstance(zone, tzinfo):
         return zone
+    if not isinstance(zone, str):
+        raise SettingsError(f"zone must be the name of a time zone or a tzinfo, got {zone!r}")
     return zone_of_tehran() if zone == TEHRAN else zone_of(zone)
 
 
@@ -253,11 +253,13 @@ def read_since(since: datetime | str | None, zone: tzinfo) -> str | None:
     """
     if since is None:
         return None
+    text = f"since must be a date and time in ISO 8601, got {since!r}"
+    if not isinstance(since, str | datetime):
+        raise SettingsError(text)
     try:
         version = version_of(since.isoformat() if isinstance(since, datetime) else since, zone)
         return stamp_of(version, zone)
     except (ValueError, OverflowError) as error:
-        text = f"since must be a date and time in ISO 8601, got {since!r}"
         raise SettingsError(text) from error
 
 
@@ -269,17 +271,17 @@ def read_sections(sections: Iterable[str] | None) -> tuple[str, ...] | None:
     """
     if sections is None:
         return None
-    if isinstance(sections, str):
+    if not _is_list(sections):
         raise SettingsError(f"sections must be a list of names, got {sections!r}")
-    chosen = tuple(dict.fromkeys(sections))
-    if not chosen:
+    given = list(sections)
+    if not given:
         raise SettingsError(
             "sections must have at least one name, got none; leave it out for all sections"
         )
-    for section in chosen:
-        if section not in SECTIONS:
+    for section in given:
+        if not isinstance(section, str) or section not in SECTIONS:
             raise SettingsError(f"a section must be one of {', '.join(SECTIONS)}, got {section!r}")
-    return chosen
+    return tuple(dict.fromkeys(given))
 
 
 def read_queue(queue: str) -> QueuePolicy:

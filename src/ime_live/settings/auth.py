@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from ime_live.errors import SettingsError
 from ime_live.settings.option import Checked, option
 
 MIN_SECRET_BYTES: Final = 32
@@ -63,23 +63,19 @@ class AuthSettings(JwtSettings):
         """Whether there is a key to check tokens with."""
         return bool(self.jwt_secret or self.jwt_public_key or self.jwks)
 
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot work.
-
-        Raises:
-            SettingsError: tokens are required but there is no key, or the secret is too short.
-        """
-        super().__post_init__()
+    def faults(self) -> Iterator[str]:
+        """Return what is wrong with the values."""
+        yield from super().faults()
         if self.auth is AuthMode.NONE:
             return
         if self._keys_needed and not self.has_keys:
-            raise SettingsError(
+            yield (
                 "authentication must have a key, got none: set --jwt-secret, --jwt-public-key or "
                 "--jwks (or --auth none on a loopback address)"
             )
         size = len(self.jwt_secret.encode())
         if self.jwt_secret and size < MIN_SECRET_BYTES:
-            raise SettingsError(
+            yield (
                 f"--jwt-secret must have at least {MIN_SECRET_BYTES} bytes for HS256 (RFC 7518, "
                 f"3.2), got {size}"
             )

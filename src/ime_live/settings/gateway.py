@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from ime_live.arguments import shown_url
 from ime_live.errors import SettingsError
 from ime_live.settings.auth import AuthMode, AuthSettings
 from ime_live.settings.log import LogSettings
@@ -121,26 +123,25 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
         least=0,
     )
 
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot work.
-
-        Raises:
-            SettingsError: the text names the option, what must hold and what was given.
-        """
-        super().__post_init__()
+    def faults(self) -> Iterator[str]:
+        """Return what is wrong with the values."""
+        yield from super().faults()
         if self.auth is AuthMode.NONE and not is_loopback(self.host):
-            raise SettingsError(
-                f"--host must be a loopback address with --auth none, got {self.host!r}"
-            )
+            yield f"--host must be a loopback address with --auth none, got {self.host!r}"
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
-            raise SettingsError(
-                f"--root-path must start with '/' and not end with one, got {self.root_path!r}"
+            yield f"--root-path must start with '/' and not end with one, got {self.root_path!r}"
+        if self.public_url and not _is_public_url(self.public_url):
+            yield (
+                "--public-url must be an http:// or https:// URL with a host and a path only, "
+                f"without a user, a query or a fragment, got {shown_url(self.public_url)}"
             )
-        _check_public_url(self.public_url)
-        self.zone  # noqa: B018 - raises if there is no such zone
+        try:
+            self.zone  # noqa: B018 - raises if there is no such zone
+        except SettingsError as error:
+            yield str(error)
         for origin in self.origins:
             if origin not in {"*", LOOPBACK} and not _ORIGIN.fullmatch(origin):
-                raise SettingsError(
+                yield (
                     f"{flag('cors_origins')} must have a scheme, a host and at most a port per "
                     f"origin, as https://example.org, got {origin!r}"
                 )
@@ -163,18 +164,14 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
             raise SettingsError(f"{flag('timezone')}: {error}") from error
 
 
-def _check_public_url(text: str) -> None:
+def _is_public_url(text: str) -> bool:
     try:
         url = urlsplit(text)
-        good = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+        has_place = bool(url.hostname) and url.port != 0
     except ValueError:
-        good = False
-    if text and (not good or url.query or url.fragment or "@" in url.netloc):
-        # Without the value, which may contain a password.
-        raise SettingsError(
-            "--public-url must be an http:// or https:// URL with a host and a path only; check "
-            "for a user, a port, a query or a fragment"
-        )
+        return False
+    has_more = url.query or url.fragment or "@" in url.netloc
+    return url.scheme in {"http", "https"} and has_place and not has_more
 
 
 def bare_host(host: str) -> str:

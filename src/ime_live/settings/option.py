@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Iterator
 from dataclasses import Field, field, fields
+from enum import StrEnum
 from typing import Any, Final
 
 from ime_live.errors import SettingsError
@@ -48,30 +50,64 @@ def option(
 
 
 class Checked:
-    """Base of every settings class: checks the numbers on creation."""
+    """Base of every settings class: checks types and numbers on creation."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are out of range.
+        """Refuse values that cannot work, all of them in one error.
 
         Raises:
-            SettingsError: a number is out of range; the text names the option.
+            SettingsError: the text says of each fault what must hold and what was given.
         """
+        given = [
+            (each, getattr(self, each.name))
+            for each in fields(self)  # type: ignore[arg-type] # subclasses are dataclasses
+        ]
+        # `faults` relies on the types.
+        faults = [fault for each, value in given if (fault := _fault_of_type(each, value))]
+        if faults := faults or list(self.faults()):
+            raise SettingsError("; ".join(faults))
+
+    def faults(self) -> Iterator[str]:
+        """Return what is wrong with the values; a subclass adds its own rules."""
         for each in fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
-            _check_number(each, getattr(self, each.name))
+            if fault := _fault_of_number(each, getattr(self, each.name)):
+                yield fault
 
 
-def _check_number(field: Field[Any], value: object) -> None:
+def _fault_of_type(field: Field[Any], value: object) -> str | None:
+    match field.default:
+        case bool():
+            kind, is_of_kind = "True or False", isinstance(value, bool)
+        case int():
+            kind = "a whole number"
+            is_of_kind = isinstance(value, int) and not isinstance(value, bool)
+        case float():
+            kind = "a number"
+            is_of_kind = isinstance(value, int | float) and not isinstance(value, bool)
+        case StrEnum() as word:
+            kind = f"one of {', '.join(f'{each}' for each in type(word))}"
+            is_of_kind = isinstance(value, type(word))
+        case _:
+            kind, is_of_kind = "a text", isinstance(value, str)
+    got = type(value).__name__ if field.metadata["secret"] else repr(value)
+    return None if is_of_kind else f"{flag(field.name)} must be {kind}, got {got}"
+
+
+def _fault_of_number(field: Field[Any], value: object) -> str | None:
     if not isinstance(value, int | float):
-        return
-    if not math.isfinite(value):
-        raise SettingsError(f"{flag(field.name)} must be a number, got {value}")
+        return None
     above, least, most = (field.metadata[name] for name in ("above", "least", "most"))
-    if above is not None and value <= above:
-        raise SettingsError(f"{flag(field.name)} must be above {above}, got {value}")
-    if least is not None and value < least:
-        raise SettingsError(f"{flag(field.name)} must be {least} or more, got {value}")
-    if most is not None and value > most:
-        raise SettingsError(f"{flag(field.name)} must be {most} or less, got {value}")
+    if not math.isfinite(value):
+        rule = "a number"
+    elif above is not None and value <= above:
+        rule = f"above {above}"
+    elif least is not None and value < least:
+        rule = f"{least} or more"
+    elif most is not None and value > most:
+        rule = f"{most} or less"
+    else:
+        return None
+    return f"{flag(field.name)} must be {rule}, got {value}"
 
 
 def options(settings: type[Any]) -> tuple[Field[Any], ...]:

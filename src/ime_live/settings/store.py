@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ime_live.settings.option import Checked, option
+from ime_live.settings.option import Checked, flag, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,3 +27,10 @@ class StoreSettings(Checked):
         "Timeout for an answer of Redis [seconds]; after it the connection counts as broken.",
         above=0,
     )
+
+    def faults(self) -> Iterator[str]:
+        """Return what is wrong with the values."""
+        yield from super().faults()
+        if not self.key_prefix.strip():
+            # Without one, "live" and "contracts" would be channels and keys of everybody.
+            yield f"{flag('key_prefix')} must not be empty, got {self.key_prefix!r}"

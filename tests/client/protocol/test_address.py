@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from ime_live.arguments import shown_url
 from ime_live.client.protocol.address import read_service
 from ime_live.errors import SettingsError
 
@@ -40,6 +41,9 @@ def test_addresses(url: str, expected: str) -> None:
         "ftp://example.org",
         "ws://",
         "ws://host:port",
+        "ws://host:99999",
+        "ws://host:0",
+        "foo",
         "ws://host:SECRET",
         "ws://a..b",
         f"ws://{'a' * 64}.org",
@@ -51,4 +55,5 @@ def test_what_is_no_address(url: str) -> None:
     with pytest.raises(SettingsError, match="service's address") as caught:
         read_service(url)
     assert "SECRET" not in str(caught.value)
+    assert f"got {shown_url(url)}" in str(caught.value)
     assert RULE.search(str(caught.value))

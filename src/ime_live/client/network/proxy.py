@@ -1,7 +1,7 @@
 """Proxies: choose the proxy of a connection, by the program's argument or by the environment.
 
-The stream and the REST calls both read the environment here. No message quotes a proxy's address as
-it was given, because it may contain a password.
+The stream and the REST calls both read the environment here. No message quotes the user and
+password of a proxy.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from msgspec import Struct
 
+from ime_live.arguments import shown_url
 from ime_live.client.protocol.address import Service, check_host
 from ime_live.errors import ServiceError, SettingsError
 
@@ -67,14 +68,14 @@ def check_proxy(proxy: Proxy) -> Proxy:
     """Check the argument ``proxy``.
 
     Raises:
-        SettingsError: it is not the URL of a proxy; the text does not quote it.
+        SettingsError: it is not the URL of a proxy; the text quotes no password.
     """
     if proxy is None or proxy is True:
         return proxy
     if not isinstance(proxy, str):
         raise SettingsError(f"proxy must be a URL, True or None, got {type(proxy).__name__}")
     if (wrong := _wrong_with(proxy)) is not None:
-        raise SettingsError(f"the proxy's address {wrong}")
+        raise SettingsError(f"the proxy's address {wrong}, got {shown_url(proxy)}")
     return proxy
 
 
@@ -87,7 +88,7 @@ def proxy_for(proxy: Proxy, service: Service, spoken: Literal["ws", "http"]) -> 
         spoken: ``ws`` for the stream, ``http`` for the REST calls.
 
     Raises:
-        ServiceError: the proxy of the environment cannot be used; the text does not quote it.
+        ServiceError: the proxy of the environment cannot be used; the text quotes no password.
     """
     if proxy is None:
         return None
@@ -103,7 +104,9 @@ def proxy_for(proxy: Proxy, service: Service, spoken: Literal["ws", "http"]) -> 
     if name == "socks" and found.startswith("http://"):  # as some systems' settings have it
         found = f"socks5h://{found.removeprefix('http://')}"
     if (wrong := _wrong_with(found)) is not None:
-        raise ServiceError(f"the proxy's address in the environment ({name}_proxy) {wrong}")
+        raise ServiceError(
+            f"the proxy's address in the environment ({name}_proxy) {wrong}, got {shown_url(found)}"
+        )
     return _with_port(found)
 
 
@@ -140,8 +143,11 @@ def _wrong_with(proxy: str) -> str | None:
         parts = urlsplit(proxy)
         check_host(parts)
         unquote(f"{parts.username}{parts.password}", errors="strict")
+        port = parts.port
     except ValueError:
-        return "must be a URL: check host and port"
+        port = 0
+    if port == 0:
+        return "must be a URL with a valid host and port"
     if parts.scheme not in _SCHEMES:
         return f"must begin with {'://, '.join(_SCHEMES)}://"
     if not parts.hostname:

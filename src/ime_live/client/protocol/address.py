@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from msgspec import Struct
 
+from ime_live.arguments import shown_url
 from ime_live.client.protocol.message import Key
 from ime_live.errors import SettingsError
 
@@ -85,8 +86,7 @@ def read_service(url: str) -> Service:
     ``ws`` and ``http`` mean the same here, and so do ``wss`` and ``https``.
 
     Raises:
-        SettingsError: it is not such an address. The text does not quote it, because it may contain
-            a token.
+        SettingsError: it is not such an address. The text quotes no part that may be secret.
     """
     if not isinstance(url, str):
         raise SettingsError(
@@ -96,23 +96,33 @@ def read_service(url: str) -> Service:
     try:
         parts = urlsplit(url)
         check_host(parts)
+        port = parts.port
     except ValueError:
+        port = 0
+    if port == 0:
         raise SettingsError(
-            "the service's address must be a valid URL; check its host and port"
-        ) from None
+            "the service's address must have a valid host, and a port from 1 to 65535 or none, "
+            f"got {shown_url(url)}"
+        )
     if parts.scheme not in _SCHEMES:
         raise SettingsError(
-            "the service's address must begin with ws://, wss://, http:// or https://"
+            "the service's address must begin with ws://, wss://, http:// or https://, "
+            f"got {shown_url(url)}"
         )
     if not parts.hostname:
-        raise SettingsError("the service's address must name a host, as in wss://example.org")
+        raise SettingsError(
+            f"the service's address must name a host, as in wss://example.org, got {shown_url(url)}"
+        )
     if parts.query or parts.fragment:
         raise SettingsError(
-            "the service's address must not have a query; pass contracts, options and the token as "
-            "arguments"
+            f"the service's address must not have a query, got {shown_url(url)}; pass contracts, "
+            "options and the token as arguments"
         )
     if "@" in parts.netloc:
-        raise SettingsError("the service's address must not have a user and password; pass token=")
+        raise SettingsError(
+            f"the service's address must not have a user and password, got {shown_url(url)}; pass "
+            "token="
+        )
     path = parts.path.rstrip("/")
     for by in _PARAMETERS:
         path = path.removesuffix(stream_path(by))
@@ -125,7 +135,7 @@ def check_host(parts: SplitResult) -> None:
     Raises:
         ValueError: the port is not a number, or the host cannot be one; the text may quote it.
     """
-    parts.port  # noqa: B018 - raises if it is not a number
+    parts.port  # noqa: B018 - raises if it is not a number from 0 to 65535
     (parts.hostname or "").encode("idna")  # as the name lookup does
 
 

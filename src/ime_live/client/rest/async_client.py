@@ -13,13 +13,13 @@ from typing import Any, Final, Self, overload
 
 import msgspec
 
+from ime_live.arguments import COUNT, POSITIVE, TEXT
 from ime_live.backoff import Backoff
 from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy, check_proxy
 from ime_live.client.options import (
     NO_CONTRACT,
     Ids,
-    check_positive,
     check_ssl,
     credentials_of,
     keys_of,
@@ -100,9 +100,9 @@ class AsyncClient:
         Raises:
             SettingsError: an argument cannot be used; the text names it.
         """
-        check_positive({"connect_timeout": connect_timeout, "read_timeout": read_timeout})
-        if tries < 1:
-            raise SettingsError(f"tries must be at least 1, got {tries}")
+        POSITIVE.check("connect_timeout", connect_timeout)
+        POSITIVE.check("read_timeout", read_timeout)
+        COUNT.check("tries", tries)
         self._service = service_of(url)
         self._credentials = credentials_of(token)
         self._proxy = check_proxy(proxy)
@@ -159,7 +159,7 @@ class AsyncClient:
                 used; or the client was closed.
             SettingsError: an argument cannot be a name, an id or a section.
         """
-        if section not in SECTION_CALLS:
+        if not isinstance(section, type) or section not in SECTION_CALLS:
             names = ", ".join(each.__name__ for each in SECTION_CALLS)
             raise SettingsError(f"section must be one of {names}, got {section!r}")
         if section is Payload:
@@ -225,8 +225,9 @@ class AsyncClient:
 
         Raises:
             AuthenticationError, ServiceError: as `snapshot`.
-            SettingsError: there is no such market.
+            SettingsError: there is no such market, or ``text`` is not a text.
         """
+        TEXT.check("text", text)
         try:
             market = Market(market)
         except ValueError:

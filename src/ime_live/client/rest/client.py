@@ -158,7 +158,7 @@ class Client:
 
         Raises:
             AuthenticationError, ServiceError: as `AsyncClient.snapshot`.
-            SettingsError: there is no such market.
+            SettingsError: there is no such market, or ``text`` is not a text.
         """
         return self._portal.run(self._client.search(market, text))
 

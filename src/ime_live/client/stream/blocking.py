@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Self
 
+from ime_live.arguments import NUMBER, SWITCH
 from ime_live.client.options import Ids, StreamOptions, keys_of
 from ime_live.client.portal import Portal
 from ime_live.client.protocol.message import DataT, Message
@@ -72,6 +73,7 @@ class BlockingStream(BaseStream[DataT]):
             AuthenticationError, UnknownContractError, RefusedError: as `Stream.__anext__`.
             ServiceError, SettingsError, ImportError, Exception: as `Stream.__anext__`.
         """
+        NUMBER.or_none().check("timeout", timeout)
         receiver = self._receiver
         deadline = None if timeout is None else time.monotonic() + timeout
         while (message := receiver.queue.take()) is None:
@@ -116,6 +118,7 @@ class BlockingStream(BaseStream[DataT]):
             UnknownContractError, RefusedError, ControlError: as `Stream.add`.
             SettingsError, ServiceError: as `Stream.add`.
         """
+        SWITCH.or_none().check("snapshot", snapshot)
         keys = keys_of(contract_names, contract_ids)
         self._portal.run(self._receiver.change(Action.SUBSCRIBE, keys, snapshot))
         return self.contracts

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Generic, Self
 
+from ime_live.arguments import SWITCH
 from ime_live.client.options import Ids, StreamOptions, keys_of
 from ime_live.client.protocol.message import DataT, Message, Status
 from ime_live.client.protocol.selection import Selected
@@ -134,9 +135,10 @@ class Stream(BaseStream[DataT]):
                 are added.
             RefusedError: the token does not cover some contracts. The others are added.
             ControlError: the gateway refused the whole command.
-            SettingsError: an argument cannot be a name or an id.
+            SettingsError: an argument cannot be used; the text names it.
             ServiceError: the gateway did not answer, or the stream has ended.
         """
+        SWITCH.or_none().check("snapshot", snapshot)
         keys = keys_of(contract_names, contract_ids)
         await self._receiver.change(Action.SUBSCRIBE, keys, snapshot)
         return self.contracts

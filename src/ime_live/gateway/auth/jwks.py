@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from ime_live.arguments import shown_url
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode, RefusedError, SettingsError
 from ime_live.gateway.auth.authenticator import Key
@@ -109,12 +110,17 @@ class JwksUrl:
             host = parts.hostname or ""
             _ = parts.port  # raises if it is not a port
         except ValueError as error:
-            raise SettingsError(f"--jwks is not a URL: {error}") from error
+            raise SettingsError(
+                f"--jwks must be a file, or a URL with a valid host and port, got {shown_url(url)}"
+            ) from error
         if not host or parts.scheme not in {"https", "http"}:
-            raise SettingsError("--jwks must be a file or an https:// URL with a host")
+            raise SettingsError(
+                f"--jwks must be a file or an https:// URL with a host, got {shown_url(url)}"
+            )
         if parts.username is not None or parts.password is not None:
             raise SettingsError(
-                "--jwks must not have a user or password in its URL: logs would show them"
+                "--jwks must not have a user or password in its URL, which logs would show, "
+                f"got {shown_url(url)}"
             )
         if parts.scheme == "http" and not is_loopback(host):
             raise SettingsError(

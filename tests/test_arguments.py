@@ -1,0 +1,229 @@
+"""Arguments of public functions: every one is checked, and the error says the rule and the value.
+
+The functions and their arguments are found by the signatures, so a new argument is tested, too.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import ime_live
+from ime_live.arguments import COUNT, NUMBER, POSITIVE, SWITCH, TEXT, Rule, shown_url
+from ime_live.errors import PayloadError, SettingsError
+from ime_live.local.embedded import EmbeddedValkey
+from tests.client.texts import DATA
+
+URL = "ws://127.0.0.1:1"
+
+
+class Odd:
+    """A value of no type that any argument has."""
+
+    def __repr__(self) -> str:
+        return "<an odd value>"
+
+
+# -- every argument of every public function ------------------------------------------------------
+
+VALID: dict[str, dict[str, Any]] = {
+    "connect": {"url": URL, "contract_names": ["A"]},
+    "read_payload": {},
+    "AsyncClient": {"url": URL},
+    "AsyncClient.snapshot": {"contract_names": ["A"]},
+    "AsyncClient.overview": {"contract_names": ["A"]},
+    "AsyncClient.contracts": {"contract_names": ["A"]},
+    "AsyncClient.search": {"market": "IMEFutures", "text": "x"},
+    "Client": {"url": URL},
+    "Client.snapshot": {"contract_names": ["A"]},
+    "Client.overview": {"contract_names": ["A"]},
+    "Client.contracts": {"contract_names": ["A"]},
+    "Client.search": {"market": "IMEFutures", "text": "x"},
+    "Publisher": {},
+    "Publisher.publish": {"contract_id": "1", "payload": DATA},
+    "Publisher.publish_many": {"payloads": [("1", DATA)]},
+    "Publisher.patch": {"contract_id": "1", "Aggregate": {}},
+    "Stream.add": {"contract_names": ["A"]},
+    "Stream.remove": {"contract_names": ["A"]},
+    "BlockingStream.add": {"contract_names": ["A"]},
+    "BlockingStream.remove": {"contract_names": ["A"]},
+    "BlockingStream.receive": {},
+}
+"""Function → arguments that it accepts, beside the one that is tested."""
+
+WRONG: dict[str, list[Any]] = {
+    "float": ["fast", "5", True, [], b"1", float("nan"), float("inf"), 1j],
+    "int": ["1", True, 1.5, [], b"1"],
+    "bool": ["no", "true", 0, 1, []],
+    "str": [5, True, [], b"text", {}],
+    "Iterable": [5, True, b"12", "A"],
+    "Mapping": [5, "A", []],
+    "Ids": [5, True, b"12", "1"],
+}
+"""Type in an annotation → values that are not of this type."""
+
+WORDS = {
+    "url": "the service's address",
+    "contract_names": "contract",
+    "contract_ids": "contract",
+    "contract_id": "contract id",
+    "sections": "section",
+    "payload": "",  # the decoder's text names the field
+    "data": "",
+    "proxy": "proxy",
+}
+"""Argument → how its errors name it, if not by its own name."""
+
+
+def functions() -> Iterator[tuple[str, Any]]:
+    """Public functions and methods with arguments, by name; a class stands for its constructor."""
+    for name in ("connect", "read_payload"):
+        yield name, getattr(ime_live, name)
+    for name in ("AsyncClient", "Client", "Publisher", "Stream", "BlockingStream"):
+        found = getattr(ime_live, name)
+        if name not in {"Stream", "BlockingStream"}:  # `connect` makes them
+            yield name, found
+        for method, each in inspect.getmembers(found, inspect.isfunction):
+            if not method.startswith("_") and len(inspect.signature(each).parameters) > 1:
+                yield f"{name}.{method}", each
+
+
+FUNCTIONS = dict(functions())
+
+
+def arguments() -> Iterator[tuple[str, str, list[Any]]]:
+    """Function, argument, and values that are not of its type."""
+    for name, function in FUNCTIONS.items():
+        for argument, parameter in inspect.signature(function).parameters.items():
+            if argument == "self":
+                continue
+            kinds = set(str(parameter.annotation).split(" | ")) - {"None"}
+            first = {kind.partition("[")[0] for kind in kinds}
+            values: list[Any] = [Odd(), [Odd()]]
+            if len(first) == 1:  # a value of the one type may be right for the other
+                values += WRONG.get(first.pop(), [])
+            yield (
+                name,
+                "Aggregate" if argument == "sections" and "patch" in name else argument,
+                values,
+            )
+
+
+CASES = [pytest.param(*case, id=f"{case[0]}-{case[1]}") for case in arguments()]
+
+
+def test_functions_and_their_arguments_are_found() -> None:
+    assert FUNCTIONS.keys() == VALID.keys()
+    assert len(CASES) > 60
+    assert sum(len(values) for _, _, values in arguments()) > 250
+
+
+@asynccontextmanager
+async def owner(name: str, redis_url: str) -> AsyncIterator[Any]:
+    """The object whose method is called."""
+    connecting = ime_live.connect(URL, ["A"], proxy=None)
+    match name:
+        case "AsyncClient":
+            async with ime_live.AsyncClient(URL) as client:
+                yield client
+        case "Client":
+            with ime_live.Client(URL) as blocking:
+                yield blocking
+        case "Publisher":
+            async with ime_live.Publisher(redis_url, key_prefix="arguments:") as publisher:
+                yield publisher
+        case "Stream":
+            async with connecting as stream:
+                yield stream
+        case "BlockingStream":
+            with connecting as messages:
+                yield messages
+        case _:
+            yield ime_live
+
+
+async def call(function: Any, given: dict[str, Any]) -> None:  # noqa: ANN401 - any function
+    """Call a function, and wait for its result if it is async."""
+    done = function(**given)
+    if inspect.isawaitable(done):
+        await done
+
+
+@pytest.mark.parametrize(("name", "argument", "values"), CASES)
+async def test_value_of_another_type_is_refused_by_name(
+    name: str, argument: str, values: list[Any], valkey: EmbeddedValkey
+) -> None:
+    kind, _, method = name.rpartition(".")
+    async with owner(kind, valkey.url) as whose:
+        function = getattr(whose, method)
+        for value in values:
+            with pytest.raises((SettingsError, PayloadError)) as caught:
+                await call(function, VALID[name] | {argument: value})
+            text = str(caught.value)
+            assert WORDS.get(argument, argument) in text, value
+            if argument not in {"payload", "data", "Aggregate"}:
+                assert " must " in text, value
+                assert ", got " in text, value
+
+
+@pytest.mark.parametrize("value", [1j, "5", b"5", [], None, Odd()])
+@pytest.mark.parametrize("rule", [COUNT, NUMBER, POSITIVE, SWITCH])
+def test_rule_refuses_values_of_other_types(rule: Rule, value: object) -> None:
+    with pytest.raises(SettingsError) as caught:
+        rule.check("an_argument", value)
+    assert str(caught.value) == f"an_argument must be {rule.text}, got {value!r}"
+    if value is None:
+        rule.or_none().check("an_argument", value)
+    else:
+        with pytest.raises(SettingsError, match=f"{rule.text} or None, got "):
+            rule.or_none().check("an_argument", value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad"),
+    [
+        (COUNT, [1, 10**9], [0, -1, 1.0, True]),
+        (NUMBER, [0, -1.5, 3], [float("nan"), float("-inf"), False]),
+        (POSITIVE, [1, 0.001], [0, -1, float("nan"), float("inf"), True]),
+        (SWITCH, [True, False], [0, 1, "no", ""]),
+        (TEXT, ["", "x"], [b"x", 5]),
+    ],
+)
+def test_rule_accepts_exactly_its_values(rule: Rule, good: list[Any], bad: list[Any]) -> None:
+    for value in good:
+        assert rule.holds(value)
+    for value in bad:
+        assert not rule.holds(value)
+
+
+# -- URLs in error texts --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("", "''"),
+        ("foo", "'foo'"),
+        ("example.org:8000/p", "'example.org:8000/p'"),
+        ("ftp://example.org", "'ftp://example.org'"),
+        ("ws://host:99999", "'ws://host:99999'"),
+        ("ws://[::1]:0/p", "'ws://[::1]:0/p'"),
+        ("ws://host:SECRET", "'ws://***'"),
+        ("ws://me:SECRET@host", "'ws://***@host'"),
+        ("ws://me:SEC/RET?#@host", "'ws://***@host'"),
+        ("me:SECRET@host", "'***@host'"),
+        ("me:SECRET", "'***'"),
+        ("ws://host/p?token=SECRET", "'ws://host/p?***'"),
+        ("ws://host#SECRET", "'ws://host#***'"),
+        ("host?token=SECRET", "'host?***'"),
+        ("SECRET SECRET://host", "'***://host'"),
+        ("SECRET." * 20, "'***'"),
+        ("ws://a\nb", r"'ws://a\nb'"),
+    ],
+)
+def test_shown_url_has_no_secret(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
