@@ -98,7 +98,7 @@ def test_bad_lines_are_skipped(ime_live: Run, database: Database, recording: Pat
     assert done.returncode == 1
     bad, totals = done.stderr.splitlines()
     assert bad.startswith(f"{recording}:1: ")
-    assert totals.endswith("; 1 bad lines")
+    assert totals.endswith("; 1 bad line")
     assert last(database, "901")["Aggregate"]["last_price"] == 3
 
 

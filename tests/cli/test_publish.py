@@ -128,7 +128,7 @@ def test_a_line_that_is_too_long(ime_live: Run, database: Database, line: Line) 
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "standard input, line 1: longer than 1048576 bytes",
-        "1 published, 0 unchanged, 1 bad lines",
+        "1 published, 0 unchanged, 1 bad line",
     ]
     assert last_price(database, "12345") == 3
 
@@ -320,7 +320,7 @@ def test_lines_refused_by_redis_are_told_once_and_counted(
     assert reason in first
     assert bad.startswith(f"{source}, line 701: ")
     assert end == (
-        "0 published, 0 unchanged, 1 bad lines, 700 lines refused by Redis (publish them again)"
+        "0 published, 0 unchanged, 1 bad line, 700 lines refused by Redis (publish them again)"
     )
 
 

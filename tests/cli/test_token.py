@@ -71,7 +71,10 @@ def test_says_that_a_gateway_refuses_it(
 def test_what_is_no_token(ime_live: Run) -> None:
     done = ime_live("token", "inspect", "-", stdin=b"\xff\n")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "ime-live: invalid token\n"
+    assert done.stderr == (
+        "ime-live: invalid token; a token must have three parts separated by dots, as "
+        "header.claims.signature, got 1\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,6 +86,11 @@ def test_what_is_no_token(ime_live: Run) -> None:
             "the secret must have at least 32 bytes for HS256 (RFC 7518, 3.2), got 6",
         ),
         (["--jwt-secret", SECRET, "--subject", " "], "--subject must not be empty, got ' '"),
+        (["--jwt-secret", SECRET, "--contracts", ""], "--contracts must not be empty, got ''"),
+        (
+            ["--jwt-secret", SECRET, "--contracts", "KASH*", "--contracts", " "],
+            "--contracts must not be empty, got ' '; leave it out to allow all",
+        ),
     ],
 )
 def test_wrong_use(ime_live: Run, options: list[str], error: str) -> None:

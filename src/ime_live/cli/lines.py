@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 
 from ime_live.errors import SettingsError, StoreError
 from ime_live.log_limiter import LogLimiter, PlainLines
+from ime_live.spelling import counted
 
 STANDARD_INPUT: Final = "-"
 
@@ -151,7 +152,8 @@ class LineReport:
 
     def close(self, **counts: int) -> None:
         """Report the counts."""
-        counts["bad lines"] = self.bad
+        parts = [f"{count} {name}" for name, count in counts.items()]
+        parts.append(counted(self.bad, "bad line"))
         if self.refused:
-            counts["lines refused by Redis (publish them again)"] = self.refused
-        self._tell(", ".join(f"{count} {name}" for name, count in counts.items()))
+            parts.append(f"{counted(self.refused, 'line')} refused by Redis (publish them again)")
+        self._tell(", ".join(parts))

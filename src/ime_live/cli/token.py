@@ -58,6 +58,11 @@ def create(
         )
     if not subject.strip():
         raise SettingsError(f"--subject must not be empty, got {subject!r}")
+    for pattern in contracts or ():
+        if not pattern.strip():
+            raise SettingsError(
+                f"--contracts must not be empty, got {pattern!r}; leave it out to allow all"
+            )
     token = create_token(
         settings.jwt_secret,
         subject,

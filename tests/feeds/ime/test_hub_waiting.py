@@ -221,7 +221,10 @@ async def test_redirected_in_a_circle_it_says_so(hub: Hub) -> None:
     ("answer", "reason"),
     [
         ({"Error": "not today"}, "negotiate: the hub refuses: not today"),
-        ({"RedirectUrl": "ftp://x/"}, "negotiate: RedirectUrl is not an http or https URL"),
+        (
+            {"RedirectUrl": "ftp://x/"},
+            "negotiate: RedirectUrl must be an http or https URL with a host, got 'ftp://x/'",
+        ),
         (
             {"RedirectUrl": "/", "AccessToken": "a\r\nb"},
             "negotiate: AccessToken has characters that a header cannot have",

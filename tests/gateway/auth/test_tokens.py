@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jwt
@@ -233,3 +234,24 @@ def test_any_claims_can_be_explained(claims: dict[str, Any]) -> None:
     except RefusedError:
         return
     assert report.signature is Signature.VERIFIED
+
+
+@pytest.mark.parametrize(
+    ("token", "detail"),
+    [
+        ("abc", "a token must have three parts separated by dots, .*, got 1"),
+        ("a.b.c.d", "a token must have three parts separated by dots, .*, got 4"),
+        ("", "a token must have three parts separated by dots, .*, got 1"),
+        ("e30.e30.", "the signature of a token must be base64url"),
+        ("e30.ü.e30", "the claims of a token must be base64url"),
+        ("abcde.e30.e30", "the header of a token must be base64url"),
+        ("e30.e30.e30", "the header of a token must be a JSON object with alg"),
+        ("W10.e30.e30", "the header of a token must be a JSON object with alg"),
+        ("x" * 20_000, "a token must have at most 16384 bytes, got 20000"),
+    ],
+)
+def test_inspection_says_why_a_text_is_no_token(token: str, detail: str) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        inspect_token(token, now=NOW)
+    assert re.match(detail, caught.value.detail)
+    assert caught.value.reason in {"invalid token", "token too long"}

@@ -36,7 +36,7 @@ def read_boards(text: str) -> frozenset[str]:
     for name in names:
         if name not in BOARDS_BY_NAME:
             raise SettingsError(
-                f"{flag('boards')} must be of {', '.join(BOARDS_BY_NAME)}, got {name!r}"
+                f"{flag('boards')} must be some of {', '.join(BOARDS_BY_NAME)}, got {name!r}"
             )
     if not names:
         raise SettingsError(f"{flag('boards')} must name at least one board, got none")
@@ -73,6 +73,6 @@ def _band(text: str, part: str) -> Decimal | tuple[int, int]:
     elif re.fullmatch(r"0?\.\d{1,9}", text, re.ASCII) and Decimal(text) > 0:
         return Decimal(text)
     raise SettingsError(
-        f"{flag('bands')} must have a fraction, such as 0.05, or a range of prices, such as "
-        f"380000..410000, got {part!r}"
+        f"{flag('bands')} must give each name a fraction, such as SIL=0.05, or a range of prices, "
+        f"such as SAFOR01=380000..410000, got {part!r}"
     )

@@ -6,6 +6,7 @@ import json
 from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+from ime_live.arguments import shown_url
 from ime_live.errors import FeedError, SettingsError
 from ime_live.feeds.ime.signalr import CLIENT_PROTOCOL, TransportName
 
@@ -30,12 +31,18 @@ def read_base(url: str, option: str) -> SplitResult:
         parts = urlsplit(url)
         host = parts.hostname
         _ = parts.port  # raises for what is not a port
-    except ValueError as error:
-        raise SettingsError(f"{option} is not a URL: {error}") from None
+    except ValueError:
+        raise SettingsError(
+            f"{option} must have a valid host and port, got {shown_url(url)}"
+        ) from None
     if parts.scheme not in ("http", "https") or not host:
-        raise SettingsError(f"{option} is not an http or https URL")
+        raise SettingsError(
+            f"{option} must be an http or https URL with a host, got {shown_url(url)}"
+        )
     if parts.username is not None or parts.query or parts.fragment:
-        raise SettingsError(f"{option} must not have a user, a query or a fragment")
+        raise SettingsError(
+            f"{option} must not have a user, a query or a fragment, got {shown_url(url)}"
+        )
     return parts._replace(path=parts.path.rstrip("/") + "/")
 
 

@@ -52,12 +52,14 @@ def read_transports(names: str) -> tuple[TransportName, ...]:
     for name in filter(None, (each.strip() for each in names.split(","))):
         transport = known.get(name.lower())
         if transport is None:
-            raise SettingsError(f"--transports must be of {', '.join(TransportName)}, got {name!r}")
+            raise SettingsError(
+                f"--transports must be some of {', '.join(TransportName)}, got {name!r}"
+            )
         if transport in found:
             raise SettingsError(f"--transports must have each name once, got {name} twice")
         found.append(transport)
     if not found:
-        raise SettingsError(f"--transports must have some of {', '.join(TransportName)}, got none")
+        raise SettingsError(f"--transports must be some of {', '.join(TransportName)}, got none")
     return tuple(found)
 
 

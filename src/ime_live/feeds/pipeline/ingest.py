@@ -19,6 +19,7 @@ from ime_live.feeds.boards.newest import DELISTED_AFTER, LateRow, NewestBoards
 from ime_live.feeds.boards.rows import Quote
 from ime_live.market import Payload
 from ime_live.publisher import PublishResult
+from ime_live.spelling import counted
 
 __all__ = ["DELISTED_AFTER", "FrameRefusal", "Ingest", "Publishes", "Register", "Totals"]
 
@@ -58,8 +59,9 @@ class Totals(Struct):
 
     def __str__(self) -> str:
         return (
-            f"{self.frames} frames, {self.rows} rows: {self.published} published, "
-            f"{self.unchanged} unchanged, {self.refused} refused; {self.bad_lines} bad lines"
+            f"{counted(self.frames, 'frame')}, {counted(self.rows, 'row')}: "
+            f"{self.published} published, {self.unchanged} unchanged, {self.refused} refused; "
+            f"{counted(self.bad_lines, 'bad line')}"
         )
 
 

@@ -6,6 +6,7 @@ A report has the contents of a token, but never the token itself, so it can be s
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,8 +20,10 @@ from ime_live.errors import AuthenticationError, SettingsError
 from ime_live.gateway.auth.authenticator import MAX_TOKEN_BYTES, Key, SignedToken
 from ime_live.gateway.auth.identity import Identity, Refusal, identity_from
 from ime_live.settings import MIN_SECRET_BYTES
+from ime_live.spelling import counted
 
 _DAY: Final = 86_400
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 
 
 class Signature(StrEnum):
@@ -134,7 +137,10 @@ def inspect_token(
     Raises:
         AuthenticationError: it cannot be read as a token at all.
     """
-    signed = SignedToken(token)
+    try:
+        signed = SignedToken(token)
+    except AuthenticationError as error:
+        raise AuthenticationError(error.reason, detail=_why_unreadable(token)) from None
     try:
         claims = msgspec.json.decode(signed.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -162,6 +168,26 @@ def inspect_token(
         signature=signature,
         accepted=None if keys is None else holds and signature is Signature.VERIFIED,
         remarks=tuple(remarks),
+    )
+
+
+def _why_unreadable(token: str) -> str:
+    # It quotes no part of the token.
+    if len(token) > MAX_TOKEN_BYTES:
+        return f"a token must have at most {MAX_TOKEN_BYTES} bytes, got {len(token)}"
+    parts = token.split(".")
+    if len(parts) != 3:
+        return (
+            "a token must have three parts separated by dots, as header.claims.signature, "
+            f"got {len(parts)}"
+        )
+    names = ("header", "claims", "signature")
+    for name, part in zip(names, parts, strict=True):
+        if not part or not _BASE64URL.fullmatch(part) or len(part) % 4 == 1:
+            return f"the {name} of a token must be base64url (RFC 4648), got other characters"
+    return (
+        "the header of a token must be a JSON object with alg and, if it has one, kid as texts, "
+        "got one that is not"
     )
 
 
@@ -203,7 +229,7 @@ def _span(seconds: float) -> str:
     for length, name in ((60, "minute"), (3600, "hour"), (_DAY, "day")):
         if seconds >= length:
             count, unit = int(seconds // length), name
-    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    return counted(count, unit)
 
 
 def _reach(identity: Identity) -> str:

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import unquote
 
+from ime_live.arguments import shown_url
 from ime_live.errors import SettingsError
 
 
@@ -96,13 +97,19 @@ def read_redis_url(url: str) -> RedisUrl:
     if not colon or scheme not in _SCHEMES:
         raise SettingsError(
             f"--redis-url must begin with one of {', '.join(f'{each}://' for each in _SCHEMES)}, "
-            "got something else"
+            f"got {_shown(url)}"
         )
     try:
         return _read(scheme, rest)
     except _UrlError as error:
         # Without the cause, whose text may quote the URL.
         raise SettingsError(f"--redis-url {error}, got {scheme}://***") from None
+
+
+def _shown(url: str) -> str:
+    # Any other part may be the password.
+    scheme, colon, _ = shown_url(url)[1:-1].partition("://")
+    return f"'{scheme}://***'" if colon else repr(url) if not url else "a text without ://"
 
 
 class _UrlError(ValueError):
