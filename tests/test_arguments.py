@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import ime_live
-from ime_live.arguments import COUNT, NUMBER, POSITIVE, SWITCH, TEXT, Rule, shown_url
 from ime_live.errors import PayloadError, SettingsError
 from ime_live.local.embedded import EmbeddedValkey
+from ime_live.settings.rule import COUNT, NUMBER, POSITIVE, SWITCH, TEXT, Rule, shown_url
 from tests.client.texts import DATA
 
 URL = "ws://127.0.0.1:1"

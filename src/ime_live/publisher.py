@@ -14,7 +14,6 @@ from typing import Any, Final, Self, TypeVar
 
 from msgspec import Struct
 
-from ime_live.arguments import Rule, is_whole_number
 from ime_live.contracts import Registry
 from ime_live.errors import (
     FencedError,
@@ -27,6 +26,7 @@ from ime_live.errors import (
 from ime_live.market import Payload, Update
 from ime_live.market_json import merge, read_payload, stored_json
 from ime_live.settings import StoreSettings, flag, options
+from ime_live.settings.rule import WHOLE_NUMBER, Rule
 from ime_live.store.network.connections import Connections
 from ime_live.store.store import LastState, Store
 
@@ -40,7 +40,6 @@ _PayloadT = TypeVar("_PayloadT")
 _CONNECTIONS: Final = Rule(
     "the connections of another part", lambda value: isinstance(value, Connections)
 ).or_none()
-_TOKEN: Final = Rule("a whole number", is_whole_number).or_none()
 _TIMES: Final = Rule(
     "datetimes by contract id",
     lambda value: (
@@ -189,7 +188,7 @@ class Publisher:
             StoreError: Redis could not be reached. Some payloads may be published; it is safe to
                 publish all of them again.
         """
-        _TOKEN.check("token", token)
+        WHOLE_NUMBER.or_none().check("token", token)
         _TIMES.check("pushed_at", pushed_at)
         outcomes: list[PublishResult] = []
         items: list[tuple[str, bytes]] = []

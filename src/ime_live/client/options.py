@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, Final, TypeAlias
 
-from ime_live.arguments import COUNT, POSITIVE, SWITCH, Rule
 from ime_live.client.network.credentials import Credentials, Token
 from ime_live.client.network.proxy import Proxy
 from ime_live.client.protocol.address import Service, read_service
@@ -20,6 +19,7 @@ from ime_live.client.protocol.resume_point import Resumption
 from ime_live.errors import SettingsError
 from ime_live.market import SECTIONS, version_of
 from ime_live.market import timestamp_of as stamp_of
+from ime_live.settings.rule import COUNT, POSITIVE, SWITCH, Rule
 from ime_live.timezones import TEHRAN, zone_of, zone_of_tehran
 
 Ids = Iterable[str | int]

@@ -10,11 +10,11 @@ from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from ime_live.arguments import shown_url
 from ime_live.errors import SettingsError
 from ime_live.settings.auth import AuthMode, AuthSettings
 from ime_live.settings.log import LogSettings
 from ime_live.settings.option import flag, option
+from ime_live.settings.rule import shown_url
 from ime_live.settings.store import StoreSettings
 from ime_live.timezones import zone_of
 

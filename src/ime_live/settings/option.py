@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Iterator
 from dataclasses import Field, field, fields
 from enum import StrEnum
 from typing import Any, Final
 
 from ime_live.errors import SettingsError
+from ime_live.settings.rule import NUMBER, SWITCH, TEXT, WHOLE_NUMBER, Rule
 
 ENVIRONMENT_PREFIX: Final = "IME_LIVE_"
 
@@ -75,31 +75,30 @@ class Checked:
 
 
 def _fault_of_type(field: Field[Any], value: object) -> str | None:
-    match field.default:
-        case bool():
-            kind, is_of_kind = "True or False", isinstance(value, bool)
-        case int():
-            kind = "a whole number"
-            is_of_kind = isinstance(value, int) and not isinstance(value, bool)
-        case float():
-            kind = "a number"
-            is_of_kind = isinstance(value, int | float) and not isinstance(value, bool)
-        case StrEnum() as word:
-            kind = f"one of {', '.join(f'{each}' for each in type(word))}"
-            is_of_kind = isinstance(value, type(word))
-        case _:
-            kind, is_of_kind = "a text", isinstance(value, str)
+    rule = _rule_of_type(field.default)
     got = type(value).__name__ if field.metadata["secret"] else repr(value)
-    return None if is_of_kind else f"{flag(field.name)} must be {kind}, got {got}"
+    return None if rule.holds(value) else f"{flag(field.name)} must be {rule.text}, got {got}"
+
+
+def _rule_of_type(default: object) -> Rule:
+    match default:
+        case bool():
+            return SWITCH
+        case int():
+            return WHOLE_NUMBER
+        case float():
+            return NUMBER
+        case StrEnum() as word:
+            kind = type(word)
+            return Rule(f"one of {', '.join(kind)}", lambda value: isinstance(value, kind))
+    return TEXT
 
 
 def _fault_of_number(field: Field[Any], value: object) -> str | None:
     if not isinstance(value, int | float):
         return None
     above, least, most = (field.metadata[name] for name in ("above", "least", "most"))
-    if not math.isfinite(value):
-        rule = "a number"
-    elif above is not None and value <= above:
+    if above is not None and value <= above:
         rule = f"above {above}"
     elif least is not None and value < least:
         rule = f"{least} or more"

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from ime_live.arguments import shown_url
 from ime_live.client.protocol.address import read_service
 from ime_live.errors import SettingsError
+from ime_live.settings.rule import shown_url
 
 # What an error must contain: the rule, and the value that breaks it.
 RULE = re.compile(r"\b(must|cannot|is not|expected)\b")

@@ -15,9 +15,9 @@ from urllib.request import getproxies, proxy_bypass
 
 from msgspec import Struct
 
-from ime_live.arguments import shown_url
 from ime_live.client.protocol.address import Service, check_host
 from ime_live.errors import ServiceError, SettingsError
+from ime_live.settings.rule import shown_url
 
 Proxy: TypeAlias = str | Literal[True] | None
 """URL of a proxy; True for the proxy of the environment, None for no proxy."""

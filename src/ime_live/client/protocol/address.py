@@ -8,9 +8,9 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from msgspec import Struct
 
-from ime_live.arguments import shown_url
 from ime_live.client.protocol.message import Key
 from ime_live.errors import SettingsError
+from ime_live.settings.rule import shown_url
 
 _STREAM: Final = "/live/data/websocket/contract/"
 _SCHEMES: Final = {"ws": False, "http": False, "wss": True, "https": True}

@@ -13,7 +13,6 @@ from typing import Any, Final, Self, overload
 
 import msgspec
 
-from ime_live.arguments import COUNT, POSITIVE, TEXT
 from ime_live.backoff import Backoff
 from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy, check_proxy
@@ -47,6 +46,7 @@ from ime_live.client.rest.response import (
 from ime_live.contracts import Contract, Market
 from ime_live.errors import AuthenticationError, ImeLiveError, ServiceError, SettingsError
 from ime_live.market import Payload
+from ime_live.settings.rule import COUNT, POSITIVE, TEXT
 
 _TRANSIENT: Final = frozenset({429, 502, 503, 504})
 CLIENT_CLOSED: Final = "the client cannot make calls: it was closed"

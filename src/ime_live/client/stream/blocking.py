@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable
 from typing import Self
 
-from ime_live.arguments import NUMBER, SWITCH
 from ime_live.client.options import Ids, StreamOptions, keys_of
 from ime_live.client.portal import Portal
 from ime_live.client.protocol.message import DataT, Message
@@ -18,6 +17,7 @@ from ime_live.client.protocol.selection import Selected
 from ime_live.client.stream.receiver import STREAM_ENDED
 from ime_live.client.stream.stream import BaseStream
 from ime_live.messages import Action
+from ime_live.settings.rule import NUMBER, SWITCH
 
 
 class BlockingStream(BaseStream[DataT]):

@@ -6,9 +6,9 @@ import json
 from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from ime_live.arguments import shown_url
 from ime_live.errors import FeedError, SettingsError
 from ime_live.feeds.ime.signalr import CLIENT_PROTOCOL, TransportName
+from ime_live.settings.rule import shown_url
 
 HUB: Final = "marketshub"
 TIDS: Final = 11

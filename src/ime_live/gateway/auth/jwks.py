@@ -16,11 +16,11 @@ import msgspec
 import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from ime_live.arguments import shown_url
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode, RefusedError, SettingsError
 from ime_live.gateway.auth.authenticator import Key
 from ime_live.settings import is_loopback
+from ime_live.settings.rule import shown_url
 
 if TYPE_CHECKING:
     import httpx

@@ -16,8 +16,8 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import unquote
 
-from ime_live.arguments import shown_url
 from ime_live.errors import SettingsError
+from ime_live.settings.rule import shown_url
 
 
 class Kind(StrEnum):

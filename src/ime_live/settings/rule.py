@@ -1,6 +1,6 @@
-"""Arguments of public functions: rules for their values, and the error for one that breaks a rule.
+"""Rules for the values of arguments and settings, and the error for a value that breaks one.
 
-A program without a type checker passes anything. Each rule refuses it at once, by the argument's
+A program without a type checker passes anything. A rule refuses it at once, by the argument's
 name, so that no value is silently read as another one.
 """
 
@@ -65,6 +65,7 @@ def is_whole_number(value: object) -> bool:
 SWITCH: Final = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT: Final = Rule("a text", lambda value: isinstance(value, str))
 NUMBER: Final = Rule("a number", is_number)
+WHOLE_NUMBER: Final = Rule("a whole number", is_whole_number)
 POSITIVE: Final = Rule("a number above 0", lambda value: is_number(value) and value > 0)
 COUNT: Final = Rule(
     "a whole number of at least 1", lambda value: is_whole_number(value) and value >= 1
