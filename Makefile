@@ -49,7 +49,7 @@ format: $(VENV)/dev
 
 # The tables in docs/ that come from the code.
 docs: $(VENV)/dev
-	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docgen.generate
 
 # The documents as web pages, in site/; a link that leads nowhere is an error.
 site: $(VENV)/site

@@ -1,1 +1,1 @@
-"""Documents: those that are written, and the code that generates the others (`make docs`)."""
+"""Generator of the documents that come from the code: `make docs`. It is not in the wheel."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import typer.main
 
-from docs.settings_reference import PROGRAM, SECTIONS, own_options
+from docgen.settings_reference import PROGRAM, SECTIONS, own_options
 from ime_live.cli import app
 from ime_live.settings import flag
 

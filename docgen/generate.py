@@ -1,9 +1,10 @@
 """Write the documents that come from the code.
 
-They are docs/settings.md, docs/commands.md, the JSON Schemas in src/ime_live/schemas, and the API
-documents in src/ime_live/gateway/api_docs; of README.md and README.fa.md the table of figures,
-which comes from docs/performance.json. ``make docs`` runs it; ``--check`` writes nothing and exits
-with 1 if a file is not what it would write. tests/test_documents.py asks the same.
+They are docs/settings.md and docs/commands.md, the JSON Schemas in src/ime_live/schemas and (for
+the site) docs/schemas, the API documents in src/ime_live/gateway/api_docs, and in README.md and
+README.fa.md the table of figures, which comes from docs/performance.json. ``make docs`` runs it;
+``--check`` writes nothing and exits with 1 if a file is not what it would write.
+tests/test_documents.py asks the same.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from docs.api_documents import asyncapi, openapi
-from docs.api_documents.schemas import schemas_of
-from docs.command_reference import commands, options_of_commands
-from docs.settings_reference import PROGRAM, settings
+from docgen.api_documents import asyncapi, openapi
+from docgen.api_documents.schemas import schemas_of
+from docgen.command_reference import commands, options_of_commands
+from docgen.settings_reference import PROGRAM, settings
 from ime_live.contracts import OPTION_TYPES, Contract, Market
 from ime_live.gateway.query.value_types import Schema
 from ime_live.market import Payload
 
-FOLDER: Final = Path(__file__).parent
-ROOT: Final = FOLDER.parent
-SCHEMAS: Final = ROOT / "src" / "ime_live" / "schemas"
+ROOT: Final = Path(__file__).parent.parent
+FOLDER: Final = ROOT / "docs"
+SCHEMAS: Final = (ROOT / "src" / "ime_live" / "schemas", FOLDER / "schemas")
 API_DOCUMENTS: Final = ROOT / "src" / "ime_live" / "gateway" / "api_docs"
 
 FIGURES_START: Final = "<!-- Figures: written by `make docs`; do not edit. -->"
@@ -55,8 +56,8 @@ def documents() -> dict[Path, str]:
     return {
         FOLDER / "settings.md": settings(options_of_commands()),
         FOLDER / "commands.md": commands(),
-        SCHEMAS / "contract.json": _as_text(contract_schema()),
-        SCHEMAS / "update.json": _as_text(update_schema()),
+        **{folder / "contract.json": _as_text(contract_schema()) for folder in SCHEMAS},
+        **{folder / "update.json": _as_text(update_schema()) for folder in SCHEMAS},
         API_DOCUMENTS / "openapi.json": _as_text(openapi.document()),
         API_DOCUMENTS / "asyncapi.json": _as_text(asyncapi.document()),
         **{ROOT / name: with_figures(ROOT / name, titles) for name, titles in READMES.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -42,6 +43,13 @@ def test_inner_classes_with_the_same_name_are_found() -> None:
         "class _Row: ...",
     ]
     assert repeated(class_names(sources)) == {"Row"}
+
+
+def test_files_that_continuous_integration_names_exist() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    named = set(re.findall(r"\btests/[\w/]+\.py\b", script))
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
 def folders() -> dict[Path, int]:

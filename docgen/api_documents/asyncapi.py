@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from docs.api_documents.examples import SPECIMENS
-from docs.api_documents.schemas import schemas_of
+from docgen.api_documents.examples import SPECIMENS
+from docgen.api_documents.schemas import schemas_of
 from ime_live.errors import CloseCode
 from ime_live.gateway.auth.authenticator import SUBPROTOCOL
 from ime_live.gateway.hub.contract_ref import By

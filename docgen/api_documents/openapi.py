@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct, field
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from docs.api_documents.schemas import attributes_of, schemas_of
+from docgen.api_documents.schemas import attributes_of, schemas_of
 from ime_live.contracts import Contract
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.parameters import Endpoint, Parameter, parameters_of

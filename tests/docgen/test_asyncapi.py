@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from jsonschema_rs import Draft7Validator
 
-from docs.api_documents.asyncapi import ALIAS, query_of
+from docgen.api_documents.asyncapi import ALIAS, query_of
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.api_docs.documents import Place, asyncapi, servers
 from ime_live.gateway.hub.contract_ref import By

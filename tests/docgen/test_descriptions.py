@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from docs.api_documents import asyncapi, openapi
-from docs.generate import contract_schema, update_schema
+from docgen.api_documents import asyncapi, openapi
+from docgen.generate import contract_schema, update_schema
 from tests.test_documents import NOT_PLAIN
 
 DOCUMENTS = {

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from docs.api_documents.openapi import OVERVIEWS, document
-from docs.api_documents.schemas import attributes_of
+from docgen.api_documents.openapi import OVERVIEWS, document
+from docgen.api_documents.schemas import attributes_of
 from ime_live.contracts import Contract
 from ime_live.gateway.rest.static_data import TYPES
 from ime_live.market import SECTIONS

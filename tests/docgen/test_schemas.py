@@ -10,7 +10,7 @@ import pytest
 from jsonschema_rs import Draft7Validator
 from msgspec import UNSET, Struct, UnsetType, field
 
-from docs.api_documents.schemas import description_of, schemas_of, with_description
+from docgen.api_documents.schemas import description_of, schemas_of, with_description
 
 Schemas = dict[str, dict[str, Any]]
 

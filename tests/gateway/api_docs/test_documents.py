@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from docs import api_documents
-from docs.api_documents import asyncapi as built_asyncapi
-from docs.api_documents import openapi as built_openapi
+from docgen import api_documents
+from docgen.api_documents import asyncapi as built_asyncapi
+from docgen.api_documents import openapi as built_openapi
 from ime_live.gateway.api_docs.documents import asyncapi, openapi
 from ime_live.settings import AuthMode, GatewaySettings
 from tests.support.described import follow, references

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema_rs import Draft7Validator
 
-from docs.api_documents import asyncapi, openapi
+from docgen.api_documents import asyncapi, openapi
 from ime_live.errors import RefusedError
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query import query_string
