@@ -19,6 +19,7 @@ from msgspec import Struct
 from ime_live.errors import SettingsError
 from ime_live.feeds.ime.pages import printable
 from ime_live.settings import HubSettings
+from ime_live.settings.rule import shown_url
 
 PROXY_SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
 """Schemes of proxies that both httpx and websockets support."""
@@ -108,14 +109,18 @@ def _check_proxy(proxy: str, name: str) -> None:
     except ValueError:
         host = None
     if not host or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise SettingsError(f"{name} must be a URL like http://[user:password@]host:port")
+        raise SettingsError(
+            f"{name} must be a URL like http://[user:password@]host:port, got {shown_url(proxy)}"
+        )
     if parts.scheme not in PROXY_SCHEMES:
         raise SettingsError(
-            f"{name} must be one of {', '.join(sorted(PROXY_SCHEMES))}, got {parts.scheme}"
+            f"{name} must begin with {'://, '.join(sorted(PROXY_SCHEMES))}://, "
+            f"got {shown_url(proxy)}"
         )
     if parts.username is not None and parts.password is None:
         raise SettingsError(
-            f"{name} must have a password if it has a user; write user:@host for an empty one"
+            f"{name} must have a password if it has a user, got {shown_url(proxy)}; write "
+            "user:@host for an empty one"
         )
     if parts.scheme.startswith("socks") and not all(map(find_spec, _SOCKS_LIBRARIES)):
         raise SettingsError(
