@@ -11,7 +11,7 @@ import pytest
 
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.store.store import Store
-from tests.feeds.ime.hub import Hub
+from tests.feeds.ime.signalr_hub import Hub
 from tests.stream.harness import Command
 
 PATIENCE: Final = 40.0

@@ -17,7 +17,7 @@ from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, until
 from tests.feeds.ime.frames import board, row, stamp
-from tests.feeds.ime.hub import Hub
+from tests.feeds.ime.signalr_hub import Hub
 from tests.stream.harness import Command
 from tests.support.marks import thorough
 from tests.support.proxy import Proxy

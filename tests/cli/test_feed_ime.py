@@ -15,8 +15,8 @@ from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, price_of, until
 from tests.feeds.ime.frames import board, future, row
-from tests.feeds.ime.hub import Hub
 from tests.feeds.ime.refusals import Refusal
+from tests.feeds.ime.signalr_hub import Hub
 from tests.support.paths import CAPTURE
 
 

@@ -27,7 +27,7 @@ from ime_live.local.embedded import kept_valkey
 from ime_live.local.up import _children, greeting
 from ime_live.settings import FeedSettings, GatewaySettings, UpSettings, options
 from tests.feeds.ime.frames import future
-from tests.feeds.ime.hub import Hub
+from tests.feeds.ime.signalr_hub import Hub
 from tests.stream.harness import Command
 from tests.support.marks import thorough
 

@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from ime_live.contracts import Contract, Market
-from ime_live.feeds.boards.cells import CellError
 from ime_live.feeds.boards.field_map import CALL, CDC, FUTURE, GAVAHI, PUT, Fields
+from ime_live.feeds.boards.parsers import CellError
 from ime_live.feeds.boards.rows import DEFAULT_BANDS, Bands, Quote, read_row
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Level, Payload
 from tests.support.paths import ROWS

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.feeds.ime.certificate import certificate
-from tests.feeds.ime.hub import Hub
 from tests.feeds.ime.proxy import Proxy
+from tests.feeds.ime.signalr_hub import Hub
 
 _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "WS_PROXY", "WSS_PROXY")
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Self
 
-from ime_live.feeds.ime.hub import HubClient
+from ime_live.feeds.ime.signalr_client import HubClient
 from ime_live.settings import HubSettings
 from tests.feeds.ime.frames import numbers
-from tests.feeds.ime.hub import Hub
+from tests.feeds.ime.signalr_hub import Hub
 
 NEVER: Final = 3600.0
 """Seconds that no test lasts."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tests.feeds.ime.checks import TRANSPORTS
 from tests.feeds.ime.frames import rounds
-from tests.feeds.ime.hub import Hub
 from tests.feeds.ime.refusals import Refusal
+from tests.feeds.ime.signalr_hub import Hub
 
 
 def read(files: Sequence[Path]) -> list[bytes]:

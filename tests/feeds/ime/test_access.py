@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from ime_live.errors import SettingsError
 from ime_live.feeds.ime.access import environment_proxy, read_access
-from ime_live.feeds.ime.hub import HubClient
+from ime_live.feeds.ime.signalr_client import HubClient
 from ime_live.settings import HubSettings
 from tests.support.clock import SleeplessClock
 

@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ime_live.errors import FeedError, SettingsError
-from ime_live.feeds.ime.answers import retry_after
 from ime_live.feeds.ime.events import EventParser
 from ime_live.feeds.ime.pages import describe, printable
+from ime_live.feeds.ime.responses import retry_after
 from ime_live.feeds.ime.signalr import (
     MOST_SECONDS,
     Envelope,

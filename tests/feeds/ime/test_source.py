@@ -10,14 +10,14 @@ from typing import Any, Self
 import pytest
 
 from ime_live.errors import SettingsError
-from ime_live.feeds.ime.link import Link
+from ime_live.feeds.ime.frame_source import Link
 from ime_live.feeds.ime.polling import PATHS
 from ime_live.feeds.ime.source import STAYS_AWAY, ExchangeSource
 from ime_live.settings import HubSettings
 from tests.feeds.ime.frames import future, numbers, row
-from tests.feeds.ime.hub import Hub
 from tests.feeds.ime.reading import settings
 from tests.feeds.ime.refusals import Refusal
+from tests.feeds.ime.signalr_hub import Hub
 from tests.support.clock import FakeClock
 
 AWAY = Link(error="nobody there")

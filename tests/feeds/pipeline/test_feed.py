@@ -15,7 +15,7 @@ from ime_live.clock import Clock
 from ime_live.contracts import Contract, Market
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.frame_reader import DEFAULT_BANDS, DEFAULT_BOARDS
-from ime_live.feeds.ime.link import Link
+from ime_live.feeds.ime.frame_source import Link
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.feed import Feed, Reading
 from ime_live.feeds.pipeline.health import FeedHealth

@@ -8,7 +8,7 @@ import pytest
 
 from ime_live.contracts import Market
 from ime_live.feeds.boards.frame_reader import DEFAULT_BOARDS
-from ime_live.feeds.ime.link import Link
+from ime_live.feeds.ime.frame_source import Link
 from ime_live.feeds.pipeline.health import FeedHealth
 from ime_live.feeds.pipeline.hours import TradingHours
 from ime_live.settings import HoursSettings

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from ime_live.contracts import Market, Registry, read_contract
 from ime_live.feeds.synthetic import simulator
+from ime_live.feeds.synthetic.instrument import CALL, LEAST_DAYS, PUT, option_price
 from ime_live.feeds.synthetic.instruments import LISTINGS
-from ime_live.feeds.synthetic.listing import CALL, LEAST_DAYS, PUT, option_price
 from ime_live.feeds.synthetic.simulator import SyntheticMarket
 from ime_live.gateway.rest.static_data import days_left
 from ime_live.market import Payload

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ime_live.contracts import Market
-from ime_live.feeds.boards.cells import Row, optional_day, optional_number, optional_text
+from ime_live.feeds.boards.parsers import Row, optional_day, optional_number, optional_text
 
 Static = tuple[tuple[str, str, Callable[[Row, str], Any]], ...]
 """Attribute of `Contract`, the field that gives it, and how to read it."""

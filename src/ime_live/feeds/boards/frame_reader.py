@@ -16,7 +16,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ime_live.errors import FeedError
-from ime_live.feeds.boards.cells import CellError, Row, identity, read_clock
 from ime_live.feeds.boards.field_map import (
     BOARDS,
     CDC_BOARD,
@@ -34,6 +33,7 @@ from ime_live.feeds.boards.invocations import (
     Invocation,
     read_invocations,
 )
+from ime_live.feeds.boards.parsers import CellError, Row, identity, read_clock
 from ime_live.feeds.boards.row_cache import BoardRow, Known, KnownSide, RowCache, decode
 from ime_live.feeds.boards.rows import (
     DEFAULT_BANDS,

@@ -15,9 +15,9 @@ from typing import Final
 from msgspec import Raw, Struct
 
 from ime_live.errors import FeedError
-from ime_live.feeds.boards.cells import CellError, Row, moment
 from ime_live.feeds.boards.field_map import Fields
 from ime_live.feeds.boards.invocations import read_json
+from ime_live.feeds.boards.parsers import CellError, Row, moment
 from ime_live.feeds.boards.rows import Quote
 
 STAMP: Final = "LastUpdate"

@@ -16,7 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ime_live.contracts import Contract, Market
-from ime_live.feeds.boards.cells import (
+from ime_live.feeds.boards.field_map import Fields
+from ime_live.feeds.boards.parsers import (
     CellError,
     Row,
     flag,
@@ -28,7 +29,6 @@ from ime_live.feeds.boards.cells import (
     text,
     thousands,
 )
-from ime_live.feeds.boards.field_map import Fields
 from ime_live.market import (
     Aggregate,
     AllowedPriceRange,

@@ -18,12 +18,12 @@ from ime_live.clock import Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import Access
 from ime_live.feeds.ime.addresses import TIDS, Address, place
-from ime_live.feeds.ime.answers import (
+from ime_live.feeds.ime.frame_source import HearDate
+from ime_live.feeds.ime.responses import (
     get,
     network_errors,
     within,
 )
-from ime_live.feeds.ime.link import HearDate
 from ime_live.feeds.ime.signalr import (
     Envelope,
     Negotiation,

@@ -11,7 +11,8 @@ import httpx
 
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.addresses import Address
-from ime_live.feeds.ime.answers import (
+from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
+from ime_live.feeds.ime.responses import (
     AnswerError,
     answer_error,
     date_of,
@@ -21,7 +22,6 @@ from ime_live.feeds.ime.answers import (
     retry_after,
     within,
 )
-from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
 from ime_live.feeds.ime.signalr import Negotiation, read_negotiation
 
 MAX_REDIRECTS: Final = 10

@@ -23,15 +23,15 @@ from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import read_access
 from ime_live.feeds.ime.addresses import read_base
-from ime_live.feeds.ime.answers import (
+from ime_live.feeds.ime.frame_source import Link
+from ime_live.feeds.ime.pages import describe
+from ime_live.feeds.ime.responses import (
     AnswerError,
     asked_to_wait,
     check_answer,
     network_errors,
     read_body,
 )
-from ime_live.feeds.ime.link import Link
-from ime_live.feeds.ime.pages import describe
 from ime_live.log_limiter import LogLimiter
 from ime_live.settings import HubSettings
 
@@ -66,7 +66,7 @@ class _Tagged(Struct, frozen=True):
 
 
 class BoardPoller:
-    """Polls the exchange's REST boards; implements `ime_live.feeds.ime.link.Source`."""
+    """Polls the exchange's REST boards; implements `ime_live.feeds.ime.frame_source.Source`."""
 
     def __init__(
         self,

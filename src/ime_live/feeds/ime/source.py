@@ -14,9 +14,9 @@ import structlog
 from msgspec.structs import replace
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.feeds.ime.hub import HubClient
-from ime_live.feeds.ime.link import HearDate, Link, Source, ignore_date
+from ime_live.feeds.ime.frame_source import HearDate, Link, Source, ignore_date
 from ime_live.feeds.ime.polling import BoardPoller
+from ime_live.feeds.ime.signalr_client import HubClient
 from ime_live.settings import HubSettings
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ _Come = asyncio.Queue[bytes | Exception]
 
 
 class ExchangeSource:
-    """Reads the hub or the REST boards; implements `ime_live.feeds.ime.link.Source`."""
+    """Reads the hub or the REST boards; implements `ime_live.feeds.ime.frame_source.Source`."""
 
     def __init__(
         self,

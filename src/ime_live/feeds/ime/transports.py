@@ -17,9 +17,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from ime_live.clock import Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import Access
-from ime_live.feeds.ime.answers import check_answer, network_errors, read_body
 from ime_live.feeds.ime.events import MAX_EVENT, EventParser
 from ime_live.feeds.ime.pages import describe
+from ime_live.feeds.ime.responses import check_answer, network_errors, read_body
 from ime_live.feeds.ime.signalr import TransportName
 
 CLOSE_TIMEOUT: Final = 1.0

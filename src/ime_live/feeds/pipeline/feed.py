@@ -22,7 +22,7 @@ from ime_live.errors import FeedError
 from ime_live.feeds.boards.frame import Frame, RowError
 from ime_live.feeds.boards.frame_reader import CLOCK, Bands, FrameReader
 from ime_live.feeds.boards.rows import MAX_AHEAD
-from ime_live.feeds.ime.link import Source
+from ime_live.feeds.ime.frame_source import Source
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.health import FeedHealth
 from ime_live.feeds.pipeline.ingest import FrameRefusal, Ingest

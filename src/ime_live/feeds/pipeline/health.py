@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from ime_live.contracts import Market
 from ime_live.feeds.boards.frame_reader import MARKETS
-from ime_live.feeds.ime.link import Link
+from ime_live.feeds.ime.frame_source import Link
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 
 

@@ -30,7 +30,7 @@ from persiantools.jdatetime import JalaliDate
 
 from ime_live.contracts import Market
 from ime_live.errors import SettingsError
-from ime_live.feeds.boards.cells import YEARS
+from ime_live.feeds.boards.parsers import YEARS
 from ime_live.settings import HoursSettings, flag
 from ime_live.spelling import fold
 from ime_live.timezones import TEHRAN, zone_of

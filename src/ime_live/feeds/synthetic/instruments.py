@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ime_live.feeds.synthetic.listing import Underlying
+from ime_live.feeds.synthetic.instrument import Underlying
 from ime_live.feeds.synthetic.specifications import Derivative, certificate, future, options
 
 # Mean seconds between two changes of a contract.

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ime_live.contracts import Contract
+from ime_live.feeds.synthetic.instrument import Listing, Underlying
 from ime_live.feeds.synthetic.instruments import LISTINGS
-from ime_live.feeds.synthetic.listing import Listing, Underlying
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Level, Payload
 from ime_live.timezones import TEHRAN, zone_of
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ime_live.contracts import Contract, Market
-from ime_live.feeds.synthetic.listing import CALL, PUT, Listing, Underlying, option_price
+from ime_live.feeds.synthetic.instrument import CALL, PUT, Listing, Underlying, option_price
 
 MONTHS: Final = {
     "FA": "فروردین",

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from ime_live.feeds.ime.connection import IDLE_POLLS
-from ime_live.feeds.ime.hub import HubClient
 from ime_live.feeds.ime.signalr import MOST_SECONDS
+from ime_live.feeds.ime.signalr_client import HubClient
 from tests.feeds.ime.checks import TRANSPORTS
 from tests.feeds.ime.frames import future
-from tests.feeds.ime.hub import Hub
 from tests.feeds.ime.reading import NEVER, Reading, settings
 from tests.feeds.ime.refusals import Refusal
+from tests.feeds.ime.signalr_hub import Hub
 from tests.support.clock import SleeplessClock
 
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ime_live.feeds.ime.answers import date_of
-from ime_live.feeds.ime.hub import HubClient
+from ime_live.feeds.ime.responses import date_of
+from ime_live.feeds.ime.signalr_client import HubClient
 from tests.feeds.ime.certificate import certificate
 from tests.feeds.ime.checks import TRANSPORTS
 from tests.feeds.ime.frames import future
-from tests.feeds.ime.hub import Hub
 from tests.feeds.ime.proxy import Proxy
 from tests.feeds.ime.reading import NEVER, Reading, settings
 from tests.feeds.ime.refusals import Refusal
+from tests.feeds.ime.signalr_hub import Hub
 
 
 async def test_it_says_who_it_is(hub: Hub) -> None:

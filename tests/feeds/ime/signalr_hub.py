@@ -2,7 +2,8 @@
 
 Written from `shared/spec/ime-hub.md` and the behaviour of SignalR 2.4's server, not from our
 client. What a client does wrong is collected in `violations`, which every test asserts to be
-empty. As a process it replays frames: `python -m tests.feeds.ime.hub --port 8100 --frames FILE…`.
+empty. As a process it replays frames:
+`python -m tests.feeds.ime.signalr_hub --port 8100 --frames FILE…`.
 """
 
 from __future__ import annotations

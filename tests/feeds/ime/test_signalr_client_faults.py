@@ -7,11 +7,11 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from ime_live.errors import SettingsError
-from ime_live.feeds.ime.hub import HubClient
+from ime_live.feeds.ime.signalr_client import HubClient
 from tests.feeds.ime.frames import future
-from tests.feeds.ime.hub import Hub
 from tests.feeds.ime.reading import Reading, settings
 from tests.feeds.ime.refusals import Refusal
+from tests.feeds.ime.signalr_hub import Hub
 
 SAID = {
     Refusal.FORBIDDEN: "403",

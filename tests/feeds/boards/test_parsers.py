@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ime_live.feeds.boards.cells import (
+from ime_live.feeds.boards.parsers import (
     CellError,
     flag,
     identity,

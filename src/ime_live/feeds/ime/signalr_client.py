@@ -19,10 +19,10 @@ from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import read_access
 from ime_live.feeds.ime.addresses import Address
-from ime_live.feeds.ime.answers import AnswerError, asked_to_wait, is_busy, within
 from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
-from ime_live.feeds.ime.link import HearDate, Link, ignore_date
+from ime_live.feeds.ime.frame_source import HearDate, Link, ignore_date
 from ime_live.feeds.ime.negotiation import negotiate
+from ime_live.feeds.ime.responses import AnswerError, asked_to_wait, is_busy, within
 from ime_live.feeds.ime.signalr import TransportName, read_transports
 from ime_live.log_limiter import LogLimiter
 from ime_live.settings import HubSettings
@@ -36,7 +36,7 @@ _NOT_OFFERED: Final = "the hub offers none"
 
 
 class HubClient:
-    """Reads frames from the exchange's hub; implements `ime_live.feeds.ime.link.Source`."""
+    """Reads frames from the exchange's hub; implements `ime_live.feeds.ime.frame_source.Source`."""
 
     def __init__(
         self,

@@ -9,9 +9,9 @@ import pytest
 
 from tests.feeds.ime.checks import TRANSPORTS
 from tests.feeds.ime.frames import future
-from tests.feeds.ime.hub import Hub
 from tests.feeds.ime.reading import Reading
 from tests.feeds.ime.refusals import Refusal
+from tests.feeds.ime.signalr_hub import Hub
 
 
 @pytest.fixture(params=TRANSPORTS)
