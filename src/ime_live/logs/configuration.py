@@ -1,6 +1,6 @@
 """Logs: one format of log lines for the package, uvicorn and every other library.
 
-Lines go to standard error as text or JSON, written by a thread (`ime_live.log_writer`), so logging
+Lines go to standard error as text or JSON, written by a thread (`ime_live.logs.writer`), so logging
 never raises and never waits. Values that may contain a token are not logged.
 """
 
@@ -20,7 +20,7 @@ from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from ime_live.log_writer import LogWriter
+from ime_live.logs.writer import LogWriter
 from ime_live.settings import LogFormat, LogSettings
 
 # Libraries speak of their own insides below this level, and uvicorn warns of every port scan.

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from ime_live.log_writer import LogWriter
+from ime_live.logs.writer import LogWriter
 from tests.support.servers import PATIENCE, until
 
 _PIPE_HOLDS: Final = 65_536
