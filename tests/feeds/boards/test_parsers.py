@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ime_live.feeds.boards.parsers import (
-    CellError,
+    ParseError,
     flag,
     identity,
     moment,
@@ -69,7 +69,7 @@ def test_numbers(written: object, read: float) -> None:
     ],
 )
 def test_what_is_no_number_names_its_field(written: object) -> None:
-    with pytest.raises(CellError, match=r"^x: is "):
+    with pytest.raises(ParseError, match=r"^x: is "):
         number({"x": written}, "x")
 
 
@@ -114,13 +114,13 @@ def test_numbers_in_another_form_are_read(written: object, read: float) -> None:
     ],
 )
 def test_a_refusal_says_what_was_got(written: object, problem: str) -> None:
-    with pytest.raises(CellError) as caught:
+    with pytest.raises(ParseError) as caught:
         number({"x": written}, "x")
     assert str(caught.value) == f"x: {problem}"
 
 
 def test_a_field_that_is_not_there_is_not_0() -> None:
-    with pytest.raises(CellError, match=r"^x: is missing$"):
+    with pytest.raises(ParseError, match=r"^x: is missing$"):
         number({}, "x")
     assert optional_number({}, "x") is None
 
@@ -143,7 +143,7 @@ def test_changes_may_be_negative(written: float, read: float) -> None:
 
 @pytest.mark.parametrize("written", [float("-inf"), float("nan"), -(10**16), "--1", "1-", False])
 def test_what_is_no_change(written: object) -> None:
-    with pytest.raises(CellError):
+    with pytest.raises(ParseError):
         signed({"x": written}, "x")
 
 
@@ -198,7 +198,7 @@ def test_ids_are_texts(written: object, read: str) -> None:
     "written", [57675016001659793.0, True, 0, -1, "", "12a", "1.5", 1.5, None, [], 10**20, [1, 2]]
 )
 def test_what_is_no_id(written: object) -> None:
-    with pytest.raises(CellError, match=r"^x: is not an id, got "):
+    with pytest.raises(ParseError, match=r"^x: is not an id, got "):
         identity({"x": written}, "x")
 
 
@@ -230,7 +230,7 @@ def test_what_does_not_hold(written: object) -> None:
 
 @pytest.mark.parametrize("written", [2, "yes", [], {}, 1.5])
 def test_what_is_neither_true_nor_false(written: object) -> None:
-    with pytest.raises(CellError, match=r"^x: is neither true nor false, got "):
+    with pytest.raises(ParseError, match=r"^x: is neither true nor false, got "):
         flag({"x": written}, "x")
 
 
@@ -238,7 +238,7 @@ def test_what_is_neither_true_nor_false(written: object) -> None:
     "written", [None, "", "  ", "\u200c", 7.5, True, ["a", "b"], "a" * 501, "\ud800"]
 )
 def test_what_is_no_text(written: object) -> None:
-    with pytest.raises(CellError, match=r"^x: "):
+    with pytest.raises(ParseError, match=r"^x: "):
         text({"x": written}, "x")
 
 
@@ -288,12 +288,12 @@ def test_moments(written: object, read: datetime | None) -> None:
     ],
 )
 def test_what_is_no_moment(written: object) -> None:
-    with pytest.raises(CellError, match=r"^x: is "):
+    with pytest.raises(ParseError, match=r"^x: is "):
         moment({"x": written}, "x", DAY)
 
 
 def test_a_time_needs_a_day() -> None:
-    with pytest.raises(CellError, match="x: is a time, and nothing in the frame gives its day"):
+    with pytest.raises(ParseError, match="x: is a time, and nothing in the frame gives its day"):
         moment({"x": "13:25:51"}, "x", None)
 
 
@@ -324,7 +324,7 @@ def test_days(written: object, day: str | None) -> None:
 
 @pytest.mark.parametrize("written", ["1400/12/30", "1401/13/01", "soon", "2022-02-30", 14010227])
 def test_what_is_no_day(written: object) -> None:
-    with pytest.raises(CellError, match=r"^x: is not a"):
+    with pytest.raises(ParseError, match=r"^x: is not a"):
         optional_day({"x": written}, "x")
 
 
@@ -359,5 +359,5 @@ def test_a_cell_is_read_or_refused_by_name(written: Any) -> None:  # noqa: ANN40
     for read in (number, signed, thousands, optional_number, identity, text, optional_day, flag):
         try:
             read(row, "x")
-        except CellError as error:
+        except ParseError as error:
             assert str(error).startswith("x: ")  # noqa: PT017

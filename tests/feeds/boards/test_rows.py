@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from ime_live.contracts import Contract, Market
-from ime_live.feeds.boards.field_map import CALL, CDC, FUTURE, GAVAHI, PUT, Fields
-from ime_live.feeds.boards.parsers import CellError
+from ime_live.feeds.boards.field_map import CALL, CDC, FUTURE, GAVAHI, PUT, FieldMap
+from ime_live.feeds.boards.parsers import ParseError
 from ime_live.feeds.boards.rows import DEFAULT_BANDS, Bands, Quote, read_row
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Level, Payload
 from tests.support.paths import ROWS
@@ -35,7 +35,7 @@ def without(made: Row, *fields: str) -> Row:
 
 
 def quote(
-    fields: Fields,
+    fields: FieldMap,
     made: Row,
     *,
     day: date | None = None,
@@ -409,7 +409,7 @@ def test_the_range_is_open_where_no_band_is_known(changes: Row) -> None:
     ],
 )
 def test_a_reason_names_the_field(field: str, value: object) -> None:
-    with pytest.raises(CellError, match=f"^{field}: "):
+    with pytest.raises(ParseError, match=f"^{field}: "):
         quote(FUTURE, row("future", **{field: value}))
 
 
@@ -458,11 +458,11 @@ def test_contract_without_a_name_keeps_the_one_it_had() -> None:
     "field", ["ContractID", "ContractCode", "BidVolume3", "TradesValue", "OrdersDateTime"]
 )
 def test_a_field_that_is_missing_is_not_0(field: str) -> None:
-    with pytest.raises(CellError, match=f"^{field}: is missing$"):
+    with pytest.raises(ParseError, match=f"^{field}: is missing$"):
         quote(FUTURE, without(row("future"), field))
 
 
 def test_a_receipt_without_stamps_needs_a_day() -> None:
     silent = row("receipt", Time="0", ModifyTime=None)
-    with pytest.raises(CellError, match="Time: is empty, and nothing in the frame gives a day"):
+    with pytest.raises(ParseError, match="Time: is empty, and nothing in the frame gives a day"):
         quote(GAVAHI, silent)

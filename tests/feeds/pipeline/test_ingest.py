@@ -29,8 +29,8 @@ def frame(*rows: Any) -> bytes:  # noqa: ANN401 - any JSON
     return json.dumps({"C": "c", "M": [{"H": "marketsHub", "M": BOARD, "A": [rows]}]}).encode()
 
 
-def row(contract_id: int = 901, name: str | None = None, **cells: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {**ROW, "ContractID": contract_id, "ContractCode": name or f"X{contract_id}", **cells}
+def row(contract_id: int = 901, name: str | None = None, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {**ROW, "ContractID": contract_id, "ContractCode": name or f"X{contract_id}", **fields}
 
 
 class Passed:

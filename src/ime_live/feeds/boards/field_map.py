@@ -19,8 +19,8 @@ Static = tuple[tuple[str, str, Callable[[Row, str], Any]], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fields:
-    """Names of a row's fields. ``None``: the board has no such field.
+class FieldMap:
+    """Names of the fields in the rows of a board. ``None``: the board has no such field.
 
     Attributes:
         levels: for each of the three best levels: buy quantity, buy price, sell quantity, price.
@@ -69,9 +69,9 @@ def _derivative(
     static: Static,
     pushed_at: str = "LastUpdate",
     open_interest: str = "OpenInterests",
-) -> Fields:
+) -> FieldMap:
     """The table of futures, continuous certificates and, with a prefix, options."""
-    return Fields(
+    return FieldMap(
         market=market,
         contract_id=f"{prefix}ContractID",
         name=f"{prefix}ContractCode",
@@ -103,7 +103,7 @@ def _derivative(
     )
 
 
-def _option(side: str, underscore: str) -> Fields:
+def _option(side: str, underscore: str) -> FieldMap:
     prefix = f"{underscore}{side}"
     table = _derivative(
         prefix,
@@ -152,9 +152,9 @@ CDC: Final = replace(
 )
 
 
-def _receipt(market: Market | None) -> Fields:
+def _receipt(market: Market | None) -> FieldMap:
     """The table of the rows that TSETMC hosts: receipts, funds and parallel salaf."""
-    return Fields(
+    return FieldMap(
         market=market,
         contract_id="ID",
         name="Symbol",
@@ -185,7 +185,7 @@ GAVAHI: Final = _receipt(Market.DEPOSIT_CERTIFICATE)
 # Funds and salaf are of none of the three markets that the REST calls name.
 UNLISTED: Final = _receipt(None)
 
-BOARDS: Final[Mapping[str, tuple[tuple[Fields, ...], ...]]] = MappingProxyType(
+BOARDS: Final[Mapping[str, tuple[tuple[FieldMap, ...], ...]]] = MappingProxyType(
     {
         "updateFutureMarketsInfo": ((FUTURE,),),
         "updateMarketsInfo": ((CALL, PLAIN_CALL), (PUT, PLAIN_PUT)),

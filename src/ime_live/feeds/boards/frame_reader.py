@@ -25,7 +25,7 @@ from ime_live.feeds.boards.field_map import (
     METHODS,
     PUSHED_AT,
     ROW_IDS,
-    Fields,
+    FieldMap,
 )
 from ime_live.feeds.boards.frame import Board, Frame, RowError
 from ime_live.feeds.boards.invocations import (
@@ -33,7 +33,7 @@ from ime_live.feeds.boards.invocations import (
     Invocation,
     read_invocations,
 )
-from ime_live.feeds.boards.parsers import CellError, Row, identity, read_clock
+from ime_live.feeds.boards.parsers import ParseError, Row, identity, read_clock
 from ime_live.feeds.boards.row_cache import BoardRow, Known, KnownSide, RowCache, decode
 from ime_live.feeds.boards.rows import (
     DEFAULT_BANDS,
@@ -169,7 +169,7 @@ class FrameReader:
             try:
                 quote = retimed(side.quote, times, side.fields, **when.told)
                 timestamp = pushed_at(times, side.fields, when.day, when.clock)
-            except CellError as error:
+            except ParseError as error:
                 read.refuse(index, side.quote.contract.contract_id, str(error), times)
             else:
                 read.take(index, quote, timestamp)
@@ -195,7 +195,7 @@ class FrameReader:
                     row.decoded, fields, bands=self._bands, names=self._names, **when.told
                 )
                 timestamp = pushed_at(row.decoded, fields, when.day, when.clock)
-            except CellError as error:
+            except ParseError as error:
                 contract_id = _known_id(row.decoded, fields)
                 read.refuse(index, contract_id, str(error), row.decoded)
                 whole = False
@@ -300,15 +300,15 @@ def _on_board(quote: Quote, method: str) -> Quote:
     return replace(quote, contract=contract)
 
 
-def _is_vacant(row: Row, fields: Fields) -> bool:
+def _is_vacant(row: Row, fields: FieldMap) -> bool:
     """Return whether a strike has no contract on this side: all its fields are empty."""
     return row.get(fields.contract_id, "") is None and row.get(fields.name) in (None, "")
 
 
-def _known_id(row: Row, fields: Fields) -> str | None:
+def _known_id(row: Row, fields: FieldMap) -> str | None:
     try:
         return identity(row, fields.contract_id)
-    except CellError:
+    except ParseError:
         return None
 
 

@@ -1,6 +1,6 @@
-"""Cells: read single values of the exchange's rows: numbers, ids, texts, times and days.
+"""Parsers: read single values of the exchange's rows: numbers, ids, texts, times and days.
 
-A value that cannot be read is a `CellError`, which names the field. A value in another form than
+A value that cannot be read is a `ParseError`, which names the field. A value in another form than
 the hub's usual one (a number as text, a list of one) is accepted if it has only one meaning.
 """
 
@@ -35,7 +35,7 @@ YEARS: Final = range(2000, 2100)
 _MISSING: Final = object()
 
 
-class CellError(FeedError):
+class ParseError(FeedError):
     """A field of a row that cannot be read. The text names the field and the fault."""
 
     def __init__(self, field: str, problem: str) -> None:
@@ -49,7 +49,7 @@ def number(row: Row, field: str) -> Number:
     ``"۸۳٬۶۰۰"`` is 83600 as well.
 
     Raises:
-        CellError: it is missing, not a number, negative, or too large.
+        ParseError: it is missing, not a number, negative, or too large.
     """
     value = row.get(field, _MISSING)
     # By exact type: True is not a quantity. NaN fails the comparison.
@@ -61,7 +61,7 @@ def number(row: Row, field: str) -> Number:
         return 0
     read = _read_number(field, value)
     if read < 0:
-        raise CellError(field, f"is negative, {got(value)}")
+        raise ParseError(field, f"is negative, {got(value)}")
     return read
 
 
@@ -85,7 +85,7 @@ _MAX_NUMBER: Final = 60  # characters of a number that is a text
 def _read_number(field: str, value: object) -> Number:
     """Read a number in any unambiguous form; an empty value is 0."""
     if value is _MISSING:
-        raise CellError(field, "is missing")
+        raise ParseError(field, "is missing")
     plain = unwrap(value)
     if _is_empty(plain):
         return 0
@@ -93,16 +93,16 @@ def _read_number(field: str, value: object) -> Number:
         written = fold(plain[: _MAX_NUMBER + 1]).replace(_MINUS, "-")
         match = _NUMBER.fullmatch(written) if len(plain) <= _MAX_NUMBER else None
         if match is None:
-            raise CellError(field, f"is not a number, {got(value)}")
+            raise ParseError(field, f"is not a number, {got(value)}")
         sign, whole, fraction, exponent = match.groups(default="")
         digits = sign + re.sub(r"\D", "", whole)
         plain = (
             float(f"{digits}.{fraction or 0}{exponent}") if fraction or exponent else int(digits)
         )
     if isinstance(plain, bool) or not isinstance(plain, int | float):
-        raise CellError(field, f"is not a number, {got(value)}")
+        raise ParseError(field, f"is not a number, {got(value)}")
     if not -LARGEST <= plain <= LARGEST:  # nor NaN
-        raise CellError(field, f"is too large or not a number, {got(value)}")
+        raise ParseError(field, f"is too large or not a number, {got(value)}")
     return int(plain) if plain == int(plain) else plain
 
 
@@ -133,11 +133,11 @@ def identity(row: Row, field: str) -> str:
     """Read a contract's id as text. Ids have up to 17 digits, more than a float can hold.
 
     Raises:
-        CellError: it is missing, not a whole number or a text of one, or too long.
+        ParseError: it is missing, not a whole number or a text of one, or too long.
     """
     value = row.get(field, _MISSING)
     if value is _MISSING:
-        raise CellError(field, "is missing")
+        raise ParseError(field, "is missing")
     plain = unwrap(value)
     if type(plain) is float and plain.is_integer() and abs(plain) < _EXACT:
         plain = int(plain)
@@ -148,18 +148,18 @@ def identity(row: Row, field: str) -> str:
         digits = re.sub(r"\D", "", written)
         if _ID.fullmatch(written) and len(digits) <= MAX_ID_DIGITS:
             return digits
-    raise CellError(field, f"is not an id, {got(value)}")
+    raise ParseError(field, f"is not an id, {got(value)}")
 
 
 def text(row: Row, field: str) -> str:
     """Read a text that is not empty, in the hub's spelling.
 
     Raises:
-        CellError: it is missing, not a text, empty, too long, or cannot be encoded as UTF-8.
+        ParseError: it is missing, not a text, empty, too long, or cannot be encoded as UTF-8.
     """
     value = optional_text(row, field)
     if value is None:
-        raise CellError(field, "is missing" if field not in row else "is empty")
+        raise ParseError(field, "is missing" if field not in row else "is empty")
     return value
 
 
@@ -176,13 +176,13 @@ def optional_text(row: Row, field: str) -> str | None:
             return None
         plain = value  # a text that happens to be JSON of something else
     if not isinstance(plain, str):
-        raise CellError(field, f"is not a text, {got(value)}")
+        raise ParseError(field, f"is not a text, {got(value)}")
     if len(plain) > MAX_TEXT:
-        raise CellError(field, f"is longer than {MAX_TEXT} characters")
+        raise ParseError(field, f"is longer than {MAX_TEXT} characters")
     try:
         plain.encode()
     except UnicodeEncodeError:
-        raise CellError(field, "holds half of a character") from None
+        raise ParseError(field, "holds half of a character") from None
     return plain if fold(plain) else None
 
 
@@ -190,7 +190,7 @@ def flag(row: Row, field: str) -> bool:
     """Read a truth value; an empty value is False.
 
     Raises:
-        CellError: it is neither true nor false, nor 1, 0 or a text of these.
+        ParseError: it is neither true nor false, nor 1, 0 or a text of these.
     """
     value = unwrap(row.get(field))
     if isinstance(value, bool) or _is_empty(value):
@@ -201,7 +201,7 @@ def flag(row: Row, field: str) -> bool:
         and (said := known.get(str(value)[:10].strip().lower())) is not None
     ):
         return said
-    raise CellError(field, f"is neither true nor false, {got(row.get(field))}")
+    raise ParseError(field, f"is neither true nor false, {got(row.get(field))}")
 
 
 # Seconds may be left out, and their fraction is of any length.
@@ -215,14 +215,14 @@ def moment(row: Row, field: str, day: date | None) -> datetime | None:
     not traded), and the year 1, which is how .NET writes a moment that was never set.
 
     Raises:
-        CellError: it is missing, not a date or time, has an offset or an impossible year, or is a
+        ParseError: it is missing, not a date or time, has an offset or an impossible year, or is a
             time while ``day`` is unknown.
     """
     value = row.get(field, _MISSING)
     if value is None or value == "":
         return None
     if value is _MISSING:
-        raise CellError(field, "is missing")
+        raise ParseError(field, "is missing")
     timestamp = value
     if type(value) is not str or not value.isascii() or not value[0].isdigit():
         timestamp = unwrap(value)
@@ -231,17 +231,17 @@ def moment(row: Row, field: str, day: date | None) -> datetime | None:
     if _is_empty(timestamp) or (type(timestamp) is int and timestamp == 0):
         return None
     if not isinstance(timestamp, str) or len(timestamp) > MAX_TEXT:
-        raise CellError(field, f"is not a date and time, {got(value)}")
+        raise ParseError(field, f"is not a date and time, {got(value)}")
     try:
         at = _read_moment(timestamp)
     except _NotOfTehranError:
-        raise CellError(field, f"is not a moment on Tehran's clock, {got(value)}") from None
+        raise ParseError(field, f"is not a moment on Tehran's clock, {got(value)}") from None
     except (ValueError, OverflowError):
-        raise CellError(field, f"is not a date and time, {got(value)}") from None
+        raise ParseError(field, f"is not a date and time, {got(value)}") from None
     if not isinstance(at, time):
         return at
     if day is None:
-        raise CellError(field, "is a time, and nothing in the frame gives its day")
+        raise ParseError(field, "is a time, and nothing in the frame gives its day")
     return datetime.combine(day, at)
 
 
@@ -299,7 +299,7 @@ def optional_day(row: Row, field: str) -> str | None:
         return None
     day = read_day(value)
     if day is None:
-        raise CellError(field, f"is not a day, {got(row.get(field))}")
+        raise ParseError(field, f"is not a day, {got(row.get(field))}")
     return day.isoformat() if day.year in YEARS else None
 
 

@@ -15,9 +15,9 @@ from typing import Final
 from msgspec import Raw, Struct
 
 from ime_live.errors import FeedError
-from ime_live.feeds.boards.field_map import Fields
+from ime_live.feeds.boards.field_map import FieldMap
 from ime_live.feeds.boards.invocations import read_json
-from ime_live.feeds.boards.parsers import CellError, Row, moment
+from ime_live.feeds.boards.parsers import ParseError, Row, moment
 from ime_live.feeds.boards.rows import Quote
 
 STAMP: Final = "LastUpdate"
@@ -36,7 +36,7 @@ class KnownSide(Struct, frozen=True):
         times: the decoded fields of the row with times.
     """
 
-    fields: Fields
+    fields: FieldMap
     quote: Quote
     times: Mapping[str, object]
 
@@ -124,7 +124,7 @@ class BoardRow:
             told = self.decoded if isinstance(self.decoded, Mapping) else {}
             if self.known:
                 told = self.known[0].times
-        with suppress(CellError):
+        with suppress(ParseError):
             # Options may be spelled with or without the underscore.
             return moment(told, field if field in told else field.lstrip("_"), None)
         return None

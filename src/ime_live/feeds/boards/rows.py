@@ -1,7 +1,7 @@
 """Rows: read a row of the exchange's boards as a contract and its state.
 
 One function reads all kinds of rows; the tables of field names hold the differences. A field that
-cannot be read is a `CellError`, which names it.
+cannot be read is a `ParseError`, which names it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ime_live.contracts import Contract, Market
-from ime_live.feeds.boards.field_map import Fields
+from ime_live.feeds.boards.field_map import FieldMap
 from ime_live.feeds.boards.parsers import (
-    CellError,
+    ParseError,
     Row,
     flag,
     identity,
@@ -75,7 +75,7 @@ OPEN_RANGE: Final = (1, 9_999_999_999)
 
 def read_row(
     row: Row,
-    fields: Fields,
+    fields: FieldMap,
     *,
     day: date | None,
     clock: datetime | None,
@@ -95,13 +95,13 @@ def read_row(
         names: by contract id, the name of a contract whose row does not tell it.
 
     Raises:
-        CellError: a field of the state is missing or implausible; the text names it.
+        ParseError: a field of the state is missing or implausible; the text names it.
     """
     contract_id = identity(row, fields.contract_id)
     lost: list[str] = []
     try:
         name = text(row, fields.name)
-    except CellError as error:
+    except ParseError as error:
         if contract_id not in names:
             raise
         name = names[contract_id]
@@ -140,13 +140,13 @@ def read_row(
         if static.get(attribute) is None:
             try:
                 static[attribute] = read(row, field)
-            except CellError as error:
+            except ParseError as error:
                 static[attribute] = None
                 lost.append(str(error))
     expired = False
     try:
         expired = flag(row, "Expired")
-    except CellError as error:
+    except ParseError as error:
         lost.append(str(error))
     contract = Contract(
         contract_id=contract_id,
@@ -161,7 +161,7 @@ def read_row(
 def retimed(
     quote: Quote,
     times: Row,
-    fields: Fields,
+    fields: FieldMap,
     *,
     day: date | None,
     clock: datetime | None,
@@ -171,14 +171,14 @@ def retimed(
 
     Args:
         quote: quote of a row that has not changed, except for the timestamp of its board.
-        times: fields of the row with times, `Fields.times`.
+        times: fields of the row with times, `FieldMap.times`.
         fields: names of its fields.
         day: see `read_row`.
         clock: see `read_row`.
         latest: see `read_row`.
 
     Raises:
-        CellError: as `read_row`.
+        ParseError: as `read_row`.
     """
     at = _moment_of(times, fields, day, clock, latest)
     day_told, time_told = at.date().isoformat(), at.time().isoformat("seconds")
@@ -190,7 +190,7 @@ def retimed(
 
 
 def pushed_at(
-    row: Row, fields: Fields, day: date | None, clock: datetime | None
+    row: Row, fields: FieldMap, day: date | None, clock: datetime | None
 ) -> datetime | None:
     """Return the timestamp of the row, Tehran's wall clock.
 
@@ -198,7 +198,7 @@ def pushed_at(
     the contract's state.
 
     Raises:
-        CellError: it cannot be read.
+        ParseError: it cannot be read.
     """
     if fields.pushed_at is None:
         return None
@@ -216,7 +216,7 @@ def _level(row: Row, names: tuple[str, str, str, str]) -> Level:
     )
 
 
-def _closing_price(row: Row, fields: Fields) -> Number:
+def _closing_price(row: Row, fields: FieldMap) -> Number:
     # All but the last are optional: null in every frame seen, or not in the board at all.
     *optional, last = fields.closing
     for field in optional:
@@ -226,7 +226,7 @@ def _closing_price(row: Row, fields: Fields) -> Number:
 
 
 def _allowed_range(
-    name: str, settlement: Number, low: Number, high: Number, fields: Fields, bands: Bands
+    name: str, settlement: Number, low: Number, high: Number, fields: FieldMap, bands: Bands
 ) -> tuple[Number, Number]:
     """The allowed prices in whole rials, rounded inward; see `Bands` and `OPEN_RANGE`."""
     if not name.isascii():  # receipts' names are Persian, as the hub spells it
@@ -264,7 +264,7 @@ _DAY: Final = timedelta(days=1)
 
 
 def _moment_of(
-    row: Row, fields: Fields, day: date | None, clock: datetime | None, latest: datetime | None
+    row: Row, fields: FieldMap, day: date | None, clock: datetime | None, latest: datetime | None
 ) -> datetime:
     """Return the time of the last order or trade, or the start of the day without either."""
     pushed = pushed_at(row, fields, day, clock)
@@ -284,7 +284,7 @@ def _moment_of(
     if moments:
         return max(moments)
     if day is None:
-        raise CellError(fields.traded_at, "is empty, and nothing in the frame gives a day")
+        raise ParseError(fields.traded_at, "is empty, and nothing in the frame gives a day")
     return datetime.combine(day, time())
 
 
