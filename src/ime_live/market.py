@@ -133,7 +133,7 @@ class AllowedPriceRange(Struct, gc=False):
     """The range of prices that the exchange accepts today. 1 and 9999999999 mean no limit.
 
     The exchange's boards have no such field. The feed computes the range from ``previous_close``
-    and its option ``--bands``, rounded inward to whole rials.
+    and its option ``--price-limits``, rounded inward to whole rials.
 
     Attributes:
         min_allowed_price: lowest accepted price, in rials.

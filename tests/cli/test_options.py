@@ -76,6 +76,35 @@ def test_the_command_line_goes_before_the_environment(
     assert ime_live("contracts", "list", "--redis-url", valkey.url, **nowhere).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("flags", "environment", "refused"),
+    [
+        (["--price-limits", "=1"], {}, True),
+        (["--bands", "=1"], {}, True),
+        (["--bands==1"], {}, True),
+        ([], {"IME_LIVE_BANDS": "=1"}, True),
+        (["--bands", "=1"], {"IME_LIVE_PRICE_LIMITS": "SAF=0.1"}, True),
+        (["--bands", "SAF=0.1"], {"IME_LIVE_PRICE_LIMITS": "=1"}, False),
+        ([], {"IME_LIVE_BANDS": "=1", "IME_LIVE_PRICE_LIMITS": "SAF=0.1"}, False),
+    ],
+)
+def test_a_former_name_of_an_option_is_accepted(
+    ime_live: Run, flags: list[str], environment: dict[str, str], refused: bool
+) -> None:
+    # A holiday that is no day ends it where the limits are good.
+    done = ime_live("feed", "ime", *flags, "--holidays", "nonsense", **environment)
+    named = "--price-limits" if refused else "--holidays"
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"ime-live: {named}")
+
+
+def test_help_does_not_show_former_names(ime_live: Run) -> None:
+    shown = ime_live("feed", "ime", "--help").stdout
+    assert "--price-limits" in shown
+    assert "IME_LIVE_PRICE_LIMITS" in shown
+    assert "bands" not in shown.lower()
+
+
 def test_the_environment_sets_what_a_flag_does(ime_live: Run) -> None:
     given = {
         "IME_LIVE_AUTH": "none",

@@ -15,6 +15,7 @@ import typer
 
 from ime_live.cli import contracts, feed, publish, serve, token, up
 from ime_live.cli.lines import reason_of
+from ime_live.cli.options import present_name, rename_variables
 from ime_live.cli.running import tell
 from ime_live.errors import ImeLiveError, RefusedError, SettingsError
 
@@ -24,7 +25,10 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": present_name,
+    },
 )
 app.command()(serve.demo)
 app.command()(serve.serve)
@@ -58,6 +62,7 @@ def main(
     A command exits with 0, with 1 if something failed, and with 2 if it was used wrongly.
     """
     del show_version
+    rename_variables()
 
 
 _STANDARD_OUTPUT: Final = 1

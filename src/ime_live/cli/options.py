@@ -28,10 +28,17 @@ from ime_live.settings import (
     variable,
 )
 
+_OPTIONS: Final = (*options(UpSettings), *options(DemoSettings))
+
+# Former names → present ones. Help and documents do not show the former names.
+_RENAMED: Final = {
+    each.metadata["former"]: each.name for each in _OPTIONS if each.metadata["former"]
+}
+
 # Of variables: those of all commands, of the client library, and of the extension in C.
 _KNOWN: Final = frozenset(
     {
-        *(each.name.upper() for each in (*options(UpSettings), *options(DemoSettings))),
+        *(name.upper() for name in (*(each.name for each in _OPTIONS), *_RENAMED)),
         *("URL", "TOKEN"),
         "NO_EXTENSIONS",
     }
@@ -85,6 +92,20 @@ def with_settings(
         return command
 
     return decorate
+
+
+def present_name(name: str) -> str:
+    """Return the present name of a flag, given without its dashes."""
+    present = _RENAMED.get(name.replace("-", "_"))
+    return name if present is None else flag(present)[2:]
+
+
+def rename_variables() -> None:
+    """Set variables of the environment by the values of their former names, unless they are set."""
+    for former, present in _RENAMED.items():
+        value = os.environ.pop(variable(former), "")
+        if value and not os.environ.get(variable(present)):
+            os.environ[variable(present)] = value
 
 
 def warn_of_unknown_variables(settings: object) -> None:

@@ -10,7 +10,7 @@ import structlog
 from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.newest import NewestBoards
-from ime_live.feeds.boards.price_limits import read_bands, read_boards
+from ime_live.feeds.boards.price_limits import read_boards, read_price_limits
 from ime_live.feeds.ime.source import ExchangeSource
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.feed import Feed, Reading
@@ -39,7 +39,7 @@ async def feed(settings: FeedSettings) -> None:
     """
     boards = read_boards(settings.boards)
     zone = zone_of(TEHRAN)
-    reading = Reading(boards, read_bands(settings.bands), zone)
+    reading = Reading(boards, read_price_limits(settings.price_limits), zone)
     health = FeedHealth(
         boards,
         stale_after=settings.stale_after,

@@ -124,12 +124,13 @@ class RecorderSettings(HubSettings, RecordSettings, LogSettings):
 class FeedSettings(StoreSettings, HubSettings, HoursSettings, RecordSettings, LogSettings):
     """The feed: from the exchange to the store."""
 
-    bands: str = option(
+    price_limits: str = option(
         "SIL=0.05, SAF=0.05",
         "Allowed prices by the start of a contract's name: a fraction of the last settlement "
         "(0.05 is 5 %), or a range [rials] as SAFOR01=380000..410000. The longest start counts; "
         "without one there is no limit.",
         metavar="LIST",
+        former="bands",
     )
     record: str = option(
         "",

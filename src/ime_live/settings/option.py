@@ -23,6 +23,7 @@ def option(
     above: float | None = None,
     least: float | None = None,
     most: float | None = None,
+    former: str = "",
 ) -> Any:  # noqa: ANN401 - a field of any type
     """Declare one option.
 
@@ -34,6 +35,7 @@ def option(
         above: exclusive lower limit of a number; None for no limit.
         least: inclusive lower limit of a number; None for no limit.
         most: inclusive upper limit of a number; None for no limit.
+        former: name before it was renamed; its flag and variable are still accepted.
     """
     return field(
         default=default,
@@ -45,6 +47,7 @@ def option(
             "above": above,
             "least": least,
             "most": most,
+            "former": former,
         },
     )
 

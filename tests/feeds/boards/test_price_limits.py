@@ -1,4 +1,4 @@
-"""Bands and boards: the lists among the feed's options, and what bands do to a row's prices."""
+"""Price limits and boards: the feed's options that are lists, and their effect on prices."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from hypothesis import strategies as st
 
 from ime_live.errors import SettingsError
 from ime_live.feeds.boards.frame_reader import BOARDS, DEFAULT_BOARDS, read_frame
-from ime_live.feeds.boards.price_limits import BOARDS_BY_NAME, read_bands, read_boards
-from ime_live.feeds.boards.rows import DEFAULT_BANDS, OPEN_RANGE
+from ime_live.feeds.boards.price_limits import BOARDS_BY_NAME, read_boards, read_price_limits
+from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, OPEN_RANGE
 from ime_live.settings import FeedSettings
 from tests.support.paths import ROWS
 
 
 def test_the_defaults_are_those_of_the_rows() -> None:
-    assert read_bands(FeedSettings().bands) == DEFAULT_BANDS
+    assert read_price_limits(FeedSettings().price_limits) == DEFAULT_PRICE_LIMITS
     assert read_boards(FeedSettings().boards) == DEFAULT_BOARDS
     assert set(BOARDS_BY_NAME.values()) == set(BOARDS)
 
 
 def test_fractions_and_ranges() -> None:
-    assert read_bands("SIL=0.05,SAF = .1, SAFOR01=380000..410000,") == {
+    assert read_price_limits("SIL=0.05,SAF = .1, SAFOR01=380000..410000,") == {
         "SIL": Decimal("0.05"),
         "SAF": Decimal("0.1"),
         "SAFOR01": (380_000, 410_000),
     }
-    assert read_bands("") == {}
-    assert read_bands("SAF=۰.۰۵، SIL=۱..٩") == {"SAF": Decimal("0.05"), "SIL": (1, 9)}
+    assert read_price_limits("") == {}
+    assert read_price_limits("SAF=۰.۰۵، SIL=۱..٩") == {"SAF": Decimal("0.05"), "SIL": (1, 9)}
 
 
 def test_names_are_the_same_in_every_spelling() -> None:
@@ -40,7 +40,9 @@ def test_names_are_the_same_in_every_spelling() -> None:
     name = "سکه9912پ۰۳"
     assert row["Symbol"] != name
     frame = {"M": [{"M": "updateGavahiMarketsInfo", "A": [[row]]}]}
-    said = read_frame(frame, day=date(2022, 2, 6), bands=read_bands(f"{name}=1000000..1300000"))
+    said = read_frame(
+        frame, day=date(2022, 2, 6), price_limits=read_price_limits(f"{name}=1000000..1300000")
+    )
     prices = said.quotes[0].payload.allowed_price_range
     assert (prices.min_allowed_price, prices.max_allowed_price) == (1_000_000, 1_300_000)
 
@@ -64,20 +66,20 @@ def test_boards_are_separated_by_commas_or_spaces() -> None:
         "A=1..",
     ],
 )
-def test_bands_that_are_none(text: str) -> None:
-    with pytest.raises(SettingsError, match="--bands") as caught:
-        read_bands(f"SAF=0.05, {text}")
+def test_price_limits_that_cannot_be_read_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="--price-limits") as caught:
+        read_price_limits(f"SAF=0.05, {text}")
     assert text in str(caught.value)
 
 
 def test_a_name_given_twice_is_refused() -> None:
     with pytest.raises(SettingsError, match="must have each name once, got SAF twice"):
-        read_bands("SAF=0.05, SIL=0.05, SAF=0.1")
+        read_price_limits("SAF=0.05, SIL=0.05, SAF=0.1")
 
 
 @given(st.text("SAF=0.5,. ", max_size=20) | st.text(max_size=20))
 def test_whatever_is_given_is_read_or_refused(text: str) -> None:
-    for read in (read_bands, read_boards):
+    for read in (read_price_limits, read_boards):
         with suppress(SettingsError):
             read(text)
 
@@ -91,7 +93,7 @@ def test_boards_that_are_none(text: str, named: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bands", "allowed"),
+    ("price_limits", "allowed"),
     [
         ("", OPEN_RANGE),
         ("SAF=0.05", (665_010, 735_011)),  # 700,010.5 settled; rounded inward
@@ -100,10 +102,11 @@ def test_boards_that_are_none(text: str, named: str) -> None:
         ("KASH=0.05", OPEN_RANGE),
     ],
 )
-def test_the_longest_name_that_fits_counts(bands: str, allowed: tuple[int, int]) -> None:
+def test_the_longest_name_that_fits_counts(price_limits: str, allowed: tuple[int, int]) -> None:
     row = json.loads((ROWS / "future.json").read_text())
     said = read_frame(
-        {"M": [{"M": "updateFutureMarketsInfo", "A": [[row]]}]}, bands=read_bands(bands)
+        {"M": [{"M": "updateFutureMarketsInfo", "A": [[row]]}]},
+        price_limits=read_price_limits(price_limits),
     )
     prices = said.quotes[0].payload.allowed_price_range
     assert (prices.min_allowed_price, prices.max_allowed_price) == allowed
@@ -113,8 +116,8 @@ def test_an_option_has_a_range_only_if_it_is_named() -> None:
     row = json.loads((ROWS / "strike.json").read_text())
     name = row["_CallContractCode"]
     frame = {"M": [{"M": "updateMarketsInfo", "A": [[row]]}]}
-    [call, put] = read_frame(frame, bands=read_bands(f"{name}=5..9")).quotes
+    [call, put] = read_frame(frame, price_limits=read_price_limits(f"{name}=5..9")).quotes
     assert call.payload.allowed_price_range.min_allowed_price == 5
     assert put.payload.allowed_price_range.min_allowed_price == OPEN_RANGE[0]
-    [call, _] = read_frame(frame, bands=read_bands(f"{name}=0.05")).quotes
+    [call, _] = read_frame(frame, price_limits=read_price_limits(f"{name}=0.05")).quotes
     assert call.payload.allowed_price_range.min_allowed_price == OPEN_RANGE[0]

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from ime_live.contracts import Contract, Market
 from ime_live.feeds.boards.field_map import CALL, CDC, FUTURE, GAVAHI, PUT, FieldMap
 from ime_live.feeds.boards.parsers import ParseError
-from ime_live.feeds.boards.rows import DEFAULT_BANDS, Bands, Quote, read_row
+from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, PriceLimits, Quote, read_row
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Level, Payload
 from tests.support.paths import ROWS
 
@@ -40,10 +40,10 @@ def quote(
     *,
     day: date | None = None,
     clock: datetime | None = None,
-    bands: Bands = DEFAULT_BANDS,
+    price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
     latest: datetime | None = None,
 ) -> Quote:
-    return read_row(made, fields, day=day, clock=clock, bands=bands, latest=latest)
+    return read_row(made, fields, day=day, clock=clock, price_limits=price_limits, latest=latest)
 
 
 # The mapping, one kind of row after the other
@@ -372,10 +372,10 @@ def test_a_band_is_rounded_inward() -> None:
 
 
 def test_the_longest_code_that_fits_counts() -> None:
-    bands = {"S": Decimal("0.5"), "SAFMO": Decimal("0.04"), "SAFME": Decimal("0.1")}
+    price_limits = {"S": Decimal("0.5"), "SAFMO": Decimal("0.04"), "SAFME": Decimal("0.1")}
     made = row("future", LastSettlementPrice=700_000.0)
-    assert allowed(made, bands=bands) == (672_000, 728_000)
-    assert allowed(made, bands={}) == OPEN
+    assert allowed(made, price_limits=price_limits) == (672_000, 728_000)
+    assert allowed(made, price_limits={}) == OPEN
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_the_longest_code_that_fits_counts() -> None:
         {"ContractCode": "ETCMO02"},
         {"LastSettlementPrice": 0.0},
         {"LastSettlementPriceDate": None},  # the first day: not settled yet
-        {"HighTradedPrice": 735_012.0},  # its own trades prove the band wrong
+        {"HighTradedPrice": 735_012.0},  # its own trades prove the limits wrong
         {"LowTradedPrice": 665_009.0},
     ],
 )
@@ -450,7 +450,9 @@ def test_strike_price_of_both_sides_may_be_lost() -> None:
 
 def test_contract_without_a_name_keeps_the_one_it_had() -> None:
     nameless = row("future", ContractCode=None)
-    read = read_row(nameless, FUTURE, day=None, clock=None, bands={}, names={"901": "SAFMO02"})
+    read = read_row(
+        nameless, FUTURE, day=None, clock=None, price_limits={}, names={"901": "SAFMO02"}
+    )
     assert (read.contract.contract_name, read.lost) == ("SAFMO02", ("ContractCode: is empty",))
 
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from ime_live.clock import Clock
 from ime_live.contracts import Contract, Market
 from ime_live.errors import FeedError
-from ime_live.feeds.boards.frame_reader import DEFAULT_BANDS, DEFAULT_BOARDS
+from ime_live.feeds.boards.frame_reader import DEFAULT_BOARDS, DEFAULT_PRICE_LIMITS
 from ime_live.feeds.ime.frame_source import Link
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.feed import Feed, Reading
@@ -159,7 +159,7 @@ async def run(
         Ingest(store, store.register),
         store,
         FeedHealth(DEFAULT_BOARDS, stale_after=30, hours=TradingHours(settings, ZONE), max_lag=10),
-        Reading(DEFAULT_BOARDS, DEFAULT_BANDS, ZONE),
+        Reading(DEFAULT_BOARDS, DEFAULT_PRICE_LIMITS, ZONE),
         writer=store,
         clock=clock,
         recorder=recorder,

@@ -181,13 +181,13 @@ def test_a_new_day_changes_every_contract_once() -> None:
         assert payload.aggregate.date == "2026-05-24"
         assert payload.aggregate.time == "00:00:00"
         assert payload.aggregate.trade_count in {0, 1}
-        band = BY_ID[contract_id].band
-        if band is not None:
+        limit = BY_ID[contract_id].price_limit
+        if limit is not None:
             close = before[contract_id].aggregate.closing_price
             allowed = payload.allowed_price_range
             tick = BY_ID[contract_id].tick
-            assert 0 <= allowed.min_allowed_price - close * (1 - band) < tick + 1e-3
-            assert 0 <= close * (1 + band) - allowed.max_allowed_price < tick + 1e-3
+            assert 0 <= allowed.min_allowed_price - close * (1 - limit) < tick + 1e-3
+            assert 0 <= close * (1 + limit) - allowed.max_allowed_price < tick + 1e-3
     assert len(market.step(midnight + timedelta(seconds=0.2))) < len(LISTINGS)
 
 
@@ -254,9 +254,10 @@ def test_only_options_have_holes_in_their_book() -> None:
 
 
 def test_at_a_limit_one_side_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    # With the usual bands the market hardly ever gets there.
+    # With the usual limits the market hardly ever gets there.
     narrow = tuple(
-        replace(listing, band=listing.band and 0.005, factor=1.0) for listing in LISTINGS
+        replace(listing, price_limit=listing.price_limit and 0.005, factor=1.0)
+        for listing in LISTINGS
     )
     monkeypatch.setattr(simulator, "LISTINGS", narrow)
     market = SyntheticMarket(1, NOON)

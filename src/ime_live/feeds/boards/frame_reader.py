@@ -36,9 +36,9 @@ from ime_live.feeds.boards.invocations import (
 from ime_live.feeds.boards.parsers import ParseError, Row, identity, read_clock
 from ime_live.feeds.boards.row_cache import BoardRow, Known, KnownSide, RowCache, decode
 from ime_live.feeds.boards.rows import (
-    DEFAULT_BANDS,
+    DEFAULT_PRICE_LIMITS,
     MAX_AHEAD,
-    Bands,
+    PriceLimits,
     Quote,
     pushed_at,
     read_row,
@@ -49,11 +49,11 @@ from ime_live.feeds.boards.wrapping import got, rows_in, unwrap
 __all__ = [
     "BOARDS",
     "CLOCK",
-    "DEFAULT_BANDS",
     "DEFAULT_BOARDS",
+    "DEFAULT_PRICE_LIMITS",
     "MARKETS",
-    "Bands",
     "FrameReader",
+    "PriceLimits",
     "Quote",
     "read_frame",
 ]
@@ -67,16 +67,19 @@ class FrameReader:
     """
 
     def __init__(
-        self, *, boards: Collection[str] = DEFAULT_BOARDS, bands: Bands = DEFAULT_BANDS
+        self,
+        *,
+        boards: Collection[str] = DEFAULT_BOARDS,
+        price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
     ) -> None:
         """Create a reader.
 
         Args:
             boards: methods of the boards to read, of `BOARDS`.
-            bands: price bands, see `ime_live.feeds.boards.rows.Bands`.
+            price_limits: see `ime_live.feeds.boards.rows.PriceLimits`.
         """
         self._boards = boards
-        self._bands = bands
+        self._price_limits = price_limits
         self._cache = RowCache()
         self._names: dict[str, str] = {}
         """Names by contract id, from the last row with a name."""
@@ -192,7 +195,11 @@ class FrameReader:
                 continue
             try:
                 quote = read_row(
-                    row.decoded, fields, bands=self._bands, names=self._names, **when.told
+                    row.decoded,
+                    fields,
+                    price_limits=self._price_limits,
+                    names=self._names,
+                    **when.told,
                 )
                 timestamp = pushed_at(row.decoded, fields, when.day, when.clock)
             except ParseError as error:
@@ -261,10 +268,10 @@ def read_frame(
     day: date | None = None,
     latest: datetime | None = None,
     boards: Collection[str] = DEFAULT_BOARDS,
-    bands: Bands = DEFAULT_BANDS,
+    price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
 ) -> Frame:
     """Read one frame by itself, see `FrameReader.read`."""
-    return FrameReader(boards=boards, bands=bands).read(frame, day=day, latest=latest)
+    return FrameReader(boards=boards, price_limits=price_limits).read(frame, day=day, latest=latest)
 
 
 def _day_and_clock(

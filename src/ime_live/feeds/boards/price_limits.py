@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ime_live.errors import SettingsError
-from ime_live.feeds.boards.rows import Bands
+from ime_live.feeds.boards.rows import PriceLimits
 from ime_live.settings import flag
 from ime_live.spelling import fold
 
@@ -43,29 +43,31 @@ def read_boards(text: str) -> frozenset[str]:
     return frozenset(BOARDS_BY_NAME[name] for name in names)
 
 
-def read_bands(text: str) -> Bands:
-    """Read `--bands`: ``SIL=0.05, SAFOR01=380000..410000``.
+def read_price_limits(text: str) -> PriceLimits:
+    """Read `--price-limits`: ``SIL=0.05, SAFOR01=380000..410000``.
 
     Raises:
         SettingsError: a part is neither a fraction below 1 nor a range of prices, or a name is
             given twice.
     """
-    bands: dict[str, Decimal | tuple[int, int]] = {}
+    price_limits: dict[str, Decimal | tuple[int, int]] = {}
     for part in re.split("[,،]", fold(text)):
         if not part.strip():
             continue
         name, _, value = (each.strip() for each in part.partition("="))
         if not name:
             raise SettingsError(
-                f"{flag('bands')} must name a contract before each =, got {part.strip()!r}"
+                f"{flag('price_limits')} must name a contract before each =, got {part.strip()!r}"
             )
-        if name in bands:
-            raise SettingsError(f"{flag('bands')} must have each name once, got {name} twice")
-        bands[name] = _band(value, part.strip())
-    return MappingProxyType(bands)
+        if name in price_limits:
+            raise SettingsError(
+                f"{flag('price_limits')} must have each name once, got {name} twice"
+            )
+        price_limits[name] = _limit(value, part.strip())
+    return MappingProxyType(price_limits)
 
 
-def _band(text: str, part: str) -> Decimal | tuple[int, int]:
+def _limit(text: str, part: str) -> Decimal | tuple[int, int]:
     if match := re.fullmatch(r"(\d{1,15})\.\.(\d{1,15})", text, re.ASCII):
         lowest, highest = map(int, match.groups())
         if 0 < lowest <= highest:
@@ -73,6 +75,6 @@ def _band(text: str, part: str) -> Decimal | tuple[int, int]:
     elif re.fullmatch(r"0?\.\d{1,9}", text, re.ASCII) and Decimal(text) > 0:
         return Decimal(text)
     raise SettingsError(
-        f"{flag('bands')} must give each name a fraction, such as SIL=0.05, or a range of prices, "
+        f"{flag('price_limits')} must give each name a fraction, such as SIL=0.05, or a range of prices, "
         f"such as SAFOR01=380000..410000, got {part!r}"
     )

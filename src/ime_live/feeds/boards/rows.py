@@ -57,12 +57,12 @@ class Quote(Struct, frozen=True):
     lost: tuple[str, ...] = ()
 
 
-Bands = Mapping[str, Decimal | tuple[int, int]]
-"""Price bands by the start of a contract's folded name: the largest distance from the last
+PriceLimits = Mapping[str, Decimal | tuple[int, int]]
+"""Price limits by the start of a contract's folded name: the largest distance from the last
 settlement as a fraction, or the lowest and the highest allowed price in rials. The longest start
 counts."""
 
-DEFAULT_BANDS: Final[Bands] = MappingProxyType(
+DEFAULT_PRICE_LIMITS: Final[PriceLimits] = MappingProxyType(
     # Silver: in force 2018-2022. Saffron: 3 % in 2018, but the recorded frames of February 2022
     # show it stopped at 5 %: SAFOR01 at 403,900 with 384,685 settled, where 5 % is 403,919 and
     # the next price 404,000.
@@ -70,7 +70,7 @@ DEFAULT_BANDS: Final[Bands] = MappingProxyType(
 )
 
 OPEN_RANGE: Final = (1, 9_999_999_999)
-"""The documented range in rials of a contract without a known band."""
+"""The documented range in rials of a contract without known price limits."""
 
 
 def read_row(
@@ -79,7 +79,7 @@ def read_row(
     *,
     day: date | None,
     clock: datetime | None,
-    bands: Bands,
+    price_limits: PriceLimits,
     latest: datetime | None = None,
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> Quote:
@@ -90,7 +90,7 @@ def read_row(
         fields: names of its fields.
         day: day of the frame, for rows with only times.
         clock: clock of the frame, Tehran; None if it has none.
-        bands: price bands, see `Bands`.
+        price_limits: see `PriceLimits`.
         latest: present time, Tehran; a row with only times is not dated later.
         names: by contract id, the name of a contract whose row does not tell it.
 
@@ -126,7 +126,7 @@ def read_row(
             previous_close=previous_close,
         ),
         allowed_price_range=AllowedPriceRange(
-            *_allowed_range(name, previous_close if settled else 0, low, high, fields, bands)
+            *_allowed_range(name, previous_close if settled else 0, low, high, fields, price_limits)
         ),
         contract_info=ContractInfo(
             open_interest=number(row, fields.open_interest) if fields.open_interest else 0,
@@ -226,23 +226,28 @@ def _closing_price(row: Row, fields: FieldMap) -> Number:
 
 
 def _allowed_range(
-    name: str, settlement: Number, low: Number, high: Number, fields: FieldMap, bands: Bands
+    name: str,
+    settlement: Number,
+    low: Number,
+    high: Number,
+    fields: FieldMap,
+    price_limits: PriceLimits,
 ) -> tuple[Number, Number]:
-    """The allowed prices in whole rials, rounded inward; see `Bands` and `OPEN_RANGE`."""
+    """The allowed prices in whole rials, rounded inward; see `PriceLimits` and `OPEN_RANGE`."""
     if not name.isascii():  # receipts' names are Persian, as the hub spells it
         name = fold(name)
-    code = max((code for code in bands if name.startswith(code)), key=len, default=None)
-    band = None if code is None else bands[code]
-    if isinstance(band, tuple):
-        return band  # given by the operator
-    # An option follows the price of its underlying, and has no band of its own.
-    if band is None or not settlement or fields.market is Market.OPTION:
+    code = max((code for code in price_limits if name.startswith(code)), key=len, default=None)
+    limit = None if code is None else price_limits[code]
+    if isinstance(limit, tuple):
+        return limit  # given by the operator
+    # An option follows the price of its underlying, and has no price limits of its own.
+    if limit is None or not settlement or fields.market is Market.OPTION:
         return OPEN_RANGE
     middle = Decimal(repr(settlement))
-    reach = middle * Decimal(str(band))
+    reach = middle * Decimal(str(limit))
     lowest = max(1, int((middle - reach).to_integral_value(ROUND_CEILING)))
     highest = int((middle + reach).to_integral_value(ROUND_FLOOR))
-    # Today's own trades beyond it prove that another band is in force. An open range is then
+    # Today's own trades beyond it prove that other limits are in force. An open range is then
     # true where a narrow one would have programs hold back good orders.
     traded_beyond = high > highest or 0 < low < lowest
     return OPEN_RANGE if traded_beyond or lowest > highest else (lowest, highest)

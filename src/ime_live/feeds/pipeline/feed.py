@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.frame import Frame, RowError
-from ime_live.feeds.boards.frame_reader import CLOCK, Bands, FrameReader
+from ime_live.feeds.boards.frame_reader import CLOCK, FrameReader, PriceLimits
 from ime_live.feeds.boards.rows import MAX_AHEAD
 from ime_live.feeds.ime.frame_source import Source
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
@@ -48,12 +48,12 @@ class Reading(Struct, frozen=True):
 
     Attributes:
         boards: methods of the boards to read.
-        bands: price bands, see `ime_live.feeds.boards.rows.Bands`.
+        price_limits: see `ime_live.feeds.boards.rows.PriceLimits`.
         zone: time zone of the exchange.
     """
 
     boards: Collection[str]
-    bands: Bands
+    price_limits: PriceLimits
     zone: ZoneInfo
 
 
@@ -94,7 +94,7 @@ class Feed:
         self._recorder = recorder
         self._unrecorded = 0
         """Number of frames since the last one that could be recorded."""
-        self._reader = FrameReader(boards=reading.boards, bands=reading.bands)
+        self._reader = FrameReader(boards=reading.boards, price_limits=reading.price_limits)
         self._day: date | None = None
         """The latest day in the exchange's frames."""
         self._late = False

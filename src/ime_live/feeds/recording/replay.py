@@ -15,7 +15,12 @@ from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.frame import Frame
-from ime_live.feeds.boards.frame_reader import DEFAULT_BANDS, DEFAULT_BOARDS, Bands, FrameReader
+from ime_live.feeds.boards.frame_reader import (
+    DEFAULT_BOARDS,
+    DEFAULT_PRICE_LIMITS,
+    FrameReader,
+    PriceLimits,
+)
 from ime_live.feeds.pipeline.ingest import Ingest, Publishes, Register, Totals
 from ime_live.feeds.recording.recording import read_recording
 from ime_live.log_limiter import LogLimiter, PlainLines
@@ -41,7 +46,7 @@ async def replay(
     loop: bool = False,
     day: date | None = None,
     boards: Collection[str] = DEFAULT_BOARDS,
-    bands: Bands = DEFAULT_BANDS,
+    price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
     clock: Clock = SYSTEM_CLOCK,
     report: Callable[[str], None] = print,
 ) -> Totals:
@@ -55,7 +60,7 @@ async def replay(
         loop: begin anew at the end, until cancelled. ``report`` then gets each round's totals.
         day: the day of warehouse receipts until a frame of the file tells it.
         boards: see `FrameReader`.
-        bands: see `FrameReader`.
+        price_limits: see `FrameReader`.
         clock: the machine's clock, which waits.
         report: takes a line about each bad line, each frame with rows or fields that cannot be
             read, and each unknown method; where the store refuses, one a minute for each reason.
@@ -76,7 +81,7 @@ async def replay(
     while True:
         totals = ingest.totals = Totals()
         mark: datetime | None = None
-        for place, frame, came in _frames(files, day, boards, bands, totals, report):
+        for place, frame, came in _frames(files, day, boards, price_limits, totals, report):
             pause, mark = pace(mark, frame.clock if came is None else came)
             # Even without a pause: others must get their turn on the event loop.
             await clock.sleep(pause / speed if speed else 0)
@@ -102,7 +107,7 @@ def contracts_in(
     files: Sequence[Path],
     *,
     boards: Collection[str] = DEFAULT_BOARDS,
-    bands: Bands = DEFAULT_BANDS,
+    price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
 ) -> tuple[Contract, ...]:
     """The contracts of recordings, as their last frames tell them.
 
@@ -111,7 +116,7 @@ def contracts_in(
     """
     _check(files)
     found: dict[str, Contract] = {}
-    for _, frame, _ in _frames(files, None, boards, bands, Totals(), lambda _: None):
+    for _, frame, _ in _frames(files, None, boards, price_limits, Totals(), lambda _: None):
         found |= {quote.contract.contract_id: quote.contract for quote in frame.quotes}
     return tuple(found.values())
 
@@ -135,7 +140,7 @@ def _frames(
     files: Sequence[Path],
     day: date | None,
     boards: Collection[str],
-    bands: Bands,
+    price_limits: PriceLimits,
     totals: Totals,
     report: Callable[[str], None],
 ) -> Iterator[tuple[str, Frame, datetime | None]]:
@@ -144,7 +149,7 @@ def _frames(
     Lines that are none are counted and told.
     """
     zone = zone_of(TEHRAN)
-    reader = FrameReader(boards=boards, bands=bands)
+    reader = FrameReader(boards=boards, price_limits=price_limits)
 
     for file in files:
         known = day  # a day does not carry over: the next file may be of any other

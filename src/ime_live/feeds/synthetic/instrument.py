@@ -52,8 +52,8 @@ class Listing:
             5 % above spot, 0.01 for a certificate of a hundredth of a coin.
         deviation: standard deviation of the forward at expiry, as a fraction; options only.
         tick: rials; every price is a multiple of it.
-        band: today's prices stay within this fraction of the previous close; None for options,
-            which trade without a limit (the exchange's notice of 20 Esfand 1401).
+        price_limit: greatest distance of today's prices from the previous close, as a fraction;
+            None for options, which have no limit (the exchange's notice of 20 Esfand 1401).
         spread: mean distance of orders from the fair price, as a fraction of it.
         pace: mean seconds between two changes.
         trade_share: the part of the changes that are trades.
@@ -66,7 +66,7 @@ class Listing:
     factor: float = 1.0
     deviation: float = 0.0
     tick: int
-    band: float | None
+    price_limit: float | None
     spread: float
     pace: float
     trade_share: float
@@ -98,10 +98,10 @@ class Listing:
 
     def allowed_range(self, previous_close: int) -> tuple[int, int]:
         """The lowest and the highest price of a day, in rials, after that close in rials."""
-        if self.band is None:
+        if self.price_limit is None:
             return OPEN_RANGE
-        low = math.ceil(previous_close * (1 - self.band) / self.tick)
-        high = math.floor(previous_close * (1 + self.band) / self.tick)
+        low = math.ceil(previous_close * (1 - self.price_limit) / self.tick)
+        high = math.floor(previous_close * (1 + self.price_limit) / self.tick)
         return low * self.tick, high * self.tick
 
     def fair_price(self, spot: float) -> float:

@@ -52,7 +52,7 @@ class Derivative:
 
 
 # Saffron of 1401 traded 4.97 % above its previous close on 7 February 2022.
-_BAND: Final = 0.05
+_PRICE_LIMIT: Final = 0.05
 
 
 def future(
@@ -77,8 +77,8 @@ def future(
         max_valid_buy_volume=25,
         min_valid_sell_volume=1,
         max_valid_sell_volume=25,
-        min_price_change_rate=-_BAND,
-        max_price_change_rate=_BAND,
+        min_price_change_rate=-_PRICE_LIMIT,
+        max_price_change_rate=_PRICE_LIMIT,
         initial_margin=derivative.initial_margin,
         # 70 % on every future of the boards.
         maintenance_margin=derivative.initial_margin * 7 // 10,
@@ -93,7 +93,7 @@ def future(
         underlying=derivative.underlying,
         factor=factor,
         tick=derivative.tick,
-        band=_BAND,
+        price_limit=_PRICE_LIMIT,
         spread=0.0006,
         pace=pace,
         trade_share=0.3,
@@ -147,7 +147,7 @@ def _option(
         factor=factor,
         deviation=deviation,
         tick=derivative.tick,
-        band=None,
+        price_limit=None,
         spread=0.03,
         pace=pace,
         trade_share=0.12,
@@ -200,15 +200,15 @@ def certificate(
         aliases=aliases,
         can_buy=True,
         can_sell=True,
-        min_price_change_rate=-_BAND,
-        max_price_change_rate=_BAND,
+        min_price_change_rate=-_PRICE_LIMIT,
+        max_price_change_rate=_PRICE_LIMIT,
     )
     return Listing(
         contract=contract,
         underlying=underlying,
         factor=factor,
         tick=tick,
-        band=_BAND,
+        price_limit=_PRICE_LIMIT,
         spread=0.0008,
         pace=pace,
         trade_share=0.3,
