@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 
 from ime_live.contracts import read_contract
 from ime_live.errors import ContractError, PayloadError
-from ime_live.feeds.synthetic.instruments import LISTINGS
+from ime_live.feeds.synthetic.instruments import INSTRUMENTS
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market_json import read_payload, read_publication
 from tests.test_documents import Block, blocks
@@ -40,9 +40,11 @@ CONTRACT, UPDATE = schema("contract"), schema("update")
 A = {"contractId": "12345", "contractName": "ContractA"}
 
 
-@pytest.mark.parametrize("listing", LISTINGS, ids=lambda listing: listing.contract.contract_id)
-def test_contracts_of_the_demo_follow_the_schema(listing: Any) -> None:  # noqa: ANN401
-    assert CONTRACT.is_valid(json.loads(listing.contract.to_json()))
+@pytest.mark.parametrize(
+    "instrument", INSTRUMENTS, ids=lambda instrument: instrument.contract.contract_id
+)
+def test_contracts_of_the_demo_follow_the_schema(instrument: Any) -> None:  # noqa: ANN401
+    assert CONTRACT.is_valid(json.loads(instrument.contract.to_json()))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ime_live.contracts import Market, Registry, read_contract
 from ime_live.feeds.synthetic import simulator
 from ime_live.feeds.synthetic.instrument import CALL, LEAST_DAYS, PUT, option_price
-from ime_live.feeds.synthetic.instruments import LISTINGS
+from ime_live.feeds.synthetic.instruments import INSTRUMENTS
 from ime_live.feeds.synthetic.simulator import SyntheticMarket
 from ime_live.gateway.rest.static_data import days_left
 from ime_live.market import Payload
@@ -28,8 +28,8 @@ EXAMPLES = {"12345", "67890"}
 NOON = datetime(2026, 5, 23, 12, tzinfo=TEHRAN)
 BEFORE_MIDNIGHT = datetime(2026, 5, 23, 23, 59, 30, tzinfo=TEHRAN)
 
-BY_ID = {listing.contract.contract_id: listing for listing in LISTINGS}
-BY_NAME = {listing.contract.contract_name: listing for listing in LISTINGS}
+BY_ID = {instrument.contract.contract_id: instrument for instrument in INSTRUMENTS}
+BY_NAME = {instrument.contract.contract_name: instrument for instrument in INSTRUMENTS}
 
 seeds = st.integers(-(2**63), 2**63)
 moments = st.builds(
@@ -156,7 +156,7 @@ def test_rules_hold_for_any_seed_and_clock(
 @pytest.mark.parametrize("seed", [1, 2])
 def test_rules_hold_over_midnight(seed: int) -> None:
     changes = check_run(SyntheticMarket(seed, BEFORE_MIDNIGHT), ticks(BEFORE_MIDNIGHT, 60))
-    assert len(changes) == len(LISTINGS)
+    assert len(changes) == len(INSTRUMENTS)
 
 
 @pytest.mark.parametrize("seed", [4, 5])
@@ -173,7 +173,7 @@ def test_a_new_day_changes_every_contract_once() -> None:
     midnight = BEFORE_MIDNIGHT + timedelta(seconds=30)
     for now in ticks(BEFORE_MIDNIGHT, 29.8):
         market.step(now)
-    assert len(market.step(midnight - timedelta(microseconds=1))) < len(LISTINGS)
+    assert len(market.step(midnight - timedelta(microseconds=1))) < len(INSTRUMENTS)
     before = dict(market.states())
     opened = dict(market.step(midnight))
     assert opened.keys() == before.keys()
@@ -188,7 +188,7 @@ def test_a_new_day_changes_every_contract_once() -> None:
             tick = BY_ID[contract_id].tick
             assert 0 <= allowed.min_allowed_price - close * (1 - limit) < tick + 1e-3
             assert 0 <= close * (1 + limit) - allowed.max_allowed_price < tick + 1e-3
-    assert len(market.step(midnight + timedelta(seconds=0.2))) < len(LISTINGS)
+    assert len(market.step(midnight + timedelta(seconds=0.2))) < len(INSTRUMENTS)
 
 
 @settings(max_examples=5, deadline=None)
@@ -248,7 +248,7 @@ def test_only_options_have_holes_in_their_book() -> None:
         for contract_id, payload in market.step(now):
             bids, asks = book(payload)
             empty[contract_id] += (0, 0) in bids + asks
-    options = {i for i, listing in BY_ID.items() if listing.contract.market is Market.OPTION}
+    options = {i for i, instrument in BY_ID.items() if instrument.contract.market is Market.OPTION}
     assert set(+empty) <= options
     assert len(+empty) > len(options) / 2
 
@@ -256,10 +256,10 @@ def test_only_options_have_holes_in_their_book() -> None:
 def test_at_a_limit_one_side_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     # With the usual limits the market hardly ever gets there.
     narrow = tuple(
-        replace(listing, price_limit=listing.price_limit and 0.005, factor=1.0)
-        for listing in LISTINGS
+        replace(instrument, price_limit=instrument.price_limit and 0.005, factor=1.0)
+        for instrument in INSTRUMENTS
     )
-    monkeypatch.setattr(simulator, "LISTINGS", narrow)
+    monkeypatch.setattr(simulator, "INSTRUMENTS", narrow)
     market = SyntheticMarket(1, NOON)
     check_run(market, ticks(NOON, 86_400, step=1_800))
     one_sided: set[str] = set()
@@ -272,8 +272,8 @@ def test_at_a_limit_one_side_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_open_interest_is_never_negative(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = tuple(replace(listing, open_interest=1) for listing in LISTINGS)
-    monkeypatch.setattr(simulator, "LISTINGS", few)
+    few = tuple(replace(instrument, open_interest=1) for instrument in INSTRUMENTS)
+    monkeypatch.setattr(simulator, "INSTRUMENTS", few)
     check_run(SyntheticMarket(1, NOON), ticks(NOON, 6_000, step=60))
 
 

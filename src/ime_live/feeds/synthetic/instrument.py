@@ -1,4 +1,4 @@
-"""Listing: a contract of the synthetic market, with the parameters of its trading."""
+"""Instrument: a contract of the synthetic market, with the parameters of its trading."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Underlying:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class Instrument:
     """A contract as the synthetic market trades it.
 
     Attributes:

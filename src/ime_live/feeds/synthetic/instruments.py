@@ -4,7 +4,7 @@ All of it is invented. Codes, Persian titles and contract sizes are the exchange
 February 2022 (months of 1400 and 1401) and November 2024 (1403), and similar ones for 1405. So are
 ids, except those from 900001 to 900999 and that of ``سكه0312پ01``, which are invented. Prices and
 open interest have the size of those boards. Codes of past months trade here as ever, and never
-expire: see `Listing.contract_on`.
+expire: see `Instrument.contract_on`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _KA_STRIKES: Final = (
     ("270", 270_000, "900204", "900205"),
 )
 
-LISTINGS: Final = (
+INSTRUMENTS: Final = (
     # The documentation's example programs ask for these two, by name and by id.
     future("ContractA", "12345", _EXAMPLE_A, 1.0, CONSTANT, 5_000, None),
     future("ContractB", "67890", _EXAMPLE_B, 1.0, CONSTANT, 8_000, None),

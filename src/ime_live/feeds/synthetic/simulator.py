@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ime_live.contracts import Contract
-from ime_live.feeds.synthetic.instrument import Listing, Underlying
-from ime_live.feeds.synthetic.instruments import LISTINGS
+from ime_live.feeds.synthetic.instrument import Instrument, Underlying
+from ime_live.feeds.synthetic.instruments import INSTRUMENTS
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Level, Payload
 from ime_live.timezones import TEHRAN, zone_of
 
@@ -54,14 +54,16 @@ class SyntheticMarket:
         rng = random.Random(str(seed))  # noqa: S311
         self._now = _checked(start)
         self._day = self._now.date()
-        spots = {listing.underlying: _Spot(listing.underlying, rng) for listing in LISTINGS}
+        spots = {
+            instrument.underlying: _Spot(instrument.underlying, rng) for instrument in INSTRUMENTS
+        }
         self._spots = tuple(spots.values())
-        self._instruments = tuple(
-            _Instrument(listing, spots[listing.underlying], rng) for listing in LISTINGS
+        self._books = tuple(
+            _OrderBook(instrument, spots[instrument.underlying], rng) for instrument in INSTRUMENTS
         )
         for _ in range(PAST_ROUNDS):
             self._advance(60.0)
-        self._last = dict(self._payloads(self._instruments))
+        self._last = dict(self._payloads(self._books))
         self.contracts: tuple[Contract, ...]
         """The contracts of the day; the documentation's ``ContractA`` and ``ContractB`` first."""
         self._list_contracts()
@@ -94,24 +96,24 @@ class SyntheticMarket:
         if is_new_day:
             self._day = now.date()
             self._list_contracts()
-            for instrument in self._instruments:
-                instrument.open_day()
+            for book in self._books:
+                book.open_day()
         changed = self._advance(max(0.0, elapsed))
-        payloads = self._payloads(self._instruments if is_new_day else changed)
+        payloads = self._payloads(self._books if is_new_day else changed)
         self._last.update(payloads)
         return payloads
 
     def _list_contracts(self) -> None:
-        self.contracts = tuple(listing.contract_on(self._day) for listing in LISTINGS)
+        self.contracts = tuple(instrument.contract_on(self._day) for instrument in INSTRUMENTS)
 
-    def _advance(self, seconds: float) -> list[_Instrument]:
+    def _advance(self, seconds: float) -> list[_OrderBook]:
         for spot in self._spots:
             spot.advance(seconds)
-        return [instrument for instrument in self._instruments if instrument.advance(seconds)]
+        return [book for book in self._books if book.advance(seconds)]
 
-    def _payloads(self, instruments: Iterable[_Instrument]) -> list[tuple[str, Payload]]:
+    def _payloads(self, books: Iterable[_OrderBook]) -> list[tuple[str, Payload]]:
         date, time = self._now.strftime("%Y-%m-%d %H:%M:%S").split()
-        return [(i.contract_id, i.payload(date, time)) for i in instruments]
+        return [(each.contract_id, each.payload(date, time)) for each in books]
 
 
 def _checked(moment: datetime) -> datetime:
@@ -205,20 +207,20 @@ class _TradingDay:
         return (2 * self.value + self.volume) // (2 * self.volume) if self.volume else 0
 
 
-class _Instrument:
-    """One contract's order book and trading day. Prices are in ticks, up to `payload`."""
+class _OrderBook:
+    """One instrument's order book and trading day. Prices are in ticks, up to `payload`."""
 
-    def __init__(self, listing: Listing, spot: _Spot, rng: random.Random) -> None:
-        self.contract_id = listing.contract.contract_id
-        self._listing = listing
+    def __init__(self, instrument: Instrument, spot: _Spot, rng: random.Random) -> None:
+        self.contract_id = instrument.contract.contract_id
+        self._instrument = instrument
         self._spot = spot
         self._random = rng
-        self._wait = rng.uniform(0, listing.pace)
+        self._wait = rng.uniform(0, instrument.pace)
         self._bids = _Side(-1)
         self._asks = _Side(1)
-        self._open_interest = listing.open_interest
+        self._open_interest = instrument.open_interest
         self._today = _TradingDay()
-        self._previous_close = max(1, round(listing.fair_price(spot.price) / listing.tick))
+        self._previous_close = max(1, round(instrument.fair_price(spot.price) / instrument.tick))
         self.open_day()
 
     def open_day(self) -> None:
@@ -226,8 +228,10 @@ class _Instrument:
         self._previous_close = self._today.close or self._previous_close
         self._today = _TradingDay()
         self._open_interest_before = self._open_interest
-        tick = self._listing.tick
-        self._range = AllowedPriceRange(*self._listing.allowed_range(self._previous_close * tick))
+        tick = self._instrument.tick
+        self._range = AllowedPriceRange(
+            *self._instrument.allowed_range(self._previous_close * tick)
+        )
         self._low = math.ceil(self._range.min_allowed_price / tick)
         self._high = math.floor(self._range.max_allowed_price / tick)
         self._bids.orders.clear()
@@ -239,7 +243,7 @@ class _Instrument:
         self._wait -= seconds
         if self._wait > 0:
             return False
-        self._wait = self._listing.pace * self._random.uniform(0.5, 1.5)
+        self._wait = self._instrument.pace * self._random.uniform(0.5, 1.5)
         book = self._bids.orders.copy(), self._asks.orders.copy()
         return self._change() or book != (self._bids.orders, self._asks.orders)
 
@@ -248,7 +252,7 @@ class _Instrument:
 
         ``total_value`` is the sum of price, volume and contract size, as on the boards.
         """
-        tick, today = self._listing.tick, self._today
+        tick, today = self._instrument.tick, self._today
         levels = [
             Level(bid_quantity, bid * tick, ask_quantity, ask * tick)
             for (bid, bid_quantity), (ask, ask_quantity) in zip(
@@ -262,7 +266,7 @@ class _Instrument:
                 time=time,
                 trade_count=today.count,
                 total_volume=today.volume,
-                total_value=today.value * tick * self._listing.size,
+                total_value=today.value * tick * self._instrument.size,
                 closing_price=today.close * tick,
                 last_price=today.last * tick,
                 low_price=today.low * tick,
@@ -283,22 +287,22 @@ class _Instrument:
         for side in (self._bids, self._asks):
             side.trim(fair, 8 * distance + LEVELS)
         chance = self._random.random
-        traded = chance() < self._listing.trade_share and self._trade()
+        traded = chance() < self._instrument.trade_share and self._trade()
         if not traded and chance() < 0.5:
             self._cancel()
-        if self._listing.is_thin and chance() < WITHDRAWAL:
+        if self._instrument.is_thin and chance() < WITHDRAWAL:
             self._random.choice((self._bids, self._asks)).orders.clear()
         else:
-            self._refill(1 if self._listing.is_thin else LEVELS)
+            self._refill(1 if self._instrument.is_thin else LEVELS)
         if not traded:
             self._resize()
         return traded
 
     def _fair(self) -> tuple[float, float]:
         # The price that orders gather around, and their mean distance from it.
-        fair = self._listing.fair_price(self._spot.price) / self._listing.tick
+        fair = self._instrument.fair_price(self._spot.price) / self._instrument.tick
         fair = min(max(fair, self._low), self._high)
-        return fair, max(0.5, fair * self._listing.spread)
+        return fair, max(0.5, fair * self._instrument.spread)
 
     def _refill(self, most: int) -> None:
         # At the limits of the range one side stays empty, as on the exchange.
@@ -314,7 +318,7 @@ class _Instrument:
         if not side.orders:
             return False
         price, quantity = side.levels()[0]
-        volume = self._random.randint(1, min(quantity, self._listing.order_size))
+        volume = self._random.randint(1, min(quantity, self._instrument.order_size))
         side.take(price, volume)
         self._today.add(price, volume)
         self._move_open_interest(volume)
@@ -322,7 +326,7 @@ class _Instrument:
 
     def _move_open_interest(self, volume: int) -> None:
         # A trade opens positions, closes some, or hands them on. The fuller, the more it closes.
-        usual = self._listing.open_interest
+        usual = self._instrument.open_interest
         if not usual or self._random.random() < 0.5:
             return
         opens = self._random.random() * 2 * usual > self._open_interest
@@ -340,4 +344,4 @@ class _Instrument:
             side.orders[self._random.choice(list(side.orders))] = self._quantity()
 
     def _quantity(self) -> int:
-        return 1 + int(self._random.expovariate(1 / self._listing.order_size))
+        return 1 + int(self._random.expovariate(1 / self._instrument.order_size))

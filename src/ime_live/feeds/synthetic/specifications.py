@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ime_live.contracts import Contract, Market
-from ime_live.feeds.synthetic.instrument import CALL, PUT, Listing, Underlying, option_price
+from ime_live.feeds.synthetic.instrument import CALL, PUT, Instrument, Underlying, option_price
 
 MONTHS: Final = {
     "FA": "فروردین",
@@ -63,7 +63,7 @@ def future(
     pace: float,
     open_interest: int,
     last_day: str | None,
-) -> Listing:
+) -> Instrument:
     """Return a future; one without a last day never expires. The pace is in seconds."""
     title = f"قرارداد آتی {derivative.underlying.title}"
     contract = Contract(
@@ -88,7 +88,7 @@ def future(
         underlying_name=derivative.underlying.contract_name,
         underlying_title=derivative.underlying.title,
     )
-    return Listing(
+    return Instrument(
         contract=contract,
         underlying=derivative.underlying,
         factor=factor,
@@ -112,7 +112,7 @@ def _option(
     deviation: float,
     pace: float,
     last_day: str,
-) -> Listing:
+) -> Instrument:
     underlying, size = derivative.underlying, derivative.size
     forward = underlying.price * factor
     price = option_price(option_type, forward, strike, forward * deviation)
@@ -141,7 +141,7 @@ def _option(
         initial_margin=margin,
         required_margin=margin + round(price) * size,
     )
-    return Listing(
+    return Instrument(
         contract=contract,
         underlying=underlying,
         factor=factor,
@@ -169,7 +169,7 @@ def options(
     pace: float,
     last_day: str,
     strikes: Strikes,
-) -> Iterator[Listing]:
+) -> Iterator[Instrument]:
     """Yield the call and the put of each strike."""
     common = (derivative, factor, deviation, pace, last_day)
     for code, strike, call_id, put_id in strikes:
@@ -189,7 +189,7 @@ def certificate(
     order_size: int,
     open_interest: int = 0,
     aliases: tuple[str, ...] = (),
-) -> Listing:
+) -> Instrument:
     """Return a deposit certificate."""
     # Their open interest is the goods in store; the board of warehouse receipts has none.
     contract = Contract(
@@ -203,7 +203,7 @@ def certificate(
         min_price_change_rate=-_PRICE_LIMIT,
         max_price_change_rate=_PRICE_LIMIT,
     )
-    return Listing(
+    return Instrument(
         contract=contract,
         underlying=underlying,
         factor=factor,
