@@ -1,4 +1,4 @@
-"""The real market: run a feed or a recorder of the exchange's hub."""
+"""The real market: run a feed or a recorder of the exchange's SignalR hub."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from ime_live.settings.auth import MIN_SECRET_BYTES, AuthMode, AuthSettings, Jwt
 from ime_live.settings.feed import (
     FeedSettings,
     HoursSettings,
-    HubSettings,
     RecorderSettings,
     RecordSettings,
+    SignalRHubSettings,
 )
 from ime_live.settings.gateway import LOOPBACK, GatewaySettings, bare_host, is_loopback
 from ime_live.settings.local import DemoSettings, DemoSource, UpSettings
@@ -33,13 +33,13 @@ __all__ = [
     "FeedSettings",
     "GatewaySettings",
     "HoursSettings",
-    "HubSettings",
     "JwtSettings",
     "LogFormat",
     "LogLevel",
     "LogSettings",
     "RecordSettings",
     "RecorderSettings",
+    "SignalRHubSettings",
     "StoreSettings",
     "UpSettings",
     "bare_host",

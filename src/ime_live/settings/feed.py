@@ -10,7 +10,7 @@ from ime_live.settings.store import StoreSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class HubSettings(Checked):
+class SignalRHubSettings(Checked):
     """Connections to the exchange."""
 
     base_url: str = option(
@@ -116,12 +116,12 @@ class RecordSettings(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecorderSettings(HubSettings, RecordSettings, LogSettings):
+class RecorderSettings(SignalRHubSettings, RecordSettings, LogSettings):
     """The recorder: from the exchange to files."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeedSettings(StoreSettings, HubSettings, HoursSettings, RecordSettings, LogSettings):
+class FeedSettings(StoreSettings, SignalRHubSettings, HoursSettings, RecordSettings, LogSettings):
     """The feed: from the exchange to the store."""
 
     price_limits: str = option(

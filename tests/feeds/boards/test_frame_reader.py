@@ -190,7 +190,7 @@ def test_empty_board_in_another_wrapping_is_empty(content: object) -> None:
 def test_clock_in_another_wrapping_is_read(content: object) -> None:
     for raw in (frame((CLOCK, content)), json.dumps(frame((CLOCK, content)))):
         read = read_frame(raw)
-        assert (read.told, read.errors) == (at("2022-02-06T13:26:05"), ())
+        assert (read.exchange_time, read.errors) == (at("2022-02-06T13:26:05"), ())
 
 
 def test_row_of_bytes_that_are_no_text_loses_only_itself() -> None:
@@ -248,7 +248,7 @@ def test_names_are_compared_without_regard_to_case(spelled: Callable[[str], str]
         read = read_frame(raw)
         assert [board.method for board in read.boards] == [FUTURES]
         assert read.quotes[0].contract.board == FUTURES
-        assert read.told == at("2022-02-06T13:26:05")
+        assert read.exchange_time == at("2022-02-06T13:26:05")
         assert read.unknown == ()
 
 
@@ -285,9 +285,9 @@ def test_the_day_is_that_of_most_rows() -> None:
 
 def test_whether_the_frame_tells_its_day() -> None:
     receipts = read_frame(frame((GAVAHI, [row("receipt")])), day=CLOCK_DAY)
-    assert (receipts.day, receipts.day_told) == (CLOCK_DAY, False)
+    assert (receipts.day, receipts.has_day) == (CLOCK_DAY, False)
     for told in ((CLOCK, CLOCK_TEXT), (FUTURES, [row("future")])):
-        assert read_frame(frame(told), boards={GAVAHI}).day_told
+        assert read_frame(frame(told), boards={GAVAHI}).has_day
 
 
 def test_the_day_is_that_of_the_last_board_of_each_kind() -> None:
@@ -297,7 +297,7 @@ def test_the_day_is_that_of_the_last_board_of_each_kind() -> None:
     assert read_frame(frame(*boards)).day == date(2023, 8, 2)
     later = CLOCK_TEXT.replace("۱۷", "۱۸")
     read = read_frame(frame((CLOCK, CLOCK_TEXT), (CLOCK, later)))
-    assert (read.day, read.told) == (date(2022, 2, 7), at("2022-02-07T13:26:05"))
+    assert (read.day, read.exchange_time) == (date(2022, 2, 7), at("2022-02-07T13:26:05"))
 
 
 def test_stamps_of_the_future_tell_no_day() -> None:
@@ -305,8 +305,8 @@ def test_stamps_of_the_future_tell_no_day() -> None:
     tomorrow = CLOCK_TEXT.replace("۱۷", "۱۸")
     wrong = (CLOCK, tomorrow), (FUTURES, [row("future", LastUpdate="2031-01-01T00:00:00")])
     read = read_frame(frame(*wrong, (GAVAHI, [row("receipt")])), day=CLOCK_DAY, latest=now)
-    assert (read.day, read.day_told) == (CLOCK_DAY, False)
-    assert read.told == at("2022-02-07T13:26:05")
+    assert (read.day, read.has_day) == (CLOCK_DAY, False)
+    assert read.exchange_time == at("2022-02-07T13:26:05")
     assert read.quotes[-1].payload.aggregate.date == "2022-02-06"
 
 

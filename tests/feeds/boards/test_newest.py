@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ime_live.contracts import Contract, Market
 from ime_live.feeds.boards.frame import Frame
 from ime_live.feeds.boards.frame_reader import read_frame
-from ime_live.feeds.boards.newest import DELISTED_AFTER, NewestBoards, Told
+from ime_live.feeds.boards.newest import DELISTED_AFTER, FrameChanges, NewestBoards
 from ime_live.feeds.boards.rows import MAX_AHEAD
 from tests.feeds.ime.frames import board, row
 
@@ -54,8 +54,8 @@ def futures(*rows: dict[str, Any]) -> dict[str, Any]:
     return board(FUTURES, *rows)
 
 
-def prices(told: Told | NewestBoards) -> dict[str, float]:
-    quotes = told.quotes if isinstance(told, Told) else told.quotes()
+def prices(changes: FrameChanges | NewestBoards) -> dict[str, float]:
+    quotes = changes.quotes if isinstance(changes, FrameChanges) else changes.quotes()
     return {i: quote.payload.aggregate.last_price for i, quote in quotes.items()}
 
 
@@ -64,20 +64,23 @@ def prices(told: Told | NewestBoards) -> dict[str, float]:
 
 def test_last_board_of_a_kind_counts() -> None:
     newest = NewestBoards()
-    told = newest.take(frame(futures(future(1, 2.0)), futures(future(1, 1.0))))
-    assert prices(told) == prices(newest) == {"1": 1.0}
+    changes = newest.take(frame(futures(future(1, 2.0)), futures(future(1, 1.0))))
+    assert prices(changes) == prices(newest) == {"1": 1.0}
 
 
 def test_last_row_of_a_board_counts() -> None:
-    told = NewestBoards().take(frame(futures(future(1, 2.0), future(1, 3.0), future(1, 1.0))))
-    assert prices(told) == {"1": 1.0}
+    changes = NewestBoards().take(frame(futures(future(1, 2.0), future(1, 3.0), future(1, 1.0))))
+    assert prices(changes) == {"1": 1.0}
 
 
 def test_last_side_of_a_strike_counts_call_or_put() -> None:
     rows = strike(1, 2, 5.0), strike(3, 1, 6.0), strike(2, 4, 7.0)
-    told = NewestBoards().take(frame(board(OPTIONS, *rows)))
-    assert prices(told) == {"1": 6.0, "2": 7.0, "3": 6.0, "4": 7.0}
-    assert (told.contracts["1"].option_type, told.contracts["2"].option_type) == ("put", "call")
+    changes = NewestBoards().take(frame(board(OPTIONS, *rows)))
+    assert prices(changes) == {"1": 6.0, "2": 7.0, "3": 6.0, "4": 7.0}
+    assert (changes.contracts["1"].option_type, changes.contracts["2"].option_type) == (
+        "put",
+        "call",
+    )
 
 
 @pytest.mark.parametrize("last", [FUTURES, CDC])
@@ -88,9 +91,9 @@ def test_last_board_counts_of_a_contract_on_two_boards(last: str) -> None:
     }
     in_order = sorted(boards.values(), key=lambda each: each["M"] == last)
     newest = NewestBoards()
-    told = newest.take(frame(*in_order))
-    assert prices(told) == prices(newest) == {"77": 1.0 if last == FUTURES else 2.0}
-    assert told.contracts["77"].board == last
+    changes = newest.take(frame(*in_order))
+    assert prices(changes) == prices(newest) == {"77": 1.0 if last == FUTURES else 2.0}
+    assert changes.contracts["77"].board == last
 
 
 def test_board_that_came_last_counts_of_a_contract_on_two_boards() -> None:
@@ -107,21 +110,21 @@ def test_board_that_came_last_counts_of_a_contract_on_two_boards() -> None:
 
 def test_last_record_of_a_contract_counts() -> None:
     first, second = future(1), future(1) | {"ContractCode": "Renamed"}
-    told = NewestBoards().take(frame(futures(second), futures(first, second, first)))
-    assert told.contracts["1"].contract_name == "X1"
+    changes = NewestBoards().take(frame(futures(second), futures(first, second, first)))
+    assert changes.contracts["1"].contract_name == "X1"
 
 
 def test_unreadable_last_row_leaves_the_one_before_it() -> None:
     bad = future(1) | {"LastTradedPrice": "?"}
-    told = NewestBoards().take(frame(futures(future(1, 1.0)), futures(bad)))
-    assert prices(told) == {"1": 1.0}
+    changes = NewestBoards().take(frame(futures(future(1, 1.0)), futures(bad)))
+    assert prices(changes) == {"1": 1.0}
 
 
 # Absence
 
 
-def marked(told: Told) -> set[str]:
-    return {i for i, contract in told.contracts.items() if contract.delisted}
+def marked(changes: FrameChanges) -> set[str]:
+    return {i for i, contract in changes.contracts.items() if contract.delisted}
 
 
 def test_boards_of_one_frame_count_for_absence_one_by_one() -> None:
@@ -147,8 +150,8 @@ def test_absence_counts_where_an_earlier_board_of_the_frame_has_the_contract() -
     newest = NewestBoards()
     whole, without = futures(future(1), future(2)), futures(future(2))
     for _ in range(DELISTED_AFTER):
-        told = newest.take(frame(whole, without))
-        assert not marked(told)  # it was there between: never absent twice in a row
+        changes = newest.take(frame(whole, without))
+        assert not marked(changes)  # it was there between: never absent twice in a row
         assert prices(newest) == {"2": 1.0}
     newest.take(frame(without))
     assert marked(newest.take(frame(without))) == {"1"}
@@ -158,8 +161,8 @@ def test_late_board_does_not_count_for_absence() -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1), future(2))), LATEST)
     for _ in range(2 * DELISTED_AFTER):
-        told = newest.take(frame(futures(future(2, ago=5))), LATEST)
-        assert not marked(told)
+        changes = newest.take(frame(futures(future(2, ago=5))), LATEST)
+        assert not marked(changes)
     assert prices(newest).keys() == {"1", "2"}
 
 
@@ -170,8 +173,8 @@ def test_board_with_a_row_of_an_unknown_contract_does_not_count_for_absence(
     newest = NewestBoards()
     newest.take(frame(futures(future(1), future(2))))
     for _ in range(2 * DELISTED_AFTER):
-        told = newest.take(frame(futures(future(2), future(1) | unreadable)))
-        assert not marked(told)
+        changes = newest.take(frame(futures(future(2), future(1) | unreadable)))
+        assert not marked(changes)
     assert prices(newest).keys() == {"1", "2"}
 
 
@@ -207,12 +210,12 @@ def test_frame_of_several_boards_tells_the_same_as_one_by_one(
     states: dict[str, float] = {}
     contracts: dict[str, Contract] = {}
     for each in boards:
-        told = single.take(frame(each), latest)
-        states |= prices(told)
-        contracts |= told.contracts
-    told = joined.take(frame(*boards), latest)
-    assert prices(told) == states
-    assert told.contracts == contracts
+        changes = single.take(frame(each), latest)
+        states |= prices(changes)
+        contracts |= changes.contracts
+    changes = joined.take(frame(*boards), latest)
+    assert prices(changes) == states
+    assert changes.contracts == contracts
     assert joined.quotes() == single.quotes()
     assert joined.contracts() == single.contracts()
 
@@ -224,11 +227,11 @@ def test_older_row_is_late_and_does_not_count() -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1, 1.0), future(2, 1.0))), LATEST)
     rows = future(1, 2.0, ago=10, ContractDescription="old"), future(2, 3.0)
-    told = newest.take(frame(futures(*rows)), LATEST)
-    assert prices(told) == {"2": 3.0}
+    changes = newest.take(frame(futures(*rows)), LATEST)
+    assert prices(changes) == {"2": 3.0}
     assert prices(newest) == {"1": 1.0, "2": 3.0}
-    assert told.contracts.keys() == {"2"}
-    [late] = told.late
+    assert changes.contracts.keys() == {"2"}
+    [late] = changes.late
     assert (late.board, late.contract_id) == (FUTURES, "1")
     assert (late.pushed_at, late.newest) == (NOW - timedelta(seconds=10), NOW)
     assert "contract 1: the row of 2023-08-01 13:20:01 is older than that of" in str(late)
@@ -245,9 +248,9 @@ def test_rows_of_every_board_with_a_stamp_have_an_age(method: str) -> None:
     new = row(kind, **{price: 1.0, field: "2024-11-18T13:26:07.3"})
     old = row(kind, **{price: 2.0, field: "2024-11-18T13:25:57.3"})
     newest.take(frame(board(method, new)), latest)
-    told = newest.take(frame(board(method, old)), latest)
-    assert not told.quotes
-    assert told.late
+    changes = newest.take(frame(board(method, old)), latest)
+    assert not changes.quotes
+    assert changes.late
 
 
 def test_age_of_a_certificate_on_a_twelve_hour_clock() -> None:
@@ -269,18 +272,18 @@ def test_rows_without_a_stamp_count_in_their_order() -> None:
     newest = NewestBoards()
     for price in (3.0, 1.0, 2.0):
         boards = board(RECEIPTS, row("receipt", LastPrice=price))
-        told = newest.take(read_frame({"M": [boards]}, day=NOW.date()), LATEST)
-        assert list(prices(told).values()) == [price]
+        changes = newest.take(read_frame({"M": [boards]}, day=NOW.date()), LATEST)
+        assert list(prices(changes).values()) == [price]
 
 
 @pytest.mark.parametrize("ahead", [11, 3_600, 86_400, 10 * 365 * 86_400])
 def test_stamp_in_the_future_blocks_nothing(ahead: int) -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1, 1.0, ago=2))), LATEST)
-    told = newest.take(frame(futures(future(1, 2.0, ago=-ahead))), LATEST)
-    assert prices(told) == {"1": 2.0}
-    told = newest.take(frame(futures(future(1, 3.0, ago=1))), LATEST)
-    assert prices(told) == {"1": 3.0}
+    changes = newest.take(frame(futures(future(1, 2.0, ago=-ahead))), LATEST)
+    assert prices(changes) == {"1": 2.0}
+    changes = newest.take(frame(futures(future(1, 3.0, ago=1))), LATEST)
+    assert prices(changes) == {"1": 3.0}
     assert newest.take(frame(futures(future(1, 4.0, ago=5))), LATEST).late
 
 
@@ -310,9 +313,9 @@ def test_stamps_of_an_earlier_day_are_compared_as_others_are() -> None:
 def test_recordings_are_exempt() -> None:
     newest = NewestBoards()
     for price, ago in ((1.0, 0), (2.0, 10), (3.0, 86_400)):
-        told = newest.take(frame(futures(future(1, price, ago))))
-        assert prices(told) == {"1": price}
-        assert not told.late
+        changes = newest.take(frame(futures(future(1, price, ago))))
+        assert prices(changes) == {"1": price}
+        assert not changes.late
 
 
 # What the store holds
@@ -330,8 +333,8 @@ def test_stored_state_that_is_newer_keeps_older_rows_out() -> None:
     stored = {"1": NOW - timedelta(seconds=5), "2": NOW - timedelta(seconds=5), "3": NOW}
     newest.know([], stored, LATEST)
     assert prices(newest) == {"2": 1.0}
-    told = newest.take(frame(futures(future(1, 2.0, ago=6), future(3, 2.0, ago=1))), LATEST)
-    assert {late.contract_id for late in told.late} == {"1", "3"}
+    changes = newest.take(frame(futures(future(1, 2.0, ago=6), future(3, 2.0, ago=1))), LATEST)
+    assert {late.contract_id for late in changes.late} == {"1", "3"}
     assert prices(newest.take(frame(futures(future(1, 3.0, ago=5))), LATEST)) == {"1": 3.0}
 
 

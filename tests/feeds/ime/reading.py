@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Self
 
-from ime_live.feeds.ime.signalr_client import HubClient
-from ime_live.settings import HubSettings
+from ime_live.feeds.ime.signalr_client import SignalRClient
+from ime_live.settings import SignalRHubSettings
 from tests.feeds.ime.frames import numbers
 from tests.feeds.ime.signalr_hub import Hub
 
@@ -17,7 +17,7 @@ NEVER: Final = 3600.0
 """Seconds that no test lasts."""
 
 
-def settings(hub: Hub, **more: Any) -> HubSettings:  # noqa: ANN401 - any option
+def settings(hub: Hub, **more: Any) -> SignalRHubSettings:  # noqa: ANN401 - any option
     """Settings for the test hub, with short waits."""
     usual: dict[str, Any] = {
         "base_url": hub.base_url,
@@ -26,7 +26,7 @@ def settings(hub: Hub, **more: Any) -> HubSettings:  # noqa: ANN401 - any option
         "max_reconnect_delay": 0.03,
         "upgrade_after": NEVER,
     }
-    return HubSettings(**usual | more)
+    return SignalRHubSettings(**usual | more)
 
 
 class Reading:
@@ -34,7 +34,7 @@ class Reading:
 
     def __init__(self, hub: Hub, **more: Any) -> None:  # noqa: ANN401 - any option
         self.hub = hub
-        self.client = HubClient(settings(hub, **more))
+        self.client = SignalRClient(settings(hub, **more))
         self.frames: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -62,12 +62,12 @@ class Reading:
     @property
     def source(self) -> str:
         """What the client says it is connected by."""
-        return self.client.link.source
+        return self.client.connection_state.source
 
     @property
     def error(self) -> str:
         """What the client says is wrong."""
-        return self.client.link.error or ""
+        return self.client.connection_state.error or ""
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until something holds; an error of the client is raised at once."""
@@ -82,7 +82,9 @@ class Reading:
         try:
             await self.hub.until(holds)
         except AssertionError as error:
-            raise AssertionError(f"{error}, {self.client.link}, {self.numbers}") from None
+            raise AssertionError(
+                f"{error}, {self.client.connection_state}, {self.numbers}"
+            ) from None
 
     async def connected(self, transport: str) -> None:
         """Wait until hub and client agree that they are connected by a transport."""

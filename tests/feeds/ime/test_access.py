@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from ime_live.errors import SettingsError
 from ime_live.feeds.ime.access import environment_proxy, read_access
-from ime_live.feeds.ime.signalr_client import HubClient
-from ime_live.settings import HubSettings
+from ime_live.feeds.ime.signalr_client import SignalRClient
+from ime_live.settings import SignalRHubSettings
 from tests.support.clock import SleeplessClock
 
 URL = "https://hub.example/realTimeServer/"
@@ -28,19 +28,19 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_we_say_who_we_are() -> None:
-    assert read_access(HubSettings(), URL).user_agent == f"ime-live/{version('ime-live')}"
-    assert read_access(HubSettings(user_agent="me"), URL).user_agent == "me"
+    assert read_access(SignalRHubSettings(), URL).user_agent == f"ime-live/{version('ime-live')}"
+    assert read_access(SignalRHubSettings(user_agent="me"), URL).user_agent == "me"
 
 
 def test_the_given_proxy_comes_before_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read_access(HubSettings(), URL).proxy is None
+    assert read_access(SignalRHubSettings(), URL).proxy is None
     monkeypatch.setenv("HTTPS_PROXY", "http://one:1")
-    assert read_access(HubSettings(), URL).proxy == "http://one:1"
-    assert read_access(HubSettings(), "http://hub.example/").proxy is None
-    assert read_access(HubSettings(proxy="http://two:2"), URL).proxy == "http://two:2"
+    assert read_access(SignalRHubSettings(), URL).proxy == "http://one:1"
+    assert read_access(SignalRHubSettings(), "http://hub.example/").proxy is None
+    assert read_access(SignalRHubSettings(proxy="http://two:2"), URL).proxy == "http://two:2"
     monkeypatch.setenv("NO_PROXY", "hub.example")
-    assert read_access(HubSettings(), URL).proxy is None
-    assert read_access(HubSettings(proxy="http://two:2"), URL).proxy == "http://two:2"
+    assert read_access(SignalRHubSettings(), URL).proxy is None
+    assert read_access(SignalRHubSettings(proxy="http://two:2"), URL).proxy == "http://two:2"
 
 
 def test_proxies_by_scheme() -> None:
@@ -67,7 +67,7 @@ def test_proxies_by_scheme() -> None:
 )
 def test_a_proxy_that_cannot_work(proxy: str) -> None:
     with pytest.raises(SettingsError, match="--proxy") as caught:
-        HubClient(HubSettings(proxy=proxy))
+        SignalRClient(SignalRHubSettings(proxy=proxy))
     assert "secret" not in str(caught.value)
 
 
@@ -76,7 +76,7 @@ def test_a_proxy_that_cannot_work(proxy: str) -> None:
 )
 def test_socks_without_its_extra() -> None:
     with pytest.raises(SettingsError, match=r"ime-live\[socks\]") as caught:
-        HubClient(HubSettings(proxy="socks5://me:secret@proxy:1"))
+        SignalRClient(SignalRHubSettings(proxy="socks5://me:secret@proxy:1"))
     assert "secret" not in str(caught.value)
 
 
@@ -93,15 +93,15 @@ async def test_a_hub_that_is_away_is_tried_ever_more_seldom_and_said_once() -> N
     clock = Sleeper()
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # nobody listens there
-        settings = HubSettings(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}/")
-        client = HubClient(settings, clock=clock, random=lambda: 0.5)
-        assert client.link.source == ""
+        settings = SignalRHubSettings(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}/")
+        client = SignalRClient(settings, clock=clock, random=lambda: 0.5)
+        assert client.connection_state.source == ""
         with capture_logs() as logs:
             async with aclosing(client.frames()) as frames:
                 reading = asyncio.ensure_future(anext(frames))
                 await asyncio.wait_for(seventh.wait(), 20)
                 assert client.failures == 7
-                assert "negotiate: cannot connect" in (client.link.error or "")
+                assert "negotiate: cannot connect" in (client.connection_state.error or "")
                 reading.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await reading

@@ -16,7 +16,7 @@ from ime_live.errors import SettingsError
 from ime_live.feeds.boards.frame_reader import read_frame
 from ime_live.feeds.ime.polling import LARGEST, PATHS, BoardPoller
 from ime_live.feeds.ime.signalr import MOST_SECONDS
-from ime_live.settings import HubSettings
+from ime_live.settings import SignalRHubSettings
 from tests.feeds.ime.frames import row
 from tests.feeds.ime.proxy import Proxy
 from tests.feeds.ime.refusals import HTML
@@ -89,7 +89,7 @@ class Polling(FakeClock):
             "connect_timeout": PATIENCE,
         }
         self.poller = BoardPoller(
-            HubSettings(**usual | settings),
+            SignalRHubSettings(**usual | settings),
             boards,
             clock=self,
             random=lambda: chance,
@@ -139,7 +139,7 @@ class Polling(FakeClock):
 
     @property
     def error(self) -> str:
-        return self.poller.link.error or ""
+        return self.poller.connection_state.error or ""
 
 
 def methods(frames: list[bytes]) -> list[str]:
@@ -198,10 +198,10 @@ async def test_nothing_to_poll(boards: Boards) -> None:
 async def test_an_equal_board_is_given_again(boards: Boards) -> None:
     async with Polling(boards, {"updateCDCMarketsInfo"}) as polling:
         assert await polling.again() == polling.frames[:1]
-        assert polling.poller.link.source == "polling"
-        assert polling.poller.link.since == 1000.0  # and not of the second time
+        assert polling.poller.connection_state.source == "polling"
+        assert polling.poller.connection_state.since == 1000.0  # and not of the second time
         assert polling.error == ""
-    assert polling.poller.link.source == ""
+    assert polling.poller.connection_state.source == ""
 
 
 async def test_what_is_tagged_is_asked_for_by_its_tag(boards: Boards) -> None:
@@ -257,7 +257,7 @@ async def test_what_is_no_board_is_told_once_and_stops_no_other(
             assert methods(polling.frames) == ["updateFutureMarketsInfo", "updateCDCMarketsInfo"]
             assert polling.error.startswith(f"{OPTIONS}: ")
             assert reason in polling.error
-            assert polling.poller.link.source == "polling"
+            assert polling.poller.connection_state.source == "polling"
             assert len(await polling.again()) == 2
             boards.answers[OPTIONS] = body("[]")
             assert len(await polling.again()) == 3
@@ -346,7 +346,7 @@ async def test_while_all_fail_it_waits_longer_and_longer(boards: Boards) -> None
     for name in PATHS.values():
         boards.answers[name] = body("no", status=500)
     async with Polling(boards, max_reconnect_delay=4.0, polling_interval=2.0) as polling:
-        assert polling.poller.link.source == ""
+        assert polling.poller.connection_state.source == ""
         assert all(f"{name}: HTTP 500" in polling.error for name in PATHS.values())
         for _ in range(4):
             await polling.again()
@@ -354,12 +354,12 @@ async def test_while_all_fail_it_waits_longer_and_longer(boards: Boards) -> None
         assert polling.waits == [2.5, 3.0, 4.0, 4.0, 4.0]
         boards.answers[CDC] = body("[]")
         assert methods(await polling.again()) == ["updateCDCMarketsInfo"]
-        assert polling.poller.link.source == "polling"
+        assert polling.poller.connection_state.source == "polling"
         assert polling.waits[-1] == 2.0
         boards.answers[CDC] = body("no", status=500)
         await polling.again()
         assert polling.waits[-1] == 2.5
-        assert polling.poller.link.source == ""
+        assert polling.poller.connection_state.source == ""
 
 
 @pytest.mark.parametrize(("chance", "wait"), [(0.0, 1.8), (0.5, 2.0), (0.999999, 2.2)])
@@ -426,7 +426,7 @@ async def test_a_proxy_that_knows_us_not(boards: Boards) -> None:
 )
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(SettingsError, match="--polling-url") as caught:
-        BoardPoller(HubSettings(polling_url=url), PATHS)
+        BoardPoller(SignalRHubSettings(polling_url=url), PATHS)
     assert "secret" not in str(caught.value)
 
 

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from ime_live.errors import SettingsError
-from ime_live.feeds.ime.signalr_client import HubClient
+from ime_live.feeds.ime.signalr_client import SignalRClient
 from tests.feeds.ime.frames import future
 from tests.feeds.ime.reading import Reading, settings
 from tests.feeds.ime.refusals import Refusal
@@ -122,7 +122,7 @@ async def test_texts_that_are_no_frames(hub: Hub, text: bytes) -> None:
 )
 async def test_settings_that_cannot_work(hub: Hub, wrong: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match=next(iter(wrong)).replace("_", "-")):
-        await anext(HubClient(settings(hub, **wrong)).frames())
+        await anext(SignalRClient(settings(hub, **wrong)).frames())
 
 
 async def test_an_address_without_its_last_slash(hub: Hub) -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ime_live.feeds.ime.responses import date_of
-from ime_live.feeds.ime.signalr_client import HubClient
+from ime_live.feeds.ime.signalr_client import SignalRClient
 from tests.feeds.ime.certificate import certificate
 from tests.feeds.ime.checks import TRANSPORTS
 from tests.feeds.ime.frames import future
@@ -33,7 +33,7 @@ async def test_it_says_who_it_is(hub: Hub) -> None:
 async def test_it_tells_the_date_of_the_answer_to_negotiate(hub: Hub) -> None:
     hub.ahead = 10_800.0
     heard: list[tuple[float, float, float]] = []
-    client = HubClient(settings(hub), hear_date=lambda *each: heard.append(each))
+    client = SignalRClient(settings(hub), hear_date=lambda *each: heard.append(each))
     async with aclosing(client.frames()) as frames:
         reading = asyncio.ensure_future(anext(frames))
         await hub.connected("webSockets")
@@ -160,7 +160,7 @@ async def test_cancelled_it_says_goodbye(hub: Hub, transport: str) -> None:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_closed_between_two_frames_it_says_goodbye(hub: Hub, transport: str) -> None:
-    client = HubClient(settings(hub, transports=transport))
+    client = SignalRClient(settings(hub, transports=transport))
     frames = client.frames()
     first = asyncio.ensure_future(anext(frames))
     await hub.connected(transport)

@@ -12,7 +12,7 @@ import pytest
 
 from ime_live.feeds.ime.connection import IDLE_POLLS
 from ime_live.feeds.ime.signalr import MOST_SECONDS
-from ime_live.feeds.ime.signalr_client import HubClient
+from ime_live.feeds.ime.signalr_client import SignalRClient
 from tests.feeds.ime.checks import TRANSPORTS
 from tests.feeds.ime.frames import future
 from tests.feeds.ime.reading import NEVER, Reading, settings
@@ -30,7 +30,7 @@ class Waiting(SleeplessClock):
         """The requests that had come before each wait."""
         self._hub = hub
         self._limit = limit
-        self.client = HubClient(settings(hub, **more), clock=self, random=lambda: 0.5)
+        self.client = SignalRClient(settings(hub, **more), clock=self, random=lambda: 0.5)
 
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds)
@@ -60,7 +60,7 @@ async def test_refused_negotiate_is_asked_once_and_waited_for(hub: Hub, how: Ref
     async with Waiting(hub) as waiting:
         assert waiting.waits == [7.0] * 3
         assert waiting.asked == [1, 2, 3]  # a request a try, with no front page
-        assert "negotiate: HTTP" in (waiting.client.link.error or "")
+        assert "negotiate: HTTP" in (waiting.client.connection_state.error or "")
 
 
 @pytest.mark.parametrize("said", ["86400", "Thu, 26 Nov 2099 15:22:08 GMT"])
@@ -91,7 +91,7 @@ async def test_refused_start_is_waited_for_and_no_other_transport_tried(hub: Hub
         assert waiting.waits == [7.0] * 2
         assert len(hub.calls("start")) == 2
         assert {each.query["transport"] for each in hub.calls("connect")} == {"webSockets"}
-        assert "start: HTTP 503" in (waiting.client.link.error or "")
+        assert "start: HTTP 503" in (waiting.client.connection_state.error or "")
 
 
 async def test_busy_start_and_resumption_are_one_request_a_try(hub: Hub) -> None:
@@ -117,12 +117,12 @@ async def test_transport_that_asks_to_wait_is_followed_by_the_next_one_after_it(
     hub.ask_to_wait("7")
     async with Waiting(hub, limit=1):
         assert len(hub.calls("connect")) == 1
-    client = HubClient(settings(hub), clock=SleeplessClock())
+    client = SignalRClient(settings(hub), clock=SleeplessClock())
     reading = asyncio.create_task(anext(client.frames()))
     await hub.connected("serverSentEvents")
     hub.push(future(1))
     await reading
-    assert "webSockets: HTTP 503" in (client.link.error or "")
+    assert "webSockets: HTTP 503" in (client.connection_state.error or "")
 
 
 async def test_transports_that_all_ask_to_wait_are_tried_in_turn(hub: Hub) -> None:
@@ -142,7 +142,7 @@ async def test_refused_poll_is_waited_for_and_resumed(hub: Hub) -> None:
             hub.accept("poll")
 
     clock = Accepting()
-    client = HubClient(settings(hub, transports="longPolling"), clock=clock)
+    client = SignalRClient(settings(hub, transports="longPolling"), clock=clock)
     frames = client.frames()
     first = asyncio.ensure_future(anext(frames))
     await hub.connected("longPolling")
@@ -166,7 +166,7 @@ async def test_refused_resumption_is_waited_for(hub: Hub) -> None:
             hub.accept("reconnect")
 
     clock = Accepting()
-    client = HubClient(settings(hub), clock=clock, random=lambda: 0.0)
+    client = SignalRClient(settings(hub), clock=clock, random=lambda: 0.0)
     frames = client.frames()
     reading = asyncio.ensure_future(anext(frames))
     await hub.connected("webSockets")
@@ -214,7 +214,7 @@ async def test_redirected_it_goes_there_with_the_token(
 async def test_redirected_in_a_circle_it_says_so(hub: Hub) -> None:
     hub.negotiation = {"RedirectUrl": hub.base_url}
     async with Waiting(hub, limit=1) as waiting:
-        assert waiting.client.link.error == "negotiate: redirected more than 10 times"
+        assert waiting.client.connection_state.error == "negotiate: redirected more than 10 times"
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ async def test_redirected_in_a_circle_it_says_so(hub: Hub) -> None:
 async def test_refusal_of_negotiate_is_said(hub: Hub, answer: dict[str, str], reason: str) -> None:
     hub.negotiation = answer
     async with Waiting(hub, limit=1) as waiting:
-        assert waiting.client.link.error == reason
+        assert waiting.client.connection_state.error == reason
         assert waiting.asked == [1]
 
 

@@ -10,19 +10,19 @@ from typing import Any, Self
 import pytest
 
 from ime_live.errors import SettingsError
-from ime_live.feeds.ime.frame_source import Link
+from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.feeds.ime.polling import PATHS
 from ime_live.feeds.ime.source import STAYS_AWAY, ExchangeSource
-from ime_live.settings import HubSettings
+from ime_live.settings import SignalRHubSettings
 from tests.feeds.ime.frames import future, numbers, row
 from tests.feeds.ime.reading import settings
 from tests.feeds.ime.refusals import Refusal
 from tests.feeds.ime.signalr_hub import Hub
 from tests.support.clock import FakeClock
 
-AWAY = Link(error="nobody there")
-THERE = Link(source="webSockets")
-POLLED = Link(source="polling")
+AWAY = ConnectionState(error="nobody there")
+THERE = ConnectionState(source="webSockets")
+POLLED = ConnectionState(source="polling")
 
 
 async def settle() -> None:
@@ -59,8 +59,8 @@ class WaitedClock(FakeClock):
 class Given:
     """A source that gives what the test gives it."""
 
-    def __init__(self, link: Link) -> None:
-        self.link = link
+    def __init__(self, state: ConnectionState) -> None:
+        self.connection_state = state
         self.coming: asyncio.Queue[bytes | Exception] = asyncio.Queue()
         self.begun = 0
         self.ended = 0
@@ -93,13 +93,13 @@ class Given:
 class Reading:
     """A source that is read, until it is told to hold."""
 
-    def __init__(self, *, polls: bool = True, link: Link = AWAY) -> None:
+    def __init__(self, *, polls: bool = True, state: ConnectionState = AWAY) -> None:
         self.clock = WaitedClock()
-        self.hub = Given(link)
+        self.hub = Given(state)
         self.boards = Given(POLLED)
         self.frames: list[bytes] = []
         self.source = ExchangeSource(
-            HubSettings(polling_interval=2.0 if polls else 0.0),
+            SignalRHubSettings(polling_interval=2.0 if polls else 0.0),
             PATHS,
             hub=self.hub,
             poller=self.boards if polls else None,
@@ -128,21 +128,21 @@ class Reading:
 
 
 async def test_the_hub_alone_while_it_is_there() -> None:
-    async with Reading(link=THERE) as reading:
+    async with Reading(state=THERE) as reading:
         reading.hub.give(b"1", b"2")
         await reading.clock.run(10 * STAYS_AWAY)  # a quiet market is no reason to poll
         assert reading.frames == [b"1", b"2"]
-        assert reading.source.link is THERE
+        assert reading.source.connection_state is THERE
         assert reading.boards.begun == 0
 
 
 async def test_a_hub_that_is_soon_back_is_waited_for() -> None:
-    async with Reading(link=THERE) as reading:
+    async with Reading(state=THERE) as reading:
         await reading.clock.run(60.0)
-        reading.hub.link = AWAY
+        reading.hub.connection_state = AWAY
         await reading.clock.run(STAYS_AWAY - 0.5)
-        assert reading.source.link is AWAY
-        reading.hub.link = THERE
+        assert reading.source.connection_state is AWAY
+        reading.hub.connection_state = THERE
         await reading.clock.run(60.0)
         assert reading.boards.begun == 0
 
@@ -151,16 +151,16 @@ async def test_a_hub_that_is_soon_back_is_waited_for() -> None:
 async def test_boards_are_polled_while_the_hub_stays_away_and_is_still_tried(
     before: float,
 ) -> None:
-    async with Reading(link=THERE if before else AWAY) as reading:
+    async with Reading(state=THERE if before else AWAY) as reading:
         await reading.clock.run(before)
-        reading.hub.link = AWAY
+        reading.hub.connection_state = AWAY
         await reading.clock.run(STAYS_AWAY - 0.5)
         assert reading.boards.begun == 0
         await reading.clock.run(1.0)
         reading.boards.give(b"a", b"b")
         await settle()
         assert reading.frames == [b"a", b"b"]
-        assert (reading.source.link.source, reading.source.link.error) == (
+        assert (reading.source.connection_state.source, reading.source.connection_state.error) == (
             "polling",
             "nobody there",
         )
@@ -172,20 +172,24 @@ async def test_boards_are_polled_while_the_hub_stays_away_and_is_still_tried(
 async def test_what_is_wrong_with_both_is_told() -> None:
     async with Reading() as reading:
         await reading.clock.run(STAYS_AWAY + 1)
-        reading.boards.link = Link(source="polling", error="CDC: HTTP 500")
-        assert reading.source.link == Link("polling", 0.0, "nobody there; CDC: HTTP 500")
-        reading.boards.link = Link(error="all: HTTP 500")
-        assert reading.source.link == Link("", 0.0, "nobody there; all: HTTP 500")
+        reading.boards.connection_state = ConnectionState(source="polling", error="CDC: HTTP 500")
+        assert reading.source.connection_state == ConnectionState(
+            "polling", 0.0, "nobody there; CDC: HTTP 500"
+        )
+        reading.boards.connection_state = ConnectionState(error="all: HTTP 500")
+        assert reading.source.connection_state == ConnectionState(
+            "", 0.0, "nobody there; all: HTTP 500"
+        )
 
 
 async def test_polling_ends_with_the_hubs_first_frame() -> None:
     async with Reading() as reading:
         await reading.clock.run(STAYS_AWAY + 1)
-        reading.hub.link = THERE
+        reading.hub.connection_state = THERE
         reading.boards.give(b"a")
         await reading.clock.run(1.0)
         assert reading.frames == [b"a"]  # a connection is not yet a board
-        assert reading.source.link is THERE
+        assert reading.source.connection_state is THERE
         reading.hub.give(b"1")
         await settle()
         reading.boards.give(b"late")
@@ -197,7 +201,7 @@ async def test_polling_ends_with_the_hubs_first_frame() -> None:
 async def test_polling_ends_when_the_hub_is_there_for_long_and_has_nothing_to_say() -> None:
     async with Reading() as reading:
         await reading.clock.run(STAYS_AWAY + 1)
-        reading.hub.link = THERE
+        reading.hub.connection_state = THERE
         await reading.clock.run(STAYS_AWAY - 1)
         assert reading.boards.open == 1
         await reading.clock.run(2.0)
@@ -207,9 +211,9 @@ async def test_polling_ends_when_the_hub_is_there_for_long_and_has_nothing_to_sa
 async def test_a_hub_that_comes_and_goes_without_a_frame_stays_away() -> None:
     async with Reading() as reading:
         for _ in range(5):
-            reading.hub.link = THERE
+            reading.hub.connection_state = THERE
             await reading.clock.run(2.0)
-            reading.hub.link = AWAY
+            reading.hub.connection_state = AWAY
             await reading.clock.run(2.0)
         assert (reading.boards.begun, reading.boards.open) == (1, 1)
 
@@ -217,10 +221,10 @@ async def test_a_hub_that_comes_and_goes_without_a_frame_stays_away() -> None:
 async def test_a_hub_that_comes_and_goes_with_frames_is_there() -> None:
     async with Reading() as reading:
         for _ in range(10):
-            reading.hub.link = THERE
+            reading.hub.connection_state = THERE
             await reading.clock.run(2.0)
             reading.hub.give(b"1")
-            reading.hub.link = AWAY
+            reading.hub.connection_state = AWAY
             await reading.clock.run(2.0)
         assert reading.boards.begun == 0
 
@@ -250,7 +254,7 @@ async def test_no_polled_frame_after_a_newer_one_of_the_hub() -> None:
 
 async def test_a_reader_that_is_held_up_holds_up_the_sources() -> None:
     many = [b"%d" % number for number in range(100)]
-    async with Reading(link=THERE) as reading:
+    async with Reading(state=THERE) as reading:
         reading.going.clear()
         reading.hub.give(*many)
         await settle()
@@ -287,7 +291,7 @@ async def test_a_polled_frame_that_waits_for_the_reader_gives_way_to_the_hub() -
 async def test_nothing_is_polled_when_that_is_turned_off() -> None:
     async with Reading(polls=False) as reading:
         await reading.clock.run(600.0)
-        assert reading.source.link is AWAY
+        assert reading.source.connection_state is AWAY
         reading.hub.give(b"1")
         await settle()
         assert reading.frames == [b"1"]
@@ -326,9 +330,9 @@ async def test_to_close_it_while_both_are_read_leaves_nothing() -> None:
 
 def test_settings_that_cannot_work_are_told_at_once() -> None:
     with pytest.raises(SettingsError, match="--polling-url"):
-        ExchangeSource(HubSettings(polling_url="nowhere"), PATHS)
+        ExchangeSource(SignalRHubSettings(polling_url="nowhere"), PATHS)
     with pytest.raises(SettingsError, match="--base-url"):
-        ExchangeSource(HubSettings(base_url="nowhere"), PATHS)
+        ExchangeSource(SignalRHubSettings(base_url="nowhere"), PATHS)
 
 
 class Exchange:
@@ -347,8 +351,8 @@ class Exchange:
             self.frames.append(frame)
 
     @property
-    def link(self) -> Link:
-        return self.source.link
+    def connection_state(self) -> ConnectionState:
+        return self.source.connection_state
 
     @property
     def polls(self) -> int:
@@ -385,7 +389,7 @@ async def test_from_the_hub_to_the_boards_and_back(hub: Hub, exchange: Exchange)
     await hub.connected("webSockets")
     hub.push(future(1))
     await exchange.until(lambda: exchange.numbers == [1])
-    assert exchange.link.source == "webSockets"
+    assert exchange.connection_state.source == "webSockets"
 
     hub.boards["Future/LiveMarket"] = [row("future", LastTradedPrice=700_002.0)]
     hub.refuse("negotiate", Refusal.FORBIDDEN)
@@ -393,26 +397,28 @@ async def test_from_the_hub_to_the_boards_and_back(hub: Hub, exchange: Exchange)
         hub.refuse(transport, Refusal.FORBIDDEN)
     hub.cut()
     await exchange.until(lambda: exchange.numbers[-1] == 2)
-    assert exchange.link.source == "polling"
-    assert exchange.link.error is not None
+    assert exchange.connection_state.source == "polling"
+    assert exchange.connection_state.error is not None
 
     hub.accept("negotiate", "webSockets", "serverSentEvents", "longPolling")
     await hub.connected("webSockets")
     hub.push(future(3))
     await exchange.until(lambda: exchange.numbers[-1] == 3)
-    await exchange.until(lambda: exchange.link.source == "webSockets")
+    await exchange.until(lambda: exchange.connection_state.source == "webSockets")
     polls, beats = exchange.polls, hub.beats
     await hub.until(lambda: hub.beats >= beats + 3)  # time for six more
     assert exchange.polls <= polls + 1  # one may have been under way
-    assert exchange.link.error is None
+    assert exchange.connection_state.error is None
 
 
 async def test_both_away_and_one_back(hub: Hub, exchange: Exchange) -> None:
     hub.refuse("negotiate", Refusal.HTML)
     hub.refuse("boards", Refusal.HTML)
-    await exchange.until(lambda: (exchange.link.error or "").count("HTML instead of JSON") == 4)
-    assert exchange.link.source == ""
+    await exchange.until(
+        lambda: (exchange.connection_state.error or "").count("HTML instead of JSON") == 4
+    )
+    assert exchange.connection_state.source == ""
     assert exchange.frames == []
     hub.accept("boards")
     await exchange.until(lambda: exchange.frames)
-    await exchange.until(lambda: exchange.link.source == "polling")
+    await exchange.until(lambda: exchange.connection_state.source == "polling")

@@ -132,7 +132,7 @@ def test_clock_board_that_runs_behind_shows_a_machine_that_is_ahead() -> None:
     assert clocks.off(clock) == 0.0
 
 
-Told = Callable[[int], float]
+FrameChanges = Callable[[int], float]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ Told = Callable[[int], float]
         pytest.param(lambda n: 400 * 24 * HOUR, id="a slip of its pen"),
     ],
 )
-def test_clock_board_that_shows_nothing(told: Told) -> None:
+def test_clock_board_that_shows_nothing(told: FrameChanges) -> None:
     clocks = Clocks()
     clock = clocks.clock()
     for n in range(5):

@@ -15,7 +15,7 @@ from ime_live.clock import Clock
 from ime_live.contracts import Contract, Market
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.frame_reader import DEFAULT_BOARDS, DEFAULT_PRICE_LIMITS
-from ime_live.feeds.ime.frame_source import Link
+from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.feed import Feed, Reading
 from ime_live.feeds.pipeline.health import FeedHealth
@@ -42,7 +42,7 @@ class Exchange(Clock):
     """Gives the frames of a script, and moves the machine's clock as that says."""
 
     def __init__(self) -> None:
-        self.link = Link("webSockets", since=1.0)
+        self.connection_state = ConnectionState("webSockets", since=1.0)
         self.now = START
         self.ahead = timedelta()
         """Of the machine's clock."""

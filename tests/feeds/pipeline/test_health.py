@@ -8,7 +8,7 @@ import pytest
 
 from ime_live.contracts import Market
 from ime_live.feeds.boards.frame_reader import DEFAULT_BOARDS
-from ime_live.feeds.ime.frame_source import Link
+from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.feeds.pipeline.health import FeedHealth
 from ime_live.feeds.pipeline.hours import TradingHours
 from ime_live.settings import HoursSettings
@@ -43,7 +43,7 @@ def hours() -> Hours:
 @pytest.fixture
 def health(hours: Hours) -> FeedHealth:
     made = FeedHealth({FUTURES, OPTIONS}, stale_after=30, hours=hours)
-    made.link(Link("webSockets", since=START / SECOND))
+    made.note_connection(ConnectionState("webSockets", since=START / SECOND))
     return made
 
 
@@ -52,7 +52,7 @@ def state(health: FeedHealth, at: int) -> FeedState:
 
 
 def test_without_a_connection_it_is_down(health: FeedHealth, hours: Hours) -> None:
-    health.link(Link(error="refused"))
+    health.note_connection(ConnectionState(error="refused"))
     status = health.status(START)
     assert (status.state, status.source, status.error) == (FeedState.DOWN, "", "refused")
     hours.open.clear()
@@ -100,18 +100,18 @@ def test_silence_does_not_depend_on_when_it_was_asked_before() -> None:
     opening = datetime.fromisoformat("2026-11-25T11:45+03:30").timestamp()
     for asked_before in (True, False):
         health = FeedHealth({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
-        health.link(Link("webSockets", since=opening - 90_000))
+        health.note_connection(ConnectionState("webSockets", since=opening - 90_000))
         if asked_before:
             assert health.status(round((opening - 80_000) * 1e6)).state is FeedState.STALE
         assert health.status(round((opening + 5) * 1e6)).state is FeedState.LIVE
 
         health = FeedHealth({FUTURES}, stale_after=30, hours=TradingHours(HoursSettings()))
-        health.link(Link("webSockets", since=opening - 90_000))
+        health.note_connection(ConnectionState("webSockets", since=opening - 90_000))
         assert health.status(round((opening + 3_600) * 1e6)).state is FeedState.STALE
 
 
 def test_silence_counts_from_the_connection(health: FeedHealth) -> None:
-    health.link(Link("polling", since=START / SECOND + 60))
+    health.note_connection(ConnectionState("polling", since=START / SECOND + 60))
     assert state(health, 90) is FeedState.LIVE
     assert state(health, 91) is FeedState.STALE
 
@@ -119,7 +119,7 @@ def test_silence_counts_from_the_connection(health: FeedHealth) -> None:
 def test_a_feed_of_no_market_goes_by_its_boards_alone() -> None:
     health = FeedHealth({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours())
     assert state(health, 0) is FeedState.DOWN
-    health.link(Link("webSockets", since=START / SECOND))
+    health.note_connection(ConnectionState("webSockets", since=START / SECOND))
     assert state(health, 30) is FeedState.LIVE
     assert state(health, 31) is FeedState.STALE
     health.board("updateSandoqMarketsInfo", 5, START + 40 * SECOND)
@@ -135,7 +135,7 @@ def test_since_is_when_the_state_was_entered(health: FeedHealth) -> None:
 
 def test_what_is_said_of_a_market() -> None:
     health = FeedHealth(DEFAULT_BOARDS, stale_after=30, hours=Hours())
-    health.link(Link("polling", since=0.0, error="the hub refuses"))
+    health.note_connection(ConnectionState("polling", since=0.0, error="the hub refuses"))
     health.board("updateCDCMarketsInfo", 2, START)
     health.board("updateGavahiMarketsInfo", 67, START + SECOND)
     health.board("updateGavahiMarketsInfo", 66, START + 2 * SECOND)
@@ -163,7 +163,7 @@ def test_boards_of_no_market_count_for_the_whole_only(health: FeedHealth) -> Non
 @pytest.fixture
 def measuring(hours: Hours) -> FeedHealth:
     made = FeedHealth({FUTURES, OPTIONS}, stale_after=30, hours=hours, max_lag=10)
-    made.link(Link("webSockets", since=START / SECOND))
+    made.note_connection(ConnectionState("webSockets", since=START / SECOND))
     return made
 
 
@@ -216,7 +216,7 @@ def test_first_board_of_a_connection_does_not_tell_the_lag(measuring: FeedHealth
     assert come(measuring, 0, 60, OPTIONS) is None
     assert come(measuring, 20, 60) is None  # in a quiet market
     come(measuring, 61, 61)
-    measuring.link(Link("longPolling", since=START / SECOND + 70))
+    measuring.note_connection(ConnectionState("longPolling", since=START / SECOND + 70))
     assert come(measuring, 65, 100) is None
     assert come(measuring, 101, 101.5) == 0.5
 
@@ -240,13 +240,13 @@ def test_lag_of_another_session_is_no_alarm(
 def test_feed_that_is_down_tells_no_lag(measuring: FeedHealth) -> None:
     come(measuring, 0, 0)
     assert come(measuring, 1, 2) == 1.0
-    measuring.link(Link(error="refused", since=START / SECOND))
+    measuring.note_connection(ConnectionState(error="refused", since=START / SECOND))
     assert measuring.status(START + 3 * SECOND).lag is None
 
 
 def test_lag_of_a_feed_of_no_market() -> None:
     health = FeedHealth({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours(), max_lag=10)
-    health.link(Link("webSockets", since=START / SECOND))
+    health.note_connection(ConnectionState("webSockets", since=START / SECOND))
     come(health, 0, 0, "updateFutureDateTime")
     assert come(health, 1, 21, "updateFutureDateTime") == 20.0
     assert health.status(START + 21 * SECOND).state is FeedState.STALE

@@ -57,18 +57,18 @@ class Frame(Struct, frozen=True):
         boards: boards in the frame's order, also those without a row. The hub puts all waiting
             messages into one frame, so there may be several of a kind: the last one counts.
         day: day of the frame, or else the caller's; None if it is unknown.
-        day_told: whether the frame itself tells the day.
+        has_day: whether the frame itself has the day.
         clock: latest timestamp in the frame, Tehran's wall clock; None if it has none.
-        told: time of the exchange's clock board; None if it is not in the frame.
+        exchange_time: time of the exchange's clock board; None if it is not in the frame.
         dropped: messages that could not be read.
         unknown: unknown hubs and methods, as ``hub.method``.
     """
 
     boards: tuple[Board, ...] = ()
     day: date | None = None
-    day_told: bool = False
+    has_day: bool = False
     clock: datetime | None = None
-    told: datetime | None = None
+    exchange_time: datetime | None = None
     dropped: tuple[RowError, ...] = ()
     unknown: tuple[str, ...] = ()
 

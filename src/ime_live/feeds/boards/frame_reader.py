@@ -107,7 +107,7 @@ class FrameReader:
         dropped: list[RowError] = []
         unknown: list[str] = []
         pushes: list[tuple[str, list[BoardRow]]] = []
-        told: datetime | None = None
+        exchange_time: datetime | None = None
         for message in read_invocations(frame):
             if isinstance(message, ForeignInvocation):
                 unknown.append(f"{message.hub}.{message.method}")
@@ -123,22 +123,24 @@ class FrameReader:
                     dropped.append(RowError(method, None, None, message.problem))
             elif method == CLOCK:
                 said = unwrap([decode(each) for each in message.arguments])
-                clock_told = read_clock(said) if isinstance(said, str) else None
-                if clock_told is not None:
-                    told = clock_told
+                clock_time = read_clock(said) if isinstance(said, str) else None
+                if clock_time is not None:
+                    exchange_time = clock_time
                 elif said not in ([], None, ""):
                     dropped.append(RowError(CLOCK, None, None, f"A: is not a clock, {got(said)}"))
             elif method in PUSHED_AT or (method in self._boards and method in BOARDS):
                 pushes.append((method, self._rows(method, message)))
-        day_told, clock = _day_and_clock(dict(pushes), told, latest)
-        day = day_told or day
+        frame_day, clock = _day_and_clock(dict(pushes), exchange_time, latest)
+        day = frame_day or day
         boards = tuple(
-            self._read_board(method, rows, _When(day, clock, latest))
+            self._read_board(method, rows, _FrameTimes(day, clock, latest))
             for method, rows in pushes
             if method in self._boards
         )
         last = _latest(clock, [quote for board in boards for quote in board.quotes])
-        return Frame(boards, day, day_told is not None, last, told, tuple(dropped), tuple(unknown))
+        return Frame(
+            boards, day, frame_day is not None, last, exchange_time, tuple(dropped), tuple(unknown)
+        )
 
     def _rows(self, method: str, message: Invocation) -> list[BoardRow]:
         last = self._cache.last(method)
@@ -155,41 +157,41 @@ class FrameReader:
                 rows.append(row)
         return rows
 
-    def _read_board(self, method: str, rows: Sequence[BoardRow], when: _When) -> Board:
-        read = _BoardParts(method)
+    def _read_board(self, method: str, rows: Sequence[BoardRow], when: _FrameTimes) -> Board:
+        builder = _BoardBuilder(method)
         known: dict[bytes, Known] = {}
         for index, row in enumerate(rows):
-            sides = self._again(row, index, when, read) or self._anew(row, index, when, read)
+            sides = self._again(row, index, when, builder) or self._anew(row, index, when, builder)
             if row.body is not None and sides:
                 known[row.body] = sides
         self._cache.keep(method, known)
-        return read.board()
+        return builder.board()
 
-    def _again(self, row: BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
+    def _again(self, row: BoardRow, index: int, when: _FrameTimes, builder: _BoardBuilder) -> Known:
         """Return a known row's contracts with their new times; empty if it is not known."""
         for side in row.known or ():
             times = {**side.times, **row.timestamps}
             try:
-                quote = retimed(side.quote, times, side.fields, **when.told)
+                quote = retimed(side.quote, times, side.fields, **when.of_row)
                 timestamp = pushed_at(times, side.fields, when.day, when.clock)
             except ParseError as error:
-                read.refuse(index, side.quote.contract.contract_id, str(error), times)
+                builder.refuse(index, side.quote.contract.contract_id, str(error), times)
             else:
-                read.take(index, quote, timestamp)
+                builder.take(index, quote, timestamp)
         return row.known or ()
 
-    def _anew(self, row: BoardRow, index: int, when: _When, read: _BoardParts) -> Known:
+    def _anew(self, row: BoardRow, index: int, when: _FrameTimes, builder: _BoardBuilder) -> Known:
         """Read a row, and return its contracts if all of them could be read."""
         if not isinstance(row.decoded, Mapping):
             wrong = isinstance(row.decoded, FeedError)
             reason = f"{row.decoded}" if wrong else f"the row is not an object, {got(row.decoded)}"
-            read.refuse(index, None, reason, None if wrong else row.decoded)
+            builder.refuse(index, None, reason, None if wrong else row.decoded)
             return ()
         known: list[KnownSide] = []
         whole = all(
             row.decoded.get(name) == timestamp for name, timestamp in row.timestamps.items()
         )
-        for spellings in BOARDS[read.method]:
+        for spellings in BOARDS[builder.method]:
             fields = next((f for f in spellings if f.contract_id in row.decoded), spellings[0])
             if fields.option_type and _is_vacant(row.decoded, fields):
                 continue
@@ -199,23 +201,23 @@ class FrameReader:
                     fields,
                     price_limits=self._price_limits,
                     names=self._names,
-                    **when.told,
+                    **when.of_row,
                 )
                 timestamp = pushed_at(row.decoded, fields, when.day, when.clock)
             except ParseError as error:
                 contract_id = _known_id(row.decoded, fields)
-                read.refuse(index, contract_id, str(error), row.decoded)
+                builder.refuse(index, contract_id, str(error), row.decoded)
                 whole = False
             else:
-                quote = _on_board(quote, read.method)
+                quote = _on_board(quote, builder.method)
                 self._names[quote.contract.contract_id] = quote.contract.contract_name
-                read.take(index, quote, timestamp)
+                builder.take(index, quote, timestamp)
                 times = {name: row.decoded[name] for name in fields.times if name in row.decoded}
                 known.append(KnownSide(fields, quote, times))
         return tuple(known) if whole else ()
 
 
-class _When(Struct, frozen=True):
+class _FrameTimes(Struct, frozen=True):
     """The known times while a frame is read, see `ime_live.feeds.boards.rows.read_row`."""
 
     day: date | None
@@ -223,18 +225,18 @@ class _When(Struct, frozen=True):
     latest: datetime | None
 
     @property
-    def told(self) -> _Told:
+    def of_row(self) -> _RowTimes:
         return {"day": self.day, "clock": self.clock, "latest": self.latest}
 
 
-class _Told(TypedDict):
+class _RowTimes(TypedDict):
     day: date | None
     clock: datetime | None
     latest: datetime | None
 
 
-class _BoardParts:
-    """The parts of a board while it is read."""
+class _BoardBuilder:
+    """Builds a board, row by row."""
 
     def __init__(self, method: str) -> None:
         self.method = method
@@ -275,13 +277,15 @@ def read_frame(
 
 
 def _day_and_clock(
-    newest: Mapping[str, Sequence[BoardRow]], told: datetime | None, latest: datetime | None
+    newest: Mapping[str, Sequence[BoardRow]],
+    exchange_time: datetime | None,
+    latest: datetime | None,
 ) -> tuple[date | None, datetime | None]:
     """Return the day of a frame, and the latest timestamp of the hub's 24-hour clock.
 
     Args:
         newest: the rows of the last message of each method.
-        told: see `Frame.told`.
+        exchange_time: see `Frame.exchange_time`.
         latest: see `FrameReader.read`.
     """
     timestamps: list[datetime] = []
@@ -296,9 +300,9 @@ def _day_and_clock(
                     timestamps.append(at)
     # The day of most rows: one wrong timestamp must not move the others.
     day = days.most_common(1)[0][0] if days else None
-    if told is not None and (latest is None or told <= latest + MAX_AHEAD):
-        day = told.date()
-        timestamps.append(told)
+    if exchange_time is not None and (latest is None or exchange_time <= latest + MAX_AHEAD):
+        day = exchange_time.date()
+        timestamps.append(exchange_time)
     return day, max(timestamps, default=None)
 
 

@@ -23,7 +23,7 @@ _MAX_NAME: Final = 100  # characters of a name that are looked at
 
 
 class Invocation(Struct, frozen=True):
-    """A call of a client's method by the exchange's hub.
+    """A call of a client's method by the exchange's SignalR hub.
 
     Attributes:
         method: method as the message spells it. SignalR compares names without regard to case.

@@ -1,7 +1,7 @@
 """Newest boards: the newest board of each kind, and the changes that a frame makes.
 
-The hub pushes whole boards, so the newest of a kind replaces all before it. A frame with several
-boards means the same as these boards one by one.
+The SignalR hub pushes whole boards, so the newest of a kind replaces all before it. A frame with
+several boards means the same as these boards one by one.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class LateRow(Struct, frozen=True):
         )
 
 
-class Told(Struct):
-    """The last row of each contract in a frame.
+class FrameChanges(Struct):
+    """The changes that a frame makes: the last row of each of its contracts.
 
     Attributes:
         quotes: quotes by contract id.
@@ -68,7 +68,7 @@ class NewestBoards:
         """By contract id, the newest plausible timestamp of its rows."""
         self._boards: dict[str, dict[str, Quote]] = {}
         """By method, in order of arrival, the last board's quotes by contract id."""
-        self._told: dict[str, Contract] = {}
+        self._contracts: dict[str, Contract] = {}
         """Contracts from the last boards, with marks of absence."""
         self._known: dict[str, Contract] = {}
         """Contracts that were registered from these boards before."""
@@ -81,7 +81,7 @@ class NewestBoards:
     def contracts(self) -> dict[str, Contract]:
         """The contracts of these quotes, and those that were registered and are marked since."""
         wanted = self.quotes().keys() | self._known.keys()
-        return {i: contract for i, contract in self._told.items() if i in wanted}
+        return {i: contract for i, contract in self._contracts.items() if i in wanted}
 
     def know(
         self,
@@ -105,7 +105,7 @@ class NewestBoards:
                 for board in self._boards.values():
                     board.pop(contract_id, None)
 
-    def take(self, frame: Frame, latest: datetime | None = None) -> Told:
+    def take(self, frame: Frame, latest: datetime | None = None) -> FrameChanges:
         """Take a frame's boards, one after the other.
 
         Args:
@@ -115,12 +115,12 @@ class NewestBoards:
                 A row older than the known timestamp of its contract is late and does not count,
                 unless that one is ignored. None for recordings, whose rows count in order.
         """
-        told = Told()
+        changes = FrameChanges()
         for board in frame.boards:
-            self._take(board, latest, told)
-        return told
+            self._take(board, latest, changes)
+        return changes
 
-    def _take(self, board: Board, latest: datetime | None, told: Told) -> None:
+    def _take(self, board: Board, latest: datetime | None, changes: FrameChanges) -> None:
         fresh: dict[str, Quote] = {}
         late: list[LateRow] = []
         for quote, pushed_at in zip(board.quotes, board.pushed_at, strict=True):
@@ -132,11 +132,11 @@ class NewestBoards:
             if pushed_at and _is_believed(pushed_at, latest):
                 self.pushed_at[contract_id] = pushed_at
             fresh[contract_id] = quote
-        told.late += late
+        changes.late += late
         if not fresh:
             return  # an empty board, as on holidays, does not delist its contracts
         contracts = {i: quote.contract for i, quote in fresh.items()}
-        self._told |= contracts
+        self._contracts |= contracts
         held = self._boards.pop(board.method, {})
         unreadable = {error.contract_id for error in board.errors}
         # A late board does not tell what is listed now; nor is it known which contracts the rows
@@ -145,16 +145,16 @@ class NewestBoards:
             listed = fresh.keys() | unreadable
             held = {i: quote for i, quote in held.items() if i in listed}
             gone = self._absent(board.method, listed)
-            self._told |= gone
+            self._contracts |= gone
             contracts |= gone
         self._boards[board.method] = held | fresh
-        told.quotes |= fresh
-        told.contracts |= contracts
+        changes.quotes |= fresh
+        changes.contracts |= contracts
 
     def _absent(self, method: str, listed: Collection[str | None]) -> dict[str, Contract]:
         """Return the contracts to mark, because this board no longer has them."""
         gone = {}
-        for contract_id, contract in (self._known | self._told).items():
+        for contract_id, contract in (self._known | self._contracts).items():
             if contract.board != method:
                 continue
             if contract_id in listed:

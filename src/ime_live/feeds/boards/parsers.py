@@ -1,7 +1,8 @@
 """Parsers: read single values of the exchange's rows: numbers, ids, texts, times and days.
 
 A value that cannot be read is a `ParseError`, which names the field. A value in another form than
-the hub's usual one (a number as text, a list of one) is accepted if it has only one meaning.
+the SignalR hub's usual one (a number as text, a list of one) is accepted if it has only one
+meaning.
 """
 
 from __future__ import annotations

@@ -20,15 +20,15 @@ from ime_live.feeds.boards.invocations import read_json
 from ime_live.feeds.boards.parsers import ParseError, Row, moment
 from ime_live.feeds.boards.rows import Quote
 
-STAMP: Final = "LastUpdate"
+TIMESTAMP_FIELD: Final = "LastUpdate"
 """Field with the timestamp of the board; in options it may begin with an underscore."""
 
-_NEEDLE: Final = f'{STAMP}"'.encode()
+_NEEDLE: Final = f'{TIMESTAMP_FIELD}"'.encode()
 _MEMBER: Final = re.compile(rb'"\s*:\s*"([0-9T:. -]*)"')
 
 
 class KnownSide(Struct, frozen=True):
-    """A contract as its row told it.
+    """A contract as its row has it.
 
     Attributes:
         fields: names of its fields.
@@ -73,8 +73,8 @@ def cut(row: bytes) -> tuple[bytes, dict[str, str]]:
 def _name(row: bytes, at: int) -> str | None:
     """Return the field's whole name if it has a timestamp; others may end in the same word."""
     if row[at - 1 : at] == b'"':
-        return STAMP
-    return f"_{STAMP}" if row[at - 2 : at] == b'"_' else None
+        return TIMESTAMP_FIELD
+    return f"_{TIMESTAMP_FIELD}" if row[at - 2 : at] == b'"_' else None
 
 
 class RowCache:
@@ -119,14 +119,14 @@ class BoardRow:
 
     def timestamp(self, field: str) -> datetime | None:
         """Return when its board was pushed; None if that cannot be read, an error of the row."""
-        told: Row = self.timestamps
-        if field not in told:
-            told = self.decoded if isinstance(self.decoded, Mapping) else {}
+        times: Row = self.timestamps
+        if field not in times:
+            times = self.decoded if isinstance(self.decoded, Mapping) else {}
             if self.known:
-                told = self.known[0].times
+                times = self.known[0].times
         with suppress(ParseError):
             # Options may be spelled with or without the underscore.
-            return moment(told, field if field in told else field.lstrip("_"), None)
+            return moment(times, field if field in times else field.lstrip("_"), None)
         return None
 
 

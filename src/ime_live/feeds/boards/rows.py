@@ -181,11 +181,11 @@ def retimed(
         ParseError: as `read_row`.
     """
     at = _moment_of(times, fields, day, clock, latest)
-    day_told, time_told = at.date().isoformat(), at.time().isoformat("seconds")
+    date_text, time_text = at.date().isoformat(), at.time().isoformat("seconds")
     aggregate = quote.payload.aggregate
-    if (day_told, time_told) == (aggregate.date, aggregate.time):
+    if (date_text, time_text) == (aggregate.date, aggregate.time):
         return quote
-    aggregate = replace(aggregate, date=day_told, time=time_told)
+    aggregate = replace(aggregate, date=date_text, time=time_text)
     return replace(quote, payload=replace(quote.payload, aggregate=aggregate))
 
 

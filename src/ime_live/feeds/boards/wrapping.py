@@ -1,4 +1,4 @@
-"""Wrappings: read values that arrive in another form than the hub's usual one.
+"""Wrappings: read values that arrive in another form than the SignalR hub's usual one.
 
 A list or an object with one member stands for that member, and a text of JSON for its content.
 """

@@ -1,1 +1,1 @@
-"""The exchange's own hub and its REST boards: transports, protocol and addresses."""
+"""The exchange's SignalR hub and its REST boards: transports, protocol and addresses."""

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from ime_live.errors import SettingsError
 from ime_live.feeds.ime.pages import printable
-from ime_live.settings import HubSettings
+from ime_live.settings import SignalRHubSettings
 from ime_live.settings.rule import shown_url
 
 PROXY_SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
@@ -58,7 +58,7 @@ class Access(Struct, frozen=True):
         )
 
 
-def read_access(settings: HubSettings, url: str) -> Access:
+def read_access(settings: SignalRHubSettings, url: str) -> Access:
     """Decide how ``url`` is reached.
 
     Raises:

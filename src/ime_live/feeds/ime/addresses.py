@@ -47,7 +47,7 @@ def read_base(url: str, option: str) -> SplitResult:
 
 
 class Address:
-    """The address of a hub, and the URLs of its calls."""
+    """The address of a SignalR hub, and the URLs of its calls."""
 
     def __init__(self, base_url: str) -> None:
         """Check ``base_url``.

@@ -36,7 +36,7 @@ from ime_live.feeds.ime.transports import (
     Poll,
     ServerSentEvents,
     Transport,
-    Way,
+    TransportContext,
     WebSocket,
 )
 
@@ -70,7 +70,7 @@ class ConnectionContext:
         """Put together.
 
         Args:
-            address: of the hub.
+            address: of the SignalR hub.
             access: how it is reached.
             client: of `access`, for as long as cookies are to be kept.
             clock: the machine's clock.
@@ -98,7 +98,7 @@ class ConnectionContext:
 
 
 class SignalRConnection:
-    """One negotiated connection to the hub.
+    """One negotiated connection to the SignalR hub.
 
     Attributes:
         negotiation: the hub's answer to negotiate.
@@ -117,7 +117,7 @@ class SignalRConnection:
         # Polls have keep-alives as well (blanks before their answer). A hub that sends none at all
         # still answers a poll in time.
         limit = negotiation.keep_alive_timeout or negotiation.connection_timeout
-        self._way = Way(context.client, context.access, limit * GRACE)
+        self._transport_context = TransportContext(context.client, context.access, limit * GRACE)
         self._transport: Transport | None = None
         self._name = TransportName.WEB_SOCKETS
         self._cursor: str | None = None
@@ -175,7 +175,7 @@ class SignalRConnection:
         """Resume the connection by the same transport.
 
         Raises:
-            AnswerError: the hub does not go on.
+            UnexpectedResponseError: the hub does not go on.
             FeedError: it is not reached.
         """
         await self.close()
@@ -249,11 +249,13 @@ class SignalRConnection:
         self._last_words = None
         match name:
             case TransportName.WEB_SOCKETS:
-                self._transport = WebSocket(self._way)
+                self._transport = WebSocket(self._transport_context)
             case TransportName.SERVER_SENT_EVENTS:
-                self._transport = ServerSentEvents(self._way)
+                self._transport = ServerSentEvents(self._transport_context)
             case TransportName.LONG_POLLING:
-                self._transport = LongPolling(self._way, self._next_poll, self._context.clock)
+                self._transport = LongPolling(
+                    self._transport_context, self._next_poll, self._context.clock
+                )
         return self._transport
 
     def _next_poll(self) -> Poll:

@@ -1,4 +1,4 @@
-"""Link: the interface of a source of frames, and the state of its connection."""
+"""Frame source: the interface of a source of frames, and the state of its connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def ignore_date(date: float, sent: float, received: float) -> None:
     del date, sent, received
 
 
-class Link(Struct, frozen=True):
+class ConnectionState(Struct, frozen=True):
     """The state of the connection to the exchange.
 
     Attributes:
@@ -36,7 +36,7 @@ class Source(Protocol):
     """A source of frames."""
 
     @property
-    def link(self) -> Link:
+    def connection_state(self) -> ConnectionState:
         """The present state of the connection."""
 
     def frames(self) -> AsyncGenerator[bytes, None]:

@@ -1,4 +1,4 @@
-"""Negotiation: ask the exchange's hub for a connection, and follow its redirects."""
+"""Negotiation: ask the exchange's SignalR hub for a connection, and follow its redirects."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ime_live.errors import FeedError
 from ime_live.feeds.ime.addresses import Address
 from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
 from ime_live.feeds.ime.responses import (
-    AnswerError,
-    answer_error,
+    UnexpectedResponseError,
     date_of,
     get,
     is_busy,
     network_errors,
+    response_error,
     retry_after,
     within,
 )
@@ -42,7 +42,7 @@ async def negotiate(context: ConnectionContext) -> SignalRConnection:
     """
     try:
         return await _negotiate(context)
-    except AnswerError as error:
+    except UnexpectedResponseError as error:
         if is_busy(error):
             raise
         if error.status != HTTPStatus.FORBIDDEN and not error.page:
@@ -87,7 +87,7 @@ async def _ask(context: ConnectionContext, address: Address) -> Negotiation:
     kind = headers.get("Content-Type", "")
     if body.lstrip()[:1] == b"<":  # a page, whatever its head says
         wait = retry_after(headers, context.clock.time())
-        raise answer_error(HTTPStatus.OK, kind, body, retry_after=wait)
+        raise response_error(HTTPStatus.OK, kind, body, retry_after=wait)
     return read_negotiation(body, kind)
 
 

@@ -1,6 +1,6 @@
 """Pages: describe an unexpected answer of a server in a few words.
 
-It is often a web page of a firewall, a proxy or a maintenance notice in front of the hub.
+It is often a web page of a firewall, a proxy or a maintenance notice in front of the SignalR hub.
 """
 
 from __future__ import annotations

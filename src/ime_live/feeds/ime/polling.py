@@ -1,7 +1,7 @@
-"""Polling: read the exchange's REST boards while its hub is away.
+"""Polling: read the exchange's REST boards while its SignalR hub is away.
 
 Each board becomes a frame as the hub would push it. The exchange has no REST board of warehouse
-receipts, funds or salaf; they stand still until the hub is back, and the link says so.
+receipts, funds or salaf; they stand still until the hub is back, and the connection state says so.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import read_access
 from ime_live.feeds.ime.addresses import read_base
-from ime_live.feeds.ime.frame_source import Link
+from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.feeds.ime.pages import describe
 from ime_live.feeds.ime.responses import (
-    AnswerError,
+    UnexpectedResponseError,
     asked_to_wait,
-    check_answer,
+    check_response,
     network_errors,
     read_body,
 )
 from ime_live.log_limiter import LogLimiter
-from ime_live.settings import HubSettings
+from ime_live.settings import SignalRHubSettings
 
 log = structlog.get_logger()
 
@@ -70,7 +70,7 @@ class BoardPoller:
 
     def __init__(
         self,
-        settings: HubSettings,
+        settings: SignalRHubSettings,
         boards: Collection[str],
         *,
         clock: Clock = SYSTEM_CLOCK,
@@ -99,7 +99,7 @@ class BoardPoller:
         self._clock = clock
         self._random = random
         self._largest = largest
-        self._link = Link()
+        self._connection_state = ConnectionState()
         self._limited = LogLimiter(log, interval=_COMPLAINT_INTERVAL, clock=clock)
         self._reset()
 
@@ -108,12 +108,12 @@ class BoardPoller:
         self._errors: dict[str, str] = {}  # of the others
         self._tagged: dict[str, _Tagged] = {}
         self._due: dict[str, float] = {}  # when a board may be asked for again, as it was told
-        self._link = Link(since=self._clock.time())
+        self._connection_state = ConnectionState(since=self._clock.time())
 
     @property
-    def link(self) -> Link:
+    def connection_state(self) -> ConnectionState:
         """The present state of polling."""
-        return self._link
+        return self._connection_state
 
     @property
     def useful(self) -> bool:
@@ -145,7 +145,7 @@ class BoardPoller:
                         wait += backoff.next()
                     await self._clock.sleep(wait)
         finally:
-            self._link = Link(since=self._clock.time())
+            self._connection_state = ConnectionState(since=self._clock.time())
 
     async def _board(self, client: httpx.AsyncClient, method: str, url: str) -> bytes | None:
         """A board as it is now; None if it cannot be had, which is told then."""
@@ -182,7 +182,7 @@ class BoardPoller:
                     async with client.stream("GET", url, headers=headers) as response:
                         if tagged and response.status_code == HTTPStatus.NOT_MODIFIED:
                             return tagged.board
-                        await check_answer(response, "json")
+                        await check_response(response, "json")
                         board = await read_body(response, self._largest)
         except TimeoutError:
             raise FeedError(f"no answer within {timeout:g} s") from None
@@ -200,7 +200,7 @@ class BoardPoller:
         if wait is None:
             return
         # Too many requests are of all boards together.
-        status = error.status if isinstance(error, AnswerError) else None
+        status = error.status if isinstance(error, UnexpectedResponseError) else None
         boards = self._urls if status == HTTPStatus.TOO_MANY_REQUESTS else (method,)
         self._due |= dict.fromkeys(boards, self._clock.monotonic() + wait)
 
@@ -210,9 +210,13 @@ class BoardPoller:
             errors.append(f"not polled: {', '.join(self.missing)}")
         error = "; ".join(errors) or None
         source = POLLING if self._good else ""
-        if (source, error) != (self._link.source, self._link.error):
-            since = self._link.since if source == self._link.source else self._clock.time()
-            self._link = Link(source, since, error)
+        if (source, error) != (self._connection_state.source, self._connection_state.error):
+            since = (
+                self._connection_state.since
+                if source == self._connection_state.source
+                else self._clock.time()
+            )
+            self._connection_state = ConnectionState(source, since, error)
 
 
 def _check_board(board: bytes, content_type: str) -> None:

@@ -1,4 +1,4 @@
-"""Answers: errors of the network and answers of the hub, as `FeedError` in plain words.
+"""Responses: read those of the SignalR hub, and turn faults of the network into `FeedError`.
 
 The texts contain no URL, which may have a token, and no address of a proxy.
 """
@@ -30,20 +30,20 @@ from ime_live.errors import FeedError
 from ime_live.feeds.ime.pages import describe, printable
 from ime_live.feeds.ime.signalr import MOST_SECONDS
 
-MAX_ANSWER: Final = 1024 * 1024
-"""Bytes of the largest answer to a call that is no frame; a real one has 400."""
+MAX_RESPONSE: Final = 1024 * 1024
+"""Bytes of the largest response to a call that is no frame; a real one has 400."""
 
 _BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 _MAX_PAGE: Final = 16 * 1024  # bytes that are read of a refusal, to tell what it says
 
 
-class AnswerError(FeedError):
-    """The hub's server sent an answer that is not one of a hub.
+class UnexpectedResponseError(FeedError):
+    """The server sent a response that the SignalR hub would not send.
 
     Attributes:
         status: HTTP status.
-        page: whether the answer is a web page.
+        page: whether the response is a web page.
         retry_after: seconds to wait by the server's Retry-After, at most `MOST_SECONDS`; None
             without that header.
     """
@@ -60,23 +60,23 @@ class AnswerError(FeedError):
 def within(call: str, error: FeedError) -> FeedError:
     """The same error, with the name of the call in front of its text."""
     text = f"{call}: {error}"
-    if isinstance(error, AnswerError):
-        return AnswerError(
+    if isinstance(error, UnexpectedResponseError):
+        return UnexpectedResponseError(
             text, status=error.status, page=error.page, retry_after=error.retry_after
         )
     return FeedError(text)
 
 
 def is_busy(error: FeedError) -> bool:
-    """Whether a server answers that it has too much to do, for how long ever."""
-    return isinstance(error, AnswerError) and (
+    """Return whether the server responds that it is overloaded."""
+    return isinstance(error, UnexpectedResponseError) and (
         error.retry_after is not None or error.status in _BUSY
     )
 
 
 def asked_to_wait(error: FeedError) -> float | None:
-    """Seconds for which an answer asks to be left alone; None if it does not."""
-    return error.retry_after if isinstance(error, AnswerError) else None
+    """Return the seconds for which a response asks to wait; None if it does not."""
+    return error.retry_after if isinstance(error, UnexpectedResponseError) else None
 
 
 @contextmanager
@@ -84,18 +84,18 @@ def network_errors() -> Iterator[None]:
     """Turn what httpx, websockets and the system raise into FeedErrors.
 
     Raises:
-        AnswerError: a WebSocket was refused by an answer.
+        UnexpectedResponseError: a WebSocket was refused by a response.
         FeedError: all else.
     """
     try:
         yield
     except InvalidStatus as error:
-        answer = error.response
-        headers = httpx.Headers(list(answer.headers.raw_items()))
-        raise answer_error(
-            answer.status_code,
+        response = error.response
+        headers = httpx.Headers(list(response.headers.raw_items()))
+        raise response_error(
+            response.status_code,
             headers.get("Content-Type", ""),
-            bytes(answer.body or b""),
+            bytes(response.body or b""),
             headers.get("Location", ""),
             wanted="a WebSocket",
             retry_after=retry_after(headers, time.time()),
@@ -129,15 +129,15 @@ def _reason(error: Exception) -> str:
             return f"the network failed: {text or type(error).__name__}"
 
 
-def answer_error(
+def response_error(
     status: int,
     content_type: str,
     body: bytes,
     location: str = "",
     wanted: str = "JSON",
     retry_after: float | None = None,
-) -> AnswerError:
-    """Make the error of an answer that is not what was wanted."""
+) -> UnexpectedResponseError:
+    """Make the error of a response that is not the wanted one."""
     parts = []
     if status != HTTPStatus.OK:
         parts.append(f"HTTP {status}")
@@ -148,19 +148,21 @@ def answer_error(
     elif body or status == HTTPStatus.OK:
         parts.append(describe(body, content_type, wanted))
     page = "html" in content_type.lower() or body.lstrip()[:1] == b"<"
-    return AnswerError(", ".join(parts), status=status, page=page, retry_after=retry_after)
+    return UnexpectedResponseError(
+        ", ".join(parts), status=status, page=page, retry_after=retry_after
+    )
 
 
-async def check_answer(response: httpx.Response, kind: str) -> None:
-    """Look at an answer's head; its body is read only if the head is wrong.
+async def check_response(response: httpx.Response, kind: str) -> None:
+    """Check the head of a response; its body is read only if the head is wrong.
 
     Args:
         response: a streamed one.
-        kind: what its content type must hold, as in ``text/event-stream``; "json" leaves what is
-            no web page to the reader.
+        kind: text that its content type must contain, such as ``text/event-stream``; "json" also
+            accepts plain text, and a response without a content type.
 
     Raises:
-        AnswerError: another status than 200, or another content type.
+        UnexpectedResponseError: another status than 200, or another content type.
     """
     content_type = response.headers.get("Content-Type", "")
     if response.status_code == HTTPStatus.OK:
@@ -175,7 +177,7 @@ async def check_answer(response: httpx.Response, kind: str) -> None:
             break
     wanted = "JSON" if kind == "json" else "an event stream"
     location = response.headers.get("Location", "") if response.is_redirect else ""
-    raise answer_error(
+    raise response_error(
         response.status_code,
         content_type,
         body,
@@ -185,8 +187,8 @@ async def check_answer(response: httpx.Response, kind: str) -> None:
     )
 
 
-async def read_body(response: httpx.Response, limit: int = MAX_ANSWER) -> bytes:
-    """Read a streamed answer's body.
+async def read_body(response: httpx.Response, limit: int = MAX_RESPONSE) -> bytes:
+    """Read the body of a streamed response.
 
     Raises:
         FeedError: it is larger than ``limit`` bytes.
@@ -204,7 +206,7 @@ async def get(
     url: str,
     timeout: float,  # noqa: ASYNC109 - of the whole call
 ) -> tuple[bytes, httpx.Headers]:
-    """Make a call that answers JSON; its body and headers.
+    """Make a call whose response is JSON; return its body and headers.
 
     Args:
         client: as of `Access`.
@@ -212,31 +214,31 @@ async def get(
         timeout: seconds that all of it may take; httpx's own are for each read.
 
     Raises:
-        AnswerError: the answer is another one.
+        UnexpectedResponseError: the response is another one.
         FeedError: there is none.
     """
     try:
         async with asyncio.timeout(timeout):
             with network_errors():
                 async with client.stream("GET", url) as response:
-                    await check_answer(response, "json")
+                    await check_response(response, "json")
                     return await read_body(response), response.headers
     except TimeoutError:
         raise FeedError(f"no answer within {timeout:g} s") from None
 
 
 def date_of(headers: httpx.Headers) -> float | None:
-    """The ``Date`` of an answer, seconds since the Unix epoch; None if it has none."""
+    """Return the ``Date`` of a response, seconds since the Unix epoch; None if it has none."""
     return _read_date(headers.get("Date", ""))
 
 
 def retry_after(headers: httpx.Headers, now: float) -> float | None:
-    """Seconds for which an answer asks to be left alone, up to `MOST_SECONDS`; None if it does not.
+    """Return the seconds of ``Retry-After``, up to `MOST_SECONDS`; None without it.
 
     Args:
         headers: with ``Retry-After`` as RFC 9110 has it, in seconds or as a date. A date counts
-            from the answer's own ``Date``, so that clocks need not agree.
-        now: seconds since the Unix epoch, for an answer without ``Date``.
+            from the response's own ``Date``, so that clocks need not agree.
+        now: seconds since the Unix epoch, for a response without ``Date``.
     """
     text = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(text):

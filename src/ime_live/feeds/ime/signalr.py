@@ -1,4 +1,4 @@
-"""SignalR: the protocol of the exchange's hub, classic ASP.NET SignalR 2.x, client protocol 2.1.
+"""SignalR: the protocol of the exchange's SignalR hub (ASP.NET SignalR 2.x, protocol 2.1).
 
 It parses answers and frames without decoding the boards in them, and has no I/O. The URLs of its
 calls are in `ime_live.feeds.ime.addresses`.

@@ -1,4 +1,4 @@
-"""Hub client: read frames from the exchange's SignalR hub, forever.
+"""SignalR client: read frames from the exchange's SignalR hub, forever.
 
 It decides which transport is tried, whether a lost connection is resumed or renegotiated, and how
 long to wait. `SignalRConnection` carries that out. Each change is logged once.
@@ -20,12 +20,12 @@ from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import read_access
 from ime_live.feeds.ime.addresses import Address
 from ime_live.feeds.ime.connection import ConnectionContext, SignalRConnection
-from ime_live.feeds.ime.frame_source import HearDate, Link, ignore_date
+from ime_live.feeds.ime.frame_source import ConnectionState, HearDate, ignore_date
 from ime_live.feeds.ime.negotiation import negotiate
-from ime_live.feeds.ime.responses import AnswerError, asked_to_wait, is_busy, within
+from ime_live.feeds.ime.responses import UnexpectedResponseError, asked_to_wait, is_busy, within
 from ime_live.feeds.ime.signalr import TransportName, read_transports
 from ime_live.log_limiter import LogLimiter
-from ime_live.settings import HubSettings
+from ime_live.settings import SignalRHubSettings
 
 log = structlog.get_logger()
 
@@ -35,12 +35,12 @@ _MOST_RESUMPTIONS: Final = 2
 _NOT_OFFERED: Final = "the hub offers none"
 
 
-class HubClient:
+class SignalRClient:
     """Reads frames from the exchange's hub; implements `ime_live.feeds.ime.frame_source.Source`."""
 
     def __init__(
         self,
-        settings: HubSettings,
+        settings: SignalRHubSettings,
         *,
         clock: Clock = SYSTEM_CLOCK,
         random: Callable[[], float] = chance.random,
@@ -66,7 +66,7 @@ class HubClient:
         self._hear_date = hear_date
         self._backoff = Backoff(settings.max_reconnect_delay, random)
         self._host = urlsplit(settings.base_url).hostname
-        self._link = Link()
+        self._connection_state = ConnectionState()
         self._reset()
 
     def _reset(self) -> None:
@@ -81,9 +81,9 @@ class HubClient:
         self._once = LogLimiter(log, interval=float("inf"))  # for this outage
 
     @property
-    def link(self) -> Link:
+    def connection_state(self) -> ConnectionState:
         """The present state of the connection."""
-        return self._link
+        return self._connection_state
 
     @property
     def failures(self) -> int:
@@ -93,7 +93,7 @@ class HubClient:
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """Yield the hub's frames that have messages; see `Source`. One reader at a time."""
         self._reset()
-        self._link = Link(since=self._clock.time())
+        self._connection_state = ConnectionState(since=self._clock.time())
         async with self._access.client() as client:
             context = ConnectionContext(
                 self._address,
@@ -107,7 +107,7 @@ class HubClient:
                 while True:
                     yield await self._next(context)
             finally:
-                self._link = Link(since=self._clock.time())
+                self._connection_state = ConnectionState(since=self._clock.time())
                 await self._end()
 
     async def _next(self, context: ConnectionContext) -> bytes:
@@ -197,18 +197,22 @@ class HubClient:
             refused = any(why != _NOT_OFFERED for why in self._refused.values())
             self._upgrade_at = now + self._settings.upgrade_after if refused else None
         error = _joined(self._refused) or None
-        if self._link.source != name:
+        if self._connection_state.source != name:
             event = "exchange resumed" if resumed else "exchange connected"
             log.info(event, host=self._host, transport=name.value)
-            self._link = Link(source=name.value, since=self._clock.time(), error=error)
-        elif self._link.error != error:
-            self._link = Link(source=name.value, since=self._link.since, error=error)
+            self._connection_state = ConnectionState(
+                source=name.value, since=self._clock.time(), error=error
+            )
+        elif self._connection_state.error != error:
+            self._connection_state = ConnectionState(
+                source=name.value, since=self._connection_state.since, error=error
+            )
         self._once = LogLimiter(log, interval=float("inf"))
 
     async def _lost(self, error: FeedError) -> None:
         """Log the loss, then resume the connection, or end it if that fails."""
         now = self._clock.monotonic()
-        source = self._link.source
+        source = self._connection_state.source
         if source and now - self._connected_at > self._settings.max_reconnect_delay:
             self._backoff.reset()  # it was good for long, also if the market was quiet
         self._tell(str(error))
@@ -232,7 +236,7 @@ class HubClient:
                 await connection.resume()
             except FeedError as error:
                 self._tell(f"not resumed: {error}")
-                if isinstance(error, AnswerError) and not is_busy(error):
+                if isinstance(error, UnexpectedResponseError) and not is_busy(error):
                     return False  # it is there, and does not know us any more
                 self._wait = max(self._backoff.next(), asked_to_wait(error) or 0.0)
             else:
@@ -243,7 +247,7 @@ class HubClient:
 
     def _tell(self, reason: str) -> None:
         """Note that there is no connection, and log each reason once per outage."""
-        source, since = self._link.source, self._link.since
+        source, since = self._connection_state.source, self._connection_state.since
         if source:
             since = self._clock.time()
             self._once.warning(
@@ -251,7 +255,7 @@ class HubClient:
             )
         else:
             self._once.warning("exchange not reached", key=reason, host=self._host, reason=reason)
-        self._link = Link(source="", since=since, error=reason)
+        self._connection_state = ConnectionState(source="", since=since, error=reason)
 
     async def _end(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,4 +1,4 @@
-"""Source: the exchange's frames, from its hub, or from its REST boards while the hub is away.
+"""Source: frames from the SignalR hub, or from the REST boards while the hub is away.
 
 It decides which of the two is read, and yields frames in the order of their arrival.
 """
@@ -14,10 +14,10 @@ import structlog
 from msgspec.structs import replace
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.feeds.ime.frame_source import HearDate, Link, Source, ignore_date
+from ime_live.feeds.ime.frame_source import ConnectionState, HearDate, Source, ignore_date
 from ime_live.feeds.ime.polling import BoardPoller
-from ime_live.feeds.ime.signalr_client import HubClient
-from ime_live.settings import HubSettings
+from ime_live.feeds.ime.signalr_client import SignalRClient
+from ime_live.settings import SignalRHubSettings
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class ExchangeSource:
 
     def __init__(
         self,
-        settings: HubSettings,
+        settings: SignalRHubSettings,
         boards: Collection[str],
         *,
         hub: Source | None = None,
@@ -54,7 +54,7 @@ class ExchangeSource:
         Args:
             settings: where the exchange is, and how it is reached.
             boards: methods of the boards that are wanted.
-            hub: the hub, if not one of these settings.
+            hub: the SignalR hub, if not one of these settings.
             poller: the boards, if not of these settings.
             stays_away: seconds, see `STAYS_AWAY`.
             clock: the machine's clock.
@@ -63,7 +63,7 @@ class ExchangeSource:
         Raises:
             SettingsError: it cannot work with these.
         """
-        self._hub = HubClient(settings, hear_date=hear_date) if hub is None else hub
+        self._hub = SignalRClient(settings, hear_date=hear_date) if hub is None else hub
         if poller is None:
             boards_of_rest = BoardPoller(settings, boards)
             polls = settings.polling_interval > 0 and boards_of_rest.useful
@@ -75,12 +75,12 @@ class ExchangeSource:
         self._frame_at = 0.0  # when the hub gave a frame last
 
     @property
-    def link(self) -> Link:
+    def connection_state(self) -> ConnectionState:
         """The present state; while boards are polled, the error names that of the hub as well."""
-        hub = self._hub.link
+        hub = self._hub.connection_state
         if hub.source or self._poller is None or self._polling is None:
             return hub
-        polled = self._poller.link
+        polled = self._poller.connection_state
         error = "; ".join(each for each in (hub.error, polled.error) if each) or None
         return replace(polled if polled.source else hub, error=error)
 
@@ -120,12 +120,14 @@ class ExchangeSource:
         there_at = now()  # the hub, when last, by a connection that lasted
         connected_at: float | None = None
         while True:
-            if not self._hub.link.source:
+            if not self._hub.connection_state.source:
                 connected_at = None
                 # One that is connected again and again, and gives nothing, is away as well.
                 away = now() - max(there_at, self._frame_at)
                 if self._polling is None and away >= self._stays_away:
-                    log.warning("hub stays away; polling boards", reason=self._hub.link.error)
+                    log.warning(
+                        "hub stays away; polling boards", reason=self._hub.connection_state.error
+                    )
                     self._polling = asyncio.create_task(self._poll(come, poller))
             elif connected_at is None:
                 connected_at = now()

@@ -1,4 +1,4 @@
-"""Transports: the three ways by which a hub sends its frames.
+"""Transports: the three ways by which the SignalR hub sends its frames.
 
 They yield raw frames, including keep-alives. Every fault of the network is a `FeedError` in plain
 words.
@@ -19,7 +19,7 @@ from ime_live.errors import FeedError
 from ime_live.feeds.ime.access import Access
 from ime_live.feeds.ime.events import MAX_EVENT, EventParser
 from ime_live.feeds.ime.pages import describe
-from ime_live.feeds.ime.responses import check_answer, network_errors, read_body
+from ime_live.feeds.ime.responses import check_response, network_errors, read_body
 from ime_live.feeds.ime.signalr import TransportName
 
 CLOSE_TIMEOUT: Final = 1.0
@@ -33,7 +33,7 @@ _EVENTS: Final = {
 }
 
 
-class Way(Struct, frozen=True):
+class TransportContext(Struct, frozen=True):
     """The part that all transports share.
 
     Attributes:
@@ -73,7 +73,7 @@ class Transport(Protocol):
         """Connect, or reconnect; returns when the hub has taken it.
 
         Raises:
-            AnswerError: the hub refuses it.
+            UnexpectedResponseError: the hub refuses it.
             FeedError: the network does.
         """
 
@@ -110,16 +110,16 @@ class WebSocket:
     name = TransportName.WEB_SOCKETS
     pending = False
 
-    def __init__(self, way: Way) -> None:
-        self._way = way
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
         self._socket: _Listening | None = None
 
     async def open(self, url: str, body: str = "") -> None:
         """See `Transport`; ``body`` is empty."""
         del body
-        access = self._way.access
+        access = self._context.access
         # The headers of a request to the same place: cookies, and a token.
-        request = self._way.client.build_request("GET", "http" + url.removeprefix("ws"))
+        request = self._context.client.build_request("GET", "http" + url.removeprefix("ws"))
         names = ("Cookie", "Authorization")
         headers = {each: request.headers[each] for each in names if each in request.headers}
         with network_errors():
@@ -145,13 +145,13 @@ class WebSocket:
         began = loop.time()
         with network_errors():
             while True:
-                until = max(began, self._socket.heard) + self._way.silence
+                until = max(began, self._socket.heard) + self._context.silence
                 try:
                     async with asyncio.timeout_at(until):
                         return await self._socket.recv(decode=False)
                 except TimeoutError:
-                    if loop.time() >= self._socket.heard + self._way.silence:
-                        raise FeedError(f"nothing came for {self._way.silence:g} s") from None
+                    if loop.time() >= self._socket.heard + self._context.silence:
+                        raise FeedError(f"nothing came for {self._context.silence:g} s") from None
 
     async def close(self) -> None:
         """See `Transport`."""
@@ -169,8 +169,8 @@ class ServerSentEvents:
     name = TransportName.SERVER_SENT_EVENTS
     pending = False
 
-    def __init__(self, way: Way) -> None:
-        self._way = way
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
         self._response: httpx.Response | None = None
         self._pieces: AsyncGenerator[bytes, None] | None = None
         self._parser = EventParser()
@@ -179,11 +179,11 @@ class ServerSentEvents:
     async def open(self, url: str, body: str = "") -> None:
         """See `Transport`; ``body`` is empty."""
         del body
-        client = self._way.client
-        request = client.build_request("GET", url, headers=_EVENTS, timeout=self._way.timeout)
+        client = self._context.client
+        request = client.build_request("GET", url, headers=_EVENTS, timeout=self._context.timeout)
         with network_errors():
             self._response = await client.send(request, stream=True)
-            await check_answer(self._response, "text/event-stream")
+            await check_response(self._response, "text/event-stream")
         self._pieces = cast(AsyncGenerator[bytes, None], self._response.aiter_bytes())
         first = await self.receive()
         if first != b"initialized":
@@ -219,8 +219,10 @@ class LongPolling:
 
     name = TransportName.LONG_POLLING
 
-    def __init__(self, way: Way, next_poll: Callable[[], Poll], clock: Clock) -> None:
-        self._way = way
+    def __init__(
+        self, context: TransportContext, next_poll: Callable[[], Poll], clock: Clock
+    ) -> None:
+        self._context = context
         self._next_poll = next_poll
         self._clock = clock
         self._answer: asyncio.Task[bytes] | None = None
@@ -253,10 +255,10 @@ class LongPolling:
 
     async def _post(self, url: str, body: str, taken: asyncio.Future[None] | None) -> bytes:
         with network_errors():
-            async with self._way.client.stream(
-                "POST", url, content=body, headers=_FORM, timeout=self._way.timeout
+            async with self._context.client.stream(
+                "POST", url, content=body, headers=_FORM, timeout=self._context.timeout
             ) as response:
-                await check_answer(response, "json")
+                await check_response(response, "json")
                 if taken is not None and not taken.done():
                     taken.set_result(None)
                 frame = await read_body(response, MAX_EVENT)

@@ -55,8 +55,8 @@ class ExchangeClock:
         offset = self._by_board if self._by_date is None else self._by_date
         if offset is None:
             return wall
-        told = offset + self.machine.monotonic()
-        return wall if abs(told - wall) <= ACCURACY else told
+        by_offset = offset + self.machine.monotonic()
+        return wall if abs(by_offset - wall) <= ACCURACY else by_offset
 
     def local(self) -> datetime:
         """Return the exchange's time as in its timestamps: wall clock of its zone, no offset."""
@@ -75,9 +75,9 @@ class ExchangeClock:
         wrong_by = least if least > 0 else min(most, 0.0)
         self._by_date = self.machine.time() + wrong_by - self.machine.monotonic()
 
-    def hear_board(self, told: datetime) -> None:
+    def hear_board(self, exchange_time: datetime) -> None:
         """Use the time of a clock board, wall clock of the zone."""
-        at = told.replace(tzinfo=self._zone).timestamp()
+        at = exchange_time.replace(tzinfo=self._zone).timestamp()
         wall = self.machine.time()
         offset = at - self.machine.monotonic()
         before = self._board

@@ -116,7 +116,7 @@ class Feed:
 
     def status(self) -> FeedStatus:
         """Return the present status of the feed."""
-        self._health.link(self._source.link)
+        self._health.note_connection(self._source.connection_state)
         status = self._health.status(round(self._clock.machine.time() * 1e6))
         self._say_lag(status.lag)
         self._say_clock()
@@ -186,21 +186,21 @@ class Feed:
                 frame=raw[:_SHOWN].decode("utf-8", "replace"),
             )
             return None
-        if frame.day_told and frame.day is not None:
+        if frame.has_day and frame.day is not None:
             self._day = max(frame.day, self._day or frame.day)
         return frame
 
     def _note(self, frame: Frame) -> None:
         # Also on a standby, whose status must be true as soon as it leads.
-        self._health.link(self._source.link)
+        self._health.note_connection(self._source.connection_state)
         latest = self._clock.local() + MAX_AHEAD
         for board in frame.boards:
             listed = {quote.contract.contract_id for quote in board.quotes}
             self._health.board(board.method, len(listed), round(self._clock.machine.time() * 1e6))
             self._note_timestamp(board.method, board.pushed_at, latest)
-        if frame.told is not None:
-            self._note_timestamp(CLOCK, [frame.told], latest)
-            self._clock.hear_board(frame.told)
+        if frame.exchange_time is not None:
+            self._note_timestamp(CLOCK, [frame.exchange_time], latest)
+            self._clock.hear_board(frame.exchange_time)
         self._say_clock()
         for name in frame.unknown:
             self._once.info("unknown method of the hub; ignored", key=name, method=name)

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from ime_live.contracts import Market
 from ime_live.feeds.boards.frame_reader import MARKETS
-from ime_live.feeds.ime.frame_source import Link
+from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 
 
@@ -24,8 +24,8 @@ class Hours(Protocol):
         """Return when a session next begins or ends."""
 
 
-class _MarketCondition:
-    """The condition of one market."""
+class _MarketHealth:
+    """The health of one market."""
 
     def __init__(self) -> None:
         self.contracts: dict[str, int] = {}
@@ -56,11 +56,11 @@ class FeedHealth:
         self._max_lag = max_lag
         self._hours = hours
         self._markets = {
-            market: _MarketCondition()
+            market: _MarketHealth()
             for market in Market
             if any(MARKETS.get(board) is market for board in boards)
         }
-        self._link = Link()
+        self._connection = ConnectionState()
         self._state: FeedState | None = None
         self._since = 0
         self._last_board: int | None = None
@@ -71,12 +71,12 @@ class FeedHealth:
         self.late = False
         """Whether boards were too late at the last status."""
 
-    def link(self, link: Link) -> None:
+    def note_connection(self, state: ConnectionState) -> None:
         """Note the present state of the connection."""
-        if (link.source, link.since) != (self._link.source, self._link.since):
+        if (state.source, state.since) != (self._connection.source, self._connection.since):
             self._timestamps.clear()
             self._lag = None
-        self._link = link
+        self._connection = state
 
     def board(self, board: str, contracts: int, at: int) -> None:
         """Note a board with this number of contracts."""
@@ -109,8 +109,8 @@ class FeedHealth:
             self._since,
             last_board=self._last_board,
             markets=markets,
-            source=self._link.source,
-            error=self._link.error,
+            source=self._connection.source,
+            error=self._connection.error,
             written=at,
             lag=lag,
         )
@@ -121,7 +121,7 @@ class FeedHealth:
         states = {each.state for each in markets.values()}
         return next((state for state in _FIRST_OF if state in states), FeedState.DOWN)
 
-    def _market(self, name: Market, market: _MarketCondition, at: int) -> MarketStatus:
+    def _market(self, name: Market, market: _MarketHealth, at: int) -> MarketStatus:
         # From the hours, not from the last status: a standby computes none.
         began = self._hours.session_began(name, at)
         return MarketStatus(
@@ -132,12 +132,12 @@ class FeedHealth:
         )
 
     def _state_of(self, last_board: int | None, began: int | None, at: int) -> FeedState:
-        if not self._link.source:
+        if not self._connection.source:
             return FeedState.DOWN
         if began is None:
             return FeedState.CLOSED
         # Silence before the session, or before the connection, does not count.
-        heard = max(last_board or 0, began, round(self._link.since * 1e6))
+        heard = max(last_board or 0, began, round(self._connection.since * 1e6))
         late = self._lag_since(began)
         if at - heard > self._stale_after or (late is not None and late > self._max_lag):
             return FeedState.STALE

@@ -167,15 +167,15 @@ class Ingest:
         Returns:
             The rows that do not count.
         """
-        told = self._newest.take(frame, latest)
-        refusal = FrameRefusal(frame.errors, tuple(told.late))
+        changes = self._newest.take(frame, latest)
+        refusal = FrameRefusal(frame.errors, tuple(changes.late))
         rows = len(frame.quotes)
         self.totals.frames += 1
         self.totals.rows += rows + len(frame.errors)
         self.totals.refused += len(refusal)
-        self.totals.unchanged += rows - len(told.late) - len(told.quotes)
-        self._due |= told.quotes
-        self._due_contracts |= told.contracts
+        self.totals.unchanged += rows - len(changes.late) - len(changes.quotes)
+        self._due |= changes.quotes
+        self._due_contracts |= changes.contracts
         return refusal
 
     async def pass_on(self) -> tuple[PublishResult, ...]:
