@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from ime_live.errors import ControlError
 from ime_live.gateway.hub import frames as wire
-from ime_live.market import SECTIONS, Part, part_of
+from ime_live.market import SECTIONS, PayloadSections, sections_of
 from ime_live.market_json import read_payload
 from ime_live.messages import (
     CONTROL,
@@ -39,11 +39,11 @@ def test_a_state() -> None:
     assert isinstance(message, StreamMessage)
     assert (message.contract_name, message.contract_id) == ("سکه", UNSET)
     assert (message.timestamp, message.skipped) == (TIMESTAMP.decode(), UNSET)
-    assert message.data == part_of(data, SECTIONS)
+    assert message.data == sections_of(data, SECTIONS)
 
 
 def test_a_part_of_one_and_a_count() -> None:
-    part = part_of(payload(5), ["ContractInfo"])
+    part = sections_of(payload(5), ["ContractInfo"])
     text = wire.message(wire.envelope_by_id("1"), TIMESTAMP, part.to_json(), 3)
     message = read_message(text)
     assert isinstance(message, StreamMessage)
@@ -144,16 +144,16 @@ def test_an_error_knows_whose_it_is() -> None:
 
 class TestPart:
     def test_the_sections_are_in_the_documented_order(self) -> None:
-        part = part_of(payload(1), ["ContractInfo", "BestLimit"])
+        part = sections_of(payload(1), ["ContractInfo", "BestLimit"])
         assert list(json.loads(part.to_json())) == ["BestLimit", "ContractInfo"]
 
     def test_all_of_them_are_the_payload(self) -> None:
         whole = payload(1)
-        assert part_of(whole, SECTIONS).to_json() == whole.to_json()
-        assert read_payload(part_of(whole, SECTIONS).to_json()) == whole
+        assert sections_of(whole, SECTIONS).to_json() == whole.to_json()
+        assert read_payload(sections_of(whole, SECTIONS).to_json()) == whole
 
     def test_none(self) -> None:
-        assert part_of(payload(1), []) == Part()
+        assert sections_of(payload(1), []) == PayloadSections()
 
     def test_levels_by_name(self) -> None:
         best_limit = payload(1).best_limit

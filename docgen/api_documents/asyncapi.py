@@ -278,7 +278,7 @@ def _schemas() -> dict[str, Schema]:
     both = schemas.pop("StreamMessage")
     schemas["StreamMessageByName"] = _without(both, "ContractId", "contractName")
     schemas["StreamMessageById"] = _without(both, "contractName", "ContractId")
-    schemas["Part"]["minProperties"] = 1
+    schemas["PayloadSections"]["minProperties"] = 1
     schemas["End"] = {
         "description": "Reason why the gateway ended a stream of events.",
         "type": "object",

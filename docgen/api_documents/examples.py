@@ -18,7 +18,7 @@ from ime_live.market import (
     ContractInfo,
     Level,
     Payload,
-    part_of,
+    sections_of,
 )
 from ime_live.messages import (
     Action,
@@ -59,13 +59,16 @@ _PAYLOAD: Final = Payload(
     contract_info=ContractInfo(open_interest=4997, open_interest_changes=-3),
 )
 
-_WHOLE: Final = part_of(_PAYLOAD, SECTIONS)
+_WHOLE: Final = sections_of(_PAYLOAD, SECTIONS)
 
 _MESSAGES: Final[dict[str, tuple[object, ...]]] = {
     "streamByName": (
         StreamMessage(contract_name=_NAME, timestamp=_TIME, data=_WHOLE),
         StreamMessage(
-            contract_name=_NAME, timestamp=_TIME, skipped=3, data=part_of(_PAYLOAD, ["BestLimit"])
+            contract_name=_NAME,
+            timestamp=_TIME,
+            skipped=3,
+            data=sections_of(_PAYLOAD, ["BestLimit"]),
         ),
     ),
     "streamById": (StreamMessage(contract_id=_ID, timestamp=_TIME, data=_WHOLE),),

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
         BestLimit,
         ContractInfo,
         Level,
-        Part,
         Payload,
+        PayloadSections,
     )
     from ime_live.market_json import read_payload
     from ime_live.publisher import Publisher, PublishResult
@@ -83,9 +83,9 @@ __all__ = [
     "Market",
     "Message",
     "Overview",
-    "Part",
     "Payload",
     "PayloadError",
+    "PayloadSections",
     "PublishResult",
     "Publisher",
     "QueueName",
@@ -131,7 +131,7 @@ _MODULES = {
     "Message": "ime_live.client.protocol.message",
     "PublishResult": "ime_live.publisher",
     "Overview": "ime_live.client.rest.response",
-    "Part": "ime_live.market",
+    "PayloadSections": "ime_live.market",
     "Payload": "ime_live.market",
     "PayloadError": "ime_live.errors",
     "Publisher": "ime_live.publisher",

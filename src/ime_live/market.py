@@ -181,7 +181,7 @@ class Payload(Struct, gc=False):
         return _encode(self)
 
 
-class Part(Struct, gc=False, omit_defaults=True):
+class PayloadSections(Struct, gc=False, omit_defaults=True):
     """Some sections of a payload, as a stream with ``sections=`` delivers them.
 
     A section that was not asked for is ``msgspec.UNSET``.
@@ -211,10 +211,10 @@ SECTIONS: Final[Mapping[str, str]] = {
 """The sections of a payload in the documented order: name on the wire → attribute."""
 
 
-def part_of(payload: Payload | Part, sections: Iterable[str]) -> Part:
+def sections_of(payload: Payload | PayloadSections, sections: Iterable[str]) -> PayloadSections:
     """Return these sections of a payload, given by their names on the wire."""
     attributes = [SECTIONS[section] for section in sections]
-    return Part(**{attribute: getattr(payload, attribute) for attribute in attributes})
+    return PayloadSections(**{attribute: getattr(payload, attribute) for attribute in attributes})
 
 
 _encode = msgspec.json.Encoder().encode

@@ -20,7 +20,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from ime_live.contracts import Market
 from ime_live.errors import ControlError
-from ime_live.market import Part
+from ime_live.market import PayloadSections
 from ime_live.status import FeedState
 
 STREAM: Final = "IME Stream"
@@ -45,7 +45,7 @@ class StreamMessage(Struct, frozen=True, kw_only=True, tag_field="channel", tag=
     contract_id: str | UnsetType = field(default=UNSET, name="ContractId")
     timestamp: str
     skipped: int | UnsetType = UNSET
-    data: Part
+    data: PayloadSections
 
 
 class StatusData(Struct, frozen=True, rename="camel"):

@@ -38,7 +38,7 @@ async def in_short() -> None:
     async for message in ime_live.connect("ws://h", ["A"], first_timeout=30):
         assert_type(message, ime_live.Message[ime_live.Payload])
     stream = await ime_live.connect(contract_names=["A"], sections=["Aggregate"])
-    assert_type(stream, ime_live.Stream[ime_live.Part])
+    assert_type(stream, ime_live.Stream[ime_live.PayloadSections])
 
 
 def on_connection(event: ime_live.ConnectionEvent) -> None:
@@ -58,7 +58,7 @@ def plain() -> None:
 
 def wrapped(
     names: list[str], token: ime_live.Token, queue: ime_live.QueueName
-) -> ime_live.Connecting[ime_live.Part]:
+) -> ime_live.Connecting[ime_live.PayloadSections]:
     sections: list[ime_live.SectionName] = ["BestLimit"]
     return ime_live.connect("ws://h", names, token=token, queue=queue, sections=sections)
 

@@ -12,7 +12,7 @@ from jsonschema_rs import Draft7Validator
 
 from docgen.api_documents.asyncapi import ALIAS, query_of
 from ime_live.errors import CloseCode, RefusedError
-from ime_live.gateway.api_docs.documents import Place, asyncapi, servers
+from ime_live.gateway.api_docs.documents import BaseUrl, asyncapi, servers
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query import stream_query as session
 from ime_live.gateway.query.parameters import Endpoint
@@ -26,7 +26,7 @@ GUARDED = GatewaySettings(jwt_secret="x" * 32)
 
 
 def whole(settings: GatewaySettings) -> Node:
-    return asyncapi(settings) | {"servers": servers(settings, Place("127.0.0.1:8000"))}
+    return asyncapi(settings) | {"servers": servers(settings, BaseUrl("127.0.0.1:8000"))}
 
 
 DOCUMENTS = [pytest.param(whole(each), id=each.auth.value) for each in (OPEN, GUARDED)]
@@ -89,14 +89,14 @@ def test_a_token_is_described_where_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "host", "pathname", "protocols"),
+    ("base_url", "host", "pathname", "protocols"),
     [
-        (Place("h:1"), "h:1", None, ["ws", "http"]),
-        (Place("h", "/data-engine/ime", secure=True), "h", "/data-engine/ime", ["wss", "https"]),
+        (BaseUrl("h:1"), "h:1", None, ["ws", "http"]),
+        (BaseUrl("h", "/data-engine/ime", secure=True), "h", "/data-engine/ime", ["wss", "https"]),
     ],
 )
-def test_servers(place: Place, host: str, pathname: str | None, protocols: list[str]) -> None:
-    made = servers(OPEN, place)
+def test_servers(base_url: BaseUrl, host: str, pathname: str | None, protocols: list[str]) -> None:
+    made = servers(OPEN, base_url)
     assert [each["protocol"] for each in made.values()] == protocols
     assert {each["host"] for each in made.values()} == {host}
     assert {each.get("pathname") for each in made.values()} == {pathname}

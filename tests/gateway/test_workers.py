@@ -28,26 +28,26 @@ def note(text):
     with open(sys.argv[1], "a") as file:
         file.write(f"{text} {os.getpid()}\\n")
 
-def good(pulse):
+def good(heartbeat):
     signal.signal(signal.SIGTERM, lambda *_: (note("ended"), sys.exit()))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.Signals)
-    pulse.beat()
+    heartbeat.beat()
     note("up")
     while True:
-        pulse.beat()
+        heartbeat.beat()
         time.sleep(0.05)
 
-def hangs(pulse):
-    pulse.beat()
+def hangs(heartbeat):
+    heartbeat.beat()
     note("up")
     time.sleep(1000)
 
-def deaf(pulse):
+def deaf(heartbeat):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal = lambda *_: None  # so that it does not change its mind
-    good(pulse)
+    good(heartbeat)
 
-def cannot(pulse):
+def cannot(heartbeat):
     note("up")
     sys.exit(3)
 

@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from ime_live.gateway.hub import frames as wire
-from ime_live.market import SECTIONS, Aggregate, Part, Payload, version_of
+from ime_live.market import SECTIONS, Aggregate, Payload, PayloadSections, version_of
 from ime_live.market_json import read_payload
 
 
@@ -21,7 +21,7 @@ class Message(NamedTuple):
 
     contract: str
     version: int
-    payload: Payload | Part
+    payload: Payload | PayloadSections
     skipped: int | None = None
 
     @property
@@ -127,7 +127,7 @@ def _message(fields: dict[str, Any]) -> Message:
     )
 
 
-def _read_part(data: dict[str, Any]) -> Part:
-    part = msgspec.convert(data, Part)
+def _read_part(data: dict[str, Any]) -> PayloadSections:
+    part = msgspec.convert(data, PayloadSections)
     assert json.loads(part.to_json()) == data
     return part

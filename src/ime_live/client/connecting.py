@@ -30,7 +30,7 @@ from ime_live.client.options import (
 from ime_live.client.protocol.message import DataT, Message
 from ime_live.client.stream.blocking import BlockingStream
 from ime_live.client.stream.stream import Stream
-from ime_live.market import Part, Payload
+from ime_live.market import Payload, PayloadSections
 from ime_live.timezones import TEHRAN
 
 QueueName: TypeAlias = Literal["latest", "drop_oldest", "block"]
@@ -159,7 +159,7 @@ def connect(
     max_reconnect_delay: float = 30.0,
     first_timeout: float | None = None,
     on_connection: OnConnection | None = None,
-) -> Connecting[Part]: ...
+) -> Connecting[PayloadSections]: ...
 
 
 def connect(
@@ -291,4 +291,4 @@ def connect(
         first_timeout=first_timeout,
         on_connection=check_callback(on_connection),
     )
-    return Connecting(options, Payload if sections is None else Part)
+    return Connecting(options, Payload if sections is None else PayloadSections)

@@ -46,7 +46,7 @@ from ime_live.gateway.upstream.state_reader import StateReader
 from ime_live.gateway.upstream.status_loop import StatusLoop
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.gateway.upstream.upstream import Upstream
-from ime_live.gateway.upstream.versions import Versions
+from ime_live.gateway.upstream.version_cache import VersionCache
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import lines_dropped
 from ime_live.settings import GatewaySettings
@@ -116,7 +116,7 @@ class Gateway:
         # It is read once a second, so a half-open link is noticed for all who use it.
         self._lease = Lease(settings, connections=self._store.connections)
         self._feed = FeedMonitor(self._lease, changed=lambda: self.context.status_loop.on_change())
-        versions = Versions(self._store)
+        versions = VersionCache(self._store)
         status_messages = StatusMessages(
             hub,
             zone=settings.zone,

@@ -118,10 +118,10 @@ def version_in(reply: object, latest: int) -> int | None:
     return None
 
 
-def stamp_in(text: bytes) -> datetime | None:
+def timestamp_in(text: bytes) -> datetime | None:
     """Return the timestamp that is stored beside a state; None if it cannot be one."""
     try:
-        stamp = datetime.fromisoformat(text.decode())
+        timestamp = datetime.fromisoformat(text.decode())
     except ValueError:
         return None
-    return stamp if stamp.tzinfo is None else None
+    return timestamp if timestamp.tzinfo is None else None

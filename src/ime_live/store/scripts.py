@@ -65,7 +65,7 @@ end
 """
 
 # KEYS[1] the contract's last state; ARGV: its channel, the new data, the expected version or "",
-# the writer's fencing token or "", the stamp of the board that it is from or "".
+# the writer's fencing token or "", the timestamp of the board that it is from or "".
 # Answers {version of what is now the last state, 1 published | 0 equal | -1 not as expected}, or
 # {the newer token, -2}.
 _PUBLISH: Final = """
@@ -131,7 +131,7 @@ return {version, 1}
 """
 
 # KEYS[1] a hash that writers with a token change; ARGV: the token.
-# Answers {0, the stamp of the board that its state is from or ""}, or {the newer token, ""}.
+# Answers {0, the timestamp of the board that its state is from or ""}, or {the newer token, ""}.
 _CLAIM: Final = """
 local held = token_in(KEYS[1])
 if held > tonumber(ARGV[1]) then return {held, ''} end

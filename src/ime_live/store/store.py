@@ -27,8 +27,8 @@ from ime_live.store.records import (
     Stored,
     is_bad_data,
     lifted,
-    stamp_in,
     state_in,
+    timestamp_in,
     version_in,
 )
 from ime_live.store.registry import RegisteredContracts
@@ -99,10 +99,10 @@ class Store(RegisteredContracts):
             is a FencedError if a newer token was used before.
         """
         fence = "" if token is None else str(token)
-        stamps = pushed_at or {}
+        timestamps = pushed_at or {}
         replies = await self._publish(
             [
-                (i, data, "", fence, stamps[i].isoformat() if i in stamps else "")
+                (i, data, "", fence, timestamps[i].isoformat() if i in timestamps else "")
                 for i, data in items
             ]
         )
@@ -126,22 +126,24 @@ class Store(RegisteredContracts):
         keys = [self.keys.contracts_fence, *map(self.keys.last, ids)]
         registry, *replies = await self._run(scripts.CLAIM, [(key, token) for key in keys])
         newer = 0
-        stamps: dict[str, datetime] = {}
+        timestamps: dict[str, datetime] = {}
         left: dict[str, StoreError] = {}
         for contract_id, reply in zip(("", *ids), (registry, *replies), strict=True):
             if isinstance(reply, StoreError):
                 left[contract_id] = reply
             elif reply[0]:
                 newer = max(newer, reply[0])
-            elif (stamp := stamp_in(reply[1])) is not None:
-                stamps[contract_id] = stamp
+            elif (timestamp := timestamp_in(reply[1])) is not None:
+                timestamps[contract_id] = timestamp
         if newer:
             raise self._fenced(token, newer)
         if isinstance(registry, StoreError):
             raise registry
         if left:
-            raise IncompleteError(str(next(iter(left.values()))), found=stamps, left=left.keys())
-        return stamps
+            raise IncompleteError(
+                str(next(iter(left.values()))), found=timestamps, left=left.keys()
+            )
+        return timestamps
 
     async def publish_if(self, contract_id: str, data: bytes, expected: int) -> Stored | None:
         """Publish as `publish` does if ``expected`` is the last version; else return None."""

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from ime_live.client.protocol.message import Message, Reader, Status
 from ime_live.errors import PayloadError, ServiceError
-from ime_live.market import Level, Part, Payload
+from ime_live.market import Level, Payload, PayloadSections
 from ime_live.messages import ControlData
 from ime_live.status import FeedState
 from tests.client.texts import DATA, LEVEL, update
@@ -67,7 +67,9 @@ def test_a_message_by_id_in_another_zone() -> None:
 
 
 def test_sections() -> None:
-    message = Reader(TEHRAN, Part).read(update("A", data={"ContractInfo": DATA["ContractInfo"]}))
+    message = Reader(TEHRAN, PayloadSections).read(
+        update("A", data={"ContractInfo": DATA["ContractInfo"]})
+    )
     assert isinstance(message, Message)
     assert message.data.aggregate is UNSET
     assert message.data.contract_info is not UNSET
@@ -149,7 +151,7 @@ def test_printed_message_shows_bid_ask_and_last() -> None:
 )
 def test_printed_message_of_sections(sections: list[str], shown: str) -> None:
     raw = update("A", 7, {name: DATA[name] for name in sections})
-    message = Reader(TEHRAN, Part).read(raw)
+    message = Reader(TEHRAN, PayloadSections).read(raw)
     assert str(message) == f"2026-05-23T15:10:00.000007 A{shown}"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
-from ime_live.market import Part, Update, timestamp_of
+from ime_live.market import PayloadSections, Update, timestamp_of
 from tests.support.hub_world import NOW, A, B, C, World, selection, sizes_of
 from tests.support.payloads import payload
 
@@ -63,7 +63,7 @@ class TestSections:
         assert [message.version for message in writer.messages] == [NOW + 1, NOW + 2]
         interest = [m.payload.contract_info for m in writer.messages]
         assert [i.open_interest for i in interest] == [5, 0]  # type: ignore[union-attr]
-        assert all(isinstance(message.payload, Part) for message in writer.messages)
+        assert all(isinstance(message.payload, PayloadSections) for message in writer.messages)
         assert [message.version for message in whole.messages] == [NOW, NOW + 1, NOW + 2]
 
     def test_those_who_want_the_same_share_it(self, world: World) -> None:

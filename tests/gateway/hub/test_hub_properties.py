@@ -50,7 +50,7 @@ from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.upstream import reconciler
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.status_messages import StatusMessages
-from ime_live.market import MICROSECONDS, Part, Payload, part_of, version_of
+from ime_live.market import MICROSECONDS, Payload, PayloadSections, sections_of, version_of
 from ime_live.store.store import LastState, Lift, Lifted
 from tests.support.clock import GivenClock
 from tests.support.fake_sockets import FakeSocket, send
@@ -110,7 +110,7 @@ joins = st.builds(
 )
 
 
-View = tuple[int, Payload | Part]
+View = tuple[int, Payload | PayloadSections]
 T = TypeVar("T")
 
 
@@ -204,7 +204,7 @@ class Contract:
         self.state = (stamp, new)
         self.born[()] = number
         for wanted, seen in self.parts.items():
-            part = part_of(new, wanted)
+            part = sections_of(new, wanted)
             if seen is None or seen[1] != part:
                 self.parts[wanted] = (stamp, part)
                 self.born[wanted] = number
@@ -235,7 +235,7 @@ class Consumer(FakeSocket):
     half_taken: tuple[bytes, int] = (b"", 0)
     """The last write of which not all was taken, and how much was."""
     received: dict[str, Message] = field(default_factory=dict)
-    claimed: dict[str, Payload | Part] = field(default_factory=dict)
+    claimed: dict[str, Payload | PayloadSections] = field(default_factory=dict)
     """What it has by its own word, ``since``."""
     due: set[str] = field(default_factory=set)
     """Contracts whose newest state it must have in the end."""
@@ -254,7 +254,7 @@ class Consumer(FakeSocket):
     """Contracts whose state it is to be sent under a newer version than others; that version."""
     unsure: dict[str, View] = field(default_factory=dict)
     """States that it was not sent when they were read, since it came with newer ones."""
-    truth: dict[str, Payload | Part] = field(default_factory=dict)
+    truth: dict[str, Payload | PayloadSections] = field(default_factory=dict)
     """Its true states, if the gateway that it was at before was never wrong."""
     provable: bool = True
     """Whether it did not come with a version of the future."""
@@ -312,7 +312,7 @@ class Consumer(FakeSocket):
         self.again[contract_id] = stamp
         self.changed(contract_id, stamp)
 
-    def has(self, contract_id: str) -> Payload | Part | None:
+    def has(self, contract_id: str) -> Payload | PayloadSections | None:
         if contract_id in self.received:
             return self.received[contract_id].payload
         return self.claimed.get(contract_id)
@@ -618,7 +618,7 @@ class HubMachine(RuleBasedStateMachine):
         if has is None or kept is None:
             return True
         sections = consumer.options.sections
-        return has == (part_of(kept.payload, sections) if sections else kept.payload)
+        return has == (sections_of(kept.payload, sections) if sections else kept.payload)
 
     def lifted_to(self, contract_id: str) -> int:
         """The version to which the stored state is lifted now; 0 if it is not."""
@@ -870,7 +870,9 @@ class HubMachine(RuleBasedStateMachine):
                 if had:
                     state = max(had, key=lambda kept: kept.version).payload
                     sections = join.options.sections
-                    consumer.truth[contract_id] = part_of(state, sections) if sections else state
+                    consumer.truth[contract_id] = (
+                        sections_of(state, sections) if sections else state
+                    )
             self.note_states(consumer, join.wanted)
             self.hub.send_states(consumer.client, since)
         if consumer.watches:
@@ -900,7 +902,7 @@ class HubMachine(RuleBasedStateMachine):
             )
             if sections and next(others, None) is None:
                 state = contract.state
-                contract.parts[sections] = state and (state[0], part_of(state[1], sections))
+                contract.parts[sections] = state and (state[0], sections_of(state[1], sections))
                 contract.born[sections] = contract.born.get((), 0)
             consumer.selection[contract_id] = consumer.ref(contract_id)
 

@@ -11,7 +11,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.testing import capture_logs
 
 from ime_live.store.network import topology
-from ime_live.store.network.topology import Lookout, first_answer
+from ime_live.store.network.topology import FailoverWatcher, first_answer
 
 Eventually = Callable[..., Awaitable[None]]
 
@@ -79,12 +79,12 @@ async def test_looks_go_on_after_any_failure_until_they_are_ended(
             raise RedisConnectionError("as when no Sentinel answers")
         raise LookupError("a defect of ours")
 
-    lookout = Lookout(look)
+    watcher = FailoverWatcher(look)
     with capture_logs() as logs:
-        lookout.begin()
-        lookout.begin()  # under way already
+        watcher.begin()
+        watcher.begin()  # under way already
         await eventually(lambda: looks >= 6)
-        await lookout.aclose()
+        await watcher.aclose()
     after = looks
     await asyncio.sleep(0.01)
     assert looks == after
@@ -95,4 +95,4 @@ async def test_ending_looks_that_never_began_is_no_work() -> None:
     async def look() -> None:
         raise AssertionError("nobody has begun")
 
-    await Lookout(look).aclose()
+    await FailoverWatcher(look).aclose()

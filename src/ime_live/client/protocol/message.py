@@ -15,12 +15,12 @@ from msgspec import UNSET, Raw, Struct, field
 
 from ime_live.contracts import Market
 from ime_live.errors import PayloadError, ServiceError
-from ime_live.market import Part, Payload
+from ime_live.market import Payload, PayloadSections
 from ime_live.messages import CONTROL, STATUS, STREAM, ControlData, ControlMessage, StatusMessage
 from ime_live.status import FeedState
 
-DataT = TypeVar("DataT", bound=Payload | Part)
-"""Type of a message's data: `Payload`, or `Part` with the sections that were asked for."""
+DataT = TypeVar("DataT", bound=Payload | PayloadSections)
+"""Type of a message's data: `Payload`, or `PayloadSections` with the chosen sections."""
 
 Key: TypeAlias = tuple[Literal["name", "id"], str]
 """A contract as the program named it: by name or by id, and the name or id."""
@@ -96,7 +96,7 @@ class Message(Generic[DataT]):
 
     @property
     def data(self) -> DataT:
-        """The state: a `Payload`, or a `Part` if the stream has ``sections``.
+        """The state: a `Payload`, or a `PayloadSections` if the stream has ``sections``.
 
         Raises:
             PayloadError: it is incomplete or has wrong types; the text names the field.

@@ -21,7 +21,7 @@ Node = dict[str, Any]
 _VERSION: Final = version("ime-live")
 
 
-class Place(Struct, frozen=True):
+class BaseUrl(Struct, frozen=True):
     """The address at which clients reach the gateway.
 
     Attributes:
@@ -72,17 +72,17 @@ def asyncapi(settings: GatewaySettings) -> Node:
     return document
 
 
-def servers(settings: GatewaySettings, place: Place) -> Node:
+def servers(settings: GatewaySettings, base_url: BaseUrl) -> Node:
     """Return the servers of the streams, and how to send a token if one is needed."""
-    end = "s" if place.secure else ""
-    websocket: Node = {"host": place.host, "protocol": "ws" + end, "description": "WebSocket"}
+    end = "s" if base_url.secure else ""
+    websocket: Node = {"host": base_url.host, "protocol": "ws" + end, "description": "WebSocket"}
     events: Node = {
-        "host": place.host,
+        "host": base_url.host,
         "protocol": "http" + end,
         "description": "Server-sent events",
     }
-    if place.pathname:
-        websocket["pathname"] = events["pathname"] = place.pathname
+    if base_url.pathname:
+        websocket["pathname"] = events["pathname"] = base_url.pathname
     if settings.auth is AuthMode.JWT:
         websocket["security"] = _references("bearer", "subprotocol", "query")
         events["security"] = _references("bearer", "query")

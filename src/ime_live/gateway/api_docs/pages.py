@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ime_live.gateway.api_docs.documents import Place, asyncapi, openapi, servers
+from ime_live.gateway.api_docs.documents import BaseUrl, asyncapi, openapi, servers
 from ime_live.settings import GatewaySettings
 
 _GET: Final = ("GET", "HEAD")
@@ -76,7 +76,7 @@ def routes_of(settings: GatewaySettings) -> list[Route]:
     """Make the routes of `/docs`, `/openapi.json` and `/asyncapi.json`."""
     page = _load()
     calls, streams = msgspec.json.encode(openapi(settings)), asyncapi(settings)
-    public = _place_of(settings.public_url) if settings.public_url else None
+    public = _base_url_of(settings.public_url) if settings.public_url else None
 
     async def docs(request: Request) -> Response:
         if request.scope["raw_path"].endswith(b"/"):
@@ -115,12 +115,12 @@ def _answer(request: Request, file: _File) -> Response:
     return Response(file.content, headers=file.headers)
 
 
-def _place_of(address: str) -> Place:
+def _base_url_of(address: str) -> BaseUrl:
     url = urlsplit(address)
-    return Place(url.netloc, url.path.removesuffix("/"), url.scheme == "https")
+    return BaseUrl(url.netloc, url.path.removesuffix("/"), url.scheme == "https")
 
 
-def _asked(request: Request, root_path: str) -> Place:
+def _asked(request: Request, root_path: str) -> BaseUrl:
     # X-Forwarded-… of a proxy is not read: anybody can send it.
     host = request.headers.get("Host", "")
-    return Place(host, root_path, request.scope["scheme"] == "https")
+    return BaseUrl(host, root_path, request.scope["scheme"] == "https")

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ime_live.gateway.hub import frames as wire
-from ime_live.market import Part, Payload, timestamp_of
+from ime_live.market import Payload, PayloadSections, timestamp_of
 
 if TYPE_CHECKING:
     from ime_live.gateway.hub.subscriber_group import SubscriberGroup
@@ -29,7 +29,9 @@ class State:
 
     __slots__ = ("_frames", "_text_data", "number", "payload", "timestamp", "version")
 
-    def __init__(self, version: int, payload: Payload | Part, number: int, zone: tzinfo) -> None:
+    def __init__(
+        self, version: int, payload: Payload | PayloadSections, number: int, zone: tzinfo
+    ) -> None:
         self.version = version
         self.payload = payload
         self.number = number

@@ -17,7 +17,7 @@ from msgspec import Struct
 from ime_live.gateway.hub.channel import Change, Channel, State
 from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.transport import Events
-from ime_live.market import MICROSECONDS, Part, Payload, Update, part_of
+from ime_live.market import MICROSECONDS, Payload, PayloadSections, Update, sections_of
 
 _IN_FLIGHT: Final = 5
 """Seconds for which messages may be on their way while newer states are read from the store."""
@@ -342,10 +342,14 @@ class StateTable:
         return State(version, state.payload, state.number, self._zone)
 
     def _part(
-        self, version: int, payload: Payload | Part, number: int, sections: tuple[str, ...]
+        self,
+        version: int,
+        payload: Payload | PayloadSections,
+        number: int,
+        sections: tuple[str, ...],
     ) -> State:
         if sections:
-            payload = part_of(payload, sections)
+            payload = sections_of(payload, sections)
         return State(version, payload, number, self._zone)
 
     def _next_number(self, *, quiet: bool = False) -> int:

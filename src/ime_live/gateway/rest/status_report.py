@@ -1,7 +1,7 @@
 """Report the feed's state and the age of each contract as JSON (``/live/status``).
 
 The report costs Redis little, however often it is asked for: see
-`ime_live.gateway.upstream.versions`.
+`ime_live.gateway.upstream.version_cache`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.status_messages import optional_timestamp
-from ime_live.gateway.upstream.versions import Versions
+from ime_live.gateway.upstream.version_cache import VersionCache
 from ime_live.market import MICROSECONDS, timestamp_of
 from ime_live.status import FeedState, FeedStatus
 
@@ -134,7 +134,7 @@ class StatusHandler:
         admission: Admission,
         contract_cache: ContractCache,
         feed: FeedMonitor,
-        versions: Versions,
+        versions: VersionCache,
         diagnostics: Diagnostics,
         zone: tzinfo,
         clock: Clock = SYSTEM_CLOCK,

@@ -106,7 +106,7 @@ class Reconciler:
         self._caught_up = caught_up
         self._monotonic = clock.monotonic
         self._limited = LogLimiter(log, clock=clock)
-        self._verdicts: dict[str, tuple[float, bool]] = {}
+        self._comparisons: dict[str, tuple[float, bool]] = {}
         """By contract: when it was compared, and whether it was current."""
         self._unconfirmed: dict[str, tuple[int, bytes]] = {}
         """Version and confirmation of stored states that are older than the gateway's own."""
@@ -134,11 +134,11 @@ class Reconciler:
                 except StoreError as error:
                     self._failure = self._monotonic(), str(error)
                     raise
-            return {i for i in ids if self._verdicts.get(i, (0.0, False))[1]}
+            return {i for i in ids if self._comparisons.get(i, (0.0, False))[1]}
 
     def _is_known(self, contract_id: str, oldest: float) -> bool:
         """Return whether the last comparison of a contract is still valid."""
-        compared, current = self._verdicts.get(contract_id, (-math.inf, False))
+        compared, current = self._comparisons.get(contract_id, (-math.inf, False))
         if compared <= oldest:
             return False
         own = self._states.present(contract_id)
@@ -149,11 +149,11 @@ class Reconciler:
 
     def doubt(self, contract_id: str) -> None:
         """Note that the contract may no longer be current; `current` compares it again."""
-        self._verdicts.pop(contract_id, None)
+        self._comparisons.pop(contract_id, None)
 
     def forget(self, contract_id: str) -> None:
         """Drop what is known about a contract that the gateway has closed."""
-        self._verdicts.pop(contract_id, None)
+        self._comparisons.pop(contract_id, None)
         self._unconfirmed.pop(contract_id, None)
 
     async def compare(self, ids: Iterable[str]) -> None:
@@ -174,7 +174,7 @@ class Reconciler:
                 due = [i for i in due if i not in error.left]
                 for contract_id in error.left:
                     if self._states.present(contract_id) is not None:
-                        self._verdicts[contract_id] = begun, False
+                        self._comparisons[contract_id] = begun, False
             stored = {i: self._read(i, found.get(i)) for i in due}
             if any(self._states.is_behind(i, each.update) for i, each in stored.items()):
                 await self._caught_up()
@@ -218,7 +218,7 @@ class Reconciler:
             if own is None:
                 self.forget(contract_id)  # no client wants it any more
                 continue
-            self._verdicts[contract_id] = begun, current
+            self._comparisons[contract_id] = begun, current
             if not current:
                 different.append(_Difference(contract_id, each, own))
             elif own.doubted:
@@ -286,4 +286,4 @@ class Reconciler:
         )
         lifted = Update(version, update.payload)
         self._states.load(contract_id, lifted)
-        self._verdicts[contract_id] = now, self._states.equals(contract_id, lifted)
+        self._comparisons[contract_id] = now, self._states.equals(contract_id, lifted)

@@ -40,7 +40,7 @@ class StoredStates(Protocol):
         """Return the state of each contract that has one; raises StoreError, IncompleteError."""
 
 
-class _Round:
+class _Batch:
     """Contracts that are read together, and the callers that wait for them."""
 
     timer: asyncio.TimerHandle
@@ -82,8 +82,8 @@ class StateReader:
         """
         self._store = store
         self._time_limit = time_limit
-        self._next: _Round | None = None
-        self._under_way: _Round | None = None
+        self._next: _Batch | None = None
+        self._under_way: _Batch | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._limited = LogLimiter(log, clock=clock)
 
@@ -96,10 +96,10 @@ class StateReader:
         """
         loop = asyncio.get_running_loop()
         if self._next is None:
-            self._next = _Round()
+            self._next = _Batch()
             self._next.timer = loop.call_later(self._time_limit, self._give_up, self._next)
             if self._under_way is None:
-                # Not at once: all callers in this turn of the loop share a round.
+                # Not at once: all callers in this turn of the loop share a batch.
                 loop.call_soon(self._begin)
         self._next.ids.update(dict.fromkeys(ids))
         future: asyncio.Future[Found] = loop.create_future()
@@ -107,7 +107,7 @@ class StateReader:
         return await future
 
     async def aclose(self) -> None:
-        """Cancel the rounds under way."""
+        """Cancel the reads under way."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -120,34 +120,34 @@ class StateReader:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, round_: _Round) -> None:
+    async def _run(self, batch: _Batch) -> None:
         try:
-            round_.resolve(self._checked(await self._store.states(round_.ids)))
+            batch.resolve(self._checked(await self._store.states(batch.ids)))
             self._limited.forget(_AWAY)  # so that the next outage is logged at once
         except IncompleteError as error:
             self._note(error)
-            round_.fail(error, error.left)
-            round_.resolve(self._checked(error.found))
+            batch.fail(error, error.left)
+            batch.resolve(self._checked(error.found))
         except StoreError as error:
             self._note(error)
-            round_.fail(error)
+            batch.fail(error)
         except Exception as error:  # noqa: BLE001 - raised where each of those that wait is
-            round_.fail(error)
+            batch.fail(error)
         finally:
-            self._end(round_)
+            self._end(batch)
 
-    def _give_up(self, round_: _Round) -> None:
+    def _give_up(self, batch: _Batch) -> None:
         error = StoreError(f"Redis did not answer within {self._time_limit:g} s")
         self._note(error)
-        round_.fail(error)
-        if self._next is round_:
+        batch.fail(error)
+        if self._next is batch:
             self._next = None
-        # A connection that hangs must not delay callers that come when Redis is back: the round
+        # A connection that hangs must not delay callers that come when Redis is back: the batch
         # under way ends by itself, and the next one does not wait for it.
-        self._end(round_)
+        self._end(batch)
 
-    def _end(self, round_: _Round) -> None:
-        if self._under_way is round_:
+    def _end(self, batch: _Batch) -> None:
+        if self._under_way is batch:
             self._under_way = None
             self._begin()
 

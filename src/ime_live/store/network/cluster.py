@@ -30,7 +30,7 @@ from ime_live.store.network.topology import (
     LOOK,
     Address,
     Command,
-    Lookout,
+    FailoverWatcher,
     asked,
     first_answer,
     pipelined,
@@ -86,7 +86,7 @@ class Cluster:
         """The primary of each slot, by the map."""
         self._stale = True
         self._reading = asyncio.Lock()
-        self._lookout = Lookout(self._look)
+        self._watcher = FailoverWatcher(self._look)
 
     # -- Topology ---------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class Cluster:
 
     async def aclose(self) -> None:
         """See `Topology`."""
-        await self._lookout.aclose()
+        await self._watcher.aclose()
         for client in (*self._clients.values(), *self._replaced):
             await client.connection_pool.aclose()
 
@@ -238,7 +238,7 @@ class Cluster:
             self._nodes.append(node)
 
     async def _read_map(self) -> None:
-        self._lookout.begin()
+        self._watcher.begin()
         async with self._reading:
             if not self._stale:
                 return

@@ -33,7 +33,7 @@ def retry_once() -> Retry:
     return Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
 
 
-class Renewable:
+class ReconnectMixin:
     """Mixin for redis-py's connections: renew a broken one, and let others break it.
 
     It needs two of their private names, as `ime_live.store.pubsub` does.
@@ -130,15 +130,15 @@ def _broken_by(error: Exception) -> RedisConnectionError:
     return RedisConnectionError(f"the connection is broken ({type(error).__name__})")
 
 
-class TcpConnection(Renewable, Connection):
+class TcpConnection(ReconnectMixin, Connection):
     """A connection over TCP."""
 
 
-class TlsConnection(Renewable, SSLConnection):
+class TlsConnection(ReconnectMixin, SSLConnection):
     """A connection over TLS."""
 
 
-class UnixConnection(Renewable, UnixDomainSocketConnection):
+class UnixConnection(ReconnectMixin, UnixDomainSocketConnection):
     """A connection over a socket of this machine."""
 
 
@@ -163,7 +163,7 @@ class Pool(BlockingConnectionPool):
             options: redis-py's options of each connection.
         """
         ours = _OURS.get(connection_class, TcpConnection)
-        if issubclass(connection_class, Renewable):
+        if issubclass(connection_class, ReconnectMixin):
             ours = connection_class
         super().__init__(connection_class=ours, **options)
         self._closed_for: str | None = None

@@ -19,13 +19,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ime_live.store.network.connection_pool import (
     Pool,
-    Renewable,
+    ReconnectMixin,
     TcpConnection,
     TlsConnection,
     retry_once,
 )
 from ime_live.store.network.faults import NO_REDIS, WrongServersError, final_fault, first_words
-from ime_live.store.network.topology import Address, Lookout, Single, first_answer, text_of
+from ime_live.store.network.topology import Address, FailoverWatcher, Single, first_answer, text_of
 
 
 class Sentinels(Single):
@@ -69,7 +69,7 @@ class Sentinels(Single):
         """Clients of the Sentinels; the one that answered last is first."""
         self._master: Address | None = None
         self._moved = asyncio.Event()
-        self._lookout = Lookout(self.find)
+        self._watcher = FailoverWatcher(self.find)
         self._use(_MasterPool(self, tls=tls, **options))
 
     async def check(self) -> None:
@@ -83,7 +83,7 @@ class Sentinels(Single):
         Raises:
             RedisError: no Sentinel names a master.
         """
-        self._lookout.begin()
+        self._watcher.begin()
         try:
             client, master = await first_answer(partial(self._ask, c) for c in self._clients)
         except RedisError as error:
@@ -141,7 +141,7 @@ class Sentinels(Single):
 
     async def aclose(self) -> None:
         """See `Topology`."""
-        await self._lookout.aclose()
+        await self._watcher.aclose()
         await super().aclose()
         for client in self._clients:
             await client.connection_pool.aclose()
@@ -161,7 +161,7 @@ class _MasterPool(Pool):
         return connection
 
 
-class _ToMaster(Renewable):
+class _ToMaster(ReconnectMixin):
     """A connection that asks Sentinel each time it connects.
 
     The one of redis-py (6 to 8) does not when a command finds it broken: it reconnects to the

@@ -150,11 +150,11 @@ async def first_answer(asks: Iterable[Callable[[], Awaitable[_T]]]) -> _T:
             task.cancel()
 
 
-class Lookout:
+class FailoverWatcher:
     """Checks every `LOOK` seconds for a failover, from its first use on."""
 
     def __init__(self, look: Callable[[], Awaitable[object]]) -> None:
-        """Create a lookout that calls ``look`` each time; it may raise RedisError."""
+        """Create a watcher that calls ``look`` each time; it may raise RedisError."""
         self._look = look
         self._task: asyncio.Task[None] | None = None
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ime_live.errors import StoreError
-from ime_live.gateway.upstream.versions import MAX_AGE, Versions
+from ime_live.gateway.upstream.version_cache import MAX_AGE, VersionCache
 from ime_live.market_json import read_payload
 from ime_live.store.store import Store
 from tests.support.clock import GivenClock
@@ -23,7 +23,7 @@ class World:
         self.stored = {"1": 11, "2": 22}
         self.asked: list[list[str]] = []
         self.error: StoreError | None = None
-        self.read = Versions(self, clock=GivenClock(monotonic=lambda: self.seconds)).read
+        self.read = VersionCache(self, clock=GivenClock(monotonic=lambda: self.seconds)).read
 
     async def versions(self, ids: Sequence[str], /) -> Mapping[str, int]:
         self.asked.append(list(ids))

@@ -23,7 +23,7 @@ class StoredVersions(Protocol):
         """Return the version of each contract that has one; raises StoreError."""
 
 
-class Versions:
+class VersionCache:
     """A short-lived cache of the stored versions."""
 
     def __init__(self, store: StoredVersions, *, clock: Clock = SYSTEM_CLOCK) -> None:
