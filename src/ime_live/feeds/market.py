@@ -51,7 +51,7 @@ async def feed(settings: FeedSettings) -> None:
     await check_settings(settings, writes=True)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store(settings))
-        # All over the same connections: what one of them learns of a broken link helps the others.
+        # All use the same connections, so that each learns of a broken one from the others.
         connections = store.connections
         lease = Lease(settings, holder_name(), connections=connections)
         publisher = Publisher(key_prefix=settings.key_prefix, connections=connections)

@@ -58,8 +58,8 @@ class LogWriter:
         os.register_at_fork(after_in_child=partial(_begin_again, weakref.ref(self)))
 
     def _begin(self) -> None:
-        # Its put() may be interrupted by another one, of a signal or the garbage collector. What
-        # is no line is an event: all before it has been written.
+        # Its put() may be interrupted by another one, of a signal or the garbage collector. An
+        # event among the lines is set when all lines before it have been written.
         self._queue: SimpleQueue[str | threading.Event] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._done = 0

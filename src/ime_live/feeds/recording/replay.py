@@ -63,7 +63,8 @@ async def replay(
         price_limits: see `FrameReader`.
         clock: the machine's clock, which waits.
         report: takes a line about each bad line, each frame with rows or fields that cannot be
-            read, and each unknown method; where the store refuses, one a minute for each reason.
+            read, and each unknown method; of refusals by the store, one line per minute and
+            reason.
 
     Returns:
         The totals, which a loop never comes to.

@@ -225,7 +225,7 @@ class Connection(asyncio.Protocol):
             self._closer = None
         self._connections.discard(self)
 
-    # What the codec reads
+    # Events that the codec reads
 
     def send(self, data: bytes) -> None:
         """Send bytes after all that was sent before."""
