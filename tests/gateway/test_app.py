@@ -21,10 +21,10 @@ async def gateway(valkey: EmbeddedValkey) -> AsyncIterator[Gateway]:
     made = Gateway(GatewaySettings(auth=AuthMode.NONE, redis_url=valkey.url))
     yield made
     await made.aclose()
-    gc.unfreeze()  # what its start has frozen
+    gc.unfreeze()  # objects that its start has frozen
 
 
-async def test_a_part_that_fails_ends_neither_the_others_nor_the_process(
+async def test_failing_task_ends_neither_others_nor_the_process(
     gateway: Gateway, eventually: Eventually
 ) -> None:
     looks = 0

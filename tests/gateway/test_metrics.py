@@ -1,4 +1,4 @@
-"""What a process counts, as Prometheus reads it; with several workers, added up."""
+"""Metrics of a process in Prometheus' format; those of several workers are added up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def samples(exposition: bytes) -> dict[str, float]:
     return found
 
 
-def test_at_zero() -> None:
+def test_metrics_of_a_new_process_are_zero() -> None:
     found = samples(Metrics(GivenClock(lambda: NOW)).exposition())
     assert set(found.values()) == {0.0}
     for reason in ("equal", "stale", "malformed"):
@@ -38,13 +38,13 @@ def test_at_zero() -> None:
     assert not any("created" in name for name in found)
 
 
-def test_build_is_told_by_its_labels() -> None:
+def test_build_info_has_version_labels() -> None:
     metrics = Metrics(GivenClock(lambda: NOW))
     metrics.set_build(version="1.2.3", fanout="c")
     assert samples(metrics.exposition())["build_info{fanout=c,version=1.2.3}"] == 1
 
 
-def test_everything_is_counted_once() -> None:
+def test_events_are_counted_once() -> None:
     metrics = Metrics(GivenClock(lambda: NOW))
     for _ in range(2):
         metrics.opened()
@@ -76,7 +76,7 @@ def test_everything_is_counted_once() -> None:
     assert samples(metrics.exposition())["lag_seconds_sum{}"] == 0.002
 
 
-def test_the_feed() -> None:
+def test_metrics_show_the_feed() -> None:
     metrics = Metrics(GivenClock(lambda: NOW))
     metrics.count_status()
     futures = MarketStatus(FeedState.LIVE, last_board=NOW)
@@ -106,7 +106,7 @@ def test_requests_by_call_and_status() -> None:
     metrics = Metrics(GivenClock(lambda: NOW))
     for status in (200, 200, 429):
         metrics.count_request("/live/data/overview/contract/id", status)
-    for _ in range(2):  # what was counted is not counted again
+    for _ in range(2):  # nothing is counted twice
         found = samples(metrics.exposition())
         requests = {name: value for name, value in found.items() if name.startswith("requests")}
         assert requests == {
@@ -140,7 +140,7 @@ def test_failures_of_parts_and_lost_log_lines() -> None:
     assert samples(metrics.exposition())["log_lines_dropped_total{}"] == 9
 
 
-def test_clients_cannot_make_series_of_their_own() -> None:
+def test_clients_cannot_create_metric_series() -> None:
     metrics = Metrics(GivenClock(lambda: NOW))
     for code in range(3000, 3100):
         metrics.closed(code, "client left")
@@ -153,7 +153,7 @@ def test_clients_cannot_make_series_of_their_own() -> None:
     }
 
 
-def test_several_workers_are_added_up(tmp_path: Path) -> None:
+def test_metrics_of_workers_are_added_up(tmp_path: Path) -> None:
     environment = {**os.environ, MULTIPROCESS_VARIABLE: str(tmp_path)}
     for worker in (1, 2):
         done = subprocess.run(  # noqa: S603

@@ -14,7 +14,7 @@ def taken(limit: RequestLimit, now: float, tries: int = 1000, who: str = "a") ->
     return sum(limit.take(who, now) == 0 for _ in range(tries))
 
 
-def test_a_burst_and_then_the_pace() -> None:
+def test_rate_limit_allows_a_burst_before_the_rate() -> None:
     limit = RequestLimit(10)
     assert taken(limit, 100.0) == 10 * BURST
     assert taken(limit, 100.0) == 0
@@ -23,38 +23,38 @@ def test_a_burst_and_then_the_pace() -> None:
     assert taken(limit, 9999.0) == 10 * BURST  # it does not add up
 
 
-def test_each_has_a_limit_of_its_own() -> None:
+def test_rate_limit_is_separate_per_key() -> None:
     limit = RequestLimit(1)
     assert taken(limit, 0.0) == BURST
     assert taken(limit, 0.0, who="b") == BURST
 
 
-def test_a_slow_limit_lets_one_through() -> None:
+def test_rate_limit_below_one_per_second_allows_one() -> None:
     limit = RequestLimit(0.1)
     assert taken(limit, 0.0) == 1
     assert limit.take("a", 4.0) == pytest.approx(6.0)
     assert limit.take("a", 10.0) == 0
 
 
-def test_a_request_may_count_as_several() -> None:
+def test_request_may_cost_several_tokens() -> None:
     limit = RequestLimit(10)
     assert limit.take("a", 0.0) == 0
     limit.owe("a", 40)
     assert taken(limit, 0.0) == 9
-    limit.owe("a", 1000)  # what was answered is counted, however much it is
+    limit.owe("a", 1000)  # an answered request counts with any cost
     assert limit.take("a", 100.0) > 0
     assert limit.take("a", 110.0) == 0
     limit.owe("nobody", 5)
     assert len(limit) == 1
 
 
-def test_none() -> None:
+def test_rate_limit_of_zero_allows_everything() -> None:
     limit = RequestLimit(0)
     assert taken(limit, 0.0) == 1000
     assert len(limit) == 0
 
 
-def test_who_was_silent_longest_is_forgotten() -> None:
+def test_least_recently_used_key_is_evicted() -> None:
     limit = RequestLimit(1, most=3)
     for who in ("a", "b", "c"):
         assert taken(limit, 0.0, who=who) == BURST
@@ -66,7 +66,9 @@ def test_who_was_silent_longest_is_forgotten() -> None:
 
 
 @given(st.floats(0.01, 500), st.lists(st.floats(0, 3), max_size=60))
-def test_the_wait_is_what_it_takes(rate: float, pauses: list[float]) -> None:
+def test_retry_after_is_the_time_until_the_next_request_passes(
+    rate: float, pauses: list[float]
+) -> None:
     limit = RequestLimit(rate)
     now = answered = 0.0
     for pause in pauses:

@@ -26,12 +26,12 @@ def accepted(settings: GatewaySettings) -> tuple[int, int]:
             )
 
 
-def test_connections_hold_as_little_unsent_as_the_settings_say() -> None:
+def test_send_buffer_has_the_size_of_the_settings() -> None:
     # Linux doubles the buffer, for its own bookkeeping (socket(7)).
     assert accepted(SETTINGS) == (2 * 40_000, 9_000)
 
 
-def test_zero_leaves_the_systems_defaults() -> None:
+def test_zero_keeps_the_system_defaults() -> None:
     settings = GatewaySettings(auth=AuthMode.NONE, send_buffer=0, unsent_limit=0)
     with socket.socket() as untouched:
         default = untouched.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
@@ -39,7 +39,7 @@ def test_zero_leaves_the_systems_defaults() -> None:
 
 
 @pytest.mark.parametrize(("unwritable", "seconds"), [(5.0, 6.5), (90.0, 90.0)])
-def test_connections_end_when_nothing_is_acknowledged(unwritable: float, seconds: float) -> None:
+def test_connection_without_acknowledgements_times_out(unwritable: float, seconds: float) -> None:
     settings = GatewaySettings(
         auth=AuthMode.NONE, ping_interval=2.5, ping_timeout=4.0, slow_client_timeout=unwritable
     )

@@ -1,4 +1,4 @@
-"""What runs beside the connections goes on, whatever befalls it."""
+"""Background tasks are restarted after any failure."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ ERRORS: Final[Sequence[Exception]] = [
 ]
 
 
-async def test_a_part_that_fails_is_started_again_and_its_failure_told() -> None:
+async def test_failed_task_is_restarted_and_logged() -> None:
     world = World(*((1.0, error) for error in ERRORS))
     await world.play()
     assert world.failures == ERRORS
 
 
-async def test_waits_grow_up_to_a_limit() -> None:
+async def test_backoff_of_restarts_grows_to_its_limit() -> None:
     world = World(*((1.0, RuntimeError()) for _ in range(12)))
     await world.play()
     assert world.clock.waits == sorted(world.clock.waits)
@@ -65,13 +65,13 @@ async def test_waits_grow_up_to_a_limit() -> None:
     assert LONGEST_WAIT * 0.9 < world.clock.waits[-1] < LONGEST_WAIT
 
 
-async def test_a_failure_long_after_the_last_one_is_waited_for_as_the_first() -> None:
+async def test_backoff_begins_anew_after_a_long_run() -> None:
     world = World(*((1.0, RuntimeError()) for _ in range(5)), (RAN_WELL + 1, RuntimeError()))
     await world.play()
     assert world.clock.waits[-1] == world.clock.waits[0]
 
 
-async def test_a_part_that_ends_has_failed() -> None:
+async def test_task_that_returns_has_failed() -> None:
     world = World((1.0, None))
     await world.play()
     assert [str(error) for error in world.failures] == [
@@ -79,13 +79,13 @@ async def test_a_part_that_ends_has_failed() -> None:
     ]
 
 
-async def test_a_cancellation_of_something_else_does_not_end_it() -> None:
+async def test_cancellation_of_another_task_does_not_end_the_task() -> None:
     world = World((1.0, asyncio.CancelledError()))
     await world.play()
     assert [type(error) for error in world.failures] == [asyncio.CancelledError]
 
 
-async def test_its_own_cancellation_ends_it() -> None:
+async def test_own_cancellation_ends_the_task() -> None:
     async def run() -> None:
         await asyncio.Event().wait()
 

@@ -113,9 +113,7 @@ def ended(program: Running, *numbers: signal.Signals) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, thorough(signal.SIGTERM), signal.SIGSTOP])
-def test_a_worker_that_is_gone_or_stopped_is_replaced(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_worker_that_died_or_stopped_is_replaced(tmp_path: Path, number: signal.Signals) -> None:
     with running(tmp_path, "good") as program:
         [first, second] = program.pids()
         os.kill(first, number)
@@ -127,7 +125,7 @@ def test_a_worker_that_is_gone_or_stopped_is_replaced(
     assert "worker ended; starting another one" in said
 
 
-def test_a_worker_whose_loop_stands_still_is_replaced(tmp_path: Path) -> None:
+def test_worker_with_a_hanging_event_loop_is_replaced(tmp_path: Path) -> None:
     with running(tmp_path, "hangs") as program:
         first = program.pids()[:2]
         program.until(lambda: len(program.pids()) >= 4)

@@ -73,7 +73,7 @@ def test_defaults_change_only_version_and_text_with_limits() -> None:
     }
 
 
-def test_other_settings_change_only_what_depends_on_them() -> None:
+def test_settings_change_only_the_texts_that_depend_on_them() -> None:
     changed = differences(OPENAPI, openapi(OPEN))
     assert ends(changed) == {
         *("version", "url", "maxItems", "security", "securitySchemes", "401", "403"),
@@ -103,7 +103,7 @@ def test_limit_is_everywhere_that_of_the_settings() -> None:
         assert set(limits(made)) == {7}
 
 
-def test_gateway_does_not_import_what_builds_documents() -> None:
+def test_gateway_does_not_import_the_document_builder() -> None:
     run = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True
     )

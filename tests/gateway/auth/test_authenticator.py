@@ -113,43 +113,45 @@ class TestFindToken:
             "Bearer\ta.b.c",
         ],
     )
-    def test_header(self, header: str) -> None:
+    def test_token_is_found_in_the_authorization_header(self, header: str) -> None:
         assert find_token(header, [], None) == "a.b.c"
 
     @pytest.mark.parametrize(
         "offered",
         [["ime-live", "token.a.b.c"], ["token.a.b.c", "ime-live"], [" ime-live", " token.a.b.c "]],
     )
-    def test_subprotocol(self, offered: list[str]) -> None:
+    def test_token_is_found_in_the_subprotocol(self, offered: list[str]) -> None:
         assert find_token(None, offered, None) == "a.b.c"
 
-    def test_query(self) -> None:
+    def test_token_is_found_in_the_query(self) -> None:
         assert find_token(None, ["ime-live"], "a.b.c") == "a.b.c"
 
-    def test_header_then_subprotocol_then_query(self) -> None:
+    def test_header_precedes_subprotocol_and_query(self) -> None:
         assert find_token("Bearer 1", ["token.2"], "3") == "1"
         assert find_token(None, ["token.2"], "3") == "2"
         assert find_token(None, [], "3") == "3"
 
     @pytest.mark.parametrize("header", [None, "", "  ", "Bearer", "Bearer ", "Basic YTpi", "a b c"])
-    def test_a_header_without_a_token_is_passed_over(self, header: str | None) -> None:
+    def test_header_without_token_is_skipped(self, header: str | None) -> None:
         assert find_token(header, [], None) is None
         assert find_token(header, ["token.2"], None) == "2"
 
     @pytest.mark.parametrize("offered", [[], ["ime-live"], ["token."], ["TOKEN.x"], ["xtoken.x"]])
-    def test_no_subprotocol_with_a_token(self, offered: list[str]) -> None:
+    def test_subprotocol_without_token_has_none(self, offered: list[str]) -> None:
         assert find_token(None, offered, None) is None
 
-    def test_an_empty_query_is_none(self) -> None:
+    def test_empty_query_has_no_token(self) -> None:
         assert find_token(None, [], "") is None
 
     @given(st.text(), st.lists(st.text()), st.text())
-    def test_any_text_is_read(self, header: str, offered: list[str], query: str) -> None:
+    def test_finding_a_token_accepts_any_text(
+        self, header: str, offered: list[str], query: str
+    ) -> None:
         assert find_token(header, offered, query) != ""
 
 
 class TestKey:
-    def test_fixes_the_algorithm(self) -> None:
+    def test_key_fixes_the_algorithm(self) -> None:
         assert {name: key.algorithm for name, key in KEYS.items()} == {k: k for k in KEYS}
 
     @pytest.mark.parametrize(
@@ -170,17 +172,17 @@ class TestKey:
             b'{"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}',
         ],
     )
-    def test_refuses_what_is_not_such_a_key(self, material: object) -> None:
+    def test_key_of_another_type_is_refused(self, material: object) -> None:
         with pytest.raises(ValueError, match=r"\w"):
             Key(material)
 
-    def test_repr_holds_no_secret(self) -> None:
+    def test_repr_of_key_hides_the_secret(self) -> None:
         assert repr(Key(SECRET.encode(), "k1")) == "<Key HS256 kid='k1'>"
 
 
 class TestGoodTokens:
     @pytest.mark.parametrize("algorithm", KEYS)
-    async def test_each_algorithm(self, algorithm: str) -> None:
+    async def test_token_of_each_algorithm_is_accepted(self, algorithm: str) -> None:
         token = jwt.encode(CLAIMS, SIGNERS[algorithm], algorithm=algorithm)
 
         identity = await with_keys(KEYS[algorithm]).authenticate(token)
@@ -188,12 +190,12 @@ class TestGoodTokens:
         assert identity == Identity("desk-7", NOW + 60, None)
 
     @pytest.mark.parametrize("algorithm", KEYS)
-    async def test_several_keys_together(self, algorithm: str) -> None:
+    async def test_one_of_several_keys_accepts_the_token(self, algorithm: str) -> None:
         token = jwt.encode(CLAIMS, SIGNERS[algorithm], algorithm=algorithm)
 
         assert (await with_keys(*KEYS.values()).authenticate(token)).subject == "desk-7"
 
-    async def test_old_and_new_secret_together(self) -> None:
+    async def test_old_and_new_secret_accept_tokens_during_rotation(self) -> None:
         old = Key(b"the secret of last year, soon gone")
 
         assert await with_keys(old, KEYS["HS256"]).authenticate(TOKEN)
@@ -201,18 +203,20 @@ class TestGoodTokens:
     @pytest.mark.parametrize(
         ("token_kid", "key_kid"), [("a", "a"), ("a", None), (None, "a"), (None, None)]
     )
-    async def test_kid_fits(self, token_kid: str | None, key_kid: str | None) -> None:
+    async def test_key_with_the_kid_is_used(
+        self, token_kid: str | None, key_kid: str | None
+    ) -> None:
         headers = {"kid": token_kid} if token_kid else None
         token = jwt.encode(CLAIMS, SECRET, headers=headers)
 
         assert await with_keys(Key(SECRET.encode(), key_kid)).authenticate(token)
 
-    async def test_no_claims(self) -> None:
+    async def test_token_without_claims_is_accepted(self) -> None:
         token = jwt.encode({}, SECRET)
 
         assert await with_keys(KEYS["HS256"]).authenticate(token) == Identity(ANONYMOUS, None, None)
 
-    async def test_the_settings_reach_the_claims(self) -> None:
+    async def test_settings_of_audience_issuer_and_leeway_are_applied(self) -> None:
         authenticator = with_keys(KEYS["HS256"], audience="a", issuer="b", leeway=5)
         claims = {"aud": "a", "iss": "b", "exp": NOW - 1, "contracts": "K*"}
 
@@ -229,7 +233,7 @@ class TestGoodTokens:
             token = jwt.encode(claims | {claim: value}, SECRET)
             assert await refusal(authenticator, token) == reason
 
-    async def test_the_largest_token(self) -> None:
+    async def test_largest_token_is_accepted(self) -> None:
         header, _, signature = jwt.encode({}, SECRET).split(".")
         room = MAX_TOKEN_BYTES - len(header) - len(signature) - 2
         token = jwt.encode({"x": "x" * (room * 3 // 4 - 8)}, SECRET)
@@ -241,19 +245,21 @@ class TestGoodTokens:
 
 class TestBadTokens:
     @pytest.mark.parametrize("token", [None, ""])
-    async def test_missing(self, token: str | None) -> None:
+    async def test_missing_token_is_refused(self, token: str | None) -> None:
         assert await refusal(with_keys(KEYS["HS256"]), token) == Refusal.REQUIRED
 
     @pytest.mark.parametrize("alg", ["none", "None", "NONE", "", None])
     @pytest.mark.parametrize("signature", ["", "AAAA"])
-    async def test_alg_none(self, alg: str | None, signature: str) -> None:
+    async def test_token_with_alg_none_is_refused(self, alg: str | None, signature: str) -> None:
         token = forge({"alg": alg, "typ": "JWT"}, CLAIMS) + signature
 
         assert await refusal(with_keys(*KEYS.values()), token) == Refusal.INVALID
 
     @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
     @pytest.mark.parametrize("strip", [False, True])
-    async def test_a_public_key_is_no_secret(self, encoding: Encoding, strip: bool) -> None:
+    async def test_public_key_does_not_verify_an_hmac_token(
+        self, encoding: Encoding, strip: bool
+    ) -> None:
         public = RSA_KEY.public_key().public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
         token = forge({"alg": "HS256"}, CLAIMS, public.strip() if strip else public)
 
@@ -265,14 +271,16 @@ class TestBadTokens:
         [("HS384", "HS256"), ("HS512", "HS256"), ("RS384", "RS256"), ("PS256", "RS256")],
     )
     @pytest.mark.filterwarnings("ignore::jwt.InsecureKeyLengthWarning")
-    async def test_another_algorithm_of_the_same_key(self, algorithm: str, key: str) -> None:
+    async def test_other_algorithm_of_the_same_key_is_refused(
+        self, algorithm: str, key: str
+    ) -> None:
         token = jwt.encode(CLAIMS, SIGNERS[key], algorithm=algorithm)
 
         assert await refusal(with_keys(*KEYS.values()), token) == Refusal.INVALID
 
     @pytest.mark.parametrize("algorithm", KEYS)
     @pytest.mark.parametrize("claimed", KEYS)
-    async def test_the_header_cannot_choose_the_algorithm(
+    async def test_token_header_cannot_choose_the_algorithm(
         self, algorithm: str, claimed: str
     ) -> None:
         token = jwt.encode(CLAIMS, SIGNERS[algorithm], algorithm=algorithm)
@@ -282,7 +290,7 @@ class TestBadTokens:
         assert await refusal(with_keys(*KEYS.values()), forged) == Refusal.INVALID
 
     @pytest.mark.parametrize("algorithm", KEYS)
-    async def test_tampered_claims(self, algorithm: str) -> None:
+    async def test_tampered_claims_are_refused(self, algorithm: str) -> None:
         token = jwt.encode(CLAIMS, SIGNERS[algorithm], algorithm=algorithm)
         header, _, signature = token.split(".")
         claims = encode(json.dumps(CLAIMS | {"sub": "admin"}).encode())
@@ -292,23 +300,23 @@ class TestBadTokens:
 
     @pytest.mark.parametrize("algorithm", KEYS)
     @pytest.mark.parametrize("signature", ["", "AAAA", "A" * 86, "A" * 342])
-    async def test_another_signature(self, algorithm: str, signature: str) -> None:
+    async def test_other_signature_is_refused(self, algorithm: str, signature: str) -> None:
         token = jwt.encode(CLAIMS, SIGNERS[algorithm], algorithm=algorithm)
 
         forged = f"{token.rpartition('.')[0]}.{signature}"
         assert await refusal(with_keys(*KEYS.values()), forged) == Refusal.INVALID
 
-    async def test_another_secret(self) -> None:
+    async def test_other_secret_is_refused(self) -> None:
         other = with_keys(Key(b"another secret, also of 32 bytes or more"))
 
         assert await refusal(other, TOKEN) == Refusal.INVALID
 
-    async def test_wrong_kid(self) -> None:
+    async def test_unknown_kid_is_refused(self) -> None:
         token = jwt.encode(CLAIMS, SECRET, headers={"kid": "a"})
 
         assert await refusal(with_keys(Key(SECRET.encode(), "b")), token) == Refusal.INVALID
 
-    async def test_no_keys(self) -> None:
+    async def test_token_without_any_key_is_refused(self) -> None:
         assert await refusal(with_keys(), TOKEN) == Refusal.INVALID
 
     @pytest.mark.parametrize(
@@ -327,7 +335,7 @@ class TestBadTokens:
             {"alg": "HS256", "b64": False},
         ],
     )
-    async def test_header_that_is_not_understood(self, header: object) -> None:
+    async def test_token_with_malformed_or_crit_header_is_refused(self, header: object) -> None:
         token = forge(header, CLAIMS, SECRET.encode())
 
         assert await refusal(with_keys(KEYS["HS256"]), token) == Refusal.INVALID
@@ -353,42 +361,42 @@ class TestBadTokens:
             forge({"alg": "HS256", "x": "\x00" * 50}, CLAIMS, SECRET.encode()).replace("J", "!"),
         ],
     )
-    async def test_not_a_token(self, token: str) -> None:
+    async def test_malformed_token_is_refused(self, token: str) -> None:
         assert await refusal(with_keys(*KEYS.values()), token) == Refusal.INVALID
 
     @pytest.mark.parametrize("token", ["x" * (MAX_TOKEN_BYTES + 1), "." * 1_000_000])
-    async def test_too_long(self, token: str) -> None:
+    async def test_token_beyond_the_limit_is_refused(self, token: str) -> None:
         assert await refusal(with_keys(KEYS["HS256"]), token) == Refusal.TOO_LONG
 
-    async def test_the_signature_is_checked_before_the_claims(self) -> None:
+    async def test_signature_is_checked_before_claims(self) -> None:
         expired = jwt.encode({"exp": NOW - 1}, "another secret, also of 32 bytes or more")
 
         assert await refusal(with_keys(KEYS["HS256"]), expired) == Refusal.INVALID
 
 
-class TestLearning:
-    async def test_a_known_key_asks_nobody(self) -> None:
+class TestKeyRefresh:
+    async def test_known_key_causes_no_refresh(self) -> None:
         source = GivenKeys(KEYS["HS256"])
 
         await JwtAuthenticator(source, clock=FakeClock(NOW)).authenticate(TOKEN)
 
         assert source.asked == []
 
-    async def test_a_new_key_is_looked_for(self) -> None:
+    async def test_unknown_key_causes_a_refresh(self) -> None:
         source = GivenKeys(KEYS["RS256"], learnt=Key(EC_KEY.public_key(), "new"))
         token = jwt.encode(CLAIMS, EC_KEY, algorithm="ES256", headers={"kid": "new"})
 
         assert await JwtAuthenticator(source, clock=FakeClock(NOW)).authenticate(token)
         assert source.asked == [("ES256", "new")]
 
-    async def test_a_key_that_was_learnt_may_still_not_be_the_one(self) -> None:
+    async def test_refreshed_keys_may_still_refuse_the_token(self) -> None:
         source = GivenKeys(learnt=Key(ED_KEY.public_key(), "new"))
         token = jwt.encode(CLAIMS, EC_KEY, algorithm="ES256", headers={"kid": "new"})
 
         assert await refusal(JwtAuthenticator(source), token) == Refusal.INVALID
 
 
-async def test_no_authenticator_lets_everybody_in() -> None:
+async def test_gateway_without_authenticator_accepts_every_client() -> None:
     authenticator: Authenticator = NoAuthenticator()
     await authenticator.start()
     for token in (None, "", "anything", TOKEN):
@@ -396,7 +404,7 @@ async def test_no_authenticator_lets_everybody_in() -> None:
     await authenticator.aclose()
 
 
-def test_reprs_hold_neither_token_nor_secret() -> None:
+def test_reprs_hide_token_and_secret() -> None:
     for thing in (SignedToken(TOKEN), with_keys(KEYS["HS256"]), KEYS["HS256"]):
         assert SECRET not in repr(thing)
         assert not any(part in repr(thing) for part in TOKEN.split("."))
@@ -432,7 +440,7 @@ tokens = st.one_of(
 @given(tokens)
 @example(TOKEN)
 @settings(deadline=None)
-async def test_any_token_is_good_or_refused(token: str) -> None:
+async def test_any_token_is_accepted_or_refused(token: str) -> None:
     try:
         outcome: object = await with_keys(*KEYS.values()).authenticate(token)
     except RefusedError as error:
@@ -442,7 +450,7 @@ async def test_any_token_is_good_or_refused(token: str) -> None:
 
 @given(st.sampled_from([*KEYS]), st.data())
 @settings(deadline=None)
-async def test_no_change_of_a_signed_text_goes_unseen(algorithm: str, data: st.DataObject) -> None:
+async def test_any_change_of_a_signed_token_is_refused(algorithm: str, data: st.DataObject) -> None:
     token = jwt.encode(CLAIMS, SIGNERS[algorithm], algorithm=algorithm)
     signed_length = token.rindex(".")
     at = data.draw(st.integers(0, signed_length - 1))

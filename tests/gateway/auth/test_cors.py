@@ -9,13 +9,13 @@ from ime_live.gateway.auth.cors import Cors
 PAGE, OTHER = b"https://page.example", b"https://other.example"
 
 
-def test_none_by_default() -> None:
+def test_cors_allows_no_origin_by_default() -> None:
     cors = Cors(())
     assert cors.headers(PAGE) == []
     assert cors.preflight(PAGE) is None
 
 
-def test_some() -> None:
+def test_cors_allows_the_configured_origins() -> None:
     cors = Cors((PAGE.decode(), "http://localhost:3000"))
     found = dict(cors.headers(PAGE))
     assert found[b"access-control-allow-origin"] == PAGE
@@ -26,13 +26,13 @@ def test_some() -> None:
     assert found[b"vary"] == b"Origin"
 
 
-def test_all() -> None:
+def test_cors_allows_all_origins() -> None:
     cors = Cors(("*",))
     assert dict(cors.headers(None))[b"access-control-allow-origin"] == b"*"
     assert b"vary" not in dict(cors.headers(OTHER))
 
 
-def test_a_preflight() -> None:
+def test_cors_preflight_is_answered() -> None:
     for origins in ((PAGE.decode(),), ("*",)):
         found = dict(Cors(origins).preflight(PAGE) or [])
         assert found[b"access-control-allow-origin"] in (PAGE, b"*")
@@ -56,7 +56,7 @@ def test_a_preflight() -> None:
         b"http://app.localhost:3000",
     ],
 )
-def test_pages_of_this_machine(origin: bytes) -> None:
+def test_cors_allows_pages_of_this_machine(origin: bytes) -> None:
     cors = Cors(("loopback", PAGE.decode()))
     for each in (origin, PAGE):
         assert dict(cors.headers(each))[b"access-control-allow-origin"] == each
@@ -82,7 +82,7 @@ def test_pages_of_this_machine(origin: bytes) -> None:
         b"http://localhost:3000\n",
     ],
 )
-def test_other_pages_are_not_of_this_machine(origin: bytes | None) -> None:
+def test_cors_refuses_pages_of_other_machines(origin: bytes | None) -> None:
     cors = Cors(("loopback",))
     assert cors.headers(origin) == [(b"vary", b"Origin")]
     assert cors.preflight(origin) is None

@@ -1,4 +1,4 @@
-"""What the claims of a verified token come to."""
+"""Claims of a verified token become an identity or a refusal."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def refusal(
     return caught.value.reason
 
 
-def test_no_claims_are_good_claims() -> None:
+def test_token_without_claims_is_valid() -> None:
     assert identify({}) == Identity(ANONYMOUS, None, None)
 
 
-def test_subject() -> None:
+def test_identity_has_the_subject_claim() -> None:
     assert identify({"sub": "desk-7"}).subject == "desk-7"
     assert identify({"sub": ""}).subject == ANONYMOUS
     assert identify({"sub": None}).subject == ANONYMOUS
@@ -109,11 +109,11 @@ def test_malformed_claims_are_refused(claims: object) -> None:
         (b"\xff", "the claims must be a well-formed JSON object"),
     ],
 )
-def test_the_wrong_claim_is_named(claims: object, detail: str) -> None:
+def test_malformed_claim_is_named(claims: object, detail: str) -> None:
     assert detail_of(claims) == detail
 
 
-def test_what_does_not_hold_is_named() -> None:
+def test_failed_claim_is_named() -> None:
     assert detail_of({"nbf": NOW + 90}) == "nbf is 90 s ahead of this server's clock"
     assert detail_of({"aud": ["x", "y"]}, audience="ime") == "aud must be ime, got x, y"
     assert detail_of({}, audience="ime") == "aud must be ime, got none"
@@ -128,45 +128,45 @@ def detail_of(claims: object, **wanted: str) -> str:
 
 
 class TestTimes:
-    def test_expiry_is_the_first_moment_that_is_too_late(self) -> None:
+    def test_token_expires_at_the_moment_of_exp(self) -> None:
         # RFC 7519, 4.1.4: "on or after which the JWT MUST NOT be accepted".
         assert identify({"exp": NOW + 0.001}).expires == NOW + 0.001
         assert refusal({"exp": NOW}) == Refusal.EXPIRED
 
-    def test_expiry_includes_the_leeway(self) -> None:
+    def test_token_expires_after_the_leeway(self) -> None:
         assert identify({"exp": NOW - 29}, leeway=30).expires == NOW + 1
         assert refusal({"exp": NOW - 30}, leeway=30) == Refusal.EXPIRED
 
-    def test_without_expiry_there_is_no_end(self) -> None:
+    def test_token_without_exp_never_expires(self) -> None:
         assert identify({"iat": 0}).expires is None
 
-    def test_a_start_in_the_future(self) -> None:
+    def test_token_is_refused_before_nbf(self) -> None:
         assert refusal({"nbf": NOW + 1}) == Refusal.NOT_YET_VALID
         assert identify({"nbf": NOW})
         assert identify({"nbf": NOW + 30}, leeway=30)
         assert refusal({"nbf": NOW + 31}, leeway=30) == Refusal.NOT_YET_VALID
 
     @pytest.mark.parametrize("ahead", [0.5, 2, 1e6])
-    def test_when_it_was_made_is_no_limit(self, ahead: float) -> None:
+    def test_iat_is_no_limit(self, ahead: float) -> None:
         assert identify({"iat": NOW + ahead})
 
 
 class TestAudienceAndIssuer:
-    def test_are_not_looked_at_where_not_configured(self) -> None:
+    def test_audience_and_issuer_are_ignored_unless_configured(self) -> None:
         assert identify({"aud": "someone else", "iss": "anyone"})
 
     @pytest.mark.parametrize("aud", ["ime-live", ["ime-live"], ["other", "ime-live"]])
-    def test_good_audience(self, aud: object) -> None:
+    def test_configured_audience_is_accepted(self, aud: object) -> None:
         assert identify({"aud": aud}, audience="ime-live")
 
     @pytest.mark.parametrize("aud", ["other", "ime-live2", "ime", [], ["other"], "", None])
-    def test_wrong_audience(self, aud: object) -> None:
+    def test_other_audience_is_refused(self, aud: object) -> None:
         assert refusal({"aud": aud}, audience="ime-live") == Refusal.WRONG_AUDIENCE
 
-    def test_missing_audience(self) -> None:
+    def test_missing_audience_is_refused(self) -> None:
         assert refusal({}, audience="ime-live") == Refusal.WRONG_AUDIENCE
 
-    def test_issuer(self) -> None:
+    def test_issuer_must_be_the_configured_one(self) -> None:
         assert identify({"iss": "https://a"}, issuer="https://a")
         for claims in ({"iss": "https://ab"}, {"iss": "https:"}, {"iss": None}, {}):
             assert refusal(claims, issuer="https://a") == Refusal.WRONG_ISSUER
@@ -176,31 +176,31 @@ class TestContracts:
     FUTURE = Contract(contract_id="1", contract_name="KASHF05")
     OTHER = Contract(contract_id="2", contract_name="SAFF05")
 
-    def test_without_the_claim_everything_is_seen(self) -> None:
+    def test_token_without_contracts_claim_covers_every_contract(self) -> None:
         identity = identify({})
         assert identity.patterns is None
         assert identity.may_see(self.FUTURE)
 
-    def test_a_list(self) -> None:
+    def test_contracts_claim_may_be_a_list(self) -> None:
         identity = identify({"contracts": ["KASH*", "id:3"]})
         assert identity.patterns == ("KASH*", "id:3")
         assert identity.may_see(self.FUTURE)
         assert not identity.may_see(self.OTHER)
 
-    def test_a_single_string_is_one_pattern(self) -> None:
+    def test_contracts_claim_may_be_one_pattern(self) -> None:
         identity = identify({"contracts": "KASH*"})
         assert identity.patterns == ("KASH*",)
         assert identity.may_see(self.FUTURE)
         assert not identity.may_see(self.OTHER)
 
     @pytest.mark.parametrize("contracts", [[], "", [""]])
-    def test_nothing_lets_nothing_through(self, contracts: object) -> None:
+    def test_empty_contracts_claim_covers_no_contract(self, contracts: object) -> None:
         identity = identify({"contracts": contracts})
         assert not identity.may_see(self.FUTURE)
         assert not identity.may_see(self.OTHER)
 
 
-def test_an_identity_is_a_value() -> None:
+def test_identity_is_hashable_and_comparable() -> None:
     one, other = Identity("a", 1.0, ("K*",)), Identity("a", 1.0, ("K*",))
     one.may_see(TestContracts.FUTURE)
     assert one == other
@@ -219,7 +219,7 @@ claim_names = st.sampled_from(["exp", "nbf", "iat", "aud", "iss", "sub", "contra
 
 @given(st.dictionaries(claim_names, json_values).map(json.dumps).map(str.encode) | st.binary())
 @settings(deadline=None)
-def test_any_claims_are_good_or_refused(payload: bytes) -> None:
+def test_any_claims_are_valid_or_refused(payload: bytes) -> None:
     try:
         outcome: object = identify(payload, audience="a").may_see(TestContracts.FUTURE)
     except AuthenticationError as error:

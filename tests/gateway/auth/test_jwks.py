@@ -60,7 +60,7 @@ def kids(url: JwksUrl) -> list[str | None]:
 
 
 class TestReadKeySet:
-    def test_every_type(self) -> None:
+    def test_key_set_has_keys_of_every_type(self) -> None:
         keys = read_key_set(key_set(RSA_JWK, EC_JWK, ED_JWK, SECRET_JWK), secrets=True)
 
         assert [(key.algorithm, key.kid) for key in keys] == [
@@ -70,7 +70,7 @@ class TestReadKeySet:
             ("HS256", "oct"),
         ]
 
-    def test_a_key_needs_no_kid(self) -> None:
+    def test_key_without_kid_is_read(self) -> None:
         (key,) = read_key_set(key_set(jwk("ES256", EC_KEY.public_key())), secrets=False)
 
         assert key.kid is None
@@ -108,7 +108,7 @@ class TestReadKeySet:
             [],
         ],
     )
-    def test_an_unusable_key_is_skipped_and_logged(self, bad: object) -> None:
+    def test_unusable_key_is_skipped_and_logged(self, bad: object) -> None:
         with capture_logs() as logs:
             (key,) = read_key_set(key_set(bad, ED_JWK), secrets=False)
 
@@ -119,7 +119,7 @@ class TestReadKeySet:
             long = [v for v in bad.values() if isinstance(v, str) and len(v) > 10]
             assert not any(value in str(line) for value in long)
 
-    def test_a_short_secret_is_skipped(self) -> None:
+    def test_short_secret_is_skipped(self) -> None:
         with capture_logs(), pytest.raises(ValueError, match="must have a key that can be used"):
             read_key_set(key_set({"kty": "oct", "k": "c2hvcnQ"}), secrets=True)
 
@@ -137,7 +137,7 @@ class TestReadKeySet:
             key_set(),
         ],
     )
-    def test_not_a_set(self, raw: bytes) -> None:
+    def test_malformed_key_set_is_refused(self, raw: bytes) -> None:
         with pytest.raises(ValueError, match="JWK Set"):
             read_key_set(raw, secrets=True)
 
@@ -154,7 +154,7 @@ class TestReadKeySet:
         )
     )
     @settings(deadline=None)
-    def test_any_set_is_read_or_refused(self, entries: list[Jwk]) -> None:
+    def test_any_key_set_is_read_or_refused(self, entries: list[Jwk]) -> None:
         with capture_logs():
             keys = read_key_set(key_set(*entries, ED_JWK), secrets=True)
 
@@ -266,7 +266,7 @@ async def unavailable(awaitable: Awaitable[object]) -> None:
     assert caught.value.reason == caught.value.kind == "keys are not available"
 
 
-class TestUrl:
+class TestJwksUrl:
     @pytest.mark.parametrize(
         "url",
         [
@@ -284,7 +284,7 @@ class TestUrl:
             "://",
         ],
     )
-    def test_refused(self, url: str) -> None:
+    def test_jwks_url_without_tls_is_refused(self, url: str) -> None:
         with pytest.raises(SettingsError, match="--jwks") as caught:
             JwksUrl(url)
         assert "password@" not in str(caught.value)
@@ -299,17 +299,17 @@ class TestUrl:
             "http://[::1]:8080/",
         ],
     )
-    def test_accepted(self, url: str) -> None:
+    def test_jwks_url_with_tls_or_loopback_is_accepted(self, url: str) -> None:
         assert JwksUrl(url).keys == ()
 
 
-class TestKeepingFresh:
-    async def test_is_fetched_at_start(self, issuer: Issuer, clock: AlarmClock) -> None:
+class TestJwksCache:
+    async def test_jwks_is_fetched_at_start(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             assert kids(url) == ["rsa"]
         assert len(issuer.requests) == 1
 
-    async def test_is_fetched_again_when_too_old(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_expired_jwks_is_fetched_again(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             issuer.answer(key_set(EC_JWK))
 
@@ -320,7 +320,7 @@ class TestKeepingFresh:
             assert kids(url) == ["ec"]
             assert len(issuer.requests) == 2
 
-    async def test_refresh_fetches(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_refresh_fetches_the_jwks(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             issuer.answer(key_set(RSA_JWK, EC_JWK))
             await clock.go_on(MIN_INTERVAL)
@@ -329,7 +329,7 @@ class TestKeepingFresh:
 
             assert kids(url) == ["rsa", "ec"]
 
-    async def test_refresh_does_not_hammer(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_refreshes_are_rate_limited(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             for _ in range(100):
                 await url.refresh()
@@ -342,7 +342,9 @@ class TestKeepingFresh:
                 await url.refresh()
             assert len(issuer.requests) == 2
 
-    async def test_age_counts_from_the_last_fetch(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_age_of_the_jwks_counts_from_the_last_fetch(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async with started(issuer, clock) as url:
             await clock.go_on(MAX_AGE - 1)
             await url.refresh()
@@ -352,7 +354,9 @@ class TestKeepingFresh:
             await clock.go_on(MAX_AGE - 1)
             assert len(issuer.requests) == 3
 
-    async def test_one_fetch_for_all_who_wait(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_concurrent_refreshes_share_one_fetch(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async with started(issuer, clock) as url:
             await clock.go_on(MIN_INTERVAL)
             issuer.answer(key_set(EC_JWK))
@@ -368,7 +372,7 @@ class TestKeepingFresh:
             assert kids(url) == ["ec"]
             assert len(issuer.requests) == 2
 
-    async def test_who_goes_away_does_not_end_the_fetch(
+    async def test_cancelled_refresh_does_not_end_the_fetch(
         self, issuer: Issuer, clock: AlarmClock
     ) -> None:
         async with started(issuer, clock) as url:
@@ -387,7 +391,9 @@ class TestKeepingFresh:
 
             assert kids(url) == ["ec"]
 
-    async def test_the_end_refuses_who_waits(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_closing_refuses_waiting_refreshes(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async with started(issuer, clock) as url:
             await clock.go_on(MIN_INTERVAL)
             issuer.gate.clear()
@@ -401,12 +407,14 @@ class TestKeepingFresh:
             await unavailable(url.refresh())
             assert kids(url) == ["rsa"]
 
-    async def test_ends_without_having_started(self) -> None:
+    async def test_closing_before_the_start_is_allowed(self) -> None:
         await JwksUrl("https://issuer.example/").aclose()
 
 
-class TestIssuerInTrouble:
-    async def test_down_later(self, issuer: Issuer, clock: AlarmClock) -> None:
+class TestIssuerOutage:
+    async def test_issuer_outage_keeps_the_known_keys(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async with started(issuer, clock) as url:
             await issuer.down()
             with capture_logs() as logs:
@@ -425,7 +433,9 @@ class TestIssuerInTrouble:
             await clock.go_on(RETRY_INTERVAL)
             assert kids(url) == ["ec"]
 
-    async def test_down_at_start(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_issuer_outage_at_start_leaves_no_key(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         await issuer.down()
         async with started(issuer, clock) as url:
             assert url.keys == ()
@@ -439,7 +449,7 @@ class TestIssuerInTrouble:
             await url.refresh()
             assert kids(url) == ["rsa"]
 
-    async def test_is_tried_again_without_being_asked(
+    async def test_failed_fetch_is_retried_without_a_refresh(
         self, issuer: Issuer, clock: AlarmClock
     ) -> None:
         await issuer.down()
@@ -449,9 +459,7 @@ class TestIssuerInTrouble:
 
             assert kids(url) == ["rsa"]
 
-    async def test_a_refresh_that_failed_is_tried_again(
-        self, issuer: Issuer, clock: AlarmClock
-    ) -> None:
+    async def test_failed_refresh_is_retried(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             await issuer.down()
             await clock.go_on(MIN_INTERVAL)
@@ -478,7 +486,7 @@ class TestIssuerInTrouble:
             (key_set(EC_JWK), "200 OK\r\nbroken", []),
         ],
     )
-    async def test_a_bad_answer_changes_nothing(
+    async def test_malformed_answer_keeps_the_known_keys(
         self, issuer: Issuer, clock: AlarmClock, body: bytes, status: str, headers: list[str]
     ) -> None:
         async with started(issuer, clock) as url:
@@ -495,7 +503,7 @@ class TestIssuerInTrouble:
 
     @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Moved", "308 Moved"])
     @pytest.mark.parametrize("target", ["/elsewhere", "http://127.0.0.1:1/", "file:///etc/passwd"])
-    async def test_a_redirect_is_not_followed(
+    async def test_redirect_of_the_issuer_is_not_followed(
         self, issuer: Issuer, clock: AlarmClock, status: str, target: str
     ) -> None:
         issuer.answer(b"", status, f"Location: {target}")
@@ -503,7 +511,9 @@ class TestIssuerInTrouble:
             assert url.keys == ()
         assert len(issuer.requests) == 1
 
-    async def test_an_endless_answer_is_cut_off(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_endless_answer_of_the_issuer_is_cut_off(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async def endless(writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             while True:
@@ -517,7 +527,7 @@ class TestIssuerInTrouble:
         assert "must have at most" in logs[0]["error"]
 
     @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n{"])
-    async def test_a_silent_issuer_is_given_up(
+    async def test_silent_issuer_times_out(
         self, issuer: Issuer, clock: AlarmClock, begun: bytes
     ) -> None:
         never = asyncio.Event()
@@ -534,7 +544,7 @@ class TestIssuerInTrouble:
         never.set()
         assert "Timeout" in logs[0]["error"]
 
-    async def test_a_dripping_issuer_is_given_up(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_slow_issuer_times_out(self, issuer: Issuer, clock: AlarmClock) -> None:
         """Each byte comes in time, and all of them never would."""
 
         async def dripping(writer: asyncio.StreamWriter) -> None:
@@ -557,7 +567,9 @@ class TestTokens:
     RSA_TOKEN = jwt.encode({}, RSA_KEY, algorithm="RS256", headers={"kid": "rsa"})
     EC_TOKEN = jwt.encode({}, EC_KEY, algorithm="ES256", headers={"kid": "ec"})
 
-    async def test_rotation(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_key_rotation_accepts_tokens_of_the_new_key(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
             assert await authenticator.authenticate(self.RSA_TOKEN)
@@ -569,7 +581,7 @@ class TestTokens:
                 await authenticator.authenticate(self.RSA_TOKEN)
 
     @pytest.mark.parametrize("kid", ["rsa", None])
-    async def test_another_key_under_a_known_kid(
+    async def test_key_rotation_under_the_same_kid(
         self, issuer: Issuer, clock: AlarmClock, kid: str | None
     ) -> None:
         issuer.answer(key_set(jwk("RS256", OTHER_RSA_KEY.public_key(), kid=kid)))
@@ -582,7 +594,7 @@ class TestTokens:
             assert await authenticator.authenticate(token)
         assert len(issuer.requests) == 2
 
-    async def test_another_algorithm_under_a_known_kid(
+    async def test_algorithm_change_under_the_same_kid(
         self, issuer: Issuer, clock: AlarmClock
     ) -> None:
         async with started(issuer, clock) as url:
@@ -592,7 +604,9 @@ class TestTokens:
 
             assert await authenticator.authenticate(token)
 
-    async def test_bad_signatures_do_not_hammer(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_bad_signatures_cause_rate_limited_fetches(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         forged = jwt.encode({}, OTHER_RSA_KEY, algorithm="RS256", headers={"kid": "rsa"})
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
@@ -612,11 +626,11 @@ class TestTokens:
             for _ in range(50):
                 await refused()
             assert len(issuer.requests) == 3
-            # Who brings a good token meanwhile waits for nothing.
+            # A client with a valid token does not wait meanwhile.
             assert await authenticator.authenticate(self.RSA_TOKEN)
             assert len(issuer.requests) == 3
 
-    async def test_a_bad_signature_while_the_issuer_is_away(
+    async def test_bad_signature_during_an_issuer_outage_is_a_temporary_refusal(
         self, issuer: Issuer, clock: AlarmClock
     ) -> None:
         issuer.answer(key_set(jwk("RS256", OTHER_RSA_KEY.public_key(), kid="rsa")))
@@ -631,9 +645,7 @@ class TestTokens:
             await clock.go_on(RETRY_INTERVAL)
             assert await authenticator.authenticate(self.RSA_TOKEN)
 
-    async def test_a_shared_secret_is_not_looked_for(
-        self, issuer: Issuer, clock: AlarmClock
-    ) -> None:
+    async def test_hmac_token_causes_no_fetch(self, issuer: Issuer, clock: AlarmClock) -> None:
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
             token = jwt.encode({}, "a secret of the tests, 32 bytes and more")
@@ -641,7 +653,9 @@ class TestTokens:
                 await authenticator.authenticate(token)
         assert len(issuer.requests) == 1
 
-    async def test_invented_kids_do_not_hammer(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_invented_kids_cause_rate_limited_fetches(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
             await clock.go_on(MIN_INTERVAL)
@@ -651,7 +665,9 @@ class TestTokens:
                     await authenticator.authenticate(token)
         assert len(issuer.requests) == 2
 
-    async def test_down_later(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_issuer_outage_keeps_the_known_keys(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
             await issuer.down()
@@ -661,7 +677,9 @@ class TestTokens:
             # It may be good: who comes again later may be let in.
             await unavailable(authenticator.authenticate(self.EC_TOKEN))
 
-    async def test_down_at_start(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_issuer_outage_at_start_leaves_no_key(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
         await issuer.down()
         async with started(issuer, clock) as url:
             authenticator = JwtAuthenticator(Keyring(url=url))
@@ -675,7 +693,7 @@ class TestTokens:
             await clock.go_on(MIN_INTERVAL)
             assert await authenticator.authenticate(self.RSA_TOKEN)
 
-    async def test_no_log_line_holds_a_token(self, issuer: Issuer, clock: AlarmClock) -> None:
+    async def test_log_lines_hide_tokens(self, issuer: Issuer, clock: AlarmClock) -> None:
         with capture_logs() as logs:
             async with started(issuer, clock) as url:
                 authenticator = JwtAuthenticator(Keyring(url=url))

@@ -93,19 +93,19 @@ def key_set(**keys: object) -> bytes:
 
 
 def wrong(**settings: str) -> str:
-    """What is said of such settings."""
+    """Return the error of such settings."""
     with capture_logs(), pytest.raises(SettingsError) as caught:
         keyring_from(AuthSettings(**settings))  # type: ignore[arg-type]
     return str(caught.value)
 
 
 class TestSecret:
-    def test_is_a_key(self) -> None:
+    def test_secret_is_a_key(self) -> None:
         (key,) = keyring_from(AuthSettings(jwt_secret=SECRET)).keys
 
         assert (key.algorithm, key.kid) == ("HS256", None)
 
-    def test_a_public_key_is_no_secret(self) -> None:
+    def test_public_key_is_refused_as_a_secret(self) -> None:
         assert "--jwt-secret" in wrong(jwt_secret=public_pem(RSA_KEY).decode())
 
 
@@ -124,14 +124,18 @@ class TestPemFile:
             (certificate(ED_KEY), "EdDSA"),
         ],
     )
-    def test_public_key_or_certificate(self, write: Write, pem: bytes, algorithm: str) -> None:
+    def test_pem_file_has_a_public_key_or_certificate(
+        self, write: Write, pem: bytes, algorithm: str
+    ) -> None:
         (key,) = keyring_from(AuthSettings(jwt_public_key=write(pem))).keys
 
         assert (key.algorithm, key.kid) == (algorithm, None)
 
     @pytest.mark.parametrize("key", [RSA_KEY, EC_KEY, ED_KEY])
     @pytest.mark.parametrize("encrypted", [False, True])
-    def test_private_key(self, write: Write, key: PrivateKey, encrypted: bool) -> None:
+    def test_pem_file_with_a_private_key_is_refused(
+        self, write: Write, key: PrivateKey, encrypted: bool
+    ) -> None:
         cipher = BestAvailableEncryption(b"password") if encrypted else NoEncryption()
         path = write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, cipher))
 
@@ -139,7 +143,7 @@ class TestPemFile:
 
         assert text.startswith(f"--jwt-public-key {path}: expected a public key, got a private key")
 
-    def test_private_key_of_the_old_form(self, write: Write) -> None:
+    def test_pem_file_with_an_rsa_private_key_is_refused(self, write: Write) -> None:
         path = write(
             RSA_KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
         )
@@ -161,7 +165,7 @@ class TestPemFile:
             key_set(a=EC_KEY.public_key()),
         ],
     )
-    def test_not_a_public_key(self, write: Write, content: bytes) -> None:
+    def test_pem_file_without_a_public_key_is_refused(self, write: Write, content: bytes) -> None:
         path = write(content)
 
         assert wrong(jwt_public_key=path) == (
@@ -176,7 +180,7 @@ class TestPemFile:
             rsa.generate_private_key(65537, key_size=1024).public_key(),  # noqa: S505 - too weak
         ],
     )
-    def test_a_key_of_no_use(
+    def test_pem_file_with_an_unsupported_key_is_refused(
         self,
         write: Write,
         key: ec.EllipticCurvePublicKey | ed448.Ed448PublicKey | rsa.RSAPublicKey,
@@ -190,7 +194,7 @@ class TestPemFile:
 
 
 class TestKeySetFile:
-    def test_keys_and_secrets(self, write: Write) -> None:
+    def test_key_set_file_has_keys_and_secrets(self, write: Write) -> None:
         path = write(key_set(a=RSA_KEY.public_key(), b=EC_KEY.public_key(), c=SECRET.encode()))
 
         keys = keyring_from(AuthSettings(jwks=path)).keys
@@ -201,7 +205,7 @@ class TestKeySetFile:
             ("HS256", "c"),
         ]
 
-    def test_an_unusable_key_is_skipped(self, write: Write) -> None:
+    def test_unusable_key_of_a_file_is_skipped(self, write: Write) -> None:
         path = write(key_set(a=b"short", b=EC_KEY.public_key()))
 
         with capture_logs() as logs:
@@ -213,7 +217,9 @@ class TestKeySetFile:
     @pytest.mark.parametrize(
         "content", [b"", b"{}", b"<html>", key_set(), key_set(a=b"short"), public_pem(EC_KEY)]
     )
-    def test_no_usable_key(self, write: Write, content: bytes) -> None:
+    def test_key_set_file_without_a_usable_key_is_refused(
+        self, write: Write, content: bytes
+    ) -> None:
         path = write(content)
 
         assert wrong(jwks=path).startswith(f"--jwks {path}: ")
@@ -221,34 +227,34 @@ class TestKeySetFile:
 
 @pytest.mark.parametrize("option", ["jwt_public_key", "jwks"])
 class TestFileThatCannotBeRead:
-    def test_missing(self, tmp_path: Path, option: str) -> None:
+    def test_missing_key_file_is_refused(self, tmp_path: Path, option: str) -> None:
         path = str(tmp_path / "missing")
 
         text = wrong(**{option: path})
 
         assert text == f"--{option.replace('_', '-')} {path}: No such file or directory"
 
-    def test_directory(self, tmp_path: Path, option: str) -> None:
+    def test_directory_as_key_file_is_refused(self, tmp_path: Path, option: str) -> None:
         assert str(tmp_path) in wrong(**{option: str(tmp_path)})
 
-    def test_not_a_path(self, option: str) -> None:
+    def test_impossible_path_of_a_key_file_is_refused(self, option: str) -> None:
         assert f"--{option.replace('_', '-')}" in wrong(**{option: "a\0b"})
 
 
 class TestUrl:
-    async def test_is_not_asked_before_the_start(self) -> None:
+    async def test_jwks_url_is_not_fetched_before_the_start(self) -> None:
         keyring = keyring_from(AuthSettings(jwks="https://issuer.invalid/jwks.json"))
 
         assert keyring.keys == ()
         await keyring.aclose()
 
-    def test_must_be_safe(self) -> None:
+    def test_jwks_url_must_use_tls(self) -> None:
         assert "https" in wrong(jwks="http://issuer.invalid/jwks.json")
         assert "https" in wrong(jwks="ftp://issuer.invalid/jwks.json")
 
 
 class TestSeveralSources:
-    async def test_a_key_of_any_will_do(self, tmp_path: Path) -> None:
+    async def test_key_of_any_source_accepts_the_token(self, tmp_path: Path) -> None:
         pem, jwks = tmp_path / "pem", tmp_path / "jwks"
         pem.write_bytes(public_pem(RSA_KEY))
         jwks.write_bytes(key_set(new=EC_KEY.public_key()))
@@ -269,7 +275,7 @@ class TestSeveralSources:
             with pytest.raises(AuthenticationError, match="invalid token"):
                 await authenticator.authenticate(token)
 
-    async def test_without_a_url_there_is_nothing_to_learn(self) -> None:
+    async def test_sources_without_a_url_cannot_refresh(self) -> None:
         keyring = Keyring()
         await keyring.start()
         assert not await keyring.learn("RS256", "new")
@@ -277,13 +283,13 @@ class TestSeveralSources:
 
 
 class TestAuthenticatorFrom:
-    async def test_none(self) -> None:
+    async def test_auth_none_needs_no_authenticator(self) -> None:
         authenticator = authenticator_from(AuthSettings(auth=AuthMode.NONE))
 
         assert isinstance(authenticator, NoAuthenticator)
         assert await authenticator.authenticate(None) == Identity(ANONYMOUS, None, None)
 
-    async def test_jwt_with_every_setting(self) -> None:
+    async def test_authenticator_takes_every_jwt_setting(self) -> None:
         authenticator = authenticator_from(
             AuthSettings(jwt_secret=SECRET, jwt_audience="a", jwt_issuer="b", jwt_leeway=5),
             clock=FakeClock(NOW),
@@ -299,12 +305,12 @@ class TestAuthenticatorFrom:
                 await authenticator.authenticate(jwt.encode(good | bad, SECRET))
         await authenticator.aclose()
 
-    async def test_empty_settings_ask_for_nothing(self) -> None:
+    async def test_empty_settings_add_no_limit(self) -> None:
         authenticator = authenticator_from(AuthSettings(jwt_secret=SECRET))
 
         assert await authenticator.authenticate(jwt.encode({"aud": "x", "iss": "y"}, SECRET))
 
-    def test_settings_show_no_secret_when_they_are_wrong(self) -> None:
+    def test_errors_of_settings_hide_the_secret(self) -> None:
         secret = public_pem(EC_KEY).decode()
 
         assert secret not in wrong(jwt_secret=secret)

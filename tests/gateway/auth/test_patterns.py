@@ -31,7 +31,7 @@ CONTRACT = Contract(contract_id="5123", contract_name="KASHF05", aliases=("سک�
         "id: 5123",
     ],
 )
-def test_matches_a_name_an_alias_or_the_id(pattern: str) -> None:
+def test_pattern_matches_name_alias_and_id(pattern: str) -> None:
     assert Patterns([pattern]).match(CONTRACT)
 
 
@@ -54,7 +54,7 @@ def test_matches_a_name_an_alias_or_the_id(pattern: str) -> None:
         "KASHF0[!5]",
     ],
 )
-def test_matches_nothing_else(pattern: str) -> None:
+def test_pattern_matches_no_other_contract(pattern: str) -> None:
     assert not Patterns([pattern]).match(CONTRACT)
 
 
@@ -65,21 +65,21 @@ SPACED = Contract(contract_id="7", contract_name="نیم سکه0312پ01")
     "pattern",
     ["نیم سکه*", "نیم‌سکه*", "نیمسکه0312پ01", "نِیـم سكه۰۳۱۲پ٠١", "نیم *", "*سکه*", "نیم?سکه*"],
 )
-def test_matches_other_spellings_of_a_blank(pattern: str) -> None:
+def test_pattern_matches_other_spellings_of_a_blank(pattern: str) -> None:
     assert Patterns([pattern]).match(SPACED)
 
 
 @pytest.mark.parametrize("pattern", ["نیم * *", "نی *", "سکه*", "نیم سکه"])
-def test_a_blank_beside_a_wildcard_is_one(pattern: str) -> None:
+def test_pattern_does_not_match_beyond_its_blanks(pattern: str) -> None:
     assert not Patterns([pattern]).match(SPACED)
     assert not Patterns([pattern]).match(Contract(contract_id="8", contract_name="نیمروز"))
 
 
-def test_one_of_several_is_enough() -> None:
+def test_contract_needs_one_of_several_patterns() -> None:
     assert Patterns(["nothing", "id:9*", "KASH*"]).match(CONTRACT)
 
 
-def test_no_pattern_matches_nothing() -> None:
+def test_empty_list_of_patterns_matches_nothing() -> None:
     assert not Patterns([]).match(CONTRACT)
 
 
@@ -93,5 +93,5 @@ def test_any_text_is_a_pattern(patterns: list[str], name: str) -> None:
 
 @given(st.text(alphabet="KASH۰۱يك\u200c 05", min_size=1))
 @settings(deadline=None)
-def test_a_name_is_its_own_pattern(name: str) -> None:
+def test_name_is_its_own_pattern(name: str) -> None:
     assert Patterns([name]).match(Contract(contract_id="1", contract_name=name))

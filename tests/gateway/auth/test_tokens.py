@@ -32,8 +32,8 @@ async def authenticate(token: str, **settings: Any) -> Identity:  # noqa: ANN401
     return await authenticator.authenticate(token)
 
 
-class TestCreate:
-    async def test_a_gateway_lets_it_in(self) -> None:
+class TestCreateToken:
+    async def test_created_token_is_accepted_by_a_gateway(self) -> None:
         token = create_token(SECRET, "desk-7", 30, now=NOW)
 
         identity = await authenticate(token)
@@ -42,7 +42,7 @@ class TestCreate:
         assert identity.expires is not None
         assert 0 <= identity.expires - (NOW + 30 * DAY) < 1
 
-    async def test_every_claim(self) -> None:
+    async def test_created_token_has_every_claim(self) -> None:
         token = create_token(SECRET, "desk-7", 0.5, ["KASH*", "id:5"], "aud", "iss", now=NOW)
 
         identity = await authenticate(token, audience="aud", issuer="iss")
@@ -50,7 +50,7 @@ class TestCreate:
         assert identity.patterns == ("KASH*", "id:5")
         assert identity.may_see(Contract(contract_id="5", contract_name="x"))
 
-    async def test_contracts_can_be_one_pattern_or_none_at_all(self) -> None:
+    async def test_contracts_claim_may_be_one_pattern_or_absent(self) -> None:
         one = create_token(SECRET, "x", 1, "KASH*", now=NOW)
         nothing = create_token(SECRET, "x", 1, [], now=NOW)
 
@@ -67,14 +67,14 @@ class TestCreate:
         }
 
     @pytest.mark.parametrize("secret", ["", "short", "x" * 31, "é" * 15])
-    def test_a_short_secret(self, secret: str) -> None:
+    def test_short_secret_is_refused(self, secret: str) -> None:
         with pytest.raises(SettingsError, match="32 bytes"):
             create_token(secret, "x", 1, now=NOW)
 
-    def test_bytes_count_and_not_letters(self) -> None:
+    def test_length_of_a_secret_counts_bytes(self) -> None:
         assert create_token("é" * 16, "x", 1, now=NOW)
 
-    def test_a_secret_that_is_a_key(self) -> None:
+    def test_jwk_as_secret_is_refused(self) -> None:
         jwk = '{"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0"}'
         with pytest.raises(SettingsError, match="secret") as caught:
             create_token(jwk, "x", 1, now=NOW)
@@ -85,17 +85,17 @@ class TestCreate:
         with pytest.raises(SettingsError, match="days"):
             create_token(SECRET, "x", days, now=NOW)
 
-    async def test_the_shortest_token_is_good_now(self) -> None:
+    async def test_shortest_lifetime_is_valid_now(self) -> None:
         assert await authenticate(create_token(SECRET, "x", 1e-9, now=NOW))
 
-    def test_a_token_that_no_gateway_would_read(self) -> None:
+    def test_token_longer_than_a_gateway_reads_is_refused(self) -> None:
         names = [f"KASHF{number:05}" for number in range(2000)]
         with pytest.raises(SettingsError, match="patterns"):
             create_token(SECRET, "x", 1, names, now=NOW)
 
 
-class TestInspect:
-    def test_a_good_token(self) -> None:
+class TestInspectToken:
+    def test_report_of_a_valid_token(self) -> None:
         token = create_token(SECRET, "desk-7", 30, ["KASH*", "SAF*"], now=NOW)
 
         report = inspect_token(token, [KEY], now=NOW + 3600)
@@ -110,14 +110,14 @@ class TestInspect:
             "shows the contracts that match KASH*, SAF*",
         )
 
-    def test_without_keys(self) -> None:
+    def test_report_without_keys_leaves_the_signature_open(self) -> None:
         report = inspect_token(create_token(SECRET, "x", 1, now=NOW), now=NOW)
 
         assert report.signature is Signature.NOT_VERIFIED
         assert report.accepted is None
         assert any("no key" in remark for remark in report.remarks)
 
-    def test_another_key(self) -> None:
+    def test_report_names_a_wrong_key(self) -> None:
         report = inspect_token(create_token(SECRET, "x", 1, now=NOW), [OTHER_KEY], now=NOW)
 
         assert report.signature is Signature.BAD
@@ -131,7 +131,7 @@ class TestInspect:
             ("k1", "no key at hand is for alg ES256 and kid k1"),
         ],
     )
-    def test_no_key_of_its_kind(self, kid: str | None, remark: str) -> None:
+    def test_report_names_a_missing_kind_of_key(self, kid: str | None, remark: str) -> None:
         headers = {"kid": kid} if kid else None
         token = jwt.encode({}, EC_KEY, algorithm="ES256", headers=headers)
 
@@ -153,7 +153,7 @@ class TestInspect:
             (29 * DAY + 3600, "29 days"),
         ],
     )
-    def test_lifetime(self, seconds: int, text: str) -> None:
+    def test_report_shows_the_lifetime(self, seconds: int, text: str) -> None:
         token = jwt.encode({"exp": NOW}, SECRET)
 
         assert f"expires in {text}" in inspect_token(token, [KEY], now=NOW - seconds).remarks
@@ -163,7 +163,7 @@ class TestInspect:
         assert late.signature is Signature.VERIFIED
         assert late.accepted is False
 
-    def test_no_end(self) -> None:
+    def test_report_of_a_token_that_never_expires(self) -> None:
         report = inspect_token(jwt.encode({}, SECRET), [KEY], now=NOW)
 
         assert report.expires == "never"
@@ -179,7 +179,9 @@ class TestInspect:
             ({"aud": "a", "iss": "b", "contracts": []}, "shows no contract"),
         ],
     )
-    def test_what_a_gateway_says(self, claims: dict[str, object], remark: str) -> None:
+    def test_report_quotes_the_refusal_of_a_gateway(
+        self, claims: dict[str, object], remark: str
+    ) -> None:
         token = jwt.encode(claims, SECRET)
 
         report = inspect_token(token, [KEY], audience="a", issuer="b", now=NOW)
@@ -192,25 +194,25 @@ class TestInspect:
     @pytest.mark.parametrize(
         ("exp", "text"), [("soon", "not a date"), (None, "not a date"), (1e30, "not a date")]
     )
-    def test_an_end_that_is_no_date(self, exp: object, text: str) -> None:
+    def test_report_of_an_exp_that_is_not_a_date(self, exp: object, text: str) -> None:
         assert inspect_token(jwt.encode({"exp": exp}, SECRET), [KEY], now=NOW).expires == text
 
-    def test_leeway(self) -> None:
+    def test_report_applies_the_leeway(self) -> None:
         token = jwt.encode({"exp": NOW - 5}, SECRET)
 
         assert inspect_token(token, [KEY], leeway=10, now=NOW).accepted is True
 
     @pytest.mark.parametrize("token", ["", "x", "a.b.c", "x" * 20_000])
-    def test_not_a_token(self, token: str) -> None:
+    def test_malformed_token_is_refused(self, token: str) -> None:
         with pytest.raises(AuthenticationError):
             inspect_token(token, [KEY], now=NOW)
 
-    def test_claims_that_are_no_object(self) -> None:
+    def test_claims_must_be_an_object(self) -> None:
         with pytest.raises(AuthenticationError, match="invalid claims") as caught:
             inspect_token(jwt.PyJWS().encode(b"[]", SECRET), [KEY], now=NOW)
         assert caught.value.detail == "the claims must be a well-formed JSON object"
 
-    def test_the_report_holds_no_token_and_is_json(self) -> None:
+    def test_report_is_json_and_hides_the_token(self) -> None:
         token = create_token(SECRET, "desk-7", 30, now=NOW)
         report = inspect_token(token, [KEY], now=NOW)
 
@@ -227,7 +229,7 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["exp", "nbf", "contracts", "sub", "x"]), json_values))
 @settings(deadline=None)
-def test_any_claims_can_be_explained(claims: dict[str, Any]) -> None:
+def test_report_exists_for_any_claims(claims: dict[str, Any]) -> None:
     payload = msgspec.json.encode(claims)
     try:
         report = inspect_token(jwt.PyJWS().encode(payload, SECRET), [KEY], now=NOW)

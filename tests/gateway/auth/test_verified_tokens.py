@@ -72,7 +72,7 @@ def token(**claims: object) -> str:
 
 
 class TestAuthenticator:
-    async def test_a_token_is_verified_once(self, parsed: list[str]) -> None:
+    async def test_token_is_verified_once(self, parsed: list[str]) -> None:
         gateway = Gateway()
         first = await gateway.authenticator.authenticate(token(exp=NOW + 60))
         again = await gateway.authenticator.authenticate(token(exp=NOW + 60))
@@ -96,7 +96,7 @@ class TestAuthenticator:
             assert await gateway.refusal(forged)
         assert len(parsed) == len(good)
 
-    async def test_it_expires_as_if_it_had_just_come(self) -> None:
+    async def test_cached_token_expires_in_time(self) -> None:
         gateway = Gateway(leeway=5.0)
         await gateway.authenticator.authenticate(token(exp=NOW + 60))
         gateway.now = NOW + 64.9
@@ -104,7 +104,7 @@ class TestAuthenticator:
         gateway.now = NOW + 65
         assert await gateway.refusal(token(exp=NOW + 60)) == "token expired"
 
-    async def test_it_is_not_valid_before_its_time_when_the_clock_goes_back(self) -> None:
+    async def test_cached_token_is_refused_before_nbf_when_the_clock_goes_back(self) -> None:
         gateway = Gateway(leeway=5.0)
         await gateway.authenticator.authenticate(token(nbf=NOW))
         gateway.now = NOW - 5
@@ -112,7 +112,7 @@ class TestAuthenticator:
         gateway.now = NOW - 6
         assert await gateway.refusal(token(nbf=NOW)) == "token not yet valid"
 
-    async def test_it_ends_with_the_key_that_signed_it(self) -> None:
+    async def test_revoked_key_ends_its_cached_tokens(self) -> None:
         gateway = Gateway()
         await gateway.authenticator.authenticate(token())
         gateway.keys.keys = [OTHER]
@@ -120,7 +120,9 @@ class TestAuthenticator:
         gateway.keys.keys = [OTHER, KEY]
         assert await gateway.authenticator.authenticate(token())
 
-    async def test_a_key_that_is_read_again_verifies_it_again(self, parsed: list[str]) -> None:
+    async def test_cached_token_is_verified_again_after_a_refresh_of_keys(
+        self, parsed: list[str]
+    ) -> None:
         gateway = Gateway()
         await gateway.authenticator.authenticate(token())
         gateway.keys.keys = [Key(SECRET.encode())]
@@ -128,7 +130,7 @@ class TestAuthenticator:
         await gateway.authenticator.authenticate(token())
         assert len(parsed) == 2
 
-    async def test_refused_tokens_are_not_remembered(self, parsed: list[str]) -> None:
+    async def test_refused_tokens_are_not_cached(self, parsed: list[str]) -> None:
         gateway = Gateway()
         for _ in range(2):
             assert await gateway.refusal(token(exp=NOW - 1)) == "token expired"
@@ -138,7 +140,7 @@ class TestAuthenticator:
 
 
 class TestVerifiedTokens:
-    def test_the_least_recently_used_makes_room(self) -> None:
+    def test_least_recently_used_token_is_evicted(self) -> None:
         tokens = VerifiedTokens(3)
         for name in "abc":
             tokens.add(name, KEY, IDENTITY)
@@ -148,13 +150,13 @@ class TestVerifiedTokens:
         assert tokens.find("b", [KEY], NOW) is None
         assert all(tokens.find(name, [KEY], NOW) for name in "acd")
 
-    def test_a_token_that_has_ended_is_forgotten(self) -> None:
+    def test_expired_token_is_evicted(self) -> None:
         tokens = VerifiedTokens()
         tokens.add("a", KEY, IDENTITY)
         assert tokens.find("a", [KEY], NOW + 60) is None
         assert len(tokens) == 0
 
-    def test_a_token_that_is_added_again_takes_one_place(self) -> None:
+    def test_token_added_twice_takes_one_place(self) -> None:
         tokens = VerifiedTokens(2)
         tokens.add("a", KEY, IDENTITY)
         for _ in range(3):
@@ -162,18 +164,18 @@ class TestVerifiedTokens:
         assert len(tokens) == 2
         assert tokens.find("a", [KEY], NOW)
 
-    def test_long_tokens_are_not_kept(self) -> None:
+    def test_long_tokens_are_not_cached(self) -> None:
         tokens = VerifiedTokens()
         tokens.add("x" * (MAX_LENGTH + 1), KEY, IDENTITY)
         tokens.add("x" * MAX_LENGTH, KEY, IDENTITY)
         assert len(tokens) == 1
 
-    def test_a_token_of_any_characters_is_no_error(self) -> None:
+    def test_token_of_any_characters_is_looked_up(self) -> None:
         tokens = VerifiedTokens()
         for odd in ("", "\udc80", "توکن"):
             assert tokens.find(odd, [KEY], NOW) is None
 
-    def test_no_token_is_kept_in_memory(self) -> None:
+    def test_cache_holds_no_token_in_clear_text(self) -> None:
         tokens = VerifiedTokens()
         tokens.add("secret" * 10, KEY, IDENTITY)
         kept = [*gc.get_referents(tokens), tokens.__dict__]

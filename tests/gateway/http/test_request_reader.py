@@ -90,7 +90,9 @@ class TestHead:
             ("/http://x/a", "/http://x/a", "", b"t"),
         ],
     )
-    def test_absolute_target(self, target: str, path: str, query: str, host: bytes) -> None:
+    def test_absolute_target_is_read_as_a_path(
+        self, target: str, path: str, query: str, host: bytes
+    ) -> None:
         head = one(get(HOST, target=target))
         assert (head.path, head.query, head.fields[b"host"]) == (path, query, host)
 
@@ -130,7 +132,7 @@ class TestHead:
             ("X" * 33 + " / HTTP/1.1", 400),
         ],
     )
-    def test_request_line(self, line: str, status: int) -> None:
+    def test_malformed_request_line_is_400(self, line: str, status: int) -> None:
         assert status_of(f"{line}\r\nHost: t\r\n\r\n".encode("latin-1")) == status
 
     @pytest.mark.parametrize(
@@ -190,7 +192,7 @@ class TestHead:
             (["Host: \xe9"], 400),
         ],
     )
-    def test_host(self, lines: list[str], status: int) -> None:
+    def test_missing_repeated_or_malformed_host_is_400(self, lines: list[str], status: int) -> None:
         assert status_of(get(*lines)) == status
         old = 200 if not lines else status
         assert status_of(get(*lines, version="1.0")) == old
@@ -211,7 +213,9 @@ class TestHead:
             ("1.0", "keep-alive", False),
         ],
     )
-    def test_keep_alive(self, version: str, connection: str | None, kept: bool) -> None:
+    def test_keep_alive_depends_on_version_and_connection_field(
+        self, version: str, connection: str | None, kept: bool
+    ) -> None:
         lines = [] if connection is None else [f"Connection: {connection}"]
         assert one(get(HOST, *lines, version=version)).keep_alive is kept
 
@@ -229,7 +233,9 @@ class TestHead:
             ("1.0", ["Connection: Upgrade", "Upgrade: websocket"], False),
         ],
     )
-    def test_upgrade_offer(self, version: str, lines: list[str], offered: bool) -> None:
+    def test_upgrade_offer_is_recognized(
+        self, version: str, lines: list[str], offered: bool
+    ) -> None:
         assert one(get(HOST, *lines, version=version)).is_handshake is offered
 
 
@@ -400,7 +406,7 @@ class Llhttp:
         self._fields.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        # What comes behind a body's chunks is told in the same way.
+        # Bytes behind a body's chunks are reported in the same way.
         self._head = (self._parser.get_method(), self._target, len(self._fields))
 
     def on_message_complete(self) -> None:

@@ -16,7 +16,7 @@ TIMESTAMP = b"2026-05-23T15:10:00.000000"
 
 @pytest.mark.parametrize("by", list(By))
 @given(name=st.one_of(st.text(), st.sampled_from(["A", "contractName", '"', "سکه", "12"])))
-def test_a_message_names_the_contract_as_it_was_named(by: By, name: str) -> None:
+def test_message_names_contract_as_the_client_did(by: By, name: str) -> None:
     ref = ContractRef.of(by, name)
     assert (ref.by, ref.name) == (by, name)
     message = json.loads(wire.message(ref.envelope, TIMESTAMP, b"{}"))
@@ -30,7 +30,7 @@ def test_a_message_names_the_contract_as_it_was_named(by: By, name: str) -> None
 
 
 @given(st.text())
-def test_a_status_message_names_it_so_too(name: str) -> None:
+def test_status_message_names_contract_as_the_client_did(name: str) -> None:
     text = wire.status_message(TIMESTAMP, b'{"feed":null}', [(name, None)])
     assert json.loads(text)["data"]["contracts"] == {name: None}
 

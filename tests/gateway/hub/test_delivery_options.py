@@ -1,6 +1,6 @@
 """The hub's opt-ins step by step: sections, `max_rate`, counts of skipped states, other contracts.
 
-What holds whatever the order is in `test_hub_properties`.
+Rules that hold in any order are in `test_hub_properties`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def world() -> World:
     "options",
     [INTEREST, SLOW, COUNTING, DeliveryOptions(interval=0.5, skips=True, sections=("Aggregate",))],
 )
-def test_a_message_is_made_once_for_all_clients_of_a_mode(
+def test_message_is_encoded_once_for_subscribers_with_equal_options(
     world: World, options: DeliveryOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[bytes] = []
@@ -53,7 +53,7 @@ def test_a_message_is_made_once_for_all_clients_of_a_mode(
 
 
 class TestSections:
-    def test_only_those_and_only_when_they_change(self, world: World) -> None:
+    def test_subscriber_gets_its_sections_only_when_they_change(self, world: World) -> None:
         world.open("1", last=Update(NOW - 9, A))
         _, writer = world.join("1", options=INTEREST)
         _, whole = world.join("1")
@@ -66,14 +66,16 @@ class TestSections:
         assert all(isinstance(message.payload, PayloadSections) for message in writer.messages)
         assert [message.version for message in whole.messages] == [NOW, NOW + 1, NOW + 2]
 
-    def test_those_who_want_the_same_share_it(self, world: World) -> None:
+    def test_subscribers_with_equal_sections_share_one_buffer(self, world: World) -> None:
         world.open("1")
         writers = [world.join("1", options=INTEREST)[1] for _ in range(3)]
         world.states.publish("1", NOW, A)
         world.tick()
         assert len({id(writer.writes[0]) for writer in writers}) == 1
 
-    def test_a_snapshot_has_the_time_at_which_they_changed(self, world: World) -> None:
+    def test_snapshot_has_the_version_of_the_last_change_of_its_sections(
+        self, world: World
+    ) -> None:
         world.open("1", last=Update(NOW - 9, A))
         world.join("1", options=INTEREST)
         world.states.publish("1", NOW, B)
@@ -81,7 +83,9 @@ class TestSections:
         world.hub.send_states(client)
         assert [message.version for message in writer.messages] == [NOW - 9]
 
-    def test_back_where_they_were_is_no_change_for_a_slow_one(self, world: World) -> None:
+    def test_conflation_drops_sections_that_returned_to_their_last_sent_values(
+        self, world: World
+    ) -> None:
         world.open("1", last=Update(NOW - 9, A))
         client, writer = world.join("1", options=INTEREST)
         world.hub.send_states(client)
@@ -91,7 +95,7 @@ class TestSections:
         world.hub.resume(client)
         assert len(writer.messages) == 1
 
-    def test_nothing_is_kept_for_those_who_have_left(self, world: World) -> None:
+    def test_leaving_frees_everything_kept_for_a_subscriber(self, world: World) -> None:
         world.open("1")
         client, _ = world.join("1", options=INTEREST)
         world.states.close("1")
@@ -100,7 +104,7 @@ class TestSections:
         world.states.close("1")
         assert world.states.present("1") is None
 
-    def test_a_last_state_that_comes_later(self, world: World) -> None:
+    def test_snapshot_of_sections_follows_when_the_last_state_is_loaded(self, world: World) -> None:
         world.states.open("1")
         client, writer = world.join("1", options=INTEREST)
         world.hub.send_states(client)
@@ -111,7 +115,7 @@ class TestSections:
 
 
 class TestThrottling:
-    def test_the_newest_wins_and_the_last_one_comes(self, world: World) -> None:
+    def test_throttling_sends_the_newest_state_and_always_the_last_one(self, world: World) -> None:
         world.open("1")
         _, writer = world.join("1", options=SLOW)
         for version in range(10):
@@ -122,7 +126,7 @@ class TestThrottling:
         assert world.thin == 7
         assert world.replaced == 0
 
-    def test_contracts_do_not_hold_up_each_other(self, world: World) -> None:
+    def test_throttling_limits_each_contract_on_its_own(self, world: World) -> None:
         world.open("1", "2")
         _, writer = world.join("1", "2", options=SLOW)
         world.states.publish("1", NOW, A)
@@ -131,7 +135,7 @@ class TestThrottling:
         world.tick()
         assert writer.prices == [1, 2]
 
-    def test_what_is_due_together_is_one_write(self, world: World) -> None:
+    def test_throttled_states_due_together_are_one_write(self, world: World) -> None:
         world.open("1", "2")
         _, writer = world.join("1", "2", options=SLOW)
         for version, (contract_id, new) in enumerate([("1", A), ("2", A), ("1", B), ("2", C)], NOW):
@@ -142,7 +146,7 @@ class TestThrottling:
         assert writer.prices == [1, 1, 2, 3]
         assert len(writer.writes) == 3
 
-    def test_a_snapshot_counts(self, world: World) -> None:
+    def test_snapshot_counts_towards_max_rate(self, world: World) -> None:
         world.open("1", last=Update(NOW - 9, A))
         client, writer = world.join("1", options=SLOW)
         world.hub.send_states(client)
@@ -152,7 +156,7 @@ class TestThrottling:
         world.timers.pass_time(0.6)
         assert writer.prices == [1, 2]
 
-    def test_while_it_waits_it_has_an_older_time_stamp(self, world: World) -> None:
+    def test_throttled_subscriber_has_the_timestamp_of_its_last_message(self, world: World) -> None:
         world.open("1")
         client, _ = world.join("1", options=SLOW)
         for version, new in enumerate([A, B], NOW):
@@ -162,7 +166,7 @@ class TestThrottling:
         world.timers.pass_time(1)
         assert client.other_timestamps() == {}
 
-    def test_who_is_slow_at_that_gets_it_when_it_takes_data(self, world: World) -> None:
+    def test_slow_throttled_subscriber_gets_the_newest_state_on_resume(self, world: World) -> None:
         world.open("1")
         client, writer = world.join("1", options=SLOW)
         world.states.publish("1", NOW, A)
@@ -175,7 +179,7 @@ class TestThrottling:
         world.hub.resume(client)
         assert writer.prices == [1, 2]
 
-    def test_nothing_is_kept_for_those_who_have_left(self, world: World) -> None:
+    def test_leaving_frees_everything_kept_for_a_subscriber(self, world: World) -> None:
         world.open("1")
         client, writer = world.join("1", options=SLOW)
         for version, new in enumerate([A, B], NOW):
@@ -189,8 +193,8 @@ class TestThrottling:
         assert not len(world.timers)
 
 
-class TestCounting:
-    def test_nothing_is_left_out_for_those_who_keep_up(self, world: World) -> None:
+class TestSkippedCount:
+    def test_subscriber_that_keeps_up_skips_nothing(self, world: World) -> None:
         world.open("1")
         writers = [world.join("1", options=COUNTING)[1] for _ in range(2)]
         for version, new in enumerate([A, B], NOW):
@@ -200,7 +204,7 @@ class TestCounting:
         assert writers[0].writes[0] is writers[1].writes[0]
         assert world.deliveries == [(4, NOW)]
 
-    def test_of_those_that_are_slow_what_they_have_not_got(self, world: World) -> None:
+    def test_conflation_counts_skipped_states_of_a_slow_subscriber(self, world: World) -> None:
         world.open("1")
         client, writer = world.join("1", options=COUNTING)
         world.hub.pause(client)
@@ -210,7 +214,9 @@ class TestCounting:
         world.hub.resume(client)
         assert [(m.version - NOW, m.skipped) for m in writer.messages] == [(3, 3)]
 
-    def test_what_was_no_change_in_the_end_counts_for_the_next(self, world: World) -> None:
+    def test_states_conflated_to_no_change_count_as_skipped_in_the_next_message(
+        self, world: World
+    ) -> None:
         world.open("1", last=Update(NOW - 9, A))
         client, writer = world.join("1", options=COUNTING)
         _, other = world.join("1", options=COUNTING)
@@ -224,7 +230,7 @@ class TestCounting:
         assert [m.skipped for m in writer.messages] == [0, 2]
         assert [m.skipped for m in other.messages] == [0, 0, 0]
 
-    def test_with_a_max_rate(self, world: World) -> None:
+    def test_throttling_counts_skipped_states(self, world: World) -> None:
         world.open("1")
         _, writer = world.join("1", options=DeliveryOptions(interval=1.0, skips=True))
         for version in range(5):
@@ -235,7 +241,7 @@ class TestCounting:
 
 
 class TestEvents:
-    def test_one_has_no_id_while_an_older_one_is_to_come(self, world: World) -> None:
+    def test_event_has_no_id_while_an_older_event_is_outstanding(self, world: World) -> None:
         world.open("1", "2", "3")
         client, writer = world.join(
             "1", "2", "3", options=DeliveryOptions(format=wire.Format.EVENT)
@@ -252,7 +258,7 @@ class TestEvents:
         ]
         assert told == [(True, "1"), (False, "2"), (True, "3")]
 
-    def test_those_who_keep_up_get_every_id(self, world: World) -> None:
+    def test_subscriber_that_keeps_up_gets_an_id_with_every_event(self, world: World) -> None:
         world.open("1", "2")
         _, writer = world.join("1", "2", options=DeliveryOptions(format=wire.Format.EVENT))
         for version, contract_id in enumerate("1212", NOW):
@@ -261,8 +267,8 @@ class TestEvents:
         assert b"".join(writer.writes).count(b"id: ") == 4
 
 
-class TestSelecting:
-    def test_what_is_new_comes_and_what_is_gone_does_not(self, world: World) -> None:
+class TestSelectionChange:
+    def test_added_contracts_stream_and_removed_contracts_do_not(self, world: World) -> None:
         world.open("1", "2", "3")
         client, writer = world.join("1", "2")
         world.hub.select(client, selection("2", "3"))
@@ -271,14 +277,14 @@ class TestSelecting:
         world.tick()
         assert [message.contract for message in writer.messages] == ["2", "3"]
 
-    def test_what_is_on_its_way_is_sent_before(self, world: World) -> None:
+    def test_buffered_messages_are_sent_before_a_selection_change(self, world: World) -> None:
         world.open("1", "2")
         client, writer = world.join("1")
         world.states.publish("1", NOW, A)
         world.hub.select(client, selection("2"))
         assert writer.prices == [1]
 
-    def test_a_slow_one_forgets_what_it_wants_no_more(self, world: World) -> None:
+    def test_slow_subscriber_gets_no_state_of_a_removed_contract(self, world: World) -> None:
         world.open("1", "2")
         client, writer = world.join("1", "2")
         world.hub.pause(client)
@@ -288,14 +294,16 @@ class TestSelecting:
         world.hub.resume(client)
         assert writer.prices == [2]
 
-    def test_present_states_of_what_is_new_alone(self, world: World) -> None:
+    def test_snapshot_of_a_selection_change_has_added_contracts_only(self, world: World) -> None:
         world.open("1", "2", last=Update(NOW - 9, A))
         client, writer = world.join("1")
         world.hub.select(client, selection("1", "2"))
         world.hub.send_states(client, 0, ["2"])
         assert [message.contract for message in writer.messages] == ["2"]
 
-    def test_it_does_not_know_what_was_sent_before_it_asked(self, world: World) -> None:
+    def test_added_contract_conflates_against_nothing_sent_to_others_before(
+        self, world: World
+    ) -> None:
         world.open("1", "2")
         client, writer = world.join("1")
         world.join("2")
@@ -310,7 +318,7 @@ class TestSelecting:
         # It has never got that state, however often others did.
         assert writer.prices == [1]
 
-    def test_what_it_has_got_by_asking_it_knows(self, world: World) -> None:
+    def test_added_contract_conflates_against_its_snapshot(self, world: World) -> None:
         world.open("1", "2", last=Update(NOW - 9, A))
         client, writer = world.join("1")
         world.hub.select(client, selection("1", "2"))
@@ -322,7 +330,9 @@ class TestSelecting:
         assert writer.prices == [1]
 
     @pytest.mark.parametrize("snapshot", [False, True])
-    def test_what_changed_while_the_store_was_away(self, world: World, snapshot: bool) -> None:
+    def test_added_contracts_get_changes_after_an_outage_of_the_store(
+        self, world: World, snapshot: bool
+    ) -> None:
         world.open("1")
         client, writer = world.join("1")
         world.states.open("2")
@@ -336,7 +346,7 @@ class TestSelecting:
         contracts = [message.contract for message in writer.messages]
         assert contracts == (["2", "3"] if snapshot else ["2"])
 
-    def test_what_is_wanted_no_more_when_the_store_is_back(self, world: World) -> None:
+    def test_removed_contract_is_not_sent_after_an_outage_of_the_store(self, world: World) -> None:
         world.states.open("1")
         client, writer = world.join("1")
         world.join("1")
@@ -346,7 +356,7 @@ class TestSelecting:
         assert writer.writes == []
         assert sizes_of(client)["_missed"] == 0
 
-    def test_nothing_at_all_and_something_again(self, world: World) -> None:
+    def test_empty_selection_sends_nothing_until_a_contract_is_added(self, world: World) -> None:
         world.open("1")
         client, writer = world.join("1")
         world.hub.select(client, {})
@@ -358,7 +368,7 @@ class TestSelecting:
         world.tick()
         assert writer.prices == [2]
 
-    def test_who_has_left_selects_nothing(self, world: World) -> None:
+    def test_selection_change_after_leaving_is_ignored(self, world: World) -> None:
         world.open("1", "2")
         client, writer = world.join("1")
         world.hub.leave(client)
@@ -367,7 +377,7 @@ class TestSelecting:
         world.tick()
         assert writer.writes == []
 
-    def test_its_pace_and_count_stay(self, world: World) -> None:
+    def test_selection_change_keeps_throttling_and_skipped_count(self, world: World) -> None:
         world.open("1", "2")
         client, writer = world.join("1", options=DeliveryOptions(interval=1.0, skips=True))
         for version, new in enumerate([A, B, C], NOW):
@@ -379,8 +389,10 @@ class TestSelecting:
         assert [(m.version - NOW, m.skipped) for m in writer.messages] == [(0, 0), (2, 1)]
 
 
-class TestTelling:
-    def test_several_things_are_told_in_order_once_it_takes_data(self, world: World) -> None:
+class TestFramesOutOfTurn:
+    def test_paused_subscriber_gets_the_newest_frame_of_each_kind_in_order(
+        self, world: World
+    ) -> None:
         world.open("1")
         client, writer = world.join("1")
         world.hub.pause(client)
@@ -390,9 +402,7 @@ class TestTelling:
         world.hub.resume(client)
         assert writer.writes[1:] == [wire.text_frame(text) for text in (b"one again", b"two")]
 
-    def test_who_is_about_to_catch_up_is_told_before_what_it_asks_for_next(
-        self, world: World
-    ) -> None:
+    def test_catch_up_and_answer_are_sent_before_the_next_snapshot(self, world: World) -> None:
         world.open("2", last=Update(NOW - 9, B))
         world.states.open("1")
         client, writer = world.join("1")

@@ -37,14 +37,14 @@ def inflate(frame: bytes, header: int) -> bytes:
         (65_536, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
     ],
 )
-def test_header(length: int, header: bytes) -> None:
+def test_frame_header_has_the_length(length: int, header: bytes) -> None:
     text = b"x" * length
     frame = wire.text_frame(text)
     assert frame == header + text
     assert Reader().texts(frame) == [text]
 
 
-def test_compressed_frames_stand_alone() -> None:
+def test_compressed_frames_use_no_context_takeover() -> None:
     texts = [
         wire.message(wire.envelope_by_id("1"), TIMESTAMP, payload(n).to_json()) for n in (1, 2)
     ]
@@ -58,7 +58,7 @@ def test_compressed_frames_stand_alone() -> None:
     assert Reader(compressed=True).texts(second) == [texts[1]]
 
 
-def test_nothing_is_farther_back_than_the_window() -> None:
+def test_compression_stays_within_the_window() -> None:
     """So a client that asks for the window may take it, and no larger one."""
     text = random.Random(1).randbytes(1500).hex().encode() * 2
     inflater = zlib.decompressobj(-wire.WINDOW_BITS)
@@ -70,7 +70,7 @@ def test_nothing_is_farther_back_than_the_window() -> None:
 
 
 @given(st.binary(max_size=70_000).map(lambda raw: raw.hex().encode()))
-def test_any_text_comes_back(text: bytes) -> None:
+def test_compressed_text_inflates_to_itself(text: bytes) -> None:
     assert Reader().texts(wire.text_frame(text)) == [text]
     assert Reader(compressed=True).texts(wire.compressed_frame(text)) == [text]
 
@@ -98,13 +98,13 @@ def test_utf8_is_not_escaped() -> None:
 
 
 @given(st.text())
-def test_any_name_makes_json(name: str) -> None:
+def test_message_with_any_name_is_json(name: str) -> None:
     """Also one with quotes, backslashes and control characters."""
     text = wire.message(wire.envelope_by_name(name), TIMESTAMP, b"{}")
     assert json.loads(text)["contractName"] == name
 
 
-def test_the_payload_has_the_documented_keys_in_their_order_and_no_spaces() -> None:
+def test_payload_has_documented_keys_in_order_without_spaces() -> None:
     data = payload().to_json()
     assert data == json.dumps(json.loads(data), separators=(",", ":")).encode()
     sections = json.loads(data)
@@ -133,16 +133,16 @@ def test_the_payload_has_the_documented_keys_in_their_order_and_no_spaces() -> N
     "number",
     ["0", "-4", "80978.9", "1.0", "-0.0", "1e22", "9999999999", "18446744073709551616", "9" * 30],
 )
-def test_numbers_as_they_were_written(number: str) -> None:
+def test_numbers_keep_their_spelling(number: str) -> None:
     raw = payload(7777).to_json().replace(b"7777", number.encode())
     assert read_payload(raw).to_json() == raw
 
 
-def test_the_ping_is_one_frame() -> None:
+def test_ping_is_one_empty_frame() -> None:
     assert Frame(Opcode.PING, b"").serialize(mask=False) == wire.PING
 
 
-def test_a_status_message() -> None:
+def test_status_message_is_encoded_to_the_letter() -> None:
     contracts = [("1", b"2026-05-23T15:10:00.000001"), ('a"b', None)]
     text = wire.status_message(b"2026-05-23T15:10:00.000000", b'{"feed":null}', contracts)
     assert text == (
@@ -153,19 +153,19 @@ def test_a_status_message() -> None:
 
 
 class TestEvents:
-    def test_a_message(self) -> None:
+    def test_event_has_id_and_data_lines(self) -> None:
         text = wire.message(wire.envelope_by_id("1"), TIMESTAMP, payload(1).to_json())
         event = wire.framed(text, wire.Format.EVENT, TIMESTAMP)
         assert event == b"id: " + TIMESTAMP + b"\ndata: " + text + b"\n\n"
 
-    def test_one_without_an_id(self) -> None:
+    def test_event_without_id_has_no_id_line(self) -> None:
         assert wire.framed(b"{}", wire.Format.EVENT) == b"data: {}\n\n"
 
-    def test_one_of_another_kind(self) -> None:
+    def test_event_of_another_type_has_an_event_line(self) -> None:
         assert wire.event(b"{}", name=b"end") == b"event: end\ndata: {}\n\n"
 
     @given(st.text())
-    def test_no_name_of_a_contract_breaks_a_line(self, name: str) -> None:
+    def test_line_breaks_in_a_name_do_not_end_the_event(self, name: str) -> None:
         text = wire.message(wire.envelope_by_name(name), TIMESTAMP, b"{}")
         assert b"\n" not in text
         assert b"\r" not in text

@@ -1,6 +1,6 @@
 """The hub step by step: sharing, counting, failures, and the order of things that rarely happen.
 
-What holds whatever the order is in `test_hub_properties`.
+Rules that hold in any order are in `test_hub_properties`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def world() -> World:
 
 
 class TestDelivery:
-    def test_one_write_for_all_that_came_in_a_tick(self, world: World) -> None:
+    def test_updates_of_one_tick_are_one_write(self, world: World) -> None:
         world.open("1", "2")
         _, writer = world.join("1", "2")
         for version, (contract_id, new) in enumerate([("1", A), ("2", B), ("1", C)], NOW):
@@ -43,7 +43,7 @@ class TestDelivery:
         world.tick()
         assert len(writer.writes) == 1
 
-    def test_the_same_selection_shares_one_buffer(self, world: World) -> None:
+    def test_subscribers_with_equal_selections_share_one_buffer(self, world: World) -> None:
         world.open("1", "2")
         writers = [world.join(*ids)[1] for ids in (("1", "2"), ("2", "1"), ("1", "2"))]
         world.states.publish("1", NOW, A)
@@ -51,7 +51,7 @@ class TestDelivery:
         world.tick()
         assert len({id(writer.writes[0]) for writer in writers}) == 1
 
-    def test_one_contract_shares_one_frame_over_selections(self, world: World) -> None:
+    def test_update_is_encoded_once_over_all_selections(self, world: World) -> None:
         world.open("1", "2")
         _, one = world.join("1")
         _, two = world.join("1", "2")
@@ -62,7 +62,7 @@ class TestDelivery:
         assert len(squeezed.writes[0]) < len(one.writes[0])
         assert squeezed.prices == one.prices == [1]
 
-    def test_nothing_is_encoded_when_nobody_is_ready(
+    def test_update_is_not_encoded_while_all_subscribers_are_paused(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         world.open("1")
@@ -79,14 +79,14 @@ class TestDelivery:
         assert writer.prices == [2]
         assert world.replaced == 1
 
-    def test_nobody_gets_what_came_before(self, world: World) -> None:
+    def test_new_subscriber_gets_no_earlier_updates(self, world: World) -> None:
         world.open("1")
         world.states.publish("1", NOW, A)
         _, writer = world.join("1")
         world.tick()
         assert writer.writes == []
 
-    def test_who_has_left_gets_nothing(self, world: World) -> None:
+    def test_subscriber_that_left_gets_nothing(self, world: World) -> None:
         world.open("1")
         client, writer = world.join("1")
         world.states.publish("1", NOW, A)
@@ -94,13 +94,13 @@ class TestDelivery:
         world.tick()
         assert writer.writes == []
 
-    def test_an_unknown_contract_is_nothing(self, world: World) -> None:
+    def test_update_of_an_unknown_contract_is_ignored(self, world: World) -> None:
         world.states.publish("9", NOW, A)
         world.states.load("9", Update(NOW, A))
         world.states.close("9")
         assert world.callbacks == []
 
-    def test_a_wanted_contract_cannot_be_closed(self, world: World) -> None:
+    def test_contract_with_subscribers_cannot_be_closed(self, world: World) -> None:
         world.open("1")
         _, writer = world.join("1")
         world.states.close("1")
@@ -119,7 +119,7 @@ class TestVersions:
         assert writer.prices == [1]
         assert world.drops == ["stale", "stale", "equal", "stale"]
 
-    def test_without_a_version_it_is_stamped_now_but_grows(self, world: World) -> None:
+    def test_update_without_version_gets_the_present_time_or_more(self, world: World) -> None:
         world.open("1")
         _, writer = world.join("1")
         for version, new in [(None, A), (NOW + 10, B), (None, C)]:
@@ -128,8 +128,8 @@ class TestVersions:
         messages = Reader().messages(writer.writes[0])
         assert [message.version for message in messages] == [NOW, NOW + 10, NOW + 11]
 
-    def test_one_that_follows_a_stamped_one_is_not_older(self, world: World) -> None:
-        """Whatever its publisher's clock says: a channel keeps its order."""
+    def test_update_after_an_unversioned_one_is_not_stale(self, world: World) -> None:
+        """A channel keeps its order, with any clock of the publisher."""
         world.open("1")
         _, writer = world.join("1")
         for version, new in [(None, A), (NOW - 10, B), (NOW - 10, C), (NOW - 9, C)]:
@@ -142,7 +142,9 @@ class TestVersions:
 
 
 class TestSlowClients:
-    def test_it_gets_the_newest_of_each_contract_in_one_write(self, world: World) -> None:
+    def test_conflation_sends_the_newest_state_of_each_contract_in_one_write(
+        self, world: World
+    ) -> None:
         world.open("1", "2")
         client, writer = world.join("1", "2")
         world.hub.pause(client)
@@ -153,7 +155,7 @@ class TestSlowClients:
         assert len(writer.writes) == 1
         assert writer.prices == [2, 1]
 
-    def test_it_gets_nothing_when_all_is_as_it_was(self, world: World) -> None:
+    def test_conflation_sends_nothing_when_the_last_sent_state_returned(self, world: World) -> None:
         world.open("1")
         client, writer = world.join("1")
         world.states.publish("1", NOW, A)
@@ -165,7 +167,7 @@ class TestSlowClients:
         world.hub.resume(client)
         assert writer.prices == [1]
 
-    def test_what_is_on_its_way_is_not_sent_again_after_catching_up(self, world: World) -> None:
+    def test_slow_client_gets_no_message_twice_after_catching_up(self, world: World) -> None:
         world.open("1")
         client, writer = world.join("1")
         world.hub.pause(client)
@@ -176,7 +178,7 @@ class TestSlowClients:
         world.tick()
         assert writer.prices == [2]
 
-    def test_catching_up_stops_when_the_client_takes_no_more(
+    def test_catching_up_stops_when_the_socket_is_full(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(delivery, "CATCH_UP_BYTES", 1)
@@ -205,7 +207,7 @@ class TestSlowClients:
         world.hub.resume(client)
         assert writer.prices == [1, 2, 3]
 
-    def test_memory_is_one_slot_a_contract(self, world: World) -> None:
+    def test_conflation_keeps_one_slot_per_contract(self, world: World) -> None:
         world.open("1", "2")
         client, _ = world.join("1", "2")
         world.hub.pause(client)
@@ -216,8 +218,8 @@ class TestSlowClients:
         assert world.replaced == 999
 
 
-class TestPresentStates:
-    def test_snapshot_and_since(self, world: World) -> None:
+class TestSnapshots:
+    def test_snapshot_and_since_choose_the_states_sent(self, world: World) -> None:
         world.open("1", last=Update(NOW - 10, A))
         world.open("2", last=Update(NOW - 5, B))
         world.open("3")
@@ -229,15 +231,15 @@ class TestPresentStates:
         assert newer.prices == [2]
         assert len(everything.writes) == 1
 
-    def test_the_oldest_one_comes_first(self, world: World) -> None:
-        """So the newest time stamp that a client has seen is good for `since` at any moment."""
+    def test_snapshot_begins_with_the_oldest_state(self, world: World) -> None:
+        """So the newest timestamp that a client has seen is good for `since` at any moment."""
         for contract_id, age in (("1", 5), ("2", 10), ("3", 1)):
             world.open(contract_id, last=Update(NOW - age, payload(age)))
         client, writer = world.join("1", "2", "3")
         world.hub.send_states(client, 0)
         assert writer.prices == [10, 5, 1]
 
-    def test_a_state_that_was_named_by_since_is_not_repeated(self, world: World) -> None:
+    def test_snapshot_leaves_out_states_named_by_since(self, world: World) -> None:
         world.open("1", last=Update(NOW - 10, A))
         client, writer = world.join("1")
         world.hub.send_states(client, NOW - 10)
@@ -248,7 +250,7 @@ class TestPresentStates:
         world.hub.resume(client)
         assert writer.writes == []
 
-    def test_a_paused_client_gets_them_later(self, world: World) -> None:
+    def test_paused_client_gets_the_snapshot_on_resume(self, world: World) -> None:
         world.open("1", last=Update(NOW - 10, A))
         client, writer = world.join("1")
         world.hub.pause(client)
@@ -258,10 +260,12 @@ class TestPresentStates:
         assert writer.prices == [1]
 
 
-class TestLoading:
+class TestLoadingAfterOutage:
     """Clients that came while the store was away."""
 
-    def test_who_wants_changes_gets_what_changed_since_then(self, world: World) -> None:
+    def test_subscriber_without_snapshot_gets_changes_since_it_connected(
+        self, world: World
+    ) -> None:
         for contract_id in ("1", "2", "3"):
             world.states.open(contract_id)
         _, writer = world.join("1", "2", "3")
@@ -271,7 +275,7 @@ class TestLoading:
         world.tick()
         assert writer.prices == [2]
 
-    def test_who_wants_states_gets_them_in_one_write(self, world: World) -> None:
+    def test_subscriber_with_snapshot_gets_all_states_in_one_write(self, world: World) -> None:
         ids = [str(number) for number in range(50)]
         for contract_id in ids:
             world.states.open(contract_id)
@@ -283,7 +287,7 @@ class TestLoading:
         assert len(writer.writes) == 1
         assert writer.prices == [1] * 50
 
-    def test_since_counts_also_then(self, world: World) -> None:
+    def test_since_limits_loaded_states(self, world: World) -> None:
         world.states.open("1")
         client, writer = world.join("1")
         world.now += 100
@@ -295,7 +299,7 @@ class TestLoading:
         assert writer.prices == [1]
         assert late.prices == []
 
-    def test_a_state_nobody_was_sent_is_known_to_nobody(self, world: World) -> None:
+    def test_loaded_state_that_was_not_sent_is_no_last_sent_state(self, world: World) -> None:
         world.states.open("1")
         world.open("2")
         client, writer = world.join("1")
@@ -308,7 +312,7 @@ class TestLoading:
         world.hub.resume(client)
         assert writer.prices == [1]
 
-    def test_updates_before_it_are_held_the_newest_only(self, world: World) -> None:
+    def test_only_the_newest_update_before_loading_is_held(self, world: World) -> None:
         world.states.open("1")
         _, writer = world.join("1")
         world.states.publish("1", NOW + 2, C)
@@ -320,7 +324,7 @@ class TestLoading:
         world.tick()
         assert writer.prices == [3]
 
-    def test_an_equal_one_that_was_held_is_no_news(self, world: World) -> None:
+    def test_held_update_equal_to_the_loaded_state_is_dropped(self, world: World) -> None:
         world.states.open("1")
         _, writer = world.join("1")
         world.states.publish("1", None, A)
@@ -329,7 +333,7 @@ class TestLoading:
         assert writer.writes == []
         assert world.drops == ["equal"]
 
-    def test_a_held_one_replaces_the_loaded_one(self, world: World) -> None:
+    def test_held_update_replaces_the_loaded_state(self, world: World) -> None:
         world.states.open("1")
         client, writer = world.join("1")
         world.hub.send_states(client, 0)
@@ -339,7 +343,7 @@ class TestLoading:
         assert writer.prices == [2]
         assert world.replaced == 1
 
-    def test_updates_are_not_held_up_by_another_load(self, world: World) -> None:
+    def test_updates_are_not_replaced_by_an_older_loaded_state(self, world: World) -> None:
         world.open("1", last=Update(NOW - 1, A))
         _, writer = world.join("1")
         world.states.publish("1", NOW + 2, C)
@@ -349,7 +353,7 @@ class TestLoading:
         world.tick()
         assert writer.prices == [3]
 
-    def test_what_was_lost_comes_with_another_load(self, world: World) -> None:
+    def test_lost_updates_arrive_with_another_loading(self, world: World) -> None:
         world.open("1")
         _, writer = world.join("1")
         world.states.load("1", Update(NOW - 1, A))
@@ -357,7 +361,7 @@ class TestLoading:
         assert writer.prices == [1]
 
     @pytest.mark.parametrize("leaving", [True, False])
-    def test_one_that_is_about_to_catch_up_leaves_or_stalls(
+    def test_subscriber_may_leave_or_stall_before_it_catches_up(
         self, world: World, leaving: bool
     ) -> None:
         world.states.open("1")
@@ -372,7 +376,7 @@ class TestLoading:
 
 
 class TestFanOut:
-    def test_an_update_to_many_groups_is_sent_in_one_call(
+    def test_fan_out_to_many_groups_is_one_call(
         self,
     ) -> None:
         calls: list[int] = []
@@ -394,7 +398,7 @@ class TestFanOut:
         assert calls == [100, 100]
         assert all(writer.prices == [1, 2, 3] for writer in writers)
 
-    def test_a_subscriber_without_a_descriptor_is_written_to_by_its_transport(self) -> None:
+    def test_fan_out_without_descriptor_uses_the_transport(self) -> None:
         """So is one with TLS, if there ever is one; `fanout.send` takes nothing for it."""
         world = World(send=fanout.send)
         world.open("1")
@@ -413,7 +417,7 @@ class TestFanOut:
 
 
 class TestFailures:
-    def test_one_client_that_fails_does_not_touch_others(self, world: World) -> None:
+    def test_failing_client_does_not_affect_others(self, world: World) -> None:
         world.open("1")
         (bad, broken), (_, good), (_, other) = (
             world.join("1"),
@@ -429,7 +433,7 @@ class TestFailures:
         assert failed is bad
         assert str(error) == str(broken.error)
 
-    def test_one_that_fails_while_it_catches_up(self, world: World) -> None:
+    def test_client_may_fail_while_it_catches_up(self, world: World) -> None:
         world.open("1", last=Update(NOW, A))
         client, broken = world.join("1")
         broken.error = BrokenPipeError(errno.EPIPE, "Broken pipe")
@@ -440,7 +444,7 @@ class TestFailures:
         world.tick()
         assert broken.writes == []
 
-    def test_its_connection_ends_later_and_harms_nobody(self, world: World) -> None:
+    def test_connection_of_a_failed_client_may_end_later(self, world: World) -> None:
         """The protocol tells the hub again, when others may share a selection like its own."""
         world.open("1", "2")
         client, broken = world.join("1", "2")
@@ -459,7 +463,7 @@ class TestFailures:
         assert third.writes[0] is second.writes[0]
 
 
-class TestResumeWithSomethingNewer:
+class TestResumeWithNewerState:
     """A client was told by another gateway, or before the store went back, what we do not know."""
 
     def resume(
@@ -469,7 +473,7 @@ class TestResumeWithSomethingNewer:
         world.hub.send_states(client, since)
         return client, writer
 
-    def test_gets_the_state_when_it_comes_again(self, world: World) -> None:
+    def test_resumed_client_gets_the_state_when_it_is_published_again(self, world: World) -> None:
         world.open("1", last=Update(NOW, A))
         _, steady = world.join("1")
         client, resumed = self.resume(world, NOW + 5)
@@ -483,7 +487,9 @@ class TestResumeWithSomethingNewer:
         world.tick()
         assert len(resumed.messages) == 1
 
-    def test_gets_the_state_that_has_come_again_before(self, world: World) -> None:
+    def test_resumed_client_gets_a_state_that_was_published_again_before(
+        self, world: World
+    ) -> None:
         world.open("1", "2", last=Update(NOW, A))
         world.states.publish("1", NOW + 9, A)
         world.states.publish("2", NOW + 7, B)
@@ -496,7 +502,7 @@ class TestResumeWithSomethingNewer:
             ("1", NOW + 9),
         ]
 
-    def test_versions_go_on_above_that(self, world: World) -> None:
+    def test_versions_continue_above_the_resumed_version(self, world: World) -> None:
         world.open("1", last=Update(NOW, A))
         _, resumed = self.resume(world, NOW + 5)
         world.states.publish("1", NOW + 9, A)
@@ -507,7 +513,7 @@ class TestResumeWithSomethingNewer:
         assert [m.version for m in resumed.messages] == [NOW + 9, NOW + 10]
 
     @pytest.mark.parametrize("since", [0, NOW - 1, NOW, NOW + 9, NOW + 50])
-    def test_others_get_nothing_again(self, world: World, since: int) -> None:
+    def test_other_clients_get_no_state_twice(self, world: World, since: int) -> None:
         world.open("1", last=Update(NOW, A))
         _, resumed = self.resume(world, since)
         sent = len(resumed.messages)
@@ -516,7 +522,7 @@ class TestResumeWithSomethingNewer:
         world.tick()
         assert len(resumed.messages) == sent
 
-    def test_a_slow_client_gets_the_newest(self, world: World) -> None:
+    def test_slow_resumed_client_gets_the_newest_state(self, world: World) -> None:
         world.open("1", last=Update(NOW, A))
         client, resumed = self.resume(world, NOW + 5)
         world.hub.pause(client)
@@ -528,7 +534,7 @@ class TestResumeWithSomethingNewer:
         world.hub.resume(client)
         assert [(m.price, m.version) for m in resumed.messages] == [(1, NOW + 11)]
 
-    def test_after_a_change_nothing_is_unknown_any_more(self, world: World) -> None:
+    def test_resumed_client_is_like_others_after_a_change(self, world: World) -> None:
         world.open("1", last=Update(NOW, A))
         client, resumed = self.resume(world, NOW + 5)
         world.states.publish("1", NOW + 6, B)
@@ -537,7 +543,7 @@ class TestResumeWithSomethingNewer:
         assert resumed.prices == [2]
         assert "_reissued" not in sizes_of(client)
 
-    def test_sections_that_stay_the_same_come_again_with_the_next_state(self, world: World) -> None:
+    def test_equal_sections_are_sent_again_with_the_next_state(self, world: World) -> None:
         options = DeliveryOptions(sections=("ContractInfo",))
         world.open("1", last=Update(NOW, A))
         _, steady = world.join("1", options=options)
@@ -547,7 +553,7 @@ class TestResumeWithSomethingNewer:
         assert [m.version for m in resumed.messages] == [NOW + 9]
         assert steady.writes == []
 
-    def test_while_the_store_was_away(self, world: World) -> None:
+    def test_client_resumes_while_the_store_is_away(self, world: World) -> None:
         world.states.open("1")
         _, resumed = self.resume(world, NOW + 5)
         world.states.load("1", Update(NOW, A))

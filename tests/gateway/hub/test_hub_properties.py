@@ -1,20 +1,23 @@
 """The hub under any interleaving of updates, ticks, slow clients, joins, leaves and store faults.
 
-A machine plays the store, the publishers, the event loop and the clients, and decodes every byte
-that a client is sent. It keeps its own account of what the hub was told and of what each client
-must have. Shown: every client ends with the newest state of each of its contracts (of those that
-changed since it came, unless it asked for the present ones); the versions of a contract grow; no
-state comes twice in a row; a paused client is never written to and then gets nothing that was
-replaced meanwhile; one write per client and tick, the same bytes for the same selection; a client
-that fails harms no other. Who has to catch up is given what it missed in several writes, so that
-what is not written yet can still be replaced. Of a client that watches the feed: each status that
-it reads names exactly the time stamps of the last messages that it has read before, and says
-``current: true`` only if the gateway's states are those in the store. Clients want all of it or
-some sections, with a `max_rate` or not, with or without a count of what was left out, and change
-their selection; a `max_rate` is kept, and the count is right. Who reads events and comes back with
-the last id is sent whatever it has not got. Who comes with something newer than the gateway knows,
-from another gateway or from before the store went back, is sent the state as soon as it comes
-again.
+A state machine plays the store, the publishers, the event loop and the clients, and decodes every
+byte sent to a client. It keeps its own account of the updates and of the states that each client
+must have. The invariants:
+
+- Every client ends with the newest state of each of its contracts; without a snapshot, of those
+  that changed since it connected.
+- The versions of a contract grow, and no client gets an equal state twice in a row.
+- A paused client is never written to. Conflation: on resume it gets no state that was replaced.
+- There is one write per client and tick, with the same bytes for the same selection. A client that
+  catches up gets several writes, so that states not written yet can still be replaced.
+- A client that fails does not affect others.
+- Each status names exactly the timestamps of the last messages that its client has read before,
+  and says ``current: true`` only if the gateway's states are those in the store.
+- A `max_rate` is kept and the count of skipped states is right, with any sections and after any
+  change of the selection.
+- A reader of events that reconnects with the last id gets every state that it has not received.
+- A client that resumes with a newer state than the gateway knows, from another gateway or from
+  before the store went back, gets the state as soon as it is published again.
 
 The store may go back to what it was before, lose everything, or be written to by others. When a
 publisher has confirmed what it holds, the gateway follows it.
@@ -178,7 +181,7 @@ def finished(coroutine: Coroutine[Any, Any, T]) -> T:
 
 @dataclass
 class Contract:
-    """What the hub knows of an open contract, by the test's own account."""
+    """The test's own account of an open contract in the hub."""
 
     opened: int
     loaded: bool = False
@@ -403,7 +406,7 @@ class Silent:
 
 
 class Events:
-    """Nothing is counted here."""
+    """A sink that counts nothing."""
 
     def __init__(self) -> None:
         self.failures: list[Subscriber] = []
@@ -676,7 +679,7 @@ class HubMachine(RuleBasedStateMachine):
         else:
             consumer.unsure[contract_id] = view
 
-    # What publishers do
+    # Rules of publishers
 
     @rule(
         contract_id=contracts,
@@ -752,7 +755,7 @@ class HubMachine(RuleBasedStateMachine):
         if (last := self.store.kept.get(contract_id)) is not None:
             self.publish(contract_id, [PAYLOADS.index(last.payload)], 0, lost=False, apart=False)
 
-    # What becomes of the store
+    # Rules of the store
 
     @rule()
     def save(self) -> None:
@@ -770,24 +773,24 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(contract_id=contracts, price=payloads, confirmed=st.booleans())
     def overwrite(self, contract_id: str, price: int, confirmed: bool) -> None:
-        """Somebody writes other data into it, and leaves the version as it is."""
+        """Another program replaces the data and leaves the version as it is."""
         if (last := self.store.kept.get(contract_id)) is not None:
             self.wait()
             seen = self.now if confirmed else last.seen
             self.store.kept[contract_id] = replace(last, payload=PAYLOADS[price], seen=seen)
-            # What others have of that version is not known.
+            # The states of that version at other gateways are not known.
             self.told[contract_id].clear()
             for consumer in self.consumers:
                 consumer.truth.pop(contract_id, None)
 
     @rule()
     def deliver(self) -> None:
-        """What was lifted comes by the channel as well."""
+        """A lifted state comes by the channel as well."""
         published, self.store.published = self.store.published, []
         for contract_id, kept in published:
             self.send(contract_id, kept.version, kept.payload)
 
-    # What the event loop and the store do
+    # Rules of the event loop and the store
 
     @rule()
     def tick(self) -> None:
@@ -822,7 +825,7 @@ class HubMachine(RuleBasedStateMachine):
         """The connection to the store was broken and is back."""
         self.compare(self.known)
 
-    # What clients do
+    # Rules of clients
 
     @initialize(joins=st.lists(joins, min_size=1, max_size=3), stored=st.booleans())
     def begin(self, joins: list[Join], stored: bool) -> None:
@@ -940,7 +943,7 @@ class HubMachine(RuleBasedStateMachine):
         self.forget_writes()
         self.hub.flush()
         if consumer.failed or consumer.options.format is wire.Format.EVENT:
-            return  # who reads events has no way to ask
+            return  # an event stream takes no commands
         added = tuple(i for i in wanted if i not in consumer.selection)
         removed = [i for i in consumer.selection if i not in wanted]
         self.open(added, store_away=store_away)
@@ -966,7 +969,7 @@ class HubMachine(RuleBasedStateMachine):
                 self.table.close(contract_id)
 
     def since(self, wanted: tuple[str, ...], number: int) -> int:
-        """A time stamp that a client may have seen last."""
+        """A timestamp that a client may have seen last."""
         seen = [
             contract.state[0] if contract.state is not None else self.now
             for contract in map(self.known.__getitem__, wanted)
@@ -983,7 +986,7 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(contract_id=contracts)
     def close(self, contract_id: str) -> None:
-        """What somebody wants stays."""
+        """A contract with subscribers stays open."""
         if any(contract_id in c.selection and not c.failed for c in self.consumers):
             self.table.close(contract_id)
 
@@ -1048,7 +1051,7 @@ class HubMachine(RuleBasedStateMachine):
         """From now on its transport raises."""
         self.consumers[number % len(self.consumers)].failing = True
 
-    # What must hold
+    # Invariants
 
     @invariant()
     def bounded(self) -> None:

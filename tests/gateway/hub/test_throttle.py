@@ -19,7 +19,7 @@ def throttle() -> Throttle:
     return throttle
 
 
-def test_what_may_be_sent_is_let_go_of(throttle: Throttle) -> None:
+def test_throttle_opens_contracts_that_are_due(throttle: Throttle) -> None:
     throttle.open_due(10.9)
     assert ONE in throttle.closed
     throttle.open_due(11.1)
@@ -30,18 +30,18 @@ def test_what_may_be_sent_is_let_go_of(throttle: Throttle) -> None:
     assert len(throttle.closed) == 0
 
 
-def test_due_is_when_the_first_of_the_named_contracts_opens(throttle: Throttle) -> None:
+def test_throttle_is_due_when_the_first_named_contract_opens(throttle: Throttle) -> None:
     assert throttle.due([TWO, ONE]) == 11.0
     assert throttle.due([TWO]) == 11.4
     assert throttle.due([Channel("3", 0)]) is None
 
 
-def test_timestamps_are_those_of_the_last_messages(throttle: Throttle) -> None:
+def test_throttle_keeps_timestamps_of_the_last_messages(throttle: Throttle) -> None:
     throttle.open_due(11.1)
     assert throttle.timestamps([ONE, TWO]) == {TWO: b"two"}
 
 
-def test_a_forgotten_contract_is_open(throttle: Throttle) -> None:
+def test_throttle_is_open_for_a_forgotten_contract(throttle: Throttle) -> None:
     throttle.forget(ONE)
     throttle.forget(ONE)
     assert ONE not in throttle.closed

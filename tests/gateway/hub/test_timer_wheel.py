@@ -51,7 +51,7 @@ def world() -> World:
 ONE, TWO = Channel("1", 0), Channel("2", 0)
 
 
-def test_it_is_woken_when_the_first_of_what_it_misses_may_be_sent(world: World) -> None:
+def test_subscriber_is_woken_when_its_first_missed_contract_is_due(world: World) -> None:
     client = world.client(1.0, TWO)
     world.sent(client, ONE)
     world.timers.pass_time(0.5)
@@ -66,7 +66,7 @@ def test_it_is_woken_when_the_first_of_what_it_misses_may_be_sent(world: World) 
     assert len(world.wheel) == 0
 
 
-def test_an_earlier_time_counts_and_a_later_one_does_not(world: World) -> None:
+def test_earlier_due_time_replaces_a_later_one(world: World) -> None:
     client = world.client(1.0, ONE, TWO)
     world.sent(client, ONE)
     world.timers.pass_time(0.5)
@@ -78,7 +78,7 @@ def test_an_earlier_time_counts_and_a_later_one_does_not(world: World) -> None:
     assert world.woken == [client]
 
 
-def test_who_misses_nothing_is_not_woken(world: World) -> None:
+def test_subscriber_that_misses_nothing_is_not_woken(world: World) -> None:
     client = world.client(1.0)
     world.sent(client, ONE)
     world.wait(client)
@@ -87,7 +87,7 @@ def test_who_misses_nothing_is_not_woken(world: World) -> None:
     assert len(world.timers) == 0
 
 
-def test_who_has_left_is_not_woken_and_wakes_nobody(world: World) -> None:
+def test_removed_subscriber_is_not_woken(world: World) -> None:
     leaver, stayer = world.client(1.0, ONE), world.client(3.0, ONE)
     for client in (leaver, stayer):
         world.sent(client, ONE)
@@ -99,7 +99,7 @@ def test_who_has_left_is_not_woken_and_wakes_nobody(world: World) -> None:
     assert len(world.timers) == 0
 
 
-def test_many_that_are_due_together_take_one_call(world: World) -> None:
+def test_subscribers_due_together_share_one_timer(world: World) -> None:
     clients = [world.client(1.0, ONE) for _ in range(100)]
     for client in clients:
         world.sent(client, ONE)
@@ -110,7 +110,7 @@ def test_many_that_are_due_together_take_one_call(world: World) -> None:
 
 
 @pytest.mark.parametrize("interval", [0.1, 0.3, 0.5, 0.7, 1 / 3, 1 / 7, 2.0])
-def test_whoever_is_woken_may_be_sent_something(world: World, interval: float) -> None:
+def test_woken_subscriber_is_due_at_any_time_of_the_clock(world: World, interval: float) -> None:
     """At any time of the clock, although seconds do not add up exactly."""
     client = world.client(interval, ONE)
     assert client.throttle is not None
@@ -125,7 +125,7 @@ def test_whoever_is_woken_may_be_sent_something(world: World, interval: float) -
         assert ONE not in client.throttle.closed
 
 
-def test_one_that_is_woken_may_wait_again(world: World) -> None:
+def test_woken_subscriber_may_wait_again(world: World) -> None:
     client = world.client(0.1, ONE)
     world.sent(client, ONE)
     world.wait(client)

@@ -1,4 +1,4 @@
-"""What is logged, refused and explained of requests that ask for what does not exist."""
+"""Log lines, refusals and explanations for unknown contracts and parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def may_see(contract: Contract) -> bool:
     return contract.contract_id == "1"
 
 
-def test_an_unknown_parameter_is_logged_once_a_minute_by_its_name() -> None:
+def test_unknown_parameter_is_logged_once_per_minute_and_name() -> None:
     clock = FakeClock()
     diagnostics = Diagnostics(clock=clock)
     with capture_logs() as logs:
@@ -55,7 +55,7 @@ def test_invented_parameters_do_not_flood_the_log() -> None:
     assert len(logs) < 200
 
 
-def test_a_token_in_the_wrong_place_is_not_logged() -> None:
+def test_token_in_an_unknown_parameter_is_not_logged() -> None:
     diagnostics = Diagnostics(strict=True)
     with capture_logs() as logs:
         diagnostics.note_parameters("search", [TOKEN, "Bearer " + TOKEN])
@@ -67,7 +67,7 @@ def test_a_token_in_the_wrong_place_is_not_logged() -> None:
         assert part not in str(logs) + said.en + said.fa + caught.value.reason
 
 
-def test_unknown_parameters_are_refused_if_that_is_wanted() -> None:
+def test_unknown_parameters_are_refused_in_strict_mode() -> None:
     Diagnostics().refuse_parameters(["x"])
     Diagnostics(strict=True).refuse_parameters([])
     with pytest.raises(RefusedError) as caught:
@@ -77,7 +77,7 @@ def test_unknown_parameters_are_refused_if_that_is_wanted() -> None:
     assert status_of(caught.value) == 422
 
 
-def test_a_refusal_is_explained_beside_its_reason() -> None:
+def test_refusal_has_an_explanation_beside_its_reason() -> None:
     refusal = ContractNotFoundError(By.NAME, "kash05")
     Diagnostics().explain_refusal(refusal, REGISTRY, may_see)
     assert refusal.reason == "unknown contract: kash05"
@@ -87,7 +87,7 @@ def test_a_refusal_is_explained_beside_its_reason() -> None:
     assert hidden.detail == ""
 
 
-def test_unknown_contracts_of_a_call() -> None:
+def test_unknown_contracts_of_a_call_are_explained() -> None:
     names = ["kash05", "hidden05", "2", "XYZ", "99"]
     with capture_logs() as logs:
         said = Diagnostics().explain_unknown(By.NAME, names, REGISTRY, may_see)

@@ -25,7 +25,7 @@ from ime_live.gateway.query.rest_query import DATA_ENDPOINTS, read_contracts
         (By.ID, "other&contract_id=12345", ["12345"]),
     ],
 )
-def test_contracts(by: By, query: str, contracts: list[str]) -> None:
+def test_rest_query_has_contracts_by_name_or_id(by: By, query: str, contracts: list[str]) -> None:
     assert read_contracts(by, Query(DATA_ENDPOINTS[by], query), 5) == tuple(contracts)
 
 
@@ -38,7 +38,9 @@ def test_contracts(by: By, query: str, contracts: list[str]) -> None:
         (By.ID, "contract_ids=1&" * 3, "too many contracts: 3, at most 2"),
     ],
 )
-def test_no_contracts_or_too_many(by: By, query: str, said: str) -> None:
+def test_rest_query_without_or_with_too_many_contracts_is_refused(
+    by: By, query: str, said: str
+) -> None:
     refused(lambda: read_contracts(by, Query(DATA_ENDPOINTS[by], query), 2), said)
 
 
@@ -46,7 +48,7 @@ def search(query: str, name: str) -> object:
     return Query(Endpoint.SEARCH, query)[name]
 
 
-def test_a_search() -> None:
+def test_search_query_has_text_and_market() -> None:
     query = "market=IMEOption&Search_char=KASH05C"
     assert search(query, "market") is Market.OPTION
     assert search(query, "Search_char") == "KASH05C"

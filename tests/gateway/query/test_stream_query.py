@@ -1,4 +1,4 @@
-"""What a client may ask for and how: paths, queries, spellings, limits, and the refusals' texts."""
+"""Requests for streams: paths, queries, spellings, limits, and the texts of refusals."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ class TestPaths:
     @pytest.mark.parametrize("end", ["", "/"])
     @pytest.mark.parametrize("by", list(By))
     @pytest.mark.parametrize("root", ["", "/data-engine/ime"])
-    def test_streams(self, root: str, by: By, end: str) -> None:
+    def test_stream_paths_are_read(self, root: str, by: By, end: str) -> None:
         path = f"/live/data/websocket/contract/{by.value}{end}"
         assert endpoint_of(path, root) is by
         assert endpoint_of(root + path, root) is by
 
-    def test_streams_of_events_are_others(self) -> None:
+    def test_event_stream_paths_are_read(self) -> None:
         path = "/live/data/sse/contract/id"
         assert endpoint_of(path, "/prefix", EVENTS_ROOT) is By.ID
         assert endpoint_of("/prefix" + path + "/", "/prefix", EVENTS_ROOT) is By.ID
         assert endpoint_of(path, "/prefix", STREAM_ROOT) is None
         assert endpoint_of(STREAM_ROOT + "id", "", EVENTS_ROOT) is None
 
-    def test_percent_encoded(self) -> None:
+    def test_path_may_be_percent_encoded(self) -> None:
         assert endpoint_of("/live/data/websocket/contract/%6eame") is By.NAME
         assert endpoint_of("/%D8%B3/live/data/websocket/contract/id", "/س") is By.ID
 
@@ -86,7 +86,7 @@ class TestPaths:
             "live/data/websocket/contract/name",
         ],
     )
-    def test_unknown_paths(self, path: str) -> None:
+    def test_unknown_paths_are_no_streams(self, path: str) -> None:
         assert endpoint_of(path, "/prefix") is None
 
 
@@ -94,8 +94,8 @@ def options(query: str) -> DeliveryOptions:
     return read_request(By.NAME, "contract_names=A&" + query, TEHRAN).options
 
 
-class TestMode:
-    def test_as_documented_by_default(self) -> None:
+class TestDeliveryParameters:
+    def test_delivery_options_have_documented_defaults(self) -> None:
         assert options("") == DeliveryOptions()
 
     @pytest.mark.parametrize(
@@ -106,31 +106,31 @@ class TestMode:
             "sections=BestLimit,%20Aggregate,Aggregate",
         ],
     )
-    def test_sections(self, query: str) -> None:
+    def test_sections_parameter_is_read(self, query: str) -> None:
         assert options(query) == DeliveryOptions(sections=("BestLimit", "Aggregate"))
 
-    def test_all_sections_are_the_documented_stream(self) -> None:
+    def test_all_sections_equal_the_default_stream(self) -> None:
         query = "sections=ContractInfo,AllowedPriceRange,BestLimit,Aggregate"
         assert options(query) == DeliveryOptions()
 
     @pytest.mark.parametrize("section", ["bestlimit", "best-limit", "BestLimit,", ""])
-    def test_unknown_sections(self, section: str) -> None:
+    def test_unknown_section_is_refused(self, section: str) -> None:
         error = refusal(By.NAME, f"contract_names=A&sections={section}")
         assert error.reason.startswith("no such section: ")
         assert "there are BestLimit, Aggregate, AllowedPriceRange, ContractInfo" in error.reason
         assert error.kind == "bad sections"
 
     @pytest.mark.parametrize(("rate", "interval"), [("2", 0.5), ("0.1", 10), ("1e1", 0.1)])
-    def test_rates(self, rate: str, interval: float) -> None:
+    def test_max_rate_becomes_an_interval(self, rate: str, interval: float) -> None:
         assert options(f"max_rate={rate}") == DeliveryOptions(interval=interval)
 
     @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast", "", "0.001", "1e9"])
-    def test_bad_rates(self, rate: str) -> None:
+    def test_malformed_max_rate_is_refused(self, rate: str) -> None:
         error = refusal(By.NAME, f"contract_names=A&max_rate={rate}")
         assert error.reason == f"max_rate is not a number from 0.01 to 1000: {rate}"
         assert error.kind == "bad max_rate"
 
-    def test_a_count(self) -> None:
+    def test_skipped_parameter_is_read_in_both_spellings(self) -> None:
         assert options("skipped=true") == DeliveryOptions(skips=True)
         assert options("meta=true") == DeliveryOptions(skips=True)  # its former name
         assert options("skipped=false") == DeliveryOptions()
@@ -147,22 +147,22 @@ class TestContracts:
             (By.ID, "contract_ids"),
         ],
     )
-    def test_both_spellings_repeated(self, by: By, parameter: str) -> None:
+    def test_repeated_contract_parameters_are_read(self, by: By, parameter: str) -> None:
         assert named(f"{parameter}=A&x=1&{parameter}=B", by) == ("A", "B")
 
-    def test_both_spellings_together(self) -> None:
+    def test_both_contract_parameters_are_read_together(self) -> None:
         assert set(named("contract_name=B&contract_names=A&contract_names=B")) == {"A", "B"}
 
-    def test_utf8(self) -> None:
+    def test_contract_name_is_read_as_utf8(self) -> None:
         name = "سكه0312پ01"
         assert named("contract_names=" + quote(name)) == (name,)
         assert named("contract_names=" + name) == (name,)
         assert named(urlencode({"contract_names": "a+b c&d"})) == ("a+b c&d",)
 
-    def test_what_is_not_utf8_is_an_unknown_contract(self) -> None:
+    def test_contract_name_that_is_not_utf8_is_unknown(self) -> None:
         assert named("contract_names=%D8%FF") == ("\ufffd\ufffd",)
 
-    def test_duplicates_and_blanks(self) -> None:
+    def test_duplicate_and_blank_contracts_are_dropped(self) -> None:
         query = "contract_names=A&contract_names=&contract_names=%20A%20&contract_names=%20"
         assert named(query) == ("A",)
 
@@ -170,32 +170,32 @@ class TestContracts:
         "query",
         ["", "contract_names=", "contract_names", "contract_names=%20", "contract_id=1", "&&", "="],
     )
-    def test_none_at_all(self, query: str) -> None:
+    def test_query_without_names_is_refused(self, query: str) -> None:
         error = refusal(By.NAME, query)
         assert error.reason == "no contract: name at least one with contract_names="
         assert error.kind == "no contract"
 
-    def test_none_at_all_by_id(self) -> None:
+    def test_query_without_ids_is_refused(self) -> None:
         error = refusal(By.ID, "contract_names=A")
         assert error.reason == "no contract: name at least one with contract_id="
 
 
-class TestStates:
+class TestSnapshotParameters:
     @pytest.mark.parametrize("text", ["true", "True", "TRUE", "1", "yes", "on"])
-    def test_snapshot(self, text: str) -> None:
+    def test_snapshot_true_asks_for_states(self, text: str) -> None:
         request = read_request(By.ID, f"contract_id=1&snapshot={text}", TEHRAN)
         assert request == StreamRequest(By.ID, ("1",), newer_than=0)
 
     @pytest.mark.parametrize("text", ["false", "False", "0", "no", "off"])
-    def test_no_snapshot(self, text: str) -> None:
+    def test_snapshot_false_asks_for_no_states(self, text: str) -> None:
         request = read_request(By.ID, f"contract_id=1&snapshot={text}", TEHRAN)
         assert request.newer_than is None
 
-    def test_neither_by_default(self) -> None:
+    def test_snapshot_and_since_are_off_by_default(self) -> None:
         assert read_request(By.ID, "contract_id=1", TEHRAN).newer_than is None
 
     @pytest.mark.parametrize("text", ["maybe", "2", "truee", "", "%20"])
-    def test_bad_snapshot(self, text: str) -> None:
+    def test_malformed_snapshot_is_refused(self, text: str) -> None:
         error = refusal(By.ID, f"contract_id=1&snapshot={text}")
         assert error.reason.startswith("snapshot is neither true nor false: ")
         assert error.kind == "bad snapshot"
@@ -218,16 +218,16 @@ class TestStates:
             "%202026-05-23T15:10:00%20",
         ],
     )
-    def test_since(self, text: str) -> None:
+    def test_since_is_read_as_a_version(self, text: str) -> None:
         request = read_request(By.ID, f"contract_id=1&since={text}", TEHRAN)
         assert request.newer_than == MOMENT
 
-    def test_since_to_the_microsecond(self) -> None:
+    def test_since_is_exact_to_the_microsecond(self) -> None:
         query = "contract_id=1&since=2026-05-23T15:10:00.000001"
         assert read_request(By.ID, query, TEHRAN).newer_than == MOMENT + 1
         assert read_request(By.ID, query, UTC).newer_than == MOMENT + 1 + 12_600_000_000
 
-    def test_since_goes_before_snapshot(self) -> None:
+    def test_since_precedes_snapshot(self) -> None:
         query = "contract_id=1&since=2026-05-23T15:10:00&snapshot=true"
         assert read_request(By.ID, query, TEHRAN).newer_than == MOMENT
 
@@ -248,7 +248,7 @@ class TestStates:
             "T15:10:00",
         ],
     )
-    def test_bad_since(self, text: str) -> None:
+    def test_malformed_since_is_refused(self, text: str) -> None:
         error = refusal(By.ID, f"contract_id=1&since={text}")
         assert error.reason.startswith("since is not an ISO 8601 time: ")
         assert error.kind == "bad since"
@@ -262,23 +262,23 @@ class TestStates:
                 assert len(error.reason.encode()) <= MAX_REASON_BYTES  # noqa: PT017
 
 
-class TestStatus:
+class TestStatusParameter:
     @pytest.mark.parametrize("text", ["true", "1", "YES", "on"])
-    def test_asked_for(self, text: str) -> None:
+    def test_status_true_asks_for_status_messages(self, text: str) -> None:
         request = read_request(By.ID, f"contract_id=1&status={text}", TEHRAN)
         assert request == StreamRequest(By.ID, ("1",), status=True)
 
     @pytest.mark.parametrize("query", ["", "&status=false", "&status=true&status=0"])
-    def test_not_asked_for(self, query: str) -> None:
+    def test_status_is_off_by_default(self, query: str) -> None:
         assert read_request(By.ID, "contract_id=1" + query, TEHRAN).status is False
 
     @pytest.mark.parametrize("text", ["maybe", "", "2"])
-    def test_bad(self, text: str) -> None:
+    def test_malformed_status_is_refused(self, text: str) -> None:
         error = refusal(By.ID, f"contract_id=1&status={text}")
         assert error.reason == f"status is neither true nor false: {text}"
         assert error.kind == "bad status"
 
-    def test_by_plain_http(self) -> None:
+    def test_status_request_has_contracts_and_token(self) -> None:
         assert read_status_request("") == StatusRequest()
         query = (
             "contract_name=A&contract_ids=1&contract_names=B&contract_id=%202&token=t&x=y&x=z&amp;q"
@@ -302,14 +302,14 @@ class TestStatus:
         ),
     ],
 )
-def test_parameters_that_no_stream_knows(query: str, unknown: tuple[str, ...]) -> None:
+def test_unknown_parameters_are_collected(query: str, unknown: tuple[str, ...]) -> None:
     assert unknown_parameters(By.ID, "contract_id=1" + query) == unknown
 
 
 @pytest.mark.parametrize(
     ("query", "token"), [("", None), ("&token=", None), ("&token=a.b-c_d", "a.b-c_d")]
 )
-def test_token(query: str, token: str | None) -> None:
+def test_token_parameter_is_read(query: str, token: str | None) -> None:
     assert read_request(By.ID, "contract_id=1" + query, TEHRAN).token == token
 
 
@@ -326,15 +326,15 @@ class TestSelect:
         assert caught.value.code is CloseCode.POLICY_VIOLATION
         return caught.value
 
-    def test_by_name_and_by_id(self) -> None:
+    def test_contracts_are_selected_by_name_and_by_id(self) -> None:
         assert self.select("ContractA") == {"12345": ContractRef.of(By.NAME, "ContractA")}
         assert self.select("12345", by=By.ID) == {"12345": ContractRef.of(By.ID, "12345")}
 
-    def test_a_message_names_its_contract_as_the_client_did(self) -> None:
+    def test_messages_name_the_contract_as_the_client_did(self) -> None:
         assert self.select("OldB") == {"67890": ContractRef.of(By.NAME, "OldB")}
         assert self.select("سكه۰۳۱۲پ۰۱") == {"312": ContractRef.of(By.NAME, "سكه۰۳۱۲پ۰۱")}
 
-    def test_spellings_of_one_contract_are_one_and_the_first_counts(self) -> None:
+    def test_first_of_several_spellings_of_a_contract_is_kept(self) -> None:
         selection = self.select("سكه0312پ01", "OldB", "سکه۰۳۱۲پ۰۱", "ContractB")
         assert selection == {
             "312": ContractRef.of(By.NAME, "سكه0312پ01"),
@@ -349,24 +349,24 @@ class TestSelect:
             "too many contracts",
         )
 
-    def test_unknown(self) -> None:
+    def test_unknown_contract_is_refused(self) -> None:
         error = self.refused("ContractA", "XYZ")
         assert (error.reason, error.kind) == ("unknown contract: XYZ", "unknown contract")
 
-    def test_an_id_is_no_name(self) -> None:
+    def test_id_is_not_accepted_as_a_name(self) -> None:
         assert self.refused("12345").reason == "unknown contract: 12345"
 
-    def test_not_covered_by_the_token(self) -> None:
+    def test_contract_outside_the_token_is_refused(self) -> None:
         error = self.refused("ContractA", "ContractB", hidden="67890")
         assert error.reason == "contract not covered by the token: ContractB"
         assert error.kind == "contract not covered"
 
-    def test_reasons_are_cut_on_whole_characters(self) -> None:
+    def test_close_reasons_are_cut_between_characters(self) -> None:
         reason = self.refused("س" * 200).reason
         assert reason == "unknown contract: " + "س" * 51 + "…"
         assert len(reason.encode()) == MAX_REASON_BYTES
 
-    def test_reasons_hold_no_control_characters(self) -> None:
+    def test_close_reasons_have_no_control_characters(self) -> None:
         assert self.refused("a\r\nb\x00\u202ec").reason == "unknown contract: a??b??c"
 
     @given(st.text(min_size=1))

@@ -57,14 +57,14 @@ def suggest(name: str, *patterns: str, by: By = By.NAME, registry: Registry = RE
         ("ContractA&snapshot=true", "give each contract in a parameter of its own, as in"),
     ],
 )
-def test_a_name(name: str, said: str) -> None:
+def test_similar_name_is_suggested(name: str, said: str) -> None:
     assert suggest(name).startswith(said)
 
 
 @pytest.mark.parametrize(
     "name", ["XYZ", "A", "99", "", "SAF", "Con,", "x" * 65, "ContractA" * 100, "\ud800"]
 )
-def test_nothing_is_near(name: str) -> None:
+def test_no_suggestion_without_a_similar_name(name: str) -> None:
     assert suggest(name) == ""
 
 
@@ -79,13 +79,13 @@ def test_nothing_is_near(name: str) -> None:
         ("ContractC", ""),
     ],
 )
-def test_an_id(name: str, said: str) -> None:
+def test_similar_id_is_suggested(name: str, said: str) -> None:
     found = suggest(name, by=By.ID)
     assert found.startswith(said)
     assert bool(found) is bool(said)
 
 
-def test_the_nearest_of_several() -> None:
+def test_nearest_of_several_names_is_suggested() -> None:
     registry = Registry(
         [Contract(contract_id=str(n), contract_name=f"KASH{n:04}") for n in range(1000)]
     )
@@ -93,7 +93,7 @@ def test_the_nearest_of_several() -> None:
     assert suggest("KSAH0777", registry=registry) == "did you mean KASH0777?"
 
 
-def test_a_changed_registry_is_prepared_anew() -> None:
+def test_changed_registry_is_indexed_again() -> None:
     suggestions = Suggestions()
     new = Contract(contract_id="8", contract_name="Zinc2027")
     assert suggestions.find(By.NAME, "zinc2027", REGISTRY, everything) is None
@@ -103,21 +103,21 @@ def test_a_changed_registry_is_prepared_anew() -> None:
     assert "Zinc2027" in found.fa
 
 
-# -- what the token does not cover ----------------------------------------------------------------
+# -- contracts outside the token ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by", list(By))
 @pytest.mark.parametrize(
     "name", ["contracta", "12345", "ContractA", "SAFOR1", "OldNameOfB", "سکه0312ب01", "SAFKH03"]
 )
-def test_what_may_not_be_seen_is_not_named(name: str, by: By) -> None:
+def test_hidden_contract_is_not_suggested(name: str, by: By) -> None:
     if (name, by) == ("ContractA", By.NAME):
         return  # that one exists
-    # What may be seen is far from all of them.
+    # The visible contracts are not similar to any of them.
     assert suggest(name, "id:7", by=by) == ""
 
 
-def test_the_nearest_that_may_be_seen_is_named() -> None:
+def test_nearest_visible_contract_is_suggested() -> None:
     assert suggest("contractb", "id:12345") == "did you mean ContractA?"
     assert suggest("ContractC", "ContractB") == "did you mean ContractB?"
     # Nothing is said of an id that exists which is not said of one that does not.
@@ -127,7 +127,7 @@ def test_the_nearest_that_may_be_seen_is_named() -> None:
     )
 
 
-def test_a_name_that_was_taken_over_by_what_may_not_be_seen() -> None:
+def test_name_taken_over_by_a_hidden_contract_is_not_suggested() -> None:
     gone = Contract(contract_id="1", contract_name="Wheat2026", delisted=True)
     successor = Contract(contract_id="2", contract_name="Wheat2026")
     registry = Registry([gone, successor])
@@ -171,7 +171,7 @@ def test_hidden_contracts_change_no_suggestion(
 
 @settings(deadline=None)
 @given(st.text(max_size=80), st.sampled_from(By))
-def test_any_text_is_looked_for(name: str, by: By) -> None:
+def test_suggestion_exists_or_not_for_any_text(name: str, by: By) -> None:
     found = Suggestions().find(by, name, REGISTRY, everything)
     assert found is None or (found.en and found.fa)
 
@@ -180,5 +180,5 @@ def test_any_text_is_looked_for(name: str, by: By) -> None:
     ("one", "other", "apart"),
     [("", "", 0), ("a", "", 1), ("", "ab", 2), ("ab", "ba", 1), ("kitten", "sitting", 3)],
 )
-def test_distance(one: str, other: str, apart: int) -> None:
+def test_edit_distance_of_texts(one: str, other: str, apart: int) -> None:
     assert distance(one, other) == distance(other, one) == apart

@@ -42,7 +42,7 @@ def stored(payload: Any, **options: Any) -> bytes:  # noqa: ANN401 - any JSON
 
 
 @pytest.mark.parametrize("indent", [-1, 0, 2])
-def test_a_section_is_copied_as_it_is_stored(payload: MakePayload, indent: int) -> None:
+def test_section_is_copied_as_it_is_stored(payload: MakePayload, indent: int) -> None:
     data = stored(payload(Aggregate={"last_price": 1163500.0, "time": "س"}), indent=indent)
     sections = read_sections(data)
     assert list(sections) == ["BestLimit", "Aggregate", "AllowedPriceRange", "ContractInfo"]
@@ -51,7 +51,7 @@ def test_a_section_is_copied_as_it_is_stored(payload: MakePayload, indent: int) 
     assert b"1163500.0" in sections["Aggregate"]
 
 
-def test_keys_of_somebody_elses_are_left_out(payload: MakePayload) -> None:
+def test_unknown_keys_are_left_out(payload: MakePayload) -> None:
     theirs = payload(Aggregate={"theirs": 5}, BestLimit={"4": None})
     theirs["More"] = {}
     data = stored(theirs).replace(b'"theirs":5', b'"theirs":"\xff"')  # not even UTF-8
@@ -68,7 +68,7 @@ def test_keys_of_somebody_elses_are_left_out(payload: MakePayload) -> None:
         (b'{"BestLimit":' * 5000, ""),
     ],
 )
-def test_what_is_no_payload_is_refused(data: bytes, said: str) -> None:
+def test_malformed_payload_is_refused(data: bytes, said: str) -> None:
     with pytest.raises(PayloadError, match=f"(?i){said}"):
         read_sections(data)
 
@@ -90,7 +90,7 @@ def test_a_field_of_the_wrong_type_is_named(
         read_sections(stored(payload(**wrong)))
 
 
-def test_a_text_that_is_not_utf_8_is_refused(payload: MakePayload) -> None:
+def test_text_that_is_not_utf_8_is_refused(payload: MakePayload) -> None:
     data = stored(payload(Aggregate={"time": "xyz"})).replace(b"xyz", b"x\xffz")
     with pytest.raises(PayloadError):
         read_sections(data)
@@ -111,7 +111,7 @@ def _any(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
 
 
 @given(_any(Payload), st.sampled_from([-1, 0, 3]), st.booleans())
-def test_an_overview_says_what_the_stream_says(given: Any, indent: int, more: bool) -> None:  # noqa: ANN401
+def test_overview_equals_the_payload_of_the_stream(given: Any, indent: int, more: bool) -> None:  # noqa: ANN401
     data = stored(given | ({"More": [given]} if more else {}), indent=indent)
     one = contract(1)
     found = live_data(Section.OVERVIEW, {"A": one}, {"1": read_sections(data)}, TODAY)
@@ -121,7 +121,9 @@ def test_an_overview_says_what_the_stream_says(given: Any, indent: int, more: bo
 
 
 @pytest.mark.parametrize("section", Section)
-def test_live_data(payload: MakePayload, section: Section) -> None:
+def test_live_data_has_the_section_of_each_contract_or_null(
+    payload: MakePayload, section: Section
+) -> None:
     with_state, without = contract(1, Market.OPTION), contract(2, Market.FUTURES)
     states = {"1": read_sections(stored(payload()))}
     asked = {'an "odd" name\\': with_state, "KASH2": without, "ندارد": None}
@@ -168,7 +170,7 @@ def test_contracts_that_cannot_be_read_are_null_and_named(payload: MakePayload) 
 
 
 @pytest.mark.parametrize("market", [None, *Market])
-def test_the_types_are_those_of_the_bytes(payload: MakePayload, market: Market | None) -> None:
+def test_typed_bodies_equal_the_encoded_bytes(payload: MakePayload, market: Market | None) -> None:
     one = contract(1, market)
     states = {"1": read_sections(stored(payload()))}
     for section, kind in [*SECTION_TYPES.items(), (Section.OVERVIEW, OVERVIEWS[market])]:
@@ -189,7 +191,7 @@ def test_static_data_keeps_its_order() -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_whole_answer(whole: bool) -> None:
+def test_whole_response_body_to_the_letter(whole: bool) -> None:
     found = msgspec.json.decode(whole_body(Data(b'{"A":null}', whole), 1732123456.789))
     assert list(found) == ["Data", "Status"]
     assert found["Data"] == {"A": None}
@@ -211,7 +213,7 @@ def test_a_whole_answer(whole: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["XYZ", "100 % 0.125", '"%s"', "سکه"])
-def test_a_remark_stands_in_the_description(name: str) -> None:
+def test_remark_is_part_of_the_description(name: str) -> None:
     data = Data(b'{"A":null}', whole=False, remark=Description(f"؟ {name}", f"unknown: {name}"))
     found = msgspec.json.decode(whole_body(data, 1732123456.789))["Status"]
     assert found["ServerTimeStamp"] == 1732123456.789

@@ -1,6 +1,6 @@
 """Calls: what the token covers, the limits, a store that is away, and Tehran's day.
 
-What answers look like over HTTP is in `tests.stream.test_rest`.
+Their answers over HTTP are tested in `tests.stream.test_rest`.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ async def refused(answer: Awaitable[object]) -> RefusedError:
     return caught.value
 
 
-async def test_data_is_keyed_as_asked(world: World, payload: MakePayload) -> None:
+async def test_data_is_keyed_by_the_requested_names(world: World, payload: MakePayload) -> None:
     found = await world.live(NAMES)
     assert found == {"KASH05": payload()["Aggregate"], "XYZ": None, "سكه0312پ۰۱": None}
     assert world.asked == [{"1", "3"}]
@@ -129,12 +129,12 @@ async def test_data_is_keyed_as_asked(world: World, payload: MakePayload) -> Non
     assert list(await world.live("contract_id=1&contract_ids=7", by=By.ID)) == ["1", "7"]
 
 
-async def test_unknown_contracts_ask_the_store_for_nothing(world: World) -> None:
+async def test_request_of_unknown_contracts_reads_nothing_from_the_store(world: World) -> None:
     assert await world.live("contract_names=9") == {"9": None}
     assert world.asked == []
 
 
-async def test_static_data_is_in_the_order_asked(world: World) -> None:
+async def test_static_data_is_in_the_requested_order(world: World) -> None:
     found = await world.static(NAMES + "&contract_names=KASH05")
     assert [each and each["contractId"] for each in found] == ["1", None, "3", "1"]
     assert world.asked == []
@@ -149,7 +149,7 @@ async def test_static_data_is_in_the_order_asked(world: World) -> None:
         ("2026-12-07T00:00:00", 0),
     ],
 )
-async def test_days_are_those_of_tehran(world: World, moment: str, days: int) -> None:
+async def test_days_to_expiry_count_in_tehran(world: World, moment: str, days: int) -> None:
     world.moment = datetime.fromisoformat(moment + "+00:00")
     [future] = await world.static("contract_names=KASH05")
     assert future is not None
@@ -174,18 +174,18 @@ async def test_a_contract_that_the_token_does_not_cover_is_refused(world: World)
     assert await world.search("market=IMEFutures&Search_char=KASH") == ["KASH05"]
 
 
-async def test_a_search(world: World) -> None:
+async def test_search_finds_contracts_by_text(world: World) -> None:
     assert await world.search("market=IMEFutures&Search_char=KASH") == ["KASH05", "KASH06"]
     assert await world.search("market=IMEFutures&Search_char=OLD") == ["KASH05"]
     assert await world.search("market=IMEOption&Search_char=") == []
 
 
-async def test_too_many_contracts(world: World) -> None:
+async def test_request_of_too_many_contracts_is_refused(world: World) -> None:
     error = await refused(world.live("contract_ids=1&" * 42, by=By.ID))
     assert error.reason == "too many contracts: 42, at most 41"
 
 
-async def test_a_store_that_is_away_is_a_refusal_for_now(world: World) -> None:
+async def test_outage_of_the_store_is_a_temporary_refusal(world: World) -> None:
     world.error = StoreError("away")
     error = await refused(world.live("contract_names=KASH05"))
     assert (error.code, error.reason) == (
@@ -200,7 +200,7 @@ async def test_a_store_that_is_away_is_a_refusal_for_now(world: World) -> None:
         assert (await refused(answer)).code is CloseCode.TRY_AGAIN_LATER
 
 
-async def test_the_limit_is_the_subjects_wherever_it_comes_from(world: World) -> None:
+async def test_rate_limit_counts_per_subject_from_any_address(world: World) -> None:
     for n in range(int(BURST)):
         await world.handlers.static(By.NAME, request("contract_names=KASH05", f"192.0.2.{n}"))
     error = await refused(world.search("market=IMEFutures&Search_char="))
@@ -214,14 +214,14 @@ async def test_the_limit_is_the_subjects_wherever_it_comes_from(world: World) ->
     assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
 
 
-async def test_a_request_for_many_contracts_counts_as_several(world: World) -> None:
+async def test_rate_limit_counts_a_request_for_many_contracts_several_times(world: World) -> None:
     for answer in (world.live, world.static):
         await answer("contract_names=KASH05&" * 20)
     await world.static("contract_names=KASH05&" * 41)  # three requests
     assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
 
 
-async def test_without_a_subject_it_is_the_addresss(world: World) -> None:
+async def test_rate_limit_without_subject_counts_per_address(world: World) -> None:
     world.identity = Identity(ANONYMOUS, None, None)
     for _ in range(int(BURST)):
         await world.static("contract_names=KASH05")
@@ -230,7 +230,7 @@ async def test_without_a_subject_it_is_the_addresss(world: World) -> None:
     assert decoded(await world.handlers.static(By.NAME, other))
 
 
-async def test_what_an_unknown_contract_may_be_is_said_beside_the_data(world: World) -> None:
+async def test_suggestion_for_an_unknown_contract_is_beside_the_data(world: World) -> None:
     world.identity = Identity("alice", None, ("KASH05",))
     for by, query, said in (
         (By.NAME, "contract_names=kash05", "unknown contract: kash05 (did you mean KASH05?"),
@@ -256,7 +256,7 @@ async def test_what_an_unknown_contract_may_be_is_said_beside_the_data(world: Wo
     assert data.remark is None
 
 
-async def test_unknown_parameters(payload: MakePayload) -> None:
+async def test_unknown_parameters_are_named_beside_the_data(payload: MakePayload) -> None:
     sections = read_sections(msgspec.json.encode(payload()))
     plain, strict = World(sections), World(sections, strict=True)
     calls: list[tuple[str, Callable[[World, RestRequest], Awaitable[Data]]]] = [

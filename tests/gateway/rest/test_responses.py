@@ -29,7 +29,7 @@ def headers(shown: RestResponse) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in shown.headers}
 
 
-def test_an_answer() -> None:
+def test_response_has_status_headers_and_body() -> None:
     shown = response_of(SMALL, RestRequest(accept_encoding="gzip"), 5.0)
     assert shown.status == 200
     assert msgspec.json.decode(shown.body)["Data"] == {"A": 1}
@@ -42,7 +42,7 @@ def test_an_answer() -> None:
     }
 
 
-def test_a_large_answer_is_compressed_for_those_who_take_it() -> None:
+def test_large_response_is_gzip_compressed_if_accepted() -> None:
     plain = response_of(LARGE, RestRequest(), 5.0)
     packed = response_of(LARGE, RestRequest(accept_encoding="deflate, gzip"), 5.0)
     assert gzip.decompress(packed.body) == plain.body
@@ -53,7 +53,7 @@ def test_a_large_answer_is_compressed_for_those_who_take_it() -> None:
     assert headers(packed)["vary"] == headers(plain)["vary"] == "Accept-Encoding"
 
 
-def test_the_tag_is_that_of_the_data_not_of_the_time() -> None:
+def test_etag_depends_on_the_data_and_not_on_the_time() -> None:
     assert tag_of(SMALL) == tag_of(Data(SMALL.json, whole=False))
     assert tag_of(SMALL) != tag_of(LARGE)
     assert tag_of(SMALL).startswith('W/"')
@@ -76,7 +76,7 @@ def test_the_tag_is_that_of_the_data_not_of_the_time() -> None:
         ("", False),
     ],
 )
-def test_matches(if_none_match: str, matched: bool) -> None:
+def test_if_none_match_is_compared_with_the_etag(if_none_match: str, matched: bool) -> None:
     assert matches(if_none_match, 'W/"abc"') is matched
 
 
@@ -99,7 +99,7 @@ def test_matches(if_none_match: str, matched: bool) -> None:
         ("gzipped", False),
     ],
 )
-def test_takes_gzip(accept_encoding: str | None, taken: bool) -> None:
+def test_accept_encoding_chooses_gzip(accept_encoding: str | None, taken: bool) -> None:
     assert takes_gzip(accept_encoding) is taken
 
 
@@ -113,7 +113,9 @@ def test_takes_gzip(accept_encoding: str | None, taken: bool) -> None:
         (RefusedError("later", code=CloseCode.TRY_AGAIN_LATER), 503, {}),
     ],
 )
-def test_refusals(error: RefusedError, status: int, more: dict[str, str]) -> None:
+def test_refusal_has_status_and_reason(
+    error: RefusedError, status: int, more: dict[str, str]
+) -> None:
     shown = refusal_of(error)
     assert shown.status == status
     assert msgspec.json.decode(shown.body) == {"detail": error.reason}

@@ -41,12 +41,12 @@ REGISTRY = Registry(
         (Market.DEPOSIT_CERTIFICATE, "سکه 0312 پ", "4"),
     ],
 )
-def test_find(market: Market, text: str, ids: str) -> None:
+def test_search_finds_contracts_by_parts_of_names(market: Market, text: str, ids: str) -> None:
     found = Search().find(REGISTRY, market, text)
     assert "".join(contract.contract_id for contract in found) == ids
 
 
-def test_a_changed_registry_is_looked_through_anew() -> None:
+def test_changed_registry_is_searched_anew() -> None:
     search = Search()
     new = Contract(contract_id="6", contract_name="KASH06", market=Market.FUTURES)
     assert len(search.find(REGISTRY, Market.FUTURES, "KASH")) == 1

@@ -60,7 +60,7 @@ def static(market: Market | None, **fields: Any) -> dict[str, Any]:  # noqa: ANN
 
 
 @pytest.mark.parametrize("market", [None, *Market])
-def test_the_fields_of_each_market(market: Market | None) -> None:
+def test_static_data_has_the_fields_of_each_market(market: Market | None) -> None:
     found = static(market)
     assert list(found) == FIELDS[market]
     assert {key: value for key, value in found.items() if value is not None} == {
@@ -70,7 +70,7 @@ def test_the_fields_of_each_market(market: Market | None) -> None:
 
 
 @pytest.mark.parametrize("market", [None, *Market])
-def test_every_field_has_the_contracts_value(market: Market | None) -> None:
+def test_static_data_has_the_values_of_the_contract(market: Market | None) -> None:
     values: dict[str, Any] = {
         each.name: {"string": f"text {n}", "bool": True}.get(kind, n + 0.5)
         for n, each in enumerate(msgspec.structs.fields(Contract))
@@ -105,13 +105,13 @@ def _kind(annotation: object) -> str | None:
         ("1405-09-04", None),  # Jalali, as somebody has imported it
     ],
 )
-def test_days_left(expires: str | None, days: int | None) -> None:
+def test_days_to_expiry_count_to_the_expiry_date(expires: str | None, days: int | None) -> None:
     assert days_left(expires, TODAY) == days
     found = static(Market.FUTURES, expiration_date=expires)
     assert found["DaysToExpiration"] == days
     assert found["ExpirationDate"] == expires
 
 
-def test_they_go_down_by_one_a_day() -> None:
+def test_days_to_expiry_decrease_by_one_per_day() -> None:
     days = [days_left("2026-12-01", TODAY + timedelta(n)) for n in range(9)]
     assert days == [6, 5, 4, 3, 2, 1, 0, 0, 0]

@@ -1,6 +1,6 @@
 """The report: which contracts are in it, by which name, and what it says while Redis is away.
 
-What it looks like over HTTP, and who may see what, is in `tests.stream.test_status`.
+Its form over HTTP and its limits by token are tested in `tests.stream.test_status`.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def world() -> World:
     return World()
 
 
-async def test_without_a_feed_nothing_is_said_of_it(world: World) -> None:
+async def test_status_report_without_a_feed_has_no_feed(world: World) -> None:
     report = await world.report("contract_id=3")
     assert report == {
         "timestamp": timestamp_of(NOW, UTC),
@@ -108,27 +108,27 @@ async def test_without_a_feed_nothing_is_said_of_it(world: World) -> None:
     }
 
 
-async def test_lag_is_told_if_it_is_known(world: World) -> None:
+async def test_status_report_has_the_lag_if_known(world: World) -> None:
     world.status = FeedStatus(FeedState.STALE, since=NOW, lag=34.5)
     assert (await world.report())["lag"] == 34.5
     world.status = FeedStatus(FeedState.CLOSED, since=NOW)
     assert "lag" not in await world.report()
 
 
-async def test_a_contract_goes_by_the_name_that_finds_it(world: World) -> None:
+async def test_status_report_names_contracts_as_the_client_did(world: World) -> None:
     assert await world.named("") == {"id:1": "1", "KASH05": "2", "سکه0312پ01": "3"}
     assert await world.named("contract_names=OLD&contract_ids=1") == {"OLD": "3", "id:1": "1"}
     assert await world.named("contract_name=سكه۰۳۱۲پ۰۱") == {"سكه۰۳۱۲پ۰۱": "3"}
 
 
-async def test_ages(world: World) -> None:
+async def test_status_report_has_ages_of_states(world: World) -> None:
     contracts = (await world.report())["contracts"]
     assert contracts["id:1"]["timestamp"] == timestamp_of(NOW - 1_500_000, UTC)
     assert contracts["id:1"]["age"] == 1.5
     assert contracts["KASH05"]["age"] == 0  # by a clock that is ahead of ours
 
 
-async def test_while_redis_is_away_versions_are_not_known(world: World) -> None:
+async def test_status_report_during_an_outage_has_no_versions(world: World) -> None:
     world.error = StoreError("away")
     report = await world.report("contract_id=1")
     assert report["redis"] is False
@@ -139,14 +139,14 @@ async def test_while_redis_is_away_versions_are_not_known(world: World) -> None:
 
 
 @pytest.mark.parametrize("query", ["contract_names=XYZ", "contract_ids=KASH05"])
-async def test_an_unknown_contract_is_refused(world: World, query: str) -> None:
+async def test_status_report_of_an_unknown_contract_is_refused(world: World, query: str) -> None:
     with pytest.raises(RefusedError, match="unknown contract: ") as caught:
         await world.report(query)
     assert caught.value.code is CloseCode.POLICY_VIOLATION
     assert world.asked == 0
 
 
-async def test_reports_count_towards_the_limit_of_requests(world: World) -> None:
+async def test_status_reports_count_towards_the_rate_limit(world: World) -> None:
     for _ in range(5):
         await world.report()
     with pytest.raises(RateError):

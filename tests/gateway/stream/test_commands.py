@@ -57,7 +57,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_one_after_the_other() -> None:
+async def test_commands_are_handled_in_order() -> None:
     handler = CommandHandler()
     queue = CommandQueue(handler, writable=True, limited=limiter())
     for number in range(3):
@@ -71,7 +71,7 @@ async def test_one_after_the_other() -> None:
     assert handler.said[-1] == 4
 
 
-async def test_a_binary_message_is_no_request() -> None:
+async def test_binary_message_is_refused_as_a_command() -> None:
     handler = CommandHandler()
     queue = CommandQueue(handler, writable=True, limited=limiter())
     queue.receive(ask(1), binary=True)
@@ -81,7 +81,7 @@ async def test_a_binary_message_is_no_request() -> None:
     assert handler.said == [("a control message must be text, got binary", 1), 2]
 
 
-async def test_nothing_is_done_for_who_takes_nothing() -> None:
+async def test_commands_wait_while_the_client_takes_no_data() -> None:
     handler = CommandHandler()
     queue = CommandQueue(handler, writable=False, limited=limiter())
     queue.receive(ask(1))
@@ -98,7 +98,7 @@ async def test_nothing_is_done_for_who_takes_nothing() -> None:
     assert len(handler.said) == 2
 
 
-async def test_an_answer_waits_for_who_stops_taking_meanwhile() -> None:
+async def test_answer_waits_until_the_client_takes_data() -> None:
     handler = CommandHandler()
     queue = CommandQueue(handler, writable=True, limited=limiter())
     handler.slow.clear()
@@ -113,7 +113,7 @@ async def test_an_answer_waits_for_who_stops_taking_meanwhile() -> None:
     assert handler.said == [1]
 
 
-async def test_what_waits_is_bounded() -> None:
+async def test_queue_of_commands_is_bounded() -> None:
     handler = CommandHandler()
     queue = CommandQueue(handler, writable=False, limited=limiter())
     for number in range(100):
@@ -125,7 +125,7 @@ async def test_what_waits_is_bounded() -> None:
     await settled()
 
 
-async def test_who_is_gone_is_not_answered() -> None:
+async def test_closed_queue_answers_no_command() -> None:
     handler = CommandHandler()
     queue = CommandQueue(handler, writable=True, limited=limiter())
     handler.slow.clear()
@@ -138,7 +138,7 @@ async def test_who_is_gone_is_not_answered() -> None:
     assert (handler.said, handler.at_work) == ([], 0)
 
 
-async def test_a_failure_is_answered_and_logged_and_the_next_is_done() -> None:
+async def test_failed_command_is_answered_and_logged_and_the_next_is_handled() -> None:
     handler = CommandHandler()
     queue = CommandQueue(handler, writable=True, limited=limiter())
     with capture_logs() as logs:

@@ -107,28 +107,28 @@ def writers(*made: Client) -> dict[Client, int]:
     return {client: client.fd for client in made}
 
 
-# What is sent, and what is told of it
+# Sends and their shortfalls
 
 
-def test_buffer_reaches_every_socket(send: Send) -> None:
+def test_fan_out_reaches_every_socket(send: Send) -> None:
     with clients(5) as five:
         assert send([(writers(*five), b"one update")]) == ()
         assert [client.received() for client in five] == [b"one update"] * 5
 
 
-def test_batches_with_different_buffers_are_one_call(send: Send) -> None:
+def test_fan_out_of_different_buffers_is_one_call(send: Send) -> None:
     with clients(4) as (a, b, c, d):
         assert send([(writers(a, b), b"first"), (writers(), b"nobody's"), (writers(c), b"2")]) == ()
         assert [client.received() for client in (a, b, c, d)] == [b"first", b"first", b"2", b""]
 
 
 @pytest.mark.parametrize("batches", [[], [({}, b"x")]])
-def test_nothing_to_send_is_no_shortfall(send: Send, batches: list[Any]) -> None:
+def test_empty_fan_out_has_no_shortfall(send: Send, batches: list[Any]) -> None:
     assert send(batches) == ()
 
 
 @pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET])
-def test_partial_send_tells_how_much_was_taken(send: Send, family: int) -> None:
+def test_partial_send_returns_the_shortfall(send: Send, family: int) -> None:
     with clients(3, family) as (a, slow, c):
         for quick in (a, c):
             quick.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
@@ -162,7 +162,7 @@ def test_socket_that_was_full_takes_data_again(send: Send) -> None:
         assert client.received() == b"next"
 
 
-def test_broken_connections_are_told_with_their_errno(send: Send) -> None:
+def test_broken_connections_are_returned_with_their_errno(send: Send) -> None:
     with clients(3, socket.AF_INET) as (left, reset, well):
         left.peer.close()
         send([(writers(left), b"answered with a reset")])
@@ -406,7 +406,7 @@ OPERATIONS = st.lists(
 
 
 @given(operations=OPERATIONS)
-def test_c_and_python_do_the_same(operations: list[Any]) -> None:
+def test_c_and_python_return_equal_shortfalls(operations: list[Any]) -> None:
     with clients(6) as six, clients(6) as six_more:
         worlds = [
             World(native(), six, [{}, {}]),

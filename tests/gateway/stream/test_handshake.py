@@ -74,7 +74,7 @@ def test_each_answer_is_that_of_a_new_negotiator(
             assert same(warm.negotiate(request), fresh(request, compression=compression))
 
 
-def test_the_key_is_accepted_as_rfc_6455_says() -> None:
+def test_handshake_accepts_the_key_of_rfc_6455() -> None:
     negotiator = Negotiator(compression=True)
     for raw in (b"0123456789abcdef", b"fedcba9876543210"):
         key = base64.b64encode(raw)
@@ -84,7 +84,7 @@ def test_the_key_is_accepted_as_rfc_6455_says() -> None:
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_an_accepted_handshake_tells_no_time(known: bool) -> None:
+def test_accepted_handshake_has_no_date_field(known: bool) -> None:
     negotiator = Negotiator(compression=True)
     if known:
         negotiator.negotiate(head())

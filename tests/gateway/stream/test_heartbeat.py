@@ -70,7 +70,7 @@ def run(heartbeat: Heartbeat, start: float, end: float, *alive: Peer) -> None:
         now += 1
 
 
-def test_a_ping_every_interval(heartbeat: Heartbeat) -> None:
+def test_ping_is_sent_every_interval(heartbeat: Heartbeat) -> None:
     [pulse] = clients(heartbeat, 1)
     heartbeat.tick(INTERVAL - 0.1)
     assert pulse.pings == 0
@@ -82,7 +82,7 @@ def test_a_ping_every_interval(heartbeat: Heartbeat) -> None:
     assert pulse.ends == []
 
 
-def test_a_pong_in_time_keeps_it(heartbeat: Heartbeat) -> None:
+def test_pong_in_time_keeps_the_client(heartbeat: Heartbeat) -> None:
     [pulse] = clients(heartbeat, 1)
     heartbeat.tick(INTERVAL)
     heartbeat.tick(INTERVAL + TIMEOUT - 0.1)
@@ -91,7 +91,7 @@ def test_a_pong_in_time_keeps_it(heartbeat: Heartbeat) -> None:
     assert pulse.ends == []
 
 
-def test_no_pong_ends_it(heartbeat: Heartbeat) -> None:
+def test_missing_pong_ends_the_client(heartbeat: Heartbeat) -> None:
     silent, alive = clients(heartbeat, 2)
     heartbeat.tick(INTERVAL)
     heartbeat.answered(alive)
@@ -105,7 +105,7 @@ def test_no_pong_ends_it(heartbeat: Heartbeat) -> None:
     assert alive.ends == []
 
 
-def test_the_first_unanswered_ping_counts_when_the_timeout_is_longer() -> None:
+def test_ping_timeout_counts_from_the_first_unanswered_ping() -> None:
     heartbeat = Heartbeat(10.0, 25.0, UNWRITABLE, limited=limiter())
     [pulse] = clients(heartbeat, 1)
     run(heartbeat, 1, 34)
@@ -114,7 +114,7 @@ def test_the_first_unanswered_ping_counts_when_the_timeout_is_longer() -> None:
     assert pulse.code is CloseCode.INTERNAL_ERROR
 
 
-def test_unwritable_for_the_limit_ends_it_and_not_earlier(heartbeat: Heartbeat) -> None:
+def test_slow_client_ends_at_its_timeout_and_not_earlier(heartbeat: Heartbeat) -> None:
     [pulse] = clients(heartbeat, 1)
     heartbeat.pause(pulse, 5)
     heartbeat.pause(pulse, 30)  # still the same stall
@@ -126,7 +126,7 @@ def test_unwritable_for_the_limit_ends_it_and_not_earlier(heartbeat: Heartbeat) 
     assert pulse.ends[0].kind == "too slow"
 
 
-def test_it_may_stall_again_and_again(heartbeat: Heartbeat) -> None:
+def test_slow_client_timeout_begins_anew_with_each_stall(heartbeat: Heartbeat) -> None:
     [pulse] = clients(heartbeat, 1)
     for start in (0, 59, 118):
         heartbeat.pause(pulse, start)
@@ -135,7 +135,7 @@ def test_it_may_stall_again_and_again(heartbeat: Heartbeat) -> None:
     assert pulse.ends == []
 
 
-def test_a_stall_forgives_an_awaited_pong(heartbeat: Heartbeat) -> None:
+def test_stalled_client_is_forgiven_an_awaited_pong(heartbeat: Heartbeat) -> None:
     [pulse] = clients(heartbeat, 1)
     heartbeat.tick(INTERVAL)
     heartbeat.pause(pulse, INTERVAL + 1)
@@ -149,7 +149,7 @@ def test_a_stall_forgives_an_awaited_pong(heartbeat: Heartbeat) -> None:
 
 
 @pytest.mark.parametrize("lifetime", [-1.0, 0.0, 0.5, 19.5, 20.0, 45.5, 86_400 * 3 + 0.5])
-def test_an_expired_token_ends_it_at_the_next_tick_and_not_before(
+def test_expired_token_ends_the_client_at_the_next_tick(
     heartbeat: Heartbeat, lifetime: float
 ) -> None:
     pulse = Peer(heartbeat)
@@ -165,7 +165,7 @@ def test_an_expired_token_ends_it_at_the_next_tick_and_not_before(
     assert now - 1 < max(start + lifetime, start + 0.1) <= now
 
 
-def test_a_stalled_client_is_ended_by_its_token_too(heartbeat: Heartbeat) -> None:
+def test_expired_token_ends_a_stalled_client_too(heartbeat: Heartbeat) -> None:
     pulse = Peer(heartbeat)
     heartbeat.add(pulse, 0, 90)
     heartbeat.pause(pulse, 45)
@@ -173,7 +173,7 @@ def test_a_stalled_client_is_ended_by_its_token_too(heartbeat: Heartbeat) -> Non
     assert [refusal.reason for refusal in pulse.ends] == ["token expired"]
 
 
-def test_one_reason_is_enough(heartbeat: Heartbeat) -> None:
+def test_client_is_ended_for_one_reason_only(heartbeat: Heartbeat) -> None:
     pulse = Peer(heartbeat)
     heartbeat.add(pulse, 0, 30)
     heartbeat.tick(INTERVAL)
@@ -181,7 +181,7 @@ def test_one_reason_is_enough(heartbeat: Heartbeat) -> None:
     assert len(pulse.ends) == 1
 
 
-def test_who_was_removed_is_not_touched_again(heartbeat: Heartbeat) -> None:
+def test_removed_client_is_neither_pinged_nor_ended(heartbeat: Heartbeat) -> None:
     pulse = Peer(heartbeat)
     heartbeat.add(pulse, 0, 30)
     heartbeat.tick(INTERVAL)
@@ -220,7 +220,7 @@ def test_clients_are_removed_while_another_is_ended(heartbeat: Heartbeat, state:
     assert sum(len(pulse.ends) for pulse in pulses) == 1
 
 
-def test_one_that_raises_does_not_touch_others(heartbeat: Heartbeat) -> None:
+def test_client_that_raises_does_not_affect_others(heartbeat: Heartbeat) -> None:
     def fail() -> None:
         raise RuntimeError("the transport is closed")
 
@@ -239,7 +239,9 @@ def test_one_that_raises_does_not_touch_others(heartbeat: Heartbeat) -> None:
     ("interval", "timeout", "unwritable", "resolution"),
     [(20, 20, 60, 1.0), (0.4, 20, 60, 0.1), (20, 0.2, 60, 0.05), (20, 20, 0.8, 0.2)],
 )
-def test_resolution(interval: float, timeout: float, unwritable: float, resolution: float) -> None:
+def test_heartbeat_resolution_follows_its_shortest_time_limit(
+    interval: float, timeout: float, unwritable: float, resolution: float
+) -> None:
     assert Heartbeat(interval, timeout, unwritable, limited=limiter()).resolution == pytest.approx(
         resolution
     )
@@ -251,8 +253,8 @@ def test_resolution(interval: float, timeout: float, unwritable: float, resoluti
         max_size=60,
     )
 )
-def test_nobody_waits_for_ever(steps: list[tuple[str, int]]) -> None:
-    """Whatever happened before, a client that is silent from now on is ended in its time."""
+def test_silent_client_ends_within_its_timeouts(steps: list[tuple[str, int]]) -> None:
+    """A client that is silent from now on ends in time, after any history."""
     heartbeat = Heartbeat(INTERVAL, TIMEOUT, UNWRITABLE, limited=limiter())
     pulses = [Peer(heartbeat) for _ in range(4)]
     present: set[Peer] = set()

@@ -91,7 +91,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
     assert client.ended is None
 
 
-async def test_asgi_scope() -> None:
+async def test_request_becomes_an_asgi_scope() -> None:
     server = Server()
     client = server.connect()
     client.send(get("Host: a.example", "X: 1", "x: 2", target="/a%2Fb%20%D8%B3?c=%20"))
@@ -123,7 +123,7 @@ async def test_reading_pauses_while_an_answer_is_outstanding() -> None:
     await server.settle()
     client.send(request * 1000, at_most=len(request) * 10)
     await server.settle()
-    # What was read before the reading could be paused waits; all else is left in the kernel.
+    # Bytes read before the pause wait; the rest stays in the kernel.
     assert client.unread == len(request) * 990
     assert len(server.app.scopes) == 1
     server.app.slow.set()
@@ -192,7 +192,7 @@ async def test_last_answer_closes_the_connection_lingering(request_: bytes, stat
     assert [code for code, _ in answers(client.written)] == [status]
     assert b"connection: close\r\n" in client.written
     assert closing(client)
-    # What still comes is thrown away, a piece at a time.
+    # Later bytes are discarded piece by piece.
     for _ in range(10):
         client.send(get(HOST) * 100)
         server.timers.pass_time(0.05)
@@ -434,7 +434,7 @@ async def test_expectation_of_a_large_body_is_413() -> None:
     assert [status for status, _ in answers(client.written)] == [413]
 
 
-# What the application does
+# Behaviour of the application
 
 
 @pytest.mark.parametrize(
@@ -556,13 +556,13 @@ async def test_half_an_answer_aborts_the_connection(body: bytes) -> None:
 
 
 async def exchange(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], bool]:
-    """What a connection answers to these pieces, and whether it is at its end."""
+    """Return a connection's answer to these pieces, and whether it is at its end."""
     server = Server()
     client = server.connect()
     for piece in pieces:
         client.send(piece)
         await server.settle()
-    # Whoever sends its body at once need not be told to.
+    # A client that sends its body at once needs no "100 Continue".
     answered = [one for one in answers(client.written) if one[0] != 100]
     return answered, closing(client)
 

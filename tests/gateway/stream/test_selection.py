@@ -39,7 +39,7 @@ def ask(
     )
 
 
-def test_more_by_name_and_by_id() -> None:
+def test_subscribe_adds_by_name_and_by_id() -> None:
     change = ask("subscribe", contract_names=("سكه٠٣١٢پ٠١",), contract_ids=("1",))
     assert change.selection == BEFORE | {"2": ContractRef.of(By.NAME, "سكه٠٣١٢پ٠١")}
     assert (change.added, change.removed, change.faults) == (["2"], (), [])
@@ -47,12 +47,12 @@ def test_more_by_name_and_by_id() -> None:
 
 
 @pytest.mark.parametrize("contract_id", [2, "2", " 2 "])
-def test_ids_are_texts_or_numbers(contract_id: str | int) -> None:
+def test_subscribe_takes_ids_as_texts_or_numbers(contract_id: str | int) -> None:
     change = ask("subscribe", contract_ids=(contract_id,))
     assert change.selection["2"] == ContractRef.of(By.ID, "2")
 
 
-def test_what_is_wrong_with_one_keeps_no_other() -> None:
+def test_subscribe_adds_the_rest_beside_an_unknown_contract() -> None:
     change = ask("subscribe", contract_names=("NOPE", "SECRET"), contract_ids=(2, 99))
     assert change.added == ["2"]
     assert change.faults == [
@@ -62,7 +62,7 @@ def test_what_is_wrong_with_one_keeps_no_other() -> None:
     ]
 
 
-def test_too_many_is_none_at_all() -> None:
+def test_subscribe_beyond_the_limit_adds_nothing() -> None:
     change = ask("subscribe", limit=1, contract_ids=(2, 99))
     assert change.selection is BEFORE
     assert (change.added, change.removed) == ((), ())
@@ -77,26 +77,26 @@ def test_too_many_is_none_at_all() -> None:
         {"contract_ids": (1,)},
     ],
 )
-def test_less_by_any_of_its_names(fields: dict[str, Any]) -> None:
+def test_unsubscribe_removes_by_any_name(fields: dict[str, Any]) -> None:
     change = ask("unsubscribe", {**BEFORE, "2": ContractRef.of(By.ID, "2")}, **fields)
     assert list(change.selection) == ["2"]
     assert (change.removed, change.faults) == (["1"], [])
 
 
-def test_less_by_the_word_it_was_asked_for_even_if_that_is_gone() -> None:
+def test_unsubscribe_removes_by_the_requested_name_even_if_it_is_gone() -> None:
     gone = {"77": ContractRef.of(By.NAME, "GONE")}
     change = ask("unsubscribe", gone, contract_names=("GONE", "NOPE"))
     assert change.removed == ["77"]
     assert change.faults == [ControlFault("NOPE", "unknown contract: NOPE")]
 
 
-def test_less_of_what_is_not_wanted_is_nothing() -> None:
+def test_unsubscribe_of_an_unselected_contract_changes_nothing() -> None:
     change = ask("unsubscribe", contract_ids=(2,))
     assert change.selection == BEFORE
     assert (change.removed, change.faults) == ([], [])
 
 
-def test_the_answer_names_the_whole_selection_in_the_clients_words() -> None:
+def test_answer_names_the_whole_selection_as_the_client_did() -> None:
     change = ask("subscribe", contract_names=("سكه٠٣١٢پ٠١",), contract_ids=(99,))
     text = answer(change.selection, change.faults, request_id="seven", action=Action.SUBSCRIBE)
     assert msgspec.json.decode(text, type=ControlData) == ControlData(

@@ -33,11 +33,11 @@ class Reader:
 
     @property
     def text(self) -> bytes:
-        """What it got after the head."""
+        """Return the body received after the head."""
         return self.transport.written.partition(b"\r\n\r\n")[2]
 
 
-async def test_retry_and_keep_alives_are_lines_of_no_event() -> None:
+async def test_retry_and_keep_alive_lines_are_no_events() -> None:
     process = Process(ping_interval=20.0)
     reader = Reader(process)
     await process.settle()

@@ -98,7 +98,7 @@ def command(action: str, *ids: str) -> ControlRequest:
     return read
 
 
-async def test_close_releases_what_was_acquired(gateway: Gateway) -> None:
+async def test_close_releases_acquired_contracts(gateway: Gateway) -> None:
     subscription, _ = await gateway.open("1", "2")
     other, _ = await gateway.open("2", "3")
     assert gateway.acquired == {"1": 1, "2": 2, "3": 1}
@@ -109,7 +109,7 @@ async def test_close_releases_what_was_acquired(gateway: Gateway) -> None:
     assert gateway.acquired == {}
 
 
-async def test_commands_change_what_is_acquired(gateway: Gateway) -> None:
+async def test_commands_acquire_and_release_contracts(gateway: Gateway) -> None:
     subscription, _ = await gateway.open("1", "2")
     await subscription.change(command("subscribe", "2", "3", "4"), gateway.writable)
     assert gateway.acquired == {"1": 1, "2": 1, "3": 1, "4": 1}
@@ -119,7 +119,7 @@ async def test_commands_change_what_is_acquired(gateway: Gateway) -> None:
     assert gateway.acquired == {}
 
 
-async def test_a_refused_command_gives_back_what_it_added(gateway: Gateway) -> None:
+async def test_refused_command_releases_its_contracts(gateway: Gateway) -> None:
     subscription, writer = await gateway.open("1")
     gateway.refused = RefusedError("away", code=CloseCode.TRY_AGAIN_LATER)
     await subscription.change(command("subscribe", "2"), gateway.writable)
@@ -134,7 +134,9 @@ async def test_a_refused_command_gives_back_what_it_added(gateway: Gateway) -> N
 
 
 @pytest.mark.parametrize("action", ["subscribe", "unsubscribe"])
-async def test_a_client_that_leaves_during_a_command(gateway: Gateway, action: str) -> None:
+async def test_client_leaving_during_a_command_releases_its_contracts(
+    gateway: Gateway, action: str
+) -> None:
     subscription, _ = await gateway.open("1", "2")
     gateway.meanwhile = subscription.close
     await subscription.change(command(action, "2", "3"), gateway.writable)
@@ -142,7 +144,7 @@ async def test_a_client_that_leaves_during_a_command(gateway: Gateway, action: s
 
 
 @pytest.mark.parametrize("action", ["subscribe", "unsubscribe"])
-async def test_a_client_whose_connection_breaks_during_a_command(
+async def test_connection_broken_during_a_command_releases_its_contracts(
     gateway: Gateway, action: str
 ) -> None:
     subscription, writer = await gateway.open("1", "2")
@@ -158,7 +160,7 @@ async def test_a_client_whose_connection_breaks_during_a_command(
     assert gateway.acquired == {}
 
 
-async def test_a_request_that_is_refused_leaves_nothing(gateway: Gateway) -> None:
+async def test_refused_request_releases_everything(gateway: Gateway) -> None:
     gateway.refused = RefusedError("away", code=CloseCode.TRY_AGAIN_LATER)
     subscription = Subscription(gateway.context)
     request: Any = read_request(By.ID, "contract_id=1&contract_id=2", gateway.context.zone)

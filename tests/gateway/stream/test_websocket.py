@@ -85,7 +85,7 @@ class Client:
 
     @property
     def close(self) -> Close | None:
-        """What it was closed with."""
+        """The close code and close reason."""
         closes = [frame for frame in self.frames if frame.opcode is Opcode.CLOSE]
         return Close.parse(closes[0].data) if closes else None
 
@@ -153,7 +153,7 @@ async def test_handshake_fields_may_be_split_over_lines() -> None:
     assert b"\r\nSec-WebSocket-Extensions: permessage-deflate;" in client.transport.written
 
 
-# What comes with the handshake, or before its answer
+# Bytes with the handshake, or before its answer
 
 
 ASKS = masked(Opcode.TEXT, b'{"action": "no", "id": 7}')
@@ -162,7 +162,7 @@ ASKS = masked(Opcode.TEXT, b'{"action": "no", "id": 7}')
 async def conversation(
     *, rest: bytes = b"", early: bytes = b"", late: bytes = b""
 ) -> list[tuple[int, bytes]]:
-    """What a client gets.
+    """Return everything that a client receives.
 
     Args:
         rest: what it sends together with its handshake.
@@ -471,7 +471,7 @@ _FRAMES = st.lists(
 
 
 async def told(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]], bool]:
-    """What a client gets for these pieces, how its stream ended, and whether it is discarded."""
+    """Return a client's frames for these pieces, its stream's end, and whether it is discarded."""
     process = Process()
     client = await opened(process)
     for piece in pieces:
@@ -486,7 +486,7 @@ def test_split_frames_get_the_same_answers(sent: bytes, data: st.DataObject) -> 
     assert asyncio.run(told(split(sent, data))) == asyncio.run(told([sent]))
 
 
-async def test_failing_openings_are_logged_once_a_kind() -> None:
+async def test_failed_handshakes_are_logged_once_per_kind() -> None:
     class Failing:
         async def authenticate(self, token: str | None) -> Identity:
             raise RuntimeError("a defect")

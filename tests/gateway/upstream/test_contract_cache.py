@@ -90,7 +90,7 @@ async def running() -> AsyncIterator[Running]:
     await asyncio.wait([made.task])
 
 
-def test_before_the_first_loading_it_refuses() -> None:
+def test_cache_refuses_before_it_is_loaded() -> None:
     cache = ContractCache(Store(), 1.0)
     assert not cache.loaded
     assert len(cache) == 0
@@ -99,14 +99,14 @@ def test_before_the_first_loading_it_refuses() -> None:
     assert caught.value.code is CloseCode.TRY_AGAIN_LATER
 
 
-async def test_it_loads(running: Running) -> None:
+async def test_cache_loads_all_contracts(running: Running) -> None:
     assert running.cache.loaded
     assert len(running.cache) == 2
     assert running.cache.registry.by_name("N1").contract_id == "1"
     assert running.store.calls == ["all"]
 
 
-async def test_an_empty_store_is_loaded_too() -> None:
+async def test_cache_loads_an_empty_store() -> None:
     running = Running(Store())
     await running.settle()
     assert running.cache.loaded
@@ -116,7 +116,7 @@ async def test_an_empty_store_is_loaded_too() -> None:
     running.task.cancel()
 
 
-async def test_what_has_changed_is_read_by_its_id(running: Running) -> None:
+async def test_announced_change_is_read_by_id(running: Running) -> None:
     running.put(contract("3"), contract("1", "Renamed", "N1"))
     await running.settle()
     assert running.store.calls == ["all", "1,3"]
@@ -125,21 +125,21 @@ async def test_what_has_changed_is_read_by_its_id(running: Running) -> None:
     assert registry.by_name("Renamed") is registry.by_name("N1")
 
 
-async def test_what_was_removed_is_gone(running: Running) -> None:
+async def test_announced_removal_removes_the_contract(running: Running) -> None:
     running.remove("1")
     await running.settle()
     with pytest.raises(UnknownContractError):
         running.cache.registry.by_id("1")
 
 
-async def test_a_registry_is_never_changed_in_place(running: Running) -> None:
+async def test_registry_is_replaced_and_never_changed(running: Running) -> None:
     before = running.cache.registry
     running.remove("1")
     await running.settle()
     assert "1" in before
 
 
-async def test_what_changes_while_it_reads_is_read_after(running: Running) -> None:
+async def test_change_announced_during_a_read_is_read_afterwards(running: Running) -> None:
     running.cache.on_changed(["1"])
     await asyncio.sleep(0)
     running.put(contract("3"))
@@ -147,14 +147,14 @@ async def test_what_changes_while_it_reads_is_read_after(running: Running) -> No
     assert running.ids == {"1", "2", "3"}
 
 
-async def test_after_a_break_all_are_read_again(running: Running) -> None:
+async def test_reconnect_reads_all_contracts_again(running: Running) -> None:
     running.store.held["3"] = contract("3")
     running.cache.on_connected()
     await running.settle()
     assert running.ids == {"1", "2", "3"}
 
 
-async def test_an_empty_registry_does_not_replace_a_known_one(running: Running) -> None:
+async def test_empty_registry_does_not_replace_known_contracts(running: Running) -> None:
     running.store.held.clear()
     running.cache.on_connected()
     with capture_logs() as logs:
@@ -182,7 +182,7 @@ async def test_record_that_cannot_be_read_keeps_the_contract_that_is_known(
     assert running.ids == {"2"}
 
 
-async def test_the_last_contract_can_be_removed(running: Running) -> None:
+async def test_last_contract_can_be_removed(running: Running) -> None:
     running.remove("1")
     await running.settle()
     running.remove("2")
@@ -190,14 +190,14 @@ async def test_the_last_contract_can_be_removed(running: Running) -> None:
     assert running.ids == set()
 
 
-async def test_the_last_contract_can_be_removed_while_all_are_read(running: Running) -> None:
+async def test_last_contract_can_be_removed_during_a_full_read(running: Running) -> None:
     running.remove("1", "2")
     running.cache.on_connected()
     await running.settle()
     assert running.ids == set()
 
 
-async def test_a_fault_keeps_what_is_known_and_is_retried_soon(
+async def test_failed_read_keeps_known_contracts_and_is_retried(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(contract_cache_module, "_RETRY_DELAY", 0.001)
@@ -214,7 +214,7 @@ async def test_a_fault_keeps_what_is_known_and_is_retried_soon(
     assert running.ids == set()
 
 
-async def test_a_fault_before_the_first_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_first_read_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contract_cache_module, "_RETRY_DELAY", 0.001)
     store = Store(contract("1"))
     store.down = True
@@ -227,8 +227,8 @@ async def test_a_fault_before_the_first_loading(monkeypatch: pytest.MonkeyPatch)
     running.task.cancel()
 
 
-async def test_all_are_read_again_by_and_by() -> None:
-    """Whatever was not announced is known after the interval."""
+async def test_unannounced_change_is_read_after_the_interval() -> None:
+    """A change that was not announced is known after the interval."""
     running = Running(Store(contract("1")), interval=0.005)
     await running.settle()
     running.store.held["2"] = contract("2")
@@ -238,7 +238,7 @@ async def test_all_are_read_again_by_and_by() -> None:
     running.task.cancel()
 
 
-async def test_two_contracts_of_one_name_are_tolerated(running: Running) -> None:
+async def test_two_contracts_of_one_name_are_accepted(running: Running) -> None:
     with capture_logs() as logs:
         running.put(contract("3", "N1"))
         await running.settle()

@@ -1,4 +1,4 @@
-"""What the gateway makes of what the feed says, of its silence, and of Redis being away."""
+"""The feed's state in the gateway: as reported, in silence, and during an outage of Redis."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def world() -> World:
     return World()
 
 
-async def test_there_need_not_be_a_feed(world: World) -> None:
+async def test_store_without_a_feed_has_no_feed_state(world: World) -> None:
     for led in (False, True):  # one that has just come has said nothing yet
         assert await world.says(None, led=led) is None
     assert world.feed.state is None
@@ -68,12 +68,12 @@ async def test_there_need_not_be_a_feed(world: World) -> None:
     assert not world.changes
 
 
-async def test_a_feed_that_leads_is_as_it_says(world: World) -> None:
+async def test_leading_feed_has_the_state_it_reports(world: World) -> None:
     assert await world.says(LIVE) is LIVE
     assert world.changes == [FeedState.LIVE]
 
 
-async def test_without_a_leader_it_is_down_since_it_wrote_last(world: World) -> None:
+async def test_feed_without_a_leader_is_down_since_its_last_status(world: World) -> None:
     await world.says(LIVE)
     world.now += 5_000_000
     down = await world.says(LIVE, led=False)
@@ -91,7 +91,7 @@ async def test_without_a_leader_it_is_down_since_it_wrote_last(world: World) -> 
     assert world.changes == [FeedState.LIVE, FeedState.DOWN, FeedState.LIVE]
 
 
-async def test_one_that_was_down_before_it_ended_is_down_since_then(world: World) -> None:
+async def test_feed_that_was_down_before_it_ended_stays_down_since_then(world: World) -> None:
     status = msgspec.structs.replace(LIVE, state=FeedState.DOWN, since=NOW - 900)
     down = await world.says(status, led=False)
     assert down is not None
@@ -99,7 +99,7 @@ async def test_one_that_was_down_before_it_ended_is_down_since_then(world: World
 
 
 @pytest.mark.parametrize("known", [None, LIVE])
-async def test_cut_off_it_is_down_whether_there_is_a_feed_or_not(
+async def test_feed_is_down_during_an_outage_of_the_store(
     world: World, known: FeedStatus | None
 ) -> None:
     await world.says(known)
@@ -116,7 +116,7 @@ async def test_cut_off_it_is_down_whether_there_is_a_feed_or_not(
     assert world.changes == [FeedState.DOWN, world.feed.state]
 
 
-async def test_what_is_no_change_is_told_nobody(world: World) -> None:
+async def test_unchanged_feed_state_is_not_reported(world: World) -> None:
     await world.says(LIVE)
     with capture_logs() as lines:
         later = msgspec.structs.replace(LIVE, last_board=NOW, written=NOW, source="webSockets")

@@ -62,7 +62,7 @@ class Store:
             arrive()
 
     def put(self, contract_id: str, version: int, payload: Payload, seen: int) -> None:
-        """What somebody else has written there."""
+        """Store a state as another program does."""
         self.kept[contract_id] = version, payload.to_json(), seen
 
     async def states(self, ids: Iterable[str], /) -> Mapping[str, LastState | PayloadError]:
@@ -184,22 +184,20 @@ async def goes_back(gateway: Gateway) -> tuple[int, int]:
     return first, second
 
 
-class TestTable:
-    async def test_equal_is_current(self, gateway: Gateway) -> None:
+class TestComparison:
+    async def test_equal_state_is_current(self, gateway: Gateway) -> None:
         assert await gateway.current() == ["1", "2"]  # none of them has a state
         await publish(gateway, A)
         assert await gateway.current() == ["1", "2"]
         assert gateway.store.lifts == []
 
-    async def test_newer_in_the_store_is_taken(self, gateway: Gateway) -> None:
+    async def test_newer_stored_state_is_taken(self, gateway: Gateway) -> None:
         version = await publish(gateway, A, lost=True)
         assert await gateway.current() == ["1", "2"]
         assert gateway.prices() == [1]
         assert gateway.writers["1"].messages[0].version == version
 
-    async def test_newer_in_the_store_replaces_no_message_that_is_on_its_way(
-        self, gateway: Gateway
-    ) -> None:
+    async def test_newer_stored_state_waits_for_its_message(self, gateway: Gateway) -> None:
         for payload in (A, B, C):
             version = await publish(gateway, payload, lost=True)
             gateway.store.on_their_way.append(
@@ -208,7 +206,7 @@ class TestTable:
         assert await gateway.current() == ["1", "2"]
         assert gateway.prices() == [1, 2, 3]
 
-    async def test_newer_in_the_store_is_taken_if_only_an_older_message_arrives(
+    async def test_newer_stored_state_is_taken_when_only_an_older_message_arrives(
         self, gateway: Gateway
     ) -> None:
         first = await publish(gateway, A, lost=True)
@@ -217,14 +215,14 @@ class TestTable:
         assert await gateway.current() == ["1", "2"]
         assert gateway.prices() == [1, 2]
 
-    async def test_newer_and_equal_is_no_news(self, gateway: Gateway) -> None:
+    async def test_newer_equal_state_sends_nothing(self, gateway: Gateway) -> None:
         await publish(gateway, A)
         await publish(gateway, B, lost=True)
         await publish(gateway, A, lost=True)
         assert await gateway.current() == ["1", "2"]
         assert gateway.prices() == [1]
 
-    async def test_older_and_not_confirmed_is_not_current(self, gateway: Gateway) -> None:
+    async def test_older_unconfirmed_state_is_not_current(self, gateway: Gateway) -> None:
         await goes_back(gateway)
         for _ in range(3):
             assert await gateway.current() == ["2"]
@@ -233,7 +231,7 @@ class TestTable:
         # One question is enough: without a confirmation the answer stays the same.
         assert gateway.store.lifts == ["1"]
 
-    async def test_older_and_confirmed_is_lifted_and_sent(self, gateway: Gateway) -> None:
+    async def test_older_confirmed_state_is_lifted_and_sent(self, gateway: Gateway) -> None:
         _, second = await goes_back(gateway)
         assert await gateway.current() == ["2"]
         gateway.store.publish("1", A)
@@ -245,9 +243,7 @@ class TestTable:
         assert gateway.prices() == [1, 2, 1]
         assert await gateway.current() == ["1", "2"]
 
-    async def test_older_version_of_an_equal_state_is_lifted_as_well(
-        self, gateway: Gateway
-    ) -> None:
+    async def test_older_version_of_an_equal_state_is_lifted(self, gateway: Gateway) -> None:
         await publish(gateway, A)
         saved = dict(gateway.store.kept)
         await publish(gateway, B)
@@ -258,7 +254,7 @@ class TestTable:
         assert await gateway.current() == ["1", "2"]
         assert gateway.prices() == [1, 2, 1]
 
-    async def test_another_state_of_the_same_version_is_not_current(self, gateway: Gateway) -> None:
+    async def test_other_state_of_the_same_version_is_not_current(self, gateway: Gateway) -> None:
         version = await publish(gateway, A)
         gateway.store.put("1", version, B, seen=0)
         assert await gateway.current() == ["2"]
@@ -292,7 +288,7 @@ class TestTable:
         assert await gateway.current() == ["2"]
         assert gateway.store.lifts == []
 
-    async def test_contract_whose_data_is_bad_from_the_beginning_streams(
+    async def test_contract_with_unreadable_stored_state_streams_new_updates(
         self, store: Store
     ) -> None:
         store.bad["1"] = PayloadError("WRONGTYPE Operation against …")
@@ -336,7 +332,7 @@ class TestForeignMessages:
         assert await gateway.current() == ["1", "2"]
         assert gateway.prices() == [1]
 
-    async def test_version_far_ahead_gives_way_to_what_is_confirmed(self, gateway: Gateway) -> None:
+    async def test_version_far_ahead_gives_way_to_a_confirmed_state(self, gateway: Gateway) -> None:
         await publish(gateway, A)
         far = gateway.store.now + 3_600_000_000
         gateway.message("1", C, far)
@@ -353,7 +349,9 @@ class TestForeignMessages:
 
 
 class TestConfirmations:
-    async def test_one_from_before_our_state_does_not_count(self, gateway: Gateway) -> None:
+    async def test_confirmation_before_the_gateways_state_does_not_count(
+        self, gateway: Gateway
+    ) -> None:
         version = await publish(gateway, A)
         gateway.store.put("1", version, A, seen=gateway.store.now)
         gateway.pass_time(0.001)
@@ -361,9 +359,7 @@ class TestConfirmations:
         gateway.pass_time(10)
         assert await gateway.current() == ["2"]
 
-    async def test_one_from_after_a_message_that_waited_for_the_store_counts(
-        self, store: Store
-    ) -> None:
+    async def test_confirmation_after_a_delayed_message_counts(self, store: Store) -> None:
         store.publish("1", A)
         gateway = Gateway(store, "1")
         gateway.message("1", B, NOW + 5)  # the last state is not read yet
@@ -373,9 +369,7 @@ class TestConfirmations:
         assert await gateway.current() == ["1"]
         assert gateway.world.states.equals("1", LastState(*store.kept["1"][:2]).read())
 
-    async def test_one_from_the_future_does_not_count_when_its_time_has_come(
-        self, gateway: Gateway
-    ) -> None:
+    async def test_confirmation_from_the_future_never_counts(self, gateway: Gateway) -> None:
         # As after a failover to a server whose clock is behind that of the old one.
         await goes_back(gateway)
         version, data, _ = gateway.store.kept["1"]
@@ -386,7 +380,7 @@ class TestConfirmations:
         gateway.store.publish("1", A)
         assert await gateway.current() == ["1", "2"]
 
-    async def test_unsure_answer_is_asked_for_again(self, gateway: Gateway) -> None:
+    async def test_uncertain_comparison_is_repeated(self, gateway: Gateway) -> None:
         # The question takes a second, so that a confirmation seems to be older than our state.
         await goes_back(gateway)
         gateway.store.publish("1", A)
@@ -407,7 +401,9 @@ class TestConfirmations:
         gateway.store.refusal = None
         assert await gateway.current() == ["1", "2"]
 
-    async def test_state_that_changes_meanwhile_is_not_lifted(self, gateway: Gateway) -> None:
+    async def test_state_changed_during_the_comparison_is_not_lifted(
+        self, gateway: Gateway
+    ) -> None:
         await goes_back(gateway)
         gateway.store.publish("1", A)
         gateway.store.before_lift = partial(gateway.store.publish, "1", C)
@@ -428,7 +424,7 @@ class TestLostStates:
         gateway.pass_time(1)
         return writer
 
-    async def test_history_is_asked_for_only_where_a_client_has_come(
+    async def test_history_is_read_only_for_contracts_with_new_clients(
         self, gateway: Gateway
     ) -> None:
         version = await publish(gateway, A)
@@ -447,7 +443,7 @@ class TestLostStates:
         await gateway.current()
         assert gateway.store.asked == [["1"], ["1"]]
 
-    async def test_present_history_settles_it(self, gateway: Gateway) -> None:
+    async def test_resume_within_the_present_history_is_current(self, gateway: Gateway) -> None:
         version = await publish(gateway, A)
         writer = self.come(gateway, version + 1)
         await gateway.current()
@@ -455,7 +451,9 @@ class TestLostStates:
         assert writer.prices == []
 
     @pytest.mark.parametrize("why", ["past", "silent", "future"])
-    async def test_anything_else_does_not(self, gateway: Gateway, why: str) -> None:
+    async def test_resume_in_another_history_is_not_current(
+        self, gateway: Gateway, why: str
+    ) -> None:
         version = await publish(gateway, A)
         ahead = 1
         if why == "past":
@@ -474,20 +472,18 @@ class TestLostStates:
         gateway.message("1", A, version + ahead + 1)
         assert writer.prices == [1]
 
-    async def test_client_that_is_about_to_come_needs_no_second_comparison(
-        self, gateway: Gateway
-    ) -> None:
+    async def test_new_client_needs_no_second_comparison(self, gateway: Gateway) -> None:
         version = await publish(gateway, A)
         await gateway.current()
         for _ in range(2):
             gateway.world.states.expect(["1", "unknown"], version + 1)
             await gateway.reconciler.current(["1", "2"])
-        # What was found less than a second ago holds for the next one.
+        # A result of less than a second ago holds for the next client.
         assert gateway.store.asked == [["1"]]
 
 
 class TestSeveralGateways:
-    async def test_those_that_lift_at_once_agree(self, store: Store) -> None:
+    async def test_concurrent_lifts_of_gateways_agree(self, store: Store) -> None:
         gateways = [await Gateway(store, "1").start() for _ in range(3)]
         store.now += 5
         first = store.publish("1", A)
@@ -516,7 +512,7 @@ class TestSeveralGateways:
 
 
 class TestMovingContracts:
-    async def test_message_that_comes_while_the_store_is_asked(self, gateway: Gateway) -> None:
+    async def test_message_during_the_comparison_repeats_it(self, gateway: Gateway) -> None:
         await publish(gateway, A)
         gateway.store.reads.clear()
 
@@ -529,7 +525,7 @@ class TestMovingContracts:
         assert gateway.store.reads == [["1", "2"], ["1"]]
         assert gateway.store.lifts == []
 
-    async def test_contract_that_moves_all_the_time_is_not_current(self, gateway: Gateway) -> None:
+    async def test_constantly_changing_contract_is_not_current(self, gateway: Gateway) -> None:
         await publish(gateway, A)
         version = NOW
 
@@ -544,7 +540,7 @@ class TestMovingContracts:
 
 
 class TestSharing:
-    async def test_comparison_is_good_for_a_second(self, gateway: Gateway) -> None:
+    async def test_comparison_is_cached_for_a_second(self, gateway: Gateway) -> None:
         gateway.store.reads.clear()
         assert await gateway.reconciler.current(["1", "2"]) == {"1", "2"}
         await gateway.reconciler.current(["1"])
@@ -553,9 +549,7 @@ class TestSharing:
         assert answers == [{"1", "2"}] * 9
         assert gateway.store.reads == [["1", "2"]]
 
-    async def test_doubted_contract_is_compared_before_anybody_is_told(
-        self, gateway: Gateway
-    ) -> None:
+    async def test_doubted_contract_is_compared_before_any_status(self, gateway: Gateway) -> None:
         assert await gateway.reconciler.current(["1", "2"]) == {"1", "2"}
         gateway.store.put("1", NOW, A, seen=0)
         assert await gateway.reconciler.current(["1", "2"]) == {"1", "2"}
@@ -566,9 +560,7 @@ class TestSharing:
         assert gateway.prices() == [1]
         assert gateway.store.reads == [["1"]]
 
-    async def test_update_without_a_version_is_compared_before_anybody_is_told(
-        self, gateway: Gateway
-    ) -> None:
+    async def test_unversioned_update_is_compared_before_any_status(self, gateway: Gateway) -> None:
         gateway.message("1", A, NOW)
         gateway.store.put("1", NOW, A, seen=0)
         assert await gateway.current() == ["1", "2"]
@@ -580,7 +572,7 @@ class TestSharing:
             assert await gateway.reconciler.current(["1", "2"]) == {"2"}
         assert gateway.store.reads == [["1"]]
 
-    async def test_failure_is_good_for_a_second(self, gateway: Gateway) -> None:
+    async def test_failed_comparison_is_cached_for_a_second(self, gateway: Gateway) -> None:
         gateway.pass_time(MAX_AGE)
         gateway.store.reads.clear()
         gateway.store.error = StoreError("away")
@@ -595,12 +587,12 @@ class TestSharing:
         gateway.pass_time(MAX_AGE)
         assert await gateway.reconciler.current(["1"]) == {"1"}
 
-    async def test_part_of_the_store_that_is_away_concerns_its_contracts_only(
-        self, gateway: Gateway
-    ) -> None:
+    async def test_outage_of_one_shard_affects_its_contracts_only(self, gateway: Gateway) -> None:
         assert await gateway.current() == ["1", "2"]
         gateway.store.error = IncompleteError("BUSY", found={}, left={"1"})
         gateway.pass_time(MAX_AGE)
-        assert await gateway.reconciler.current(["1", "2"]) == {"2"}  # what was no longer counts
+        assert await gateway.reconciler.current(["1", "2"]) == {
+            "2"
+        }  # the earlier result no longer counts
         with pytest.raises(IncompleteError):
             await gateway.reconciler.compare(["1", "2"])

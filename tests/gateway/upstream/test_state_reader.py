@@ -67,13 +67,13 @@ async def world(payload: MakePayload) -> AsyncIterator[World]:
     await made.reader.aclose()
 
 
-async def test_who_asks_in_one_turn_is_answered_by_one_round_trip(world: World) -> None:
+async def test_requests_of_one_turn_share_a_round_trip(world: World) -> None:
     answers = await asyncio.gather(*(world.reader.read([str(n % 3), "none"]) for n in range(30)))
     assert world.asked == [["0", "none", "1", "2"]]
     assert all(set(answer) == {"0", "1", "2"} for answer in answers)
 
 
-async def test_who_asks_meanwhile_goes_together_in_the_next_one(world: World) -> None:
+async def test_requests_during_a_read_share_the_next_round_trip(world: World) -> None:
     world.open.clear()
     first = asyncio.create_task(world.price_of("1"))
     await world.when_asked(1)
@@ -82,20 +82,20 @@ async def test_who_asks_meanwhile_goes_together_in_the_next_one(world: World) ->
     await asyncio.sleep(0)
     assert world.asked == [["1"]]
     world.open.set()
-    # What is read for the first one began before the price changed; the others see the change.
+    # The read for the first one began before the price changed; the others see the change.
     assert await first == 1
     assert await asyncio.gather(*later) == [2] * 30
     assert world.asked == [["1"], ["0", "1"]]
 
 
-async def test_nothing_is_kept(world: World) -> None:
+async def test_states_are_not_cached(world: World) -> None:
     for price in (1, 2, 3):
         world.price = price
         assert await world.price_of("1") == price
     assert len(world.asked) == 3
 
 
-async def test_who_leaves_takes_nobody_along(world: World) -> None:
+async def test_cancelled_request_does_not_affect_others(world: World) -> None:
     world.open.clear()
     leaves, stays = (asyncio.create_task(world.price_of("1")) for _ in range(2))
     await world.when_asked(1)
@@ -106,7 +106,7 @@ async def test_who_leaves_takes_nobody_along(world: World) -> None:
         await leaves
 
 
-async def test_an_error_is_told_to_all_and_logged_once_an_outage(world: World) -> None:
+async def test_store_error_reaches_all_requests_and_is_logged_once_per_outage(world: World) -> None:
     world.error = StoreError("away")
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
@@ -123,7 +123,7 @@ async def test_an_error_is_told_to_all_and_logged_once_an_outage(world: World) -
     assert len(world.asked) == 5
 
 
-async def test_a_defect_reaches_those_who_wait_and_is_no_end(world: World) -> None:
+async def test_unexpected_error_reaches_its_requests_and_reading_continues(world: World) -> None:
     world.error = ZeroDivisionError("a defect")
     with pytest.raises(ZeroDivisionError):
         await world.price_of("1")
@@ -131,7 +131,7 @@ async def test_a_defect_reaches_those_who_wait_and_is_no_end(world: World) -> No
     assert await world.price_of("1") == 1
 
 
-async def test_a_store_that_hangs_holds_up_nobody(payload: MakePayload) -> None:
+async def test_hanging_store_times_out(payload: MakePayload) -> None:
     world = World(payload, time_limit=0.05)
     world.open.clear()
     with structlog.testing.capture_logs() as logs:
@@ -150,7 +150,7 @@ async def test_a_store_that_hangs_holds_up_nobody(payload: MakePayload) -> None:
     await world.reader.aclose()
 
 
-async def test_it_ends_with_what_is_under_way(payload: MakePayload) -> None:
+async def test_closing_cancels_reads_under_way(payload: MakePayload) -> None:
     world = World(payload, time_limit=0.05)
     world.open.clear()
     waiting = asyncio.create_task(world.price_of("1"))
@@ -161,7 +161,7 @@ async def test_it_ends_with_what_is_under_way(payload: MakePayload) -> None:
 
 
 @pytest.mark.parametrize("broken", [LastState(5, b"{}"), PayloadError("version b'x' is not one")])
-async def test_what_cannot_be_read_is_an_error_and_told_once_a_minute(
+async def test_unreadable_state_is_an_error_logged_once_per_minute(
     world: World, broken: LastState | PayloadError
 ) -> None:
     world.broken = broken
@@ -180,7 +180,7 @@ async def test_what_cannot_be_read_is_an_error_and_told_once_a_minute(
     ]
 
 
-async def test_contracts_of_which_the_store_does_not_tell_fail_for_those_who_asked(
+async def test_contracts_of_an_unreachable_shard_fail_their_requests_only(
     world: World,
 ) -> None:
     world.left = {"2"}

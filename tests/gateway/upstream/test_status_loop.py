@@ -1,4 +1,4 @@
-"""What the status loop asks the store before it tells clients, and what it tells in an outage."""
+"""The status loop compares with the store before it informs clients, also in an outage."""
 
 from __future__ import annotations
 
@@ -74,21 +74,21 @@ async def world() -> AsyncIterator[World]:
     await asyncio.wait([task])
 
 
-async def test_while_nobody_watches_nothing_is_asked(world: World) -> None:
+async def test_round_without_watchers_reads_nothing(world: World) -> None:
     world.loop.on_change()
     for _ in range(20):
         await asyncio.sleep(0)
     assert (world.asked, world.sent) == ([], [])
 
 
-async def test_all_watched_contracts_are_compared_at_once(world: World) -> None:
+async def test_round_compares_all_watched_contracts_at_once(world: World) -> None:
     world.groups = [SubscriberGroup("1", "2"), SubscriberGroup("2", "3")]
     world.behind = {"3", "4"}
     assert await world.go() == (world.groups, {"1", "2"})
     assert world.asked == [{"1", "2", "3"}]
 
 
-async def test_who_comes_while_the_store_is_asked_is_not_part_of_the_round(world: World) -> None:
+async def test_client_joining_during_a_round_is_not_part_of_it(world: World) -> None:
     first = SubscriberGroup("1")
     world.groups = [first]
 
@@ -100,7 +100,7 @@ async def test_who_comes_while_the_store_is_asked_is_not_part_of_the_round(world
     assert await world.go() == ([first], {"1"})
 
 
-async def test_a_round_each_interval() -> None:
+async def test_rounds_run_at_the_interval() -> None:
     world = World()
     world.groups = [SubscriberGroup("1")]
     parts: Any = cast("Any", world)
@@ -111,7 +111,7 @@ async def test_a_round_each_interval() -> None:
     await asyncio.wait([task])
 
 
-async def test_when_the_store_does_not_tell_nothing_is_current(
+async def test_contracts_are_not_current_when_the_comparison_fails(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.groups = [SubscriberGroup("1")]
@@ -129,7 +129,7 @@ async def test_when_the_store_does_not_tell_nothing_is_current(
     assert [line["error"] for line in lines] == ["away", "away again"]
 
 
-async def test_a_store_that_was_not_reached_is_not_asked(world: World) -> None:
+async def test_unreachable_store_is_not_compared(world: World) -> None:
     world.groups = [SubscriberGroup("1")]
     world.reached = False
     assert await world.go() == (world.groups, set())

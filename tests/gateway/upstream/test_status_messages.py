@@ -1,4 +1,4 @@
-"""Who is told what of the feed, and when: at once, after catching up, encoded once where it can be.
+"""Status messages: sent at once or after catching up, and encoded once where possible.
 
 That a status names exactly what its client holds, whatever the order of things, is shown in
 `test_hub_properties`.
@@ -146,7 +146,7 @@ def world() -> World:
     return World()
 
 
-def test_a_client_is_told_when_it_comes(world: World) -> None:
+def test_new_client_gets_a_status(world: World) -> None:
     _, writer = world.join("سکه1", "B,:2")
     assert writer.status == Status(
         feed="live",
@@ -160,7 +160,7 @@ def test_a_client_is_told_when_it_comes(world: World) -> None:
     assert world.told == 1
 
 
-def test_without_a_feed_there_is_no_state(world: World) -> None:
+def test_status_without_a_feed_has_no_state(world: World) -> None:
     world.feed = None
     _, writer = world.join("1", current=False)
     assert writer.status == Status(None, None, None, False, {}, {"1": NOW - 100}, NOW)
@@ -169,7 +169,7 @@ def test_without_a_feed_there_is_no_state(world: World) -> None:
     assert writer.status.last_board is None
 
 
-def test_what_has_come_is_written_first(world: World) -> None:
+def test_pending_updates_are_sent_before_the_status(world: World) -> None:
     _, writer = world.join("1")
     assert writer.news
     world.states.publish("1", NOW + 1, B)
@@ -180,7 +180,7 @@ def test_what_has_come_is_written_first(world: World) -> None:
     assert status.contracts == {"1": update.version}
 
 
-def test_only_what_was_compared_is_current(world: World) -> None:
+def test_only_compared_contracts_are_current(world: World) -> None:
     _, one = world.join("1")
     _, both = world.join("1", "2")
     assert (one.status.current, both.status.current) == (True, True)
@@ -190,7 +190,7 @@ def test_only_what_was_compared_is_current(world: World) -> None:
     assert (one.status.current, both.status.current) == (False, False)
 
 
-def test_subscribers_of_a_group_share_the_frame(world: World) -> None:
+def test_subscribers_of_a_group_share_the_status_frame(world: World) -> None:
     writers = [world.join("1", compressed=True)[1] for _ in range(3)]
     _, plain = world.join("1")
     world.now += 9
@@ -205,7 +205,7 @@ def test_subscribers_of_a_group_share_the_frame(world: World) -> None:
     assert world.told == 8
 
 
-def test_others_are_not_told_and_who_left_no_more(world: World) -> None:
+def test_status_is_sent_to_watching_clients_only(world: World) -> None:
     _, other = world.join("1", watches=False)
     client, writer = world.join("1")
     assert writer.status
@@ -217,7 +217,7 @@ def test_others_are_not_told_and_who_left_no_more(world: World) -> None:
     assert not world.status_messages.groups
 
 
-def test_a_paused_client_is_told_once_after_its_catch_up_as_of_then(world: World) -> None:
+def test_paused_client_gets_one_present_status_after_its_catch_up(world: World) -> None:
     client, writer = world.join("1", "2")
     assert writer.status
     world.hub.pause(client)
@@ -241,7 +241,7 @@ def test_a_paused_client_is_told_once_after_its_catch_up_as_of_then(world: World
     assert not writer.news
 
 
-def test_status_round_finds_a_client_that_catches_up(world: World) -> None:
+def test_status_round_reaches_a_client_that_catches_up(world: World) -> None:
     # It came while the store was away; the store is back, and a round begins in the same tick.
     names = [f"A{n:03}" for n in range(100, 300)]
     writer = Writer()
@@ -267,7 +267,7 @@ def test_status_round_finds_a_client_that_catches_up(world: World) -> None:
     assert last.current
 
 
-def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World) -> None:
+def test_status_does_not_name_an_equal_state_that_was_not_sent(world: World) -> None:
     client, writer = world.join("1")
     _, quick = world.join("1")
     version = NOW
@@ -306,7 +306,7 @@ def test_a_state_that_was_not_sent_since_it_was_equal_is_not_named(world: World)
     assert "_known_as" not in sizes_of(client)
 
 
-def test_one_that_fails_harms_no_other(world: World) -> None:
+def test_failing_client_does_not_affect_the_status_of_others(world: World) -> None:
     client, broken = world.join("1")
     _, writer = world.join("1")
     assert writer.status
@@ -320,7 +320,7 @@ def test_one_that_fails_harms_no_other(world: World) -> None:
     assert world.told == told + 1
 
 
-def test_a_turn_is_given_after_each_group(world: World) -> None:
+def test_status_yields_to_the_event_loop_after_each_group(world: World) -> None:
     _, one = world.join("1")
     _, two = world.join("2")
     leaving, third = world.join("1", "2")

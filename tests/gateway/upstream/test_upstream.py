@@ -167,7 +167,7 @@ class World:
         found = {i: state_of(self.stored[i]) for i in reading.ids if i in self.stored}
         reading.answer.set_result(found)
 
-    # What tests do
+    # Actions of tests
 
     async def settle(self) -> None:
         for _ in range(20):
@@ -213,7 +213,7 @@ async def world() -> AsyncIterator[World]:
 
 
 class TestSubscriptions:
-    async def test_subscribe_with_the_first_unsubscribe_with_the_last(self, world: World) -> None:
+    async def test_first_client_subscribes_and_last_client_unsubscribes(self, world: World) -> None:
         await world.upstream.acquire(["1", "2"])
         await world.upstream.acquire(["2", "3"])
         assert world.calls == [("subscribe", ["1", "2"]), ("subscribe", ["3"])]
@@ -224,7 +224,7 @@ class TestSubscriptions:
         assert world.calls[3:] == [("unsubscribe", ["2", "3"])]
         assert world.upstream.contracts == 0
 
-    async def test_a_client_misses_nothing_from_then_on(self, world: World) -> None:
+    async def test_acquired_contract_misses_no_update(self, world: World) -> None:
         world.slow_channels = world.slow_states = True
         world.stored["1"] = Update(NOW - 1, A)
         joining = asyncio.create_task(world.join("1", states=True))
@@ -240,7 +240,7 @@ class TestSubscriptions:
         await world.settle()
         assert writer.prices == [2]
 
-    async def test_two_at_once_share_one_arrival(self, world: World) -> None:
+    async def test_concurrent_acquires_share_one_subscription(self, world: World) -> None:
         world.slow_channels = True
         first, second = (asyncio.create_task(world.upstream.acquire(["1"])) for _ in range(2))
         await world.settle()
@@ -251,7 +251,7 @@ class TestSubscriptions:
         assert world.calls == [("subscribe", ["1"])]
         assert [reading.ids for reading in world.readings] == [["1"]]
 
-    async def test_a_cancelled_one_leaves_nothing_behind(self, world: World) -> None:
+    async def test_cancelled_acquire_unsubscribes(self, world: World) -> None:
         world.slow_channels = True
         acquiring = asyncio.create_task(world.upstream.acquire(["1"]))
         await world.settle()
@@ -265,7 +265,7 @@ class TestSubscriptions:
         world.confirmations[0].set_result(True)
         await world.settle()
 
-    async def test_one_that_is_cancelled_does_not_harm_another(self, world: World) -> None:
+    async def test_cancelled_acquire_does_not_affect_another(self, world: World) -> None:
         world.slow_channels = True
         first, second = (asyncio.create_task(world.join("1")) for _ in range(2))
         await world.settle()
@@ -278,7 +278,7 @@ class TestSubscriptions:
         await world.settle()
         assert writer.prices == [1]
 
-    async def test_released_on_arrival_and_wanted_again(self, world: World) -> None:
+    async def test_contract_released_on_arrival_can_be_acquired_again(self, world: World) -> None:
         world.slow_channels = True
         world.stored["1"] = Update(NOW - 2, A)
         first = asyncio.create_task(world.upstream.acquire(["1"]))
@@ -300,7 +300,7 @@ class TestSubscriptions:
         assert writer.prices == [2, 3]
         assert world.subscribed == {"1"}
 
-    async def test_a_store_that_hangs_does_not_keep_clients_out(
+    async def test_hanging_store_does_not_block_clients(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(upstream_module, "_ARRIVAL_TIMEOUT", 0.001)
@@ -314,7 +314,7 @@ class TestSubscriptions:
 
 
 class TestFaults:
-    async def test_while_the_store_is_away_clients_come_in(self, world: World) -> None:
+    async def test_clients_are_accepted_during_an_outage_of_the_store(self, world: World) -> None:
         world.connected = False
         writer = await world.join("1", states=True)
         assert world.readings == []
@@ -324,7 +324,7 @@ class TestFaults:
         await world.settle()
         assert writer.prices == [1]
 
-    async def test_what_was_lost_in_a_break_comes_after_it(self, world: World) -> None:
+    async def test_reconnect_sends_updates_lost_in_the_break(self, world: World) -> None:
         writer = await world.join("1", "2")
         world.stored["1"] = Update(NOW + 1, A)
         world.upstream.on_connected()
@@ -334,19 +334,19 @@ class TestFaults:
         await world.settle()
         assert writer.prices == [1]
 
-    async def test_it_comes_in_the_order_in_which_it_happened(self, world: World) -> None:
+    async def test_reconnect_sends_lost_updates_in_their_order(self, world: World) -> None:
         writer = await world.join("1", "2")
         world.stored |= {"1": Update(NOW + 2, B), "2": Update(NOW + 1, A)}
         world.upstream.on_connected()
         await world.settle()
         assert writer.prices == [1, 2]
 
-    async def test_a_break_while_states_are_read_reads_them_again(self, world: World) -> None:
+    async def test_break_during_a_read_reads_the_states_again(self, world: World) -> None:
         writer = await world.join("1")
         world.slow_states = True
         world.upstream.on_connected()
         await world.settle()
-        world.answer(world.readings[-1])  # what was before the second break
+        world.answer(world.readings[-1])  # the read from before the second break
         world.stored["1"] = Update(NOW + 1, A)
         world.upstream.on_connected()
         await world.settle()
@@ -355,7 +355,7 @@ class TestFaults:
         assert writer.prices == [1]
 
     @pytest.mark.usefixtures("quick")
-    async def test_states_that_cannot_be_read_are_tried_again(self, world: World) -> None:
+    async def test_failed_read_of_states_is_retried(self, world: World) -> None:
         world.slow_states = True
         joining = asyncio.create_task(world.join("1", states=True))
         await world.settle()
@@ -372,7 +372,9 @@ class TestFaults:
         assert writer.prices == [2]
 
     @pytest.mark.usefixtures("quick")
-    async def test_one_that_arrives_in_vain_while_others_are_read(self, world: World) -> None:
+    async def test_failed_read_of_a_new_client_during_another_is_retried(
+        self, world: World
+    ) -> None:
         await world.join("1")
         world.slow_states = True
         world.upstream.on_connected()
@@ -391,7 +393,7 @@ class TestFaults:
         assert writer.prices == [1]
 
     @pytest.mark.usefixtures("quick")
-    async def test_updates_go_on_while_states_cannot_be_read(self, world: World) -> None:
+    async def test_updates_continue_while_states_cannot_be_read(self, world: World) -> None:
         writer = await world.join("1")
         world.slow_states = True
         world.upstream.on_connected()
@@ -402,7 +404,7 @@ class TestFaults:
         assert writer.prices == [1]
 
     @pytest.mark.usefixtures("quick")
-    async def test_what_a_part_of_a_cluster_tells_does_not_wait_for_the_rest(
+    async def test_states_of_reachable_cluster_nodes_do_not_wait_for_others(
         self, world: World
     ) -> None:
         writer = await world.join("1", "2")
@@ -421,7 +423,9 @@ class TestFaults:
         assert writer.prices == [1, 2]
 
     @pytest.mark.usefixtures("quick")
-    async def test_it_waits_for_the_connection_and_not_for_the_states(self, world: World) -> None:
+    async def test_start_waits_for_the_connection_and_not_for_the_states(
+        self, world: World
+    ) -> None:
         writer = await world.join("1")
         world.slow_states = True
         world.upstream.on_connected()
@@ -438,7 +442,7 @@ class TestFaults:
         await world.settle()
         assert writer.prices == [1]
 
-    async def test_it_ends_while_everything_hangs(self, world: World) -> None:
+    async def test_closing_is_bounded_while_the_store_hangs(self, world: World) -> None:
         world.slow_channels = world.slow_states = True
         tasks = [asyncio.create_task(world.upstream.acquire([i])) for i in ("1", "2")]
         await world.settle()
@@ -451,7 +455,7 @@ class TestFaults:
 
 
 class TestMessages:
-    async def test_as_published(self, world: World) -> None:
+    async def test_message_is_passed_on_as_published(self, world: World) -> None:
         writer = await world.join("1", "2")
         world.message("1", A, NOW - 5)
         world.message("1", A, NOW - 4)
@@ -461,7 +465,7 @@ class TestMessages:
         assert (writer.prices, writer.versions) == ([1, 2], [NOW - 5, NOW - 3])
         assert (world.received, world.malformed) == (4, 0)
 
-    async def test_without_a_version_it_is_stamped(self, world: World) -> None:
+    async def test_message_without_a_version_is_stamped(self, world: World) -> None:
         writer = await world.join("1")
         world.message("1", A)
         world.message("1", B)
@@ -471,7 +475,9 @@ class TestMessages:
     @pytest.mark.parametrize(
         "raw", [b"", b"{", b"null", b'{"data":{}}', b'{"data":{"BestLimit":1}}', b"\xff"]
     )
-    async def test_malformed_ones_are_dropped_and_counted(self, world: World, raw: bytes) -> None:
+    async def test_malformed_messages_are_dropped_and_counted(
+        self, world: World, raw: bytes
+    ) -> None:
         writer = await world.join("1")
         with capture_logs() as logs:
             world.upstream.on_message("1", raw)
@@ -519,9 +525,7 @@ class TestMessages:
             "market data must be at most 65536 bytes of JSON, got 70011",
         ]
 
-    async def test_a_version_in_nanoseconds_does_not_silence_the_contract(
-        self, world: World
-    ) -> None:
+    async def test_version_in_nanoseconds_does_not_silence_the_contract(self, world: World) -> None:
         writer = await world.join("1")
         world.message("1", A, NOW * 1000)
         world.message("1", B, NOW)
@@ -531,7 +535,9 @@ class TestMessages:
 
 
 class TestStaleMessages:
-    async def test_first_one_of_a_contract_is_logged_with_both_versions(self, world: World) -> None:
+    async def test_first_stale_message_of_a_contract_is_logged_with_both_versions(
+        self, world: World
+    ) -> None:
         await world.join("1", "2")
         world.message("1", A, NOW)
         world.message("2", A, NOW)
@@ -547,14 +553,16 @@ class TestStaleMessages:
         assert logs[0]["hint"] == "is 1795700000 not microseconds?"
         assert "hint" not in logs[1]
 
-    async def test_other_state_of_the_same_second_is_in_another_unit(self, world: World) -> None:
+    async def test_stale_message_of_the_same_second_is_said_to_use_another_unit(
+        self, world: World
+    ) -> None:
         await world.join("1")
         world.message("1", A, 1_795_700_000)
         with capture_logs() as logs:
             world.message("1", B, 1_795_700_000)
         assert [line["hint"] for line in logs] == ["is 1795700000 not microseconds?"]
 
-    async def test_version_far_ahead_is_named_as_the_cause(self, world: World) -> None:
+    async def test_version_far_ahead_is_logged_as_the_cause(self, world: World) -> None:
         writer = await world.join("1")
         world.message("1", A, NOW + 3_600_000_000)
         with capture_logs() as logs:
@@ -563,7 +571,7 @@ class TestStaleMessages:
         assert writer.prices == [1]
         assert [line["hint"] for line in logs] == ["the newest is 3600 s ahead of this clock"]
 
-    async def test_comparison_with_the_store_follows(self, world: World) -> None:
+    async def test_stale_message_causes_a_comparison_with_the_store(self, world: World) -> None:
         await world.join("1", "2")
         world.message("1", A, NOW + 1)
         world.seconds += 1
@@ -573,7 +581,7 @@ class TestStaleMessages:
         await world.settle()
         assert [reading.ids for reading in world.readings[readings:]] == [["1"]]
 
-    async def test_what_the_store_had_told_before_is_expected(self, world: World) -> None:
+    async def test_message_already_read_from_the_store_is_not_stale(self, world: World) -> None:
         world.stored["1"] = Update(NOW, B)
         await world.join("1")
         with capture_logs() as logs:
@@ -586,7 +594,9 @@ class TestStaleMessages:
             world.message("1", A, NOW)  # another state of the same version
         assert len(logs) == 1
 
-    async def test_many_contracts_do_not_flood_the_log(self, world: World) -> None:
+    async def test_stale_messages_of_many_contracts_do_not_flood_the_log(
+        self, world: World
+    ) -> None:
         ids = [str(n) for n in range(500)]
         await world.join(*ids)
         for contract_id in ids:
@@ -611,7 +621,7 @@ class TestSweep:
         assert sorted(read[:30]) == sorted(map(str, range(30)))
 
     @pytest.mark.usefixtures("quick")
-    async def test_nothing_is_asked_while_the_store_is_away(self, world: World) -> None:
+    async def test_sweep_reads_nothing_during_an_outage_of_the_store(self, world: World) -> None:
         await world.join("1")
         world.connected = False
         await world.settle()

@@ -38,7 +38,7 @@ def world() -> World:
     return World()
 
 
-async def test_each_is_read_at_most_once_a_second(world: World) -> None:
+async def test_each_version_is_read_at_most_once_per_second(world: World) -> None:
     assert await world.read(["1", "3"]) == {"1": 11}
     world.stored["1"] = 12
     world.seconds += MAX_AGE / 2
@@ -49,13 +49,13 @@ async def test_each_is_read_at_most_once_a_second(world: World) -> None:
     assert world.asked == [["1", "3"], ["2"], ["1"]]
 
 
-async def test_who_comes_meanwhile_waits_for_the_same_answer(world: World) -> None:
+async def test_concurrent_requests_share_one_read(world: World) -> None:
     answers = await asyncio.gather(*(world.read(["1", "2"]) for _ in range(20)))
     assert answers == [{"1": 11, "2": 22}] * 20
     assert len(world.asked) == 1
 
 
-async def test_a_failure_is_good_for_a_second_too(world: World) -> None:
+async def test_failed_read_is_cached_for_a_second(world: World) -> None:
     world.error = StoreError("away")
     errors = await asyncio.gather(*(world.read(["1"]) for _ in range(20)), return_exceptions=True)
     assert [str(error) for error in errors] == ["away"] * 20
@@ -67,7 +67,7 @@ async def test_a_failure_is_good_for_a_second_too(world: World) -> None:
     assert await world.read(["1"]) == {"1": 11}
 
 
-async def test_the_store_tells_versions_that_are_some(
+async def test_read_leaves_out_malformed_versions(
     store: Store,
     redis: Any,  # noqa: ANN401
     payload: Callable[..., dict[str, Any]],
