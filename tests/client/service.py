@@ -30,7 +30,7 @@ _MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 @dataclass
 class Service:
-    """What was asked of it, one entry a handshake, and where it is."""
+    """The requests it got, one entry per handshake, and its address."""
 
     url: str = ""
     paths: list[str] = field(default_factory=list)

@@ -45,11 +45,11 @@ async def test_connect_is_read_by_for(eventually: Eventually) -> None:
 
     async with service(sending(update("A", 1))) as made:
         assert await asyncio.to_thread(read, made.url) == stamp(1)
-        # Who leaves the loop leaves the stream.
+        # Leaving the loop closes the stream.
         await eventually(lambda: threading.active_count() <= threads + 1)
 
 
-def test_connect_that_was_not_entered_says_what_to_write() -> None:
+def test_connect_without_await_or_with_names_the_remedy() -> None:
     made = connect("ws://127.0.0.1:1")
     for name in ("receive", "add", "status"):
         with pytest.raises(AttributeError, match=f"no attribute '{name}'.*async with"):

@@ -33,7 +33,7 @@ ARGUMENTS = {
 }
 
 
-# What each prints of these messages. Those that keep the newest state get one message.
+# The output of each example. Examples that keep the newest state get one message.
 MESSAGES = [update("A", 1), update("A", 2)]
 OUTPUT = {
     "frame": [
@@ -77,7 +77,7 @@ async def output_of(name: str, url: str, *arguments: str, lines: int) -> list[st
 
 
 @pytest.mark.parametrize("name", OUTPUT)
-async def test_example_prints_what_it_received(name: str, tmp_path: Path) -> None:
+async def test_example_prints_received_messages(name: str, tmp_path: Path) -> None:
     arguments = arguments_of(name, tmp_path / "file")
     if name == "frame":
         arguments[0] = "2"

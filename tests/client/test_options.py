@@ -20,7 +20,7 @@ async def on_connection(_: ConnectionEvent) -> None:
     """A function that would have to be awaited."""
 
 
-# What an error must contain: the rule, and the value that breaks it.
+# An error must contain the rule and the value that breaks it.
 RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
 
 
@@ -106,7 +106,7 @@ async def test_error_of_rest_call_says_rule_and_value() -> None:
         (False, "proxy must be a URL, True or None, got bool"),
     ],
 )
-def test_what_is_no_proxy(proxy: Any, text: str) -> None:  # noqa: ANN401 - any argument
+def test_malformed_proxy_is_refused(proxy: Any, text: str) -> None:  # noqa: ANN401 - any argument
     with pytest.raises(SettingsError, match=text) as caught:
         connect(URL, ["A"], proxy=proxy)
     assert "SECRET" not in str(caught.value)
@@ -116,11 +116,11 @@ def test_what_is_no_proxy(proxy: Any, text: str) -> None:  # noqa: ANN401 - any 
 
 
 @pytest.mark.parametrize("proxy", ["http://u:p@host:3128/", "socks5h://host", "https://[::1]:1"])
-def test_proxies(proxy: str) -> None:
+def test_proxy_urls_are_read(proxy: str) -> None:
     assert connect(URL, ["A"], proxy=proxy)._options.proxy == proxy
 
 
-def test_tls_context_for_an_address_without_tls() -> None:
+def test_tls_context_for_an_address_without_tls_is_refused() -> None:
     context = ssl.create_default_context()
     for url in ("ws://h", "http://h"):
         with pytest.raises(
@@ -134,21 +134,23 @@ def test_tls_context_for_an_address_without_tls() -> None:
     assert connect("https://h", ["A"], ssl=context)._options.ssl is context
 
 
-async def test_address_and_token_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_address_and_token_are_read_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("IME_LIVE_URL", " wss://example.org:8443/p ")
     monkeypatch.setenv("IME_LIVE_TOKEN", " abc\n")
     options = connect(contract_names=["A"])._options
     assert options.service == read_service("wss://example.org:8443/p")
     assert await options.credentials.headers() == {"Authorization": "Bearer abc"}
     assert repr(AsyncClient()) == "<AsyncClient example.org:8443>"
-    # What a program says goes before.
+    # An argument precedes the environment.
     options = connect("ws://h", ["A"], token="mine")._options
     assert options.service == read_service("ws://h")
     assert await options.credentials.headers() == {"Authorization": "Bearer mine"}
 
 
 @pytest.mark.parametrize("value", [None, "", " "])
-async def test_environment_without_address_and_token(
+async def test_missing_address_is_an_error_and_missing_token_is_not(
     value: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("IME_LIVE_URL", "IME_LIVE_TOKEN"):
@@ -162,14 +164,14 @@ async def test_environment_without_address_and_token(
     assert await connect("ws://h", ["A"])._options.credentials.headers() == {}
 
 
-def test_address_of_the_environment_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_address_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IME_LIVE_URL", "ws://me:SECRET@h")
     with pytest.raises(SettingsError, match=r"IME_LIVE_URL: .* must not have a user") as caught:
         connect(contract_names=["A"])
     assert "SECRET" not in str(caught.value)
 
 
-def test_the_token_is_shown_nowhere() -> None:
+def test_token_is_shown_nowhere() -> None:
     made = connect(URL, ["A"], token="SECRET")
     assert "SECRET" not in f"{made!r} {vars(made)!r}"
 
@@ -177,5 +179,5 @@ def test_the_token_is_shown_nowhere() -> None:
 @pytest.mark.parametrize(
     "since", [datetime(2026, 5, 23, 11, 40, tzinfo=UTC), "2026-05-23T15:10:00", "2026-05-23 15:10"]
 )
-def test_since_goes_over_the_wire_in_the_gateways_clock(since: datetime | str) -> None:
+def test_since_is_sent_in_the_time_zone_of_the_gateway(since: datetime | str) -> None:
     assert connect(URL, ["A"], since=since)._options.since == "2026-05-23T15:10:00.000000"

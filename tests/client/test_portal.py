@@ -20,7 +20,7 @@ async def until_cancelled(started: threading.Event) -> None:
     await asyncio.Event().wait()
 
 
-def test_a_result_and_an_error_come_out() -> None:
+def test_portal_returns_results_and_raises_errors() -> None:
     async def divide(number: int) -> float:
         return 1 / number
 
@@ -31,7 +31,7 @@ def test_a_result_and_an_error_come_out() -> None:
     portal.close()
 
 
-def test_a_call_after_the_end() -> None:
+def test_call_after_close_is_an_error() -> None:
     portal = Portal("it is over")
     portal.close()
     portal.close()
@@ -43,7 +43,7 @@ def test_a_call_after_the_end() -> None:
     portal.soon(lambda: None)
 
 
-def test_a_call_that_waits_when_it_ends() -> None:
+def test_close_cancels_a_waiting_call() -> None:
     portal, started = Portal("it is over"), threading.Event()
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(portal.run, until_cancelled(started))
@@ -53,7 +53,7 @@ def test_a_call_that_waits_when_it_ends() -> None:
             waiting.result(PATIENCE)
 
 
-def test_a_call_that_is_cancelled_by_itself() -> None:
+def test_call_that_cancels_itself_is_an_error() -> None:
     async def give_up() -> None:
         raise asyncio.CancelledError
 
@@ -72,7 +72,7 @@ def call_until_it_fails(portal: Portal, begun: threading.Barrier) -> Exception:
             return error
 
 
-def test_calls_at_the_very_moment_of_the_end() -> None:
+def test_calls_at_the_moment_of_close_end() -> None:
     for _ in range(20):
         portal, begun = Portal("it is over"), threading.Barrier(5)
         errors: list[Exception] = []

@@ -95,7 +95,7 @@ ime_live.connect("ws://h", ["A"], on_connection=5)
 """
 
 
-def test_a_program_is_typed(tmp_path: Path) -> None:
+def test_program_with_the_library_type_checks(tmp_path: Path) -> None:
     right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
     right.write_text(RIGHT)
     wrong.write_text(WRONG)

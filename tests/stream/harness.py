@@ -1,4 +1,4 @@
-"""What the tests of the stream share: gateway processes and raw clients."""
+"""Gateway processes and raw clients for the tests of the stream."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ class Frame(Struct, frozen=True):
 
     @property
     def opcode(self) -> int:
-        """What kind of frame it is."""
+        """The opcode of the frame."""
         return self.first & 0x0F
 
     @property

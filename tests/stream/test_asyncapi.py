@@ -133,7 +133,7 @@ async def test_a_described_address_can_be_connected_to(hasty: Gateway, market: M
         assert (await receive(client))["channel"] == "IME Status"
 
 
-def test_what_a_proxy_says_is_not_believed(gateway: Gateway) -> None:
+def test_forwarded_headers_are_ignored(gateway: Gateway) -> None:
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example", "Host": "h:9"}
     answer = gateway.request("GET", "/asyncapi.json", headers)
     server = answer.json()["servers"]["events"]
@@ -154,7 +154,7 @@ def test_invalid_host_is_400(gateway: Gateway, host: str) -> None:
     assert answer.status == 400
 
 
-def test_a_public_address_goes_before_the_request(serve: Serve) -> None:
+def test_public_url_precedes_the_host_of_the_request(serve: Serve) -> None:
     gateway = serve(public_url="https://example.com/data-engine/ime/", root_path="/ime")
     assert described(gateway)["servers"]["websocket"] == {
         "host": "example.com",
@@ -164,7 +164,7 @@ def test_a_public_address_goes_before_the_request(serve: Serve) -> None:
     }
 
 
-def test_without_docs_nothing_is_shown(serve: Serve) -> None:
+def test_documents_are_404_with_docs_off(serve: Serve) -> None:
     gateway = serve(docs=False)
     shown: dict[str, Answer] = {
         path: gateway.get(path)

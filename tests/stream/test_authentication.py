@@ -58,7 +58,7 @@ def subprotocols(*values: str) -> dict[str, Any]:
         (lambda t: subprotocols(f"token.{t}"), None),
     ],
 )
-async def test_a_good_token_is_taken_wherever_it_may_be(
+async def test_token_is_accepted_in_header_and_subprotocol(
     guarded: Gateway,
     market: Market,
     publisher: Publisher,
@@ -74,7 +74,7 @@ async def test_a_good_token_is_taken_wherever_it_may_be(
         assert (await receive(client))["ContractId"] == contract.contract_id
 
 
-async def test_a_token_in_the_query_is_taken(
+async def test_token_is_accepted_in_the_query(
     guarded: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -106,13 +106,13 @@ async def test_a_bad_token_is_1008(
     assert (close.code, close.reason) == (1008, reason)
 
 
-async def test_a_bad_token_says_nothing_of_contracts(guarded: Gateway) -> None:
+async def test_refusal_of_a_bad_token_names_no_contract(guarded: Gateway) -> None:
     async with guarded.by_name("XYZ") as client:
         close = await closed(client)
     assert (close.code, close.reason) == (1008, "authentication required")
 
 
-async def test_a_token_that_expires_ends_the_stream(
+async def test_expired_token_ends_the_stream(
     guarded: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -130,7 +130,7 @@ async def test_a_token_that_expires_ends_the_stream(
         await receive(other)
 
 
-async def test_the_contracts_claim_limits_what_a_token_may_see(
+async def test_contracts_claim_limits_the_contracts_of_a_token(
     guarded: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     one, other = market.take(2)
@@ -163,7 +163,7 @@ async def test_the_contracts_claim_limits_what_a_token_may_see(
         ({"nbf": time.time() + 5000}, "token not yet valid", "nbf is "),
     ],
 )
-async def test_the_claim_that_is_wrong_is_in_the_log_and_in_rest(
+async def test_wrong_claim_is_named_in_the_log_and_in_rest(
     guarded: Gateway,
     market: Market,
     eventually: Callable[..., Awaitable[None]],
@@ -198,14 +198,14 @@ async def test_the_claim_that_is_wrong_is_in_the_log_and_in_rest(
     assert lines("stream closed")[0]["reason"] == lines("request refused")[0]["reason"] == reason
 
 
-async def test_a_token_that_was_made_a_moment_ahead_is_good(
+async def test_token_from_a_clock_slightly_ahead_is_accepted(
     guarded: Gateway, market: Market
 ) -> None:
     value = token(iat=time.time() + 2)
     assert await _refusal(guarded, market.one().contract_id, value, status="true") == ""
 
 
-async def test_no_token_gets_into_any_output(guarded: Gateway, market: Market) -> None:
+async def test_output_contains_no_token(guarded: Gateway, market: Market) -> None:
     # Its three parts by themselves too; the first is common to all tokens of an algorithm.
     secrets = [token(1.0 + n) for n in range(4)] + ["a-token-that-is-none"]
     path = guarded.stream("id", [market.one().contract_id])
@@ -290,7 +290,7 @@ async def test_public_keys_in_pem_files(
             assert reason == ("" if key is other_key else "invalid token")
 
 
-async def test_public_keys_at_a_url_that_goes_away(
+async def test_jwks_outage_keeps_known_keys(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload, tmp_path: Path
 ) -> None:
     contract = market.one()
@@ -311,7 +311,9 @@ async def test_public_keys_at_a_url_that_goes_away(
     assert await _refusal(gateway, contract.contract_id, signed("strange")) == "invalid token"
 
 
-async def test_a_key_is_changed_under_its_kid(serve: Serve, market: Market, tmp_path: Path) -> None:
+async def test_key_rotation_under_the_same_kid(
+    serve: Serve, market: Market, tmp_path: Path
+) -> None:
     contract = market.one()
     old, new = (rsa.generate_private_key(65537, 2048) for _ in range(2))
 

@@ -98,7 +98,7 @@ async def test_a_script_brings_its_token_as_a_subprotocol_and_gets_messages(
     assert list(messages[0]) == ["channel", "contractName", "timestamp", "data"]
 
 
-async def test_a_script_reads_events_and_comes_back_by_itself(
+async def test_browser_reconnects_event_source_by_itself(
     browser: str, serve: Serve, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()

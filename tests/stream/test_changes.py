@@ -28,7 +28,7 @@ def _trades(message: dict[str, Any]) -> int:
     return count
 
 
-async def test_an_equal_republication_sends_nothing_whoever_made_it(
+async def test_equal_republication_by_any_publisher_sends_nothing(
     gateway: Gateway,
     market: Market,
     backend: EmbeddedValkey,
@@ -69,7 +69,7 @@ async def test_an_older_version_is_ignored(
             assert _trades(await receive(later)) == 4
 
 
-async def test_time_stamps_strictly_grow_with_any_mix_of_publishers(
+async def test_timestamps_strictly_grow_with_any_mix_of_publishers(
     gateway: Gateway, market: Market, publisher: Publisher, wire: Wire, payload: Payload
 ) -> None:
     contract = market.one()
@@ -108,7 +108,7 @@ async def test_the_very_next_change_after_connecting_is_received(
             assert _trades(await receive(client)) == 5000 + round_
 
 
-async def test_what_cannot_be_read_reaches_no_client_and_breaks_nothing(
+async def test_malformed_publication_reaches_no_client(
     gateway: Gateway, market: Market, wire: Wire, payload: Payload, eventually: Eventually
 ) -> None:
     contract = market.one()
@@ -133,7 +133,7 @@ async def test_what_cannot_be_read_reaches_no_client_and_breaks_nothing(
         await wire.send(contract, payload(Aggregate={"trade_count": 99}))
         assert _trades(await receive(client)) == 99
     assert gateway.metric("updates_dropped_total", reason="malformed") == dropped + len(bad)
-    # One line a minute and reason, of whatever contract it is: an earlier test may have caused it.
+    # One line per minute and reason for all contracts: an earlier test may have caused it.
     expected = {
         "Input data was truncated",
         "Expected `object`, got `array`",
@@ -149,7 +149,7 @@ async def test_what_cannot_be_read_reaches_no_client_and_breaks_nothing(
     )
 
 
-async def test_equal_numbers_come_once_also_over_a_resume_at_another_gateway(
+async def test_equal_numbers_are_sent_once_over_a_resume_at_another_gateway(
     gateway: Gateway, serve: Serve, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()

@@ -23,7 +23,7 @@ async def _deserted(wire: Wire, *contracts: Any) -> None:  # noqa: ANN401
             raise AssertionError(f"{wire.channel(contract)} is still subscribed")
 
 
-async def test_a_channel_is_subscribed_from_the_first_client_to_the_last(
+async def test_first_client_subscribes_and_last_client_unsubscribes(
     gateway: Gateway, market: Market, wire: Wire, publisher: Publisher, payload: Payload
 ) -> None:
     one, two = market.take(2)
@@ -40,7 +40,7 @@ async def test_a_channel_is_subscribed_from_the_first_client_to_the_last(
     await _deserted(wire, one)
 
 
-async def test_a_client_that_vanishes_leaves_no_subscription(
+async def test_vanished_client_leaves_no_subscription(
     gateway: Gateway, market: Market, wire: Wire
 ) -> None:
     contract = market.one()
@@ -52,7 +52,7 @@ async def test_a_client_that_vanishes_leaves_no_subscription(
         await _deserted(wire, contract)
 
 
-async def test_a_client_that_vanishes_within_its_handshake_leaves_none_either(
+async def test_client_vanished_during_its_handshake_leaves_no_subscription(
     gateway: Gateway, market: Market, wire: Wire, eventually: Eventually
 ) -> None:
     from tests.stream.harness import handshake
@@ -69,7 +69,7 @@ async def test_a_client_that_vanishes_within_its_handshake_leaves_none_either(
     await _deserted(wire, contract)
 
 
-async def test_many_clients_come_and_go(
+async def test_connecting_and_leaving_clients_leave_no_subscription(
     gateway: Gateway, market: Market, wire: Wire, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 async def within(work: Awaitable[T]) -> T:
-    """What an awaitable gives, or a failure if it takes too long."""
+    """Return the result of an awaitable, or fail if it takes too long."""
     async with asyncio.timeout(PATIENCE):
         return await work
 
@@ -61,7 +61,7 @@ def serving_tokens(serve: Serve) -> Gateway:
     return serve(auth="jwt", jwt_leeway=0, variables={"IME_LIVE_JWT_SECRET": SECRET})
 
 
-async def test_present_states_and_then_every_change(
+async def test_snapshot_comes_before_every_change(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     by_name, by_id = market.take(2)
@@ -107,7 +107,7 @@ async def test_stream_and_rest_through_tls(
         assert state.aggregate.trade_count == 1
 
 
-async def test_without_a_snapshot_only_changes_come(
+async def test_stream_without_snapshot_has_changes_only(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:
     contract = market.one()
@@ -125,7 +125,7 @@ async def test_without_a_snapshot_only_changes_come(
         assert (await take(stream)).data.aggregate.trade_count == 3
 
 
-async def test_the_selection_changes_in_flight(
+async def test_selection_changes_during_the_stream(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     first, second, third = market.take(3)
@@ -154,7 +154,7 @@ async def test_the_selection_changes_in_flight(
             second.contract_name,
             11,
         )
-        # What is added again begins with its present state.
+        # A contract that is added again begins with its present state.
         await within(stream.add([first.contract_name]))
         assert (await take(stream)).data.aggregate.trade_count == 10
         # And without contracts at all the stream stays open.
@@ -164,7 +164,7 @@ async def test_the_selection_changes_in_flight(
         assert (await take(stream)).contract_name == third.contract_name
 
 
-async def test_a_selection_that_fits_into_no_address(
+async def test_selection_longer_than_a_url_is_streamed(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contracts = market.contracts[-300:]  # beyond those that other tests draw; only read here
@@ -176,7 +176,7 @@ async def test_a_selection_that_fits_into_no_address(
         assert set(stream.contracts.contract_names) == {c.contract_name for c in contracts}
 
 
-async def test_options_go_over_the_wire(
+async def test_delivery_options_reach_the_gateway(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:
     contract = market.one()
@@ -193,7 +193,7 @@ async def test_options_go_over_the_wire(
     assert stream.status is None
 
 
-async def test_a_consumer_that_takes_its_time_holds_up_nothing(
+async def test_slow_consumer_does_not_delay_receiving(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:
     one, two = market.take(2)
@@ -208,7 +208,7 @@ async def test_a_consumer_that_takes_its_time_holds_up_nothing(
         assert (await take(stream)).contract_name == two.contract_name
 
 
-async def test_a_queue_that_blocks_loses_nothing_that_was_received(
+async def test_blocking_queue_loses_no_received_message(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:
     contract = market.one()
@@ -226,7 +226,7 @@ async def test_a_queue_that_blocks_loses_nothing_that_was_received(
         await eventually(lambda: stream._receiver.full)
 
 
-async def test_no_task_is_left_however_a_stream_ends(
+async def test_stream_leaves_no_task_after_any_end(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -253,7 +253,7 @@ async def test_no_task_is_left_however_a_stream_ends(
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_the_token_is_in_no_log(
+async def test_log_contains_no_token(
     guarded: Gateway,
     market: Market,
     publisher: Publisher,
@@ -271,7 +271,7 @@ async def test_the_token_is_in_no_log(
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
-async def test_a_function_is_asked_for_a_new_token_when_one_has_expired(
+async def test_token_function_is_called_when_a_token_has_expired(
     guarded: Gateway, market: Market, publisher: Publisher, payload: Payload, kind: str
 ) -> None:
     contract = market.one()
@@ -309,7 +309,7 @@ async def test_short_lived_tokens_in_a_quiet_market(
         assert (await take(stream)).data.aggregate.trade_count == 1
 
 
-async def test_a_cache_of_tokens_that_is_behind(
+async def test_outdated_token_of_a_cache_is_retried(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:
     gateway, contract = serving_tokens(serve), market.one()
@@ -330,7 +330,7 @@ async def test_a_cache_of_tokens_that_is_behind(
 
 
 @pytest.mark.parametrize("claim", ["iat", "nbf"])
-async def test_a_token_of_an_issuer_whose_clock_is_ahead(
+async def test_token_of_an_issuer_with_a_clock_ahead_is_retried(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload, claim: str
 ) -> None:
     gateway, contract = serving_tokens(serve), market.one()
@@ -384,7 +384,7 @@ async def test_another_refusal_is_an_error(gateway: Gateway, market: Market) -> 
 # -- the plain twin -----------------------------------------------------------------------------
 
 
-def test_a_plain_program(
+def test_blocking_stream_in_a_plain_program(
     gateway: Gateway,
     market: Market,
     payload: Payload,
@@ -416,7 +416,7 @@ def test_a_plain_program(
     assert threading.active_count() == threads
 
 
-async def test_a_plain_program_where_a_loop_runs_already(
+async def test_blocking_stream_inside_a_running_event_loop(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -427,7 +427,7 @@ async def test_a_plain_program_where_a_loop_runs_already(
 
 
 @pytest.mark.parametrize("plain", [True, False])
-async def test_it_takes_its_leave(
+async def test_closing_sends_a_close_frame(
     serve: Serve, market: Market, eventually: Eventually, plain: bool
 ) -> None:
     gateway, contract = serve(), market.one()
@@ -442,7 +442,7 @@ async def test_it_takes_its_leave(
     assert {each["code"] for each in gateway.events("stream closed")} == {1000}
 
 
-async def test_a_plain_consumer_that_computes_does_not_stop_receiving(
+async def test_busy_blocking_consumer_does_not_stop_receiving(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:
     contract = market.one()
@@ -454,7 +454,7 @@ async def test_a_plain_consumer_that_computes_does_not_stop_receiving(
         assert [m.data.aggregate.trade_count for m in got] == list(range(1, 21))
 
 
-def test_errors_come_to_a_plain_program_too(gateway: Gateway, guarded: Gateway) -> None:
+def test_blocking_stream_raises_the_same_errors(gateway: Gateway, guarded: Gateway) -> None:
     with (
         ime_live.connect(gateway.url(""), ["NOPE"], proxy=None) as stream,
         pytest.raises(UnknownContractError),
@@ -467,7 +467,7 @@ def test_errors_come_to_a_plain_program_too(gateway: Gateway, guarded: Gateway) 
         next(stream)
 
 
-async def test_a_stream_is_entered_once(gateway: Gateway, market: Market) -> None:
+async def test_stream_can_be_entered_once(gateway: Gateway, market: Market) -> None:
     connecting = connect(gateway, market.one())
     async with connecting:
         pass
@@ -478,7 +478,7 @@ async def test_a_stream_is_entered_once(gateway: Gateway, market: Market) -> Non
 # -- breaks -------------------------------------------------------------------------------------
 
 
-async def test_a_contract_that_is_gone_after_a_break_is_told(
+async def test_contract_removed_during_an_outage_ends_the_stream(
     serve: Serve,
     own_valkey: EmbeddedValkey,
     eventually: Eventually,

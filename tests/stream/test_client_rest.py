@@ -33,7 +33,7 @@ def url_of(gateway: Gateway) -> str:
     return f"http://127.0.0.1:{gateway.port}"
 
 
-async def test_present_states(
+async def test_rest_client_reads_present_states(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     known, by_id, without = market.take(3)
@@ -60,7 +60,7 @@ async def test_present_states(
         ime_live.ContractInfo,
     ],
 )
-async def test_one_section(
+async def test_rest_client_reads_one_section(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, section: type[Any]
 ) -> None:
     contract = market.one()
@@ -72,7 +72,9 @@ async def test_one_section(
     assert found == {contract.contract_name: parts[section]}
 
 
-async def test_contracts_and_search(gateway: Gateway, backend: EmbeddedValkey) -> None:
+async def test_rest_client_reads_contracts_and_searches(
+    gateway: Gateway, backend: EmbeddedValkey
+) -> None:
     await register(backend.url, FUTURE)
     client = ime_live.AsyncClient(url_of(gateway))
     while (found := await client.search("IMEFutures", "OR99")) != [FUTURE]:
@@ -86,7 +88,7 @@ async def test_contracts_and_search(gateway: Gateway, backend: EmbeddedValkey) -
     assert (contract.title, contract.buy_commission) == ("زعفران نگین", 0.0025)
 
 
-async def test_more_than_fit_into_one_address(
+async def test_rest_client_splits_requests_beyond_the_length_of_a_url(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contracts = market.take(300)
@@ -98,7 +100,7 @@ async def test_more_than_fit_into_one_address(
     assert all(each == read_payload(payload()) for each in found.values())
 
 
-async def test_tokens(guarded: Gateway, market: Market) -> None:
+async def test_rest_client_sends_its_token(guarded: Gateway, market: Market) -> None:
     contract, other = market.take(2)
     with pytest.raises(ime_live.AuthenticationError, match="authentication required"):
         await ime_live.AsyncClient(url_of(guarded)).contracts([contract.contract_name])
@@ -109,7 +111,7 @@ async def test_tokens(guarded: Gateway, market: Market) -> None:
     assert caught.value.status == 403
 
 
-def test_in_a_plain_program(gateway: Gateway, market: Market) -> None:
+def test_blocking_rest_client_in_a_plain_program(gateway: Gateway, market: Market) -> None:
     contract = market.one()
     with ime_live.Client(url_of(gateway)) as client:
         assert client.snapshot([contract.contract_name]) == {contract.contract_name: None}

@@ -1,6 +1,6 @@
-"""A gateway is killed and another takes over its address: what clients saw, against what was.
+"""A gateway is killed and another takes over its address: received against published states.
 
-Three clients, one of each kind of queue. What they got is compared with what was published.
+Three clients, one of each kind of queue. Their messages are compared with the published ones.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Record:
             await asyncio.sleep(pause)
 
 
-async def test_another_gateway_takes_over(
+async def test_client_resumes_at_another_gateway(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:
     contracts = market.take(6)
@@ -97,7 +97,7 @@ async def test_another_gateway_takes_over(
                 )
             )
             await eventually(lambda stream=stream: stream.connected)
-            # The one with a slot a contract is slow as well, so that slots are replaced.
+            # The client with a slot per contract is slow as well, so that slots are replaced.
             witnesses[queue] = Witness(stream, 0.002 if queue == "latest" else 0.0)
         tasks = [asyncio.create_task(witness.watch()) for witness in witnesses.values()]
 
@@ -154,7 +154,7 @@ async def test_another_gateway_takes_over(
         assert witnesses["latest"].skipped == witnesses["latest"].stream.skipped > 0
 
 
-async def test_a_change_of_the_selection_survives_an_outage(
+async def test_selection_change_survives_an_outage(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:
     kept, dropped, added = market.take(3)
@@ -195,7 +195,7 @@ async def test_a_change_of_the_selection_survives_an_outage(
         assert second == {kept.contract_name, added.contract_name}
 
 
-async def test_a_queue_that_is_full_when_the_gateway_dies(
+async def test_full_queue_loses_nothing_when_the_gateway_dies(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:
     contracts = market.take(2)
@@ -224,6 +224,6 @@ async def test_a_queue_that_is_full_when_the_gateway_dies(
             assert seen == sorted(set(seen))
             assert set(seen) <= set(versions)
             held += sum(version <= versions[4] for version in seen)
-        # What filled the queue, and at least the one that did not fit any more.
+        # The messages that filled the queue, and at least one more.
         assert held >= 3
         assert stream.skipped == 0

@@ -20,7 +20,7 @@ ROUNDS = 40
 CLIENTS = 12
 
 
-async def test_nobody_gets_what_is_anothers(
+async def test_connecting_and_leaving_clients_get_their_own_contracts_only(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     ids = [contract.contract_id for contract in market.take(6)]

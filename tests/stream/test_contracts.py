@@ -14,7 +14,7 @@ Payload = Callable[..., dict[str, Any]]
 
 
 async def _refusal(gateway: Gateway, name: str) -> str:
-    """What a client gets that asks for a contract; empty if it gets the contract."""
+    """Return the close reason for a client of a contract; empty if it gets the contract."""
     async with gateway.by_name(name, snapshot="true") as client:
         try:
             await receive(client)
@@ -30,7 +30,7 @@ async def _until(gateway: Gateway, name: str, reason: str) -> None:
     raise AssertionError(f"{name} is still not as expected: {reason!r}")
 
 
-async def test_an_added_contract_can_be_streamed_at_once(
+async def test_added_contract_can_be_streamed_at_once(
     gateway: Gateway, store: Store, publisher: Publisher, payload: Payload
 ) -> None:
     contract = Contract(contract_id="800001", contract_name="GCOR01C11000")
@@ -40,7 +40,7 @@ async def test_an_added_contract_can_be_streamed_at_once(
     await _until(gateway, contract.contract_name, "")
 
 
-async def test_a_renamed_contract_answers_to_both_names(
+async def test_renamed_contract_is_found_by_both_names(
     gateway: Gateway, store: Store, publisher: Publisher, payload: Payload
 ) -> None:
     old = Contract(contract_id="800002", contract_name="OLDNAME")
@@ -51,14 +51,14 @@ async def test_a_renamed_contract_answers_to_both_names(
         await store.import_contracts([Contract(contract_id="800002", contract_name="NEWNAME")])
         await _until(gateway, "NEWNAME", "")
         assert await _refusal(gateway, "OLDNAME") == ""
-        # Who streams it goes on under the name it asked for, and so does who asks for it anew.
+        # Present and new clients stream it under the name they asked for.
         async with gateway.by_name("OLDNAME", "NEWNAME") as both:
             await publisher.publish(old.contract_id, payload(Aggregate={"trade_count": 2}))
             assert (await receive(client))["contractName"] == "OLDNAME"
             assert (await receive(both))["contractName"] == "OLDNAME"
 
 
-async def test_a_removed_contract_takes_no_new_clients_and_keeps_the_old(
+async def test_removed_contract_refuses_new_clients_and_keeps_the_old(
     gateway: Gateway, store: Store, publisher: Publisher, payload: Payload
 ) -> None:
     contract = Contract(contract_id="800003", contract_name="GONE")

@@ -23,7 +23,7 @@ def _trades(message: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("compression", ["deflate", None])
-async def test_a_pace_is_kept_to_the_newest_wins_and_the_last_one_comes(
+async def test_throttling_sends_the_newest_state_and_always_the_last_one(
     gateway: Gateway,
     market: Market,
     publisher: Publisher,
@@ -53,7 +53,7 @@ async def test_a_pace_is_kept_to_the_newest_wins_and_the_last_one_comes(
         assert list(message) == ["channel", "ContractId", "timestamp", "skipped", "data"]
 
 
-async def test_contracts_have_a_pace_each(
+async def test_throttling_limits_each_contract_on_its_own(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contracts = market.take(5)
@@ -81,7 +81,7 @@ async def test_others_are_not_throttled(
         assert gateway.metric("throttled_total") > throttled
 
 
-async def test_only_the_sections_that_were_asked_for_and_only_their_changes(
+async def test_client_gets_its_sections_only_when_they_change(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -105,7 +105,7 @@ async def test_only_the_sections_that_were_asked_for_and_only_their_changes(
         assert outcome.published
 
 
-async def test_a_part_is_the_same_bytes_as_in_the_whole(
+async def test_section_has_the_same_bytes_as_in_the_payload(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -130,7 +130,7 @@ async def test_a_part_is_the_same_bytes_as_in_the_whole(
         ({"skipped": "perhaps"}, "skipped is neither true nor false: perhaps"),
     ],
 )
-async def test_what_cannot_be_is_refused(
+async def test_malformed_delivery_options_are_refused(
     gateway: Gateway, market: Market, parameters: dict[str, str], reason: str
 ) -> None:
     async with gateway.by_id(market.one().contract_id, **parameters) as client:
@@ -139,7 +139,7 @@ async def test_what_cannot_be_is_refused(
         assert end.reason.startswith(reason)
 
 
-async def test_a_status_names_what_a_client_at_a_pace_has_been_sent(
+async def test_status_names_the_last_message_of_a_throttled_client(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract, other = market.take(2)

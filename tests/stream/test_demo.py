@@ -60,7 +60,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-async def test_the_documentations_programs_print_live_messages(
+async def test_programs_of_the_documentation_print_live_messages(
     demo: Command, tmp_path: Path, eventually: Eventually
 ) -> None:
     await eventually(lambda: _serves(demo), timeout=20)
@@ -98,7 +98,7 @@ async def test_the_documentations_programs_print_live_messages(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-async def test_the_demo_leaves_no_process_and_no_file(
+async def test_demo_leaves_no_process_and_no_file(
     folder: Path, eventually: Eventually, number: signal.Signals
 ) -> None:
     demo = _demo(folder, 0)

@@ -34,7 +34,7 @@ def described(gateway: Gateway, path: str, headers: dict[str, str] | None = None
 
 
 def closes(gateway: Gateway, asked: str) -> list[dict[str, Any]]:
-    """What the log says of the ends of streams of one contract."""
+    """Return the log lines of closed streams of one contract."""
     return [line for line in gateway.events("stream closed") if line.get("contracts") == [asked]]
 
 
@@ -42,7 +42,7 @@ def closes(gateway: Gateway, asked: str) -> list[dict[str, Any]]:
     "spelling",
     ["سکه0312پ01", "سِکّـه۰۳۱۲پ٠١", "سكه‌0312 پ 01", "\u200fسکه 0312پ01\u200e", "ﺳﻜﻪ0312ﭖ01"],
 )
-async def test_a_persian_name_is_found_in_every_spelling(gateway: Gateway, spelling: str) -> None:
+async def test_persian_name_is_found_in_every_spelling(gateway: Gateway, spelling: str) -> None:
     async with gateway.by_name(spelling, status="true") as client:
         assert spelling in await client.recv()
     for path in (REST + "name", "/static/data/contract/name"):
@@ -50,7 +50,7 @@ async def test_a_persian_name_is_found_in_every_spelling(gateway: Gateway, spell
     assert PERSIAN.contract_name not in spelling
 
 
-async def test_an_unknown_contract_is_explained_in_the_log(
+async def test_unknown_contract_is_explained_in_the_log(
     gateway: Gateway, market: Market, eventually: Eventually
 ) -> None:
     contract = market.one()
@@ -78,7 +78,7 @@ async def test_an_unknown_contract_is_explained_in_the_log(
     await eventually(lambda: gateway.events("unknown contract"))
 
 
-async def test_an_unknown_contract_in_flight_is_explained_in_the_log(
+async def test_unknown_contract_of_a_command_is_explained_in_the_log(
     gateway: Gateway, market: Market, eventually: Eventually
 ) -> None:
     contract = market.one()
@@ -105,7 +105,7 @@ async def test_an_unknown_contract_in_flight_is_explained_in_the_log(
     assert all(found()[name].startswith(said) for name, said in expected.items())
 
 
-async def test_nothing_is_named_that_the_token_does_not_cover(
+async def test_suggestions_name_only_contracts_that_the_token_covers(
     guarded: Gateway, market: Market
 ) -> None:
     seen, unseen = market.take(2)
@@ -157,7 +157,7 @@ async def test_unknown_parameters_are_ignored_and_logged(
     ("name", "strict"), [("contract_names[]", False), ("amp;contract_names", False), ("Name", True)]
 )
 @pytest.mark.parametrize("over", ["websocket", "sse"])
-async def test_a_slip_in_a_name_is_logged_also_when_no_contract_is_left(
+async def test_misspelled_parameter_is_logged_also_without_any_contract(
     serve: Serve, eventually: Eventually, name: str, strict: bool, over: str
 ) -> None:
     gateway = serve(strict_query=strict)
@@ -177,9 +177,7 @@ async def test_a_slip_in_a_name_is_logged_also_when_no_contract_is_left(
     assert (line["parameter"], line["call"]) == (name, "stream by name")
 
 
-async def test_unknown_parameters_are_refused_if_that_is_wanted(
-    serve: Serve, market: Market
-) -> None:
+async def test_unknown_parameters_are_refused_in_strict_mode(serve: Serve, market: Market) -> None:
     gateway = serve(strict_query=True)
     contract = market.one()
     ids = f"contract_id={contract.contract_id}"

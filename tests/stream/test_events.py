@@ -88,7 +88,7 @@ def path_of(gateway: Gateway, by: str, *names: str, **parameters: str) -> str:
 
 
 @pytest.mark.parametrize("by", ["name", "id"])
-async def test_the_same_messages_as_on_a_websocket(
+async def test_sse_has_the_same_messages_as_a_websocket(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, by: str
 ) -> None:
     contract = market.one()
@@ -110,7 +110,7 @@ async def test_the_same_messages_as_on_a_websocket(
         assert 1000 <= read.retry <= 4000
 
 
-async def test_who_comes_back_gets_what_it_has_missed_and_nothing_twice(
+async def test_reconnect_with_last_event_id_resumes_without_duplicates(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     first, second, third = market.take(3)
@@ -134,7 +134,7 @@ async def test_who_comes_back_gets_what_it_has_missed_and_nothing_twice(
         assert (await read.next()).json()["ContractId"] == second.contract_id
 
 
-async def test_what_waits_for_its_time_is_not_lost_over_a_break(
+async def test_throttled_state_is_not_lost_over_a_reconnect(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     first, second = market.take(2)
@@ -144,7 +144,7 @@ async def test_what_waits_for_its_time_is_not_lost_over_a_break(
         before = await read.next()
         await publisher.publish(first.contract_id, payload(Aggregate={"trade_count": 2}))
         await publisher.publish(second.contract_id, payload(Aggregate={"trade_count": 3}))
-        # What is older and still to come keeps this one from being what a reader comes back with.
+        # An older event is still to come, so a reader must not resume from this one.
         assert (await read.next()).id == ""
     async with events(gateway, path, **{"Last-Event-ID": before.id}) as read:
         got = [(await read.next()).json()["data"]["Aggregate"]["trade_count"] for _ in range(2)]
@@ -158,7 +158,7 @@ def _answers(gateway: Gateway) -> bool:
         return False
 
 
-async def test_a_passing_fault_does_not_end_a_browsers_stream(
+async def test_temporary_refusal_does_not_end_a_browsers_reconnects(
     serve: Serve, eventually: Eventually
 ) -> None:
     gateway = serve("redis://127.0.0.1:1", ready=False).when_listening()
@@ -176,7 +176,7 @@ async def test_a_passing_fault_does_not_end_a_browsers_stream(
             await read.next()
 
 
-async def test_all_opt_ins(
+async def test_sse_supports_all_delivery_options(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -197,7 +197,7 @@ async def test_all_opt_ins(
         assert event.json()["data"] == {"ContractInfo": payload()["ContractInfo"]}
         status = await read.next()
         assert status.json()["channel"] == "IME Status"
-        # What is no state of a contract is nothing to come back with.
+        # Only states of contracts are resume points.
         assert status.id == ""
         assert status.json()["data"]["contracts"] == {contract.contract_name: event.id}
 
@@ -212,7 +212,7 @@ async def test_all_opt_ins(
         ("id?contract_id=1&max_rate=0", 422, "max_rate is not a number from 0.01 to 1000: 0"),
     ],
 )
-def test_refusals_are_answers_of_http(
+def test_sse_refusals_are_http_responses(
     gateway: Gateway, query: str, status: int, detail: str
 ) -> None:
     answer = gateway.get(ROOT + query)
@@ -282,7 +282,7 @@ async def test_lines_that_mean_nothing_make_no_empty_events(
     assert json.loads(data.removeprefix(b"data: "))["ContractId"] == contract.contract_id
 
 
-def test_tokens(guarded: Gateway, market: Market) -> None:
+def test_sse_accepts_and_refuses_tokens(guarded: Gateway, market: Market) -> None:
     seen, unseen = market.take(2)
     path = path_of(guarded, "id", seen.contract_id)
     answer = guarded.get(path)
@@ -297,7 +297,7 @@ def test_tokens(guarded: Gateway, market: Market) -> None:
 
 
 @pytest.mark.parametrize("place", ["header", "bare header", "query"])
-async def test_a_token_that_expires_ends_the_stream(
+async def test_expired_token_ends_the_event_stream(
     guarded: Gateway, market: Market, place: str
 ) -> None:
     contract_id = market.one().contract_id
@@ -320,7 +320,7 @@ async def test_a_token_that_expires_ends_the_stream(
     assert await kept_alive(1.0) or await kept_alive(8.0)
 
 
-async def test_a_slow_reader_gets_the_newest_and_delays_nobody(
+async def test_slow_reader_gets_the_newest_state_and_delays_no_client(
     gateway: Gateway,
     market: Market,
     publisher: Publisher,
@@ -359,7 +359,7 @@ async def test_a_slow_reader_gets_the_newest_and_delays_nobody(
                     counts[message["ContractId"]] = count
 
 
-async def test_it_is_kept_alive_behind_a_root_path(hasty: Gateway, market: Market) -> None:
+async def test_sse_sends_keep_alives_behind_a_root_path(hasty: Gateway, market: Market) -> None:
     path = path_of(hasty, "id", market.one().contract_id)
     for prefix in ("", "/data-engine/ime"):
         async with await RawClient.open(hasty.port) as client:
@@ -372,7 +372,7 @@ async def test_it_is_kept_alive_behind_a_root_path(hasty: Gateway, market: Marke
 
 
 @pytest.mark.parametrize(("origin", "allowed"), [("https://a.example", True), ("null", False)])
-async def test_pages_that_may_read_it(
+async def test_sse_allows_pages_of_cors_origins(
     serve: Serve, market: Market, origin: str, allowed: bool
 ) -> None:
     gateway = serve(cors_origins="https://a.example")
@@ -383,7 +383,7 @@ async def test_pages_that_may_read_it(
         assert read.response.headers["Vary"] == "Origin"
 
 
-async def test_what_it_counts(
+async def test_sse_is_counted_in_metrics(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:
     gateway, contract = serve(), market.one()
@@ -400,7 +400,7 @@ async def test_what_it_counts(
     assert (opened["over"], opened["by"], opened["count"]) == ("events", "id", 1)
 
 
-async def test_the_process_stops(serve: Serve, market: Market) -> None:
+async def test_sse_ends_at_shutdown(serve: Serve, market: Market) -> None:
     gateway = serve()
     async with events(gateway, path_of(gateway, "id", market.one().contract_id)) as read:
         gateway.signal(signal.SIGTERM)
@@ -412,13 +412,13 @@ async def test_the_process_stops(serve: Serve, market: Market) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_other_methods(gateway: Gateway, market: Market, method: str) -> None:
+def test_sse_refuses_other_methods(gateway: Gateway, market: Market, method: str) -> None:
     answer = gateway.request(method, path_of(gateway, "id", market.one().contract_id))
     assert answer.status == 405
     assert "detail" in answer.json()
 
 
-async def test_stream_answers_nothing_behind_it(gateway: Gateway, market: Market) -> None:
+async def test_sse_ignores_requests_pipelined_behind_it(gateway: Gateway, market: Market) -> None:
     """It has no end, so nothing can follow it."""
     path = path_of(gateway, "id", market.one().contract_id)
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
@@ -430,7 +430,7 @@ async def test_stream_answers_nothing_behind_it(gateway: Gateway, market: Market
         assert (await client.read_all()).startswith(b"retry: ")
 
 
-async def test_stream_behind_another_request_begins_after_its_answer(
+async def test_sse_behind_a_pipelined_request_begins_after_its_answer(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()

@@ -16,7 +16,7 @@ BURSTS = 100
 BURST = 10
 
 
-async def test_comparisons_with_the_store_replace_no_update_that_is_on_its_way(
+async def test_reconciler_replaces_no_update_that_is_under_way(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     (contract,) = market.take(1)

@@ -37,7 +37,7 @@ async def behind_proxy(
 
 
 async def ready(gateway: Gateway) -> tuple[int, dict[str, Any]]:
-    """What `/ready` answers."""
+    """Return the answer of `/ready`."""
     answer = await asyncio.to_thread(gateway.get, "/ready")
     return answer.status, answer.json()
 
@@ -74,7 +74,7 @@ async def test_resets_of_all_links_disconnect_nobody(
         assert not gateway.events("a part of the gateway has failed; starting it again")
 
 
-async def test_a_half_open_link_is_noticed_within_seven_seconds(
+async def test_half_open_link_is_noticed_within_seven_seconds(
     serve: Serve, own_valkey: EmbeddedValkey, payload: Payload
 ) -> None:
     async with (
@@ -141,7 +141,7 @@ async def test_streams_are_refused_while_redis_refuses_to_subscribe(
         await receive(client)
 
 
-async def test_clients_stay_when_their_channels_are_taken_away(
+async def test_clients_stay_when_their_channels_are_forbidden(
     serve: Serve, guarded_valkey: tuple[EmbeddedValkey, str], payload: Payload
 ) -> None:
     valkey, url = guarded_valkey

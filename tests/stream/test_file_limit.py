@@ -28,7 +28,7 @@ def served(gateway: Gateway) -> bool:
         return False
 
 
-async def test_connections_that_no_file_is_left_for_are_said(
+async def test_connections_beyond_the_file_limit_are_logged(
     serve: Serve, eventually: Eventually
 ) -> None:
     gateway = serve()

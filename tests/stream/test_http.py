@@ -20,7 +20,7 @@ def test_health_and_readiness(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("by", ["name", "id"])
-def test_a_plain_get_of_a_stream_is_426(gateway: Gateway, by: str) -> None:
+def test_plain_get_of_a_stream_is_426(gateway: Gateway, by: str) -> None:
     answer = gateway.get(gateway.stream(by, ["KASH0001"]))
     assert answer.status == 426
     assert answer.headers["Upgrade"] == "websocket"
@@ -36,7 +36,7 @@ def test_a_plain_get_of_a_stream_is_426(gateway: Gateway, by: str) -> None:
         ("DELETE", "/live/data/websocket/contract/name", 405),
     ],
 )
-def test_other_requests_are_refused_in_json(
+def test_unsupported_requests_are_refused_in_json(
     gateway: Gateway, method: str, path: str, status: int
 ) -> None:
     answer = gateway.request(method, path)
@@ -53,7 +53,7 @@ def test_other_requests_are_refused_in_json(
         b"GET / FTP/9\r\n\r\n",
     ],
 )
-async def test_garbage_is_400(gateway: Gateway, garbage: bytes) -> None:
+async def test_malformed_request_is_400(gateway: Gateway, garbage: bytes) -> None:
     async with await RawClient.open(gateway.port) as client:
         await client.send(garbage)
         answer = await client.read_all()
@@ -79,7 +79,7 @@ async def test_a_head_that_exceeds_the_limit_with_its_last_part_is_431(hasty: Ga
         assert (await client.read_all()).startswith(b"HTTP/1.1 431 ")
 
 
-async def test_a_request_line_that_never_ends_is_431(hasty: Gateway) -> None:
+async def test_endless_request_line_is_431(hasty: Gateway) -> None:
     async with await RawClient.open(hasty.port) as client:
         await client.send(b"GET /")
         for _ in range(9):
@@ -88,26 +88,28 @@ async def test_a_request_line_that_never_ends_is_431(hasty: Gateway) -> None:
 
 
 @pytest.mark.parametrize("start", [b"", b"GET /health HTTP/1.1\r\nHost: t\r\n"])
-async def test_a_slow_request_is_ended(hasty: Gateway, start: bytes) -> None:
+async def test_slow_request_times_out(hasty: Gateway, start: bytes) -> None:
     async with await RawClient.open(hasty.port) as client:
         await client.send(start)
         assert (await client.read_all()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_slow_second_request_of_a_connection_is_ended_too(hasty: Gateway) -> None:
+async def test_slow_second_request_of_a_connection_times_out(hasty: Gateway) -> None:
     async with await RawClient.open(hasty.port) as client:
         await client.send(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\nGET /health HTTP/1.1\r\n")
         assert (await client.read_head()).startswith(b"HTTP/1.1 200 ")
         assert b"HTTP/1.1 408 " in await client.read_all()
 
 
-async def test_a_body_that_never_comes_is_408(hasty: Gateway) -> None:
+async def test_missing_body_is_408(hasty: Gateway) -> None:
     async with await RawClient.open(hasty.port) as client:
         await client.send(b"POST /health HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\nx")
         assert (await client.read_all()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_connection_serves_several_requests(gateway: Gateway, market: Market) -> None:
+async def test_keep_alive_connection_serves_several_requests(
+    gateway: Gateway, market: Market
+) -> None:
     async with await RawClient.open(gateway.port) as client:
         for _ in range(3):
             await client.send(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n")

@@ -20,7 +20,7 @@ Payload = Callable[..., dict[str, Any]]
 TEXT, BINARY, CONTINUATION, PING, PONG = 0x1, 0x2, 0x0, 0x9, 0xA
 
 
-async def test_a_client_is_pinged_again_and_again(hasty: Gateway, market: Market) -> None:
+async def test_heartbeat_pings_clients_at_the_interval(hasty: Gateway, market: Market) -> None:
     path = hasty.stream("id", [market.one().contract_id])
     async with await RawClient.stream(hasty, path) as client:
         for _ in range(4):
@@ -28,7 +28,7 @@ async def test_a_client_is_pinged_again_and_again(hasty: Gateway, market: Market
             await client.send(frame_bytes(PONG))
 
 
-async def test_a_client_that_does_not_answer_is_dropped(hasty: Gateway, market: Market) -> None:
+async def test_heartbeat_drops_a_client_without_pong(hasty: Gateway, market: Market) -> None:
     path = hasty.stream("id", [market.one().contract_id])
     async with await RawClient.stream(hasty, path) as client:
         frames = [await client.frame()]
@@ -43,7 +43,7 @@ async def test_a_client_that_does_not_answer_is_dropped(hasty: Gateway, market: 
             await client.frame()
 
 
-async def test_a_real_client_stays_for_many_pings(
+async def test_heartbeat_keeps_a_real_client(
     hasty: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -58,7 +58,7 @@ async def test_a_real_client_stays_for_many_pings(
         await receive(client)
 
 
-async def test_a_clients_own_ping_is_answered(gateway: Gateway, market: Market) -> None:
+async def test_ping_of_a_client_is_answered_with_a_pong(gateway: Gateway, market: Market) -> None:
     path = gateway.stream("id", [market.one().contract_id])
     async with await RawClient.stream(gateway, path) as client:
         await client.send(frame_bytes(PING, b"are you there?"))
@@ -67,7 +67,7 @@ async def test_a_clients_own_ping_is_answered(gateway: Gateway, market: Market) 
 
 
 @pytest.mark.parametrize("message", ["x" * 4096, b"\x00" * 4096, ["in", "three", "parts"], ""])
-async def test_what_a_client_sends_is_ignored(
+async def test_messages_of_a_client_that_are_no_commands_are_ignored(
     gateway: Gateway,
     market: Market,
     publisher: Publisher,
@@ -119,7 +119,7 @@ async def test_a_small_message_that_inflates_is_1009(gateway: Gateway, market: M
         assert (await client.frame()).close.code == 1009
 
 
-async def test_a_flood_is_1008(gateway: Gateway, market: Market) -> None:
+async def test_flood_of_messages_is_1008(gateway: Gateway, market: Market) -> None:
     async with gateway.by_id(market.one().contract_id) as client:
         for _ in range(60):  # 50 at once are let through
             await client.send("again")
@@ -162,7 +162,9 @@ async def test_an_invalid_frame_is_1002(
         assert (await client.frame()).close.code == code
 
 
-async def test_a_close_is_answered_with_its_code(gateway: Gateway, market: Market) -> None:
+async def test_close_frame_is_answered_with_its_close_code(
+    gateway: Gateway, market: Market
+) -> None:
     path = gateway.stream("id", [market.one().contract_id])
     async with await RawClient.stream(gateway, path) as client:
         await client.send(frame_bytes(0x8, (4321).to_bytes(2) + b"bye"))
@@ -184,7 +186,7 @@ def _extensions(client: RawClient) -> str | None:
     return None
 
 
-async def test_compression_is_negotiated_without_context_takeover(
+async def test_permessage_deflate_is_negotiated_without_context_takeover(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -209,7 +211,7 @@ async def test_compression_is_negotiated_without_context_takeover(
 
 
 @pytest.mark.parametrize(("bits", "first"), [(8, 0x81), (9, 0x81), (10, 0xC1), (15, 0xC1)])
-async def test_a_client_with_a_small_window_gets_no_frame_that_needs_a_larger_one(
+async def test_permessage_deflate_respects_a_small_window(
     gateway: Gateway,
     market: Market,
     publisher: Publisher,
@@ -238,7 +240,7 @@ async def test_a_real_client_with_a_small_window_gets_right_messages(
         assert (await receive(client))["data"] == payload()
 
 
-async def test_compression_can_be_switched_off(
+async def test_permessage_deflate_can_be_switched_off(
     hasty: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()

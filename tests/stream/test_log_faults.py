@@ -77,7 +77,7 @@ async def until_led(valkey: EmbeddedValkey, feed: Command) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_broken_log_does_not_change_what_the_gateway_does(
+async def test_gateway_serves_clients_with_a_broken_log(
     serve: Serve,
     own_valkey: EmbeddedValkey,
     payload: Payload,
@@ -104,7 +104,7 @@ async def test_a_broken_log_does_not_change_what_the_gateway_does(
     assert time.monotonic() - began < QUICK
 
 
-async def test_a_log_that_nobody_reads_does_not_stop_the_gateway(
+async def test_blocked_log_does_not_stop_the_gateway(
     serve: Serve, own_valkey: EmbeddedValkey, payload: Payload
 ) -> None:
     reader, writer = os.pipe()
@@ -128,7 +128,7 @@ async def test_a_log_that_nobody_reads_does_not_stop_the_gateway(
                 assert (await closed(client)).code == 1001
         assert await gateway.ended() == 0
         assert time.monotonic() - began < QUICK
-        # What waited in the pipe is whole, and in order.
+        # The lines that waited in the pipe are whole and in order.
         assert b'"event":"listening"' in os.read(reader, 4096)
     finally:
         os.close(reader)

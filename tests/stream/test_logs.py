@@ -52,6 +52,6 @@ async def test_a_refusal_is_logged_with_its_reason(
     assert line["connection"]
 
 
-def test_every_line_is_json_where_that_is_asked_for(guarded: Gateway, gateway: Gateway) -> None:
+def test_every_log_line_is_json_with_log_format_json(guarded: Gateway, gateway: Gateway) -> None:
     for process in (guarded, gateway):
         assert not [line for line in process.log if line["level"] == "not JSON"]

@@ -26,7 +26,7 @@ def _wall_clock(version: int) -> str:
 
 
 @pytest.mark.parametrize(("by", "key"), [("name", "contractName"), ("id", "ContractId")])
-async def test_a_message_is_the_documented_text(
+async def test_message_is_the_documented_text(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, by: str, key: str
 ) -> None:
     contract = market.one()
@@ -43,7 +43,7 @@ async def test_a_message_is_the_documented_text(
     )
 
 
-async def test_the_payload_is_in_the_documented_order_whoever_published_it(
+async def test_payload_has_the_documented_order_from_any_publisher(
     gateway: Gateway, market: Market, wire: Wire, payload: Payload
 ) -> None:
     contract = market.one()
@@ -58,7 +58,7 @@ async def test_the_payload_is_in_the_documented_order_whoever_published_it(
 
 
 @pytest.mark.parametrize("number", ["0", "1", "80978.9", "-4", "0.1", "9007199254740993"])
-async def test_numbers_are_as_they_were_written(
+async def test_numbers_keep_their_spelling(
     gateway: Gateway,
     market: Market,
     publisher: Publisher,
@@ -77,7 +77,7 @@ async def test_numbers_are_as_they_were_written(
         assert f'"last_price":{number},'.encode() in (await client.frame()).payload
 
 
-async def test_a_time_stamp_is_tehrans_wall_clock_of_the_version(
+async def test_timestamp_is_the_wall_clock_of_tehran_of_the_version(
     gateway: Gateway, market: Market, wire: Wire, payload: Payload
 ) -> None:
     contract = market.one()
@@ -95,7 +95,7 @@ async def test_a_time_stamp_is_tehrans_wall_clock_of_the_version(
         ("id", "contract_ids"),
     ],
 )
-async def test_either_spelling_of_the_parameter_works_repeated(
+async def test_both_spellings_of_the_parameter_may_be_repeated(
     gateway: Gateway,
     market: Market,
     publisher: Publisher,
@@ -143,7 +143,7 @@ async def test_a_name_that_is_not_percent_encoded_is_read_as_utf8(
     assert f'"contractName":"{PERSIAN.contract_name}"'.encode() in frame.payload  # unescaped
 
 
-async def test_duplicates_are_folded_into_one(
+async def test_duplicate_contracts_are_streamed_once(
     gateway: Gateway, market: Market, publisher: Publisher, wire: Wire, payload: Payload
 ) -> None:
     one, other = market.take(2)
@@ -181,7 +181,7 @@ async def test_a_thousand_contracts_in_one_query_are_served(
     assert got == set(names)
 
 
-async def test_a_large_burst_is_whole(
+async def test_large_burst_is_received_completely(
     gateway: Gateway, market: Market, backend: EmbeddedValkey, payload: Payload
 ) -> None:
     contracts = market.take(20)

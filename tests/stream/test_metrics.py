@@ -17,7 +17,7 @@ Payload = Callable[..., dict[str, Any]]
 Eventually = Callable[..., Awaitable[None]]
 
 
-def test_the_exposition_is_prometheus_text(gateway: Gateway) -> None:
+def test_metrics_are_prometheus_text(gateway: Gateway) -> None:
     answer = gateway.get("/metrics")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == CONTENT_TYPE_LATEST
@@ -51,7 +51,7 @@ class _Change:
         return self._gateway.metric(name, **labels) - self._before[name, tuple(labels.items())]
 
 
-async def test_they_move_with_what_happens(
+async def test_metrics_count_clients_messages_and_refusals(
     gateway: Gateway,
     market: Market,
     publisher: Publisher,

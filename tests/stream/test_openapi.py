@@ -68,7 +68,7 @@ def document(described: Gateway) -> dict[str, Any]:
     return found
 
 
-def test_every_path_is_there(document: dict[str, Any]) -> None:
+def test_openapi_has_every_path(document: dict[str, Any]) -> None:
     assert list(document["paths"]) == PATHS
 
 
@@ -94,7 +94,7 @@ def _token() -> str:
 
 @pytest.mark.usefixtures("state")
 @pytest.mark.parametrize("path", PATHS)
-def test_what_it_says_is_what_the_gateway_does(
+def test_openapi_describes_the_responses_of_the_gateway(
     described: Gateway, document: dict[str, Any], path: str
 ) -> None:
     import schemathesis  # here, as all test processes import this file
@@ -134,7 +134,7 @@ def test_what_it_says_is_what_the_gateway_does(
     assert not known or 403 in seen
 
 
-def test_it_says_what_the_settings_say() -> None:
+def test_openapi_follows_the_settings() -> None:
     document = openapi(
         GatewaySettings(auth=AuthMode.NONE, root_path="/data-engine/ime", max_contracts=7)
     )
@@ -149,7 +149,7 @@ def test_it_says_what_the_settings_say() -> None:
 
 
 @pytest.mark.parametrize("auth", AuthMode)
-def test_it_is_an_openapi_document(auth: AuthMode) -> None:
+def test_openapi_document_is_valid(auth: AuthMode) -> None:
     import schemathesis
 
     made = openapi(GatewaySettings(auth=auth, jwt_secret=SECRET))

@@ -41,7 +41,7 @@ def _trades(message: dict[str, Any]) -> tuple[str, int]:
     return message["ContractId"], message["data"]["Aggregate"]["trade_count"]
 
 
-async def test_what_was_published_while_the_gateway_was_cut_off_is_not_lost(
+async def test_publications_during_an_outage_arrive_after_the_reconnect(
     serve: Serve, own_valkey: EmbeddedValkey, payload: Payload, eventually: Eventually
 ) -> None:
     async with (
@@ -87,7 +87,7 @@ async def test_what_was_published_while_the_gateway_was_cut_off_is_not_lost(
                     assert _trades(await receive(client)) == (IDS[2], 1)
 
 
-async def test_valkey_is_killed_and_started_empty(
+async def test_stream_continues_when_valkey_is_killed_and_restarted_empty(
     serve: Serve, own_valkey: EmbeddedValkey, payload: Payload, eventually: Eventually
 ) -> None:
     await register(own_valkey.url, *CONTRACTS)
@@ -111,7 +111,7 @@ async def test_valkey_is_killed_and_started_empty(
             assert (await receive(newcomer))["contractName"] == CONTRACTS[1].contract_name
 
 
-async def test_an_emptied_registry_does_not_replace_what_is_known(
+async def test_emptied_registry_does_not_replace_known_contracts(
     serve: Serve, own_valkey: EmbeddedValkey, payload: Payload, eventually: Eventually
 ) -> None:
     await register(own_valkey.url, *CONTRACTS)
@@ -126,7 +126,7 @@ async def test_an_emptied_registry_does_not_replace_what_is_known(
             await receive(client)
 
 
-async def test_the_gateway_may_be_started_before_valkey(
+async def test_gateway_may_start_before_valkey(
     serve: Serve, own_valkey: EmbeddedValkey, payload: Payload, eventually: Eventually
 ) -> None:
     own_valkey.stop()
@@ -157,7 +157,7 @@ def _answers(gateway: Gateway) -> bool:
         return False
 
 
-async def test_a_valkey_that_hangs_delays_and_loses_nothing(
+async def test_hanging_valkey_loses_no_update(
     serve: Serve, own_valkey: EmbeddedValkey, payload: Payload
 ) -> None:
     await register(own_valkey.url, *CONTRACTS)

@@ -62,7 +62,7 @@ def test_a_file_names_no_other_host(name: str) -> None:
     assert not re.search(r"https?://[\w$]|[\"'(]//", text)
 
 
-def test_what_the_page_names_is_there(gateway: Gateway) -> None:
+def test_files_named_by_the_page_exist(gateway: Gateway) -> None:
     named = re.findall(r"(?:href|src)=\"([^\"#]+)\"", text_of("index.html"))
     assert {"openapi.json", "asyncapi.json", "docs/main.js"} <= set(named)
     for name in FILES:
@@ -76,7 +76,7 @@ def test_what_the_page_names_is_there(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     "path", ["/docs/nothing.js", "/docs/index.html", "/docs/..%2fpages.py", "/docs/%2e%2e/pages.py"]
 )
-def test_nothing_else_is_served(gateway: Gateway, path: str) -> None:
+def test_other_files_of_the_folder_are_not_served(gateway: Gateway, path: str) -> None:
     answer = gateway.get(path)
     assert answer.status == 404
     assert set(answer.json()) == {"detail"}
@@ -338,7 +338,7 @@ async def test_a_refusal_is_told_and_a_token_helps(
     assert set((await call.answer())["contracts"]) == {contract.contract_name}
 
 
-async def test_it_works_behind_a_prefix(page: Page, hasty: Gateway, market: Market) -> None:
+async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway, market: Market) -> None:
     contract = market.one()
     await show(page, hasty, "/data-engine/ime/docs#websocket-by-id")
     article = Article(page, "websocket-by-id")

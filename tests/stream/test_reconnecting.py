@@ -16,7 +16,7 @@ from tests.stream.harness import Gateway, closed, receive
 Payload = Callable[..., dict[str, Any]]
 
 
-async def test_a_snapshot_is_the_state_of_each_contract_that_has_one(
+async def test_snapshot_has_the_state_of_each_contract_that_has_one(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     one, two, empty = market.take(3)
@@ -35,7 +35,7 @@ async def test_a_snapshot_is_the_state_of_each_contract_that_has_one(
         assert (await receive(client))["ContractId"] == empty.contract_id
 
 
-async def test_a_snapshot_is_of_the_newest_state_also_where_others_listen_already(
+async def test_snapshot_has_the_newest_state_also_beside_other_subscribers(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -49,7 +49,7 @@ async def test_a_snapshot_is_of_the_newest_state_also_where_others_listen_alread
             assert message["data"]["Aggregate"]["trade_count"] == 2
 
 
-async def test_since_sends_what_is_newer_and_only_that(
+async def test_resume_with_since_sends_newer_states_only(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     old, new, changing = market.take(3)
@@ -64,7 +64,7 @@ async def test_since_sends_what_is_newer_and_only_that(
         assert (await receive(client))["ContractId"] == changing.contract_id
 
 
-async def test_since_is_read_with_an_offset_too(
+async def test_resume_with_since_accepts_an_offset(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -93,7 +93,7 @@ async def test_since_is_read_with_an_offset_too(
         ("since", "2026-13-01T00:00:00", "since is not an ISO 8601 time: 2026-13-01T00:00:00"),
     ],
 )
-async def test_a_value_that_cannot_be_read_is_refused(
+async def test_malformed_since_or_snapshot_is_refused(
     gateway: Gateway, market: Market, parameter: str, value: str, reason: str
 ) -> None:
     async with gateway.by_id(market.one().contract_id, **{parameter: value}) as client:

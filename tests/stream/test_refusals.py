@@ -23,7 +23,7 @@ from tests.stream.harness import Gateway, RawClient, closed, handshake
         ("name?contract_names=%ff%fe", "unknown contract: \ufffd\ufffd"),
     ],
 )
-async def test_the_client_sees_1008_and_the_reason(
+async def test_refused_client_gets_close_code_1008_and_the_close_reason(
     gateway: Gateway, path: str, reason: str
 ) -> None:
     async with gateway.connect("/live/data/websocket/contract/" + path) as client:
@@ -33,7 +33,7 @@ async def test_the_client_sees_1008_and_the_reason(
     assert (close.code, close.reason) == (1008, reason)
 
 
-async def test_one_unknown_contract_among_known_ones_is_refused(
+async def test_unknown_contract_among_known_ones_is_refused(
     gateway: Gateway, market: Market
 ) -> None:
     async with gateway.by_name(market.one().contract_name, "XYZ") as client:
@@ -48,14 +48,14 @@ async def test_more_contracts_than_allowed_are_refused(gateway: Gateway, market:
     assert (close.code, close.reason) == (1008, "too many contracts: 1001, at most 1000")
 
 
-async def test_a_refusal_leaves_nothing_behind(gateway: Gateway, market: Market) -> None:
+async def test_refused_client_leaves_no_subscription(gateway: Gateway, market: Market) -> None:
     before = gateway.metric("connections"), gateway.metric("contracts_subscribed")
     async with gateway.by_name(market.one().contract_name, "XYZ") as client:
         await closed(client)
     assert (gateway.metric("connections"), gateway.metric("contracts_subscribed")) == before
 
 
-async def test_the_refused_handshake_ends_with_the_connection(gateway: Gateway) -> None:
+async def test_refused_handshake_ends_with_the_connection(gateway: Gateway) -> None:
     path = gateway.stream("name", ["XYZ"])
     async with await RawClient.stream(gateway, path) as client:
         frame = await client.frame()
@@ -82,7 +82,7 @@ async def test_an_unknown_path_is_404_also_for_an_upgrade(gateway: Gateway) -> N
         (b"GET ", b"POST ", 405),
     ],
 )
-async def test_a_handshake_that_is_none_gets_an_http_answer(
+async def test_malformed_handshake_gets_an_http_response(
     gateway: Gateway, old: bytes, new: bytes, status: int
 ) -> None:
     request = handshake(gateway.stream("name", ["KASH0001"])).replace(old, new)

@@ -102,7 +102,7 @@ async def market_data(
 @pytest.mark.parametrize("parameter", ["contract_{}s", "contract_{}"])
 @pytest.mark.parametrize("by", ["name", "id"])
 @pytest.mark.parametrize("section", [*SECTIONS, "overview"])
-def test_every_live_call(
+def test_rest_live_calls_return_the_present_states(
     gateway: Gateway, market_data: dict[str, Any], section: str, by: str, parameter: str
 ) -> None:
     query: dict[str, Any] = {parameter.format(by): NAMES[by]}
@@ -130,7 +130,7 @@ def test_every_live_call(
 
 
 @pytest.mark.parametrize("by", ["name", "id"])
-def test_static_data(gateway: Gateway, market_data: dict[str, Any], by: str) -> None:
+def test_rest_returns_static_data(gateway: Gateway, market_data: dict[str, Any], by: str) -> None:
     del market_data
     for parameter in (f"contract_{by}s", f"contract_{by}"):
         query: dict[str, Any] = {parameter: NAMES[by]}
@@ -140,7 +140,7 @@ def test_static_data(gateway: Gateway, market_data: dict[str, Any], by: str) -> 
     assert "BestLimit" not in found[0]
 
 
-def test_a_search(gateway: Gateway, market_data: dict[str, Any]) -> None:
+def test_rest_search_finds_contracts(gateway: Gateway, market_data: dict[str, Any]) -> None:
     del market_data
     for market, text, name in (
         ("IMEFutures", "RESTF", FUTURE.contract_name),
@@ -154,7 +154,7 @@ def test_a_search(gateway: Gateway, market_data: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["سكه0401پ09", "سکه۰۴۰۱پ۰۹", "س\u200cكه0401پ09"])
-def test_a_name_in_any_spelling_is_the_key_as_it_was_sent(
+def test_rest_keys_are_names_as_the_client_spelled_them(
     gateway: Gateway, market_data: dict[str, Any], name: str
 ) -> None:
     del market_data
@@ -175,7 +175,7 @@ def test_a_name_in_any_spelling_is_the_key_as_it_was_sent(
         ("/static/data/contract/search", {"Search_char": "A"}, "market="),
     ],
 )
-def test_wrong_parameters_are_422(
+def test_rest_wrong_parameters_are_422(
     gateway: Gateway, path: str, query: dict[str, Any], said: str
 ) -> None:
     answer = ask(gateway, path, **query)
@@ -193,7 +193,9 @@ def test_wrong_parameters_are_422(
         ("OPTIONS", live(), 405),
     ],
 )
-def test_other_requests(gateway: Gateway, method: str, path: str, status: int) -> None:
+def test_rest_unknown_paths_and_methods_are_refused(
+    gateway: Gateway, method: str, path: str, status: int
+) -> None:
     answer = ask(gateway, path, method=method, contract_names="A")
     assert answer.status == status
     assert set(answer.json()) == {"detail"}
@@ -204,7 +206,7 @@ def test_other_requests(gateway: Gateway, method: str, path: str, status: int) -
 # -- tokens --------------------------------------------------------------------------------------
 
 
-def test_tokens(guarded: Gateway, market: Contracts) -> None:
+def test_rest_accepts_and_refuses_tokens(guarded: Gateway, market: Contracts) -> None:
     mine, other = market.take(2)
     claims = [mine.contract_name]
     token = create_token(SECRET, "rest", 1, contracts=claims, now=time.time())
@@ -224,7 +226,7 @@ def test_tokens(guarded: Gateway, market: Contracts) -> None:
     "path",
     [live(), live("overview", "id"), "/static/data/contract/id", "/static/data/contract/search"],
 )
-def test_without_a_good_token_nothing_is_told(guarded: Gateway, path: str) -> None:
+def test_rest_without_a_valid_token_reveals_nothing(guarded: Gateway, path: str) -> None:
     for headers in ({}, {"Authorization": "Bearer nonsense"}):
         # The parameters are wrong as well, which is not said to just anybody.
         answer = ask(guarded, path, headers)
@@ -236,7 +238,7 @@ def test_without_a_good_token_nothing_is_told(guarded: Gateway, path: str) -> No
 # -- HTTP ----------------------------------------------------------------------------------------
 
 
-async def test_an_answer_that_has_not_changed_is_304(
+async def test_unchanged_etag_is_304(
     gateway: Gateway, market_data: dict[str, Any], publisher: Publisher
 ) -> None:
     def again(tag: str) -> Answer:
@@ -266,7 +268,9 @@ def test_head_is_get_without_a_body(gateway: Gateway, market_data: dict[str, Any
     assert ask(gateway, live(), method="HEAD").status == 422
 
 
-def test_gzip(gateway: Gateway, market_data: dict[str, Any]) -> None:
+def test_rest_response_is_gzip_compressed_if_accepted(
+    gateway: Gateway, market_data: dict[str, Any]
+) -> None:
     def got(encoding: str) -> Answer:
         name = FUTURE.contract_name
         return ask(gateway, live("overview"), {"Accept-Encoding": encoding}, contract_names=name)
@@ -282,7 +286,7 @@ def test_gzip(gateway: Gateway, market_data: dict[str, Any]) -> None:
         assert answer.headers["Vary"] == "Accept-Encoding"
 
 
-async def test_a_connection_serves_several_requests(
+async def test_rest_keep_alive_connection_serves_several_requests(
     gateway: Gateway, market_data: dict[str, Any]
 ) -> None:
     del market_data
@@ -295,14 +299,16 @@ async def test_a_connection_serves_several_requests(
 
 
 @pytest.mark.parametrize("prefix", ["", "/data-engine/ime"])
-def test_behind_a_proxy_with_a_prefix(hasty: Gateway, market: Contracts, prefix: str) -> None:
+def test_rest_works_behind_a_proxy_with_a_prefix(
+    hasty: Gateway, market: Contracts, prefix: str
+) -> None:
     name = market.one().contract_name
     assert ask(hasty, prefix + live(), contract_names=name).json()["Data"] == {name: None}
     document = hasty.get(f"{prefix}/openapi.json").json()
     assert document["servers"] == [{"url": "/data-engine/ime"}]
 
 
-# -- what Redis has ------------------------------------------------------------------------------
+# -- stored states -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +317,7 @@ def patient(_serve_all: Serve) -> Gateway:
     return _serve_all(request_rate=0)
 
 
-async def test_what_was_published_is_seen(
+async def test_rest_returns_published_states(
     patient: Gateway, market: Contracts, publisher: Publisher, payload: MakePayload
 ) -> None:
     contract = market.one()
@@ -341,7 +347,7 @@ async def test_what_was_published_is_seen(
     assert all(asked > 0 for asked in await asyncio.gather(*others))
 
 
-async def test_what_a_foreign_publisher_has_stored(
+async def test_rest_reads_states_of_a_foreign_publisher(
     gateway: Gateway,
     market: Contracts,
     wire: Wire,
@@ -363,7 +369,7 @@ async def test_what_a_foreign_publisher_has_stored(
     assert [data[i] for i in ids] == [payload()["Aggregate"], payload()["Aggregate"], None, None]
 
 
-async def test_while_the_store_is_away_it_is_503_at_once_and_then_200(
+async def test_rest_is_503_during_an_outage_and_200_afterwards(
     own_valkey: EmbeddedValkey, serve: Serve, payload: MakePayload
 ) -> None:
     await register(own_valkey.url, FUTURE)
@@ -390,7 +396,7 @@ async def test_while_the_store_is_away_it_is_503_at_once_and_then_200(
         assert gateway.metric("requests_total", status="503") >= 3
 
 
-async def test_a_store_that_hangs_is_503_in_time_and_holds_up_nobody_afterwards(
+async def test_rest_is_503_in_time_while_the_store_hangs(
     own_valkey: EmbeddedValkey, serve: Serve, payload: MakePayload
 ) -> None:
     await register(own_valkey.url, FUTURE)
@@ -437,7 +443,7 @@ def strict(_serve_all: Serve) -> Gateway:
     )
 
 
-def test_limits_and_cors(strict: Gateway, market: Contracts) -> None:
+def test_rest_rate_limit_and_cors(strict: Gateway, market: Contracts) -> None:
     name = market.one().contract_name
     page = {"Origin": PAGE}
     preflight = page | {
@@ -470,19 +476,19 @@ def test_limits_and_cors(strict: Gateway, market: Contracts) -> None:
         assert "Origin" in answer.headers.get_all("Vary", [])
 
 
-async def test_the_streams_do_not_look_at_the_origin(strict: Gateway, market: Contracts) -> None:
+async def test_streams_ignore_the_origin(strict: Gateway, market: Contracts) -> None:
     path = strict.stream("id", [market.one().contract_id])
     async with await RawClient.stream(strict, path, ["Origin: https://other.example"]) as client:
         assert b"Access-Control" not in client.head
 
 
-def test_the_demo_and_all_else_let_no_page_in(gateway: Gateway) -> None:
+def test_cors_allows_no_origin_outside_rest_and_events(gateway: Gateway) -> None:
     answer = gateway.request("GET", "/ready", {"Origin": PAGE})
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
     assert quote(PAGE) not in str(answer.headers)
 
 
-async def test_a_short_tempered_crowd_is_answered(
+async def test_many_impatient_rest_clients_are_answered(
     patient: Gateway, market_data: dict[str, Any]
 ) -> None:
     """Two hundred at once, each on a connection of its own, all within their patience."""

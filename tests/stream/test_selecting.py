@@ -39,7 +39,7 @@ async def unsubscribed(wire: Wire, *contracts: Contract) -> None:
                 await asyncio.sleep(0.01)
 
 
-async def test_more_and_less(
+async def test_subscribe_and_unsubscribe_change_the_selection(
     gateway: Gateway,
     market: Market,
     publisher: Publisher,
@@ -79,7 +79,7 @@ async def test_more_and_less(
             data = payload(Aggregate={"trade_count": 100 + count})
             await publisher.publish(contract.contract_id, data)
         assert (await receive(client))["contractName"] == second.contract_name
-        # Nobody wants them any more, and so the gateway does not either.
+        # They have no subscriber any more, so the gateway has unsubscribed.
         await unsubscribed(wire, first, third)
         assert await wire.audience(second) == 1
     await unsubscribed(wire, second)
@@ -87,7 +87,7 @@ async def test_more_and_less(
 
 @pytest.mark.parametrize("connected_with", [None, "true"])
 @pytest.mark.parametrize("asked_for", [None, True, False])
-async def test_present_states_of_what_is_added(
+async def test_subscribe_with_snapshot_sends_added_contracts_only(
     gateway: Gateway,
     market: Market,
     publisher: Publisher,
@@ -112,7 +112,7 @@ async def test_present_states_of_what_is_added(
         assert (await receive(client))["data"] == new
 
 
-async def test_what_is_wrong_is_said_and_all_else_is_done(
+async def test_subscribe_names_unknown_contracts_and_adds_the_rest(
     guarded: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     first, second, foreign = market.take(3)
@@ -150,7 +150,7 @@ async def test_what_is_wrong_is_said_and_all_else_is_done(
         ),
     ],
 )
-async def test_what_cannot_be_read_is_said(
+async def test_malformed_command_is_answered_with_an_error(
     gateway: Gateway, market: Market, text: str, error: str
 ) -> None:
     contract = market.one()
@@ -166,7 +166,7 @@ async def test_what_cannot_be_read_is_said(
         assert (await ask(client, "subscribe"))["errors"] == []
 
 
-async def test_too_many_contracts_are_none(serve: Serve, market: Market) -> None:
+async def test_subscribe_beyond_the_limit_adds_nothing(serve: Serve, market: Market) -> None:
     contracts = [contract.contract_id for contract in market.take(3)]
     async with serve(max_contracts=2).by_id(contracts[0]) as client:
         answer = await ask(client, "subscribe", contract_ids=contracts[1:])
@@ -176,7 +176,7 @@ async def test_too_many_contracts_are_none(serve: Serve, market: Market) -> None
         assert (answer["contract_ids"], answer["errors"]) == (contracts[:2], [])
 
 
-async def test_whatever_else_is_sent_gets_no_answer(
+async def test_message_without_an_action_gets_no_answer(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -187,7 +187,9 @@ async def test_whatever_else_is_sent_gets_no_answer(
         assert (await receive(client))["channel"] == "IME Stream"
 
 
-async def test_a_request_in_fragments_with_a_pong_between(gateway: Gateway, market: Market) -> None:
+async def test_command_in_fragments_with_a_pong_between_is_read(
+    gateway: Gateway, market: Market
+) -> None:
     contract = market.one()
     path = gateway.stream("id", [contract.contract_id])
     text = b'{"action": "unsubscribe", "contract_ids": ["%s"]}' % contract.contract_id.encode()
@@ -202,7 +204,7 @@ async def test_a_request_in_fragments_with_a_pong_between(gateway: Gateway, mark
         assert (answer["action"], answer["contract_ids"]) == ("unsubscribe", [])
 
 
-async def test_a_text_that_is_none_is_1007(gateway: Gateway, market: Market) -> None:
+async def test_command_that_is_not_utf_8_is_1007(gateway: Gateway, market: Market) -> None:
     path = gateway.stream("id", [market.one().contract_id])
     async with await RawClient.stream(gateway, path) as client:
         await client.send(frame_bytes(0x2, b"\xff", fin=False) + frame_bytes(0x0, b"\xfe"))
@@ -212,7 +214,7 @@ async def test_a_text_that_is_none_is_1007(gateway: Gateway, market: Market) -> 
         assert (frame.close.code, frame.close.reason) == (1007, "invalid UTF-8")
 
 
-async def test_requests_are_done_in_order(gateway: Gateway, market: Market) -> None:
+async def test_commands_are_handled_in_order(gateway: Gateway, market: Market) -> None:
     contracts = [contract.contract_id for contract in market.take(20)]
     async with gateway.by_id(contracts[0]) as client:
         for n, contract_id in enumerate(contracts):
@@ -224,7 +226,7 @@ async def test_requests_are_done_in_order(gateway: Gateway, market: Market) -> N
             assert answer["contract_ids"] == contracts[: n + 1]
 
 
-async def test_who_watches_is_told_at_once_of_what_it_wants_now(
+async def test_subscribe_sends_a_status_of_the_new_selection_at_once(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     first, second = market.take(2)
@@ -256,7 +258,7 @@ async def test_who_watches_is_told_at_once_of_what_it_wants_now(
         (['{"action": "sub', 'scribe", "id": 7,}'], None, "trailing comma"),
     ],
 )
-async def test_control_message_in_a_wrong_wrapping_is_answered_with_an_error(
+async def test_command_in_a_wrong_wrapping_is_answered_with_an_error(
     gateway: Gateway,
     market: Market,
     message: str | bytes | list[str],
@@ -276,7 +278,7 @@ async def test_control_message_in_a_wrong_wrapping_is_answered_with_an_error(
         assert error in fault["error"]
 
 
-async def test_one_that_takes_nothing_is_answered_later_and_cannot_pile_up_requests(
+async def test_commands_of_a_stalled_client_wait_and_are_bounded(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload, eventually: Eventually
 ) -> None:
     gateway = serve(client_rate=100_000)
@@ -315,7 +317,7 @@ async def test_one_that_takes_nothing_is_answered_later_and_cannot_pile_up_reque
         assert (frame.close.code, frame.close.reason) == (1008, "too many messages")
 
 
-async def test_one_that_leaves_while_it_asks_leaves_nothing(
+async def test_client_leaving_during_a_command_leaves_no_subscription(
     serve: Serve, market: Market, wire: Wire, eventually: Eventually
 ) -> None:
     gateway = serve()
@@ -332,9 +334,7 @@ async def test_one_that_leaves_while_it_asks_leaves_nothing(
     await unsubscribed(wire, *contracts)
 
 
-async def test_a_token_that_expires_ends_such_a_stream_as_well(
-    guarded: Gateway, market: Market
-) -> None:
+async def test_expired_token_ends_a_stream_with_commands(guarded: Gateway, market: Market) -> None:
     first, second = market.take(2)
     path = guarded.stream("id", [first.contract_id])
     async with guarded.connect(path, **header(token(1.0))) as client:

@@ -18,7 +18,7 @@ from tests.stream.harness import RawClient, closed, receive
 Payload = Callable[..., dict[str, Any]]
 
 
-async def test_clients_are_closed_one_after_the_other(
+async def test_shutdown_closes_clients_one_after_the_other(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -43,7 +43,7 @@ async def test_clients_are_closed_one_after_the_other(
         assert await gateway.ended() == 0
 
 
-async def test_clients_are_served_until_they_are_closed(
+async def test_shutdown_serves_clients_until_they_are_closed(
     serve: Serve, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -63,7 +63,7 @@ async def test_clients_are_served_until_they_are_closed(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_without_clients_it_ends_at_once(serve: Serve, number: signal.Signals) -> None:
+async def test_shutdown_without_clients_ends_at_once(serve: Serve, number: signal.Signals) -> None:
     gateway = serve(shutdown_spread=30.0, log_format="text")
     gateway.signal(number)
     assert await gateway.ended(timeout=10) == 0

@@ -21,7 +21,7 @@ Eventually = Callable[..., Awaitable[None]]
 TOO_LONG = "market data must be at most 65536 bytes of JSON, got"
 
 
-async def test_publisher_refuses_what_is_too_long_and_publishes_the_rest(
+async def test_publisher_refuses_too_long_states_and_publishes_the_rest(
     publisher: Publisher, market: Market, payload: Payload
 ) -> None:
     long, short = (contract.contract_id for contract in market.take(2))

@@ -25,7 +25,7 @@ def _resident(gateway: Gateway) -> int:
     raise AssertionError("no VmRSS")
 
 
-async def test_a_slow_client_gets_the_newest_and_delays_nobody(
+async def test_conflation_gives_a_slow_client_the_newest_state_without_delaying_others(
     gateway: Gateway,
     market: Market,
     publisher: Publisher,
@@ -80,7 +80,7 @@ async def _check_catching_up(client: RawClient, ids: list[str], newest: int) -> 
     assert messages < 1000
 
 
-async def test_a_client_that_takes_nothing_for_too_long_is_closed(
+async def test_slow_client_is_closed_after_its_timeout(
     hasty: Gateway,
     market: Market,
     publisher: Publisher,

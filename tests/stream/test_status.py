@@ -162,7 +162,7 @@ async def _until(client: Any, wanted: Callable[[dict[str, Any]], object]) -> dic
                 return data
 
 
-async def test_a_client_is_told_at_once_on_change_and_every_interval(
+async def test_status_is_sent_at_once_on_change_and_every_interval(
     watched: Gateway, feeding: Feeding, publisher: Publisher, payload: Payload
 ) -> None:
     one, other = next(_fresh), next(_fresh)
@@ -205,7 +205,7 @@ async def test_a_client_is_told_at_once_on_change_and_every_interval(
             }
 
 
-async def test_by_id_the_keys_are_ids_and_compression_is_kept(
+async def test_status_by_id_has_ids_as_keys_and_is_compressed(
     watched: Gateway, publisher: Publisher, payload: Payload
 ) -> None:
     contract = next(_fresh)
@@ -219,7 +219,7 @@ async def test_by_id_the_keys_are_ids_and_compression_is_kept(
             assert status["data"]["contracts"] == {contract.contract_id: state["timestamp"]}
 
 
-async def test_a_feed_that_is_killed_is_down_when_its_lease_is_over(
+async def test_killed_feed_is_down_when_its_lease_expires(
     watched: Gateway, feeding: Feeding
 ) -> None:
     async with _connect(watched, next(_fresh), status="true") as client:
@@ -236,7 +236,7 @@ async def test_a_feed_that_is_killed_is_down_when_its_lease_is_over(
     assert watched.get("/ready").status == 200
 
 
-async def test_a_lost_message_is_made_up_for(
+async def test_lost_message_is_sent_after_the_comparison(
     watched: Gateway,
     publisher: Publisher,
     payload: Payload,
@@ -263,7 +263,7 @@ async def test_a_lost_message_is_made_up_for(
         assert status["data"]["current"] is True
 
 
-async def test_a_state_that_cannot_be_read_is_not_current(
+async def test_unreadable_state_is_not_current(
     watched: Gateway,
     publisher: Publisher,
     payload: Payload,
@@ -290,7 +290,7 @@ async def test_a_state_that_cannot_be_read_is_not_current(
         await _until(client, lambda data: data["current"] is True)
 
 
-async def test_a_slow_client_is_told_after_it_has_caught_up(
+async def test_slow_client_gets_its_status_after_catching_up(
     watched: Gateway, publisher: Publisher, payload: Payload
 ) -> None:
     contracts = [next(_fresh) for _ in range(200)]
@@ -327,7 +327,7 @@ async def test_a_slow_client_is_told_after_it_has_caught_up(
                     counts[message["ContractId"]] = message["data"]["Aggregate"]["trade_count"]
 
 
-async def test_without_the_parameter_nothing_is_sent(
+async def test_status_is_not_sent_without_the_parameter(
     watched: Gateway, feeding: Feeding, publisher: Publisher, payload: Payload
 ) -> None:
     contract = next(_fresh)
@@ -348,7 +348,7 @@ async def test_without_the_parameter_nothing_is_sent(
         assert frames[0].payload.startswith(b'{"channel":"IME Stream","ContractId":')
 
 
-async def test_a_bad_value_is_refused(watched: Gateway) -> None:
+async def test_malformed_status_parameter_is_refused(watched: Gateway) -> None:
     async with _connect(watched, CONTRACTS[0], status="maybe") as client:
         close = await closed(client)
     assert (close.code, close.reason) == (1008, "status is neither true nor false: maybe")
@@ -366,7 +366,7 @@ def _report(gateway: Gateway, query: str = "", **claims: Any) -> dict[str, Any]:
     return report
 
 
-async def test_the_report_tells_of_feed_and_contracts(
+async def test_status_report_has_feed_and_contracts(
     watched: Gateway,
     feeding: Feeding,
     publisher: Publisher,
@@ -423,7 +423,7 @@ async def test_the_report_tells_of_feed_and_contracts(
     assert set(_report(watched)["contracts"]) == {c.contract_name for c in (*CONTRACTS, GONE)}
 
 
-def test_the_report_shows_only_what_the_token_may_see(watched: Gateway) -> None:
+def test_status_report_shows_contracts_of_the_token_only(watched: Gateway) -> None:
     report = _report(watched, contracts=["OLD*", "id:7"])
     assert set(report["contracts"]) == {"OLD900", "GOLD007"}
     authorization = {"Authorization": f"Bearer {token(contracts=['OLD*'])}"}
@@ -443,7 +443,7 @@ def test_the_report_shows_only_what_the_token_may_see(watched: Gateway) -> None:
         ("", {"Authorization": f"Bearer {token(-5)}"}, "token expired"),
     ],
 )
-def test_the_report_asks_for_a_token(
+def test_status_report_needs_a_token(
     watched: Gateway, query: str, headers: dict[str, str], detail: str
 ) -> None:
     answer = watched.request("GET", f"/live/status{query}", headers)
@@ -452,7 +452,7 @@ def test_the_report_asks_for_a_token(
     assert watched.get(f"/live/status?token={token()}").status == 200
 
 
-def test_head_and_other_methods(watched: Gateway) -> None:
+def test_status_report_answers_head_and_refuses_other_methods(watched: Gateway) -> None:
     head = watched.request("HEAD", "/live/status", {"Authorization": token()})
     assert (head.status, head.body) == (200, b"")
     assert watched.request("POST", "/live/status").status == 405
@@ -477,7 +477,7 @@ async def test_ready_and_metrics_show_the_feed(
 # Faults, and several processes
 
 
-async def test_without_redis_nothing_is_current(
+async def test_contracts_are_not_current_during_an_outage_of_redis(
     serve: Serve, own_valkey: EmbeddedValkey, payload: Payload, eventually: Eventually
 ) -> None:
     contract = CONTRACTS[0]
@@ -520,7 +520,7 @@ async def _processes(gateway: Gateway, streams: int) -> set[str]:
     return {line["connection"].partition("-")[0] for line in opened}
 
 
-async def test_all_workers_tell_of_a_change_without_waiting_for_the_round(
+async def test_workers_send_a_changed_status_without_waiting_for_the_round(
     serve: Serve, backend: EmbeddedValkey, eventually: Eventually
 ) -> None:
     gateway = serve(key_prefix=PREFIX, workers=2, status_interval=3600.0)

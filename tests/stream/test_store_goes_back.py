@@ -1,6 +1,6 @@
 """A store that goes back, is emptied or is written to by others: gateways and clients follow.
 
-Whatever a publisher confirms reaches everybody, also those who ask for no status. Until then
+A confirmed state reaches every client, also those without status messages. Until then
 nobody claims to be current.
 """
 
@@ -65,7 +65,7 @@ class Reader:
 
     @property
     def current(self) -> bool:
-        """What the last status says."""
+        """Whether the last status says that the contract is current."""
         said: bool = self.statuses[-1]["data"]["current"]
         return said
 
@@ -80,7 +80,7 @@ class Reader:
         return all(await self.next_statuses(2, eventually))
 
     async def next_statuses(self, count: int, eventually: Eventually) -> list[bool]:
-        """What the next messages say, but for the first one, which may be on its way."""
+        """Return ``current`` of the next statuses, without the first, which may be under way."""
         have = len(self.statuses)
         await eventually(lambda: len(self.statuses) > have + count, 15)
         return [status["data"]["current"] for status in self.statuses[have + 1 :]]
@@ -211,7 +211,7 @@ async def test_client_that_resumes_at_a_gateway_which_knows_less_follows_as_well
         await eventually(lambda: all(reader.statuses for reader in readers), 15)
         assert [reader.counts for reader in readers] == [[], [1]]
         await world.publish(payload(Aggregate={"trade_count": 1}))
-        # Who had 2 is sent 1 again, and who has 1 is not.
+        # A client that had 2 gets 1 again, and a client that has 1 does not.
         await eventually(lambda: readers[0].counts == [1], 15)
         await eventually(lambda: all(r.counts == [1, 2, 1] for r in world.readers), 15)
         assert readers[0].timestamp == world.plain[0].timestamp > lost
@@ -259,10 +259,10 @@ async def lose_a_state(world: World, contract: str, payload: Payload, ev: Eventu
 
 
 @pytest.mark.parametrize("sections", [{}, {"sections": "Aggregate"}])
-async def test_client_alone_with_a_lost_state_is_sent_what_is_confirmed(
+async def test_client_alone_with_a_lost_state_gets_the_confirmed_state(
     world: World, payload: Payload, eventually: Eventually, sections: dict[str, str]
 ) -> None:
-    # Nobody else wants the contract, so no gateway knows that there was another state.
+    # The contract has no other subscriber, so no gateway knows of another state.
     contract, publish = next(_fresh).contract_id, world.publisher.publish
     lost = await lose_a_state(world, contract, payload, eventually)
     for gateway in world.gateways:
@@ -291,13 +291,13 @@ async def test_client_alone_with_a_lost_state_is_sent_what_is_confirmed(
         await publish(contract, payload(Aggregate={"trade_count": 1}))
         assert all(await resumed.next_statuses(3, eventually))
         assert [r.counts for r in (resumed, another, fresh)] == [[1], [1], [1]]
-    # Who comes after that gets it at once.
+    # A later client gets it at once.
     async with reading(world.gateways[1], contract, since=lost, **sections) as late:
         await eventually(lambda: late.counts == [1], 15)
         assert await late.becomes_current(eventually)
 
 
-async def test_quiet_contract_is_current_for_who_resumes(
+async def test_quiet_contract_is_current_for_a_resumed_client(
     world: World, payload: Payload, eventually: Eventually
 ) -> None:
     quiet, busy = next(_fresh).contract_id, next(_fresh).contract_id
@@ -421,7 +421,7 @@ async def test_unstored_updates_are_never_replaced(
     assert all(reader.counts == [1, 2] for reader in world.readers)
 
 
-async def test_gateway_that_may_only_read_is_not_current_and_says_so(
+async def test_read_only_gateway_is_not_current_and_logs_it(
     serve: Serve, tmp_path: Path, payload: Payload, eventually: Eventually
 ) -> None:
     # On a server of its own: another gateway would lift the state.

@@ -84,7 +84,7 @@ def ask(gateway: Gateway, contract: Contract, section: str = "aggregate") -> Any
 
 
 async def current(client: Any) -> bool:  # noqa: ANN401
-    """What the next status says."""
+    """Return whether the next status says that the contract is current."""
     while True:
         message = await receive(client)
         if message["channel"] == "IME Status":

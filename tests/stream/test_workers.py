@@ -43,7 +43,7 @@ def workers(_serve_all: Serve) -> Gateway:
     return _serve_all(workers=2)
 
 
-async def test_a_killed_worker_is_replaced_and_counts_no_more(
+async def test_killed_worker_is_replaced_and_leaves_the_metrics(
     workers: Gateway, market: Market, eventually: Eventually
 ) -> None:
     gateway = workers

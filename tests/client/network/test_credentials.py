@@ -30,7 +30,7 @@ def showing(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def test_a_token_is_shown_as_it_is_and_not_renewed() -> None:
+async def test_given_token_is_used_as_it_is_and_not_renewed() -> None:
     assert await Credentials(None).headers() == {}
     assert await Credentials("Bearer abc").headers() == showing("abc")
     plain = Credentials(" abc ")
@@ -40,7 +40,7 @@ async def test_a_token_is_shown_as_it_is_and_not_renewed() -> None:
     assert "abc" not in repr(plain)
 
 
-async def test_several_calls_ask_once() -> None:
+async def test_concurrent_calls_fetch_one_token() -> None:
     source = Source()
     credentials = Credentials(source)
     found = await asyncio.gather(*(credentials.headers() for _ in range(5)))
@@ -48,7 +48,7 @@ async def test_several_calls_ask_once() -> None:
     assert source.asked == 1
 
 
-async def test_calls_that_were_refused_together_try_the_new_token_together() -> None:
+async def test_calls_refused_together_retry_with_one_new_token() -> None:
     source = Source()
     credentials = Credentials(source)
     old = await credentials.headers()
@@ -62,7 +62,7 @@ async def test_calls_that_were_refused_together_try_the_new_token_together() -> 
     assert source.asked == 2
 
 
-async def test_what_is_said_of_an_old_token_is_not_said_of_the_new_one() -> None:
+async def test_refusal_of_an_old_token_does_not_count_for_the_new_one() -> None:
     credentials = Credentials(Source())
     old = await credentials.headers()
     assert credentials.refused(old)
@@ -72,7 +72,7 @@ async def test_what_is_said_of_an_old_token_is_not_said_of_the_new_one() -> None
 
 
 @pytest.mark.parametrize("shown", [lambda headers: headers, lambda _: None])
-async def test_a_new_token_that_is_refused_too_is_the_end_of_it(
+async def test_refused_new_token_is_an_error(
     shown: Callable[[dict[str, str]], dict[str, str] | None],
 ) -> None:
     source = Source()
@@ -85,7 +85,7 @@ async def test_a_new_token_that_is_refused_too_is_the_end_of_it(
     assert credentials.refused(shown(await credentials.headers()))
 
 
-def test_one_event_loop_after_the_other() -> None:
+def test_credentials_work_in_one_event_loop_after_another() -> None:
     credentials = Credentials(Source())
 
     async def several() -> list[dict[str, str]]:
@@ -96,7 +96,7 @@ def test_one_event_loop_after_the_other() -> None:
     assert asyncio.run(several()) == [showing("t2")] * 3
 
 
-async def test_a_function_that_fails_fails_each_call_and_is_asked_again() -> None:
+async def test_failing_token_function_fails_each_call_and_is_called_again() -> None:
     answers = iter(["", "good"])
     credentials = Credentials(lambda: next(answers))
     first, second = await asyncio.gather(
@@ -106,14 +106,14 @@ async def test_a_function_that_fails_fails_each_call_and_is_asked_again() -> Non
     assert second == showing("good")
 
 
-# -- what may pass: clocks differ, and caches of tokens are behind ------------------------------
+# -- temporary refusals: clocks differ, and caches of tokens are behind --------------------------
 
 PASSING = ["token expired", "token not yet valid", "token expired: exp was 2026-05-23T15:10:00Z"]
 
 
 @pytest.mark.parametrize("reason", PASSING)
 @pytest.mark.parametrize("token", ["t", lambda: "t"])
-async def test_what_may_pass_is_tried_for_some_time(
+async def test_temporary_token_refusal_is_retried_for_some_time(
     reason: str, token: str | Callable[[], str]
 ) -> None:
     clock = FakeClock()
@@ -124,14 +124,14 @@ async def test_what_may_pass_is_tried_for_some_time(
     assert not credentials.refused(await credentials.headers(), reason)
 
 
-async def test_what_may_pass_is_not_tried_too_often() -> None:
+async def test_temporary_token_refusal_is_retried_a_limited_number_of_times() -> None:
     credentials = Credentials("t", clock=FakeClock())
     tries = [credentials.refused(await credentials.headers(), PASSING[0]) for _ in range(20)]
     assert tries == [True] * 19 + [False]
 
 
 @pytest.mark.parametrize("token", ["t", lambda: "t"])
-async def test_an_accepted_token_begins_anew(token: str | Callable[[], str]) -> None:
+async def test_accepted_token_resets_the_retries(token: str | Callable[[], str]) -> None:
     clock = FakeClock()
     credentials = Credentials(token, clock=clock)
     for _ in range(10):
@@ -141,7 +141,7 @@ async def test_an_accepted_token_begins_anew(token: str | Callable[[], str]) -> 
         credentials.accepted(await credentials.headers())
 
 
-async def test_a_function_is_asked_each_time_the_token_has_expired() -> None:
+async def test_token_function_is_called_each_time_the_token_expired() -> None:
     source = Source()
     credentials = Credentials(source, clock=FakeClock())
     for number in range(1, 5):
@@ -150,7 +150,7 @@ async def test_a_function_is_asked_each_time_the_token_has_expired() -> None:
         assert credentials.refused(headers, "token expired")
 
 
-async def test_a_bad_token_after_one_that_has_expired_is_renewed_once() -> None:
+async def test_bad_token_after_an_expired_one_is_renewed_once() -> None:
     credentials = Credentials(Source(), clock=FakeClock())
     assert credentials.refused(await credentials.headers(), "token expired")
     assert credentials.refused(await credentials.headers(), "invalid token")
@@ -159,7 +159,7 @@ async def test_a_bad_token_after_one_that_has_expired_is_renewed_once() -> None:
 
 
 @pytest.mark.parametrize("given", [None, b"abc", 5, ["abc"]])
-async def test_a_function_that_gives_no_text_is_named_by_what_it_gives(given: object) -> None:
+async def test_token_function_must_return_a_text(given: object) -> None:
     async def later() -> object:
         return given
 
@@ -168,7 +168,7 @@ async def test_a_function_that_gives_no_text_is_named_by_what_it_gives(given: ob
             await Credentials(source).headers()  # type: ignore[arg-type] # it is wrong
 
 
-async def test_a_token_is_asked_for_once_and_again_when_it_was_refused() -> None:
+async def test_token_is_fetched_once_and_again_after_a_refusal() -> None:
     made = iter("abcd")
     credentials = Credentials(lambda: next(made))
     assert await credentials.headers() == {"Authorization": "Bearer a"}
@@ -180,7 +180,7 @@ async def test_a_token_is_asked_for_once_and_again_when_it_was_refused() -> None
     assert credentials.refused()
 
 
-async def test_tokens_from_async_functions_and_of_both_forms() -> None:
+async def test_token_function_may_be_async_and_return_either_form() -> None:
     async def fetch() -> str:
         return "bearer x"
 

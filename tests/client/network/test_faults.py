@@ -61,7 +61,7 @@ async def test_stream_through_tls_trusts_the_issuers_of_a_context(tls: TlsProxy)
         assert (await take(stream)).timestamp_text == stamp(1)
 
 
-async def test_plain_stream_through_tls(tls: TlsProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_blocking_stream_through_tls(tls: TlsProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tls.ca))
 
     def read_one(url: str) -> str:
@@ -73,7 +73,7 @@ async def test_plain_stream_through_tls(tls: TlsProxy, monkeypatch: pytest.Monke
         assert await asyncio.to_thread(read_one, f"wss://{place}") == stamp(1)
 
 
-# -- what is said of a port that is not right ---------------------------------------------------
+# -- errors of a wrong port ----------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -110,7 +110,7 @@ async def failure(url: str, **options: Any) -> str:  # noqa: ANN401 - as connect
     return str(caught.value)
 
 
-async def test_issuer_that_is_not_trusted(tls: TlsProxy) -> None:
+async def test_untrusted_issuer_of_tls_is_named(tls: TlsProxy) -> None:
     async with service(sending()) as made, tls.before(port_of(made.url)) as place:
         text = await failure(f"wss://{place}")
     assert text == (
@@ -120,14 +120,16 @@ async def test_issuer_that_is_not_trusted(tls: TlsProxy) -> None:
     )
 
 
-async def test_certificate_of_another_host(tls: TlsProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_certificate_of_another_host_is_named(
+    tls: TlsProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tls.ca))
     async with service(sending()) as made, tls.before(port_of(made.url)) as place:
         text = await failure(f"wss://localhost:{place.partition(':')[2]}")
     assert "certificate is not valid for 'localhost'" in text
 
 
-async def test_ssl_cert_file_that_is_missing(
+async def test_missing_ssl_cert_file_is_named(
     tls: TlsProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
@@ -138,7 +140,7 @@ async def test_ssl_cert_file_that_is_missing(
     )
 
 
-async def test_wss_to_a_plain_port() -> None:
+async def test_wss_to_a_plain_port_is_named() -> None:
     async with service(sending()) as made:
         place = made.url.removeprefix("ws://")
         text = await failure(f"wss://{place}")
@@ -154,7 +156,7 @@ async def test_wss_to_a_plain_port_that_answers_at_once(listens: bool) -> None:
         assert "that port speaks plain HTTP" in await failure(f"wss://127.0.0.1:{port}")
 
 
-async def test_ws_to_a_tls_port(tls: TlsProxy) -> None:
+async def test_ws_to_a_tls_port_is_named(tls: TlsProxy) -> None:
     async with service(sending()) as made, tls.before(port_of(made.url)) as place:
         text = await failure(f"ws://{place}")
     assert text == (
@@ -185,7 +187,7 @@ async def test_ws_to_a_tls_port_that_says_so_in_plain_http(tls: TlsProxy) -> Non
         assert "certificate" in await failure(f"wss://127.0.0.1:{port}")
 
 
-async def test_no_common_version_of_tls(tls: TlsProxy) -> None:
+async def test_missing_common_version_of_tls_is_named(tls: TlsProxy) -> None:
     tls.context.maximum_version = ssl.TLSVersion.TLSv1_2
     context = ssl.create_default_context(cafile=tls.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -205,7 +207,7 @@ async def test_no_common_version_of_tls(tls: TlsProxy) -> None:
     assert "protocol version" in text
 
 
-async def test_silent_port_is_tried_again(eventually: Eventually) -> None:
+async def test_silent_port_is_retried(eventually: Eventually) -> None:
     tries: list[int] = []
 
     def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -221,7 +223,7 @@ async def test_silent_port_is_tried_again(eventually: Eventually) -> None:
                 assert not stream._receiver.ended
 
 
-async def test_each_of_these_is_tried_again_once_the_service_was_reached(
+async def test_tls_faults_after_the_first_connection_cause_a_reconnect(
     tls: TlsProxy,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

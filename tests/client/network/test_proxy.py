@@ -61,7 +61,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("wss://h", "ws", {}, None),
     ],
 )
-def test_environment(
+def test_proxy_is_read_from_the_environment(
     url: str,
     spoken: Literal["ws", "http"],
     environment: dict[str, str],
@@ -97,7 +97,9 @@ def test_environment(
         ("wss://[2001:db8::5]", "2001:db8::/32", True),
     ],
 )
-def test_no_proxy(url: str, exempt: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_excludes_hosts(
+    url: str, exempt: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://p:1")
     monkeypatch.setenv("NO_PROXY", exempt)
     for spoken in SPOKEN:
@@ -105,7 +107,7 @@ def test_no_proxy(url: str, exempt: str, direct: bool, monkeypatch: pytest.Monke
         assert (found is None) is direct
 
 
-def test_password_is_shown_nowhere() -> None:
+def test_password_of_a_proxy_is_shown_nowhere() -> None:
     found = read_proxy("http://me:p%40ss@h:3128")
     assert (found.username, found.password, found.port) == ("me", "p@ss", 3128)
     assert "p@ss" not in repr(found)
@@ -169,7 +171,7 @@ async def test_rest_calls_through_a_proxy(
         async with ime_live.AsyncClient(rest.url) as client:
             for _ in range(2):
                 assert await client.contracts(["A"])
-        # What is plain is asked for by its whole address; of one connection each is a request.
+        # A plain URL is requested in full; each call is a request, also on one connection.
         assert proxy.asked[0].startswith(f"GET {rest.url}/static/data/contract/name?")
         proxy.asked.clear()
         async with ime_live.AsyncClient(f"https://{place}") as client:
@@ -184,7 +186,7 @@ async def test_rest_calls_through_a_proxy(
         assert proxy.asked == []
 
 
-async def test_proxy_that_is_spoken_to_by_tls(
+async def test_stream_through_a_proxy_with_tls(
     rest: Rest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -207,7 +209,7 @@ async def test_proxy_that_is_spoken_to_by_tls(
                 await client.contracts(["A"])
 
 
-async def test_proxy_that_refuses_and_then_lets_through(
+async def test_stream_reconnects_through_a_proxy_that_refused(
     rest: Rest,
     secure: Any,  # noqa: ANN401
     caplog: pytest.LogCaptureFixture,
@@ -232,7 +234,7 @@ async def test_proxy_that_refuses_and_then_lets_through(
         assert len(proxy.asked) == 3
 
 
-async def test_proxy_that_wants_another_password(rest: Rest, secure: Any) -> None:  # noqa: ANN401
+async def test_wrong_password_of_a_proxy_is_an_error(rest: Rest, secure: Any) -> None:  # noqa: ANN401
     async with http_proxy(user="me:secret") as proxy, secure(rest.url) as place:
         wrong = proxy.url.replace("secret", "SECRET")
         async with connect(f"wss://{place}", proxy=wrong) as stream:
@@ -247,7 +249,7 @@ async def test_proxy_that_wants_another_password(rest: Rest, secure: Any) -> Non
         assert len(proxy.asked) == 3  # none of them twice
 
 
-async def test_proxy_that_hangs(
+async def test_hanging_proxy_times_out(
     rest: Rest,
     secure: Any,  # noqa: ANN401
     eventually: Eventually,
@@ -263,7 +265,9 @@ async def test_proxy_that_hangs(
             await client.contracts(["A"])
 
 
-async def test_proxy_that_is_away(caplog: pytest.LogCaptureFixture, eventually: Eventually) -> None:
+async def test_unreachable_proxy_is_named(
+    caplog: pytest.LogCaptureFixture, eventually: Eventually
+) -> None:
     caplog.set_level(logging.WARNING)
     url, proxy = "wss://example.org", "http://127.0.0.1:1"
     async with connect(url, proxy=proxy):
@@ -274,7 +278,7 @@ async def test_proxy_that_is_away(caplog: pytest.LogCaptureFixture, eventually: 
             await client.contracts(["A"])
 
 
-def test_plain_program_through_a_proxy(rest: Rest) -> None:
+def test_blocking_stream_through_a_proxy(rest: Rest) -> None:
     async def call() -> None:
         async with http_proxy() as proxy:
 
@@ -305,7 +309,9 @@ async def proxy_answering(*statuses: int) -> AsyncIterator[tuple[str, list[bytes
         yield f"http://me:SECRET@127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
 
 
-async def test_a_proxy_that_cannot_reach_the_service(caplog: pytest.LogCaptureFixture) -> None:
+async def test_proxy_that_cannot_reach_the_service_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.DEBUG, "ime_live.client")
     async with (
         proxy_answering(502, 503, 407) as (proxy, asked),
@@ -319,7 +325,7 @@ async def test_a_proxy_that_cannot_reach_the_service(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize("proxy", ["ftp://me:SECRET@host", "http://me:pa/SECRET@host"])
-async def test_a_proxy_of_the_environment_that_cannot_be(
+async def test_malformed_proxy_of_the_environment_is_named(
     proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "ime_live.client")

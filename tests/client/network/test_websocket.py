@@ -16,7 +16,7 @@ Eventually = Callable[..., Awaitable[None]]
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 2", b"hello\r\n\r\n"])
 @pytest.mark.parametrize("reset", [False, True])
-async def test_proxy_that_closes_without_an_answer_is_one_line_of_the_log(
+async def test_proxy_that_closes_without_an_answer_is_logged_once(
     answer: bytes, reset: bool, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = ended = 0

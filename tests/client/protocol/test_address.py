@@ -10,7 +10,7 @@ from ime_live.client.protocol.address import read_service
 from ime_live.errors import SettingsError
 from ime_live.settings.rule import shown_url
 
-# What an error must contain: the rule, and the value that breaks it.
+# An error must contain the rule and the value that breaks it.
 RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
 
 
@@ -26,7 +26,7 @@ RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
         ),
     ],
 )
-def test_addresses(url: str, expected: str) -> None:
+def test_address_of_a_gateway_becomes_urls_of_streams_and_rest(url: str, expected: str) -> None:
     service = read_service(url)
     assert service.stream([("name", "A&B")], [("since", "2026-05-23T15:10:00+03:30")]) == (
         f"{expected}?contract_names=A%26B&since=2026-05-23T15%3A10%3A00%2B03%3A30"
@@ -51,7 +51,7 @@ def test_addresses(url: str, expected: str) -> None:
         "ws://example.org?token=SECRET",
     ],
 )
-def test_what_is_no_address(url: str) -> None:
+def test_malformed_address_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="service's address") as caught:
         read_service(url)
     assert "SECRET" not in str(caught.value)

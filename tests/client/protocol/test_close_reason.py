@@ -18,13 +18,13 @@ from ime_live.gateway.query import stream_query as session
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014, 3000, 4999])
-def test_codes_after_which_a_client_reconnects(code: int) -> None:
+def test_close_codes_after_which_a_client_reconnects(code: int) -> None:
     assert close_reason.error_of_close(code, "going away") is None
 
 
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009])
 @pytest.mark.parametrize("reason", ["too many messages", ""])
-def test_codes_after_which_it_does_not(code: int, reason: str) -> None:
+def test_close_codes_after_which_a_client_does_not_reconnect(code: int, reason: str) -> None:
     error = close_reason.error_of_close(code, reason)
     assert type(error) is RefusedError
     assert error.code == code
@@ -32,13 +32,13 @@ def test_codes_after_which_it_does_not(code: int, reason: str) -> None:
 
 
 @pytest.mark.parametrize("refusal", list(Refusal))
-def test_every_reason_about_a_token(refusal: Refusal) -> None:
+def test_close_reasons_about_tokens_are_distinguished(refusal: Refusal) -> None:
     error = close_reason.error_of_close(1008, refusal.value)
     assert isinstance(error, AuthenticationError)
     assert error.reason == refusal.value
 
 
-def test_an_unknown_contract() -> None:
+def test_close_reason_names_the_unknown_contract() -> None:
     error = close_reason.error_of_close(1008, f"{session.UNKNOWN}: XYZ")
     assert isinstance(error, UnknownContractError)
     assert str(error) == "unknown contract: XYZ"
@@ -62,18 +62,20 @@ def test_an_unknown_contract() -> None:
         (503, type(None)),
     ],
 )
-def test_refused_handshakes(status: int, kind: type[ImeLiveError | None]) -> None:
+def test_status_of_a_refused_handshake_becomes_a_close_reason(
+    status: int, kind: type[ImeLiveError | None]
+) -> None:
     error = close_reason.error_of_status(status)
     assert type(error) is kind
     assert error is None or str(status) in str(error)
 
 
 @pytest.mark.parametrize("status", [400, 403, 429, 500, 502, 503, 504])
-def test_proxies_that_may_do_it_later(status: int) -> None:
+def test_temporary_status_of_a_proxy_allows_a_reconnect(status: int) -> None:
     assert close_reason.error_of_proxy(status) is None
 
 
-def test_a_proxy_that_wants_a_password() -> None:
+def test_proxy_authentication_required_is_an_error() -> None:
     error = close_reason.error_of_proxy(407)
     assert isinstance(error, ServiceError)
     assert error.status == 407
@@ -82,7 +84,7 @@ def test_a_proxy_that_wants_a_password() -> None:
 @pytest.mark.parametrize(
     "name", ["A", "می\u200cخواهم", "a\tb…", "می\u200c" * 60, "سکه" * 40, "x" * 500]
 )
-def test_a_contract_is_found_in_a_reason_that_was_cut(name: str) -> None:
+def test_contract_is_found_in_a_truncated_close_reason(name: str) -> None:
     reason = printable_reason(f"unknown contract: {name}")
     assert close_reason.is_about(reason, name)
     assert not close_reason.is_about(reason, "B" + name)

@@ -15,7 +15,7 @@ from ime_live.messages import Action, ControlFault
 B: Final[Key] = ("name", "B")
 
 
-def test_error_of_a_change_depends_on_the_fault() -> None:
+def test_error_of_a_command_depends_on_the_fault() -> None:
     change = Change(Action.SUBSCRIBE, [B], snapshot=True)
     change.settle([B], [ControlFault("B", "contract not covered by the token: B")])
     assert type(change.error()) is RefusedError

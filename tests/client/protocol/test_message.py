@@ -26,7 +26,7 @@ def read(raw: bytes) -> Message[Payload]:
     return message
 
 
-def test_a_message_by_name() -> None:
+def test_message_by_name_is_read() -> None:
     raw = update("سكه0312پ01", 7, skipped=3)
     message = read(raw)
     assert (message.contract_name, message.contract_id) == ("سكه0312پ01", None)
@@ -41,7 +41,7 @@ def test_a_message_by_name() -> None:
     assert "سكه0312پ01" in repr(message)
 
 
-def test_the_levels_of_a_message() -> None:
+def test_message_has_levels_of_the_book() -> None:
     levels = {n: LEVEL | {"buy_price": 100 - int(n)} for n in "123"}
     best = read(update("A", data=DATA | {"BestLimit": levels})).data.best_limit
     assert [level.buy_price for level in best] == [99, 98, 97]
@@ -54,7 +54,7 @@ def test_the_levels_of_a_message() -> None:
         best["4"]
 
 
-def test_a_message_by_id_in_another_zone() -> None:
+def test_message_by_id_in_another_time_zone_is_read() -> None:
     raw = json.dumps(
         {"channel": "IME Stream", "ContractId": "1", "timestamp": "2026-05-23T15:10:00.000000"}
         | {"data": DATA, "new": "keys are ignored"}
@@ -66,7 +66,7 @@ def test_a_message_by_id_in_another_zone() -> None:
     assert message.skipped == 0
 
 
-def test_sections() -> None:
+def test_message_of_sections_is_read() -> None:
     message = Reader(TEHRAN, PayloadSections).read(
         update("A", data={"ContractInfo": DATA["ContractInfo"]})
     )
@@ -76,14 +76,14 @@ def test_sections() -> None:
     assert message.data.contract_info.open_interest == 4997
 
 
-def test_data_that_is_not_whole_is_told_where_it_is_read() -> None:
+def test_missing_section_raises_where_it_is_read() -> None:
     message = read(update("A", data={"BestLimit": {}}))
     with pytest.raises(PayloadError, match=r"\$\.BestLimit"):
         message.data  # noqa: B018
     assert message.to_dict()["data"] == {"BestLimit": {}}  # and can be looked at all the same
 
 
-def test_a_status() -> None:
+def test_status_message_is_read() -> None:
     data = {
         "feed": "live",
         "since": "2026-05-23T11:45:00.104000",
@@ -101,7 +101,7 @@ def test_a_status() -> None:
     assert status.contracts == {"A": datetime(2026, 5, 23, 15, 10, tzinfo=TEHRAN), "B": None}
 
 
-def test_an_answer_and_what_is_not_known() -> None:
+def test_answer_and_unknown_channels_are_read() -> None:
     data = {"id": 1, "action": "subscribe", "contract_names": [], "contract_ids": [], "errors": []}
     text = {"channel": "IME Control", "timestamp": "2026-05-23T15:10:04.000000", "data": data}
     assert isinstance(READER.read(json.dumps(text).encode()), ControlData)
@@ -122,12 +122,12 @@ def test_an_answer_and_what_is_not_known() -> None:
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_message_is_told(raw: bytes) -> None:
+def test_malformed_message_is_an_error(raw: bytes) -> None:
     with pytest.raises(ServiceError, match="the service sent"):
         READER.read(raw)
 
 
-def test_a_time_stamp_that_is_none_is_told() -> None:
+def test_malformed_timestamp_is_an_error() -> None:
     raw = update("A").replace(b"2026-05-23T15", b"yesterday, 15")
     with pytest.raises(ServiceError, match="must send ISO 8601 timestamps, got yesterday"):
         read(raw).timestamp  # noqa: B018
@@ -155,7 +155,7 @@ def test_printed_message_of_sections(sections: list[str], shown: str) -> None:
     assert str(message) == f"2026-05-23T15:10:00.000007 A{shown}"
 
 
-def test_printed_message_that_is_not_whole() -> None:
+def test_printed_message_without_all_sections() -> None:
     text = str(read(update("A", 7, {"BestLimit": 5})))
     reason = "the data of a message cannot be read: Expected `object`, got `int`"
     assert text.startswith(f"2026-05-23T15:10:00.000007 A (no prices: {reason}")

@@ -40,7 +40,7 @@ def make(policy: QueuePolicy) -> MessageQueue[Item]:
 
 
 @given(steps, st.sampled_from(list(QueuePolicy)))
-def test_every_message_is_given_out_once_or_counted(
+def test_message_is_read_once_or_counted_as_skipped(
     steps: list[str | None], policy: QueuePolicy
 ) -> None:
     queue = make(policy)
@@ -49,7 +49,7 @@ def test_every_message_is_given_out_once_or_counted(
 
     def check(item: Item | None) -> None:
         if item is not None:
-            # What was left out since the last one of this contract, no more and no less.
+            # Exactly the messages left out since the last one of this contract.
             assert item.number == seen[item.contract] + item.skipped + 1
             seen[item.contract] = item.number
 
@@ -86,28 +86,28 @@ def fill(queue: MessageQueue[Item], *items: tuple[str, int]) -> list[bool]:
     return [queue.put(Item(contract, number)) for contract, number in items]
 
 
-def test_latest_keeps_the_newest_and_each_contract_its_turn() -> None:
+def test_conflation_keeps_the_newest_message_and_the_turn_of_each_contract() -> None:
     queue = make(QueuePolicy.LATEST)
     assert all(fill(queue, ("A", 1), ("B", 1), ("A", 2), ("C", 1), ("A", 3)))
     assert (len(queue), queue.skipped) == (3, 2)
     assert drain(queue) == [("A", 3, 2), ("B", 1, 0), ("C", 1, 0)]
 
 
-def test_latest_adds_up_what_the_gateway_has_skipped() -> None:
+def test_conflation_adds_up_skipped_messages_of_the_gateway() -> None:
     queue = make(QueuePolicy.LATEST)
     queue.put(Item("A", 5, skipped=4))
     queue.put(Item("A", 8, skipped=2))
     assert drain(queue) == [("A", 8, 7)]
 
 
-def test_drop_oldest_drops_the_oldest_of_all() -> None:
+def test_drop_oldest_drops_the_oldest_message() -> None:
     queue = make(QueuePolicy.DROP_OLDEST)
     assert all(fill(queue, ("A", 1), ("A", 2), ("B", 1), ("B", 2), ("A", 3)))
     assert (len(queue), queue.skipped) == (3, 2)
     assert drain(queue) == [("B", 1, 0), ("B", 2, 0), ("A", 3, 2)]
 
 
-def test_block_says_that_it_is_full() -> None:
+def test_block_reports_a_full_queue() -> None:
     queue = make(QueuePolicy.BLOCK)
     assert fill(queue, ("A", 1), ("A", 2), ("B", 1), ("B", 2)) == [True, True, True, False]
     assert queue.take() == Item("A", 1)
@@ -115,7 +115,7 @@ def test_block_says_that_it_is_full() -> None:
     assert drain(queue) == [("A", 2, 0), ("B", 1, 0), ("B", 2, 0)]
 
 
-def test_block_takes_more_if_it_must() -> None:
+def test_block_takes_more_messages_if_forced() -> None:
     queue = make(QueuePolicy.BLOCK)
     fill(queue, ("A", 1), ("A", 2), ("A", 3))
     assert queue.put(Item("A", 4), beyond=True)
@@ -124,7 +124,7 @@ def test_block_takes_more_if_it_must() -> None:
 
 
 @pytest.mark.parametrize("policy", list(QueuePolicy))
-def test_what_is_purged_does_not_come_and_does_not_count(policy: QueuePolicy) -> None:
+def test_purged_messages_are_neither_read_nor_counted(policy: QueuePolicy) -> None:
     queue = make(policy)
     fill(queue, ("A", 1), ("B", 1), ("A", 2))
     skipped = queue.skipped
@@ -133,7 +133,7 @@ def test_what_is_purged_does_not_come_and_does_not_count(policy: QueuePolicy) ->
 
 
 @pytest.mark.parametrize("policy", list(QueuePolicy))
-def test_one_thread_fills_and_another_reads(policy: QueuePolicy) -> None:
+def test_queue_is_filled_by_one_thread_and_read_by_another(policy: QueuePolicy) -> None:
     queue = make(policy)
     count = 2000
     taken = 0

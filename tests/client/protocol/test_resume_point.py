@@ -16,13 +16,13 @@ B: Final[Key] = ("name", "B")
 CONTRACTS: Final[tuple[Key, ...]] = (A, B, ("id", "A"))
 
 
-def test_the_first_connection_asks_as_the_program_does() -> None:
+def test_first_connection_asks_as_the_program_does() -> None:
     assert ResumePoint(snapshot=True).resumption([A]) == Resumption(snapshot=True)
     assert ResumePoint(snapshot=False).resumption([A]) == Resumption()
     assert ResumePoint(snapshot=True, since=stamp(5)).resumption([A]) == Resumption(since=stamp(5))
 
 
-def test_after_a_break_all_is_asked_for_until_each_contract_has_come() -> None:
+def test_reconnect_without_all_contracts_received_asks_for_snapshots() -> None:
     resume_point = ResumePoint(snapshot=False)
     resume_point.begin()
     assert resume_point.resumption([A, B]) == Resumption(snapshot=True)
@@ -34,7 +34,7 @@ def test_after_a_break_all_is_asked_for_until_each_contract_has_come() -> None:
     assert resume_point.resumption([A]) == Resumption(since=stamp(9))
 
 
-def test_an_earlier_run_counts_where_nothing_has_come_yet() -> None:
+def test_since_of_an_earlier_run_counts_for_contracts_not_received_yet() -> None:
     resume_point = ResumePoint(snapshot=True, since=stamp(5), keys=[A, B])
     resume_point.begin()
     assert resume_point.resumption([A, B]) == Resumption(since=stamp(5))
@@ -44,7 +44,7 @@ def test_an_earlier_run_counts_where_nothing_has_come_yet() -> None:
     assert resume_point.resumption([A, B]) == Resumption(since=stamp(7))
 
 
-def test_what_an_earlier_run_has_received_does_not_come_again() -> None:
+def test_states_of_an_earlier_run_are_not_repeated_on_resume() -> None:
     resume_point = ResumePoint(snapshot=True, since=stamp(5), keys=[A])
     assert [resume_point.take(A, stamp(n)) for n in (4, 5, 6)] == [False, False, True]
     # Of what is added later it knows nothing: its present state comes, however old.
@@ -56,7 +56,7 @@ def test_what_an_earlier_run_has_received_does_not_come_again() -> None:
     assert resume_point.take(A, stamp(3))
 
 
-def test_states_are_wanted_unless_the_program_begins_without() -> None:
+def test_snapshot_is_requested_unless_the_program_declines_it() -> None:
     assert ResumePoint(snapshot=True).wants_states
     assert ResumePoint(snapshot=False, since=stamp(5)).wants_states
     resume_point = ResumePoint(snapshot=False)
@@ -65,13 +65,13 @@ def test_states_are_wanted_unless_the_program_begins_without() -> None:
     assert resume_point.wants_states
 
 
-def test_without_contracts_there_is_no_time_to_resume_from() -> None:
+def test_resume_without_contracts_has_no_since() -> None:
     resume_point = ResumePoint(snapshot=False)
     resume_point.begin()
     assert resume_point.resumption([]) == Resumption(snapshot=True)
 
 
-def test_only_what_is_newer_is_taken_each_contract_for_itself() -> None:
+def test_resume_accepts_newer_states_only_per_contract() -> None:
     resume_point = ResumePoint(snapshot=True)
     assert [resume_point.take(A, stamp(n)) for n in (3, 3, 2, 4)] == [True, False, False, True]
     assert resume_point.take(B, stamp(1))
@@ -93,10 +93,12 @@ events = st.lists(
 
 
 @given(events, st.booleans())
-def test_any_history(events: list[tuple[str, object]], snapshot: bool) -> None:
+def test_resume_without_loss_or_duplicates_over_any_history(
+    events: list[tuple[str, object]], snapshot: bool
+) -> None:
     resume_point = ResumePoint(snapshot=snapshot)
     newest: dict[Key, int] = dict.fromkeys(CONTRACTS, 0)  # of the market; 0 is no state yet
-    due: dict[Key, int] = {}  # what the gateway has still to send on this connection
+    due: dict[Key, int] = {}  # the gateway has still to send these
     got: dict[Key, list[int]] = {key: [] for key in CONTRACTS}
     number = 0
 

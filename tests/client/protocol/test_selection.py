@@ -39,7 +39,7 @@ def answer(request: ControlRequest | None, *held: Key, **faults: str | None) -> 
     )
 
 
-def test_a_change_is_sent_and_counts_when_it_is_answered() -> None:
+def test_change_is_sent_and_completes_with_its_answer() -> None:
     selection = Selection([A])
     assert selection.open().keys == [A]
     assert selection.next_request() is None
@@ -58,7 +58,7 @@ def test_a_change_is_sent_and_counts_when_it_is_answered() -> None:
     assert selection.contracts.contract_ids == ("7",)
 
 
-def test_what_is_removed_is_gone() -> None:
+def test_unsubscribed_contract_is_removed() -> None:
     selection = Selection([A, B])
     selection.open()
     selection.add(removing(A))
@@ -69,7 +69,7 @@ def test_what_is_removed_is_gone() -> None:
     assert selection.held == (B,)
 
 
-def test_the_unknown_is_told_and_the_rest_is_done() -> None:
+def test_unknown_contract_is_reported_and_the_rest_subscribed() -> None:
     selection = Selection([A])
     selection.open()
     change = adding(B, C)
@@ -80,7 +80,7 @@ def test_the_unknown_is_told_and_the_rest_is_done() -> None:
         raise change.error() or AssertionError
 
 
-def test_what_was_not_answered_is_asked_for_again_with_the_present_state() -> None:
+def test_unanswered_subscribe_is_sent_again_with_a_snapshot() -> None:
     selection = Selection([A])
     selection.open()
     change = adding(B, snapshot=False)
@@ -99,7 +99,7 @@ def test_what_was_not_answered_is_asked_for_again_with_the_present_state() -> No
     assert selection.open().keys == [A, B]
 
 
-def test_what_was_never_sent_is_asked_for_as_it_was_wanted() -> None:
+def test_unsent_subscribe_is_sent_after_the_reconnect_as_requested() -> None:
     selection = Selection([A])
     selection.add(adding(B, snapshot=False))
     selection.open()
@@ -109,7 +109,7 @@ def test_what_was_never_sent_is_asked_for_as_it_was_wanted() -> None:
     assert selection.next_request() is None
 
 
-def test_what_is_removed_during_an_outage_is_not_asked_for_again() -> None:
+def test_contract_unsubscribed_during_an_outage_is_not_requested_again() -> None:
     selection = Selection([A, B])
     change = removing(A)
     selection.add(change)
@@ -120,7 +120,7 @@ def test_what_is_removed_during_an_outage_is_not_asked_for_again() -> None:
     assert selection.held == (B,)
 
 
-def test_with_nothing_left_there_is_no_connection_until_something_is_added() -> None:
+def test_empty_selection_has_no_connection_until_a_contract_is_added() -> None:
     selection = Selection([A])
     selection.add(removing(A))
     assert selection.open().keys == []
@@ -137,7 +137,7 @@ def test_with_nothing_left_there_is_no_connection_until_something_is_added() -> 
     assert selection.held == (C,)
 
 
-def test_a_name_that_cannot_be_printed_is_for_whoever_adds_it() -> None:
+def test_unprintable_name_raises_in_the_call_that_adds_it() -> None:
     selection = Selection([A])
     selection.add(removing(A))
     selection.open()
@@ -148,13 +148,13 @@ def test_a_name_that_cannot_be_printed_is_for_whoever_adds_it() -> None:
     assert isinstance(change.error(), UnknownContractError)
 
 
-def test_a_contract_that_was_known_must_not_be_lost_in_silence() -> None:
+def test_contract_that_became_unknown_ends_the_stream() -> None:
     selection = Selection([A, B])
     selection.open()
     assert not selection.refused("unknown contract: B")
 
 
-def test_what_does_not_fit_into_an_address_is_asked_for_in_flight() -> None:
+def test_contracts_beyond_the_length_of_a_url_are_subscribed_by_command() -> None:
     long: list[Key] = [("name", f"سكه{n:04}" * 3) for n in range(150)]
     selection = Selection([*long, ID])
     first = selection.open().keys
@@ -175,7 +175,7 @@ def test_what_does_not_fit_into_an_address_is_asked_for_in_flight() -> None:
     assert [*first, *asked] == [*long, ID, A]
     assert change.done
     assert set(selection.held) == {*long, ID, A}
-    # What was known and is not any more ends the stream.
+    # A contract that was known and is not any more ends the stream.
     selection.open()
     request = selection.next_request()
     _, error = selection.answered(answer(request, *long, **{long[-1][1]: None}))
@@ -183,7 +183,7 @@ def test_what_does_not_fit_into_an_address_is_asked_for_in_flight() -> None:
 
 
 @pytest.mark.parametrize("snapshot", [False, True])
-def test_what_is_asked_for_in_flight_comes_as_the_program_wants(snapshot: bool) -> None:
+def test_contracts_subscribed_by_command_begin_as_the_program_wants(snapshot: bool) -> None:
     selection = Selection([A, ID])
     selection.open(snapshot=snapshot)
     request = selection.next_request()
@@ -191,7 +191,7 @@ def test_what_is_asked_for_in_flight_comes_as_the_program_wants(snapshot: bool) 
     assert request.snapshot is snapshot
 
 
-def test_a_contract_by_name_and_by_id_is_held_once() -> None:
+def test_contract_by_name_and_by_id_is_selected_once() -> None:
     selection = Selection([A, B, ID])
     assert selection.open().keys == [A, B]
     # The gateway has it by name already.
@@ -201,7 +201,7 @@ def test_a_contract_by_name_and_by_id_is_held_once() -> None:
     assert selection.next_request() is None
 
 
-def test_requests_stay_below_the_gateways_limit_whatever_names_are_made_of() -> None:
+def test_commands_stay_below_the_size_limit_with_names_of_any_characters() -> None:
     for letter in ("x", "س", '"', "\x01", "😀"):
         selection = Selection([A])
         selection.open()
@@ -210,7 +210,7 @@ def test_requests_stay_below_the_gateways_limit_whatever_names_are_made_of() -> 
             assert len(request.to_json()) <= 4096
 
 
-def test_the_end_is_told_to_all_who_wait() -> None:
+def test_end_of_the_stream_fails_all_waiting_changes() -> None:
     selection = Selection([A])
     changes = [adding(B), removing(A)]
     for change in changes:
@@ -221,7 +221,7 @@ def test_the_end_is_told_to_all_who_wait() -> None:
     assert selection.next_request() is None
 
 
-def test_an_answer_that_does_not_come() -> None:
+def test_missing_answer_fails_the_change_and_a_late_one_counts() -> None:
     selection = Selection([A])
     selection.open()
     change = adding(B)
@@ -239,7 +239,7 @@ def test_an_answer_that_does_not_come() -> None:
     assert change.error() is error
 
 
-def test_what_was_given_up_is_not_asked_for_again() -> None:
+def test_overdue_change_is_not_sent_again() -> None:
     selection = Selection([A])
     selection.open()
     selection.add(adding(B))

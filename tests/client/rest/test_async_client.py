@@ -13,7 +13,7 @@ from ime_live.client.rest.async_client import AsyncClient
 from tests.client.rest_service import Rest
 
 
-async def test_snapshots(rest: Rest) -> None:
+async def test_snapshots_are_read_by_name_and_by_id(rest: Rest) -> None:
     client = AsyncClient(rest.url, token="t")
     whole = await client.snapshot(["A", "NOPE"], [1])
     assert set(whole) == {"A", "NOPE", "1"}
@@ -26,7 +26,7 @@ async def test_snapshots(rest: Rest) -> None:
     ]
 
 
-async def test_one_section(rest: Rest) -> None:
+async def test_one_section_is_read(rest: Rest) -> None:
     client = AsyncClient(rest.url)
     best = await client.snapshot(["A", "NOPE"], section=ime_live.BestLimit)
     assert best["A"] is not None
@@ -41,7 +41,7 @@ async def test_one_section(rest: Rest) -> None:
     ]
 
 
-async def test_overviews_and_contracts(rest: Rest) -> None:
+async def test_overviews_and_contracts_are_read(rest: Rest) -> None:
     client = AsyncClient(rest.url)
     overview = (await client.overview(["A"]))["A"]
     assert overview is not None
@@ -58,7 +58,7 @@ async def test_overviews_and_contracts(rest: Rest) -> None:
     )
 
 
-async def test_search(rest: Rest) -> None:
+async def test_search_finds_contracts(rest: Rest) -> None:
     [found] = await AsyncClient(rest.url).search("IMEOption", "KASH05C")
     assert (found.contract_name, found.market) == ("A", ime_live.Market.OPTION)
     assert rest.asked[0][1] == {"market": ["IMEOption"], "Search_char": ["KASH05C"]}
@@ -68,7 +68,7 @@ async def test_search(rest: Rest) -> None:
         await AsyncClient(rest.url).search("Stocks", "x")
 
 
-async def test_many_names_are_asked_for_in_portions(rest: Rest) -> None:
+async def test_many_names_are_requested_in_portions(rest: Rest) -> None:
     names = [f"سكه0312پ{n:04}" for n in range(400)]
     found = await AsyncClient(rest.url).contracts(names)
     assert len(found) == 400
@@ -76,7 +76,7 @@ async def test_many_names_are_asked_for_in_portions(rest: Rest) -> None:
     assert [n for _, query, _ in rest.asked for n in query["contract_names"]] == names
 
 
-async def test_a_refused_token(rest: Rest) -> None:
+async def test_refused_token_is_renewed_once_or_an_error(rest: Rest) -> None:
     rest.statuses = [401]
     with pytest.raises(ime_live.AuthenticationError, match="so it is"):
         await AsyncClient(rest.url, token="bad").contracts(["A"])
@@ -86,7 +86,7 @@ async def test_a_refused_token(rest: Rest) -> None:
     assert [token for _, _, token in rest.asked] == ["Bearer bad", "Bearer old", "Bearer new"]
 
 
-async def test_calls_at_the_same_time_when_the_token_expires(rest: Rest) -> None:
+async def test_concurrent_calls_renew_an_expired_token_once(rest: Rest) -> None:
     asked: list[str] = []
 
     def token() -> str:
@@ -106,13 +106,13 @@ async def test_calls_at_the_same_time_when_the_token_expires(rest: Rest) -> None
         *(client.contracts(["A"]) for _ in range(3)), return_exceptions=True
     )
     assert [type(end) for end in ends] == [ime_live.AuthenticationError] * 3
-    # Nobody is asked for ever, but a later call is not lost.
+    # Retries end, but a later call is not lost.
     rest.good, rest.together = f"t{len(asked) + 1}", None
     assert await client.contracts(["A"])
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-async def test_a_busy_service_is_asked_again(rest: Rest, status: int) -> None:
+async def test_busy_service_is_retried(rest: Rest, status: int) -> None:
     rest.statuses = [status]
     assert await AsyncClient(rest.url, tries=2).contracts(["A"])
     rest.statuses = [status]
@@ -121,9 +121,7 @@ async def test_a_busy_service_is_asked_again(rest: Rest, status: int) -> None:
     assert caught.value.status == status
 
 
-async def test_retry_after_is_waited_for_if_it_is_short(
-    rest: Rest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_short_retry_after_is_waited_for(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -138,7 +136,7 @@ async def test_retry_after_is_waited_for_if_it_is_short(
         rest.statuses, rest.retry_after = [503], odd
         assert await client.contracts(["A"])
         assert 0 <= waits.pop() < 1
-    # Who calls is not kept waiting for a minute.
+    # The caller does not wait for a minute.
     rest.statuses, rest.retry_after = [429], "60"
     with pytest.raises(ime_live.ServiceError):
         await client.contracts(["A"])
@@ -146,7 +144,7 @@ async def test_retry_after_is_waited_for_if_it_is_short(
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 422, 500])
-async def test_another_answer_is_an_error_at_once(rest: Rest, status: int) -> None:
+async def test_other_status_is_an_error_at_once(rest: Rest, status: int) -> None:
     rest.statuses = [status]
     with pytest.raises(ime_live.ServiceError, match="so it is") as caught:
         await AsyncClient(rest.url).contracts(["A"])
@@ -155,13 +153,13 @@ async def test_another_answer_is_an_error_at_once(rest: Rest, status: int) -> No
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"Data": 5}', b'{"Data": [{}]}'])
-async def test_what_is_no_answer_is_told(rest: Rest, body: bytes) -> None:
+async def test_malformed_response_is_an_error(rest: Rest, body: bytes) -> None:
     rest.body = body
     with pytest.raises(ime_live.ServiceError, match="cannot be read"):
         await AsyncClient(rest.url).contracts(["A"])
 
 
-async def test_a_service_that_is_away_or_too_slow(rest: Rest) -> None:
+async def test_unreachable_or_slow_service_is_an_error(rest: Rest) -> None:
     rest.drip = True
     with pytest.raises(ime_live.ServiceError, match=r"must answer within 0\.2 s"):
         await AsyncClient(rest.url, read_timeout=0.2, tries=1).contracts(["A"])
@@ -172,7 +170,7 @@ async def test_a_service_that_is_away_or_too_slow(rest: Rest) -> None:
 @pytest.mark.parametrize(
     "arguments", [{"tries": 0}, {"read_timeout": 0}, {"connect_timeout": -1}, {"token": ""}]
 )
-def test_arguments_that_cannot_be(arguments: dict[str, Any]) -> None:
+def test_malformed_arguments_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ime_live.SettingsError):
         AsyncClient("http://h", **arguments)
 
@@ -188,7 +186,7 @@ async def test_404_of_a_call_names_the_url_and_asks_for_the_prefix(rest: Rest) -
     )
 
 
-async def test_redirect_of_a_call_is_named(rest: Rest) -> None:
+async def test_redirect_of_a_call_is_an_error_with_its_target(rest: Rest) -> None:
     rest.statuses = [302]
     async with AsyncClient(rest.url) as client:
         with pytest.raises(ime_live.ServiceError, match="redirects to http") as caught:
@@ -200,7 +198,7 @@ async def test_redirect_of_a_call_is_named(rest: Rest) -> None:
 
 
 @pytest.mark.parametrize("detail", ["token expired", "token not yet valid: nbf is ahead"])
-async def test_token_that_may_pass_is_tried_again(rest: Rest, detail: str) -> None:
+async def test_temporarily_refused_token_is_retried(rest: Rest, detail: str) -> None:
     rest.statuses, rest.detail = [401, 401, 401], detail
     async with AsyncClient(rest.url, token="t", tries=3) as client:
         assert await client.contracts(["A"])
@@ -211,7 +209,7 @@ async def test_token_that_may_pass_is_tried_again(rest: Rest, detail: str) -> No
         assert len(rest.asked) == 8
 
 
-async def test_token_is_renewed_although_there_is_one_try(rest: Rest) -> None:
+async def test_token_is_renewed_even_with_one_try(rest: Rest) -> None:
     tokens = iter(["old", "new"])
     rest.statuses = [401]
     async with AsyncClient(rest.url, token=lambda: next(tokens), tries=1) as client:

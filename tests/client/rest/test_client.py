@@ -9,7 +9,7 @@ from ime_live.errors import ServiceError
 from tests.client.rest_service import Rest
 
 
-def test_blocking_program(rest: Rest) -> None:
+def test_blocking_client_in_a_plain_program(rest: Rest) -> None:
     with ime_live.Client(rest.url, token="SECRET") as client:
         assert client.snapshot(["A"])["A"] is not None
         assert client.snapshot(["A"], section=ime_live.BestLimit)["A"] is not None
@@ -19,7 +19,7 @@ def test_blocking_program(rest: Rest) -> None:
         assert repr(client) == f"<Client {rest.url.removeprefix('http://')}>"
 
 
-def test_a_call_after_the_client_was_closed() -> None:
+def test_call_after_close_is_an_error() -> None:
     with ime_live.Client("http://127.0.0.1:1") as client:
         pass
     with pytest.raises(ServiceError, match=r"^the client cannot make calls: it was closed$"):

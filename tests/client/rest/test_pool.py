@@ -13,7 +13,7 @@ from ime_live import AsyncClient
 from tests.client.rest_service import Rest
 
 
-async def test_connection_is_kept_for_the_next_call(rest: Rest) -> None:
+async def test_keep_alive_connection_is_used_for_the_next_call(rest: Rest) -> None:
     async with AsyncClient(rest.url) as client:
         for _ in range(5):
             assert await client.contracts(["A"])
@@ -58,7 +58,7 @@ async def test_answer_that_is_cut_short_is_an_error(rest: Rest) -> None:
             await client.contracts(["A"])
 
 
-def test_client_in_one_event_loop_after_the_other(rest: Rest) -> None:
+def test_client_works_in_one_event_loop_after_another(rest: Rest) -> None:
     client = AsyncClient(rest.url)
     for _ in range(3):
         assert asyncio.run(client.contracts(["A"]))
@@ -68,7 +68,7 @@ def test_client_in_one_event_loop_after_the_other(rest: Rest) -> None:
         asyncio.run(client.contracts(["A"]))
 
 
-def test_client_that_nobody_closes_leaves_nothing(rest: Rest) -> None:
+def test_unclosed_client_leaves_nothing(rest: Rest) -> None:
     client = AsyncClient(rest.url)
     assert asyncio.run(client.contracts(["A"]))
     [(kept, _)] = client._pool._idle

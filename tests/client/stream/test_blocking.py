@@ -20,7 +20,7 @@ def connect() -> BlockingStream[ime_live.Payload]:
     return ime_live.connect("ws://127.0.0.1:1", ["A"], proxy=None).__enter__()
 
 
-def test_a_change_that_waits_when_the_stream_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_fails_a_waiting_change(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = threading.Event()
     stream = connect()
     change = stream._receiver.change
@@ -38,7 +38,7 @@ def test_a_change_that_waits_when_the_stream_is_closed(monkeypatch: pytest.Monke
             adding.result(PATIENCE)
 
 
-def test_a_change_after_the_stream_was_closed() -> None:
+def test_change_after_close_is_an_error() -> None:
     stream = connect()
     stream.close()
     with pytest.raises(ServiceError, match=r"^the stream cannot be changed: it has ended$"):
@@ -49,7 +49,7 @@ def test_a_change_after_the_stream_was_closed() -> None:
     stream.close()
 
 
-def test_a_reader_whom_others_forestall_does_not_wait_longer(
+def test_reader_beside_other_readers_waits_no_longer_than_its_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stream = connect()
@@ -68,7 +68,7 @@ def test_a_reader_whom_others_forestall_does_not_wait_longer(
     stream.close()
 
 
-def test_first_connection_that_is_not_made_in_time() -> None:
+def test_first_connection_timeout_is_an_error() -> None:
     with (
         ime_live.connect("ws://127.0.0.1:1", ["A"], proxy=None, first_timeout=0.1) as stream,
         pytest.raises(ServiceError, match=r"cannot connect within 0\.1 s: .* Connection refused"),

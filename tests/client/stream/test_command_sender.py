@@ -17,7 +17,7 @@ from tests.client.texts import stamp, update
 Eventually = Callable[..., Awaitable[None]]
 
 
-async def test_a_service_that_does_not_know_requests(eventually: Eventually) -> None:
+async def test_service_without_commands_is_an_error(eventually: Eventually) -> None:
     async with (
         service(sending(update("A", 1))) as made,
         connect(made.url, open_timeout=0.3) as stream,
@@ -30,7 +30,7 @@ async def test_a_service_that_does_not_know_requests(eventually: Eventually) -> 
         assert (await take(stream)).timestamp_text == stamp(1)  # and the stream lives on
 
 
-async def test_without_a_connection_no_answer_is_overdue(
+async def test_answer_is_not_overdue_without_a_connection(
     eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ime_live.client.stream.receiver.random.random", lambda: 0.99)
@@ -51,7 +51,7 @@ async def test_without_a_connection_no_answer_is_overdue(
             await change
 
 
-async def test_many_changes_at_once_keep_within_the_gateways_limit(
+async def test_many_changes_stay_within_the_command_rate_of_the_gateway(
     eventually: Eventually,
 ) -> None:
     got: list[str] = []
@@ -70,7 +70,7 @@ async def test_many_changes_at_once_keep_within_the_gateways_limit(
     assert {type(result) for result in results} == {ime_live.ServiceError}
 
 
-async def test_who_reads_a_full_queue_may_change_the_selection() -> None:
+async def test_reader_of_a_full_queue_may_change_the_selection() -> None:
     async def answer(connection: ServerConnection) -> None:
         for number in range(1, 6):
             await connection.send(update("A", number), text=True)
@@ -87,7 +87,7 @@ async def test_who_reads_a_full_queue_may_change_the_selection() -> None:
         assert got == [stamp(n) for n in range(1, 6)]
 
 
-async def test_a_full_queue_does_not_end_what_the_library_asks_for_itself() -> None:
+async def test_full_queue_does_not_stop_commands_of_the_library() -> None:
     async def answer(connection: ServerConnection) -> None:
         for number in range(1, 6):
             await connection.send(update("A", number), text=True)
@@ -107,7 +107,7 @@ async def test_a_full_queue_does_not_end_what_the_library_asks_for_itself() -> N
         assert stream.connected
 
 
-async def test_what_does_not_fit_into_the_address_begins_as_the_program_wants() -> None:
+async def test_contracts_beyond_the_length_of_a_url_begin_as_the_program_wants() -> None:
     asked: list[dict[str, Any]] = []
 
     def listening(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
@@ -124,7 +124,7 @@ async def test_what_does_not_fit_into_the_address_begins_as_the_program_wants() 
         connect(made.url, "A", contract_ids=[7], snapshot=False) as stream,
     ):
         await take(stream)
-    # What changed over a break must not be missed.
+    # A change during a break must not be missed.
     assert [request["snapshot"] for request in asked] == [False, True]
     seventh = [
         update("A", number).replace(b'"contractName":"A"', b'"ContractId":"7"')

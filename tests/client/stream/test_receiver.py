@@ -39,14 +39,14 @@ Eventually = Callable[..., Awaitable[None]]
     [closing(1001, "going away"), aborting, closing(1011), closing(1012), closing(1013), 503, 429],
     ids=["1001", "1006", "1011", "1012", "1013", "HTTP 503", "HTTP 429"],
 )
-async def test_ends_after_which_it_reconnects(end: Any) -> None:  # noqa: ANN401 - as service takes
+async def test_close_codes_after_which_the_stream_reconnects(end: Any) -> None:  # noqa: ANN401 - as service takes
     async with service(end, end, sending(update("A", 1))) as made, connect(made.url) as stream:
         assert (await take(stream)).timestamp_text == stamp(1)
         assert len(made.paths) == 3
 
 
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009])
-async def test_ends_that_are_errors(code: int) -> None:
+async def test_close_codes_that_are_errors(code: int) -> None:
     async with (
         service(closing(code, "so it is")) as made,
         connect(made.url) as stream,
@@ -59,7 +59,9 @@ async def test_ends_that_are_errors(code: int) -> None:
         assert len(made.paths) == 1
 
 
-async def test_nobody_listens_yet(caplog: pytest.LogCaptureFixture) -> None:
+async def test_stream_reconnects_until_the_service_listens(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.WARNING)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -75,7 +77,7 @@ async def test_nobody_listens_yet(caplog: pytest.LogCaptureFixture) -> None:
     assert "no connection" in caplog.text
 
 
-async def test_what_was_received_is_not_asked_for_and_not_given_out_twice() -> None:
+async def test_reconnect_resumes_without_duplicates() -> None:
     async def first(connection: ServerConnection) -> None:
         for message in (update("B", 5), update("A", 3)):
             await connection.send(message, text=True)
@@ -93,7 +95,7 @@ async def test_what_was_received_is_not_asked_for_and_not_given_out_twice() -> N
         assert "snapshot" not in made.paths[1]
 
 
-async def test_a_contract_that_never_came_is_asked_for_with_the_others_states() -> None:
+async def test_contract_never_received_is_requested_with_snapshots_on_reconnect() -> None:
     async def first(connection: ServerConnection) -> None:
         await connection.send(update("A", 3), text=True)
         connection.transport.close()
@@ -105,7 +107,7 @@ async def test_a_contract_that_never_came_is_asked_for_with_the_others_states() 
         assert "snapshot=true" in made.paths[1]
 
 
-async def test_a_service_that_froze_is_left(eventually: Eventually) -> None:
+async def test_frozen_service_causes_a_reconnect(eventually: Eventually) -> None:
     async with deaf_service() as url:
         for options in ({"stale_after": 0.2}, {"ping_interval": 0.1, "ping_timeout": 0.1}):
             async with connect(url, **options) as stream:
@@ -114,7 +116,7 @@ async def test_a_service_that_froze_is_left(eventually: Eventually) -> None:
                 await eventually(lambda stream=stream: stream.connected)
 
 
-async def test_a_service_that_does_not_answer_the_handshake(eventually: Eventually) -> None:
+async def test_unanswered_handshake_times_out(eventually: Eventually) -> None:
     tries = 0
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -130,7 +132,7 @@ async def test_a_service_that_does_not_answer_the_handshake(eventually: Eventual
             await eventually(lambda: tries >= 2)
 
 
-async def test_a_queue_that_is_full_is_not_silence() -> None:
+async def test_full_queue_is_not_taken_for_a_silent_service() -> None:
     async with service(sending(update("A", 1), update("A", 2), update("A", 3))) as made:
         async with connect(made.url, queue="block", queue_size=1, stale_after=0.1) as stream:
             await asyncio.sleep(0.5)
@@ -141,23 +143,23 @@ async def test_a_queue_that_is_full_is_not_silence() -> None:
 
 
 @pytest.mark.parametrize("message", [b"hello", b"{}"])
-async def test_what_is_no_message_ends_the_stream(message: bytes) -> None:
+async def test_malformed_message_ends_the_stream(message: bytes) -> None:
     async with (
         service(sending(update("A", 1), message)) as made,
         connect(made.url) as stream,
     ):
-        assert (await take(stream)).timestamp_text == stamp(1)  # what was good comes first
+        assert (await take(stream)).timestamp_text == stamp(1)  # the valid message comes first
         with pytest.raises(ime_live.ServiceError, match="cannot be read"):
             await take(stream)
 
 
-async def test_channels_of_the_future_are_passed_over() -> None:
+async def test_unknown_channels_are_ignored() -> None:
     news = b'{"channel": "IME News", "data": {}}'
     async with service(sending(news, update("A", 1))) as made, connect(made.url) as stream:
         assert (await take(stream)).timestamp_text == stamp(1)
 
 
-async def test_a_redirect_is_not_followed_with_the_token() -> None:
+async def test_redirect_is_not_followed_with_the_token() -> None:
     async with (
         service(302) as made,
         connect(made.url, token="SECRET") as stream,
@@ -167,7 +169,7 @@ async def test_a_redirect_is_not_followed_with_the_token() -> None:
         assert made.authorizations == ["Bearer SECRET"]
 
 
-async def test_a_full_queue_loses_nothing_when_the_connection_ends(
+async def test_full_queue_loses_no_message_when_the_connection_ends(
     eventually: Eventually,
 ) -> None:
     async def first(connection: ServerConnection) -> None:
@@ -188,7 +190,7 @@ async def test_a_full_queue_loses_nothing_when_the_connection_ends(
         await asyncio.gather(change, return_exceptions=True)
 
 
-async def test_what_was_received_can_be_read_after_the_end(eventually: Eventually) -> None:
+async def test_received_messages_can_be_read_after_the_end(eventually: Eventually) -> None:
     async with service(sending(update("A", 1), update("A", 2))) as made:
         async with connect(made.url, queue="block", queue_size=1) as stream:
             await eventually(lambda: stream._receiver.full)
@@ -196,7 +198,7 @@ async def test_what_was_received_can_be_read_after_the_end(eventually: Eventuall
         assert not stream._receiver.full
 
 
-async def test_a_contract_by_name_and_by_id_is_resumed_like_any_other(
+async def test_contract_by_name_and_by_id_is_resumed(
     eventually: Eventually,
 ) -> None:
     async def first(connection: ServerConnection) -> None:
@@ -232,9 +234,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.mark.parametrize("token", ["t", lambda: "t"], ids=["text", "function"])
-async def test_token_that_has_expired_is_tried_again(
-    token: ime_live.Token, waits: list[float]
-) -> None:
+async def test_expired_token_is_retried(token: ime_live.Token, waits: list[float]) -> None:
     ends = (EXPIRED, NOT_YET, EXPIRED, EXPIRED, sending(update("A", 1)))
     async with service(*ends) as made, connect(made.url, token=token) as stream:
         assert (await take(stream)).timestamp_text == stamp(1)
@@ -253,7 +253,7 @@ async def test_token_that_stays_expired_is_an_error(
     assert len(waits) == len(made.paths) - 1
 
 
-async def test_token_that_is_bad_is_renewed_once_after_a_wait(waits: list[float]) -> None:
+async def test_bad_token_is_renewed_once_after_a_backoff(waits: list[float]) -> None:
     tokens = iter("abcd")
     bad = closing(1008, "invalid token")
     async with (
@@ -268,7 +268,9 @@ async def test_token_that_is_bad_is_renewed_once_after_a_wait(waits: list[float]
     assert (made.authorizations, len(waits)) == (["Bearer c", "Bearer d"], 2)
 
 
-async def test_token_that_expires_after_each_message_is_no_storm(waits: list[float]) -> None:
+async def test_token_expiring_after_each_message_reconnects_with_backoff(
+    waits: list[float],
+) -> None:
     numbers = itertools.count(1)
 
     async def expire(connection: ServerConnection) -> None:
@@ -311,7 +313,7 @@ async def test_answer_to_a_ping_proves_a_token(eventually: Eventually) -> None:
 NAME_PATH = "/live/data/websocket/contract/name"
 
 
-async def test_first_connection_that_cannot_be_made_is_named_each_minute(
+async def test_failed_first_connection_is_logged_once_per_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     minute = functools.partial(LogLimiter, interval=0.1)
@@ -336,7 +338,7 @@ async def test_first_connection_names_host_and_port(
     assert f"no connection to {named}{NAME_PATH}: " in caplog.text
 
 
-async def test_first_timeout() -> None:
+async def test_first_connection_times_out() -> None:
     async with connect("ws://127.0.0.1:1", first_timeout=0.2) as stream:
         with pytest.raises(ime_live.ServiceError) as caught:
             await take(stream)
@@ -348,7 +350,7 @@ async def test_first_timeout() -> None:
     )
 
 
-async def test_first_timeout_while_the_token_is_fetched() -> None:
+async def test_first_connection_times_out_while_the_token_is_fetched() -> None:
     async def never() -> str:
         await asyncio.Event().wait()
         raise AssertionError
@@ -358,7 +360,9 @@ async def test_first_timeout_while_the_token_is_fetched() -> None:
             await take(stream)
 
 
-async def test_first_timeout_ends_with_the_first_connection(eventually: Eventually) -> None:
+async def test_first_connection_timeout_ends_with_the_first_connection(
+    eventually: Eventually,
+) -> None:
     async with (
         service(aborting, 503, sending(update("A", 1))) as made,
         connect(made.url, first_timeout=0.5, max_reconnect_delay=2.0) as stream,
@@ -368,7 +372,7 @@ async def test_first_timeout_ends_with_the_first_connection(eventually: Eventual
         assert (await take(stream)).timestamp_text == stamp(1)
 
 
-async def test_token_function_that_times_out_is_told_as_it_is() -> None:
+async def test_timeout_of_the_token_function_is_raised_unchanged() -> None:
     def slow() -> str:
         raise TimeoutError("the issuer is slow")
 
@@ -389,7 +393,7 @@ async def test_404_names_the_url_and_asks_for_the_prefix(prefix: str) -> None:
     assert caught.value.status == 404
 
 
-async def test_redirect_is_named() -> None:
+async def test_redirect_is_an_error_with_its_target() -> None:
     answer = (
         b"HTTP/1.1 301 Moved\r\nLocation: https://example.org/x?token=SECRET\r\n"
         b"Content-Length: 0\r\n\r\n"
@@ -411,7 +415,7 @@ async def test_redirect_is_named() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 302, 200, 421])
-async def test_address_that_leads_elsewhere_for_a_while(status: int) -> None:
+async def test_other_status_after_a_connection_causes_a_reconnect(status: int) -> None:
     ends = (aborting, status, status, sending(update("A", 1)))
     async with service(*ends) as made, connect(made.url) as stream:
         assert (await take(stream)).timestamp_text == stamp(1)
@@ -425,10 +429,10 @@ async def test_request_that_cannot_be_answered_stays_an_error(status: int) -> No
             await take(stream)
 
 
-# -- what a program is told of connections ------------------------------------------------------
+# -- connection events ---------------------------------------------------------------------------
 
 
-async def test_connection_events(caplog: pytest.LogCaptureFixture) -> None:
+async def test_connection_events_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     told: list[ime_live.ConnectionEvent] = []
     ends = (503, closing(1012, "restart"), sending(update("A", 1)))
     async with service(*ends) as made:
@@ -444,7 +448,7 @@ async def test_connection_events(caplog: pytest.LogCaptureFixture) -> None:
         ]
 
 
-async def test_connection_event_of_an_error(eventually: Eventually) -> None:
+async def test_connection_event_reports_an_error(eventually: Eventually) -> None:
     told: list[ime_live.ConnectionEvent] = []
     async with (
         service(closing(1008, "unknown contract: A")) as made,
@@ -474,7 +478,7 @@ async def test_connection_event_comes_before_a_full_queue_is_read(eventually: Ev
     assert told[1].reason == "closed with 1000"
 
 
-def test_connection_events_of_a_plain_program() -> None:
+def test_connection_events_of_a_blocking_stream() -> None:
     lost = threading.Event()
 
     def tell(event: ime_live.ConnectionEvent) -> None:
@@ -486,7 +490,7 @@ def test_connection_events_of_a_plain_program() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, ime_live.ServiceError])
-async def test_what_a_function_for_connections_raises_ends_the_stream(
+async def test_exception_in_the_connection_callback_ends_the_stream(
     error: type[Exception],
 ) -> None:
     def broken(_: ime_live.ConnectionEvent) -> None:
@@ -510,7 +514,7 @@ async def test_message_of_five_megabytes_is_a_message() -> None:
         assert len(made.paths) == 1
 
 
-async def test_message_beyond_the_limit_is_no_end_and_no_storm(
+async def test_message_beyond_the_size_limit_reconnects_with_backoff(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     large, good = sending(b'"' + b"x" * 17_000_000 + b'"'), sending(update("A", 1))
