@@ -1,4 +1,4 @@
-"""The documents: what is generated is up to date, links lead somewhere, examples work.
+"""The documents: generated ones are up to date, links lead somewhere, examples work.
 
 The convention for examples, by the word after the fence:
 
@@ -88,7 +88,7 @@ def blocks(language: str) -> list[Block]:
     return [block for path in DOCUMENTS for said, block in blocks_of(path) if said == language]
 
 
-# -- what is generated --------------------------------------------------------------------------
+# -- generated documents ------------------------------------------------------------------------
 
 
 def test_the_generated_documents_are_up_to_date() -> None:
@@ -130,7 +130,7 @@ def test_settings_that_commands_share_are_described_once() -> None:
     assert "Show this message" not in text
 
 
-# -- what is written by hand --------------------------------------------------------------------
+# -- documents written by hand ------------------------------------------------------------------
 
 
 def anchors(path: Path) -> set[str]:
@@ -232,7 +232,7 @@ PARTS_OF_A_RECORD = ["Context", "Choice", "Alternatives", "Consequences"]
 
 
 def faults_of_record(name: str, text: str) -> list[str]:
-    """What a record of a decision lacks; ``name`` is that of its file."""
+    """Return the missing parts of a record of a decision; ``name`` is that of its file."""
     number = name[:4]
     faults = []
     if not re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", name):
@@ -491,7 +491,7 @@ def parse(words: list[str]) -> None:
     Raises:
         Exception: whatever Typer says is wrong with it.
     """
-    if any(set(word) <= set("<>") for word in words):  # what follows is the shell's
+    if any(set(word) <= set("<>") for word in words):  # the rest is for the shell
         words = words[: next(n for n, word in enumerate(words) if set(word) <= set("<>"))]
     command: Any = typer.main.get_command(app)
     arguments = list(words)

@@ -34,7 +34,7 @@ FORMULAS = re.compile(
     r"see the module's text|must not know|comes? in[;,].* goe?s? out", re.IGNORECASE
 )
 
-# What an error must contain: the rule, and the value that breaks it.
+# An error must contain the rule and the value that breaks it.
 RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
 
 SECRET = "a secret of 32 bytes for testing"

@@ -57,7 +57,7 @@ def test_keys_without_end_take_bounded_memory_and_lines() -> None:
     with capture_logs() as logs:
         for n in range(1_000):
             limited.info("lost", key=n)
-    assert len(logs) == 3 + 1  # what is beyond the third is one kind
+    assert len(logs) == 3 + 1  # all beyond the third are one kind
     clock.now += INTERVAL
     with capture_logs() as logs:
         limited.info("lost", key="new")

@@ -119,7 +119,7 @@ def test_the_schema_of_an_update_is_what_is_read(
     assert UPDATE.is_valid(message) is good
 
 
-# What stands in for valkey-cli, which is not in the embedded server's wheel.
+# A substitute for valkey-cli, which is not in the embedded server's wheel.
 VALKEY_CLI = """
 import os, sys
 from redis import Redis

@@ -87,7 +87,7 @@ LOADED_BY_STYLES = re.compile(r"""(?i)(?:@import\s*|url\(\s*)["']?([^"')\s;]+)""
 
 
 def loads_from_elsewhere(html: str) -> list[str]:
-    """What a page loads from other hosts."""
+    """Return the URLs of other hosts from which a page loads."""
     page = Resources()
     page.feed(html)
     by_styles = [each for style in page.styles for each in LOADED_BY_STYLES.findall(style)]

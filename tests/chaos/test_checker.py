@@ -441,7 +441,7 @@ def test_plain_client_is_owed_nothing_that_the_market_had_before_in_another_hist
         made.add(Sample(at * S, at * S, {"1": state}))
     history = History(PLAIN).got("1", 2 * S, 10).back(at=4 * S)
     assert missing(history, made, 6 * S, moved * S, c1=20) == (["1"] if due else [])
-    # What it has got on this connection it must follow, and resumed and with a snapshot always.
+    # A client must follow messages of this connection; after a resume or snapshot, every state.
     history = History(PLAIN).back(at=4 * S).got("1", 5 * S, 10)
     assert missing(history, made, 6 * S, moved * S, c1=20) == ["1"]
     for options in (RESUMING, SNAPSHOT):

@@ -108,7 +108,7 @@ def serve(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., str]:
 
 @pytest.fixture
 def database(valkey: EmbeddedValkey) -> Iterator[Any]:
-    """What is stored, as redis-py shows it; any, as its commands are loosely typed."""
+    """The store through redis-py; ``Any``, as its commands are loosely typed."""
     with redis.Redis.from_url(valkey.url, decode_responses=True) as client:
         yield client
 

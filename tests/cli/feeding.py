@@ -1,4 +1,4 @@
-"""What the tests of `feed ime` share: feeds as processes, and what they have put into the store."""
+"""Start `feed ime` as a process and read the contracts and states that it stored."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ def unquoted(text: str) -> str:
 
 
 def read(folder: Path, text: str | bytes) -> list[dict[str, Any]]:
-    """What is in a file with this text."""
+    """Return the contracts of a file with this text."""
     file = folder / "c.csv"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     return [json.loads(each.to_json()) for each in read_contracts(str(file))]
@@ -364,7 +364,7 @@ def test_a_csv_is_imported(ime_live: Run, database: Database) -> None:
     assert set(stored(database)) == {"12345", "67890"}
 
 
-# -- what is made of the records ----------------------------------------------------------------
+# -- imported records ----------------------------------------------------------------------------
 
 
 def test_ids_and_names_are_trimmed(ime_live: Run, database: Database) -> None:

@@ -92,7 +92,7 @@ async def test_held_up_writes_of_an_old_leader_are_refused(
     await until(lambda: said(standby, "another feed leads; standing by"), feeds)
 
     proxy.freeze(b'"last_price":2,')
-    hub.push(market(2))  # what the leader makes of it stays in the proxy
+    hub.push(market(2))  # the proxy holds the leader's writes
 
     async def in_the_proxy() -> bool:
         return proxy.held > 60_000

@@ -117,7 +117,7 @@ async def test_a_standby_takes_over_from_a_feed_that_was_killed(
         async def taken_over() -> bool:
             return await price_of(store, "901") == 700_002
 
-        await until(taken_over, feeds)  # what it saw before, without a new board
+        await until(taken_over, feeds)  # from earlier boards, without a new one
         status, led = await lease.read()
         assert led
         assert status is not None

@@ -279,7 +279,7 @@ def unsaved(server: Server) -> None:
 
 
 def forbidden(server: Server) -> None:
-    # What is looked at at the start is allowed.
+    # The commands of the start are allowed.
     keys = ("~ime:contracts", "~ime:last:{}")
     server.client.execute_command("ACL", "SETUSER", "default", "resetkeys", *keys)
 

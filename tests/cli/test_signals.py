@@ -170,7 +170,7 @@ def test_an_interrupt_shows_no_traceback(
         process.says(said)
         process.interrupt(times)
         status = process.ended()
-        # Who presses again may meet a process that is almost gone.
+        # A second interrupt may find the process almost gone.
         expected = 130 if name in {"replay", "publish"} else 0
         assert status == expected or (times > 1 and status == 130)
 

@@ -201,7 +201,7 @@ def test_the_token_s_line_can_be_pasted(tmp_path: Path) -> None:
 
 
 def feed_of(address: str) -> object:
-    """What a ready gateway says of the feed."""
+    """Return the feed's part of a ready gateway's status."""
     with urllib.request.urlopen(f"http://{address}/ready", timeout=10) as answer:
         assert answer.status == 200
         return json.load(answer)["feed"]

@@ -16,7 +16,7 @@ Schemas = dict[str, dict[str, Any]]
 
 
 class Colour(StrEnum):
-    """What it looks like."""
+    """The colour of a thing."""
 
     RED = "red"
     BLUE = "blue"
@@ -77,7 +77,7 @@ def test_a_number_is_a_number(schemas: Schemas) -> None:
 
 def test_values_stand_in_their_own_order(schemas: Schemas) -> None:
     assert schemas["Colour"] == {
-        "description": "What it looks like.",
+        "description": "The colour of a thing.",
         "enum": ["red", "blue"],
         "type": "string",
     }

@@ -234,7 +234,7 @@ async def test_whoever_is_killed_lets_go_of_the_folder(tmp_path: Path) -> None:
 
 
 async def test_two_valkeys_never_use_one_folder(tmp_path: Path, eventually: Eventually) -> None:
-    """Whoever ran the first one may be gone: killed, and started again at once."""
+    """The process that ran the first one may have been killed and restarted at once."""
 
     async def enter() -> str:
         async with kept_valkey(tmp_path) as kept:

@@ -32,7 +32,7 @@ class Pipe:
         os.close(self.reader)
 
     def read(self) -> list[str]:
-        """What has come, by lines, until nothing more does."""
+        """Return the lines that arrive until the pipe is silent."""
         os.set_blocking(self.reader, False)
         data = b""
         with suppress(BlockingIOError):

@@ -133,7 +133,7 @@ async def test_server_that_does_not_allow_to_ask_it(server: Server, state: MakeS
         version = (await publish(deaf, "1", state())).version
         assert (await read(store, "1")).history == b""
         assert await publish(deaf, "1", state()) == Stored(version, published=False)
-        # Who may ask is told; what is known is not forgotten by who may not.
+        # A permitted caller gets the answer; a forbidden one does not remove it.
         assert await publish(store, "1", state()) == Stored(version, published=False)
         assert await present(store, "1") == {"1"}
         with pytest.raises(StoreError, match=r"must allow INFO.*\+info"):

@@ -106,7 +106,7 @@ async def odd_redis(reply: bytes) -> AsyncIterator[tuple[OddRedis, Store, Lease]
 async def test_odd_reply_is_an_error_of_the_store(use: str, payload: MakePayload) -> None:
     for reply in ODD:
         async with odd_redis(reply) as (_, store, lease):
-            # Some of them are right for some uses. What must not come is any other error.
+            # Some of them are right for some uses. No other error may be raised.
             with suppress(StoreError, UnknownContractError):
                 await USES[use](store, lease, payload())
 

@@ -195,7 +195,7 @@ async def test_delivers_nothing_after_unsubscribe(
         await redis.publish(store.keys.live("2"), "x")
         await eventually(lambda: gateway.messages)
         assert gateway.messages == [("2", b"x")]
-        assert await pubsub.subscribe([])  # what was asked before is done
+        assert await pubsub.subscribe([])  # earlier commands are done
         assert await subscribed(redis) == {"2"}
 
 
@@ -318,7 +318,7 @@ async def test_outlives_a_killed_store(
             async with client_of(own_valkey) as client:
                 os.kill((await client.info("server"))["process_id"], signal.SIGKILL)
             await eventually(lambda: not pubsub.connected and gateway.errors)
-            # What is wanted may change meanwhile.
+            # The wanted channels may change meanwhile.
             assert not await pubsub.subscribe(["3"])
             pubsub.unsubscribe(["2"])
             own_valkey.stop()

@@ -1,4 +1,4 @@
-"""What is subscribed and confirmed, without a connection."""
+"""Wanted, subscribed and confirmed channels, without a connection."""
 
 from __future__ import annotations
 

@@ -291,7 +291,7 @@ def test_whether_the_frame_tells_its_day() -> None:
 
 
 def test_the_day_is_that_of_the_last_board_of_each_kind() -> None:
-    # What waited over midnight comes in one frame.
+    # Rows that waited over midnight come in one frame.
     evening, night = "2023-08-01T23:59:59", "2023-08-02T00:00:01"
     boards = [(FUTURES, [row("future", LastUpdate=each)]) for each in (evening, evening, night)]
     assert read_frame(frame(*boards)).day == date(2023, 8, 2)
@@ -378,7 +378,7 @@ def test_a_number_that_json_has_not_loses_only_its_row(literal: str) -> None:
     assert "LastTradedPrice: is " in read.errors[0].reason
 
 
-# Whatever comes
+# Any input
 
 TEXTS = st.text() | st.text(string.digits + ":-T/.", max_size=24)
 VALUES = st.one_of(

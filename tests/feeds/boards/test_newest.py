@@ -318,7 +318,7 @@ def test_recordings_are_exempt() -> None:
         assert not changes.late
 
 
-# What the store holds
+# Stored states
 
 
 def contract(contract_id: str) -> Contract:

@@ -1,6 +1,6 @@
-"""Backlog: what the test hub has pushed, with its cursors, so that a reconnect can be served.
+"""The backlog of the test hub: pushed messages with their cursors, for clients that reconnect.
 
-Messages come in, frames go out. A cursor is opaque to clients, has characters that must be
+A cursor is opaque to clients, has characters that must be
 encoded in a URL, and may be renumbered at any time.
 """
 
@@ -53,9 +53,9 @@ class Backlog:
         return self._frame(cursor, messages)
 
     def after(self, cursor: str) -> bytes | None:
-        """What came after a cursor, all in one frame; None if nothing.
+        """Return all messages after a cursor in one frame, or None if there are none.
 
-        To one that was never given out, everything is yet to come.
+        A cursor that was never given out is followed by no message.
         """
         missed = self._entries[self._places.get(cursor, len(self._entries)) :]
         if not missed:

@@ -1,6 +1,6 @@
-"""Channels: how frames reach a client by each of the three transports.
+"""Channels of the test hub: they send frames to a client by each of the three transports.
 
-An exchange comes in, and the hub's frames go out on it: whole, in part, or none for a while.
+A channel sends a frame on an open exchange: whole, in part, or after a while.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Checks: what a client of the hub must send, held against what it does send.
+"""Checks of a client's requests to the test hub.
 
-Requests come in, violations go out as sentences. Written from `shared/spec/ime-hub.md`; where
-that is silent, SignalR 2.4's own server is the measure.
+Each check returns the violations of a request as sentences. The rules are those of
+`shared/spec/ime-hub.md`; where that is silent, those of SignalR 2.4's own server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNSAFE: Final = set('[]{}":|+ ,')
 
 
 class Session(Struct, eq=False):
-    """What the hub knows by one connection token."""
+    """The hub's record of one connection token."""
 
     token: str
     id: str
@@ -49,7 +49,7 @@ class Session(Struct, eq=False):
 
 
 def of_headers(request: Request, agent: str, cookies: dict[str, str]) -> list[str]:
-    """What is wrong with a request's headers.
+    """Return the violations in a request's headers.
 
     Args:
         request: any to the hub.
@@ -71,7 +71,7 @@ def of_headers(request: Request, agent: str, cookies: dict[str, str]) -> list[st
 
 
 def of_query(verb: str, request: Request) -> list[str]:
-    """What is wrong with the parameters that every call, or every call of a kind, has."""
+    """Return the violations in the parameters that every call, or every call of a kind, has."""
     query = request.query
     wrong = []
     if _UNSAFE & set(request.raw_query):
@@ -109,7 +109,7 @@ def _is_our_hub(data: str) -> bool:
 
 
 def of_session(verb: str, request: Request, session: Session) -> list[str]:
-    """What is wrong with a request at this point of its connection's life."""
+    """Return the violations of a request at this point of its connection's life."""
     transport = request.query.get("transport", "")
     wrong = []
     if f"connectionToken={quote(session.token, safe='')}" not in request.raw_query:
@@ -144,7 +144,7 @@ def _of_cursor(verb: str, request: Request, session: Session) -> list[str]:
             wrong.append(f"characters that are not encoded in {request.body!r}")
     if cursor is None:
         wrong.append("no messageId")
-    # Who reconnects may have closed the connection before all that was sent was read.
+    # A client may close the connection and reconnect before it has read everything.
     elif session.revived and verb == "reconnect":
         pass
     elif cursor not in (session.given[-1:] if verb == "poll" else session.given):
@@ -156,6 +156,6 @@ def _of_cursor(verb: str, request: Request, session: Session) -> list[str]:
 
 
 def of_token(request: Request, token: str) -> list[str]:
-    """What is wrong with a request's bearer token, if it is to have one."""
+    """Return the violations of a request's bearer token, if it must have one."""
     said = request.header("authorization")
     return [] if said == (f"Bearer {token}" if token else "") else [f"Authorization {said!r}"]

@@ -86,7 +86,7 @@ async def _relay(
 
     ways = {asyncio.create_task(up()), asyncio.create_task(down())}
     try:
-        # Whoever closes: it is over for both.
+        # A close of either side ends both.
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for way in ways:

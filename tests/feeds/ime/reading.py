@@ -61,12 +61,12 @@ class Reading:
 
     @property
     def source(self) -> str:
-        """What the client says it is connected by."""
+        """Return the transport by which the client says it is connected."""
         return self.client.connection_state.source
 
     @property
     def error(self) -> str:
-        """What the client says is wrong."""
+        """Return the last error that the client reported."""
         return self.client.connection_state.error or ""
 
     async def until(self, condition: Callable[[], object]) -> None:

@@ -26,7 +26,7 @@ class Refusal(StrEnum):
 
 
 class Refusals:
-    """What is refused now, by name, and how."""
+    """The present refusals by name, and their answers."""
 
     def __init__(self) -> None:
         self.by: dict[str, Refusal] = {}

@@ -80,7 +80,7 @@ class LoopbackServer:
             raise AssertionError(f"it did not come so: {self.story()}") from None
 
     def story(self) -> str:
-        """What has happened, for a test that fails."""
+        """Return the events so far, for the message of a failing test."""
         return f"violations {self.violations}"
 
     def close_connections(self) -> None:

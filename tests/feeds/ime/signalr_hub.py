@@ -1,7 +1,7 @@
 """The test hub: a server on real sockets that speaks classic SignalR as the exchange's hub does.
 
 Written from `shared/spec/ime-hub.md` and the behaviour of SignalR 2.4's server, not from our
-client. What a client does wrong is collected in `violations`, which every test asserts to be
+client. Violations by a client are collected in `violations`, which every test asserts to be
 empty. As a process it replays frames:
 `python -m tests.feeds.ime.signalr_hub --port 8100 --frames FILE…`.
 """
@@ -84,16 +84,16 @@ class Hub(LoopbackServer):
         self._channels: dict[Channel, Session] = {}
         self._pulse: asyncio.Task[None] | None = None
 
-    # What tests ask.
+    # Questions of tests.
 
     @property
     def base_url(self) -> str:
-        """What a client's ``base_url`` is to be."""
+        """The ``base_url`` for a client."""
         return self.origin + ROOT
 
     @property
     def polling_url(self) -> str:
-        """What a client's ``polling_url`` is to be."""
+        """The ``polling_url`` for a client."""
         return self.origin + BOARDS
 
     @property
@@ -121,7 +121,7 @@ class Hub(LoopbackServer):
         ]
 
     def story(self) -> str:
-        """What has been asked of the hub lately, and the violations."""
+        """Return the latest requests to the hub, and the violations."""
         asked = [f"{r.path} {r.query.get('transport', '')}" for r in self.requests[-20:]]
         return f"{asked}, {super().story()}"
 
@@ -134,7 +134,7 @@ class Hub(LoopbackServer):
         """Wait until a client is connected by a transport, and can be sent frames."""
         await self.until(lambda: self.live == transport and self.reachable)
 
-    # What tests do.
+    # Actions of tests.
 
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
@@ -244,7 +244,7 @@ class Hub(LoopbackServer):
         for each in what:
             del self._refusals.by[each]
 
-    # What clients see.
+    # Answers to clients.
 
     async def _beat(self) -> None:
         while True:

@@ -206,12 +206,12 @@ class TestEnvelope:
             ('{"C":"a","D":1}', Envelope(cursor="a", ended=True)),
             ('{"M":null,"I":"0","R":5}', Envelope()),
             ('{"C":5,"G":6,"L":"1500"}', Envelope(cursor="5", groups="6", delay=1.5)),
-            # What is wrong with messages is not the connection's fault.
+            # Malformed messages are no fault of the connection.
             ('{"C":"a","M":5}', Envelope(cursor="a", messages=True)),
             ('{"C":"a","M":{"M":"m"},"x":NaN}', Envelope(cursor="a", messages=True)),
             ('{"C":"a","M":[ \r\n ]}', Envelope(cursor="a")),
             ('{"C":"a","M":[{"A":[1e400]}]}', Envelope(cursor="a", messages=True)),
-            # What only a row is lost for must not end a connection.
+            # A fault that loses one row must not end a connection.
             ('{"C":"a","M":[{"A":[NaN,1e400]}]}', Envelope(cursor="a", messages=True)),
         ],
     )

@@ -1,4 +1,4 @@
-"""What the client of the exchange's hub says of answers that it cannot use, and that it goes on."""
+"""The client of the exchange's hub logs malformed answers and continues."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_a_bad_answer_to_negotiate_is_said_and_tried_again(hub: Hub, how: 
             assert reading.source == ""
             assert "negotiate" in reading.error
             assert SAID[how] in reading.error
-            # What repeats is said once an outage.
+            # A repeated fault is logged once per outage.
             [line] = complaints(logs)
             assert SAID[how] in str(line)
             hub.accept("negotiate")

@@ -238,7 +238,7 @@ async def test_refusal_of_negotiate_is_said(hub: Hub, answer: dict[str, str], re
         assert waiting.asked == [1]
 
 
-# What a real server of SignalR 2.4.3 does
+# Behaviour of a real server of SignalR 2.4.3
 
 
 async def test_server_that_was_started_again_with_its_key_is_resumed(hub: Hub) -> None:

@@ -1,7 +1,7 @@
 """Wire: HTTP/1.1 and WebSocket on raw sockets, for servers of the tests that may misbehave.
 
-A connection's bytes come in, requests go out, and answers are written byte by byte as the caller
-likes, also only half. It knows nothing of SignalR.
+A connection parses requests from its bytes and writes answers byte by byte, also partial ones.
+SignalR is in other modules.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Exchange:
             pass
 
     async def receive(self) -> bytes:
-        """What the client sends, b"" at its end."""
+        """Return bytes from the client, b"" at its end."""
         return await self._wire.take()
 
 

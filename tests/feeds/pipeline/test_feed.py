@@ -116,7 +116,7 @@ class Store:
 
 
 class Ran(Struct):
-    """What came of a script."""
+    """The result of a script."""
 
     store: Store
     feed: Feed
@@ -434,7 +434,7 @@ async def test_frames_that_are_none_are_one_line_a_minute() -> None:
     assert ran.status.refused == 50
 
 
-# What its boards list
+# Contracts on its boards
 
 
 async def test_contracts_of_the_last_board_of_a_frame_are_counted() -> None:
@@ -445,7 +445,7 @@ async def test_contracts_of_the_last_board_of_a_frame_are_counted() -> None:
     assert ran.status.markets[Market.FUTURES].contracts == 2
 
 
-# What is wrong stays small
+# A fault affects its own row only
 
 
 async def test_feed_goes_on_while_its_frames_cannot_be_recorded() -> None:
@@ -468,7 +468,7 @@ async def test_feed_goes_on_while_its_frames_cannot_be_recorded() -> None:
     )
     assert [each.aggregate.last_price for _, each in ran.store.states][-1] == 4
     assert recording.frames == [frames[0], frames[4]]
-    lines = ran.events("frame not recorded")  # once a minute
+    lines = ran.events("frame not recorded")  # once per minute
     assert [each.get("repeated") for each in lines] == [None, 1]
     assert "no space left" in lines[0]["error"]
     [line] = ran.events("recording goes on")

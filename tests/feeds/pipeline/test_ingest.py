@@ -389,7 +389,7 @@ class TestRegistrar:
         by_hand = replace(told, contract_name="Old", owner="someone")
         await store.import_contracts([by_hand])
         await registrar.register([told])
-        await store.claim([], 20)  # whoever writes without being the leader is refused from now on
+        await store.claim([], 20)  # from now on the store refuses writers that do not lead
         assert await registrar.register([told], token=10) == {}
         with pytest.raises(FencedError):
             await registrar.register([replace(told, title="newer")], token=10)

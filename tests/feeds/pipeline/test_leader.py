@@ -111,7 +111,7 @@ async def prices(store: Store) -> dict[str, float]:
 
 
 async def published(redis: Redis, work: Any) -> list[tuple[str, float]]:  # noqa: ANN401
-    """What is published while ``work`` is awaited, in order."""
+    """Return the messages published while ``work`` is awaited, in order."""
     async with redis.pubsub(ignore_subscribe_messages=True) as messages:
         await messages.psubscribe("ime:live:*")
         await messages.get_message(timeout=5)
@@ -220,7 +220,7 @@ async def test_stored_stamp_moves_while_states_stand_still(
     assert await redis.hget("ime:last:{1}", "pushed") == b"2023-08-01T13:20:20"
 
 
-# What heals
+# Recovery
 
 
 async def test_states_that_others_have_replaced_come_back(

@@ -336,7 +336,7 @@ def test_what_is_there_is_moved_away_by_the_time_of_its_first_frame(tmp_path: Pa
         recording.write(b'{"M":[1]}')
     with recorder(file):
         assert names_in(tmp_path) == ["frames-20261120T114500.ndjson", "frames.ndjson"]
-    # What is no recording of ours has only the time at which it was written last.
+    # Other files have only the time of their last write.
     file.write_bytes(b"something else\n")
     os.utime(file, (NOON, NOON))
     with recorder(file):

@@ -190,7 +190,7 @@ async def test_a_connection_attempt_that_hangs_can_be_broken_off() -> None:
     with socket.socket() as listener, ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        # Nobody accepts, and from the second one on the kernel does not answer.
+        # The port accepts no connection, and from the second one on the kernel does not answer.
         for _ in range(2):
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)

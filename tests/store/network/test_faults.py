@@ -61,7 +61,7 @@ def sentinel(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 async def fault_of(url: str, *, writes: bool = False, key_prefix: str = "ime:") -> str | None:
-    """What ends a process at its start; None if nothing does."""
+    """Return the fault that ends a process at its start, or None."""
     settings = StoreSettings(redis_url=url, key_prefix=key_prefix)
     fault = None
     try:
