@@ -30,7 +30,7 @@ def lines(*contracts: dict[str, Any]) -> str:
     return "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in contracts)
 
 
-def test_imports(ime_live: Run, database: Database) -> None:
+def test_contracts_import_stores_every_contract(ime_live: Run, database: Database) -> None:
     done = ime_live("contracts", "import", "-", stdin=lines(A, B))
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "2 added, 0 changed, 0 unchanged\n"
@@ -48,14 +48,18 @@ def test_imports(ime_live: Run, database: Database) -> None:
     ],
     ids=["CRLF", "array", "numbers", "REST"],
 )
-def test_reads(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_contracts_import_reads_its_formats(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "c.json").write_text(text, newline="")
     contracts = read_contracts(str(tmp_path / "c.json"))
     assert [json.loads(each.to_json()) for each in contracts] == [A, B]
     assert capsys.readouterr().err == ""
 
 
-def test_imports_again(ime_live: Run, database: Database, tmp_path: Path) -> None:
+def test_second_import_renames_a_contract(
+    ime_live: Run, database: Database, tmp_path: Path
+) -> None:
     store(database, A, B)
     renamed = {**A, "contractName": "ContractZ", "titel": "x"}
     (tmp_path / "b.json").write_text(json.dumps(renamed, indent=2))  # one, over several lines
@@ -85,7 +89,7 @@ def test_imports_again(ime_live: Run, database: Database, tmp_path: Path) -> Non
     ],
     ids=["one name", "a name of another", "no id", "no JSON"],
 )
-def test_imports_all_or_nothing(
+def test_contracts_import_is_all_or_nothing(
     ime_live: Run, database: Database, register: Callable[..., None], text: str, error: str
 ) -> None:
     register(("12345", "ContractA"))
@@ -153,13 +157,13 @@ def test_imports_all_or_nothing(
         ('{"x":' + "[" * 100_000, "c.json, line 1: maximum recursion depth exceeded"),
     ],
 )
-def test_refuses(text: str, error: str, tmp_path: Path) -> None:
+def test_contracts_import_refuses_malformed_files(text: str, error: str, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ContractError, match=re.escape(error)):
         read_contracts(str(tmp_path / "c.json"))
 
 
-def test_a_file_that_cannot_be_read(ime_live: Run) -> None:
+def test_unreadable_file_is_one_line(ime_live: Run) -> None:
     done = ime_live("contracts", "import", "nothing")
     assert (done.returncode, done.stderr) == (2, "ime-live: nothing: no such file or directory\n")
     with pytest.raises(SettingsError, match="is a directory"):
@@ -171,7 +175,7 @@ def store(database: Database, *contracts: dict[str, Any]) -> None:
         database.hset("ime:contracts", each["contractId"], json.dumps(each))
 
 
-def test_lists_and_shows_what_can_be_imported(ime_live: Run, database: Database) -> None:
+def test_list_and_show_print_importable_contracts(ime_live: Run, database: Database) -> None:
     store(database, B, A)
     before = stored(database)
     listed = ime_live("contracts", "list", FORCE_COLOR="1")
@@ -205,7 +209,7 @@ def on_a_terminal(env: dict[str, str], *arguments: str) -> str:
     return said.decode().replace("\r\n", "\n").removesuffix("END")
 
 
-def test_lists_a_table_on_a_terminal(env: dict[str, str], database: Database) -> None:
+def test_list_prints_a_table_on_a_terminal(env: dict[str, str], database: Database) -> None:
     assert on_a_terminal(env, "contracts", "list") == "no contracts are registered\n"
     store(database, B, A)
     rows = [row.split() for row in on_a_terminal(env, "contracts", "list").splitlines()]
@@ -217,7 +221,7 @@ def test_lists_a_table_on_a_terminal(env: dict[str, str], database: Database) ->
     assert on_a_terminal(env, "contracts", "show", "12345") == json.dumps(A, indent=2) + "\n"
 
 
-def test_removes(ime_live: Run, database: Database) -> None:
+def test_remove_deletes_contracts(ime_live: Run, database: Database) -> None:
     store(database, B, A)
     done = ime_live("contracts", "remove", "ContractA", "Nobody")
     assert (done.returncode, done.stderr) == (1, "ime-live: unknown contract: Nobody\n")
@@ -227,13 +231,15 @@ def test_removes(ime_live: Run, database: Database) -> None:
     assert stored(database) == {"67890": B}
 
 
-def test_what_is_not_there_cannot_be_shown(ime_live: Run) -> None:
+def test_show_of_an_unknown_contract_is_an_error(ime_live: Run) -> None:
     done = ime_live("contracts", "show", "X")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "ime-live: unknown contract: X\n"
 
 
-def test_a_pipe_that_is_closed(start: Callable[..., Any], register: Callable[..., None]) -> None:
+def test_closed_pipe_ends_the_list_quietly(
+    start: Callable[..., Any], register: Callable[..., None]
+) -> None:
     """As in ``ime-live contracts list | head -1``, with more than a pipe holds."""
     register(*((str(n), f"Contract{n}") for n in range(3000)))
     process = start("contracts", "list")
@@ -296,7 +302,9 @@ def read(folder: Path, text: str | bytes) -> list[dict[str, Any]]:
         ),
     ],
 )
-def test_reads_csv(text: str | bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_file_is_read(
+    text: str | bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert read(tmp_path, text) == CSV_RECORDS
     assert capsys.readouterr().err == ""
 
@@ -304,7 +312,7 @@ def test_reads_csv(text: str | bytes, tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("first", ["", "sep=X\n", '"sep=X"\n'])
-def test_reads_csv_with_other_separators(
+def test_csv_file_with_other_separators_is_read(
     separator: str, end: str, first: str, tmp_path: Path
 ) -> None:
     text = unquoted(CSV).replace("OldB|OlderB", "OldB").replace(",", separator)
@@ -349,12 +357,12 @@ def test_reads_csv_with_other_separators(
         (CSV.encode().replace(b"title", b"\xff"), "c.csv: not UTF-8"),
     ],
 )
-def test_refuses_csv(text: str | bytes, error: str, tmp_path: Path) -> None:
+def test_malformed_csv_file_is_refused(text: str | bytes, error: str, tmp_path: Path) -> None:
     with pytest.raises(ContractError, match=re.escape(error)):
         read(tmp_path, text)
 
 
-def test_a_csv_is_imported(ime_live: Run, database: Database) -> None:
+def test_csv_file_is_imported(ime_live: Run, database: Database) -> None:
     done = ime_live("contracts", "import", "-", stdin=CSV.replace("title,", "Title,"))
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.splitlines() == [
@@ -382,7 +390,9 @@ def test_ids_and_names_are_trimmed(ime_live: Run, database: Database) -> None:
 @pytest.mark.parametrize(
     "given", ["1405-09-10", "1405/09/10", "1405/9/10", "۱۴۰۵/۰۹/۱۰", " ١٤٠٥-٠٩-١٠"]
 )
-def test_a_jalali_date_is_taken_and_said(ime_live: Run, database: Database, given: str) -> None:
+def test_jalali_date_is_converted_and_reported(
+    ime_live: Run, database: Database, given: str
+) -> None:
     done = ime_live("contracts", "import", "-", stdin=lines(B, {**A, "ExpirationDate": given}))
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
@@ -392,7 +402,7 @@ def test_a_jalali_date_is_taken_and_said(ime_live: Run, database: Database, give
     assert stored(database)["12345"]["ExpirationDate"] == "2026-12-01"
 
 
-def test_many_jalali_dates_are_said_once(
+def test_many_jalali_dates_are_reported_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = [{**A, "contractId": str(n), "ExpirationDate": "1405-01-01"} for n in range(9)]
@@ -403,7 +413,7 @@ def test_many_jalali_dates_are_said_once(
     assert said.endswith("it is taken as 2026-03-21 (9 such dates)\n")
 
 
-def test_a_gregorian_date_is_taken_without_a_word(
+def test_gregorian_date_is_read_without_a_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [found] = read(tmp_path, lines({**A, "ExpirationDate": "2028-02-29"}))

@@ -42,7 +42,7 @@ def greeting(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, thorough(signal.SIGTERM)])
-def test_everything_works_and_nothing_is_left(
+def test_demo_streams_and_leaves_no_process(
     start: Start, temporary: Path, number: signal.Signals
 ) -> None:
     process = start("demo", "--port", "0", TMPDIR=str(temporary))
@@ -79,7 +79,7 @@ def answered(url: str, **headers: str) -> tuple[Any, dict[str, str]]:
         return json.load(answer), {k.lower(): v for k, v in answer.headers.items()}
 
 
-def test_a_page_of_this_machine_finds_what_it_needs(start: Start) -> None:
+def test_demo_serves_pages_of_this_machine(start: Start) -> None:
     """Its scripts may read the answers; options have days left and an underlying."""
     process = start("demo", "--port", "0")
     [address] = set(re.findall(r"http://([^/]+)/ready", greeting(process)))
@@ -125,7 +125,7 @@ def test_a_page_of_this_machine_finds_what_it_needs(start: Start) -> None:
     assert process.wait(20) == 0
 
 
-def test_a_port_that_is_in_use(ime_live: Run) -> None:
+def test_demo_on_a_used_port_is_one_line(ime_live: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         done = ime_live("demo", "--port", str(port))
@@ -136,13 +136,13 @@ def test_a_port_that_is_in_use(ime_live: Run) -> None:
     )
 
 
-def test_it_is_for_this_machine_only(ime_live: Run) -> None:
+def test_demo_listens_on_loopback_only(ime_live: Run) -> None:
     done = ime_live("demo", "--host", "0.0.0.0")  # noqa: S104 - what is refused
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("ime-live: --host must be a loopback address, because the demo")
 
 
-def test_a_recording_is_replayed_in_a_loop(start: Start, tmp_path: Path) -> None:
+def test_demo_replays_a_recording_in_a_loop(start: Start, tmp_path: Path) -> None:
     recording = tmp_path / "frames.ndjson"
     recording.write_bytes(b"\n".join(rounds(3)) + b"\n")
     process = start("demo", "--port", "0", "--source", "replay", "--frames", str(recording))
@@ -167,7 +167,9 @@ def test_a_recording_is_replayed_in_a_loop(start: Start, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("frames", "said"), [([], "--frames"), (["--frames", "missing.ndjson"], "missing.ndjson")]
 )
-def test_a_replay_without_a_recording(start: Start, frames: list[str], said: str) -> None:
+def test_demo_replay_without_a_recording_is_an_error(
+    start: Start, frames: list[str], said: str
+) -> None:
     process = start("demo", "--port", "0", "--source", "replay", *frames)
     assert process.wait(20) == 2
     assert process.stdout is not None

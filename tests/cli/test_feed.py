@@ -48,7 +48,7 @@ def last(database: Database, contract_id: str) -> Any:  # noqa: ANN401 - any JSO
     return None if data is None else json.loads(data)
 
 
-def test_replays_a_recording(ime_live: Run, database: Database, recording: Path) -> None:
+def test_feed_replays_a_recording(ime_live: Run, database: Database, recording: Path) -> None:
     done = ime_live("feed", "replay", recording, "--speed", "0")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith("replayed 4 frames, 3 rows: ")
@@ -81,7 +81,7 @@ def test_replay_of_older_boards_counts_in_the_order_of_its_frames(
     assert "pushed" not in database.hkeys("ime:last:{901}")  # a recording has no age
 
 
-def test_replays_with_its_pauses_and_again(start: Start, recording: Path) -> None:
+def test_replay_keeps_pauses_and_repeats(start: Start, recording: Path) -> None:
     process = start("feed", "replay", recording, "--speed", "1000", "--loop")
     assert process.stderr is not None
     for _ in range(3):
@@ -92,7 +92,7 @@ def test_replays_with_its_pauses_and_again(start: Start, recording: Path) -> Non
     assert all(line.startswith("replayed ") for line in said.splitlines())
 
 
-def test_bad_lines_are_skipped(ime_live: Run, database: Database, recording: Path) -> None:
+def test_replay_skips_bad_lines(ime_live: Run, database: Database, recording: Path) -> None:
     recording.write_text("nonsense\n" + frame(3, "13:20:14"), encoding="utf-8")
     done = ime_live("feed", "replay", recording, "--speed", "0")
     assert done.returncode == 1
@@ -110,20 +110,20 @@ def test_bad_lines_are_skipped(ime_live: Run, database: Database, recording: Pat
         (["--speed", "-1", "x"], "--speed must be a number of 0 or more, got -1.0"),
     ],
 )
-def test_wrong_use(ime_live: Run, arguments: list[str], error: str) -> None:
+def test_wrong_use_of_feed_is_status_2(ime_live: Run, arguments: list[str], error: str) -> None:
     done = ime_live("feed", "replay", *arguments)
     assert done.returncode == 2
     assert done.stderr == f"ime-live: {error}\n"
 
 
-def test_redis_is_away(ime_live: Run, recording: Path) -> None:
+def test_replay_during_an_outage_of_redis_is_an_error(ime_live: Run, recording: Path) -> None:
     done = ime_live("feed", "replay", recording, IME_LIVE_REDIS_URL="redis://:geheim@127.0.0.1:1")
     assert done.returncode == 1
     assert done.stderr == "ime-live: Redis at 127.0.0.1:1 refused the connection\n"
 
 
 @pytest.mark.skipif(not CAPTURE.is_dir(), reason=f"no recorded frames at {CAPTURE}")
-def test_the_recorded_market_can_be_streamed(
+def test_recorded_market_can_be_streamed(
     ime_live: Run, start: Start, serve: Callable[..., str], database: Database
 ) -> None:
     """The main job on real input: from the hub's frames to a client, with the gateway between."""

@@ -20,7 +20,7 @@ from tests.feeds.ime.signalr_hub import Hub
 from tests.support.paths import CAPTURE
 
 
-async def test_contracts_and_changes_flow_without_a_line_of_configuration(
+async def test_feed_publishes_contracts_and_changes_without_configuration(
     hub: Hub, feeds: Feeds, store: Store, lease: Lease
 ) -> None:
     feed = feeds.start()
@@ -67,7 +67,7 @@ async def test_contracts_and_changes_flow_without_a_line_of_configuration(
     assert (status.state, led) == (FeedState.DOWN, False)
 
 
-async def test_a_bad_row_is_logged_with_its_content_and_loses_only_itself(
+async def test_bad_row_is_logged_with_its_content_and_loses_only_itself(
     hub: Hub, feeds: Feeds, store: Store
 ) -> None:
     feed = feeds.start()
@@ -86,7 +86,7 @@ async def test_a_bad_row_is_logged_with_its_content_and_loses_only_itself(
     assert "BADBA02" in line["row"]
 
 
-async def test_a_standby_takes_over_from_a_feed_that_was_killed(
+async def test_standby_takes_over_from_a_killed_leader(
     hub: Hub,
     feeds: Feeds,
     store: Store,
@@ -125,7 +125,7 @@ async def test_a_standby_takes_over_from_a_feed_that_was_killed(
     assert hub_of_standby.violations == []
 
 
-async def test_an_emptied_store_is_filled_again(
+async def test_emptied_store_is_filled_again(
     hub: Hub,
     feeds: Feeds,
     store: Store,
@@ -143,7 +143,7 @@ async def test_an_emptied_store_is_filled_again(
     await until(there, feeds)  # no board has come since
 
 
-async def test_boards_are_polled_while_the_hub_stays_away(
+async def test_feed_polls_boards_during_an_outage_of_the_hub(
     hub: Hub, feeds: Feeds, store: Store, lease: Lease
 ) -> None:
     hub.refuse("negotiate", Refusal.FORBIDDEN)
@@ -162,7 +162,7 @@ async def test_boards_are_polled_while_the_hub_stays_away(
     await until(said, feeds)
 
 
-async def test_a_feed_records_what_it_gets(hub: Hub, feeds: Feeds, tmp_path: Path) -> None:
+async def test_feed_records_its_frames(hub: Hub, feeds: Feeds, tmp_path: Path) -> None:
     file = tmp_path / "frames.ndjson.gz"
     recorder = feeds.start(str(file), command="record")
     await hub.connected("webSockets")
@@ -180,7 +180,7 @@ async def test_a_feed_records_what_it_gets(hub: Hub, feeds: Feeds, tmp_path: Pat
 
 
 @pytest.mark.skipif(not CAPTURE.is_dir(), reason=f"no recorded frames at {CAPTURE}")
-async def test_the_recorded_frames_come_through_the_hub(
+async def test_recorded_frames_are_published_from_the_hub(
     hub: Hub, feeds: Feeds, store: Store, lease: Lease
 ) -> None:
     """One row of each kind, with values worked out by hand from the frames."""
@@ -215,7 +215,9 @@ async def test_the_recorded_frames_come_through_the_hub(
     assert status.refused == 0
 
 
-async def test_name_that_is_taken_publishes_nothing(hub: Hub, feeds: Feeds, store: Store) -> None:
+async def test_contract_with_a_used_name_publishes_nothing(
+    hub: Hub, feeds: Feeds, store: Store
+) -> None:
     feed = feeds.start()
     await hub.connected("webSockets")
     same = row("future", ContractID=902)  # of one name with the first

@@ -58,7 +58,7 @@ def command(path: str) -> Any:  # noqa: ANN401 - of Typer's own classes
         ),
     ],
 )
-def test_a_command_has_every_option_of_its_settings(path: str, settings: type[Any]) -> None:
+def test_command_has_every_option_of_its_settings(path: str, settings: type[Any]) -> None:
     parameters = {each.name: each for each in command(path).params}
     for option in options(settings):
         parameter = parameters[option.name]
@@ -68,9 +68,7 @@ def test_a_command_has_every_option_of_its_settings(path: str, settings: type[An
         assert parameter.help == option.metadata["help"]
 
 
-def test_the_command_line_goes_before_the_environment(
-    ime_live: Run, valkey: EmbeddedValkey
-) -> None:
+def test_command_line_precedes_the_environment(ime_live: Run, valkey: EmbeddedValkey) -> None:
     nowhere = {"IME_LIVE_REDIS_URL": "redis://127.0.0.1:1"}
     assert ime_live("contracts", "list", **nowhere).returncode == 1
     assert ime_live("contracts", "list", "--redis-url", valkey.url, **nowhere).returncode == 0
@@ -105,7 +103,7 @@ def test_help_does_not_show_former_names(ime_live: Run) -> None:
     assert "bands" not in shown.lower()
 
 
-def test_the_environment_sets_what_a_flag_does(ime_live: Run) -> None:
+def test_environment_sets_every_option(ime_live: Run) -> None:
     given = {
         "IME_LIVE_AUTH": "none",
         "IME_LIVE_COMPRESSION": "false",
@@ -122,7 +120,9 @@ def test_the_environment_sets_what_a_flag_does(ime_live: Run) -> None:
         (["serve", "--port", "abc"], "Invalid value for '--port' (env var: 'IME_LIVE_PORT')"),
     ],
 )
-def test_wrong_use(ime_live: Run, arguments: list[str], error: str) -> None:
+def test_wrong_use_of_a_command_is_status_2(
+    ime_live: Run, arguments: list[str], error: str
+) -> None:
     done = ime_live(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     *usage, line = done.stderr.splitlines()
@@ -173,7 +173,7 @@ def test_help_shows_defaults_and_no_secret(ime_live: Run) -> None:
     assert words.index("--host") < words.index("--redis-url") < words.index("--log-level")
 
 
-def test_without_a_command(ime_live: Run) -> None:
+def test_missing_command_prints_help(ime_live: Run) -> None:
     done = ime_live()
     assert done.returncode == 2
     assert "Commands:" in done.stderr + done.stdout
@@ -205,7 +205,7 @@ def test_words_are_taken_in_any_case(ime_live: Run, level: str) -> None:
     assert "Invalid value for '--log-level'" in done.stderr
 
 
-def test_an_unknown_variable_is_said(ime_live: Run, valkey: EmbeddedValkey) -> None:
+def test_unknown_variable_is_reported(ime_live: Run, valkey: EmbeddedValkey) -> None:
     given = {
         "IME_LIVE_REDIS_ULR": "redis://user:geheim@127.0.0.1:1",
         "IME_LIVE_NONSENSE": "1",

@@ -64,7 +64,7 @@ def test_publishing_goes_on_when_bad_lines_cannot_be_reported(
     assert kept["Aggregate"]["trade_count"] == last
 
 
-def test_publishing_outlives_an_outage_that_cannot_be_said(
+def test_publishing_survives_an_outage_that_cannot_be_reported(
     broken: int, env: dict[str, str], tmp_path: Path, payload: Callable[..., dict[str, Any]]
 ) -> None:
     with _publishing(broken, env, tmp_path, payload) as (server, send):
@@ -74,7 +74,7 @@ def test_publishing_outlives_an_outage_that_cannot_be_said(
         until(lambda: _trades_in(server) == 2)
 
 
-def test_publishing_goes_on_when_nobody_reads_which_lines_are_bad(
+def test_publishing_continues_when_reports_of_bad_lines_are_not_read(
     env: dict[str, str], tmp_path: Path, payload: Callable[..., dict[str, Any]]
 ) -> None:
     reader, unread = os.pipe()
@@ -136,7 +136,7 @@ def test_a_replay_goes_on_when_bad_frames_cannot_be_reported(
     assert kept["Aggregate"]["last_price"] == 2
 
 
-def test_contracts_are_imported_when_that_cannot_be_said(
+def test_contracts_are_imported_when_the_report_cannot_be_written(
     broken: int, env: dict[str, str], database: Database
 ) -> None:
     record = b'{"contractId": "1", "contractName": "ContractA", "unknown": 1}'
@@ -205,7 +205,7 @@ def test_wrong_settings_have_their_own_status_also_when_they_cannot_be_named(
     assert run(["serve", "--auth", "jwt"], b"", broken, env) == 2
 
 
-def test_what_is_logged_is_no_part_of_the_output(
+def test_log_lines_are_no_part_of_the_output(
     env: dict[str, str], database: Database, register: Callable[..., None]
 ) -> None:
     register(("1", "ContractA"))

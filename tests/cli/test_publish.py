@@ -44,7 +44,7 @@ def last_price(database: Database, contract_id: str) -> object:
     return None if data is None else json.loads(data)["Aggregate"]["last_price"]
 
 
-def test_publishes_by_id_and_by_name(ime_live: Run, database: Database, line: Line) -> None:
+def test_publish_takes_ids_and_names(ime_live: Run, database: Database, line: Line) -> None:
     lines = [
         line(1, contractId="12345"),
         line(2, contractId=67890),
@@ -74,7 +74,7 @@ def test_state_that_is_too_long_is_a_bad_line(
     assert last_price(database, "12345") is None
 
 
-def test_skips_bad_lines_and_says_which(
+def test_publish_skips_and_reports_bad_lines(
     ime_live: Run, database: Database, line: Line, tmp_path: Path
 ) -> None:
     good = line(9, contractId="67890")
@@ -122,7 +122,7 @@ def test_skips_bad_lines_and_says_which(
     assert last_price(database, "67890") == 9
 
 
-def test_a_line_that_is_too_long(ime_live: Run, database: Database, line: Line) -> None:
+def test_publish_skips_a_too_long_line(ime_live: Run, database: Database, line: Line) -> None:
     long = json.dumps({"contractId": "1" * 10_000_000}) + "\n"
     done = ime_live("publish", "-", stdin=long + line(3, contractId="12345").rstrip("\n"))
     assert done.returncode == 1
@@ -133,7 +133,7 @@ def test_a_line_that_is_too_long(ime_live: Run, database: Database, line: Line) 
     assert last_price(database, "12345") == 3
 
 
-def test_a_line_is_published_when_it_has_come(
+def test_publish_sends_each_line_when_it_arrives(
     start: Callable[..., subprocess.Popen[str]],
     register: Callable[..., None],
     valkey: EmbeddedValkey,
@@ -172,7 +172,7 @@ def test_a_line_is_published_when_it_has_come(
     ("source", "reason"),
     [("nothing", "no such file or directory"), (".", "is a directory")],
 )
-def test_a_file_that_cannot_be_read(ime_live: Run, source: str, reason: str) -> None:
+def test_publish_of_an_unreadable_file_is_one_line(ime_live: Run, source: str, reason: str) -> None:
     done = ime_live("publish", source)
     assert done.returncode == 2
     assert done.stderr == f"ime-live: {source}: {reason}\n"

@@ -33,7 +33,7 @@ SECRET = "made up for the tests, 32 bytes "
         (["--auth", "none", "--redis-url", "http://u:geheim@h"], "--redis-url must begin with one"),
     ],
 )
-def test_refuses_to_start(ime_live: Run, options: list[str], error: str) -> None:
+def test_serve_refuses_wrong_settings(ime_live: Run, options: list[str], error: str) -> None:
     done = ime_live("serve", *options)
     assert (done.returncode, done.stdout) == (2, "")
     line = done.stderr.splitlines()[-1]
@@ -41,7 +41,7 @@ def test_refuses_to_start(ime_live: Run, options: list[str], error: str) -> None
     assert "geheim" not in done.stderr
 
 
-def test_a_port_that_is_in_use(ime_live: Run) -> None:
+def test_serve_on_a_used_port_is_one_line(ime_live: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         done = ime_live("serve", "--auth", "none", "--port", str(port))
@@ -53,7 +53,7 @@ def test_a_port_that_is_in_use(ime_live: Run) -> None:
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, "1"), (signal.SIGTERM, "2")])
-def test_stops_when_it_is_told(start: Start, number: signal.Signals, workers: str) -> None:
+def test_serve_stops_at_a_signal(start: Start, number: signal.Signals, workers: str) -> None:
     process = start(
         *(
             "serve",

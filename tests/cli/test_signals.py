@@ -211,7 +211,7 @@ def test_an_interrupt_while_redis_hangs_shows_no_traceback(
 
 
 @pytest.mark.parametrize("name", ["demo", thorough("up")])
-def test_a_greeting_that_nobody_reads_shows_no_traceback(
+def test_unread_greeting_shows_no_traceback(
     name: str, valkey: EmbeddedValkey, recording: Path, tmp_path: Path
 ) -> None:
     arguments, _ = commands(valkey, recording)[name]
@@ -274,5 +274,5 @@ def test_an_interrupt_of_an_example_shows_no_traceback(
         assert process.ended() == 130
 
 
-def test_no_example_is_left_out() -> None:
+def test_every_example_is_interrupted() -> None:
     assert set(EXAMPLES) == {path.stem for path in (ROOT / "examples").glob("*.py")}

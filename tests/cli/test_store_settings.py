@@ -54,7 +54,7 @@ def test_command_ends_at_its_start(
 
 
 @pytest.mark.parametrize("command", [(*SERVE, "--workers", "2"), ("publish", "frames")])
-def test_url_that_is_none_ends_a_command(
+def test_malformed_redis_url_ends_a_command(
     ime_live: Callable[..., Result], tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     (tmp_path / "frames").touch()

@@ -23,7 +23,7 @@ def token() -> str:
     return create_token(SECRET, "alice", 1, now=time.time())
 
 
-def test_creates_and_inspects(ime_live: Run) -> None:
+def test_token_create_and_inspect(ime_live: Run) -> None:
     done = ime_live(
         *("token", "create", "--subject", "alice", "--days", "2.5"),
         *("--contracts", "KASH*", "--contracts", "SAF*"),
@@ -57,7 +57,7 @@ def test_creates_and_inspects(ime_live: Run) -> None:
         (["--jwt-secret", SECRET, "--jwt-issuer", "them"], "a gateway refuses it: "),
     ],
 )
-def test_says_that_a_gateway_refuses_it(
+def test_inspect_reports_the_refusal_of_a_gateway(
     ime_live: Run, token: str, options: list[str], remark: str
 ) -> None:
     done = ime_live("token", "inspect", token, *options)
@@ -68,7 +68,7 @@ def test_says_that_a_gateway_refuses_it(
     assert SECRET not in done.stdout + done.stderr
 
 
-def test_what_is_no_token(ime_live: Run) -> None:
+def test_inspect_of_a_malformed_token_is_an_error(ime_live: Run) -> None:
     done = ime_live("token", "inspect", "-", stdin=b"\xff\n")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
@@ -93,7 +93,7 @@ def test_what_is_no_token(ime_live: Run) -> None:
         ),
     ],
 )
-def test_wrong_use(ime_live: Run, options: list[str], error: str) -> None:
+def test_wrong_use_of_token_is_status_2(ime_live: Run, options: list[str], error: str) -> None:
     done = ime_live("token", "create", "--subject", "alice", *options)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"ime-live: {error}")
@@ -102,14 +102,14 @@ def test_wrong_use(ime_live: Run, options: list[str], error: str) -> None:
     assert SECRET not in done.stderr
 
 
-def test_a_key_that_cannot_be_read(ime_live: Run, token: str, tmp_path: Path) -> None:
+def test_unreadable_key_is_an_error(ime_live: Run, token: str, tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("no key")
     done = ime_live("token", "inspect", token, "--jwt-public-key", "key.pem")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "ime-live: --jwt-public-key key.pem: expected a public key in PEM form\n"
 
 
-def test_names_the_claim_that_is_wrong(ime_live: Run) -> None:
+def test_inspect_names_the_wrong_claim(ime_live: Run) -> None:
     claims = {"sub": "alice", "exp": "2026-12-01", "contracts": ["KASH*", 5]}
     token = jwt.encode(claims, SECRET, algorithm="HS256")
     done = ime_live("token", "inspect", token, "--jwt-secret", SECRET)

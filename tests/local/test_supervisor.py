@@ -50,7 +50,7 @@ def end(file: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-async def test_who_dies_is_started_again_and_all_end_together(
+async def test_dead_process_is_restarted_and_all_end_together(
     tmp_path: Path, eventually: Eventually
 ) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
@@ -65,7 +65,7 @@ async def test_who_dies_is_started_again_and_all_end_together(
     assert all(gone(pid) for pid in pids(one) + pids(other))
 
 
-async def test_who_is_stopped_is_started_again(tmp_path: Path, eventually: Eventually) -> None:
+async def test_stopped_process_is_restarted(tmp_path: Path, eventually: Eventually) -> None:
     file = tmp_path / "one"
     with capture_logs() as logs:
         running = asyncio.create_task(Supervisor([lives("one", file)]).run())
@@ -83,7 +83,7 @@ async def test_who_is_stopped_is_started_again(tmp_path: Path, eventually: Event
     assert "process does not end; killing it" not in events
 
 
-async def test_they_end_in_the_other_order(tmp_path: Path, eventually: Eventually) -> None:
+async def test_processes_end_in_reverse_order(tmp_path: Path, eventually: Eventually) -> None:
     log = tmp_path / "log"
     code = (
         "import pathlib, signal, sys\n"
@@ -101,7 +101,7 @@ async def test_they_end_in_the_other_order(tmp_path: Path, eventually: Eventuall
     assert log.read_text().splitlines()[2:] == ["end last", "end first"]
 
 
-async def test_wrong_settings_end_it_all(tmp_path: Path) -> None:
+async def test_wrong_settings_end_the_supervisor(tmp_path: Path) -> None:
     other = tmp_path / "other"
     wrong = Child("wrong", [sys.executable, "-c", "import time; time.sleep(0.3); exit(2)"])
     with pytest.raises(SettingsError, match="wrong cannot run"):
@@ -109,7 +109,7 @@ async def test_wrong_settings_end_it_all(tmp_path: Path) -> None:
     assert all(gone(pid) for pid in pids(other))
 
 
-async def test_the_environment_reaches_them(tmp_path: Path, eventually: Eventually) -> None:
+async def test_environment_reaches_the_processes(tmp_path: Path, eventually: Eventually) -> None:
     file = tmp_path / "said"
     code = f"import os, pathlib; pathlib.Path({str(file)!r}).write_text(os.environ['SECRET'])"
     child = Child(
@@ -121,7 +121,7 @@ async def test_the_environment_reaches_them(tmp_path: Path, eventually: Eventual
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_none_outlives_a_supervisor_that_was_killed(
+async def test_no_process_outlives_a_killed_supervisor(
     tmp_path: Path, eventually: Eventually
 ) -> None:
     file = tmp_path / "child"
@@ -144,7 +144,9 @@ async def test_none_outlives_a_supervisor_that_was_killed(
         end(file)
 
 
-async def test_a_death_is_logged_with_its_reason(tmp_path: Path, eventually: Eventually) -> None:
+async def test_death_of_a_process_is_logged_with_its_reason(
+    tmp_path: Path, eventually: Eventually
+) -> None:
     file = tmp_path / "child"
     with capture_logs() as logs:
         child = lives("child", file)
@@ -168,7 +170,7 @@ async def test_a_death_is_logged_with_its_reason(tmp_path: Path, eventually: Eve
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_wrong_use_after_the_first_start_is_a_death_like_others(
+async def test_wrong_use_after_the_first_start_causes_a_restart(
     tmp_path: Path, eventually: Eventually
 ) -> None:
     """As when a restarted gateway finds its port still in use."""
@@ -189,9 +191,7 @@ async def test_wrong_use_after_the_first_start_is_a_death_like_others(
         await running
 
 
-async def test_a_program_that_cannot_be_started_is_tried_again(
-    tmp_path: Path, eventually: Eventually
-) -> None:
+async def test_failing_start_is_retried(tmp_path: Path, eventually: Eventually) -> None:
     program, file = tmp_path / "program", tmp_path / "child"
     with capture_logs() as logs:
         running = asyncio.create_task(Supervisor([Child("child", [str(program)])]).run())
@@ -205,7 +205,7 @@ async def test_a_program_that_cannot_be_started_is_tried_again(
     assert all(gone(pid) for pid in pids(file))
 
 
-async def test_who_does_not_end_is_killed_with_all_it_has_started(
+async def test_process_that_does_not_end_is_killed_with_its_children(
     tmp_path: Path, eventually: Eventually
 ) -> None:
     file = tmp_path / "child"
@@ -230,9 +230,7 @@ async def test_who_does_not_end_is_killed_with_all_it_has_started(
     assert [each["event"] for each in logs][-1] == "process does not end; killing it"
 
 
-async def test_who_is_told_twice_still_leaves_nothing_behind(
-    tmp_path: Path, eventually: Eventually
-) -> None:
+async def test_second_signal_leaves_no_process(tmp_path: Path, eventually: Eventually) -> None:
     file, told, go = tmp_path / "child", tmp_path / "told", tmp_path / "go"
     slow = (
         "import os, pathlib, signal, sys, time\n"
@@ -259,7 +257,7 @@ async def test_who_is_told_twice_still_leaves_nothing_behind(
     assert all(gone(pid) for pid in pids(file) + pids(other))
 
 
-async def test_an_open_file_can_be_passed_on(tmp_path: Path, eventually: Eventually) -> None:
+async def test_open_file_can_be_inherited(tmp_path: Path, eventually: Eventually) -> None:
     given, file = tmp_path / "given", tmp_path / "said"
     given.write_text("open")
     with given.open() as opened:
@@ -276,7 +274,7 @@ async def test_an_open_file_can_be_passed_on(tmp_path: Path, eventually: Eventua
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_terminals_interrupt_does_not_reach_them(
+async def test_interrupt_of_the_terminal_does_not_reach_the_processes(
     tmp_path: Path, eventually: Eventually
 ) -> None:
     file = tmp_path / "child"

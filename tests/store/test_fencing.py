@@ -47,7 +47,9 @@ async def write(store: Store, data: bytes, token: int | None) -> Stored | Except
 # -- states --------------------------------------------------------------------------------
 
 
-async def test_older_token_is_refused_and_changes_nothing(store: Store, redis: Client) -> None:
+async def test_older_fencing_token_is_refused_and_changes_nothing(
+    store: Store, redis: Client
+) -> None:
     await write(store, A, 20)
     before = await redis.hgetall("ime:last:{1}")
     refused = await write(store, B, 10)
@@ -85,7 +87,7 @@ async def test_claim_with_an_older_token_is_refused(store: Store) -> None:
     assert caught.value.token == 20
 
 
-async def test_one_refused_contract_does_not_harm_the_others(store: Store) -> None:
+async def test_refused_contract_does_not_affect_the_others(store: Store) -> None:
     await store.publish([("1", A)], 20)
     refused, stored = await store.publish([("1", B), ("2", B)], 10)
     assert isinstance(refused, FencedError)
@@ -98,7 +100,7 @@ async def test_publisher_without_a_token_is_not_refused(store: Store) -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "-1", "1e30", "9" * 16])
-async def test_token_that_cannot_be_one_blocks_nobody(
+async def test_malformed_fencing_token_blocks_no_writer(
     store: Store, redis: Client, token: str
 ) -> None:
     await redis.hset("ime:last:{1}", "token", token)
@@ -165,7 +167,7 @@ async def test_unusable_token_of_the_registry_blocks_no_import(
 
 
 @pytest.mark.parametrize("record", ["", "{}", '{"contractId":"1"}', '{"contractName":"A"}', "null"])
-async def test_half_a_record_is_a_contract_that_cannot_be_read(
+async def test_truncated_record_is_a_contract_that_cannot_be_read(
     store: Store, redis: Client, record: str
 ) -> None:
     await redis.hset("ime:contracts", "1", record)
@@ -173,7 +175,7 @@ async def test_half_a_record_is_a_contract_that_cannot_be_read(
     assert isinstance((await store.registered(["1"]))["1"], ContractError)
 
 
-async def test_fence_of_the_registry_that_is_no_hash_is_said(store: Store, redis: Client) -> None:
+async def test_malformed_fence_of_the_registry_is_an_error(store: Store, redis: Client) -> None:
     await redis.set(store.keys.contracts_fence, "20")
     with pytest.raises(StoreError, match="WRONGTYPE"):
         await store.import_contracts([Contract(contract_id="1", contract_name="A")], 10)
@@ -182,7 +184,7 @@ async def test_fence_of_the_registry_that_is_no_hash_is_said(store: Store, redis
 # -- the lease -----------------------------------------------------------------------------
 
 
-async def test_each_leadership_has_a_greater_token(leases: Callable[[str], Lease]) -> None:
+async def test_each_leadership_has_a_greater_fencing_token(leases: Callable[[str], Lease]) -> None:
     one, other = leases("one"), leases("other")
     first = await one.take()
     assert first.leads
@@ -235,7 +237,7 @@ async def test_token_that_is_too_far_ahead_is_not_gone_on_from(
     assert await lease.take() == LeaseState(leads=True, token=taken.token, anew=False)
 
 
-async def test_older_lease_of_ours_is_taken_anew(
+async def test_older_lease_of_the_same_feed_is_acquired_anew(
     leases: Callable[[str], Lease], redis: Client
 ) -> None:
     # As when the store comes back with older data.
@@ -269,7 +271,7 @@ async def test_status_of_an_older_token_is_refused(leases: Callable[[str], Lease
 
 
 @pytest.mark.parametrize("written", ["", "{}", '{"state":"live"}', '{"since":5}', "null"])
-async def test_half_a_status_is_a_feed_that_is_down(
+async def test_truncated_status_is_a_feed_that_is_down(
     leases: Callable[[str], Lease], redis: Client, written: str
 ) -> None:
     lease = leases("one")

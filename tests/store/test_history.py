@@ -124,7 +124,7 @@ async def test_state_of_a_writer_that_tells_no_history_counts_as_confirmed(
         assert (await read(store, "1")).history
 
 
-async def test_server_that_does_not_allow_to_ask_it(server: Server, state: MakeState) -> None:
+async def test_server_that_forbids_info_has_no_history(server: Server, state: MakeState) -> None:
     server.client.execute_command(
         "ACL", "SETUSER", "deaf", "on", "nopass", "~*", "&*", "+@all", "-info"
     )

@@ -148,7 +148,7 @@ async def test_version_counts_however_it_is_written(store: Store, redis: Client)
     assert lifted.version > 10
 
 
-async def test_several_that_lift_at_once_agree(store: Store, redis: Client) -> None:
+async def test_concurrent_lifts_agree(store: Store, redis: Client) -> None:
     await put(redis, 5, now())
     tops = [now() + n * HOUR for n in (2, 1, 3)]
     lifted = await store.lift([Lift("1", 5, top, HOUR) for top in tops])
@@ -164,7 +164,7 @@ async def test_next_publication_goes_on_from_there(store: Store, redis: Client) 
     assert await store.publish([("1", b'{"state":"B"}')]) == [Stored(above + 2, published=True)]
 
 
-async def test_refusal_harms_no_other_contract(store: Store, redis: Client) -> None:
+async def test_refused_lift_does_not_affect_other_contracts(store: Store, redis: Client) -> None:
     await put(redis, 5, now())
     await redis.set("ime:last:{2}", "not a hash")
     refused, lifted = await store.lift([Lift("2", 5, 10, HOUR), Lift("1", 5, 10, HOUR)])

@@ -116,7 +116,7 @@ async def until(ask: Callable[[], Awaitable[_T]], good: Callable[[_T], bool]) ->
             await asyncio.sleep(0.002)
 
 
-async def test_delivers_the_messages_of_its_contracts(
+async def test_pubsub_delivers_messages_of_its_contracts(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:
     async with listening(store, gateway, "1", "سکه") as pubsub:
@@ -133,7 +133,7 @@ async def test_delivers_the_messages_of_its_contracts(
     assert gateway.errors == []
 
 
-async def test_a_confirmed_subscription_misses_nothing(
+async def test_confirmed_subscription_misses_no_message(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:
     async with listening(store, gateway) as pubsub:
@@ -186,7 +186,7 @@ async def test_caught_up_returns_when_the_link_hangs(
         assert gateway.errors == []
 
 
-async def test_delivers_nothing_after_unsubscribe(
+async def test_pubsub_delivers_nothing_after_unsubscribe(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:
     async with listening(store, gateway, "1", "2") as pubsub:
@@ -214,7 +214,7 @@ async def test_requests_of_one_tick_are_one_command(
         assert await subscribed(redis) == {"x"}
 
 
-async def test_what_is_taken_back_within_a_tick_is_not_sent(
+async def test_subscribe_and_unsubscribe_within_a_tick_send_nothing(
     store: Store, redis: Client, gateway: Gateway
 ) -> None:
     async with listening(store, gateway, "1") as pubsub:
@@ -240,7 +240,7 @@ async def test_what_is_taken_back_within_a_tick_is_not_sent(
         )
     )
 )
-async def test_ends_in_the_right_state_whatever_the_timing(
+async def test_subscriptions_end_in_the_wanted_state_with_any_timing(
     valkey: EmbeddedValkey, steps: list[tuple[str, set[str]]]
 ) -> None:
     wanted: set[str] = set()
@@ -265,7 +265,7 @@ async def test_ends_in_the_right_state_whatever_the_timing(
         assert await subscribed(client) == wanted
 
 
-async def test_changes_of_contracts(
+async def test_pubsub_delivers_changes_of_contracts(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:
     async with listening(store, gateway):
@@ -280,7 +280,7 @@ async def test_changes_of_contracts(
         assert gateway.contracts == [["1", "2"], ["2"], None, None, None, None]
 
 
-async def test_a_fault_of_the_gateway_does_not_end_the_stream(
+async def test_exception_of_the_gateway_does_not_end_the_pubsub(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:
     def fail(*_: object) -> None:
@@ -307,7 +307,7 @@ async def test_a_fault_of_the_gateway_does_not_end_the_stream(
 # -- breaks --------------------------------------------------------------------------------
 
 
-async def test_outlives_a_killed_store(
+async def test_pubsub_reconnects_to_a_restarted_store(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:
     with capture_logs() as logs:
@@ -354,7 +354,7 @@ async def test_ping_that_is_refused_is_an_answer(
     assert gateway.errors == []
 
 
-async def test_starts_before_the_store_does(
+async def test_pubsub_may_start_before_the_store(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:
     own_valkey.stop()
@@ -372,7 +372,7 @@ async def test_starts_before_the_store_does(
     assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
 
 
-async def test_a_dead_connection_is_noticed(
+async def test_dead_connection_causes_a_reconnect(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:
     async with (
@@ -394,7 +394,7 @@ async def test_a_dead_connection_is_noticed(
         assert await subscribed(client) == {"1", "2"}
 
 
-async def test_silence_alone_is_no_break(
+async def test_silence_causes_no_reconnect(
     valkey: EmbeddedValkey, redis: Client, gateway: Gateway
 ) -> None:
     async with (
@@ -408,7 +408,7 @@ async def test_silence_alone_is_no_break(
     assert gateway.errors == []
 
 
-async def test_a_login_that_is_refused(
+async def test_refused_login_is_reported(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:
     place = own_valkey.url.removeprefix("redis://")
@@ -449,7 +449,7 @@ async def test_forbidden_channels_are_a_refusal_until_they_are_allowed(
         assert "NOPERM" in refusals[0]["error"]
 
 
-async def test_a_refusal_lasts_although_nobody_wants_the_channel_any_more(
+async def test_refusal_of_a_channel_lasts_after_its_unsubscribe(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:
     place = own_valkey.url.removeprefix("redis://")
@@ -560,7 +560,7 @@ ODD_REPLIES = [
 
 
 @pytest.mark.parametrize("odd", ODD_REPLIES)
-async def test_an_odd_reply_breaks_the_connection_and_not_the_subscriber(
+async def test_malformed_reply_causes_a_reconnect(
     odd: bytes, gateway: Gateway, eventually: Eventually
 ) -> None:
     async with (
@@ -575,9 +575,7 @@ async def test_an_odd_reply_breaks_the_connection_and_not_the_subscriber(
         assert pubsub.refusal is None
 
 
-def test_resets_do_not_end_the_subscriber(
-    own_valkey: EmbeddedValkey, eventually: Eventually
-) -> None:
+def test_resets_cause_a_reconnect(own_valkey: EmbeddedValkey, eventually: Eventually) -> None:
     async def main() -> None:
         gateway = Gateway()
         port = int(own_valkey.url.rpartition(":")[2])
@@ -624,7 +622,7 @@ async def test_write_to_a_transport_that_has_just_closed_is_a_break(
             assert await subscribed(client) == {"1", "2", "3"}
 
 
-async def test_breaks_one_after_the_other_are_told_once(
+async def test_consecutive_breaks_are_reported_once(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:
     port = int(own_valkey.url.rpartition(":")[2])
@@ -667,7 +665,7 @@ async def test_a_half_open_link_is_noticed_however_soon_after_an_answer(
         await eventually(lambda: pubsub.connected)
 
 
-async def test_leaves_nothing_behind(
+async def test_closing_pubsub_leaves_no_task_or_connection(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:
     async with listening(store, gateway, "1") as pubsub:
@@ -677,7 +675,7 @@ async def test_leaves_nothing_behind(
     await until(lambda: subscribed(redis), lambda ids: not ids)
 
 
-async def test_a_flood_does_not_starve_the_others(
+async def test_flood_of_one_channel_does_not_starve_the_others(
     store: Store, redis: Client, gateway: Gateway, eventually: Eventually
 ) -> None:
     batches: list[int] = []

@@ -58,7 +58,7 @@ async def publish(store: Store, contract_id: str, data: bytes) -> Stored:
 # -- keys ----------------------------------------------------------------------------------
 
 
-def test_names_of_keys_and_channels() -> None:
+def test_keys_and_channels_have_documented_names() -> None:
     keys = Keys("ime:")
     assert keys.contracts == "ime:contracts"
     assert keys.last("12345") == "ime:last:{12345}"
@@ -68,7 +68,7 @@ def test_names_of_keys_and_channels() -> None:
 # -- publishing ----------------------------------------------------------------------------
 
 
-async def test_a_change_is_kept_and_published(
+async def test_changed_state_is_stored_and_published(
     store: Store, redis: Client, state: MakeState
 ) -> None:
     async with redis.pubsub(ignore_subscribe_messages=True) as channel:
@@ -95,9 +95,7 @@ async def test_a_change_is_kept_and_published(
         assert read_publication(message["data"], now())[0] == stored.version
 
 
-async def test_an_equal_state_only_moves_seen(
-    store: Store, redis: Client, state: MakeState
-) -> None:
+async def test_equal_state_only_moves_seen(store: Store, redis: Client, state: MakeState) -> None:
     async with redis.pubsub() as channel:
         await channel.subscribe(store.keys.live("1"))
         first = await publish(store, "1", state())
@@ -131,7 +129,7 @@ async def test_integral_floats_are_integers(store: Store, state: MakeState) -> N
         ({"last_price": 10**16}, {"last_price": 10**16 + 1}),
     ],
 )
-async def test_what_looks_alike_is_a_change(
+async def test_similar_states_are_changes(
     store: Store, state: MakeState, one: dict[str, Any], other: dict[str, Any]
 ) -> None:
     await publish(store, "1", state(**one))
@@ -147,7 +145,7 @@ numbers = st.sampled_from(
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(one=st.tuples(numbers, numbers, numbers), other=st.tuples(numbers, numbers, numbers))
-async def test_equal_is_what_python_calls_equal(
+async def test_states_are_equal_if_python_finds_them_equal(
     valkey: EmbeddedValkey,
     payload: MakePayload,
     one: tuple[float, float, float],
@@ -224,7 +222,7 @@ async def test_state_of_others_without_a_section_is_a_change(
         assert (await publish(store, "1", state())).published
 
 
-async def test_versions_grow_when_the_clock_stands_behind(
+async def test_versions_grow_when_the_clock_goes_back(
     store: Store, redis: Client, state: MakeState
 ) -> None:
     ahead = now() + 3600 * MICROSECONDS
@@ -262,7 +260,7 @@ async def test_versions_grow_over_an_emptied_store(
         pytest.param(str(now() * 1000), id="nanoseconds"),
     ],
 )
-async def test_a_corrupt_version_is_put_right(
+async def test_corrupt_version_is_replaced(
     store: Store, redis: Client, state: MakeState, version: str
 ) -> None:
     await redis.hset("ime:last:{1}", mapping={"version": version, "data": state()})
@@ -275,7 +273,7 @@ async def test_a_corrupt_version_is_put_right(
     assert not (await publish(store, "1", state())).published
 
 
-async def test_two_publishers_of_one_contract(
+async def test_two_publishers_of_one_contract_have_growing_versions(
     valkey: EmbeddedValkey, redis: Client, state: MakeState
 ) -> None:
     async with (
@@ -303,7 +301,9 @@ async def test_two_publishers_of_one_contract(
     assert all(a != b for a, b in itertools.pairwise(prices))
 
 
-async def test_the_script_is_loaded_again(store: Store, redis: Client, state: MakeState) -> None:
+async def test_missing_script_is_loaded_again(
+    store: Store, redis: Client, state: MakeState
+) -> None:
     first = await publish(store, "1", state())
     await redis.script_flush()
     results = await store.publish([("1", state()), ("2", state()), ("1", state(last_price=5))])
@@ -338,7 +338,7 @@ async def test_last_state_of_a_batch_is_last_if_the_script_is_loaded_in_its_midd
     assert await redis.hget("ime:last:{1}", "data") == newer
 
 
-async def test_one_refused_state_does_not_harm_the_others(
+async def test_refused_state_does_not_affect_the_others(
     store: Store, redis: Client, state: MakeState
 ) -> None:
     await redis.set("ime:last:{2}", "not a hash")
@@ -349,7 +349,7 @@ async def test_one_refused_state_does_not_harm_the_others(
     assert "WRONGTYPE" in str(refused)
 
 
-async def test_compare_and_set(store: Store, state: MakeState) -> None:
+async def test_compare_and_set_writes_only_unchanged_values(store: Store, state: MakeState) -> None:
     assert await store.publish_if("1", state(), expected=5) is None
     assert await store.last(["1"]) == {}
     first = await publish(store, "1", state())
@@ -361,7 +361,7 @@ async def test_compare_and_set(store: Store, state: MakeState) -> None:
     assert same == Stored(second.version, published=False)
 
 
-async def test_compare_and_set_says_what_redis_refused(
+async def test_compare_and_set_reports_the_refusal_of_redis(
     store: Store, redis: Client, state: MakeState
 ) -> None:
     await redis.set("ime:last:{1}", "not a hash")
@@ -372,7 +372,7 @@ async def test_compare_and_set_says_what_redis_refused(
 # -- last states ---------------------------------------------------------------------------
 
 
-async def test_last_states(store: Store, state: MakeState) -> None:
+async def test_last_states_are_read_by_id(store: Store, state: MakeState) -> None:
     stored = {i: await publish(store, i, state(last_price=int(i))) for i in ("1", "2")}
     last = await store.last(["1", "2", "3"])
     assert {i: update.version for i, update in last.items()} == {
@@ -425,7 +425,7 @@ async def test_states_are_as_they_were_stored(
 
 
 @pytest.mark.parametrize("version", ["0", "-5", "x", "5.0", "9" * 18, "9" * 25, None])
-async def test_what_is_no_state_is_told_and_harms_no_other(
+async def test_malformed_state_is_reported_and_does_not_affect_others(
     store: Store, redis: Client, state: MakeState, version: str | None
 ) -> None:
     await publish(store, "1", state())
@@ -461,7 +461,7 @@ def _read(found: LastState | PayloadError) -> Update:
         ({"version": "", "data": ""}, None),
     ],
 )
-async def test_half_a_state_is_bad_data_and_not_absence(
+async def test_truncated_state_is_bad_data_and_not_missing(
     store: Store, redis: Client, state: MakeState, fields: dict[str, str], missing: str | None
 ) -> None:
     await redis.hset("ime:last:{1}", mapping=fields)
@@ -522,7 +522,7 @@ async def test_error_of_redis_is_not_a_missing_state(
         await redis.execute_command("ACL", "DELUSER", "limited")
 
 
-async def test_states_of_a_store_that_is_away() -> None:
+async def test_reading_states_during_an_outage_is_a_store_error() -> None:
     async with Store(StoreSettings(redis_url="redis://127.0.0.1:1")) as away:
         with pytest.raises(StoreError, match="refused the connection"):
             await away.states(["1"])
@@ -574,7 +574,7 @@ def named(contract_id: str, name: str, *aliases: str) -> Contract:
     return Contract(contract_id=contract_id, contract_name=name, aliases=aliases)
 
 
-async def test_contracts_come_back_as_they_were_put(store: Store) -> None:
+async def test_contracts_are_read_as_they_were_written(store: Store) -> None:
     await store.import_contracts([GOLD, SAFFRON])
     assert sorted(await store.contracts(), key=lambda c: c.contract_id) == [GOLD, SAFFRON]
     assert await store.contracts_of(["2", "3"]) == {"2": SAFFRON, "3": None}
@@ -614,7 +614,7 @@ async def test_changes_are_announced(store: Store, redis: Client) -> None:
     assert heard == [["1", "2"], ["3"], ["1", "2"]]
 
 
-async def test_an_import_says_what_it_did(store: Store) -> None:
+async def test_import_returns_its_changes(store: Store) -> None:
     await store.import_contracts([GOLD, SAFFRON])
     result = await store.import_contracts([named("3", "C"), SAFFRON, named("1", "سکه جدید")])
     assert (result.added, result.changed, result.unchanged) == (("3",), ("1",), ("2",))
@@ -713,7 +713,7 @@ async def test_import_is_planned_again_after_another_program_wrote_a_contract(
     assert await store.contracts() == [named("1", "taken")]
 
 
-async def test_import_keeps_what_was_written_after_it_was_planned(
+async def test_import_keeps_contracts_written_after_it_was_planned(
     store: Store, redis: Client, before_writing: Interfere
 ) -> None:
     await store.import_contracts([GOLD])
@@ -789,7 +789,7 @@ async def test_another_prefix_is_another_store(
         assert (await publish(other, "1", state())).published
 
 
-async def test_every_call_says_that_redis_is_not_there(state: MakeState) -> None:
+async def test_every_call_during_an_outage_is_a_store_error(state: MakeState) -> None:
     async with Store(StoreSettings(redis_url="redis://u:secret@127.0.0.1:1")) as store:
         for call in (
             store.ping(),
@@ -807,9 +807,7 @@ async def test_every_call_says_that_redis_is_not_there(state: MakeState) -> None
             assert str(caught.value) == "Redis at 127.0.0.1:1 refused the connection"
 
 
-async def test_a_restarted_redis_is_used_again(
-    own_valkey: EmbeddedValkey, state: MakeState
-) -> None:
+async def test_restarted_redis_is_used_again(own_valkey: EmbeddedValkey, state: MakeState) -> None:
     async with Store(StoreSettings(redis_url=own_valkey.url)) as store:
         before = await publish(store, "1", state())
         own_valkey.stop()

@@ -25,7 +25,7 @@ async def waiting(subscriptions: Subscriptions) -> asyncio.Future[bool]:
     return future
 
 
-def test_only_changes_are_sent() -> None:
+def test_subscribe_sends_only_changes() -> None:
     subscriptions = begun(b"1", b"2")
     assert subscriptions.commands() == []
     subscriptions.want(b"1", "1")
@@ -60,7 +60,7 @@ async def test_channel_that_is_confirmed_already_is_so_at_once() -> None:
     assert confirmed.result()
 
 
-async def test_asking_again_is_confirmed_after_all_that_was_asked_before() -> None:
+async def test_repeated_subscribe_is_confirmed_after_earlier_commands() -> None:
     subscriptions = begun(b"1")
     caught_up = await waiting(subscriptions)
     subscriptions.again()
@@ -73,7 +73,7 @@ async def test_asking_again_is_confirmed_after_all_that_was_asked_before() -> No
     assert subscriptions.commands() == []
 
 
-async def test_end_of_the_connection_confirms_nothing_and_the_next_asks_for_all() -> None:
+async def test_reconnect_subscribes_to_all_channels_again() -> None:
     subscriptions = begun(b"1")
     sent = await waiting(subscriptions)
     subscriptions.commands()
@@ -86,7 +86,7 @@ async def test_end_of_the_connection_confirms_nothing_and_the_next_asks_for_all(
     assert subscriptions.commands() == [("SUBSCRIBE", {ALWAYS, b"1"})]
 
 
-def test_refused_channel_is_asked_for_until_it_is_accepted() -> None:
+def test_refused_channel_is_subscribed_until_it_is_accepted() -> None:
     subscriptions = begun(b"1")
     subscriptions.refuse()
     subscriptions.drop(b"1")

@@ -80,7 +80,7 @@ def test_commands_after_a_reset_are_answered(
     run(main())
 
 
-def test_an_outage_is_a_store_error_and_nothing_is_left_of_it(run: Run, server: int) -> None:
+def test_outage_is_a_store_error_and_leaves_no_connection(run: Run, server: int) -> None:
     async def main() -> None:
         async with Proxy(server) as proxy, Store(StoreSettings(redis_url=proxy.url)) as store:
             for _ in range(3):
@@ -95,7 +95,7 @@ def test_an_outage_is_a_store_error_and_nothing_is_left_of_it(run: Run, server: 
     run(main())
 
 
-def test_commands_in_flight_are_tried_again_or_fail_as_store_errors(run: Run, server: int) -> None:
+def test_commands_in_flight_are_retried_or_fail_as_store_errors(run: Run, server: int) -> None:
     async def main() -> None:
         answered = 0
         async with Proxy(server) as proxy, Store(StoreSettings(redis_url=proxy.url)) as store:
@@ -122,7 +122,7 @@ def test_commands_in_flight_are_tried_again_or_fail_as_store_errors(run: Run, se
     run(main())
 
 
-def test_a_pool_whose_connections_are_broken_by_us_goes_on(run: Run, server: int) -> None:
+def test_pool_recovers_after_its_connections_were_broken(run: Run, server: int) -> None:
     async def main() -> None:
         pool = Pool(host="127.0.0.1", port=server, retry=retry_once())
         async with aclosing(pool):
@@ -151,7 +151,9 @@ def test_a_pool_whose_connections_are_broken_by_us_goes_on(run: Run, server: int
     run(main())
 
 
-def test_resets_and_our_own_breaks_over_tls(run: Run, server: int, tmp_path: Path) -> None:
+def test_pool_recovers_after_resets_and_breaks_over_tls(
+    run: Run, server: int, tmp_path: Path
+) -> None:
     tls = TlsProxy(tmp_path)
 
     async def main() -> None:
@@ -170,7 +172,7 @@ def test_resets_and_our_own_breaks_over_tls(run: Run, server: int, tmp_path: Pat
     run(main())
 
 
-def test_closing_does_not_wait_for_a_server_that_hangs(run: Run, server: int) -> None:
+def test_closing_does_not_wait_for_a_hanging_server(run: Run, server: int) -> None:
     async def main() -> None:
         async with Proxy(server) as proxy:
             store = Store(StoreSettings(redis_url=proxy.url, redis_timeout=10 * PATIENCE))
@@ -186,7 +188,7 @@ def test_closing_does_not_wait_for_a_server_that_hangs(run: Run, server: int) ->
     run(main())
 
 
-async def test_a_connection_attempt_that_hangs_can_be_broken_off() -> None:
+async def test_hanging_connection_attempt_can_be_cancelled() -> None:
     with socket.socket() as listener, ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -219,7 +221,7 @@ async def test_a_connection_attempt_that_hangs_can_be_broken_off() -> None:
         MemoryError(),
     ],
 )
-async def test_whatever_the_library_raises_is_a_store_error(error: Exception) -> None:
+async def test_every_exception_of_redis_py_becomes_a_store_error(error: Exception) -> None:
     connections = Connections(StoreSettings(redis_url="redis://:secret@localhost"))
     with (
         capture_logs() as logs,
@@ -231,7 +233,7 @@ async def test_whatever_the_library_raises_is_a_store_error(error: Exception) ->
     assert [line["exc_info"] for line in logs] == [error]
 
 
-async def test_a_cancellation_is_none_of_the_librarys_errors() -> None:
+async def test_cancellation_becomes_no_store_error() -> None:
     connections = Connections(StoreSettings(redis_url="redis://localhost"))
 
     async def swallows() -> None:
@@ -248,7 +250,7 @@ async def test_a_cancellation_is_none_of_the_librarys_errors() -> None:
         await task
 
 
-async def test_a_server_that_has_become_a_replica_is_left_and_found_again(
+async def test_server_that_became_a_replica_is_replaced_by_the_master(
     tmp_path: Path,
 ) -> None:
     """Behind one address, as of a load balancer that follows the master."""
@@ -275,7 +277,7 @@ async def times_out(do: Callable[[], Awaitable[object]]) -> None:
         await do()
 
 
-def test_one_timeout_renews_all_idle_connections(run: Run, server: int) -> None:
+def test_timeout_renews_all_idle_connections(run: Run, server: int) -> None:
     async def main() -> None:
         async with Proxy(server) as proxy:
             settings = StoreSettings(redis_url=proxy.url, redis_timeout=SHORT)
@@ -289,7 +291,7 @@ def test_one_timeout_renews_all_idle_connections(run: Run, server: int) -> None:
     run(main())
 
 
-def test_one_timeout_renews_the_connections_of_all_that_share_them(
+def test_timeout_renews_shared_connections_of_every_user(
     run: Run, server: int, payload: MakePayload
 ) -> None:
     async def main() -> None:
@@ -315,7 +317,9 @@ def test_one_timeout_renews_the_connections_of_all_that_share_them(
     run(main())
 
 
-async def test_who_shares_connections_leaves_them_open(server: int, payload: MakePayload) -> None:
+async def test_closing_one_user_keeps_shared_connections_open(
+    server: int, payload: MakePayload
+) -> None:
     settings = StoreSettings(redis_url=f"redis://127.0.0.1:{server}")
     async with Store(settings) as store:
         shared = store.connections
@@ -328,7 +332,7 @@ async def test_who_shares_connections_leaves_them_open(server: int, payload: Mak
         await store.ping()
 
 
-def test_one_timeout_renews_the_idle_connections_to_all_nodes(run: Run, tmp_path: Path) -> None:
+def test_timeout_renews_idle_connections_to_all_cluster_nodes(run: Run, tmp_path: Path) -> None:
     ids = [str(n) for n in range(50)]  # some at each node
 
     async def main() -> None:

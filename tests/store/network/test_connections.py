@@ -22,7 +22,7 @@ def store_of(url: str) -> Store:
     return Store(StoreSettings(redis_url=url))
 
 
-async def test_a_socket_or_host_that_is_not_there() -> None:
+async def test_missing_socket_or_host_is_a_store_error() -> None:
     async with Store(StoreSettings(redis_url="unix:///nowhere/valkey.sock")) as store:
         with pytest.raises(
             StoreError, match=r"^Redis at /nowhere/valkey.sock cannot be reached: no such file"
@@ -35,7 +35,7 @@ async def test_a_socket_or_host_that_is_not_there() -> None:
             await store.ping()
 
 
-async def test_no_answer_in_time() -> None:
+async def test_connection_times_out_without_an_answer() -> None:
     async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         silenced.append(writer)
 
@@ -52,7 +52,7 @@ async def test_no_answer_in_time() -> None:
             writer.close()
 
 
-async def test_passwords(own_valkey: EmbeddedValkey) -> None:
+async def test_connection_uses_passwords(own_valkey: EmbeddedValkey) -> None:
     async with Store(StoreSettings(redis_url=own_valkey.url)) as store:
         await store.connections.client().run([("CONFIG", "SET", "requirepass", "p@ss/word")])
     place = own_valkey.url.removeprefix("redis://")
@@ -101,7 +101,7 @@ def test_database_0_may_have_the_default_prefix(url: str) -> None:
     assert Connections(StoreSettings(redis_url=url))
 
 
-async def test_tls(own_valkey: EmbeddedValkey, tmp_path: Path) -> None:
+async def test_connection_uses_tls(own_valkey: EmbeddedValkey, tmp_path: Path) -> None:
     proxy = TlsProxy(tmp_path)
     port = int(own_valkey.url.rpartition(":")[2])
     async with proxy.before(port) as place:
@@ -139,7 +139,7 @@ async def test_tls(own_valkey: EmbeddedValkey, tmp_path: Path) -> None:
             await store.ping()
 
 
-async def test_tls_to_sentinel_and_to_its_master(
+async def test_sentinel_and_its_master_are_reached_by_tls(
     own_valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
     proxy = TlsProxy(tmp_path)
@@ -158,7 +158,7 @@ async def test_tls_to_sentinel_and_to_its_master(
                     await store.ping()
 
 
-async def test_passwords_of_sentinel_and_of_its_master(
+async def test_sentinel_and_its_master_have_separate_passwords(
     own_valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
     conf = tmp_path / "sentinel.conf"
@@ -178,7 +178,7 @@ async def test_passwords_of_sentinel_and_of_its_master(
             assert "wrong" not in "".join(traceback.format_exception(caught.value))
 
 
-async def test_tls_to_a_cluster(tmp_path: Path) -> None:
+async def test_cluster_is_reached_by_tls(tmp_path: Path) -> None:
     proxy = TlsProxy(tmp_path)
     announced = free_port()
     options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--save", "")

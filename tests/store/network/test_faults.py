@@ -92,7 +92,9 @@ async def test_server_as_set_is_no_fault_and_is_not_changed(server: Server) -> N
         ("nohgetall:secret@", "refused a command that is needed: "),
     ],
 )
-async def test_login_and_rights(server: Server, login: str, words: str) -> None:
+async def test_wrong_login_or_missing_rights_end_the_start(
+    server: Server, login: str, words: str
+) -> None:
     if login == ":wrong-secret@":
         server.client.config_set("requirepass", "x")
     try:
@@ -193,7 +195,9 @@ async def test_cluster_of_one_node_is_a_single_server_as_well(tmp_path: Path) ->
             assert await fault_of(url, writes=True) is None
 
 
-async def test_tls_and_none(server: Server, sentinel: Server, tmp_path: Path) -> None:
+async def test_tls_mismatch_ends_the_start(
+    server: Server, sentinel: Server, tmp_path: Path
+) -> None:
     proxy = TlsProxy(tmp_path)
     ca = f"ssl_ca_certs={quote(str(proxy.ca))}"
     async with proxy.before(server.port) as place:
@@ -263,7 +267,7 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
         yield "127.0.0.1:{1}".format(*server.sockets[0].getsockname())
 
 
-async def test_something_that_is_no_redis() -> None:
+async def test_server_of_another_protocol_ends_the_start() -> None:
     async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as place:
         for url in (f"redis://{place}", f"redis+sentinel://{place}/m", f"redis+cluster://{place}"):
             assert "does not speak Redis's protocol; --redis-url must" in str(await fault_of(url))
@@ -286,7 +290,7 @@ async def test_something_that_is_no_redis() -> None:
         b"",
     ],
 )
-async def test_errors_that_pass_are_waited_for(answer: bytes) -> None:
+async def test_temporary_errors_are_waited_for(answer: bytes) -> None:
     async with answering(answer) as place:
         for url in (f"redis://{place}", f"redis+sentinel://{place}/m", f"redis+cluster://{place}"):
             assert await fault_of(url) is None
@@ -328,7 +332,7 @@ async def test_refused_is_not_unreachable(tmp_path: Path) -> None:
                 await store.ping()
 
 
-def test_what_is_quoted_of_a_command_is_not_told() -> None:
+def test_quoted_command_of_an_error_is_left_out() -> None:
     text = "unknown command 'AUTH', with args beginning with: 'user' 'secret' "
     for error in (ResponseError(text), AuthenticationError(text)):
         assert first_words(error) == "unknown command 'AUTH'"

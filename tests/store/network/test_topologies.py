@@ -137,7 +137,7 @@ def contract_at(node: Server, cluster: ClusterServers) -> str:
 # -- both -----------------------------------------------------------------------------------
 
 
-async def test_many_contracts(url: str, payload: MakePayload) -> None:
+async def test_many_contracts_are_published_and_read(url: str, payload: MakePayload) -> None:
     data = read_payload(payload()).to_json()
     async with store_of(url) as store:
         await store.ping()
@@ -200,7 +200,7 @@ async def test_claim_refuses_older_tokens_wherever_a_contract_is(
             await store.import_contracts(CONTRACTS, token)
 
 
-async def test_the_registry(url: str) -> None:
+async def test_registry_is_written_and_read(url: str) -> None:
     async with store_of(url) as store, store_of(url) as other:
         new = [Contract(contract_id=f"new{n}", contract_name=f"NEW{n}") for n in range(6)]
         # All at once: what is watched has changed for all of them but one.
@@ -210,7 +210,7 @@ async def test_the_registry(url: str) -> None:
         assert len(await other.contracts()) == len(CONTRACTS)
 
 
-async def test_the_lease(url: str) -> None:
+async def test_lease_is_acquired_and_released(url: str) -> None:
     settings = StoreSettings(redis_url=url)
     status = FeedStatus(feed="a", source="webSockets", state=FeedState.LIVE, since=1, written=2)
     async with Lease(settings, "a") as one, Lease(settings, "b") as two:
@@ -227,7 +227,7 @@ async def test_the_lease(url: str) -> None:
 # -- Sentinel -------------------------------------------------------------------------------
 
 
-async def test_a_stream_outlives_a_master_that_hangs(
+async def test_stream_survives_a_failover_of_a_hanging_master(
     sentinel: SentinelServers, tmp_path: Path, payload: MakePayload
 ) -> None:
     await asyncio.to_thread(sentinel.settle)
@@ -247,7 +247,7 @@ async def test_a_stream_outlives_a_master_that_hangs(
         master.resume()
 
 
-async def test_a_master_that_has_become_a_replica(
+async def test_store_follows_a_master_that_became_a_replica(
     sentinel: SentinelServers, tmp_path: Path, payload: MakePayload
 ) -> None:
     # By hand, since Sentinel would close the connections to it.
@@ -296,7 +296,7 @@ async def test_publisher_follows_a_failover_while_the_old_master_takes_writes(
             assert (used.failovers, idle.connections.failovers) == (1, 1)
 
 
-async def test_a_command_that_waits_for_a_master_that_hangs_is_sent_to_the_next_one(
+async def test_command_waiting_for_a_hanging_master_is_sent_to_the_next_one(
     sentinel: SentinelServers, payload: MakePayload
 ) -> None:
     await asyncio.to_thread(sentinel.settle)
@@ -318,7 +318,7 @@ async def test_a_command_that_waits_for_a_master_that_hangs_is_sent_to_the_next_
             assert new.client.hget(f"ime:last:{{{contract_id}}}", "version") == str(version)
 
 
-async def test_sentinels_that_hang_hold_nobody_up(
+async def test_hanging_sentinels_do_not_delay_a_failover(
     sentinel: SentinelServers, tmp_path: Path, payload: MakePayload
 ) -> None:
     await asyncio.to_thread(sentinel.settle)
@@ -348,7 +348,7 @@ async def test_sentinels_that_hang_hold_nobody_up(
                 second.resume()
 
 
-async def test_without_a_sentinel_or_with_one_that_does_not_know_the_master(
+async def test_missing_sentinel_or_unknown_master_is_an_error(
     sentinel: SentinelServers,
 ) -> None:
     place = f"127.0.0.1:{free_port()}"
@@ -366,7 +366,9 @@ async def test_without_a_sentinel_or_with_one_that_does_not_know_the_master(
 # -- Cluster --------------------------------------------------------------------------------
 
 
-async def test_slots_that_move(cluster: ClusterServers, payload: MakePayload) -> None:
+async def test_moved_slots_of_a_cluster_are_followed(
+    cluster: ClusterServers, payload: MakePayload
+) -> None:
     source, target, _ = cluster.primaries
     contract_id = contract_at(source, cluster)
     states = [read_payload(payload(Aggregate={"last_price": n})).to_json() for n in range(3)]
@@ -407,7 +409,7 @@ async def test_a_moved_slot_counts_as_a_failover(
                 await asyncio.sleep(0.02)
 
 
-async def test_a_takeover_is_followed_whatever_the_old_primary_does(
+async def test_failover_is_followed_with_the_old_primary_in_any_state(
     cluster: ClusterServers, payload: MakePayload
 ) -> None:
     """It hangs, or it was cut off from the others and goes on taking writes."""
@@ -442,7 +444,7 @@ async def test_a_takeover_is_followed_whatever_the_old_primary_does(
     await asyncio.to_thread(cluster.settle)
 
 
-async def test_messages_that_were_lost_between_nodes(
+async def test_messages_lost_between_cluster_nodes_are_read_again(
     cluster: ClusterServers, tmp_path: Path, payload: MakePayload
 ) -> None:
     async with streaming(tmp_path / "gateway", cluster.url, "1") as (_, client, publisher):
@@ -457,7 +459,7 @@ async def test_messages_that_were_lost_between_nodes(
         assert await price(client) == 2
 
 
-async def test_a_stream_outlives_a_node_that_hangs(
+async def test_stream_survives_a_hanging_cluster_node(
     cluster: ClusterServers, tmp_path: Path, payload: MakePayload
 ) -> None:
     ids = {node: contract_at(node, cluster) for node in cluster.primaries}
@@ -484,7 +486,7 @@ async def test_a_stream_outlives_a_node_that_hangs(
     await asyncio.to_thread(cluster.settle)
 
 
-async def test_a_stream_outlives_a_primary(
+async def test_stream_survives_a_failover_of_a_primary(
     cluster: ClusterServers, tmp_path: Path, payload: MakePayload
 ) -> None:
     primary = next(node for node in cluster.primaries if cluster.replicas_of(node))
@@ -501,7 +503,9 @@ async def test_a_stream_outlives_a_primary(
     primary.start()
 
 
-async def test_a_shard_that_is_lost(cluster: ClusterServers, payload: MakePayload) -> None:
+async def test_lost_shard_affects_its_contracts_only(
+    cluster: ClusterServers, payload: MakePayload
+) -> None:
     await asyncio.to_thread(cluster.settle)
     lost, kept, _ = sorted(cluster.primaries, key=lambda node: cluster.replicas_of(node))
     mine, other = contract_at(lost, cluster), contract_at(kept, cluster)
@@ -527,7 +531,7 @@ async def test_a_shard_that_is_lost(cluster: ClusterServers, payload: MakePayloa
             await store.ping()
 
 
-async def test_a_cluster_that_is_none_or_not_there(own_valkey: EmbeddedValkey) -> None:
+async def test_malformed_or_unreachable_cluster_is_an_error(own_valkey: EmbeddedValkey) -> None:
     place = own_valkey.url.removeprefix("redis://")
     async with store_of(f"redis+cluster://{place}") as store:
         with pytest.raises(StoreError, match="cluster support disabled"):

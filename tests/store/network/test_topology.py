@@ -38,13 +38,13 @@ class Server:
         return self.name
 
 
-async def test_the_first_server_that_answers_is_enough() -> None:
+async def test_first_answering_server_is_used() -> None:
     first, second = Server("first"), Server("second")
     assert await first_answer([first.ask, second.ask]) == "first"
     assert not second.asked
 
 
-async def test_one_that_fails_or_hangs_is_followed_by_the_next(
+async def test_failing_or_hanging_server_is_followed_by_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(topology, "HEAD_START", 0.01)
@@ -58,7 +58,7 @@ async def test_one_that_fails_or_hangs_is_followed_by_the_next(
     assert hanging.given_up
 
 
-async def test_if_none_answers_the_last_failure_is_raised() -> None:
+async def test_last_failure_is_raised_when_no_server_answers() -> None:
     servers = [Server("a", error=RedisTimeoutError("a")), Server("b", error=RedisTimeoutError("b"))]
     with pytest.raises(RedisTimeoutError, match="b"):
         await first_answer([server.ask for server in servers])
@@ -66,7 +66,7 @@ async def test_if_none_answers_the_last_failure_is_raised() -> None:
         await first_answer([])
 
 
-async def test_looks_go_on_after_any_failure_until_they_are_ended(
+async def test_topology_checks_continue_after_any_failure_until_closed(
     monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     monkeypatch.setattr(topology, "LOOK", 0.001)
@@ -91,7 +91,7 @@ async def test_looks_go_on_after_any_failure_until_they_are_ended(
     assert [type(line["exc_info"]) for line in logs] == [LookupError]
 
 
-async def test_ending_looks_that_never_began_is_no_work() -> None:
+async def test_closing_topology_checks_that_never_started() -> None:
     async def look() -> None:
         raise AssertionError("nobody has begun")
 
