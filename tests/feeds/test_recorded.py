@@ -57,7 +57,7 @@ def test_every_recorded_row_is_read(name: str, rows: list[int]) -> None:
             assert read_contract(each.contract.to_json()) == each.contract
 
 
-def test_a_recorded_holiday() -> None:
+def test_recorded_holiday_has_an_empty_board() -> None:
     empty, futures = recording("1400-11-15T14")
     assert empty.quotes == ()
     assert empty.clock == at("2022-02-03T20:00:00")  # the exchange's clock stands still
@@ -70,7 +70,7 @@ def test_a_recorded_holiday() -> None:
     assert only.payload.contract_info == ContractInfo(772, -61)
 
 
-def test_a_recorded_receipt() -> None:
+def test_recorded_receipt_is_read() -> None:
     only = of("6183017539978894", recording("1400-11-17T13")[0].quotes)
     assert only.contract.contract_name == "سكه0012پ01"
     assert only.payload.best_limit.first == Level(300, 1_163_100, 200, 1_166_000)
@@ -80,7 +80,7 @@ def test_a_recorded_receipt() -> None:
     assert aggregate.closing_price == 1_155_869
 
 
-def test_recorded_options() -> None:
+def test_recorded_options_are_read() -> None:
     options = recording("1400-11-17T19")[0].quotes
     call, put = of("1000463", options), of("1000466", options)
     assert call.contract.contract_name == "GCOR01C11000"

@@ -136,7 +136,7 @@ def test_a_bad_side_of_a_strike_loses_only_itself() -> None:
 @pytest.mark.parametrize(
     ("made", "shown"), [(None, "null"), (5, "5"), ("row", "'row'"), (True, "true")]
 )
-def test_a_row_that_is_no_object(made: object, shown: str) -> None:
+def test_row_that_is_no_object_loses_only_itself(made: object, shown: str) -> None:
     assert refusal(FUTURES, made) == f"{FUTURES}[0]: the row is not an object, got {shown}"
 
 
@@ -262,7 +262,7 @@ def test_unknown_hubs_and_methods_are_told_and_say_nothing() -> None:
     assert read.errors == ()
 
 
-def test_a_receipt_needs_a_day() -> None:
+def test_receipt_needs_a_date() -> None:
     reason = "is a time, and nothing in the frame gives its day"
     assert reason in refusal(GAVAHI, row("receipt"))
 
@@ -270,7 +270,7 @@ def test_a_receipt_needs_a_day() -> None:
 # Days and clocks
 
 
-def test_the_frames_own_day_goes_before_the_callers() -> None:
+def test_date_of_the_frame_precedes_that_of_the_caller() -> None:
     read = read_frame(frame((GAVAHI, [row("receipt")]), (CLOCK, CLOCK_TEXT)), day=date(2030, 1, 1))
     assert read.day == CLOCK_DAY
     assert read.clock == at("2022-02-06T13:26:05")
@@ -343,7 +343,7 @@ def test_the_clock_is_the_latest_stamp() -> None:
         {"M": [{"M": FUTURES, "A": []}]},
     ],
 )
-def test_frames_that_say_nothing(empty: bytes | str | dict[str, Any]) -> None:
+def test_frames_without_rows_are_empty(empty: bytes | str | dict[str, Any]) -> None:
     said = read_frame(empty)
     assert (said.quotes, said.errors, said.day, said.clock) == ((), (), None, None)
 
@@ -363,7 +363,7 @@ def test_frames_that_say_nothing(empty: bytes | str | dict[str, Any]) -> None:
         '{"M": "rows"}',
     ],
 )
-def test_what_is_no_frame(wrong: bytes | str) -> None:
+def test_malformed_frame_is_refused(wrong: bytes | str) -> None:
     with pytest.raises(FeedError):
         read_frame(wrong)
 
@@ -426,7 +426,7 @@ def assert_whole(read: Frame) -> None:
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(st.lists(broken(), min_size=1, max_size=3), st.none() | st.dates())
-def test_whatever_is_in_a_row_the_board_goes_on(
+def test_any_row_leaves_the_rest_of_its_board(
     made: list[tuple[str, Row]], day: date | None
 ) -> None:
     boards = [(method, [each]) for method, each in made]
@@ -447,12 +447,12 @@ JSON = st.recursive(
 
 
 @given(JSON | st.builds(lambda content: frame((FUTURES, content), (CLOCK, content)), JSON))
-def test_whatever_json_comes_it_is_a_frame_or_a_feed_error(made: Any) -> None:  # noqa: ANN401
+def test_any_json_is_a_frame_or_a_feed_error(made: Any) -> None:  # noqa: ANN401
     with suppress(FeedError):
         assert_whole(read_frame(made))
 
 
 @given(st.binary() | st.text())
-def test_whatever_bytes_come_they_are_a_frame_or_a_feed_error(raw: bytes | str) -> None:
+def test_any_bytes_are_a_frame_or_a_feed_error(raw: bytes | str) -> None:
     with suppress(FeedError):
         read_frame(raw)

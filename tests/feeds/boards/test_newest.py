@@ -362,7 +362,7 @@ def test_registered_contract_that_a_board_has_told_of_since_is_not_taken_back() 
 # The newest of each kind
 
 
-def test_newest_board_of_each_kind_is_kept_whatever_came_with_it() -> None:
+def test_newest_board_of_each_kind_is_kept_from_any_frame() -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1, 17.0)), board(OPTIONS, strike(5, 6, 1.0))))
     newest.take(frame(futures(future(1, 1.0))))
@@ -370,7 +370,7 @@ def test_newest_board_of_each_kind_is_kept_whatever_came_with_it() -> None:
     assert prices(newest) == {"1": 2.0, "5": 1.0, "6": 1.0}  # an empty board says nothing
 
 
-def test_unreadable_row_keeps_what_was_read_of_its_contract() -> None:
+def test_unreadable_row_keeps_the_last_state_of_its_contract() -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1, 1.0), future(2, 1.0), future(3, 1.0))))
     newest.take(frame(futures(future(1) | {"LastTradedPrice": "?"}, future(2, 2.0))))

@@ -34,7 +34,7 @@ at = datetime.fromisoformat  # Tehran's wall clock, without offset
     ("written", "read"),
     [(83600.0, 83600), (83738.0952, 83738.0952), (7, 7), (0.0, 0), (-0.0, 0), (None, 0), ("", 0)],
 )
-def test_numbers(written: object, read: float) -> None:
+def test_numbers_are_read(written: object, read: float) -> None:
     value = number({"x": written}, "x")
     assert value == read
     assert type(value) is type(read)
@@ -68,7 +68,7 @@ def test_numbers(written: object, read: float) -> None:
         [[[[[[[1]]]]]]],
     ],
 )
-def test_what_is_no_number_names_its_field(written: object) -> None:
+def test_malformed_number_names_its_field(written: object) -> None:
     with pytest.raises(ParseError, match=r"^x: is "):
         number({"x": written}, "x")
 
@@ -113,13 +113,13 @@ def test_numbers_in_another_form_are_read(written: object, read: float) -> None:
         (10**50, "is too large or not a number, got a number of more than 40 digits"),
     ],
 )
-def test_a_refusal_says_what_was_got(written: object, problem: str) -> None:
+def test_refusal_quotes_the_value(written: object, problem: str) -> None:
     with pytest.raises(ParseError) as caught:
         number({"x": written}, "x")
     assert str(caught.value) == f"x: {problem}"
 
 
-def test_a_field_that_is_not_there_is_not_0() -> None:
+def test_missing_field_is_not_0() -> None:
     with pytest.raises(ParseError, match=r"^x: is missing$"):
         number({}, "x")
     assert optional_number({}, "x") is None
@@ -142,7 +142,7 @@ def test_changes_may_be_negative(written: float, read: float) -> None:
 
 
 @pytest.mark.parametrize("written", [float("-inf"), float("nan"), -(10**16), "--1", "1-", False])
-def test_what_is_no_change(written: object) -> None:
+def test_malformed_change_is_refused(written: object) -> None:
     with pytest.raises(ParseError):
         signed({"x": written}, "x")
 
@@ -171,7 +171,7 @@ def test_every_value_with_three_decimals_is_a_whole_number_of_rials(whole: int, 
 
 
 @given(st.floats(0, 10**15))
-def test_rials_are_the_nearest_to_what_was_written(value: float) -> None:
+def test_rials_are_rounded_to_the_nearest(value: float) -> None:
     assert float(thousands({"x": value}, "x")) == float(Decimal(repr(value)) * 1000)
 
 
@@ -197,7 +197,7 @@ def test_ids_are_texts(written: object, read: str) -> None:
 @pytest.mark.parametrize(
     "written", [57675016001659793.0, True, 0, -1, "", "12a", "1.5", 1.5, None, [], 10**20, [1, 2]]
 )
-def test_what_is_no_id(written: object) -> None:
+def test_malformed_id_is_refused(written: object) -> None:
     with pytest.raises(ParseError, match=r"^x: is not an id, got "):
         identity({"x": written}, "x")
 
@@ -213,23 +213,23 @@ def test_texts_in_another_form_are_read(written: object) -> None:
 
 
 @pytest.mark.parametrize(("written", "read"), [(7, "7"), ("{}", "{}"), ('"a" or b', '"a" or b')])
-def test_a_text_that_looks_like_something_else_stays(written: object, read: str) -> None:
+def test_text_that_looks_like_a_number_stays_a_text(written: object, read: str) -> None:
     assert text({"x": written}, "x") == read
 
 
 @pytest.mark.parametrize("written", [True, "true", "True", 1, "1", [True]])
-def test_what_holds(written: object) -> None:
+def test_true_flags_are_read(written: object) -> None:
     assert flag({"x": written}, "x") is True
 
 
 @pytest.mark.parametrize("written", [False, "false", 0, "0", None, ""])
-def test_what_does_not_hold(written: object) -> None:
+def test_false_flags_are_read(written: object) -> None:
     assert flag({"x": written}, "x") is False
     assert flag({}, "x") is False
 
 
 @pytest.mark.parametrize("written", [2, "yes", [], {}, 1.5])
-def test_what_is_neither_true_nor_false(written: object) -> None:
+def test_malformed_flag_is_refused(written: object) -> None:
     with pytest.raises(ParseError, match=r"^x: is neither true nor false, got "):
         flag({"x": written}, "x")
 
@@ -237,7 +237,7 @@ def test_what_is_neither_true_nor_false(written: object) -> None:
 @pytest.mark.parametrize(
     "written", [None, "", "  ", "\u200c", 7.5, True, ["a", "b"], "a" * 501, "\ud800"]
 )
-def test_what_is_no_text(written: object) -> None:
+def test_malformed_text_is_refused(written: object) -> None:
     with pytest.raises(ParseError, match=r"^x: "):
         text({"x": written}, "x")
 
@@ -266,7 +266,7 @@ def test_what_is_no_text(written: object) -> None:
         ([None], None),
     ],
 )
-def test_moments(written: object, read: datetime | None) -> None:
+def test_timestamps_are_read(written: object, read: datetime | None) -> None:
     assert moment({"x": written}, "x", DAY) == read
 
 
@@ -287,12 +287,12 @@ def test_moments(written: object, read: datetime | None) -> None:
         [],
     ],
 )
-def test_what_is_no_moment(written: object) -> None:
+def test_malformed_timestamp_is_refused(written: object) -> None:
     with pytest.raises(ParseError, match=r"^x: is "):
         moment({"x": written}, "x", DAY)
 
 
-def test_a_time_needs_a_day() -> None:
+def test_time_of_day_needs_a_date() -> None:
     with pytest.raises(ParseError, match="x: is a time, and nothing in the frame gives its day"):
         moment({"x": "13:25:51"}, "x", None)
 
@@ -318,17 +318,17 @@ def test_a_time_needs_a_day() -> None:
         (None, None),
     ],
 )
-def test_days(written: object, day: str | None) -> None:
+def test_dates_are_read(written: object, day: str | None) -> None:
     assert optional_day({"x": written}, "x") == day
 
 
 @pytest.mark.parametrize("written", ["1400/12/30", "1401/13/01", "soon", "2022-02-30", 14010227])
-def test_what_is_no_day(written: object) -> None:
+def test_malformed_date_is_refused(written: object) -> None:
     with pytest.raises(ParseError, match=r"^x: is not a"):
         optional_day({"x": written}, "x")
 
 
-def test_the_exchanges_clock() -> None:
+def test_clock_of_the_exchange_is_read() -> None:
     clock = "یکشنبه ۱۷ بهمن ۱۴۰۰  -  ۱۳:۲۶:۰۵"
     assert read_clock(clock) == at("2022-02-06T13:26:05")
     thursday = "پنج شنبه ۱۴ بهمن ۱۴۰۰  -  ۲۰:۰۰:۰۰"
@@ -336,12 +336,12 @@ def test_the_exchanges_clock() -> None:
 
 
 @pytest.mark.parametrize("written", ["", "۱۷ بهمن ۱۴۰۰", "۱۳:۲۶:۰۵", "۳۱ بهمن ۱۴۰۰ - ۱۳:۲۶:۰۵"])
-def test_what_is_no_clock(written: str) -> None:
+def test_malformed_clock_is_refused(written: str) -> None:
     assert read_clock(written) is None
 
 
 @given(st.text())
-def test_any_text_is_a_day_and_a_clock_or_not(written: str) -> None:
+def test_any_text_is_a_date_and_a_clock_or_refused(written: str) -> None:
     assert read_day(written) is None or isinstance(read_day(written), date)
     assert read_clock(written) is None or isinstance(read_clock(written), datetime)
 
@@ -354,7 +354,7 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING)
-def test_a_cell_is_read_or_refused_by_name(written: Any) -> None:  # noqa: ANN401
+def test_any_cell_is_read_or_refused_by_name(written: Any) -> None:  # noqa: ANN401
     row = {"x": written}
     for read in (number, signed, thousands, optional_number, identity, text, optional_day, flag):
         try:

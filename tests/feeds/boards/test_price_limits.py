@@ -19,13 +19,13 @@ from ime_live.settings import FeedSettings
 from tests.support.paths import ROWS
 
 
-def test_the_defaults_are_those_of_the_rows() -> None:
+def test_default_price_limits_are_those_of_the_rows() -> None:
     assert read_price_limits(FeedSettings().price_limits) == DEFAULT_PRICE_LIMITS
     assert read_boards(FeedSettings().boards) == DEFAULT_BOARDS
     assert set(BOARDS_BY_NAME.values()) == set(BOARDS)
 
 
-def test_fractions_and_ranges() -> None:
+def test_price_limits_are_fractions_or_ranges() -> None:
     assert read_price_limits("SIL=0.05,SAF = .1, SAFOR01=380000..410000,") == {
         "SIL": Decimal("0.05"),
         "SAF": Decimal("0.1"),
@@ -66,7 +66,7 @@ def test_boards_are_separated_by_commas_or_spaces() -> None:
         "A=1..",
     ],
 )
-def test_price_limits_that_cannot_be_read_are_refused(text: str) -> None:
+def test_malformed_price_limits_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="--price-limits") as caught:
         read_price_limits(f"SAF=0.05, {text}")
     assert text in str(caught.value)
@@ -78,7 +78,7 @@ def test_a_name_given_twice_is_refused() -> None:
 
 
 @given(st.text("SAF=0.5,. ", max_size=20) | st.text(max_size=20))
-def test_whatever_is_given_is_read_or_refused(text: str) -> None:
+def test_any_text_is_price_limits_or_refused(text: str) -> None:
     for read in (read_price_limits, read_boards):
         with suppress(SettingsError):
             read(text)
@@ -87,7 +87,7 @@ def test_whatever_is_given_is_read_or_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "named"), [("futures,spot", "spot"), ("", "must name at least one board, got none")]
 )
-def test_boards_that_are_none(text: str, named: str) -> None:
+def test_malformed_board_names_are_refused(text: str, named: str) -> None:
     with pytest.raises(SettingsError, match=named):
         read_boards(text)
 

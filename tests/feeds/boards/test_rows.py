@@ -49,7 +49,7 @@ def quote(
 # The mapping, one kind of row after the other
 
 
-def test_a_future() -> None:
+def test_row_of_a_future_is_read() -> None:
     assert quote(FUTURE, row("future")) == Quote(
         Contract(
             contract_id="901",
@@ -86,7 +86,7 @@ def test_a_future() -> None:
     )
 
 
-def test_a_strike_is_a_call_and_a_put() -> None:
+def test_row_of_a_strike_is_a_call_and_a_put() -> None:
     call, put = quote(CALL, row("strike")), quote(PUT, row("strike"))
     assert call == Quote(
         Contract(
@@ -131,7 +131,7 @@ def test_a_strike_is_a_call_and_a_put() -> None:
     )
 
 
-def test_a_continuous_certificate() -> None:
+def test_row_of_a_continuous_certificate_is_read() -> None:
     assert quote(CDC, row("certificate")) == Quote(
         Contract(
             contract_id="77",
@@ -165,7 +165,7 @@ def test_a_continuous_certificate() -> None:
     )
 
 
-def test_a_warehouse_receipt() -> None:
+def test_row_of_a_warehouse_receipt_is_read() -> None:
     assert quote(GAVAHI, row("receipt"), day=DAY) == Quote(
         Contract(
             contract_id="98765432109876543",
@@ -201,12 +201,12 @@ def test_a_warehouse_receipt() -> None:
 # Traps
 
 
-def test_the_boards_stamp_is_no_change_of_a_contract() -> None:
+def test_timestamp_of_the_board_is_no_change_of_a_contract() -> None:
     before = quote(FUTURE, row("future"))
     assert quote(FUTURE, row("future", LastUpdate="2023-08-01T13:25:00")) == before
 
 
-def test_levels_4_and_5_are_not_looked_at() -> None:
+def test_levels_4_and_5_are_ignored() -> None:
     assert quote(FUTURE, without(row("future"), "BidVolume4", "AskPrice5")) == quote(
         FUTURE, row("future")
     )
@@ -232,7 +232,7 @@ def test_a_board_pushed_after_midnight_tells_yesterdays_trade() -> None:
     assert (aggregate.date, aggregate.time) == ("2023-08-01", "13:21:00")
 
 
-def test_trade_of_yesterday_is_told_after_midnight_whatever_orders_say() -> None:
+def test_trade_of_yesterday_keeps_its_date_after_midnight_with_any_orders() -> None:
     for ordered in (None, "2023-08-02T00:05:00"):
         pushed = row(
             "future",

@@ -27,12 +27,12 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-def test_we_say_who_we_are() -> None:
+def test_requests_have_our_user_agent() -> None:
     assert read_access(SignalRHubSettings(), URL).user_agent == f"ime-live/{version('ime-live')}"
     assert read_access(SignalRHubSettings(user_agent="me"), URL).user_agent == "me"
 
 
-def test_the_given_proxy_comes_before_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_proxy_precedes_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_access(SignalRHubSettings(), URL).proxy is None
     monkeypatch.setenv("HTTPS_PROXY", "http://one:1")
     assert read_access(SignalRHubSettings(), URL).proxy == "http://one:1"
@@ -43,7 +43,7 @@ def test_the_given_proxy_comes_before_the_environments(monkeypatch: pytest.Monke
     assert read_access(SignalRHubSettings(proxy="http://two:2"), URL).proxy == "http://two:2"
 
 
-def test_proxies_by_scheme() -> None:
+def test_proxy_is_chosen_by_scheme() -> None:
     proxies = {"http": "h:1", "all": "https://a:2"}
     assert environment_proxy("http://hub.example/", proxies) == "http://h:1"
     assert environment_proxy("https://hub.example/", proxies) == "https://a:2"
@@ -65,7 +65,7 @@ def test_proxies_by_scheme() -> None:
         "http://me:secret@[::1",
     ],
 )
-def test_a_proxy_that_cannot_work(proxy: str) -> None:
+def test_malformed_proxy_is_refused(proxy: str) -> None:
     with pytest.raises(SettingsError, match="--proxy") as caught:
         SignalRClient(SignalRHubSettings(proxy=proxy))
     assert "secret" not in str(caught.value)
@@ -74,13 +74,13 @@ def test_a_proxy_that_cannot_work(proxy: str) -> None:
 @pytest.mark.skipif(
     bool(find_spec("socksio") and find_spec("python_socks")), reason="the extra is installed"
 )
-def test_socks_without_its_extra() -> None:
+def test_socks_proxy_without_its_extra_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"ime-live\[socks\]") as caught:
         SignalRClient(SignalRHubSettings(proxy="socks5://me:secret@proxy:1"))
     assert "secret" not in str(caught.value)
 
 
-async def test_a_hub_that_is_away_is_tried_ever_more_seldom_and_said_once() -> None:
+async def test_unreachable_hub_is_retried_with_backoff_and_logged_once() -> None:
     seventh = asyncio.Event()
 
     class Sleeper(SleeplessClock):

@@ -49,7 +49,7 @@ class TestAddress:
         assert "connectionToken" not in query(urls[0])
         assert all(query(url)["connectionToken"] == TOKEN for url in urls[1:])
 
-    def test_what_each_call_has_besides(self) -> None:
+    def test_each_call_has_its_own_parameters(self) -> None:
         address = Address(HUB)
         assert query(address.negotiate(1700000000000))["_"] == "1700000000000"
         connect = query(address.connect(WS, TOKEN, 10))
@@ -59,7 +59,7 @@ class TestAddress:
         assert "messageId" not in query(address.reconnect(LP, TOKEN, 3))
         assert "messageId" not in query(address.poll(LP, TOKEN, 3))
 
-    def test_only_frames_of_web_sockets_come_by_them(self) -> None:
+    def test_only_websocket_frames_use_the_websocket_url(self) -> None:
         address = Address("https://hub.example:8443/a/b")
         base = "://hub.example:8443/a/b/"
         assert address.connect(WS, TOKEN, 1).startswith(f"wss{base}connect?")
@@ -85,7 +85,7 @@ class TestAddress:
             "https://hub.example/#a",
         ],
     )
-    def test_what_is_no_base_url(self, url: str) -> None:
+    def test_malformed_base_url_is_refused(self, url: str) -> None:
         with pytest.raises(SettingsError, match="--base-url") as caught:
             Address(url)
         assert "secret" not in str(caught.value)
@@ -127,7 +127,7 @@ class TestRedirection:
         "url",
         ["http://b.example/", "ftp://b/", "https://me:secret@b/", "https://b:x/", "https://[b/"],
     )
-    def test_where_it_does_not_go(self, url: str) -> None:
+    def test_redirection_to_unsafe_urls_is_refused(self, url: str) -> None:
         with pytest.raises(FeedError, match=r"^RedirectUrl ") as caught:
             Address("https://a.example/").redirected(url)
         assert "secret" not in str(caught.value)

@@ -191,7 +191,7 @@ async def test_boards_that_cannot_be_polled_are_named(boards: Boards) -> None:
         assert (whole.poller.missing, whole.error) == ((), "")
 
 
-async def test_nothing_to_poll(boards: Boards) -> None:
+async def test_polling_without_pollable_boards_is_not_useful(boards: Boards) -> None:
     assert not Polling(boards, {RECEIPTS}).poller.useful
 
 
@@ -204,7 +204,7 @@ async def test_an_equal_board_is_given_again(boards: Boards) -> None:
     assert polling.poller.connection_state.source == ""
 
 
-async def test_what_is_tagged_is_asked_for_by_its_tag(boards: Boards) -> None:
+async def test_polling_sends_if_none_match_with_the_etag(boards: Boards) -> None:
     boards.tags[CDC] = '"1"'
     boards.answers[CDC] = body('[{"a":1}]')
     async with Polling(boards, {"updateCDCMarketsInfo"}) as polling:
@@ -221,7 +221,7 @@ async def test_what_is_tagged_is_asked_for_by_its_tag(boards: Boards) -> None:
     assert tags == ["", '"1"', '"1"', '"2"', '"2"', ""]
 
 
-async def test_a_304_that_nobody_asked_for(boards: Boards) -> None:
+async def test_unexpected_304_is_an_error(boards: Boards) -> None:
     boards.answers[CDC] = lambda exchange: exchange.head(304)
     async with Polling(boards, {"updateCDCMarketsInfo"}) as polling:
         assert "HTTP 304" in polling.error
@@ -248,7 +248,7 @@ async def test_a_304_that_nobody_asked_for(boards: Boards) -> None:
         (Exchange.cut, "the connection broke off"),
     ],
 )
-async def test_what_is_no_board_is_told_once_and_stops_no_other(
+async def test_malformed_board_is_logged_once_and_stops_no_other(
     boards: Boards, answer: Answer, reason: str
 ) -> None:
     boards.answers[OPTIONS] = answer
@@ -316,7 +316,7 @@ async def test_server_that_is_asked_too_often_is_left_alone_altogether(boards: B
         assert len(boards.requests) == 4
 
 
-async def test_no_server_silences_a_board_for_ever(boards: Boards) -> None:
+async def test_retry_after_of_a_board_is_limited(boards: Boards) -> None:
     boards.answers[CDC] = busy("Thu, 26 Nov 2099 15:22:08 GMT")
     async with Polling(boards, {"updateCDCMarketsInfo"}) as polling:
         polling.now += MOST_SECONDS
@@ -324,7 +324,7 @@ async def test_no_server_silences_a_board_for_ever(boards: Boards) -> None:
         assert len(boards.asked(CDC)) == 2
 
 
-async def test_a_board_that_does_not_answer(boards: Boards) -> None:
+async def test_unanswered_board_times_out(boards: Boards) -> None:
     boards.silent.add(FUTURES)
     async with Polling(boards, connect_timeout=0.5) as polling:
         assert methods(polling.frames) == ["updateMarketsInfo", "updateCDCMarketsInfo"]
@@ -342,7 +342,7 @@ async def test_a_row_that_is_no_good_json_does_not_lose_its_board(boards: Boards
     assert (len(read.errors), [each.contract.contract_id for each in read.quotes]) == (1, ["2"])
 
 
-async def test_while_all_fail_it_waits_longer_and_longer(boards: Boards) -> None:
+async def test_polling_backoff_grows_while_all_boards_fail(boards: Boards) -> None:
     for name in PATHS.values():
         boards.answers[name] = body("no", status=500)
     async with Polling(boards, max_reconnect_delay=4.0, polling_interval=2.0) as polling:
@@ -363,12 +363,12 @@ async def test_while_all_fail_it_waits_longer_and_longer(boards: Boards) -> None
 
 
 @pytest.mark.parametrize(("chance", "wait"), [(0.0, 1.8), (0.5, 2.0), (0.999999, 2.2)])
-async def test_the_interval_is_jittered(boards: Boards, chance: float, wait: float) -> None:
+async def test_polling_interval_is_jittered(boards: Boards, chance: float, wait: float) -> None:
     async with Polling(boards, chance=chance) as polling:
         assert polling.waits == [pytest.approx(wait, abs=1e-5)]
 
 
-async def test_one_connection_that_says_who_it_is_and_is_closed(boards: Boards) -> None:
+async def test_polling_uses_one_connection_with_user_agent(boards: Boards) -> None:
     async with Polling(boards) as polling:
         await polling.again()
         assert boards.connections == 1
@@ -378,7 +378,7 @@ async def test_one_connection_that_says_who_it_is_and_is_closed(boards: Boards) 
     assert said == {f"ime-live/{version('ime-live')}"}
 
 
-async def test_it_begins_anew_when_it_is_read_again(boards: Boards) -> None:
+async def test_polling_begins_anew_when_read_again(boards: Boards) -> None:
     boards.answers[CDC] = body("no", status=500)
     polling = Polling(boards, {"updateCDCMarketsInfo"})
     async with polling:
@@ -392,14 +392,14 @@ async def test_it_begins_anew_when_it_is_read_again(boards: Boards) -> None:
     await boards.until(lambda: boards.connections == 0)
 
 
-async def test_by_a_proxy(boards: Boards) -> None:
+async def test_polling_through_a_proxy(boards: Boards) -> None:
     async with Proxy("me:secret") as proxy:
         async with Polling(boards, proxy=proxy.url("me:secret")) as polling:
             assert len(polling.frames) == 3
         assert boards.peers <= proxy.used
 
 
-async def test_a_proxy_that_knows_us_not(boards: Boards) -> None:
+async def test_refused_login_of_a_proxy_is_named(boards: Boards) -> None:
     async with Proxy("me:secret") as proxy:
         with complaints() as told:
             async with Polling(boards, proxy=proxy.url("me:wrong-word")) as polling:
@@ -424,12 +424,12 @@ async def test_a_proxy_that_knows_us_not(boards: Boards) -> None:
         "http://a/#x",
     ],
 )
-def test_an_address_that_is_none(url: str) -> None:
+def test_malformed_polling_url_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="--polling-url") as caught:
         BoardPoller(SignalRHubSettings(polling_url=url), PATHS)
     assert "secret" not in str(caught.value)
 
 
-async def test_an_address_needs_no_slash_at_its_end(boards: Boards) -> None:
+async def test_polling_url_needs_no_final_slash(boards: Boards) -> None:
     async with Polling(boards, polling_url=f"{boards.origin}/api") as polling:
         assert len(polling.frames) == 3

@@ -50,12 +50,12 @@ def negotiated(**changes: Any) -> bytes:  # noqa: ANN401 - any JSON, also bad on
     return json.dumps(NEGOTIATED | changes).encode()
 
 
-class TestTransports:
-    def test_a_list(self) -> None:
+class TestTransportNames:
+    def test_transports_are_read_from_a_list(self) -> None:
         assert read_transports("longPolling, websockets,") == (LP, WS)
 
     @pytest.mark.parametrize("names", ["", " , ", "webSockets,pigeon", "webSockets,webSockets"])
-    def test_what_is_no_list(self, names: str) -> None:
+    def test_malformed_transports_are_refused(self, names: str) -> None:
         with pytest.raises(SettingsError, match="--transports"):
             read_transports(names)
 
@@ -81,7 +81,7 @@ class TestRetryAfter:
             ("", None),
         ],
     )
-    def test_seconds_and_dates(self, text: str, seconds: float | None) -> None:
+    def test_retry_after_is_seconds_or_a_date(self, text: str, seconds: float | None) -> None:
         now = 1_795_706_538.0  # 15:22:18
         said = [(b"Retry-After", text.encode())]
         assert retry_after(httpx.Headers(said), now) == seconds
@@ -89,12 +89,12 @@ class TestRetryAfter:
         said.append((b"Date", b"Thu, 26 Nov 2026 15:22:18 GMT"))
         assert retry_after(httpx.Headers(said), now + 7200) == seconds
 
-    def test_answer_without_it(self) -> None:
+    def test_answer_without_retry_after_has_none(self) -> None:
         assert retry_after(httpx.Headers({}), 0.0) is None
 
 
 class TestNegotiation:
-    def test_all_fields(self) -> None:
+    def test_negotiation_has_all_fields(self) -> None:
         assert read_negotiation(negotiated(), JSON) == Negotiation(
             connection_token=TOKEN,
             connection_id="c0ffee",
@@ -108,7 +108,7 @@ class TestNegotiation:
             url="/realTimeServer",
         )
 
-    def test_the_token_alone_is_enough(self) -> None:
+    def test_negotiation_needs_only_the_token(self) -> None:
         said = read_negotiation(b'{"ConnectionToken":"t"}', JSON)
         assert (said.keep_alive_timeout, said.try_web_sockets) == (20.0, True)
 
@@ -169,14 +169,16 @@ class TestNegotiation:
             (b'{"RedirectUrl":5}', JSON, "RedirectUrl"),
         ],
     )
-    def test_what_is_wrong_is_said(self, answer: bytes, kind: str, words: str) -> None:
+    def test_malformed_negotiation_names_the_field(
+        self, answer: bytes, kind: str, words: str
+    ) -> None:
         with pytest.raises(FeedError, match=words) as caught:
             read_negotiation(answer, kind)
         assert TOKEN not in str(caught.value)
 
 
 class TestStart:
-    def test_started(self) -> None:
+    def test_start_answer_is_accepted(self) -> None:
         read_start(b'{"Response":"started"}', JSON)
 
     @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ class TestStart:
             (b"<h1>502 Bad Gateway</h1>", "HTML instead of JSON: “502 Bad Gateway”"),
         ],
     )
-    def test_not_started(self, answer: bytes, words: str) -> None:
+    def test_other_start_answer_is_refused(self, answer: bytes, words: str) -> None:
         with pytest.raises(FeedError, match=words):
             read_start(answer, JSON)
 
@@ -215,7 +217,7 @@ class TestEnvelope:
             ('{"C":"a","M":[{"A":[NaN,1e400]}]}', Envelope(cursor="a", messages=True)),
         ],
     )
-    def test_what_a_frame_says(self, frame: str, envelope: Envelope) -> None:
+    def test_frame_has_messages_cursor_and_flags(self, frame: str, envelope: Envelope) -> None:
         assert read_envelope(frame.encode()) == envelope
 
     def test_a_delay_stays_within_reason(self) -> None:
@@ -237,7 +239,7 @@ class TestEnvelope:
             (b"<html>", "HTML instead of JSON"),
         ],
     )
-    def test_what_is_no_frame(self, frame: bytes, words: str) -> None:
+    def test_malformed_frame_is_refused(self, frame: bytes, words: str) -> None:
         with pytest.raises(FeedError, match=words):
             read_envelope(frame)
 
@@ -264,7 +266,7 @@ _kinds = st.sampled_from([JSON, "", "text/html", "text/plain"]) | st.text()
 @example(answer=b"1" * 5000, kind=JSON)
 @example(answer=b'{"L":' + b"1" * 5000 + b"}", kind=JSON)
 @example(answer=b'{"L":NaN}', kind=JSON)
-def test_of_garbage_only_feed_errors_come(answer: bytes, kind: str) -> None:
+def test_any_text_is_a_frame_or_a_feed_error(answer: bytes, kind: str) -> None:
     texts: list[str] = []
     values: list[object] = []
     for read in (read_negotiation, read_start, read_envelope):
@@ -296,7 +298,7 @@ def test_nothing_of_json_is_quoted() -> None:
 
 
 class TestEvents:
-    def test_lines_events_and_what_is_neither(self) -> None:
+    def test_event_lines_are_parsed_and_others_skipped(self) -> None:
         stream = (
             b"\xef\xbb\xbfdata: initialized\n\n"
             b": a comment\nid: 5\ndata:{}\r\n\r\n\n"
@@ -316,7 +318,7 @@ class TestEvents:
         ),
         cuts=st.lists(st.integers(0, 200)),
     )
-    def test_where_it_is_cut_makes_no_difference(self, events: list[str], cuts: list[int]) -> None:
+    def test_event_stream_may_be_split_anywhere(self, events: list[str], cuts: list[int]) -> None:
         stream = b"".join(b"data: " + each.encode() + b"\r\n\r\n" for each in events)
         parser, found = EventParser(), []
         places = [0, *sorted(cuts), len(stream)]
@@ -325,7 +327,7 @@ class TestEvents:
         assert found == [each.encode() for each in events]
 
     @pytest.mark.parametrize("line", [b"data: 12345\n", b"x"])
-    def test_an_event_has_a_limit(self, line: bytes) -> None:
+    def test_event_size_is_limited(self, line: bytes) -> None:
         parser = EventParser(limit=100)
         for _ in range(50):
             assert len(parser.feed(b"data: " + b"1" * 90 + b"\n\n")) == 1

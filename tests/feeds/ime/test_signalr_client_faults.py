@@ -30,7 +30,7 @@ def complaints(logs: list[EventDict]) -> list[EventDict]:
 
 
 @pytest.mark.parametrize("how", SAID)
-async def test_a_bad_answer_to_negotiate_is_said_and_tried_again(hub: Hub, how: Refusal) -> None:
+async def test_malformed_negotiation_is_logged_and_retried(hub: Hub, how: Refusal) -> None:
     hub.refuse("negotiate", how)
     # Only what never comes is waited for in vain; a slow machine may take its time.
     patience = 0.5 if how is Refusal.HANG else 20.0
@@ -51,7 +51,7 @@ async def test_a_bad_answer_to_negotiate_is_said_and_tried_again(hub: Hub, how: 
 
 
 @pytest.mark.parametrize("how", SAID)
-async def test_a_bad_answer_to_a_poll_is_said_and_tried_again(hub: Hub, how: Refusal) -> None:
+async def test_malformed_poll_answer_is_logged_and_retried(hub: Hub, how: Refusal) -> None:
     if how is Refusal.HANG:
         hub.negotiation["KeepAliveTimeout"] = 0.2
     with capture_logs() as logs:
@@ -99,7 +99,7 @@ async def test_negotiated_fields_of_any_kind_end_nothing(
 
 
 @pytest.mark.parametrize("text", [b"<html></html>", b"[]", b"null", b"5", b"\xff\xfe", b""])
-async def test_texts_that_are_no_frames(hub: Hub, text: bytes) -> None:
+async def test_malformed_frames_are_logged(hub: Hub, text: bytes) -> None:
     hub.negotiation["KeepAliveTimeout"] = 0.5
     async with Reading(hub, transports="serverSentEvents") as reading:
         await reading.connected("serverSentEvents")
@@ -120,11 +120,11 @@ async def test_texts_that_are_no_frames(hub: Hub, text: bytes) -> None:
         {"transports": ""},
     ],
 )
-async def test_settings_that_cannot_work(hub: Hub, wrong: dict[str, str]) -> None:
+async def test_malformed_settings_are_refused(hub: Hub, wrong: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match=next(iter(wrong)).replace("_", "-")):
         await anext(SignalRClient(settings(hub, **wrong)).frames())
 
 
-async def test_an_address_without_its_last_slash(hub: Hub) -> None:
+async def test_base_url_without_final_slash_is_accepted(hub: Hub) -> None:
     async with Reading(hub, base_url=hub.base_url.rstrip("/")) as reading:
         await reading.connected("webSockets")

@@ -22,7 +22,7 @@ from tests.feeds.ime.refusals import Refusal
 from tests.feeds.ime.signalr_hub import Hub
 
 
-async def test_it_says_who_it_is(hub: Hub) -> None:
+async def test_client_sends_its_user_agent(hub: Hub) -> None:
     hub.agent = f"ime-live/{version('ime-live')}"
     async with Reading(hub) as reading:
         await reading.connected("webSockets")
@@ -30,7 +30,7 @@ async def test_it_says_who_it_is(hub: Hub) -> None:
     assert len(said) == 1  # with WebSockets as well
 
 
-async def test_it_tells_the_date_of_the_answer_to_negotiate(hub: Hub) -> None:
+async def test_client_reports_the_date_of_the_negotiation(hub: Hub) -> None:
     hub.ahead = 10_800.0
     heard: list[tuple[float, float, float]] = []
     client = SignalRClient(settings(hub), hear_date=lambda *each: heard.append(each))
@@ -53,19 +53,19 @@ async def test_it_tells_the_date_of_the_answer_to_negotiate(hub: Hub) -> None:
         (None, None),
     ],
 )
-def test_date_of_an_answer(header: str | None, date: float | None) -> None:
+def test_date_header_of_an_answer_is_read(header: str | None, date: float | None) -> None:
     assert date_of(httpx.Headers({} if header is None else {"Date": header})) == date
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_it_may_be_told_what_to_say(hub: Hub, transport: str) -> None:
+async def test_user_agent_can_be_set(hub: Hub, transport: str) -> None:
     hub.agent = "somebody@example.org"
     async with Reading(hub, user_agent=hub.agent, transports=transport) as reading:
         await reading.connected(transport)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_cookies_are_got_and_kept(hub: Hub, transport: str) -> None:
+async def test_cookies_are_kept(hub: Hub, transport: str) -> None:
     # That each request carries them is checked by the hub.
     hub.cookie_first = True
     async with Reading(hub, transports=transport) as reading:
@@ -80,7 +80,7 @@ async def test_cookies_are_got_and_kept(hub: Hub, transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_by_a_proxy(hub: Hub, transport: str) -> None:
+async def test_hub_is_reached_through_a_proxy(hub: Hub, transport: str) -> None:
     async with Proxy("me:secret") as proxy:
         url = proxy.url("me:secret")
         async with Reading(hub, proxy=url, transports=transport) as reading:
@@ -92,7 +92,7 @@ async def test_by_a_proxy(hub: Hub, transport: str) -> None:
         assert hub.peers <= proxy.used  # nothing came past it
 
 
-async def test_a_proxy_that_is_not_there(hub: Hub, proxy: Proxy) -> None:
+async def test_unreachable_proxy_is_named(hub: Hub, proxy: Proxy) -> None:
     url = proxy.url()
     await proxy.stop()
     async with Reading(hub, proxy=url) as reading:
@@ -102,7 +102,7 @@ async def test_a_proxy_that_is_not_there(hub: Hub, proxy: Proxy) -> None:
         await reading.connected("webSockets")
 
 
-async def test_a_proxy_that_knows_us_not(hub: Hub) -> None:
+async def test_refused_login_of_a_proxy_is_named(hub: Hub) -> None:
     async with Proxy("me:secret") as proxy:
         async with Reading(hub, proxy=proxy.url("me:wrong-word")) as reading:
             await reading.until(lambda: proxy.refused >= 2)
@@ -112,7 +112,7 @@ async def test_a_proxy_that_knows_us_not(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_by_the_environments_proxy_with_tls(
+async def test_proxy_of_the_environment_is_used_with_tls(
     tls: tuple[ssl.SSLContext, Path],
     monkeypatch: pytest.MonkeyPatch,
     proxy: Proxy,
@@ -129,7 +129,7 @@ async def test_by_the_environments_proxy_with_tls(
     assert set(proxy.tunnels) == {f"127.0.0.1:{hub.port}"}
 
 
-async def test_the_environment_may_except_the_hub(
+async def test_no_proxy_of_the_environment_excludes_the_hub(
     tls: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch, proxy: Proxy
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy.url())
@@ -141,7 +141,7 @@ async def test_the_environment_may_except_the_hub(
     assert proxy.tunnels == []
 
 
-async def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+async def test_untrusted_certificate_is_named(tmp_path: Path) -> None:
     context, _ = certificate(tmp_path)
     async with Hub(tls=context) as hub:
         async with Reading(hub) as reading:
@@ -150,7 +150,7 @@ async def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_cancelled_it_says_goodbye(hub: Hub, transport: str) -> None:
+async def test_cancelled_client_sends_abort(hub: Hub, transport: str) -> None:
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)
     assert [session.aborted for session in hub.sessions.values()] == [True]
@@ -159,7 +159,7 @@ async def test_cancelled_it_says_goodbye(hub: Hub, transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_closed_between_two_frames_it_says_goodbye(hub: Hub, transport: str) -> None:
+async def test_client_closed_between_frames_sends_abort(hub: Hub, transport: str) -> None:
     client = SignalRClient(settings(hub, transports=transport))
     frames = client.frames()
     first = asyncio.ensure_future(anext(frames))
@@ -172,7 +172,7 @@ async def test_closed_between_two_frames_it_says_goodbye(hub: Hub, transport: st
 
 
 @pytest.mark.parametrize("what", ["negotiate", "start", *TRANSPORTS])
-async def test_cancelled_while_it_connects_it_leaves_nothing_open(hub: Hub, what: str) -> None:
+async def test_client_cancelled_while_connecting_leaves_no_connection(hub: Hub, what: str) -> None:
     hub.refuse(what, Refusal.HANG)
     transport = {"transports": what} if what in TRANSPORTS else {}
     calls = "connect" if what in TRANSPORTS else what
@@ -184,7 +184,7 @@ async def test_cancelled_while_it_connects_it_leaves_nothing_open(hub: Hub, what
 
 
 @pytest.mark.parametrize("how", [Refusal.HANG, Refusal.FORBIDDEN, Refusal.DROP])
-async def test_an_abort_that_fails_holds_nobody_up(hub: Hub, how: Refusal) -> None:
+async def test_failing_abort_does_not_delay_the_close(hub: Hub, how: Refusal) -> None:
     hub.refuse("abort", how)
     async with Reading(hub, connect_timeout=0.3) as reading:
         await reading.connected("webSockets")
@@ -193,7 +193,7 @@ async def test_an_abort_that_fails_holds_nobody_up(hub: Hub, how: Refusal) -> No
 
 
 @pytest.mark.parametrize("what", ["negotiate", "longPolling"])
-async def test_it_waits_ever_longer(hub: Hub, what: str) -> None:
+async def test_reconnect_backoff_grows(hub: Hub, what: str) -> None:
     hub.refuse(what, Refusal.FORBIDDEN)
     transports = what if what in TRANSPORTS else "webSockets"
     async with Reading(hub, max_reconnect_delay=30.0, transports=transports) as reading:
@@ -202,13 +202,13 @@ async def test_it_waits_ever_longer(hub: Hub, what: str) -> None:
     assert 1 <= len(hub.calls("negotiate")) <= 6
 
 
-async def test_it_waits_no_longer_than_the_limit(hub: Hub) -> None:
+async def test_reconnect_backoff_stays_within_the_limit(hub: Hub) -> None:
     hub.refuse("negotiate", Refusal.FORBIDDEN)
     async with Reading(hub, max_reconnect_delay=0.02) as reading:
         await reading.until(lambda: len(hub.calls("negotiate")) >= 20)
 
 
-async def test_connected_and_cut_at_once_it_waits_as_well(hub: Hub) -> None:
+async def test_reconnect_backoff_applies_after_a_short_connection(hub: Hub) -> None:
     async with Reading(hub, max_reconnect_delay=30.0) as reading:
         await reading.connected("webSockets")
         ended = asyncio.get_running_loop().time() + 0.3

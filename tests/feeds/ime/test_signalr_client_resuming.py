@@ -20,7 +20,7 @@ def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-async def test_cut_between_frames_it_resumes(hub: Hub, transport: str) -> None:
+async def test_client_cut_between_frames_resumes(hub: Hub, transport: str) -> None:
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)
         hub.push(future(1))
@@ -35,7 +35,7 @@ async def test_cut_between_frames_it_resumes(hub: Hub, transport: str) -> None:
     assert len(hub.calls("negotiate")) == 1
 
 
-async def test_cut_in_the_middle_of_a_frame_it_resumes(hub: Hub, transport: str) -> None:
+async def test_client_cut_inside_a_frame_resumes(hub: Hub, transport: str) -> None:
     async with Reading(hub, transports=transport) as reading:
         for number in range(0, 6, 2):
             await reading.connected(transport)
@@ -48,7 +48,7 @@ async def test_cut_in_the_middle_of_a_frame_it_resumes(hub: Hub, transport: str)
     assert len(hub.calls("negotiate")) == 1
 
 
-async def test_cut_before_the_first_frame_it_resumes(hub: Hub, transport: str) -> None:
+async def test_client_cut_before_the_first_frame_resumes(hub: Hub, transport: str) -> None:
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)
         hub.cut(during=future(1))
@@ -56,7 +56,7 @@ async def test_cut_before_the_first_frame_it_resumes(hub: Hub, transport: str) -
     assert len(hub.calls("negotiate")) == 1
 
 
-async def test_ended_in_good_order_it_goes_on(hub: Hub, transport: str) -> None:
+async def test_client_continues_after_a_normal_end(hub: Hub, transport: str) -> None:
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)
         hub.end()
@@ -67,7 +67,7 @@ async def test_ended_in_good_order_it_goes_on(hub: Hub, transport: str) -> None:
         await reading.reads(1, 2)
 
 
-async def test_a_poll_in_whose_time_nothing_comes(hub: Hub) -> None:
+async def test_empty_poll_is_followed_by_the_next(hub: Hub) -> None:
     hub.poll_timeout = 0.05
     async with Reading(hub, transports="longPolling") as reading:
         await reading.until(lambda: len(hub.calls("poll")) >= 5)
@@ -86,7 +86,7 @@ async def test_polls_are_as_far_apart_as_the_hub_asks(hub: Hub) -> None:
     assert hub.calls("poll")[polls].time - answered >= 0.1
 
 
-async def test_a_restarted_hub_is_negotiated_with_anew(hub: Hub, transport: str) -> None:
+async def test_restarted_hub_causes_a_new_negotiation(hub: Hub, transport: str) -> None:
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)
         hub.push(future(1))
@@ -98,7 +98,7 @@ async def test_a_restarted_hub_is_negotiated_with_anew(hub: Hub, transport: str)
     assert len(hub.calls("negotiate")) >= 2
 
 
-async def test_a_hub_that_is_away_is_waited_for(hub: Hub, transport: str) -> None:
+async def test_unreachable_hub_is_waited_for(hub: Hub, transport: str) -> None:
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)
         await hub.stop()
@@ -125,7 +125,7 @@ async def test_a_cursor_is_opaque(hub: Hub, transport: str) -> None:
     assert len(hub.calls("negotiate")) == 1
 
 
-async def test_a_reconnect_that_is_refused_begins_anew(hub: Hub, transport: str) -> None:
+async def test_refused_reconnect_causes_a_new_negotiation(hub: Hub, transport: str) -> None:
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)
         hub.refuse("reconnect", Refusal.FORBIDDEN)
@@ -139,7 +139,7 @@ async def test_a_reconnect_that_is_refused_begins_anew(hub: Hub, transport: str)
         await reading.reads(1)
 
 
-async def test_keep_alives_alone_keep_it() -> None:
+async def test_keep_alives_alone_keep_the_connection() -> None:
     async def kept(transport: str) -> None:
         async with Hub() as hub, Reading(hub, transports=transport) as reading:
             hub.negotiation["KeepAliveTimeout"] = 0.5
@@ -160,7 +160,7 @@ async def test_keep_alives_alone_keep_it() -> None:
             group.create_task(kept(transport))
 
 
-async def test_silence_is_no_connection() -> None:
+async def test_silence_causes_a_reconnect() -> None:
     async def resumed(transport: str) -> None:
         async with Hub() as hub, Reading(hub, transports=transport) as reading:
             hub.negotiation["KeepAliveTimeout"] = 0.2
@@ -181,7 +181,7 @@ async def test_silence_is_no_connection() -> None:
             group.create_task(resumed(transport))
 
 
-async def test_a_hub_that_promises_no_keep_alives(hub: Hub, transport: str) -> None:
+async def test_hub_without_keep_alives_is_not_timed_out(hub: Hub, transport: str) -> None:
     hub.negotiation["KeepAliveTimeout"] = None
     hub.silent = True
     async with Reading(hub, transports=transport) as reading:
@@ -194,7 +194,7 @@ async def test_a_hub_that_promises_no_keep_alives(hub: Hub, transport: str) -> N
     assert not hub.calls("reconnect")
 
 
-async def test_a_frame_that_is_no_json_is_no_frame(hub: Hub, transport: str) -> None:
+async def test_malformed_frame_is_skipped(hub: Hub, transport: str) -> None:
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)
         hub.push_text(json.dumps({"C": "x", "M": future(1)}).encode()[:-20])

@@ -61,7 +61,7 @@ def _be_brief_with(hub: Hub, how: Refusal) -> None:
 
 
 @pytest.mark.parametrize("how", WAYS)
-async def test_from_web_sockets_to_server_sent_events(hub: Hub, how: Refusal) -> None:
+async def test_falls_back_from_websockets_to_server_sent_events(hub: Hub, how: Refusal) -> None:
     hub.refuse("webSockets", how)
     _be_brief_with(hub, how)
     async with Reading(hub) as reading:
@@ -73,7 +73,7 @@ async def test_from_web_sockets_to_server_sent_events(hub: Hub, how: Refusal) ->
 
 
 @pytest.mark.parametrize("how", WAYS)
-async def test_from_server_sent_events_to_long_polling(hub: Hub, how: Refusal) -> None:
+async def test_falls_back_from_server_sent_events_to_long_polling(hub: Hub, how: Refusal) -> None:
     hub.refuse("webSockets", Refusal.FORBIDDEN)
     hub.refuse("serverSentEvents", how)
     _be_brief_with(hub, how)
@@ -86,7 +86,7 @@ async def test_from_server_sent_events_to_long_polling(hub: Hub, how: Refusal) -
 
 
 @pytest.mark.parametrize("how", WAYS)
-async def test_when_all_are_refused_it_tries_again(hub: Hub, how: Refusal) -> None:
+async def test_all_transports_refused_are_retried(hub: Hub, how: Refusal) -> None:
     for transport in TRANSPORTS:
         hub.refuse(transport, how)
     _be_brief_with(hub, how)
@@ -101,7 +101,7 @@ async def test_when_all_are_refused_it_tries_again(hub: Hub, how: Refusal) -> No
         await reading.reads(1)
 
 
-async def test_a_start_that_is_refused_is_no_connection(hub: Hub) -> None:
+async def test_refused_start_is_no_connection(hub: Hub) -> None:
     hub.refuse("start", Refusal.NOT_FOUND)
     async with Reading(hub) as reading:
         await reading.until(lambda: len(hub.calls("start")) >= 3)
@@ -110,7 +110,7 @@ async def test_a_start_that_is_refused_is_no_connection(hub: Hub) -> None:
         await reading.until(lambda: hub.live and reading.source == hub.live)
 
 
-async def test_it_goes_back_up_after_a_while(hub: Hub) -> None:
+async def test_client_returns_to_the_better_transport_after_a_while(hub: Hub) -> None:
     hub.refuse("webSockets", Refusal.FORBIDDEN)
     hub.refuse("serverSentEvents", Refusal.FORBIDDEN)
     async with Reading(hub, upgrade_after=0.2) as reading:
@@ -122,7 +122,7 @@ async def test_it_goes_back_up_after_a_while(hub: Hub) -> None:
         await reading.reads(1)
 
 
-async def test_a_try_to_go_up_that_fails_leads_back(hub: Hub) -> None:
+async def test_failed_upgrade_of_the_transport_falls_back(hub: Hub) -> None:
     hub.refuse("webSockets", Refusal.FORBIDDEN)
     async with Reading(hub, upgrade_after=0.1) as reading:
         await reading.until(lambda: len(hub.calls("connect", "webSockets")) >= 3)

@@ -64,7 +64,7 @@ async def test_refused_negotiate_is_asked_once_and_waited_for(hub: Hub, how: Ref
 
 
 @pytest.mark.parametrize("said", ["86400", "Thu, 26 Nov 2099 15:22:08 GMT"])
-async def test_no_server_silences_for_ever(hub: Hub, said: str) -> None:
+async def test_retry_after_of_the_hub_is_limited(hub: Hub, said: str) -> None:
     hub.refuse("negotiate", Refusal.BUSY)
     hub.ask_to_wait(said)
     async with Waiting(hub, limit=1) as waiting:
@@ -192,7 +192,7 @@ async def other() -> AsyncIterator[Hub]:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_redirected_it_goes_there_with_the_token(
+async def test_negotiation_redirect_is_followed_with_the_token(
     hub: Hub, other: Hub, transport: str
 ) -> None:
     # That each call carries the token, and none to the first hub does, is checked by the hubs.
@@ -211,7 +211,7 @@ async def test_redirected_it_goes_there_with_the_token(
     assert {each.query.get("tenant") for each in other.requests} == {"5"}
 
 
-async def test_redirected_in_a_circle_it_says_so(hub: Hub) -> None:
+async def test_circular_redirect_is_named(hub: Hub) -> None:
     hub.negotiation = {"RedirectUrl": hub.base_url}
     async with Waiting(hub, limit=1) as waiting:
         assert waiting.client.connection_state.error == "negotiate: redirected more than 10 times"
@@ -254,7 +254,7 @@ async def test_server_that_was_started_again_with_its_key_is_resumed(hub: Hub) -
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_aborted_by_the_server_it_negotiates_anew(hub: Hub, transport: str) -> None:
+async def test_abort_by_the_server_causes_a_new_negotiation(hub: Hub, transport: str) -> None:
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)
         hub.push(future(1))
@@ -284,7 +284,7 @@ async def test_groups_token_is_sent_back(hub: Hub, transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", ["webSockets", "serverSentEvents"])
-async def test_server_without_keep_alives_ends_what_lasts(hub: Hub, transport: str) -> None:
+async def test_server_without_keep_alives_ends_long_connections(hub: Hub, transport: str) -> None:
     hub.negotiation |= {"KeepAliveTimeout": None, "ConnectionTimeout": 0.2}
     hub.silent = True
     async with Reading(hub, transports=transport) as reading:
@@ -294,7 +294,7 @@ async def test_server_without_keep_alives_ends_what_lasts(hub: Hub, transport: s
         await reading.reads(1)
 
 
-async def test_slow_reader_gets_what_waited_in_one_frame(hub: Hub) -> None:
+async def test_slow_reader_gets_waiting_messages_in_one_frame(hub: Hub) -> None:
     async with Reading(hub) as reading:
         await reading.connected("webSockets")
         hub.hold()

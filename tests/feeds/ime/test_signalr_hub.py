@@ -104,7 +104,7 @@ async def test_web_socket_resumes_where_it_was_cut(hub: Hub, http: httpx.AsyncCl
     assert hub.violations == []
 
 
-async def test_server_sent_events(hub: Hub, http: httpx.AsyncClient) -> None:
+async def test_hub_serves_server_sent_events(hub: Hub, http: httpx.AsyncClient) -> None:
     token = (await negotiate(http))["ConnectionToken"]
     async with http.stream("GET", call("connect", "serverSentEvents", token)) as answer:
         assert answer.headers["content-type"] == "text/event-stream"
@@ -123,7 +123,7 @@ async def test_server_sent_events(hub: Hub, http: httpx.AsyncClient) -> None:
     assert hub.violations == []
 
 
-async def test_long_polling(hub: Hub, http: httpx.AsyncClient) -> None:
+async def test_hub_serves_long_polling(hub: Hub, http: httpx.AsyncClient) -> None:
     token = (await negotiate(http))["ConnectionToken"]
     opening = (await http.post(call("connect", "longPolling", token))).json()
     assert (opening["S"], opening["M"]) == (1, [])
@@ -148,7 +148,7 @@ async def test_long_polling(hub: Hub, http: httpx.AsyncClient) -> None:
     assert hub.violations == []
 
 
-async def test_what_a_client_does_wrong_is_seen(hub: Hub, http: httpx.AsyncClient) -> None:
+async def test_hub_records_violations_of_a_client(hub: Hub, http: httpx.AsyncClient) -> None:
     async def wrong(method: str, target: str, **more: Any) -> str:  # noqa: ANN401 - httpx's own
         hub.violations.clear()
         await http.request(method, target, **more)
@@ -177,7 +177,7 @@ async def test_what_a_client_does_wrong_is_seen(hub: Hub, http: httpx.AsyncClien
     assert "not in the body" in await wrong("POST", poll + "&messageId=x")
 
 
-async def test_a_second_connection_is_seen(hub: Hub, http: httpx.AsyncClient) -> None:
+async def test_hub_records_a_second_connection(hub: Hub, http: httpx.AsyncClient) -> None:
     hub.grace = 0.1
     token = (await negotiate(http))["ConnectionToken"]
     other = (await negotiate(http))["ConnectionToken"]
@@ -189,7 +189,7 @@ async def test_a_second_connection_is_seen(hub: Hub, http: httpx.AsyncClient) ->
     assert hub.violations == ["connect webSockets: a second connection while there is one"]
 
 
-async def test_a_restarted_hub_knows_no_token(hub: Hub, http: httpx.AsyncClient) -> None:
+async def test_restarted_test_hub_knows_no_token(hub: Hub, http: httpx.AsyncClient) -> None:
     token = (await negotiate(http))["ConnectionToken"]
     await hub.restart()
     answer = await http.get(call("reconnect", "serverSentEvents", token, messageId="x"))
@@ -207,7 +207,7 @@ async def test_a_restarted_hub_knows_no_token(hub: Hub, http: httpx.AsyncClient)
         (Refusal.TRUNCATED, 200, "application/json"),
     ],
 )
-async def test_refusals(
+async def test_hub_refuses_as_told(
     hub: Hub, http: httpx.AsyncClient, how: Refusal, status: int, kind: str
 ) -> None:
     hub.refuse("negotiate", how)
@@ -218,7 +218,7 @@ async def test_refusals(
     assert "ConnectionToken" in await negotiate(http)
 
 
-async def test_the_proxy_counts_and_asks_who_one_is(hub: Hub) -> None:
+async def test_proxy_counts_connections_and_asks_for_a_password(hub: Hub) -> None:
     async with Proxy("me:secret") as proxy:
         async with httpx.AsyncClient(proxy=proxy.url(), trust_env=False, headers=AGENT) as http:
             assert (await http.get(hub.origin)).status_code == 407
@@ -241,7 +241,7 @@ async def negotiate_at(http: httpx.AsyncClient, hub: Hub) -> dict[str, Any]:
     return dict(answer.json())
 
 
-async def test_as_a_process_it_replays_frames(tmp_path: Path) -> None:
+async def test_hub_replays_frames_as_a_process(tmp_path: Path) -> None:
     recording = tmp_path / "frames.ndjson"
     recording.write_text('{"C":"x","M":[{"H":"marketsHub","M":"updateMarketsInfo","A":[[]]}]}\n')
     process = await asyncio.create_subprocess_exec(

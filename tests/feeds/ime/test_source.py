@@ -169,7 +169,7 @@ async def test_boards_are_polled_while_the_hub_stays_away_and_is_still_tried(
         assert (reading.boards.begun, reading.boards.open) == (1, 1)
 
 
-async def test_what_is_wrong_with_both_is_told() -> None:
+async def test_errors_of_hub_and_polling_are_reported() -> None:
     async with Reading() as reading:
         await reading.clock.run(STAYS_AWAY + 1)
         reading.boards.connection_state = ConnectionState(source="polling", error="CDC: HTTP 500")
@@ -208,7 +208,7 @@ async def test_polling_ends_when_the_hub_is_there_for_long_and_has_nothing_to_sa
         assert reading.boards.open == 0
 
 
-async def test_a_hub_that_comes_and_goes_without_a_frame_stays_away() -> None:
+async def test_reconnecting_hub_without_frames_counts_as_away() -> None:
     async with Reading() as reading:
         for _ in range(5):
             reading.hub.connection_state = THERE
@@ -218,7 +218,7 @@ async def test_a_hub_that_comes_and_goes_without_a_frame_stays_away() -> None:
         assert (reading.boards.begun, reading.boards.open) == (1, 1)
 
 
-async def test_a_hub_that_comes_and_goes_with_frames_is_there() -> None:
+async def test_reconnecting_hub_with_frames_counts_as_present() -> None:
     async with Reading() as reading:
         for _ in range(10):
             reading.hub.connection_state = THERE
@@ -298,7 +298,7 @@ async def test_nothing_is_polled_when_that_is_turned_off() -> None:
 
 
 @pytest.mark.parametrize("of", ["hub", "boards"])
-async def test_what_cannot_work_ends_it(of: str) -> None:
+async def test_malformed_settings_end_the_source(of: str) -> None:
     reading = Reading()
     given: Given = getattr(reading, of)
     given.give(SettingsError("it cannot"))
@@ -385,7 +385,7 @@ async def exchange(hub: Hub) -> AsyncIterator[Exchange]:
     await hub.until(lambda: hub.connections == 0)
 
 
-async def test_from_the_hub_to_the_boards_and_back(hub: Hub, exchange: Exchange) -> None:
+async def test_source_switches_from_hub_to_polling_and_back(hub: Hub, exchange: Exchange) -> None:
     await hub.connected("webSockets")
     hub.push(future(1))
     await exchange.until(lambda: exchange.numbers == [1])
@@ -411,7 +411,7 @@ async def test_from_the_hub_to_the_boards_and_back(hub: Hub, exchange: Exchange)
     assert exchange.connection_state.error is None
 
 
-async def test_both_away_and_one_back(hub: Hub, exchange: Exchange) -> None:
+async def test_source_continues_when_one_of_two_is_back(hub: Hub, exchange: Exchange) -> None:
     hub.refuse("negotiate", Refusal.HTML)
     hub.refuse("boards", Refusal.HTML)
     await exchange.until(

@@ -133,7 +133,7 @@ def test_since_is_when_the_state_was_entered(health: FeedHealth) -> None:
     assert health.status(START + 40 * SECOND).since == START + 40 * SECOND
 
 
-def test_what_is_said_of_a_market() -> None:
+def test_status_of_a_market_has_state_and_since() -> None:
     health = FeedHealth(DEFAULT_BOARDS, stale_after=30, hours=Hours())
     health.note_connection(ConnectionState("polling", since=0.0, error="the hub refuses"))
     health.board("updateCDCMarketsInfo", 2, START)

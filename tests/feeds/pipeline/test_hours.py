@@ -55,7 +55,7 @@ class TestReading:
         both = (Session(600, 720), Session(780, 840))
         assert read_hours(text, "--x") == (both, (), both, (), (), (), ())
 
-    def test_nothing_is_never(self) -> None:
+    def test_empty_hours_have_no_session(self) -> None:
         assert read_hours(" ", "--x") == ((),) * 7
 
     @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ class TestReading:
             ("sat 10:00-12:00, sat-sun 11:00-13:00", "sessions of sat must not overlap"),
         ],
     )
-    def test_what_cannot_be_read_is_named(self, text: str, named: str) -> None:
+    def test_malformed_hours_are_named(self, text: str, named: str) -> None:
         with pytest.raises(SettingsError, match="--hours-futures") as caught:
             hours(text)
         assert named in str(caught.value)
 
     @given(st.text("satwedhu-:,0129 ", max_size=30) | st.text(max_size=20))
-    def test_whatever_is_given_is_read_or_refused(self, text: str) -> None:
+    def test_any_text_is_hours_or_refused(self, text: str) -> None:
         for read in (read_hours, read_days):
             with suppress(SettingsError):
                 read(text, "--x")
@@ -137,13 +137,13 @@ class TestSessions:
             "2027-02-11T12:00",  # 22 Bahman
         ],
     )
-    def test_official_holidays(self, moment: str) -> None:
+    def test_official_holidays_have_no_session(self, moment: str) -> None:
         assert not hours().in_session(FUTURES, at(moment))
         assert hours(official_holidays=False).in_session(FUTURES, at(moment)) is True
         day = moment[:10]
         assert hours(trading_days=day).in_session(FUTURES, at(moment))
 
-    def test_holidays_of_one_s_own(self) -> None:
+    def test_configured_holidays_have_no_session(self) -> None:
         moment = at("2026-11-25T12:00")
         assert not hours(holidays="1405-09-04").in_session(FUTURES, moment)
 

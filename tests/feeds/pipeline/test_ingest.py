@@ -157,7 +157,9 @@ async def test_a_contract_known_from_before_can_vanish_too(ingest: Ingest, passe
         pytest.param(None, id="no board at all"),
     ],
 )
-async def test_what_marks_nothing(ingest: Ingest, passed: Passed, rows: list[Any] | None) -> None:
+async def test_incomplete_boards_mark_no_contract_as_gone(
+    ingest: Ingest, passed: Passed, rows: list[Any] | None
+) -> None:
     await take(ingest, row(1), row(2))
     for _ in range(2 * DELISTED_AFTER):
         if rows is None:
@@ -264,7 +266,7 @@ async def test_forget_passes_on_the_newest_board_of_each_kind_once(
     assert [c.contract_id for c in passed.contracts] == ["1", "2"]
 
 
-async def test_what_is_only_noted_is_passed_on_later_and_only_the_newest(
+async def test_noted_frames_are_published_later_with_the_newest_states_only(
     ingest: Ingest, passed: Passed
 ) -> None:
     for price in (1.0, 2.0):
@@ -300,7 +302,7 @@ async def test_confirm_follows_the_newest_boards(ingest: Ingest, passed: Passed)
     assert ("2", 5.0) in prices(passed)
 
 
-async def test_confirm_tells_what_the_store_did_not_hold_of_what_was_passed_on(
+async def test_confirm_reports_published_states_missing_in_the_store(
     ingest: Ingest, passed: Passed
 ) -> None:
     passed.refused = {"3"}
@@ -355,14 +357,14 @@ async def test_contract_that_can_be_registered_later_publishes_then(
 
 
 class TestRegistrar:
-    async def test_contract_whose_change_is_refused_stays_registered(self, store: Store) -> None:
+    async def test_contract_with_a_refused_change_stays_registered(self, store: Store) -> None:
         registrar = Registrar(store)
         told = [Contract(contract_id=i, contract_name=f"Name{i}") for i in "12"]
         assert await registrar.register(told) == {}
         assert await registrar.register([replace(told[1], contract_name="Name1")]) == {}
         assert {each.contract_name for each in await store.contracts()} == {"Name1", "Name2"}
 
-    async def test_what_was_imported_by_hand_stays(self, store: Store) -> None:
+    async def test_imported_fields_are_kept(self, store: Store) -> None:
         registrar = Registrar(store)
         by_hand = Contract(contract_id="1", contract_name="X1", owner="someone", title="old")
         await store.import_contracts([by_hand])
@@ -383,7 +385,7 @@ class TestRegistrar:
         assert "Same" in str(refused["2"])
         assert {c.contract_id for c in await store.contracts()} == {"1", "3"}
 
-    async def test_what_is_stored_as_told_is_not_written_again(self, store: Store) -> None:
+    async def test_unchanged_contract_is_not_written_again(self, store: Store) -> None:
         registrar = Registrar(store)
         told = Contract(contract_id="1", contract_name="New", title="new", board=BOARD)
         by_hand = replace(told, contract_name="Old", owner="someone")
@@ -394,7 +396,7 @@ class TestRegistrar:
         with pytest.raises(FencedError):
             await registrar.register([replace(told, title="newer")], token=10)
 
-    async def test_claim_tells_what_is_registered_and_how_old_states_are(
+    async def test_claim_returns_registered_contracts_and_ages_of_states(
         self, store: Store
     ) -> None:
         told = Contract(contract_id="1", contract_name="A", board=BOARD)

@@ -192,7 +192,7 @@ async def test_refused_status_ends_the_leadership(one: One, redis: Redis) -> Non
     assert one.leadership.token > newer.token
 
 
-async def test_new_leader_does_not_go_back_behind_what_is_stored(
+async def test_new_leader_does_not_go_back_behind_stored_states(
     one: One, other: One, store: Store, redis: Redis
 ) -> None:
     await one.lead()
@@ -358,7 +358,7 @@ async def test_standby_writes_nothing(one: One, other: One, redis: Redis) -> Non
     assert keys == {b"ime:feed", b"ime:status", b"ime:fence:{ime:contracts}"}
 
 
-async def test_leader_passes_on_what_is_noted_without_being_asked(one: One, store: Store) -> None:
+async def test_leader_publishes_noted_frames_by_itself(one: One, store: Store) -> None:
     await one.leadership.attend()
     running = asyncio.create_task(one.leader.run())
     one.note(1.0)

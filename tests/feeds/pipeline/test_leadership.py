@@ -46,7 +46,7 @@ async def make(
         await lease.aclose()
 
 
-async def test_one_leads_and_writes_the_status(make: Any) -> None:  # noqa: ANN401
+async def test_leader_holds_the_lease_and_writes_the_status(make: Any) -> None:  # noqa: ANN401
     one, lease, led = make("one")
     other, _, _ = make("other")
     assert await lease.read() == (None, False)
@@ -63,7 +63,7 @@ async def test_one_leads_and_writes_the_status(make: Any) -> None:  # noqa: ANN4
     assert (status.state, status.feed) == (FeedState.LIVE, "one")
 
 
-async def test_the_other_takes_over_when_the_leader_stops(make: Any) -> None:  # noqa: ANN401
+async def test_standby_takes_over_when_the_leader_stops(make: Any) -> None:  # noqa: ANN401
     one, lease, _ = make("one")
     other, _, led = make("other")
     running = asyncio.create_task(one.run())
@@ -82,7 +82,7 @@ async def test_the_other_takes_over_when_the_leader_stops(make: Any) -> None:  #
     assert led == ["other"]
 
 
-async def test_the_other_takes_over_when_the_leader_is_gone(
+async def test_standby_takes_over_when_the_lease_expires(
     make: Any,  # noqa: ANN401
     redis: Any,  # noqa: ANN401
 ) -> None:
@@ -119,7 +119,7 @@ async def test_a_leader_that_cannot_renew_does_not_lead(
         assert led == ["one", "one"]  # the store was emptied: all is to be passed on again
 
 
-async def test_who_stands_by_does_not_give_the_lease_up(make: Any) -> None:  # noqa: ANN401
+async def test_standby_does_not_release_the_lease(make: Any) -> None:  # noqa: ANN401
     one, lease, _ = make("one")
     _, other_lease, _ = make("other")
     await one.attend()
@@ -219,7 +219,7 @@ class Stalled:
             await asyncio.Event().wait()
 
 
-async def test_leaving_is_bounded_when_the_store_does_not_answer() -> None:
+async def test_closing_is_bounded_when_the_store_does_not_answer() -> None:
     lease = Stalled()
     leadership = Leadership(lease, lambda: STATUS, on_lead=lambda: None, clock=FakeClock())
     running = asyncio.create_task(leadership.run())

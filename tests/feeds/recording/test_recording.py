@@ -210,7 +210,7 @@ def test_bare_frames_and_other_lines(tmp_path: Path) -> None:
     ]
 
 
-def test_what_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_recording_is_an_error(tmp_path: Path) -> None:
     plain = tmp_path / "plain.ndjson.gz"
     plain.write_bytes(b"{}\n")
     frames = b"".join(b'{"M":[%d]}\n' % number for number in range(1000))
@@ -231,7 +231,7 @@ def test_an_empty_file_has_no_frames(tmp_path: Path) -> None:
 
 
 @NAMES
-def test_it_goes_on_in_a_new_file_at_midnight_in_tehran(tmp_path: Path, name: str) -> None:
+def test_recording_rotates_at_midnight_in_tehran(tmp_path: Path, name: str) -> None:
     file, suffix = tmp_path / name, name.removeprefix("frames")
     clock = MovedClock()
     clock.set("2026-11-24T10:15:00")
@@ -255,7 +255,7 @@ def test_it_goes_on_in_a_new_file_at_midnight_in_tehran(tmp_path: Path, name: st
     assert frames_of(file) == [b'{"M":[5]}']
 
 
-def test_it_goes_on_in_a_new_file_when_one_is_full(tmp_path: Path) -> None:
+def test_recording_rotates_when_a_file_is_full(tmp_path: Path) -> None:
     file = tmp_path / "frames.ndjson"
     clock = MovedClock()
     with recorder(file, clock, size=27) as recording:
@@ -328,7 +328,7 @@ def test_names_are_no_patterns(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_there_is_moved_away_by_the_time_of_its_first_frame(tmp_path: Path) -> None:
+def test_existing_recording_is_renamed_by_the_time_of_its_first_frame(tmp_path: Path) -> None:
     file = tmp_path / "frames.ndjson"
     clock = MovedClock()
     clock.set("2026-11-20T11:45:00")
@@ -389,7 +389,7 @@ def test_two_recorders_do_not_share_a_file(tmp_path: Path) -> None:
         pass
 
 
-def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+def test_folder_or_pipe_in_place_of_a_recording_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "frames.ndjson"
     folder.mkdir()
     pipe = tmp_path / "pipe"
@@ -401,7 +401,7 @@ def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["frames.ndjson", "pipe"]
 
 
-def test_what_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+def test_unwritable_recording_is_an_error_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path, reason in (
         (tmp_path / "missing" / "frames", "no such file or directory"),
@@ -426,7 +426,7 @@ def _room_for(size: int) -> Iterator[None]:
 
 
 @NAMES
-def test_a_full_disk(tmp_path: Path, name: str) -> None:
+def test_full_disk_is_an_error_and_keeps_written_frames(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     written = []
 

@@ -125,7 +125,7 @@ async def test_a_contract_is_registered_again_only_when_it_changed(tmp_path: Pat
     assert [each.contract_name for each in store.registered] == ["SAFMO901", "SaffronMo"]
 
 
-async def test_what_the_store_has_already_is_unchanged(tmp_path: Path) -> None:
+async def test_replay_of_stored_states_changes_nothing(tmp_path: Path) -> None:
     file = recording(tmp_path / "day.ndjson", futures(future()))
     store = Store()
     assert (await store.replay(file)).published == 1
@@ -133,7 +133,7 @@ async def test_what_the_store_has_already_is_unchanged(tmp_path: Path) -> None:
     assert (again.published, again.unchanged) == (0, 1)
 
 
-async def test_it_waits_as_long_as_the_stamps_are_apart(tmp_path: Path) -> None:
+async def test_replay_waits_between_timestamps(tmp_path: Path) -> None:
     file = recording(
         tmp_path / "paced.ndjson",
         futures(future(at="13:20:10")),
@@ -148,7 +148,7 @@ async def test_it_waits_as_long_as_the_stamps_are_apart(tmp_path: Path) -> None:
     assert store.clock.waits == pytest.approx([0, 0.47, 0, 0, 1, 30])
 
 
-async def test_speed_0_does_not_wait(tmp_path: Path) -> None:
+async def test_replay_at_speed_0_does_not_wait(tmp_path: Path) -> None:
     file = recording(
         tmp_path / "fast.ndjson", futures(future(at="13:20:10")), futures(future(at="13:25:00"))
     )
@@ -173,14 +173,16 @@ at = datetime.fromisoformat
         ("19:00:00", "13:00:00", 0, "13:00:00"),
     ],
 )
-def test_pace(mark: str | None, clock: str | None, pause: float, after: str | None) -> None:
+def test_replay_speed_divides_the_waits(
+    mark: str | None, clock: str | None, pause: float, after: str | None
+) -> None:
     def moment(text: str | None) -> datetime | None:
         return at(f"2022-02-06T{text}") if text else None
 
     assert pace(moment(mark), moment(clock)) == (pause, moment(after))
 
 
-async def test_a_loop_goes_on_until_it_is_cancelled(tmp_path: Path) -> None:
+async def test_replay_loop_continues_until_cancelled(tmp_path: Path) -> None:
     file = recording(
         tmp_path / "day.ndjson",
         futures(future(at="13:20:10")),
@@ -276,7 +278,7 @@ async def test_a_state_that_the_publisher_refused_is_tried_again(tmp_path: Path)
     assert store.reports == [f"{file}:1: 1 refused, the first: contract 901: no"]
 
 
-async def test_compressed_recordings(tmp_path: Path) -> None:
+async def test_replay_reads_compressed_recordings(tmp_path: Path) -> None:
     file = tmp_path / "day.ndjson.gz"
     file.write_bytes(gzip.compress(futures(future()).encode()))
     assert (await Store().replay(file)).published == 1
@@ -290,7 +292,7 @@ async def test_a_missing_file_is_told_before_anything_is_sent(tmp_path: Path) ->
     assert store.log == []
 
 
-async def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+async def test_replay_of_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
     no_gzip = tmp_path / "plain.ndjson.gz"
     no_gzip.write_bytes(b"{}\n")
     with pytest.raises(FeedError, match=r"recording .*plain\.ndjson\.gz cannot be read"):
@@ -325,19 +327,19 @@ async def test_recorded_times_set_the_pace_and_the_day(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loop", [False, True])
-async def test_a_recording_without_a_frame(tmp_path: Path, loop: bool) -> None:
+async def test_replay_of_an_empty_recording_is_an_error(tmp_path: Path, loop: bool) -> None:
     with pytest.raises(FeedError, match=r"no frame in .*empty"):
         await Store().replay(recording(tmp_path / "empty"), loop=loop)
 
 
 @pytest.mark.parametrize("speed", [-1.0, float("nan"), float("inf")])
-async def test_a_speed_that_is_none(tmp_path: Path, speed: float) -> None:
+async def test_malformed_replay_speed_is_refused(tmp_path: Path, speed: float) -> None:
     with pytest.raises(FeedError, match="speed"):
         await Store().replay(recording(tmp_path / "f", futures(future())), speed=speed)
 
 
 @pytest.mark.skipif(not CAPTURE.is_dir(), reason=f"no recorded frames at {CAPTURE}")
-async def test_the_recorded_frames() -> None:
+async def test_replay_publishes_the_recorded_frames() -> None:
     store = Store()
     totals = await store.replay(*sorted(CAPTURE.glob("*.ndjson")), speed=0)
     assert (totals.frames, totals.bad_lines, totals.refused) == (14, 0, 0)

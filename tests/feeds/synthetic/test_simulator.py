@@ -215,7 +215,7 @@ def test_another_seed_makes_another_market(seed: int) -> None:
         assert SyntheticMarket(seed, NOON).states() != SyntheticMarket(other, NOON).states()
 
 
-def test_it_is_lively() -> None:
+def test_simulator_changes_many_contracts() -> None:
     market = SyntheticMarket(1, NOON)
     last = dict(market.states())
     changes: Counter[str] = Counter()
