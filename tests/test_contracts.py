@@ -46,7 +46,7 @@ class TestReading:
             ('{"x":' + "[" * 100_000, "recursion"),
         ],
     )
-    def test_errors_say_what_is_wrong(self, raw: str, reason: str) -> None:
+    def test_malformed_contract_is_named(self, raw: str, reason: str) -> None:
         with pytest.raises(ContractError, match=reason):
             read_contract(raw)
 
@@ -68,7 +68,7 @@ class TestRegistry:
         registry = Registry([contract("1", "نیمسکه0312پ01")])
         assert registry.by_name(spelling).contract_id == "1"
 
-    def test_by_id_and_by_name(self) -> None:
+    def test_registry_finds_by_id_and_by_name(self) -> None:
         coin, bar = contract("1", "سکه0312", "OLD"), contract("2", "Bar")
         registry = Registry([coin, bar])
         assert len(registry) == 2
@@ -80,7 +80,7 @@ class TestRegistry:
             assert registry.by_name(name) is coin
         assert registry.by_name("Bar") is bar
 
-    def test_an_id_is_no_name_and_a_name_no_id(self) -> None:
+    def test_registry_separates_ids_and_names(self) -> None:
         registry = Registry([contract("1", "A")])
         with pytest.raises(UnknownContractError, match="unknown contract: 1"):
             registry.by_name("1")
@@ -102,7 +102,7 @@ class TestRegistry:
             (contract("2", "سكه"), "contracts 1 and 2 must have different names, got سكه twice"),
         ],
     )
-    def test_conflicts(self, second: Contract, reason: str) -> None:
+    def test_registry_refuses_conflicting_names(self, second: Contract, reason: str) -> None:
         first = contract("1", "سکه")
         with pytest.raises(ContractError, match=reason):
             Registry([first, second])
@@ -142,7 +142,7 @@ class TestWithChanges:
 
 
 class TestWithImport:
-    def test_it_says_what_it_did(self) -> None:
+    def test_import_reports_its_changes(self) -> None:
         before = Registry([contract("1", "A"), contract("2", "B")])
         batch = [contract("3", "C"), contract("2", "B2"), contract("1", "A")]
         after, result = before.with_import(batch)
@@ -160,7 +160,7 @@ class TestWithImport:
         registry, _ = Registry([contract("1", "سكه")]).with_import([contract("1", "سکه")])
         assert registry.by_id("1").names == ("سکه",)
 
-    def test_again_is_unchanged(self) -> None:
+    def test_second_import_is_unchanged(self) -> None:
         registry, _ = Registry([contract("1", "A")]).with_import([contract("1", "B")])
         assert registry.with_import([contract("1", "B")])[1].unchanged == ("1",)
 
@@ -173,6 +173,8 @@ class TestWithImport:
             ([contract("2", " ")], "contractName of contract 2 must not be empty"),
         ],
     )
-    def test_errors(self, batch: list[Contract], reason: str) -> None:
+    def test_import_of_conflicting_contracts_is_refused(
+        self, batch: list[Contract], reason: str
+    ) -> None:
         with pytest.raises(ContractError, match=reason):
             Registry([contract("1", "A")]).with_import(batch)

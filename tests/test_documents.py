@@ -98,7 +98,7 @@ def test_the_generated_documents_are_up_to_date() -> None:
         assert path.read_text(encoding="utf-8") == text, "run `make docs`"
 
 
-def test_they_do_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generated_documents_do_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     generate = runpy.run_path(str(ROOT / "docgen" / "generate.py"))
     before = generate["documents"]()
     for name, value in {"COLUMNS": "200", "TERM": "dumb", "IME_LIVE_PORT": "1"}.items():
@@ -356,7 +356,7 @@ def test_python_examples_run(block: Block, demo: str, valkey: EmbeddedValkey) ->
         ("frame", ["2", "ContractA", "SAFOR01"]),
     ],
 )
-def test_examples_run(example: str, arguments: list[str], demo: str, tmp_path: Path) -> None:
+def test_bash_examples_run(example: str, arguments: list[str], demo: str, tmp_path: Path) -> None:
     file = tmp_path / "recorded.ndjson"
     words = [str(file) if word == "FILE" else word for word in arguments]
     for _ in range(2 if example == "record" else 1):  # the second run goes on with the file
@@ -426,7 +426,7 @@ async def test_the_latest_state_ends_with_the_streams_error(
 
 
 def test_no_example_is_left_out() -> None:
-    [mark] = test_examples_run.pytestmark  # type: ignore[attr-defined]
+    [mark] = test_bash_examples_run.pytestmark  # type: ignore[attr-defined]
     files = {path.stem for path in (ROOT / "examples").glob("*.py")}
     assert files == {example for example, _ in mark.args[1]}
 

@@ -33,7 +33,7 @@ def documented() -> dict[str, str | None]:
     return bases
 
 
-def test_the_tree_is_the_real_one() -> None:
+def test_documented_tree_of_errors_is_the_real_one() -> None:
     real = {
         name: None if found is ImeLiveError else found.__bases__[0].__name__
         for name, found in inspect.getmembers(errors, inspect.isclass)
@@ -42,11 +42,11 @@ def test_the_tree_is_the_real_one() -> None:
     assert documented() == real
 
 
-def test_one_root() -> None:
+def test_every_error_has_one_root() -> None:
     assert ImeLiveError.__bases__ == (Exception,)
 
 
-def test_a_refusal() -> None:
+def test_refusal_has_reason_and_status() -> None:
     error = RefusedError("unknown contract: XYZ", kind="unknown contract")
     assert (error.code, error.reason, error.kind, str(error)) == (
         1008,
@@ -70,12 +70,12 @@ def test_a_refusal() -> None:
         ("a\x00b\nc\x7f\u200fd\ud800", "a?b?c??d?"),
     ],
 )
-def test_printable_reason(text: str, reason: str) -> None:
+def test_reason_is_printable(text: str, reason: str) -> None:
     assert printable_reason(text) == reason
 
 
 @given(st.text(st.characters()))
-def test_any_text_fits(text: str) -> None:
+def test_any_reason_fits_a_close_frame(text: str) -> None:
     reason = printable_reason(text)
     assert len(reason.encode()) <= MAX_REASON_BYTES
     assert reason.isprintable()

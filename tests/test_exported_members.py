@@ -212,7 +212,7 @@ def test_the_version_is_the_installed_one() -> None:
     assert ime_live.__version__ == version("ime-live")
 
 
-def test_what_is_not_there() -> None:
+def test_missing_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'ime_live' has no attribute 'Nonsense'"):
         ime_live.Nonsense  # noqa: B018
 
@@ -263,7 +263,7 @@ def test_streaming_needs_no_tz_database(demo: str) -> None:
 @pytest.mark.parametrize(
     "program", ["import ime_live; ime_live.Publisher", "from ime_live import Publisher"]
 )
-def test_publishing_says_what_it_needs(program: str) -> None:
+def test_publishing_without_its_extra_names_the_package(program: str) -> None:
     done = with_the_base_only(program)
     assert done.returncode == 1
     *_, error = done.stderr.splitlines()
@@ -271,7 +271,7 @@ def test_publishing_says_what_it_needs(program: str) -> None:
     assert error.endswith('is missing): pip install "ime-live[server]"')
 
 
-def test_the_commands_say_what_they_need() -> None:
+def test_commands_without_their_extra_name_the_package() -> None:
     done = with_the_base_only("from ime_live.__main__ import main; main()")
     assert done.returncode == 1
     assert done.stderr.startswith("ime-live: the command line needs more packages (typer is")

@@ -34,7 +34,7 @@ class TestTimestamps:
 
     @pytest.mark.parametrize("zone", [TEHRAN, UTC, timezone(timedelta(hours=-5, minutes=-30))])
     @given(version=SINCE_2023)
-    def test_there_and_back(self, zone: tzinfo, version: int) -> None:
+    def test_timestamp_of_a_version_is_read_back(self, zone: tzinfo, version: int) -> None:
         text = timestamp_of(version, zone)
         assert len(text) == len("2026-05-23T15:10:00.000000")
         assert version_of(text, zone) == version
@@ -51,7 +51,7 @@ class TestTimestamps:
             assert version_of(moment.astimezone(zone).isoformat(), TEHRAN) == version
 
     @pytest.mark.parametrize("text", ["", " ", "T", "2026-05-23", "15:10", "2026-05-23T15:10:61"])
-    def test_what_is_no_date_and_time(self, text: str) -> None:
+    def test_malformed_timestamp_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match=r".+"):
             version_of(text, TEHRAN)
 

@@ -32,7 +32,7 @@ SINCE_2023 = st.integers(1_672_531_200_000_000, 4_102_444_800_000_000)
 
 
 class TestPayload:
-    def test_all_forms_are_one(self, payload: Factory) -> None:
+    def test_payload_is_equal_from_every_form(self, payload: Factory) -> None:
         whole = payload()
         read = read_payload(whole)
         assert json.loads(read.to_json()) == whole
@@ -75,9 +75,7 @@ class TestPayload:
             (float("-inf"), "null"),
         ],
     )
-    def test_what_is_not_a_number_is_named(
-        self, payload: Factory, value: object, given: str
-    ) -> None:
+    def test_malformed_number_is_named(self, payload: Factory, value: object, given: str) -> None:
         wrong = rf"Expected `int \| float`, got `{given}` - at `\$.Aggregate.last_price`"
         with pytest.raises(PayloadError, match=wrong):
             read_payload(payload(Aggregate={"last_price": value}))
@@ -113,7 +111,7 @@ class TestPayload:
         ["", "{", "[]", "null", "5", b"\xff", "\ud800", "[" * 100_000, '{"x":' * 100_000],
         ids=lambda data: repr(data[:12]),
     )
-    def test_what_is_no_payload_at_all(self, data: bytes | str) -> None:
+    def test_other_json_is_no_payload(self, data: bytes | str) -> None:
         with pytest.raises(PayloadError):
             read_payload(data)
 
@@ -126,7 +124,7 @@ class TestPayload:
 
 
 class TestMerge:
-    def test_at_any_depth(self, payload: Factory) -> None:
+    def test_merge_replaces_values_at_any_depth(self, payload: Factory) -> None:
         merged = merge(
             read_payload(payload()),
             {"BestLimit": {"1": {"buy_price": 5}}, "ContractInfo": {"open_interest": 6}},
@@ -135,12 +133,12 @@ class TestMerge:
             BestLimit={"1": {"buy_price": 5}}, ContractInfo={"open_interest": 6}
         )
 
-    def test_the_whole_stays_as_it_was(self, payload: Factory) -> None:
+    def test_merge_does_not_change_the_whole_payload(self, payload: Factory) -> None:
         whole = read_payload(payload())
         merge(whole, {"Aggregate": {"last_price": 1}})
         assert whole == read_payload(payload())
 
-    def test_nothing_changes_nothing(self, payload: Factory) -> None:
+    def test_empty_merge_changes_nothing(self, payload: Factory) -> None:
         whole = read_payload(payload())
         assert merge(whole, {}) == merge(whole, {"Aggregate": {}}) == whole
 
@@ -165,7 +163,7 @@ class TestPublication:
     def read(self, message: dict[str, Any]) -> tuple[int | None, Any]:
         return read_publication(json.dumps(message).encode(), NOW)
 
-    def test_with_and_without_a_version(self, payload: Factory) -> None:
+    def test_publication_has_a_version_or_none(self, payload: Factory) -> None:
         expected = read_payload(payload())
         assert self.read({"version": NOW, "data": payload()}) == (NOW, expected)
         assert self.read({"data": payload()}) == (None, expected)
@@ -184,12 +182,14 @@ class TestPublication:
     @pytest.mark.parametrize(
         "version", [0, -1, NOW + MAX_AHEAD + 1, NOW * 1000, 10**30], ids=lambda v: f"{v:.0e}"
     )
-    def test_what_cannot_be_a_version(self, payload: Factory, version: int) -> None:
+    def test_malformed_version_is_refused(self, payload: Factory, version: int) -> None:
         with pytest.raises(PayloadError, match=f"version {version} is not microseconds"):
             self.read({"version": version, "data": payload()})
 
     @pytest.mark.parametrize("version", [1.5, 1.0, "1", True, []])
-    def test_what_is_not_even_a_whole_number(self, payload: Factory, version: object) -> None:
+    def test_version_that_is_not_a_whole_number_is_refused(
+        self, payload: Factory, version: object
+    ) -> None:
         with pytest.raises(PayloadError, match=r"at `\$.version`"):
             self.read({"version": version, "data": payload()})
 
@@ -198,7 +198,7 @@ class TestPublication:
             self.read({"data": payload(Aggregate={"last_price": "1"})})
 
     @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
-    def test_what_is_no_message(self, raw: bytes) -> None:
+    def test_malformed_publication_is_refused(self, raw: bytes) -> None:
         with pytest.raises(PayloadError):
             read_publication(raw, NOW)
 
@@ -296,7 +296,7 @@ def test_equal_numbers_are_stored_in_one_spelling(payload: Factory, one: int, ot
 
 
 @pytest.mark.parametrize("value", [2**53, 2**53 + 1, 1e-7, 0.1, 1.5, 5, 5.0, -3])
-def test_other_numbers_are_stored_as_they_are_written(payload: Factory, value: float) -> None:
+def test_unequal_numbers_keep_their_spelling(payload: Factory, value: float) -> None:
     read = read_payload(payload(Aggregate={"last_price": value}))
     assert stored_json(read) == read.to_json()
 

@@ -32,7 +32,7 @@ def test_the_gateway_and_the_types_use_the_same_words() -> None:
     assert (wire.CHANNEL, wire.STATUS_CHANNEL, wire.CONTROL_CHANNEL) == (STREAM, STATUS, CONTROL)
 
 
-def test_a_state() -> None:
+def test_message_of_a_state_to_the_letter() -> None:
     data = payload(5)
     text = wire.message(wire.envelope_by_name("سکه"), TIMESTAMP, data.to_json())
     message = read_message(text)
@@ -42,7 +42,7 @@ def test_a_state() -> None:
     assert message.data == sections_of(data, SECTIONS)
 
 
-def test_a_part_of_one_and_a_count() -> None:
+def test_message_of_sections_and_skipped_count_to_the_letter() -> None:
     part = sections_of(payload(5), ["ContractInfo"])
     text = wire.message(wire.envelope_by_id("1"), TIMESTAMP, part.to_json(), 3)
     message = read_message(text)
@@ -51,14 +51,14 @@ def test_a_part_of_one_and_a_count() -> None:
     assert list(json.loads(text)["data"]) == ["ContractInfo"]
 
 
-def test_a_status() -> None:
+def test_status_message_to_the_letter() -> None:
     feed = b'{"feed":"live","since":null,"lastBoard":null,"current":true,"markets":{}}'
     message = read_message(wire.status_message(TIMESTAMP, feed, [("A", None)]))
     assert isinstance(message, StatusMessage)
     assert message.data.contracts == {"A": None}
 
 
-def test_an_answer() -> None:
+def test_answer_of_a_command_to_the_letter() -> None:
     said = b'{"id":1,"action":null,"contract_names":[],"contract_ids":["1"],"errors":[]}'
     message = read_message(wire.control_message(TIMESTAMP, said))
     assert isinstance(message, ControlMessage)
@@ -113,7 +113,7 @@ def test_message_in_a_wrong_wrapping_is_an_error_that_names_its_id(
     assert caught.value.id == 7
 
 
-def test_what_is() -> None:
+def test_well_formed_command_is_read() -> None:
     text = '{"action": "subscribe", "contract_names": ["A"], "contract_ids": [1, "2"]}'
     request = ControlRequest(action=Action.SUBSCRIBE, contract_names=("A",), contract_ids=(1, "2"))
     assert read_request(text) == request
@@ -131,12 +131,12 @@ def test_what_is() -> None:
         ('{"action": "subscribe", "contract_name": ["A"]}', "unknown field `contract_name`"),
     ],
 )
-def test_what_is_wrong_is_named(text: str, error: str) -> None:
+def test_malformed_command_names_the_fault(text: str, error: str) -> None:
     with pytest.raises(ControlError, match=error):
         read_request(text)
 
 
-def test_an_error_knows_whose_it_is() -> None:
+def test_error_of_a_command_has_its_id() -> None:
     with pytest.raises(ControlError) as caught:
         read_request('{"action": "sub", "id": "seven"}')
     assert caught.value.id == "seven"
@@ -155,7 +155,7 @@ class TestPart:
     def test_none(self) -> None:
         assert sections_of(payload(1), []) == PayloadSections()
 
-    def test_levels_by_name(self) -> None:
+    def test_levels_of_a_part_are_found_by_name(self) -> None:
         best_limit = payload(1).best_limit
         levels = [best_limit.first, best_limit.second, best_limit.third]
         assert [best_limit[level] for level in ("1", 2, "3")] == levels

@@ -111,7 +111,7 @@ def test_every_argument_of_a_function_is_described(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["connect", "AsyncClient.__init__", "Client.__init__"])
-def test_option_says_what_none_means_and_its_unit(name: str) -> None:
+def test_option_describes_none_and_its_unit(name: str) -> None:
     described = sections(FUNCTIONS[name].__doc__)["Args"]
     for option, parameter in inspect.signature(FUNCTIONS[name]).parameters.items():
         if "None" in str(parameter.annotation) or parameter.annotation in {"Token", "Proxy"}:

@@ -23,7 +23,7 @@ async def publisher(valkey: EmbeddedValkey) -> AsyncIterator[Publisher]:
         yield made
 
 
-async def test_publishes_what_is_a_change(publisher: Publisher, payload: MakePayload) -> None:
+async def test_publisher_sends_changes_only(publisher: Publisher, payload: MakePayload) -> None:
     first = await publisher.publish("12345", payload())
     same = await publisher.publish("12345", payload())
     changed = await publisher.publish("12345", payload(Aggregate={"last_price": 5}))
@@ -33,14 +33,16 @@ async def test_publishes_what_is_a_change(publisher: Publisher, payload: MakePay
     assert changed.version > first.version
 
 
-async def test_takes_structs_mappings_and_json(publisher: Publisher, payload: MakePayload) -> None:
+async def test_publisher_takes_structs_mappings_and_json(
+    publisher: Publisher, payload: MakePayload
+) -> None:
     struct = read_payload(payload())
     assert (await publisher.publish("1", struct)).published
     assert not (await publisher.publish("1", payload())).published
     assert not (await publisher.publish("1", struct.to_json())).published
 
 
-async def test_an_id_may_be_a_number(
+async def test_publisher_takes_ids_as_numbers(
     publisher: Publisher, store: Store, payload: MakePayload
 ) -> None:
     outcome = await publisher.publish(12345, payload())
@@ -74,7 +76,7 @@ async def test_an_id_may_be_a_number(
         (-12345, "unknown contract: -12345 (register it"),
     ],
 )
-async def test_what_is_no_id_of_a_contract(
+async def test_malformed_contract_id_is_refused(
     publisher: Publisher,
     store: Store,
     redis: Client,
@@ -154,7 +156,7 @@ async def test_one_state_that_redis_refuses_is_its_own_outcome(
         await publisher.publish("2", payload())
 
 
-async def test_nothing_to_publish(publisher: Publisher) -> None:
+async def test_empty_publish_sends_nothing(publisher: Publisher) -> None:
     assert await publisher.publish_many([]) == []
 
 
@@ -213,7 +215,7 @@ async def test_patches_at_the_same_time_are_all_kept(
     assert last.payload == read_payload(payload(Aggregate=dict.fromkeys(fields, 777)))
 
 
-async def test_a_store_that_is_not_there(payload: MakePayload) -> None:
+async def test_unreachable_store_is_a_store_error(payload: MakePayload) -> None:
     async with Publisher("redis://127.0.0.1:1") as publisher:
         for call in (
             publisher.publish("1", payload()),
@@ -224,7 +226,7 @@ async def test_a_store_that_is_not_there(payload: MakePayload) -> None:
                 await call
 
 
-def test_a_url_that_is_none() -> None:
+def test_malformed_redis_url_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"^redis_url must begin with .*, got 'http://\*\*\*'$"):
         Publisher("http://localhost")
 
@@ -263,7 +265,7 @@ async def test_equal_numbers_are_no_change_however_they_are_written(
     assert (await store.last(["1"]))["1"].payload.aggregate.last_price == one
 
 
-async def test_contract_whose_record_cannot_be_read_is_published(
+async def test_contract_with_an_unreadable_record_is_published(
     publisher: Publisher, store: Store, redis: Client, payload: MakePayload
 ) -> None:
     await store.import_contracts([Contract(contract_id="2", contract_name="B")])

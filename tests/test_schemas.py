@@ -67,7 +67,7 @@ def test_contracts_of_the_demo_follow_the_schema(instrument: Any) -> None:  # no
         [A],
     ],
 )
-def test_the_schema_of_a_contract_is_what_is_read(record: Any) -> None:  # noqa: ANN401 - any JSON
+def test_schema_of_a_contract_accepts_readable_contracts(record: Any) -> None:  # noqa: ANN401 - any JSON
     try:
         read_contract(json.dumps(record))
     except ContractError:
@@ -81,7 +81,7 @@ def test_the_schema_of_a_contract_is_what_is_read(record: Any) -> None:  # noqa:
     "record",
     [A | {"ExpirationDate": "1405/05/03"}, A | {"optionType": "Call"}],
 )
-def test_the_schema_refuses_what_an_import_does(record: dict[str, Any]) -> None:
+def test_schema_of_a_contract_refuses_like_the_import(record: dict[str, Any]) -> None:
     assert not CONTRACT.is_valid(record)
 
 
@@ -105,7 +105,7 @@ def test_the_schema_refuses_what_an_import_does(record: dict[str, Any]) -> None:
         {"data": {"ContractInfo": {"open_interest": 1.5}}},
     ],
 )
-def test_the_schema_of_an_update_is_what_is_read(
+def test_schema_of_an_update_accepts_readable_updates(
     payload: MakePayload, change: dict[str, Any]
 ) -> None:
     data = change.get("data", {})

@@ -67,7 +67,7 @@ class TestNames:
 
 
 class TestDefaults:
-    def test_documented_ones(self) -> None:
+    def test_settings_have_documented_defaults(self) -> None:
         settings = gateway()
         assert settings.redis_url == "redis://127.0.0.1:6379"
         assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
@@ -83,17 +83,17 @@ class TestDefaults:
 
 
 class TestAuthentication:
-    def test_none_is_configured(self) -> None:
+    def test_jwt_without_a_key_is_refused(self) -> None:
         with pytest.raises(
             SettingsError, match="authentication must have a key, got none: set --jwt-s"
         ):
             GatewaySettings()
 
     @pytest.mark.parametrize("name", ["jwt_public_key", "jwks"])
-    def test_one_is_enough(self, name: str) -> None:
+    def test_one_key_is_enough(self, name: str) -> None:
         assert gateway(**{"jwt_secret": "", name: "file"}).auth is AuthMode.JWT
 
-    def test_a_short_secret(self) -> None:
+    def test_short_secret_is_refused(self) -> None:
         with pytest.raises(
             SettingsError, match=r"--jwt-secret must have at least 32 bytes .*, got 31"
         ):
@@ -101,11 +101,11 @@ class TestAuthentication:
         assert AuthSettings(jwt_secret="س" * 16).jwt_secret
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "[::1]", "localhost"])
-    def test_none_on_loopback(self, host: str) -> None:
+    def test_auth_none_is_allowed_on_loopback(self, host: str) -> None:
         assert GatewaySettings(auth=AuthMode.NONE, host=host).auth is AuthMode.NONE
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])  # noqa: S104
-    def test_none_anywhere_else(self, host: str) -> None:
+    def test_auth_none_is_refused_elsewhere(self, host: str) -> None:
         assert not is_loopback(host)
         with pytest.raises(
             SettingsError, match=f"--host must be a loopback address .*, got {host!r}"
@@ -131,32 +131,32 @@ class TestRanges:
         ],
     )
     @pytest.mark.parametrize("value", [0, -1])
-    def test_above_zero(self, name: str, value: int) -> None:
+    def test_numbers_must_be_above_zero(self, name: str, value: int) -> None:
         with pytest.raises(SettingsError, match=f"{flag(name)} must be above 0, got {value}"):
             gateway(**{name: value})
 
     @pytest.mark.parametrize(
         "name", ["shutdown_spread", "jwt_leeway", "send_buffer", "unsent_limit", "request_rate"]
     )
-    def test_not_negative(self, name: str) -> None:
+    def test_numbers_must_not_be_negative(self, name: str) -> None:
         gateway(**{name: 0})
         with pytest.raises(SettingsError, match=f"{flag(name)} must be 0 or more, got -1"):
             gateway(**{name: -1})
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-    def test_a_number(self, value: float) -> None:
+    def test_numbers_must_be_finite(self, value: float) -> None:
         with pytest.raises(SettingsError, match=f"--ping-interval must be a number, got {value}"):
             gateway(ping_interval=value)
 
     @pytest.mark.parametrize("port", [-1, 65_536])
-    def test_port(self, port: int) -> None:
+    def test_port_must_be_in_its_range(self, port: int) -> None:
         for make in (gateway, DemoSettings):
             with pytest.raises(SettingsError, match=f"--port must be .*, got {port}"):
                 make(port=port)
         assert gateway(port=0).port == 0
 
     @pytest.mark.parametrize("root_path", ["data", "/data/", "/"])
-    def test_root_path(self, root_path: str) -> None:
+    def test_root_path_must_start_with_a_slash(self, root_path: str) -> None:
         with pytest.raises(SettingsError, match="--root-path must start with '/' and not end"):
             gateway(root_path=root_path)
         assert gateway(root_path="/data-engine/ime").root_path
@@ -174,7 +174,7 @@ class TestRanges:
             "https://[h",
         ],
     )
-    def test_public_url(self, url: str) -> None:
+    def test_public_url_must_be_an_http_url(self, url: str) -> None:
         with pytest.raises(SettingsError, match="--public-url must be an http") as refused:
             gateway(public_url=url)
         assert "geheim" not in str(refused.value)
@@ -192,18 +192,18 @@ class TestRanges:
             ("http://[::1]:8080", ("http://[::1]:8080",)),
         ],
     )
-    def test_origins(self, given: str, origins: tuple[str, ...]) -> None:
+    def test_cors_origins_are_read(self, given: str, origins: tuple[str, ...]) -> None:
         assert gateway(cors_origins=given).origins == origins
 
     @pytest.mark.parametrize(
         "origin", ["a.example", "https://a.example/", "https://a.example/path", "https://", "null"]
     )
-    def test_what_is_no_origin(self, origin: str) -> None:
+    def test_malformed_cors_origin_is_refused(self, origin: str) -> None:
         with pytest.raises(SettingsError, match=f"--cors-origins must .*, got {origin!r}"):
             gateway(cors_origins=f"https://b.example,{origin}")
 
     @pytest.mark.parametrize("timezone", ["", "Tehran", "../etc/passwd", "/etc/localtime", "Asia"])
-    def test_timezone(self, timezone: str) -> None:
+    def test_timezone_must_exist(self, timezone: str) -> None:
         with pytest.raises(SettingsError, match=f"--timezone: {timezone!r} is not a time zone"):
             gateway(timezone=timezone)
 

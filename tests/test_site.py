@@ -105,7 +105,7 @@ def loads_from_elsewhere(html: str) -> list[str]:
         '<p style="background: url(https://a.example/b.png)">',
     ],
 )
-def test_other_hosts_are_found(html: str) -> None:
+def test_urls_of_other_hosts_are_found(html: str) -> None:
     assert len(loads_from_elsewhere(html)) == 1
 
 

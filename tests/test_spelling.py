@@ -43,7 +43,7 @@ class TestFold:
             ("\u00adسکه\ufe0e", "سکه"),
         ],
     )
-    def test_one_name(self, one: str, other: str) -> None:
+    def test_spellings_of_one_name_fold_equally(self, one: str, other: str) -> None:
         assert fold(one) == fold(other)
 
     @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ class TestFold:
             ("سکه 1 2", "سکه 12"),
         ],
     )
-    def test_two_names(self, one: str, other: str) -> None:
+    def test_different_names_fold_differently(self, one: str, other: str) -> None:
         assert fold_name(one) != fold_name(other)
 
     def test_a_text_keeps_its_blanks(self) -> None:

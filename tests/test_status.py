@@ -24,7 +24,7 @@ def test_status_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"{}", b"[]", b'{"state":"fine","since":1}', b"\xff"])
-def test_what_is_no_status_is_refused(raw: bytes) -> None:
+def test_malformed_status_is_refused(raw: bytes) -> None:
     with pytest.raises(FeedError, match=r"^not a feed's status: "):
         read_status(raw)
 

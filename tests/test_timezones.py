@@ -47,7 +47,7 @@ class TestZone:
 
     @pytest.mark.parametrize("system", ["old", "none"])
     @pytest.mark.parametrize("package", ["old", "none"])
-    def test_without_a_better_one_it_is_told(
+    def test_outdated_time_zone_database_is_logged(
         self, tmp_path: Path, system: str, package: str
     ) -> None:
         database, packages = tmp_path / "database", tmp_path / "packages"

@@ -401,7 +401,7 @@ def test_sections_are_compared_with_the_same_sections() -> None:
         ([(1, 10), (3, 20), (5, 10), (6, 20)], 6, False),  # gone back, and published again
     ],
 )
-def test_plain_client_must_hold_what_has_changed_since_it_connected(
+def test_plain_client_must_hold_changes_since_it_connected(
     samples: Sequence[tuple[int, int | None]], version: int, due: bool
 ) -> None:
     made = Timeline()

@@ -44,7 +44,7 @@ def test_every_reference_leads_somewhere(made: Node) -> None:
 
 
 @pytest.mark.parametrize("made", DOCUMENTS)
-def test_what_an_operation_sends_is_of_its_channel(made: Node) -> None:
+def test_messages_of_an_operation_belong_to_its_channel(made: Node) -> None:
     for name, operation in made["operations"].items():
         channel = operation["channel"]["$ref"]
         assert channel.startswith("#/channels/")
@@ -95,7 +95,7 @@ def test_a_token_is_described_where_it_is_asked_for() -> None:
         (BaseUrl("h", "/data-engine/ime", secure=True), "h", "/data-engine/ime", ["wss", "https"]),
     ],
 )
-def test_servers(base_url: BaseUrl, host: str, pathname: str | None, protocols: list[str]) -> None:
+def test_servers_of_the_document(base_url: BaseUrl, host: str, pathname: str | None, protocols: list[str]) -> None:
     made = servers(OPEN, base_url)
     assert [each["protocol"] for each in made.values()] == protocols
     assert {each["host"] for each in made.values()} == {host}
@@ -131,7 +131,7 @@ MESSAGES = whole(OPEN)["components"]["messages"]
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_examples_are_what_the_schemas_say(name: str) -> None:
+def test_examples_match_their_schemas(name: str) -> None:
     examples = MESSAGES[name]["examples"]
     assert examples
     for example in examples:
@@ -178,7 +178,7 @@ def _with(value: object, *path: str) -> Any:  # noqa: ANN401 - a function
         ("end", _with(1234, "code")),
     ],
 )
-def test_a_wrong_message_is_not_what_a_schema_says(name: str, change: Any) -> None:  # noqa: ANN401
+def test_wrong_message_does_not_match_its_schema(name: str, change: Any) -> None:  # noqa: ANN401
     # Against the document's own schema: a client's program has no stricter one.
     made = whole(OPEN)
     payload = made["components"]["messages"][name]["payload"]

@@ -93,7 +93,7 @@ def test_values_stand_in_their_own_order(schemas: Schemas) -> None:
         {"firstName": None, "inner": {"size": 1}, "colour": "red", "gone": None},
     ],
 )
-def test_a_schema_takes_what_its_type_takes(schemas: Schemas, wrong: dict[str, object]) -> None:
+def test_schema_accepts_the_values_of_its_type(schemas: Schemas, wrong: dict[str, object]) -> None:
     valid = Draft7Validator({"$ref": "#/defs/Outer", "defs": schemas})
     right = Outer("a", Inner(1.5), Colour.RED, gone=3)
     assert valid.is_valid(msgspec.to_builtins(right))
@@ -102,7 +102,7 @@ def test_a_schema_takes_what_its_type_takes(schemas: Schemas, wrong: dict[str, o
         msgspec.convert(wrong, Outer)
 
 
-def test_a_reference_keeps_what_is_said_beside_it() -> None:
+def test_reference_keeps_its_description() -> None:
     assert with_description({"type": "string"}, "x") == {"type": "string", "description": "x"}
     assert with_description({"$ref": "#/a"}, "x") == {
         "allOf": [{"$ref": "#/a"}],

@@ -181,7 +181,7 @@ def test_a_file_that_does_not_block_gets_all_lines(pipe: Pipe) -> None:
     assert writer.dropped == 0
 
 
-def test_what_is_no_text_is_written_as_good_as_it_can_be(pipe: Pipe) -> None:
+def test_text_that_cannot_be_encoded_is_escaped(pipe: Pipe) -> None:
     writer = LogWriter(pipe.writer)
     writer.write("half a character: \ud800, سکه")
     assert writer.flush()
@@ -281,7 +281,9 @@ log.info("the last one")
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_what_cannot_be_shown_does_not_fail_what_is_logged(tmp_path: Path, log_format: str) -> None:
+def test_value_with_a_failing_repr_does_not_fail_the_logging(
+    tmp_path: Path, log_format: str
+) -> None:
     program = """
 class Hostile:
     def __str__(self): raise ValueError("no text")

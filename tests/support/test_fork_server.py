@@ -20,9 +20,7 @@ NOWHERE = "redis://127.0.0.1:1"
     [["--version"], ["nonsense"], ["contracts", "list", "--redis-url", NOWHERE]],
     ids=["succeeds", "is used wrongly", "fails"],
 )
-def test_fork_prints_and_returns_what_a_new_process_does(
-    arguments: list[str], tmp_path: Path
-) -> None:
+def test_fork_prints_and_returns_like_a_new_process(arguments: list[str], tmp_path: Path) -> None:
     new = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "ime_live", *arguments],
         cwd=tmp_path,
