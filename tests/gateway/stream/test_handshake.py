@@ -63,7 +63,7 @@ offers = st.tuples(
 
 
 @given(st.lists(st.tuples(keys, offers), max_size=12), st.booleans())
-def test_each_answer_is_that_of_a_new_negotiator(
+def test_handshake_answer_equals_that_of_a_new_negotiator(
     asked: list[tuple[str | None, tuple[str | None, str | None, str | None]]],
     compression: bool,
 ) -> None:
@@ -91,7 +91,7 @@ def test_accepted_handshake_has_no_date_field(known: bool) -> None:
     assert b"Date:" not in negotiator.negotiate(head()).response
 
 
-def test_what_is_kept_is_bounded_and_holds_no_token() -> None:
+def test_handshake_cache_is_bounded_and_holds_no_token() -> None:
     negotiator = Negotiator(compression=True)
     for number in range(200):
         assert negotiator.negotiate(head(extensions=f"x-{number}")).accepted
