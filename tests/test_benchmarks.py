@@ -51,7 +51,7 @@ def run(*arguments: str) -> str:
 
 @cache
 def quick(*names: str) -> dict[str, str]:
-    """What a quick run prints of each scenario, and of the goals."""
+    """The output of a quick run for each scenario, and for the goals."""
     *parts, judged = run("benchmarks", "--quick", *names).strip().split("\n\n")
     return {part.partition(":")[0]: part for part in parts} | {"goals": judged}
 
@@ -215,7 +215,7 @@ def test_every_goal_has_three_rounds() -> None:
     }
 
 
-def test_table_tells_what_could_not_run() -> None:
+def test_table_names_servers_that_could_not_run() -> None:
     rounds = {IME_LIVE.name: [RESULT]}
     text = table(Measured(SINGLE, rounds, {"other": "not installed: other"}))
     assert "| **ime-live** | 10.00 | – | 100.0% | 5.0 | 20.0 | 30.0 | 3.0 | 300 | 736 |" in text
@@ -244,7 +244,7 @@ def test_table_of_first_bytes_tells_time_beyond_redis() -> None:
     assert "| **ime-live** | 330 | 130 | 900 | 100.0% |" in text
 
 
-def test_every_other_server_tells_what_it_lacks() -> None:
+def test_every_other_server_names_its_missing_features() -> None:
     measured = []
     for scenario in SCENARIOS:
         contenders = (*scenario.contenders, *scenario.once)

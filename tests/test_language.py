@@ -1,8 +1,11 @@
-"""Rules of language that a program can check: error messages, and formulas to avoid."""
+"""Rules of language that a program can check: error messages, and texts and names of tests."""
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from ime_live.settings import (
 )
 
 SOURCE = Path(ime_live.__file__).parent
+TESTS = Path(__file__).parent
 
 FOLDERS = ("client", "cli", "feeds", "gateway", "local", "settings", "store")
 
@@ -126,3 +130,85 @@ def test_refusal_of_parameter_names_the_parameter_and_its_value(name: str) -> No
         query[name]
     assert name.removesuffix("s") in caught.value.reason
     assert "wrong" in caught.value.reason
+
+
+# -- texts and names of tests -------------------------------------------------------------------
+
+# A sentence that begins so has no subject that is named; after a colon, it may.
+NO_SUBJECT = re.compile(
+    r"^(?:what|who|whoever|whatever)\b|[.;] (?:What|Who|Whoever|Whatever)\b[^?]*$"
+    r"|\b[Tt]ime stamps?\b|\b(?:once|one line) a (?:minute|kind|contract)\b",
+    re.IGNORECASE,
+)
+
+# `pytest -k WORD` must find tests; words of the glossary and of the protocols.
+SEARCHED = """
+    backoff cluster close_code close_reason cors conflat duplicate etag event expire failover
+    fan_out fencing flood gzip half_close handshake heartbeat holiday import jalali jwks keep_alive
+    lag last_event_id leader lease lift lingering max_rate metric negotiation outage
+    permessage_deflate ping pipelin polling pong price_limits proxy rate_limit reconcil reconnect
+    recording redirect registry replay resume retry_after revoke rotat search section sentinel
+    shutdown since skipped slow_client snapshot spelling sse stale standby static_data status
+    subscribe subscriber suggest throttl timestamp tls token unsubscribe utf_8 version websocket
+    worker
+"""
+
+
+def texts_of(source: str) -> Iterator[str]:
+    """Return docstrings and comments, each on one line; comments of several lines are joined."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield " ".join((ast.get_docstring(node) or "").split())
+    block, line = "", 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            text = token.string.strip("#- ")
+            if token.start[0] == line + 1 and token.line.lstrip().startswith("#"):
+                block += f" {text}"
+            else:
+                yield block
+                block = text
+            line = token.start[0]
+    yield block
+
+
+def names_of_tests() -> list[str]:
+    files = sorted(TESTS.rglob("test_*.py"))
+    return [
+        name
+        for file in files
+        for name in re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8"))
+    ]
+
+
+@pytest.mark.parametrize(
+    "file", sorted(TESTS.rglob("*.py")), ids=lambda file: file.relative_to(TESTS).as_posix()
+)
+def test_texts_of_tests_name_the_subject_of_sentences(file: Path) -> None:
+    texts = list(texts_of(file.read_text(encoding="utf-8")))
+    assert [text for text in texts if NO_SUBJECT.search(text) or FORMULAS.search(text)] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""Return everything that a client receives."""',
+        "def f():\n    '''It ends. Whoever waits is told.'''\n",
+        "x = 1  # who has left\n",
+        "# Frames come in, and\n# messages go out.\n",
+        "# Once a minute.\n",
+    ],
+)
+def test_text_without_a_named_subject_is_found(source: str) -> None:
+    assert any(NO_SUBJECT.search(text) or FORMULAS.search(text) for text in texts_of(source))
+
+
+def test_names_of_tests_say_unit_condition_and_result() -> None:
+    unnamed = re.compile(r"_(?:what|who|whom|whoever|whatever)(?:_|$)|^test_(?:it|they|those)_")
+    names = names_of_tests()
+    assert [name for name in names if unnamed.search(name) or name.count("_") < 3] == []
+
+
+@pytest.mark.parametrize("word", SEARCHED.split())
+def test_search_word_finds_a_test(word: str) -> None:
+    assert [name for name in names_of_tests() if word in name]

@@ -59,7 +59,7 @@ def functions() -> Iterator[tuple[str, Any]]:
 
 
 FUNCTIONS = dict(functions())
-# They are made by the library only; what an error holds is among its attributes.
+# They are made by the library only; the attributes describe the contents of an error.
 INNER = {f"{name}.__init__" for name, found in CLASSES.items() if issubclass(found, Exception)} | {
     "BlockingStream.__init__",
     "Connecting.__init__",

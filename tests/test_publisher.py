@@ -128,7 +128,7 @@ async def test_refuses_a_payload_that_is_not_whole(
     assert await store.last(["1"]) == {}
 
 
-async def test_one_bad_payload_of_many_is_its_own_outcome(
+async def test_bad_payload_among_many_is_its_own_outcome(
     publisher: Publisher, payload: MakePayload
 ) -> None:
     bad = payload()
@@ -144,7 +144,7 @@ async def test_one_bad_payload_of_many_is_its_own_outcome(
     assert (refused.contract_id, refused.version, refused.published) == ("2", 0, False)
 
 
-async def test_one_state_that_redis_refuses_is_its_own_outcome(
+async def test_state_refused_by_redis_is_its_own_outcome(
     publisher: Publisher, store: Store, redis: Client, payload: MakePayload
 ) -> None:
     await redis.set(store.keys.last("2"), "not a hash")

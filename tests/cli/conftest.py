@@ -65,7 +65,7 @@ def ime_live(env: dict[str, str], tmp_path: Path) -> Callable[..., Result]:
 
 @pytest.fixture
 def start(env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a command with pipes; what still runs when the test is over is killed."""
+    """Start a command with pipes; it is killed at the end of the test if it still runs."""
     with ExitStack() as stack:
 
         def run(*arguments: str | Path, **variables: str) -> subprocess.Popen[str]:

@@ -81,7 +81,7 @@ class Process:
 
 @contextmanager
 def started(command: Sequence[str], folder: Path, **variables: str) -> Iterator[Process]:
-    """Start a process; what is left of its group is killed."""
+    """Start a process; the rest of its group is killed at the end."""
     process = Process(command, folder, **variables)
     try:
         yield process

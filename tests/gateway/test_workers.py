@@ -91,7 +91,7 @@ class Running:
 
 @contextmanager
 def running(folder: Path, work: str, stop_timeout: float = 10.0) -> Iterator[Running]:
-    """Run the program; whatever is left of it is killed."""
+    """Run the program, and kill it at the end."""
     program = Running(folder, work, stop_timeout)
     try:
         program.until(lambda: len(program.pids()) >= 2 or program.process.poll() is not None)
@@ -103,7 +103,7 @@ def running(folder: Path, work: str, stop_timeout: float = 10.0) -> Iterator[Run
 
 
 def ended(program: Running, *numbers: signal.Signals) -> str:
-    """Tell the program to stop; what it has said by its end."""
+    """Tell the program to stop, and return its output."""
     for number in numbers:
         program.process.send_signal(number)
     said, _ = program.process.communicate(timeout=PATIENCE)

@@ -20,7 +20,7 @@ _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
 class EchoingProtocol(Protocol):
-    """Frames of one connection; what has come as a whole message goes out again."""
+    """Frames of one connection; each whole message is sent back."""
 
     _is_text = False
     _message = b""

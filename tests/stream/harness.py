@@ -97,7 +97,7 @@ class Command:
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """Its log lines so far; whatever is no JSON counts as an event of its own."""
+        """Its log lines so far; a line that is not JSON is an event of its own."""
         lines = []
         for line in self._stderr.read_text().splitlines():
             try:
@@ -333,7 +333,7 @@ class RawClient:
         self._socket.close()
 
     def end(self) -> None:
-        """Close our half; what the other side sends can still be read."""
+        """Close our half; the other side's bytes can still be read."""
         self._socket.shutdown(socket.SHUT_WR)
 
     async def send(self, data: bytes) -> None:

@@ -43,7 +43,7 @@ async def ready(gateway: Gateway) -> tuple[int, dict[str, Any]]:
 
 
 async def until_ready(gateway: Gateway, *, is_ready: bool = True) -> dict[str, Any]:
-    """Wait until it is ready, or not any more; what it says then."""
+    """Wait until it is ready, or not any more; return its answer."""
     async with asyncio.timeout(PATIENCE):
         while True:
             status, facts = await ready(gateway)

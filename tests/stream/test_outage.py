@@ -75,8 +75,8 @@ async def test_publications_during_an_outage_arrive_after_the_reconnect(
                     await proxy.mend()
                     got = [_trades(await receive(client)) for _ in range(3)]
                     assert sorted(got) == [(i, 20 + round_) for i in (IDS[0], IDS[1], IDS[3])]
-                    # It came before this one. What was published in the outage before it came
-                    # is news to the gateway, so it may get that too.
+                    # It connected before this one. The gateway has not seen publications of the
+                    # outage before that, so it may get them too.
                     late = [_trades(await receive(newcomer)) for _ in range(3)]
                     assert (IDS[1], 20 + round_) in late
                     await eventually(lambda: _is_ready(gateway))

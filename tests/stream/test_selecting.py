@@ -21,7 +21,7 @@ Eventually = Callable[..., Awaitable[None]]
 
 
 async def ask(client: ClientConnection, action: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
-    """Ask for more or less; what the answer says."""
+    """Send a command that changes the selection, and return the answer."""
     await client.send(json.dumps({"action": action, **fields}))
     message = await receive(client)
     assert list(message) == ["channel", "timestamp", "data"]

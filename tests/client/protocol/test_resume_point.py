@@ -80,8 +80,8 @@ def test_resume_accepts_newer_states_only_per_contract() -> None:
     assert not resume_point.take(B, stamp(1))
 
 
-# What happens: a contract changes; the connection delivers a contract's newest state or, if it
-# breaks, connects anew and delivers what was asked for, in any order and maybe not to its end.
+# The events: a contract changes; the connection delivers a contract's newest state or, if it
+# breaks, connects anew and delivers the requested states, in any order and maybe not all.
 events = st.lists(
     st.one_of(
         st.tuples(st.just("change"), st.sampled_from(CONTRACTS)),

@@ -30,7 +30,7 @@ class Channel(Protocol):
         """End in good order."""
 
     async def serve(self) -> list[bytes]:
-        """Return at the end, whoever ends it; what the client has sent."""
+        """Return the client's bytes when either side has ended it."""
 
 
 class WebSocketChannel:

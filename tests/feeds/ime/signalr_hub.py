@@ -174,7 +174,7 @@ class Hub(LoopbackServer):
         self.sessions |= revived
 
     def push(self, frame: bytes | Sequence[Any]) -> None:
-        """Push a frame's messages, or messages as such; what is not taken now waits.
+        """Push a frame's messages, or messages as such; messages not taken now wait.
 
         A frame's own cursor is replaced by one of the hub's; the rest is sent to the letter.
         """

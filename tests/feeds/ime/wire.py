@@ -119,7 +119,7 @@ class Exchange:
             self._writer.close()
 
     async def gone(self) -> None:
-        """Return when the client has closed the connection; what else it sends is kept."""
+        """Return when the client has closed the connection, and keep its bytes."""
         while await self._wire.fill():
             pass
 

@@ -274,7 +274,7 @@ async def test_a_state_that_the_publisher_refused_is_tried_again(tmp_path: Path)
     totals = await store.replay(file)
     assert totals == Totals(frames=2, rows=2, refused=2)
     assert store.log == ["register 901", "publish 901", "publish 901"]
-    # Once a minute for each reason.
+    # Once per minute and reason.
     assert store.reports == [f"{file}:1: 1 refused, the first: contract 901: no"]
 
 

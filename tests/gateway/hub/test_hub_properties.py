@@ -399,7 +399,7 @@ class Loop:
 
 
 class Silent:
-    """A logger; what it says is looked at elsewhere."""
+    """A logger; its lines are tested elsewhere."""
 
     def warning(self, event: str, **fields: object) -> None:
         pass
@@ -1041,7 +1041,7 @@ class HubMachine(RuleBasedStateMachine):
                 if truth and not (consumer.paused or consumer.options.interval):
                     for contract_id in consumer.selection:
                         assert self.has_newest(consumer, contract_id), "current, and has another"
-            # As in a tick: what is made for one client alone comes in slices.
+            # As in a tick: messages for one client alone come in slices.
             alone = consumer.options.interval or consumer.options.skips
             assert len(consumer.writes) <= 1 or catches_up or alone, "several writes at once"
 
@@ -1117,7 +1117,7 @@ TestHub.settings = settings(
 
 
 def test_status_round_in_the_tick_of_a_catch_up() -> None:
-    """Hypothesis found that a client gets two writes then; what is missed comes in slices."""
+    """Hypothesis found that a client gets two writes then; missed states come in slices."""
     machine = HubMachine()
     watching = Join(("1", "2", "3"), False, 0, EVERYTHING, True, True, DeliveryOptions())
     plain = Join(("1",), False, None, EVERYTHING, True, False, DeliveryOptions())

@@ -141,7 +141,7 @@ async def test_hanging_store_times_out(payload: MakePayload) -> None:
         for task in (first, second):
             with pytest.raises(StoreError, match="did not answer within"):
                 await task
-        # The first round still hangs; who comes now does not wait for it.
+        # The first round still hangs; a later client does not wait for it.
         third = asyncio.create_task(world.price_of("1"))
         await world.when_asked(2)
         world.open.set()

@@ -52,7 +52,7 @@ CONTRACTS = [Contract(contract_id=str(n), contract_name=f"KASH{n:04}") for n in 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
-    """Three primaries and a replica; who kills one starts it again."""
+    """Three primaries and a replica; a test that kills one starts it again."""
     with ClusterServers(tmp_path_factory.mktemp("cluster")) as servers:
         asyncio.run(register(servers.url))
         yield servers
