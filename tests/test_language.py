@@ -192,7 +192,7 @@ def test_texts_of_tests_name_the_subject_of_sentences(file: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        '"""Return everything that a client receives."""',
+        '"""What a client gets."""',
         "def f():\n    '''It ends. Whoever waits is told.'''\n",
         "x = 1  # who has left\n",
         "# Frames come in, and\n# messages go out.\n",

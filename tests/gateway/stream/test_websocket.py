@@ -418,7 +418,7 @@ def deflated(*parts: bytes) -> bytes:
 
 
 async def test_compressed_fragments_of_two_clients_do_not_mix() -> None:
-    """What connections agree on is one object; each decompresses its own messages."""
+    """Connections with equal agreements share one object; each decompresses its own messages."""
     process = Process(client_rate=1_000_000.0)
     clients = [
         await opened(process, "Sec-WebSocket-Extensions: permessage-deflate") for _ in range(2)
