@@ -95,7 +95,9 @@ def test_a_token_is_described_where_it_is_asked_for() -> None:
         (BaseUrl("h", "/data-engine/ime", secure=True), "h", "/data-engine/ime", ["wss", "https"]),
     ],
 )
-def test_servers_of_the_document(base_url: BaseUrl, host: str, pathname: str | None, protocols: list[str]) -> None:
+def test_servers_of_the_document(
+    base_url: BaseUrl, host: str, pathname: str | None, protocols: list[str]
+) -> None:
     made = servers(OPEN, base_url)
     assert [each["protocol"] for each in made.values()] == protocols
     assert {each["host"] for each in made.values()} == {host}

@@ -75,6 +75,6 @@ def _limit(text: str, part: str) -> Decimal | tuple[int, int]:
     elif re.fullmatch(r"0?\.\d{1,9}", text, re.ASCII) and Decimal(text) > 0:
         return Decimal(text)
     raise SettingsError(
-        f"{flag('price_limits')} must give each name a fraction, such as SIL=0.05, or a range of prices, "
-        f"such as SAFOR01=380000..410000, got {part!r}"
+        f"{flag('price_limits')} must give each name a fraction, such as SIL=0.05, or a range of "
+        f"prices, such as SAFOR01=380000..410000, got {part!r}"
     )
