@@ -147,8 +147,8 @@ def test_recorded_market_can_be_streamed(
             assert message["data"] == last(database, ids[message["contractName"]])
         start("feed", "replay", *files, "--speed", "0", "--loop")
         seen: dict[str, list[str]] = {"SAFOR01": [], "GCOR01C11000": []}
-        while not all(len(stamps) >= 3 for stamps in seen.values()):
+        while not all(len(timestamps) >= 3 for timestamps in seen.values()):
             message = json.loads(client.recv(timeout=10))
             seen[message["contractName"]].append(message["timestamp"])
-        for stamps in seen.values():
-            assert stamps == sorted(set(stamps))
+        for timestamps in seen.values():
+            assert timestamps == sorted(set(timestamps))

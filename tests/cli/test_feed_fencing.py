@@ -16,7 +16,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, until
-from tests.feeds.ime.frames import board, row, stamp
+from tests.feeds.ime.frames import board, row, timestamp
 from tests.feeds.ime.signalr_hub import Hub
 from tests.stream.harness import Command
 from tests.support.marks import thorough
@@ -30,7 +30,7 @@ def market(price: float) -> list[dict[str, Any]]:
     """The board of 120 futures, pushed now, all at one price."""
     rows = [
         row("future", ContractID=int(i), ContractCode=f"X{i}", LastTradedPrice=price)
-        | {"LastUpdate": stamp()}
+        | {"LastUpdate": timestamp()}
         for i in IDS
     ]
     return [board(FUTURES, *rows)]

@@ -194,7 +194,7 @@ async def test_recorded_frames_are_published_from_the_hub(
     assert pushed
 
     async def all_in() -> bool:
-        # The last stamp of the last frame of 1400-11-18.
+        # The last timestamp of the last frame of 1400-11-18.
         last = await store.last(["203", "1000463", "1000469"])
         return len(last) == 3 and last["203"].payload.aggregate.date == "2022-02-07"
 

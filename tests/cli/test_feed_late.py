@@ -12,7 +12,7 @@ from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from tests.cli.feeding import Feeds, price_of, until
-from tests.feeds.ime.frames import board, row, stamp
+from tests.feeds.ime.frames import board, row, timestamp
 from tests.feeds.ime.refusals import Refusal
 from tests.feeds.ime.signalr_hub import Hub
 from tests.support.marks import thorough
@@ -24,7 +24,7 @@ OPTIONS = "updateMarketsInfo"
 
 def futures(price: float, ago: float = 0.0) -> dict[str, Any]:
     """A board that was pushed some seconds ago."""
-    return board(FUTURES, row("future", LastTradedPrice=price, LastUpdate=stamp(ago)))
+    return board(FUTURES, row("future", LastTradedPrice=price, LastUpdate=timestamp(ago)))
 
 
 async def status_of(lease: Lease) -> FeedStatus:
@@ -55,7 +55,7 @@ async def test_feed_on_a_link_slower_than_the_boards_is_stale(
         rows = [row("future", ContractID=n, ContractCode=f"X{n}") for n in range(20)]
 
         async def stale() -> bool:
-            at = {"LastUpdate": stamp()}
+            at = {"LastUpdate": timestamp()}
             hub.push([board(FUTURES, *(each | at for each in rows))])  # 40 kB
             await asyncio.sleep(0.3)
             return (await status_of(lease)).state is FeedState.STALE
@@ -118,7 +118,7 @@ async def test_polled_and_resent_boards_come_in_the_order_of_their_stamps(
     hub: Hub, feeds: Feeds, store: Store
 ) -> None:
     hub.refuse("negotiate", Refusal.FORBIDDEN)
-    hub.boards["Future/LiveMarket"] = [row("future", LastTradedPrice=2.0, LastUpdate=stamp())]
+    hub.boards["Future/LiveMarket"] = [row("future", LastTradedPrice=2.0, LastUpdate=timestamp())]
     feed = feeds.start("--polling-interval", "0.2", "--max-reconnect-delay", "1")
 
     async def polled() -> bool:
@@ -158,7 +158,7 @@ async def test_wrong_clock_of_the_machine_is_noticed_and_said_once(
     assert status.lag < 10
     [line] = feed.events("the clocks differ")
     assert line["level"] == "error"
-    # The stamps are the exchange's: they are neither late nor in the future.
+    # The timestamps are the exchange's: they are neither late nor in the future.
     hub.push([futures(9, ago=60 - hub.ahead)])
 
     async def refused() -> bool:

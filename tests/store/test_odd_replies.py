@@ -29,7 +29,7 @@ ODD: Final = [
     b"+QUEUED\r\n",
     b"$2\r\n{}\r\n",
     b"*1\r\n*1\r\n:1\r\n",
-    b"*2\r\n:0\r\n:1\r\n",  # a whole number in place of a stamp
+    b"*2\r\n:0\r\n:1\r\n",  # a whole number in place of a timestamp
     b"*2\r\n:0\r\n*0\r\n",
     b"*2\r\n:0\r\n$-1\r\n",
     b"*2\r\n:5\r\n:-2\r\n",  # fenced, although there was no token

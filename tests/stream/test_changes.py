@@ -81,8 +81,8 @@ async def test_timestamps_strictly_grow_with_any_mix_of_publishers(
         # A state of the one may be stamped after the other's next: then it was overtaken.
         while _trades(messages[-1]) < 38:
             messages.append(await receive(client))
-    stamps = [message["timestamp"] for message in messages]
-    assert stamps == sorted(set(stamps))
+    timestamps = [message["timestamp"] for message in messages]
+    assert timestamps == sorted(set(timestamps))
 
 
 async def test_nothing_is_sent_before_the_next_change(

@@ -66,14 +66,14 @@ async def test_conflation_gives_a_slow_client_the_newest_state_without_delaying_
 
 
 async def _check_catching_up(client: RawClient, ids: list[str], newest: int) -> None:
-    stamps = dict.fromkeys(ids, "")
+    timestamps = dict.fromkeys(ids, "")
     counts = dict.fromkeys(ids, -1)
     messages = 0
     while set(counts.values()) != {newest}:
         message = await client.message()
         contract_id = message["ContractId"]
-        assert message["timestamp"] > stamps[contract_id]
-        stamps[contract_id] = message["timestamp"]
+        assert message["timestamp"] > timestamps[contract_id]
+        timestamps[contract_id] = message["timestamp"]
         counts[contract_id] = message["data"]["Aggregate"]["trade_count"]
         messages += 1
     # Some were in the buffers of the kernel when it stopped to read; far from all.

@@ -384,9 +384,9 @@ async def test_status_report_has_feed_and_contracts(
     about = report["contracts"].pop(contract.contract_name)
     age = about.pop("age")
     assert 0 <= age < 60
-    stamp = datetime.fromisoformat(about.pop("timestamp")).replace(tzinfo=TEHRAN)
+    timestamp = datetime.fromisoformat(about.pop("timestamp")).replace(tzinfo=TEHRAN)
     said = datetime.fromisoformat(report.pop("timestamp")).replace(tzinfo=TEHRAN)
-    assert abs((said - stamp).total_seconds() - age) < 1e-5
+    assert abs((said - timestamp).total_seconds() - age) < 1e-5
     assert about == {"id": contract.contract_id, "market": "IMEFutures"}
     assert report == {
         "redis": True,

@@ -100,7 +100,7 @@ class Workers:
         self._work = work
         self._workers = [_Worker() for _ in range(count)]
         self._stop_timeout = stop_timeout
-        self._told: list[int] = []
+        self._signals: list[int] = []
         self._served = False
         """Whether a worker has ever started completely."""
 
@@ -114,7 +114,7 @@ class Workers:
         # It unblocks SIGINT when it starts, so it must not start between a worker and its mask.
         resource_tracker.ensure_running()
         for number in signals.STOP:
-            signal.signal(number, lambda number, _: self._told.append(number))
+            signal.signal(number, lambda number, _: self._signals.append(number))
         signal.signal(signal.SIGHUP, lambda *_: signals.tell_of_hangup())
         try:
             self._watch()
@@ -126,7 +126,7 @@ class Workers:
 
     def _watch(self) -> None:
         looked = since = time.monotonic()
-        while not self._told:
+        while not self._signals:
             now = time.monotonic()
             if now - looked > _PAUSED:
                 since = now  # we were stopped, and perhaps the workers: their silence says nothing
@@ -177,7 +177,7 @@ class Workers:
             if time.monotonic() > deadline:
                 log.error("workers do not end; killing them", pids=[p.pid for p in running])
                 _send(running, signal.SIGKILL)
-            if not hurried and self._told.count(signal.SIGINT) > 1:
+            if not hurried and self._signals.count(signal.SIGINT) > 1:
                 hurried = True
                 _send(running, signal.SIGINT)
             connection.wait([each.sentinel for each in running], _LOOK)

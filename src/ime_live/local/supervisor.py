@@ -104,7 +104,7 @@ class Supervisor:
             log.error(
                 "process died; starting it again",
                 process=child.name,
-                status=_told(status),
+                status=_described(status),
                 seconds=round(wait, 2),
                 **told,
             )
@@ -185,7 +185,7 @@ def ended_with(parent: int, number: int = signal.SIGTERM) -> Callable[[], None] 
     return prepare
 
 
-def _told(status: int | str) -> str:
+def _described(status: int | str) -> str:
     if isinstance(status, int) and status < 0:
         return signal.Signals(-status).name
     return str(status)

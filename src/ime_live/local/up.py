@@ -182,7 +182,7 @@ async def _feed_of(settings: UpSettings) -> FeedStatus | None:
     return status
 
 
-def _told(feed: FeedStatus | None) -> str:
+def _described(feed: FeedStatus | None) -> str:
     if feed is None or (feed.state is FeedState.DOWN and not feed.error):
         return "not connected yet"
     if feed.state is FeedState.DOWN:
@@ -224,7 +224,7 @@ ime-live is up.
   state    http://{address}/ready   http://{address}/live/status   http://{address}/metrics
   data     {data}
   token    {how}
-  feed     {_told(feed)}
+  feed     {_described(feed)}
 
 Contracts come with the exchange's boards; this lists them:
   {ours} contracts list --redis-url {store}

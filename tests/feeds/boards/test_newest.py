@@ -23,13 +23,13 @@ LATEST = NOW + MAX_AHEAD
 
 
 def future(number: int, price: float = 1.0, ago: float = 0.0, **fields: object) -> dict[str, Any]:
-    stamp = (NOW - timedelta(seconds=ago)).isoformat()
+    timestamp = (NOW - timedelta(seconds=ago)).isoformat()
     return row(
         "future",
         ContractID=number,
         ContractCode=f"X{number}",
         LastTradedPrice=price,
-        LastUpdate=stamp,
+        LastUpdate=timestamp,
         **fields,
     )
 
@@ -256,13 +256,13 @@ def test_rows_of_every_board_with_a_stamp_have_an_age(method: str) -> None:
 def test_age_of_a_certificate_on_a_twelve_hour_clock() -> None:
     newest = NewestBoards()
     latest = datetime.fromisoformat("2025-01-01")
-    for stamp in ("12:59:58", "01:00:03"):
-        made = row("certificate", LastUpdate=f"2024-11-18T{stamp}")
+    for timestamp in ("12:59:58", "01:00:03"):
+        made = row("certificate", LastUpdate=f"2024-11-18T{timestamp}")
         assert not newest.take(frame(board(CDC, made)), latest).late
 
 
 def test_row_of_the_same_stamp_counts_in_its_order() -> None:
-    # Seen: two boards of one stamp, of which the second one has a later order.
+    # Seen: two boards of one timestamp, of which the second one has a later order.
     newest = NewestBoards()
     newest.take(frame(futures(future(1, 1.0))), LATEST)
     assert prices(newest.take(frame(futures(future(1, 2.0))), LATEST)) == {"1": 2.0}

@@ -57,16 +57,19 @@ def test_row_is_not_read_again_when_only_its_stamp_moves(reads: Reads) -> None:
     reader = FrameReader()
     read = []
     for second in range(3):
-        stamp = f"2023-08-01T13:20:{20 + second}"
-        rows = [row("future", LastUpdate=stamp), row("future", ContractID=902, LastUpdate=stamp)]
-        strike = row("strike", _LastUpdate=stamp) | {"LastUpdate": stamp}
+        timestamp = f"2023-08-01T13:20:{20 + second}"
+        rows = [
+            row("future", LastUpdate=timestamp),
+            row("future", ContractID=902, LastUpdate=timestamp),
+        ]
+        strike = row("strike", _LastUpdate=timestamp) | {"LastUpdate": timestamp}
         read.append(reader.read(push((FUTURES, rows), (OPTIONS, [strike]))))
     assert reads.count == 4
     assert [each.quotes for each in read[1:]] == [read[0].quotes] * 2
-    # The age of the board comes from the new stamp.
+    # The age of the board comes from the new timestamp.
     for second, each in enumerate(read):
         at = datetime.fromisoformat(f"2023-08-01T13:20:{20 + second}")
-        assert {stamp for board in each.boards for stamp in board.pushed_at} == {at}
+        assert {timestamp for board in each.boards for timestamp in board.pushed_at} == {at}
         assert each.clock == at
 
 
@@ -121,13 +124,13 @@ def test_late_row_of_known_bytes_is_refused_by_its_stamp() -> None:
 
 def test_stamp_of_another_form_is_compared_with_the_rest() -> None:
     reader = FrameReader()
-    for stamp in ("2023-08-01T13:20:20", None, ["2023-08-01T13:20:21"], "soon", ""):
-        made = push((FUTURES, [row("future", LastUpdate=stamp)]))
+    for timestamp in ("2023-08-01T13:20:20", None, ["2023-08-01T13:20:21"], "soon", ""):
+        made = push((FUTURES, [row("future", LastUpdate=timestamp)]))
         assert reader.read(made) == read_frame(made)
 
 
 @pytest.mark.parametrize(
-    ("raw", "body", "stamps"),
+    ("raw", "body", "timestamps"),
     [
         (b'{"a":1}', b'{"a":1}', {}),
         (b'{"LastUpdate":"12:00","a":1}', b'{"LastUpdate":"","a":1}', {"LastUpdate": "12:00"}),
@@ -145,8 +148,10 @@ def test_stamp_of_another_form_is_compared_with_the_rest() -> None:
         ),
     ],
 )
-def test_stamps_are_cut_out_of_a_row(raw: bytes, body: bytes, stamps: dict[str, str]) -> None:
-    assert cut(raw) == (body, stamps)
+def test_timestamps_are_cut_out_of_a_row(
+    raw: bytes, body: bytes, timestamps: dict[str, str]
+) -> None:
+    assert cut(raw) == (body, timestamps)
 
 
 TIMES = st.datetimes(NOON - timedelta(days=1, hours=12), NOON + timedelta(hours=12)).map(

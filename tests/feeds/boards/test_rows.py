@@ -293,7 +293,7 @@ def test_future_is_dated_as_it_says() -> None:
     ("changes", "clock", "time_of_day"),
     [
         ({"LastTradedPriceTime": "01:26:05"}, None, "13:26:05"),
-        # All of its times are so, the board's stamp among them, as it was seen.
+        # All of its times are so, the board's timestamp among them, as it was seen.
         (
             {
                 "LastTradedPriceTime": "01:26:05",
@@ -306,7 +306,7 @@ def test_future_is_dated_as_it_says() -> None:
         ({"LastTradedPriceTime": "01:26:05"}, at("2024-11-18T13:26:08"), "13:26:05"),
         # 12:26 is the same on both clocks.
         ({"LastTradedPriceTime": "12:26:05", "OrdersDateTime": None}, None, "12:26:05"),
-        # In the morning no afternoon has come: a stamp of the night is one.
+        # In the morning no afternoon has come: a timestamp of the night is one.
         (
             {"LastTradedPriceTime": "", "OrdersDateTime": "2024-11-18T01:00:01"},
             at("2024-11-18T08:40:00"),

@@ -17,8 +17,8 @@ def row(kind: str, **fields: object) -> dict[str, Any]:
     return read | fields
 
 
-def stamp(ago: float = 0.0) -> str:
-    """The present moment as the exchange writes its stamps, or one that was seconds ago."""
+def timestamp(ago: float = 0.0) -> str:
+    """The present moment as the exchange writes its timestamps, or one that was seconds ago."""
     now = datetime.now(ZoneInfo("Asia/Tehran")).replace(tzinfo=None)
     return (now - timedelta(seconds=ago)).isoformat(timespec="milliseconds")
 

@@ -306,8 +306,8 @@ def pushes(exchange: Exchange, ago: float, count: int = 5) -> list[Step]:
     steps: list[Step] = []
     at = exchange.now
     for n in range(count):
-        stamp = at + timedelta(seconds=n - ago)
-        steps += [exchange.wait(seconds=1), future(stamp.isoformat(), price=n)]
+        timestamp = at + timedelta(seconds=n - ago)
+        steps += [exchange.wait(seconds=1), future(timestamp.isoformat(), price=n)]
     return steps
 
 

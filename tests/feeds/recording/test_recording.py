@@ -280,10 +280,10 @@ def test_files_that_began_in_the_same_second_have_numbers(tmp_path: Path) -> Non
     with recorder(file, size=1) as recording:
         for number in range(1, 13):
             recording.write(b'{"M":[%d]}' % number)
-    stamp = "frames-20261124T120000"
-    assert frames_of(tmp_path / f"{stamp}.ndjson") == [b'{"M":[1]}']
+    timestamp = "frames-20261124T120000"
+    assert frames_of(tmp_path / f"{timestamp}.ndjson") == [b'{"M":[1]}']
     for number in range(2, 12):
-        assert frames_of(tmp_path / f"{stamp}-{number}.ndjson") == [b'{"M":[%d]}' % number]
+        assert frames_of(tmp_path / f"{timestamp}-{number}.ndjson") == [b'{"M":[%d]}' % number]
     assert frames_of(file) == [b'{"M":[12]}']
 
 
@@ -310,10 +310,10 @@ def test_only_the_newest_files_of_this_recording_are_kept(tmp_path: Path) -> Non
         assert old.exists()  # it and two
         for number in range(4, 14):
             recording.write(b'{"M":[%d]}' % number)
-    stamp = "frames-20261124T120000"
-    kept = {f"{stamp}-{number}.ndjson" for number in (10, 11, 12)}
+    timestamp = "frames-20261124T120000"
+    kept = {f"{timestamp}-{number}.ndjson" for number in (10, 11, 12)}
     assert set(names_in(tmp_path)) - before == {"frames.ndjson", *kept}
-    assert frames_of(tmp_path / f"{stamp}-10.ndjson") == [b'{"M":[10]}']
+    assert frames_of(tmp_path / f"{timestamp}-10.ndjson") == [b'{"M":[10]}']
 
 
 def test_names_are_no_patterns(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ at = datetime.fromisoformat
         ("13:00:00", "13:00:05.5", 5.5, "13:00:05.5"),
         ("13:00:05", "13:00:00", 0, "13:00:05"),
         ("13:00:00", "15:00:00", 60, "15:00:00"),
-        # An earlier day, or a stamp far in the future before it: time begins anew.
+        # An earlier day, or a timestamp far in the future before it: time begins anew.
         ("19:00:00", "13:00:00", 0, "13:00:00"),
     ],
 )

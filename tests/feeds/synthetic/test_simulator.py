@@ -132,10 +132,10 @@ def check_run(market: SyntheticMarket, clock: Iterator[datetime]) -> Counter[str
     changes: Counter[str] = Counter()
     for now in clock:
         changed = market.step(now)
-        stamp = now.astimezone(TEHRAN).strftime("%Y-%m-%d %H:%M:%S")
+        timestamp = now.astimezone(TEHRAN).strftime("%Y-%m-%d %H:%M:%S")
         assert len(dict(changed)) == len(changed)
         for contract_id, payload in changed:
-            assert f"{payload.aggregate.date} {payload.aggregate.time}" == stamp
+            assert f"{payload.aggregate.date} {payload.aggregate.time}" == timestamp
             check_state(contract_id, payload)
             check_follows(contract_id, last[contract_id], payload)
             last[contract_id] = payload

@@ -209,8 +209,8 @@ class Subscription:
 
     def _send(self, subscriber: Subscriber, text: bytes) -> None:
         def make() -> bytes:
-            stamp = timestamp_of(self._context.clock(), self._context.zone).encode()
-            return wire.framed(wire.control_message(stamp, text), subscriber.group.format)
+            timestamp = timestamp_of(self._context.clock(), self._context.zone).encode()
+            return wire.framed(wire.control_message(timestamp, text), subscriber.group.format)
 
         self._context.hub.send(subscriber, make, key=object())
 
