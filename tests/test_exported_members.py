@@ -175,7 +175,7 @@ def test_copied_and_pickled_errors_keep_text_and_attributes(name: str) -> None:
 def test_messages_that_differ_are_not_equal() -> None:
     first = message()
     assert first == message()
-    others = [message(number=1), message(ime_live.Part), message(skipped=3), first.raw]
+    others = [message(number=1), message(ime_live.PayloadSections), message(skipped=3), first.raw]
     counted = message()
     counted.skipped = 1
     for other in [*others, counted]:
