@@ -142,7 +142,7 @@ def test_error_of_a_command_has_its_id() -> None:
     assert caught.value.id == "seven"
 
 
-class TestPart:
+class TestPayloadSections:
     def test_the_sections_are_in_the_documented_order(self) -> None:
         part = sections_of(payload(1), ["ContractInfo", "BestLimit"])
         assert list(json.loads(part.to_json())) == ["BestLimit", "ContractInfo"]
@@ -152,7 +152,7 @@ class TestPart:
         assert sections_of(whole, SECTIONS).to_json() == whole.to_json()
         assert read_payload(sections_of(whole, SECTIONS).to_json()) == whole
 
-    def test_none(self) -> None:
+    def test_sections_of_no_names_are_empty(self) -> None:
         assert sections_of(payload(1), []) == PayloadSections()
 
     def test_levels_of_a_part_are_found_by_name(self) -> None:
