@@ -285,6 +285,7 @@ async def test_up_passes_its_settings_to_each_command(
             case int() | float():
                 changed[option.name] = option.default + 1
     changed |= {"host": "::1", "timezone": "UTC", "root_path": "/a", "jwt_secret": "s" * 40}
+    changed |= {"key_prefix": "other:"}  # it cannot be empty
     changed |= {"public_url": "https://a.example/b", "cors_origins": "https://a.example, *"}
     given = UpSettings(**changed)
     async with kept_valkey(tmp_path) as valkey:

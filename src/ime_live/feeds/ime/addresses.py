@@ -30,11 +30,11 @@ def read_base(url: str, option: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         host = parts.hostname
-        _ = parts.port  # raises for what is not a port
+        port = parts.port
     except ValueError:
-        raise SettingsError(
-            f"{option} must have a valid host and port, got {shown_url(url)}"
-        ) from None
+        port = 0
+    if port == 0:
+        raise SettingsError(f"{option} must have a valid host and port, got {shown_url(url)}")
     if parts.scheme not in ("http", "https") or not host:
         raise SettingsError(
             f"{option} must be an http or https URL with a host, got {shown_url(url)}"
