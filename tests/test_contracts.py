@@ -115,7 +115,7 @@ class TestRegistry:
 
 
 class TestWithChanges:
-    def test_added_replaced_and_removed(self) -> None:
+    def test_changes_add_replace_and_remove_contracts(self) -> None:
         before = Registry([contract("1", "A"), contract("2", "B")])
         after = before.with_changes([contract("1", "A2"), contract("3", "C")], ["2", "9"])
         assert [each.contract_id for each in after] == ["1", "3"]
@@ -125,7 +125,7 @@ class TestWithChanges:
                 after.by_name(name)
         assert [each.contract_name for each in before] == ["A", "B"]
 
-    def test_names_are_exchanged(self) -> None:
+    def test_names_of_two_contracts_can_be_exchanged(self) -> None:
         before = Registry([contract("1", "A"), contract("2", "B")])
         after = before.with_changes([contract("1", "B"), contract("2", "A")])
         assert after.by_name("A").contract_id == "2"

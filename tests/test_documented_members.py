@@ -122,7 +122,7 @@ def faults(code: str) -> Iterator[str]:
 
 
 def spans(path: Path) -> Iterator[str]:
-    """Return the texts between single backticks in the sentences of a document."""
+    """Return the texts that a document has between single backticks in its sentences."""
     text = re.sub(r"^ *```.*?^ *```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     yield from re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
 

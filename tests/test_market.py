@@ -22,7 +22,7 @@ SINCE_2023 = st.integers(1_672_531_200_000_000, 4_102_444_800_000_000)
 
 
 class TestTimestamps:
-    def test_the_documented_form(self) -> None:
+    def test_timestamp_has_the_documented_form(self) -> None:
         version = 1_779_536_400_000_000
         assert timestamp_of(version, UTC) == "2026-05-23T11:40:00.000000"
         assert timestamp_of(version + 7, TEHRAN) == "2026-05-23T15:10:00.000007"

@@ -45,7 +45,7 @@ class TestPayload:
         copy.aggregate.last_price = 1
         assert read.aggregate.last_price == 1163500
 
-    def test_any_order_is_read(self, payload: Factory) -> None:
+    def test_payload_is_read_in_any_order(self, payload: Factory) -> None:
         turned = dict(reversed(payload().items()))
         assert read_payload(turned) == read_payload(payload())
 
@@ -193,7 +193,7 @@ class TestPublication:
         with pytest.raises(PayloadError, match=r"at `\$.version`"):
             self.read({"version": version, "data": payload()})
 
-    def test_the_field_is_named(self, payload: Factory) -> None:
+    def test_malformed_field_of_a_publication_is_named(self, payload: Factory) -> None:
         with pytest.raises(PayloadError, match=r"at `\$.data.Aggregate.last_price`"):
             self.read({"data": payload(Aggregate={"last_price": "1"})})
 

@@ -152,7 +152,7 @@ class TestPayloadSections:
         assert sections_of(whole, SECTIONS).to_json() == whole.to_json()
         assert read_payload(sections_of(whole, SECTIONS).to_json()) == whole
 
-    def test_sections_of_no_names_are_empty(self) -> None:
+    def test_payload_without_sections_is_empty(self) -> None:
         assert sections_of(payload(1), []) == PayloadSections()
 
     def test_levels_of_a_part_are_found_by_name(self) -> None:

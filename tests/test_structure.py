@@ -11,11 +11,68 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 PACKAGE = ROOT / "src" / "ime_live"
+TESTS = ROOT / "tests"
 
 MOST_MODULES = 15
 
 SHARED_NAMES: dict[str, str] = {}
 """Class name → why more than one class has it."""
+
+INTERFACE = "has no behaviour of its own"
+
+TESTED_ELSEWHERE = {
+    "__main__.py": "cli/test_options.py",
+    "cli/lines.py": "cli/test_publish.py",
+    "cli/records.py": "cli/test_contracts.py",
+    "cli/running.py": "cli/test_signals.py",
+    "client/rest/http.py": "client/rest/test_pool.py",
+    "client/rest/response.py": "client/rest/test_async_client.py",
+    "client/stream/stream.py": "client/stream/test_receiver.py",
+    "clock.py": INTERFACE,
+    "feeds/boards/field_map.py": "feeds/boards/test_rows.py",
+    "feeds/boards/frame.py": "feeds/boards/test_frame_reader.py",
+    "feeds/boards/invocations.py": "feeds/boards/test_frame_reader.py",
+    "feeds/boards/wrapping.py": "feeds/boards/test_frame_reader.py",
+    "feeds/ime/frame_source.py": INTERFACE,
+    "feeds/ime/negotiation.py": "feeds/ime/test_signalr_client_waiting.py",
+    "feeds/market.py": "cli/test_feed_ime.py",
+    "feeds/pipeline/fenced.py": "feeds/pipeline/test_leader.py",
+    "feeds/synthetic/instrument.py": "feeds/synthetic/test_simulator.py",
+    "feeds/synthetic/instruments.py": "feeds/synthetic/test_simulator.py",
+    "feeds/synthetic/specifications.py": "feeds/synthetic/test_simulator.py",
+    "gateway/api_docs/pages.py": "stream/test_page.py",
+    "gateway/hub/channel.py": "gateway/hub/test_state_table.py",
+    "gateway/hub/subscriber_group.py": "gateway/hub/test_delivery_options.py",
+    "gateway/hub/transport.py": INTERFACE,
+    "gateway/query/http_errors.py": "stream/test_rest.py",
+    "gateway/query/query_string.py": "gateway/query/test_parameters.py",
+    "gateway/query/value_types.py": "gateway/query/test_parameters.py",
+    "gateway/rest/paths.py": INTERFACE,
+    "gateway/rest/routes.py": "stream/test_rest.py",
+    "gateway/stream/codec.py": INTERFACE,
+    "gateway/stream/connection.py": "gateway/stream/test_websocket.py",
+    "gateway/stream/context.py": INTERFACE,
+    "gateway/upstream/sections.py": "gateway/rest/test_bodies.py",
+    "local/demo.py": "cli/test_demo.py",
+    "local/up.py": "cli/test_up.py",
+    "logs/configuration.py": "logs/test_writer.py",
+    "settings/auth.py": "test_settings.py",
+    "settings/feed.py": "test_language.py",
+    "settings/gateway.py": "test_settings.py",
+    "settings/local.py": "test_language.py",
+    "settings/log.py": "test_settings.py",
+    "settings/option.py": "test_settings.py",
+    "settings/rule.py": "test_settings.py",
+    "settings/store.py": "test_settings.py",
+    "signals.py": "cli/test_signals.py",
+    "store/commands.py": "store/test_store.py",
+    "store/keys.py": "store/test_store.py",
+    "store/network/cluster.py": "store/network/test_topologies.py",
+    "store/network/sentinel.py": "store/network/test_topologies.py",
+    "store/records.py": "store/test_store.py",
+    "store/scripts.py": "store/test_fencing.py",
+}
+"""Module without a test file at the mirrored place → the tests that cover it, or why none does."""
 
 
 def class_names(sources: Iterable[str]) -> Iterator[str]:
@@ -65,3 +122,32 @@ def test_no_folder_has_more_modules_than_can_be_seen_at_once() -> None:
     found = folders()
     assert len(found) > 20
     assert {path: count for path, count in found.items() if count > MOST_MODULES} == {}
+
+
+def mirrored(module: Path) -> Path:
+    """Return the place of a module's tests: ``a/b.py`` is tested by ``tests/a/test_b.py``."""
+    place = module.relative_to(PACKAGE)
+    return TESTS / place.parent / f"test_{place.name.removeprefix('_')}"
+
+
+def test_module_has_tests_at_the_mirrored_place_or_is_listed() -> None:
+    modules = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    without = {
+        path.relative_to(PACKAGE).as_posix() for path in modules if not mirrored(path).exists()
+    }
+    assert without == set(TESTED_ELSEWHERE)
+
+
+def test_listed_module_is_covered_by_existing_tests() -> None:
+    places = {place for place in TESTED_ELSEWHERE.values() if place != INTERFACE}
+    assert [place for place in places if not (TESTS / place).exists()] == []
+
+
+def test_tests_named_in_scripts_and_documents_exist() -> None:
+    places = {
+        place
+        for file in (ROOT / ".ci" / "run", ROOT / "CONTRIBUTING.md", ROOT / "Makefile")
+        for place in re.findall(r"\btests/[\w/]+(?:\.py)?", file.read_text(encoding="utf-8"))
+    }
+    assert places
+    assert sorted(place for place in places if not (ROOT / place).exists()) == []

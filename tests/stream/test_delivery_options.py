@@ -65,7 +65,7 @@ async def test_throttling_limits_each_contract_on_its_own(
         assert [(await receive(client))["ContractId"] for _ in ids] == ids
 
 
-async def test_others_are_not_throttled(
+async def test_throttling_of_one_client_does_not_affect_others(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()

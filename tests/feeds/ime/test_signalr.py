@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ime_live.errors import FeedError, SettingsError
-from ime_live.feeds.ime.events import EventParser
-from ime_live.feeds.ime.pages import describe, printable
-from ime_live.feeds.ime.responses import retry_after
 from ime_live.feeds.ime.signalr import (
     MOST_SECONDS,
     Envelope,
@@ -58,39 +54,6 @@ class TestTransportNames:
     def test_malformed_transports_are_refused(self, names: str) -> None:
         with pytest.raises(SettingsError, match="--transports"):
             read_transports(names)
-
-
-class TestRetryAfter:
-    @pytest.mark.parametrize(
-        ("text", "seconds"),
-        [
-            ("5", 5.0),
-            (" 0 ", 0.0),
-            ("1.5", 1.5),
-            ("86400", MOST_SECONDS),
-            ("9" * 400, MOST_SECONDS),
-            ("Thu, 26 Nov 2026 15:22:28 GMT", 10.0),
-            ("Thursday, 26-Nov-26 15:22:28 GMT", 10.0),
-            ("Thu Nov 26 15:22:28 2026", 10.0),
-            ("Thu, 26 Nov 2026 15:22:08 GMT", 0.0),
-            ("Thu, 26 Nov 2099 15:22:08 GMT", MOST_SECONDS),
-            ("soon", None),
-            ("-5", None),
-            ("5 s", None),
-            ("\u06f5", None),
-            ("", None),
-        ],
-    )
-    def test_retry_after_is_seconds_or_a_date(self, text: str, seconds: float | None) -> None:
-        now = 1_795_706_538.0  # 15:22:18
-        said = [(b"Retry-After", text.encode())]
-        assert retry_after(httpx.Headers(said), now) == seconds
-        # By the server's own clock, if it tells it.
-        said.append((b"Date", b"Thu, 26 Nov 2026 15:22:18 GMT"))
-        assert retry_after(httpx.Headers(said), now + 7200) == seconds
-
-    def test_answer_without_retry_after_has_none(self) -> None:
-        assert retry_after(httpx.Headers({}), 0.0) is None
 
 
 class TestNegotiation:
@@ -279,59 +242,3 @@ def test_any_text_is_a_frame_or_a_feed_error(answer: bytes, kind: str) -> None:
                 values += msgspec.structs.astuple(said)
     assert all(text.isprintable() and len(text) < 300 for text in texts)
     assert all(0 <= value <= MOST_SECONDS for value in values if isinstance(value, float))
-
-
-@given(answer=_answers, kind=_kinds)
-def test_anything_can_be_described(answer: bytes, kind: str) -> None:
-    assert describe(answer, kind).isprintable()
-
-
-def test_a_long_text_is_cut() -> None:
-    assert printable("a\nb\u202e") == "a?b?"
-    assert len(printable("x" * 1000)) == 80
-
-
-def test_nothing_of_json_is_quoted() -> None:
-    assert describe(b'{"ConnectionToken":"secret"}', JSON, "a WebSocket") == (
-        "application/json instead of a WebSocket"
-    )
-
-
-class TestEvents:
-    def test_event_lines_are_parsed_and_others_skipped(self) -> None:
-        stream = (
-            b"\xef\xbb\xbfdata: initialized\n\n"
-            b": a comment\nid: 5\ndata:{}\r\n\r\n\n"
-            b'data: {"a":\ndata: 1}\n\n'
-            b"event: x\n\ndata: \xe2\x80\xa8\x0b\x0c\x1c\x85\n\ndata: no end"
-        )
-        assert EventParser().feed(stream) == [
-            b"initialized",
-            b"{}",
-            b'{"a":\n1}',
-            b"\xe2\x80\xa8\x0b\x0c\x1c\x85",
-        ]
-
-    @given(
-        events=st.lists(
-            st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), min_size=1)
-        ),
-        cuts=st.lists(st.integers(0, 200)),
-    )
-    def test_event_stream_may_be_split_anywhere(self, events: list[str], cuts: list[int]) -> None:
-        stream = b"".join(b"data: " + each.encode() + b"\r\n\r\n" for each in events)
-        parser, found = EventParser(), []
-        places = [0, *sorted(cuts), len(stream)]
-        for begin, end in zip(places, [*places[1:], len(stream)], strict=True):
-            found += parser.feed(stream[begin:end])
-        assert found == [each.encode() for each in events]
-
-    @pytest.mark.parametrize("line", [b"data: 12345\n", b"x"])
-    def test_event_size_is_limited(self, line: bytes) -> None:
-        parser = EventParser(limit=100)
-        for _ in range(50):
-            assert len(parser.feed(b"data: " + b"1" * 90 + b"\n\n")) == 1
-        for _ in range(100 // len(line)):
-            assert parser.feed(line) == []
-        with pytest.raises(FeedError, match="larger than 100 bytes"):
-            parser.feed(line * 2)

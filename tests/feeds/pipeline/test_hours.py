@@ -29,7 +29,7 @@ def hours(
 
 
 class TestReading:
-    def test_sessions_of_days(self) -> None:
+    def test_hours_have_sessions_of_days(self) -> None:
         week = read_hours("sat-wed 08:30-12:00 13:00-17:00, thu 9:00-12:00", "--x")
         whole = (Session(510, 720), Session(780, 1020))
         assert week == (whole,) * 5 + ((Session(540, 720),), ())
@@ -85,7 +85,7 @@ class TestReading:
             with suppress(SettingsError):
                 read(text, "--x")
 
-    def test_days_jalali_and_gregorian(self) -> None:
+    def test_holidays_are_jalali_or_gregorian_dates(self) -> None:
         assert read_days("1405-01-01, 2026/08/01  ۱۴۰۵-۰۵-۰۳", "--x") == {
             date(2026, 3, 21),
             date(2026, 8, 1),
@@ -107,7 +107,7 @@ class TestReading:
             "0140-05-03",
         ],
     )
-    def test_days_that_are_none(self, text: str) -> None:
+    def test_malformed_holidays_are_refused(self, text: str) -> None:
         with pytest.raises(SettingsError, match="--holidays"):
             hours(holidays=text)
 
@@ -126,7 +126,9 @@ class TestSessions:
             ("2026-11-28T12:00:00", True),  # Saturday
         ],
     )
-    def test_by_the_default_hours(self, moment: str, open_: bool) -> None:
+    def test_default_hours_have_the_sessions_of_the_exchange(
+        self, moment: str, open_: bool
+    ) -> None:
         assert hours().in_session(FUTURES, at(moment)) is open_
 
     @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ class TestSessions:
         assert mine.in_session(Market.OPTION, moment)
         assert not mine.in_session(FUTURES, moment)
 
-    def test_the_next_change(self) -> None:
+    def test_next_change_is_the_next_opening_or_close(self) -> None:
         mine = hours()
         opening, end = at("2026-11-25T11:45"), at("2026-11-25T17:00")
         assert mine.next_change(FUTURES, opening - 1) == opening
@@ -166,7 +168,7 @@ class TestSessions:
         mine = hours("wed 10:00-12:00 12:00-14:00")
         assert mine.next_change(FUTURES, at("2026-11-25T10:30")) == at("2026-11-25T14:00")
 
-    def test_when_the_session_began(self) -> None:
+    def test_start_of_the_session_is_known(self) -> None:
         mine = hours("wed 10:00-12:00 12:00-14:00 15:00-24:00, thu 00:00-02:00")
         assert mine.session_began(FUTURES, at("2026-11-25T10:00")) == at("2026-11-25T10:00")
         assert mine.session_began(FUTURES, at("2026-11-25T13:00")) == at("2026-11-25T10:00")

@@ -22,11 +22,6 @@ COUNTING = DeliveryOptions(skips=True)
 MORE = payload(1, open_interest=5)
 
 
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
 @pytest.mark.parametrize(
     "options",
     [INTEREST, SLOW, COUNTING, DeliveryOptions(interval=0.5, skips=True, sections=("Aggregate",))],

@@ -14,13 +14,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from ime_live.contracts import Contract, Market, Registry
-from ime_live.errors import CloseCode, RateError, RefusedError, StoreError
-from ime_live.gateway.auth.authenticator import ANONYMOUS
+from ime_live.errors import CloseCode, RefusedError, StoreError
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.stream_query import NOT_COVERED
-from ime_live.gateway.rate_limit import BURST, RequestLimit
+from ime_live.gateway.rate_limit import RequestLimit
 from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.bodies import Data, Section
 from ime_live.gateway.rest.handlers import Handlers
@@ -198,36 +197,6 @@ async def test_outage_of_the_store_is_a_temporary_refusal(world: World) -> None:
         world.search("market=IMEFutures&Search_char="),
     ):
         assert (await refused(answer)).code is CloseCode.TRY_AGAIN_LATER
-
-
-async def test_rate_limit_counts_per_subject_from_any_address(world: World) -> None:
-    for n in range(int(BURST)):
-        await world.handlers.static(By.NAME, request("contract_names=KASH05", f"192.0.2.{n}"))
-    error = await refused(world.search("market=IMEFutures&Search_char="))
-    assert isinstance(error, RateError)
-    assert 0 < error.retry_after <= 1
-    world.identity = Identity("bob", None, None)
-    assert await world.static("contract_names=KASH05")
-    world.identity = Identity("alice", None, None)
-    world.seconds += error.retry_after
-    assert await world.static("contract_names=KASH05")
-    assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
-
-
-async def test_rate_limit_counts_a_request_for_many_contracts_several_times(world: World) -> None:
-    for answer in (world.live, world.static):
-        await answer("contract_names=KASH05&" * 20)
-    await world.static("contract_names=KASH05&" * 41)  # three requests
-    assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
-
-
-async def test_rate_limit_without_subject_counts_per_address(world: World) -> None:
-    world.identity = Identity(ANONYMOUS, None, None)
-    for _ in range(int(BURST)):
-        await world.static("contract_names=KASH05")
-    assert isinstance(await refused(world.static("contract_names=KASH05")), RateError)
-    other = request("contract_names=KASH05", "192.0.2.2")
-    assert decoded(await world.handlers.static(By.NAME, other))
 
 
 async def test_suggestion_for_an_unknown_contract_is_beside_the_data(world: World) -> None:

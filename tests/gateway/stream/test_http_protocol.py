@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from ime_live.gateway.stream.connection import Connection
 from ime_live.gateway.stream.http_protocol import CONTEXT, HttpProtocol
-from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose
+from ime_live.gateway.stream.lingering import LingeringClose
 from tests.support.gateway_connections import Process, Transport
-from tests.support.received import CHUNKED, HOST, RECEIVED, get, post, split
+from tests.support.received import HOST, RECEIVED, get, post, split
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -91,29 +90,6 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
     assert client.ended is None
 
 
-async def test_request_becomes_an_asgi_scope() -> None:
-    server = Server()
-    client = server.connect()
-    client.send(get("Host: a.example", "X: 1", "x: 2", target="/a%2Fb%20%D8%B3?c=%20"))
-    await server.settle()
-    [scope] = server.app.scopes
-    assert scope == {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "server": ("192.0.2.2", 80),
-        "client": ("192.0.2.1", 5000),
-        "scheme": "http",
-        "root_path": "",
-        "method": "GET",
-        "path": "/a/b س",
-        "raw_path": b"/a%2Fb%20%D8%B3",
-        "query_string": b"c=%20",
-        "headers": [(b"host", b"a.example"), (b"x", b"1, 2")],
-        "state": {CONTEXT: server.context},
-    }
-
-
 async def test_reading_pauses_while_an_answer_is_outstanding() -> None:
     server = Server()
     server.app.slow.clear()
@@ -168,66 +144,6 @@ def closing(client: Transport) -> bool:
     lingers = isinstance(client.get_protocol(), LingeringClose)
     assert not lingers or client.eof_written
     return lingers and client.ended is None
-
-
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        (get(HOST, "Connection: close"), 200),
-        (get(HOST, version="1.0"), 200),
-        (get(), 400),
-        (get(HOST, "X: " + "x" * LIMIT), 431),
-        (b"BREW / HTTP/1.1\r\n\r\n", 501),
-        (b"GET / HTTP/3.0\r\n\r\n", 505),
-        (post("Content-Length: 9999999"), 413),
-        (post("Content-Length: 1", CHUNKED), 400),
-        (post(CHUNKED, body=b"nonsense\r\n"), 400),
-    ],
-)
-async def test_last_answer_closes_the_connection_lingering(request_: bytes, status: int) -> None:
-    server = Server()
-    client = server.connect()
-    client.send(request_ + get(HOST))
-    await server.settle()
-    assert [code for code, _ in answers(client.written)] == [status]
-    assert b"connection: close\r\n" in client.written
-    assert closing(client)
-    # Later bytes are discarded piece by piece.
-    for _ in range(10):
-        client.send(get(HOST) * 100)
-        server.timers.pass_time(0.05)
-    assert len(answers(client.written)) == 1
-    assert server.connections
-    client.send_eof()
-    await server.settle()
-    assert client.ended == "closed"
-    assert not server.connections
-
-
-async def test_lingering_close_aborts_after_the_timeout() -> None:
-    server = Server()
-    client = server.connect()
-    client.send(get())
-    server.timers.pass_time(CLOSE_TIMEOUT - 0.1)
-    assert client.ended is None
-    server.timers.pass_time(0.2)
-    assert client.ended == "aborted"
-
-
-async def test_lingering_close_waits_for_a_slow_client() -> None:
-    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        await answer(send, b"x" * 1_000_000)
-
-    server = Server(app)
-    client = server.connect()
-    client.takes = False
-    client.send(get(HOST, version="1.0"))
-    await server.settle()
-    server.timers.pass_time(20 * CLOSE_TIMEOUT)
-    assert client.ended is None
-    client.take()
-    server.timers.pass_time(CLOSE_TIMEOUT + 0.1)
-    assert client.ended == "aborted"
 
 
 async def test_half_closed_client_gets_its_answer() -> None:
@@ -435,121 +351,6 @@ async def test_expectation_of_a_large_body_is_413() -> None:
 
 
 # Behaviour of the application
-
-
-@pytest.mark.parametrize(
-    ("version", "head", "body"),
-    [
-        ("1.1", b"transfer-encoding: chunked\r\n", b"3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n"),
-        ("1.0", b"connection: close\r\n", b"abcd"),
-    ],
-)
-async def test_answer_of_unknown_length_is_chunked_or_ends_with_the_connection(
-    version: str, head: bytes, body: bytes
-) -> None:
-    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200})
-        for part in (b"abc", b"", b"d"):
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body"})
-
-    server = Server(app)
-    client = server.connect()
-    client.send(get(HOST, version=version))
-    await server.settle()
-    assert client.written == b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + body
-    assert closing(client) is (version == "1.0")
-
-
-@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304), ("GET", 204)])
-async def test_answer_without_a_body_has_none(method: str, status: int) -> None:
-    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        headers = [(b"content-length", b"4")] if status == 200 else []
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"abcd" if status == 200 else b""})
-
-    server = Server(app)
-    client = server.connect()
-    client.send(f"{method} / HTTP/1.1\r\nHost: t\r\n\r\n".encode() * 2)
-    await server.settle()
-    assert client.written.count(b"HTTP/1.1 %d " % status) == 2
-    assert client.written.endswith(b"\r\n\r\n")
-    assert b"chunked" not in client.written
-
-
-async def test_head_and_body_are_written_at_once() -> None:
-    writes: list[bytes] = []
-    server = Server()
-    server.state.default_headers = [(b"date", b"today")]
-    client = server.connect()
-    client.write = writes.append  # type: ignore[method-assign,assignment]
-    client.send(get(HOST))
-    await server.settle()
-    assert writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 1\r\n\r\n/"]
-
-
-async def fails(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
-    raise ValueError("unlucky")
-
-
-async def fails_after_the_start(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401
-    await send({"type": "http.response.start", "status": 200})
-    raise ValueError("unlucky")
-
-
-async def says_nothing(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
-    """Return."""
-
-
-async def splits_its_head(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - ASGI
-    await answer(send, b"x", (b"x-name", b"a\r\nset-cookie: b"))
-
-
-async def begins_with_its_body(scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401
-    await send({"type": "http.response.body", "body": b"x"})
-
-
-@pytest.mark.parametrize(
-    "app", [fails, fails_after_the_start, says_nothing, splits_its_head, begins_with_its_body]
-)
-async def test_application_without_an_answer_is_500(app: Any) -> None:  # noqa: ANN401 - ASGI
-    server = Server(app)
-    client = server.connect()
-    with capture_logs():
-        client.send(get(HOST, target="/a?token=secret"))
-        await server.settle()
-    assert answers(client.written) == [(500, b"Internal Server Error")]
-    assert b"set-cookie" not in client.written
-    assert closing(client)
-
-
-async def test_failure_is_logged_without_the_query() -> None:
-    server = Server(fails)
-    with capture_logs() as logs:
-        for _ in range(10):
-            server.connect().send(get(HOST, target="/a?token=secret"))
-            await server.settle()
-    # One line for a kind of failure, however often a client brings it about.
-    assert [(line["event"], line["path"]) for line in logs] == [("request failed", "/a")]
-    assert "secret" not in str(logs)
-
-
-@pytest.mark.parametrize("body", [b"abcdef", b"ab"])
-async def test_half_an_answer_aborts_the_connection(body: bytes) -> None:
-    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        headers = [(b"content-length", b"4")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"a", "more_body": True})
-        await send({"type": "http.response.body", "body": body})
-
-    server = Server(app)
-    client = server.connect()
-    with capture_logs() as logs:
-        client.send(get(HOST) * 2)
-        await server.settle()
-    assert [line["event"] for line in logs] == ["request failed"]
-    assert client.written.endswith(b"\r\n\r\na")
-    assert client.ended == "aborted"
 
 
 # However the bytes are split
