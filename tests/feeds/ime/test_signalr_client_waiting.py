@@ -40,7 +40,7 @@ class Waiting(SleeplessClock):
 
     async def __aenter__(self) -> Waiting:
         self._task = asyncio.create_task(self._read())
-        await self._hub.until(lambda: len(self.waits) >= self._limit)
+        await self._hub.until(lambda: len(self.asked) >= self._limit)
         return self
 
     async def __aexit__(self, *_: object) -> None:
