@@ -22,7 +22,7 @@ test: $(VENV)/dev
 	$(BIN)/python -m pytest --dist=loadfile --no-loadscope-reorder --numprocesses=$$($(BIN)/python \
 		-c 'import os; print(min(6, (3 * (os.cpu_count() or 1) + 1) // 2))') $(ARGS)
 
-# As continuous integration does: more values, and five times as many examples. Some ten minutes.
+# As continuous integration does: more values, and five times as many examples. Some seven minutes.
 test-thorough: override ARGS += -m "not long" --hypothesis-profile=thorough
 test-thorough: test
 

@@ -93,6 +93,7 @@ def test_quick_run_measures_streams() -> None:
     assert "| 100.0% |" in quick("rest", "steady")["steady"]
 
 
+@pytest.mark.thorough
 def test_quick_run_measures_first_byte() -> None:
     for name in (BARE_SUBSCRIBER.name, "**ime-live**"):
         [line] = [
@@ -103,6 +104,7 @@ def test_quick_run_measures_first_byte() -> None:
         assert line.endswith("| 100.0% |")
 
 
+@pytest.mark.thorough
 def test_quick_run_measures_streams_beside_join_storm() -> None:
     [line] = [
         line

@@ -23,6 +23,7 @@ from ime_live.publisher import Publisher
 from ime_live.timezones import TEHRAN, zone_of
 from tests.stream.conftest import Serve, register
 from tests.stream.harness import Gateway, receive
+from tests.support.marks import thorough
 from tests.support.servers import Server
 
 Payload = Callable[..., dict[str, Any]]
@@ -258,7 +259,7 @@ async def lose_a_state(world: World, contract: str, payload: Payload, ev: Eventu
     return lost
 
 
-@pytest.mark.parametrize("sections", [{}, {"sections": "Aggregate"}])
+@pytest.mark.parametrize("sections", [{}, thorough({"sections": "Aggregate"})])
 async def test_client_alone_with_a_lost_state_gets_the_confirmed_state(
     world: World, payload: Payload, eventually: Eventually, sections: dict[str, str]
 ) -> None:
