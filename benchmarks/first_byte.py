@@ -47,7 +47,7 @@ def measure_first_byte(contender: Contender, load: FirstByte, redis: int) -> Res
 def warm_up(running: Running, clients: Clients) -> None:
     """Let a server serve a few clients, whom it forgets.
 
-    What a process allocates and compiles for its first client is not the cost of a connection.
+    The allocations and compilations for a first client are no cost of a connection.
     """
     requests = [running.request_of([0], token) for token in tokens(20, "warming up")]
     clients.connect(running.port, requests)
