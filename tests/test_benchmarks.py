@@ -83,6 +83,7 @@ def of_all_scenarios() -> list[Measured]:
 CPU = f"CPU per delivery, single, 1.05 × {FLOOR.name}"
 
 
+@pytest.mark.thorough
 def test_quick_run_measures_requests() -> None:
     assert "| server | requests a second | CPU µs a request |" in quick("rest", "steady")["rest"]
     assert "| **ime-live** | " in quick("rest", "steady")["rest"]
@@ -115,6 +116,7 @@ def test_quick_run_measures_streams_beside_join_storm() -> None:
     assert "–" not in line
 
 
+@pytest.mark.thorough
 def test_quick_run_judges_goals() -> None:
     said = quick("joinstorm")["goals"]
     assert "p99 of 2,000 streaming clients in a join storm | 2 × before it" in said

@@ -19,9 +19,14 @@ from tests.support.paths import ROOT
 SOURCE = ROOT / "src"
 EXTENSION = "ime_live/gateway/stream/_fanout.abi3.so"
 WITHOUT = [
-    pytest.param("IME_LIVE_NO_EXTENSIONS", "1", id="not wanted"),
     pytest.param("CC", "/nonexistent/cc", id="no compiler"),
-    pytest.param("CC", "false", id="compiler fails"),
+    *(
+        pytest.param(*each, id=name, marks=pytest.mark.thorough)
+        for name, each in (
+            ("not wanted", ("IME_LIVE_NO_EXTENSIONS", "1")),
+            ("compiler fails", ("CC", "false")),
+        )
+    ),
 ]
 
 
@@ -96,6 +101,7 @@ def test_wheel_without_the_extension_is_for_every_platform(
     assert implementation(wheel) == "python"
 
 
+@pytest.mark.thorough
 def test_editable_installation_has_the_extension_beside_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

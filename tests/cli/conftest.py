@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,15 @@ async def lease(valkey: EmbeddedValkey) -> AsyncIterator[Lease]:
 
 
 @pytest.fixture
-def feeds(tmp_path: Path, hub: Hub, valkey: EmbeddedValkey) -> Iterator[Feeds]:
+async def feeds(tmp_path: Path, hub: Hub, valkey: EmbeddedValkey) -> AsyncIterator[Feeds]:
     """Start feeds of `hub`; they end with the test."""
     made = Feeds(tmp_path, hub, valkey)
     yield made
+    running = [each for each in made.made if each.process.poll() is None]
+    for each in running:
+        each.signal(signal.SIGTERM)
+    with suppress(TimeoutError):
+        for each in running:
+            await each.ended(10)  # the hub answers meanwhile: a feed says goodbye to it
     for each in made.made:
         each.end()

@@ -176,7 +176,7 @@ def test_an_interrupt_shows_no_traceback(
 
 
 @pytest.mark.parametrize("library", [thorough("msgspec/_core"), "cryptography/hazmat"])
-@pytest.mark.parametrize("name", ["serve", "serve, several", thorough("demo")])
+@pytest.mark.parametrize("name", ["serve, several", *map(thorough, ("serve", "demo"))])
 def test_an_interrupt_of_the_start_shows_no_traceback(
     name: str, library: str, valkey: EmbeddedValkey, recording: Path, tmp_path: Path
 ) -> None:
@@ -256,7 +256,7 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("reached", [True, thorough(False)])
-@pytest.mark.parametrize("name", ["README", *EXAMPLES])
+@pytest.mark.parametrize("name", ["README", *map(thorough, EXAMPLES)])
 def test_an_interrupt_of_an_example_shows_no_traceback(
     name: str, reached: bool, demo: str, tmp_path: Path
 ) -> None:

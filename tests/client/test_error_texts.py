@@ -72,6 +72,7 @@ class Module:
     def __init__(self, path: Path) -> None:
         self.name = path.relative_to(SOURCE).as_posix()
         self.tree = ast.parse(path.read_text(encoding="utf-8"))
+        self._assignments: dict[ast.AST, dict[str, list[ast.expr | None]]] = {}
         self.functions = {
             node.name: node
             for node in ast.walk(self.tree)
@@ -110,14 +111,25 @@ class Module:
 
     def _given(self, name: str, scope: ast.AST) -> Iterator[str]:
         for where in (scope, self.tree):
-            for node in ast.walk(where) if where is scope else ast.iter_child_nodes(where):
-                match node:
-                    case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
-                        yield from self.texts(value, scope)
-                    case ast.AnnAssign(target=ast.Name(id=target), value=value) if target == name:
-                        yield from self.texts(value, scope)
-                    case ast.NamedExpr(target=ast.Name(id=target), value=value) if target == name:
-                        yield from self.texts(value, scope)
+            for value in self._assigned(where).get(name, ()):
+                yield from self.texts(value, scope)
+
+    def _assigned(self, where: ast.AST) -> dict[str, list[ast.expr | None]]:
+        """The values that names are given in a function, or at the top of the module."""
+        if where in self._assignments:
+            return self._assignments[where]
+        found: dict[str, list[ast.expr | None]] = {}
+        nodes = ast.iter_child_nodes(where) if where is self.tree else ast.walk(where)
+        for node in nodes:
+            match node:
+                case (
+                    ast.Assign(targets=[ast.Name(id=target)], value=value)
+                    | ast.AnnAssign(target=ast.Name(id=target), value=value)
+                    | ast.NamedExpr(target=ast.Name(id=target), value=value)
+                ):
+                    found.setdefault(target, []).append(value)
+        self._assignments[where] = found
+        return found
 
     def made(self) -> Iterator[Made]:
         for scope in ast.walk(self.tree):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from mypy import api
 
 RIGHT = """
@@ -95,6 +96,7 @@ ime_live.connect("ws://h", ["A"], on_connection=5)
 """
 
 
+@pytest.mark.thorough
 def test_program_with_the_library_type_checks(tmp_path: Path) -> None:
     right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
     right.write_text(RIGHT)

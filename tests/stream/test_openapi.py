@@ -24,6 +24,7 @@ from ime_live.publisher import Publisher
 from ime_live.settings import AuthMode, GatewaySettings
 from tests.stream.conftest import SECRET, Serve, register
 from tests.stream.harness import PATIENCE, Gateway
+from tests.support.marks import thorough
 
 PATHS: Final = [
     *(f"/live/data/{section.value}/contract/{by.value}" for section in Section for by in By),
@@ -34,6 +35,7 @@ PATHS: Final = [
     "/metrics",
     "/openapi.json",
 ]
+OVERVIEW: Final = "/live/data/overview/contract/name"
 _EXAMPLES: Final = max(settings().max_examples // 8, 4)
 """Of right requests and of wrong ones, for each path."""
 
@@ -93,7 +95,9 @@ def _token() -> str:
 
 
 @pytest.mark.usefixtures("state")
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "path", [OVERVIEW, *(thorough(path) for path in PATHS if path != OVERVIEW)]
+)
 def test_openapi_describes_the_responses_of_the_gateway(
     described: Gateway, document: dict[str, Any], path: str
 ) -> None:

@@ -22,6 +22,7 @@ from ime_live.feeds.synthetic.simulator import SyntheticMarket
 from ime_live.gateway.rest.static_data import days_left
 from ime_live.market import Payload
 from ime_live.market_json import read_payload
+from tests.support.marks import thorough
 
 TEHRAN = ZoneInfo("Asia/Tehran")
 EXAMPLES = {"12345", "67890"}
@@ -144,7 +145,7 @@ def check_run(market: SyntheticMarket, clock: Iterator[datetime]) -> Counter[str
     return changes
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 @given(seed=seeds, start=moments, steps=st.lists(gaps, max_size=40))
 def test_rules_hold_for_any_seed_and_clock(
     seed: int, start: datetime, steps: list[timedelta]
@@ -153,19 +154,19 @@ def test_rules_hold_for_any_seed_and_clock(
     check_run(SyntheticMarket(seed, start), clock)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, thorough(2)])
 def test_rules_hold_over_midnight(seed: int) -> None:
     changes = check_run(SyntheticMarket(seed, BEFORE_MIDNIGHT), ticks(BEFORE_MIDNIGHT, 60))
     assert len(changes) == len(INSTRUMENTS)
 
 
-@pytest.mark.parametrize("seed", [4, 5])
+@pytest.mark.parametrize("seed", [4, thorough(5)])
 def test_rules_hold_for_days(seed: int) -> None:
     check_run(SyntheticMarket(seed, NOON), ticks(NOON, 3 * 86_400, step=900))
 
 
 def test_rules_hold_for_hours() -> None:
-    check_run(SyntheticMarket(6, NOON), ticks(NOON, 1_800, step=2))
+    check_run(SyntheticMarket(6, NOON), ticks(NOON, 1_800, step=5))
 
 
 def test_a_new_day_changes_every_contract_once() -> None:
