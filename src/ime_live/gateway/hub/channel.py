@@ -13,6 +13,8 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from ime_live.gateway.hub import frames as wire
 from ime_live.market import Payload, PayloadSections, timestamp_of
 
@@ -72,6 +74,25 @@ class State:
             event_id = self.timestamp if named else b""
             frame = frames[key] = wire.framed(text, format_, event_id)
         return frame
+
+
+class Present(Struct, frozen=True):
+    """The state that a contract has now.
+
+    Attributes:
+        version: the newest that publishers gave it, or the one that clients know it by if that is
+            newer; 0 if it has no state.
+        taken: when it arrived, in seconds of a monotonic clock.
+        unversioned: whether the last update came without a version.
+        doubted: whether clients have joined that may have another state.
+        confirmed: see `Channel.confirmed`.
+    """
+
+    version: int
+    taken: float
+    unversioned: bool
+    doubted: bool
+    confirmed: bool | None
 
 
 class Channel:
@@ -152,6 +173,15 @@ class Channel:
     def is_wanted(self) -> bool:
         """Whether a group wants it."""
         return bool(self.shared or self.individual)
+
+    def present(self) -> Present:
+        """Return what a whole contract has now, and its sections."""
+        doubted = any(
+            each.state is not None and each.claimed > each.state.version
+            for each in (self, *self.parts.values())
+        )
+        version = max(self.newest, self.sent_version)
+        return Present(version, self.taken, self.unversioned, doubted, self.confirmed)
 
     def add(self, group: SubscriberGroup, envelope: bytes) -> None:
         """Send changes to a group from now on, each message under ``envelope``."""

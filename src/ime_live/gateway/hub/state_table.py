@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import tzinfo
 from typing import Final
 
-from msgspec import Struct
-
-from ime_live.gateway.hub.channel import Change, Channel, State
+from ime_live.gateway.hub.channel import Change, Channel, Present, State
 from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.transport import Events
 from ime_live.market import MICROSECONDS, Payload, PayloadSections, Update, sections_of
@@ -24,25 +22,6 @@ _IN_FLIGHT: Final = 5
 
 _CLOCKS_DIFFER: Final = 1
 """Seconds by which Redis's clock may be ahead of this one."""
-
-
-class Present(Struct, frozen=True):
-    """The state that a contract has now.
-
-    Attributes:
-        version: the newest that publishers gave it, or the one that clients know it by if that is
-            newer; 0 if it has no state.
-        taken: when it arrived, in seconds of the `StateTable`'s monotonic clock.
-        unversioned: whether the last update came without a version.
-        doubted: whether clients have joined that may have another state.
-        confirmed: see `Channel.confirmed`.
-    """
-
-    version: int
-    taken: float
-    unversioned: bool
-    doubted: bool
-    confirmed: bool | None
 
 
 class StateTable:
@@ -180,14 +159,7 @@ class StateTable:
     def present(self, contract_id: str) -> Present | None:
         """Return the state that a contract has; None if it is not open."""
         channel = self._channels.get(contract_id)
-        if channel is None:
-            return None
-        doubted = any(
-            each.state is not None and each.claimed > each.state.version
-            for each in (channel, *channel.parts.values())
-        )
-        version = max(channel.newest, channel.sent_version)
-        return Present(version, channel.taken, channel.unversioned, doubted, channel.confirmed)
+        return None if channel is None else channel.present()
 
     def is_behind(self, contract_id: str, last: Update | None) -> bool:
         """Return whether `load` would give a contract's clients a newer state."""

@@ -28,7 +28,8 @@ from msgspec import Struct
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import IncompleteError, PayloadError, StoreError
-from ime_live.gateway.hub.state_table import Present, StateTable
+from ime_live.gateway.hub.channel import Present
+from ime_live.gateway.hub.state_table import StateTable
 from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS, Update
 from ime_live.store.store import LastState, Lift, Lifted
