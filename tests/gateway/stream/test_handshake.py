@@ -91,6 +91,17 @@ def test_accepted_handshake_has_no_date_field(known: bool) -> None:
     assert b"Date:" not in negotiator.negotiate(head()).response
 
 
+def test_handshake_cache_does_not_keep_a_long_offer() -> None:
+    negotiator = Negotiator(compression=True)
+    for number in range(3):
+        offer = head(extensions=f"x-{number}; y={'z' * 5000}, permessage-deflate")
+        assert same(negotiator.negotiate(offer), fresh(offer))
+        assert negotiator.negotiate(offer).deflate is not None
+    assert "zzz" not in repr(vars(negotiator))
+    negotiator.negotiate(head())
+    assert repr(vars(negotiator)).count("_Agreement(") == 1
+
+
 def test_handshake_cache_is_bounded_and_holds_no_token() -> None:
     negotiator = Negotiator(compression=True)
     for number in range(200):

@@ -38,6 +38,9 @@ _OFFER: Final = tuple(name.lower().encode() for name in _NEGOTIATED[1:])
 
 _MAX_AGREEMENTS: Final = 64
 
+_MAX_OFFER: Final = 256
+"""Characters of an offer that is kept. Those of browsers and libraries have 20 to 80."""
+
 # Offers of other subprotocols are not kept: they may be tokens.
 _KEPT: Final = (None, SUBPROTOCOL)
 
@@ -114,7 +117,9 @@ class Negotiator:
         answer = response.serialize()
         found = (each for each in self._server.extensions if isinstance(each, PerMessageDeflate))
         deflate = next(found, None)
-        if len(self._agreements) < _MAX_AGREEMENTS and offer[-1] in _KEPT:
+        size = sum(len(each) for each in offer if each is not None)
+        bounded = len(self._agreements) < _MAX_AGREEMENTS and size <= _MAX_OFFER
+        if bounded and offer[-1] in _KEPT:
             before, _, after = answer.partition(accept_key(headers["Sec-WebSocket-Key"]).encode())
             self._agreements[offer] = _Agreement(before, after, deflate)
         return Handshake(True, answer, deflate)
