@@ -8,8 +8,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from benchmarks.publications import data_of
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import PayloadError, StoreError
-from ime_live.gateway.app import wall_clock
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
@@ -58,14 +58,14 @@ async def _measure() -> float:
     flushes: list[object] = []
     states = StateTable(
         zone=ZoneInfo(GatewaySettings.timezone),
-        clock=wall_clock,
-        monotonic=time.monotonic,
+        clock=SYSTEM_CLOCK.time_us,
+        monotonic=SYSTEM_CLOCK.monotonic,
         events=metrics,
     )
     hub = Hub(
         states,
         send=lambda batches: (),
-        monotonic=time.monotonic,
+        monotonic=SYSTEM_CLOCK.monotonic,
         call_soon=flushes.append,
         call_later=lambda delay, callback: None,
         events=metrics,

@@ -258,9 +258,7 @@ class Process:
             message_rate=Rate(chosen.client_rate),
             cors=Cors(()),
             limited=limited,
-            monotonic=self.timers.monotonic,
-            wall=lambda: NOW / 1e6,
-            clock=lambda: NOW,
+            clock=GivenClock(time_us=lambda: NOW, monotonic=self.timers.monotonic),
         )
         self.context: GatewayContext = parts
 

@@ -9,7 +9,6 @@ import asyncio
 import gc
 import multiprocessing
 import signal
-import time
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version
@@ -60,11 +59,6 @@ log = structlog.get_logger()
 _SYNC_INTERVAL: Final = 1.0  # seconds between two updates of the exported metrics
 
 
-def wall_clock() -> int:
-    """Microseconds since the Unix epoch."""
-    return time.time_ns() // 1000
-
-
 class Gateway:
     """The parts of one process. Make it inside a running event loop."""
 
@@ -81,14 +75,14 @@ class Gateway:
         self._metrics.set_build(version=version("ime-live"), fanout=fanout.IMPLEMENTATION)
         states = StateTable(
             zone=settings.zone,
-            clock=wall_clock,
-            monotonic=time.monotonic,
+            clock=SYSTEM_CLOCK.time_us,
+            monotonic=SYSTEM_CLOCK.monotonic,
             events=self._metrics,
         )
         hub = Hub(
             states,
             send=fanout.send,
-            monotonic=time.monotonic,
+            monotonic=SYSTEM_CLOCK.monotonic,
             call_soon=loop.call_soon,
             call_later=loop.call_later,
             events=self._metrics,
@@ -173,9 +167,7 @@ class Gateway:
             cors=Cors(settings.origins),
             event_overlap=0 if self._store.connections.one_clock else EVENT_OVERLAP,
             limited=self._limited,
-            monotonic=time.monotonic,
-            wall=time.time,
-            clock=wall_clock,
+            clock=SYSTEM_CLOCK,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -238,7 +230,7 @@ class Gateway:
         heartbeat = self.context.heartbeat
         while True:
             await asyncio.sleep(heartbeat.resolution)
-            heartbeat.tick(time.monotonic())
+            heartbeat.tick(SYSTEM_CLOCK.monotonic())
 
     async def _sync_metrics(self) -> None:
         while True:
@@ -270,7 +262,7 @@ class Gateway:
 
     def now(self) -> float:
         """Unix seconds."""
-        return time.time()
+        return SYSTEM_CLOCK.time()
 
     def count_request(self, call: str, status: int) -> None:
         """Count an answered request for data."""

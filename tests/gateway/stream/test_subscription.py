@@ -21,6 +21,7 @@ from ime_live.gateway.stream.subscription import Subscription
 from ime_live.messages import ControlRequest
 from ime_live.messages import read_request as read_command
 from ime_live.timezones import zone_of
+from tests.support.clock import GivenClock
 from tests.support.hub_world import NOW, A, World, Writer
 
 IDS = [str(n) for n in range(1, 10)]
@@ -40,7 +41,7 @@ class Gateway:
             "GatewayContext",
             SimpleNamespace(
                 authenticator=NoAuthenticator(),
-                clock=lambda: NOW,
+                clock=GivenClock(time_us=lambda: NOW),
                 contract_cache=SimpleNamespace(registry=registry),
                 diagnostics=SimpleNamespace(
                     explain_refusal=lambda *_: None, explain_unknown=lambda *_: None

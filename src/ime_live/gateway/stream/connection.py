@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         # socket directly. The client leaves the hub in `connection_lost` at the latest, and only
         # after that is the socket closed, and its number free for another connection.
         self.descriptor = transport.get_extra_info("socket").fileno()
-        self._opened = self._context.monotonic()
+        self._opened = self._context.clock.monotonic()
         self._connections.add(self)
         self._about["connection"] = f"{_PROCESS}-{next(_numbers)}"
         self._about["peer"] = peer_of(transport)
@@ -161,8 +161,10 @@ class Connection(asyncio.Protocol):
     def _begin(self, identity: Identity) -> None:
         context = self._context
         subscriber = self._subscription.begin(self, self._codec.format)
-        now = context.monotonic()
-        expires = None if identity.expires is None else now + identity.expires - context.wall()
+        now = context.clock.monotonic()
+        expires = identity.expires
+        if expires is not None:
+            expires += now - context.clock.time()
         context.heartbeat.add(self, now, expires)
         if self._paused:
             context.hub.pause(subscriber)
@@ -193,7 +195,7 @@ class Connection(asyncio.Protocol):
         self._paused = True
         if self._subscription.subscriber is not None:
             self._context.hub.pause(self._subscription.subscriber)
-            self._context.heartbeat.pause(self, self._context.monotonic())
+            self._context.heartbeat.pause(self, self._context.clock.monotonic())
         if self._commands is not None:
             self._commands.pause()
 
@@ -303,7 +305,7 @@ class Connection(asyncio.Protocol):
             **self._about,
             code=code,
             reason=reason,
-            seconds=round(self._context.monotonic() - self._opened, 3),
+            seconds=round(self._context.clock.monotonic() - self._opened, 3),
         )
 
     def _leave(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from ime_live.clock import Clock
 from ime_live.gateway.auth.authenticator import Authenticator
 from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.hub.hub import Hub
@@ -42,9 +43,7 @@ class GatewayContext:
         cors: which pages may read streams of events.
         event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
         limited: logs failures that any client may cause again and again.
-        monotonic: seconds, for durations.
-        wall: seconds since the Unix epoch, for the expiry of tokens.
-        clock: microseconds since the Unix epoch, for timestamps.
+        clock: durations, the expiry of tokens, and timestamps.
     """
 
     settings: GatewaySettings
@@ -66,6 +65,4 @@ class GatewayContext:
     cors: Cors
     event_overlap: int
     limited: LogLimiter
-    monotonic: Callable[[], float]
-    wall: Callable[[], float]
-    clock: Callable[[], int]
+    clock: Clock

@@ -185,7 +185,8 @@ class WebSocketCodec:
 
     def _allow(self) -> bool:
         context = self._context
-        self._message_due, wait = context.message_rate.take(self._message_due, context.monotonic())
+        now = context.clock.monotonic()
+        self._message_due, wait = context.message_rate.take(self._message_due, now)
         return not wait
 
     def _take_frame(self, frame: Event, stream: RunningStream) -> bool:
