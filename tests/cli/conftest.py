@@ -128,7 +128,7 @@ def register(database: Database) -> Callable[..., None]:
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """The exchange's hub, for one feed."""
+    """The exchange's SignalR hub, for one feed."""
     async with Hub() as made:
         made.negotiation = {"KeepAliveTimeout": 2.0, "DisconnectTimeout": 10.0}
         yield made

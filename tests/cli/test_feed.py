@@ -20,7 +20,7 @@ ROW = ROWS / "future.json"
 
 
 def frame(price: float, at: str) -> str:
-    """A frame of the hub with one made-up futures contract."""
+    """A frame of the SignalR hub with one made-up futures contract."""
     row = json.loads(ROW.read_text(encoding="utf-8"))
     row |= {
         "ContractID": 901,
@@ -126,7 +126,7 @@ def test_replay_during_an_outage_of_redis_is_an_error(ime_live: Run, recording: 
 def test_recorded_market_can_be_streamed(
     ime_live: Run, start: Start, serve: Callable[..., str], database: Database
 ) -> None:
-    """The main job on real input: from the hub's frames to a client, with the gateway between."""
+    """Real input goes from the SignalR hub's frames through the gateway to a client."""
     files = sorted(CAPTURE.glob("*.ndjson"))
     done = ime_live("feed", "replay", *files, "--speed", "0")
     assert done.returncode == 0, done.stderr

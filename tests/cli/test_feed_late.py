@@ -127,7 +127,7 @@ async def test_polled_and_resent_boards_come_in_the_order_of_their_stamps(
     await until(polled, feeds)
     hub.accept("negotiate")
     await hub.connected("webSockets")
-    hub.push([futures(1, ago=60)])  # the hub resends missed boards
+    hub.push([futures(1, ago=60)])  # the SignalR hub resends missed boards
 
     async def refused() -> bool:
         return bool(feed.events("row is older than what was published"))

@@ -1,4 +1,4 @@
-"""Recorded frames of the exchange's hub: values worked out by hand, and what must hold for all.
+"""Recorded frames of the SignalR hub: values worked out by hand, and what must hold for all.
 
 They are no part of the repository; without them these tests are skipped.
 """

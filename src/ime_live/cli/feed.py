@@ -46,7 +46,7 @@ def record(
     *,
     settings: RecorderSettings,
 ) -> None:
-    """Record the frames of the exchange's hub until Ctrl-C or SIGTERM.
+    """Record the frames of the exchange's SignalR hub until Ctrl-C or SIGTERM.
 
     At midnight in Tehran, and after --record-size bytes, FILE is renamed with the time of its
     first frame, and a new one begins. `feed replay` plays them.

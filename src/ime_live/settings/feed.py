@@ -20,7 +20,7 @@ class SignalRHubSettings(Checked):
     )
     polling_url: str = option(
         "https://dataapi.ime.co.ir/api/",
-        "Address where the boards are polled while the hub is away.",
+        "Address where the boards are polled while the SignalR hub is away.",
         metavar="URL",
     )
     proxy: str = option(
@@ -35,7 +35,7 @@ class SignalRHubSettings(Checked):
     )
     transports: str = option(
         "webSockets,serverSentEvents,longPolling",
-        "Transports for the hub in order of preference, separated by commas.",
+        "Transports for the SignalR hub in order of preference, separated by commas.",
         metavar="LIST",
     )
     connect_timeout: float = option(
@@ -53,8 +53,8 @@ class SignalRHubSettings(Checked):
     )
     polling_interval: float = option(
         2.0,
-        "Time between two polls of the boards while the hub is away [seconds]; 0 never polls. "
-        "Warehouse receipts cannot be polled.",
+        "Time between two polls of the boards while the SignalR hub is away [seconds]; 0 never "
+        "polls. Warehouse receipts cannot be polled.",
         least=0,
     )
     boards: str = option(

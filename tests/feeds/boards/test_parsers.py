@@ -1,4 +1,4 @@
-"""Single values: what each spelling of the hub becomes, and what is refused."""
+"""Single values: what each spelling of the SignalR hub becomes, and what is refused."""
 
 from __future__ import annotations
 

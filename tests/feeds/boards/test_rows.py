@@ -1,4 +1,4 @@
-"""Rows: the mapping of every kind, the traps of the hub's data, and the allowed range."""
+"""Rows: the mapping of every kind, the traps of the SignalR hub's data, and the allowed range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backlog of the test hub: pushed messages with their cursors, for clients that reconnect.
+"""Messages pushed by the test SignalR hub with their cursors, for clients that reconnect.
 
 A cursor is opaque to clients, has characters that must be
 encoded in a URL, and may be renumbered at any time.
@@ -19,7 +19,7 @@ class _Pushed(Struct, rename={"cursor": "C", "messages": "M"}):
 
 
 class Backlog:
-    """All messages since the hub was started."""
+    """All messages since the SignalR hub was started."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[str, list[Raw]]] = []

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
     """Make one; the server's context, and the file for SSL_CERT_FILE."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test hub")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test SignalR hub")])
     now = datetime.now(UTC)
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     made = (

@@ -1,4 +1,4 @@
-"""Channels of the test hub: they send frames to a client by each of the three transports.
+"""Channels of the test SignalR hub: they send frames to a client by each of the three transports.
 
 A channel sends a frame on an open exchange: whole, in part, or after a while.
 """
@@ -24,7 +24,7 @@ class Channel(Protocol):
         """Send the first half of what a frame is wrapped in."""
 
     def keep_alive(self) -> None:
-        """Say that the hub is there."""
+        """Say that the SignalR hub is there."""
 
     def end(self) -> None:
         """End in good order."""

@@ -29,7 +29,7 @@ _UNSAFE: Final = set('[]{}":|+ ,')
 
 
 class Session(Struct, eq=False):
-    """The hub's record of one connection token."""
+    """The SignalR hub's record of one connection token."""
 
     token: str
     id: str

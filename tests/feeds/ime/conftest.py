@@ -1,4 +1,4 @@
-"""Fixtures: the test hub, and an environment without proxies and with one certificate."""
+"""Fixtures: the test SignalR hub, and an environment without proxies and with one certificate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tls: tuple[ssl.SSLContext, Pat
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:
-    """A hub with short times; at the end nobody may have done it wrong."""
+    """A SignalR hub with short times; at the end nobody may have done it wrong."""
     async with Hub() as made:
         made.negotiation = {
             "KeepAliveTimeout": 1.0,

@@ -1,4 +1,4 @@
-"""Frames: synthetic ones for the test hub, made of the project's own rows."""
+"""Frames: synthetic ones for the test SignalR hub, made of the project's own rows."""
 
 from __future__ import annotations
 

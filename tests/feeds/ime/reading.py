@@ -1,4 +1,4 @@
-"""Reading: our client of the exchange's hub at work, and what it has given out."""
+"""Reading: our client of the exchange's SignalR hub at work, and what it has given out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEVER: Final = 3600.0
 
 
 def settings(hub: Hub, **more: Any) -> SignalRHubSettings:  # noqa: ANN401 - any option
-    """Settings for the test hub, with short waits."""
+    """Settings for the test SignalR hub, with short waits."""
     usual: dict[str, Any] = {
         "base_url": hub.base_url,
         "polling_url": hub.polling_url,

@@ -1,4 +1,4 @@
-"""Replayed: the test hub as a process that pushes a recording's frames in a loop."""
+"""Replayed: the test SignalR hub as a process that pushes a recording's frames in a loop."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def run(hub: Hub, frames: Sequence[bytes], pace: float) -> None:
 
 def main() -> None:
     """Read the command line, and run until interrupted."""
-    parser = argparse.ArgumentParser(description="A hub that speaks as the exchange's does.")
+    parser = argparse.ArgumentParser(description="A SignalR hub like the exchange's.")
     parser.add_argument("--port", type=int, default=8100, help="0 takes a free one")
     parser.add_argument("--frames", type=Path, nargs="*", default=[], metavar="FILE")
     parser.add_argument("--pace", type=float, default=1.0, help="seconds between two frames")

@@ -1,4 +1,4 @@
-"""The test hub: a server on real sockets that speaks classic SignalR as the exchange's hub does.
+"""The test SignalR hub: a server on real sockets that speaks classic SignalR, as the exchange does.
 
 Written from `shared/spec/ime-hub.md` and the behaviour of SignalR 2.4's server, not from our
 client. Violations by a client are collected in `violations`, which every test asserts to be
@@ -121,7 +121,7 @@ class Hub(LoopbackServer):
         ]
 
     def story(self) -> str:
-        """Return the latest requests to the hub, and the violations."""
+        """Return the latest requests to the SignalR hub, and the violations."""
         asked = [f"{r.path} {r.query.get('transport', '')}" for r in self.requests[-20:]]
         return f"{asked}, {super().story()}"
 
@@ -176,7 +176,7 @@ class Hub(LoopbackServer):
     def push(self, frame: bytes | Sequence[Any]) -> None:
         """Push a frame's messages, or messages as such; messages not taken now wait.
 
-        A frame's own cursor is replaced by one of the hub's; the rest is sent to the letter.
+        A frame's own cursor is replaced by one of this SignalR hub; the rest is sent as it is.
         """
         made = self.backlog.append(frame)
         if not self._held:

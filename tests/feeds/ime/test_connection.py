@@ -1,4 +1,4 @@
-"""The client of the exchange's hub over breaks: nothing lost, nothing twice, or begun anew."""
+"""The client of the SignalR hub over breaks: nothing lost, nothing twice, or begun anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses of the hub: `Retry-After` as seconds or as a date."""
+"""Responses of the SignalR hub: `Retry-After` as seconds or as a date."""
 
 from __future__ import annotations
 

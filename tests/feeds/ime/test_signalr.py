@@ -126,9 +126,9 @@ class TestNegotiation:
             (negotiated(ConnectionToken=""), JSON, "ConnectionToken is empty"),
             (negotiated(ConnectionToken=None), JSON, "ConnectionToken"),
             (negotiated(KeepAliveTimeout="soon"), JSON, "KeepAliveTimeout"),
-            (b'{"Error":"No, not today."}', JSON, "^the hub refuses: No, not today.$"),
-            (negotiated(Error="no", RedirectUrl="/x"), JSON, "^the hub refuses: no$"),
-            (b'{"Error":{"a":1}}', JSON, "^the hub refuses: "),
+            (b'{"Error":"No, not today."}', JSON, "^the SignalR hub refuses: No, not today.$"),
+            (negotiated(Error="no", RedirectUrl="/x"), JSON, "^the SignalR hub refuses: no$"),
+            (b'{"Error":{"a":1}}', JSON, "^the SignalR hub refuses: "),
             (b'{"RedirectUrl":5}', JSON, "RedirectUrl"),
         ],
     )

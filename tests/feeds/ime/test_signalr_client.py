@@ -1,4 +1,4 @@
-"""The client of the exchange's hub logs malformed answers and continues."""
+"""The client of the exchange's SignalR hub logs malformed answers and continues."""
 
 from __future__ import annotations
 

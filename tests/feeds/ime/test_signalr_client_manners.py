@@ -1,4 +1,4 @@
-"""The client of the exchange's hub as a guest: who it is, by what way, how often, and its end."""
+"""The client of the SignalR hub as a guest: who it is, by what way, how often, and its end."""
 
 from __future__ import annotations
 

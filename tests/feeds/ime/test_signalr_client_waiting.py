@@ -1,4 +1,4 @@
-"""The client of the exchange's hub when it is asked to wait, or sent elsewhere, by SignalR 2.4."""
+"""The client of the SignalR hub when it is asked to wait, or sent elsewhere, by SignalR 2.4."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ async def test_circular_redirect_is_named(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ({"Error": "not today"}, "negotiate: the hub refuses: not today"),
+        ({"Error": "not today"}, "negotiate: the SignalR hub refuses: not today"),
         (
             {"RedirectUrl": "ftp://x/"},
             "negotiate: RedirectUrl must be an http or https URL with a host, got 'ftp://x/'",

@@ -1,4 +1,4 @@
-"""The test hub itself: it speaks as the spec says, and sees what a client does wrong.
+"""The test SignalR hub itself: it speaks as the spec says, and sees what a client does wrong.
 
 With plain httpx and websockets, so that what it shows does not hang on our client.
 """

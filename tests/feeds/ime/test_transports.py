@@ -1,4 +1,4 @@
-"""The client of the exchange's hub by each transport, and its way down and up between them."""
+"""The client of the SignalR hub by each transport, and its way down and up between them."""
 
 from __future__ import annotations
 

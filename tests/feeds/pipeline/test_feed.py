@@ -503,5 +503,5 @@ async def test_unknown_method_is_said_once() -> None:
     exchange = Exchange()
     new = frame({"H": "marketsHub", "M": "updateSomething", "A": [1]})
     ran = await run(exchange, new, exchange.wait(hours=2), new)
-    [line] = ran.events("unknown method of the hub; ignored")
+    [line] = ran.events("unknown method of the SignalR hub; ignored")
     assert line["method"] == "updateSomething"

@@ -135,7 +135,7 @@ def test_since_is_when_the_state_was_entered(health: FeedHealth) -> None:
 
 def test_status_of_a_market_has_state_and_since() -> None:
     health = FeedHealth(DEFAULT_BOARDS, stale_after=30, hours=Hours())
-    health.note_connection(ConnectionState("polling", since=0.0, error="the hub refuses"))
+    health.note_connection(ConnectionState("polling", since=0.0, error="the SignalR hub refuses"))
     health.board("updateCDCMarketsInfo", 2, START)
     health.board("updateGavahiMarketsInfo", 67, START + SECOND)
     health.board("updateGavahiMarketsInfo", 66, START + 2 * SECOND)
@@ -145,7 +145,7 @@ def test_status_of_a_market_has_state_and_since() -> None:
     assert certificates.until == START + 63 * SECOND
     assert status.markets[Market.FUTURES].last_board is None
     assert status.last_board == START + 2 * SECOND
-    assert (status.source, status.error) == ("polling", "the hub refuses")
+    assert (status.source, status.error) == ("polling", "the SignalR hub refuses")
     assert status.written == START + 3 * SECOND
 
 

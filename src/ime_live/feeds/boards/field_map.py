@@ -75,7 +75,7 @@ def _derivative(
         market=market,
         contract_id=f"{prefix}ContractID",
         name=f"{prefix}ContractCode",
-        # The hub sends levels 4 and 5 as well, always zero.
+        # The SignalR hub sends levels 4 and 5 as well, always zero.
         levels=tuple(
             (
                 f"{prefix}BidVolume{n}",
@@ -137,7 +137,7 @@ FUTURE: Final = replace(
     closing=("ClosingPrice", "TodayLiveSettlement", "LastTradedPrice"),
     settled_on="LastSettlementPriceDate",
 )
-# The hub has sent each option field twice, `_CallX` and `CallX`; either alone will do.
+# The SignalR hub has sent each option field twice, `_CallX` and `CallX`; either alone will do.
 CALL, PUT = _option("Call", "_"), _option("Put", "_")
 PLAIN_CALL, PLAIN_PUT = _option("Call", ""), _option("Put", "")
 CDC: Final = replace(

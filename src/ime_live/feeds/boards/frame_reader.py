@@ -281,7 +281,7 @@ def _day_and_clock(
     exchange_time: datetime | None,
     latest: datetime | None,
 ) -> tuple[date | None, datetime | None]:
-    """Return the day of a frame, and the latest timestamp of the hub's 24-hour clock.
+    """Return the day of a frame, and the latest timestamp of the SignalR hub's 24-hour clock.
 
     Args:
         newest: the rows of the last message of each method.

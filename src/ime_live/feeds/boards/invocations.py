@@ -1,6 +1,6 @@
 """Invocations: decode a frame of the SignalR hub to the calls in it.
 
-Classic SignalR: a frame has invocations; each names a hub and a method and has arguments. A
+Classic SignalR: a frame has invocations; each names a SignalR hub and a method and has arguments. A
 call that cannot be read affects only itself. Rows of boards stay encoded, so that known rows
 need not be decoded.
 """
@@ -127,7 +127,7 @@ def _message(hub: object, method: object, arguments: object) -> Invocation | For
     hub, method = unwrap(hub), unwrap(method)
     if not isinstance(method, str):
         return Invocation("", problem=f"M: must be the name of a method, {got(method)}")
-    # A recording by hand may leave the hub out.
+    # A recording by hand may leave the SignalR hub out.
     if hub is not None and str(hub)[:_MAX_NAME].lower() != HUB:
         return ForeignInvocation(str(hub)[:_MAX_NAME], method[:_MAX_NAME])
     if isinstance(arguments, Raw):
@@ -145,5 +145,5 @@ def _message(hub: object, method: object, arguments: object) -> Invocation | For
             return Invocation(method, tuple(row for board in boards for row in board or ()))
     if not isinstance(arguments, list):
         return Invocation(method, problem=f"A: must be a list of arguments, {got(arguments)}")
-    # The hub sends null at times where it has nothing to say.
+    # The SignalR hub sends null at times where it has nothing to say.
     return Invocation(method, tuple(each for each in arguments if each is not None))

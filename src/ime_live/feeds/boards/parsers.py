@@ -31,7 +31,7 @@ LARGEST: Final = 10**15
 MAX_ID_DIGITS: Final = 20
 MAX_TEXT: Final = 500
 YEARS: Final = range(2000, 2100)
-"""Plausible years of a timestamp: the hub began after 2000."""
+"""Plausible years of a timestamp: the SignalR hub began after 2000."""
 
 _MISSING: Final = object()
 
@@ -116,7 +116,7 @@ def thousands(row: Row, field: str) -> Number:
     value = number(row, field)
     if isinstance(value, int):
         return value * 1000
-    # The shortest text of a float is what the hub wrote; times 1000 as floats would add noise.
+    # The shortest text of a float is the SignalR hub's; times 1000 as floats would add noise.
     rials = Decimal(repr(value)) * 1000
     return int(rials) if rials == rials.to_integral_value() else float(rials)
 
@@ -153,7 +153,7 @@ def identity(row: Row, field: str) -> str:
 
 
 def text(row: Row, field: str) -> str:
-    """Read a text that is not empty, in the hub's spelling.
+    """Read a text that is not empty, in the SignalR hub's spelling.
 
     Raises:
         ParseError: it is missing, not a text, empty, too long, or cannot be encoded as UTF-8.

@@ -23,7 +23,7 @@ BOARDS_BY_NAME: Final[Mapping[str, str]] = MappingProxyType(
         "salaf": "updateSalafMarketsInfo",
     }
 )
-"""The names of boards in `--boards` → the hub's methods."""
+"""The names of boards in `--boards` → the SignalR hub's methods."""
 
 
 def read_boards(text: str) -> frozenset[str]:

@@ -234,7 +234,7 @@ def _allowed_range(
     price_limits: PriceLimits,
 ) -> tuple[Number, Number]:
     """The allowed prices in whole rials, rounded inward; see `PriceLimits` and `OPEN_RANGE`."""
-    if not name.isascii():  # receipts' names are Persian, as the hub spells it
+    if not name.isascii():  # receipts' names are Persian, as the SignalR hub spells it
         name = fold(name)
     code = max((code for code in price_limits if name.startswith(code)), key=len, default=None)
     limit = None if code is None else price_limits[code]

@@ -26,7 +26,7 @@ PROXY_SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
 
 _SOCKS_LIBRARIES: Final = ("socksio", "python_socks")  # httpx's and websockets'
 
-# A hub holds one of its transports and gets short calls beside it; no more is polite.
+# A SignalR hub holds one of its transports and gets short calls beside it; no more is polite.
 _LIMITS: Final = httpx.Limits(max_connections=8, max_keepalive_connections=2)
 
 

@@ -41,7 +41,7 @@ from ime_live.feeds.ime.transports import (
 )
 
 GRACE: Final = 1.25
-"""Factor on the hub's own limit of silence, because a keep-alive may be under way."""
+"""Factor on the SignalR hub's own limit of silence, because a keep-alive may be under way."""
 
 IDLE_POLLS: Final = 8
 """Polls in a row that are answered at once with nothing, before the connection counts as lost: a
@@ -101,9 +101,9 @@ class SignalRConnection:
     """One negotiated connection to the SignalR hub.
 
     Attributes:
-        negotiation: the hub's answer to negotiate.
+        negotiation: the SignalR hub's answer to negotiate.
         host: host of the hub.
-        opened: whether the hub has opened it by any transport, so that it must be aborted.
+        opened: whether the SignalR hub has opened it by any transport, so that it must be aborted.
     """
 
     def __init__(
@@ -114,8 +114,8 @@ class SignalRConnection:
         self.opened = False
         self._context = context
         self._address = address
-        # Polls have keep-alives as well (blanks before their answer). A hub that sends none at all
-        # still answers a poll in time.
+        # Polls have keep-alives as well (blanks before their answer). A SignalR hub that sends none
+        # at all still answers a poll in time.
         limit = negotiation.keep_alive_timeout or negotiation.connection_timeout
         self._transport_context = TransportContext(context.client, context.access, limit * GRACE)
         self._transport: Transport | None = None
@@ -127,7 +127,7 @@ class SignalRConnection:
         """Number of polls in a row that were answered at once and empty."""
         self._early: deque[bytes] = deque()
         self._last_words: str | None = None
-        """Why the hub has ended this transport; None if it has not."""
+        """Why the SignalR hub has ended this transport; None if it has not."""
         self._ended = False
 
     @property
@@ -175,7 +175,7 @@ class SignalRConnection:
         """Resume the connection by the same transport.
 
         Raises:
-            UnexpectedResponseError: the hub does not go on.
+            UnexpectedResponseError: the SignalR hub does not go on.
             FeedError: it is not reached.
         """
         await self.close()
@@ -190,7 +190,7 @@ class SignalRConnection:
             async with asyncio.timeout(patience):
                 await transport.open(url, at if in_body else "")
         except TimeoutError:
-            # A hub may hold a poll that nothing has come for, and that is no refusal.
+            # A SignalR hub may hold a poll that nothing has come for, and that is no refusal.
             if not transport.pending:
                 raise FeedError(f"no answer for {patience:g} s") from None
 
@@ -219,13 +219,13 @@ class SignalRConnection:
                     raise FeedError("polls are answered at once, with nothing")
 
     async def close(self) -> None:
-        """Close the transport; the hub keeps the connection for a while."""
+        """Close the transport; the SignalR hub keeps the connection for a while."""
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.close()
 
     async def end(self) -> None:
-        """Close the transport, and abort the connection at the hub if it can be reached."""
+        """Close the transport, and abort the connection at the SignalR hub if it can be reached."""
         try:
             await self.close()
         finally:
@@ -274,7 +274,7 @@ class SignalRConnection:
         self._delay = self.negotiation.long_poll_delay if said.delay is None else said.delay
         if said.ended:
             self._ended = True
-            self._last_words = "the hub ended the connection"
+            self._last_words = "the SignalR hub ended the connection"
         elif said.moved:
-            self._last_words = "the hub asks to connect again"
+            self._last_words = "the SignalR hub asks to connect again"
         return said

@@ -40,7 +40,7 @@ class Source(Protocol):
         """The present state of the connection."""
 
     def frames(self) -> AsyncGenerator[bytes, None]:
-        """Yield frames as they arrive: complete JSON objects of the hub, without keep-alives.
+        """Yield frames as they arrive: complete JSON of the SignalR hub, without keep-alives.
 
         It never ends, and reconnects by itself after every fault. Closing the generator closes the
         connection cleanly.

@@ -32,7 +32,7 @@ GREET_INTERVAL: Final = 60.0
 
 
 async def negotiate(context: ConnectionContext) -> SignalRConnection:
-    """Ask for a connection, where the hub sends us if it does.
+    """Ask for a connection, where the SignalR hub sends us if it does.
 
     Where a page or a 403 comes, the front page is loaded for cookies and it is asked once more; at
     most once in `GREET_INTERVAL`, and not if the server asks to be left alone.

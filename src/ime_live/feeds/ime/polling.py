@@ -1,7 +1,8 @@
 """Polling: read the exchange's REST boards while its SignalR hub is away.
 
-Each board becomes a frame as the hub would push it. The exchange has no REST board of warehouse
-receipts, funds or salaf; they stand still until the hub is back, and the connection state says so.
+Each board becomes a frame as the SignalR hub would push it. The exchange has no REST board of
+warehouse receipts, funds or salaf; they stand still until the SignalR hub is back, and the
+connection state says so.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ PATHS: Final = {
     "updateMarketsInfo": "Option/LiveMarket",
     "updateCDCMarketsInfo": "CDC/CDCLiveMarket",
 }
-"""The hub's method → the board's path below `--polling-url`."""
+"""The SignalR hub's method → the board's path below `--polling-url`."""
 
 POLLING: Final = "polling"
 

@@ -20,7 +20,7 @@ from ime_live.feeds.ime.pages import describe, printable
 CLIENT_PROTOCOL: Final = "2.1"
 
 MOST_SECONDS: Final = 600.0
-"""The longest time that a hub's answer may make us wait: a slip of its pen must not be for ever."""
+"""The longest wait that a SignalR hub may ask for, so that no typing error is for ever."""
 
 TRANSPORT_CONNECT_TIMEOUT: Final = 5.0
 """Seconds; what SignalR 2's server says unless it is told otherwise."""
@@ -64,21 +64,21 @@ def read_transports(names: str) -> tuple[TransportName, ...]:
 
 
 class Negotiation(Struct, frozen=True, rename="pascal"):
-    """The hub's answer to negotiate. Times are in seconds.
+    """The SignalR hub's answer to negotiate. Times are in seconds.
 
     Attributes:
         connection_token: sent with every further call.
         connection_id: name of the connection.
-        keep_alive_timeout: silence after which the hub counts as lost; None if it sends no
+        keep_alive_timeout: silence after which the SignalR hub counts as lost; None if it sends no
             keep-alives.
         disconnect_timeout: time within which a lost connection can be resumed.
         transport_connect_timeout: time within which a transport must connect.
         connection_timeout: longest time until a poll is answered, possibly without messages.
         long_poll_delay: wait between two polls.
-        try_web_sockets: whether the hub accepts WebSockets.
+        try_web_sockets: whether the SignalR hub accepts WebSockets.
         protocol_version: protocol version of the hub.
-        url: path of the hub by its own account. SignalR's clients use it; the feed keeps the path
-            of its settings.
+        url: path of the SignalR hub by its own account. SignalR's clients use it; the feed
+            keeps the path of its settings.
         redirect_url: address for another negotiation (SignalR 2.4); empty if there is none.
         access_token: bearer token for all further calls (SignalR 2.4); empty if there is none.
     """
@@ -106,8 +106,8 @@ class Envelope(Struct, frozen=True):
         delay: seconds to wait before the next poll; None if it does not say.
         initialised: whether it opens a connection.
         messages: whether it has messages.
-        ended: whether the hub ends the connection for good.
-        moved: whether the hub asks the client to reconnect.
+        ended: whether the SignalR hub ends the connection for good.
+        moved: whether the SignalR hub asks the client to reconnect.
     """
 
     cursor: str | None = None
@@ -148,7 +148,7 @@ def read_negotiation(answer: bytes, content_type: str) -> Negotiation:
     try:
         members = msgspec.json.decode(answer, type=dict[str, Any])
         if error := members.get("Error"):
-            raise FeedError(f"the hub refuses: {printable(str(error))}")
+            raise FeedError(f"the SignalR hub refuses: {printable(str(error))}")
         # A member that is null counts as missing; KeepAliveTimeout is then none.
         given = {k: v for k, v in members.items() if v is not None or k == "KeepAliveTimeout"}
         said = msgspec.convert(given, Negotiation, strict=False)
@@ -162,7 +162,7 @@ def read_negotiation(answer: bytes, content_type: str) -> Negotiation:
         if isinstance(getattr(said, name), int | float) and name != "try_web_sockets"
     }
     said = msgspec.structs.replace(said, **times)
-    # Of times to wait for the hub 0 means none given; to SignalR's clients as well.
+    # Of times to wait for the SignalR hub 0 means none given; to SignalR's clients as well.
     return msgspec.structs.replace(
         said,
         keep_alive_timeout=said.keep_alive_timeout or None,

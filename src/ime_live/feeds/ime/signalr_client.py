@@ -32,11 +32,11 @@ log = structlog.get_logger()
 # A frame that cannot be read comes again with each resumption from before it.
 _MOST_RESUMPTIONS: Final = 2
 
-_NOT_OFFERED: Final = "the hub offers none"
+_NOT_OFFERED: Final = "the SignalR hub offers none"
 
 
 class SignalRClient:
-    """Reads frames from the exchange's hub; implements `ime_live.feeds.ime.frame_source.Source`."""
+    """Reads frames from the exchange's SignalR hub; implements `frame_source.Source`."""
 
     def __init__(
         self,
@@ -49,10 +49,10 @@ class SignalRClient:
         """Check the settings; `frames` connects.
 
         Args:
-            settings: address of the hub, and how to reach it.
+            settings: address of the SignalR hub, and how to reach it.
             clock: the machine's clock.
             random: returns a number from 0 to below 1.
-            hear_date: called with the times of the hub's answers.
+            hear_date: called with the times of the SignalR hub's answers.
 
         Raises:
             SettingsError: the settings cannot be used.
@@ -77,7 +77,7 @@ class SignalRClient:
         self._upgrade_at: float | None = None
         self._resumptions = 0  # since the last frame
         self._refused: dict[TransportName, str] = {}  # and why, as told
-        self._put_off: set[TransportName] = set()  # those that the hub asked to wait with
+        self._put_off: set[TransportName] = set()  # those that the SignalR hub asked to wait with
         self._once = LogLimiter(log, interval=float("inf"))  # for this outage
 
     @property
@@ -91,7 +91,7 @@ class SignalRClient:
         return self._backoff.failures
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
-        """Yield the hub's frames that have messages; see `Source`. One reader at a time."""
+        """Yield the SignalR hub's frames that have messages; see `Source`. One reader at a time."""
         self._reset()
         self._connection_state = ConnectionState(since=self._clock.time())
         async with self._access.client() as client:
@@ -145,7 +145,7 @@ class SignalRClient:
                 await self._connect(context)
 
     async def _connect(self, context: ConnectionContext) -> None:
-        """Negotiate, and try the transports in turn, until the hub asks to wait."""
+        """Negotiate, and try the transports in turn, until the SignalR hub asks to wait."""
         if self._put_off.issuperset(self._transports):
             self._put_off.clear()
         refused = {each: self._refused[each] for each in self._transports if each in self._put_off}
@@ -185,7 +185,7 @@ class SignalRClient:
         try:
             await connection.begin(name)
         except FeedError:
-            # A connection that the hub has opened must be aborted, with its token.
+            # A connection that the SignalR hub has opened must be aborted, with its token.
             await (self._end() if connection.opened else connection.close())
             raise
 
@@ -193,7 +193,7 @@ class SignalRClient:
         now = self._clock.monotonic()
         self._connected_at = now
         if not resumed:
-            # A transport that the hub does not offer is no reason to leave one that works.
+            # A transport that the SignalR hub does not offer is no reason to leave one that works.
             refused = any(why != _NOT_OFFERED for why in self._refused.values())
             self._upgrade_at = now + self._settings.upgrade_after if refused else None
         error = _joined(self._refused) or None

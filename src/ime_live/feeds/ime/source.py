@@ -1,4 +1,4 @@
-"""Source: frames from the SignalR hub, or from the REST boards while the hub is away.
+"""Source: frames from the SignalR hub, or from the REST boards while the SignalR hub is away.
 
 It decides which of the two is read, and yields frames in the order of their arrival.
 """
@@ -22,13 +22,13 @@ from ime_live.settings import SignalRHubSettings
 log = structlog.get_logger()
 
 STAYS_AWAY: Final = 10.0
-"""Seconds without a connection after which the hub stays away: a resumption takes one or two, and
-trying all three transports anew some more. A connection that lasts as long is one to rely on."""
+"""Seconds without a connection after which the SignalR hub stays away: a resumption takes one or
+two, and trying all three transports anew some more. A connection that lasts as long is reliable."""
 
-_LOOK: Final = 0.25  # seconds between two looks at the hub's connection
+_LOOK: Final = 0.25  # seconds between two looks at the SignalR hub's connection
 
 _AHEAD: Final = 32
-"""Frames that wait for a reader that is held up. Then the hub's are left in its socket, and
+"""Frames that wait for a reader that is held up. Then the SignalR hub's are left in its socket, and
 polling waits: nothing is lost, and the memory is bounded by some 100 MB at worst."""
 
 _Come = asyncio.Queue[bytes | Exception]
@@ -36,7 +36,7 @@ _Come = asyncio.Queue[bytes | Exception]
 
 
 class ExchangeSource:
-    """Reads the hub or the REST boards; implements `ime_live.feeds.ime.frame_source.Source`."""
+    """Reads the SignalR hub or the REST boards; implements `frame_source.Source`."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ExchangeSource:
             poller: the boards, if not of these settings.
             stays_away: seconds, see `STAYS_AWAY`.
             clock: the machine's clock.
-            hear_date: is told what the hub's answers say of the time.
+            hear_date: is told what the SignalR hub's answers say of the time.
 
         Raises:
             SettingsError: it cannot work with these.
@@ -72,11 +72,11 @@ class ExchangeSource:
         self._stays_away = stays_away
         self._clock = clock
         self._polling: asyncio.Task[None] | None = None
-        self._frame_at = 0.0  # when the hub gave a frame last
+        self._frame_at = 0.0  # when the SignalR hub gave a frame last
 
     @property
     def connection_state(self) -> ConnectionState:
-        """The present state; while boards are polled, the error names that of the hub as well."""
+        """The present state; while boards are polled, its error has the SignalR hub's as well."""
         hub = self._hub.connection_state
         if hub.source or self._poller is None or self._polling is None:
             return hub
@@ -115,9 +115,9 @@ class ExchangeSource:
             await come.put(error)
 
     async def _watch(self, come: _Come, poller: Source) -> None:
-        """Start and stop polling by the state of the hub's connection."""
+        """Start and stop polling by the state of the SignalR hub's connection."""
         now = self._clock.monotonic
-        there_at = now()  # the hub, when last, by a connection that lasted
+        there_at = now()  # the SignalR hub, when last, by a connection that lasted
         connected_at: float | None = None
         while True:
             if not self._hub.connection_state.source:
@@ -126,13 +126,14 @@ class ExchangeSource:
                 away = now() - max(there_at, self._frame_at)
                 if self._polling is None and away >= self._stays_away:
                     log.warning(
-                        "hub stays away; polling boards", reason=self._hub.connection_state.error
+                        "SignalR hub stays away; polling boards",
+                        reason=self._hub.connection_state.error,
                     )
                     self._polling = asyncio.create_task(self._poll(come, poller))
             elif connected_at is None:
                 connected_at = now()
             elif now() - connected_at >= self._stays_away:
-                # The market is quiet: nothing more is missed than with the hub alone.
+                # The market is quiet: nothing more is missed than with the SignalR hub alone.
                 there_at = now()
                 await self._stop_polling()
             await self._clock.sleep(_LOOK)

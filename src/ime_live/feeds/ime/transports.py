@@ -38,7 +38,7 @@ class TransportContext(Struct, frozen=True):
 
     Attributes:
         client: HTTP client; its cookies are sent on WebSockets as well.
-        access: how the hub is reached.
+        access: how the SignalR hub is reached.
         silence: seconds without a byte after which a connection counts as lost.
     """
 
@@ -70,10 +70,10 @@ class Transport(Protocol):
         """Whether `open`, cut short, has sent what only the next frame will answer."""
 
     async def open(self, url: str, body: str = "") -> None:
-        """Connect, or reconnect; returns when the hub has taken it.
+        """Connect, or reconnect; returns when the SignalR hub has taken it.
 
         Raises:
-            UnexpectedResponseError: the hub refuses it.
+            UnexpectedResponseError: the SignalR hub refuses it.
             FeedError: the network does.
         """
 
@@ -129,7 +129,7 @@ class WebSocket:
                 user_agent_header=access.user_agent,
                 proxy=access.proxy,
                 open_timeout=None,  # the caller's
-                ping_interval=None,  # the hub's keep-alives tell more
+                ping_interval=None,  # the SignalR hub's keep-alives tell more
                 close_timeout=CLOSE_TIMEOUT,
                 max_size=MAX_EVENT,
                 create_connection=_Listening,
@@ -198,7 +198,7 @@ class ServerSentEvents:
                 with network_errors():
                     piece = await anext(self._pieces)
             except StopAsyncIteration:
-                raise FeedError("the hub ended the event stream") from None
+                raise FeedError("the SignalR hub ended the event stream") from None
             self._events = self._parser.feed(piece)
         return self._events.pop(0)
 

@@ -203,7 +203,7 @@ class Feed:
             self._clock.hear_board(frame.exchange_time)
         self._say_clock()
         for name in frame.unknown:
-            self._once.info("unknown method of the hub; ignored", key=name, method=name)
+            self._once.info("unknown method of the SignalR hub; ignored", key=name, method=name)
         for error in frame.lost:
             self._say_row("field cannot be read; the row counts without it", error)
         self._report(self._ingest.note(frame, latest))

@@ -47,7 +47,7 @@ class Totals(Struct):
             by another row of their contract in the same frame.
         refused: rows that could not be read or were late, and states that the publisher refused or
             whose contract could not be registered.
-        bad_lines: lines of a recording, or messages of the hub, that are no frames.
+        bad_lines: lines of a recording, or messages of the SignalR hub, that are no frames.
     """
 
     frames: int = 0

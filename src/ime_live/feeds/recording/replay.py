@@ -87,7 +87,7 @@ async def replay(
             # Even without a pause: others must get their turn on the event loop.
             await clock.sleep(pause / speed if speed else 0)
             for name in dict.fromkeys(frame.unknown):
-                once.info(f"{place}: unknown method of the hub, ignored: {name}", key=name)
+                once.info(f"{place}: unknown method of the SignalR hub, ignored: {name}", key=name)
             if frame.lost:
                 report(f"{place}: {len(frame.lost)} fields lost, the first: {frame.lost[0]}")
             refusal = await ingest.take(frame)
