@@ -1,25 +1,30 @@
-"""Contracts, and the registry that finds one by its id or by any spelling of its name."""
+"""Contracts: their markets, their static fields, and the record of one in the store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 from msgspec import Struct, field
 
-from ime_live.errors import ContractError, UnknownContractError
+from ime_live.errors import ContractError
 from ime_live.market import Number
-from ime_live.spelling import fold, fold_name
+from ime_live.spelling import fold_name
 
 
 class Market(StrEnum):
-    """Markets of the exchange, by their names in the REST calls."""
+    """Markets of the exchange, by their names in the REST calls.
+
+    The service's documentation has the first three. Funds and parallel salaf are markets of their
+    own, whose contracts are never among those of the three.
+    """
 
     FUTURES = "IMEFutures"
     OPTION = "IMEOption"
     DEPOSIT_CERTIFICATE = "IMEDepositCertificate"
+    FUND = "IMEFund"
+    PARALLEL_SALAF = "IMEParallelSalaf"
 
 
 OPTION_TYPES: Final = ("call", "put")
@@ -35,7 +40,7 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
     Attributes:
         contract_id: the exchange's id of it.
         contract_name: its current name, as the exchange spells it.
-        market: its market; None if it belongs to none of the three, as funds do.
+        market: its market; None if it is not known.
         title: its title in Persian.
         aliases: other names by which it is found, such as those it had before it was renamed.
         owner: its owner, as the source names it.
@@ -122,6 +127,19 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
         """Every name by which it is found, the current one first."""
         return (self.contract_name, *self.aliases)
 
+    @property
+    def underlyings(self) -> frozenset[str]:
+        """Id, name and title of the underlying as `fold_name` returns them, as far as known."""
+        known = (self.underlying_id, self.underlying_name, self.underlying_title)
+        return frozenset(fold_name(each) for each in known if each) - {""}
+
+    def has_underlying(self, text: str) -> bool:
+        """Return whether this is the id, the name or the title of the underlying, in any spelling.
+
+        `ime_live.registry.Registry.of_underlying` finds all contracts of an underlying.
+        """
+        return fold_name(text) in self.underlyings
+
     def to_json(self) -> bytes:
         """Encode for the store; fields that are ``None`` are left out."""
         return _encode(self)
@@ -141,11 +159,16 @@ def read_contract(raw: bytes | str) -> Contract:
         contract = _decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ContractError(str(error)) from error
-    _check(contract)
+    check_contract(contract)
     return contract
 
 
-def _check(contract: Contract) -> None:
+def check_contract(contract: Contract) -> None:
+    """Check that id and name of a contract are not empty.
+
+    Raises:
+        ContractError: one of them is.
+    """
     if not contract.contract_id.strip():
         raise ContractError(f"contractId must not be empty, got {contract.contract_id!r}")
     if not fold_name(contract.contract_name):
@@ -153,149 +176,3 @@ def _check(contract: Contract) -> None:
             f"contractName of contract {contract.contract_id} must not be empty, "
             f"got {contract.contract_name!r}"
         )
-
-
-class ImportResult(Struct, frozen=True):
-    """Result of an import: each contract id is in one of the three, in the order given."""
-
-    added: tuple[str, ...]
-    changed: tuple[str, ...]
-    unchanged: tuple[str, ...]
-
-
-class Registry:
-    """All known contracts, by id and by every name.
-
-    It is immutable: `with_changes` returns a new one, so a reader never sees half of a change.
-    """
-
-    def __init__(
-        self, contracts: Iterable[Contract] = (), *, conflicts: list[ContractError] | None = None
-    ) -> None:
-        """Index ``contracts``.
-
-        Args:
-            contracts: the contracts.
-            conflicts: a list that collects the errors in place of raising them. The first contract
-                of an id or name is kept; another one of that name is found by its id only.
-
-        Raises:
-            ContractError: two contracts have one id, or one current name while both or neither
-                are listed. If only one of them is listed, it has the name.
-        """
-        self._by_id: dict[str, Contract] = {}
-        self._by_name: dict[str, Contract] = {}
-        aliases: list[tuple[str, Contract]] = []
-        for contract in contracts:
-            try:
-                self._add(contract)
-            except ContractError as error:
-                if conflicts is None:
-                    raise
-                conflicts.append(error)
-            aliases += [(fold_name(alias), contract) for alias in contract.aliases]
-        # A current name goes before another contract's old one.
-        for name, contract in aliases:
-            self._by_name.setdefault(name, contract)
-
-    def _add(self, contract: Contract) -> None:
-        if contract.contract_id in self._by_id:
-            raise ContractError(f"ids must be unique, got {contract.contract_id} twice")
-        self._by_id[contract.contract_id] = contract
-        name = fold_name(contract.contract_name)
-        other = self._by_name.setdefault(name, contract)
-        if other.listed != contract.listed:
-            # The exchange may reuse the name of a contract that is gone.
-            self._by_name[name] = contract if contract.listed else other
-        elif other is not contract:
-            raise ContractError(
-                f"contracts {other.contract_id} and {contract.contract_id} "
-                f"must have different names, got {contract.contract_name} twice"
-            )
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def __iter__(self) -> Iterator[Contract]:
-        return iter(self._by_id.values())
-
-    def __contains__(self, contract_id: object) -> bool:
-        return contract_id in self._by_id
-
-    def by_id(self, contract_id: str) -> Contract:
-        """Find a contract by its id.
-
-        Raises:
-            UnknownContractError: there is none.
-        """
-        contract = self._by_id.get(contract_id)
-        if contract is None:
-            # People may type the digits of an id in Persian.
-            contract = self._by_id.get(fold(contract_id))
-        if contract is None:
-            raise UnknownContractError(f"unknown contract: {contract_id}")
-        return contract
-
-    def by_name(self, name: str) -> Contract:
-        """Find a contract by its name, an alias, or another spelling of one.
-
-        Raises:
-            UnknownContractError: there is none.
-        """
-        contract = self._by_name.get(name)
-        if contract is None:
-            contract = self._by_name.get(fold_name(name))
-        if contract is None:
-            raise UnknownContractError(f"unknown contract: {name}")
-        return contract
-
-    def with_changes(
-        self,
-        changed: Iterable[Contract] = (),
-        removed: Iterable[str] = (),
-        *,
-        conflicts: list[ContractError] | None = None,
-    ) -> Registry:
-        """Return a new registry with ``changed`` added or replaced, without the ids ``removed``.
-
-        Raises:
-            ContractError: two contracts would have one name, and ``conflicts`` is None.
-        """
-        contracts = dict(self._by_id)
-        for contract_id in removed:
-            contracts.pop(contract_id, None)
-        for contract in changed:
-            contracts[contract.contract_id] = contract
-        return Registry(contracts.values(), conflicts=conflicts)
-
-    def with_import(self, batch: Iterable[Contract]) -> tuple[Registry, ImportResult]:
-        """Return a new registry with ``batch`` added, and the list of changes.
-
-        A known contract keeps its aliases. If its name changes, the old one becomes an alias.
-
-        Raises:
-            ContractError: an id or name is empty, an id is given twice, or two contracts would
-                have one name.
-        """
-        given: dict[str, Contract] = {}
-        for contract in batch:
-            _check(contract)
-            contract_id = contract.contract_id
-            if contract_id in given:
-                raise ContractError(f"ids must be unique, got contract {contract_id} twice")
-            given[contract_id] = _with_old_names(contract, self._by_id.get(contract_id))
-        registry = self.with_changes(given.values())
-        same = {i for i, contract in given.items() if contract == self._by_id.get(i)}
-        return registry, ImportResult(
-            added=tuple(i for i in given if i not in self._by_id),
-            changed=tuple(i for i in given if i in self._by_id and i not in same),
-            unchanged=tuple(i for i in given if i in same),
-        )
-
-
-def _with_old_names(contract: Contract, known: Contract | None) -> Contract:
-    old = () if known is None else (*known.aliases, known.contract_name)
-    # By the normalized name, so that another spelling is not kept as one more alias.
-    aliases = {fold_name(name): name for name in (*contract.aliases, *old)}
-    aliases.pop(fold_name(contract.contract_name), None)
-    return msgspec.structs.replace(contract, aliases=tuple(aliases.values()))

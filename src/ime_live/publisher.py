@@ -14,7 +14,6 @@ from typing import Any, Final, Self, TypeVar
 
 from msgspec import Struct
 
-from ime_live.contracts import Registry
 from ime_live.errors import (
     FencedError,
     ImeLiveError,
@@ -25,6 +24,7 @@ from ime_live.errors import (
 )
 from ime_live.market import Payload, Update
 from ime_live.market_json import merge, read_payload, stored_json
+from ime_live.registry import Registry
 from ime_live.settings import StoreSettings, flag, options
 from ime_live.settings.rule import WHOLE_NUMBER, Rule
 from ime_live.store.network.connections import Connections

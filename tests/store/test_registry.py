@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.errors import (
     ContractError,
     StoreError,
     UnknownContractError,
 )
+from ime_live.registry import Registry
 from ime_live.store.registry import MAX_CHANGES
 from ime_live.store.scripts import Script
 from ime_live.store.store import Store

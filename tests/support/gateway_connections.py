@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import structlog
 
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.hub.state_table import StateTable
@@ -25,6 +25,7 @@ from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
 from ime_live.log_limiter import LogLimiter
+from ime_live.registry import Registry
 from ime_live.settings import AuthMode, GatewaySettings
 from ime_live.timezones import zone_of
 from tests.support.clock import GivenClock

@@ -12,8 +12,9 @@ import typer
 from ime_live.cli.options import with_settings
 from ime_live.cli.records import read_contracts
 from ime_live.cli.running import run, tell
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.errors import UnknownContractError
+from ime_live.registry import Registry
 from ime_live.settings import StoreSettings
 
 app = typer.Typer(help="Register contracts, and look them up.", no_args_is_help=True)

@@ -24,9 +24,10 @@ from ime_live.cli.lines import (
 )
 from ime_live.cli.options import with_settings
 from ime_live.cli.running import run, tell, tell_by_log
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.errors import ContractError, StoreError, StoreSettingsError, UnknownContractError
 from ime_live.log_limiter import LogLimiter, PlainLines
+from ime_live.registry import Registry
 from ime_live.settings import StoreSettings
 
 if TYPE_CHECKING:

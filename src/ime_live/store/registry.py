@@ -8,8 +8,9 @@ from typing import Final, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from ime_live.contracts import Contract, ImportResult, Registry, read_contract
+from ime_live.contracts import Contract, read_contract
 from ime_live.errors import ContractError, StoreError, UnknownContractError
+from ime_live.registry import ImportResult, Registry
 from ime_live.store import scripts
 from ime_live.store.commands import Commands
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ime_live.contracts import Market, Registry, read_contract
+from ime_live.contracts import Market, read_contract
 from ime_live.feeds.synthetic import simulator
 from ime_live.feeds.synthetic.instrument import CALL, LEAST_DAYS, PUT, option_price
 from ime_live.feeds.synthetic.instruments import INSTRUMENTS
@@ -22,6 +22,7 @@ from ime_live.feeds.synthetic.simulator import SyntheticMarket
 from ime_live.gateway.rest.static_data import days_left
 from ime_live.market import Payload
 from ime_live.market_json import read_payload
+from ime_live.registry import Registry
 from tests.support.marks import thorough
 
 TEHRAN = ZoneInfo("Asia/Tehran")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.http_errors import status_of
 from ime_live.gateway.query.stream_query import ContractNotFoundError
+from ime_live.registry import Registry
 from tests.support.clock import FakeClock
 
 REGISTRY = Registry(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.errors import MAX_REASON_BYTES, CloseCode, RefusedError
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
@@ -26,6 +26,7 @@ from ime_live.gateway.query.stream_query import (
     unknown_parameters,
 )
 from ime_live.market import version_of
+from ime_live.registry import Registry
 
 TEHRAN = ZoneInfo("Asia/Tehran")
 MOMENT = version_of("2026-05-23T15:10:00", TEHRAN)

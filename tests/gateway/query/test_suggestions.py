@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.errors import UnknownContractError
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.suggestions import Suggestion, Suggestions, distance
+from ime_live.registry import Registry
 
 CONTRACTS = [
     Contract(contract_id="12345", contract_name="ContractA", aliases=("OldNameOfA",)),

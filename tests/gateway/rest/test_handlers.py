@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from ime_live.contracts import Contract, Market, Registry
+from ime_live.contracts import Contract, Market
 from ime_live.errors import CloseCode, RefusedError, StoreError
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
@@ -25,6 +25,7 @@ from ime_live.gateway.rest.bodies import Data, Section
 from ime_live.gateway.rest.handlers import Handlers
 from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.upstream.sections import Sections, read_sections
+from ime_live.registry import Registry
 from ime_live.timezones import TEHRAN, zone_of
 from tests.support.clock import GivenClock
 

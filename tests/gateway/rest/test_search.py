@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ime_live.contracts import Contract, Market, Registry
+from ime_live.contracts import Contract, Market
 from ime_live.gateway.rest.search import Search
+from ime_live.registry import Registry
 
 REGISTRY = Registry(
     [

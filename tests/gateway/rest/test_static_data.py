@@ -47,6 +47,8 @@ FUTURE = [
 ]
 FIELDS = {
     None: EVERY,
+    Market.FUND: EVERY,
+    Market.PARALLEL_SALAF: EVERY,
     Market.DEPOSIT_CERTIFICATE: [*EVERY, "StorageCost"],
     Market.FUTURES: [*EVERY, *FUTURE],
     Market.OPTION: [*EVERY, *FUTURE, "optionType", "strikePrice", "requiredMargin"],

@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.errors import CloseCode, RateError, RefusedError, StoreError
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.query.diagnostics import Diagnostics
@@ -21,6 +21,7 @@ from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.status_report import StatusHandler
 from ime_live.market import timestamp_of
+from ime_live.registry import Registry
 from ime_live.status import FeedState, FeedStatus
 from tests.support.clock import GivenClock
 

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.stream.selection import SelectionChange, answer, change_selection
 from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
+from ime_live.registry import Registry
 
 REGISTRY = Registry(
     [

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.hub import frames as wire
@@ -20,6 +20,7 @@ from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.subscription import Subscription
 from ime_live.messages import ControlRequest
 from ime_live.messages import read_request as read_command
+from ime_live.registry import Registry
 from ime_live.timezones import zone_of
 from tests.support.clock import GivenClock
 from tests.support.hub_world import NOW, A, World, Writer

@@ -13,9 +13,10 @@ from typing import Protocol
 import structlog
 from msgspec.structs import asdict, replace
 
-from ime_live.contracts import Contract, ImportResult
+from ime_live.contracts import Contract
 from ime_live.errors import ContractError, IncompleteError
 from ime_live.log_limiter import LogLimiter
+from ime_live.registry import ImportResult
 
 log = structlog.get_logger()
 

@@ -13,12 +13,12 @@ from typing import Final
 import structlog
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.contracts import Registry
 from ime_live.errors import RefusedError
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.stream_query import ContractNotFoundError
 from ime_live.gateway.query.suggestions import LONGEST_NAME, MaySee, Suggestion, Suggestions
 from ime_live.log_limiter import LogLimiter
+from ime_live.registry import Registry
 
 log = structlog.get_logger()
 

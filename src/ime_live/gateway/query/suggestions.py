@@ -13,9 +13,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.errors import UnknownContractError
 from ime_live.gateway.hub.contract_ref import By
+from ime_live.registry import Registry
 from ime_live.spelling import fold_name
 
 LONGEST_NAME: Final = 64

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.errors import (
     CloseCode,
     PayloadError,
@@ -34,6 +34,7 @@ from ime_live.gateway.rest.search import Search
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.sections import Sections
 from ime_live.gateway.upstream.state_reader import StateReader
+from ime_live.registry import Registry
 
 _AWAY: Final = "market data cannot be read now"
 

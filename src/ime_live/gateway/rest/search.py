@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from ime_live.contracts import Contract, Market, Registry
+from ime_live.contracts import Contract, Market
+from ime_live.registry import Registry
 from ime_live.spelling import fold_name
 
 

@@ -61,6 +61,8 @@ Static: Final = _type("Static", "A contract whose market is not known.", *_EVERY
 DepositCertificate: Final = _type(
     "DepositCertificate", "A deposit certificate.", *_EVERY, "storage_cost"
 )
+Fund: Final = _type("Fund", "A fund.", *_EVERY)
+ParallelSalaf: Final = _type("ParallelSalaf", "A parallel salaf.", *_EVERY)
 Future: Final = _type("Future", "A future.", *_EVERY, *_FUTURE)
 Option: Final = _type("Option", "An option.", *_EVERY, *_FUTURE, *_OPTION)
 
@@ -68,6 +70,8 @@ TYPES: Final[Mapping[Market | None, type[Struct]]] = {
     Market.FUTURES: Future,
     Market.OPTION: Option,
     Market.DEPOSIT_CERTIFICATE: DepositCertificate,
+    Market.FUND: Fund,
+    Market.PARALLEL_SALAF: ParallelSalaf,
     None: Static,
 }
 """Market → type of its static fields; None for a contract whose market is not known."""

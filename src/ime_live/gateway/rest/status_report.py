@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.contracts import Contract, Market, Registry
+from ime_live.contracts import Contract, Market
 from ime_live.errors import RefusedError, StoreError
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
@@ -33,6 +33,7 @@ from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.status_messages import optional_timestamp
 from ime_live.gateway.upstream.version_cache import VersionCache
 from ime_live.market import MICROSECONDS, timestamp_of
+from ime_live.registry import Registry
 from ime_live.status import FeedState, FeedStatus
 
 # As in the patterns of tokens.

@@ -14,9 +14,10 @@ from typing import Final, Protocol
 
 import structlog
 
-from ime_live.contracts import Contract, Registry
+from ime_live.contracts import Contract
 from ime_live.errors import CloseCode, ContractError, RefusedError, StoreError
 from ime_live.log_limiter import LogLimiter
+from ime_live.registry import Registry
 
 log = structlog.get_logger()
 
