@@ -72,13 +72,17 @@ class Problem(Struct, frozen=True):
     detail: str
 
 
+def problem(status: int, detail: str, *headers: tuple[bytes, bytes]) -> RestResponse:
+    """Return a response that says what is wrong; ``headers`` are further ones."""
+    body = msgspec.json.encode(Problem(detail))
+    return RestResponse(status, [*headers, _JSON, (b"content-length", b"%d" % len(body))], body)
+
+
 def refusal_of(error: RefusedError) -> RestResponse:
     """Return the response to a refused call."""
     told = f"{error.reason}; {error.detail}" if error.detail else error.reason
-    body = msgspec.json.encode(Problem(told))
     headers = [(name.lower().encode(), value.encode()) for name, value in headers_of(error).items()]
-    headers += (_JSON, _NO_STORE, (b"content-length", b"%d" % len(body)))
-    return RestResponse(status_of(error), headers, body)
+    return problem(status_of(error), told, *headers, _NO_STORE)
 
 
 def tag_of(data: Data) -> str:
