@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from operator import attrgetter
 from typing import Annotated, Any, Final, get_type_hints
 
@@ -105,6 +106,7 @@ def static_of(contract: Contract, today: date) -> Struct:
     return kind(*values[:place], left, *values[place:])
 
 
+@lru_cache(maxsize=1_000)  # it changes once a day
 def static_json(contract: Contract, today: date) -> bytes:
     """Return the static fields of a contract as compact JSON."""
     return _encode(static_of(contract, today))

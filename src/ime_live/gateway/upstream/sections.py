@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -38,6 +39,7 @@ def _strict(kind: type[Struct]) -> type[Struct]:
 _check_strictly = msgspec.json.Decoder(_strict(Payload)).decode
 
 
+@lru_cache(maxsize=1_000)  # a state is asked for more often than it changes
 def read_sections(data: bytes) -> Sections:
     """Check a stored payload, and return its sections as stored.
 
