@@ -16,7 +16,7 @@ from ime_live.gateway.api_docs.documents import BaseUrl, asyncapi, servers
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query import stream_query as session
 from ime_live.gateway.query.parameters import Endpoint
-from ime_live.gateway.query.stream_query import endpoint_of, read_request
+from ime_live.gateway.query.stream_query import endpoint_of, parse_query, read_request
 from ime_live.settings import AuthMode, GatewaySettings
 from tests.support.described import Node, follow, references, validator
 
@@ -210,18 +210,18 @@ WRONG = {
 @pytest.mark.parametrize("by", By)
 def test_every_parameter_is_read_as_described(by: By) -> None:
     properties = query_of(ENDPOINTS[by])["properties"]
-    plain = read_request(by, urlencode({FIRST[by]: "A"}), ZONE)
+    plain = read_request(by, parse_query(by, urlencode({FIRST[by]: "A"})), ZONE)
     for name, schema in properties.items():
         value = {"boolean": "true"}.get(schema["type"]) or schema.get("examples", ["secret"])[0]
         if schema["type"] != "boolean":
             assert Draft7Validator(schema).is_valid(value)
         query = {FIRST[by]: "A"} | {name: value}
-        changed = read_request(by, urlencode(query, doseq=True), ZONE)
+        changed = read_request(by, parse_query(by, urlencode(query, doseq=True)), ZONE)
         assert changed != plain, name
     for name, value in WRONG.items():
         assert name in properties
         with pytest.raises(RefusedError, match=name if name != "sections" else "section"):
-            read_request(by, urlencode({FIRST[by]: "A", name: value}), ZONE)
+            read_request(by, parse_query(by, urlencode({FIRST[by]: "A", name: value})), ZONE)
 
 
 @pytest.mark.parametrize("by", By)
@@ -230,7 +230,7 @@ def test_a_query_without_contracts_is_neither_described_nor_accepted(by: By) -> 
     assert valid.is_valid({FIRST[by]: ["A"]})
     assert not valid.is_valid({"snapshot": True})
     with pytest.raises(RefusedError, match="no contract"):
-        read_request(by, "snapshot=true", ZONE)
+        read_request(by, parse_query(by, "snapshot=true"), ZONE)
 
 
 @pytest.mark.parametrize("rate", [0.01, 1000, 0.009, 1000.1])
@@ -239,7 +239,7 @@ def test_the_limits_of_a_rate_are_those_described(rate: float) -> None:
         rate
     )
     try:
-        read_request(By.ID, f"contract_id=1&max_rate={rate}", ZONE)
+        read_request(By.ID, parse_query(By.ID, f"contract_id=1&max_rate={rate}"), ZONE)
     except RefusedError:
         assert not described
     else:
@@ -251,5 +251,8 @@ def test_another_spelling_means_the_same(by: By) -> None:
     properties = query_of(ENDPOINTS[by])["properties"]
     [(other, schema)] = [(n, s) for n, s in properties.items() if ALIAS in s]
     documented = schema[ALIAS]
-    read = [read_request(by, f"{name}=A&{name}=B", ZONE) for name in (documented, other)]
+    read = [
+        read_request(by, parse_query(by, f"{name}=A&{name}=B"), ZONE)
+        for name in (documented, other)
+    ]
     assert read[0] == read[1]

@@ -20,10 +20,10 @@ from ime_live.gateway.query.stream_query import (
     StatusRequest,
     StreamRequest,
     endpoint_of,
+    parse_query,
     read_request,
     read_status_request,
     select,
-    unknown_parameters,
 )
 from ime_live.market import version_of
 from ime_live.registry import Registry
@@ -42,13 +42,13 @@ REGISTRY = Registry(
 
 def refusal(by: By, query: str) -> RefusedError:
     with pytest.raises(RefusedError) as caught:
-        read_request(by, query, TEHRAN)
+        read_request(by, parse_query(by, query), TEHRAN)
     assert caught.value.code is CloseCode.POLICY_VIOLATION
     return caught.value
 
 
 def named(query: str, by: By = By.NAME) -> tuple[str, ...]:
-    return read_request(by, query, TEHRAN).contracts
+    return read_request(by, parse_query(by, query), TEHRAN).contracts
 
 
 class TestPaths:
@@ -92,7 +92,7 @@ class TestPaths:
 
 
 def options(query: str) -> DeliveryOptions:
-    return read_request(By.NAME, "contract_names=A&" + query, TEHRAN).options
+    return read_request(By.NAME, parse_query(By.NAME, "contract_names=A&" + query), TEHRAN).options
 
 
 class TestDeliveryParameters:
@@ -184,16 +184,16 @@ class TestContracts:
 class TestSnapshotParameters:
     @pytest.mark.parametrize("text", ["true", "True", "TRUE", "1", "yes", "on"])
     def test_snapshot_true_asks_for_states(self, text: str) -> None:
-        request = read_request(By.ID, f"contract_id=1&snapshot={text}", TEHRAN)
+        request = read_request(By.ID, parse_query(By.ID, f"contract_id=1&snapshot={text}"), TEHRAN)
         assert request == StreamRequest(By.ID, ("1",), newer_than=0)
 
     @pytest.mark.parametrize("text", ["false", "False", "0", "no", "off"])
     def test_snapshot_false_asks_for_no_states(self, text: str) -> None:
-        request = read_request(By.ID, f"contract_id=1&snapshot={text}", TEHRAN)
+        request = read_request(By.ID, parse_query(By.ID, f"contract_id=1&snapshot={text}"), TEHRAN)
         assert request.newer_than is None
 
     def test_snapshot_and_since_are_off_by_default(self) -> None:
-        assert read_request(By.ID, "contract_id=1", TEHRAN).newer_than is None
+        assert read_request(By.ID, parse_query(By.ID, "contract_id=1"), TEHRAN).newer_than is None
 
     @pytest.mark.parametrize("text", ["maybe", "2", "truee", "", "%20"])
     def test_malformed_snapshot_is_refused(self, text: str) -> None:
@@ -220,17 +220,20 @@ class TestSnapshotParameters:
         ],
     )
     def test_since_is_read_as_a_version(self, text: str) -> None:
-        request = read_request(By.ID, f"contract_id=1&since={text}", TEHRAN)
+        request = read_request(By.ID, parse_query(By.ID, f"contract_id=1&since={text}"), TEHRAN)
         assert request.newer_than == MOMENT
 
     def test_since_is_exact_to_the_microsecond(self) -> None:
         query = "contract_id=1&since=2026-05-23T15:10:00.000001"
-        assert read_request(By.ID, query, TEHRAN).newer_than == MOMENT + 1
-        assert read_request(By.ID, query, UTC).newer_than == MOMENT + 1 + 12_600_000_000
+        assert read_request(By.ID, parse_query(By.ID, query), TEHRAN).newer_than == MOMENT + 1
+        assert (
+            read_request(By.ID, parse_query(By.ID, query), UTC).newer_than
+            == MOMENT + 1 + 12_600_000_000
+        )
 
     def test_since_precedes_snapshot(self) -> None:
         query = "contract_id=1&since=2026-05-23T15:10:00&snapshot=true"
-        assert read_request(By.ID, query, TEHRAN).newer_than == MOMENT
+        assert read_request(By.ID, parse_query(By.ID, query), TEHRAN).newer_than == MOMENT
 
     @pytest.mark.parametrize(
         "text",
@@ -258,7 +261,7 @@ class TestSnapshotParameters:
     def test_any_query_is_read_or_refused(self, text: str) -> None:
         for query in (text, f"contract_id=1&since={text}", f"contract_id=1&snapshot={text}"):
             try:
-                read_request(By.ID, query, TEHRAN)
+                read_request(By.ID, parse_query(By.ID, query), TEHRAN)
             except RefusedError as error:
                 assert len(error.reason.encode()) <= MAX_REASON_BYTES  # noqa: PT017
 
@@ -266,12 +269,14 @@ class TestSnapshotParameters:
 class TestStatusParameter:
     @pytest.mark.parametrize("text", ["true", "1", "YES", "on"])
     def test_status_true_asks_for_status_messages(self, text: str) -> None:
-        request = read_request(By.ID, f"contract_id=1&status={text}", TEHRAN)
+        request = read_request(By.ID, parse_query(By.ID, f"contract_id=1&status={text}"), TEHRAN)
         assert request == StreamRequest(By.ID, ("1",), status=True)
 
     @pytest.mark.parametrize("query", ["", "&status=false", "&status=true&status=0"])
     def test_status_is_off_by_default(self, query: str) -> None:
-        assert read_request(By.ID, "contract_id=1" + query, TEHRAN).status is False
+        assert (
+            read_request(By.ID, parse_query(By.ID, "contract_id=1" + query), TEHRAN).status is False
+        )
 
     @pytest.mark.parametrize("text", ["maybe", "", "2"])
     def test_malformed_status_is_refused(self, text: str) -> None:
@@ -304,14 +309,14 @@ class TestStatusParameter:
     ],
 )
 def test_unknown_parameters_are_collected(query: str, unknown: tuple[str, ...]) -> None:
-    assert unknown_parameters(By.ID, "contract_id=1" + query) == unknown
+    assert parse_query(By.ID, "contract_id=1" + query).unknown == unknown
 
 
 @pytest.mark.parametrize(
     ("query", "token"), [("", None), ("&token=", None), ("&token=a.b-c_d", "a.b-c_d")]
 )
 def test_token_parameter_is_read(query: str, token: str | None) -> None:
-    assert read_request(By.ID, "contract_id=1" + query, TEHRAN).token == token
+    assert read_request(By.ID, parse_query(By.ID, "contract_id=1" + query), TEHRAN).token == token
 
 
 class TestSelect:

@@ -15,7 +15,7 @@ from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By
-from ime_live.gateway.query.stream_query import read_request
+from ime_live.gateway.query.stream_query import parse_query, read_request
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.subscription import Subscription
 from ime_live.messages import ControlRequest
@@ -82,7 +82,7 @@ class Gateway:
     async def open(self, *ids: str) -> tuple[Subscription, Writer]:
         subscription, writer = Subscription(self.context), Writer()
         query = "&".join(f"contract_id={i}" for i in ids)
-        request = read_request(By.ID, query, self.context.zone)
+        request = read_request(By.ID, parse_query(By.ID, query), self.context.zone)
         await subscription.open(request, None, lambda _: None)
         subscription.begin(writer, wire.Format.TEXT)
         return subscription, writer
@@ -165,7 +165,9 @@ async def test_connection_broken_during_a_command_releases_its_contracts(
 async def test_refused_request_releases_everything(gateway: Gateway) -> None:
     gateway.refused = RefusedError("away", code=CloseCode.TRY_AGAIN_LATER)
     subscription = Subscription(gateway.context)
-    request: Any = read_request(By.ID, "contract_id=1&contract_id=2", gateway.context.zone)
+    request: Any = read_request(
+        By.ID, parse_query(By.ID, "contract_id=1&contract_id=2"), gateway.context.zone
+    )
     with pytest.raises(RefusedError):
         await subscription.open(request, None, lambda _: None)
     assert gateway.acquired == {"1": 1, "2": 1}

@@ -36,7 +36,7 @@ def endpoint_of(path: str, root_path: str = "", root: str = STREAM_ROOT) -> By |
         root: `STREAM_ROOT` or `EVENTS_ROOT`.
     """
     if path not in _ENDPOINTS:
-        path = unquote(path).removesuffix("/")
+        path = (unquote(path) if "%" in path else path).removesuffix("/")
     if path not in _ENDPOINTS:
         path = path.removeprefix(root_path)
     return _ENDPOINTS.get(path) if path.startswith(root) else None
@@ -69,43 +69,41 @@ _BY: Final = {
 }
 
 
-def unknown_parameters(by: By, query: str) -> tuple[str, ...]:
-    """Return the names of parameters that no stream has, even if other values are invalid."""
-    return Query(_BY[by][0], query).unknown
+def parse_query(by: By, text: str) -> Query:
+    """Return the query of a stream's request; ``text`` is percent-encoded UTF-8, as sent."""
+    return Query(_BY[by][0], text)
 
 
-def read_request(by: By, query: str, zone: tzinfo) -> StreamRequest:
+def read_request(by: By, query: Query, zone: tzinfo) -> StreamRequest:
     """Read the query of a stream's request.
 
     Args:
         by: the endpoint.
-        query: as sent, percent-encoded UTF-8.
+        query: from `parse_query`.
         zone: time zone of the timestamps, for ``since``.
 
     Raises:
         RefusedError: 1008; no contract is named, or a value cannot be read.
     """
-    endpoint, name = _BY[by]
-    values = Query(endpoint, query)
-    contracts = values[name]
-    newer_than = 0 if values["snapshot"] else None
-    since = values["since"]
+    contracts = query[_BY[by][1]]
+    newer_than = 0 if query["snapshot"] else None
+    since = query["since"]
     if since is not None:
         newer_than = read_since(since, zone)
-    status = values["status"]
-    sections = values["sections"] or ()
-    rate = values["max_rate"]
+    status = query["status"]
+    sections = query["sections"] or ()
+    rate = query["max_rate"]
     return StreamRequest(
         by,
         contracts,
         newer_than,
-        values.token,
+        query.token,
         status,
         DeliveryOptions(
             # Clients that name all sections share the bytes of those that name none.
             sections=() if len(sections) == len(SECTIONS) else sections,
             interval=0.0 if rate is None else 1 / rate,
-            skips=values["skipped"],
+            skips=query["skipped"],
         ),
     )
 

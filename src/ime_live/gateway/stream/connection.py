@@ -19,7 +19,7 @@ import structlog
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import Identity
 from ime_live.gateway.http.request_head import RequestHead
-from ime_live.gateway.query.stream_query import StreamRequest, read_request, unknown_parameters
+from ime_live.gateway.query.stream_query import StreamRequest, parse_query, read_request
 from ime_live.gateway.stream.codec import ABNORMAL, Codec
 from ime_live.gateway.stream.commands import CommandQueue
 from ime_live.gateway.stream.context import GatewayContext
@@ -119,11 +119,12 @@ class Connection(asyncio.Protocol):
             RefusedError: 1008; see `read_request`, or a parameter is unknown.
         """
         by, context = self._codec.by, self._context
+        query = parse_query(by, head.query)
         # First, even if the query cannot be read: a misspelt parameter may be the reason.
-        unknown = unknown_parameters(by, head.query)
+        unknown = query.unknown
         context.diagnostics.note_parameters(f"stream by {by.value}", unknown)
         context.diagnostics.refuse_parameters(unknown)
-        return self._codec.complete(read_request(by, head.query, context.zone), head)
+        return self._codec.complete(read_request(by, query, context.zone), head)
 
     async def _open(self, head: RequestHead) -> None:
         identity = refusal = None
