@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
@@ -173,9 +174,11 @@ class Exchange:
     def _start(self, status: int, fields: _Fields) -> None:
         lines = [STATUS_LINES[status]]
         closes = False
-        for name, value in (*self._default_fields, *fields):
-            if _CONTROLS.search(name) or _CONTROLS.search(value):
-                raise RuntimeError(f"a header must be printable, got {name!r}: {value!r}")
+        fields = [*self._default_fields, *fields]
+        if _CONTROLS.search(b"".join(chain.from_iterable(fields))):
+            found = next(each for each in fields if _CONTROLS.search(b"".join(each)))
+            raise RuntimeError("a header must be printable, got {!r}: {!r}".format(*found))
+        for name, value in fields:
             name = name.lower()
             if name == b"content-length":
                 self._left = int(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
@@ -42,9 +42,12 @@ _MAX_OFFER: Final = 256
 """Characters of an offer that is kept. Those of browsers and libraries have 20 to 80."""
 
 # Offers of other subprotocols are not kept: they may be tokens.
-_KEPT: Final = (None, SUBPROTOCOL)
+_KEPT: Final = (None, SUBPROTOCOL.encode())
 
-_KEY_BYTES: Final = 16
+# RFC 6455, 4.1: 16 bytes in Base64.
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
+
+_Offer = tuple[str | bytes | None, ...]
 
 
 class Handshake(NamedTuple):
@@ -88,19 +91,20 @@ class Negotiator:
         self._server = ServerProtocol(
             extensions=[_DEFLATE] if compression else None, select_subprotocol=_select_subprotocol
         )
-        self._agreements: dict[tuple[str | None, ...], _Agreement] = {}
+        self._agreements: dict[_Offer, _Agreement] = {}
 
     def negotiate(self, head: RequestHead) -> Handshake:
         """Answer a request whose `RequestHead.is_handshake` is true."""
-        key = head.field(b"sec-websocket-key")
-        offer = (head.method, *map(head.field, _OFFER))
+        key = head.fields.get(b"sec-websocket-key", b"")
+        offer = (head.method, *map(head.fields.get, _OFFER))
         agreement = self._agreements.get(offer)
-        if agreement is None or key is None or not _is_key(key):
+        if agreement is None or _KEY.fullmatch(key) is None:
             return self._negotiate(head, offer)
-        answer = b"%b%b%b" % (agreement.before, accept_key(key).encode(), agreement.after)
+        accepted = accept_key(key.decode()).encode()
+        answer = b"%b%b%b" % (agreement.before, accepted, agreement.after)
         return Handshake(True, answer, agreement.deflate)
 
-    def _negotiate(self, head: RequestHead, offer: tuple[str | None, ...]) -> Handshake:
+    def _negotiate(self, head: RequestHead, offer: _Offer) -> Handshake:
         # `is_handshake` has checked these two lists; their other elements do not matter.
         headers = Headers(Connection="Upgrade", Upgrade="websocket")
         for name in _NEGOTIATED:
@@ -135,11 +139,3 @@ def _select_subprotocol(
     # The token travels as another subprotocol and must not be echoed.
     del protocol
     return SUBPROTOCOL if SUBPROTOCOL in offered else None
-
-
-def _is_key(key: str) -> bool:
-    """Return whether a key is one by RFC 6455, 4.1: 16 bytes in Base64."""
-    try:
-        return len(base64.b64decode(key, validate=True)) == _KEY_BYTES
-    except ValueError:
-        return False
