@@ -162,7 +162,7 @@ def inspect_token(
         holds = True
         remarks.append(_reach(identity))
     return TokenReport(
-        header=signed.header,
+        header=dict(signed.header),
         claims=claims,
         expires=_moment(claims),
         signature=signature,
