@@ -48,7 +48,6 @@ TESTED_ELSEWHERE = {
     "gateway/query/query_string.py": "gateway/query/test_parameters.py",
     "gateway/query/value_types.py": "gateway/query/test_parameters.py",
     "gateway/rest/paths.py": INTERFACE,
-    "gateway/rest/routes.py": "stream/test_rest.py",
     "gateway/stream/codec.py": INTERFACE,
     "gateway/stream/connection.py": "gateway/stream/test_websocket.py",
     "gateway/stream/context.py": INTERFACE,

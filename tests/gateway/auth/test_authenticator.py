@@ -458,3 +458,30 @@ async def test_any_change_of_a_signed_token_is_refused(algorithm: str, data: st.
 
     with pytest.raises(AuthenticationError):
         await with_keys(*KEYS.values()).authenticate(token[:at] + to + token[at + 1 :])
+
+
+@given(st.text("AQg-_=+/.é", max_size=12))
+@example("QQ==")
+@example("QR")  # bits that are not used and not zero
+@example("QUI=")
+@example("QUJD====")
+def test_segments_are_read_as_pyjwt_reads_them(segment: str) -> None:
+    header = TOKEN.partition(".")[0]
+    token = f"{header}.{segment}.{segment}"
+    try:
+        expected = jwt.PyJWS().decode_complete(token, options={"verify_signature": False})
+    except jwt.PyJWTError:
+        with pytest.raises(AuthenticationError):
+            SignedToken(token)
+    else:
+        assert SignedToken(token).payload == expected["payload"]
+
+
+@pytest.mark.parametrize("extra", [{"crit": ["exp"]}, {"crit": ["b64"], "b64": False}])
+def test_token_with_an_unknown_critical_header_is_refused_each_time(extra: dict[str, Any]) -> None:
+    header = base64.urlsafe_b64encode(json.dumps({"alg": "HS256"} | extra).encode())
+    token = f"{header.rstrip(b'=').decode()}.{TOKEN.partition('.')[2]}"
+
+    for _ in range(2):
+        with pytest.raises(AuthenticationError):
+            SignedToken(token)

@@ -351,3 +351,37 @@ def test_timeout_renews_idle_connections_to_all_cluster_nodes(run: Run, tmp_path
             await at_once(lambda: store.versions(ids))
 
     run(main())
+
+
+async def _answer_in_parts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer each command by its second word, in parts of a few bytes."""
+    while data := await reader.read(65_536):
+        words = data.split(b"\r\n")
+        answers = b"".join(
+            {b"a": b"$5\r\n1\r\n23\r\n", b"b": b"-ERR no\r\n", b"c": b"*2\r\n:1\r\n$-1\r\n"}[word]
+            for word in words
+            if word in (b"a", b"b", b"c")
+        )
+        for start in range(0, len(answers) or 1, 7):
+            writer.write(answers[start : start + 7] or b"+OK\r\n" * data.count(b"*"))
+            await writer.drain()
+            await asyncio.sleep(0)
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("keys", ["a", "abc", "b", "cabbac" * 20])
+def test_replies_that_arrive_in_parts_are_read_in_order(run: Run, keys: str) -> None:
+    async def main() -> None:
+        server = await asyncio.start_server(_answer_in_parts, "127.0.0.1")
+        host, port = server.sockets[0].getsockname()
+        redis = Single({"host": host, "port": port, "retry": retry_once(), "protocol": 2})
+        replies = await redis.run([("GET", key) for key in keys])
+        await redis.aclose()
+        server.close()
+        await asyncio.sleep(0.05)  # the server's side of the connection ends
+        expected = {"a": b"1\r\n23", "b": "no", "c": [1, None]}
+        got = [str(each) if isinstance(each, Exception) else each for each in replies]
+        assert got == [expected[key] for key in keys]
+
+    run(main())
