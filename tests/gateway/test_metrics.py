@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 from msgspec.structs import replace
+from prometheus_client import Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from ime_live.contracts import Market
 from ime_live.errors import CloseCode
-from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE, Metrics
+from ime_live.gateway.metrics import _LAG_BUCKETS, MULTIPROCESS_VARIABLE, Metrics
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 from tests.support.clock import GivenClock
 
@@ -178,3 +179,18 @@ def test_scrape_while_another_worker_starts_is_answered(tmp_path: Path) -> None:
         check=True,
     )
     assert samples(done.stdout)["deliveries_total{}"] == 3
+
+
+def test_lags_are_counted_in_the_buckets_of_the_prometheus_library() -> None:
+    lags = (0, 999, 1000, 1001, 2_500_000, 10_000_000, 10_000_001)
+    metrics = Metrics(GivenClock(lambda: NOW))
+    expected = Histogram("x", "", registry=None, buckets=_LAG_BUCKETS)
+
+    for lag in lags:
+        metrics.delivered(1, NOW - lag)
+        expected.observe(lag / 1e6)
+
+    found = samples(metrics.exposition())
+    for sample in expected.collect()[0].samples:
+        if sample.name == "x_bucket":
+            assert found[f"lag_seconds_bucket{{le={sample.labels['le']}}}"] == sample.value

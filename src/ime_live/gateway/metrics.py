@@ -8,8 +8,9 @@ library adds up their metrics (its multiprocess mode, when `PROMETHEUS_MULTIPROC
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -152,7 +153,10 @@ class Metrics:
         self._parts_total = counter(
             "part_failures", "Failures of parts of the gateway, which were started again.", "part"
         )
-        self._lag = Histogram(
+        self._lags = [0] * (len(_LAG_BUCKETS) + 1)
+        """Observed lags, by bucket; the last one has no limit."""
+        self._lag_total = 0.0
+        self._lag = _LagHistogram(
             "ime_live_lag_seconds",
             "Time from an update's version to its writing [seconds], the oldest update per tick.",
             registry=registry,
@@ -171,7 +175,9 @@ class Metrics:
         """Count written messages; the version is 0 if their age says nothing."""
         self._delivered += messages
         if oldest_version:
-            self._lag.observe(max(0, self._clock.time_us() - oldest_version) / 1e6)
+            lag = max(0, self._clock.time_us() - oldest_version) / 1e6
+            self._lags[bisect_left(_LAG_BUCKETS, lag)] += 1
+            self._lag_total += lag
 
     def conflated(self, messages: int) -> None:
         """Count messages that newer ones replaced before a slow client took them."""
@@ -245,6 +251,9 @@ class Metrics:
         self._throttled_total.inc(self._throttled)
         self._statuses_total.inc(self._statuses)
         self._failures_total.inc(self._write_failures)
+        self._lag.add(self._lags, self._lag_total)
+        self._lags = [0] * len(self._lags)
+        self._lag_total = 0.0
         self._opened = self.received = 0
         self._delivered = self._conflated = self._throttled = self._write_failures = 0
         self._statuses = 0
@@ -276,6 +285,26 @@ class Metrics:
         """Remove the process's gauges from the sums, because it ends."""
         if self._several:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+class _LagHistogram(Histogram):
+    """A histogram that takes many observations at once.
+
+    `observe` takes 35 µs of a tick, when the kernel has emptied the caches. No public method adds
+    more than one observation, so this needs two private names.
+    """
+
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """Add observations.
+
+        Args:
+            counts: of each bucket, the one without a limit at the end.
+            total: the sum of all values.
+        """
+        self._sum.inc(total)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
 
 
 class _WorkersCollector(MultiProcessCollector):
