@@ -191,6 +191,7 @@ def test_lags_are_counted_in_the_buckets_of_the_prometheus_library() -> None:
         expected.observe(lag / 1e6)
 
     found = samples(metrics.exposition())
-    for sample in expected.collect()[0].samples:
+    [family] = expected.collect()
+    for sample in family.samples:
         if sample.name == "x_bucket":
             assert found[f"lag_seconds_bucket{{le={sample.labels['le']}}}"] == sample.value

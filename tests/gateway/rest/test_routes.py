@@ -51,8 +51,8 @@ class Context:
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": method, "path": path, "query_string": b"secret"}
-        scope |= {"headers": [], "client": None}
+        scope: dict[str, Any] = {"type": "http", "method": method, "path": path}
+        scope |= {"query_string": b"secret", "headers": [], "client": None}
         context: Any = self
         try:
             await http_app(context, GatewaySettings(jwt_secret="s" * 32))(scope, None, send)  # type: ignore[arg-type]
