@@ -104,6 +104,16 @@ class World:
     def readers(self) -> list[Reader]:
         return self.watching + self.plain
 
+    async def next_statuses(self, count: int, eventually: Eventually) -> list[bool]:
+        """Return ``current`` of the next statuses at all gateways, read at the same time."""
+        waits = (watching.next_statuses(count, eventually) for watching in self.watching)
+        return [said for of_one in await asyncio.gather(*waits) for said in of_one]
+
+    async def becomes_current(self, eventually: Eventually) -> bool:
+        """Wait at all gateways at the same time, as `Reader.becomes_current` does at one."""
+        waits = (watching.becomes_current(eventually) for watching in self.watching)
+        return all(await asyncio.gather(*waits))
+
     async def connect(self, stack: AsyncExitStack) -> None:
         for gateway in self.gateways:
             for readers, asked in (
@@ -182,8 +192,8 @@ async def test_confirmed_state_of_a_store_that_went_back_reaches_everybody(
     await eventually(lambda: all(reader.counts == [1, 2, 1] for reader in world.readers), 15)
     [timestamp] = {reader.timestamp for reader in world.readers}
     assert timestamp > lost
+    assert await world.becomes_current(eventually)
     for gateway, watching in zip(world.gateways, world.watching, strict=True):
-        assert await watching.becomes_current(eventually)
         assert watching.statuses[-1]["data"]["contracts"] == {world.id: timestamp}
         answer = gateway.get(f"/live/data/aggregate/contract/id?contract_ids={world.id}").json()
         assert answer["Data"][world.id]["trade_count"] == 1
@@ -216,8 +226,8 @@ async def test_client_that_resumes_at_a_gateway_which_knows_less_follows_as_well
         await eventually(lambda: readers[0].counts == [1], 15)
         await eventually(lambda: all(r.counts == [1, 2, 1] for r in world.readers), 15)
         assert readers[0].timestamp == world.plain[0].timestamp > lost
+        assert all(await asyncio.gather(*(r.becomes_current(eventually) for r in readers)))
         for reader in readers:
-            assert await reader.becomes_current(eventually)
             contracts = reader.statuses[-1]["data"]["contracts"]
             assert contracts == {world.id: reader.timestamp}
         assert readers[1].counts == [1]
@@ -266,7 +276,8 @@ async def test_client_alone_with_a_lost_state_gets_the_confirmed_state(
     # The contract has no other subscriber, so no gateway knows of another state.
     contract, publish = next(_fresh).contract_id, world.publisher.publish
     lost = await lose_a_state(world, contract, payload, eventually)
-    for gateway in world.gateways:
+
+    async def nothing_confirmed(gateway: Gateway) -> None:
         async with (
             reading(gateway, contract, snapshot="true", since=lost, **sections) as resumed,
             reading(gateway, contract, snapshot="true", **sections) as fresh,
@@ -277,6 +288,8 @@ async def test_client_alone_with_a_lost_state_gets_the_confirmed_state(
             assert not any(s["data"]["current"] for s in resumed.statuses)
             assert not any(await resumed.next_statuses(10, eventually))
             assert resumed.counts == []
+
+    await asyncio.gather(*map(nothing_confirmed, world.gateways))
     async with (
         reading(world.gateways[0], contract, since=lost, **sections) as resumed,
         reading(world.gateways[0], contract, snapshot="true", **sections) as fresh,
@@ -284,10 +297,10 @@ async def test_client_alone_with_a_lost_state_gets_the_confirmed_state(
     ):
         await eventually(lambda: all(r.statuses for r in (resumed, another, fresh)), 15)
         await publish(contract, payload(Aggregate={"trade_count": 1}))
-        for reader in (resumed, another):
-            await eventually(lambda reader=reader: reader.counts == [1], 15)
-            assert reader.timestamp > lost
-            assert await reader.becomes_current(eventually)
+        both = (resumed, another)
+        await eventually(lambda: all(reader.counts == [1] for reader in both), 15)
+        assert all(reader.timestamp > lost for reader in both)
+        assert all(await asyncio.gather(*(r.becomes_current(eventually) for r in both)))
         # A second confirmation changes nothing, and is no news.
         await publish(contract, payload(Aggregate={"trade_count": 1}))
         assert all(await resumed.next_statuses(3, eventually))
@@ -308,12 +321,15 @@ async def test_quiet_contract_is_current_for_a_resumed_client(
         await publish(busy, payload(Aggregate={"trade_count": 2}))
         await eventually(lambda: before.counts[-1:] == [2], 15)
         since = before.timestamp
-    for gateway in world.gateways:
+
+    async def current_at_once(gateway: Gateway) -> None:
         async with reading(gateway, quiet, busy, since=since) as resumed:
             assert all(await resumed.next_statuses(5, eventually))
             assert resumed.statuses[0]["data"]["current"]
             assert resumed.counts == []
-        # A start without a loss is told of to nobody who has been there before.
+
+    await asyncio.gather(*map(current_at_once, world.gateways))
+    # A start without a loss is told of to nobody who has been there before.
     async with reading(world.gateways[0], quiet, busy, since=since) as resumed:
         assert await resumed.becomes_current(eventually)
         world.server.client.save()
@@ -329,8 +345,7 @@ async def test_store_that_went_back_without_a_publisher_is_not_current(
     world: World, payload: Payload, eventually: Eventually
 ) -> None:
     await goes_back(world, payload, eventually)
-    for watching in world.watching:
-        assert not any(await watching.next_statuses(20, eventually))
+    assert not any(await world.next_statuses(20, eventually))
     assert all(reader.counts == [1, 2] for reader in world.readers)
 
 
@@ -341,9 +356,8 @@ async def test_emptied_store_is_not_current_until_it_is_filled_again(
     await eventually(lambda: all(reader.counts == [1] for reader in world.readers), 15)
     assert await world.watching[0].becomes_current(eventually)
     world.server.client.flushall()
-    for watching in world.watching:
-        await eventually(lambda watching=watching: not watching.current, 15)
-        assert not any(await watching.next_statuses(3, eventually))
+    await eventually(lambda: not any(watching.current for watching in world.watching), 15)
+    assert not any(await world.next_statuses(3, eventually))
     await world.publish(payload(Aggregate={"trade_count": 1}))
     for watching in world.watching:
         await eventually(lambda watching=watching: watching.current, 15)
@@ -371,8 +385,7 @@ async def test_foreign_version_far_ahead_does_not_silence_the_contract(
     await eventually(
         lambda: all(reader.counts == [1, 666, 2, 3, 4] for reader in world.readers), 15
     )
-    for watching in world.watching:
-        assert await watching.becomes_current(eventually)
+    assert await world.becomes_current(eventually)
 
 
 async def test_store_that_goes_back_while_versions_are_ahead(
@@ -391,8 +404,7 @@ async def test_store_that_goes_back_while_versions_are_ahead(
     # The next version is the very one that 3 had.
     await world.publish(payload(Aggregate={"trade_count": 4}))
     await eventually(lambda: all(reader.counts[-2:] == [3, 4] for reader in world.readers), 15)
-    for watching in world.watching:
-        assert await watching.becomes_current(eventually)
+    assert await world.becomes_current(eventually)
 
 
 async def test_message_in_another_unit_is_named_in_the_log(
@@ -417,8 +429,7 @@ async def test_unstored_updates_are_never_replaced(
     await world.publish(payload(Aggregate={"trade_count": 1}))
     world.send({"data": payload(Aggregate={"trade_count": 2})})
     await eventually(lambda: all(reader.counts == [1, 2] for reader in world.readers), 15)
-    for watching in world.watching:
-        assert not any(await watching.next_statuses(20, eventually))
+    assert not any(await world.next_statuses(20, eventually))
     assert all(reader.counts == [1, 2] for reader in world.readers)
 
 
