@@ -6,9 +6,6 @@ Its links are relative, so it works behind any prefix.
 
 from __future__ import annotations
 
-import hashlib
-from importlib.resources import files
-from pathlib import PurePath
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,18 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ime_live.gateway.api_docs.documents import BaseUrl, asyncapi, openapi, servers
+from ime_live.gateway.web.static_files import METHODS, read_files
 from ime_live.settings import GatewaySettings
 
-_GET: Final = ("GET", "HEAD")
-
 _PAGE: Final = "index.html"
-
-_TYPES: Final = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
 
 _HEADERS: Final = {
     # Trusted Types: the scripts make elements, never markup, and the browser enforces that.
@@ -39,42 +28,14 @@ _HEADERS: Final = {
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # A browser checks each file, and gets it only if it has changed: a page never mixes files of
-    # two versions.
-    "Cache-Control": "no-cache",
 }
-
-
-class _File(msgspec.Struct, frozen=True):
-    content: bytes
-    headers: dict[str, str]
-
-    @property
-    def tag(self) -> str:
-        return self.headers["ETag"]
-
-
-def _load() -> dict[str, _File]:
-    found = {}
-    for each in files("ime_live.gateway.api_docs").joinpath("page").iterdir():
-        kind = _TYPES.get(PurePath(each.name).suffix)
-        if kind is None:  # an editor's backup, or a file made by a file system
-            continue
-        content = each.read_bytes()
-        headers = {
-            "Content-Type": kind,
-            "ETag": f'"{hashlib.sha256(content).hexdigest()[:16]}"',
-        }
-        found[each.name] = _File(content, _HEADERS | headers)
-    return found
 
 
 def routes_of(settings: GatewaySettings) -> list[Route]:
     """Make the routes of `/docs`, `/openapi.json` and `/asyncapi.json`."""
-    page = _load()
+    page = read_files("ime_live.gateway.api_docs", "page", _HEADERS)
     calls, streams = msgspec.json.encode(openapi(settings)), asyncapi(settings)
     public = _base_url_of(settings.public_url) if settings.public_url else None
 
@@ -82,13 +43,13 @@ def routes_of(settings: GatewaySettings) -> list[Route]:
         if request.scope["raw_path"].endswith(b"/"):
             # Relative, like the page's own links: the prefix of a proxy is not known here.
             return Response(status_code=308, headers={"Location": "../docs"})
-        return _answer(request, page[_PAGE])
+        return page[_PAGE].response_to(request)
 
     async def file(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in page or name == _PAGE:
             raise HTTPException(404, f"no such file: {name}")
-        return _answer(request, page[name])
+        return page[name].response_to(request)
 
     async def openapi_json(_: Request) -> Response:
         return Response(calls, media_type="application/json")
@@ -102,17 +63,11 @@ def routes_of(settings: GatewaySettings) -> list[Route]:
         )
 
     return [
-        Route("/docs", docs, methods=_GET),
-        Route("/docs/{name}", file, methods=_GET),
-        Route("/openapi.json", openapi_json, methods=_GET),
-        Route("/asyncapi.json", asyncapi_json, methods=_GET),
+        Route("/docs", docs, methods=METHODS),
+        Route("/docs/{name}", file, methods=METHODS),
+        Route("/openapi.json", openapi_json, methods=METHODS),
+        Route("/asyncapi.json", asyncapi_json, methods=METHODS),
     ]
-
-
-def _answer(request: Request, file: _File) -> Response:
-    if request.headers.get("If-None-Match") == file.tag:
-        return Response(status_code=304, headers=file.headers)
-    return Response(file.content, headers=file.headers)
 
 
 def _base_url_of(address: str) -> BaseUrl:

@@ -242,7 +242,10 @@ def _with_cors(app: ASGIApp, cors: Cors) -> ASGIApp:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *added]
+                present = {name for name, _ in message["headers"]}
+                # A second value of this header would make browsers refuse the response.
+                if b"access-control-allow-origin" not in present:
+                    message["headers"] = [*message["headers"], *added]
             await send(message)
 
         await app(scope, receive, send_with_headers)

@@ -1,0 +1,1 @@
+"""Serve pages and scripts for people, as plain files of the package."""

@@ -1,0 +1,127 @@
+"""Static files: types, entity tags and compression; and the browser module under Node.js."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.types import Message
+
+from ime_live.gateway.web.static_files import module_routes, read_files
+
+HERE = Path(__file__).parent
+STATIC = Path(str(files("ime_live.gateway.web").joinpath("static")))
+
+
+async def get(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Ask the routes of the module, as ASGI."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    given = [(k.replace("_", "-").lower().encode(), v.encode()) for k, v in headers.items()]
+    scope: dict[str, Any] = {
+        "type": "http", "method": method, "path": path, "headers": given, "query_string": b"",
+    }  # fmt: skip
+    await Starlette(routes=module_routes())(scope, receive, send)
+    found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], found, sent[1]["body"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("ime-live.js", "text/javascript"), ("ime-live.d.ts", "text/plain")]
+)
+async def test_module_is_served_to_pages_of_any_origin(name: str, kind: str) -> None:
+    status, headers, body = await get(f"/{name}")
+    assert (status, body) == (200, (STATIC / name).read_bytes())
+    assert headers["content-type"] == f"{kind}; charset=utf-8"
+    assert headers["access-control-allow-origin"] == "*"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+async def test_module_is_compressed_and_revalidated() -> None:
+    _, headers, body = await get("/ime-live.js", Accept_Encoding="gzip, br")
+    assert headers["content-encoding"] == "gzip"
+    assert headers["vary"] == "Accept-Encoding"
+    assert gzip.decompress(body) == (STATIC / "ime-live.js").read_bytes()
+    assert len(body) < 12_000
+    for sent in (
+        headers["etag"],
+        headers["etag"].removeprefix("W/"),
+        f'"other", {headers["etag"]}',
+    ):
+        status, again, empty = await get("/ime-live.js", If_None_Match=sent)
+        assert (status, again["etag"], empty) == (304, headers["etag"], b"")
+    status, _, _ = await get("/ime-live.js", If_None_Match='"other"')
+    assert status == 200
+
+
+@pytest.mark.parametrize("path", ["/static_files.py", "/ime-live.js/x", "/../static_files.py"])
+async def test_no_other_file_is_served(path: str) -> None:
+    assert (await get(path))[0] == 404
+    assert (await get("/ime-live.js", "POST"))[0] == 405
+
+
+def test_files_of_unknown_types_are_left_out() -> None:
+    found = read_files("ime_live.gateway", "web", {})
+    assert found == {}  # only modules of Python
+
+
+def missing(program: str, purpose: str) -> None:
+    """Skip the test, or fail it where everything must be there."""
+    reason = f"{program} is not installed, so {purpose}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    print(reason)
+    pytest.skip(reason)
+
+
+def run(*command: str, folder: Path = HERE) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end."""
+    return subprocess.run(  # noqa: S603 - programs that are named here
+        command, capture_output=True, text=True, cwd=folder, timeout=100, check=False
+    )
+
+
+def test_browser_module_passes_its_tests_in_node() -> None:
+    node = shutil.which("node")
+    if node is None:
+        missing("node", "the browser module is not tested without a browser")
+    assert node is not None
+    done = run(node, "--test", "--test-reporter=tap", "ime_live.test.mjs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "# fail 0" in done.stdout
+    assert "# skipped 0" in done.stdout
+
+
+def typescript() -> list[str]:
+    """The command of TypeScript's compiler; the test is skipped where there is none."""
+    compiler = shutil.which("tsc")
+    if compiler is None:
+        missing("tsc (npm's package typescript)", "the types of the browser module are not checked")
+    assert compiler is not None
+    return [compiler, "--noEmit", "--strict", "--target", "ES2022", "--module", "ES2022"]
+
+
+def test_types_of_browser_module_are_strict(tmp_path: Path) -> None:
+    compiler = typescript()
+    for name in ("ime-live.d.ts", "ime-live.js"):
+        shutil.copy(STATIC / name, tmp_path)
+    shutil.copy(HERE / "ime_live_types.ts", tmp_path)
+    options = ["--moduleResolution", "bundler", "--lib", "ES2022,DOM,DOM.Iterable"]
+    done = run(*compiler, *options, "ime_live_types.ts", folder=tmp_path)
+    assert done.returncode == 0, done.stdout
+    text = (tmp_path / "ime_live_types.ts").read_text(encoding="utf-8")
+    (tmp_path / "wrong.ts").write_text(text.replace('"IMEOption"', '"IMEOptions"'), "utf-8")
+    assert run(*compiler, *options, "wrong.ts", folder=tmp_path).returncode != 0
