@@ -16,6 +16,7 @@ from ime_live.publisher import Publisher
 from tests.stream.chromium import Page, page_at
 from tests.stream.conftest import SECRET, Market, Serve
 from tests.stream.harness import Gateway
+from tests.support.paths import ROOT
 from tests.support.proxy import Proxy
 
 Payload = Callable[..., dict[str, Any]]
@@ -202,3 +203,27 @@ async def test_browser_module_runs_on_a_page_of_another_origin(
         f"module.connect({{contractNames: [{json.dumps(market.one().contract_name)}]}}) }})"
     )
     await page.until("stream.status !== null")
+
+
+async def test_example_of_documentation_runs(
+    page: Page,
+    gateway: Gateway,
+    hasty: Gateway,
+    market: Market,
+    publisher: Publisher,
+    payload: Payload,
+) -> None:
+    contracts = market.take(2)
+    for contract in contracts:
+        await publisher.publish(contract.contract_id, payload(Aggregate={"last_price": 4711}))
+    text = (ROOT / "docs" / "browser.md").read_text(encoding="utf-8")
+    example = text.partition("```js\n")[2].partition("```")[0]
+    own = example.replace("https://example.org", f"http://127.0.0.1:{gateway.port}")
+    for name, contract in zip(("ContractA", "SAFOR01"), contracts, strict=True):
+        own = own.replace(name, contract.contract_name)
+    await page.visit(f"http://127.0.0.1:{hasty.port}/health")
+    source = f"new Blob([{json.dumps(own)}], {{type: 'text/javascript'}})"
+    await page.evaluate(f"import(URL.createObjectURL({source}))")
+    for contract in contracts:
+        shown = json.dumps(f"{contract.contract_name}: 4711")
+        await page.until(f"document.body.textContent.includes({shown})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 from importlib.resources import files
@@ -15,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.types import Message
 
 from ime_live.gateway.web.static_files import module_routes, read_files
+from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
 STATIC = Path(str(files("ime_live.gateway.web").joinpath("static")))
@@ -122,3 +124,18 @@ def test_types_of_browser_module_are_strict(tmp_path: Path) -> None:
     text = (tmp_path / "ime_live_types.ts").read_text(encoding="utf-8")
     (tmp_path / "wrong.ts").write_text(text.replace('"IMEOption"', '"IMEOptions"'), "utf-8")
     assert run(*compiler, *options, "wrong.ts", folder=tmp_path).returncode != 0
+
+
+def test_examples_of_documentation_fit_the_types(tmp_path: Path) -> None:
+    compiler = typescript()
+    text = (ROOT / "docs" / "browser.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```js\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 4
+    shutil.copy(STATIC / "ime-live.d.ts", tmp_path)
+    for number, example in enumerate(examples):
+        own = example.replace("https://example.org/ime-live.js", "./ime-live.js")
+        (tmp_path / f"example{number}.ts").write_text(own, encoding="utf-8")
+    sources = [f"example{number}.ts" for number in range(len(examples))]
+    options = ["--moduleResolution", "bundler", "--lib", "ES2022,DOM,DOM.Iterable"]
+    done = run(*compiler, *options, *sources, folder=tmp_path)
+    assert done.returncode == 0, done.stdout

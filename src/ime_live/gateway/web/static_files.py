@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import PurePath
 from typing import Final
@@ -66,7 +65,7 @@ class StaticFile(Struct, frozen=True):
         return Response(self.content, headers=self.headers)
 
 
-def read_files(package: str, folder: str, headers: Mapping[str, str]) -> dict[str, StaticFile]:
+def read_files(package: str, folder: str, headers: dict[str, str]) -> dict[str, StaticFile]:
     """Read the files of a folder of a package: name → file.
 
     Args:
