@@ -227,3 +227,12 @@ async def test_example_of_documentation_runs(
     for contract in contracts:
         shown = json.dumps(f"{contract.contract_name}: 4711")
         await page.until(f"document.body.textContent.includes({shown})")
+
+
+def test_module_has_one_permission_beside_those_of_settings(serve: Serve) -> None:
+    gateway = serve(cors_origins="https://page.example")
+    for origin in ("https://page.example", "https://other.example"):
+        answer = gateway.request("GET", "/ime-live.js", {"Origin": origin})
+        assert answer.headers.get_all("Access-Control-Allow-Origin") == ["*"]
+    refused = gateway.request("GET", "/live/status", {"Origin": "https://other.example"})
+    assert refused.headers.get_all("Access-Control-Allow-Origin") is None

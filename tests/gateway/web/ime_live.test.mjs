@@ -135,7 +135,8 @@ test("a token function is called again once after a refusal, and by itself for n
 test("options that cannot be used are refused at once", () => {
   const {environment} = new World();
   for (const options of [
-    {}, {contractNames: []}, {contractNames: [" "]}, {contractNames: ["A"], maxRate: 0},
+    {}, {contractNames: []}, {contractNames: null}, {contractNames: [null]}, {contractIds: 1.5},
+    {contractIds: [2 ** 53]}, {contractNames: [" "]}, {contractNames: ["A"], maxRate: 0},
     {contractNames: ["A"], openTimeout: NaN}, {contractNames: ["A"], url: "file:///x"},
     {contractNames: ["A"], url: "https://u:p@a.example"}, {contractNames: ["A"], token: "a b"},
     {contractNames: ["A"], token: ""}, {contractNames: ["A"], since: "yesterday"},

@@ -162,9 +162,12 @@ export class Client {
   ): Promise<Record<string, Payload[Name] | null>>;
   /** Static fields and all sections of contracts. */
   overview(
-    contracts: Contracts, options?: CallOptions): Promise<Record<string, Record<string, unknown> | null>>;
+    contracts: Contracts, options?: CallOptions,
+  ): Promise<Record<string, Record<string, unknown> | null>>;
   /** Static fields of contracts, in the order asked; null for those that do not exist. */
-  contracts(contracts: Contracts, options?: CallOptions): Promise<(Record<string, unknown> | null)[]>;
+  contracts(
+    contracts: Contracts, options?: CallOptions,
+  ): Promise<(Record<string, unknown> | null)[]>;
   /** The contracts of a market whose name or title holds a text. */
   search(market: Market, text: string, options?: CallOptions): Promise<Record<string, unknown>[]>;
   /** The state of the feed and the age of contracts; see docs/protocol.md, Status over HTTP. */

@@ -45,7 +45,9 @@ export class RefusedError extends ImeLiveError {
 export class AuthenticationError extends RefusedError { static errorName = "AuthenticationError"; }
 
 /** A contract is not known; the text names it. */
-export class UnknownContractError extends RefusedError { static errorName = "UnknownContractError"; }
+export class UnknownContractError extends RefusedError {
+  static errorName = "UnknownContractError";
+}
 
 /** A command was refused as a whole. */
 export class ControlError extends RefusedError { static errorName = "ControlError"; }
@@ -114,12 +116,22 @@ function readService(url = new URL(".", import.meta.url).href) {
     throw new SettingsError("the service's address must not have a query, a fragment or a "
       + "password; pass contracts, options and the token as options");
   }
-  const path = address.pathname.replace(/\/+$/, "").replace(/\/live\/data\/websocket\/contract\/(name|id)$/, "");
-  return {ws: `ws${scheme[1]}://${address.host}${path}`, http: `http${scheme[1]}://${address.host}${path}`};
+  const path = address.pathname
+    .replace(/\/+$/, "")
+    .replace(/\/live\/data\/websocket\/contract\/(name|id)$/, "");
+  return {
+    ws: `ws${scheme[1]}://${address.host}${path}`,
+    http: `http${scheme[1]}://${address.host}${path}`,
+  };
 }
 
-function textsOf(name, value = []) {
-  const texts = (typeof value === "string" ? [value] : [...value]).map(each => String(each).trim());
+function textsOf(name, value) {
+  const given = typeof value === "object" && value !== null ? [...value] : [value ?? []].flat();
+  for (const each of given) {
+    if (typeof each === "string" || Number.isSafeInteger(each)) continue;
+    throw new SettingsError(`${name} must have texts or whole numbers, got ${typeof each}`);
+  }
+  const texts = given.map(each => String(each).trim());
   if (texts.includes("")) throw new SettingsError(`${name} must not be empty, got an empty text`);
   return [...new Set(texts)];
 }
@@ -130,11 +142,21 @@ const keyOf = (by, text) => (by === "id" ? `id:${text}` : text);
 /** Return the contracts and filters of a program: key → selector. */
 function selectorsOf({contractNames, contractIds, markets, underlying, by = "name"} = {}) {
   if (!(by in PARAMETERS)) throw new SettingsError(`by must be "name" or "id", got ${by}`);
-  const filter = {markets: textsOf("markets", markets), underlying: textsOf("underlying", underlying)};
-  const given = {name: textsOf("contractNames", contractNames), id: textsOf("contractIds", contractIds)};
+  const filter = {
+    markets: textsOf("markets", markets),
+    underlying: textsOf("underlying", underlying),
+  };
+  const given = {
+    name: textsOf("contractNames", contractNames),
+    id: textsOf("contractIds", contractIds),
+  };
   const found = new Map();
   const add = (kind, patterns) => {
-    const made = {by: kind, ...filter, patterns};
+    // Sorted, as by the gateway, so that equal choices have equal keys.
+    const {markets: wanted, underlying: of} = filter;
+    const made = {
+      by: kind, markets: wanted.sort(), underlying: of.sort(), patterns: patterns.sort(),
+    };
     found.set(selectorKey(made), made);
   };
   let filtered = false;
@@ -157,7 +179,11 @@ const isFilter = selector => selector.patterns !== undefined;
 /** Return the keys that fit into one URL: one filter, and contracts of its kind. */
 function firstFitting(selectors) {
   const filter = [...selectors].find(([, each]) => isFilter(each));
-  const by = filter ? filter[1].by : [...selectors.values()].some(each => each.by === "name") ? "name" : "id";
+  const by = filter
+    ? filter[1].by
+    : [...selectors.values()].some(each => each.by === "name")
+      ? "name"
+      : "id";
   const fitting = filter ? [filter[0]] : [];
   let length = 0;
   for (const [key, selector] of selectors) {
@@ -190,7 +216,8 @@ function* portionsOf(selectors) {
 }
 
 function commandOf(action, selectors, snapshot, id) {
-  const texts = by => selectors.filter(each => each.by === by).flatMap(each => each.patterns ?? [each.text]);
+  const texts = by =>
+    selectors.filter(each => each.by === by).flatMap(each => each.patterns ?? [each.text]);
   const command = {action, contract_names: texts("name"), contract_ids: texts("id"), id};
   if (action === "subscribe") command.snapshot = snapshot;
   const [first] = selectors;
@@ -208,19 +235,29 @@ const keysOf = (answer = {}) => [
   ...(answer.contract_names ?? []), ...(answer.contract_ids ?? []).map(text => keyOf("id", text)),
 ];
 
-const queryOf = pairs => pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
+const queryOf = pairs =>
+  pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
 
 /** A timestamp of the service as milliseconds of its own wall clock; only differences mean much. */
 const millisecondsOf = timestamp => Date.parse(`${timestamp.slice(0, 23)}Z`);
 
 function checkOptions(options) {
-  for (const name of ["maxRate", "openTimeout", "staleAfter", "maxReconnectDelay", "firstTimeout"]) {
+  for (const name of [
+    "maxRate",
+    "openTimeout",
+    "staleAfter",
+    "maxReconnectDelay",
+    "firstTimeout",
+  ]) {
     const value = options[name];
-    if ((value === null && DEFAULTS[name] === null) || (Number.isFinite(value) && value > 0)) continue;
+    if ((value === null && DEFAULTS[name] === null) || (Number.isFinite(value) && value > 0))
+      continue;
     throw new SettingsError(`${name} must be a number above 0, got ${value}`);
   }
   if (options.since !== null && !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$/.test(options.since)) {
-    throw new SettingsError(`since must be a timestamp of a message, unchanged, got ${options.since}`);
+    throw new SettingsError(
+      `since must be a timestamp of a message, unchanged, got ${options.since}`,
+    );
   }
 }
 
@@ -259,7 +296,9 @@ export class ResumePoint {
     if (!this.#begun) {
       return this.#since !== null ? {since: this.#since} : this.#snapshot ? {snapshot: true} : {};
     }
-    const stamps = [...selectors].map(([key, each]) => (isFilter(each) ? undefined : this.#seen.get(key)));
+    const stamps = [...selectors].map(([key, each]) =>
+      isFilter(each) ? undefined : this.#seen.get(key),
+    );
     // A filter may match contracts that were listed meanwhile, so then all states are needed.
     if (!stamps.length || stamps.includes(undefined)) return {snapshot: true};
     return {since: stamps.reduce((one, other) => (one < other ? one : other))};
@@ -294,7 +333,8 @@ export class Credentials {
   constructor(source, now) {
     this.now = now;
     this.#source = typeof source === "function" ? source : null;
-    if (this.#source === null && source != null) this.#token = Promise.resolve(Credentials.check(source));
+    if (this.#source === null && source != null)
+      this.#token = Promise.resolve(Credentials.check(source));
   }
 
   get renewable() { return this.#source !== null; }
@@ -303,7 +343,9 @@ export class Credentials {
     const text = typeof token === "string" ? token.trim().replace(/^bearer /i, "") : "";
     // RFC 9110, 5.6.2: other characters cannot be in a subprotocol.
     if (!/^[\w!#$%&'*+.^`|~-]+$/.test(text)) {
-      throw new SettingsError("a token must be a text of letters, digits and -._~, got something else");
+      throw new SettingsError(
+        "a token must be a text of letters, digits and -._~, got something else",
+      );
     }
     return text;
   }
@@ -388,7 +430,13 @@ export class Stream {
   #retry = null;
   #first = null;
   #clock = null;
-  #listeners = {message: new Set(), updates: new Set(), status: new Set(), connection: new Set(), listing: new Set()};
+  #listeners = {
+    message: new Set(),
+    updates: new Set(),
+    status: new Set(),
+    connection: new Set(),
+    listing: new Set(),
+  };
   #settle;
   #unhook = [];
 
@@ -463,16 +511,39 @@ export class Stream {
     const rest = [...wanted].filter(([key]) => !fitting.includes(key));
     if (rest.length) {
       this.#changes.unshift({
-        action: "subscribe", left: new Map(rest), snapshot: this.#resumePoint.wantsStates, faults: [], restoring: true,
+        action: "subscribe",
+        left: new Map(rest),
+        snapshot: this.#resumePoint.wantsStates,
+        faults: [],
+        restoring: true,
       });
     }
     this.#unsent = this.#changes.flatMap(change => [...batchesOf(change)]);
-    const connection = {socket: null, arrived: null, opened: null, probed: null, watch: null, rate: new CommandRate(), timers: new Set()};
+    const connection = {
+      socket: null,
+      arrived: null,
+      opened: null,
+      probed: null,
+      watch: null,
+      rate: new CommandRate(),
+      timers: new Set(),
+    };
     this.#connection = connection;
     const current = call => (...given) => { if (this.#connection === connection) call(...given); };
     this.#credentials.get().then(
-      current(token => this.#dial(connection, this.#address(by, fitting.map(key => wanted.get(key))), token, current)),
-      current(error => this.#end(error)));
+      current(token =>
+        this.#dial(
+          connection,
+          this.#address(
+            by,
+            fitting.map(key => wanted.get(key)),
+          ),
+          token,
+          current,
+        ),
+      ),
+      current(error => this.#end(error)),
+    );
   }
 
   #address(by, selectors) {
@@ -493,8 +564,12 @@ export class Stream {
   #dial(connection, address, token, current) {
     let socket;
     try {
-      socket = new this.#environment.WebSocket(address, token === null ? [] : ["ime-live", `token.${token}`]);
-    } catch (error) { // as on a page of https, which may open no ws://
+      socket = new this.#environment.WebSocket(
+        address,
+        token === null ? [] : ["ime-live", `token.${token}`],
+      );
+    } catch (error) {
+      // as on a page of https, which may open no ws://
       return this.#end(new ServiceError(`the browser cannot open the stream: ${error.message}`));
     }
     connection.socket = socket;
@@ -620,24 +695,31 @@ export class Stream {
   #watch(connection, quiet = this.#options.staleAfter * 1000) {
     const now = this.#environment.now();
     const {staleAfter, openTimeout} = this.#options;
-    if (connection.probed !== null && connection.arrived > connection.probed) connection.probed = null;
+    if (connection.probed !== null && connection.arrived > connection.probed)
+      connection.probed = null;
     if (connection.probed === null && now >= connection.arrived + quiet) {
       connection.probed = now;
       connection.rate.wait(now);
       connection.socket.send(JSON.stringify(commandOf("subscribe", [], false, "probe")));
     }
-    const end = connection.probed === null ? connection.arrived + staleAfter * 1000
-      : connection.probed + openTimeout * 1000;
-    if (connection.probed !== null && now >= end) return this.#lose(`no answer within ${openTimeout} s`);
+    const end =
+      connection.probed === null
+        ? connection.arrived + staleAfter * 1000
+        : connection.probed + openTimeout * 1000;
+    if (connection.probed !== null && now >= end)
+      return this.#lose(`no answer within ${openTimeout} s`);
     this.#environment.clearTimeout(connection.watch);
-    connection.watch = this.#timer(connection, Math.max(50, end - now), () => this.#watch(connection));
+    connection.watch = this.#timer(connection, Math.max(50, end - now), () =>
+      this.#watch(connection),
+    );
   }
 
   // The selection
 
   #change(action, contracts, snapshot) {
     return new Promise((resolve, reject) => {
-      if (this.state === "closed") throw new ServiceError("the stream cannot be changed: it has ended");
+      if (this.state === "closed")
+        throw new ServiceError("the stream cannot be changed: it has ended");
       const change = {action, left: selectorsOf(contracts), snapshot, faults: [], resolve, reject};
       if (!change.left.size) return resolve();
       this.#changes.push(change);
@@ -670,7 +752,8 @@ export class Stream {
   #overdue(id) {
     const change = this.#asked.get(id)?.change;
     if (change === undefined) return;
-    const text = `the gateway must answer a command within ${this.#options.openTimeout} s, got none`;
+    const {openTimeout} = this.#options;
+    const text = `the gateway must answer a command within ${openTimeout} s, got none`;
     if (change.restoring) return this.#lose(text);
     this.#changes = this.#changes.filter(each => each !== change);
     change.reject(new ServiceError(text)); // it may be done all the same, and a late answer counts
@@ -679,7 +762,11 @@ export class Stream {
   #takeAnswer(answer) {
     if (answer.action === "listing") {
       for (const key of keysOf(answer.removed)) this.#forget(key);
-      return this.#emit("listing", {added: keysOf(answer.added), removed: keysOf(answer.removed), errors: answer.errors});
+      return this.#emit("listing", {
+        added: keysOf(answer.added),
+        removed: keysOf(answer.removed),
+        errors: answer.errors,
+      });
     }
     const asked = this.#asked.get(answer.id);
     if (asked === undefined) return;
@@ -723,7 +810,8 @@ export class Stream {
   #leaveOut(reason) {
     for (const change of this.#changes) {
       for (const [key, selector] of change.left) {
-        if (change.restoring || this.#held.has(key) || reason !== UNKNOWN_CONTRACT + selector.text) continue;
+        if (change.restoring || this.#held.has(key) || reason !== UNKNOWN_CONTRACT + selector.text)
+          continue;
         change.left.delete(key);
         change.faults.push({contract: selector.text, error: reason});
         this.#finish(change);
@@ -757,7 +845,9 @@ export class Stream {
     };
     hook(events, "online", look);
     hook(document, "resume", look);
-    hook(document, "visibilitychange", () => { if (document.visibilityState === "visible") look(); });
+    hook(document, "visibilitychange", () => {
+      if (document.visibilityState === "visible") look();
+    });
     // A page that is kept to be shown again (bfcache) must have no open connection.
     hook(events, "pagehide", event => {
       if (!event.persisted || this.state === "closed") return;
@@ -790,7 +880,8 @@ export class Stream {
   }
 
   #on(kind, listener) {
-    if (typeof listener !== "function") throw new SettingsError(`a listener must be a function, got ${typeof listener}`);
+    if (typeof listener !== "function")
+      throw new SettingsError(`a listener must be a function, got ${typeof listener}`);
     const own = value => listener(value); // so that one function can be added twice
     this.#listeners[kind].add(own);
     return () => { this.#listeners[kind].delete(own); };
@@ -837,7 +928,9 @@ export class Client {
 
   async snapshot(section, contracts, options) {
     if (!(section in SECTION_PATHS)) {
-      throw new SettingsError(`section must be one of ${Object.keys(SECTION_PATHS).join(", ")}, got ${section}`);
+      throw new SettingsError(
+        `section must be one of ${Object.keys(SECTION_PATHS).join(", ")}, got ${section}`,
+      );
     }
     return this.#live(SECTION_PATHS[section], contracts, options);
   }
@@ -859,11 +952,17 @@ export class Client {
 
   async status(contracts = {}, options) {
     const {contractNames, contractIds} = contracts;
-    return this.#fetch("/live/status", {contract_names: contractNames, contract_ids: contractIds}, options);
+    return this.#fetch(
+      "/live/status",
+      {contract_names: contractNames, contract_ids: contractIds},
+      options,
+    );
   }
 
   /** Return `Data` of any call, as of those that are newer than this module. */
-  async get(path, parameters = {}, options) { return (await this.#fetch(path, parameters, options)).Data; }
+  async get(path, parameters = {}, options) {
+    return (await this.#fetch(path, parameters, options)).Data;
+  }
 
   /** One call for as many contracts as fit into a URL. */
   #each(path, contracts, options) {
@@ -876,7 +975,13 @@ export class Client {
         return each.patterns ?? [each.text];
       })};
       const filter = fitting.map(key => selectors.get(key)).find(isFilter);
-      calls.push(this.get(path + by, {...texts, market: filter?.markets, underlying: filter?.underlying}, options));
+      calls.push(
+        this.get(
+          path + by,
+          {...texts, market: filter?.markets, underlying: filter?.underlying},
+          options,
+        ),
+      );
       fitting.forEach(key => selectors.delete(key));
     }
     return Promise.all(calls);
@@ -915,9 +1020,12 @@ export class Client {
       }
       throw new AuthenticationError(reason, 401);
     }
-    if (response.status === 429) throw new RateError(reason, Number(response.headers.get("Retry-After")));
-    if (response.status === 404 && reason.startsWith(UNKNOWN_CONTRACT)) throw new UnknownContractError(reason, 404);
-    if (response.status === 403 || response.status === 422) throw new RefusedError(reason, response.status);
+    if (response.status === 429)
+      throw new RateError(reason, Number(response.headers.get("Retry-After")));
+    if (response.status === 404 && reason.startsWith(UNKNOWN_CONTRACT))
+      throw new UnknownContractError(reason, 404);
+    if (response.status === 403 || response.status === 422)
+      throw new RefusedError(reason, response.status);
     throw new ServiceError(reason, response.status);
   }
 }
