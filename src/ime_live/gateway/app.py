@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 from starlette.types import ASGIApp
 
-from ime_live.clock import SYSTEM_CLOCK
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode, RefusedError, StoreError
 from ime_live.gateway.api_docs.pages import routes_of
 from ime_live.gateway.auth.cors import Cors
@@ -63,8 +63,13 @@ _SYNC_INTERVAL: Final = 1.0  # seconds between two updates of the exported metri
 class Gateway:
     """The parts of one process. Make it inside a running event loop."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, clock: Clock = SYSTEM_CLOCK) -> None:
         """Assemble the parts.
+
+        Args:
+            settings: the settings.
+            clock: the clock of market data, that of a recording while it is played. Tokens expire
+                by the machine's clock.
 
         Raises:
             SettingsError: the settings contradict each other, or a file they name cannot be read.
@@ -72,11 +77,11 @@ class Gateway:
         loop = asyncio.get_running_loop()
         self._limited = LogLimiter(log)
         self._store = Store(settings)
-        self._metrics = Metrics()
+        self._metrics = Metrics(clock)
         self._metrics.set_build(version=version("ime-live"), fanout=fanout.IMPLEMENTATION)
         states = StateTable(
             zone=settings.zone,
-            clock=SYSTEM_CLOCK.time_us,
+            clock=clock.time_us,
             monotonic=SYSTEM_CLOCK.monotonic,
             events=self._metrics,
         )
@@ -110,12 +115,14 @@ class Gateway:
         self._contract_cache = ContractCache(self._store, settings.contracts_interval)
         # It is read once a second, so a half-open link is noticed for all who use it.
         self._lease = Lease(settings, connections=self._store.connections)
-        self._feed = FeedMonitor(self._lease, changed=lambda: self.context.status_loop.on_change())
+        self._feed = FeedMonitor(
+            self._lease, clock=clock, changed=lambda: self.context.status_loop.on_change()
+        )
         versions = VersionCache(self._store)
         status_messages = StatusMessages(
             hub,
             zone=settings.zone,
-            clock=SYSTEM_CLOCK,
+            clock=clock,
             feed=lambda: self._feed.status,
             sent=self._metrics.count_status,
         )
@@ -129,6 +136,7 @@ class Gateway:
             versions=versions,
             diagnostics=diagnostics,
             zone=settings.zone,
+            clock=clock,
         )
         self._state_reader = StateReader(self._store)
         self.handlers = Handlers(
@@ -139,6 +147,7 @@ class Gateway:
             max_contracts=settings.max_contracts,
             reached=lambda: self._pubsub.connected,
             zone=zone_of(TEHRAN),
+            clock=clock,
         )
         """Handlers of the REST calls."""
         self.context = GatewayContext(
@@ -169,6 +178,7 @@ class Gateway:
             event_overlap=0 if self._store.connections.one_clock else EVENT_OVERLAP,
             limited=self._limited,
             clock=SYSTEM_CLOCK,
+            market_clock=clock,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -309,8 +319,9 @@ class Gateway:
 class Application:
     """The ASGI application of one process; streams bypass it, see `gateway.stream`."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, clock: Clock = SYSTEM_CLOCK) -> None:
         self._settings = settings
+        self._clock = clock
         self._http: ASGIApp | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
@@ -322,7 +333,7 @@ class Application:
 
     async def _live(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
         await receive()
-        gateway = Gateway(self._settings)
+        gateway = Gateway(self._settings, self._clock)
         await gateway.start()
         pages = [*module_routes(), *(routes_of(self._settings) if self._settings.docs else [])]
         self._http = http_app(gateway, self._settings, pages)

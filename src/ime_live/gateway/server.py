@@ -23,6 +23,7 @@ import structlog
 import uvicorn
 
 from ime_live import signals
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import SettingsError
 from ime_live.gateway.app import Application
 from ime_live.gateway.auth.keys import authenticator_from
@@ -53,8 +54,9 @@ _TCP_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
 class GatewayConfig(uvicorn.Config):
     """uvicorn's configuration for a gateway, with our settings; workers get it complete."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, clock: Clock = SYSTEM_CLOCK) -> None:
         self.settings = settings
+        self.clock = clock
         super().__init__(
             "ime_live.gateway.app:Application",
             factory=True,
@@ -79,7 +81,7 @@ class GatewayConfig(uvicorn.Config):
 
     def load_app(self) -> Any:  # noqa: ANN401 - as uvicorn has it
         """Return the factory of this process's application."""
-        return lambda: Application(self.settings)
+        return lambda: Application(self.settings, self.clock)
 
 
 class GatewayServer(uvicorn.Server):

@@ -43,7 +43,8 @@ class GatewayContext:
         cors: which pages may read streams of events.
         event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
         limited: logs failures that any client may cause again and again.
-        clock: durations, the expiry of tokens, and timestamps.
+        clock: durations, and the expiry of tokens.
+        market_clock: timestamps; while a recording is played, its time.
     """
 
     settings: GatewaySettings
@@ -66,3 +67,4 @@ class GatewayContext:
     event_overlap: int
     limited: LogLimiter
     clock: Clock
+    market_clock: Clock

@@ -209,7 +209,9 @@ class Subscription:
 
     def _send(self, subscriber: Subscriber, text: bytes) -> None:
         def make() -> bytes:
-            timestamp = timestamp_of(self._context.clock.time_us(), self._context.zone).encode()
+            timestamp = timestamp_of(
+                self._context.market_clock.time_us(), self._context.zone
+            ).encode()
             return wire.framed(wire.control_message(timestamp, text), subscriber.group.format)
 
         self._context.hub.send(subscriber, make, key=object())
