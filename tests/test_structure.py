@@ -22,6 +22,7 @@ INTERFACE = "has no behaviour of its own"
 
 TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_options.py",
+    "archive/recorder.py": "cli/test_record.py",
     "cli/lines.py": "cli/test_publish.py",
     "cli/records.py": "cli/test_contracts.py",
     "cli/running.py": "cli/test_signals.py",

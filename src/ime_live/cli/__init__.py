@@ -13,7 +13,7 @@ from typing import Final
 
 import typer
 
-from ime_live.cli import contracts, feed, publish, serve, token, up
+from ime_live.cli import contracts, feed, publish, record, serve, token, up
 from ime_live.cli.lines import reason_of
 from ime_live.cli.options import present_name, rename_variables
 from ime_live.cli.running import tell
@@ -35,6 +35,7 @@ app.command()(serve.serve)
 app.command()(up.up)
 app.add_typer(contracts.app, name="contracts")
 app.command()(publish.publish)
+app.command()(record.record)
 app.add_typer(feed.app, name="feed")
 app.add_typer(token.app, name="token")
 

@@ -1,0 +1,164 @@
+"""Day file: gzip members of whole lines; read one, and find the part that was not finished.
+
+The recorder appends one gzip member (RFC 1952, section 2.2) at a time. So a file that is still
+being written can be read, and a process that was killed leaves an unfinished member at most.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from msgspec import Struct
+
+from ime_live.errors import FeedError
+
+SUFFIX: Final = ".ndjson.gz"
+
+HEADER: Final = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+"""How each member begins that `ime_live.archive.writer` has written."""
+
+_NAME: Final = re.compile(r"(\d{4}-\d{2}-\d{2})" + re.escape(SUFFIX), re.ASCII)
+
+_CHUNK: Final = 1 << 16  # bytes read at once
+_GZIP: Final = 31  # window bits of zlib for a gzip header
+_MOST: Final = 1 << 26
+"""Bytes of a member's lines that are held until its checksum has proved them. Only another program
+writes longer members; their lines are given out before."""
+_LONGEST: Final = 1 << 24  # bytes of a line; the longest message has 64 KiB
+
+
+class Cut(Struct, frozen=True):
+    """The end of a file that cannot be read.
+
+    Attributes:
+        offset: bytes of the file before it, which are whole members.
+        reason: why it cannot be read.
+        damaged: False if a member is only unfinished, since its writer was killed or still writes.
+    """
+
+    offset: int
+    reason: str
+    damaged: bool
+
+
+class Member(Struct, frozen=True):
+    """Lines of one member.
+
+    Attributes:
+        lines: the lines that are not blank, without their ends.
+        end: bytes of the file up to the end of the member.
+    """
+
+    lines: list[bytes]
+    end: int
+
+
+def day_files(folder: Path) -> list[tuple[str, Path]]:
+    """Return the files of an archive with their days, the oldest first.
+
+    Raises:
+        FeedError: the folder cannot be read.
+    """
+    try:
+        named = [(match[1], each) for each in folder.iterdir() if (match := _is_day(each.name))]
+    except OSError as error:
+        raise FeedError(f"recording {folder} cannot be read: {reason_of(error)}") from error
+    return sorted(named)
+
+
+def file_of(folder: Path, day: str) -> Path:
+    """Return the path of a day's file."""
+    return folder / f"{day}{SUFFIX}"
+
+
+def _is_day(name: str) -> re.Match[str] | None:
+    match = _NAME.fullmatch(name)
+    if match is not None:
+        try:
+            date.fromisoformat(match[1])
+        except ValueError:
+            return None
+    return match
+
+
+def read_members(path: Path, *, cut: Callable[[Cut], None]) -> Iterator[Member]:
+    """Read a file, member by member.
+
+    Args:
+        path: the file.
+        cut: called at the end if the rest of the file cannot be read.
+
+    Raises:
+        FeedError: the file cannot be opened or read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from _members(file, cut)
+    except OSError as error:
+        raise FeedError(f"recording {path} cannot be read: {reason_of(error)}") from error
+
+
+def _members(file: BinaryIO, cut: Callable[[Cut], None]) -> Iterator[Member]:
+    end = 0
+    rest = b""
+    while rest := rest or file.read(_CHUNK):
+        unpack = zlib.decompressobj(_GZIP)
+        held: list[bytes] = []
+        size, line = 0, b""
+        began = end
+        while not unpack.eof:
+            try:
+                text = unpack.decompress(rest)
+            except zlib.error as error:
+                cut(Cut(began, str(error), damaged=not _is_blank(file, began)))
+                return
+            end += len(rest) - len(unpack.unused_data)
+            rest = b""
+            *whole, line = (line + text).split(b"\n")
+            held += [each for each in whole if each.strip()]
+            size += len(text)
+            if len(line) > _LONGEST:
+                reason = f"a line must have at most {_LONGEST} bytes"
+                cut(Cut(began, reason, damaged=True))
+                return
+            if size > _MOST:
+                yield Member(held, began)
+                held, size = [], 0
+            if not unpack.eof and not (rest := file.read(_CHUNK)):
+                reason = "the last member is not finished"
+                cut(Cut(began, reason, damaged=_has_member(file, began + 1)))
+                return
+        rest = unpack.unused_data
+        if line.strip():
+            held.append(line)
+        yield Member(held, end)
+
+
+def _is_blank(file: BinaryIO, began: int) -> bool:
+    # A machine that lost its power may leave zeros where a member should be.
+    file.seek(began)
+    while chunk := file.read(_CHUNK):
+        if chunk.strip(b"\0"):
+            return False
+    return True
+
+
+def _has_member(file: BinaryIO, begin: int) -> bool:
+    # Damage may look as if the member went on to the end of the file.
+    file.seek(begin)
+    before = b""
+    while chunk := file.read(_CHUNK):
+        if HEADER in before + chunk:
+            return True
+        before = chunk[-len(HEADER) :]
+    return False
+
+
+def reason_of(error: Exception) -> str:
+    """Describe an error of the system in a few words."""
+    return (getattr(error, "strerror", None) or str(error)).lower()

@@ -1,0 +1,231 @@
+"""Stream recorder: a client that writes every state of its contracts into an archive.
+
+It has one stream for all contracts, and resumes it where the archive ends. The gateway counts the
+states that it leaves out (``skipped``), so a line tells of those before it. A gap of the recorder's
+own, between two connections or two runs, is written as a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+
+from ime_live.archive.listing import Wanted, read_listing
+from ime_live.archive.writer import ArchiveWriter
+from ime_live.client.connecting import connect
+from ime_live.client.network.credentials import Token
+from ime_live.client.protocol.message import ConnectionEvent
+from ime_live.client.rest.async_client import AsyncClient
+from ime_live.client.stream.stream import Stream
+from ime_live.clock import SYSTEM_CLOCK, Clock
+from ime_live.contracts import Contract
+from ime_live.errors import ImeLiveError, SettingsError, UnknownContractError
+from ime_live.log_limiter import LogLimiter
+from ime_live.market import Payload, timestamp_of
+from ime_live.timezones import zone_of_tehran
+
+log = structlog.get_logger()
+
+FLUSH_INTERVAL: Final = 1.0
+"""Seconds between two writes; a crash of the recorder loses no more of what it had received."""
+
+LISTING_INTERVAL: Final = 60.0
+"""Seconds between two looks for new contracts, and for changes of their static data."""
+
+_MOST_WAITING: Final = 8 * 1024 * 1024
+"""Bytes of lines that wait for a slow disk; then the recorder reads no more."""
+
+_NOT_RUNNING: Final = "the recorder was not running"
+
+
+class StreamRecorder:
+    """Records until it is cancelled, or until an error that waiting cannot help.
+
+    Attributes:
+        connected: whether there is a connection.
+        contracts: the recorded contracts by id.
+    """
+
+    def __init__(
+        self,
+        writer: ArchiveWriter,
+        wanted: Wanted,
+        *,
+        url: str | None = None,
+        token: Token = None,
+        clock: Clock = SYSTEM_CLOCK,
+        listing_interval: float = LISTING_INTERVAL,
+    ) -> None:
+        """Create a recorder; `run` does the work.
+
+        Args:
+            writer: the archive.
+            wanted: the contracts to record.
+            url: address of the service; None reads ``IME_LIVE_URL``.
+            token: see `ime_live.connect`.
+            clock: the machine's clock, for the times of gaps.
+            listing_interval: seconds between two looks for new contracts.
+        """
+        self.connected = False
+        self.contracts: Mapping[str, Contract] = {}
+        self._writer = writer
+        self._wanted = wanted
+        self._url = url
+        self._token = token
+        self._clock = clock
+        self._listing_interval = listing_interval
+        self._limited = LogLimiter(log)
+        self._zone = zone_of_tehran()
+        self._newest = ""
+        """Timestamp of the newest state that has arrived."""
+        self._gap: tuple[str, str] | None = None
+        """When the gap began that the next connection ends, and why."""
+        if writer.last_time:
+            self._gap = writer.last_time, _NOT_RUNNING
+        self._writing = asyncio.Lock()
+
+    @property
+    def progress(self) -> dict[str, object]:
+        """What there is to tell about the recording so far, as fields of a log line."""
+        return {
+            "states": self._writer.states,
+            "contracts": len(self.contracts),
+            "kilobytes": self._writer.size // 1000,
+            "newest": self._newest[:19] or None,
+            "connected": self.connected,
+        }
+
+    async def run(self) -> None:
+        """Record.
+
+        Raises:
+            UnknownContractError: a contract is not known.
+            AuthenticationError: the token is missing or not accepted, also after it was renewed.
+            RefusedError: the gateway refuses to serve this client.
+            ServiceError: the service cannot be reached at the start, or its answers cannot be used.
+            SettingsError: the address or the token cannot be used.
+            FeedError: the archive cannot be written.
+        """
+        async with AsyncClient(self._url, token=self._token) as client:
+            self.contracts = await self._list(client)
+            try:
+                while True:
+                    try:
+                        await self._stream(client)
+                    except UnknownContractError as error:
+                        # It has been removed from the service since it was listed.
+                        found = await self._list(client, known=self.contracts)
+                        if not found or found.keys() == self.contracts.keys():
+                            raise
+                        log.warning("going on without a contract", error=str(error))
+                        self.contracts = found
+            finally:
+                self._writer.note("end", self._now())
+
+    async def _stream(self, client: AsyncClient) -> None:
+        last, ids = self._writer.last, list(self.contracts)
+        # From the oldest one, so that nothing is missed; a contract without any needs its state.
+        since = min(last[i] for i in ids) if last.keys() >= set(ids) else None
+        connecting = connect(
+            self._url,
+            contract_ids=ids,
+            token=self._token,
+            queue="block",
+            since=since,
+            skipped=True,
+            on_connection=self._note_connection,
+        )
+        async with connecting as stream:
+            await _first_of(
+                self._take(stream), self._keep_writing(), self._keep_listing(client, stream)
+            )
+
+    async def _take(self, stream: Stream[Payload]) -> None:
+        take = self._writer.take
+        async for message in stream:
+            timestamp = message.timestamp_text
+            # JSON has line ends between its tokens only.
+            raw = message.raw.replace(b"\n", b" ") if b"\n" in message.raw else message.raw
+            take(message.key[1], timestamp, raw)
+            self._newest = max(self._newest, timestamp)
+            if self._writer.waiting > _MOST_WAITING:
+                await self._write()
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_INTERVAL)
+            await self._write()
+
+    async def _write(self) -> None:
+        async with self._writing:
+            batch = self._writer.swap()
+            if batch:
+                await _finished(asyncio.to_thread(self._writer.write, batch))
+
+    async def _keep_listing(self, client: AsyncClient, stream: Stream[Payload]) -> None:
+        while True:
+            await asyncio.sleep(self._listing_interval)
+            try:
+                found = await self._list(client, known=self.contracts)
+                new = found.keys() - self.contracts.keys()
+                if new:
+                    log.info("new contracts", ids=sorted(new))
+                    await stream.add(contract_ids=new)
+                    self.contracts = {**self.contracts, **found}
+            except SettingsError:
+                raise
+            except ImeLiveError as error:
+                # The stream itself tells whether that lasts.
+                self._limited.warning("new contracts cannot be read", key="", error=str(error))
+
+    async def _list(self, client: AsyncClient, known: Iterable[str] = ()) -> Mapping[str, Contract]:
+        found = await read_listing(client, self._wanted, known)
+        for contract in found.values():
+            self._writer.know(contract)
+        return found
+
+    def _note_connection(self, event: ConnectionEvent) -> None:
+        if event.connected:
+            self.connected = True
+            if self._gap is not None:
+                since, reason = self._gap
+                self._gap = None
+                now = max(self._now(), since)
+                self._writer.note("gap", now, **{"from": since, "reason": reason})
+        elif self.connected:
+            self.connected = False
+            now = self._now()
+            # A break is noticed late; what has arrived before it is certain.
+            self._gap = min(self._newest or now, now), event.reason
+
+    def _now(self) -> str:
+        return timestamp_of(self._clock.time_us(), self._zone)
+
+
+async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all until one ends, cancel the others, and raise the exception of the first one."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _finished(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work in a thread, also when cancelled: nobody else may write meanwhile."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(task)
+        raise

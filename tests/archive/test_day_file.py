@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from ime_live.archive.day_file import Cut, day_files, read_members
+from ime_live.errors import FeedError
+
+FIRST, SECOND = (gzip.compress(text, 6, mtime=0) for text in (b"a\n\nb\n", b"c\nd"))
+
+
+def read(path: Path) -> tuple[list[tuple[list[bytes], int]], list[Cut]]:
+    cuts: list[Cut] = []
+    members = [(each.lines, each.end) for each in read_members(path, cut=cuts.append)]
+    return members, cuts
+
+
+def test_members_have_their_lines_and_ends(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(FIRST + SECOND)
+    members, cuts = read(file)
+    assert members == [([b"a", b"b"], len(FIRST)), ([b"c", b"d"], len(FIRST + SECOND))]
+    assert cuts == []
+
+
+@pytest.mark.parametrize("kept", range(1, len(SECOND)))
+def test_unfinished_member_is_left_out_at_every_length(tmp_path: Path, kept: int) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(FIRST + SECOND[:kept])
+    members, [cut] = read(file)
+    assert members == [([b"a", b"b"], len(FIRST))]
+    assert (cut.offset, cut.damaged) == (len(FIRST), False)
+
+
+@pytest.mark.parametrize(
+    ("rest", "damaged"),
+    [
+        (b"\0" * 4096, False),  # as after a loss of power
+        (b"no gzip at all", True),
+        (SECOND[:-8] + b"\1\2\3\4" + SECOND[-4:] + FIRST, True),  # its checksum is another
+        (SECOND[:12] + b"\xff" * 9 + SECOND[21:] + FIRST, True),  # it seems to have no end
+    ],
+)
+def test_damage_is_told_from_an_unfinished_end(tmp_path: Path, rest: bytes, damaged: bool) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(FIRST + rest)
+    members, [cut] = read(file)
+    assert members == [([b"a", b"b"], len(FIRST))]
+    assert (cut.offset, cut.damaged) == (len(FIRST), damaged)
+
+
+def test_empty_file_has_no_member_and_no_damage(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert read(file) == ([], [])
+
+
+def test_line_without_an_end_is_bounded(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(gzip.compress(b"a" * (1 << 25)))
+    members, [cut] = read(file)
+    assert members == []
+    assert cut.damaged
+
+
+def test_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(FeedError, match="none cannot be read: no such file"):
+        read(tmp_path / "none")
+
+
+def test_only_days_are_files_of_an_archive(tmp_path: Path) -> None:
+    for name in (
+        "2026-05-24.ndjson.gz",
+        "2026-05-23.ndjson.gz",
+        "2026-02-30.ndjson.gz",
+        "2026-05-23.ndjson.gz.damaged-7",
+        "frames.ndjson.gz",
+        ".lock",
+    ):
+        (tmp_path / name).touch()
+    assert [day for day, _ in day_files(tmp_path)] == ["2026-05-23", "2026-05-24"]

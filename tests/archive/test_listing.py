@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import pytest
+
+from ime_live.archive.listing import Wanted, read_listing
+from ime_live.client.rest.async_client import AsyncClient
+from ime_live.contracts import Contract, Market
+from ime_live.errors import SettingsError, UnknownContractError
+
+FUTURE = Contract(
+    contract_id="1",
+    contract_name="GCAB05",
+    market=Market.FUTURES,
+    underlying_id="IRG1",
+    underlying_name="سكه طلا",
+)
+OPTION = Contract(
+    contract_id="2", contract_name="GCC1", market=Market.OPTION, underlying_name="GCAB05"
+)
+FUND = Contract(contract_id="3", contract_name="طلا")  # of no market
+
+
+class Calls:
+    """The two calls of a client that a listing makes."""
+
+    async def search(self, market: Market, text: str) -> list[Contract]:
+        assert text == ""
+        return [each for each in (FUTURE, OPTION) if each.market is market]
+
+    async def contracts(
+        self, contract_names: Iterable[str] = (), contract_ids: Iterable[str] = ()
+    ) -> list[Contract | None]:
+        every = (FUTURE, OPTION, FUND)
+        by_name: dict[str, Contract] = {each.contract_name: each for each in every}
+        by_id: dict[str, Contract] = {each.contract_id: each for each in every}
+        return [by_name.get(n) for n in contract_names] + [by_id.get(i) for i in contract_ids]
+
+
+CLIENT = cast("AsyncClient", Calls())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        ({"all": True}, {"1", "2"}),
+        ({"markets": (Market.OPTION,)}, {"2"}),
+        ({"markets": (Market.OPTION, Market.FUTURES)}, {"1", "2"}),
+        ({"underlyings": ("GCAB05",)}, {"2"}),
+        ({"underlyings": ("IRG1",)}, {"1"}),
+        ({"underlyings": ("سکه طلا",)}, {"1"}),  # in another spelling
+        ({"names": ("GCC1",)}, {"2"}),
+        ({"names": ("3", "GCC1")}, {"2", "3"}),
+        ({"names": ("طلا",), "markets": (Market.FUTURES,)}, {"1", "3"}),
+    ],
+)
+async def test_contracts_are_found_by(wanted: dict[str, Any], ids: set[str]) -> None:
+    assert (await read_listing(CLIENT, Wanted(**wanted))).keys() == ids
+
+
+async def test_named_contract_has_its_market() -> None:
+    found = await read_listing(CLIENT, Wanted(names=("GCC1",)))
+    assert found["2"].market is Market.OPTION
+
+
+async def test_unknown_names_are_an_error_that_lists_them() -> None:
+    with pytest.raises(UnknownContractError, match=r"unknown contract: X, Y$"):
+        await read_listing(CLIENT, Wanted(names=("X", "GCC1", "Y")))
+
+
+async def test_name_that_is_gone_later_is_left_out() -> None:
+    found = await read_listing(CLIENT, Wanted(names=("X", "GCC1")), known=["2", "9"])
+    assert found.keys() == {"2"}
+
+
+async def test_no_match_is_an_error() -> None:
+    with pytest.raises(UnknownContractError, match="no contract matches"):
+        await read_listing(CLIENT, Wanted(underlyings=("X",)))
+
+
+def test_nothing_wanted_is_refused() -> None:
+    with pytest.raises(SettingsError, match="at least one contract must be given, got none"):
+        Wanted()
