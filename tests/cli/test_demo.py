@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -10,15 +11,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
+from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from websockets.sync.client import connect
 
+import ime_live as library
+from ime_live.archive.writer import ArchiveWriter
+from ime_live.contracts import Contract, Market
 from tests.feeds.ime.frames import rounds
 from tests.support.marks import thorough
+from tests.support.payloads import payload
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -175,3 +183,148 @@ def test_demo_replay_without_a_recording_is_an_error(
     assert process.stdout is not None
     output = process.stdout.read() + (process.stderr.read() if process.stderr else "")
     assert said in output
+
+
+DAY = "2026-05-19"
+
+
+def at(seconds: float) -> str:
+    """A timestamp of the recorded day."""
+    moment = datetime.fromisoformat(f"{DAY}T12:00:00") + timedelta(seconds=seconds)
+    return moment.isoformat(timespec="microseconds")
+
+
+def recording(folder: Path, *seconds: float) -> Path:
+    """A recording of one future and one option, with a state of the option at each of these times;
+    its last price is the number of the state."""
+    with ArchiveWriter(folder) as writer:
+        for contract_id, name, market in (
+            ("1", "GCAB05", Market.FUTURES),
+            ("2", "GCC1", Market.OPTION),
+        ):
+            writer.know(
+                Contract(
+                    contract_id=contract_id,
+                    contract_name=name,
+                    market=market,
+                    expiration_date="2026-05-29",
+                )
+            )
+        for contract_id, price, moment in [
+            ("1", 700, at(-1.0)),
+            *(("2", number, at(second)) for number, second in enumerate(seconds, 1)),
+        ]:
+            message = {
+                "channel": "IME Stream",
+                "ContractId": contract_id,
+                "timestamp": moment,
+                "data": payload(price),
+            }
+            writer.take(contract_id, moment, msgspec.json.encode(message))
+    return folder
+
+
+def played(start: Start, source: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
+    """A demo that plays a recording, and its address."""
+    process = start("demo", "--port", "0", "--source", str(source), *options)
+    said = greeting(process)
+    return process, re.findall(r"http://([^/]+)/ready", said)[0]
+
+
+def test_demo_plays_a_recording_with_its_versions(start: Start, tmp_path: Path) -> None:
+    """Streams, events, REST and status agree on the recorded day."""
+    moments = [number / 10 for number in range(200)]
+    process, address = played(start, recording(tmp_path / "r", *moments), "--speed", "20", "--wait")
+    base = f"http://{address}"
+    # Before the first stream, time stands still at the beginning.
+    report, _ = answered(f"{base}/live/status")
+    assert report["timestamp"] == at(-1.0)
+    with library.connect(
+        f"ws://{address}", ["GCC1"], queue="block", skipped=True, status=True
+    ) as stream:
+        taken = list(itertools.islice(stream, len(moments)))
+        assert [each.timestamp_text for each in taken] == [at(second) for second in moments]
+        assert [each.data.aggregate.last_price for each in taken] == [*range(1, 201)]
+        assert not any(each.skipped for each in taken)
+        deadline = time.monotonic() + 20
+        while stream.status is None or stream.status.feed != "closed":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert stream.status.timestamp.isoformat()[:16] == at(0)[:16]
+    last = at(moments[-1])
+    report, _ = answered(f"{base}/live/status")
+    assert (report["timestamp"], report["feed"], report["source"]) == (last, "closed", "recording")
+    assert report["contracts"]["GCC1"] == {
+        "id": "2", "market": "IMEOption", "timestamp": last, "age": 0.0,
+    }  # fmt: skip
+    assert report["contracts"]["GCAB05"]["age"] == pytest.approx(1 + moments[-1])
+    overview, _ = answered(f"{base}/live/data/overview/contract/name?contract_names=GCC1")
+    assert overview["Data"]["GCC1"]["Aggregate"]["last_price"] == 200
+    search = f"{base}/static/data/contract/search?Search_char=&market=IMEOption"
+    assert answered(search)[0]["Data"][0]["DaysToExpiration"] == 10
+    events = f"{base}/live/data/sse/contract/name?contract_names=GCC1&snapshot=true"
+    with urlopen(events, timeout=15) as answer:  # noqa: S310 - of http
+        said = next(line for line in answer if line.startswith(b"data:"))
+    assert json.loads(said[5:])["timestamp"] == last
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("speed", ["0", "20000"])
+def test_demo_plays_days_at_any_speed(start: Start, tmp_path: Path, speed: str) -> None:
+    folder = recording(tmp_path / "r", *range(0, 40_000, 10), 86_400 * 3)
+    process, address = played(start, folder, "--speed", speed)
+    deadline = time.monotonic() + 60
+    while (report := answered(f"http://{address}/live/status")[0])["feed"] != "closed":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert report["timestamp"] == "2026-05-22T12:00:00.000000"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_demo_plays_recorded_frames(start: Start, tmp_path: Path) -> None:
+    began = datetime(2026, 5, 19, 12, tzinfo=ZoneInfo("Asia/Tehran")).timestamp()
+    with (tmp_path / "frames.ndjson").open("wb") as file:
+        for number, frame in enumerate(rounds(3)):
+            received = round((began + number) * 1e6)
+            file.write(b'{"received":%d,"frame":%b}\n' % (received, frame))
+    process, address = played(start, tmp_path, "--speed", "0", "--wait")
+    found, _ = answered(
+        f"http://{address}/static/data/contract/search?market=IMEFutures&Search_char="
+    )
+    name = found["Data"][0]["contractName"]
+    with library.connect(f"ws://{address}", [name], queue="block") as stream:
+        taken = list(itertools.islice(stream, 3))
+    assert [each.timestamp_text for each in taken] == [at(0), at(1), at(2)]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_demo_stops_at_damage_in_a_recording(start: Start, tmp_path: Path) -> None:
+    recording(tmp_path / "r", 0, 1)
+    file = tmp_path / "r" / f"{DAY}.ndjson.gz"
+    file.write_bytes(file.read_bytes() + b"damage")
+    process = start("demo", "--port", "0", "--source", str(tmp_path / "r"), "--speed", "0")
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "is damaged after byte" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--source", "none"], "--source must be synthetic, replay, or a folder or file"),
+        (["--source", "."], "must have recordings"),
+        (["--source", "synthetic", "--speed", "-1"], "--speed must be 0 or more, got -1.0"),
+        (["--source", ".", "--frames", "x"], "--frames must be given with --source replay only"),
+    ],
+)
+def test_demo_source_that_cannot_be_played_is_one_line(
+    ime_live: Run, arguments: list[str], said: str
+) -> None:
+    done = ime_live("demo", "--port", "0", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -28,13 +28,15 @@ def demo(
     frames: Annotated[
         list[Path] | None,
         typer.Option(
-            "--frames", metavar="FILE", help="A recording to replay; may be given several times."
+            "--frames",
+            metavar="FILE",
+            help="Frames for --source replay; may be given several times.",
         ),
     ] = None,
     *,
     settings: DemoSettings,
 ) -> None:
-    """Run everything on this machine, with an invented or a replayed market.
+    """Run everything on this machine, with an invented or a recorded market.
 
     It brings its own Valkey, asks for no token, and runs until Ctrl-C. Nothing is kept.
     """

@@ -1,7 +1,7 @@
 """Demo: an embedded Valkey, a market and the gateway, in one command.
 
-The market is synthetic, or a recording in a loop. It needs no set-up and keeps no data. It serves
-this machine only, so it requires no token.
+The market is synthetic, a recording in a loop, or a recording that is played once with its own
+times. It needs no set-up and keeps no data. It serves this machine only, so it requires no token.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from urllib.parse import quote
 
 import structlog
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError, SettingsError, StoreError
 from ime_live.feeds.pipeline.leadership import Leadership, holder_name
@@ -29,8 +29,11 @@ from ime_live.feeds.synthetic.simulator import SyntheticMarket
 from ime_live.gateway.server import GatewayConfig, GatewayServer, bind, limit_connections
 from ime_live.gateway.stream.http_protocol import CONTEXT
 from ime_live.local.embedded import EmbeddedValkey
+from ime_live.local.playback import open_recording
+from ime_live.local.played_clock import PlayedClock
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
+from ime_live.market import timestamp_of
 from ime_live.publisher import Publisher
 from ime_live.settings import (
     LOOPBACK,
@@ -44,11 +47,13 @@ from ime_live.settings import (
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
+from ime_live.timezones import TEHRAN, zone_of
 
 log = structlog.get_logger()
 _limited: Final = LogLimiter(log)
 
 _NOT_PUBLISHED: Final = "market data cannot be published"
+_LOOK: Final = 0.01  # seconds between two looks at what the gateway is doing
 _STEP: Final = 0.2  # seconds of the market's clock, which is the wall clock
 _SHUTDOWN_SPREAD: Final = 0.2  # seconds: whoever ends a demo does not want to wait
 _SHOWN: Final = 3  # contracts of each market named in the greeting
@@ -61,6 +66,8 @@ class DemoMarket(Protocol):
         name: name in the feed's status.
         about: description for people.
         contracts: contracts of the market.
+        clock: the time of the market.
+        state: whether it trades.
     """
 
     @property
@@ -69,6 +76,10 @@ class DemoMarket(Protocol):
     def about(self) -> str: ...
     @property
     def contracts(self) -> Sequence[Contract]: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def state(self) -> FeedState: ...
 
     async def open(self, settings: StoreSettings) -> None:
         """Register the contracts and publish their first states."""
@@ -82,6 +93,8 @@ class Synthetic:
 
     name = DemoSource.SYNTHETIC.value
     about = "of a synthetic market. All data is made up."
+    clock = SYSTEM_CLOCK
+    state = FeedState.LIVE
 
     def __init__(self, seed: int) -> None:
         self._market = SyntheticMarket(seed, datetime.now(UTC))
@@ -114,9 +127,15 @@ class Replayed:
 
     name = DemoSource.REPLAY.value
     about = "of a recording, which is replayed in a loop."
+    clock = SYSTEM_CLOCK
+    state = FeedState.LIVE
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[Path], speed: float) -> None:
         """Read the contracts in the files.
+
+        Args:
+            files: recordings of frames.
+            speed: 2 is twice as fast as recorded, 0 without waits.
 
         Raises:
             SettingsError: there are no contracts, or a file cannot be read.
@@ -126,6 +145,7 @@ class Replayed:
                 "--source replay must have a recording, got none; add --frames FILE"
             )
         self._files = files
+        self._speed = speed
         try:
             self.contracts = contracts_in(files)
         except FeedError as error:
@@ -147,12 +167,68 @@ class Replayed:
                         self._files,
                         publisher,
                         Registrar(store).register,
+                        speed=self._speed,
                         loop=True,
                         report=log.debug,
                     )
                 except StoreError as error:
                     _limited.warning(_NOT_PUBLISHED, key=_NOT_PUBLISHED, error=str(error))
                     await asyncio.sleep(1)
+
+
+class Played:
+    """A recording that is played once, with its own times; see `DemoMarket`."""
+
+    name = "recording"
+
+    def __init__(self, source: Path, speed: float) -> None:
+        """Open the recording.
+
+        Args:
+            source: a file, or a folder of files.
+            speed: 2 is twice as fast as recorded, 0 without waits.
+
+        Raises:
+            SettingsError: it cannot be played; the text says why.
+        """
+        self._playback = open_recording(source)
+        self.clock = PlayedClock(self._playback.begin, speed)
+        self.state = FeedState.LIVE
+        begin = timestamp_of(self._playback.begin, zone_of(TEHRAN))[:19].replace("T", " ")
+        how = f"{speed:g} times as fast" if speed else "as fast as possible"
+        self.about = f"of a recording from {begin} in Tehran, which is played {how}."
+
+    @property
+    def contracts(self) -> Sequence[Contract]:
+        return self._playback.contracts
+
+    async def open(self, settings: StoreSettings) -> None:
+        async with Store(settings) as store:
+            await self._playback.open(store)
+
+    async def trade(self, settings: StoreSettings) -> None:
+        self.clock.start()
+        async with Store(settings) as store:
+            await self._playback.play(store, self.clock)
+        # Clients keep the last states; the feed's state tells them that no other one comes.
+        self.state = FeedState.CLOSED
+        log.info("the recording has ended; its last states are served until Ctrl-C")
+
+
+def market_of(settings: DemoSettings, frames: Sequence[Path]) -> DemoMarket:
+    """Return the market that the settings name.
+
+    Raises:
+        SettingsError: the recording cannot be played; the text says why.
+    """
+    match settings.source:
+        case DemoSource.SYNTHETIC:
+            return Synthetic(settings.seed)
+        case DemoSource.REPLAY:
+            return Replayed(frames, settings.speed)
+    if frames:
+        raise SettingsError("--frames must be given with --source replay only; leave it out")
+    return Played(Path(settings.source), settings.speed)
 
 
 def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
@@ -163,6 +239,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
         frames: recordings to replay, with the source ``replay``.
 
     Raises:
+        FeedError: a recording is damaged where it is played.
         SettingsError: the port is in use, the host is not a loopback address, a recording cannot
             be read, or the package was installed without the demo's parts.
     """
@@ -172,9 +249,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             f"got {settings.host!r}"
         )
     configure_logging(settings)
-    market: DemoMarket = (
-        Replayed(frames) if settings.source is DemoSource.REPLAY else Synthetic(settings.seed)
-    )
+    market = market_of(settings, frames)
     with bind(settings.host, settings.port) as listener, EmbeddedValkey() as valkey:
         host, port = listener.getsockname()[:2]
         gateway = GatewaySettings(
@@ -189,14 +264,14 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             log_format=settings.log_format,
         )
         limit_connections(listener, gateway)
-        config = GatewayConfig(gateway)
+        config = GatewayConfig(gateway, market.clock)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
         async def work() -> None:
             await market.open(gateway)
             server = GatewayServer(config)
             tasks = [
-                asyncio.create_task(_trade(gateway, market, stop=server.stop)),
+                asyncio.create_task(_trade(gateway, market, server, wait=settings.wait)),
                 asyncio.create_task(_attend(gateway, market)),
                 asyncio.create_task(_announce(server, market, address)),
             ]
@@ -205,34 +280,45 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             finally:
                 for task in tasks:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+            for result in results:
+                if isinstance(result, FeedError):
+                    raise result
 
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(work())
 
 
-async def _trade(settings: StoreSettings, market: DemoMarket, *, stop: Callable[[], None]) -> None:
+async def _trade(
+    settings: StoreSettings, market: DemoMarket, server: GatewayServer, *, wait: bool
+) -> None:
     try:
+        await _listening(server)
+        while wait and not server.lifespan.state[CONTEXT].metrics.connections:  # noqa: ASYNC110 - the gateway has no event for it
+            await asyncio.sleep(_LOOK)
         await market.trade(settings)
+    except FeedError:
+        server.stop()
+        raise
     except Exception:
         log.exception("the demo's market has failed; stopping")
-        stop()
+        server.stop()
 
 
 async def _attend(settings: StoreSettings, market: DemoMarket) -> None:
     """Say that the market is open, so that clients of the demo can ask for the feed's state."""
-    began = time.time_ns() // 1000
+    since: dict[FeedState, int] = {}
     listed = Counter(each.market for each in market.contracts if each.market is not None)
 
     def status() -> FeedStatus:
-        now = time.time_ns() // 1000
+        now, state = market.clock.time_us(), market.state
         markets = {
-            name: MarketStatus(FeedState.LIVE, last_board=now, contracts=count)
+            name: MarketStatus(state, last_board=now, contracts=count)
             for name, count in listed.items()
         }
         return FeedStatus(
-            FeedState.LIVE,
-            began,
+            state,
+            since.setdefault(state, now),
             last_board=now,
             markets=markets,
             source=market.name,
@@ -248,9 +334,13 @@ async def _attend(settings: StoreSettings, market: DemoMarket) -> None:
 
 async def _announce(server: GatewayServer, market: DemoMarket, address: str) -> None:
     # The contracts must be there when somebody copies a URL from the greeting.
-    while not (server.started and server.lifespan.state[CONTEXT].contract_cache.loaded):  # noqa: ASYNC110 - uvicorn has no event
-        await asyncio.sleep(0.01)
+    await _listening(server)
     print(greeting(market, address), flush=True)
+
+
+async def _listening(server: GatewayServer) -> None:
+    while not (server.started and server.lifespan.state[CONTEXT].contract_cache.loaded):  # noqa: ASYNC110 - uvicorn has no event
+        await asyncio.sleep(_LOOK)
 
 
 def _python() -> str:

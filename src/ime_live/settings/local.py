@@ -23,7 +23,7 @@ class UpSettings(GatewaySettings, FeedSettings):
 
 
 class DemoSource(StrEnum):
-    """Sources of the demo's market."""
+    """Sources of the demo's market, besides the path of a recording."""
 
     SYNTHETIC = "synthetic"
     REPLAY = "replay"
@@ -31,12 +31,20 @@ class DemoSource(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings(LogSettings):
-    """The demo: an invented market, on this machine only."""
+    """The demo: an invented or a recorded market, on this machine only."""
 
-    source: DemoSource = option(
-        DemoSource.SYNTHETIC, "Market: synthetic is an invented one, replay repeats --frames."
+    source: str = option(
+        DemoSource.SYNTHETIC.value,
+        "Market: synthetic is an invented one, replay repeats --frames at the present time, and a "
+        "folder or file of a recording is played with its own times.",
+        metavar="synthetic|replay|PATH",
     )
-
+    speed: float = option(
+        1.0, "Speed of a recording: 2 is twice as fast, 0 without waits.", least=0
+    )
+    wait: bool = option(
+        False, "Begin a recording with the first stream of a client, so that it misses nothing."
+    )
     host: str = option("127.0.0.1", "Loopback address to listen on.")
     port: int = option(8000, "Port to listen on; 0 takes a free one.", least=0, most=65_535)
     seed: int = option(1, "Seed of the synthetic market; the same seed makes the same market.")

@@ -130,6 +130,19 @@ redis.call('PUBLISH', ARGV[1], '{"version":' .. text .. ',"data":' .. data .. '}
 return {version, 1}
 """
 
+# KEYS[1] the contract's last state; ARGV: its channel, the data, its version.
+# Answers {the version of what is now the last state, 1 published | 0 the last one is not older}.
+_PLACE: Final = """
+local last = tonumber(redis.call('HGET', KEYS[1], 'version') or 0) or 0
+if last >= tonumber(ARGV[3]) then return {last, 0} end
+local seen = string.format('%.0f', now)
+redis.call(
+  'HSET', KEYS[1], 'version', ARGV[3], 'data', ARGV[2], 'seen', seen, 'history', present_history()
+)
+redis.call('PUBLISH', ARGV[1], '{"version":' .. ARGV[3] .. ',"data":' .. ARGV[2] .. '}')
+return {tonumber(ARGV[3]), 1}
+"""
+
 # KEYS[1] a hash that writers with a token change; ARGV: the token.
 # Answers {0, the timestamp of the board that its state is from or ""}, or {the newer token, ""}.
 _CLAIM: Final = """
@@ -239,6 +252,7 @@ return {0}
 """
 
 PUBLISH: Final = Script(_NOW, _FENCE, _HISTORY, _PUBLISH)
+PLACE: Final = Script(_NOW, _HISTORY, _PLACE)
 CLAIM: Final = Script(_NOW, _FENCE, _CLAIM, answer=(int, bytes))
 LIFT: Final = Script(_NOW, _LIFT)
 HISTORY: Final = Script(_HISTORY, _ASK_HISTORY, answer=(int, bytes))

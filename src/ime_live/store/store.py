@@ -152,6 +152,24 @@ class Store(RegisteredContracts):
             raise reply
         return None if reply[1] == scripts.CONFLICT else Stored(reply[0], bool(reply[1]))
 
+    async def place(self, items: Sequence[tuple[str, bytes, int]]) -> None:
+        """Store and publish states with versions of their own, as a recording has them.
+
+        Args:
+            items: contract ids, states as for `publish`, and versions. A state that is not newer
+                than the last one of its contract is left out.
+
+        Raises:
+            StoreError: Redis refused one of them; the others are published.
+        """
+        keys = self.keys
+        replies = await self._run(
+            scripts.PLACE, [(keys.last(i), keys.live(i), data, v) for i, data, v in items]
+        )
+        for reply in replies:
+            if isinstance(reply, StoreError):
+                raise reply
+
     async def last(self, ids: Iterable[str]) -> dict[str, Update]:
         """Return the decoded last states by contract id; absent and unreadable ones are left out.
 

@@ -82,7 +82,15 @@ async def replay(
     while True:
         totals = ingest.totals = Totals()
         mark: datetime | None = None
-        for place, frame, came in _frames(files, day, boards, price_limits, totals, report):
+        frames = frames_of(
+            files,
+            day=day,
+            boards=boards,
+            price_limits=price_limits,
+            totals=totals,
+            report=report,
+        )
+        for place, frame, came in frames:
             pause, mark = pace(mark, frame.clock if came is None else came)
             # Even without a pause: others must get their turn on the event loop.
             await clock.sleep(pause / speed if speed else 0)
@@ -117,7 +125,7 @@ def contracts_in(
     """
     _check(files)
     found: dict[str, Contract] = {}
-    for _, frame, _ in _frames(files, None, boards, price_limits, Totals(), lambda _: None):
+    for _, frame, _ in frames_of(files, boards=boards, price_limits=price_limits):
         found |= {quote.contract.contract_id: quote.contract for quote in frame.quotes}
     return tuple(found.values())
 
@@ -137,18 +145,29 @@ def pace(mark: datetime | None, clock: datetime | None) -> tuple[float, datetime
     return gap.total_seconds(), max(mark, clock)
 
 
-def _frames(
+def frames_of(
     files: Sequence[Path],
-    day: date | None,
-    boards: Collection[str],
-    price_limits: PriceLimits,
-    totals: Totals,
-    report: Callable[[str], None],
+    *,
+    day: date | None = None,
+    boards: Collection[str] = DEFAULT_BOARDS,
+    price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
+    totals: Totals | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[str, Frame, datetime | None]]:
-    """The frames of the files, each with its place and, if it was recorded, when it came.
+    """Read the frames of recordings, each with its place and, if it was recorded, when it came.
 
-    Lines that are none are counted and told.
+    Args:
+        files: as in `replay`.
+        day: as in `replay`.
+        boards: as in `replay`.
+        price_limits: as in `replay`.
+        totals: counts lines that are no frames; None counts nothing.
+        report: takes a line about each of those.
+
+    Raises:
+        FeedError: a file cannot be read.
     """
+    totals = Totals() if totals is None else totals
     zone = zone_of(TEHRAN)
     reader = FrameReader(boards=boards, price_limits=price_limits)
 
