@@ -33,7 +33,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
@@ -48,7 +47,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Level, Payload
 from ime_live.settings import DemoSettings, UpSettings, options, variable
 from tests.client.service import service
-from tests.client.texts import stamp, update
+from tests.client.texts import update
 from tests.support.paths import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -123,7 +122,7 @@ def test_settings_that_commands_share_are_described_once() -> None:
         "--log-format",
     ):
         assert f"\n  {name} " not in text
-    for name in ("--data", "--seed", "--speed", "--subject"):  # of one command
+    for name in ("--data", "--seed", "--subject", "--token-file"):  # of one command
         assert text.count(f"\n  {name} ") == 1
     assert "(settings.md#redis-or-valkey)" in text
     assert "(settings.md#redis-or-valkey) (`--key-prefix`, `--redis-timeout`)" in text  # of up
@@ -352,19 +351,12 @@ def test_python_examples_run(block: Block, demo: str, valkey: EmbeddedValkey) ->
         ("stream", ["ContractA", "SAFOR01"]),
         ("latest_state", ["ContractA"]),
         ("spread_alarm", ["0.001", "ContractA"]),
-        ("record", ["FILE", "ContractA"]),
+        ("backtest", ["ContractA"]),
         ("frame", ["2", "ContractA", "SAFOR01"]),
     ],
 )
-def test_bash_examples_run(example: str, arguments: list[str], demo: str, tmp_path: Path) -> None:
-    file = tmp_path / "recorded.ndjson"
-    words = [str(file) if word == "FILE" else word for word in arguments]
-    for _ in range(2 if example == "record" else 1):  # the second run goes on with the file
-        run(example, str(ROOT / "examples" / f"{example}.py"), f"ws://{demo}", *words)
-    if example == "record":
-        stamps = [json.loads(line)["timestamp"] for line in file.read_text("utf-8").splitlines()]
-        assert len(stamps) >= 2
-        assert stamps == sorted(set(stamps))
+def test_bash_examples_run(example: str, arguments: list[str], demo: str) -> None:
+    run(example, str(ROOT / "examples" / f"{example}.py"), f"ws://{demo}", *arguments)
 
 
 def ending(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
@@ -381,30 +373,6 @@ def ending(*messages: bytes) -> Callable[[ServerConnection], Awaitable[None]]:
 def example(name: str) -> Any:  # noqa: ANN401 - as its arguments are
     """The function ``main`` of an example."""
     return runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"]
-
-
-async def test_a_recording_has_every_message_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "recorded.ndjson"
-    a1, a7, b5, b9 = update("A", 1), update("A", 7), update("B", 5), update("B", 9)
-    c2 = update("C", 2)
-    # As a gateway does it: whatever is newer than the smallest of the last timestamps.
-    runs = [(a1, b5), (b5, a7), (a7, b9), (a7, b9, c2)]
-    names = [["A", "B"], ["A", "B"], ["A", "B"], ["A", "B", "C"]]
-    async with service(*(ending(*run) for run in runs)) as gateway:
-        for number, each in enumerate(names):
-            with pytest.raises(RefusedError, match="enough"):
-                await example("record")(gateway.url, file, each)
-            if number == 1:
-                assert capsys.readouterr().err == ""
-                with file.open("ab") as torn:
-                    torn.write(b9[:20])
-    assert file.read_bytes().splitlines() == [a1, b5, a7, b9, c2]
-    assert capsys.readouterr().err == f"{file}: the last line is not complete; it is cut off\n"
-    since = [parse_qs(urlsplit(path).query).get("since") for path in gateway.paths]
-    # The one that is new has to come with its state, however old that is.
-    assert since == [None, [stamp(1)], [stamp(5)], None]
 
 
 async def test_the_latest_state_ends_with_the_streams_error(
@@ -428,7 +396,8 @@ async def test_the_latest_state_ends_with_the_streams_error(
 def test_no_example_is_left_out() -> None:
     [mark] = test_bash_examples_run.pytestmark  # type: ignore[attr-defined]
     files = {path.stem for path in (ROOT / "examples").glob("*.py")}
-    assert files == {example for example, _ in mark.args[1]}
+    # `tests.client.test_examples` runs the one that needs a recording.
+    assert files == {example for example, _ in mark.args[1]} | {"parquet"}
 
 
 def run(place: str, *arguments: str) -> None:

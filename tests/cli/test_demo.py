@@ -26,6 +26,7 @@ from ime_live.archive.writer import ArchiveWriter
 from ime_live.contracts import Contract, Market
 from tests.feeds.ime.frames import rounds
 from tests.support.marks import thorough
+from tests.support.paths import ROOT
 from tests.support.payloads import payload
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -297,6 +298,25 @@ def test_demo_plays_recorded_frames(start: Start, tmp_path: Path) -> None:
     with library.connect(f"ws://{address}", [name], queue="block") as stream:
         taken = list(itertools.islice(stream, 3))
     assert [each.timestamp_text for each in taken] == [at(0), at(1), at(2)]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_backtest_trades_on_a_recorded_day(start: Start, tmp_path: Path) -> None:
+    folder = recording(tmp_path / "r", *(number / 10 for number in range(60)))
+    process, address = played(start, folder, "--speed", "20", "--wait")
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, str(ROOT / "examples" / "backtest.py"), f"ws://{address}", "GCC1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == [
+        "2026-05-19 12:00:00+03:30 GCC1 first price 1",
+        # The prices rise by one from state to state, so that the 20th is above their average.
+        "2026-05-19 12:00:01.900000+03:30 GCC1 bought",
+        "result 60.0 rials per unit",
+    ]
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
 

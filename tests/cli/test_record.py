@@ -19,7 +19,7 @@ from ime_live.archive.day_file import day_files, read_members
 from ime_live.archive.listing import Wanted
 from ime_live.archive.recorder import StreamRecorder
 from ime_live.archive.writer import ArchiveWriter
-from ime_live.cli.record import line_of
+from ime_live.cli.record import TokenFile, line_of
 from ime_live.contracts import Contract, Market
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market import timestamp_of
@@ -301,6 +301,13 @@ def test_token_that_is_refused_ends_the_recording(
     assert "no.token.at-all" not in done.stderr
 
 
+def test_token_file_is_read_again_at_each_call(tmp_path: Path) -> None:
+    token = TokenFile(tmp_path / "token")
+    for text in ("first", "second"):
+        (tmp_path / "token").write_text(f"{text}\n")
+        assert token() == text
+
+
 async def test_progress_is_a_live_line_on_a_terminal(
     tmp_path: Path,
     valkey: EmbeddedValkey,
@@ -334,7 +341,7 @@ async def test_progress_is_a_live_line_on_a_terminal(
     assert b"\x1b[2Krecorded 1 new state in " in said
 
 
-def test_progress_tells_what_is_missing() -> None:
+def test_progress_line_tells_that_there_is_no_connection() -> None:
     progress: dict[str, object] = {
         "states": 1234,
         "contracts": 2,

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import os
 import re
+import runpy
 import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection
 
+from ime_live.archive.writer import ArchiveWriter
+from ime_live.contracts import Contract
 from tests.client.service import sending, service
-from tests.client.texts import update
+from tests.client.texts import DATA, update
 from tests.support.marks import thorough
 from tests.support.paths import ROOT
 
@@ -25,9 +31,9 @@ Eventually = Callable[..., Awaitable[None]]
 
 EXAMPLES = ROOT / "examples"
 ARGUMENTS = {
+    "backtest": ["A"],
     "frame": ["1000", "A"],
     "latest_state": ["A"],
-    "record": ["FILE", "A"],
     "spread_alarm": ["0.05", "A"],
     "stream": ["A"],
 }
@@ -36,28 +42,21 @@ ARGUMENTS = {
 # The output of each example. Examples that keep the newest state get one message.
 MESSAGES = [update("A", 1), update("A", 2)]
 OUTPUT = {
+    "backtest": ["2026-05-23 15:10:00.000001+03:30 A first price 999100"],
     "frame": [
         "timestamp\tcontract\tbuy_price\tsell_price\tlast_price\ttotal_volume",
         "2026-05-23 15:10:00.000001+03:30\tA\t999100\t999900\t999100\t1630",
         "2026-05-23 15:10:00.000002+03:30\tA\t999100\t999900\t999100\t1630",
     ],
     "latest_state": ["A 2026-05-23 15:10:00.000001+03:30 999100"],
-    "record": [
-        "2026-05-23 15:10:00.000001+03:30 A",
-        "2026-05-23 15:10:00.000002+03:30 A",
-    ],
     "spread_alarm": ["2026-05-23 15:10:00.000001+03:30 A ALARM 0.080 %"],
     "stream": ["15:10:00.000001  A  5 x 999100 / 999900 x 8"],
 }
 
 
-def arguments_of(name: str, file: Path) -> list[str]:
-    return [str(file) if word == "FILE" else word for word in ARGUMENTS[name]]
-
-
 def test_every_example_is_tested() -> None:
     programs = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert programs == set(ARGUMENTS) == set(OUTPUT)
+    assert programs - {"parquet"} == set(ARGUMENTS) == set(OUTPUT)
 
 
 async def output_of(name: str, url: str, *arguments: str, lines: int) -> list[str]:
@@ -77,8 +76,8 @@ async def output_of(name: str, url: str, *arguments: str, lines: int) -> list[st
 
 
 @pytest.mark.parametrize("name", OUTPUT)
-async def test_example_prints_received_messages(name: str, tmp_path: Path) -> None:
-    arguments = arguments_of(name, tmp_path / "file")
+async def test_example_prints_received_messages(name: str) -> None:
+    arguments = list(ARGUMENTS[name])
     if name == "frame":
         arguments[0] = "2"
         if find_spec("pandas"):
@@ -92,7 +91,7 @@ async def test_example_prints_received_messages(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("away", [True, False], ids=["no connection", "connection"])
 @pytest.mark.parametrize("name", ARGUMENTS)
 async def test_example_ends_without_a_traceback_at_ctrl_c(
-    name: str, away: bool, times: int, tmp_path: Path, eventually: Eventually
+    name: str, away: bool, times: int, eventually: Eventually
 ) -> None:
     async def deaf(connection: ServerConnection) -> None:
         await connection.send(update("A", 1), text=True)
@@ -103,7 +102,7 @@ async def test_example_ends_without_a_traceback_at_ctrl_c(
         connection.transport.abort()
 
     reached, over = asyncio.Event(), asyncio.Event()
-    arguments = arguments_of(name, tmp_path / "file")
+    arguments = ARGUMENTS[name]
     async with service(503 if away else deaf) as made:
         program = await asyncio.create_subprocess_exec(
             *(sys.executable, str(EXAMPLES / f"{name}.py"), made.url, *arguments),
@@ -125,6 +124,49 @@ async def test_example_ends_without_a_traceback_at_ctrl_c(
     assert [line for line in said.decode().splitlines() if "trying again" not in line] == []
 
 
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """A recording of two days, the second of which is not finished."""
+    with ArchiveWriter(tmp_path) as writer:
+        writer.know(Contract(contract_id="1", contract_name="A"))
+        for timestamp in ("2026-05-23T15:10:00.000001", "2026-05-24T15:10:00.000002"):
+            message = {"channel": "IME Stream", "ContractId": "1", "timestamp": timestamp}
+            writer.take("1", timestamp, msgspec.json.encode(message | {"data": DATA}))
+    with (tmp_path / "2026-05-24.ndjson.gz").open("ab") as file:
+        file.write(gzip.compress(b"cut off")[:-6])
+    return tmp_path
+
+
+def test_parquet_makes_a_row_of_each_state(recording: Path) -> None:
+    rows_of = runpy.run_path(str(EXAMPLES / "parquet.py"))["rows_of"]
+    found = [row for file in sorted(recording.glob("*.gz")) for row in rows_of(file)]
+    assert [str(row["timestamp"]) for row in found] == [
+        "2026-05-23 15:10:00.000001+03:30",
+        "2026-05-24 15:10:00.000002+03:30",
+    ]
+    assert found[0].items() >= {
+        "contract_id": "1", "contract_name": "A", "buy_price_1": 999100.0,
+        "sell_quantity_3": 8.0, "last_price": 999100.0, "date": "2026-05-23",
+        "maxAllowedPrice": 1050000.0, "open_interest": 4997.0,
+    }.items()  # fmt: skip
+
+
+def test_parquet_writes_a_file_per_day_or_names_the_missing_library(recording: Path) -> None:
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, str(EXAMPLES / "parquet.py"), str(recording)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if find_spec("pyarrow"):
+        assert done.stdout == "2026-05-23.ndjson.gz 1 rows\n2026-05-24.ndjson.gz 1 rows\n"
+        assert (recording / "2026-05-24.parquet").read_bytes().startswith(b"PAR1")
+    else:
+        assert (done.returncode, done.stderr) == (
+            1, "pyarrow must be installed: pip install pyarrow\n",
+        )  # fmt: skip
+
+
 def readme() -> str:
     """The first program of the README."""
     found = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
@@ -133,13 +175,15 @@ def readme() -> str:
 
 
 @pytest.mark.parametrize("name", ["README", *ARGUMENTS])
-async def test_example_ends_quietly_when_nobody_reads_its_output(name: str, tmp_path: Path) -> None:
+async def test_example_ends_quietly_when_nobody_reads_its_output(name: str) -> None:
     async def talk(connection: ServerConnection) -> None:
         for number in itertools.count():
-            await connection.send(update("A", number), text=True)
+            # Prices by which a strategy trades.
+            data = DATA | {"Aggregate": DATA["Aggregate"] | {"last_price": 999_000 + number % 60}}
+            await connection.send(update("A", number, data), text=True)
             await asyncio.sleep(0.02)
 
-    arguments = [] if name == "README" else arguments_of(name, tmp_path / "file")
+    arguments = [] if name == "README" else list(ARGUMENTS[name])
     if name == "frame":
         arguments[0] = "3"
     reading, writing = os.pipe()

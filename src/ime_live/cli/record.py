@@ -33,12 +33,15 @@ def record(
         Path, typer.Argument(metavar="DIR", help="Folder of the recording; one file per day.")
     ],
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME|ID]...", help="Contracts to record.")
+        list[str] | None, typer.Argument(metavar="NAME|ID", help="Contracts to record.")
     ] = None,
     markets: Annotated[
         list[Market] | None,
         typer.Option(
-            "--market", help="Record all contracts of a market; may be given several times."
+            "--market",
+            metavar="MARKET",
+            help="Record all contracts of IMEFutures, IMEOption or IMEDepositCertificate; may be "
+            "given several times.",
         ),
     ] = None,
     underlyings: Annotated[
@@ -86,7 +89,7 @@ def record(
         all=everything,
     )
     configure_logging(settings)
-    token = _TokenFile(token_file) if token_file is not None else None
+    token = TokenFile(token_file) if token_file is not None else None
     if token is not None:
         token()  # a file that cannot be read is an error at once
 
@@ -109,7 +112,7 @@ def record(
         tell(f"{clear}recorded {counted(writer.states, 'new state')} in {folder}")
 
 
-class _TokenFile:
+class TokenFile:
     """Reads the token from a file, each time it is called."""
 
     def __init__(self, path: Path) -> None:

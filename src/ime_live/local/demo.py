@@ -221,7 +221,7 @@ def market_of(settings: DemoSettings, frames: Sequence[Path]) -> DemoMarket:
     Raises:
         SettingsError: the recording cannot be played; the text says why.
     """
-    match settings.source:
+    match settings.source.lower():
         case DemoSource.SYNTHETIC:
             return Synthetic(settings.seed)
         case DemoSource.REPLAY:
