@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal, Self
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
@@ -80,6 +81,40 @@ class StatusMessage(Struct, frozen=True, tag_field="channel", tag=STATUS):
     data: StatusData
 
 
+class ContractFilter(Struct, frozen=True, omit_defaults=True):
+    """A choice of contracts by what they are; contracts that are listed later join by themselves.
+
+    A contract matches if it is listed and each part that is not empty has a value that fits it.
+
+    >>> ContractFilter.of("name", markets=["IMEOption"], underlyings=["KASH"])
+    ContractFilter(by='name', markets=('IMEOption',), patterns=(), underlyings=('KASH',))
+
+    Attributes:
+        by: whether messages name the contracts by their present ``name`` or by their ``id``.
+        markets: markets of the exchange.
+        patterns: patterns of names or, if it is by id, of ids, with the wildcard ``*``.
+        underlyings: names or ids of underlyings.
+    """
+
+    by: Literal["name", "id"]
+    markets: tuple[str, ...] = field(default=(), name="market")
+    patterns: tuple[str, ...] = ()
+    underlyings: tuple[str, ...] = field(default=(), name="underlying")
+
+    @classmethod
+    def of(
+        cls,
+        by: Literal["name", "id"],
+        *,
+        markets: Iterable[str] = (),
+        patterns: Iterable[str] = (),
+        underlyings: Iterable[str] = (),
+    ) -> Self:
+        """Return a filter with each value once and in order, so that equal choices are equal."""
+        each = (markets, patterns, underlyings)
+        return cls(by, *(tuple(sorted(set(map(str, values)))) for values in each))
+
+
 class Action(StrEnum):
     """Actions of the commands that a client may send on its stream."""
 
@@ -94,8 +129,12 @@ class ControlRequest(
 
     Attributes:
         action: whether to add or to remove contracts.
-        contract_names: contracts by name.
-        contract_ids: contracts by id, as texts or numbers.
+        contract_names: contracts by name; one with a ``*`` that is no contract's name is a pattern.
+        contract_ids: contracts by id, as texts or numbers; or patterns of ids.
+        market: markets, or one, whose contracts are chosen; see `ContractFilter`.
+        underlying: names or ids of underlyings, or one, whose contracts are chosen.
+        by: whether messages name contracts that are chosen without a pattern by ``name`` or by
+            ``id``; None as the stream's endpoint.
         snapshot: whether to send the present states of the added contracts at once; None as the
             stream's own ``snapshot=``.
         id: any text or number; the answer repeats it.
@@ -104,6 +143,9 @@ class ControlRequest(
     action: Action
     contract_names: tuple[str, ...] = ()
     contract_ids: tuple[str | int, ...] = ()
+    market: str | tuple[str, ...] = ()
+    underlying: str | tuple[str, ...] = ()
+    by: Literal["name", "id"] | None = None
     snapshot: bool | None = None
     id: str | int | None = None
 
@@ -124,15 +166,37 @@ class ControlFault(Struct, frozen=True):
     error: str
 
 
+class NamedContracts(Struct, frozen=True):
+    """Contracts as messages name them.
+
+    Attributes:
+        contract_names: contracts by name.
+        contract_ids: contracts by id.
+    """
+
+    contract_names: list[str] = []
+    contract_ids: list[str] = []
+
+
+LISTING: Final = "listing"
+"""`ControlData.action` of a message that no command has asked for: contracts have joined the
+stream, or left it, because a filter matches them, or no longer does."""
+
+
 class ControlData(Struct, frozen=True):
-    """The answer to a `ControlRequest`.
+    """The answer to a `ControlRequest`, or what has changed in a stream with filters.
 
     Attributes:
         id: id of the command.
-        action: action of the command; None if it could not be read.
+        action: action of the command; None if it could not be read; `LISTING` without a command.
         contract_names: all contracts of the stream that were asked for by name, as they were named.
         contract_ids: all contracts of the stream that were asked for by id.
-        errors: the parts of the command that were refused; the rest was done.
+        errors: the parts of the command that were refused; the rest was done. Without a command,
+            the contracts that were not added.
+        filters: all filters of the stream; absent if it has none.
+        matching: the contracts that its filters match now; absent as `filters`.
+        added: contracts that have just joined; only in a message without a command.
+        removed: contracts that have just left.
     """
 
     id: str | int | None
@@ -140,14 +204,18 @@ class ControlData(Struct, frozen=True):
     contract_names: list[str]
     contract_ids: list[str]
     errors: list[ControlFault]
+    filters: list[ContractFilter] | UnsetType = UNSET
+    matching: NamedContracts | UnsetType = UNSET
+    added: NamedContracts | UnsetType = UNSET
+    removed: NamedContracts | UnsetType = UNSET
 
 
 class ControlMessage(Struct, frozen=True, tag_field="channel", tag=CONTROL):
-    """The gateway's answer to a command.
+    """The gateway's answer to a command, or a change of what a stream's filters match.
 
     Attributes:
         timestamp: when the gateway sent it, in the form of a state's timestamp.
-        data: the answer.
+        data: the answer, or the change.
     """
 
     timestamp: str

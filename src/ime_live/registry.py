@@ -72,6 +72,10 @@ class Registry:
                 f"must have different names, got {contract.contract_name} twice"
             )
 
+    def has_same_contracts(self, other: Registry) -> bool:
+        """Return whether another registry has the same contracts with the same fields."""
+        return self._by_id == other._by_id
+
     def __len__(self) -> int:
         return len(self._by_id)
 

@@ -15,16 +15,18 @@ from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy, check_proxy
 from ime_live.client.options import (
     Ids,
+    Markets,
     OnConnection,
     StreamOptions,
+    Underlying,
     check_callback,
     check_ssl,
     credentials_of,
-    keys_of,
     read_queue,
     read_sections,
     read_since,
     read_zone,
+    selectors_of,
     service_of,
 )
 from ime_live.client.protocol.message import DataT, Message
@@ -110,6 +112,8 @@ def connect(
     contract_names: Iterable[str] = (),
     contract_ids: Ids = (),
     *,
+    markets: Markets = (),
+    underlying: Underlying = None,
     token: Token = None,
     queue: QueueName = "latest",
     queue_size: int = 10_000,
@@ -139,6 +143,8 @@ def connect(
     contract_names: Iterable[str] = (),
     contract_ids: Ids = (),
     *,
+    markets: Markets = (),
+    underlying: Underlying = None,
     token: Token = None,
     queue: QueueName = "latest",
     queue_size: int = 10_000,
@@ -167,6 +173,8 @@ def connect(
     contract_names: Iterable[str] = (),
     contract_ids: Ids = (),
     *,
+    markets: Markets = (),
+    underlying: Underlying = None,
     token: Token = None,
     queue: QueueName = "latest",
     queue_size: int = 10_000,
@@ -211,8 +219,11 @@ def connect(
     Args:
         url: address of the service, as ``wss://example.org``, also with the path of a proxy behind
             it. None reads ``IME_LIVE_URL`` from the environment.
-        contract_names: contracts by name.
+        contract_names: contracts by name. A name with a ``*`` is a pattern: ``GC*``.
         contract_ids: contracts by id. A stream may have both.
+        markets: all contracts of these markets, also those that are listed later.
+        underlying: all contracts of an underlying, by its name or id; or of several. Together with
+            `markets` or with patterns, those of them that fit.
         token: a JWT, or a function, plain or async, that returns one. The function is called again
             when the token is refused. The token is sent in the header ``Authorization``. None reads
             ``IME_LIVE_TOKEN`` from the environment, and sends no token if that is not set.
@@ -269,7 +280,7 @@ def connect(
     service, gateway_zone = service_of(url), read_zone(zone)
     options = StreamOptions(
         service=service,
-        keys=keys_of(contract_names, contract_ids),
+        keys=selectors_of(contract_names, contract_ids, markets, underlying),
         credentials=credentials_of(token),
         queue=read_queue(queue),
         queue_size=queue_size,

@@ -8,21 +8,29 @@ import ssl as tls
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ime_live.client.network.credentials import Credentials, Token
 from ime_live.client.network.proxy import Proxy
 from ime_live.client.protocol.address import Service, read_service
-from ime_live.client.protocol.message import ConnectionEvent, Key
+from ime_live.client.protocol.message import ConnectionEvent, Key, Selector
 from ime_live.client.protocol.queue import QueuePolicy
 from ime_live.client.protocol.resume_point import Resumption
+from ime_live.contracts import Market
 from ime_live.errors import SettingsError
 from ime_live.market import SECTIONS, version_of
 from ime_live.market import timestamp_of as stamp_of
+from ime_live.messages import ContractFilter
 from ime_live.settings.rule import COUNT, POSITIVE, SWITCH, Rule
 from ime_live.timezones import TEHRAN, zone_of, zone_of_tehran
 
 Ids = Iterable[str | int]
+
+Markets: TypeAlias = Iterable[Market | str]
+
+Underlying: TypeAlias = str | Iterable[str] | None
+
+_WILDCARD: Final = "*"
 
 OnConnection: TypeAlias = Callable[[ConnectionEvent], object]
 """A program's function for connections that are made or lost, or cannot be made."""
@@ -60,7 +68,7 @@ class StreamOptions:
     """The arguments of `ime_live.connect`."""
 
     service: Service
-    keys: Sequence[Key]
+    keys: Sequence[Selector]
     credentials: Credentials = field(repr=False)
     queue: QueuePolicy
     queue_size: int
@@ -195,6 +203,49 @@ def check_callback(on_connection: OnConnection | None) -> OnConnection | None:
             f"on_connection must be a plain function that takes a ConnectionEvent, got {got}"
         )
     return on_connection
+
+
+def selectors_of(
+    contract_names: Iterable[str],
+    contract_ids: Ids,
+    markets: Markets = (),
+    underlying: Underlying = None,
+) -> list[Selector]:
+    """Return the contracts and filters of a program, without duplicates and in order.
+
+    A name or an id with a ``*`` is a pattern. Patterns, markets and underlyings make one filter, or
+    two if there are patterns of names and of ids.
+
+    Raises:
+        SettingsError: an argument cannot be used; the text names it.
+    """
+    given = keys_of(contract_names, contract_ids)
+    if not _is_list(markets):
+        raise SettingsError(f"markets must be a list of markets, got {markets!r}")
+    chosen: list[str] = []
+    for market in markets:
+        if market not in list(Market):
+            raise SettingsError(f"a market must be one of {', '.join(Market)}, got {market!r}")
+        chosen.append(Market(market).value)
+    underlyings: list[str] = []
+    for each in (underlying,) if underlying is None or isinstance(underlying, str) else underlying:
+        if each is None:
+            continue
+        if not isinstance(each, str) or not each.strip():
+            raise SettingsError(
+                f"an underlying must be a name or an id that is not empty, got {each!r}"
+            )
+        underlyings.append(each.strip())
+    keys: list[Selector] = [key for key in given if _WILDCARD not in key[1]]
+    patterns = [key for key in given if _WILDCARD in key[1]]
+    kinds: tuple[Literal["name", "id"], ...] = ("name", "id")
+    for by in kinds:
+        words = [word for kind, word in patterns if kind == by]
+        if words or (by == "name" and not patterns and (chosen or underlyings)):
+            keys.append(
+                ContractFilter.of(by, markets=chosen, patterns=words, underlyings=underlyings)
+            )
+    return keys
 
 
 def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:

@@ -37,6 +37,7 @@ from ime_live.gateway.stream.context import EVENT_OVERLAP, GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
 from ime_live.gateway.stream.http_protocol import CONTEXT
+from ime_live.gateway.stream.live_selections import LiveSelections
 from ime_live.gateway.tasks import keep_running
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor
@@ -49,6 +50,7 @@ from ime_live.gateway.upstream.version_cache import VersionCache
 from ime_live.gateway.web.static_files import module_routes
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import lines_dropped
+from ime_live.market import timestamp_of
 from ime_live.settings import GatewaySettings
 from ime_live.store.lease import Lease
 from ime_live.store.pubsub import PubSub
@@ -112,7 +114,11 @@ class Gateway:
             received=self._metrics.count_received,
             malformed=self._metrics.count_malformed,
         )
-        self._contract_cache = ContractCache(self._store, settings.contracts_interval)
+        self._contract_cache = ContractCache(
+            self._store,
+            settings.contracts_interval,
+            changed=lambda: self.context.live_selections.on_registry(),
+        )
         # It is read once a second, so a half-open link is noticed for all who use it.
         self._lease = Lease(settings, connections=self._store.connections)
         self._feed = FeedMonitor(
@@ -157,6 +163,14 @@ class Gateway:
             contract_cache=self._contract_cache,
             diagnostics=diagnostics,
             upstream=self._upstream,
+            live_selections=LiveSelections(
+                contract_cache=self._contract_cache,
+                upstream=self._upstream,
+                hub=hub,
+                limit=settings.max_contracts,
+                clock=SYSTEM_CLOCK,
+                timestamp=partial(timestamp_of, zone=settings.zone),
+            ),
             require_channels=self._require_channels,
             states=states,
             hub=hub,
@@ -191,6 +205,7 @@ class Gateway:
             ("pubsub", self._pubsub.run),
             ("upstream", self._upstream.run),
             ("contract_cache", self._contract_cache.run),
+            ("live_selections", self.context.live_selections.run),
             ("feed", self._feed.run),
             ("status_loop", self.context.status_loop.run),
             ("heartbeat", self._beat),

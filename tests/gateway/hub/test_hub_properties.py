@@ -16,6 +16,8 @@ must have. The invariants:
 - A `max_rate` is kept and the count of skipped states is right, with any sections and after any
   change of the selection.
 - A reader of events that reconnects with the last id gets every state that it has not received.
+- A contract that joins the live selections of clients comes with its present state, whether they
+  are slow, paused or throttled; nothing is sent of one that has left.
 - A client that resumes with a newer state than the gateway knows, from another gateway or from
   before the store went back, gets the state as soon as it is published again.
 
@@ -93,6 +95,8 @@ class Join:
     store_away: bool
     watches: bool
     options: DeliveryOptions
+    follows: bool = False
+    """Whether it wants what is listed, now and later, instead of ``wanted``."""
 
 
 joins = st.builds(
@@ -110,6 +114,7 @@ joins = st.builds(
         interval=st.sampled_from([0.0, 0.0, 0.5, MOST]),
         skips=st.sampled_from([False, False, True]),
     ),
+    follows=st.booleans(),
 )
 
 
@@ -230,6 +235,8 @@ class Consumer(FakeSocket):
     timers: Timers
     note_again: Callable[[str], None]
     client: Subscriber = field(init=False)
+    follows: bool = False
+    """Whether its selection is a live one."""
     paused: bool = False
     failing: bool = False
     failed: bool = False
@@ -279,7 +286,7 @@ class Consumer(FakeSocket):
 
     @property
     def group(self) -> object:
-        return self.options, frozenset(self.selection.items())
+        return self.options, self.follows, frozenset(self.selection.items())
 
     def changed(self, contract_id: str, stamp: int) -> None:
         """There is a new state that it is to get."""
@@ -476,6 +483,9 @@ class HubMachine(RuleBasedStateMachine):
         self.past: dict[str, list[Kept]] = {contract_id: [] for contract_id in CONTRACTS}
         self.known: dict[str, Contract] = {}
         self.consumers: list[Consumer] = []
+        self.listed: set[str] = set()
+        """Contracts of the live selections."""
+        self.live = {by_name: object() for by_name in (False, True)}
         self.states = 0
         """How many states there were, of all contracts."""
         self.highest = 0
@@ -840,10 +850,12 @@ class HubMachine(RuleBasedStateMachine):
     def join(self, join: Join) -> None:
         if len(self.consumers) >= 8:
             return
+        if join.follows:
+            join = replace(join, wanted=tuple(sorted(self.listed)))
         self.open(join.wanted, store_away=join.store_away)
         since = None if join.states is None else join.states
         if since:
-            since = self.since(join.wanted, since)
+            since = self.since(join.wanted, since) if join.wanted else self.now
         consumer = Consumer(
             self.hub,
             {},
@@ -858,12 +870,15 @@ class HubMachine(RuleBasedStateMachine):
             self.timers,
             lambda contract_id: self.note_again(consumer, contract_id),
             watches=join.watches,
+            follows=join.follows,
         )
         self.forget_writes()
         self.hub.flush()
         self.want(consumer, join.wanted)
         consumer.joined = self.states
-        consumer.client = self.hub.join(consumer.selection, consumer, join.options)
+        consumer.client = self.hub.join(
+            dict(consumer.selection), consumer, join.options, self.live_of(consumer)
+        )
         assert all(len(other.writes) <= 1 for other in self.consumers)
         self.consumers.append(consumer)
         if since is not None:
@@ -882,6 +897,50 @@ class HubMachine(RuleBasedStateMachine):
             self.status_messages.add(consumer.client, current=False)
             if not consumer.paused and not consumer.failed:
                 assert consumer.status is not None
+
+    def live_of(self, consumer: Consumer) -> object | None:
+        return self.live[consumer.by_name] if consumer.follows else None
+
+    @rule(contract_id=contracts, store_away=st.booleans())
+    def list_contract(self, contract_id: str, store_away: bool) -> None:
+        """A contract joins the live selections."""
+        if contract_id in self.listed:
+            return
+        self.forget_writes()
+        self.listed.add(contract_id)
+        followers = [each for each in self.consumers if each.follows and not each.failed]
+        if followers:
+            self.open((contract_id,), store_away=store_away)
+        self.hub.flush()
+        for consumer in followers:
+            if consumer.failed:
+                continue
+            self.want(consumer, (contract_id,))
+            consumer.since[contract_id] = 0
+            self.note_states(consumer, (contract_id,))
+            if consumer.coming[contract_id]:
+                # A reader of events may come back with the id of a later state of another.
+                self.late.add(consumer.coming[contract_id][-1])
+        for by_name, live in self.live.items():
+            name = f"سکه{contract_id}" if by_name else contract_id
+            ref = ContractRef.of(By.NAME if by_name else By.ID, name)
+            self.hub.revise(live, {contract_id: ref})
+        self.let_go((contract_id,))
+
+    @rule(contract_id=contracts)
+    def delist_contract(self, contract_id: str) -> None:
+        """A contract leaves the live selections."""
+        if contract_id not in self.listed:
+            return
+        self.forget_writes()
+        self.hub.flush()
+        self.listed.remove(contract_id)
+        for consumer in self.consumers:
+            if consumer.follows and contract_id in consumer.selection:
+                consumer.forget(contract_id)
+        for live in self.live.values():
+            self.hub.revise(live, {}, (contract_id,))
+        self.let_go((contract_id,))
 
     def open(self, wanted: tuple[str, ...], *, store_away: bool) -> None:
         for contract_id in wanted:
@@ -934,9 +993,15 @@ class HubMachine(RuleBasedStateMachine):
         wanted=st.lists(contracts, unique=True).map(tuple),
         snapshot=st.booleans(),
         store_away=st.booleans(),
+        follow=st.booleans(),
     )
     def select(
-        self, number: int, wanted: tuple[str, ...], snapshot: bool, store_away: bool
+        self,
+        number: int,
+        wanted: tuple[str, ...],
+        snapshot: bool,
+        store_away: bool,
+        follow: bool,
     ) -> None:
         """A client changes what it wants while its stream runs."""
         consumer = self.consumers[number % len(self.consumers)]
@@ -944,6 +1009,8 @@ class HubMachine(RuleBasedStateMachine):
         self.hub.flush()
         if consumer.failed or consumer.options.format is wire.Format.EVENT:
             return  # an event stream takes no commands
+        if follow:
+            wanted = tuple(sorted(self.listed))
         added = tuple(i for i in wanted if i not in consumer.selection)
         removed = [i for i in consumer.selection if i not in wanted]
         self.open(added, store_away=store_away)
@@ -952,8 +1019,9 @@ class HubMachine(RuleBasedStateMachine):
         assert watched == consumer.watches
         for contract_id in removed:
             consumer.forget(contract_id)
+        consumer.follows = follow
         self.want(consumer, added)
-        self.hub.select(consumer.client, dict(consumer.selection))
+        self.hub.select(consumer.client, dict(consumer.selection), self.live_of(consumer))
         if snapshot:
             consumer.since.update(dict.fromkeys(added, 0))
             self.note_states(consumer, added)

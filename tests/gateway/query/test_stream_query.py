@@ -324,7 +324,7 @@ class TestSelect:
         self, *contracts: str, by: By = By.NAME, hidden: str = "", limit: int = 10
     ) -> dict[str, ContractRef]:
         request = StreamRequest(by, contracts)
-        return dict(select(request, REGISTRY, lambda c: c.contract_id != hidden, limit))
+        return dict(select(request, REGISTRY, lambda c: c.contract_id != hidden, limit).named)
 
     def refused(self, *contracts: str, hidden: str = "", limit: int = 10) -> RefusedError:
         with pytest.raises(RefusedError) as caught:

@@ -9,8 +9,9 @@ import pytest
 
 from ime_live.contracts import Contract
 from ime_live.gateway.hub.contract_ref import By, ContractRef
+from ime_live.gateway.query.stream_query import Selected
 from ime_live.gateway.stream.selection import SelectionChange, answer, change_selection
-from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
+from ime_live.messages import Action, ContractFilter, ControlData, ControlFault, ControlRequest
 from ime_live.registry import Registry
 
 REGISTRY = Registry(
@@ -28,15 +29,18 @@ def ask(
     action: str,
     selection: dict[str, ContractRef] | None = None,
     limit: int = 10,
+    filters: tuple[ContractFilter, ...] = (),
+    matching: tuple[str, ...] = (),
     **fields: Any,  # noqa: ANN401 - any JSON
 ) -> SelectionChange:
     request = ControlRequest(action=Action(action), **fields)
     return change_selection(
-        BEFORE if selection is None else selection,
+        Selected(BEFORE if selection is None else selection, filters),
         request,
         REGISTRY,
         lambda contract: contract.contract_name != "SECRET",
         limit,
+        matching=matching,
     )
 
 

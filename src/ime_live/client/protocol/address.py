@@ -8,8 +8,9 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from msgspec import Struct
 
-from ime_live.client.protocol.message import Key
+from ime_live.client.protocol.message import Selector
 from ime_live.errors import SettingsError
+from ime_live.messages import ContractFilter
 from ime_live.settings.rule import shown_url
 
 _STREAM: Final = "/live/data/websocket/contract/"
@@ -54,15 +55,20 @@ class Service(Struct, frozen=True):
         secure = "s" if self.secure else ""
         return f"{scheme}{secure}://{host}:{self.port}{self.prefix}{path}"
 
-    def stream(self, keys: Sequence[Key], parameters: Iterable[tuple[str, str]]) -> str:
+    def stream(self, keys: Sequence[Selector], parameters: Iterable[tuple[str, str]]) -> str:
         """Return the URL of a stream.
 
         Args:
-            keys: the contracts, all by name or all by id.
+            keys: from `first_fitting`.
             parameters: the other query parameters.
         """
-        by = keys[0][0]
-        pairs = [(_PARAMETERS[by], contract) for _, contract in keys]
+        by = kind_of(keys)
+        pairs: list[tuple[str, str]] = []
+        for key in keys:
+            if isinstance(key, ContractFilter):
+                pairs += filter_pairs(key, _PARAMETERS[by])
+            else:
+                pairs.append((_PARAMETERS[by], key[1]))
         return self._url("ws", stream_path(by), [*pairs, *parameters])
 
     def call(self, path: str, parameters: Iterable[tuple[str, str]]) -> str:
@@ -139,12 +145,41 @@ def check_host(parts: SplitResult) -> None:
     (parts.hostname or "").encode("idna")  # as the name lookup does
 
 
-def first_fitting(keys: Sequence[Key]) -> list[Key]:
-    """Return those of ``keys`` that fit into one URL: of one kind, and not too long together."""
-    by = "name" if any(key[0] == "name" for key in keys) else "id"
-    fitting: list[Key] = []
+def kind_of(keys: Sequence[Selector]) -> Literal["name", "id"]:
+    """Return whether keys that fit into one URL are by name or by id."""
+    first = keys[0]
+    return first.by if isinstance(first, ContractFilter) else first[0]
+
+
+def filter_pairs(chosen: ContractFilter, parameter: str) -> list[tuple[str, str]]:
+    """Return the query parameters of a filter.
+
+    Args:
+        chosen: the filter.
+        parameter: name of the parameter that takes its patterns.
+    """
+    return [
+        *(("market", market) for market in chosen.markets),
+        *(("underlying", underlying) for underlying in chosen.underlyings),
+        *((parameter, pattern) for pattern in chosen.patterns),
+    ]
+
+
+def first_fitting(keys: Sequence[Selector]) -> list[Selector]:
+    """Return those of ``keys`` that fit into one URL: of one kind, and not too long together.
+
+    A URL has one filter at most.
+    """
+    filters = [key for key in keys if isinstance(key, ContractFilter)]
+    named = [key for key in keys if not isinstance(key, ContractFilter)]
+    fitting: list[Selector] = []
+    if filters:
+        fitting.append(next((each for each in filters if each.by == "name"), filters[0]))
+        by = kind_of(fitting)
+    else:
+        by = "name" if any(key[0] == "name" for key in named) else "id"
     length = 0
-    for key in keys:
+    for key in named:
         if key[0] == by:
             length += len(_PARAMETERS[by]) + 2 + len(quote(key[1], safe=""))
             if fitting and length > _MOST_CHARACTERS:

@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from ime_live.client.protocol.close_reason import UNKNOWN_CONTRACT
-from ime_live.client.protocol.message import Key
+from ime_live.client.protocol.message import Selector
 from ime_live.errors import ControlError, ImeLiveError, RefusedError, UnknownContractError
-from ime_live.messages import Action, ControlFault, ControlRequest
+from ime_live.messages import Action, ContractFilter, ControlFault, ControlRequest
 
 RATE: Final = 8.0
 """Messages per second; the gateway allows ten on average (``--client-rate``)."""
@@ -38,7 +38,7 @@ class Change:
     def __init__(
         self,
         action: Action,
-        keys: Iterable[Key],
+        keys: Iterable[Selector],
         *,
         snapshot: bool,
         settled: Callable[[], None] = lambda: None,
@@ -54,14 +54,14 @@ class Change:
             restoring: whether it is the library's own.
         """
         self.action = action
-        self.left: dict[Key, None] = dict.fromkeys(keys)
+        self.left: dict[Selector, None] = dict.fromkeys(keys)
         self.faults: list[ControlFault] = []
         self.restoring = restoring
         self.done = False
         self.failure: ImeLiveError | None = None
         self._snapshot = snapshot
         self._settled = settled
-        self._asked: set[Key] = set()
+        self._asked: set[Selector] = set()
 
     def error(self) -> ImeLiveError | None:
         """Return the error of the change; None if all of it was done."""
@@ -74,7 +74,7 @@ class Change:
             return ControlError(text)
         return RefusedError(text)
 
-    def settle(self, keys: Iterable[Key], faults: Sequence[ControlFault] = ()) -> None:
+    def settle(self, keys: Iterable[Selector], faults: Sequence[ControlFault] = ()) -> None:
         """Note the answer for these contracts."""
         self.faults += faults
         for key in keys:
@@ -89,11 +89,17 @@ class Change:
             self.failure, self.done = error, True
             self._settled()
 
-    def batches(self) -> Iterator[list[Key]]:
-        """Return the contracts without an answer, in portions that fit into one command."""
-        batch: list[Key] = []
+    def batches(self) -> Iterator[list[Selector]]:
+        """Return the contracts without an answer, in portions that fit into one command.
+
+        A filter is a portion of its own.
+        """
+        batch: list[Selector] = []
         size = 0
         for key in self.left:
+            if isinstance(key, ContractFilter):
+                yield [key]
+                continue
             cost = len(msgspec.json.encode(key[1])) + 1  # and a comma
             if batch and size + cost > _MOST_BYTES:
                 yield batch
@@ -103,17 +109,30 @@ class Change:
         if batch:
             yield batch
 
-    def request(self, keys: Sequence[Key], number: int) -> ControlRequest:
+    def request(self, keys: Sequence[Selector], number: int) -> ControlRequest:
         """Return the command for one portion."""
         snapshot = None
         if self.action is Action.SUBSCRIBE:
             # It may have been done before a break; then later changes must be sent again.
             snapshot = self._snapshot or not self._asked.isdisjoint(keys)
             self._asked.update(keys)
+        first = keys[0]
+        if isinstance(first, ContractFilter):
+            return ControlRequest(
+                action=self.action,
+                contract_names=first.patterns if first.by == "name" else (),
+                contract_ids=first.patterns if first.by == "id" else (),
+                market=first.markets,
+                underlying=first.underlyings,
+                by=first.by,
+                snapshot=snapshot,
+                id=number,
+            )
+        named = [key for key in keys if not isinstance(key, ContractFilter)]
         return ControlRequest(
             action=self.action,
-            contract_names=tuple(word for by, word in keys if by == "name"),
-            contract_ids=tuple(word for by, word in keys if by == "id"),
+            contract_names=tuple(word for by, word in named if by == "name"),
+            contract_ids=tuple(word for by, word in named if by == "id"),
             snapshot=snapshot,
             id=number,
         )

@@ -16,7 +16,15 @@ from msgspec import UNSET, Raw, Struct, field
 from ime_live.contracts import Market
 from ime_live.errors import PayloadError, ServiceError
 from ime_live.market import Payload, PayloadSections
-from ime_live.messages import CONTROL, STATUS, STREAM, ControlData, ControlMessage, StatusMessage
+from ime_live.messages import (
+    CONTROL,
+    STATUS,
+    STREAM,
+    ContractFilter,
+    ControlData,
+    ControlMessage,
+    StatusMessage,
+)
 from ime_live.status import FeedState
 
 DataT = TypeVar("DataT", bound=Payload | PayloadSections)
@@ -24,6 +32,9 @@ DataT = TypeVar("DataT", bound=Payload | PayloadSections)
 
 Key: TypeAlias = tuple[Literal["name", "id"], str]
 """A contract as the program named it: by name or by id, and the name or id."""
+
+Selector: TypeAlias = Key | ContractFilter
+"""A part of a selection: a contract, or a filter that matches contracts."""
 
 
 class _Envelope(Struct, gc=False, tag_field="channel", tag=STREAM):

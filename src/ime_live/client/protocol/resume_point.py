@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from ime_live.client.protocol.message import Key
+from ime_live.client.protocol.message import Key, Selector
+from ime_live.messages import ContractFilter
 
 
 class Resumption(Struct, frozen=True):
@@ -32,7 +33,7 @@ class ResumePoint:
     """
 
     def __init__(
-        self, *, snapshot: bool, since: str | None = None, keys: Iterable[Key] = ()
+        self, *, snapshot: bool, since: str | None = None, keys: Iterable[Selector] = ()
     ) -> None:
         """Create the resume point of a stream before its first connection.
 
@@ -45,7 +46,7 @@ class ResumePoint:
         self._since = since
         self._begun = False
         # An earlier run has received them up to then, by name or by id.
-        self._seen: dict[Key, str] = {} if since is None else dict.fromkeys(keys, since)
+        self._seen: dict[Selector, str] = {} if since is None else dict.fromkeys(keys, since)
 
     @property
     def wants_states(self) -> bool:
@@ -63,20 +64,24 @@ class ResumePoint:
         self._seen[key] = stamp
         return True
 
-    def forget(self, keys: Iterable[Key]) -> None:
+    def forget(self, keys: Iterable[Selector]) -> None:
         """Forget contracts that were removed; if they are added again, they start anew."""
         for key in keys:
             self._seen.pop(key, None)
 
-    def resumption(self, keys: Iterable[Key]) -> Resumption:
+    def resumption(self, keys: Iterable[Selector]) -> Resumption:
         """Return the states to ask for on the next connection, so that none of ``keys`` is missed.
 
         A connection has one ``since`` for all contracts. Messages of different contracts may arrive
         out of order, so the smallest timestamp counts, and `take` drops duplicates. A contract
-        without a message has no timestamp, so then all states are asked for.
+        without a message has no timestamp, so then all states are asked for: always with a filter,
+        which may match contracts that were listed meanwhile.
         """
+        keys = tuple(keys)
         if not self._begun:
             return Resumption(self._since, self._snapshot and self._since is None)
+        if any(isinstance(key, ContractFilter) for key in keys):
+            return Resumption(self._since, snapshot=self._since is None)
         stamps = [self._seen.get(key) for key in keys]
         known = [stamp for stamp in stamps if stamp is not None]
         if not stamps or len(known) < len(stamps):

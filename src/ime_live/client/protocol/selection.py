@@ -11,26 +11,35 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from ime_live.client.protocol.address import first_fitting
 from ime_live.client.protocol.close_reason import is_about
 from ime_live.client.protocol.command import Change
-from ime_live.client.protocol.message import Key
+from ime_live.client.protocol.message import Key, Selector
 from ime_live.errors import ImeLiveError
-from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
+from ime_live.messages import (
+    Action,
+    ContractFilter,
+    ControlData,
+    ControlFault,
+    ControlRequest,
+)
 
 
-class Selected(Struct, frozen=True):
-    """The contracts of a stream, as the program named them.
+class Selected(Struct, frozen=True, repr_omit_defaults=True):
+    """The contracts of a stream, as its messages name them.
 
     Attributes:
-        contract_names: contracts that were asked for by name.
-        contract_ids: contracts that were asked for by id.
+        contract_names: contracts by name: those that the program named, then those that its
+            filters match, as far as the library has learnt of them.
+        contract_ids: contracts by id, in the same order.
+        filters: the filters of the stream.
     """
 
     contract_names: tuple[str, ...]
     contract_ids: tuple[str, ...]
+    filters: tuple[ContractFilter, ...] = ()
 
 
 class Opening(Struct, frozen=True):
@@ -41,31 +50,53 @@ class Opening(Struct, frozen=True):
         gone: contracts that are no longer selected.
     """
 
-    keys: Sequence[Key]
-    gone: Sequence[Key]
+    keys: Sequence[Selector]
+    gone: Sequence[Selector]
 
 
 class Selection:
     """The confirmed contracts of a stream, and its pending changes."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        """Create a selection of these contracts."""
-        self._held: dict[Key, None] = dict.fromkeys(keys)
+    def __init__(self, keys: Iterable[Selector]) -> None:
+        """Create a selection of these contracts and filters."""
+        self._held: dict[Selector, None] = dict.fromkeys(keys)
+        self._matching: dict[Key, None] = {}
+        """Contracts that filters match."""
         self._changes: list[Change] = []
-        self._asked: dict[int, tuple[Change, list[Key]]] = {}
-        self._unsent: deque[tuple[Change, list[Key]]] = deque()
+        self._asked: dict[int, tuple[Change, list[Selector]]] = {}
+        self._unsent: deque[tuple[Change, list[Selector]]] = deque()
         self._numbers = itertools.count(1)
         self._failure: ImeLiveError | None = None
 
     @property
     def contracts(self) -> Selected:
         """The contracts: the first ones, and each change once it is answered."""
-        return _contracts(self._held)
+        keys = [key for key in self._held if not isinstance(key, ContractFilter)]
+        keys += [key for key in self._matching if key not in self._held]
+        return Selected(
+            tuple(word for by, word in keys if by == "name"),
+            tuple(word for by, word in keys if by == "id"),
+            tuple(key for key in self._held if isinstance(key, ContractFilter)),
+        )
 
     @property
-    def held(self) -> Sequence[Key]:
-        """The same, as keys."""
+    def held(self) -> Sequence[Selector]:
+        """What the program has selected, without the contracts that filters match."""
         return tuple(self._held)
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether it may have contracts that the program has not named."""
+        return any(isinstance(key, ContractFilter) for key in self._held)
+
+    def note(self, key: Key) -> None:
+        """Note a contract of which there is a message."""
+        if key not in self._matching and key not in self._held and self.has_filters:
+            self._matching[key] = None
+
+    def listed(self, change: ControlData) -> None:
+        """Take a message about contracts that have joined the stream or left it."""
+        self._matching = _matching_of(change)
 
     @property
     def unsettled(self) -> bool:
@@ -124,7 +155,7 @@ class Selection:
         self._changes = [change for change in self._changes if not change.restoring]
         self._asked.clear()
         self._unsent.clear()
-        wanted, gone = dict(self._held), list[Key]()
+        wanted, gone = dict(self._held), list[Selector]()
         for change in list(self._changes):
             if change.action is Action.UNSUBSCRIBE:
                 gone += self._leave_out(change, wanted)
@@ -148,7 +179,7 @@ class Selection:
             self._prepare(change)
         return Opening(first, gone)
 
-    def _leave_out(self, change: Change, wanted: dict[Key, None]) -> list[Key]:
+    def _leave_out(self, change: Change, wanted: dict[Selector, None]) -> list[Selector]:
         # The new connection does not ask for them, so no command is needed.
         gone = [key for key in change.left if key in wanted]
         for key in gone:
@@ -166,7 +197,7 @@ class Selection:
         self._asked[number] = change, keys
         return change.request(keys, number)
 
-    def answered(self, answer: ControlData) -> tuple[list[Key], ImeLiveError | None]:
+    def answered(self, answer: ControlData) -> tuple[list[Selector], ImeLiveError | None]:
         """Take the gateway's answer to a command.
 
         A contract of the stream that the gateway no longer knows is an error, so that it does not
@@ -178,23 +209,26 @@ class Selection:
         if not isinstance(answer.id, int) or answer.id not in self._asked:
             return [], None  # the change was given up
         change, keys = self._asked.pop(answer.id)
-        before = self._held
+        before: list[Selector] = [*self._held, *self._matching]
         failed = {fault.contract for fault in answer.errors}
-        accepted = [] if None in failed else [key for key in keys if key[1] not in failed]
+        accepted = [] if None in failed else [key for key in keys if _word(key) not in failed]
         self._settle(change, keys, answer.errors)
         self._held = self._after(change.action, accepted, answer)
+        self._matching = _matching_of(answer)
         error = change.error() if change.restoring else None
-        return [key for key in before if key not in self._held], error
+        gone = [key for key in before if key not in self._held and key not in self._matching]
+        return gone, error
 
     def _after(
-        self, action: Action, accepted: Iterable[Key], answer: ControlData
-    ) -> dict[Key, None]:
+        self, action: Action, accepted: Iterable[Selector], answer: ControlData
+    ) -> dict[Selector, None]:
         if not any(change.restoring for change in self._changes):
             # The gateway's list has a contract once, also if it was named by two spellings or by
             # name and id.
             by_name: list[Key] = [("name", word) for word in answer.contract_names]
             by_id: list[Key] = [("id", word) for word in answer.contract_ids]
-            return dict.fromkeys([*by_name, *by_id])
+            filters = () if answer.filters is UNSET else answer.filters
+            return dict.fromkeys([*by_name, *by_id, *filters])
         held = dict(self._held)
         for key in accepted:
             if action is Action.SUBSCRIBE:
@@ -216,8 +250,8 @@ class Selection:
             if change.action is not Action.SUBSCRIBE or change.restoring:
                 continue
             for key in change.left:
-                if key not in self._held and is_about(reason, key[1]):
-                    self._settle(change, [key], [ControlFault(contract=key[1], error=reason)])
+                if key not in self._held and is_about(reason, _word(key) or ""):
+                    self._settle(change, [key], [ControlFault(contract=_word(key), error=reason)])
                     return True
         return False
 
@@ -225,7 +259,7 @@ class Selection:
         self._unsent += [(change, keys) for keys in change.batches()]
 
     def _settle(
-        self, change: Change, keys: Iterable[Key], faults: Sequence[ControlFault] = ()
+        self, change: Change, keys: Iterable[Selector], faults: Sequence[ControlFault] = ()
     ) -> None:
         change.settle(keys, faults)
         if change.done:
@@ -235,9 +269,14 @@ class Selection:
 _NOTHING = Change(Action.SUBSCRIBE, (), snapshot=False)
 
 
-def _contracts(keys: Iterable[Key]) -> Selected:
-    keys = tuple(keys)
-    return Selected(
-        tuple(word for by, word in keys if by == "name"),
-        tuple(word for by, word in keys if by == "id"),
-    )
+def _word(key: Selector) -> str | None:
+    """Return the name or id of a contract; None for a filter."""
+    return None if isinstance(key, ContractFilter) else key[1]
+
+
+def _matching_of(data: ControlData) -> dict[Key, None]:
+    if data.matching is UNSET:
+        return {}
+    by_name: list[Key] = [("name", word) for word in data.matching.contract_names]
+    by_id: list[Key] = [("id", word) for word in data.matching.contract_ids]
+    return dict.fromkeys([*by_name, *by_id])

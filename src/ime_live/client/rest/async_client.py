@@ -19,12 +19,14 @@ from ime_live.client.network.proxy import Proxy, check_proxy
 from ime_live.client.options import (
     NO_CONTRACT,
     Ids,
+    Markets,
+    Underlying,
     check_ssl,
     credentials_of,
-    keys_of,
+    selectors_of,
     service_of,
 )
-from ime_live.client.protocol.address import first_fitting
+from ime_live.client.protocol.address import filter_pairs, first_fitting
 from ime_live.client.protocol.close_reason import (
     CloseReason,
     advice,
@@ -32,7 +34,7 @@ from ime_live.client.protocol.close_reason import (
     is_of_address,
     may_pass,
 )
-from ime_live.client.protocol.message import Key
+from ime_live.client.protocol.message import Selector
 from ime_live.client.rest.http import CallError
 from ime_live.client.rest.pool import ConnectionPool
 from ime_live.client.rest.response import (
@@ -46,6 +48,7 @@ from ime_live.client.rest.response import (
 from ime_live.contracts import Contract, Market
 from ime_live.errors import AuthenticationError, ImeLiveError, ServiceError, SettingsError
 from ime_live.market import Payload
+from ime_live.messages import ContractFilter
 from ime_live.settings.rule import COUNT, POSITIVE, TEXT
 
 _TRANSIENT: Final = frozenset({429, 502, 503, 504})
@@ -122,7 +125,12 @@ class AsyncClient:
 
     @overload
     async def snapshot(
-        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
     ) -> dict[str, Payload | None]: ...
 
     @overload
@@ -131,6 +139,8 @@ class AsyncClient:
         contract_names: Iterable[str] = (),
         contract_ids: Ids = (),
         *,
+        markets: Markets = (),
+        underlying: Underlying = None,
         section: type[SectionT],
     ) -> dict[str, SectionT | None]: ...
 
@@ -139,18 +149,24 @@ class AsyncClient:
         contract_names: Iterable[str] = (),
         contract_ids: Ids = (),
         *,
+        markets: Markets = (),
+        underlying: Underlying = None,
         section: type[Any] = Payload,
     ) -> dict[str, Any]:
         """Return the present states of contracts.
 
         Args:
-            contract_names: contracts by name.
-            contract_ids: contracts by id.
+            contract_names: contracts by name, and patterns of names: ``GC*``.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: all listed contracts of these markets.
+            underlying: those of an underlying, by name or id, or of several; with `markets` or
+                patterns, those of them that fit.
             section: `Payload` for the whole state, or one of `BestLimit`, `Aggregate`,
                 `AllowedPriceRange` and `ContractInfo`.
 
         Returns:
-            The states by the names and ids that were given; None for a contract that is unknown or
+            The states by the names and ids that were given, or the present ones of what `markets`,
+            `underlying` and patterns match; None for a contract that is unknown or
             has no state yet.
 
         Raises:
@@ -163,21 +179,33 @@ class AsyncClient:
             names = ", ".join(each.__name__ for each in SECTION_CALLS)
             raise SettingsError(f"section must be one of {names}, got {section!r}")
         if section is Payload:
-            whole = await self.overview(contract_names, contract_ids)
+            whole = await self.overview(
+                contract_names, contract_ids, markets=markets, underlying=underlying
+            )
             return {name: each and each.data for name, each in whole.items()}
-        found = await self._live(SECTION_CALLS[section], keys_of(contract_names, contract_ids))
+        found = await self._live(
+            SECTION_CALLS[section], selectors_of(contract_names, contract_ids, markets, underlying)
+        )
         return {name: convert(raw, section | None) for name, raw in found.items()}
 
     async def overview(
-        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
     ) -> dict[str, Overview | None]:
         """Return the static fields and present states of contracts.
 
         The service does not send their market in this call, so it is None. `search` sets it.
 
         Args:
-            contract_names: contracts by name.
-            contract_ids: contracts by id.
+            contract_names: contracts by name, and patterns of names: ``GC*``.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: all listed contracts of these markets.
+            underlying: those of an underlying, by name or id, or of several; with `markets` or
+                patterns, those of them that fit.
 
         Returns:
             The contracts by the names and ids that were given; None for an unknown one.
@@ -185,19 +213,29 @@ class AsyncClient:
         Raises:
             AuthenticationError, ServiceError, SettingsError: as `snapshot`.
         """
-        found = await self._live("overview", keys_of(contract_names, contract_ids))
+        found = await self._live(
+            "overview", selectors_of(contract_names, contract_ids, markets, underlying)
+        )
         return {name: overview_of(raw) for name, raw in found.items()}
 
     async def contracts(
-        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
     ) -> list[Contract | None]:
         """Return the static fields of contracts.
 
         The service does not send their market in this call, so it is None. `search` sets it.
 
         Args:
-            contract_names: contracts by name.
-            contract_ids: contracts by id.
+            contract_names: contracts by name, and patterns of names: ``GC*``.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: all listed contracts of these markets.
+            underlying: those of an underlying, by name or id, or of several; with `markets` or
+                patterns, those of them that fit.
 
         Returns:
             The contracts by name, then those by id, in the given order; None for an unknown one.
@@ -206,10 +244,11 @@ class AsyncClient:
             AuthenticationError, ServiceError, SettingsError: as `snapshot`.
         """
         found: list[Contract | None] = []
-        for by, words in _portions(keys_of(contract_names, contract_ids)):
-            raw = await self._get(f"/static/data/contract/{by}", _named(by, words))
+        selectors = selectors_of(contract_names, contract_ids, markets, underlying)
+        for by, words, pairs in _portions(selectors):
+            raw = await self._get(f"/static/data/contract/{by}", pairs)
             part = convert(raw, list[Contract | None])
-            if len(part) != len(words):
+            if words and len(part) != len(words):
                 raise ServiceError(
                     f"the service must answer with {len(words)} contracts, got {len(part)}"
                 )
@@ -240,13 +279,13 @@ class AsyncClient:
             msgspec.structs.replace(each, market=market) for each in convert(raw, list[Contract])
         ]
 
-    async def _live(self, section: str, keys: Sequence[Key]) -> dict[str, Any]:
+    async def _live(self, section: str, selectors: Sequence[Selector]) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for by, words in _portions(keys):
-            raw = await self._get(f"/live/data/{section}/contract/{by}", _named(by, words))
+        for by, words, pairs in _portions(selectors):
+            raw = await self._get(f"/live/data/{section}/contract/{by}", pairs)
             part = convert(raw, dict[str, Any])
             # The service leaves out the contracts that it does not know.
-            found |= {word: part.get(word) for word in words}
+            found |= {word: part.get(word) for word in words} if words else part
         return found
 
     async def _get(self, path: str, pairs: Iterable[tuple[str, str]]) -> Any:  # noqa: ANN401 - JSON
@@ -326,16 +365,24 @@ class AsyncClient:
         await self.aclose()
 
 
-def _named(by: str, words: Iterable[str]) -> list[tuple[str, str]]:
-    return [(_PARAMETERS[by], word) for word in words]
+def _portions(
+    selectors: Sequence[Selector],
+) -> Iterator[tuple[str, list[str], list[tuple[str, str]]]]:
+    """Divide a selection into calls.
 
-
-def _portions(keys: Sequence[Key]) -> Iterator[tuple[str, list[str]]]:
-    left = list(keys)
-    if not left:
+    Yields:
+        Whether the contracts are by ``name`` or ``id``, their names or ids, and the parameters of
+        the call. A call with a filter names no contracts.
+    """
+    if not selectors:
         raise SettingsError(NO_CONTRACT)
+    left = [each for each in selectors if not isinstance(each, ContractFilter)]
     while left:
-        fitting = first_fitting(left)
-        yield fitting[0][0], [word for _, word in fitting]
-        taken = set(fitting)
-        left = [key for key in left if key not in taken]
+        fitting = set(first_fitting(left))
+        keys = [key for key in left if key in fitting]
+        by, words = keys[0][0], [word for _, word in keys]
+        yield by, words, [(_PARAMETERS[by], word) for word in words]
+        left = [key for key in left if key not in fitting]
+    for each in selectors:
+        if isinstance(each, ContractFilter):
+            yield each.by, [], filter_pairs(each, _PARAMETERS[each.by])

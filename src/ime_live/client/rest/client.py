@@ -11,7 +11,7 @@ from typing import Any, Self, overload
 
 from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy
-from ime_live.client.options import Ids
+from ime_live.client.options import Ids, Markets, Underlying
 from ime_live.client.portal import Portal
 from ime_live.client.rest.async_client import CLIENT_CLOSED, AsyncClient
 from ime_live.client.rest.response import Overview, SectionT
@@ -74,7 +74,12 @@ class Client:
 
     @overload
     def snapshot(
-        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
     ) -> dict[str, Payload | None]: ...
 
     @overload
@@ -83,6 +88,8 @@ class Client:
         contract_names: Iterable[str] = (),
         contract_ids: Ids = (),
         *,
+        markets: Markets = (),
+        underlying: Underlying = None,
         section: type[SectionT],
     ) -> dict[str, SectionT | None]: ...
 
@@ -91,36 +98,56 @@ class Client:
         contract_names: Iterable[str] = (),
         contract_ids: Ids = (),
         *,
+        markets: Markets = (),
+        underlying: Underlying = None,
         section: type[Any] = Payload,
     ) -> dict[str, Any]:
         """Return the present states of contracts.
 
         Args:
-            contract_names: contracts by name.
-            contract_ids: contracts by id.
+            contract_names: contracts by name, and patterns of names: ``GC*``.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: all listed contracts of these markets.
+            underlying: those of an underlying, by name or id, or of several; with `markets` or
+                patterns, those of them that fit.
             section: `Payload` for the whole state, or one of `BestLimit`, `Aggregate`,
                 `AllowedPriceRange` and `ContractInfo`.
 
         Returns:
-            The states by the names and ids that were given; None for a contract that is unknown or
+            The states by the names and ids that were given, or the present ones of what `markets`,
+            `underlying` and patterns match; None for a contract that is unknown or
             has no state yet.
 
         Raises:
             AuthenticationError, ServiceError, SettingsError: as `AsyncClient.snapshot`.
         """
-        call = self._client.snapshot(contract_names, contract_ids, section=section)
+        call = self._client.snapshot(
+            contract_names,
+            contract_ids,
+            markets=markets,
+            underlying=underlying,
+            section=section,
+        )
         return self._portal.run(call)
 
     def overview(
-        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
     ) -> dict[str, Overview | None]:
         """Return the static fields and present states of contracts.
 
         As in `AsyncClient.overview`, their market is None.
 
         Args:
-            contract_names: contracts by name.
-            contract_ids: contracts by id.
+            contract_names: contracts by name, and patterns of names: ``GC*``.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: all listed contracts of these markets.
+            underlying: those of an underlying, by name or id, or of several; with `markets` or
+                patterns, those of them that fit.
 
         Returns:
             The contracts by the names and ids that were given; None for an unknown one.
@@ -128,18 +155,29 @@ class Client:
         Raises:
             AuthenticationError, ServiceError, SettingsError: as `AsyncClient.snapshot`.
         """
-        return self._portal.run(self._client.overview(contract_names, contract_ids))
+        call = self._client.overview(
+            contract_names, contract_ids, markets=markets, underlying=underlying
+        )
+        return self._portal.run(call)
 
     def contracts(
-        self, contract_names: Iterable[str] = (), contract_ids: Ids = ()
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
     ) -> list[Contract | None]:
         """Return the static fields of contracts.
 
         As in `AsyncClient.contracts`, their market is None.
 
         Args:
-            contract_names: contracts by name.
-            contract_ids: contracts by id.
+            contract_names: contracts by name, and patterns of names: ``GC*``.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: all listed contracts of these markets.
+            underlying: those of an underlying, by name or id, or of several; with `markets` or
+                patterns, those of them that fit.
 
         Returns:
             The contracts by name, then those by id, in the given order; None for an unknown one.
@@ -147,7 +185,10 @@ class Client:
         Raises:
             AuthenticationError, ServiceError, SettingsError: as `AsyncClient.snapshot`.
         """
-        return self._portal.run(self._client.contracts(contract_names, contract_ids))
+        call = self._client.contracts(
+            contract_names, contract_ids, markets=markets, underlying=underlying
+        )
+        return self._portal.run(call)
 
     def search(self, market: Market | str, text: str) -> list[Contract]:
         """Return the contracts of a market whose name or title contains a text.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Self
 
-from ime_live.client.options import Ids, StreamOptions, keys_of
+from ime_live.client.options import Ids, Markets, StreamOptions, Underlying, selectors_of
 from ime_live.client.portal import Portal
 from ime_live.client.protocol.message import DataT, Message
 from ime_live.client.protocol.selection import Selected
@@ -100,6 +100,8 @@ class BlockingStream(BaseStream[DataT]):
         contract_names: Iterable[str] = (),
         contract_ids: Ids = (),
         *,
+        markets: Markets = (),
+        underlying: Underlying = None,
         snapshot: bool | None = None,
     ) -> Selected:
         """Add contracts to the stream, and wait until the gateway confirms it.
@@ -107,8 +109,10 @@ class BlockingStream(BaseStream[DataT]):
         Without a connection, the call waits until there is one.
 
         Args:
-            contract_names: contracts by name.
-            contract_ids: contracts by id.
+            contract_names: contracts by name, and patterns of names.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: as `connect`'s; together with the patterns.
+            underlying: as `connect`'s.
             snapshot: whether to send their present states at once; None as for the stream.
 
         Returns:
@@ -119,18 +123,28 @@ class BlockingStream(BaseStream[DataT]):
             SettingsError, ServiceError: as `Stream.add`.
         """
         SWITCH.or_none().check("snapshot", snapshot)
-        keys = keys_of(contract_names, contract_ids)
+        keys = selectors_of(contract_names, contract_ids, markets, underlying)
         self._portal.run(self._receiver.change(Action.SUBSCRIBE, keys, snapshot))
         return self.contracts
 
-    def remove(self, contract_names: Iterable[str] = (), contract_ids: Ids = ()) -> Selected:
+    def remove(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
+    ) -> Selected:
         """Remove contracts from the stream, and wait as `add` does.
 
         Their messages in the queue are dropped.
 
         Args:
-            contract_names: contracts by name.
-            contract_ids: contracts by id.
+            contract_names: contracts by name, and patterns of names.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: together with the patterns and `underlying`, a filter as it was added. What
+                only a filter matches cannot be removed by name.
+            underlying: see `markets`.
 
         Returns:
             The remaining contracts of the stream.
@@ -139,7 +153,7 @@ class BlockingStream(BaseStream[DataT]):
             UnknownContractError, RefusedError, ControlError: as `Stream.add`.
             SettingsError, ServiceError: as `Stream.add`.
         """
-        keys = keys_of(contract_names, contract_ids)
+        keys = selectors_of(contract_names, contract_ids, markets, underlying)
         self._portal.run(self._receiver.change(Action.UNSUBSCRIBE, keys, None))
         return self.contracts
 

@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection
 
 from ime_live.client.options import StreamOptions
 from ime_live.client.protocol.command import Change, CommandRate
-from ime_live.client.protocol.message import Key
+from ime_live.client.protocol.message import Selector
 from ime_live.client.protocol.selection import Selection
 from ime_live.errors import ImeLiveError, ServiceError
 from ime_live.messages import Action
@@ -35,7 +35,7 @@ class CommandSender:
         self._snapshot = options.snapshot
         self._limit = options.open_timeout
 
-    async def change(self, action: Action, keys: Sequence[Key], snapshot: bool | None) -> None:
+    async def change(self, action: Action, keys: Sequence[Selector], snapshot: bool | None) -> None:
         """Add or remove contracts, and wait for the answer.
 
         Args:

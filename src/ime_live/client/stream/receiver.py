@@ -27,15 +27,22 @@ from ime_live.client.network.websocket import (
     reason_of_websocket_error,
 )
 from ime_live.client.options import StreamOptions
-from ime_live.client.protocol.address import stream_path
-from ime_live.client.protocol.message import ConnectionEvent, DataT, Key, Message, Reader, Status
+from ime_live.client.protocol.address import kind_of, stream_path
+from ime_live.client.protocol.message import (
+    ConnectionEvent,
+    DataT,
+    Message,
+    Reader,
+    Selector,
+    Status,
+)
 from ime_live.client.protocol.queue import MessageQueue, queue_of
 from ime_live.client.protocol.resume_point import ResumePoint
 from ime_live.client.protocol.selection import Selection
 from ime_live.client.stream.command_sender import CommandSender
 from ime_live.errors import AuthenticationError, ImeLiveError, ServiceError, UnknownContractError
 from ime_live.log_limiter import LogLimiter, PlainLines
-from ime_live.messages import Action, ControlData
+from ime_live.messages import LISTING, Action, ContractFilter, ControlData
 
 log = logging.getLogger("ime_live.client")
 
@@ -105,7 +112,7 @@ class Receiver(Generic[DataT]):
         self.full = False
         self._room.set()
 
-    async def change(self, action: Action, keys: Sequence[Key], snapshot: bool | None) -> None:
+    async def change(self, action: Action, keys: Sequence[Selector], snapshot: bool | None) -> None:
         """Add or remove contracts, and wait for the answer; see `CommandSender.change`."""
         self._room.set()  # see `_put_later`
         await self._commands.change(action, keys, snapshot)
@@ -163,7 +170,7 @@ class Receiver(Generic[DataT]):
             longest = await self._attempt(list(opening.keys))
             await asyncio.sleep(min(self._backoff.next(), longest))
 
-    async def _attempt(self, keys: list[Key]) -> float:
+    async def _attempt(self, keys: list[Selector]) -> float:
         """Make one connection and use it until its end.
 
         Returns:
@@ -175,7 +182,7 @@ class Receiver(Generic[DataT]):
         options = self._options
         headers = await options.credentials.headers()
         proxy = proxy_for(options.proxy, options.service, "ws")
-        address = options.service.named("ws", stream_path(keys[0][0])) + through(proxy)
+        address = options.service.named("ws", stream_path(kind_of(keys))) + through(proxy)
         self._opened = None
         try:
             await self._converse(keys, headers, proxy)
@@ -221,7 +228,9 @@ class Receiver(Generic[DataT]):
         self.connected, self.status = False, None
         self._tell(reason)
 
-    async def _converse(self, keys: list[Key], headers: dict[str, str], proxy: str | None) -> None:
+    async def _converse(
+        self, keys: list[Selector], headers: dict[str, str], proxy: str | None
+    ) -> None:
         """Use one connection until it ends.
 
         Raises:
@@ -261,11 +270,14 @@ class Receiver(Generic[DataT]):
     async def _read(self, connection: ClientConnection, headers: dict[str, str]) -> None:
         proven = False
         read, take, put = self._reader.read, self._resume_point.take, self.queue.put
+        filtered = self.selection.has_filters
         while True:
             raw = await connection.recv(decode=False)
             self._arrivals += 1
             found = read(raw)
             if isinstance(found, Message):
+                if filtered:
+                    self.selection.note(found.key)
                 if not take(found.key, found.timestamp_text):
                     continue
                 if not put(found):
@@ -273,9 +285,16 @@ class Receiver(Generic[DataT]):
                 self._wake()
             elif isinstance(found, Status):
                 self.status = found if self.connected else None
+            elif isinstance(found, ControlData) and found.action == LISTING:
+                self.selection.listed(found)
+                for fault in found.errors:
+                    self._limited.warning(
+                        f"{fault.contract} was left out: {fault.error}", key="left out"
+                    )
             elif isinstance(found, ControlData):
                 gone, error = self.selection.answered(found)
                 self._forget(gone)
+                filtered = self.selection.has_filters
                 if error is not None:
                     raise error
             else:
@@ -314,10 +333,10 @@ class Receiver(Generic[DataT]):
             self._lose(reason_of_websocket_error(connection.protocol.close_exc, "").text)
         await asyncio.Event().wait()
 
-    def _forget(self, gone: Sequence[Key]) -> None:
+    def _forget(self, gone: Sequence[Selector]) -> None:
         if gone:
             self._resume_point.forget(gone)
-            self.queue.purge(gone)
+            self.queue.purge([key for key in gone if not isinstance(key, ContractFilter)])
 
     async def _watch(self) -> None:
         limit = self._options.stale_after

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Generic, Self
 
-from ime_live.client.options import Ids, StreamOptions, keys_of
+from ime_live.client.options import Ids, Markets, StreamOptions, Underlying, selectors_of
 from ime_live.client.protocol.message import DataT, Message, Status
 from ime_live.client.protocol.selection import Selected
 from ime_live.client.stream.receiver import Receiver
@@ -116,6 +116,8 @@ class Stream(BaseStream[DataT]):
         contract_names: Iterable[str] = (),
         contract_ids: Ids = (),
         *,
+        markets: Markets = (),
+        underlying: Underlying = None,
         snapshot: bool | None = None,
     ) -> Selected:
         """Add contracts to the stream, and wait until the gateway confirms it.
@@ -123,8 +125,10 @@ class Stream(BaseStream[DataT]):
         Without a connection, the call waits until there is one.
 
         Args:
-            contract_names: contracts by name.
-            contract_ids: contracts by id.
+            contract_names: contracts by name, and patterns of names.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: as `connect`'s; together with the patterns.
+            underlying: as `connect`'s.
             snapshot: whether to send their present states at once; None as for the stream.
 
         Returns:
@@ -139,18 +143,28 @@ class Stream(BaseStream[DataT]):
             ServiceError: the gateway did not answer, or the stream has ended.
         """
         SWITCH.or_none().check("snapshot", snapshot)
-        keys = keys_of(contract_names, contract_ids)
+        keys = selectors_of(contract_names, contract_ids, markets, underlying)
         await self._receiver.change(Action.SUBSCRIBE, keys, snapshot)
         return self.contracts
 
-    async def remove(self, contract_names: Iterable[str] = (), contract_ids: Ids = ()) -> Selected:
+    async def remove(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
+    ) -> Selected:
         """Remove contracts from the stream, and wait as `add` does.
 
         Their messages in the queue are dropped.
 
         Args:
-            contract_names: contracts by name.
-            contract_ids: contracts by id.
+            contract_names: contracts by name, and patterns of names.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: together with the patterns and `underlying`, a filter as it was added. What
+                only a filter matches cannot be removed by name.
+            underlying: see `markets`.
 
         Returns:
             The remaining contracts of the stream.
@@ -158,7 +172,7 @@ class Stream(BaseStream[DataT]):
         Raises:
             UnknownContractError, RefusedError, ControlError, SettingsError, ServiceError: as `add`.
         """
-        keys = keys_of(contract_names, contract_ids)
+        keys = selectors_of(contract_names, contract_ids, markets, underlying)
         await self._receiver.change(Action.UNSUBSCRIBE, keys, None)
         return self.contracts
 

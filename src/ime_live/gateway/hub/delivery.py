@@ -108,6 +108,22 @@ class Delivery:
             messages += self._deliver_each(group, changes)
         return messages
 
+    def deliver_to(self, group: SubscriberGroup, changes: Sequence[Change]) -> None:
+        """Deliver changes to one group only; each contract is in them at most once."""
+        if group.paused:
+            self._note_missed(group, changes)
+        if group.per_subscriber:
+            messages = self._deliver_each(group, changes)
+        else:
+            messages = len(group.ready) * len(changes)
+            frames = [
+                state.frame(group.channels[channel].envelope, group.format)
+                for channel, state, _ in changes
+            ]
+            self._write([(group.ready, b"".join(frames))])
+        if messages:
+            self._events.delivered(messages, 0)
+
     def _deliver_each(self, group: SubscriberGroup, changes: Sequence[Change]) -> int:
         """Deliver to subscribers whose messages depend on what each of them got before."""
         if group.options.interval:

@@ -9,11 +9,11 @@ can still be replaced by something newer. The hub does no I/O: the loop's ``call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
-from ime_live.gateway.hub.channel import Channel
+from ime_live.gateway.hub.channel import Change, Channel
 from ime_live.gateway.hub.contract_ref import ContractRef
 from ime_live.gateway.hub.delivery import Delivery
 from ime_live.gateway.hub.delivery_options import DEFAULTS, DeliveryOptions
@@ -57,6 +57,8 @@ class Hub:
             failed=self.leave,
         )
         self._groups: dict[object, SubscriberGroup] = {}
+        self._live: dict[Hashable, dict[SubscriberGroup, None]] = {}
+        """Groups by their live selections."""
         self._behind: dict[Subscriber, None] = {}
         """Subscribers that catch up at the end of this tick; they are paused until then."""
         self._scheduled = False
@@ -82,6 +84,7 @@ class Hub:
         selection: Mapping[str, ContractRef],
         writer: TransportWriter,
         options: DeliveryOptions = DEFAULTS,
+        live: Hashable | None = None,
     ) -> Subscriber:
         """Add a subscriber; it gets every change from now on.
 
@@ -89,26 +92,79 @@ class Hub:
             selection: contract id → how the client named it; every contract is open.
             writer: writes to its socket.
             options: how it wants its messages.
+            live: the live selection that has this selection at present: from now on `revise`
+                changes it. All who join with this object share their groups, whatever its size.
         """
         # Updates that wait to be written were published before the subscriber came.
         self.flush()
-        return Subscriber(self._group(selection, options), writer, self._states.accepted)
+        return Subscriber(self._group(selection, options, live), writer, self._states.accepted)
 
-    def select(self, subscriber: Subscriber, selection: Mapping[str, ContractRef]) -> None:
+    def select(
+        self,
+        subscriber: Subscriber,
+        selection: Mapping[str, ContractRef],
+        live: Hashable | None = None,
+    ) -> None:
         """Change the contracts that a subscriber wants; it gets every change of those it adds.
 
         Args:
             subscriber: nothing happens if it has left.
             selection: all contracts that it wants from now on, as in `join`.
+            live: as in `join`.
         """
         self.flush()
         if subscriber.has_left:
             return
         before = subscriber.group
-        group = self._group(selection, before.options)
+        group = self._group(selection, before.options, live)
         if group is not before:
             subscriber.move(group, self._states.accepted)
             self._close_if_empty(before)
+
+    def revise(
+        self, live: Hashable, named: Mapping[str, ContractRef], removed: Collection[str] = ()
+    ) -> None:
+        """Change a live selection for all its subscribers.
+
+        They get the present states of added contracts, and every change from now on. Nothing more
+        is sent of removed ones.
+
+        Args:
+            live: nothing happens if no subscriber has joined with it.
+            named: contract id → how messages name it from now on; of contracts that are added,
+                which must be open, or that are named in another way.
+            removed: ids of contracts that leave.
+        """
+        self.flush()
+        for group in list(self._live.get(live, ())):
+            sections = group.options.sections
+            gone = [self._states.channel(contract_id, sections) for contract_id in removed]
+            group.reduce(gone)
+            for channel in gone:
+                if not channel.is_wanted:
+                    self._states.unwanted(channel)
+            added: dict[Channel, ContractRef] = {}
+            for contract_id, ref in named.items():
+                channel = self._states.channel(contract_id, sections)
+                if channel in group.channels:
+                    group.rename(channel, ref)
+                else:
+                    added[channel] = ref
+            self._announce(group, added)
+
+    def _announce(self, group: SubscriberGroup, added: Mapping[Channel, ContractRef]) -> None:
+        group.extend(added, self._states.next_moment())
+        changes: list[Change] = []
+        for channel in added:
+            if not channel.loaded:
+                for subscriber in group.members:
+                    channel.await_state(subscriber, 0)
+            elif channel.state is not None:
+                changes.append((channel, channel.state, None))
+        # The oldest first, as in `send_states`.
+        changes.sort(key=lambda change: change[1].version)
+        if changes:
+            self._delivery.deliver_to(group, changes)
 
     def send_states(
         self, subscriber: Subscriber, newer_than: int = 0, contracts: Iterable[str] | None = None
@@ -187,12 +243,23 @@ class Hub:
             self._delivery.catch_up(subscriber)
 
     def _group(
-        self, selection: Mapping[str, ContractRef], options: DeliveryOptions
+        self,
+        selection: Mapping[str, ContractRef],
+        options: DeliveryOptions,
+        live: Hashable | None,
     ) -> SubscriberGroup:
+        if live is not None and (group := self._groups.get((options, live))) is not None:
+            return group
         channels = {
             self._states.channel(contract_id, options.sections): ref
             for contract_id, ref in selection.items()
         }
+        if live is not None:
+            group = self._groups[options, live] = SubscriberGroup(
+                (options, live), channels, options, live
+            )
+            self._live.setdefault(live, {})[group] = None
+            return group
         # Channels and references are equal if they are the same. A frozen set of both would be
         # ten times as large.
         order = sorted(channels, key=id)
@@ -205,6 +272,10 @@ class Hub:
     def _close_if_empty(self, group: SubscriberGroup) -> None:
         if group.is_empty:
             self._groups.pop(group.key, None)
+            if (groups := self._live.get(group.live)) is not None:
+                groups.pop(group, None)
+                if not groups:
+                    del self._live[group.live]
             group.close()
             for channel in group.channels:
                 if not channel.is_wanted:

@@ -232,6 +232,10 @@ class StateTable:
         channel.claim(subscriber.claimed, subscriber.claimed_at)
         return None
 
+    def next_moment(self) -> int:
+        """Return a number above those of all states so far, and below those of all later ones."""
+        return self._next_number()
+
     def take(self) -> list[Change]:
         """Return what has changed since the last call, in order."""
         pending, self._pending = self._pending, []

@@ -7,7 +7,7 @@ most of those who choose contracts for themselves have one, so a group keeps lit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ime_live.gateway.hub.contract_ref import ContractRef
@@ -21,10 +21,25 @@ if TYPE_CHECKING:
 class SubscriberGroup:
     """Some subscribers, those that take data and those that are paused."""
 
-    __slots__ = ("channels", "format", "key", "options", "paused", "per_subscriber", "ready")
+    __slots__ = (
+        "announced",
+        "channels",
+        "format",
+        "key",
+        "live",
+        "options",
+        "paused",
+        "per_subscriber",
+        "ready",
+        "unloaded",
+    )
 
     def __init__(
-        self, key: object, channels: Mapping[Channel, ContractRef], options: DeliveryOptions
+        self,
+        key: object,
+        channels: dict[Channel, ContractRef],
+        options: DeliveryOptions,
+        live: Hashable | None = None,
     ) -> None:
         """Make a group without subscribers, and let its channels send to it.
 
@@ -32,8 +47,10 @@ class SubscriberGroup:
             key: by which the hub finds it.
             channels: its contracts, and how its subscribers named them.
             options: how they want their messages.
+            live: the live selection whose contracts it has; None if they do not change.
         """
         self.key = key
+        self.live = live
         self.channels = channels
         self.options = options
         self.format = options.format
@@ -41,6 +58,11 @@ class SubscriberGroup:
         self.ready: dict[Subscriber, int] = {}
         """Those that take data, each with the descriptor of its socket."""
         self.paused: dict[Subscriber, None] = {}
+        self.announced: dict[Channel, int] | None = None
+        """Contracts that were added to all of its subscribers at once: the number of the newest
+        state at that moment. See `Subscriber`."""
+        self.unloaded = tuple(channel for channel in channels if not channel.loaded)
+        """Those whose last states were not read when somebody joined or left last."""
         for channel, ref in channels.items():
             channel.add(self, ref.envelope)
 
@@ -80,6 +102,53 @@ class SubscriberGroup:
         if not self.paused:
             for channel in self.channels:
                 channel.behind.pop(self, None)
+
+    def still_unloaded(self) -> Sequence[Channel]:
+        """Return its contracts whose last states are not read yet: most often none.
+
+        So a subscriber that joins or leaves costs the same for one contract and for a thousand.
+        """
+        if self.unloaded:
+            self.unloaded = tuple(channel for channel in self.unloaded if not channel.loaded)
+        return self.unloaded
+
+    # The contracts of a live selection
+
+    def extend(self, channels: Mapping[Channel, ContractRef], number: int) -> None:
+        """Add contracts for all subscribers.
+
+        Args:
+            channels: the contracts, and how messages name them.
+            number: of the newest state; all later subscribers join with it or a larger one.
+        """
+        if self.announced is None:
+            self.announced = {}
+        for channel, ref in channels.items():
+            self.channels[channel] = ref
+            self.announced[channel] = number
+            channel.add(self, ref.envelope)
+            if self.paused:
+                channel.behind[self] = None
+        self.unloaded = (*self.unloaded, *(each for each in channels if not each.loaded))
+
+    def reduce(self, channels: Iterable[Channel]) -> None:
+        """Remove contracts for all subscribers."""
+        gone = set(channels)
+        for channel in gone:
+            channel.remove(self, self.channels.pop(channel).envelope)
+            if self.announced is not None:
+                self.announced.pop(channel, None)
+        self.unloaded = tuple(channel for channel in self.unloaded if channel not in gone)
+        for subscriber in self.members:
+            subscriber.forget(gone)
+
+    def rename(self, channel: Channel, ref: ContractRef) -> None:
+        """Name a contract in another way in all later messages."""
+        channel.remove(self, self.channels[channel].envelope)
+        self.channels[channel] = ref
+        channel.add(self, ref.envelope)
+        if self.paused:
+            channel.behind[self] = None
 
     def close(self) -> None:
         """Let the channels send nothing to it any more; it has no subscriber."""

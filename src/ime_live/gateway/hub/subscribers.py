@@ -8,7 +8,7 @@ got (conflation). This needs one slot per contract and no queue. No I/O.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from typing import TYPE_CHECKING
 
 from ime_live.gateway.hub.channel import Change, Channel, OldestMissed, State
@@ -25,6 +25,7 @@ class Subscriber:
 
     __slots__ = (
         "_doubted",
+        "_entered",
         "_joined",
         "_known_as",
         "_messages",
@@ -53,6 +54,8 @@ class Subscriber:
         self.descriptor = writer.descriptor
         self.keep = writer.keep
         self._joined = newest
+        self._entered = newest
+        """Number of the newest state when it came into its group."""
         self._sent_from = newest
         """States with a higher number were sent to it, or noted in `_missed`. -1 if it has
         everything that is not noted there, or said so."""
@@ -80,9 +83,8 @@ class Subscriber:
         self.throttle = Throttle(options.interval) if options.interval else None
         """Its `max_rate`, if it has one."""
         group.add(self)
-        for channel in group.channels:
-            if not channel.loaded:
-                channel.await_state(self, channel.opened)
+        for channel in group.still_unloaded():
+            channel.await_state(self, channel.opened)
 
     # Its place in a group
 
@@ -125,10 +127,13 @@ class Subscriber:
         paused = self in before.paused
         before.remove(self)
         group.add(self, paused=paused)
-        for channel in before.channels.keys() - group.channels.keys():
-            self._forget(channel)
+        self.forget(before.channels.keys() - group.channels.keys())
         if self._sent_from_of is None:
             self._sent_from_of = {}
+        for channel in before.announced or ():
+            if channel in group.channels and self._was_announced(before, channel):
+                self._sent_from_of[channel] = -1
+        self._entered = newest
         for channel in group.channels:
             if channel not in before.channels:
                 self._sent_from_of[channel] = newest
@@ -138,22 +143,25 @@ class Subscriber:
     def leave(self) -> None:
         """Leave its group, and drop what it was still to get."""
         self.group.remove(self)
-        for channel in self.group.channels:
+        for channel in self.group.still_unloaded():
             channel.forget(self)
         self._missed.clear()
         self._messages = None
 
-    def _forget(self, channel: Channel) -> None:
-        channel.forget(self)
-        self._missed.pop(channel, None)
+    def forget(self, channels: Collection[Channel]) -> None:
+        """Drop all that is kept of contracts that it does not want any more."""
+        for channel in channels:
+            channel.forget(self)
         for kept in (
-            *(self._sent_from_of, self._known_as, self._doubted, self._reissued),
+            *(self._missed, self._sent_from_of, self._known_as, self._doubted, self._reissued),
             self.skipped,
         ):
-            if kept is not None:
-                kept.pop(channel, None)
+            if kept:
+                for channel in channels:
+                    kept.pop(channel, None)
         if self.throttle is not None:
-            self.throttle.forget(channel)
+            for channel in channels:
+                self.throttle.forget(channel)
 
     # What it has
 
@@ -188,6 +196,8 @@ class Subscriber:
         for settled in (self._sent_from_of, self._reissued):
             if settled is not None and channel in settled:
                 return False
+        if self._was_announced(self.group, channel):
+            return False
         return self._known_as is None or self._known_as.get(channel, (None,))[0] is not state
 
     def doubt(self, channel: Channel, state: State) -> None:
@@ -225,10 +235,18 @@ class Subscriber:
         """Return whether it was sent this state, the last one before those in `_missed`."""
         if self.may_have_another(channel, state):
             return False
-        sent_from = self._sent_from
-        if self._sent_from_of is not None:
-            sent_from = self._sent_from_of.get(channel, sent_from)
-        return state.number > sent_from
+        if self._sent_from_of is not None and channel in self._sent_from_of:
+            return state.number > self._sent_from_of[channel]
+        return self._was_announced(self.group, channel) or state.number > self._sent_from
+
+    def _was_announced(self, group: SubscriberGroup, channel: Channel) -> bool:
+        """Return whether it got the state of a contract when that was added for its whole group.
+
+        The group notes this once for all: an entry per subscriber would make a market that lists
+        its contracts in the morning as large as a selection by names.
+        """
+        announced = group.announced
+        return announced is not None and self._entered < announced.get(channel, -1)
 
     # What it has missed
 

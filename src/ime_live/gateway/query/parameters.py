@@ -21,6 +21,7 @@ from ime_live.gateway.query.value_types import (
     Secret,
     Switch,
     Text,
+    Texts,
     ValueType,
     Words,
 )
@@ -49,6 +50,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
         default: value if it is not given.
         missing: refusal of a request without it; empty if it is optional. The part before the
             colon is its kind.
+        instead: parameters of which one may be given instead of a missing one.
         aliases: other spellings, which are documented as such.
         former: old names, which are still accepted, and not documented.
     """
@@ -59,6 +61,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
     description: str
     default: Any = None
     missing: str = ""
+    instead: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     former: tuple[str, ...] = ()
 
@@ -73,6 +76,10 @@ class Parameter(Struct, frozen=True, kw_only=True):
         return schema if self.default is None else schema | {"default": self.default}
 
 
+FILTERS: Final = ("market", "underlying")
+"""Parameters that choose contracts without naming any."""
+
+
 def _contracts(
     name: str, other: str, endpoint: Endpoint, names: Names, *, optional: bool = False
 ) -> Parameter:
@@ -81,13 +88,17 @@ def _contracts(
         name=name,
         type=names,
         endpoints=(endpoint,),
-        description=f"{'Names' if 'name' in name else 'Ids'} of contracts, one per parameter.",
+        description=f"{'Names' if 'name' in name else 'Ids'} of contracts, one per parameter."
+        + ("" if optional else " A text with a `*` is a pattern. Not needed beside a filter."),
         missing="" if optional else f"no contract: name at least one with {name}=",
+        instead=() if optional else FILTERS,
         aliases=(other,),
     )
 
 
 _STREAMS: Final = (Endpoint.STREAM_BY_NAME, Endpoint.STREAM_BY_ID)
+
+_FILTERED: Final = (*_STREAMS, Endpoint.DATA_BY_NAME, Endpoint.DATA_BY_ID)
 
 _BY_NAME: Final = ("contract_names", "contract_name")
 _BY_ID: Final = ("contract_ids", "contract_id")
@@ -104,6 +115,20 @@ PARAMETERS: Final = (
     _contracts(*_BY_ID, Endpoint.DATA_BY_ID, Names(_ASKED, "12345", as_sent=True)),
     _contracts(*_BY_NAME, Endpoint.STATUS, _ANY, optional=True),
     _contracts(*_BY_ID, Endpoint.STATUS, _ANY, optional=True),
+    Parameter(
+        name="market",
+        type=Words(tuple(Market), "market", example=(Market.OPTION,)),
+        endpoints=_FILTERED,
+        description="All contracts of these markets; on a stream also those that are listed "
+        "later. With `underlying` or patterns, those of them that fit.",
+    ),
+    Parameter(
+        name="underlying",
+        type=Texts("the name or the id of an underlying", "KASH"),
+        endpoints=_FILTERED,
+        description="All contracts of these underlyings, by name or id; on a stream also those "
+        "that are listed later. With `market` or patterns, those of them that fit.",
+    ),
     Parameter(
         name="snapshot",
         type=Switch(),

@@ -83,6 +83,6 @@ class Query:
             value = parameter.type.read(pairs)
             if value is not None:
                 return value
-        if parameter.missing:
+        if parameter.missing and not any(each in values for each in parameter.instead):
             raise RefusedError(parameter.missing, kind=parameter.missing.partition(":")[0])
         return parameter.default

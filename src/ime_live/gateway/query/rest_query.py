@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from ime_live.errors import RefusedError
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.query_string import Query
+from ime_live.gateway.query.stream_query import check_count
 
 DATA_ENDPOINTS: Final = {By.NAME: Endpoint.DATA_BY_NAME, By.ID: Endpoint.DATA_BY_ID}
 
@@ -18,7 +18,7 @@ _NAMES: Final = {By.NAME: "contract_names", By.ID: "contract_ids"}
 
 
 def read_contracts(by: By, query: Query, limit: int) -> tuple[str, ...]:
-    """Return the contracts' names or ids as they were sent, in that order, with repetitions.
+    """Return names, ids and patterns of contracts as sent, in that order, with repetitions.
 
     Args:
         by: how they are named.
@@ -26,11 +26,8 @@ def read_contracts(by: By, query: Query, limit: int) -> tuple[str, ...]:
         limit: how many there may be.
 
     Raises:
-        RefusedError: there is none, or there are too many.
+        RefusedError: there is none and no filter, or there are too many.
     """
-    found: tuple[str, ...] = query[_NAMES[by]]
-    if len(found) > limit:
-        raise RefusedError(
-            f"too many contracts: {len(found)}, at most {limit}", kind="too many contracts"
-        )
+    found: tuple[str, ...] = query[_NAMES[by]] or ()
+    check_count(len(found), limit)
     return found

@@ -16,9 +16,11 @@ from ime_live.contracts import Contract
 from ime_live.errors import RefusedError, UnknownContractError
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.delivery_options import DeliveryOptions
+from ime_live.gateway.query.contract_filter import check_filters, split_names
 from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.query_string import Query
 from ime_live.market import SECTIONS, version_of
+from ime_live.messages import ContractFilter
 
 STREAM_ROOT: Final = "/live/data/websocket/contract/"
 EVENTS_ROOT: Final = "/live/data/sse/contract/"
@@ -47,12 +49,15 @@ class StreamRequest(Struct, frozen=True):
 
     Attributes:
         by: how the contracts are named.
-        contracts: their names or ids as they were sent, in that order, without repetitions.
+        contracts: their names or ids as they were sent, in that order, without repetitions; or
+            patterns of them.
         newer_than: send at once the states with a version above this; 0 for all of them, None
             for none.
         token: the token in ``?token=``, if any.
         status: whether to send messages with the state of the feed as well.
         options: delivery options, except the format.
+        markets: markets whose contracts are chosen.
+        underlyings: names or ids of underlyings whose contracts are chosen.
     """
 
     by: By
@@ -61,6 +66,8 @@ class StreamRequest(Struct, frozen=True):
     token: str | None = None
     status: bool = False
     options: DeliveryOptions = DeliveryOptions()
+    markets: tuple[str, ...] = ()
+    underlyings: tuple[str, ...] = ()
 
 
 _BY: Final = {
@@ -83,9 +90,9 @@ def read_request(by: By, query: Query, zone: tzinfo) -> StreamRequest:
         zone: time zone of the timestamps, for ``since``.
 
     Raises:
-        RefusedError: 1008; no contract is named, or a value cannot be read.
+        RefusedError: 1008; no contract is named or filtered, or a value cannot be read.
     """
-    contracts = query[_BY[by][1]]
+    contracts = query[_BY[by][1]] or ()
     newer_than = 0 if query["snapshot"] else None
     since = query["since"]
     if since is not None:
@@ -105,6 +112,8 @@ def read_request(by: By, query: Query, zone: tzinfo) -> StreamRequest:
             interval=0.0 if rate is None else 1 / rate,
             skips=query["skipped"],
         ),
+        query["market"] or (),
+        query["underlying"] or (),
     )
 
 
@@ -157,13 +166,25 @@ class Contracts(Protocol):
         """Find one by its name, or raise UnknownContractError."""
 
 
+class Selected(Struct, frozen=True):
+    """The selection that a request asks for.
+
+    Attributes:
+        named: contract id → how the client named it.
+        filters: what else is selected, at present and later; empty for most clients.
+    """
+
+    named: Mapping[str, ContractRef]
+    filters: tuple[ContractFilter, ...] = ()
+
+
 def select(
     request: StreamRequest,
     contracts: Contracts,
     may_see: Callable[[Contract], bool],
     limit: int,
-) -> Mapping[str, ContractRef]:
-    """Return the selection of a request: contract id → how the client named it.
+) -> Selected:
+    """Return the selection of a request.
 
     A message names its contract as the client did, so that a program that looks messages up by
     name still works when a contract is renamed. Of two spellings of one contract, the first
@@ -171,17 +192,44 @@ def select(
 
     Raises:
         RefusedError: 1008; a contract is unknown or not covered by the token, or there are too
-            many.
+            many contracts or patterns.
     """
+    names, chosen = split_names(
+        request.by,
+        request.contracts,
+        lambda by, name: is_known(by, name, contracts),
+        markets=request.markets,
+        underlyings=request.underlyings,
+    )
+    filters = () if chosen is None else (chosen,)
+    check_filters(filters)
     selection: dict[str, ContractRef] = {}
-    for name in request.contracts:
+    for name in names:
         contract = find(request.by, name, contracts, may_see)
         selection.setdefault(contract.contract_id, ContractRef.of(request.by, name))
-    if len(selection) > limit:
+    check_count(len(selection), limit)
+    return Selected(selection, filters)
+
+
+def check_count(contracts: int, limit: int) -> None:
+    """Check the number of a stream's contracts.
+
+    Raises:
+        RefusedError: 1008; there are more than the limit.
+    """
+    if contracts > limit:
         raise RefusedError(
-            f"too many contracts: {len(selection)}, at most {limit}", kind="too many contracts"
+            f"too many contracts: {contracts}, at most {limit}", kind="too many contracts"
         )
-    return selection
+
+
+def is_known(by: By, name: str, contracts: Contracts) -> bool:
+    """Return whether a contract has this name or id."""
+    try:
+        find(by, name, contracts, lambda _: True)
+    except ContractNotFoundError:
+        return False
+    return True
 
 
 UNKNOWN: Final = "unknown contract"

@@ -109,6 +109,35 @@ class Text(Struct, frozen=True):
         return {"type": "string"} | ({"examples": [self.example]} if self.example else {})
 
 
+class Texts(Struct, frozen=True):
+    """Some texts, each in a parameter of its own; none may be blank.
+
+    Attributes:
+        noun: what one of them is.
+        example: for the documents.
+    """
+
+    noun: str
+    example: str
+
+    def read(self, pairs: Pairs) -> tuple[str, ...]:
+        """Return the texts without blanks around them, each once."""
+        texts = tuple(dict.fromkeys(text.strip() for _, text in pairs))
+        if "" in texts:
+            name = pairs[-1][0]
+            raise RefusedError(f"{name} must be {self.noun}, got an empty text", kind=f"bad {name}")
+        return texts
+
+    def schema(self) -> Schema:
+        """Return the schema."""
+        return {
+            "type": "array",
+            "items": {"type": "string", "minLength": 1},
+            "minItems": 1,
+            "examples": [[self.example]],
+        }
+
+
 class Secret(Struct, frozen=True):
     """A text that is not shown; an empty one counts as none."""
 

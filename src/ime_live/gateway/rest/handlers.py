@@ -22,11 +22,19 @@ from ime_live.errors import (
 )
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
+from ime_live.gateway.query.contract_filter import (
+    ID,
+    FilterMatcher,
+    check_filters,
+    matching,
+    present_name,
+    split_names,
+)
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.query_string import Query
 from ime_live.gateway.query.rest_query import DATA_ENDPOINTS, read_contracts
-from ime_live.gateway.query.stream_query import NOT_COVERED
+from ime_live.gateway.query.stream_query import NOT_COVERED, check_count, is_known
 from ime_live.gateway.rest.admission import Admission, Admitted
 from ime_live.gateway.rest.bodies import Data, Description, Section, live_data, static_data
 from ime_live.gateway.rest.request import RestRequest
@@ -88,10 +96,7 @@ class Handlers:
     async def live(self, section: Section, by: By, request: RestRequest) -> Data:
         """Return the last states of the requested contracts."""
         query, admitted = await self._admit(DATA_ENDPOINTS[by], request)
-        names = read_contracts(by, query, self._max_contracts)
-        self._admission.count(admitted, len(names))
-        identity = admitted.identity
-        contracts = {name: self._find(by, name, identity) for name in names}
+        contracts = dict(self._requested(by, query, admitted))
         ids = {contract.contract_id for contract in contracts.values() if contract is not None}
         try:
             states: Mapping[str, Sections | PayloadError] = (
@@ -100,18 +105,14 @@ class Handlers:
         except StoreError as error:
             raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER) from error
         data = live_data(section, contracts, states, self._today())
-        return self._explained(data, by, contracts, identity)
+        return self._explained(data, by, contracts, admitted.identity)
 
     async def static(self, by: By, request: RestRequest) -> Data:
         """Return the static data of the requested contracts, in that order."""
         query, admitted = await self._admit(DATA_ENDPOINTS[by], request)
-        names = read_contracts(by, query, self._max_contracts)
-        self._admission.count(admitted, len(names))
-        self._need_store()
-        identity = admitted.identity
-        contracts = {name: self._find(by, name, identity) for name in names}
-        data = static_data([contracts[name] for name in names], self._today())
-        return self._explained(data, by, contracts, identity)
+        contracts = self._requested(by, query, admitted, current=True)
+        data = static_data([contract for _, contract in contracts], self._today())
+        return self._explained(data, by, dict(contracts), admitted.identity)
 
     async def search(self, request: RestRequest) -> Data:
         """Return the static data of a market's contracts that match a text and may be seen."""
@@ -130,6 +131,46 @@ class Handlers:
     @property
     def _registry(self) -> Registry:
         return self._contract_cache.registry
+
+    def _requested(
+        self, by: By, query: Query, admitted: Admitted, *, current: bool = False
+    ) -> list[tuple[str, Contract | None]]:
+        """Return the contracts that are named, None for an unknown one, then those of the filter.
+
+        Args:
+            by: how they are named.
+            query: of one of `DATA_ENDPOINTS`.
+            admitted: whose request it is.
+            current: whether to refuse the request while contracts may have changed unnoticed.
+        """
+        limit = self._max_contracts
+        given = read_contracts(by, query, limit)
+        names, chosen = split_names(
+            by,
+            given,
+            lambda by, name: is_known(by, name, self._registry),
+            markets=query["market"] or (),
+            underlyings=query["underlying"] or (),
+        )
+        self._admission.count(admitted, len(names))
+        if current:
+            self._need_store()
+        identity = admitted.identity
+        found = [(name, self._find(by, name, identity)) for name in names]
+        if chosen is None:
+            return found
+        check_filters((chosen,))
+        registry = self._registry
+        ids = {contract.contract_id for _, contract in found if contract is not None}
+        matches = matching((FilterMatcher(chosen),), registry, identity.may_see)
+        others = [contract for i, (contract, _) in matches.items() if i not in ids]
+        check_count(len(found) + len(others), limit)
+        self._admission.count(admitted, len(others))
+        taken = set(names)
+        for contract in others:
+            name = present_name(contract, by, registry)
+            found.append((ID + contract.contract_id if name in taken else name, contract))
+        return found
 
     def _find(self, by: By, name: str, identity: Identity) -> Contract | None:
         registry = self._registry

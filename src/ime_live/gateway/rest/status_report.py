@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import tzinfo
-from typing import Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -18,6 +17,7 @@ from ime_live.contracts import Contract, Market
 from ime_live.errors import RefusedError, StoreError
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.hub.contract_ref import By
+from ime_live.gateway.query.contract_filter import present_name
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.stream_query import (
@@ -35,9 +35,6 @@ from ime_live.gateway.upstream.version_cache import VersionCache
 from ime_live.market import MICROSECONDS, timestamp_of
 from ime_live.registry import Registry
 from ime_live.status import FeedState, FeedStatus
-
-# As in the patterns of tokens.
-_ID: Final = "id:"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -230,10 +227,7 @@ def named(request: StatusRequest, registry: Registry, identity: Identity) -> Map
     if not (request.names or request.ids):
         listed = [contract for contract in registry if identity.may_see(contract)]
     for contract in listed:
-        name = contract.contract_name
-        if registry.by_name(name) is not contract:
-            name = _ID + contract.contract_id
-        found[name] = contract
+        found[present_name(contract, By.NAME, registry)] = contract
     return found
 
 

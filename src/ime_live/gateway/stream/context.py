@@ -18,6 +18,7 @@ from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import Rate
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
+from ime_live.gateway.stream.live_selections import LiveSelections
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.status_loop import StatusLoop
 from ime_live.gateway.upstream.status_messages import StatusMessages
@@ -53,6 +54,7 @@ class GatewayContext:
     contract_cache: ContractCache
     diagnostics: Diagnostics
     upstream: Upstream
+    live_selections: LiveSelections
     require_channels: Callable[[], None]
     states: StateTable
     hub: Hub

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
-from ime_live.contracts import Contract
+from ime_live.contracts import Contract, Market
 from ime_live.errors import RefusedError
 from ime_live.gateway.hub.contract_ref import By, ContractRef
-from ime_live.gateway.query.stream_query import Contracts, find
-from ime_live.messages import Action, ControlData, ControlFault, ControlRequest
+from ime_live.gateway.query.contract_filter import check_filters, split_names
+from ime_live.gateway.query.stream_query import Contracts, Selected, check_count, find, is_known
+from ime_live.messages import (
+    Action,
+    ContractFilter,
+    ControlData,
+    ControlFault,
+    ControlRequest,
+    NamedContracts,
+)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -20,24 +28,29 @@ class SelectionChange(Struct, frozen=True):
     """The result of a command.
 
     Attributes:
-        selection: the new selection: contract id → how the client named it.
-        added: contract ids that are new in it.
-        removed: contract ids that are not in it any more.
+        selection: the contracts that are named now: contract id → how the client named it.
+        filters: the filters that the stream has now.
+        added: contract ids that are newly named.
+        removed: contract ids that are not named any more.
         faults: what could not be done.
     """
 
     selection: Mapping[str, ContractRef]
+    filters: tuple[ContractFilter, ...] = ()
     added: Sequence[str] = ()
     removed: Sequence[str] = ()
     faults: Sequence[ControlFault] = ()
 
 
 def change_selection(
-    selection: Mapping[str, ContractRef],
+    present: Selected,
     request: ControlRequest,
     contracts: Contracts,
     may_see: Callable[[Contract], bool],
     limit: int,
+    *,
+    by: By = By.NAME,
+    matching: Container[str] = (),
 ) -> SelectionChange:
     """Return the result of a command, without subscribing or sending anything.
 
@@ -45,36 +58,101 @@ def change_selection(
     there already keeps the name or id by which it was asked for first.
 
     Args:
-        selection: the present one: contract id → how the client named it.
+        present: the present selection.
         request: the command.
         contracts: the known contracts.
         may_see: whether the client's token covers a contract.
-        limit: number of contracts that a selection may have.
+        limit: number of contracts that a selection may name.
+        by: how the stream names the contracts of a filter without patterns.
+        matching: ids of contracts that are in the stream because a filter matches them.
     """
+    selection = present.named
+    try:
+        named, given = _asked(request, contracts, by)
+    except RefusedError as error:
+        return _refused(present, error.reason)
     faults: list[ControlFault] = []
     revised = dict(selection)
     if request.action is Action.UNSUBSCRIBE:
         known = {(ref.by, ref.name): contract_id for contract_id, ref in selection.items()}
-        for by, name in _named(request):
+        for kind, name in named:
             try:
                 # Its name or id in the selection works even if the contract is gone meanwhile.
-                contract_id = known.get((by, name)) or _find(by, name, contracts).contract_id
+                contract_id = known.get((kind, name)) or _find(kind, name, contracts).contract_id
             except RefusedError as error:
                 faults.append(ControlFault(name, error.reason))
-            else:
-                revised.pop(contract_id, None)
-        return SelectionChange(revised, (), [i for i in selection if i not in revised], faults)
-    for by, name in _named(request):
+                continue
+            if revised.pop(contract_id, None) is None and contract_id in matching:
+                text = f"a filter matches this contract, so only the filter can be removed: {name}"
+                faults.append(ControlFault(name, text))
+        filters = tuple(each for each in present.filters if each not in given)
+        gone = [i for i in selection if i not in revised]
+        return SelectionChange(revised, filters, (), gone, faults)
+    for kind, name in named:
         try:
-            contract = find(by, name, contracts, may_see)
+            contract = find(kind, name, contracts, may_see)
         except RefusedError as error:
             faults.append(ControlFault(name, error.reason))
         else:
-            revised.setdefault(contract.contract_id, ContractRef.of(by, name))
-    if len(revised) > limit:
-        text = f"too many contracts: {len(revised)}, at most {limit}"
-        return SelectionChange(selection, faults=[*faults, ControlFault(None, text)])
-    return SelectionChange(revised, [i for i in revised if i not in selection], (), faults)
+            revised.setdefault(contract.contract_id, ContractRef.of(kind, name))
+    filters = tuple(dict.fromkeys((*present.filters, *given)))
+    try:
+        check_filters(filters)
+        check_count(len(revised), limit)
+    except RefusedError as error:
+        return _refused(present, error.reason, faults)
+    return SelectionChange(revised, filters, [i for i in revised if i not in selection], (), faults)
+
+
+def _refused(
+    present: Selected, reason: str, faults: Sequence[ControlFault] = ()
+) -> SelectionChange:
+    return SelectionChange(
+        present.named, present.filters, faults=[*faults, ControlFault(None, reason)]
+    )
+
+
+def _asked(
+    request: ControlRequest, contracts: Contracts, by: By
+) -> tuple[list[tuple[By, str]], list[ContractFilter]]:
+    """Return the contracts that a command names, and its filters.
+
+    Raises:
+        RefusedError: a market does not exist, or an underlying is empty.
+    """
+    markets, underlyings = (
+        _texts("market", request.market),
+        _texts("underlying", request.underlying),
+    )
+    for market in markets:
+        if market not in list(Market):
+            raise RefusedError(f"no such market: {market}; there are {', '.join(Market)}")
+    named: list[tuple[By, str]] = []
+    filters: list[ContractFilter] = []
+    given = {
+        By.NAME: [name.strip() for name in request.contract_names],
+        By.ID: [str(contract_id).strip() for contract_id in request.contract_ids],
+    }
+    for kind, names in given.items():
+        left, chosen = split_names(kind, names, lambda k, name: is_known(k, name, contracts))
+        named += [(kind, name) for name in left]
+        if chosen is not None:
+            filters.append(
+                ContractFilter.of(
+                    kind.value, markets=markets, patterns=chosen.patterns, underlyings=underlyings
+                )
+            )
+    if (markets or underlyings) and not filters:
+        kind = By(request.by or by)
+        filters.append(ContractFilter.of(kind.value, markets=markets, underlyings=underlyings))
+    return named, filters
+
+
+def _texts(name: str, given: str | tuple[str, ...]) -> list[str]:
+    texts = [text.strip() for text in ((given,) if isinstance(given, str) else given)]
+    if "" in texts:
+        raise RefusedError(f"{name} must not be empty, got an empty text")
+    return texts
 
 
 def answer(
@@ -82,33 +160,45 @@ def answer(
     faults: Sequence[ControlFault],
     *,
     request_id: str | int | None = None,
-    action: Action | None = None,
+    action: str | None = None,
+    filters: Sequence[ContractFilter] = (),
+    matching: Iterable[ContractRef] = (),
+    change: tuple[Iterable[ContractRef], Iterable[ContractRef]] | None = None,
 ) -> bytes:
     """Return the answer to a command: JSON of `ControlData`.
 
     Args:
-        selection: the present one.
+        selection: the contracts that are named at present.
         faults: what could not be done.
         request_id: id of the command, if it has one.
         action: the command's action; None if it could not be read.
+        filters: the filters of the stream.
+        matching: the contracts that they match.
+        change: the contracts that have joined and left, if this answers no command.
     """
-    refs = selection.values()
+    named = names_of(selection.values())
     return _encode(
         ControlData(
             id=request_id,
             action=action,
-            contract_names=[ref.name for ref in refs if ref.by is By.NAME],
-            contract_ids=[ref.name for ref in refs if ref.by is By.ID],
+            contract_names=named.contract_names,
+            contract_ids=named.contract_ids,
             errors=list(faults),
+            filters=list(filters) or UNSET,
+            matching=names_of(matching) if filters else UNSET,
+            added=UNSET if change is None else names_of(change[0]),
+            removed=UNSET if change is None else names_of(change[1]),
         )
     )
 
 
-def _named(request: ControlRequest) -> Iterator[tuple[By, str]]:
-    for name in request.contract_names:
-        yield By.NAME, name.strip()
-    for contract_id in request.contract_ids:
-        yield By.ID, str(contract_id).strip()
+def names_of(refs: Iterable[ContractRef]) -> NamedContracts:
+    """Return contracts as messages name them, by name and by id."""
+    refs = tuple(refs)
+    return NamedContracts(
+        [ref.name for ref in refs if ref.by is By.NAME],
+        [ref.name for ref in refs if ref.by is By.ID],
+    )
 
 
 def _find(by: By, name: str, contracts: Contracts) -> Contract:

@@ -22,13 +22,15 @@ from ime_live.gateway.hub.transport import TransportWriter
 from ime_live.gateway.query.stream_query import (
     UNKNOWN,
     ContractNotFoundError,
+    Selected,
     StreamRequest,
     select,
 )
 from ime_live.gateway.stream.context import GatewayContext
+from ime_live.gateway.stream.live_selections import LiveSelection
 from ime_live.gateway.stream.selection import SelectionChange, answer, change_selection
 from ime_live.market import timestamp_of
-from ime_live.messages import ControlFault, ControlRequest
+from ime_live.messages import Action, ControlFault, ControlRequest
 
 # Contract names that are logged per stream; a client may ask for a thousand.
 _LOGGED_CONTRACTS: Final = 10
@@ -42,6 +44,8 @@ class Subscription:
         "_context",
         "_current",
         "_identity",
+        "_live",
+        "_next",
         "_opening",
         "_request",
         "subscriber",
@@ -55,6 +59,10 @@ class Subscription:
         self._identity: Identity
         self._opening: Mapping[str, ContractRef] = {}
         """The selection until `begin`; from then on the hub's group of subscribers has it."""
+        self._live: LiveSelection | None = None
+        """The selection, if it has filters."""
+        self._next: LiveSelection | None = None
+        """The one that a command has opened, and that is not the selection yet."""
         self._added: Collection[str] = ()
         """Contract ids that a command has acquired, and that are not in the selection yet."""
         self._current: Collection[str] = ()
@@ -63,7 +71,9 @@ class Subscription:
 
     @property
     def _selection(self) -> Mapping[str, ContractRef]:
-        """Contract id → how the client named it; all of them are acquired."""
+        """Contract id → how messages name it; all of them are acquired."""
+        if self._live is not None:
+            return self._live.contracts
         return self._opening if self.subscriber is None else self.subscriber.group.selection
 
     async def open(
@@ -105,13 +115,19 @@ class Subscription:
         )
         registry = context.contract_cache.registry
         try:
-            selection = select(request, registry, identity.may_see, context.settings.max_contracts)
+            selected = select(request, registry, identity.may_see, context.settings.max_contracts)
         except ContractNotFoundError as refusal:
             context.diagnostics.explain_refusal(refusal, registry, identity.may_see)
             raise
-        self._opening = selection
-        await context.upstream.acquire(selection)
+        if selected.filters:
+            note({"filters": len(selected.filters), "markets": request.markets})
+            self._live = live = context.live_selections.open(selected, identity)
+            await context.live_selections.arrived(live)
+        else:
+            self._opening = selected.named
+            await context.upstream.acquire(selected.named)
         context.require_channels()
+        selection = self._selection
         if request.status:
             if request.newer_than:
                 context.states.expect(selection, request.newer_than)
@@ -122,8 +138,11 @@ class Subscription:
         """Join the hub: changes are sent from now on. `send_first` sends the present states."""
         hub = self._context.hub
         options = msgspec.structs.replace(self._request.options, format=format_)
-        self.subscriber = subscriber = hub.join(self._opening, writer, options)
+        selection, live = self._selection, self._live
+        self.subscriber = subscriber = hub.join(selection, writer, options, live)
         self._opening = {}
+        if live is not None and self._request.status:
+            self._context.live_selections.watch(live, subscriber)
         return subscriber
 
     def send_first(self) -> None:
@@ -149,44 +168,92 @@ class Subscription:
             request: the command.
             writable: waits until the client takes data, so that the answer does not pile up.
         """
-        context = self._context
+        context, live = self._context, self._live
+        selected = Selected(self._selection) if live is None else Selected(live.named, live.filters)
         change = change_selection(
-            self._selection,
+            selected,
             request,
             context.contract_cache.registry,
             self._identity.may_see,
             context.settings.max_contracts,
+            by=self._request.by,
+            matching=() if live is None else live.contracts.keys() - live.named.keys(),
         )
         self._log_unknown(request, change)
-        self._added = change.added
-        if change.added:
-            await context.upstream.acquire(change.added)
-            try:
-                context.require_channels()
-            except RefusedError as error:
-                self._give_back()
-                self.reject(error.reason, request.id)
-                return
+        try:
+            await self._acquire(change)
+            context.require_channels()
+        except RefusedError as error:
+            self._give_back()
+            self.reject(error.reason, request.id, request.action)
+            return
+        after = self._next
+        selection = change.selection if after is None else after.contracts
         current: Collection[str] = ()
         if self._request.status:
-            current = await context.status_loop.compare(change.selection)
+            current = await context.status_loop.compare(selection)
         await writable()
         subscriber = self.subscriber
         if subscriber is None:
             return  # the client has left meanwhile, and everything was released
-        text = answer(change.selection, change.faults, request_id=request.id, action=request.action)
+        # It may have changed meanwhile, if it has filters.
+        selection = change.selection if after is None else after.contracts
+        before = self._selection
+        text = answer(
+            change.selection,
+            change.faults,
+            request_id=request.id,
+            action=request.action,
+            filters=change.filters,
+            matching=() if after is None else after.matching,
+        )
         self._send(subscriber, text)
         watched = context.status_messages.remove(subscriber)
-        context.hub.select(subscriber, change.selection)
+        context.hub.select(subscriber, selection, after)
         if subscriber.has_left:
             return  # its connection broke meanwhile; `close` releases what it has and has added
-        self._added = ()
+        added = [contract_id for contract_id in selection if contract_id not in before]
+        self._replace(change, before)
         snapshot = request.snapshot
         if self._request.newer_than == 0 if snapshot is None else snapshot:
-            context.hub.send_states(subscriber, 0, change.added)
+            context.hub.send_states(subscriber, 0, added)
         if watched:
-            context.status_messages.add(subscriber, current=len(current) == len(change.selection))
-        context.upstream.release(change.removed)
+            context.status_messages.add(subscriber, current=len(current) == len(selection))
+
+    async def _acquire(self, change: SelectionChange) -> None:
+        """Acquire what a command adds; all contracts anew if there are filters before or after.
+
+        Raises:
+            RefusedError: more contracts match than a stream may have.
+        """
+        context = self._context
+        if change.filters:
+            selected = Selected(change.selection, change.filters)
+            self._next = context.live_selections.open(selected, self._identity)
+            await context.live_selections.arrived(self._next)
+            return
+        self._added = change.added if self._live is None else tuple(change.selection)
+        if self._added:
+            await context.upstream.acquire(self._added)
+
+    def _replace(self, change: SelectionChange, before: Mapping[str, ContractRef]) -> None:
+        """Make what `_acquire` has acquired the selection, and release what is left of the other.
+
+        Args:
+            change: the selection from now on.
+            before: the one until now.
+        """
+        context, subscriber = self._context, self.subscriber
+        live, self._live, self._next = self._live, self._next, None
+        if live is not None:
+            if subscriber is not None:
+                context.live_selections.unwatch(live, subscriber)
+            context.live_selections.close(live)
+        else:
+            context.upstream.release(change.removed if self._live is None else list(before))
+        self._added = ()
+        if self._live is not None and subscriber is not None and self._request.status:
+            context.live_selections.watch(self._live, subscriber)
 
     def _log_unknown(self, request: ControlRequest, change: SelectionChange) -> None:
         faults = {fault.contract for fault in change.faults if fault.error.startswith(UNKNOWN)}
@@ -199,13 +266,26 @@ class Subscription:
 
     def _give_back(self) -> None:
         added, self._added = self._added, ()
+        opened, self._next = self._next, None
         self._context.upstream.release(added)
+        if opened is not None:
+            self._context.live_selections.close(opened)
 
-    def reject(self, error: str, request_id: str | int | None) -> None:
+    def reject(
+        self, error: str, request_id: str | int | None, action: Action | None = None
+    ) -> None:
         """Answer a command that could not be carried out at all."""
         if self.subscriber is not None:
-            fault = ControlFault(None, error)
-            self._send(self.subscriber, answer(self._selection, [fault], request_id=request_id))
+            fault, live = ControlFault(None, error), self._live
+            text = answer(
+                self._selection if live is None else live.named,
+                [fault],
+                request_id=request_id,
+                action=action,
+                filters=() if live is None else live.filters,
+                matching=() if live is None else live.matching,
+            )
+            self._send(self.subscriber, text)
 
     def _send(self, subscriber: Subscriber, text: bytes) -> None:
         def make() -> bytes:
@@ -218,12 +298,18 @@ class Subscription:
 
     def close(self) -> None:
         """Leave the hub and release all contracts."""
-        context = self._context
-        acquired = [*self._selection, *self._added]
-        self._opening, self._added = {}, ()
+        context, live = self._context, self._live
+        acquired = self._added if live is not None else (*self._selection, *self._added)
+        opened = self._next
+        self._opening, self._added, self._live, self._next = {}, (), None, None
         if self.subscriber is not None:
             # First: the hub forgets a contract only when no client is left.
             context.hub.leave(self.subscriber)
             context.status_messages.remove(self.subscriber)
+            if live is not None:
+                context.live_selections.unwatch(live, self.subscriber)
             self.subscriber = None
+        for each in (live, opened):
+            if each is not None:
+                context.live_selections.close(each)
         context.upstream.release(acquired)

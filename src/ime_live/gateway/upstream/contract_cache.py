@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -38,13 +38,17 @@ class ContractStore(Protocol):
 class ContractCache:
     """The registry of contracts, kept current by `run`."""
 
-    def __init__(self, store: ContractStore, interval: float) -> None:
+    def __init__(
+        self, store: ContractStore, interval: float, changed: Callable[[], None] = lambda: None
+    ) -> None:
         """Make an empty cache.
 
         Args:
             store: where the contracts are kept.
             interval: maximum time between two readings of all contracts [s].
+            changed: called when the registry has changed.
         """
+        self._on_change = changed
         self._store = store
         self._interval = interval
         self._registry: Registry | None = None
@@ -143,4 +147,7 @@ class ContractCache:
             self._limited.warning(event, key=event, reason=str(conflict))
         if self._registry is None:
             log.info("contracts loaded", contracts=len(registry))
+        elif registry.has_same_contracts(self._registry):
+            return  # what was prepared from the present one stays valid
         self._registry = registry
+        self._on_change()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -158,6 +158,14 @@ class Upstream:
         Returns when their channels are subscribed and their last states known, so that the
         caller misses nothing from then on. Returns earlier if the store is away or hangs.
         """
+        await self.arrived(self.want(ids))
+
+    def want(self, ids: Iterable[str]) -> set[asyncio.Task[None]]:
+        """Want these contracts at once; each call is undone by one `release`.
+
+        Returns:
+            Arrivals of those that nobody wanted before, or that are still under way; see `arrived`.
+        """
         ids = list(ids)
         self._wanted.update(ids)
         new = [i for i in ids if self._wanted[i] == 1]
@@ -169,9 +177,12 @@ class Upstream:
             task.add_done_callback(self._tasks.discard)
             for contract_id in new:
                 self._arriving[contract_id] = task
-        arriving = {self._arriving[i] for i in ids if i in self._arriving}
-        if arriving:
-            await asyncio.wait(arriving, timeout=_ARRIVAL_TIMEOUT)
+        return {self._arriving[i] for i in ids if i in self._arriving}
+
+    async def arrived(self, arrivals: Collection[asyncio.Task[None]]) -> None:
+        """Wait for the arrivals that `want` has returned, as `acquire` does."""
+        if arrivals:
+            await asyncio.wait(arrivals, timeout=_ARRIVAL_TIMEOUT)
 
     def release(self, ids: Iterable[str]) -> None:
         """Undo one `acquire` of these contracts."""
