@@ -908,19 +908,19 @@ class HubMachine(RuleBasedStateMachine):
             return
         self.forget_writes()
         self.listed.add(contract_id)
-        followers = [each for each in self.consumers if each.follows and not each.failed]
+        followers = [each for each in self.consumers if each.follows]
         if followers:
             self.open((contract_id,), store_away=store_away)
         self.hub.flush()
         for consumer in followers:
             if consumer.failed:
+                consumer.selection[contract_id] = consumer.ref(contract_id)
                 continue
             self.want(consumer, (contract_id,))
             consumer.since[contract_id] = 0
             self.note_states(consumer, (contract_id,))
-            if consumer.coming[contract_id]:
-                # A reader of events may come back with the id of a later state of another.
-                self.late.add(consumer.coming[contract_id][-1])
+            # A reader of events may come back with the id of a later state of another.
+            self.late.update(consumer.coming.get(contract_id, ()))
         for by_name, live in self.live.items():
             name = f"سکه{contract_id}" if by_name else contract_id
             ref = ContractRef.of(By.NAME if by_name else By.ID, name)
@@ -936,7 +936,7 @@ class HubMachine(RuleBasedStateMachine):
         self.hub.flush()
         self.listed.remove(contract_id)
         for consumer in self.consumers:
-            if consumer.follows and contract_id in consumer.selection:
+            if consumer.follows and not consumer.failed and contract_id in consumer.selection:
                 consumer.forget(contract_id)
         for live in self.live.values():
             self.hub.revise(live, {}, (contract_id,))
