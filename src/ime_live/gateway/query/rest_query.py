@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ime_live.gateway.hub.contract_ref import By
+from ime_live.gateway.query.contract_filter import WILDCARD
 from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.query_string import Query
 from ime_live.gateway.query.stream_query import check_count
@@ -29,5 +30,6 @@ def read_contracts(by: By, query: Query, limit: int) -> tuple[str, ...]:
         RefusedError: there is none and no filter, or there are too many.
     """
     found: tuple[str, ...] = query[_NAMES[by]] or ()
-    check_count(len(found), limit)
+    # Patterns have a limit of their own, and their matches are counted later.
+    check_count(sum(WILDCARD not in name for name in found), limit)
     return found
