@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 
 from benchmarks.goals import goals
 from benchmarks.processes import LOAD_CORE
-from benchmarks.publications import data_of, name_of
+from benchmarks.publications import MARKET, data_of, name_of
 from benchmarks.report import goal_table, table, write_report
 from benchmarks.scenarios import SCENARIOS, Measured
 from benchmarks.update import measure_updates
-from ime_live.contracts import Contract, Market
+from ime_live.contracts import Contract
 from ime_live.gateway.rest.static_data import static_json
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
@@ -29,7 +29,7 @@ async def register(url: str) -> None:
         Contract(
             contract_id=str(n),
             contract_name=name_of(n),
-            market=Market.OPTION,
+            market=MARKET,
             title=f"قرارداد اختیار معامله {n}",
             expiration_date="2026-12-30",
             csize=1_000,

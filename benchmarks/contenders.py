@@ -19,6 +19,7 @@ from benchmarks.centrifugo import CENTRIFUGO
 from benchmarks.gateways import (
     IME_LIVE,
     IME_LIVE_DEFLATE,
+    IME_LIVE_MARKET,
     IME_LIVE_PYTHON,
     IME_LIVE_TLS,
     IME_LIVE_TWO,
@@ -105,6 +106,7 @@ __all__ = [
     "FLOOR",
     "IME_LIVE",
     "IME_LIVE_DEFLATE",
+    "IME_LIVE_MARKET",
     "IME_LIVE_PYTHON",
     "IME_LIVE_TLS",
     "IME_LIVE_TWO",

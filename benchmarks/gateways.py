@@ -17,9 +17,10 @@ from benchmarks.processes import (
     free_port,
     start_process,
 )
-from benchmarks.publications import RedisPublisher, query_of
+from benchmarks.publications import MARKET, STREAM, RedisPublisher, query_of
 
 _DEFLATE: Final = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+_MARKET: Final = f"{STREAM}market={MARKET.value}"
 _NO_EXTENSION: Final = "IME_LIVE_NO_EXTENSIONS"
 
 
@@ -35,6 +36,7 @@ def gateway(
     workers: int = 1,
     extension: bool = True,
     tls: bool = False,
+    market: bool = False,
 ) -> Contender:
     """This gateway.
 
@@ -44,6 +46,7 @@ def gateway(
         workers: its processes; several share the load's core.
         extension: whether it may use its fan-out in C.
         tls: whether nginx stands before it, and clients connect by TLS.
+        market: whether clients ask for the whole market, instead of naming its contracts.
     """
 
     def start(port: int, redis: int) -> Running:
@@ -74,7 +77,7 @@ def gateway(
             port,
             RedisPublisher(redis, whole=False),
             lambda contracts, token: (
-                query_of(contracts),
+                _MARKET if market else query_of(contracts),
                 (f"Authorization: Bearer {token}", *more),
             ),
         )
@@ -97,4 +100,5 @@ IME_LIVE: Final = gateway("ime-live")
 IME_LIVE_DEFLATE: Final = gateway("ime-live, deflate", deflate=True)
 IME_LIVE_PYTHON: Final = gateway("ime-live, pure Python", extension=False)
 IME_LIVE_TWO: Final = gateway("ime-live, 2 workers", workers=2)
+IME_LIVE_MARKET: Final = gateway("ime-live, by market", market=True)
 IME_LIVE_TLS: Final = gateway("ime-live behind nginx with TLS", tls=True)

@@ -13,6 +13,7 @@ from benchmarks.contenders import (
     FLOOR,
     IME_LIVE,
     IME_LIVE_DEFLATE,
+    IME_LIVE_MARKET,
     IME_LIVE_PYTHON,
     NCHAN,
     PICOWS,
@@ -202,6 +203,16 @@ def _connections(rounds: _Rounds) -> Iterator[Goal]:
     yield from rounds.absolute(what, 12, "kB", "random50", _kilobytes)
     what = "memory of a connection with 500 named contracts"
     yield from rounds.absolute(what, 40, "kB", "all500", _kilobytes)
+    what = "memory of a connection with a whole market of 500"
+    yield from rounds.absolute(what, 6, "kB", "market", _kilobytes, IME_LIVE_MARKET)
+    what = "CPU of a handshake for a whole market"
+    yield from rounds.ratio(
+        what, 1.2, "market", _handshake, IME_LIVE, IME_LIVE_MARKET, "single", "one contract"
+    )
+    what = "CPU per delivery, market"
+    yield from rounds.ratio(
+        what, 1.05, "market", _cpu, IME_LIVE, IME_LIVE_MARKET, "all500", "by 500 names"
+    )
     yield from rounds.absolute(
         "p99 of 2,000 streaming clients in a join storm",
         2,

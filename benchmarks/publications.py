@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from benchmarks.load import clock
+from ime_live.contracts import Market
 
-_STREAM = "/live/data/websocket/contract/name?"
+MARKET: Final = Market.OPTION
+"""Of all contracts."""
+
+STREAM: Final = "/live/data/websocket/contract/name?"
 
 # The clock takes the place of the day's value, which has as many digits.
 _DATA = (
@@ -43,7 +47,7 @@ def name_of(contract: int) -> str:
 
 def query_of(contracts: Sequence[int]) -> str:
     """The path of a stream of these contracts, with the query as ime-live's clients send it."""
-    return _STREAM + "&".join(f"contract_names={name_of(contract)}" for contract in contracts)
+    return STREAM + "&".join(f"contract_names={name_of(contract)}" for contract in contracts)
 
 
 class Publisher(Protocol):

@@ -15,6 +15,7 @@ from benchmarks.contenders import (
     FLOOR,
     IME_LIVE,
     IME_LIVE_DEFLATE,
+    IME_LIVE_MARKET,
     IME_LIVE_PYTHON,
     IME_LIVE_TLS,
     IME_LIVE_TWO,
@@ -28,7 +29,10 @@ from benchmarks.loads import AnyLoad, FirstByte, JoinStorm, Load, Requesting, Re
 from benchmarks.measure import measure
 
 # A quick run leaves out the other servers.
-_OURS: Final = (FLOOR, IME_LIVE, IME_LIVE_DEFLATE, IME_LIVE_PYTHON, IME_LIVE_TLS, BARE_SUBSCRIBER)
+_OURS: Final = (
+    *(FLOOR, IME_LIVE, IME_LIVE_DEFLATE, IME_LIVE_MARKET, IME_LIVE_PYTHON, IME_LIVE_TLS),
+    BARE_SUBSCRIBER,
+)
 _QUICK_CLIENTS: Final = 300
 _ROUNDS: Final = 3
 
@@ -166,6 +170,12 @@ SCENARIOS: Final = (
         Load(1000, contracts=500, of_each=0, burst=20, per_second=8, seconds=3),
         (IME_LIVE,),
         once=(FLOOR, PICOWS, BUN),
+    ),
+    Scenario(
+        "market",
+        "the same, by `market=` instead of 500 names",
+        Load(1000, contracts=500, of_each=0, burst=20, per_second=8, seconds=3),
+        (IME_LIVE_MARKET,),
     ),
     Scenario(
         "opening",
