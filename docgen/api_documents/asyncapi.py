@@ -231,7 +231,7 @@ def query_of(endpoint: Endpoint) -> Schema:
                 ALIAS: each.name,
             }
         if each.missing:
-            required += [{"required": [name]} for name in (each.name, *each.aliases)]
+            required += [{"required": [name]} for name in (each.name, *each.aliases, *each.instead)]
     return {"type": "object", "properties": properties, "anyOf": required}
 
 

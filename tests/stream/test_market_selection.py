@@ -139,7 +139,7 @@ async def until_price(stream: ime_live.Stream[ime_live.Payload], name: str, pric
         ("contract_names=GCOLD&contract_names=NONE*", "name", {"GCOLD"}),
     ],
 )
-async def test_filters_stream_what_they_match(
+async def test_stream_with_filter_sends_matching_contracts(
     world: World, query: str, by: str, expected: set[str]
 ) -> None:
     every = (GOLD, COIN, CALL, OLD)
@@ -290,7 +290,7 @@ async def test_filter_that_matches_nothing_waits_for_a_listing(world: World) -> 
     assert data(world.gateway, "/static/data/contract/name?underlying=nobody") == []
 
 
-async def test_events_follow_a_market(world: World) -> None:
+async def test_events_of_a_market_include_later_listings(world: World) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", world.gateway.port)
     path = "/live/data/sse/contract/name?market=IMEFutures&status=true"
     writer.write(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())

@@ -53,7 +53,7 @@ CONTRACT = Contract(
 def test_parts_of_a_filter_narrow_each_other(
     parts: dict[str, list[str]],
     by: Any,
-    matches: bool,  # noqa: ANN401 - a literal
+    matches: bool,
 ) -> None:
     assert FilterMatcher(ContractFilter.of(by, **parts)).match(CONTRACT) is matches
 

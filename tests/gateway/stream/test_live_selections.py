@@ -13,7 +13,7 @@ import pytest
 from ime_live.contracts import Contract, Market, Registry
 from ime_live.errors import RefusedError
 from ime_live.gateway.auth.identity import Identity
-from ime_live.gateway.query.stream_query import Selected
+from ime_live.gateway.query.stream_query import StreamSelection
 from ime_live.gateway.stream.live_selections import LiveSelections
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.market import timestamp_of
@@ -23,7 +23,7 @@ from tests.support.clock import GivenClock
 from tests.support.hub_world import A, World, Writer
 
 ALL = Identity("a", None, None)
-FUTURES = Selected({}, (ContractFilter.of("name", markets=["IMEFutures"]),))
+FUTURES = StreamSelection({}, (ContractFilter.of("name", markets=["IMEFutures"]),))
 LIMIT = 4
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ime_live.contracts import Contract
 from ime_live.gateway.hub.contract_ref import By, ContractRef
-from ime_live.gateway.query.stream_query import Selected
+from ime_live.gateway.query.stream_query import StreamSelection
 from ime_live.gateway.stream.selection import SelectionChange, answer, change_selection
 from ime_live.messages import Action, ContractFilter, ControlData, ControlFault, ControlRequest
 from ime_live.registry import Registry
@@ -35,7 +35,7 @@ def ask(
 ) -> SelectionChange:
     request = ControlRequest(action=Action(action), **fields)
     return change_selection(
-        Selected(BEFORE if selection is None else selection, filters),
+        StreamSelection(BEFORE if selection is None else selection, filters),
         request,
         REGISTRY,
         lambda contract: contract.contract_name != "SECRET",

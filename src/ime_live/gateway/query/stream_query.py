@@ -166,7 +166,7 @@ class Contracts(Protocol):
         """Find one by its name, or raise UnknownContractError."""
 
 
-class Selected(Struct, frozen=True):
+class StreamSelection(Struct, frozen=True):
     """The selection that a request asks for.
 
     Attributes:
@@ -183,7 +183,7 @@ def select(
     contracts: Contracts,
     may_see: Callable[[Contract], bool],
     limit: int,
-) -> Selected:
+) -> StreamSelection:
     """Return the selection of a request.
 
     A message names its contract as the client did, so that a program that looks messages up by
@@ -208,7 +208,7 @@ def select(
         contract = find(request.by, name, contracts, may_see)
         selection.setdefault(contract.contract_id, ContractRef.of(request.by, name))
     check_count(len(selection), limit)
-    return Selected(selection, filters)
+    return StreamSelection(selection, filters)
 
 
 def check_count(contracts: int, limit: int) -> None:

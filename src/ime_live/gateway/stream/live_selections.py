@@ -24,7 +24,7 @@ from ime_live.gateway.hub.contract_ref import ContractRef
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.query.contract_filter import FilterMatcher, matching, references
-from ime_live.gateway.query.stream_query import Selected, check_count
+from ime_live.gateway.query.stream_query import StreamSelection, check_count
 from ime_live.gateway.stream.selection import answer
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.log_limiter import LogLimiter
@@ -76,7 +76,11 @@ class LiveSelection:
     )
 
     def __init__(
-        self, key: object, selected: Selected, may_see: Callable[[Contract], bool], limit: int
+        self,
+        key: object,
+        selected: StreamSelection,
+        may_see: Callable[[Contract], bool],
+        limit: int,
     ) -> None:
         """Make a selection without contracts.
 
@@ -173,7 +177,7 @@ class LiveSelections:
     def __len__(self) -> int:
         return len(self._selections)
 
-    def open(self, selected: Selected, identity: Identity) -> LiveSelection:
+    def open(self, selected: StreamSelection, identity: Identity) -> LiveSelection:
         """Return the live selection of a stream. Await `arrived` before its use, `close` it once.
 
         Args:

@@ -11,7 +11,13 @@ from ime_live.contracts import Contract, Market
 from ime_live.errors import RefusedError
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.query.contract_filter import check_filters, split_names
-from ime_live.gateway.query.stream_query import Contracts, Selected, check_count, find, is_known
+from ime_live.gateway.query.stream_query import (
+    Contracts,
+    StreamSelection,
+    check_count,
+    find,
+    is_known,
+)
 from ime_live.messages import (
     Action,
     ContractFilter,
@@ -43,7 +49,7 @@ class SelectionChange(Struct, frozen=True):
 
 
 def change_selection(
-    present: Selected,
+    present: StreamSelection,
     request: ControlRequest,
     contracts: Contracts,
     may_see: Callable[[Contract], bool],
@@ -105,7 +111,7 @@ def change_selection(
 
 
 def _refused(
-    present: Selected, reason: str, faults: Sequence[ControlFault] = ()
+    present: StreamSelection, reason: str, faults: Sequence[ControlFault] = ()
 ) -> SelectionChange:
     return SelectionChange(
         present.named, present.filters, faults=[*faults, ControlFault(None, reason)]

@@ -22,8 +22,8 @@ from ime_live.gateway.hub.transport import TransportWriter
 from ime_live.gateway.query.stream_query import (
     UNKNOWN,
     ContractNotFoundError,
-    Selected,
     StreamRequest,
+    StreamSelection,
     select,
 )
 from ime_live.gateway.stream.context import GatewayContext
@@ -169,7 +169,11 @@ class Subscription:
             writable: waits until the client takes data, so that the answer does not pile up.
         """
         context, live = self._context, self._live
-        selected = Selected(self._selection) if live is None else Selected(live.named, live.filters)
+        selected = (
+            StreamSelection(self._selection)
+            if live is None
+            else StreamSelection(live.named, live.filters)
+        )
         change = change_selection(
             selected,
             request,
@@ -228,7 +232,7 @@ class Subscription:
         """
         context = self._context
         if change.filters:
-            selected = Selected(change.selection, change.filters)
+            selected = StreamSelection(change.selection, change.filters)
             self._next = context.live_selections.open(selected, self._identity)
             await context.live_selections.arrived(self._next)
             return
