@@ -303,7 +303,7 @@ async def test_events_of_a_market_include_later_listings(world: World) -> None:
     writer.close()
 
 
-async def test_token_restricts_what_matches(
+async def test_token_restricts_matching_contracts(
     own_valkey: EmbeddedValkey, world: World, serve: Serve
 ) -> None:
     guarded = serve(own_valkey.url, auth="jwt", variables={"IME_LIVE_JWT_SECRET": SECRET})

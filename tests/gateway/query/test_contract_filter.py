@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import msgspec
 import pytest
@@ -52,7 +52,7 @@ CONTRACT = Contract(
 )
 def test_parts_of_a_filter_narrow_each_other(
     parts: dict[str, list[str]],
-    by: Any,
+    by: Literal["name", "id"],
     matches: bool,
 ) -> None:
     assert FilterMatcher(ContractFilter.of(by, **parts)).match(CONTRACT) is matches
