@@ -262,7 +262,7 @@ def _parameter(parameter: Parameter) -> Part:
     found: Part = {
         "name": parameter.name,
         "in": "query",
-        "required": bool(parameter.missing) and not parameter.instead,
+        "required": bool(parameter.missing),
         "description": text,
         "schema": schema,
     }

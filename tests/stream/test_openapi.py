@@ -111,6 +111,11 @@ def test_openapi_describes_the_responses_of_the_gateway(
 
     def hold(case: Any) -> None:  # noqa: ANN401 - schemathesis's own
         case.query.pop("token", None)  # one way to bring a token is enough at a time
+        if mode is schemathesis.GenerationMode.POSITIVE:
+            # The limit is for what is named and what a filter matches, together.
+            for name in _NAMES.keys() & case.query.keys():
+                if isinstance(case.query[name], list):
+                    case.query[name] = case.query[name][:10]
         response = case.call_and_validate(headers=authorization)
         seen.add(response.status_code)
 
@@ -125,6 +130,7 @@ def test_openapi_describes_the_responses_of_the_gateway(
             database=None,
             suppress_health_check=list(HealthCheck),
         )(check)()
+    mode = schemathesis.GenerationMode.POSITIVE
     known = {each.name for each in operation.query} & set(_NAMES)
     for name in known:
         hold(operation.Case(query={name: _NAMES[name]}))
@@ -148,7 +154,7 @@ def test_openapi_follows_the_settings() -> None:
         operation = document["paths"][path]["get"]
         assert "security" not in operation
         assert not {"401", "403"} & set(operation["responses"])
-    [names, _] = document["paths"]["/static/data/contract/name"]["get"]["parameters"]
+    [names, *_] = document["paths"]["/static/data/contract/name"]["get"]["parameters"]
     assert names["schema"]["maxItems"] == 7
 
 

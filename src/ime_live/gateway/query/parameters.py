@@ -89,7 +89,12 @@ def _contracts(
         type=names,
         endpoints=(endpoint,),
         description=f"{'Names' if 'name' in name else 'Ids'} of contracts, one per parameter."
-        + ("" if optional else " A text with a `*` is a pattern. Not needed beside a filter."),
+        + (
+            ""
+            if optional
+            else " A text with a `*` is a pattern: `GC*`. "
+            "A request with `market` or `underlying` is also accepted without it."
+        ),
         missing="" if optional else f"no contract: name at least one with {name}=",
         instead=() if optional else FILTERS,
         aliases=(other,),
@@ -104,7 +109,7 @@ _BY_NAME: Final = ("contract_names", "contract_name")
 _BY_ID: Final = ("contract_ids", "contract_id")
 
 _STREAMED: Final[Schema] = {"type": "string", "minLength": 1}
-_ASKED: Final[Schema] = {"type": "string", "pattern": r"^\S(.*\S)?$"}
+_ASKED: Final[Schema] = {"type": "string", "pattern": r"\S"}
 _ANY: Final = Names({"type": "string"}, limited=False)
 
 PARAMETERS: Final = (

@@ -132,7 +132,7 @@ class Texts(Struct, frozen=True):
         """Return the schema."""
         return {
             "type": "array",
-            "items": {"type": "string", "minLength": 1},
+            "items": {"type": "string", "pattern": r"\S"},
             "minItems": 1,
             "examples": [[self.example]],
         }
