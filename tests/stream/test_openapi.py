@@ -107,7 +107,7 @@ def test_openapi_describes_the_responses_of_the_gateway(
     schema.config.update(base_url=f"http://127.0.0.1:{described.port}")
     operation = schema[path]["GET"]
     authorization = {"Authorization": f"Bearer {_token()}"}
-    seen = set()
+    seen: set[int] = set()
 
     def hold(case: Any) -> None:  # noqa: ANN401 - schemathesis's own
         case.query.pop("token", None)  # one way to bring a token is enough at a time

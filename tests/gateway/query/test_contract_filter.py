@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 import pytest
 
-from ime_live.contracts import Contract, Market, Registry
+from ime_live.contracts import Contract, Market
 from ime_live.errors import RefusedError
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.query.contract_filter import (
@@ -19,6 +19,7 @@ from ime_live.gateway.query.contract_filter import (
     split_names,
 )
 from ime_live.messages import ContractFilter
+from ime_live.registry import Registry
 
 CONTRACT = Contract(
     contract_id="11",

@@ -10,7 +10,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from ime_live.contracts import Contract, Market, Registry
+from ime_live.contracts import Contract, Market
 from ime_live.errors import RefusedError
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.query.stream_query import StreamSelection
@@ -18,6 +18,7 @@ from ime_live.gateway.stream.live_selections import LiveSelections
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.market import timestamp_of
 from ime_live.messages import ContractFilter, ControlMessage, NamedContracts
+from ime_live.registry import Registry
 from ime_live.timezones import zone_of
 from tests.support.clock import GivenClock
 from tests.support.hub_world import A, World, Writer
