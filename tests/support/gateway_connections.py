@@ -260,6 +260,7 @@ class Process:
             cors=Cors(()),
             limited=limited,
             clock=GivenClock(time_us=lambda: NOW, monotonic=self.timers.monotonic),
+            market_clock=GivenClock(time_us=lambda: NOW),
         )
         self.context: GatewayContext = parts
 

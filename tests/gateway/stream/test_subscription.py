@@ -42,7 +42,7 @@ class Gateway:
             "GatewayContext",
             SimpleNamespace(
                 authenticator=NoAuthenticator(),
-                clock=GivenClock(time_us=lambda: NOW),
+                market_clock=GivenClock(time_us=lambda: NOW),
                 contract_cache=SimpleNamespace(registry=registry),
                 diagnostics=SimpleNamespace(
                     explain_refusal=lambda *_: None, explain_unknown=lambda *_: None
