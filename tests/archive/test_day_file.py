@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ime_live.archive.day_file import Cut, day_files, read_members
+from ime_live.archive.day_file import HEADER, Cut, compressed, day_files, read_members
 from ime_live.errors import FeedError
 
-FIRST, SECOND = (gzip.compress(text, 6, mtime=0) for text in (b"a\n\nb\n", b"c\nd"))
+FIRST = compressed([b"a", b"", b"b"])
+SECOND = gzip.compress(b"c\nd")  # of another program
 
 
 def read(path: Path) -> tuple[list[tuple[list[bytes], int]], list[Cut]]:
@@ -40,7 +41,9 @@ def test_unfinished_member_is_left_out_at_every_length(tmp_path: Path, kept: int
         (b"\0" * 4096, False),  # as after a loss of power
         (b"no gzip at all", True),
         (SECOND[:-8] + b"\1\2\3\4" + SECOND[-4:] + FIRST, True),  # its checksum is another
-        (SECOND[:12] + b"\xff" * 9 + SECOND[21:] + FIRST, True),  # it seems to have no end
+        # It seems to go on to the end of the file: a block of 65,535 bytes.
+        (HEADER + b"\3\0\xff\xff\0\0" + FIRST, True),
+        (HEADER + b"\3\0\xff\xff\0\0" + b"text", False),
     ],
 )
 def test_damage_is_told_from_an_unfinished_end(tmp_path: Path, rest: bytes, damaged: bool) -> None:

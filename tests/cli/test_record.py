@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import jwt
+import pytest
 
 from ime_live.archive.day_file import day_files, read_members
 from ime_live.archive.listing import Wanted
@@ -27,6 +31,8 @@ from ime_live.publisher import Publisher
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
 from tests.support.payloads import payload
+
+SECRET = "a secret of the tests, long enough for HS256"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -129,6 +135,7 @@ async def test_record_resumes_after_kills_with_every_miss_in_a_gap(
         await eventually(lambda before=before: len(states(folder)) > before + 50, 40.0)
         process.kill()
         process.wait(20)
+        await eventually(lambda known=len(published): len(published) > known + 5)
     enough.set()
     await publishing
     process = start(*command)
@@ -168,14 +175,14 @@ async def test_break_of_the_connection_is_a_gap(
         await eventually(lambda: states(folder) == expected)
         gateway = _listener_of(int(port))
         os.kill(gateway, signal.SIGKILL)
-        await publish(publisher, "1", 2)
+        _, missed = await publish(publisher, "1", 2)
         expected.append(await publish(publisher, "1", 3))
         again = start("serve", "--auth", "none", "--port", port)
         await eventually(lambda: states(folder) == expected, 40.0)
     ended(process)
     ended(again)
     [gap] = gaps(folder)
-    assert gap["from"] == expected[0][1]
+    assert expected[0][1] <= gap["from"] < missed < gap["timestamp"]
     assert gap["reason"]
 
 
@@ -280,25 +287,46 @@ def test_faults_of_the_command_are_one_line(
         assert (done.returncode, said in done.stderr) == (status, True), done
 
 
-def test_token_that_is_refused_ends_the_recording(
-    tmp_path: Path, valkey: EmbeddedValkey, register: Callable[..., None], start: Start,
-    ime_live: Run,
-) -> None:  # fmt: skip
+def write_token(file: Path, seconds: float) -> None:
+    """Write a token that expires after some seconds; a reader finds the old or the new one."""
+    claims = {"sub": "tests", "exp": time.time() + seconds}
+    new = file.with_suffix(".new")
+    new.write_text(jwt.encode(claims, SECRET, "HS256"))
+    new.replace(file)
+
+
+@pytest.mark.thorough
+async def test_expired_token_is_renewed_from_its_file_or_ends_the_recording(
+    tmp_path: Path,
+    valkey: EmbeddedValkey,
+    register: Callable[..., None],
+    start: Start,
+    eventually: Eventually,
+) -> None:
     register(("1", "A"))
     gateway = start(
-        "serve", "--port", "0", "--shutdown-spread", "0", "--log-format", "json",
-        IME_LIVE_JWT_SECRET="a secret of the tests, long enough for HS256",
+        "serve", "--port", "0", "--shutdown-spread", "0", "--jwt-leeway", "0",
+        IME_LIVE_JWT_SECRET=SECRET,
     )  # fmt: skip
     assert gateway.stderr is not None
-    port = next(json.loads(line)["port"] for line in gateway.stderr if '"port"' in line)
-    token = tmp_path / "token"
-    token.write_text("no.token.at-all\n")
-    done = ime_live(
-        "record", tmp_path / "r", "A", "--url", f"ws://127.0.0.1:{port}", "--token-file", token
-    )
-    assert done.returncode == 1
-    assert "token" in done.stderr.splitlines()[-1]
-    assert "no.token.at-all" not in done.stderr
+    port = next(found[1] for line in gateway.stderr if (found := re.search(r"port=(\d+)", line)))
+    token, folder = tmp_path / "token", tmp_path / "recording"
+    write_token(token, 3.0)
+    command = ("record", folder, "A", "--url", f"ws://127.0.0.1:{port}", "--token-file", token)
+    async with Publisher(valkey.url) as publisher:
+        expected = [await publish(publisher, "1", 1)]
+        process = start(*command)
+        await eventually(lambda: states(folder) == expected)
+        write_token(token, 3.0)
+        # The gateway closes the stream when the first token expires, and takes the second one.
+        await eventually(lambda: len(gaps(folder)) == 1)
+        expected.append(await publish(publisher, "1", 2))
+        await eventually(lambda: states(folder) == expected)
+    _, said = await asyncio.to_thread(process.communicate, timeout=40)
+    assert process.returncode == 1
+    assert "token expired" in said.splitlines()[-1]
+    assert states(folder) == expected
+    assert "eyJ" not in said
 
 
 def test_token_file_is_read_again_at_each_call(tmp_path: Path) -> None:

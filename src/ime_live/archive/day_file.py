@@ -19,11 +19,12 @@ from ime_live.errors import FeedError
 
 SUFFIX: Final = ".ndjson.gz"
 
-HEADER: Final = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
-"""How each member begins that `ime_live.archive.writer` has written."""
+HEADER: Final = b"\x1f\x8b\x08" + bytes(6)
+"""How each member begins that `compressed` has made: without a time, and at this level."""
 
 _NAME: Final = re.compile(r"(\d{4}-\d{2}-\d{2})" + re.escape(SUFFIX), re.ASCII)
 
+_LEVEL: Final = 6  # of zlib
 _CHUNK: Final = 1 << 16  # bytes read at once
 _GZIP: Final = 31  # window bits of zlib for a gzip header
 _MOST: Final = 1 << 26
@@ -146,6 +147,11 @@ def _is_blank(file: BinaryIO, began: int) -> bool:
         if chunk.strip(b"\0"):
             return False
     return True
+
+
+def compressed(lines: list[bytes]) -> bytes:
+    """Return a member with these lines."""
+    return zlib.compress(b"\n".join(lines) + b"\n", _LEVEL, _GZIP)
 
 
 def _has_member(file: BinaryIO, begin: int) -> bool:

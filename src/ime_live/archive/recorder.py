@@ -82,6 +82,8 @@ class StreamRecorder:
         self._zone = zone_of_tehran()
         self._newest = ""
         """Timestamp of the newest state that has arrived."""
+        self._certain = ""
+        """When nothing was missing for the last time, apart from gaps that were noted."""
         self._gap: tuple[str, str] | None = None
         """When the gap began that the next connection ends, and why."""
         if writer.last_time:
@@ -152,6 +154,7 @@ class StreamRecorder:
             raw = message.raw.replace(b"\n", b" ") if b"\n" in message.raw else message.raw
             take(message.key[1], timestamp, raw)
             self._newest = max(self._newest, timestamp)
+            self._certain = max(self._certain, timestamp)
             if self._writer.waiting > _MOST_WAITING:
                 await self._write()
 
@@ -191,16 +194,17 @@ class StreamRecorder:
     def _note_connection(self, event: ConnectionEvent) -> None:
         if event.connected:
             self.connected = True
+            now = self._now()
+            self._certain = max(self._certain, now)
             if self._gap is not None:
                 since, reason = self._gap
                 self._gap = None
-                now = max(self._now(), since)
+                now = max(now, since)
                 self._writer.note("gap", now, **{"from": since, "reason": reason})
         elif self.connected:
             self.connected = False
-            now = self._now()
             # A break is noticed late; what has arrived before it is certain.
-            self._gap = min(self._newest or now, now), event.reason
+            self._gap = min(self._certain, self._now()), event.reason
 
     def _now(self) -> str:
         return timestamp_of(self._clock.time_us(), self._zone)

@@ -8,7 +8,6 @@ and the newest file tells what was recorded of each contract.
 from __future__ import annotations
 
 import fcntl
-import gzip
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ime_live.archive.day_file import Cut, day_files, file_of, read_members, reason_of
+from ime_live.archive.day_file import Cut, compressed, day_files, file_of, read_members, reason_of
 from ime_live.archive.line import FORMAT, event, opening, read_line
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError
@@ -24,7 +23,6 @@ from ime_live.errors import FeedError
 LOCK: Final = ".lock"
 """File in the folder that keeps a second recorder away."""
 
-_LEVEL: Final = 6  # of zlib
 _STAMP: Final = len("2026-05-23T15:10:00.000001")
 
 
@@ -47,7 +45,7 @@ class _DayFile:
         if self.file is None:
             self.file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")  # noqa: PTH123, SIM115 - opened without truncating it, and kept
             _sync_folder(self.path.parent)
-        member = gzip.compress(b"\n".join(lines) + b"\n", _LEVEL, mtime=0)
+        member = compressed(lines)
         try:
             self.file.seek(self.end)
             self.file.write(member)
@@ -112,6 +110,7 @@ class ArchiveWriter:
         """By contract id: timestamp and message of its newest state, on the disk or waiting."""
         self._contracts: dict[str, Contract] = {}
         self._waiting = 0
+        self._failed = False
         with self._errors():
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = self._locked()
@@ -198,6 +197,8 @@ class ArchiveWriter:
         """
         self._waiting = 0
         batch: Batch = []
+        if self._failed:
+            return batch  # lines are missing, so no other may follow
         with self._errors():
             # Older days first: the newest file never tells of a state that is not on the disk.
             for day in sorted(self._files):
@@ -219,11 +220,13 @@ class ArchiveWriter:
 
         Raises:
             FeedError: they cannot be written, as on a full disk. The files end with the lines of
-                earlier calls, and are good.
+                earlier calls, and are good. Nothing is written any more.
         """
+        self._failed = True
         with self._errors():
             for file, lines in batch:
                 self.size += file.append(lines)
+        self._failed = False
 
     def flush(self) -> None:
         """Bring all lines to the disk; raises FeedError as `write`."""
