@@ -135,7 +135,8 @@ async def test_record_resumes_after_kills_with_every_miss_in_a_gap(
         await eventually(lambda before=before: len(states(folder)) > before + 50, 40.0)
         process.kill()
         process.wait(20)
-        await eventually(lambda known=len(published): len(published) > known + 5)
+        known = len(published)
+        await eventually(lambda known=known: len(published) > known + 5)
     enough.set()
     await publishing
     process = start(*command)

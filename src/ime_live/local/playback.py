@@ -166,6 +166,8 @@ class ArchivePlayback:
         register = Registrar(store).register
         batch: list[tuple[str, bytes, int]] = []
         for line in chain(self._first, self._lines):
+            if line.event == "gap":
+                log.info("gap in the recording", begin=line.since, end=line.timestamp)
             if line.contract is not None:
                 await store.place(batch)
                 batch = []

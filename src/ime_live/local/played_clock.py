@@ -68,8 +68,8 @@ class PlayedClock(Clock):
         if moment - self._limit > LONGEST_PAUSE:
             self._origin, self._started = moment - LONGEST_PAUSE, self._clock.monotonic()
         self._limit = moment
-        wait = self._wait_for(moment) if self._speed else 0.0
-        await self._clock.sleep(max(wait, 0.0))
+        if self._speed and (wait := self._wait_for(moment)) > 0:
+            await self._clock.sleep(wait)
 
     def _wait_for(self, moment: int) -> float:
         due = self._started + (moment - self._origin) / MICROSECONDS / self._speed
