@@ -54,6 +54,10 @@ CLIENT = cast("AsyncClient", Calls())
         ({"names": ("GCC1",)}, {"2"}),
         ({"names": ("3", "GCC1")}, {"2", "3"}),
         ({"names": ("طلا",), "markets": (Market.FUTURES,)}, {"1", "3"}),
+        ({"names": ("GC*",)}, {"1", "2"}),
+        ({"names": ("GC*1", "*5"), "markets": (Market.OPTION,)}, {"2"}),
+        ({"names": ("1",), "markets": (Market.OPTION,), "underlyings": ("GCAB05",)}, {"1", "2"}),
+        ({"all": True, "underlyings": ("GCAB05",)}, {"2"}),
     ],
 )
 async def test_contracts_are_found_by(wanted: dict[str, Any], ids: set[str]) -> None:
@@ -77,7 +81,7 @@ async def test_name_that_is_gone_later_is_left_out() -> None:
 
 async def test_no_match_is_an_error() -> None:
     with pytest.raises(UnknownContractError, match="no contract matches"):
-        await read_listing(CLIENT, Wanted(underlyings=("X",)))
+        await read_listing(CLIENT, Wanted(markets=(Market.FUTURES,), underlyings=("GCAB05",)))
 
 
 def test_nothing_wanted_is_refused() -> None:

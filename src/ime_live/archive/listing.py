@@ -5,6 +5,7 @@ A recorder streams by id, so that a contract that is renamed stays the same one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -15,6 +16,8 @@ from ime_live.contracts import Contract, Market
 from ime_live.errors import SettingsError, UnknownContractError
 from ime_live.spelling import fold_name
 
+_WILDCARD: Final = "*"
+
 _NOTHING: Final = (
     "at least one contract must be given, got none; name contracts, or use --market, --underlying "
     "or --all"
@@ -22,13 +25,15 @@ _NOTHING: Final = (
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """Which contracts to record: those that any of these names.
+    """Which contracts to record.
 
     Attributes:
-        names: names or ids of contracts.
-        markets: markets, with all their contracts.
-        underlyings: names or ids of underlyings, with all contracts on them.
-        all: all contracts of all markets.
+        names: names and ids of contracts, which are recorded in any case, and patterns of names
+            with ``*``.
+        markets: markets of contracts.
+        underlyings: names or ids of underlyings of contracts. Of patterns, markets and underlyings,
+            each that is not empty must fit.
+        all: all contracts of all markets, as far as the others fit.
     """
 
     names: tuple[str, ...] = ()
@@ -42,17 +47,41 @@ class Wanted(Struct, frozen=True, kw_only=True):
         Raises:
             SettingsError: no contract can match.
         """
-        if not (self.names or self.markets or self.underlyings or self.all):
+        if not (self.exact or self.filters):
             raise SettingsError(_NOTHING)
 
+    @property
+    def exact(self) -> list[str]:
+        """The names and ids that are no patterns, each once."""
+        return [name for name in dict.fromkeys(self.names) if _WILDCARD not in name]
+
+    @property
+    def filters(self) -> bool:
+        """Whether contracts are wanted that are not named one by one."""
+        return bool(self.all or self.markets or self.underlyings or self._patterns)
+
+    @property
+    def _patterns(self) -> list[str]:
+        return [name for name in self.names if _WILDCARD in name]
+
     def matches(self, contract: Contract) -> bool:
-        """Return whether a contract of a market is wanted, apart from `names`."""
-        if self.all or contract.market in self.markets:
-            return True
-        of = {
-            fold_name(each) for each in (contract.underlying_id, contract.underlying_name) if each
-        }
-        return any(fold_name(each) in of for each in self.underlyings)
+        """Return whether a contract of a market is wanted, though it is not named."""
+        underlying = (contract.underlying_id, contract.underlying_name)
+        return (
+            self.filters
+            and (not self.markets or contract.market in self.markets)
+            and (not self.underlyings or _any_is(self.underlyings, filter(None, underlying)))
+            and (not self._patterns or any(_fits(each, contract) for each in self._patterns))
+        )
+
+
+def _any_is(wanted: Iterable[str], names: Iterable[str]) -> bool:
+    return bool(set(map(fold_name, wanted)) & set(map(fold_name, names)))
+
+
+def _fits(pattern: str, contract: Contract) -> bool:
+    parts = map(re.escape, fold_name(pattern).split(_WILDCARD))
+    return re.fullmatch(".*".join(parts), fold_name(contract.contract_name)) is not None
 
 
 async def read_listing(
@@ -74,7 +103,7 @@ async def read_listing(
         each.contract_id: each for market in Market for each in await client.search(market, "")
     }
     found = {i: each for i, each in markets.items() if wanted.matches(each)}
-    by_name = await _named(client, wanted.names)
+    by_name = await _named(client, wanted.exact)
     missing = [name for name, contract in by_name.items() if contract is None]
     if missing and not known:
         raise UnknownContractError(f"unknown contract: {', '.join(missing)}")
@@ -83,13 +112,15 @@ async def read_listing(
             # The answer to a search tells the market as well.
             found[contract.contract_id] = markets.get(contract.contract_id, contract)
     if not found and not known:
-        raise UnknownContractError("no contract matches --market, --underlying or --all")
+        raise UnknownContractError(
+            "no contract matches --market, --underlying and the patterns together"
+        )
     return found
 
 
 async def _named(client: AsyncClient, names: Iterable[str]) -> dict[str, Contract | None]:
     found: dict[str, Contract | None] = {}
-    words = list(dict.fromkeys(names))
+    words = list(names)
     if words:
         found = dict(zip(words, await client.contracts(words), strict=True))
     ids = [word for word, contract in found.items() if contract is None]

@@ -33,15 +33,16 @@ def record(
         Path, typer.Argument(metavar="DIR", help="Folder of the recording; one file per day.")
     ],
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME|ID", help="Contracts to record.")
+        list[str] | None,
+        typer.Argument(metavar="NAME|ID", help="Contracts to record; GC* is a pattern of names."),
     ] = None,
     markets: Annotated[
         list[Market] | None,
         typer.Option(
             "--market",
             metavar="MARKET",
-            help="Record all contracts of IMEFutures, IMEOption or IMEDepositCertificate; may be "
-            "given several times.",
+            help="Record contracts of IMEFutures, IMEOption or IMEDepositCertificate; may be given "
+            "several times.",
         ),
     ] = None,
     underlyings: Annotated[
@@ -49,7 +50,7 @@ def record(
         typer.Option(
             "--underlying",
             metavar="NAME|ID",
-            help="Record all contracts on an underlying; may be given several times.",
+            help="Record contracts on an underlying; may be given several times.",
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Record all contracts.")] = False,
