@@ -106,7 +106,7 @@ async def test_record_writes_every_state(
     assert recorded(folder)[-1]["event"] == "end"
 
 
-async def test_record_resumes_after_kills_with_every_miss_in_a_gap(
+async def test_record_resumes_after_each_end_with_every_miss_in_a_gap(
     tmp_path: Path,
     valkey: EmbeddedValkey,
     register: Callable[..., None],
@@ -129,11 +129,11 @@ async def test_record_resumes_after_kills_with_every_miss_in_a_gap(
                 await asyncio.sleep(0.002)
 
     publishing = asyncio.create_task(keep_publishing())
-    for _ in range(3):
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
         before = len(states(folder))
         process = start(*command)
         await eventually(lambda before=before: len(states(folder)) > before + 50, 40.0)
-        process.kill()
+        process.send_signal(number)
         process.wait(20)
         known = len(published)
         await eventually(lambda known=known: len(published) > known + 5)

@@ -126,7 +126,8 @@ class StreamRecorder:
                         log.warning("going on without a contract", error=str(error))
                         self.contracts = found
             finally:
-                self._writer.note("end", self._now())
+                # Later states may have been on their way.
+                self._writer.note("end", self._certain or self._now())
 
     async def _stream(self, client: AsyncClient) -> None:
         last, ids = self._writer.last, list(self.contracts)
@@ -142,9 +143,14 @@ class StreamRecorder:
             on_connection=self._note_connection,
         )
         async with connecting as stream:
-            await _first_of(
-                self._take(stream), self._keep_writing(), self._keep_listing(client, stream)
-            )
+            try:
+                await _first_of(
+                    self._take(stream), self._keep_writing(), self._keep_listing(client, stream)
+                )
+            except asyncio.CancelledError:
+                await stream.aclose()
+                await self._take(stream)  # what has arrived
+                raise
 
     async def _take(self, stream: Stream[Payload]) -> None:
         take = self._writer.take
