@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -138,7 +139,8 @@ async def _show(recorder: StreamRecorder) -> None:
         if live:
             # In a thread, as a terminal may be stopped. The cursor stays at the line's beginning,
             # so that a log line overwrites it.
-            line = f"{_CLEAR_LINE}{line_of(progress)}\r".encode()
+            columns = shutil.get_terminal_size().columns - 1  # a longer one would take two lines
+            line = f"{_CLEAR_LINE}{line_of(progress)[:columns]}\r".encode()
             await asyncio.to_thread(os.write, sys.stderr.fileno(), line)
         else:
             import structlog

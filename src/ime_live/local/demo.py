@@ -181,12 +181,13 @@ class Played:
 
     name = "recording"
 
-    def __init__(self, source: Path, speed: float) -> None:
+    def __init__(self, source: Path, speed: float, *, wait: bool) -> None:
         """Open the recording.
 
         Args:
             source: a file, or a folder of files.
             speed: 2 is twice as fast as recorded, 0 without waits.
+            wait: whether it begins with the first stream.
 
         Raises:
             SettingsError: it cannot be played; the text says why.
@@ -197,6 +198,8 @@ class Played:
         begin = timestamp_of(self._playback.begin, zone_of(TEHRAN))[:19].replace("T", " ")
         how = f"{speed:g} times as fast" if speed else "as fast as possible"
         self.about = f"of a recording from {begin} in Tehran, which is played {how}."
+        if wait:
+            self.about += " It begins with the first stream."
 
     @property
     def contracts(self) -> Sequence[Contract]:
@@ -228,7 +231,7 @@ def market_of(settings: DemoSettings, frames: Sequence[Path]) -> DemoMarket:
             return Replayed(frames, settings.speed)
     if frames:
         raise SettingsError("--frames must be given with --source replay only; leave it out")
-    return Played(Path(settings.source), settings.speed)
+    return Played(Path(settings.source), settings.speed, wait=settings.wait)
 
 
 def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
