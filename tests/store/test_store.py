@@ -218,6 +218,33 @@ async def test_state_of_others_without_a_section_is_a_change(
         assert (await publish(store, "1", state())).published
 
 
+async def test_placed_state_keeps_its_version_if_it_is_newer(
+    store: Store, redis: Client, state: MakeState
+) -> None:
+    first, second = state(last_price=1), state(last_price=2)
+    async with redis.pubsub() as pubsub:
+        await pubsub.subscribe(store.keys.live("1"))
+        await pubsub.get_message(timeout=5)
+        await store.place([("1", first, 1000), ("1", second, 1000), ("1", second, 999)])
+        await store.place([("1", second, 1001)])
+        messages = [
+            await pubsub.get_message(ignore_subscribe_messages=True, timeout=5) for _ in range(2)
+        ]
+    assert [json.loads(each["data"])["version"] for each in messages] == [1000, 1001]
+    assert await store.last(["1"]) == {"1": Update(1001, read_payload(second))}
+    # Publishing goes on from there.
+    assert (await publish(store, "1", first)).version > 1001
+
+
+async def test_state_that_cannot_be_placed_is_an_error(
+    store: Store, redis: Client, state: MakeState
+) -> None:
+    await redis.set("ime:last:{2}", "text")
+    with pytest.raises(StoreError, match="WRONGTYPE"):
+        await store.place([("1", state(), 5), ("2", state(), 5), ("3", state(), 5)])
+    assert await store.versions(["1", "3"]) == {"1": 5, "3": 5}
+
+
 async def test_versions_grow_when_the_clock_goes_back(
     store: Store, redis: Client, state: MakeState
 ) -> None:
