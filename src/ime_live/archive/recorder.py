@@ -33,8 +33,9 @@ log = structlog.get_logger()
 FLUSH_INTERVAL: Final = 1.0
 """Seconds between two writes; a crash of the recorder loses no more of what it had received."""
 
-LISTING_INTERVAL: Final = 60.0
-"""Seconds between two looks for new contracts, and for changes of their static data."""
+LISTING_INTERVAL: Final = 15.0
+"""Seconds between two looks for new contracts, and for changes of their static data. Each look is a
+REST call per market."""
 
 _MOST_WAITING: Final = 8 * 1024 * 1024
 """Bytes of lines that wait for a slow disk; then the recorder reads no more."""
