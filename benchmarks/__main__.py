@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from redis.asyncio import Redis
 
@@ -31,7 +31,7 @@ async def register(url: str) -> None:
             contract_name=name_of(n),
             market=MARKET,
             title=f"قرارداد اختیار معامله {n}",
-            expiration_date="2026-12-30",
+            expiration_date=date(2026, 12, 30),
             csize=1_000,
             strike_price=230_000,
         )

@@ -99,7 +99,12 @@ def contract_schema() -> Schema:
     }
     properties["market"] |= {"anyOf": [{"enum": list(Market)}, {"type": "null"}]}
     properties["contractId"]["pattern"] = properties["contractName"]["pattern"] = r"\S"
-    properties["ExpirationDate"]["pattern"] = r"^\d{4}-\d{2}-\d{2}$"
+    for name in ("ExpirationDate", "settlementDate"):
+        properties[name] = {
+            "type": ["string", "null"],
+            "description": properties[name]["description"],
+            "pattern": r"^\d{4}-\d{2}-\d{2}$",
+        }
     properties["optionType"]["enum"] = [*OPTION_TYPES, None]
     return _HEAD | {
         "title": "A contract",

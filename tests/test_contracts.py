@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 
 import pytest
 
-from ime_live.contracts import Market, read_contract
+from ime_live.contracts import Contract, Market, read_contract
 from ime_live.errors import ContractError
 
 
@@ -45,3 +46,41 @@ class TestReading:
     def test_malformed_contract_is_named(self, raw: str, reason: str) -> None:
         with pytest.raises(ContractError, match=reason):
             read_contract(raw)
+
+    @pytest.mark.parametrize(
+        ("written", "day"),
+        [
+            ("2026-12-30", date(2026, 12, 30)),
+            ("soon", None),
+            ("", None),
+            ("2026-13-01", None),
+            ("1405-09-04", date(1405, 9, 4)),  # Jalali, as somebody has imported it
+        ],
+    )
+    def test_text_that_is_no_day_is_no_expiration(self, written: str, day: date | None) -> None:
+        raw = json.dumps({"contractId": "1", "contractName": "A", "ExpirationDate": written})
+        assert read_contract(raw).expiration_date == day
+
+    def test_another_fault_beside_a_bad_day_is_an_error(self) -> None:
+        raw = '{"ExpirationDate":"soon","contractId":"1","contractName":5}'
+        with pytest.raises(ContractError, match="contractName"):
+            read_contract(raw)
+
+
+class TestRow:
+    def test_row_has_all_fields_and_the_days_that_are_left(self) -> None:
+        contract = Contract(
+            contract_id="1",
+            contract_name="A",
+            market=Market.OPTION,
+            expiration_date=date(2000, 1, 1),
+            board="updateMarketsInfo",
+        )
+        row = contract.to_dict()
+        assert (row["contract_name"], row["market"]) == ("A", "IMEOption")
+        assert (row["expiration_date"], row["days_to_expiration"]) == (date(2000, 1, 1), 0)
+        assert row["strike_price"] is None
+        assert "board" not in row
+
+    def test_contract_without_a_last_day_has_no_days_left(self) -> None:
+        assert Contract(contract_id="1", contract_name="A").days_to_expiration is None

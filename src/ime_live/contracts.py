@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct, field
@@ -11,6 +12,7 @@ from msgspec import Struct, field
 from ime_live.errors import ContractError
 from ime_live.market import Number
 from ime_live.spelling import fold_name
+from ime_live.timezones import zone_of_tehran
 
 
 class Market(StrEnum):
@@ -60,7 +62,7 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
         storage_cost: cost of storage of a certificate's goods, in rials.
         initial_margin: initial margin of a future or an option, in rials.
         maintenance_margin: maintenance margin of a future, in rials.
-        expiration_date: last trading day, as ``YYYY-MM-DD`` (Gregorian).
+        expiration_date: last trading day; in JSON as ``YYYY-MM-DD`` (Gregorian).
         csize: contract size: units of the underlying in one contract.
         exercise_fee_physical: fee for physical delivery, in rials.
         exercise_fee_cash: fee for cash settlement, in rials.
@@ -71,6 +73,14 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
         option_type: ``call`` or ``put``; None if it is no option.
         strike_price: strike price of an option, in rials.
         required_margin: margin of an option that is required at present, in rials.
+        tick_size: smallest change of the price, in rials. No board gives it.
+        csize_unit: unit of ``csize`` in Persian, such as grams.
+        settlement_price: last settlement price, in rials.
+        settlement_date: its day; None if the contract was never settled, or its board has no day.
+        today_settlement: settlement price of the day so far, in rials. Only the board of futures
+            gives it. The feed writes it at most every five minutes.
+        price_limit_rule: the part of the feed's option ``--price-limits`` from which the allowed
+            prices are computed, as ``SAF=0.05``; None if there is none.
         board: method of the exchange's SignalR hub that pushes it; written by the feed.
         expired: whether the exchange has marked it as expired.
         delisted: whether it has left its board. Its last state is kept.
@@ -98,7 +108,7 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
     storage_cost: Number | None = field(default=None, name="StorageCost")
     initial_margin: Number | None = None
     maintenance_margin: Number | None = None
-    expiration_date: str | None = field(default=None, name="ExpirationDate")
+    expiration_date: date | None = field(default=None, name="ExpirationDate")
     csize: Number | None = None
     exercise_fee_physical: Number | None = field(default=None, name="ExerciseFeePhysical")
     exercise_fee_cash: Number | None = field(default=None, name="ExerciseFeeCash")
@@ -113,6 +123,12 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
     option_type: str | None = None
     strike_price: Number | None = None
     required_margin: Number | None = None
+    tick_size: Number | None = None
+    csize_unit: str | None = None
+    settlement_price: Number | None = None
+    settlement_date: date | None = None
+    today_settlement: Number | None = None
+    price_limit_rule: str | None = None
     board: str | None = None
     expired: bool = False
     delisted: bool = False
@@ -140,6 +156,24 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
         """
         return fold_name(text) in self.underlyings
 
+    @property
+    def days_to_expiration(self) -> int | None:
+        """Days from today, in Tehran's calendar, to the last trading day; 0 afterwards.
+
+        None if the last trading day is not known.
+        """
+        return days_left(self.expiration_date, datetime.now(zone_of_tehran()).date())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by their names in Python, and `days_to_expiration`: a row for pandas.
+
+        >>> Contract(contract_id="1", contract_name="A", market=Market.FUND).to_dict()["market"]
+        'IMEFund'
+        """
+        row = {name: getattr(self, name) for name in self.__struct_fields__ if name != "board"}
+        row["market"] = None if self.market is None else self.market.value
+        return row | {"days_to_expiration": self.days_to_expiration}
+
     def to_json(self) -> bytes:
         """Encode for the store; fields that are ``None`` are left out."""
         return _encode(self)
@@ -156,11 +190,35 @@ def read_contract(raw: bytes | str) -> Contract:
         ContractError: it is not JSON, a field has the wrong type, or the id or name is empty.
     """
     try:
-        contract = _decode(raw)
+        try:
+            contract = _decode(raw)
+        except msgspec.ValidationError as error:
+            if not str(error).startswith(_NO_DAY):
+                raise
+            # Other programs may have written a text that is no day. The contract is good.
+            plain = msgspec.json.decode(raw)
+            contract = msgspec.convert(plain | {"ExpirationDate": None}, Contract)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ContractError(str(error)) from error
     check_contract(contract)
     return contract
+
+
+_NO_DAY: Final = "Invalid RFC3339 encoded date - at `$.ExpirationDate`"  # as msgspec words it
+
+_FIRST_YEAR: Final = 1900
+
+
+def days_left(expiration_date: date | None, today: date) -> int | None:
+    """Return the days until a contract expires; 0 once it has, None if the date is not known.
+
+    It is never negative: programs that divide by it or take its root would fail, and the date
+    says the same.
+    """
+    # A year such as 1405 is a Jalali one, which was imported without conversion.
+    if expiration_date is None or expiration_date.year < _FIRST_YEAR:
+        return None
+    return max(0, (expiration_date - today).days)
 
 
 def check_contract(contract: Contract) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import pytest
 
@@ -62,7 +62,7 @@ def test_recorded_holiday_has_an_empty_board() -> None:
     assert empty.quotes == ()
     assert empty.clock == at("2022-02-03T20:00:00")  # the exchange's clock stands still
     only = of("193", futures.quotes)
-    assert only.contract.expiration_date == "2022-02-09"
+    assert only.contract.expiration_date == date(2022, 2, 9)
     assert only.payload.best_limit == BestLimit(NOTHING, NOTHING, NOTHING)
     aggregate = only.payload.aggregate
     assert (aggregate.date, aggregate.time) == ("2022-02-03", "15:00:31")
@@ -85,7 +85,7 @@ def test_recorded_options_are_read() -> None:
     call, put = of("1000463", options), of("1000466", options)
     assert call.contract.contract_name == "GCOR01C11000"
     assert call.contract.strike_price == put.contract.strike_price == 110_000_000
-    assert call.contract.expiration_date == "2022-05-17"
+    assert call.contract.expiration_date == date(2022, 5, 17)
     assert call.contract.required_margin == 37_791_508
     assert call.payload.aggregate == Aggregate(
         date="2022-02-06",

@@ -79,7 +79,7 @@ def read_contracts(source: str) -> list[Contract]:
             raise ContractError(f"{place}: {reason_of(error)}") from error
         contracts.append(contract)
         given, taken = record.get(_EXPIRATION), contract.expiration_date
-        if given is not None and fold(given) != taken:
+        if given is not None and taken is not None and fold(given) != taken.isoformat():
             jalali.append(f"{place}: {_EXPIRATION} {given} is Jalali; it is taken as {taken}")
     if unknown:
         listed = ", ".join(map(_with_suggestion, sorted(unknown)))

@@ -54,13 +54,13 @@ class SignalRHubSettings(Checked):
     polling_interval: float = option(
         2.0,
         "Time between two polls of the boards while the SignalR hub is away [seconds]; 0 never "
-        "polls. Warehouse receipts cannot be polled.",
+        "polls. Warehouse receipts, funds and parallel salaf cannot be polled.",
         least=0,
     )
     boards: str = option(
-        "futures,options,cdc,gavahi",
+        "futures,options,cdc,gavahi,sandoq,salaf",
         "Boards to read, separated by commas, of futures, options, cdc, gavahi (warehouse "
-        "receipts), sandoq (funds) and salaf.",
+        "receipts), sandoq (funds) and salaf (parallel salaf).",
         metavar="LIST",
     )
 
@@ -79,6 +79,12 @@ class HoursSettings(Checked):
     )
     hours_certificates: str = option(
         "sat-wed 11:45-17:00, thu 11:45-15:00", "Sessions of deposit certificates.", metavar="HOURS"
+    )
+    hours_funds: str = option(
+        "sat-wed 11:45-17:00, thu 11:45-15:00", "Sessions of funds.", metavar="HOURS"
+    )
+    hours_salaf: str = option(
+        "sat-wed 11:45-17:00, thu 11:45-15:00", "Sessions of parallel salaf.", metavar="HOURS"
     )
     official_holidays: bool = option(
         True, "Treat Iran's official holidays as days without a session."

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ime_live.contracts import read_contract
+from ime_live.contracts import Market, read_contract
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.frame import Frame
-from ime_live.feeds.boards.frame_reader import DEFAULT_BOARDS, Quote, read_frame
+from ime_live.feeds.boards.frame_reader import Quote, read_frame
 from ime_live.market_json import read_payload
 from tests.support.paths import ROWS
 
@@ -85,13 +85,18 @@ def test_a_morning_clock_of_another_board_keeps_a_certificate_from_the_afternoon
     assert pushed[0].payload.aggregate.time == "01:00:01"
 
 
-@pytest.mark.parametrize("board", ["updateSandoqMarketsInfo", "updateSalafMarketsInfo"])
-def test_funds_and_salaf_only_when_asked_for(board: str) -> None:
-    assert board not in DEFAULT_BOARDS
-    assert quotes((board, [row("receipt")]), day=CLOCK_DAY) == ()
-    asked = quote(board, row("receipt"), day=CLOCK_DAY, boards={board})
-    assert asked.contract.market is None
-    assert asked.payload.aggregate.total_value == 110_501_114_200
+@pytest.mark.parametrize(
+    ("board", "market"),
+    [
+        ("updateSandoqMarketsInfo", Market.FUND),
+        ("updateSalafMarketsInfo", Market.PARALLEL_SALAF),
+    ],
+)
+def test_funds_and_salaf_are_read_as_markets_of_their_own(board: str, market: Market) -> None:
+    (read,) = quotes((board, [row("receipt")]), day=CLOCK_DAY)
+    assert read.contract.market is market
+    assert read.payload.aggregate.total_value == 110_501_114_200
+    assert quotes((board, [row("receipt")]), day=CLOCK_DAY, boards={GAVAHI}) == ()
 
 
 def test_ids_keep_all_their_digits() -> None:

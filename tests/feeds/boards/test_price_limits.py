@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ime_live.errors import SettingsError
-from ime_live.feeds.boards.frame_reader import BOARDS, DEFAULT_BOARDS, read_frame
+from ime_live.feeds.boards.frame_reader import BOARDS, read_frame
 from ime_live.feeds.boards.price_limits import BOARDS_BY_NAME, read_boards, read_price_limits
 from ime_live.feeds.boards.rows import DEFAULT_PRICE_LIMITS, OPEN_RANGE
 from ime_live.settings import FeedSettings
@@ -21,7 +21,7 @@ from tests.support.paths import ROWS
 
 def test_default_price_limits_are_those_of_the_rows() -> None:
     assert read_price_limits(FeedSettings().price_limits) == DEFAULT_PRICE_LIMITS
-    assert read_boards(FeedSettings().boards) == DEFAULT_BOARDS
+    assert read_boards(FeedSettings().boards) == set(BOARDS)
     assert set(BOARDS_BY_NAME.values()) == set(BOARDS)
 
 

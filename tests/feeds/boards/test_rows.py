@@ -58,8 +58,13 @@ def test_row_of_a_future_is_read() -> None:
             title="قرارداد آتی زعفران نگین تحویل مرداد ماه 1402",
             initial_margin=18_800_000,
             maintenance_margin=13_160_000,
-            expiration_date="2023-08-20",
+            expiration_date=date(2023, 8, 20),
             csize=100,
+            csize_unit="گرم",
+            settlement_price=700_010.5,
+            settlement_date=date(2023, 7, 31),
+            today_settlement=699_738.0952,
+            price_limit_rule="SAF=0.05",
         ),
         Payload(
             BestLimit(
@@ -95,11 +100,14 @@ def test_row_of_a_strike_is_a_call_and_a_put() -> None:
             market=Market.OPTION,
             title="قرارداد اختیار معامله خرید صندوق سررسید شهریور ماه 1402",
             initial_margin=23_300_000,
-            expiration_date="2023-09-06",
+            expiration_date=date(2023, 9, 6),
             csize=1000,
             option_type="call",
             strike_price=250_000,
             required_margin=37_791_508,
+            underlying_id="KA",
+            underlying_name="کهربا",
+            settlement_price=9100,
         ),
         Payload(
             BestLimit(Level(7, 9000, 9, 9400), Level(1, 8900, 0, 0), NOTHING),
@@ -138,7 +146,8 @@ def test_row_of_a_continuous_certificate_is_read() -> None:
             contract_name="CD1XYZ0001",
             market=Market.DEPOSIT_CERTIFICATE,
             title="گواهی سپرده پیوسته کالای آزمایشی",
-            expiration_date="2032-02-20",
+            expiration_date=date(2032, 2, 20),
+            settlement_price=5_773_016,
         ),
         Payload(
             BestLimit(
@@ -340,7 +349,7 @@ def test_the_strike_is_not_read_from_the_name() -> None:
 
 def test_an_expiry_in_words_is_read_where_there_is_no_other() -> None:
     words = row("future", LastTradingDate=None, PesrsianLastTradingDate="سه شنبه ۱۷ اسفند ۱۴۰۰")
-    assert quote(FUTURE, words).contract.expiration_date == "2022-03-08"
+    assert quote(FUTURE, words).contract.expiration_date == date(2022, 3, 8)
 
 
 def test_expired_contracts_are_marked() -> None:

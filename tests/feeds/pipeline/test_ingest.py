@@ -104,6 +104,16 @@ async def test_contracts_are_registered_on_sight_and_when_they_change(
     assert {c.board for c in passed.contracts} == {BOARD}
 
 
+async def test_settlement_of_today_is_registered_with_confirmations_only(
+    ingest: Ingest, passed: Passed
+) -> None:
+    await take(ingest, row(TodayLiveSettlement=100.5))
+    await take(ingest, row(TodayLiveSettlement=101.5))
+    assert [each.today_settlement for each in passed.contracts] == [100.5]
+    await ingest.confirm(1.0)
+    assert [each.today_settlement for each in passed.contracts] == [100.5, 101.5]
+
+
 async def test_expired_contracts_are_marked(ingest: Ingest, passed: Passed) -> None:
     await take(ingest, row(1, Expired=True))
 

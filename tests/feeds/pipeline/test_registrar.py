@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 
 from ime_live.contracts import Contract
 from ime_live.errors import FencedError
-from ime_live.feeds.pipeline.registrar import Registrar
+from ime_live.feeds.pipeline.registrar import SETTLEMENT_INTERVAL, Registrar
 from ime_live.store.store import Store
 from tests.feeds.pipeline.test_ingest import BOARD
+from tests.support.clock import GivenClock
 
 
 class TestRegistrar:
@@ -55,6 +56,34 @@ class TestRegistrar:
         assert await registrar.register([told], token=10) == {}
         with pytest.raises(FencedError):
             await registrar.register([replace(told, title="newer")], token=10)
+
+    async def test_settlement_of_today_is_registered_every_five_minutes(self, store: Store) -> None:
+        now = 0.0
+        registrar = Registrar(store, clock=GivenClock(monotonic=lambda: now))
+
+        async def told(price: float | None, **fields: Any) -> float | None:  # noqa: ANN401
+            future = Contract(contract_id="1", contract_name="F", today_settlement=price, **fields)
+            assert await registrar.register([future]) == {}
+            [known] = await store.contracts()
+            return known.today_settlement
+
+        assert await told(100.5) == 100.5
+        now = SETTLEMENT_INTERVAL - 1
+        assert await told(101.5) == 100.5
+        now = SETTLEMENT_INTERVAL
+        assert await told(102.5) == 102.5
+        # With another change it is written at once, and another day begins without one.
+        assert await told(103.5, title="new") == 103.5
+        assert await told(None, title="new", settlement_price=103.5) is None
+
+    async def test_settlement_that_a_board_no_longer_gives_is_dropped(self, store: Store) -> None:
+        registrar = Registrar(store)
+        before = Contract(
+            contract_id="1", contract_name="F", settlement_price=5, price_limit_rule="F=0.05"
+        )
+        await registrar.register([before])
+        await registrar.register([Contract(contract_id="1", contract_name="F")])
+        assert await store.contracts() == [Contract(contract_id="1", contract_name="F")]
 
     async def test_claim_returns_registered_contracts_and_ages_of_states(
         self, store: Store

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ime_live.contracts import Market
 from ime_live.feeds.boards.parsers import Row, optional_day, optional_number, optional_text
+from ime_live.feeds.boards.underlyings import underlying_code, underlying_name
 
 Static = tuple[tuple[str, str, Callable[[Row, str], Any]], ...]
 """Attribute of `Contract`, the field that gives it, and how to read it."""
@@ -33,7 +34,7 @@ class FieldMap:
             field with a value counts.
     """
 
-    market: Market | None
+    market: Market
     contract_id: str
     name: str
     levels: tuple[tuple[str, str, str, str], ...]
@@ -99,7 +100,11 @@ def _derivative(
         pushed_at=pushed_at,
         ordered_at=f"{prefix}OrdersDateTime",
         traded_at=f"{prefix}LastTradedPriceTime",
-        static=(("title", f"{prefix}ContractDescription", optional_text), *static),
+        static=(
+            ("title", f"{prefix}ContractDescription", optional_text),
+            ("settlement_price", f"{prefix}LastSettlementPrice", optional_number),
+            *static,
+        ),
     )
 
 
@@ -111,11 +116,15 @@ def _option(side: str, underscore: str) -> FieldMap:
         pushed_at=f"{underscore}LastUpdate",
         static=(
             ("csize", f"{prefix}ContractSize", optional_number),
+            ("csize_unit", f"{prefix}ContractSizeUnitFaDesc", optional_text),
+            ("settlement_date", f"{prefix}LastSettlementPricePersianDate", optional_day),
             ("initial_margin", f"{prefix}InitialMargin", optional_number),
             ("required_margin", f"{prefix}RequiredMargin", optional_number),
             ("expiration_date", f"{prefix}LastTradingPersianDate", optional_day),
             # Not from the name: its divisor differs by product.
             ("strike_price", f"{underscore}StrikePrice", optional_number),
+            ("underlying_id", f"{underscore}CommodityGroup", underlying_code),
+            ("underlying_name", f"{underscore}CommodityGroup", underlying_name),
         ),
     )
     return replace(table, option_type=side.lower())
@@ -127,6 +136,9 @@ FUTURE: Final = replace(
         market=Market.FUTURES,
         static=(
             ("csize", "ContractSize", optional_number),
+            ("csize_unit", "ContractSizeUnitFaDesc", optional_text),
+            ("settlement_date", "LastSettlementPriceDate", optional_day),
+            ("today_settlement", "TodayLiveSettlement", optional_number),
             ("initial_margin", "InitialMargin", optional_number),
             ("maintenance_margin", "MaintenanceMargin", optional_number),
             ("expiration_date", "LastTradingDate", optional_day),
@@ -146,13 +158,16 @@ CDC: Final = replace(
         market=Market.DEPOSIT_CERTIFICATE,
         open_interest="TotalAsset",
         # `ContractSize` is here a factor between the symbol and its warehouse group, not a size.
-        static=(("expiration_date", "LastTradingPersianDate", optional_day),),
+        static=(
+            ("settlement_date", "LastSettlementPricePersianDate", optional_day),
+            ("expiration_date", "LastTradingPersianDate", optional_day),
+        ),
     ),
     twelve_hours=True,
 )
 
 
-def _receipt(market: Market | None) -> FieldMap:
+def _receipt(market: Market) -> FieldMap:
     """The table of the rows that TSETMC hosts: receipts, funds and parallel salaf."""
     return FieldMap(
         market=market,
@@ -182,8 +197,8 @@ def _receipt(market: Market | None) -> FieldMap:
 
 
 GAVAHI: Final = _receipt(Market.DEPOSIT_CERTIFICATE)
-# Funds and salaf are of none of the three markets that the REST calls name.
-UNLISTED: Final = _receipt(None)
+FUND: Final = _receipt(Market.FUND)
+PARALLEL_SALAF: Final = _receipt(Market.PARALLEL_SALAF)
 
 BOARDS: Final[Mapping[str, tuple[tuple[FieldMap, ...], ...]]] = MappingProxyType(
     {
@@ -191,17 +206,14 @@ BOARDS: Final[Mapping[str, tuple[tuple[FieldMap, ...], ...]]] = MappingProxyType
         "updateMarketsInfo": ((CALL, PLAIN_CALL), (PUT, PLAIN_PUT)),
         "updateCDCMarketsInfo": ((CDC,),),
         "updateGavahiMarketsInfo": ((GAVAHI,),),
-        "updateSandoqMarketsInfo": ((UNLISTED,),),
-        "updateSalafMarketsInfo": ((UNLISTED,),),
+        "updateSandoqMarketsInfo": ((FUND,),),
+        "updateSalafMarketsInfo": ((PARALLEL_SALAF,),),
     }
 )
 """Method of a board → the contracts in one of its rows → the spellings of their fields."""
 
-DEFAULT_BOARDS: Final = frozenset(BOARDS) - {"updateSandoqMarketsInfo", "updateSalafMarketsInfo"}
-"""Funds and parallel salaf are left out unless asked for."""
-
 MARKETS: Final = {method: rows[0][0].market for method, rows in BOARDS.items()}
-"""Method of a board → the market of its contracts; None for funds and parallel salaf."""
+"""Method of a board → the market of its contracts."""
 
 CLOCK: Final = "updateFutureDateTime"
 CDC_BOARD: Final = "updateCDCMarketsInfo"

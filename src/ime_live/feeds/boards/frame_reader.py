@@ -20,7 +20,6 @@ from ime_live.feeds.boards.field_map import (
     BOARDS,
     CDC_BOARD,
     CLOCK,
-    DEFAULT_BOARDS,
     MARKETS,
     METHODS,
     PUSHED_AT,
@@ -49,7 +48,6 @@ from ime_live.feeds.boards.wrapping import got, rows_in, unwrap
 __all__ = [
     "BOARDS",
     "CLOCK",
-    "DEFAULT_BOARDS",
     "DEFAULT_PRICE_LIMITS",
     "MARKETS",
     "FrameReader",
@@ -69,7 +67,7 @@ class FrameReader:
     def __init__(
         self,
         *,
-        boards: Collection[str] = DEFAULT_BOARDS,
+        boards: Collection[str] = BOARDS,
         price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
     ) -> None:
         """Create a reader.
@@ -269,7 +267,7 @@ def read_frame(
     *,
     day: date | None = None,
     latest: datetime | None = None,
-    boards: Collection[str] = DEFAULT_BOARDS,
+    boards: Collection[str] = BOARDS,
     price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
 ) -> Frame:
     """Read one frame by itself, see `FrameReader.read`."""

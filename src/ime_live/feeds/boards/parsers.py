@@ -287,13 +287,13 @@ _WORDED_DAY: Final = re.compile(rf"(\d{{1,2}})\s+({'|'.join(_MONTHS)})\s+(\d{{4}
 _FIRST_GREGORIAN_YEAR: Final = 1900
 
 
-def optional_day(row: Row, field: str) -> str | None:
-    """Read a day as ``YYYY-MM-DD`` (Gregorian); an empty value is ``None``.
+def optional_day(row: Row, field: str) -> date | None:
+    """Read a day, Gregorian or Jalali; an empty value is ``None``.
 
     >>> optional_day({"Last": "1401/02/27"}, "Last")
-    '2022-05-17'
+    datetime.date(2022, 5, 17)
     >>> optional_day({"Last": "چهارشنبه ۲۰ بهمن ۱۴۰۰"}, "Last")
-    '2022-02-09'
+    datetime.date(2022, 2, 9)
     """
     value = optional_text(row, field)
     if value is None:
@@ -301,7 +301,7 @@ def optional_day(row: Row, field: str) -> str | None:
     day = read_day(value)
     if day is None:
         raise ParseError(field, f"is not a day, {got(row.get(field))}")
-    return day.isoformat() if day.year in YEARS else None
+    return day if day.year in YEARS else None
 
 
 def read_day(value: str) -> date | None:

@@ -110,6 +110,7 @@ def read_row(
     previous_close = number(row, fields.previous_close)
     at = _moment_of(row, fields, day, clock, latest)
     settled = fields.settled_on is None or bool(row.get(fields.settled_on))
+    rule = _rule(name, fields, price_limits)
     payload = Payload(
         best_limit=BestLimit(*(_level(row, names) for names in fields.levels)),
         aggregate=Aggregate(
@@ -126,7 +127,7 @@ def read_row(
             previous_close=previous_close,
         ),
         allowed_price_range=AllowedPriceRange(
-            *_allowed_range(name, previous_close if settled else 0, low, high, fields, price_limits)
+            *_allowed_range(rule and rule[1], previous_close if settled else 0, low, high)
         ),
         contract_info=ContractInfo(
             open_interest=number(row, fields.open_interest) if fields.open_interest else 0,
@@ -153,6 +154,7 @@ def read_row(
         contract_name=name,
         market=fields.market,
         option_type=fields.option_type,
+        price_limit_rule=None if rule is None else _written(*rule),
         **static,
     )
     return Quote(contract, payload, expired, tuple(lost))
@@ -225,23 +227,35 @@ def _closing_price(row: Row, fields: FieldMap) -> Number:
     return number(row, last)
 
 
-def _allowed_range(
-    name: str,
-    settlement: Number,
-    low: Number,
-    high: Number,
-    fields: FieldMap,
-    price_limits: PriceLimits,
-) -> tuple[Number, Number]:
-    """The allowed prices in whole rials, rounded inward; see `PriceLimits` and `OPEN_RANGE`."""
+def _rule(
+    name: str, fields: FieldMap, price_limits: PriceLimits
+) -> tuple[str, Decimal | tuple[int, int]] | None:
+    """The price limit of a contract, with the start of the name that it is for."""
     if not name.isascii():  # receipts' names are Persian, as the SignalR hub spells it
         name = fold(name)
     code = max((code for code in price_limits if name.startswith(code)), key=len, default=None)
-    limit = None if code is None else price_limits[code]
+    if code is None:
+        return None
+    limit = price_limits[code]
+    # An option follows the price of its underlying, and has no price limits of its own, unless the
+    # operator gives it some.
+    if fields.market is Market.OPTION and not isinstance(limit, tuple):
+        return None
+    return code, limit
+
+
+def _written(code: str, limit: Decimal | tuple[int, int]) -> str:
+    """A price limit as `--price-limits` has it."""
+    return f"{code}={limit[0]}..{limit[1]}" if isinstance(limit, tuple) else f"{code}={limit}"
+
+
+def _allowed_range(
+    limit: Decimal | tuple[int, int] | None, settlement: Number, low: Number, high: Number
+) -> tuple[Number, Number]:
+    """The allowed prices in whole rials, rounded inward; see `PriceLimits` and `OPEN_RANGE`."""
     if isinstance(limit, tuple):
         return limit  # given by the operator
-    # An option follows the price of its underlying, and has no price limits of its own.
-    if limit is None or not settlement or fields.market is Market.OPTION:
+    if limit is None or not settlement:
         return OPEN_RANGE
     middle = Decimal(repr(settlement))
     reach = middle * Decimal(str(limit))

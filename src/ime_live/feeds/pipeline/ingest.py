@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ime_live.contracts import Contract
 from ime_live.errors import ContractError, StoreError
@@ -193,7 +194,7 @@ class Ingest:
             each
             for i, each in contracts.items()
             # One that could not be registered is tried again when it changes, or is confirmed.
-            if self._registered.get(i) != each and self._unregistered.get(i) != each
+            if not (_same(self._registered.get(i), each) or _same(self._unregistered.get(i), each))
         ]
         states = {
             i: quote.payload
@@ -273,6 +274,16 @@ class Ingest:
                 ours, other = other, ours
             ours[contract.contract_id] = contract
             other.pop(contract.contract_id, None)
+
+
+def _same(known: Contract | None, contract: Contract) -> bool:
+    """Return whether two contracts differ at most in the settlement of the day so far.
+
+    It moves with each trade. Confirmations register it, as often as the registrar allows.
+    """
+    return known is not None and contract == replace(
+        known, today_settlement=contract.today_settlement
+    )
 
 
 _UNREGISTERED: Final = ContractError("the contract could not be registered, so nobody can find it")

@@ -1,24 +1,36 @@
 """Registrar: register the contracts of boards without losing known fields.
 
 A board gives some of a contract's static fields; others may have been imported by hand, and are
-kept. A contract that cannot be registered does not keep out the rest of its board.
+kept. The settlement of the day so far moves with each trade, and is registered every few minutes:
+all gateways read a contract again that has changed. A contract that cannot be registered does not
+keep out the rest of its board.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 from msgspec.structs import asdict, replace
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract
 from ime_live.errors import ContractError, IncompleteError
 from ime_live.log_limiter import LogLimiter
 from ime_live.registry import ImportResult
 
 log = structlog.get_logger()
+
+
+SETTLEMENT_INTERVAL: Final = 300.0
+"""Seconds after which another settlement of the day so far is registered."""
+
+_FEEDS_OWN: Final = frozenset(
+    {"settlement_price", "settlement_date", "today_settlement", "price_limit_rule"}
+)
+"""Attributes of which an older value is wrong where the board has none."""
 
 
 class ContractRecords(Protocol):
@@ -42,8 +54,17 @@ class ContractRecords(Protocol):
 class Registrar:
     """Registers the contracts of boards."""
 
-    def __init__(self, records: ContractRecords) -> None:
+    def __init__(self, records: ContractRecords, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Create a registrar that has registered nothing.
+
+        Args:
+            records: the contracts in the store.
+            clock: the machine's clock.
+        """
         self._records = records
+        self._clock = clock
+        self._settled: dict[str, float] = {}
+        """By contract id, when its settlement of the day so far may be registered again."""
         self._limited = LogLimiter(log)
 
     async def claim(
@@ -91,10 +112,11 @@ class Registrar:
         """
         found = await self._records.contracts_of([each.contract_id for each in contracts])
         merged = [_merged(each, found.get(each.contract_id)) for each in contracts]
-        changed = [each for each in merged if found.get(each.contract_id) != each]
+        changed = [each for each in merged if self._is_due(each, found.get(each.contract_id))]
         try:
             if changed:
                 await self._records.import_contracts(changed, token)
+                self._note_settlements(changed)
         except ContractError:
             # Once more one by one: only that which is wrong stays out.
             errors = {each.contract_id: await self._register_one(each, token) for each in changed}
@@ -104,6 +126,19 @@ class Registrar:
                 if error is not None and found.get(contract_id) is None
             }
         return {}
+
+    def _is_due(self, contract: Contract, known: Contract | None) -> bool:
+        if known is None or contract == known:
+            return known is None
+        if contract != replace(known, today_settlement=contract.today_settlement):
+            return True
+        return self._clock.monotonic() >= self._settled.get(contract.contract_id, float("-inf"))
+
+    def _note_settlements(self, contracts: Iterable[Contract]) -> None:
+        at = self._clock.monotonic() + SETTLEMENT_INTERVAL
+        self._settled |= {
+            each.contract_id: at for each in contracts if each.today_settlement is not None
+        }
 
     async def _register_one(self, contract: Contract, token: int | None) -> ContractError | None:
         try:
@@ -128,5 +163,9 @@ def _merged(contract: Contract, known: Contract | None) -> Contract:
     return replace(
         contract,
         aliases=known.aliases,
-        **{name: getattr(known, name) for name, value in said.items() if value is None},
+        **{
+            name: getattr(known, name)
+            for name, value in said.items()
+            if value is None and name not in _FEEDS_OWN
+        },
     )

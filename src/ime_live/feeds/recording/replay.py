@@ -16,7 +16,7 @@ from ime_live.contracts import Contract
 from ime_live.errors import FeedError
 from ime_live.feeds.boards.frame import Frame
 from ime_live.feeds.boards.frame_reader import (
-    DEFAULT_BOARDS,
+    BOARDS,
     DEFAULT_PRICE_LIMITS,
     FrameReader,
     PriceLimits,
@@ -45,7 +45,7 @@ async def replay(
     speed: float = 1.0,
     loop: bool = False,
     day: date | None = None,
-    boards: Collection[str] = DEFAULT_BOARDS,
+    boards: Collection[str] = BOARDS,
     price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
     clock: Clock = SYSTEM_CLOCK,
     report: Callable[[str], None] = print,
@@ -115,7 +115,7 @@ async def replay(
 def contracts_in(
     files: Sequence[Path],
     *,
-    boards: Collection[str] = DEFAULT_BOARDS,
+    boards: Collection[str] = BOARDS,
     price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
 ) -> tuple[Contract, ...]:
     """The contracts of recordings, as their last frames tell them.
