@@ -7,6 +7,7 @@ has. Times are microseconds since the Unix epoch, like versions.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum
 from typing import Final
 
@@ -30,6 +31,22 @@ class FeedState(StrEnum):
     """Not connected, or no feed is running."""
 
 
+class TradingSession(Struct, frozen=True):
+    """One session of a day, on Tehran's clock.
+
+    Attributes:
+        begins: its start, as ``HH:MM``.
+        ends: its end, as ``HH:MM``; ``24:00`` is the end of the day.
+    """
+
+    begins: str
+    ends: str
+
+
+Week = Mapping[str, tuple[TradingSession, ...]]
+"""Sessions by day of the week, ``sat`` first; a day without a session has none."""
+
+
 class MarketStatus(Struct, frozen=True, rename="camel"):
     """State of one market in a `FeedStatus`.
 
@@ -38,12 +55,14 @@ class MarketStatus(Struct, frozen=True, rename="camel"):
         last_board: when its last board arrived; None before the first one.
         contracts: number of contracts in its last boards.
         until: when its session next begins or ends; None if it never does.
+        hours: its sessions; None if the feed does not tell them.
     """
 
     state: FeedState
     last_board: int | None = None
     contracts: int = 0
     until: int | None = None
+    hours: Week | None = None
 
 
 class FeedStatus(Struct, frozen=True, rename="camel"):
@@ -64,6 +83,8 @@ class FeedStatus(Struct, frozen=True, rename="camel"):
         token: fencing token of the feed, see `ime_live.store.lease`; 0 if it has none.
         lag: delay of the boards in seconds, by their own timestamps; None outside of the sessions
             and while no timestamp has arrived.
+        holidays: days without a session in any market, from today for a year, although the week
+            may have one; None if the feed does not tell them.
     """
 
     state: FeedState
@@ -77,6 +98,7 @@ class FeedStatus(Struct, frozen=True, rename="camel"):
     written: int = 0
     token: int = 0
     lag: float | None = None
+    holidays: tuple[date, ...] | None = None
 
     def to_json(self) -> bytes:
         """Encode for the store."""

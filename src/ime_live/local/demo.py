@@ -44,7 +44,7 @@ from ime_live.settings import (
     StoreSettings,
     is_loopback,
 )
-from ime_live.status import FeedState, FeedStatus, MarketStatus
+from ime_live.status import FeedState, FeedStatus, MarketStatus, TradingSession
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
@@ -56,6 +56,10 @@ _NOT_PUBLISHED: Final = "market data cannot be published"
 _LOOK: Final = 0.01  # seconds between two looks at what the gateway is doing
 _STEP: Final = 0.2  # seconds of the market's clock, which is the wall clock
 _SHUTDOWN_SPREAD: Final = 0.2  # seconds: whoever ends a demo does not want to wait
+_ALWAYS: Final = dict.fromkeys(
+    ("sat", "sun", "mon", "tue", "wed", "thu", "fri"), (TradingSession("00:00", "24:00"),)
+)
+"""The hours of a market that never closes."""
 _SHOWN: Final = 3  # contracts of each market named in the greeting
 
 
@@ -316,7 +320,7 @@ async def _attend(settings: StoreSettings, market: DemoMarket) -> None:
     def status() -> FeedStatus:
         now, state = market.clock.time_us(), market.state
         markets = {
-            name: MarketStatus(state, last_board=now, contracts=count)
+            name: MarketStatus(state, last_board=now, contracts=count, hours=_ALWAYS)
             for name, count in listed.items()
         }
         return FeedStatus(
@@ -326,6 +330,7 @@ async def _attend(settings: StoreSettings, market: DemoMarket) -> None:
             markets=markets,
             source=market.name,
             written=now,
+            holidays=(),
         )
 
     try:

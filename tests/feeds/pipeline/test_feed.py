@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from ime_live.clock import Clock
 from ime_live.contracts import Contract, Market
 from ime_live.errors import FeedError
-from ime_live.feeds.boards.frame_reader import DEFAULT_BOARDS, DEFAULT_PRICE_LIMITS
+from ime_live.feeds.boards.frame_reader import BOARDS, DEFAULT_PRICE_LIMITS
 from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.feed import Feed, Reading
@@ -158,8 +158,8 @@ async def run(
         exchange,
         Ingest(store, store.register),
         store,
-        FeedHealth(DEFAULT_BOARDS, stale_after=30, hours=TradingHours(settings, ZONE), max_lag=10),
-        Reading(DEFAULT_BOARDS, DEFAULT_PRICE_LIMITS, ZONE),
+        FeedHealth(BOARDS, stale_after=30, hours=TradingHours(settings, ZONE), max_lag=10),
+        Reading(BOARDS, DEFAULT_PRICE_LIMITS, ZONE),
         writer=store,
         clock=clock,
         recorder=recorder,

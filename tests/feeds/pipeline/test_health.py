@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 import pytest
 
 from ime_live.contracts import Market
-from ime_live.feeds.boards.frame_reader import DEFAULT_BOARDS
+from ime_live.feeds.boards.frame_reader import BOARDS
 from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.feeds.pipeline.health import FeedHealth
 from ime_live.feeds.pipeline.hours import TradingHours
 from ime_live.settings import HoursSettings
-from ime_live.status import FeedState
+from ime_live.status import FeedState, TradingSession, Week, read_status
 
 SECOND = 1_000_000
 FUTURES, OPTIONS = "updateFutureMarketsInfo", "updateMarketsInfo"
 START = 1_000 * SECOND
+WEEK_OF_TESTS: Week = {"sat": (TradingSession("11:45", "17:00"),), "fri": ()}
+HOLIDAYS_OF_TESTS = (date(2026, 3, 21), date(2026, 3, 22))
 
 
 class Hours:
@@ -33,6 +35,14 @@ class Hours:
     def next_change(self, market: Market, at: int) -> int | None:
         del market
         return at + 60 * SECOND
+
+    def week(self, market: Market) -> Week:
+        del market
+        return WEEK_OF_TESTS
+
+    def holidays(self, at: int) -> tuple[date, ...]:
+        del at
+        return HOLIDAYS_OF_TESTS
 
 
 @pytest.fixture
@@ -116,15 +126,27 @@ def test_silence_counts_from_the_connection(health: FeedHealth) -> None:
     assert state(health, 91) is FeedState.STALE
 
 
-def test_a_feed_of_no_market_goes_by_its_boards_alone() -> None:
-    health = FeedHealth({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours())
-    assert state(health, 0) is FeedState.DOWN
+@pytest.mark.parametrize(
+    ("board", "market"),
+    [
+        ("updateSandoqMarketsInfo", Market.FUND),
+        ("updateSalafMarketsInfo", Market.PARALLEL_SALAF),
+    ],
+)
+def test_funds_and_salaf_are_markets_of_their_own(board: str, market: Market) -> None:
+    health = FeedHealth({board}, stale_after=30, hours=Hours())
     health.note_connection(ConnectionState("webSockets", since=START / SECOND))
-    assert state(health, 30) is FeedState.LIVE
-    assert state(health, 31) is FeedState.STALE
-    health.board("updateSandoqMarketsInfo", 5, START + 40 * SECOND)
+    health.board(board, 5, START + 40 * SECOND)
     assert state(health, 70) is FeedState.LIVE
-    assert health.status(START).markets == {}
+    assert state(health, 71) is FeedState.STALE
+    assert set(health.status(START).markets) == {market}
+
+
+def test_status_has_the_hours_and_holidays_of_the_feed(health: FeedHealth) -> None:
+    status = health.status(START)
+    assert status.markets[Market.FUTURES].hours == WEEK_OF_TESTS
+    assert status.holidays == HOLIDAYS_OF_TESTS
+    assert read_status(status.to_json()) == status
 
 
 def test_since_is_when_the_state_was_entered(health: FeedHealth) -> None:
@@ -134,7 +156,7 @@ def test_since_is_when_the_state_was_entered(health: FeedHealth) -> None:
 
 
 def test_status_of_a_market_has_state_and_since() -> None:
-    health = FeedHealth(DEFAULT_BOARDS, stale_after=30, hours=Hours())
+    health = FeedHealth(BOARDS, stale_after=30, hours=Hours())
     health.note_connection(ConnectionState("polling", since=0.0, error="the SignalR hub refuses"))
     health.board("updateCDCMarketsInfo", 2, START)
     health.board("updateGavahiMarketsInfo", 67, START + SECOND)
@@ -149,7 +171,7 @@ def test_status_of_a_market_has_state_and_since() -> None:
     assert status.written == START + 3 * SECOND
 
 
-def test_boards_of_no_market_count_for_the_whole_only(health: FeedHealth) -> None:
+def test_boards_of_other_markets_count_for_the_whole_only(health: FeedHealth) -> None:
     health.status(START)
     health.board("updateSandoqMarketsInfo", 5, START + 60 * SECOND)
     status = health.status(START + 61 * SECOND)
@@ -244,7 +266,7 @@ def test_feed_that_is_down_tells_no_lag(measuring: FeedHealth) -> None:
     assert measuring.status(START + 3 * SECOND).lag is None
 
 
-def test_lag_of_a_feed_of_no_market() -> None:
+def test_lag_of_a_feed_of_funds_alone() -> None:
     health = FeedHealth({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours(), max_lag=10)
     health.note_connection(ConnectionState("webSockets", since=START / SECOND))
     come(health, 0, 0, "updateFutureDateTime")

@@ -6,12 +6,13 @@ Times are microseconds since the Unix epoch, and are passed in.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import date
 from typing import Final, Protocol
 
 from ime_live.contracts import Market
 from ime_live.feeds.boards.frame_reader import MARKETS
 from ime_live.feeds.ime.frame_source import ConnectionState
-from ime_live.status import FeedState, FeedStatus, MarketStatus
+from ime_live.status import FeedState, FeedStatus, MarketStatus, Week
 
 
 class Hours(Protocol):
@@ -22,6 +23,12 @@ class Hours(Protocol):
 
     def next_change(self, market: Market, at: int) -> int | None:
         """Return when a session next begins or ends."""
+
+    def week(self, market: Market) -> Week:
+        """Return the sessions of a market."""
+
+    def holidays(self, at: int) -> tuple[date, ...]:
+        """Return the days without a session in the year from ``at``."""
 
 
 class _MarketHealth:
@@ -81,10 +88,10 @@ class FeedHealth:
     def board(self, board: str, contracts: int, at: int) -> None:
         """Note a board with this number of contracts."""
         self._last_board = at
-        name = MARKETS.get(board)
-        if name in self._markets:
-            self._markets[name].contracts[board] = contracts
-            self._markets[name].last_board = at
+        market = self._markets.get(MARKETS[board]) if board in MARKETS else None
+        if market is not None:
+            market.contracts[board] = contracts
+            market.last_board = at
 
     def note_timestamp(self, board: str, timestamp: int, at: int) -> None:
         """Note the timestamp of a board that arrived ``at``, both by the exchange's clock.
@@ -99,7 +106,7 @@ class FeedHealth:
     def status(self, at: int) -> FeedStatus:
         """Return the status of the feed at the time ``at``."""
         markets = {name: self._market(name, each, at) for name, each in self._markets.items()}
-        state = self._whole(markets, at)
+        state = self._whole(markets)
         lag = self._lag_of_session(state, at)
         self.late = lag is not None and lag > self._max_lag
         if state is not self._state:
@@ -113,11 +120,10 @@ class FeedHealth:
             error=self._connection.error,
             written=at,
             lag=lag,
+            holidays=self._hours.holidays(at),
         )
 
-    def _whole(self, markets: Mapping[Market, MarketStatus], at: int) -> FeedState:
-        if not markets:  # only boards without a market are read, whose hours are unknown
-            return self._state_of(self._last_board, 0, at)
+    def _whole(self, markets: Mapping[Market, MarketStatus]) -> FeedState:
         states = {each.state for each in markets.values()}
         return next((state for state in _FIRST_OF if state in states), FeedState.DOWN)
 
@@ -129,6 +135,7 @@ class FeedHealth:
             last_board=market.last_board,
             contracts=sum(market.contracts.values()),
             until=self._hours.next_change(name, at),
+            hours=self._hours.week(name),
         )
 
     def _state_of(self, last_board: int | None, began: int | None, at: int) -> FeedState:

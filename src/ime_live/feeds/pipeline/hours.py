@@ -7,8 +7,8 @@ Known: since 2025-09-23 pre-opening begins at 11:45 and continuous trading at 12
 and certificates alike (the exchange's notice of the day before). Certificates of gold bars end at
 17:00 and on Thursdays at 15:00 (the exchange's daily reports of 2025); Fridays are closed.
 Inferred: that futures and options end when those do, as they did by the notices of 2022; that other
-certificates, which began at 08:45 then, keep the same hours now. Not foreseeable: single days that
-the exchange's board closes, as Thursday 1404-01-14.
+certificates, which began at 08:45 then, and funds and parallel salaf keep the same hours now. Not
+foreseeable: single days that the exchange's board closes, as Thursday 1404-01-14.
 
 Holidays of the lunar calendar are official up to the year that the library knows, and estimates
 after it, which may be a day off.
@@ -33,6 +33,7 @@ from ime_live.errors import SettingsError
 from ime_live.feeds.boards.parsers import YEARS
 from ime_live.settings import HoursSettings, flag
 from ime_live.spelling import fold
+from ime_live.status import TradingSession, Week
 from ime_live.timezones import TEHRAN, zone_of
 
 WEEK: Final = ("sat", "sun", "mon", "tue", "wed", "thu", "fri")
@@ -52,6 +53,8 @@ _OPTIONS: Final[Mapping[Market, str]] = {
     Market.FUTURES: "hours_futures",
     Market.OPTION: "hours_options",
     Market.DEPOSIT_CERTIFICATE: "hours_certificates",
+    Market.FUND: "hours_funds",
+    Market.PARALLEL_SALAF: "hours_salaf",
 }
 
 _SATURDAY: Final = 5  # as datetime.weekday() counts
@@ -70,10 +73,6 @@ class Session(Struct, frozen=True, order=True):
 
     begins: int
     ends: int
-
-
-Week = tuple[tuple[Session, ...], ...]
-"""Sessions of each day, Saturday first."""
 
 
 class TradingHours:
@@ -98,6 +97,23 @@ class TradingHours:
         self._open = read_days(settings.trading_days, flag("trading_days"))
         # It computes each year on first use.
         self._official = Iran() if settings.official_holidays else None
+        self._holidays: tuple[date, tuple[date, ...]] | None = None
+        """The holidays of a year, and the day from which they were computed."""
+
+    def week(self, market: Market) -> Week:
+        """Return the sessions of a market by day of the week."""
+        return {
+            day: tuple(TradingSession(_clock(each.begins), _clock(each.ends)) for each in sessions)
+            for day, sessions in zip(WEEK, self._weeks[market], strict=True)
+        }
+
+    def holidays(self, at: int) -> tuple[date, ...]:
+        """Return the days without a session, from the day at ``at`` for a year."""
+        today = self._local(at).date()
+        if self._holidays is None or self._holidays[0] != today:
+            year = (today + n * _DAY for n in range(_LONGEST_RANGE))
+            self._holidays = today, tuple(day for day in year if self._is_holiday(day))
+        return self._holidays[1]
 
     def in_session(self, market: Market, at: int) -> bool:
         """Return whether ``market`` trades at ``at``, in microseconds since the Unix epoch."""
@@ -137,22 +153,31 @@ class TradingHours:
                     yield midnight + timedelta(minutes=minute)
 
     def _sessions(self, market: Market, day: date) -> tuple[Session, ...]:
-        if day not in self._open and (
-            day in self._closed or (self._official is not None and day in self._official)
-        ):
+        if self._is_holiday(day):
             return ()
         return self._weeks[market][(day.weekday() - _SATURDAY) % len(WEEK)]
 
+    def _is_holiday(self, day: date) -> bool:
+        return day not in self._open and (
+            day in self._closed or (self._official is not None and day in self._official)
+        )
+
     def _local(self, at: int) -> datetime:
         return datetime.fromtimestamp(at / 1e6, self._zone)
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 def _timestamp(moment: datetime) -> int:
     return round(moment.timestamp() * 1e6)
 
 
-def read_hours(text: str, option: str) -> Week:
-    """Parse sessions: ``sat-wed 11:45-17:00, thu 11:45-15:00``; an empty text has none.
+def read_hours(text: str, option: str) -> tuple[tuple[Session, ...], ...]:
+    """Parse the sessions of each day, Saturday first: ``sat-wed 11:45-17:00, thu 11:45-15:00``.
+
+    An empty text has none.
 
     Args:
         text: days and ranges of days, each followed by their sessions, separated by commas or

@@ -21,6 +21,7 @@ from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Market
 from ime_live.errors import StoreError
 from ime_live.status import FeedState, FeedStatus
+from ime_live.store.lease import UNREADABLE
 
 log = structlog.get_logger()
 
@@ -59,6 +60,8 @@ class FeedMonitor:
         """The feed as it is now; None if there never was one."""
         self.reached = True
         """Whether Redis answered the last time; True before the first time."""
+        self.readable = False
+        """Whether the last look could tell what the feed has written, or that it has not."""
 
     @property
     def state(self) -> FeedState | None:
@@ -77,10 +80,11 @@ class FeedMonitor:
             written, led = await self._leader.read()
         except StoreError:
             # The subscriber logs the outage; here it is one change of state, logged as such.
-            self.reached = False
+            self.reached = self.readable = False
             self._take(cut_off(self.status, self._clock.time_us()))
             return
         self.reached = True
+        self.readable = written is None or written.error != UNREADABLE
         self._take(written if led else without_leader(written))
 
     def _take(self, status: FeedStatus | None) -> None:
