@@ -48,6 +48,7 @@ TESTED_ELSEWHERE = {
     "gateway/query/http_errors.py": "stream/test_rest.py",
     "gateway/query/query_string.py": "gateway/query/test_parameters.py",
     "gateway/query/value_types.py": "gateway/query/test_parameters.py",
+    "gateway/rest/markets.py": "gateway/rest/test_handlers.py",
     "gateway/rest/paths.py": INTERFACE,
     "gateway/stream/codec.py": INTERFACE,
     "gateway/stream/connection.py": "gateway/stream/test_websocket.py",

@@ -8,6 +8,7 @@ spellings of one parameter.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any, Final
 
 import msgspec
@@ -26,9 +27,16 @@ from ime_live.gateway.rest.bodies import (
     ResponseStatus,
     Section,
 )
-from ime_live.gateway.rest.paths import SEARCH_PATH, live_path, static_path
+from ime_live.gateway.rest.markets import MarketHours
+from ime_live.gateway.rest.paths import (
+    MARKETS_PATH,
+    OPTION_CHAIN_PATH,
+    SEARCH_PATH,
+    live_path,
+    static_path,
+)
 from ime_live.gateway.rest.responses import Problem
-from ime_live.gateway.rest.static_data import TYPES
+from ime_live.gateway.rest.static_data import TYPES, Details
 from ime_live.gateway.rest.status_report import Readiness, Report
 from ime_live.market import Payload
 from ime_live.settings import GatewaySettings
@@ -95,6 +103,25 @@ def _overview_type(static: type[Struct]) -> type[Struct]:
 OVERVIEWS: Final = {market: _overview_type(static) for market, static in TYPES.items()}
 """The type of a contract's overview, by its market."""
 
+DETAILS_OVERVIEW: Final = _overview_type(Details)
+
+
+class OptionPair(Struct):
+    """The call and the put of one strike price and expiration.
+
+    Attributes:
+        strike_price: strike price of both, in rials; null if it is not known.
+        expiration_date: last trading day of both; null if it is not known.
+        call: the call; null if there is none, or the token does not cover it.
+        put: the put, likewise.
+    """
+
+    strike_price: float | None = field(name="strikePrice")
+    expiration_date: date | None = field(name="ExpirationDate")
+    call: DETAILS_OVERVIEW | None  # type: ignore[valid-type] # made by _overview_type
+    put: DETAILS_OVERVIEW | None  # type: ignore[valid-type]
+
+
 SECTION_TYPES: Final = {
     section: next(f.type for f in msgspec.structs.fields(Payload) if f.encode_name == key)
     for section, key in KEYS.items()
@@ -115,6 +142,8 @@ def document() -> Part:
     for by in By:
         paths[static_path(by)] = {"get": _static(by)}
     paths[SEARCH_PATH] = {"get": _search()}
+    paths[OPTION_CHAIN_PATH] = {"get": _option_chain()}
+    paths[MARKETS_PATH] = {"get": _markets()}
     for path in paths.values():
         path["get"]["security"] = _GUARDED
     paths |= _state()
@@ -158,6 +187,10 @@ def _schemas() -> Part:
         *SECTION_TYPES.values(),
         *TYPES.values(),
         *OVERVIEWS.values(),
+        Details,
+        DETAILS_OVERVIEW,
+        OptionPair,
+        MarketHours,
         ResponseStatus,
         Problem,
         Health,
@@ -166,7 +199,7 @@ def _schemas() -> Part:
     ]
     schemas = schemas_of(types, _REFERENCE)
     said = attributes_of(Contract)
-    for kind in (*TYPES.values(), *OVERVIEWS.values()):
+    for kind in (*TYPES.values(), *OVERVIEWS.values(), Details, DETAILS_OVERVIEW):
         properties = schemas[kind.__name__]["properties"]
         for each in msgspec.structs.fields(kind):
             if each.name in said:
@@ -196,7 +229,9 @@ def _answer(data: Part) -> Part:
 
 
 def _live(section: Section, by: By) -> Part:
-    kinds = OVERVIEWS.values() if section is Section.OVERVIEW else [SECTION_TYPES[section]]
+    kinds = [*OVERVIEWS.values(), DETAILS_OVERVIEW]
+    if section is not Section.OVERVIEW:
+        kinds = [SECTION_TYPES[section]]
     title = _SECTION_TITLES[section]
     value = (
         "the static fields and the last state"
@@ -228,20 +263,45 @@ def _static(by: By) -> Part:
         "`Data` is a list in the order of the request; null for a contract that does not exist.",
         _STATIC,
         _parameters(DATA_ENDPOINTS[by]),
-        _answer({"type": "array", "items": _nullable(TYPES.values())}),
+        _answer({"type": "array", "items": _nullable([*TYPES.values(), Details])}),
         {"403": _NOT_COVERED},
     )
 
 
 def _search() -> Part:
-    kinds = [kind for market, kind in TYPES.items() if market is not None]
+    kinds = [*(kind for market, kind in TYPES.items() if market is not None), Details]
     return _operation(
         "Search the contracts of a market",
         "`Data` is the list of the market's contracts whose name or title contains the text and "
-        "that the token covers.",
+        "that the token covers, in the order of their names.",
         _STATIC,
         _parameters(Endpoint.SEARCH),
         _answer({"type": "array", "items": {"anyOf": [*map(_reference, kinds)]}}),
+        {},
+    )
+
+
+def _option_chain() -> Part:
+    return _operation(
+        "The option chain of an underlying",
+        "`Data` is the list of strikes, by expiration and strike price, each with its call and its "
+        "put: all static fields and the last state. Options that are expired or delisted, or that "
+        "the token does not cover, are left out.",
+        _STATIC,
+        _parameters(Endpoint.OPTION_CHAIN),
+        _answer({"type": "array", "items": _reference(OptionPair)}),
+        {},
+    )
+
+
+def _markets() -> Part:
+    return _operation(
+        "Trading hours and holidays of the markets",
+        "`Data` is the list of all markets. Hours and holidays are settings of the feed, which "
+        "writes them to the store; they are null for a market that it does not serve.",
+        _STATIC,
+        _parameters(Endpoint.MARKETS),
+        _answer({"type": "array", "items": _reference(MarketHours)}),
         {},
     )
 

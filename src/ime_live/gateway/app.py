@@ -149,6 +149,7 @@ class Gateway:
             admission=admission,
             contract_cache=self._contract_cache,
             state_reader=self._state_reader,
+            feed=self._feed,
             diagnostics=diagnostics,
             max_contracts=settings.max_contracts,
             reached=lambda: self._pubsub.connected,

@@ -6,7 +6,7 @@ Their answers over HTTP are tested in `tests.stream.test_rest`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, cast
 
 import msgspec
@@ -26,6 +26,7 @@ from ime_live.gateway.rest.handlers import Handlers
 from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.registry import Registry
+from ime_live.status import FeedState, FeedStatus, MarketStatus, TradingSession
 from ime_live.timezones import TEHRAN, zone_of
 from tests.support.clock import GivenClock
 
@@ -37,7 +38,7 @@ REGISTRY = Registry(
             contract_id="1",
             contract_name="KASH05",
             market=Market.FUTURES,
-            expiration_date=EXPIRES,
+            expiration_date=date.fromisoformat(EXPIRES),
             aliases=("OLD",),
         ),
         Contract(contract_id="2", contract_name="KASH06", market=Market.FUTURES),
@@ -57,6 +58,8 @@ class World:
         self.moment = datetime(2026, 11, 25, 12, tzinfo=UTC)
         self.seconds = 0.0
         self.reached = True
+        self.readable = True
+        self.status: FeedStatus | None = None
         self.error: StoreError | None = None
         self.asked: list[set[str]] = []
         self._sections = sections
@@ -68,6 +71,7 @@ class World:
             ),
             contract_cache=others,
             state_reader=others,
+            feed=others,
             diagnostics=diagnostics,
             max_contracts=41,
             reached=lambda: self.reached,
@@ -98,6 +102,12 @@ class World:
     async def search(self, query: str) -> list[str]:
         found = decoded(await self.handlers.search(request(query)))
         return [each["contractName"] for each in found]
+
+    async def chain(self, query: str) -> Any:  # noqa: ANN401 - any JSON
+        return decoded(await self.handlers.option_chain(request(query)))
+
+    async def markets(self) -> Any:  # noqa: ANN401
+        return decoded(await self.handlers.markets(request("")))
 
 
 def request(query: str, peer: str = "192.0.2.1") -> RestRequest:
@@ -245,3 +255,158 @@ async def test_unknown_parameters_are_named_beside_the_data(payload: MakePayload
         assert line["parameter"] == name
         error = await refused(call(strict, request(query)))
         assert error.reason == f"unknown parameter: {name}"
+
+
+# Option chains
+
+
+def option(contract_id: str, name: str, side: str, **fields: Any) -> Contract:  # noqa: ANN401
+    return Contract(
+        contract_id=contract_id,
+        contract_name=name,
+        market=Market.OPTION,
+        option_type=side,
+        **({"underlying_id": "GC", "underlying_name": "سکه طلا"} | fields),
+    )
+
+
+CHAIN = Registry(
+    [
+        option("1", "C110", "call", strike_price=110, expiration_date=date(2027, 1, 5)),
+        option("2", "P110", "put", strike_price=110, expiration_date=date(2027, 1, 5)),
+        option("3", "C90", "call", strike_price=90, expiration_date=date(2027, 1, 5)),
+        option("4", "P110L", "put", strike_price=110, expiration_date=date(2027, 6, 5)),
+        option("5", "Gone", "call", strike_price=90, delisted=True),
+        Contract(contract_id="6", contract_name="GCDY", market=Market.FUTURES, underlying_id="GC"),
+    ]
+)
+
+
+async def test_option_chain_has_calls_and_puts_side_by_side(world: World) -> None:
+    world.registry = CHAIN
+    chain = await world.chain("underlying=GC")
+    assert [
+        (
+            each["ExpirationDate"],
+            each["strikePrice"],
+            each["call"] and each["call"]["contractName"],
+            each["put"] and each["put"]["contractName"],
+        )
+        for each in chain
+    ] == [
+        ("2027-01-05", 90, "C90", None),
+        ("2027-01-05", 110, "C110", "P110"),
+        ("2027-06-05", 110, None, "P110L"),
+    ]
+    # The state of one is known; static fields are all that are known.
+    assert chain[1]["call"]["Aggregate"]["last_price"] is not None
+    assert chain[1]["put"]["Aggregate"] is None
+    assert chain[1]["call"]["market"] == "IMEOption"
+    assert chain[1]["call"]["DaysToExpiration"] == 41
+    assert world.asked == [{"1", "2", "3", "4"}]
+
+
+@pytest.mark.parametrize(
+    ("query", "strikes"),
+    [
+        ("underlying=%D8%B3%D9%83%D9%87%20%D8%B7%D9%84%D8%A7&expiration=2027-06-05", [110]),
+        ("underlying=GC&expiration=%DB%B2%DB%B0%DB%B2%DB%B7-01-05", [90, 110]),
+        ("underlying=GC&expiration=2027-01-06", []),
+        ("underlying=C110", []),
+    ],
+)
+async def test_option_chain_is_of_an_underlying_and_a_day(
+    world: World, query: str, strikes: list[int]
+) -> None:
+    world.registry = CHAIN
+    assert [each["strikePrice"] for each in await world.chain(query)] == strikes
+
+
+async def test_option_chain_shows_only_what_the_token_covers(world: World) -> None:
+    world.registry = CHAIN
+    world.identity = Identity("alice", None, ("C110",))
+    [pair] = await world.chain("underlying=GC")
+    assert (pair["call"]["contractName"], pair["put"]) == ("C110", None)
+    assert world.asked == [{"1"}]
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("", "no underlying"),
+        ("underlying=", "no underlying"),
+        ("underlying=%20%E2%80%8C", "no underlying"),
+        ("underlying=GC&expiration=1405-06-24", "expiration must be a day as YYYY-MM-DD"),
+        ("underlying=GC&expiration=2027-13-01", "expiration must be a day"),
+        ("underlying=GC&expiration=", "expiration must be a day"),
+    ],
+)
+async def test_option_chain_refuses_bad_parameters(world: World, query: str, text: str) -> None:
+    world.registry = CHAIN
+    with pytest.raises(RefusedError, match=text):
+        await world.chain(query)
+    assert world.asked == []
+
+
+async def test_option_chain_of_too_many_options_is_refused(world: World) -> None:
+    world.registry = Registry(option(str(n), f"C{n}", "call", strike_price=n) for n in range(42))
+    with pytest.raises(RefusedError, match="too many options: 42, at most 41; name a day"):
+        await world.chain("underlying=GC")
+
+
+async def test_option_chain_without_the_store_is_refused(world: World) -> None:
+    world.registry = CHAIN
+    world.error = StoreError("away")
+    with pytest.raises(RefusedError, match="cannot be read now") as refused:
+        await world.chain("underlying=GC")
+    assert refused.value.code == CloseCode.TRY_AGAIN_LATER
+    world.error, world.reached = None, False
+    with pytest.raises(RefusedError, match="cannot be read now"):
+        await world.chain("underlying=GC")
+
+
+# Markets
+
+
+async def test_markets_tell_hours_and_holidays_of_the_feed(world: World) -> None:
+    unknown = await world.markets()
+    assert [each["market"] for each in unknown] == list(Market)
+    assert {(each["sessions"], each["holidays"]) for each in unknown} == {(None, None)}
+    week = {"sat": (TradingSession("11:45", "17:00"),), "fri": ()}
+    world.status = FeedStatus(
+        FeedState.LIVE,
+        0,
+        markets={Market.OPTION: MarketStatus(FeedState.LIVE, hours=week)},
+        holidays=(date(2027, 3, 21),),
+    )
+    futures, options, *_ = await world.markets()
+    assert futures["sessions"] is futures["holidays"] is None
+    assert options == {
+        "market": "IMEOption",
+        "timeZone": "Asia/Tehran",
+        "sessions": {"sat": [{"begins": "11:45", "ends": "17:00"}], "fri": []},
+        "holidays": ["2027-03-21"],
+    }
+
+
+async def test_hours_that_cannot_be_read_are_not_unknown_hours(world: World) -> None:
+    world.readable = False
+    with pytest.raises(RefusedError, match="trading hours cannot be read now") as refused:
+        await world.markets()
+    assert refused.value.code == CloseCode.TRY_AGAIN_LATER
+
+
+# All static fields
+
+
+async def test_details_are_all_static_fields(world: World) -> None:
+    [plain] = await world.static("contract_names=KASH05")
+    [detailed] = await world.static("contract_names=KASH05&details=true")
+    assert plain is not None
+    assert detailed is not None
+    assert plain.items() <= detailed.items()
+    assert detailed["market"] == "IMEFutures"
+    assert detailed["aliases"] == ["OLD"]
+    assert detailed.keys() - plain.keys() >= {"tickSize", "settlementPrice", "priceLimitRule"}
+    overview = await world.live("contract_names=KASH05&details=true", Section.OVERVIEW)
+    assert overview["KASH05"]["market"] == "IMEFutures"

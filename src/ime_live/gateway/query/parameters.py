@@ -15,6 +15,7 @@ from msgspec import Struct
 from ime_live.contracts import Market
 from ime_live.gateway.query.value_types import (
     Choice,
+    Day,
     Names,
     Number,
     Schema,
@@ -36,6 +37,8 @@ class Endpoint(StrEnum):
     DATA_BY_NAME = "data by name"
     DATA_BY_ID = "data by id"
     SEARCH = "search"
+    OPTION_CHAIN = "option chain"
+    MARKETS = "markets"
     STATUS = "/live/status"
 
 
@@ -191,8 +194,30 @@ PARAMETERS: Final = (
         type=Text(),
         endpoints=(Endpoint.SEARCH,),
         description="Text that a present or former name, or the title, must contain. Upper and "
-        "lower case differ.",
-        missing="no text to look for: give it with Search_char=",
+        "lower case differ. Without it the whole market is returned.",
+        default="",
+    ),
+    Parameter(
+        name="underlying",
+        type=Text("GC", blank=False),
+        endpoints=(Endpoint.OPTION_CHAIN,),
+        description="Id, name or title of the underlying, in any spelling.",
+        missing="no underlying: give its id or name with underlying=",
+    ),
+    Parameter(
+        name="expiration",
+        type=Day("2026-09-15"),
+        endpoints=(Endpoint.OPTION_CHAIN,),
+        description="Last trading day of the options (Gregorian). Without it all expirations are "
+        "returned.",
+    ),
+    Parameter(
+        name="details",
+        type=Switch(),
+        endpoints=(Endpoint.DATA_BY_NAME, Endpoint.DATA_BY_ID, Endpoint.SEARCH),
+        description="Return all static fields that are known, beyond the documented ones: market, "
+        "tick size, settlement, and so on.",
+        default=False,
     ),
     Parameter(
         name="token",

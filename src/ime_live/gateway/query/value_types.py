@@ -6,13 +6,16 @@ one, grouped by spelling, the documented one first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from datetime import date
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
 from ime_live.errors import RefusedError
+from ime_live.spelling import fold
 
 Schema = dict[str, Any]
 """A JSON Schema, draft 7."""
@@ -20,6 +23,8 @@ Schema = dict[str, Any]
 Pairs = Sequence[tuple[str, str]]
 """Names and values of parameters, percent-decoded."""
 
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_FIRST_YEAR: Final = 1900
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
 
@@ -96,17 +101,51 @@ class Text(Struct, frozen=True):
 
     Attributes:
         example: for the documents; empty for none.
+        blank: whether a blank text counts; otherwise it counts as none.
     """
 
     example: str = ""
+    blank: bool = True
 
-    def read(self, pairs: Pairs) -> str:
+    def read(self, pairs: Pairs) -> str | None:
         """Return the last text."""
-        return pairs[-1][1]
+        text = pairs[-1][1]
+        return text if self.blank or fold(text) else None
 
     def schema(self) -> Schema:
         """Return the schema."""
-        return {"type": "string"} | ({"examples": [self.example]} if self.example else {})
+        schema: Schema = {"type": "string"}
+        if not self.blank:
+            schema["pattern"] = r"\S"
+        return schema | ({"examples": [self.example]} if self.example else {})
+
+
+class Day(Struct, frozen=True):
+    """A day of the Gregorian calendar.
+
+    Attributes:
+        example: for the documents.
+    """
+
+    example: str
+
+    def read(self, pairs: Pairs) -> date:
+        """Return the last day."""
+        name, text = pairs[-1]
+        written = fold(text)
+        try:
+            day = date.fromisoformat(written) if _DAY.fullmatch(written) else None
+        except ValueError:
+            day = None
+        if day is None or day.year < _FIRST_YEAR:
+            raise RefusedError(
+                f"{name} must be a day as YYYY-MM-DD (Gregorian), got {text!r}", kind=f"bad {name}"
+            )
+        return day
+
+    def schema(self) -> Schema:
+        """Return the schema."""
+        return {"type": "string", "format": "date", "examples": [self.example]}
 
 
 class Texts(Struct, frozen=True):

@@ -62,6 +62,8 @@ def live_data(
     contracts: Mapping[str, Contract | None],
     states: Mapping[str, Sections | PayloadError],
     today: date,
+    *,
+    details: bool = False,
 ) -> Data:
     """Return live data of contracts.
 
@@ -70,6 +72,7 @@ def live_data(
         contracts: names or ids as requested, with their contracts; None for an unknown one.
         states: last states by id, of those contracts that have one; an error if unreadable.
         today: the date in Tehran.
+        details: see `ime_live.gateway.rest.static_data.static_of`; for the overview.
     """
     parts = []
     whole = True
@@ -83,14 +86,25 @@ def live_data(
         if contract is None:
             value = b"null"
         elif section is Section.OVERVIEW:
-            value = _overview(static_json(contract, today), state)
+            value = overview(contract, state, today, details=details)
         else:
             value = b"null" if state is None else state[KEYS[section]]
         parts.append(b"%b:%b" % (_encode(name), value))
     return Data(b"{%b}" % b",".join(parts), whole, tuple(unreadable))
 
 
-def _overview(static: bytes, state: Sections | None) -> bytes:
+def overview(
+    contract: Contract, state: Sections | None, today: date, *, details: bool = False
+) -> bytes:
+    """Return the static fields and all sections of a contract in one flat object.
+
+    Args:
+        contract: its record.
+        state: its last state; the sections are null without one.
+        today: the date in Tehran.
+        details: see `ime_live.gateway.rest.static_data.static_of`.
+    """
+    static = static_json(contract, today, details=details)
     if state is None:
         state = _NO_STATE
     sections = b",".join([b'"%b":%b' % (key.encode(), value) for key, value in state.items()])
@@ -100,9 +114,13 @@ def _overview(static: bytes, state: Sections | None) -> bytes:
 _NO_STATE: Final[Sections] = dict.fromkeys(SECTIONS, b"null")
 
 
-def static_data(contracts: Iterable[Contract | None], today: date) -> Data:
+def static_data(
+    contracts: Iterable[Contract | None], today: date, *, details: bool = False
+) -> Data:
     """Return the static data of contracts, in order; null for None."""
-    parts = [b"null" if each is None else static_json(each, today) for each in contracts]
+    parts = [
+        b"null" if each is None else static_json(each, today, details=details) for each in contracts
+    ]
     return Data(b"[%b]" % b",".join(parts), b"null" not in parts)
 
 

@@ -5,7 +5,7 @@ Refusals are raised; `ime_live.gateway.query.http_errors` has their HTTP status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, tzinfo
 from typing import Final
 
@@ -37,14 +37,18 @@ from ime_live.gateway.query.rest_query import DATA_ENDPOINTS, read_contracts
 from ime_live.gateway.query.stream_query import NOT_COVERED, check_count, is_known
 from ime_live.gateway.rest.admission import Admission, Admitted
 from ime_live.gateway.rest.bodies import Data, Description, Section, live_data, static_data
+from ime_live.gateway.rest.markets import markets_data
+from ime_live.gateway.rest.option_chain import chain_data, options_of, pairs_of
 from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.search import Search
 from ime_live.gateway.upstream.contract_cache import ContractCache
+from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.sections import Sections
 from ime_live.gateway.upstream.state_reader import StateReader
 from ime_live.registry import Registry
 
 _AWAY: Final = "market data cannot be read now"
+_HOURS_AWAY: Final = "trading hours cannot be read now"
 
 
 class Handlers:
@@ -65,6 +69,7 @@ class Handlers:
         admission: Admission,
         contract_cache: ContractCache,
         state_reader: StateReader,
+        feed: FeedMonitor,
         diagnostics: Diagnostics,
         max_contracts: int,
         reached: Callable[[], bool],
@@ -77,6 +82,7 @@ class Handlers:
             admission: checks the token and the rate of requests.
             contract_cache: the known contracts.
             state_reader: reads their last states.
+            feed: knows what the feed has written about itself.
             diagnostics: explains what is wrong with requests.
             max_contracts: number of contracts that a request may name.
             reached: returns whether the store is connected, and the contract cache so up to date.
@@ -86,6 +92,7 @@ class Handlers:
         self._admission = admission
         self._contract_cache = contract_cache
         self._state_reader = state_reader
+        self._feed = feed
         self._diagnostics = diagnostics
         self._max_contracts = max_contracts
         self._reached = reached
@@ -97,31 +104,58 @@ class Handlers:
         """Return the last states of the requested contracts."""
         query, admitted = await self._admit(DATA_ENDPOINTS[by], request)
         contracts = dict(self._requested(by, query, admitted))
-        ids = {contract.contract_id for contract in contracts.values() if contract is not None}
-        try:
-            states: Mapping[str, Sections | PayloadError] = (
-                await self._state_reader.read(ids) if ids else {}
-            )
-        except StoreError as error:
-            raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER) from error
-        data = live_data(section, contracts, states, self._today())
+        states = await self._states(each for each in contracts.values() if each is not None)
+        data = live_data(section, contracts, states, self._today(), details=query["details"])
         return self._explained(data, by, contracts, admitted.identity)
 
     async def static(self, by: By, request: RestRequest) -> Data:
         """Return the static data of the requested contracts, in that order."""
         query, admitted = await self._admit(DATA_ENDPOINTS[by], request)
         contracts = self._requested(by, query, admitted, current=True)
-        data = static_data([contract for _, contract in contracts], self._today())
+        found = [contract for _, contract in contracts]
+        data = static_data(found, self._today(), details=query["details"])
         return self._explained(data, by, dict(contracts), admitted.identity)
 
     async def search(self, request: RestRequest) -> Data:
         """Return the static data of a market's contracts that match a text and may be seen."""
         query, admitted = await self._admit(Endpoint.SEARCH, request)
-        market, text = query["market"], query["Search_char"]
+        market, text, details = query["market"], query["Search_char"], query["details"]
         self._need_store()
         found = self._search.find(self._registry, market, text)
         self._admission.count(admitted, len(found))
-        return static_data([c for c in found if admitted.identity.may_see(c)], self._today())
+        seen = [contract for contract in found if admitted.identity.may_see(contract)]
+        return static_data(seen, self._today(), details=details)
+
+    async def option_chain(self, request: RestRequest) -> Data:
+        """Return the options of an underlying that may be seen: strikes with call and put."""
+        query, admitted = await self._admit(Endpoint.OPTION_CHAIN, request)
+        underlying, expiration = query["underlying"], query["expiration"]
+        self._need_store()
+        options = options_of(self._registry, admitted.identity, underlying, expiration)
+        if len(options) > self._max_contracts:
+            raise RefusedError(
+                f"too many options: {len(options)}, at most {self._max_contracts}; name a day with "
+                "expiration=",
+                kind="too many contracts",
+            )
+        self._admission.count(admitted, len(options))
+        states = await self._states(options)
+        return chain_data(pairs_of(options), states, self._today())
+
+    async def markets(self, request: RestRequest) -> Data:
+        """Return the trading hours and holidays of all markets, as the feed has written them."""
+        await self._admit(Endpoint.MARKETS, request)
+        self._need_store()
+        if not self._feed.readable:
+            raise RefusedError(_HOURS_AWAY, code=CloseCode.TRY_AGAIN_LATER)
+        return markets_data(self._feed.status)
+
+    async def _states(self, contracts: Iterable[Contract]) -> Mapping[str, Sections | PayloadError]:
+        ids = {contract.contract_id for contract in contracts}
+        try:
+            return await self._state_reader.read(ids) if ids else {}
+        except StoreError as error:
+            raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER) from error
 
     async def _admit(self, endpoint: Endpoint, request: RestRequest) -> tuple[Query, Admitted]:
         query = Query(endpoint, request.query)

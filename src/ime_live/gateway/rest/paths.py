@@ -1,4 +1,4 @@
-"""Paths of the REST calls, as the service's documentation has them."""
+"""Paths of the REST calls."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.rest.bodies import Section
 
 SEARCH_PATH: Final = "/static/data/contract/search"
+OPTION_CHAIN_PATH: Final = "/static/data/contract/option-chain"
+MARKETS_PATH: Final = "/static/data/market"
 
 
 def live_path(section: Section, by: By) -> str:

@@ -22,7 +22,13 @@ from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, STREAM_ROOT
 from ime_live.gateway.rest.bodies import Data, Health, Section
 from ime_live.gateway.rest.handlers import Handlers
-from ime_live.gateway.rest.paths import SEARCH_PATH, live_path, static_path
+from ime_live.gateway.rest.paths import (
+    MARKETS_PATH,
+    OPTION_CHAIN_PATH,
+    SEARCH_PATH,
+    live_path,
+    static_path,
+)
 from ime_live.gateway.rest.request import RestRequest, request_of
 from ime_live.gateway.rest.responses import (
     Problem,
@@ -162,7 +168,12 @@ class _DataCalls:
             for by in By
         }
         static = {static_path(by): partial(calls.static, by) for by in By}
-        self._handlers = live | static | {SEARCH_PATH: calls.search}
+        single: dict[str, _Handler] = {
+            SEARCH_PATH: calls.search,
+            OPTION_CHAIN_PATH: calls.option_chain,
+            MARKETS_PATH: calls.markets,
+        }
+        self._handlers = live | static | single
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]

@@ -24,6 +24,8 @@ class Search:
     def find(self, registry: Registry, market: Market, text: str) -> Sequence[Contract]:
         """Return the contracts of a market that have ``text`` in a present or old name, or title.
 
+        They are in the order of their names. An empty text finds all.
+
         Spellings are compared as in `fold_name`: letters of Arabic keyboards, digits and joiners
         are equal, upper and lower case are not.
         """
@@ -34,7 +36,7 @@ class Search:
 
     def _prepare(self, registry: Registry) -> None:
         texts = defaultdict(list)
-        for contract in registry:
+        for contract in sorted(registry, key=lambda each: (each.contract_name, each.contract_id)):
             if contract.market is not None:
                 # One line per name, so that no match runs across the end of a name.
                 held = "\n".join(map(fold_name, (*contract.names, contract.title or "")))

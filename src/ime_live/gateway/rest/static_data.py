@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from ime_live.contracts import Contract, Market
+from ime_live.contracts import Contract, Market, days_left
 
 _EVERY: Final = (
     *("contract_id", "contract_name", "title", "owner"),
@@ -30,6 +30,10 @@ _FUTURE: Final = (
     *("underlying_id", "underlying_title", "underlying_name"),
 )
 _OPTION: Final = ("option_type", "strike_price", "required_margin")
+_BEYOND: Final = (
+    *("market", "aliases", "tick_size", "csize_unit", "price_limit_rule"),
+    *("settlement_price", "settlement_date", "today_settlement", "expired", "delisted"),
+)
 
 # The only field that a contract does not have.
 _DaysLeft = Annotated[
@@ -38,8 +42,6 @@ _DaysLeft = Annotated[
         description="days from today, in Tehran's calendar, to the last trading day; 0 afterwards."
     ),
 ]
-
-_FIRST_YEAR: Final = 1900
 
 
 def _type(name: str, text: str, *attributes: str) -> type[Struct]:
@@ -67,6 +69,12 @@ ParallelSalaf: Final = _type("ParallelSalaf", "A parallel salaf.", *_EVERY)
 Future: Final = _type("Future", "A future.", *_EVERY, *_FUTURE)
 Option: Final = _type("Option", "An option.", *_EVERY, *_FUTURE, *_OPTION)
 
+Details: Final = _type(
+    "Details",
+    "All known static fields of a contract of any market.",
+    *(*_EVERY, *_FUTURE, *_OPTION, "storage_cost", *_BEYOND),
+)
+
 TYPES: Final[Mapping[Market | None, type[Struct]]] = {
     Market.FUTURES: Future,
     Market.OPTION: Option,
@@ -80,24 +88,25 @@ TYPES: Final[Mapping[Market | None, type[Struct]]] = {
 # Per type: a getter of all attributes but the computed one, and the place of that one.
 _VALUES: Final = {
     kind: attrgetter(*(each for each in kind.__struct_fields__ if each != _DAYS))
-    for kind in TYPES.values()
+    for kind in (*TYPES.values(), Details)
 }
 _PLACE: Final = {
     kind: kind.__struct_fields__.index(_DAYS)
-    for kind in TYPES.values()
+    for kind in (*TYPES.values(), Details)
     if _DAYS in kind.__struct_fields__
 }
 _encode = msgspec.json.Encoder().encode
 
 
-def static_of(contract: Contract, today: date) -> Struct:
+def static_of(contract: Contract, today: date, *, details: bool = False) -> Struct:
     """Return the static fields of a contract.
 
     Args:
         contract: its record.
         today: the date in Tehran.
+        details: whether to return all fields, and not only the documented ones of its market.
     """
-    kind = TYPES[contract.market]
+    kind = Details if details else TYPES[contract.market]
     values: tuple[Any, ...] = _VALUES[kind](contract)
     place = _PLACE.get(kind)
     if place is None:
@@ -107,22 +116,6 @@ def static_of(contract: Contract, today: date) -> Struct:
 
 
 @lru_cache(maxsize=1_000)  # it changes once a day
-def static_json(contract: Contract, today: date) -> bytes:
-    """Return the static fields of a contract as compact JSON."""
-    return _encode(static_of(contract, today))
-
-
-def days_left(expiration_date: str | None, today: date) -> int | None:
-    """Return the days until a contract expires; 0 once it has, None if the date is not known.
-
-    It is never negative: programs that divide by it or take its root would fail, and the date
-    says the same.
-    """
-    if expiration_date is None:
-        return None
-    try:
-        last = date.fromisoformat(expiration_date)
-    except ValueError:
-        return None
-    # A year such as 1405 is a Jalali one, which was imported without conversion.
-    return max(0, (last - today).days) if last.year >= _FIRST_YEAR else None
+def static_json(contract: Contract, today: date, *, details: bool = False) -> bytes:
+    """Return the static fields of a contract, see `static_of`, as compact JSON."""
+    return _encode(static_of(contract, today, details=details))

@@ -1,0 +1,50 @@
+"""Tell the trading hours and holidays of each market, as the feed has written them. No I/O."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+import msgspec
+from msgspec import Struct, field
+
+from ime_live.contracts import Market
+from ime_live.gateway.rest.bodies import Data
+from ime_live.status import FeedStatus, Week
+from ime_live.timezones import TEHRAN
+
+
+class MarketHours(Struct, frozen=True):
+    """Trading hours and holidays of a market. A value that the feed does not tell is null.
+
+    Attributes:
+        market: name of the market.
+        time_zone: time zone of the hours and holidays.
+        sessions: sessions by day of the week, ``sat`` first; a day without one has none.
+        holidays: days without a session in the year from today, although the week may have one.
+    """
+
+    market: Market
+    time_zone: str = field(name="timeZone")
+    sessions: Week | None
+    holidays: tuple[date, ...] | None
+
+
+def markets_data(status: FeedStatus | None) -> Data:
+    """Return the hours of all markets.
+
+    Args:
+        status: what the feed has written; None if there never was a feed.
+    """
+    markets = {} if status is None else status.markets
+    holidays = None if status is None else status.holidays
+    hours = []
+    for market in Market:
+        each = markets.get(market)
+        sessions = None if each is None else each.hours
+        hours.append(MarketHours(market, TEHRAN, sessions, None if sessions is None else holidays))
+    whole = all(each.sessions is not None for each in hours)
+    return Data(_encode(hours), whole)
+
+
+_encode: Final = msgspec.json.Encoder().encode
