@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ime_live.market import timestamp_of, version_of
+from ime_live.market import sections_of, timestamp_of, version_of
+from ime_live.market_json import read_payload
 
 Factory = Callable[..., dict[str, Any]]
 TEHRAN = ZoneInfo("Asia/Tehran")
@@ -57,3 +58,18 @@ class TestTimestamps:
 
 
 # -- how long it may be --------------------------------------------------------------------
+
+
+class TestRows:
+    def test_row_of_a_payload_is_flat(self, payload: Factory) -> None:
+        state = read_payload(payload())
+        row = state.to_dict()
+        assert row["sell_price_3"] == state.best_limit["3"].sell_price
+        assert row["last_price"] == state.aggregate.last_price
+        assert row["max_allowed_price"] == state.allowed_price_range.max_allowed_price
+        assert row["open_interest"] == state.contract_info.open_interest
+        assert len(row) == 12 + 11 + 2 + 2
+
+    def test_row_of_some_sections_has_only_their_values(self, payload: Factory) -> None:
+        some = sections_of(read_payload(payload()), ["ContractInfo"])
+        assert set(some.to_dict()) == {"open_interest", "open_interest_changes"}

@@ -17,13 +17,14 @@ from importlib import import_module
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from ime_live.client.connecting import Connecting, QueueName, SectionName, connect
+    from ime_live.client.connecting import Connecting, QueueName, connect
     from ime_live.client.network.credentials import Token
+    from ime_live.client.options import SectionName, SectionType
     from ime_live.client.protocol.message import ConnectionEvent, Message, Status
     from ime_live.client.protocol.selection import Selected
     from ime_live.client.rest.async_client import AsyncClient
     from ime_live.client.rest.client import Client
-    from ime_live.client.rest.response import Overview
+    from ime_live.client.rest.response import MarketInfo, OptionPair, Overview
     from ime_live.client.stream.blocking import BlockingStream
     from ime_live.client.stream.stream import Stream
     from ime_live.contracts import Contract, Market
@@ -81,7 +82,9 @@ __all__ = [
     "IncompleteError",
     "Level",
     "Market",
+    "MarketInfo",
     "Message",
+    "OptionPair",
     "Overview",
     "Payload",
     "PayloadError",
@@ -91,6 +94,7 @@ __all__ = [
     "QueueName",
     "RefusedError",
     "SectionName",
+    "SectionType",
     "Selected",
     "ServiceError",
     "SettingsError",
@@ -130,6 +134,8 @@ _MODULES = {
     "Market": "ime_live.contracts",
     "Message": "ime_live.client.protocol.message",
     "PublishResult": "ime_live.publisher",
+    "MarketInfo": "ime_live.client.rest.response",
+    "OptionPair": "ime_live.client.rest.response",
     "Overview": "ime_live.client.rest.response",
     "PayloadSections": "ime_live.market",
     "Payload": "ime_live.market",
@@ -137,7 +143,8 @@ _MODULES = {
     "Publisher": "ime_live.publisher",
     "QueueName": "ime_live.client.connecting",
     "RefusedError": "ime_live.errors",
-    "SectionName": "ime_live.client.connecting",
+    "SectionName": "ime_live.client.options",
+    "SectionType": "ime_live.client.options",
     "Selected": "ime_live.client.protocol.selection",
     "ServiceError": "ime_live.errors",
     "SettingsError": "ime_live.errors",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
@@ -180,6 +180,10 @@ class Payload(Struct, gc=False):
         """Encode compactly, keys in the documented order, UTF-8 unescaped."""
         return _encode(self)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all values in one flat row for pandas, see `row_of`."""
+        return row_of(self)
+
 
 class PayloadSections(Struct, gc=False, omit_defaults=True):
     """Some sections of a payload, as a stream with ``sections=`` delivers them.
@@ -204,6 +208,10 @@ class PayloadSections(Struct, gc=False, omit_defaults=True):
         """Encode compactly, keys in the documented order, UTF-8 unescaped."""
         return _encode(self)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values of the sections that are there in one flat row, see `row_of`."""
+        return row_of(self)
+
 
 SECTIONS: Final[Mapping[str, str]] = {
     each.encode_name: each.name for each in msgspec.structs.fields(Payload)
@@ -215,6 +223,26 @@ def sections_of(payload: Payload | PayloadSections, sections: Iterable[str]) -> 
     """Return these sections of a payload, given by their names on the wire."""
     attributes = [SECTIONS[section] for section in sections]
     return PayloadSections(**{attribute: getattr(payload, attribute) for attribute in attributes})
+
+
+def row_of(payload: Payload | PayloadSections) -> dict[str, Any]:
+    """Return the values of a payload in one flat row, as pandas takes it.
+
+    The keys are the attributes' names in Python. Those of a level of the order book end in its
+    number: ``buy_price_1`` is the highest bid.
+    """
+    row: dict[str, Any] = {}
+    for attribute in SECTIONS.values():
+        section = getattr(payload, attribute)
+        if isinstance(section, BestLimit):
+            for number, level in enumerate(section, start=1):
+                row |= {
+                    f"{name}_{number}": value
+                    for name, value in msgspec.structs.asdict(level).items()
+                }
+        elif section is not UNSET:
+            row |= msgspec.structs.asdict(section)
+    return row
 
 
 _encode = msgspec.json.Encoder().encode

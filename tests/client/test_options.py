@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ime_live import AsyncClient, Client, ConnectionEvent, connect
+from ime_live import AsyncClient, Client, ConnectionEvent, Payload, connect
 from ime_live.client.protocol.address import read_service
 from ime_live.errors import ImeLiveError, SettingsError
 
@@ -43,6 +43,7 @@ RULE = re.compile(r"\b(must|cannot|is not|expected)\b")
         ({"stale_after": float("nan")}, "stale_after must be a number above 0 or None, got nan"),
         ({"ping_timeout": -1}, "ping_timeout must be a number above 0, got -1"),
         ({"sections": ["Nonsense"]}, "must be one of BestLimit, .*, got 'Nonsense'"),
+        ({"sections": [Payload]}, "must be one of BestLimit, .*, got <class"),
         ({"sections": "Aggregate"}, "sections must be a list of names, got 'Aggregate'"),
         ({"sections": []}, "sections must have at least one name, got none"),
         ({"since": "yesterday"}, "since must be a date and time in ISO 8601, got 'yesterday'"),

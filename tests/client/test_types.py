@@ -73,6 +73,20 @@ async def rest() -> None:
     assert_type(await client.snapshot(["A"]), dict[str, ime_live.Payload | None])
     levels = await client.snapshot(["A"], section=ime_live.BestLimit)
     assert_type(levels, dict[str, ime_live.BestLimit | None])
+    named = await client.snapshot(["A"], section="Aggregate")
+    assert_type(
+        named,
+        dict[
+            str,
+            ime_live.BestLimit
+            | ime_live.Aggregate
+            | ime_live.AllowedPriceRange
+            | ime_live.ContractInfo
+            | None,
+        ],
+    )
+    assert_type(await client.option_chain("GC"), list[ime_live.OptionPair])
+    assert_type(await client.markets(), list[ime_live.MarketInfo])
     assert_type(await client.contracts(["A"]), list[ime_live.Contract | None])
     assert_type(await client.search(ime_live.Market.OPTION, "K"), list[ime_live.Contract])
     async with ime_live.AsyncClient(proxy="http://p:3128") as other:

@@ -17,6 +17,8 @@ from ime_live.client.options import (
     Ids,
     Markets,
     OnConnection,
+    SectionName,
+    SectionType,
     StreamOptions,
     Underlying,
     check_callback,
@@ -37,9 +39,6 @@ from ime_live.timezones import TEHRAN
 
 QueueName: TypeAlias = Literal["latest", "drop_oldest", "block"]
 """Policies for messages that the program does not take in time; see `connect`."""
-
-SectionName: TypeAlias = Literal["BestLimit", "Aggregate", "AllowedPriceRange", "ContractInfo"]
-"""Names of the sections of a contract's state, as on the wire."""
 
 
 class Connecting(Generic[DataT]):
@@ -151,7 +150,7 @@ def connect(
     snapshot: bool = True,
     since: datetime | str | None = None,
     max_rate: float | None = None,
-    sections: Iterable[SectionName],
+    sections: Iterable[SectionName | SectionType],
     skipped: bool = False,
     status: bool = False,
     zone: str | tzinfo = TEHRAN,
@@ -181,7 +180,7 @@ def connect(
     snapshot: bool = True,
     since: datetime | str | None = None,
     max_rate: float | None = None,
-    sections: Iterable[SectionName] | None = None,
+    sections: Iterable[SectionName | SectionType] | None = None,
     skipped: bool = False,
     status: bool = False,
     zone: str | tzinfo = TEHRAN,
@@ -236,8 +235,8 @@ def connect(
             of an earlier run. None follows `snapshot`.
         max_rate: most messages per second and contract; the newest state wins. None sends every
             change.
-        sections: send only these sections of ``data``, and only when they change. None sends all
-            of them.
+        sections: send only these sections of ``data``, by name or class, and only when they
+            change. None sends all of them.
         skipped: whether the gateway counts the states that it leaves out, in ``message.skipped``.
         status: whether to send the state of the feed, for ``stream.status``.
         zone: time zone of the gateway's timestamps, by name or as a ``tzinfo``.

@@ -18,7 +18,14 @@ from ime_live.client.protocol.queue import QueuePolicy
 from ime_live.client.protocol.resume_point import Resumption
 from ime_live.contracts import Market
 from ime_live.errors import SettingsError
-from ime_live.market import SECTIONS, version_of
+from ime_live.market import (
+    SECTIONS,
+    Aggregate,
+    AllowedPriceRange,
+    BestLimit,
+    ContractInfo,
+    version_of,
+)
 from ime_live.market import timestamp_of as stamp_of
 from ime_live.messages import ContractFilter
 from ime_live.settings.rule import COUNT, POSITIVE, SWITCH, Rule
@@ -31,6 +38,15 @@ Markets: TypeAlias = Iterable[Market | str]
 Underlying: TypeAlias = str | Iterable[str] | None
 
 _WILDCARD: Final = "*"
+SectionName: TypeAlias = Literal["BestLimit", "Aggregate", "AllowedPriceRange", "ContractInfo"]
+"""Names of the sections of a contract's state, as on the wire."""
+
+SectionType: TypeAlias = (
+    type[BestLimit] | type[Aggregate] | type[AllowedPriceRange] | type[ContractInfo]
+)
+"""Classes of the sections; each may be given in place of its name."""
+
+_SECTION_TYPES: Final = (BestLimit, Aggregate, AllowedPriceRange, ContractInfo)
 
 OnConnection: TypeAlias = Callable[[ConnectionEvent], object]
 """A program's function for connections that are made or lost, or cannot be made."""
@@ -314,8 +330,10 @@ def read_since(since: datetime | str | None, zone: tzinfo) -> str | None:
         raise SettingsError(text) from error
 
 
-def read_sections(sections: Iterable[str] | None) -> tuple[str, ...] | None:
-    """Return the argument ``sections`` without duplicates; None stays None.
+def read_sections(
+    sections: Iterable[SectionName | SectionType] | None,
+) -> tuple[str, ...] | None:
+    """Return the names in the argument ``sections`` without duplicates; None stays None.
 
     Raises:
         SettingsError: it is not a list of sections, or it is empty.
@@ -324,7 +342,10 @@ def read_sections(sections: Iterable[str] | None) -> tuple[str, ...] | None:
         return None
     if not _is_list(sections):
         raise SettingsError(f"sections must be a list of names, got {sections!r}")
-    given = list(sections)
+    given: list[Any] = [
+        each.__name__ if isinstance(each, type) and each in _SECTION_TYPES else each
+        for each in sections
+    ]
     if not given:
         raise SettingsError(
             "sections must have at least one name, got none; leave it out for all sections"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
 import ime_live
 from ime_live.client.rest.async_client import AsyncClient
-from tests.client.rest_service import Rest
+from tests.client.rest_service import STATIC, Rest
+from tests.client.texts import DATA
 
 
 async def test_snapshots_are_read_by_name_and_by_id(rest: Rest) -> None:
@@ -41,6 +44,84 @@ async def test_one_section_is_read(rest: Rest) -> None:
     ]
 
 
+@pytest.mark.parametrize("section", ["BestLimit", "Aggregate", "Payload"])
+async def test_section_is_named_or_given_as_a_class(rest: Rest, section: Any) -> None:  # noqa: ANN401
+    client = AsyncClient(rest.url)
+    by_name = await client.snapshot(["A"], section=section)
+    assert by_name == await client.snapshot(["A"], section=getattr(ime_live, section))
+    assert by_name["A"] is not None
+
+
+async def test_option_chain_is_read(rest: Rest) -> None:
+    side = STATIC | DATA | {"market": "IMEOption", "optionType": "call"}
+    row = {"strikePrice": 110, "ExpirationDate": "2026-08-01", "call": side, "put": None}
+    rest.body = json.dumps({"Data": [row]}).encode()
+    client = AsyncClient(rest.url)
+    [pair] = await client.option_chain("سکه طلا", date(2026, 8, 1))
+    assert rest.asked[0][:2] == (
+        "/static/data/contract/option-chain",
+        {"underlying": ["سکه طلا"], "expiration": ["2026-08-01"]},
+    )
+    assert (pair.strike_price, pair.expiration_date, pair.put) == (110, date(2026, 8, 1), None)
+    assert pair.call is not None
+    assert pair.call.contract.market is ime_live.Market.OPTION
+    assert pair.call.data is not None
+    flat = pair.to_dict()
+    assert flat["strike_price"] == 110
+    assert flat["call_contract_name"] == "A"
+    assert flat["call_sell_quantity_2"] == 8
+    assert flat["call_closing_price"] == 999393.5
+    assert not any(key.startswith("put_") for key in flat)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("",), "underlying must not be empty"),
+        ((5,), "underlying must be a text"),
+        (("GC", "tomorrow"), "expiration must be a date, or a text as YYYY-MM-DD"),
+        (("GC", datetime(2026, 8, 1, tzinfo=UTC)), "expiration must be a date"),
+        (("GC", 5), "expiration must be a date"),
+    ],
+)
+async def test_bad_arguments_of_a_chain_are_refused(
+    rest: Rest,
+    arguments: tuple[Any, ...],
+    text: str,
+) -> None:
+    with pytest.raises(ime_live.SettingsError, match=text):
+        await AsyncClient(rest.url).option_chain(*arguments)
+    assert rest.asked == []
+
+
+async def test_markets_are_read(rest: Rest) -> None:
+    row = {
+        "market": "IMEFund",
+        "timeZone": "Asia/Tehran",
+        "sessions": {"sat": [{"begins": "11:45", "ends": "17:00"}]},
+        "holidays": ["2026-03-21"],
+    }
+    unknown = {"market": "IMEOption", "timeZone": "UTC", "sessions": None, "holidays": None}
+    rest.body = json.dumps({"Data": [row, unknown]}).encode()
+    fund, option = await AsyncClient(rest.url).markets()
+    assert fund.market is ime_live.Market.FUND
+    assert fund.sessions is not None
+    assert fund.sessions["sat"][0].ends == "17:00"
+    assert fund.holidays == (date(2026, 3, 21),)
+    assert option.sessions is None
+    assert option.holidays is None
+
+
+async def test_contracts_have_all_fields_of_the_service(rest: Rest) -> None:
+    await AsyncClient(rest.url).contracts(["A"])
+    assert rest.asked[0][1] == {"contract_names": ["A"], "details": ["true"]}
+
+
+async def test_search_without_a_text_finds_the_market(rest: Rest) -> None:
+    assert len(await AsyncClient(rest.url).search("IMEOption")) == 1
+    assert rest.asked[0][1] == {"market": ["IMEOption"], "details": ["true"]}
+
+
 async def test_overviews_and_contracts_are_read(rest: Rest) -> None:
     client = AsyncClient(rest.url)
     overview = (await client.overview(["A"]))["A"]
@@ -54,14 +135,18 @@ async def test_overviews_and_contracts_are_read(rest: Rest) -> None:
     assert (first.title, first.buy_commission, first.expiration_date) == (
         "قرارداد",
         0.0025,
-        "2026-08-01",
+        date(2026, 8, 1),
     )
 
 
 async def test_search_finds_contracts(rest: Rest) -> None:
     [found] = await AsyncClient(rest.url).search("IMEOption", "KASH05C")
     assert (found.contract_name, found.market) == ("A", ime_live.Market.OPTION)
-    assert rest.asked[0][1] == {"market": ["IMEOption"], "Search_char": ["KASH05C"]}
+    assert rest.asked[0][1] == {
+        "market": ["IMEOption"],
+        "Search_char": ["KASH05C"],
+        "details": ["true"],
+    }
     with pytest.raises(
         ime_live.SettingsError, match=r"market must be one of IMEFutures, .*, got 'Stocks'"
     ):

@@ -16,6 +16,10 @@ def test_blocking_client_in_a_plain_program(rest: Rest) -> None:
         assert client.overview(["NOPE"]) == {"NOPE": None}
         assert client.contracts(["NOPE"]) == [None]
         assert len(client.search(ime_live.Market.FUTURES, "A")) == 1
+        assert len(client.search(ime_live.Market.FUTURES)) == 1
+        rest.body = b'{"Data": []}'
+        assert client.option_chain("GC", "2026-08-01") == []
+        assert client.markets() == []
         assert repr(client) == f"<Client {rest.url.removeprefix('http://')}>"
 
 

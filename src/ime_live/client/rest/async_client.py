@@ -9,6 +9,8 @@ import asyncio
 import random
 import ssl as tls
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import date, datetime
 from typing import Any, Final, Self, overload
 
 import msgspec
@@ -20,6 +22,7 @@ from ime_live.client.options import (
     NO_CONTRACT,
     Ids,
     Markets,
+    SectionName,
     Underlying,
     check_ssl,
     credentials_of,
@@ -39,15 +42,19 @@ from ime_live.client.rest.http import CallError
 from ime_live.client.rest.pool import ConnectionPool
 from ime_live.client.rest.response import (
     SECTION_CALLS,
+    MarketInfo,
+    OptionPair,
     Overview,
     Response,
     SectionT,
+    chain_of,
     convert,
     overview_of,
+    section_type,
 )
 from ime_live.contracts import Contract, Market
 from ime_live.errors import AuthenticationError, ImeLiveError, ServiceError, SettingsError
-from ime_live.market import Payload
+from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Payload
 from ime_live.messages import ContractFilter
 from ime_live.settings.rule import COUNT, POSITIVE, TEXT
 
@@ -56,6 +63,9 @@ CLIENT_CLOSED: Final = "the client cannot make calls: it was closed"
 """Text of the error for calls of a client that was closed."""
 
 _PARAMETERS: Final = {"name": "contract_names", "id": "contract_ids"}
+
+_DETAILS: Final = (("details", "true"),)
+"""Asks for all static fields, beyond the documented ones."""
 
 _LONGEST_WAIT: Final = 5.0  # seconds between two tries; the program waits for the answer
 
@@ -144,6 +154,7 @@ class AsyncClient:
         section: type[SectionT],
     ) -> dict[str, SectionT | None]: ...
 
+    @overload
     async def snapshot(
         self,
         contract_names: Iterable[str] = (),
@@ -151,7 +162,17 @@ class AsyncClient:
         *,
         markets: Markets = (),
         underlying: Underlying = None,
-        section: type[Any] = Payload,
+        section: SectionName,
+    ) -> dict[str, BestLimit | Aggregate | AllowedPriceRange | ContractInfo | None]: ...
+
+    async def snapshot(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
+        section: type[Any] | SectionName = Payload,
     ) -> dict[str, Any]:
         """Return the present states of contracts.
 
@@ -162,7 +183,7 @@ class AsyncClient:
             underlying: those of an underlying, by name or id, or of several; with `markets` or
                 patterns, those of them that fit.
             section: `Payload` for the whole state, or one of `BestLimit`, `Aggregate`,
-                `AllowedPriceRange` and `ContractInfo`.
+                `AllowedPriceRange` and `ContractInfo`, as a class or by its name.
 
         Returns:
             The states by the names and ids that were given, or the present ones of what `markets`,
@@ -175,18 +196,15 @@ class AsyncClient:
                 used; or the client was closed.
             SettingsError: an argument cannot be a name, an id or a section.
         """
-        if not isinstance(section, type) or section not in SECTION_CALLS:
-            names = ", ".join(each.__name__ for each in SECTION_CALLS)
-            raise SettingsError(f"section must be one of {names}, got {section!r}")
-        if section is Payload:
+        kind = section_type(section)
+        if kind is Payload:
             whole = await self.overview(
                 contract_names, contract_ids, markets=markets, underlying=underlying
             )
             return {name: each and each.data for name, each in whole.items()}
-        found = await self._live(
-            SECTION_CALLS[section], selectors_of(contract_names, contract_ids, markets, underlying)
-        )
-        return {name: convert(raw, section | None) for name, raw in found.items()}
+        selectors = selectors_of(contract_names, contract_ids, markets, underlying)
+        found = await self._live(SECTION_CALLS[kind], selectors)
+        return {name: convert(raw, kind | None) for name, raw in found.items()}
 
     async def overview(
         self,
@@ -197,8 +215,6 @@ class AsyncClient:
         underlying: Underlying = None,
     ) -> dict[str, Overview | None]:
         """Return the static fields and present states of contracts.
-
-        The service does not send their market in this call, so it is None. `search` sets it.
 
         Args:
             contract_names: contracts by name, and patterns of names: ``GC*``.
@@ -213,9 +229,8 @@ class AsyncClient:
         Raises:
             AuthenticationError, ServiceError, SettingsError: as `snapshot`.
         """
-        found = await self._live(
-            "overview", selectors_of(contract_names, contract_ids, markets, underlying)
-        )
+        selectors = selectors_of(contract_names, contract_ids, markets, underlying)
+        found = await self._live("overview", selectors, _DETAILS)
         return {name: overview_of(raw) for name, raw in found.items()}
 
     async def contracts(
@@ -227,8 +242,6 @@ class AsyncClient:
         underlying: Underlying = None,
     ) -> list[Contract | None]:
         """Return the static fields of contracts.
-
-        The service does not send their market in this call, so it is None. `search` sets it.
 
         Args:
             contract_names: contracts by name, and patterns of names: ``GC*``.
@@ -245,7 +258,7 @@ class AsyncClient:
         """
         found: list[Contract | None] = []
         selectors = selectors_of(contract_names, contract_ids, markets, underlying)
-        for by, words, pairs in _portions(selectors):
+        for by, words, pairs in _portions(selectors, _DETAILS):
             raw = await self._get(f"/static/data/contract/{by}", pairs)
             part = convert(raw, list[Contract | None])
             if words and len(part) != len(words):
@@ -255,12 +268,12 @@ class AsyncClient:
             found += part
         return found
 
-    async def search(self, market: Market | str, text: str) -> list[Contract]:
-        """Return the contracts of a market whose name or title contains a text.
+    async def search(self, market: Market | str, text: str = "") -> list[Contract]:
+        """Return the contracts of a market whose name or title contains a text, by name.
 
         Args:
             market: the market, as a `Market` or by its name.
-            text: part of a name or a title.
+            text: part of a name or a title; empty for the whole market.
 
         Raises:
             AuthenticationError, ServiceError: as `snapshot`.
@@ -273,15 +286,56 @@ class AsyncClient:
             raise SettingsError(
                 f"market must be one of {', '.join(Market)}, got {market!r}"
             ) from None
-        pairs = [("market", market.value), ("Search_char", text)]
+        pairs = [("market", market.value), ("Search_char", text), *_DETAILS]
         raw = await self._get("/static/data/contract/search", pairs)
         return [
             msgspec.structs.replace(each, market=market) for each in convert(raw, list[Contract])
         ]
 
-    async def _live(self, section: str, selectors: Sequence[Selector]) -> dict[str, Any]:
+    async def option_chain(
+        self, underlying: str, expiration: date | str | None = None
+    ) -> list[OptionPair]:
+        """Return the listed options of an underlying, with their present states.
+
+        ::
+
+            chain = await client.option_chain("GC")
+            table = pandas.DataFrame(pair.to_dict() for pair in chain)
+
+        Args:
+            underlying: id, name or title of the underlying, in any spelling.
+            expiration: last trading day of the options, as a date or as ``YYYY-MM-DD``
+                (Gregorian); None for all.
+
+        Returns:
+            Calls and puts side by side, by expiration and strike price; an empty list if there
+            are none, or the token covers none.
+
+        Raises:
+            AuthenticationError, ServiceError: as `snapshot`.
+            SettingsError: ``underlying`` is not a text, or empty, or ``expiration`` is no day.
+        """
+        TEXT.check("underlying", underlying)
+        if not underlying.strip():
+            raise SettingsError(f"underlying must not be empty, got {underlying!r}")
+        pairs = [("underlying", underlying)]
+        if expiration is not None:
+            pairs.append(("expiration", _day("expiration", expiration)))
+        return chain_of(await self._get("/static/data/contract/option-chain", pairs))
+
+    async def markets(self) -> list[MarketInfo]:
+        """Return the trading hours and holidays of all markets.
+
+        Raises:
+            AuthenticationError, ServiceError: as `snapshot`.
+        """
+        return list(convert(await self._get("/static/data/market", ()), list[MarketInfo]))
+
+    async def _live(
+        self, section: str, selectors: Sequence[Selector], more: Sequence[tuple[str, str]] = ()
+    ) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for by, words, pairs in _portions(selectors):
+        for by, words, pairs in _portions(selectors, more):
             raw = await self._get(f"/live/data/{section}/contract/{by}", pairs)
             part = convert(raw, dict[str, Any])
             # The service leaves out the contracts that it does not know.
@@ -365,10 +419,23 @@ class AsyncClient:
         await self.aclose()
 
 
+def _day(name: str, day: object) -> str:
+    if isinstance(day, date) and not isinstance(day, datetime):
+        return day.isoformat()
+    if isinstance(day, str):
+        with suppress(ValueError):
+            return date.fromisoformat(day.strip()).isoformat()
+    raise SettingsError(f"{name} must be a date, or a text as YYYY-MM-DD (Gregorian), got {day!r}")
+
+
 def _portions(
-    selectors: Sequence[Selector],
+    selectors: Sequence[Selector], more: Sequence[tuple[str, str]] = ()
 ) -> Iterator[tuple[str, list[str], list[tuple[str, str]]]]:
     """Divide a selection into calls.
+
+    Args:
+        selectors: the selection.
+        more: parameters that each call has as well.
 
     Yields:
         Whether the contracts are by ``name`` or ``id``, their names or ids, and the parameters of
@@ -381,8 +448,8 @@ def _portions(
         fitting = set(first_fitting(left))
         keys = [key for key in left if key in fitting]
         by, words = keys[0][0], [word for _, word in keys]
-        yield by, words, [(_PARAMETERS[by], word) for word in words]
+        yield by, words, [*((_PARAMETERS[by], word) for word in words), *more]
         left = [key for key in left if key not in fitting]
     for each in selectors:
         if isinstance(each, ContractFilter):
-            yield each.by, [], filter_pairs(each, _PARAMETERS[each.by])
+            yield each.by, [], [*filter_pairs(each, _PARAMETERS[each.by]), *more]

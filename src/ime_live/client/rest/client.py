@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import ssl as tls
 from collections.abc import Iterable
+from datetime import date
 from typing import Any, Self, overload
 
 from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy
-from ime_live.client.options import Ids, Markets, Underlying
+from ime_live.client.options import Ids, Markets, SectionName, Underlying
 from ime_live.client.portal import Portal
 from ime_live.client.rest.async_client import CLIENT_CLOSED, AsyncClient
-from ime_live.client.rest.response import Overview, SectionT
+from ime_live.client.rest.response import MarketInfo, OptionPair, Overview, SectionT
 from ime_live.contracts import Contract, Market
-from ime_live.market import Payload
+from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Payload
 
 
 class Client:
@@ -93,6 +94,7 @@ class Client:
         section: type[SectionT],
     ) -> dict[str, SectionT | None]: ...
 
+    @overload
     def snapshot(
         self,
         contract_names: Iterable[str] = (),
@@ -100,7 +102,17 @@ class Client:
         *,
         markets: Markets = (),
         underlying: Underlying = None,
-        section: type[Any] = Payload,
+        section: SectionName,
+    ) -> dict[str, BestLimit | Aggregate | AllowedPriceRange | ContractInfo | None]: ...
+
+    def snapshot(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
+        section: type[Any] | SectionName = Payload,
     ) -> dict[str, Any]:
         """Return the present states of contracts.
 
@@ -111,7 +123,7 @@ class Client:
             underlying: those of an underlying, by name or id, or of several; with `markets` or
                 patterns, those of them that fit.
             section: `Payload` for the whole state, or one of `BestLimit`, `Aggregate`,
-                `AllowedPriceRange` and `ContractInfo`.
+                `AllowedPriceRange` and `ContractInfo`, as a class or by its name.
 
         Returns:
             The states by the names and ids that were given, or the present ones of what `markets`,
@@ -139,8 +151,6 @@ class Client:
         underlying: Underlying = None,
     ) -> dict[str, Overview | None]:
         """Return the static fields and present states of contracts.
-
-        As in `AsyncClient.overview`, their market is None.
 
         Args:
             contract_names: contracts by name, and patterns of names: ``GC*``.
@@ -170,8 +180,6 @@ class Client:
     ) -> list[Contract | None]:
         """Return the static fields of contracts.
 
-        As in `AsyncClient.contracts`, their market is None.
-
         Args:
             contract_names: contracts by name, and patterns of names: ``GC*``.
             contract_ids: contracts by id, and patterns of ids.
@@ -190,18 +198,51 @@ class Client:
         )
         return self._portal.run(call)
 
-    def search(self, market: Market | str, text: str) -> list[Contract]:
-        """Return the contracts of a market whose name or title contains a text.
+    def search(self, market: Market | str, text: str = "") -> list[Contract]:
+        """Return the contracts of a market whose name or title contains a text, by name.
 
         Args:
             market: the market, as a `Market` or by its name.
-            text: part of a name or a title.
+            text: part of a name or a title; empty for the whole market.
 
         Raises:
             AuthenticationError, ServiceError: as `AsyncClient.snapshot`.
             SettingsError: there is no such market, or ``text`` is not a text.
         """
         return self._portal.run(self._client.search(market, text))
+
+    def option_chain(
+        self, underlying: str, expiration: date | str | None = None
+    ) -> list[OptionPair]:
+        """Return the listed options of an underlying, with their present states.
+
+        ::
+
+            chain = client.option_chain("GC")
+            table = pandas.DataFrame(pair.to_dict() for pair in chain)
+
+        Args:
+            underlying: id, name or title of the underlying, in any spelling.
+            expiration: last trading day of the options, as a date or as ``YYYY-MM-DD``
+                (Gregorian); None for all.
+
+        Returns:
+            Calls and puts side by side, by expiration and strike price; an empty list if there
+            are none, or the token covers none.
+
+        Raises:
+            AuthenticationError, ServiceError: as `AsyncClient.snapshot`.
+            SettingsError: ``underlying`` is not a text, or empty, or ``expiration`` is no day.
+        """
+        return self._portal.run(self._client.option_chain(underlying, expiration))
+
+    def markets(self) -> list[MarketInfo]:
+        """Return the trading hours and holidays of all markets.
+
+        Raises:
+            AuthenticationError, ServiceError: as `AsyncClient.snapshot`.
+        """
+        return self._portal.run(self._client.markets())
 
     def close(self) -> None:
         """End the thread and close the connections.

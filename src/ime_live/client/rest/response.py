@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from ime_live.contracts import Contract
-from ime_live.errors import ServiceError
-from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Payload
+from ime_live.contracts import Contract, Market
+from ime_live.errors import ServiceError, SettingsError
+from ime_live.market import (
+    Aggregate,
+    AllowedPriceRange,
+    BestLimit,
+    ContractInfo,
+    Number,
+    Payload,
+)
+from ime_live.status import Week
 
 SectionT = TypeVar(
     "SectionT", bound=Payload | BestLimit | Aggregate | AllowedPriceRange | ContractInfo
@@ -23,6 +32,19 @@ SECTION_CALLS: Final[dict[type[Any], str]] = {
     ContractInfo: "contract-info",
 }
 """Name of the call that returns a section, in its path."""
+
+
+def section_type(section: object) -> type[Any]:
+    """Return the type of a section that is given as a class or by its name.
+
+    Raises:
+        SettingsError: there is no such section.
+    """
+    for kind in SECTION_CALLS:
+        if section is kind or section == kind.__name__:
+            return kind
+    names = ", ".join(each.__name__ for each in SECTION_CALLS)
+    raise SettingsError(f"section must be one of {names}, got {section!r}")
 
 
 class Response(Struct, frozen=True):
@@ -72,12 +94,64 @@ class Overview(Struct, frozen=True):
     """A contract with its present state.
 
     Attributes:
-        contract: static fields of the contract; its ``market`` is None.
+        contract: static fields of the contract.
         data: present state; None if the contract has none yet.
     """
 
     contract: Contract
     data: Payload | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return static fields and state in one flat row for pandas."""
+        return self.contract.to_dict() | ({} if self.data is None else self.data.to_dict())
+
+
+class OptionPair(Struct, frozen=True):
+    """The call and the put of one strike price and expiration, side by side.
+
+    Attributes:
+        strike_price: strike price of both, in rials; None if it is not known.
+        expiration_date: last trading day of both; None if it is not known.
+        call: the call with its state; None if there is none, or the token does not cover it.
+        put: the put with its state, likewise.
+    """
+
+    strike_price: Number | None
+    expiration_date: date | None
+    call: Overview | None
+    put: Overview | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return one flat row for pandas; the keys of the two sides begin with their names.
+
+        ``call_buy_price_1`` is the highest bid for the call. A side that is not there has no keys,
+        which pandas shows as NaN.
+        """
+        row: dict[str, Any] = {
+            "strike_price": self.strike_price,
+            "expiration_date": self.expiration_date,
+        }
+        for name, side in (("call", self.call), ("put", self.put)):
+            if side is not None:
+                row |= {f"{name}_{key}": value for key, value in side.to_dict().items()}
+        return row
+
+
+class MarketInfo(Struct, frozen=True):
+    """Trading hours and holidays of a market, as the feed has written them.
+
+    Attributes:
+        market: the market.
+        time_zone: time zone of the hours and holidays.
+        sessions: sessions by day of the week, ``sat`` first; None if they are not known.
+        holidays: days without a session in the year from today, although the week may have one;
+            None if they are not known.
+    """
+
+    market: Market
+    time_zone: str = msgspec.field(name="timeZone")
+    sessions: Week | None
+    holidays: tuple[date, ...] | None
 
 
 class _Refusal(Struct):
@@ -116,3 +190,24 @@ def overview_of(raw: object) -> Overview | None:
     # Static fields and sections lie side by side; without a state the sections are null.
     has_state = isinstance(raw, dict) and raw.get("BestLimit") is not None
     return Overview(contract, convert(raw, Payload) if has_state else None)
+
+
+def chain_of(raw: object) -> list[OptionPair]:
+    """Convert the data of the call for an option chain.
+
+    Raises:
+        ServiceError: a field is missing or has the wrong type.
+    """
+    return [
+        OptionPair(
+            each.strike_price, each.expiration_date, overview_of(each.call), overview_of(each.put)
+        )
+        for each in convert(raw, list[_Pair])
+    ]
+
+
+class _Pair(Struct):
+    strike_price: Number | None = msgspec.field(name="strikePrice")
+    expiration_date: date | None = msgspec.field(name="ExpirationDate")
+    call: Any
+    put: Any
