@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ FUTURE = Contract(
     market=ime_live.Market.FUTURES,
     title="زعفران نگین",
     buy_commission=0.0025,
-    expiration_date="2031-05-01",
+    expiration_date=date(2031, 5, 1),
     can_buy=True,
 )
 

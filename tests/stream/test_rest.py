@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -32,7 +33,7 @@ FUTURE: Final = Contract(
     contract_name="RESTF05",
     market=Market.FUTURES,
     title="قرارداد آتی",
-    expiration_date="2099-12-30",
+    expiration_date=date(2099, 12, 30),
     aliases=("RESTOLD",),
 )
 OPTION: Final = Contract(contract_id="910002", contract_name="RESTO05", market=Market.OPTION)

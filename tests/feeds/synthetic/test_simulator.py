@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ime_live.contracts import Market, read_contract
+from ime_live.contracts import Market, days_left, read_contract
+from ime_live.feeds.boards.underlyings import UNDERLYINGS
 from ime_live.feeds.synthetic import simulator
 from ime_live.feeds.synthetic.instrument import CALL, LEAST_DAYS, PUT, option_price
 from ime_live.feeds.synthetic.instruments import INSTRUMENTS
 from ime_live.feeds.synthetic.simulator import SyntheticMarket
-from ime_live.gateway.rest.static_data import days_left
 from ime_live.market import Payload
 from ime_live.market_json import read_payload
 from ime_live.registry import Registry
@@ -330,7 +330,7 @@ def test_contracts_can_be_registered() -> None:
             assert contract.option_type in {CALL, PUT}
             assert contract.strike_price
             assert (contract.option_type == CALL) == ("C" in contract.contract_name[6:])
-        if contract.market is not Market.DEPOSIT_CERTIFICATE:
+        if contract.market in {Market.FUTURES, Market.OPTION}:
             assert contract.csize
 
 
@@ -343,7 +343,8 @@ def test_no_contract_expires(start: datetime) -> None:
         left = days_left(contract.expiration_date, today)
         assert left is None or left >= LEAST_DAYS
         assert (left is None) == (
-            contract.market is Market.DEPOSIT_CERTIFICATE or contract.contract_id in EXAMPLES
+            contract.market not in {Market.FUTURES, Market.OPTION}
+            or contract.contract_id in EXAMPLES
         )
 
 
@@ -362,19 +363,37 @@ def test_a_contract_that_would_expire_is_put_off_on_a_new_day() -> None:
 
 
 def test_options_have_an_underlying_that_trades() -> None:
-    market = SyntheticMarket(1, NOON)
-    registry = Registry(market.contracts)
-    states = dict(market.states())
-    options = [c for c in market.contracts if c.market is Market.OPTION]
+    states = dict(SyntheticMarket(1, NOON).states())
+    options = [each for each in INSTRUMENTS if each.contract.market is Market.OPTION]
     assert options
-    for option in options:
+    for each in options:
+        option = each.contract
         assert option.underlying_id
-        underlying = registry.by_id(option.underlying_id)
-        assert registry.by_name(option.underlying_name or "") is underlying
+        assert option.underlying_name == UNDERLYINGS[option.underlying_id]
         assert option.underlying_title
-        # Its price is the one that the strikes are around.
-        price = states[underlying.contract_id].aggregate.last_price
-        assert 0.8 < price / (option.strike_price or 0) < 1.25
+        # One of the contracts that cost what the underlying does; the strikes are around it.
+        [spot] = [
+            other.contract.contract_id
+            for other in INSTRUMENTS
+            if other.underlying is each.underlying
+            and other.contract.market in {Market.DEPOSIT_CERTIFICATE, Market.FUND}
+        ]
+        price = states[spot].aggregate.last_price
+        assert 0.75 < price / (option.strike_price or 0) < 1.25
+
+
+def test_market_has_a_whole_option_chain() -> None:
+    registry = Registry(SyntheticMarket(1, NOON).contracts)
+    for underlying, name in (("GC", "سكه طلا"), ("KA", "کهربا")):
+        chain = [c for c in registry.of_underlying(underlying) if c.market is Market.OPTION]
+        assert chain == [c for c in registry.of_underlying(name) if c.market is Market.OPTION]
+        sides = {(c.expiration_date, c.strike_price, c.option_type) for c in chain}
+        assert len(sides) == len(chain)
+        assert {(day, strike) for day, strike, _ in sides} == {
+            (day, strike) for day, strike, side in sides if side == CALL
+        }
+    expirations = {c.expiration_date for c in registry.of_underlying("KA") if c.strike_price}
+    assert len(expirations) == 2
 
 
 def test_states_are_of_every_contract_at_the_start() -> None:

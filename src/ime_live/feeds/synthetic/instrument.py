@@ -30,15 +30,15 @@ class Underlying:
         title: title in Persian, as in the titles of contracts.
         price: price in rials to which it reverts.
         swing: standard deviation of its price around that, as a fraction.
-        contract_id: id of the certificate that trades it; None if there is none.
-        contract_name: name of that certificate.
+        code: its code, as the exchange's board of options has it; None for an invented one.
+        name: its name: that of the goods, or the symbol of a fund.
     """
 
     title: str
     price: int
     swing: float
-    contract_id: str | None = None
-    contract_name: str | None = None
+    code: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +81,10 @@ class Instrument:
         """
         if self.contract.expiration_date is None:
             return self.contract
-        last = date.fromisoformat(self.contract.expiration_date)
+        last = self.contract.expiration_date
         while (last - day).days < LEAST_DAYS:
             last = last.replace(year=last.year + 1)
-        return msgspec.structs.replace(self.contract, expiration_date=last.isoformat())
+        return msgspec.structs.replace(self.contract, expiration_date=last)
 
     @property
     def is_thin(self) -> bool:

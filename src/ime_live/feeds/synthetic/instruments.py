@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ime_live.contracts import Market
 from ime_live.feeds.synthetic.instrument import Underlying
 from ime_live.feeds.synthetic.specifications import Derivative, certificate, future, options
 
@@ -22,21 +23,23 @@ QUIET: Final = 9.0
 THIN: Final = 20.0
 
 # The levels of three years: an old code keeps the prices it had.
-_SAFFRON_1401: Final = Underlying("زعفران نگین", 330_000, 0.010, "55282595340746533", "زعف0110پ05")
-_SAFFRON_1403: Final = Underlying("زعفران نگین", 800_000, 0.010)
-_SAFFRON_1405: Final = Underlying("زعفران نگین", 2_400_000, 0.010)
-_SILVER_1401: Final = Underlying("نقره", 177_500, 0.008)
-_SILVER_1405: Final = Underlying("نقره", 3_750_000, 0.008, "43", "SilverBar")
-_LOTUS_1401: Final = Underlying("صندوق طلا", 80_800, 0.007)
-_LOTUS_1405: Final = Underlying("صندوق طلای لوتوس", 1_310_000, 0.007)
-_KAHROBA_1403: Final = Underlying("صندوق طلای کهربا", 43_400, 0.007)
-_KAHROBA_1405: Final = Underlying("صندوق طلای کهربا", 242_000, 0.007, "900303", "کهربا")
-_GOLD_1403: Final = Underlying("شمش طلای خام 995", 57_300_000, 0.007)
-_GOLD_1405: Final = Underlying("شمش طلای خام 995", 215_000_000, 0.007, "41", "GoldBar")
-_COIN_1401: Final = Underlying("سکه طلا", 116_500_000, 0.007, "900302", "سكه0112پ01")
-_COIN_1403: Final = Underlying("سکه طلا", 496_000_000, 0.007)
-_COIN_1405: Final = Underlying("سکه طلا", 1_650_000_000, 0.007)
-_COPPER_1405: Final = Underlying("مس کاتد", 22_200_000, 0.006, "900301", "CopperCthd")
+_SAFFRON_1401: Final = Underlying("زعفران نگین", 330_000, 0.010, "SAF", "زعفران نگین")
+_SAFFRON_1403: Final = Underlying("زعفران نگین", 800_000, 0.010, "SAF", "زعفران نگین")
+_SAFFRON_1405: Final = Underlying("زعفران نگین", 2_400_000, 0.010, "SAF", "زعفران نگین")
+_SILVER_1401: Final = Underlying("نقره", 177_500, 0.008, "SilverBar", "شمش نقره")
+_SILVER_1405: Final = Underlying("نقره", 3_750_000, 0.008, "SilverBar", "شمش نقره")
+_LOTUS_1401: Final = Underlying("صندوق طلا", 80_800, 0.007, "LG ETC", "طلا")
+_LOTUS_1405: Final = Underlying("صندوق طلای لوتوس", 1_310_000, 0.007, "LG ETC", "طلا")
+_KAHROBA_1403: Final = Underlying("صندوق طلای کهربا", 43_400, 0.007, "KA", "کهربا")
+_KAHROBA_1405: Final = Underlying("صندوق طلای کهربا", 242_000, 0.007, "KA", "کهربا")
+_GOLD_1403: Final = Underlying("شمش طلای خام 995", 57_300_000, 0.007, "GoldBar", "شمش طلا")
+_GOLD_1405: Final = Underlying("شمش طلای خام 995", 215_000_000, 0.007, "GoldBar", "شمش طلا")
+_COIN_1401: Final = Underlying("سکه طلا", 116_500_000, 0.007, "GC", "سکه طلا")
+_COIN_1403: Final = Underlying("سکه طلا", 496_000_000, 0.007, "GC", "سکه طلا")
+_COIN_1405: Final = Underlying("سکه طلا", 1_650_000_000, 0.007, "GC", "سکه طلا")
+_COPPER_1405: Final = Underlying("مس کاتد", 22_200_000, 0.006, "CU", "مس کاتد")
+
+_IRON_1401: Final = Underlying("کلوخه سنگ آهن", 1_358_000, 0.004)
 
 # The boards showed ticks of 100 rials for all of 1401, all sizes, and the margins of 1401; ticks
 # of GB, KB and KA, and later margins, are invented.
@@ -72,6 +75,13 @@ _KA_STRIKES: Final = (
     ("270", 270_000, "900204", "900205"),
 )
 
+_KA_LATER_STRIKES: Final = (
+    ("230", 230_000, "900206", "900207"),
+    ("250", 250_000, "900208", "900209"),
+    ("270", 270_000, "900210", "900211"),
+    ("290", 290_000, "900212", "900213"),
+)
+
 INSTRUMENTS: Final = (
     # The documentation's example programs ask for these two, by name and by id.
     future("ContractA", "12345", _EXAMPLE_A, 1.0, CONSTANT, 5_000, None),
@@ -98,6 +108,7 @@ INSTRUMENTS: Final = (
     *options("GCOR01", _GC_1401, 1.053, 0.12, THIN, "2022-05-17", _GC_STRIKES),
     *options("SFOR01", _SF_1401, 1.047, 0.30, THIN, "2022-05-15", _SF_STRIKES),
     *options("KASH05", _KA_1405, 1.01, 0.09, QUIET, "2026-09-15", _KA_STRIKES),
+    *options("KADY05", _KA_1405, 1.05, 0.14, THIN, "2027-01-05", _KA_LATER_STRIKES),
     certificate(
         "GoldBar",
         "41",
@@ -180,6 +191,17 @@ INSTRUMENTS: Final = (
         tick=10,
         pace=BRISK,
         order_size=3_000,
+        market=Market.FUND,
+    ),
+    certificate(
+        "عسيرجان",
+        "20395250619225219",
+        "سلف موازي كلوخه سنگ آهن سيرجان",
+        _IRON_1401,
+        tick=1,
+        pace=THIN,
+        order_size=12_500,
+        market=Market.PARALLEL_SALAF,
     ),
 )
 """Every contract of the synthetic market: the two of the documentation, then the others."""

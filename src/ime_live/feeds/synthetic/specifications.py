@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 from ime_live.contracts import Contract, Market
@@ -82,11 +83,12 @@ def future(
         initial_margin=derivative.initial_margin,
         # 70 % on every future of the boards.
         maintenance_margin=derivative.initial_margin * 7 // 10,
-        expiration_date=last_day,
+        expiration_date=date.fromisoformat(last_day) if last_day else None,
         csize=derivative.size,
-        underlying_id=derivative.underlying.contract_id,
-        underlying_name=derivative.underlying.contract_name,
+        underlying_id=derivative.underlying.code,
+        underlying_name=derivative.underlying.name,
         underlying_title=derivative.underlying.title,
+        tick_size=derivative.tick,
     )
     return Instrument(
         contract=contract,
@@ -131,11 +133,12 @@ def _option(
         max_valid_buy_volume=25,
         min_valid_sell_volume=1,
         max_valid_sell_volume=25,
-        expiration_date=last_day,
+        expiration_date=date.fromisoformat(last_day),
         csize=size,
-        underlying_id=underlying.contract_id,
-        underlying_name=underlying.contract_name,
+        underlying_id=underlying.code,
+        underlying_name=underlying.name,
         underlying_title=underlying.title,
+        tick_size=derivative.tick,
         option_type=option_type,
         strike_price=strike,
         initial_margin=margin,
@@ -189,15 +192,17 @@ def certificate(
     order_size: int,
     open_interest: int = 0,
     aliases: tuple[str, ...] = (),
+    market: Market = Market.DEPOSIT_CERTIFICATE,
 ) -> Instrument:
-    """Return a deposit certificate."""
+    """Return a deposit certificate, or a fund or parallel salaf, which trade in the same way."""
     # Their open interest is the goods in store; the board of warehouse receipts has none.
     contract = Contract(
         contract_id=contract_id,
         contract_name=name,
-        market=Market.DEPOSIT_CERTIFICATE,
+        market=market,
         title=title,
         aliases=aliases,
+        tick_size=tick,
         can_buy=True,
         can_sell=True,
         min_price_change_rate=-_PRICE_LIMIT,
