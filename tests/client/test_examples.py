@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
+import json
 import os
 import re
 import runpy
@@ -22,6 +23,7 @@ from websockets.asyncio.server import ServerConnection
 
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.contracts import Contract
+from tests.client.rest_service import STATIC, Rest
 from tests.client.service import sending, service
 from tests.client.texts import DATA, update
 from tests.support.marks import thorough
@@ -54,9 +56,57 @@ OUTPUT = {
 }
 
 
+CALLS = {"option_chain"}
+"""Examples that make one call and read no stream."""
+
+
+async def test_example_prints_an_option_chain(rest: Rest) -> None:
+    side = STATIC | DATA | {"market": "IMEOption"}
+    row = {"strikePrice": 110, "ExpirationDate": "2026-08-01", "call": side, "put": None}
+    rest.body = json.dumps({"Data": [row]}).encode()
+    lines = await _printed("option_chain", rest.url, "GC")
+    header, values = lines
+    assert dict(zip(header.split("\t"), values.split("\t"), strict=True)) == {
+        "call_open_interest": "4997",
+        "call_last_price": "999100",
+        "call_buy_price_1": "999100",
+        "call_sell_price_1": "999900",
+        "expiration_date": "2026-08-01",
+        "strike_price": "110",
+        **dict.fromkeys(
+            (
+                "put_buy_price_1",
+                "put_sell_price_1",
+                "put_last_price",
+                "put_open_interest",
+            ),
+            "None",
+        ),
+    }
+    rest.body = b'{"Data": []}'
+    assert await _printed("option_chain", rest.url, "GC") == []
+
+
+async def _printed(name: str, *arguments: str) -> list[str]:
+    """Run an example as if pandas were not installed, and return its lines."""
+    code = (
+        "import sys, runpy, importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'pandas' else find(name, *a)\n"
+        f"sys.argv = {[name, *arguments]!r}\n"
+        f"runpy.run_path({str(EXAMPLES / f'{name}.py')!r}, run_name='__main__')"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
+    return output.decode().splitlines()
+
+
 def test_every_example_is_tested() -> None:
     programs = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert programs - {"parquet"} == set(ARGUMENTS) == set(OUTPUT)
+    assert programs - {"parquet"} == ARGUMENTS.keys() | CALLS
+    assert ARGUMENTS.keys() == OUTPUT.keys()
 
 
 async def output_of(name: str, url: str, *arguments: str, lines: int) -> list[str]:
