@@ -94,6 +94,10 @@ VALUES: dict[str, list[Any]] = {
     "FeedState": list(ime_live.FeedState),
     "Level": [PAYLOAD.best_limit["1"]],
     "Market": list(ime_live.Market),
+    "MarketInfo": [
+        ime_live.MarketInfo(market=ime_live.Market.FUND, time_zone="", sessions={}, holidays=())
+    ],
+    "OptionPair": [ime_live.OptionPair(5, NOW.date(), ime_live.Overview(CONTRACT, PAYLOAD), None)],
     "Message": [
         message(),
         message(ime_live.PayloadSections, data={"Aggregate": DATA["Aggregate"]}),

@@ -153,6 +153,9 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
         """Return whether this is the id, the name or the title of the underlying, in any spelling.
 
         `ime_live.registry.Registry.of_underlying` finds all contracts of an underlying.
+
+        Args:
+            text: id, name or title of an underlying.
         """
         return fold_name(text) in self.underlyings
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ime_live.cli.records import read_contracts
+from ime_live.contracts import Market
 from ime_live.errors import ContractError, SettingsError
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
@@ -110,7 +111,7 @@ def test_contracts_import_is_all_or_nothing(
         (lines(B, {**A, "contractId": True}), "line 2: Expected `str`, got `bool` - at `$.contra"),
         (
             lines(B, {**A, "market": "X"}),
-            "line 2: market must be one of IMEFutures, IMEOption, IMEDepositCertificate, got X",
+            f"line 2: market must be one of {', '.join(Market)}, got X",
         ),
         (lines(B, {**A, "market": "imefuture"}), ", got imefuture; did you mean IMEFutures?"),
         (lines(B, {**A, "market": ""}), "line 2: market must be one of IMEFutures, "),

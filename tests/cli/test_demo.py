@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 from urllib.request import Request, urlopen
 from zoneinfo import ZoneInfo
 
@@ -104,23 +105,32 @@ def test_demo_serves_pages_of_this_machine(start: Start) -> None:
         assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
 
     search = f"{base}/static/data/contract/search?Search_char=&market="
-    markets = {}
-    for market in ("IMEFutures", "IMEOption", "IMEDepositCertificate"):
+    markets: dict[str, Any] = {}
+    for market in Market:
         markets[market] = answered(search + market)[0]["Data"]
     assert markets["IMEOption"]
     for option in markets["IMEOption"]:
         assert option["DaysToExpiration"] >= 29
-        underlying = option["UnderlyingAssets_symbolIsin_or_contractId"]
-        path = f"/live/data/overview/contract/id?contract_ids={underlying}"
-        overview = answered(base + path)[0]["Data"][underlying]
-        assert overview["contractName"] == option["UnderlyingAssets_symbolName_or_contractName"]
-        assert overview["Aggregate"]["last_price"]
+    # A whole chain, of a fund that trades as well.
+    [chain, _] = answered(f"{base}/static/data/contract/option-chain?underlying=KA")
+    assert len(chain["Data"]) == 7
+    for pair in chain["Data"]:
+        assert pair["call"]["strikePrice"] == pair["put"]["strikePrice"] == pair["strikePrice"]
+        assert pair["call"]["BestLimit"] is not None
+    fund = quote(chain["Data"][0]["put"]["UnderlyingAssets_symbolName_or_contractName"])
+    found, _ = answered(f"{base}/live/data/overview/contract/name?contract_names={fund}")
+    assert 100_000 < found["Data"][unquote(fund)]["Aggregate"]["last_price"] < 500_000
 
     # The states of the markets, once the demo's feed has written them.
     deadline = time.monotonic() + 15
     while (found := answered(f"{base}/live/status")[0])["feed"] is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)  # so as not to run into the limit of requests
+    hours, _ = answered(f"{base}/static/data/market")
+    assert [each["market"] for each in hours["Data"]] == list(Market)
+    assert {str(each["sessions"]["fri"]) for each in hours["Data"]} == {
+        "[{'begins': '00:00', 'ends': '24:00'}]"
+    }
     assert {
         name: (each["state"], each["contracts"]) for name, each in found["markets"].items()
     } == {name: ("live", len(contracts)) for name, contracts in markets.items()}
@@ -208,7 +218,7 @@ def recording(folder: Path, *seconds: float) -> Path:
                     contract_id=contract_id,
                     contract_name=name,
                     market=market,
-                    expiration_date="2026-05-29",
+                    expiration_date=date(2026, 5, 29),
                 )
             )
         for contract_id, price, moment in [

@@ -31,12 +31,14 @@ async def test_feed_publishes_contracts_and_changes_without_configuration(
             board("updateMarketsInfo", row("strike")),
             board("updateCDCMarketsInfo", row("certificate")),
             board("updateGavahiMarketsInfo", row("receipt")),
+            board("updateSandoqMarketsInfo", row("receipt") | {"ID": "5", "Symbol": "Fund"}),
+            board("updateSalafMarketsInfo", row("receipt") | {"ID": "6", "Symbol": "Salaf"}),
         ]
     )
     future_id = str(row("future")["ContractID"])
 
     async def all_there() -> bool:
-        return len(await store.contracts()) == 5 and await price_of(store, future_id) is not None
+        return len(await store.contracts()) == 7 and await price_of(store, future_id) is not None
 
     await until(all_there, feeds)
     hub.push(future(7))

@@ -28,7 +28,8 @@ from tests.support.marks import thorough
 
 PATHS: Final = [
     *(f"/live/data/{section.value}/contract/{by.value}" for section in Section for by in By),
-    *(f"/static/data/contract/{last}" for last in ("name", "id", "search")),
+    *(f"/static/data/contract/{last}" for last in ("name", "id", "search", "option-chain")),
+    "/static/data/market",
     "/live/status",
     "/health",
     "/ready",
@@ -40,7 +41,13 @@ _EXAMPLES: Final = max(settings().max_examples // 8, 4)
 """Of right requests and of wrong ones, for each path."""
 
 CONTRACTS: Final = [
-    Contract(contract_id=str(920_000 + n), contract_name=f"OPEN{n}", market=market)
+    Contract(
+        contract_id=str(920_000 + n),
+        contract_name=f"OPEN{n}",
+        market=market,
+        underlying_id="OPEN",
+        option_type="put" if market is Market.OPTION else None,
+    )
     for n, market in enumerate([*Market, None])
 ]
 LAST: Final = CONTRACTS[-1].contract_id
@@ -138,7 +145,10 @@ def test_openapi_describes_the_responses_of_the_gateway(
     if path.endswith("search"):
         for market in Market:
             hold(operation.Case(query={"market": market.value, "Search_char": "OPEN"}))
-    asked = path.startswith(("/live/data", "/static"))
+            hold(operation.Case(query={"market": market.value, "details": "true"}))
+    if path.endswith("option-chain"):
+        hold(operation.Case(query={"underlying": "OPEN"}))
+    asked = path.startswith(("/live/data", "/static/data/contract"))
     assert {200} <= seen <= set(map(int, document["paths"][path]["get"]["responses"]))
     assert not asked or 422 in seen
     assert not known or 403 in seen

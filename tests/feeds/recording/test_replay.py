@@ -237,14 +237,14 @@ async def test_a_day_does_not_carry_over_to_the_next_file(tmp_path: Path) -> Non
     assert (await store.replay(first, second)).refused == 1
 
 
-async def test_funds_are_replayed_when_asked_for(tmp_path: Path) -> None:
+async def test_funds_are_replayed_unless_left_out(tmp_path: Path) -> None:
     file = recording(
         tmp_path / "funds.ndjson",
         receipts(receipt()).replace("updateGavahi", "updateSandoq"),
     )
     day = date(2023, 8, 1)
-    assert (await Store().replay(file, day=day)).rows == 0
-    assert (await Store().replay(file, day=day, boards={"updateSandoqMarketsInfo"})).rows == 1
+    assert (await Store().replay(file, day=day)).rows == 1
+    assert (await Store().replay(file, day=day, boards={"updateGavahiMarketsInfo"})).rows == 0
 
 
 async def test_bad_lines_are_told_and_skipped(tmp_path: Path) -> None:
@@ -343,11 +343,12 @@ async def test_replay_publishes_the_recorded_frames() -> None:
     store = Store()
     totals = await store.replay(*sorted(CAPTURE.glob("*.ndjson")), speed=0)
     assert (totals.frames, totals.bad_lines, totals.refused) == (14, 0, 0)
-    # 8 + (32 + 8 + 24 + 8 + 24) + (14 + 24 + 0 + 8 + 14) + 2 × (92 - 10 funds - 3 salaf)
-    assert totals.rows == 8 + 96 + 60 + 158
+    # 8 + (32 + 8 + 24 + 8 + 24) + (14 + 24 + 0 + 8 + 14) + 2 × 79, and funds and salaf:
+    # 12, then 12 and 3, then twice 10 and 3
+    assert totals.rows == 8 + 96 + 60 + 158 + 12 + 15 + 26
     assert totals.published + totals.unchanged == totals.rows
-    # 9 futures, 14 options and 58 receipts were listed on these days.
+    # 9 futures, 14 options, 58 receipts, 12 funds and 3 salaf were listed on these days.
     names = {each.contract_id: each.contract_name for each in store.registered}
-    assert len(names) == 9 + 14 + 58
+    assert len(names) == 9 + 14 + 58 + 12 + 3
     assert names["204"] == "SILKH01"
     assert names["6183017539978894"] == "سكه0012پ01"

@@ -322,7 +322,7 @@ async def test_option_chain_is_of_an_underlying_and_a_day(
     assert [each["strikePrice"] for each in await world.chain(query)] == strikes
 
 
-async def test_option_chain_shows_only_what_the_token_covers(world: World) -> None:
+async def test_option_chain_shows_only_options_that_the_token_covers(world: World) -> None:
     world.registry = CHAIN
     world.identity = Identity("alice", None, ("C110",))
     [pair] = await world.chain("underlying=GC")

@@ -69,7 +69,7 @@ def test_options_of_other_underlyings_make_pairs_of_their_own() -> None:
     assert ids(pairs_of(options)) == [(None, "2"), ("1", None)]
 
 
-def test_chain_leaves_out_what_is_no_listed_option() -> None:
+def test_chain_leaves_out_all_but_listed_options() -> None:
     future = Contract(contract_id="1", contract_name="F", market=Market.FUTURES, underlying_id="GC")
     registry = Registry([future, option("2", None, 90), option("3", "put", 90)])
     assert [each.contract_id for each in options_of(registry, ANYONE, "GC", None)] == ["3"]

@@ -35,7 +35,7 @@ LEVELS: Final = 3
 
 
 class SyntheticMarket:
-    """Some forty contracts whose prices move with the time that is passed in.
+    """Some fifty contracts whose prices move with the time that is passed in.
 
     The same seed, start and times of `step` give the same market.
     """
