@@ -6,6 +6,7 @@ They are no part of the repository; without them these tests are skipped.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime
 
@@ -57,6 +58,40 @@ def test_every_recorded_row_is_read(name: str, rows: list[int]) -> None:
             assert read_contract(each.contract.to_json()) == each.contract
 
 
+def test_recorded_options_know_their_underlying() -> None:
+    options = [each.contract for each in recording("1400-11-17T19")[0].quotes]
+    assert {
+        (each.contract_name[:4], each.underlying_id, each.underlying_name) for each in options
+    } == {("GCOR", "GC", "سکه طلا"), ("SFOR", "SAF", "زعفران نگین")}
+    # By underlying and strike price each call has its put.
+    sides = {(each.underlying_id, each.strike_price, each.option_type) for each in options}
+    assert len(sides) == len(options) == 14
+
+
+def test_recorded_futures_have_settlements_and_price_limits() -> None:
+    [frame] = recording("1400-11-18T1415")
+    saffron, silver = of("203", frame.quotes).contract, of("204", frame.quotes).contract
+    assert (saffron.settlement_price, saffron.settlement_date) == (383_522, date(2022, 2, 6))
+    assert saffron.today_settlement is not None
+    assert (saffron.csize, saffron.csize_unit, saffron.price_limit_rule) == (
+        100,
+        "گرم",
+        "SAF=0.05",
+    )
+    assert silver.settlement_date is None  # never settled so far
+
+
+def test_recorded_funds_and_salaf_are_in_markets_of_their_own() -> None:
+    counts = Counter(each.contract.market for each in recording("1400-11-18T1415")[0].quotes)
+    assert counts == {
+        Market.FUTURES: 9,
+        Market.OPTION: 14,
+        Market.DEPOSIT_CERTIFICATE: 56,
+        Market.FUND: 10,
+        Market.PARALLEL_SALAF: 3,
+    }
+
+
 def test_recorded_holiday_has_an_empty_board() -> None:
     empty, futures = recording("1400-11-15T14")
     assert empty.quotes == ()
@@ -104,6 +139,11 @@ def test_recorded_options_are_read() -> None:
         "2022-02-06", "14:30:58", 0, 0, 0, 0, 0, 0, 0, 0, 1_391_130
     )
     assert put.payload.contract_info == ContractInfo(62, 0)
+    assert (call.contract.settlement_price, call.contract.settlement_date) == (
+        14_549_007,
+        date(2022, 2, 5),
+    )
+    assert (call.contract.csize_unit, call.contract.price_limit_rule) == ("سکه تمام", None)
     untouched = of("1000469", options).payload.aggregate
     assert (untouched.date, untouched.time) == ("2022-02-06", "00:00:00")
 

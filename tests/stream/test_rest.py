@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+import ime_live
 from ime_live.contracts import Contract, Market
 from ime_live.gateway.auth.tokens import create_token
 from ime_live.local.embedded import EmbeddedValkey
@@ -226,7 +227,14 @@ def test_rest_accepts_and_refuses_tokens(guarded: Gateway, market: Contracts) ->
 
 @pytest.mark.parametrize(
     "path",
-    [live(), live("overview", "id"), "/static/data/contract/id", "/static/data/contract/search"],
+    [
+        live(),
+        live("overview", "id"),
+        "/static/data/contract/id",
+        "/static/data/contract/search",
+        "/static/data/contract/option-chain",
+        "/static/data/market",
+    ],
 )
 def test_rest_without_a_valid_token_reveals_nothing(guarded: Gateway, path: str) -> None:
     for headers in ({}, {"Authorization": "Bearer nonsense"}):
@@ -235,6 +243,86 @@ def test_rest_without_a_valid_token_reveals_nothing(guarded: Gateway, path: str)
         assert answer.status == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert answer.json()["detail"] in {"authentication required", "invalid token"}
+
+
+# -- option chains and markets --------------------------------------------------------------------
+
+
+CHAIN: Final = [
+    Contract(
+        contract_id=f"9101{strike}{side}",
+        contract_name=f"RESTCH{side}{strike}",
+        market=Market.OPTION,
+        option_type="call" if side else "put",
+        strike_price=strike * 1000,
+        expiration_date=date(2099, 12, 30),
+        underlying_id="REST CH",
+        underlying_name="زعفران آزمایشی",
+    )
+    for strike in (10, 20, 30)
+    for side in (0, 1)
+]
+
+
+async def test_rest_option_chain_has_the_states_of_both_sides(
+    gateway: Gateway,
+    guarded: Gateway,
+    backend: EmbeddedValkey,
+    publisher: Publisher,
+    payload: MakePayload,
+) -> None:
+    await register(backend.url, *CHAIN)
+    call = CHAIN[1]
+    await publisher.publish(call.contract_id, payload(Aggregate={"last_price": 77}))
+    path = "/static/data/contract/option-chain"
+
+    def rows(asked: Gateway, headers: dict[str, str] | None = None) -> Any:  # noqa: ANN401
+        return ask(asked, path, headers, underlying="زعفران\u200cآزمايشي").json()["Data"]
+
+    async with asyncio.timeout(PATIENCE):
+        while len(rows(gateway)) < 3:  # noqa: ASYNC110 - until the gateway has heard of them
+            await asyncio.sleep(0.02)
+    answer = ask(gateway, path, {"Accept-Encoding": "gzip"}, underlying="REST CH")
+    assert answer.headers["Content-Encoding"] == "gzip"
+    chain = json.loads(gzip.decompress(answer.body))["Data"]
+    assert [each["strikePrice"] for each in chain] == [10_000, 20_000, 30_000]
+    assert chain[0]["call"]["Aggregate"]["last_price"] == 77
+    assert chain[0]["put"]["Aggregate"] is None
+    tag = answer.headers["ETag"]
+    again = ask(gateway, path, {"If-None-Match": tag}, underlying="REST CH")
+    assert (again.status, again.body) == (304, b"")
+    assert ask(gateway, path, underlying="NOTHING").json()["Data"] == []
+
+    token = create_token(SECRET, "rest", 1, contracts=[call.contract_name], now=time.time())
+    async with asyncio.timeout(PATIENCE):
+        while not (seen := rows(guarded, {"Authorization": token})):  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.02)
+    assert [(each["strikePrice"], each["put"]) for each in seen] == [(10_000, None)]
+    # The library's client reads the same.
+    async with ime_live.AsyncClient(f"http://127.0.0.1:{gateway.port}") as client:
+        pairs = await client.option_chain("REST CH", "2099-12-30")
+    assert [each.strike_price for each in pairs] == [10_000, 20_000, 30_000]
+    assert pairs[0].call is not None
+    assert pairs[0].call.data is not None
+    assert pairs[0].call.contract == call
+
+
+async def test_rest_funds_are_in_none_of_the_documented_markets(
+    gateway: Gateway, backend: EmbeddedValkey
+) -> None:
+    fund = Contract(contract_id="910200", contract_name="RESTFUND", market=Market.FUND)
+    await register(backend.url, fund)
+    found: dict[str, list[str]] = {}
+    async with asyncio.timeout(PATIENCE):
+        while not found.get(Market.FUND):
+            for market in Market:
+                answer = ask(gateway, "/static/data/contract/search", market=market)
+                found[market] = [each["contractName"] for each in answer.json()["Data"]]
+            await asyncio.sleep(0.02)
+    assert {market for market, names in found.items() if fund.contract_name in names} == {
+        Market.FUND
+    }
+    assert all(names == sorted(names) for names in found.values())
 
 
 # -- HTTP ----------------------------------------------------------------------------------------

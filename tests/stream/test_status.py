@@ -24,7 +24,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market import timestamp_of
 from ime_live.publisher import Publisher
 from ime_live.settings import StoreSettings
-from ime_live.status import FeedState, FeedStatus, MarketStatus
+from ime_live.status import FeedState, FeedStatus, MarketStatus, TradingSession
 from ime_live.store.lease import LEASE, Lease
 from ime_live.store.store import Store
 from tests.stream.conftest import SECRET, Serve
@@ -545,3 +545,29 @@ async def test_workers_send_a_changed_status_without_waiting_for_the_round(
             assert gateway.metric("feed_last_board_seconds", market="IMEFutures") > 0
             assert gateway.metric("status_messages_total") > 0
         await lease.release()
+
+
+async def test_trading_hours_are_those_that_the_feed_has_written(
+    watched: Gateway,
+    feeding: Feeding,
+    redis: Any,  # noqa: ANN401
+    eventually: Eventually,
+) -> None:
+    def hours() -> Any:  # noqa: ANN401 - any JSON
+        answer = watched.get(f"/static/data/market?token={token()}")
+        if answer.status != 200:
+            return answer.status
+        return {each["market"]: each["sessions"] for each in answer.json()["Data"]}
+
+    assert hours() == dict.fromkeys(Market)
+    week = {"sat": (TradingSession("11:45", "17:00"),)}
+    closed_market = MarketStatus(FeedState.CLOSED, hours=week)
+    await feeding.says(FeedState.CLOSED, markets={Market.FUTURES: closed_market})
+    await eventually(lambda: hours()["IMEFutures"] is not None)
+    told = {"sat": [{"begins": "11:45", "ends": "17:00"}]}
+    assert hours() == dict.fromkeys(Market) | {"IMEFutures": told}
+    # A status that cannot be read is not one without hours.
+    await redis.set(f"{PREFIX}status", "not a status")
+    await eventually(lambda: hours() == 503)
+    await redis.delete(f"{PREFIX}status")
+    await eventually(lambda: hours() == dict.fromkeys(Market))

@@ -13,6 +13,7 @@ from ime_live.contracts import Market
 from ime_live.errors import SettingsError
 from ime_live.feeds.pipeline.hours import WEEK, Session, TradingHours, read_days, read_hours
 from ime_live.settings import HoursSettings
+from ime_live.status import TradingSession
 
 FUTURES = Market.FUTURES
 
@@ -234,3 +235,26 @@ def test_any_week_is_as_a_table_of_it_says(week: tuple[str, set[int]], minute: i
     assert mine.next_change(FUTURES, now) == (
         None if change is None else saturday + change * 1_800_000_000
     )
+
+
+class TestTelling:
+    def test_week_has_the_sessions_of_each_day(self) -> None:
+        week = hours("sat 08:30-12:00 13:00-24:00").week(FUTURES)
+        assert list(week) == list(WEEK)
+        assert week["sat"] == (TradingSession("08:30", "12:00"), TradingSession("13:00", "24:00"))
+        assert week["sun"] == week["fri"] == ()
+
+    def test_holidays_are_the_closed_days_of_a_year(self) -> None:
+        mine = hours(
+            official_holidays=False,
+            holidays="2026-05-01, 2026-05-03..2026-05-05, 2027-05-03, 2026-05-02",
+            trading_days="2026-05-04",
+        )
+        closed = [date(2026, 5, 2), date(2026, 5, 3), date(2026, 5, 5)]
+        assert mine.holidays(at("2026-05-02T23:59:59")) == tuple(closed)
+        assert mine.holidays(at("2026-05-03T00:00:00")) == (*closed[1:], date(2027, 5, 3))
+
+    def test_official_holidays_are_told(self) -> None:
+        assert date(2027, 3, 21) in hours().holidays(at("2026-11-27T12:00:00"))
+        mine = hours(trading_days="2027-03-21")
+        assert date(2027, 3, 21) not in mine.holidays(at("2026-11-27T12:00:00"))

@@ -10,6 +10,7 @@ from ime_live.contracts import Market
 from ime_live.errors import StoreError
 from ime_live.gateway.upstream.feed_monitor import CUT_OFF, NO_FEED, FeedMonitor
 from ime_live.status import FeedState, FeedStatus, MarketStatus
+from ime_live.store.lease import UNREADABLE
 from tests.support.clock import GivenClock
 
 NOW = 1_780_000_000_000_000
@@ -126,3 +127,20 @@ async def test_unchanged_feed_state_is_not_reported(world: World) -> None:
     await world.says(msgspec.structs.replace(LIVE, markets={Market.FUTURES: market}))
     await world.says(msgspec.structs.replace(LIVE, since=NOW))
     assert len(world.changes) == 3
+
+
+async def test_status_is_readable_only_after_a_look_that_could_read_it(world: World) -> None:
+    def readable() -> bool:
+        return world.feed.readable
+
+    assert not readable()
+    await world.says(None)
+    assert readable()
+    await world.cut_off()
+    assert not readable()
+    # Also if no feed leads, whose status then says so.
+    for led in (True, False):
+        await world.says(FeedStatus(FeedState.DOWN, NOW, error=UNREADABLE), led=led)
+        assert not readable()
+    await world.says(LIVE, led=False)
+    assert readable()

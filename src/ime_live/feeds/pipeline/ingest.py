@@ -281,9 +281,9 @@ def _same(known: Contract | None, contract: Contract) -> bool:
 
     It moves with each trade. Confirmations register it, as often as the registrar allows.
     """
-    return known is not None and contract == replace(
-        known, today_settlement=contract.today_settlement
-    )
+    if known is None or known == contract:
+        return known is not None
+    return contract == replace(known, today_settlement=contract.today_settlement)
 
 
 _UNREGISTERED: Final = ContractError("the contract could not be registered, so nobody can find it")
