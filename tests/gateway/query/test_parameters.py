@@ -20,6 +20,8 @@ PATHS = {
     Endpoint.DATA_BY_NAME: ("/live/data/overview/contract/name", "/static/data/contract/name"),
     Endpoint.DATA_BY_ID: ("/live/data/aggregate/contract/id", "/static/data/contract/id"),
     Endpoint.SEARCH: ("/static/data/contract/search",),
+    Endpoint.OPTION_CHAIN: ("/static/data/contract/option-chain",),
+    Endpoint.MARKETS: ("/static/data/market",),
     Endpoint.STATUS: ("/live/status",),
 }
 CHANNELS = {Endpoint.STREAM_BY_NAME: "ByName", Endpoint.STREAM_BY_ID: "ById"}
