@@ -149,7 +149,7 @@ def frames_of(
     files: Sequence[Path],
     *,
     day: date | None = None,
-    boards: Collection[str] = DEFAULT_BOARDS,
+    boards: Collection[str] = BOARDS,
     price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
     totals: Totals | None = None,
     report: Callable[[str], None] = lambda _: None,
