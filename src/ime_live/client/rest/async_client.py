@@ -197,13 +197,11 @@ class AsyncClient:
             SettingsError: an argument cannot be a name, an id or a section.
         """
         kind = section_type(section)
-        if kind is Payload:
-            whole = await self.overview(
-                contract_names, contract_ids, markets=markets, underlying=underlying
-            )
-            return {name: each and each.data for name, each in whole.items()}
         selectors = selectors_of(contract_names, contract_ids, markets, underlying)
         found = await self._live(SECTION_CALLS[kind], selectors)
+        if kind is Payload:
+            whole = {name: overview_of(raw) for name, raw in found.items()}
+            return {name: each and each.data for name, each in whole.items()}
         return {name: convert(raw, kind | None) for name, raw in found.items()}
 
     async def overview(
