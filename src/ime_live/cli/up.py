@@ -12,7 +12,7 @@ _OPTIONS = {each.name: "" for each in options(UpSettings) if each.name != "redis
 
 @with_settings(UpSettings, only=_OPTIONS)
 def up(*, settings: UpSettings) -> None:
-    """Run everything on this machine: Valkey, the exchange's feed and the gateway.
+    """Run everything on this machine: Valkey, the exchange's feed, the bars and the gateway.
 
     The data is kept in --data. A process that dies is started again; Ctrl-C or SIGTERM
     ends all of them. Without a key of your own, a secret for tokens is made once and kept there.

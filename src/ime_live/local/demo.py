@@ -20,6 +20,7 @@ from urllib.parse import quote
 import structlog
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
+from ime_live.bars.aggregator import keep_bars
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError, SettingsError, StoreError
 from ime_live.feeds.pipeline.leadership import Leadership, holder_name
@@ -38,6 +39,7 @@ from ime_live.publisher import Publisher
 from ime_live.settings import (
     LOOPBACK,
     AuthMode,
+    BarsSettings,
     DemoSettings,
     DemoSource,
     GatewaySettings,
@@ -280,6 +282,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             tasks = [
                 asyncio.create_task(_trade(gateway, market, server, wait=settings.wait)),
                 asyncio.create_task(_attend(gateway, market)),
+                asyncio.create_task(_keep_bars(gateway)),
                 asyncio.create_task(_announce(server, market, address)),
             ]
             try:
@@ -338,6 +341,13 @@ async def _attend(settings: StoreSettings, market: DemoMarket) -> None:
             await Leadership(lease, status, on_lead=lambda: None).run()
     except Exception:
         log.exception("the demo's feed has no state any more; all else goes on")
+
+
+async def _keep_bars(settings: StoreSettings) -> None:
+    try:
+        await keep_bars(BarsSettings(redis_url=settings.redis_url))
+    except Exception:
+        log.exception("the demo has no candles any more; all else goes on")
 
 
 async def _announce(server: GatewayServer, market: DemoMarket, address: str) -> None:

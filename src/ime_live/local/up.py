@@ -1,7 +1,8 @@
 """Up: the whole service on one machine, as supervised processes.
 
-It runs an embedded Valkey that keeps its data, the exchange's feed and the gateway until it is told
-to stop. Options reach the processes through the environment, which other users cannot see.
+It runs an embedded Valkey that keeps its data, the exchange's feed, the bars and the gateway until
+it is told to stop. Options reach the processes through the environment, which other users cannot
+see.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ime_live.local.embedded import KeptValkey, kept_valkey
 from ime_live.local.supervisor import Child, Supervisor
 from ime_live.settings import (
     AuthMode,
+    BarsSettings,
     FeedSettings,
     GatewaySettings,
     StoreSettings,
@@ -80,6 +82,7 @@ def _children(settings: UpSettings, valkey: KeptValkey) -> list[Child]:
             stop_timeout=_DATA_TIMEOUT,
         ),
         _command("feed", ["feed", "ime"], FeedSettings, settings),
+        _command("bars", ["bars"], BarsSettings, settings),
         _command(
             "gateway",
             ["serve"],

@@ -9,6 +9,7 @@ environment.
 from __future__ import annotations
 
 from ime_live.settings.auth import MIN_SECRET_BYTES, AuthMode, AuthSettings, JwtSettings
+from ime_live.settings.bars import BarsSettings
 from ime_live.settings.feed import (
     FeedSettings,
     HoursSettings,
@@ -28,6 +29,7 @@ __all__ = [
     "MIN_SECRET_BYTES",
     "AuthMode",
     "AuthSettings",
+    "BarsSettings",
     "DemoSettings",
     "DemoSource",
     "FeedSettings",

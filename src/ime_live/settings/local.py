@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ime_live.settings.bars import BarsSettings
 from ime_live.settings.feed import FeedSettings
 from ime_live.settings.gateway import GatewaySettings
 from ime_live.settings.log import LogSettings
@@ -12,8 +13,8 @@ from ime_live.settings.option import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class UpSettings(GatewaySettings, FeedSettings):
-    """Everything on one machine: Valkey, feed and gateway."""
+class UpSettings(GatewaySettings, FeedSettings, BarsSettings):
+    """Everything on one machine: Valkey, feed, bars and gateway."""
 
     _keys_needed = False  # a secret is created and kept with the data
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from msgspec import Struct
 
 
@@ -30,6 +32,20 @@ class Keys(Struct, frozen=True):
     def status(self) -> str:
         """Status of the leading feed, as JSON of `ime_live.status.FeedStatus`."""
         return f"{self.prefix}status"
+
+    @property
+    def bars_lease(self) -> str:
+        """Lease of the program that writes bars."""
+        return f"{self.prefix}bars"
+
+    @property
+    def bars_status(self) -> str:
+        """Status of that program, as JSON of `ime_live.status.FeedStatus`."""
+        return f"{self.prefix}bars:status"
+
+    def bars(self, contract_id: str, day: date) -> str:
+        """Bars of a contract on a trading day, see `ime_live.store.bar`."""
+        return f"{self.prefix}bars:{{{contract_id}}}:{day.isoformat()}"
 
     def last(self, contract_id: str) -> str:
         """Hash with a contract's last state."""

@@ -25,6 +25,9 @@ from ime_live.store.records import is_bad_data
 LEASE: Final = 3.0
 """Seconds after which a lease expires unless it is renewed."""
 
+FEED: Final = "feed"
+BARS: Final = "bars"
+
 UNREADABLE: Final = "the feed's status cannot be read"
 
 
@@ -54,6 +57,7 @@ class Lease(Commands):
         settings: StoreSettings,
         holder: str = "",
         *,
+        program: str = FEED,
         connections: Connections | None = None,
     ) -> None:
         """Create a lease object. It connects on first use.
@@ -61,6 +65,8 @@ class Lease(Commands):
         Args:
             settings: address of Redis.
             holder: name of this feed, different for each feed; a gateway needs none.
+            program: the program that the lease is for: `FEED`, or `BARS` for the one that writes
+                bars.
             connections: connections to use and to leave open; None opens its own.
 
         Raises:
@@ -68,7 +74,10 @@ class Lease(Commands):
         """
         super().__init__(settings, connections=connections)
         self.holder = holder
-        self._lease, self._status = self.keys.feed, self.keys.status
+        keys = self.keys
+        self._lease, self._status = (
+            (keys.bars_lease, keys.bars_status) if program == BARS else (keys.feed, keys.status)
+        )
         self._unreadable: tuple[str, int] | None = None
         """A status that could not be read, and when it was first noticed."""
         self._seen = 0

@@ -251,6 +251,33 @@ redis.call('SET', KEYS[1], ARGV[1])
 return {0}
 """
 
+# KEYS[1] the bars of a contract and day; ARGV: the writer's fencing token, the length that the
+# writer expects or "" to replace everything, where to write, what, and seconds until they expire.
+# They begin with the token in MAX_DIGITS digits, see `ime_live.store.bar`.
+# Answers {0, 1} | {the present length, -1} if it is not as expected | {the newer token, -2}.
+_WRITE_BARS: Final = """
+local whole = ARGV[2] == ''
+local head = redis.pcall('GETRANGE', KEYS[1], 0, MAX_DIGITS - 1)
+if type(head) == 'table' then
+  if not string.find(head.err, 'WRONGTYPE', 1, true) then return head end
+  if not whole then return {0, -1} end
+  head = ''
+end
+local held = string.find(head, '^%d+$') and tonumber(head) or 0
+if held > tonumber(ARGV[1]) and held <= now + MAX_AHEAD then return {held, -2} end
+local token = string.rep('0', MAX_DIGITS - #ARGV[1]) .. ARGV[1]
+if whole then
+  redis.call('SET', KEYS[1], token .. ARGV[4], 'EX', ARGV[5])
+  return {0, 1}
+end
+local length = redis.call('STRLEN', KEYS[1])
+if length ~= tonumber(ARGV[2]) then return {length, -1} end
+if head ~= token then redis.call('SETRANGE', KEYS[1], 0, token) end
+redis.call('SETRANGE', KEYS[1], ARGV[3], ARGV[4])
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+return {0, 1}
+"""
+
 PUBLISH: Final = Script(_NOW, _FENCE, _HISTORY, _PUBLISH)
 PLACE: Final = Script(_NOW, _HISTORY, _PLACE)
 CLAIM: Final = Script(_NOW, _FENCE, _CLAIM, answer=(int, bytes))
@@ -260,6 +287,7 @@ CHANGE_CONTRACTS: Final = Script(_NOW, _FENCE, _CHANGE_CONTRACTS, keys=2)
 TAKE_LEASE: Final = Script(_NOW, _GET, _READ_LEASE, _TAKE_LEASE, answer=(int, int, int))
 RELEASE_LEASE: Final = Script(_NOW, _GET, _READ_LEASE, _RELEASE_LEASE, answer=(int,))
 WRITE_STATUS: Final = Script(_NOW, _GET, _WRITE_STATUS, answer=(int,))
+WRITE_BARS: Final = Script(_NOW, _WRITE_BARS)
 
 
 def digest_of(contracts: Mapping[bytes, bytes]) -> str:

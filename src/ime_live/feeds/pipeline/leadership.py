@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import FencedError, StoreError
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store.lease import LEASE, LeaseState
+from ime_live.store.lease import FEED, LEASE, LeaseState
 
 log = structlog.get_logger()
 
@@ -62,6 +62,7 @@ class Leadership:
         status: Callable[[], FeedStatus],
         *,
         on_lead: Callable[[], None],
+        program: str = FEED,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Create a leadership; `run` does the work.
@@ -71,11 +72,13 @@ class Leadership:
             status: returns the status of this feed.
             on_lead: called when this feed has become the leader. The states in the store are
                 unknown then, because another feed led or the store was emptied.
+            program: the program that leads, for the log.
             clock: the machine's clock.
         """
         self._lease = lease
         self._status = status
         self._on_lead = on_lead
+        self._program = program
         self._clock = clock
         self.token = 0
         """Fencing token of the present leadership, of this feed or another one."""
@@ -125,25 +128,30 @@ class Leadership:
             return
         except StoreError as error:
             if not self._outage:  # once per outage, not once per second
-                log.warning("the feed's status cannot be written", error=str(error))
+                log.warning(f"the {self._program}'s status cannot be written", error=str(error))
             self._outage = True
             return
         self._outage = False
         if lease.leads != self._led:
             self._led = lease.leads
-            log.info("this feed leads" if lease.leads else "another feed leads; standing by")
+            name = self._program
+            log.info(f"this {name} leads" if lease.leads else f"another {name} leads; standing by")
 
     def _named(self, status: FeedStatus) -> FeedStatus:
         return replace(status, feed=self._lease.holder, token=self.token)
 
     async def _leave(self) -> None:
         status = self._status()
-        down = replace(status, state=FeedState.DOWN, since=status.written, error="feed was stopped")
+        down = replace(
+            status, state=FeedState.DOWN, since=status.written, error=f"{self._program} was stopped"
+        )
         try:
             async with asyncio.timeout(LEAVING):
                 await self._lease.write(self._named(down))
                 await self._lease.release()
         except TimeoutError:
-            log.warning("the feed's lease cannot be given up in time; it runs out")
+            log.warning(f"the {self._program}'s lease cannot be given up in time; it runs out")
         except StoreError as error:
-            log.warning("the feed's lease cannot be given up; it runs out", error=str(error))
+            log.warning(
+                f"the {self._program}'s lease cannot be given up; it runs out", error=str(error)
+            )

@@ -1,0 +1,342 @@
+"""Aggregator: read the streams of all contracts, and write their bars while it leads.
+
+A standby reads as well and writes nothing. Whoever comes to lead joins what is stored with its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import date
+from typing import Final
+
+import structlog
+
+from ime_live.backoff import Backoff
+from ime_live.bars.contract_bars import MINUTE, ContractBars, TradingDay
+from ime_live.bars.trade_state import TradeState, read_last, read_message
+from ime_live.clock import SYSTEM_CLOCK, Clock
+from ime_live.errors import FencedError, IncompleteError, PayloadError, StoreError
+from ime_live.feeds.pipeline.leadership import LEAVING, Leadership, holder_name
+from ime_live.log_limiter import LogLimiter
+from ime_live.settings import BarsSettings
+from ime_live.status import FeedState, FeedStatus
+from ime_live.store.bar import Bar
+from ime_live.store.bar_store import BarStore
+from ime_live.store.lease import BARS, Lease
+from ime_live.store.pubsub import PubSub
+from ime_live.store.records import LastState
+from ime_live.store.store import Store, check_settings
+from ime_live.timezones import TEHRAN, zone_of
+
+log = structlog.get_logger()
+
+WRITE_INTERVAL: Final = 1.0
+"""Seconds between two writes."""
+
+CONFIRM_INTERVAL: Final = 10.0
+"""Seconds within which every contract's last bar is written again, so that a store that has lost
+bars is noticed."""
+
+_CHUNK: Final = 500  # days of contracts that are read at once: about 13 MB at most
+_LONGEST_DELAY: Final = 5.0
+_DAY: Final = 86_400
+
+# A connection that hangs is noticed after its silence and a timeout.
+_MAY_HANG: Final = 2.0
+
+
+class BarAggregator:
+    """Keeps the bars; `run` does the work."""
+
+    def __init__(self, settings: BarsSettings, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Create an aggregator. It connects when it runs.
+
+        Args:
+            settings: address of Redis, and for how long bars are kept.
+            clock: the machine's clock.
+        """
+        self._settings = settings
+        self._clock = clock
+        self._zone = zone_of(TEHRAN)
+        self._store = Store(settings)
+        connections = self._store.connections
+        self._bar_store = BarStore(settings, connections=connections)
+        self._lease = Lease(settings, holder_name(), program=BARS, connections=connections)
+        self._leadership = Leadership(
+            self._lease, self.status, on_lead=self._begin, program="bar aggregator", clock=clock
+        )
+        self._due = asyncio.Event()
+        self._pubsub = PubSub(
+            self._store,
+            on_message=self._on_message,
+            on_contracts=lambda _: self._due.set(),
+            on_connected=self._due.set,
+            on_disconnected=self._on_disconnected,
+        )
+        self._contracts: dict[str, ContractBars] = {}
+        self._early: dict[str, bytes] = {}
+        """The newest message of each contract whose stored bars have not been read yet."""
+        self._changed: dict[tuple[str, date], TradingDay] = {}
+        self._to_confirm: list[str] = []
+        self._seen_until: int | None = None
+        """Minute since the epoch until which every state was seen; None while all are."""
+        self._started = False
+        self._begins = True
+        self._live = False
+        self._since = clock.time_us()
+        self._refused = 0
+        self._outage = False
+        self._limited = LogLimiter(log, clock=clock)
+
+    def status(self) -> FeedStatus:
+        """Return the present status: live while all streams are read."""
+        live = self._pubsub.connected and not self._due.is_set() and self._seen_until is None
+        now = self._clock.time_us()
+        if live != self._live:
+            self._live, self._since = live, now
+        return FeedStatus(
+            FeedState.LIVE if live and self._started else FeedState.DOWN,
+            self._since,
+            source=BARS,
+            error=None if live else "the streams cannot be read",
+            refused=self._refused,
+            written=now,
+        )
+
+    async def run(self) -> None:
+        """Keep bars until cancelled."""
+        works = (self._pubsub.run(), self._follow(), self._write_often(), self._leadership.run())
+        tasks = [asyncio.create_task(work) for work in works]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # each ends only with an error
+        finally:
+            # The lease is last: the next leader then finds everything that was seen.
+            for task in tasks[:3]:
+                task.cancel()
+            await asyncio.gather(*tasks[:3], return_exceptions=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LEAVING):
+                    await self._write_if_leading()
+            tasks[3].cancel()
+            await asyncio.gather(tasks[3], return_exceptions=True)
+            await self._store.aclose()
+
+    # Reading the streams
+
+    def _on_message(self, contract_id: str, raw: bytes) -> None:
+        contract = self._contracts.get(contract_id)
+        if contract is None:
+            self._early[contract_id] = raw
+            return
+        try:
+            state = read_message(raw, self._clock.time_us(), self._zone)
+        except PayloadError as error:
+            self._refuse(contract_id, error)
+            return
+        self._note(contract.fold(state, self._seen_until))
+
+    def _on_disconnected(self, error: StoreError) -> None:
+        del error
+        if self._seen_until is None and self._started:
+            hung = self._settings.redis_timeout + _MAY_HANG
+            self._seen_until = int((self._clock.time() - hung) // 60)
+
+    async def _follow(self) -> None:
+        """Read what was missed, after every break and change of the contracts."""
+        backoff = Backoff(_LONGEST_DELAY)
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            try:
+                await self._catch_up()
+            except StoreError as error:
+                self._limited.warning("bars cannot be read", key="read", error=str(error))
+                await self._clock.sleep(backoff.next())
+                self._due.set()
+            else:
+                backoff = Backoff(_LONGEST_DELAY)
+
+    async def _catch_up(self) -> None:
+        if not self._started:
+            self._seen_until = await self._kept_until()
+        ids = {each.contract_id for each in await self._store.contracts()}
+        for gone in self._contracts.keys() - ids:
+            del self._contracts[gone]
+            self._pubsub.unsubscribe([gone])
+        # Subscribed before the states are read, so that none falls in between.
+        if not await self._pubsub.subscribe(ids):
+            return  # `on_connected` follows
+        left: IncompleteError | None = None
+        try:
+            states = await self._store.states(ids)
+        except IncompleteError as error:
+            states, left = dict(error.found), error
+        seen_until = self._seen_until
+        for contract_id in () if left else ids - states.keys() - self._contracts.keys():
+            self._adopt(contract_id, None, [])
+        read: dict[str, TradeState | None] = {
+            contract_id: self._read(contract_id, last) for contract_id, last in states.items()
+        }
+        new = [i for i in read if i not in self._contracts]
+        for start in range(0, len(new), _CHUNK):
+            await self._load({i: read[i] for i in new[start : start + _CHUNK]})
+        for contract_id, state in read.items():
+            contract = self._contracts.get(contract_id)
+            if contract is not None and state is not None:
+                self._note(contract.fold(state, seen_until, stored=True))
+        for contract_id in [i for i in self._early if i in self._contracts]:
+            self._on_message(contract_id, self._early.pop(contract_id))
+        if left is not None:
+            raise left
+        if self._seen_until == seen_until and self._pubsub.connected:
+            self._seen_until = None
+            self._started = True
+
+    async def _kept_until(self) -> int:
+        """Return the minute until which the program before this one saw every state."""
+        status, _ = await self._lease.read()
+        if status is None:
+            return 0
+        until = status.written if status.state is FeedState.LIVE else status.since
+        return until // MINUTE
+
+    async def _load(self, states: dict[str, TradeState | None]) -> None:
+        days = [(i, state.day) for i, state in states.items() if state is not None]
+        found = dict(zip(days, await self._bar_store.read(days), strict=True))
+        for contract_id, state in states.items():
+            day = None if state is None else state.day
+            bars = [] if day is None else found[contract_id, day]
+            self._adopt(contract_id, day, bars)
+
+    def _adopt(self, contract_id: str, day: date | None, bars: list[Bar]) -> None:
+        contract = self._contracts[contract_id] = ContractBars(contract_id)
+        if day is not None:
+            contract.adopt(day, bars)
+
+    def _read(self, contract_id: str, last: LastState | PayloadError) -> TradeState | None:
+        try:
+            if isinstance(last, PayloadError):
+                raise last
+            return read_last(last.version, last.data, self._zone)
+        except PayloadError as error:
+            self._refuse(contract_id, error)
+            return None
+
+    def _refuse(self, contract_id: str, error: PayloadError) -> None:
+        self._refused += 1
+        self._limited.warning(
+            "state makes no bar",
+            key=("refused", error.kind),
+            contract_id=contract_id,
+            error=str(error),
+        )
+
+    def _note(self, day: TradingDay | None) -> None:
+        if day is not None:
+            self._changed[day.contract_id, day.day] = day
+
+    # Writing the bars
+
+    def _begin(self) -> None:
+        self._begins = True
+
+    async def _write_often(self) -> None:
+        while True:
+            await self._clock.sleep(WRITE_INTERVAL)
+            await self._write_if_leading()
+
+    async def _write_if_leading(self) -> None:
+        if not self._leadership.leads or not self._started:
+            if not self._leadership.leads:
+                self._begins = True
+                self._keep_newest()
+            return
+        try:
+            if self._begins:
+                await self._take_over()
+                self._begins = False
+            await self._write()
+        except FencedError as error:
+            self._limited.warning(
+                "this bar aggregator leads no more", key="fenced", error=str(error)
+            )
+            self._leadership.fenced(error.token)
+            self._begins = True
+        except StoreError as error:
+            if not self._outage:  # once per outage
+                log.warning("bars cannot be written", error=str(error))
+            self._outage = True
+        else:
+            self._outage = False
+
+    def _keep_newest(self) -> None:
+        """Drop the former days that wait for a standby's writing; the leader writes them."""
+        for key, day in list(self._changed.items()):
+            contract = self._contracts.get(key[0])
+            if contract is None or contract.today is not day:
+                del self._changed[key]
+
+    async def _take_over(self) -> None:
+        days = [each.today for each in self._contracts.values() if each.today is not None]
+        for start in range(0, len(days), _CHUNK):
+            part = days[start : start + _CHUNK]
+            stored = await self._bar_store.read([(each.contract_id, each.day) for each in part])
+            for day, bars in zip(part, stored, strict=True):
+                day.adopt(bars)
+                self._note(day)
+
+    async def _write(self) -> None:
+        due = self._changed | {(d.contract_id, d.day): d for d in self._to_be_confirmed()}
+        self._changed = {}
+        pairs = [(day, write) for day in due.values() if (write := day.to_write()) is not None]
+        try:
+            results = await self._bar_store.write(
+                [write for _, write in pairs],
+                self._leadership.token,
+                self._settings.bars_days * _DAY,
+            )
+        except StoreError:
+            self._changed = due | self._changed
+            raise
+        lost = 0
+        failure: StoreError | None = None
+        for (day, write), result in zip(pairs, results, strict=True):
+            if result is True:
+                day.note_written(write)
+                continue
+            self._changed.setdefault((day.contract_id, day.day), day)
+            if isinstance(result, StoreError):
+                failure = result if not isinstance(failure, FencedError) else failure
+            else:
+                lost += 1
+                day.note_lost()
+        if lost:
+            self._limited.warning(
+                "the store has other bars than were written; writing them again",
+                key="lost",
+                contracts=lost,
+            )
+        if failure is not None:
+            raise failure
+
+    def _to_be_confirmed(self) -> Iterable[TradingDay]:
+        if not self._to_confirm:
+            self._to_confirm = list(self._contracts)
+        share = max(1, round(len(self._contracts) * WRITE_INTERVAL / CONFIRM_INTERVAL))
+        ids, self._to_confirm = self._to_confirm[:share], self._to_confirm[share:]
+        contracts = (self._contracts[i] for i in ids if i in self._contracts)
+        return [each.today for each in contracts if each.today is not None]
+
+
+async def keep_bars(settings: BarsSettings) -> None:
+    """Keep bars until cancelled.
+
+    Raises:
+        StoreSettingsError: Redis does not match the settings.
+    """
+    await check_settings(settings, writes=True)
+    await BarAggregator(settings).run()

@@ -1,0 +1,21 @@
+"""The command that keeps bars."""
+
+from __future__ import annotations
+
+from ime_live.cli.options import with_settings
+from ime_live.cli.running import run_until_stopped
+from ime_live.settings import BarsSettings
+
+
+@with_settings(BarsSettings)
+def bars(*, settings: BarsSettings) -> None:
+    """Keep one-minute bars of all contracts in Redis, for candles.
+
+    It reads the streams until Ctrl-C or SIGTERM. A second one stands by and takes over when the
+    first is gone.
+    """
+    from ime_live.bars.aggregator import keep_bars
+    from ime_live.logs import configure_logging
+
+    configure_logging(settings)
+    run_until_stopped(keep_bars(settings))

@@ -1,0 +1,21 @@
+"""Settings of the program that keeps bars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ime_live.settings.log import LogSettings
+from ime_live.settings.option import option
+from ime_live.settings.store import StoreSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarsSettings(StoreSettings, LogSettings):
+    """The bars: from the streams to candles of the days."""
+
+    bars_days: int = option(
+        10,
+        "Time for which the bars of a trading day are kept after its last change [days].",
+        least=1,
+        most=3650,
+    )

@@ -1,0 +1,88 @@
+"""Bars in Redis or Valkey: one key per contract and trading day."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from msgspec import Struct
+
+from ime_live.errors import StoreError
+from ime_live.store import scripts
+from ime_live.store.bar import HEADER, RECORD, Bar, unpack
+from ime_live.store.commands import Commands
+from ime_live.store.records import is_bad_data
+
+
+class BarWrite(Struct, frozen=True):
+    """Bars to write.
+
+    Attributes:
+        contract_id: id of the contract.
+        day: its trading day.
+        stored: number of bars that the store has, as the writer knows; None to replace all.
+        first: number of the bar that the bars to write begin with.
+        records: the bars, as `ime_live.store.bar.pack` returns them.
+    """
+
+    contract_id: str
+    day: date
+    stored: int | None
+    first: int
+    records: bytes
+
+
+class BarStore(Commands):
+    """The stored bars; use as ``async with BarStore(settings)``.
+
+    All async methods raise `StoreError` when Redis cannot be reached or does not answer in time.
+    """
+
+    async def read(self, days: Sequence[tuple[str, date]]) -> list[list[Bar]]:
+        """Return the bars of each contract id and trading day, in one round trip per thousand.
+
+        A key of another type than text counts as absent; the next write replaces it.
+        """
+        replies = await self._pipelined([("GET", self.keys.bars(i, day)) for i, day in days])
+        found = []
+        for reply in replies:
+            if isinstance(reply, Exception) and not is_bad_data(reply):
+                raise self.connections.error(reply)
+            found.append(unpack(reply) if isinstance(reply, bytes) else [])
+        return found
+
+    async def write(
+        self, writes: Sequence[BarWrite], token: int, keep: int
+    ) -> list[bool | StoreError]:
+        """Write bars, in one round trip per thousand.
+
+        Args:
+            writes: the bars, of each key at most once.
+            token: fencing token of the writer.
+            keep: seconds for which they are kept after this.
+
+        Returns:
+            One result per item: True if it was written; False if the store does not have as many
+            bars as expected, because it lost some or was emptied. It is a FencedError if a newer
+            token was used before.
+        """
+        calls = [
+            (
+                self.keys.bars(each.contract_id, each.day),
+                str(token),
+                "" if each.stored is None else str(HEADER + RECORD * each.stored),
+                str(HEADER + RECORD * each.first),
+                each.records,
+                str(keep),
+            )
+            for each in writes
+        ]
+        results: list[bool | StoreError] = []
+        for reply in await self._run(scripts.WRITE_BARS, calls):
+            if isinstance(reply, StoreError):
+                results.append(reply)
+            elif reply[1] == scripts.FENCED:
+                results.append(self._fenced(token, reply[0]))
+            else:
+                results.append(reply[1] == 1)
+        return results
