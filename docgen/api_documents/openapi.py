@@ -16,10 +16,11 @@ from msgspec import Struct, field
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from docgen.api_documents.schemas import attributes_of, schemas_of
+from ime_live.candles import Candle
 from ime_live.contracts import Contract
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.parameters import Endpoint, Parameter, parameters_of
-from ime_live.gateway.query.rest_query import DATA_ENDPOINTS
+from ime_live.gateway.query.rest_query import CANDLE_ENDPOINTS, DATA_ENDPOINTS
 from ime_live.gateway.query.value_types import Names
 from ime_live.gateway.rest.bodies import (
     KEYS,
@@ -27,11 +28,13 @@ from ime_live.gateway.rest.bodies import (
     ResponseStatus,
     Section,
 )
+from ime_live.gateway.rest.candles import MAX_DAYS
 from ime_live.gateway.rest.markets import MarketHours
 from ime_live.gateway.rest.paths import (
     MARKETS_PATH,
     OPTION_CHAIN_PATH,
     SEARCH_PATH,
+    candles_path,
     live_path,
     static_path,
 )
@@ -141,6 +144,7 @@ def document() -> Part:
             paths[live_path(section, by)] = {"get": _live(section, by)}
     for by in By:
         paths[static_path(by)] = {"get": _static(by)}
+        paths[candles_path(by)] = {"get": _candles(by)}
     paths[SEARCH_PATH] = {"get": _search()}
     paths[OPTION_CHAIN_PATH] = {"get": _option_chain()}
     paths[MARKETS_PATH] = {"get": _markets()}
@@ -191,6 +195,7 @@ def _schemas() -> Part:
         DETAILS_OVERVIEW,
         OptionPair,
         MarketHours,
+        Candle,
         ResponseStatus,
         Problem,
         Health,
@@ -253,6 +258,29 @@ def _live(section: Section, by: By) -> Part:
         _LIVE,
         _parameters(DATA_ENDPOINTS[by]),
         _answer({"type": "object", "additionalProperties": _nullable(kinds)}),
+        {"403": _NOT_COVERED},
+    )
+
+
+def _candles(by: By) -> Part:
+    return _operation(
+        f"Candles, {_SPELLINGS[by]}",
+        f"`Data` has the candles of each contract, the oldest first, under its {by.value} as in the "
+        "request; null for a contract that does not exist. The last candle may still be open. A "
+        f"call may ask for {MAX_DAYS} days of contracts.",
+        _LIVE,
+        _parameters(CANDLE_ENDPOINTS[by]),
+        _answer(
+            {
+                "type": "object",
+                "additionalProperties": {
+                    "anyOf": [
+                        {"type": "array", "items": _reference(Candle)},
+                        {"type": "null"},
+                    ]
+                },
+            }
+        ),
         {"403": _NOT_COVERED},
     )
 

@@ -52,6 +52,7 @@ from ime_live.log_limiter import LogLimiter
 from ime_live.logs import lines_dropped
 from ime_live.market import timestamp_of
 from ime_live.settings import GatewaySettings
+from ime_live.store.bar_store import BarStore
 from ime_live.store.lease import Lease
 from ime_live.store.pubsub import PubSub
 from ime_live.store.store import Store
@@ -150,6 +151,7 @@ class Gateway:
             contract_cache=self._contract_cache,
             state_reader=self._state_reader,
             feed=self._feed,
+            bar_store=BarStore(settings, connections=self._store.connections),
             diagnostics=diagnostics,
             max_contracts=settings.max_contracts,
             reached=lambda: self._pubsub.connected,

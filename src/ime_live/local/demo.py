@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 import structlog
 
-from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.bars.aggregator import keep_bars
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError, SettingsError, StoreError
 from ime_live.feeds.pipeline.leadership import Leadership, holder_name

@@ -16,6 +16,7 @@ from typing import Any, Final, Self, overload
 import msgspec
 
 from ime_live.backoff import Backoff
+from ime_live.candles import Candle, Interval
 from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy, check_proxy
 from ime_live.client.options import (
@@ -266,6 +267,57 @@ class AsyncClient:
             found += part
         return found
 
+    async def candles(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
+        interval: Interval | str = Interval.MINUTE,
+        start: date | str | None = None,
+        end: date | str | None = None,
+    ) -> dict[str, list[Candle] | None]:
+        """Return the candles of contracts, the oldest first; the last one may still be open.
+
+        Args:
+            contract_names: contracts by name, and patterns of names: ``GC*``.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: all listed contracts of these markets.
+            underlying: those of an underlying, by name or id, or of several; with `markets` or
+                patterns, those of them that fit.
+            interval: length of a candle: 1m, 5m, 15m, 1h or 1d.
+            start: candles that begin at this date or time, or later, as a `datetime.date`, a
+                `datetime.datetime` or in ISO 8601; without a time zone on Tehran's clock. None for
+                the day of ``end``, else today.
+            end: candles that begin before this time; of a date, until its end. None for the end of
+                today.
+
+        Returns:
+            The candles by the names and ids that were given; None for an unknown contract.
+
+        Raises:
+            AuthenticationError, ServiceError: as `snapshot`.
+            SettingsError: an argument cannot be a name, an id, an interval or a time.
+        """
+        try:
+            pairs = [("interval", Interval(interval).value)]
+        except ValueError:
+            raise SettingsError(
+                f"interval must be one of {', '.join(Interval)}, got {interval!r}"
+            ) from None
+        for name, parameter, moment in (("start", "from", start), ("end", "to", end)):
+            if isinstance(moment, date):  # a datetime is one
+                pairs.append((parameter, moment.isoformat()))
+            elif isinstance(moment, str):
+                pairs.append((parameter, moment))
+            elif moment is not None:
+                raise SettingsError(
+                    f"{name} must be a date, a time or a text in ISO 8601, got {moment!r}"
+                )
+        selectors = selectors_of(contract_names, contract_ids, markets, underlying)
+        return await self._live("candles", selectors, pairs, list[Candle] | None)
+
     async def search(self, market: Market | str, text: str = "") -> list[Contract]:
         """Return the contracts of a market whose name or title contains a text, by name.
 
@@ -330,12 +382,16 @@ class AsyncClient:
         return list(convert(await self._get("/static/data/market", ()), list[MarketInfo]))
 
     async def _live(
-        self, section: str, selectors: Sequence[Selector], more: Sequence[tuple[str, str]] = ()
+        self,
+        section: str,
+        selectors: Sequence[Selector],
+        more: Sequence[tuple[str, str]] = (),
+        kind: Any = Any,  # noqa: ANN401 - a type
     ) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for by, words, pairs in _portions(selectors, more):
             raw = await self._get(f"/live/data/{section}/contract/{by}", pairs)
-            part = convert(raw, dict[str, Any])
+            part = convert(raw, dict[str, kind])
             # The service leaves out the contracts that it does not know.
             found |= {word: part.get(word) for word in words} if words else part
         return found

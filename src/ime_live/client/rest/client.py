@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any, Self, overload
 
+from ime_live.candles import Candle, Interval
 from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy
 from ime_live.client.options import Ids, Markets, SectionName, Underlying
@@ -195,6 +196,50 @@ class Client:
         """
         call = self._client.contracts(
             contract_names, contract_ids, markets=markets, underlying=underlying
+        )
+        return self._portal.run(call)
+
+    def candles(
+        self,
+        contract_names: Iterable[str] = (),
+        contract_ids: Ids = (),
+        *,
+        markets: Markets = (),
+        underlying: Underlying = None,
+        interval: Interval | str = Interval.MINUTE,
+        start: date | str | None = None,
+        end: date | str | None = None,
+    ) -> dict[str, list[Candle] | None]:
+        """Return the candles of contracts, the oldest first; the last one may still be open.
+
+        Args:
+            contract_names: contracts by name, and patterns of names: ``GC*``.
+            contract_ids: contracts by id, and patterns of ids.
+            markets: all listed contracts of these markets.
+            underlying: those of an underlying, by name or id, or of several; with `markets` or
+                patterns, those of them that fit.
+            interval: length of a candle: 1m, 5m, 15m, 1h or 1d.
+            start: candles that begin at this date or time, or later, as a `datetime.date`, a
+                `datetime.datetime` or in ISO 8601; without a time zone on Tehran's clock. None for
+                the day of ``end``, else today.
+            end: candles that begin before this time; of a date, until its end. None for the end of
+                today.
+
+        Returns:
+            The candles by the names and ids that were given; None for an unknown contract.
+
+        Raises:
+            AuthenticationError, ServiceError: as `AsyncClient.snapshot`.
+            SettingsError: an argument cannot be a name, an id, an interval or a time.
+        """
+        call = self._client.candles(
+            contract_names,
+            contract_ids,
+            markets=markets,
+            underlying=underlying,
+            interval=interval,
+            start=start,
+            end=end,
         )
         return self._portal.run(call)
 

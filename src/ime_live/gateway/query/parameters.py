@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from ime_live.candles import Interval
 from ime_live.contracts import Market
 from ime_live.gateway.query.value_types import (
     Choice,
     Day,
+    Moment,
     Names,
     Number,
     Schema,
@@ -36,6 +38,8 @@ class Endpoint(StrEnum):
     STREAM_BY_ID = "stream by id"
     DATA_BY_NAME = "data by name"
     DATA_BY_ID = "data by id"
+    CANDLES_BY_NAME = "candles by name"
+    CANDLES_BY_ID = "candles by id"
     SEARCH = "search"
     OPTION_CHAIN = "option chain"
     MARKETS = "markets"
@@ -104,9 +108,10 @@ def _contracts(
     )
 
 
+_CANDLES: Final = (Endpoint.CANDLES_BY_NAME, Endpoint.CANDLES_BY_ID)
 _STREAMS: Final = (Endpoint.STREAM_BY_NAME, Endpoint.STREAM_BY_ID)
 
-_FILTERED: Final = (*_STREAMS, Endpoint.DATA_BY_NAME, Endpoint.DATA_BY_ID)
+_FILTERED: Final = (*_STREAMS, Endpoint.DATA_BY_NAME, Endpoint.DATA_BY_ID, *_CANDLES)
 
 _BY_NAME: Final = ("contract_names", "contract_name")
 _BY_ID: Final = ("contract_ids", "contract_id")
@@ -121,6 +126,29 @@ PARAMETERS: Final = (
     _contracts("contract_id", "contract_ids", Endpoint.STREAM_BY_ID, Names(_STREAMED, "12345")),
     _contracts(*_BY_NAME, Endpoint.DATA_BY_NAME, Names(_ASKED, "ContractA", as_sent=True)),
     _contracts(*_BY_ID, Endpoint.DATA_BY_ID, Names(_ASKED, "12345", as_sent=True)),
+    _contracts(*_BY_NAME, Endpoint.CANDLES_BY_NAME, Names(_ASKED, "ContractA", as_sent=True)),
+    _contracts(*_BY_ID, Endpoint.CANDLES_BY_ID, Names(_ASKED, "12345", as_sent=True)),
+    Parameter(
+        name="interval",
+        type=Choice(Interval),
+        endpoints=_CANDLES,
+        description="Length of a candle.",
+        default=Interval.MINUTE,
+    ),
+    Parameter(
+        name="from",
+        type=Moment("2026-11-28"),
+        endpoints=_CANDLES,
+        description="Candles that begin at this date or time, or later; without an offset on "
+        "Tehran's clock. Default: the day of `to`, else today.",
+    ),
+    Parameter(
+        name="to",
+        type=Moment("2026-11-28T12:30:00"),
+        endpoints=_CANDLES,
+        description="Candles that begin before this time; of a date, until its end. Default: the "
+        "end of today.",
+    ),
     _contracts(*_BY_NAME, Endpoint.STATUS, _ANY, optional=True),
     _contracts(*_BY_ID, Endpoint.STATUS, _ANY, optional=True),
     Parameter(

@@ -15,6 +15,8 @@ from ime_live.gateway.query.stream_query import check_count
 
 DATA_ENDPOINTS: Final = {By.NAME: Endpoint.DATA_BY_NAME, By.ID: Endpoint.DATA_BY_ID}
 
+CANDLE_ENDPOINTS: Final = {By.NAME: Endpoint.CANDLES_BY_NAME, By.ID: Endpoint.CANDLES_BY_ID}
+
 _NAMES: Final = {By.NAME: "contract_names", By.ID: "contract_ids"}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
@@ -212,6 +212,34 @@ class Choice(Struct, frozen=True):
     def schema(self) -> Schema:
         """Return the schema."""
         return {"type": "string", "enum": [word.value for word in self.words]}
+
+
+class Moment(Struct, frozen=True):
+    """A date, or a date and time, in ISO 8601.
+
+    Attributes:
+        example: for the documents.
+    """
+
+    example: str
+
+    def read(self, pairs: Pairs) -> date | datetime:
+        """Return the last date, or the last date and time; its time zone is None without one."""
+        name, text = pairs[-1]
+        day, _, clock = text.strip().replace(" ", "T", 1).partition("T")
+        try:
+            if not clock:
+                return date.fromisoformat(day)
+            # In a query string a plus sign is a space: "…+03:30" arrives as "… 03:30".
+            return datetime.fromisoformat(f"{day}T{clock.replace(' ', '+')}")
+        except ValueError:
+            raise RefusedError(
+                f"{name} must be a date or a time in ISO 8601, got {text!r}", kind=f"bad {name}"
+            ) from None
+
+    def schema(self) -> Schema:
+        """Return the schema."""
+        return {"type": "string", "examples": [self.example]}
 
 
 class Words(Struct, frozen=True):

@@ -5,12 +5,14 @@ Refusals are raised; `ime_live.gateway.query.http_errors` has their HTTP status.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, tzinfo
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
+from ime_live.candles import Candle, Interval
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract
 from ime_live.errors import (
@@ -33,10 +35,11 @@ from ime_live.gateway.query.contract_filter import (
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.query.parameters import Endpoint
 from ime_live.gateway.query.query_string import Query
-from ime_live.gateway.query.rest_query import DATA_ENDPOINTS, read_contracts
+from ime_live.gateway.query.rest_query import CANDLE_ENDPOINTS, DATA_ENDPOINTS, read_contracts
 from ime_live.gateway.query.stream_query import NOT_COVERED, check_count, is_known
 from ime_live.gateway.rest.admission import Admission, Admitted
 from ime_live.gateway.rest.bodies import Data, Description, Section, live_data, static_data
+from ime_live.gateway.rest.candles import candle_data, candles_of, check_amount, read_span
 from ime_live.gateway.rest.markets import markets_data
 from ime_live.gateway.rest.option_chain import chain_data, options_of, pairs_of
 from ime_live.gateway.rest.request import RestRequest
@@ -44,11 +47,23 @@ from ime_live.gateway.rest.search import Search
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.sections import Sections
-from ime_live.gateway.upstream.state_reader import StateReader
+from ime_live.gateway.upstream.state_reader import TIME_LIMIT, StateReader
 from ime_live.registry import Registry
+from ime_live.store.bar import Bar
 
 _AWAY: Final = "market data cannot be read now"
 _HOURS_AWAY: Final = "trading hours cannot be read now"
+
+
+# Candles of a day take about as long as the states of so many contracts.
+_CANDLES_COST: Final = 20
+
+
+class BarReader(Protocol):
+    """Reads bars from the store, as `ime_live.store.bar_store.BarStore`."""
+
+    async def read(self, days: Sequence[tuple[str, date]], /) -> list[list[Bar]]:
+        """Return the bars of each contract id and day; raises StoreError."""
 
 
 class Handlers:
@@ -70,6 +85,7 @@ class Handlers:
         contract_cache: ContractCache,
         state_reader: StateReader,
         feed: FeedMonitor,
+        bar_store: BarReader,
         diagnostics: Diagnostics,
         max_contracts: int,
         reached: Callable[[], bool],
@@ -83,6 +99,7 @@ class Handlers:
             contract_cache: the known contracts.
             state_reader: reads their last states.
             feed: knows what the feed has written about itself.
+            bar_store: reads their bars.
             diagnostics: explains what is wrong with requests.
             max_contracts: number of contracts that a request may name.
             reached: returns whether the store is connected, and the contract cache so up to date.
@@ -93,6 +110,7 @@ class Handlers:
         self._contract_cache = contract_cache
         self._state_reader = state_reader
         self._feed = feed
+        self._bar_store = bar_store
         self._diagnostics = diagnostics
         self._max_contracts = max_contracts
         self._reached = reached
@@ -107,6 +125,29 @@ class Handlers:
         states = await self._states(each for each in contracts.values() if each is not None)
         data = live_data(section, contracts, states, self._today(), details=query["details"])
         return self._explained(data, by, contracts, admitted.identity)
+
+    async def candles(self, by: By, request: RestRequest) -> Data:
+        """Return the candles of the requested contracts, by their names or ids."""
+        query, admitted = await self._admit(CANDLE_ENDPOINTS[by], request)
+        span = read_span(query["from"], query["to"], self._today(), self._zone)
+        interval: Interval = query["interval"]
+        contracts = dict(self._requested(by, query, admitted))
+        check_amount(len(contracts), len(span.days))
+        # Each contract was counted once.
+        more = _CANDLES_COST * len(span.days) - 1
+        self._admission.count(admitted, more * len(contracts))
+        ids = {each.contract_id: None for each in contracts.values() if each is not None}
+        wanted = [(contract_id, day) for contract_id in ids for day in span.days]
+        try:
+            async with asyncio.timeout(TIME_LIMIT):
+                found = await self._bar_store.read(wanted) if wanted else []
+        except (StoreError, TimeoutError) as error:
+            raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER) from error
+        parts: dict[str, list[Candle]] = {contract_id: [] for contract_id in ids}
+        for (contract_id, day), bars in zip(wanted, found, strict=True):
+            parts[contract_id] += candles_of(bars, day, interval, span)
+            await asyncio.sleep(0)  # streams go on meanwhile
+        return self._explained(candle_data(contracts, parts), by, contracts, admitted.identity)
 
     async def static(self, by: By, request: RestRequest) -> Data:
         """Return the static data of the requested contracts, in that order."""

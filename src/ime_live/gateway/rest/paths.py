@@ -20,3 +20,8 @@ def live_path(section: Section, by: By) -> str:
 def static_path(by: By) -> str:
     """Return the path of a call for static data."""
     return f"/static/data/contract/{by.value}"
+
+
+def candles_path(by: By) -> str:
+    """Return the path of a call for candles."""
+    return f"/live/data/candles/contract/{by.value}"

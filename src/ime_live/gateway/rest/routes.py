@@ -26,6 +26,7 @@ from ime_live.gateway.rest.paths import (
     MARKETS_PATH,
     OPTION_CHAIN_PATH,
     SEARCH_PATH,
+    candles_path,
     live_path,
     static_path,
 )
@@ -168,12 +169,13 @@ class _DataCalls:
             for by in By
         }
         static = {static_path(by): partial(calls.static, by) for by in By}
+        candles = {candles_path(by): partial(calls.candles, by) for by in By}
         single: dict[str, _Handler] = {
             SEARCH_PATH: calls.search,
             OPTION_CHAIN_PATH: calls.option_chain,
             MARKETS_PATH: calls.markets,
         }
-        self._handlers = live | static | single
+        self._handlers = live | static | candles | single
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
