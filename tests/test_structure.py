@@ -23,6 +23,8 @@ INTERFACE = "has no behaviour of its own"
 TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_options.py",
     "archive/recorder.py": "cli/test_record.py",
+    "candles.py": "gateway/rest/test_candles.py",
+    "cli/bars.py": "bars/test_aggregator.py",
     "cli/lines.py": "cli/test_publish.py",
     "cli/records.py": "cli/test_contracts.py",
     "cli/running.py": "cli/test_signals.py",
@@ -58,6 +60,7 @@ TESTED_ELSEWHERE = {
     "local/up.py": "cli/test_up.py",
     "logs/configuration.py": "logs/test_writer.py",
     "settings/auth.py": "test_settings.py",
+    "settings/bars.py": "test_settings.py",
     "settings/feed.py": "test_language.py",
     "settings/gateway.py": "test_settings.py",
     "settings/local.py": "test_language.py",

@@ -265,9 +265,9 @@ def _live(section: Section, by: By) -> Part:
 def _candles(by: By) -> Part:
     return _operation(
         f"Candles, {_SPELLINGS[by]}",
-        f"`Data` has the candles of each contract, the oldest first, under its {by.value} as in the "
-        "request; null for a contract that does not exist. The last candle may still be open. A "
-        f"call may ask for {MAX_DAYS} days of contracts.",
+        f"`Data` has the candles of each contract, the oldest first, under its {by.value} as in "
+        "the request; null for a contract that does not exist. The last candle may still be "
+        f"open. A call may ask for {MAX_DAYS} days of contracts.",
         _LIVE,
         _parameters(CANDLE_ENDPOINTS[by]),
         _answer(

@@ -72,6 +72,7 @@ class World:
             contract_cache=others,
             state_reader=others,
             feed=others,
+            bar_store=others,
             diagnostics=diagnostics,
             max_contracts=41,
             reached=lambda: self.reached,

@@ -226,7 +226,8 @@ class Moment(Struct, frozen=True):
     def read(self, pairs: Pairs) -> date | datetime:
         """Return the last date, or the last date and time; its time zone is None without one."""
         name, text = pairs[-1]
-        day, _, clock = text.strip().replace(" ", "T", 1).partition("T")
+        words = text.strip()
+        day, _, clock = words.partition("T" if "T" in words else " ")
         try:
             if not clock:
                 return date.fromisoformat(day)

@@ -142,7 +142,7 @@ def _candle(begin: datetime, group: Sequence[Bar], before: Bar | None) -> Candle
 
 
 def _number(value: float) -> Number:
-    return int(value) if value.is_integer() else value
+    return int(value) if float(value).is_integer() else value
 
 
 def candle_data(

@@ -1,0 +1,169 @@
+"""The bars of real streams: over a kill, a takeover, a store that was emptied, and by REST."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+import ime_live
+from ime_live.contracts import Contract
+from ime_live.local.embedded import EmbeddedValkey
+from ime_live.publisher import Publisher
+from ime_live.settings import StoreSettings
+from ime_live.store.bar import Bar
+from ime_live.store.bar_store import BarStore
+from ime_live.store.store import Store
+from ime_live.timezones import TEHRAN, zone_of
+from tests.stream.harness import Command, Gateway
+from tests.support.payloads import payload
+
+IDS = ["1", "2"]
+ZONE = zone_of(TEHRAN)
+Eventually = Callable[..., Any]
+
+
+@pytest.fixture
+async def store(valkey: EmbeddedValkey, redis: Redis) -> AsyncIterator[Store]:
+    del redis  # it empties the store
+    async with Store(StoreSettings(redis_url=valkey.url)) as made:
+        await made.import_contracts([Contract(contract_id=i, contract_name=f"C{i}") for i in IDS])
+        yield made
+
+
+Start = Callable[[str], Command]
+
+
+@pytest.fixture
+def start(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Start]:
+    started: list[Command] = []
+
+    def run(name: str) -> Command:
+        command = Command(
+            tmp_path / name, ["bars", "--redis-url", valkey.url, "--log-format", "json"]
+        )
+        started.append(command)
+        return command
+
+    yield run
+    for each in started:
+        each.end()
+
+
+class Trading:
+    """Trades one contract after the other; each state has one more of volume."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self.volume = 0
+
+    async def trade(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.volume += 1
+            now = datetime.now(ZONE)
+            state = payload(
+                100 + self.volume % 7,
+                date=now.date().isoformat(),
+                time=now.strftime("%H:%M:%S"),
+                trade_count=self.volume,
+                total_volume=self.volume,
+                total_value=self.volume * 100,
+                open_price=101,
+                high_price=106,
+                low_price=100,
+            )
+            await self._publisher.publish_many([(i, state) for i in IDS])
+
+
+async def bars_of(store: Store) -> list[list[Bar]]:
+    today = datetime.now(ZONE).date()
+    settings = StoreSettings()
+    return await BarStore(settings, connections=store.connections).read([(i, today) for i in IDS])
+
+
+async def reach(store: Store, volume: int, *, timeout: float = 30) -> list[list[Bar]]:  # noqa: ASYNC109
+    """Wait until the bars have all of this volume."""
+    async with asyncio.timeout(timeout):
+        while True:
+            found = await bars_of(store)
+            if all(bars and bars[-1].volume == volume for bars in found):
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def test_bars_lose_nothing_over_a_kill_and_a_takeover(
+    valkey: EmbeddedValkey, store: Store, start: Start, redis: Redis
+) -> None:
+    async with Publisher(valkey.url) as publisher:
+        trading = Trading(publisher)
+        first = start("first")
+        await first.logged("this bar aggregator leads")
+        standby = start("standby")
+        await standby.logged("another bar aggregator leads; standing by")
+        await trading.trade(20)
+        await reach(store, trading.volume)
+        first.signal(signal.SIGKILL)
+        first.wait()
+        await trading.trade(20)
+        await standby.logged("this bar aggregator leads")
+        found = await reach(store, trading.volume)
+        # A restart in the middle of a day takes up what is stored.
+        standby.signal(signal.SIGKILL)
+        standby.wait()
+        await trading.trade(5)
+        last = start("last")
+        await last.logged("this bar aggregator leads")
+        after = await reach(store, trading.volume)
+        for bars, before in zip(after, found, strict=True):
+            assert bars[: len(before) - 1] == before[:-1]
+            assert {each.minute for each in bars} >= {each.minute for each in before}
+        # What the store loses is written again, although nothing changes.
+        keys = await redis.keys("ime:bars:{*")
+        await redis.delete(*keys)
+        assert await reach(store, trading.volume) == after
+        last.signal(signal.SIGTERM)
+        assert last.wait() == 0
+
+
+async def test_candles_are_served_with_an_entity_tag(
+    valkey: EmbeddedValkey, store: Store, start: Start, tmp_path: Path
+) -> None:
+    async with Publisher(valkey.url) as publisher:
+        trading = Trading(publisher)
+        await start("bars").logged("this bar aggregator leads")
+        began = time.time()
+        await trading.trade(30)
+        await reach(store, trading.volume)
+    gateway = Gateway(tmp_path / "gateway", valkey.url, auth="none")
+    try:
+        await asyncio.to_thread(gateway.when_ready)
+        path = "/live/data/candles/contract/name?contract_names=C1"
+        first = await asyncio.to_thread(gateway.get, path)
+        tag = first.headers["ETag"]
+        again = await asyncio.to_thread(gateway.request, "GET", path, {"If-None-Match": tag})
+        assert (first.status, again.status) == (200, 304)
+        url = f"http://127.0.0.1:{gateway.port}"
+        async with ime_live.AsyncClient(url) as client:
+            found = await client.candles(["C1", "NOPE"], interval="1d", start=_day(began))
+            assert found["NOPE"] is None
+            [candle] = found["C1"] or []
+            assert (candle.volume, candle.trades, candle.value) == (30, 30, 3000)
+            assert (candle.open, candle.high, candle.low, candle.close) == (101, 106, 100, 102)
+            with pytest.raises(ime_live.SettingsError, match="interval must be one of"):
+                await client.candles(["C1"], interval="2m")
+        with ime_live.Client(url) as blocking:
+            [minute, *_] = blocking.candles(contract_ids=[1])["1"] or []
+            assert minute.to_dict()["open"] == 101
+    finally:
+        gateway.end()
+
+
+def _day(moment: float) -> str:
+    return datetime.fromtimestamp(moment, ZONE).date().isoformat()

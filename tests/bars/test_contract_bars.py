@@ -1,0 +1,192 @@
+"""The rules of bars, one by one: late, repeated, corrected and missed states, and days."""
+
+from __future__ import annotations
+
+import random
+from datetime import date
+from typing import Any
+
+from msgspec.structs import replace
+
+from ime_live.bars.contract_bars import MINUTE, ContractBars
+from ime_live.bars.trade_state import TradeState
+from ime_live.store.bar import Bar
+
+DAY, NEXT = date(2026, 11, 28), date(2026, 11, 29)
+START = 29_000_000  # minutes since the epoch, where the states below begin
+
+
+def state(
+    at: float,
+    price: float,
+    volume: float,
+    *,
+    day: date = DAY,
+    **fields: Any,  # noqa: ANN401
+) -> TradeState:
+    """A state at so many minutes after the start, with as many trades as volume."""
+    whole = TradeState(
+        round((START + at) * MINUTE),
+        day,
+        700 + int(at),
+        price,
+        open=100,
+        high=120,
+        low=80,
+        volume=volume,
+        value=volume * 100,
+        trades=volume,
+    )
+    return replace(whole, **fields)
+
+
+def folded(*states: TradeState) -> ContractBars:
+    bars = ContractBars("1")
+    for each in states:
+        bars.fold(each)
+    return bars
+
+
+def prices(bars: ContractBars) -> list[tuple[int, float, float, float, float, float]]:
+    """Minute, open, high, low, close and the day's volume of each bar."""
+    return [(b.minute, b.open, b.high, b.low, b.close, b.volume) for b in found(bars)]
+
+
+def found(bars: ContractBars) -> list[Bar]:
+    return [] if bars.today is None else bars.today.bars
+
+
+def test_bar_has_the_first_highest_lowest_and_last_price_of_its_minute() -> None:
+    bars = folded(
+        state(0, 100, 1), state(0.2, 105, 2), state(0.4, 95, 4), state(0.6, 99, 5), state(1, 98, 9)
+    )
+    assert prices(bars) == [(700, 100, 105, 95, 99, 5), (701, 98, 98, 98, 98, 9)]
+
+
+def test_minute_without_a_trade_has_no_bar() -> None:
+    bars = folded(state(0, 100, 1), state(1, 100, 1, bid=7), state(3, 101, 2))
+    assert [bar.minute for bar in found(bars)] == [700, 703]
+    assert found(bars)[0].bid == 0
+
+
+def test_orders_of_the_same_minute_change_bid_ask_and_open_interest() -> None:
+    [bar] = found(folded(state(0, 100, 1), state(0.5, 100, 1, bid=7, ask=8, open_interest=9)))
+    assert (bar.bid, bar.ask, bar.open_interest) == (7, 8, 9)
+
+
+def test_late_and_repeated_states_change_nothing() -> None:
+    bars = folded(state(0, 100, 1), state(1, 101, 2))
+    before = prices(bars)
+    assert bars.fold(state(0.5, 500, 9)) is None
+    assert bars.fold(state(1, 500, 9)) is None
+    assert prices(bars) == before
+
+
+def test_untraded_contract_has_no_bar() -> None:
+    assert found(folded(state(0, 0, 0), state(1, 100, 0), state(2, 0, 5))) == []
+
+
+def test_totals_of_another_day_count_from_zero() -> None:
+    bars = folded(state(0, 100, 50), state(900, 101, 3, day=NEXT, minute=700))
+    assert bars.today is not None
+    assert bars.today.day == NEXT
+    assert prices(bars) == [(700, 101, 101, 101, 101, 3)]
+
+
+def test_state_of_an_older_day_changes_nothing() -> None:
+    bars = folded(state(0, 100, 3, day=NEXT))
+    assert bars.fold(state(1, 90, 99)) is None
+    assert prices(bars) == [(700, 100, 100, 100, 100, 3)]
+
+
+def test_corrected_totals_are_those_of_the_last_bar() -> None:
+    bars = folded(state(0, 100, 10), state(2, 100, 8))
+    assert [(bar.minute, bar.volume) for bar in found(bars)] == [(700, 8)]
+
+
+def test_totals_reset_before_the_session_change_nothing() -> None:
+    bars = folded(state(0, 100, 10), state(2, 0, 0), state(3, 100, 10))
+    assert [(bar.minute, bar.volume) for bar in found(bars)] == [(700, 10)]
+
+
+def test_earlier_minute_of_a_newer_state_does_not_open_a_closed_bar() -> None:
+    bars = folded(state(0, 100, 1), state(2, 101, 2), state(3, 102, 3, minute=701))
+    assert prices(bars) == [(700, 100, 100, 100, 100, 1), (702, 101, 102, 101, 102, 3)]
+
+
+def test_trades_that_nobody_saw_are_in_the_bar_in_which_they_were_noticed() -> None:
+    bars = folded(state(0, 100, 1))
+    bars.fold(state(5, 110, 9), seen_until=START, stored=True)
+    first, second = found(bars)
+    assert (first.gap, first.volume) == (False, 1)
+    assert (second.minute, second.gap, second.volume) == (705, True, 9)
+    assert (second.high, second.low) == (120, 80)
+
+
+def test_break_within_a_minute_leaves_no_gap() -> None:
+    bars = folded(state(0, 100, 1))
+    bars.fold(state(0.9, 110, 9), seen_until=START, stored=True)
+    assert [bar.gap for bar in found(bars)] == [False]
+
+
+def test_first_bar_of_a_day_that_was_missed_has_the_prices_of_the_day() -> None:
+    bars = ContractBars("1")
+    bars.fold(state(90, 110, 40), seen_until=0, stored=True)
+    [bar] = found(bars)
+    assert (bar.open, bar.high, bar.low, bar.close, bar.volume) == (100, 120, 80, 110, 40)
+    assert bar.gap
+
+
+def test_store_that_went_back_neither_stops_nor_doubles_the_bars() -> None:
+    bars = folded(state(0, 100, 1), state(1, 100, 5))
+    assert bars.fold(state(0, 100, 1), START + 1, stored=True) is None
+    bars.fold(state(0.5, 101, 6, minute=701))  # by a clock that is behind
+    assert [bar.volume for bar in found(bars)] == [1, 6]
+
+
+def test_bars_of_a_restart_are_those_without_one() -> None:
+    seeded = random.Random(7)
+    states, volume = [], 0.0
+    for step in range(300):
+        volume += seeded.choice([0, 0, 1, 3])
+        states.append(state(step / 20, 100 + seeded.randrange(9), volume))
+    whole = folded(*states)
+    for cut in range(1, 300, 13):
+        before = folded(*states[:cut])
+        after = ContractBars("1")
+        after.adopt(DAY, found(before))
+        for each in states[cut - 1 :]:
+            after.fold(each)
+        assert found(after) == found(whole), cut
+
+
+def test_joined_bars_are_the_better_ones_of_each_minute() -> None:
+    one = folded(state(0, 100, 1), state(1, 101, 2), state(2, 102, 3))
+    other = folded(state(2, 102, 2), state(3, 103, 4))
+    assert other.today is not None
+    found(other)[-1].gap = True
+    other.adopt(DAY, found(one))
+    assert [(bar.minute, bar.volume) for bar in found(other)] == [
+        (700, 1),
+        (701, 2),
+        (702, 3),
+        (703, 4),
+    ]
+
+
+def test_only_what_the_store_lacks_is_written() -> None:
+    bars = folded(state(0, 100, 1), state(1, 101, 2))
+    day = bars.today
+    assert day is not None
+    whole = day.to_write()
+    assert whole is not None
+    assert (whole.stored, whole.first) == (None, 0)
+    day.note_written(whole)
+    bars.fold(state(2, 102, 3))
+    part = day.to_write()
+    assert part is not None
+    assert (part.stored, part.first, len(part.records)) == (2, 1, len(whole.records))
+    day.note_lost()
+    again = day.to_write()
+    assert again is not None
+    assert again.stored is None
