@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import random
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
-from ime_live.bars.contract_bars import MINUTE, ContractBars
-from ime_live.bars.trade_state import TradeState
+from ime_live.bars.contract_bars import MINUTE, ContractBars, TradingDay
+from ime_live.bars.trade_state import TradeState, read_last
+from ime_live.candles import Candle, Interval
+from ime_live.gateway.rest.candles import Span, candles_of
 from ime_live.store.bar import Bar
+from ime_live.timezones import TEHRAN, zone_of
+from tests.feeds.test_recorded import recording
+from tests.support.paths import CAPTURE
 
 DAY, NEXT = date(2026, 11, 28), date(2026, 11, 29)
 START = 29_000_000  # minutes since the epoch, where the states below begin
@@ -190,3 +196,52 @@ def test_only_what_the_store_lacks_is_written() -> None:
     again = day.to_write()
     assert again is not None
     assert again.stored is None
+
+
+# -- recorded frames, with values worked out by hand ------------------------------------------
+
+
+RECORDINGS = [
+    "1400-11-15T14",
+    "1400-11-17T13",
+    "1400-11-17T19",
+    "1400-11-18T1415",
+    "1400-11-18T1430",
+]
+SAFFRON = "197"
+
+
+@pytest.mark.skipif(not CAPTURE.is_dir(), reason=f"no recorded frames at {CAPTURE}")
+def test_bars_of_recorded_frames_are_those_worked_out_by_hand() -> None:
+    zone = zone_of(TEHRAN)
+    bars = ContractBars(SAFFRON)
+    days: dict[date, TradingDay] = {}
+    for name in RECORDINGS:
+        for frame in recording(name):
+            for quote in (each for board in frame.boards for each in board.quotes):
+                if quote.contract.contract_id != SAFFRON:
+                    continue
+                told = quote.payload.aggregate
+                moment = datetime.fromisoformat(f"{told.date}T{told.time}").replace(tzinfo=zone)
+                version = round(moment.timestamp() * 1_000_000)
+                changed = bars.fold(read_last(version, quote.payload.to_json(), zone))
+                if changed is not None:
+                    days[changed.day] = changed
+    span = Span(datetime(2022, 2, 1), datetime(2022, 3, 1))  # noqa: DTZ001 - Tehran's clock
+    found = [
+        candle
+        for day, traded in days.items()
+        for candle in candles_of(traded.bars, day, Interval.MINUTE, span)
+    ]
+    assert found == [
+        candle_of("2022-02-03T15:18:00", 350500, 3032, 106639090000, 1006, 20822, 0, 0),
+        candle_of("2022-02-06T13:26:00", 325600, 1807, 58680080000, 434, 18878, 325000, 326100),
+        candle_of("2022-02-06T15:01:00", 330900, 755, 24803510000, 156, 18496, 0, 0),
+        candle_of("2022-02-07T14:15:00", 332000, 4231, 142817590000, 919, 15936, 331600, 332000),
+        candle_of("2022-02-07T14:16:00", 332900, 45, 1494180000, 6, 15893, 332000, 332800),
+    ]
+
+
+def candle_of(at: str, price: int, *rest: int) -> Candle:
+    """A candle of one price."""
+    return Candle(at, *(price,) * 4, *rest)

@@ -12,6 +12,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib.util import find_spec
@@ -24,6 +25,7 @@ from websockets.asyncio.server import ServerConnection
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.contracts import Contract
 from tests.client.rest_service import STATIC, Rest
+import ime_live
 from tests.client.service import sending, service
 from tests.client.texts import DATA, update
 from tests.support.marks import thorough
@@ -56,7 +58,7 @@ OUTPUT = {
 }
 
 
-CALLS = {"option_chain"}
+CALLS = {"candles", "option_chain"}
 """Examples that make one call and read no stream."""
 
 
@@ -107,6 +109,22 @@ def test_every_example_is_tested() -> None:
     programs = {path.stem for path in EXAMPLES.glob("*.py")}
     assert programs - {"parquet"} == ARGUMENTS.keys() | CALLS
     assert ARGUMENTS.keys() == OUTPUT.keys()
+
+
+def test_candles_of_the_demo_are_printed(demo: str) -> None:
+    program = [sys.executable, str(EXAMPLES / "candles.py"), f"http://{demo}", "1d"]
+    names = demo_names(demo)
+    deadline = time.monotonic() + 60
+    while not (said := subprocess.check_output([*program, *names], text=True)):  # noqa: S603 - our own
+        assert time.monotonic() < deadline, "the demo makes no candles"
+        time.sleep(0.5)
+    assert any(name in said for name in names)
+
+
+def demo_names(demo: str) -> list[str]:
+    """Names of some futures of a running demo."""
+    with ime_live.Client(f"http://{demo}") as client:
+        return [each.contract_name for each in client.search("IMEFutures", "A")]
 
 
 async def output_of(name: str, url: str, *arguments: str, lines: int) -> list[str]:
