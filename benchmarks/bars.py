@@ -103,7 +103,7 @@ async def _memory(store: Store, bars: BarStore) -> float:
     sizes = await store._pipelined(
         [("MEMORY", "USAGE", store.keys.bars(str(n), date(2026, 1, 1))) for n in range(CONTRACTS)]
     )
-    return sum(sizes) / 1e6
+    return float(sum(sizes)) / 1e6
 
 
 async def main() -> int:

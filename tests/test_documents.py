@@ -397,7 +397,11 @@ def test_no_example_is_left_out() -> None:
     [mark] = test_bash_examples_run.pytestmark  # type: ignore[attr-defined]
     files = {path.stem for path in (ROOT / "examples").glob("*.py")}
     # These read no stream; tests.client.test_examples runs them.
-    assert files == {example for example, _ in mark.args[1]} | {"option_chain", "parquet"}
+    assert files == {example for example, _ in mark.args[1]} | {
+        "candles",
+        "option_chain",
+        "parquet",
+    }
 
 
 def run(place: str, *arguments: str) -> None:

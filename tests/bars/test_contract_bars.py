@@ -242,6 +242,8 @@ def test_bars_of_recorded_frames_are_those_worked_out_by_hand() -> None:
     ]
 
 
-def candle_of(at: str, price: int, *rest: int) -> Candle:
+def candle_of(
+    at: str, price: int, volume: int, value: int, trades: int, interest: int, bid: int, ask: int
+) -> Candle:
     """A candle of one price."""
-    return Candle(at, *(price,) * 4, *rest)
+    return Candle(at, price, price, price, price, volume, value, trades, interest, bid, ask)

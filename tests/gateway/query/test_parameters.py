@@ -19,6 +19,8 @@ from ime_live.gateway.query.value_types import Number
 PATHS = {
     Endpoint.DATA_BY_NAME: ("/live/data/overview/contract/name", "/static/data/contract/name"),
     Endpoint.DATA_BY_ID: ("/live/data/aggregate/contract/id", "/static/data/contract/id"),
+    Endpoint.CANDLES_BY_NAME: ("/live/data/candles/contract/name",),
+    Endpoint.CANDLES_BY_ID: ("/live/data/candles/contract/id",),
     Endpoint.SEARCH: ("/static/data/contract/search",),
     Endpoint.OPTION_CHAIN: ("/static/data/contract/option-chain",),
     Endpoint.MARKETS: ("/static/data/market",),

@@ -22,6 +22,9 @@ class Calls:
     async def live(self, *_: object) -> Data:
         return Data(b"{}")
 
+    async def candles(self, *_: object) -> Data:
+        return Data(b"{}")
+
     async def static(self, *_: object) -> Data:
         return Data(b"[]")
 
