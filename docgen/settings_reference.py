@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ime_live.settings import (
     AuthSettings,
+    BarsSettings,
     DemoSettings,
     FeedSettings,
     GatewaySettings,
@@ -44,6 +45,7 @@ SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
     ("Feed", FeedSettings, "From the exchange to the store; see [feed.md](feed.md)."),
     ("Exchange", SignalRHubSettings, "Where its hub is, and how it is reached."),
     ("Trading hours", HoursSettings, "When the exchange trades, in Tehran's time."),
+    ("Bars", BarsSettings, "How long they are kept; see [history.md](history.md)."),
     ("Recordings", RecordSettings, "How frames are recorded."),
     (
         "Running on one machine",

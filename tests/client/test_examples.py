@@ -22,10 +22,10 @@ import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection
 
+import ime_live
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.contracts import Contract
 from tests.client.rest_service import STATIC, Rest
-import ime_live
 from tests.client.service import sending, service
 from tests.client.texts import DATA, update
 from tests.support.marks import thorough
