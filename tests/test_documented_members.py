@@ -41,8 +41,8 @@ BLOCKING: Final = {ime_live.Stream: ime_live.BlockingStream, ime_live.AsyncClien
 # Submodules and their names, which an example or a sentence about logs may have.
 MODULES: Final = {"client", "errors", "market", "contracts", "store"}
 
-# The changelog has the names of former versions.
-DOCUMENTS: Final = [path for path in ALL if path.name != "CHANGELOG.md"]
+# The changelog has the names of former versions; members of the browser module are JavaScript.
+DOCUMENTS: Final = [path for path in ALL if path.name not in {"CHANGELOG.md", "browser.md"}]
 
 PUBLIC: Final = {name: getattr(ime_live, name) for name in ime_live.__all__}
 CLASSES: Final = [found for found in PUBLIC.values() if inspect.isclass(found)]

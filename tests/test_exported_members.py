@@ -87,11 +87,13 @@ VALUES: dict[str, list[Any]] = {
     "Aggregate": [PAYLOAD.aggregate],
     "AllowedPriceRange": [PAYLOAD.allowed_price_range],
     "BestLimit": [PAYLOAD.best_limit],
+    "Candle": [ime_live.Candle("2026-11-28T11:45:00", 5, 7, 4, 6, 9, 54, 3, 20, 5, 6)],
     "CloseCode": list(ime_live.CloseCode),
     "ConnectionEvent": [ime_live.ConnectionEvent(connected=False, reason="away", final=True)],
     "Contract": [CONTRACT],
     "ContractInfo": [PAYLOAD.contract_info],
     "FeedState": list(ime_live.FeedState),
+    "Interval": list(ime_live.Interval),
     "Level": [PAYLOAD.best_limit["1"]],
     "Market": list(ime_live.Market),
     "MarketInfo": [

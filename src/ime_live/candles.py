@@ -27,7 +27,7 @@ class Interval(StrEnum):
 
 
 class Candle(Struct, frozen=True):
-    """What was traded of a contract in an interval. An interval without a trade has no candle.
+    """The trades of a contract in an interval. An interval without a trade has no candle.
 
     Attributes:
         time: start of the interval, ISO 8601 on Tehran's clock, as ``2026-11-28T11:45:00``.

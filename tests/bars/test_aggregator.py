@@ -124,7 +124,7 @@ async def test_bars_lose_nothing_over_a_kill_and_a_takeover(
         for bars, before in zip(after, found, strict=True):
             assert bars[: len(before) - 1] == before[:-1]
             assert {each.minute for each in bars} >= {each.minute for each in before}
-        # What the store loses is written again, although nothing changes.
+        # The keeper writes again what the store loses, although nothing changes.
         keys = await redis.keys("ime:bars:{*")
         await redis.delete(*keys)
         assert await reach(store, trading.volume) == after

@@ -180,7 +180,7 @@ def test_joined_bars_are_the_better_ones_of_each_minute() -> None:
     ]
 
 
-def test_only_what_the_store_lacks_is_written() -> None:
+def test_bars_missing_in_the_store_are_written() -> None:
     bars = folded(state(0, 100, 1), state(1, 101, 2))
     day = bars.today
     assert day is not None

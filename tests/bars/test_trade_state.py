@@ -1,4 +1,4 @@
-"""What bars are made of: the trading day and the minute of a state, whatever a publisher writes."""
+"""Trading day and minute of a state, whatever a publisher writes."""
 
 from __future__ import annotations
 
