@@ -40,7 +40,7 @@ async def test_bars_are_appended_and_the_last_one_is_replaced(bars: BarStore) ->
     assert await bars.read([("1", DAY), ("2", DAY)]) == [[FIRST, SECOND], []]
 
 
-async def test_bars_expire(bars: BarStore, redis: Any) -> None:  # noqa: ANN401
+async def test_bars_expire_after_the_days_of_the_setting(bars: BarStore, redis: Any) -> None:  # noqa: ANN401
     await write(bars, None, 0, FIRST)
     assert 900 < await redis.ttl(KEY) <= 1000
     await redis.expire(KEY, 5)
