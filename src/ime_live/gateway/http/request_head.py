@@ -73,13 +73,17 @@ class RequestHead(Struct, frozen=True):
 
     def items(self, name: bytes) -> list[str]:
         """Return the elements of a list field, without empty ones."""
-        value = self.field(name) or ""
+        value = self.field(name)
+        if not value:
+            return []
         return [item for part in value.split(",") if (item := part.strip(" \t"))]
 
     def names(self, name: bytes, token: bytes) -> bool:
         """Return whether a list field has this lower-case element, in any case."""
         value = self.fields.get(name)
-        return value is not None and any(
+        if value is None or value.lower() == token:
+            return value is not None
+        return any(
             item.strip(_BLANKS).lower() == token for item in value.split(b",")
         )
 

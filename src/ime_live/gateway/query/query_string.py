@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 from ime_live.errors import RefusedError
 from ime_live.gateway.query.parameters import Endpoint, Parameter, parameters_of
 from ime_live.gateway.query.value_types import Names
+
+ResultT = TypeVar("ResultT")
+
+_MAX_QUERIES: Final = 1_000
+_MAX_LENGTH: Final = 1_024
+"""Characters of a query that is kept; it takes some ten times as many bytes."""
 
 
 class _Table:
@@ -31,14 +38,14 @@ _TABLES: Final[Mapping[Endpoint, _Table]] = {endpoint: _Table(endpoint) for endp
 
 
 class Query:
-    """The query of one request. A value is checked when it is read.
+    """The query of a request. A value is checked when it is read, and then kept.
 
     >>> query = Query(Endpoint.SEARCH, "market=IMEOption&Search_char=KASH&page=2")
     >>> query["Search_char"], query.unknown
     ('KASH', ('page',))
     """
 
-    __slots__ = ("_pairs", "_table", "_values")
+    __slots__ = ("_pairs", "_results", "_table", "_values", "unknown")
 
     def __init__(self, endpoint: Endpoint, text: str) -> None:
         """Parse a query string.
@@ -52,12 +59,39 @@ class Query:
         self._values: dict[str, list[tuple[str, str]]] = {}
         for pair in self._pairs:
             self._values.setdefault(pair[0], []).append(pair)
-
-    @property
-    def unknown(self) -> tuple[str, ...]:
-        """The names of parameters that the endpoint does not have."""
         known = self._table.known
-        return tuple(name for name in self._values if name not in known)
+        self.unknown = tuple(name for name in self._values if name not in known)
+        """The names of parameters that the endpoint does not have."""
+        self._results: dict[object, Any] = {}
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, text: str) -> Query:
+        """Return the query of a request, perhaps that of an equal request before it.
+
+        Clients of one kind ask the same again and again. A query with a token is not kept, nor one
+        with an unknown name, which may be a misspelt token.
+        """
+        query = _queries.get((endpoint, text))
+        if query is None:
+            query = cls(endpoint, text)
+            is_kept = len(text) <= _MAX_LENGTH and not query.unknown and "token" not in query
+            if is_kept:
+                if len(_queries) >= _MAX_QUERIES:
+                    del _queries[next(iter(_queries))]
+                _queries[endpoint, text] = query
+        return query
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether a parameter was sent, by its documented name."""
+        return name in self._values
+
+    def once(self, key: object, read: Callable[[], ResultT]) -> ResultT:
+        """Return what ``read`` makes of the query, which it does once; ``key`` stands for it."""
+        try:
+            result: ResultT = self._results[key]
+        except KeyError:
+            result = self._results[key] = read()
+        return result
 
     @property
     def token(self) -> str | None:
@@ -71,6 +105,9 @@ class Query:
         Raises:
             RefusedError: 1008; the value is wrong, or missing and required.
         """
+        return self.once(name, partial(self._read, name))
+
+    def _read(self, name: str) -> Any:  # noqa: ANN401 - the parameter's type
         parameter, spellings = self._table.entries[name]
         values = self._values
         if len(spellings) == 1:
@@ -86,3 +123,7 @@ class Query:
         if parameter.missing and not any(each in values for each in parameter.instead):
             raise RefusedError(parameter.missing, kind=parameter.missing.partition(":")[0])
         return parameter.default
+
+
+_queries: Final[dict[tuple[Endpoint, str], Query]] = {}
+"""Those that are kept, the oldest first."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
+from functools import partial
 from typing import Final, Protocol
 from urllib.parse import unquote
 
@@ -78,7 +79,7 @@ _BY: Final = {
 
 def parse_query(by: By, text: str) -> Query:
     """Return the query of a stream's request; ``text`` is percent-encoded UTF-8, as sent."""
-    return Query(_BY[by][0], text)
+    return Query.of(_BY[by][0], text)
 
 
 def read_request(by: By, query: Query, zone: tzinfo) -> StreamRequest:
@@ -92,6 +93,10 @@ def read_request(by: By, query: Query, zone: tzinfo) -> StreamRequest:
     Raises:
         RefusedError: 1008; no contract is named or filtered, or a value cannot be read.
     """
+    return query.once(zone, partial(_read_request, by, query, zone))
+
+
+def _read_request(by: By, query: Query, zone: tzinfo) -> StreamRequest:
     contracts = query[_BY[by][1]] or ()
     newer_than = 0 if query["snapshot"] else None
     since = query["since"]

@@ -199,7 +199,7 @@ class Handlers:
             raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER) from error
 
     async def _admit(self, endpoint: Endpoint, request: RestRequest) -> tuple[Query, Admitted]:
-        query = Query(endpoint, request.query)
+        query = Query.of(endpoint, request.query)
         admitted = await self._admission.admit(endpoint.value, request, query.token, query.unknown)
         return query, admitted
 

@@ -55,7 +55,7 @@ class Subscription:
         """Make a subscription without contracts."""
         self._context = context
         self._request: StreamRequest
-        """Its contracts are left out: there may be a thousand."""
+        """Its contracts are left out if they are many."""
         self._identity: Identity
         self._opening: Mapping[str, ContractRef] = {}
         """The selection until `begin`; from then on the hub's group of subscribers has it."""
@@ -103,7 +103,9 @@ class Subscription:
         self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
     ) -> Identity:
         context = self._context
-        self._request = msgspec.structs.replace(request, contracts=())
+        self._request = request
+        if len(request.contracts) > _LOGGED_CONTRACTS:
+            self._request = msgspec.structs.replace(request, contracts=())
         self._identity = identity = await context.authenticator.authenticate(token)
         note(
             {
@@ -137,7 +139,9 @@ class Subscription:
     def begin(self, writer: TransportWriter, format_: wire.Format) -> Subscriber:
         """Join the hub: changes are sent from now on. `send_first` sends the present states."""
         hub = self._context.hub
-        options = msgspec.structs.replace(self._request.options, format=format_)
+        options = self._request.options
+        if options.format is not format_:
+            options = msgspec.structs.replace(options, format=format_)
         selection, live = self._selection, self._live
         self.subscriber = subscriber = hub.join(selection, writer, options, live)
         self._opening = {}
