@@ -259,6 +259,7 @@ class Process:
             message_rate=Rate(chosen.client_rate),
             cors=Cors(()),
             limited=limited,
+            log=structlog.get_logger(),
             clock=GivenClock(time_us=lambda: NOW, monotonic=self.timers.monotonic),
             market_clock=GivenClock(time_us=lambda: NOW),
         )

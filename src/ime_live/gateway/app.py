@@ -194,6 +194,7 @@ class Gateway:
             cors=Cors(settings.origins),
             event_overlap=0 if self._store.connections.one_clock else EVENT_OVERLAP,
             limited=self._limited,
+            log=structlog.get_logger().bind(),
             clock=SYSTEM_CLOCK,
             market_clock=clock,
         )

@@ -203,8 +203,11 @@ def _to_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
     del logger, method
     time, level, text = event.pop("timestamp"), event.pop("level"), event.pop("event")
     exception = event.pop("exception", None)
-    fields = "".join(f" {key}={_value(value)}" for key, value in event.items())
-    line = f"{time} {level:<7} {text}{fields}"
+    parts = [f"{time} {level:<7} {text}"]
+    for key, value in event.items():
+        is_plain = isinstance(value, str) and _PLAIN.fullmatch(value)
+        parts.append(f"{key}={value if is_plain else _value(value)}")
+    line = " ".join(parts)
     return f"{line}\n{exception}" if exception else line
 
 

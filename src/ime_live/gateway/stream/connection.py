@@ -14,8 +14,6 @@ import secrets
 from collections.abc import MutableSet
 from typing import Any, Final
 
-import structlog
-
 from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import Identity
 from ime_live.gateway.http.request_head import RequestHead
@@ -25,8 +23,6 @@ from ime_live.gateway.stream.commands import CommandQueue
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose, read_slowly
 from ime_live.gateway.stream.subscription import Subscription
-
-log = structlog.get_logger()
 
 # Identifies a process in the logs of a machine, with the number of a connection in the process.
 _PROCESS: Final = secrets.token_hex(2)
@@ -171,7 +167,7 @@ class Connection(asyncio.Protocol):
             context.hub.pause(subscriber)
             context.heartbeat.pause(self, now)
         self._subscription.send_first()
-        log.info("stream opened", **self._about)
+        context.log.info("stream opened", **self._about)
 
     def keep(self, rest: bytes) -> None:
         """Send the rest of a frame as soon as the kernel takes it."""
@@ -301,7 +297,7 @@ class Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._closer = self._context.loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
         self._context.metrics.closed(code, reason)
-        log.info(
+        self._context.log.info(
             "stream closed",
             **self._about,
             code=code,

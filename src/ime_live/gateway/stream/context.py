@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from structlog.typing import FilteringBoundLogger
+
 from ime_live.clock import Clock
 from ime_live.gateway.auth.authenticator import Authenticator
 from ime_live.gateway.auth.cors import Cors
@@ -44,6 +46,7 @@ class GatewayContext:
         cors: which pages may read streams of events.
         event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
         limited: logs failures that any client may cause again and again.
+        log: logs the beginning and the end of streams; bound once, not for each line.
         clock: durations, and the expiry of tokens.
         market_clock: timestamps; while a recording is played, its time.
     """
@@ -68,5 +71,6 @@ class GatewayContext:
     cors: Cors
     event_overlap: int
     limited: LogLimiter
+    log: FilteringBoundLogger
     clock: Clock
     market_clock: Clock
