@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Struct, field
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from docgen.api_documents.schemas import attributes_of, schemas_of
+from docgen.api_documents.rest_examples import NAMES, example_of
+from docgen.api_documents.schemas import attributes_of, schemas_of, with_description
 from ime_live.candles import Candle
 from ime_live.contracts import Contract
 from ime_live.gateway.hub.contract_ref import By
@@ -151,6 +152,9 @@ def document() -> Part:
     for path in paths.values():
         path["get"]["security"] = _GUARDED
     paths |= _state()
+    schemas = _schemas()
+    for path, item in paths.items():
+        _complete(path, item["get"], schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -162,9 +166,38 @@ def document() -> Part:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
-        "components": {"schemas": _schemas(), "securitySchemes": _SECURITY},
+        "components": {"schemas": schemas, "securitySchemes": _SECURITY},
     }
 
+
+def _complete(path: str, operation: Part, schemas: Mapping[str, Part]) -> None:
+    """Give a call its name for generated clients, and an example of its response."""
+    operation["operationId"] = operation_id(path)
+    key = NAMES[By.ID if path.endswith(f"/{By.ID}") else By.NAME]
+    content = operation["responses"]["200"]["content"].get("application/json")
+    if content is not None and path != "/openapi.json":
+        content["example"] = example_of(content["schema"], schemas, key)
+
+
+def operation_id(path: str) -> str:
+    """Return the name of a call, which generated clients make a method's name of.
+
+    >>> operation_id("/live/data/best-limit/contract/name")
+    'getBestLimitByName'
+    """
+    if path in _OPERATION_IDS:
+        return _OPERATION_IDS[path]
+    *words, last = path.removeprefix("/live").removeprefix("/data").strip("/").split("/")
+    by = f"By{last.capitalize()}" if last in set(By) else ""
+    words = [word for word in words if word != "contract"] + ([] if by else [last])
+    return "get" + "".join(word.title().replace("-", "") for word in words) + by
+
+
+_OPERATION_IDS: Final = {
+    SEARCH_PATH: "searchContracts",
+    "/ready": "getReadiness",
+    "/openapi.json": "getOpenApi",
+}
 
 _GUARDED: Final[list[Part]] = [{"bearer": []}, {"query": []}]
 
@@ -203,12 +236,14 @@ def _schemas() -> Part:
         Report,
     ]
     schemas = schemas_of(types, _REFERENCE)
-    said = attributes_of(Contract)
+    said, sections = attributes_of(Contract), attributes_of(Payload)
     for kind in (*TYPES.values(), *OVERVIEWS.values(), Details, DETAILS_OVERVIEW):
         properties = schemas[kind.__name__]["properties"]
         for each in msgspec.structs.fields(kind):
             if each.name in said:
                 properties[each.encode_name]["description"] = said[each.name]
+            elif each.name in sections:
+                properties[each.encode_name]["description"] = sections[each.name]
     return schemas
 
 
@@ -224,7 +259,10 @@ def _answer(data: Part) -> Part:
     """Return the schema of a whole response."""
     return {
         "type": "object",
-        "properties": {"Data": data, "Status": _reference(ResponseStatus)},
+        "properties": {
+            "Data": with_description(data, "the requested data."),
+            "Status": with_description(_reference(ResponseStatus), "the outcome of the request."),
+        },
         "required": ["Data", "Status"],
         "additionalProperties": False,
     }

@@ -50,6 +50,9 @@ def _described(schema: Schema, documented: type, template: str) -> Schema:
         described["type"] = "string"
     elif issubclass(documented, Struct):
         described["properties"] = dict(described["properties"])
+        tag = documented.__struct_config__.tag_field
+        if tag in described["properties"]:
+            described["properties"][tag] |= {"description": "kind of the message."}
         said = attributes_of(documented)
         for each in msgspec.structs.fields(documented):
             if text := said.get(each.name):

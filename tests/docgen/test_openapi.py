@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 import pytest
+from jsonschema_rs import Draft202012Validator
 from msgspec import Struct
 
-from docgen.api_documents.openapi import OVERVIEWS, document
+from docgen.api_documents.asyncapi import document as asyncapi
+from docgen.api_documents.openapi import OVERVIEWS, document, operation_id
 from docgen.api_documents.schemas import attributes_of
 from ime_live.contracts import Contract
 from ime_live.gateway.rest.static_data import TYPES
@@ -29,3 +35,62 @@ def test_every_field_of_contract_is_described() -> None:
     assert attributes_of(Contract).keys() == {
         each.name for each in msgspec.structs.fields(Contract)
     }
+
+
+CALLS = {path: item["get"] for path, item in document()["paths"].items()}
+
+
+def test_every_call_has_a_name_of_its_own_for_generated_clients() -> None:
+    names = [call["operationId"] for call in CALLS.values()]
+    assert len(set(names)) == len(names)
+    assert [name for name in names if not re.fullmatch(r"[a-z]+([A-Z][a-z]+)+", name)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/live/data/allowed-price-range/contract/id", "getAllowedPriceRangeById"),
+        ("/static/data/contract/name", "getStaticDataByName"),
+        ("/static/data/contract/search", "searchContracts"),
+        ("/live/status", "getStatus"),
+        ("/health", "getHealth"),
+    ],
+)
+def test_name_of_a_call_follows_from_its_path(path: str, name: str) -> None:
+    assert operation_id(path) == name
+
+
+@pytest.mark.parametrize("path", [path for path in CALLS if path != "/openapi.json"])
+def test_every_call_has_an_example_of_its_response(path: str) -> None:
+    content = CALLS[path]["responses"]["200"]["content"]
+    if "application/json" not in content:
+        assert path == "/metrics"
+        return
+    described = content["application/json"]
+    schema = described["schema"] | {"components": document()["components"]}
+    Draft202012Validator(schema, validate_formats=True).validate(described["example"])
+    assert "…" not in str(described["example"]), "give the field a value in rest_examples.py"
+
+
+def undescribed(node: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401 - any part of a document
+    """The properties and parameters without a description."""
+    if isinstance(node, list):
+        for each in node:
+            yield from undescribed(each, path)
+    elif isinstance(node, dict):
+        if isinstance(node.get("properties"), dict):
+            for name, each in node["properties"].items():
+                if not each.get("description"):
+                    yield f"{path}/{name}"
+        if {"name", "in", "schema"} <= node.keys() and not node.get("description"):
+            yield f"{path}/{node['name']}"
+        for key, each in node.items():
+            if key not in {"example", "examples"}:
+                yield from undescribed(each, f"{path}/{key}")
+
+
+@pytest.mark.parametrize("whole", [document(), asyncapi()], ids=["openapi", "asyncapi"])
+def test_every_field_of_the_documents_is_described(whole: dict[str, Any]) -> None:
+    assert list(undescribed(whole)) == []
+    broken = {"a": {"properties": {"b": {"type": "string"}}}}
+    assert list(undescribed(broken)) == ["/a/b"]

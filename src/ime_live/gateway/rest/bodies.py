@@ -211,6 +211,10 @@ def whole_body(data: Data, now: float) -> bytes:
 
 
 class Health(Struct, frozen=True):
-    """The process runs and answers."""
+    """The process runs and answers.
+
+    Attributes:
+        status: always ``ok``.
+    """
 
     status: Literal["ok"]
