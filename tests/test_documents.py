@@ -9,7 +9,8 @@ The convention for examples, by the word after the fence:
 - ``sh``: ``ime-live …`` is parsed as the command line does it, with its options' types; nothing
   is run. ``make …`` must be a target of the Makefile. ``curl …`` of 127.0.0.1:8000 is run against
   the demo, and must be answered with data and a status below 400.
-- ``bash``: a whole example with ``valkey-cli``; `tests.test_schemas` runs it.
+- ``bash``: a whole example with ``valkey-cli``; `tests.test_schemas` runs it, and the ``js`` of
+  the same document in Node.
 - ``json``: must be JSON, whole or line by line.
 
 Every other block is only text. A fence has one word, or none: renderers take more for text. In all

@@ -1,10 +1,11 @@
-"""The JSON Schemas that ship with the package, and the example in docs/redis.md."""
+"""The JSON Schemas that ship with the package, and the examples in docs/redis.md."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,7 +25,8 @@ from ime_live.errors import ContractError, PayloadError
 from ime_live.feeds.synthetic.instruments import INSTRUMENTS
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market_json import read_payload, read_publication
-from tests.test_documents import Block, blocks
+from tests.support.paths import ROOT
+from tests.test_documents import Block, blocks_of
 
 MakePayload = Callable[..., dict[str, Any]]
 NOW = 1_780_000_000_000_000
@@ -128,13 +130,53 @@ with Redis.from_url(os.environ["VALKEY_URL"]) as client:
 """
 
 
-@pytest.mark.parametrize("block", blocks("bash"), ids=lambda block: block.place)
+EXAMPLES = [
+    (word, block)
+    for word, block in blocks_of(ROOT / "docs" / "redis.md")
+    if word in {"bash", "python", "js"}
+]
+
+
+def command_of(word: str, program: str, folder: Path) -> list[str]:
+    """The command that runs an example; the test is skipped without the program for it."""
+    if word == "bash":
+        command = folder / "valkey-cli"
+        command.write_text(f"#!{sys.executable}\n{VALKEY_CLI}")
+        command.chmod(0o700)
+        return ["/bin/sh", "-e", "-c", program]
+    if word == "python":
+        return [sys.executable, "-c", program]
+    node, package = shutil.which("node"), node_package("redis")
+    if node is None or package is None:
+        reason = "node or its package redis is not in NODE_PATH, so its publisher is not run"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        print(reason)
+        pytest.skip(reason)
+    # This client takes the path of a socket apart from addresses.
+    program = re.sub(r'url: "unix://([^"]+)"', r'socket: {path: "\1"}', program)
+    # A module finds packages beside itself only.
+    (folder / "node_modules").symlink_to(package.parent)
+    (folder / "publish.mjs").write_text(program, encoding="utf-8")
+    return [node, str(folder / "publish.mjs")]
+
+
+def node_package(name: str) -> Path | None:
+    """The folder of a package of Node, from NODE_PATH."""
+    folders = [Path(each) for each in os.environ.get("NODE_PATH", "").split(os.pathsep) if each]
+    return next((each / name for each in folders if (each / name).is_dir()), None)
+
+
+def test_publisher_is_shown_in_three_languages() -> None:
+    assert [word for word, _ in EXAMPLES] == ["bash", "python", "js"]
+
+
+@pytest.mark.parametrize(("word", "block"), EXAMPLES, ids=[word for word, _ in EXAMPLES])
 def test_the_whole_example_is_streamed(
-    block: Block, valkey: EmbeddedValkey, tmp_path: Path
+    word: str, block: Block, valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
-    command = tmp_path / "valkey-cli"
-    command.write_text(f"#!{sys.executable}\n{VALKEY_CLI}")
-    command.chmod(0o700)
+    program = block.text.replace("redis://127.0.0.1:6379", valkey.url)
+    command = command_of(word, program, tmp_path)
     gateway = subprocess.Popen(  # noqa: S603 - our own command
         [
             *(sys.executable, "-m", "ime_live", "serve", "--auth", "none", "--port", "0"),
@@ -157,7 +199,7 @@ def test_the_whole_example_is_streamed(
         streamed = []
         for _ in range(2):  # it may be pasted again
             done = subprocess.run(  # noqa: S603 - our own example
-                ["/bin/sh", "-e", "-c", block.text],
+                command,
                 env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "VALKEY_URL": valkey.url},
                 capture_output=True,
                 text=True,

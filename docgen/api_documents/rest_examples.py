@@ -127,7 +127,10 @@ def example_of(schema: Schema, schemas: Mapping[str, Schema], key: str) -> Any: 
 
 def _object(schema: Schema, schemas: Mapping[str, Schema], key: str) -> dict[str, Any]:
     found = {}
+    required = schema.get("required", ())
     for name, inner in schema.get("properties", {}).items():
+        if name not in required and name not in _VALUES:
+            continue
         inside = Market.FUTURES.value if name == "markets" else key
         found[name] = _VALUES[name] if name in _VALUES else example_of(inner, schemas, inside)
     values = schema.get("additionalProperties")
