@@ -158,9 +158,8 @@ class Article:
         self._self = f"document.getElementById({json.dumps(anchor)})"
 
     async def fill(self, name: str, value: str) -> None:
-        """Open the form, and write a value into a field, or choose it."""
+        """Write a value into a field, or choose it."""
         script = """(article => {
-            article.querySelector(".trial").open = true;
             const label = [...article.querySelectorAll("label")]
               .find(each => each.querySelector("code")?.textContent === %s);
             const field = document.getElementById(label.htmlFor);
@@ -188,7 +187,8 @@ class Article:
 
     async def answer(self) -> Any:  # noqa: ANN401 - any JSON
         """The answer of a call."""
-        return json.loads(await self._page.evaluate(f"{self._self}.querySelector('pre').innerText"))
+        shown = f"{self._self}.querySelector('.trial pre').textContent"
+        return json.loads(await self._page.evaluate(shown))
 
     async def messages(self, count: int) -> list[dict[str, Any]]:
         """Wait for so many messages; the newest first."""
@@ -201,13 +201,19 @@ class Article:
 async def test_both_documents_are_shown(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     titles = await page.evaluate(
-        "[...document.querySelectorAll('article h3 code')].map(each => each.textContent)"
+        "[...document.querySelectorAll('article .path')].map(each => each.textContent)"
     )
     calls = [*gateway.get("/openapi.json").json()["paths"]]
     channels = gateway.get("/asyncapi.json").json()["channels"].values()
     assert sorted(titles) == sorted(calls + [channel["address"] for channel in channels])
+    heads = await page.evaluate(
+        "[...document.querySelectorAll('h2, .group')].map(each => each.textContent)"
+    )
+    tags = [tag["name"] for tag in gateway.get("/openapi.json").json()["tags"]]
+    assert heads == ["Streams", "Calls", *tags]
     links = "[...document.querySelectorAll('nav a')]"
-    assert await page.evaluate(f"{links}.length") == len(titles) + 2
+    cards = {re.sub("/(name|id)$", "", title) for title in titles}
+    assert await page.evaluate(f"{links}.length") == len(cards) + 2
     lost = f"{links}.filter(each => !document.getElementById(each.hash.slice(1))).length"
     assert await page.evaluate(lost) == 0
 
@@ -242,7 +248,7 @@ async def test_every_field_has_a_label_and_every_article_a_heading(
     )
     assert unlabelled == []
     levels = await page.evaluate(
-        "[...document.querySelectorAll('h1, h2, h3, h4')].map(each => Number(each.tagName[1]))"
+        "[...document.querySelectorAll('h1, h2, h3, h4, h5')].map(each => Number(each.tagName[1]))"
     )
     assert levels[0] == 1
     steps = itertools.pairwise(levels)
@@ -274,7 +280,7 @@ async def test_a_call_is_tried(
     await show(page, gateway)
     article = Article(page, "get-live-data-best-limit-contract-name")
     await article.fill("contract_names", f"{contract.contract_name}\nno such contract")
-    await article.press("Send")
+    await article.press("Try it")
     await article.state("200")
     data = (await article.answer())["Data"]
     expected = {contract.contract_name: payload()["BestLimit"], "no such contract": None}
@@ -333,7 +339,7 @@ async def test_a_refusal_is_told_and_a_token_helps(
     await article.press("Disconnect")
     call = Article(page, "get-live-status")
     await call.fill("contract_ids", contract.contract_id)
-    await call.press("Send")
+    await call.press("Try it")
     await call.state("200")
     assert set((await call.answer())["contracts"]) == {contract.contract_name}
 

@@ -85,15 +85,6 @@ export function pathView(path) {
 }
 
 /**
- * Copy parts for a second place in the page.
- *
- * @param {(Node | string)[]} parts
- */
-export function copied(parts) {
-  return parts.map((part) => (typeof part === "string" ? part : part.cloneNode(true)));
-}
-
-/**
  * Return the name of the anchor of a heading.
  *
  * @param {string} text

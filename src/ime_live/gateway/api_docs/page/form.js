@@ -5,31 +5,68 @@ import { element } from "./dom.js";
 import { merged } from "./schema.js";
 
 /** @typedef {{name: string, schema: Record<string, any>, required?: boolean, in?: string,
- *   example?: unknown}} Parameter */
-/** @typedef {{element: HTMLElement, values: () => string[]}} Field */
+ *   example?: unknown, prefill?: string}} Parameter */
+/** @typedef {{element: HTMLElement, values: () => string[],
+ *   prefill?: (value: string) => void}} Field */
 
 let count = 0;
 
 /**
- * Make the fields for parameters.
+ * Make the fields for parameters. Those that are required have a value, so that the form can be
+ * sent as it is: one that the server knows, or the document's example.
  *
  * @param {Record<string, any>} whole the document that the parameters are in
  * @param {Parameter[]} parameters
- * @returns {{element: HTMLElement, pairs: () => [Parameter, string][]}}
+ * @param {import("./main.js").Access} access
+ * @returns {{element: HTMLElement, pairs: () => [Parameter, string][],
+ *   onchange: (listener: () => void) => void}}
  */
-export function parameterForm(whole, parameters) {
+export function parameterForm(whole, parameters, access) {
   const fields = parameters.map((parameter) => {
     count += 1;
     const made = field(parameter, merged(whole, parameter.schema), `field-${count}`, whole);
+    let touched = false;
+    made.element.addEventListener("input", () => {
+      touched = true;
+    });
+    access.events.addEventListener("contracts", () => {
+      const value = access.known[parameter.name];
+      if (value !== undefined && parameter.required && !touched) {
+        made.prefill?.(value);
+      }
+    });
     return { parameter, made };
   });
+  const box = (/** @type {boolean} */ required) =>
+    fieldsOf(
+      fields.filter((each) => Boolean(each.parameter.required) === required).map((each) => each.made),
+    );
+  const [needed, optional] = [box(true), box(false)];
+  const inside = element(
+    "div",
+    {},
+    needed,
+    optional && element("details", {}, element("summary", {}, "Optional parameters"), optional),
+  );
   return {
-    element: element("div", { class: "fields" }, ...fields.map(({ made }) => made.element)),
+    element: inside,
     pairs: () =>
       fields.flatMap(({ parameter, made }) =>
         made.values().map((value) => /** @type {[Parameter, string]} */ ([parameter, value])),
       ),
+    onchange: (listener) => {
+      inside.addEventListener("input", listener);
+      // After the fields have their values: listeners are called in their order.
+      access.events.addEventListener("contracts", listener);
+    },
   };
+}
+
+/** @param {Field[]} fields */
+function fieldsOf(fields) {
+  return fields.length
+    ? element("div", { class: "fields" }, ...fields.map((each) => each.element))
+    : null;
 }
 
 /**
@@ -80,6 +117,12 @@ function single(made, named) {
   return {
     element: element("div", { class: "field" }, named, input),
     values: () => (input.value.trim() ? [input.value.trim()] : []),
+    prefill: (value) => {
+      const before = input.value;
+      input.value = value;
+      // A list that does not have the value shows nothing then.
+      input.value ||= before;
+    },
   };
 }
 
@@ -116,7 +159,13 @@ function selection(parameter, values, id) {
     "select",
     { id },
     parameter.required ? null : element("option", { value: "" }, "not sent"),
-    ...values.map((value) => element("option", { value: String(value) }, String(value))),
+    ...values.map((value) =>
+      element(
+        "option",
+        { value: String(value), selected: parameter.prefill === String(value) },
+        String(value),
+      ),
+    ),
   );
   return single(made, label(id, parameter.name));
 }
@@ -138,6 +187,9 @@ function lines(parameter, example, id) {
   return {
     element: element("div", { class: "field" }, label(id, parameter.name, "one a line"), made),
     values: () => made.value.split("\n").map((each) => each.trim()).filter(Boolean),
+    prefill: (value) => {
+      made.value = value;
+    },
   };
 }
 

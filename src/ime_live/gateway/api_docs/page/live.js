@@ -1,5 +1,6 @@
 // A form that connects to a stream and shows its messages as they arrive, newest first.
 
+import { codeView, eventPrograms, webSocketPrograms } from "./code.js";
 import { openEvents, openWebSocket } from "./connection.js";
 import { element } from "./dom.js";
 import { parameterForm } from "./form.js";
@@ -13,14 +14,14 @@ const KEPT = 100;
 /**
  * Make the form.
  *
- * @param {{whole: Record<string, any>, access: import("./calls.js").Access, isWebSocket: boolean,
- *   address: string, parameters: any[], requests: unknown[],
- *   codes: {code: number, description: string}[]}} stream
+ * @param {{whole: Record<string, any>, access: import("./main.js").Access, isWebSocket: boolean,
+ *   guarded: boolean, address: string, events: string | null, parameters: any[],
+ *   requests: unknown[], codes: {code: number, description: string}[]}} stream
  * @returns {HTMLElement}
  */
-export function live({ whole, access, isWebSocket, address, parameters, requests, codes }) {
-  const form = parameterForm(whole, parameters);
-  const shown = element("code", { class: "address", dir: "ltr" });
+export function live(stream) {
+  const { whole, access, isWebSocket, address, parameters, requests, codes } = stream;
+  const form = parameterForm(whole, parameters, access);
   const state = element("p", { role: "status", class: "state" }, "Not connected.");
   const counted = element("p", { class: "counted" });
   const log = logOf(counted);
@@ -32,19 +33,33 @@ export function live({ whole, access, isWebSocket, address, parameters, requests
   /** @type {Connection | null} */
   let connection = null;
 
+  const addressOf = (/** @type {string} */ path) => {
+    const made = new URL(path.replace(/^\//, ""), access.base);
+    made.search = new URLSearchParams(query()).toString();
+    return made;
+  };
+  const query = () =>
+    form.pairs().map(([{ name }, value]) => /** @type {[string, string]} */ ([name, value]));
   const url = () => {
-    const made = new URL(address.replace(/^\//, ""), access.base);
-    made.search = new URLSearchParams(
-      form.pairs().map(([parameter, value]) => [parameter.name, value]),
-    ).toString();
+    const made = addressOf(address);
     if (isWebSocket) {
       made.protocol = made.protocol === "https:" ? "wss:" : "ws:";
     }
     return made.href;
   };
-  const show = () => {
-    shown.textContent = url();
-  };
+  const { element: code, show } = codeView(() => {
+    const request = (/** @type {string} */ path) => ({
+      base: access.base.href,
+      path,
+      url: addressOf(path).href,
+      headers: {},
+      query: query(),
+      guarded: stream.guarded || Boolean(access.token()),
+    });
+    return isWebSocket
+      ? webSocketPrograms(request(address), stream.events && request(stream.events))
+      : eventPrograms(request(address));
+  }, access);
   const say = (/** @type {string} */ text, kind = "") => {
     state.textContent = text;
     state.className = `state ${kind}`;
@@ -58,7 +73,6 @@ export function live({ whole, access, isWebSocket, address, parameters, requests
 
   const start = (/** @type {Event} */ event) => {
     event.preventDefault();
-    show();
     log.clear();
     say("Connecting…");
     running(true);
@@ -79,21 +93,21 @@ export function live({ whole, access, isWebSocket, address, parameters, requests
     });
   };
   show();
+  form.onchange(show);
   return element(
-    "details",
-    { class: "trial", ontoggle: show },
-    element("summary", {}, "Connect"),
+    "div",
+    {},
     element(
       "form",
-      { onsubmit: start, oninput: show, autocomplete: "off" },
+      { class: "trial", onsubmit: start, autocomplete: "off" },
       form.element,
-      element("p", {}, shown),
       element("p", { class: "buttons" }, connect, disconnect, clear),
       state,
     ),
     dialog?.element,
     counted,
     log.element,
+    code,
   );
 }
 

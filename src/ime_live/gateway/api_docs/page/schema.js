@@ -274,3 +274,18 @@ export function exampleView(title, value) {
     element("pre", { tabindex: "0" }, JSON.stringify(value, null, 2)),
   );
 }
+
+/**
+ * Return an example that is shown at once, under a heading.
+ *
+ * @param {string} title
+ * @param {unknown} value
+ * @param {number} level
+ */
+export function shownExample(title, value, level) {
+  const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
+  return [
+    element(`h${level}`, {}, title),
+    element("pre", { class: "shown", tabindex: "0", dir: "ltr", "aria-label": title }, text),
+  ];
+}

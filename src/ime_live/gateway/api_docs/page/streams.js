@@ -1,28 +1,51 @@
-// Show the channels of the AsyncAPI document as articles, each with a form to try it.
+// Show the channels of the AsyncAPI document, each with a form to try it.
 
-import { copied, element, inline, pathView, prose, slug } from "./dom.js";
+import { element, inline, pathView, prose, slug } from "./dom.js";
 import { live } from "./live.js";
-import { exampleView, parametersView, resolved, schemaView } from "./schema.js";
+import { exampleView, parametersView, resolved, schemaView, shownExample } from "./schema.js";
 
-/** @typedef {import("./calls.js").Entry} Entry */
-/** @typedef {import("./calls.js").Access} Access */
+/** @typedef {import("./main.js").Access} Access */
+/** @typedef {import("./main.js").Entry} Entry */
+/** @typedef {import("./main.js").Group} Group */
 
 /**
- * Return an article per channel.
+ * Return all channels as one group.
  *
  * @param {Record<string, any>} whole
  * @param {Access} access
- * @returns {Entry[]}
+ * @returns {Group[]}
  */
 export function streams(whole, access) {
-  return Object.entries(whole.channels ?? {}).map(([name, given]) => {
+  const entries = Object.entries(whole.channels ?? {}).map(([name, given]) => {
     const channel = resolved(whole, given);
     const operations = Object.values(whole.operations ?? {}).filter(
       (operation) => resolved(whole, operation.channel) === channel,
     );
-    const server = resolved(whole, channel.servers?.[0]);
-    return stream(whole, access, name, channel, operations, server);
+    return stream(whole, access, name, channel, operations);
   });
+  return [{ title: "", entries }];
+}
+
+/**
+ * @param {Record<string, any>} whole
+ * @param {any} channel
+ */
+function isWebSocket(whole, channel) {
+  return /^wss?$/.test(resolved(whole, channel.servers?.[0]).protocol ?? "");
+}
+
+/**
+ * Return the address at which the same stream comes as events; null if there is none.
+ *
+ * @param {Record<string, any>} whole
+ * @param {string} address
+ */
+function eventsOf(whole, address) {
+  const last = address.split("/").pop();
+  const found = Object.values(whole.channels).find(
+    (each) => !isWebSocket(whole, each) && each.address.split("/").pop() === last,
+  );
+  return found?.address ?? null;
 }
 
 /**
@@ -31,48 +54,60 @@ export function streams(whole, access) {
  * @param {string} name
  * @param {any} channel
  * @param {any[]} operations
- * @param {any} server
  * @returns {Entry}
  */
-function stream(whole, access, name, channel, operations, server) {
-  const isWebSocket = /^wss?$/.test(server.protocol ?? "");
-  const id = slug(name.replace(/([A-Z])/g, "-$1"));
+function stream(whole, access, name, channel, operations) {
+  const webSocket = isWebSocket(whole, channel);
   const query = queryOf(channel, operations);
   const parameters = Object.entries(query.properties ?? {}).map(([key, schema]) => ({
     name: key,
     schema,
     required: neededIn(query).includes(key),
+    // Then something arrives at once, also when nothing is traded.
+    prefill: key === "snapshot" ? "true" : undefined,
   }));
-  const label = [
-    element("span", { class: `method ${isWebSocket ? "ws" : "sse"}` }, isWebSocket ? "WS" : "SSE"),
-    " ",
-    pathView(channel.address),
-  ];
-  const sent = operations.find((operation) => operation.action === "receive");
-  const article = element(
-    "article",
-    { id },
-    element("h3", {}, ...copied(label)),
-    channel.title ? element("p", { class: "summary" }, ...inline(channel.title)) : null,
+  const kind = webSocket ? "WS" : "SSE";
+  const badge = element("span", { class: `method ${kind.toLowerCase()}` }, kind);
+  const commands = operations.find((operation) => operation.action === "receive");
+  const sent = operations.find((operation) => operation.action === "send");
+  const [example] = sent ? examplesOf(whole, sent) : [];
+  const view = (/** @type {number} */ level) => [
+    element("p", { class: "endpoint" }, badge.cloneNode(true), " ", pathView(channel.address)),
     ...prose(channel.description),
-    live({
-      whole,
-      access,
-      isWebSocket,
-      address: channel.address,
-      // Another spelling of a parameter needs no field of its own.
-      parameters: parameters.filter(
-        (each) => each.name !== "token" && !each.schema["x-alias-of"],
+    element(
+      "div",
+      { class: "beside" },
+      element(
+        "div",
+        { class: "side" },
+        live({
+          whole,
+          access,
+          isWebSocket: webSocket,
+          guarded: Boolean(resolved(whole, channel.servers?.[0]).security?.length),
+          address: channel.address,
+          events: eventsOf(whole, channel.address),
+          // Another spelling of a parameter needs no field of its own.
+          parameters: parameters.filter(
+            (each) => each.name !== "token" && !each.schema["x-alias-of"],
+          ),
+          requests: commands ? examplesOf(whole, commands) : [],
+          codes: channel["x-close-codes"] ?? [],
+        }),
+        ...(example ? shownExample("Example message", example, level) : []),
       ),
-      requests: sent ? examplesOf(whole, sent) : [],
-      codes: channel["x-close-codes"] ?? [],
-    }),
-    parameters.length ? element("h4", {}, "Parameters") : null,
-    parameters.length ? parametersView(whole, parameters) : null,
-    ...operations.flatMap((operation) => operationView(whole, operation)),
-    ...closeCodes(channel["x-close-codes"]),
-  );
-  return { id, label, article };
+      element(
+        "div",
+        {},
+        parameters.length ? element(`h${level}`, {}, "Parameters") : null,
+        parameters.length ? parametersView(whole, parameters) : null,
+        ...operations.flatMap((operation) => operationView(whole, operation, level)),
+        ...closeCodes(channel["x-close-codes"]),
+      ),
+    ),
+  ];
+  const id = slug(name.replace(/([A-Z])/g, "-$1"));
+  return { id, address: channel.address, title: channel.title ?? name, badge, view };
 }
 
 /**
@@ -97,12 +132,13 @@ function neededIn(query) {
 /**
  * @param {Record<string, any>} whole
  * @param {any} operation
+ * @param {number} level
  * @returns {(HTMLElement | null)[]}
  */
-function operationView(whole, operation) {
+function operationView(whole, operation, level) {
   const answers = operation.reply?.messages ?? [];
   return [
-    element("h4", {}, operation.title ?? operation.action),
+    element(`h${level}`, {}, operation.title ?? operation.action),
     ...prose(operation.summary),
     ...prose(operation.description),
     ...(operation.messages ?? []).map((each) => messageView(whole, resolved(whole, each))),
