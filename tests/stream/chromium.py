@@ -66,6 +66,19 @@ class Page:
         complete = f"{url} complete"
         await self.until(f"location.href + ' ' + document.readyState === {json.dumps(complete)}")
 
+    async def press(self, key: str) -> None:
+        """Press a key, and let it go."""
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        code = {"Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowRight": 39, "Tab": 9}.get(key, 0)
+        for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
+            await self.command(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                windowsVirtualKeyCode=code,
+                **({"text": text} if kind == "keyDown" else {}),
+            )
+
     async def screenshot(self) -> bytes:
         """A picture of what is shown, as PNG."""
         shown = await self.command("Page.captureScreenshot", format="png")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+import os
 import re
+import sys
 import time
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -17,7 +22,7 @@ import pytest
 from ime_live.publisher import Publisher
 from tests.stream.chromium import Page, page_at
 from tests.stream.conftest import SECRET, Market
-from tests.stream.harness import Gateway
+from tests.stream.harness import PATIENCE, Gateway
 
 Payload = Callable[..., dict[str, Any]]
 
@@ -173,6 +178,16 @@ class Article:
         script = """[...%s.querySelectorAll("button")]
             .find(each => each.textContent === %s && !each.disabled).click()"""
         await self._page.evaluate(script % (self._self, json.dumps(text)))
+
+    async def program(self, language: str) -> str:
+        """The program in a language."""
+        script = """(article => {
+            const chosen = article.querySelector(`.code [value="${%s}"]`);
+            chosen.click();
+            return article.querySelector(".code pre").textContent;
+        })(%s)"""
+        text: str = await self._page.evaluate(script % (json.dumps(language), self._self))
+        return text
 
     async def write(self, text: str) -> None:
         """Write a request to send."""
@@ -342,6 +357,185 @@ async def test_a_refusal_is_told_and_a_token_helps(
     await call.press("Try it")
     await call.state("200")
     assert set((await call.answer())["contracts"]) == {contract.contract_name}
+
+
+async def test_every_call_is_answered_at_the_first_click(
+    page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    await publisher.publish(market.one().contract_id, payload())
+    await show(page, gateway)
+    count = "document.querySelectorAll('#calls .trial').length"
+    assert await page.evaluate(count) == len(gateway.get("/openapi.json").json()["paths"])
+    await page.evaluate(
+        "document.querySelectorAll('#calls .trial').forEach(each => each.requestSubmit())"
+    )
+    states = "[...document.querySelectorAll('#calls .trial .state')].map(each => each.textContent)"
+    await page.until(f"{states}.every(each => /^[1-5N]/.test(each))")
+    assert {state[:3] for state in await page.evaluate(states)} == {"200"}
+    answers = "[...document.querySelectorAll('#calls .trial pre')].map(each => each.textContent)"
+    live = [text for text in await page.evaluate(answers) if "buy_price" in text]
+    assert len(live) >= 4  # best limits and overview, by name and by id
+
+
+async def test_every_stream_sends_at_the_first_click(
+    page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    await publisher.publish(market.one().contract_id, payload())
+    await show(page, gateway)
+    for channel in gateway.get("/asyncapi.json").json()["channels"]:
+        article = Article(page, re.sub("([A-Z])", r"-\1", channel).lower())
+        await article.press("Connect")
+        [message] = await article.messages(1)
+        assert message["data"].keys() == payload().keys()
+        await article.press("Disconnect")
+
+
+async def test_field_that_was_changed_is_not_filled_again(page: Page, gateway: Gateway) -> None:
+    await show(page, gateway)
+    article = Article(page, "get-live-data-aggregate-contract-id")
+    await article.fill("contract_ids", "mine")
+    await page.evaluate(
+        "document.getElementById('token').dispatchEvent(new Event('change')),"
+        "new Promise(done => setTimeout(done, 200))"
+    )
+    assert "contract_ids=mine" in await article.program("curl")
+
+
+async def test_variant_of_a_card_is_chosen_by_toggle_or_address(
+    page: Page, gateway: Gateway
+) -> None:
+    shown = (
+        "[...document.querySelectorAll('#websocket > div[id]')]"
+        ".filter(each => !each.hidden).map(each => each.id).join()"
+    )
+    await show(page, gateway)
+    assert await page.evaluate(shown) == "websocket-by-name"
+    await page.evaluate("document.querySelector('#websocket [value=id]').focus()")
+    await page.press(" ")
+    assert await page.evaluate(shown) == "websocket-by-id"
+    assert await page.evaluate("location.hash") == "#websocket-by-id"
+    await page.press("ArrowLeft")
+    assert await page.evaluate(shown) == "websocket-by-name"
+    await page.evaluate("location.hash = '#websocket-by-id'")
+    await page.until(f"{shown} === 'websocket-by-id'")
+    assert await page.evaluate("document.querySelector('#websocket [value=id]').checked")
+
+
+@pytest.mark.parametrize("anchor", ["#nothing", "#%E0%A4%A", "#%"])
+async def test_address_that_names_nothing_does_no_harm(
+    page: Page, gateway: Gateway, anchor: str
+) -> None:
+    await show(page, gateway, f"/docs{anchor}")
+    assert await page.evaluate("document.querySelectorAll('article').length") > 10
+
+
+async def test_contents_are_filtered(page: Page, gateway: Gateway) -> None:
+    await show(page, gateway)
+    write = (
+        "(field => { field.value = %s; field.dispatchEvent(new Event('input')) })"
+        "(document.getElementById('filter'))"
+    )
+    shown = (
+        "[...document.querySelectorAll('nav li a')].filter(each => each.checkVisibility())"
+        ".map(each => each.hash)"
+    )
+    everything = await page.evaluate(shown)
+    for text, expected in {
+        "best LIMIT": ["#get-live-data-best-limit-contract"],
+        "sse": ["#events"],
+        "no such call": [],
+        " ": everything,
+    }.items():
+        await page.evaluate(write % json.dumps(text))
+        assert await page.evaluate(shown) == expected
+    await page.evaluate(write % '"search"')
+    await page.evaluate("document.getElementById('filter').focus()")
+    await page.press("Enter")
+    await page.until("location.hash === '#get-static-data-contract-search'")
+
+
+SMALL = """
+[...document.querySelectorAll("a, button, input, select, textarea, summary, .toggle label")]
+  .filter(each => each.checkVisibility() && each.type !== "radio" && !each.closest("p, dd"))
+  .filter(each => Math.min(each.offsetWidth, each.offsetHeight) < 24)
+  .map(each => each.outerHTML)
+"""
+
+
+async def test_targets_are_large_enough_for_a_finger(page: Page, gateway: Gateway) -> None:
+    await show(page, gateway)
+    await page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    await page.command(
+        "Emulation.setDeviceMetricsOverride",
+        width=390,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=True,
+    )
+    await page.until("innerWidth === 390")
+    assert await page.evaluate(SMALL) == []  # WCAG 2.2, 2.5.8; links in sentences are exempt
+    await page.command("Emulation.clearDeviceMetricsOverride")
+
+
+PROGRAMS_OF = ["get-live-data-overview-contract-name", "get-live-status", "get-metrics"]
+
+
+@pytest.mark.parametrize("guard", [False, True], ids=["open", "guarded"])
+async def test_programs_of_the_page_run(
+    page: Page,
+    gateway: Gateway,
+    guarded: Gateway,
+    market: Market,
+    publisher: Publisher,
+    payload: Payload,
+    guard: bool,
+) -> None:
+    server = guarded if guard else gateway
+    token = jwt.encode({"sub": "web", "exp": time.time() + 60}, SECRET, algorithm="HS256")
+    contract = market.one()
+    await publisher.publish(contract.contract_id, payload())
+    await show(page, server)
+    texts = [contract.contract_name, "status", "ime_live_"]
+    for anchor, text in zip(PROGRAMS_OF, texts, strict=True):
+        article = Article(page, anchor)
+        if text == contract.contract_name:
+            await article.fill("contract_names", text)
+        for program in await said_by(page, article, token):
+            assert text in program or "contracts" in program, program
+    for anchor in ("websocket-by-name", "events-by-name"):
+        article = Article(page, anchor)
+        await article.fill("contract_names", contract.contract_name)
+        for program in await said_by(page, article, token):
+            assert contract.contract_name in program, program
+
+
+async def said_by(page: Page, article: Article, token: str) -> list[str]:
+    """What the programs of an article print; those of streams are stopped after a while."""
+    curl, python = await article.program("curl"), await article.program("Python")
+    commands = [["/bin/sh", "-c", curl], [sys.executable, "-u", "-c", python]]
+    environment = {"PATH": os.environ["PATH"], "TOKEN": token, "NO_PROXY": "*"}
+    processes = [
+        await asyncio.create_subprocess_exec(
+            *command, env=environment, stdout=PIPE, stderr=DEVNULL, stdin=DEVNULL
+        )
+        for command in commands
+    ]
+    said = []
+    for process in processes:
+        assert process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            said.append((await process.stdout.readuntil(b"}")).decode())
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    script = (await article.program("JavaScript")).replace('"…"', json.dumps(token))
+    script = re.sub(r"import (\{.*?\}) from (.*?);", r"const \1 = await import(\2);", script)
+    printed = await page.evaluate(
+        f"new Promise((done, fail) => {{ const console = {{log: done, error: fail}};"
+        f"(async () => {{ {script} }})().catch(fail); }}).then(each => typeof each === 'string'"
+        " ? each : JSON.stringify(each))"
+    )
+    return [*said, printed]
 
 
 async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway, market: Market) -> None:
