@@ -431,6 +431,7 @@ async def test_address_that_names_nothing_does_no_harm(
 
 async def test_contents_are_filtered(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
+    await page.evaluate("document.getElementById('contents').open = true")
     write = (
         "(field => { field.value = %s; field.dispatchEvent(new Event('input')) })"
         "(document.getElementById('filter'))"
@@ -477,9 +478,6 @@ async def test_targets_are_large_enough_for_a_finger(page: Page, gateway: Gatewa
     await page.command("Emulation.clearDeviceMetricsOverride")
 
 
-PROGRAMS_OF = ["get-live-data-overview-contract-name", "get-live-status", "get-metrics"]
-
-
 @pytest.mark.parametrize("guard", [False, True], ids=["open", "guarded"])
 async def test_programs_of_the_page_run(
     page: Page,
@@ -495,39 +493,45 @@ async def test_programs_of_the_page_run(
     contract = market.one()
     await publisher.publish(contract.contract_id, payload())
     await show(page, server)
-    texts = [contract.contract_name, "status", "ime_live_"]
-    for anchor, text in zip(PROGRAMS_OF, texts, strict=True):
+    name = contract.contract_name
+    for anchor, text in {
+        "get-live-data-overview-contract-name": name,
+        "websocket-by-name": name,
+        "events-by-name": name,
+        "get-live-status": '"contracts"',
+        "get-metrics": "ime_live_",
+    }.items():
         article = Article(page, anchor)
-        if text == contract.contract_name:
+        if text == name:
             await article.fill("contract_names", text)
-        for program in await said_by(page, article, token):
-            assert text in program or "contracts" in program, program
-    for anchor in ("websocket-by-name", "events-by-name"):
-        article = Article(page, anchor)
-        await article.fill("contract_names", contract.contract_name)
-        for program in await said_by(page, article, token):
-            assert contract.contract_name in program, program
+        await programs_say(text, page, article, token)
 
 
-async def said_by(page: Page, article: Article, token: str) -> list[str]:
-    """What the programs of an article print; those of streams are stopped after a while."""
-    curl, python = await article.program("curl"), await article.program("Python")
-    commands = [["/bin/sh", "-c", curl], [sys.executable, "-u", "-c", python]]
+async def programs_say(text: str, page: Page, article: Article, token: str) -> None:
+    """Run the programs of an article until they print a text."""
+    programs = [
+        ["/bin/sh", "-c", "exec " + (await article.program("curl")).split("\n")[-1]],
+        [sys.executable, "-u", "-c", await article.program("Python")],
+    ]
     environment = {"PATH": os.environ["PATH"], "TOKEN": token, "NO_PROXY": "*"}
     processes = [
         await asyncio.create_subprocess_exec(
-            *command, env=environment, stdout=PIPE, stderr=DEVNULL, stdin=DEVNULL
+            *program, env=environment, stdout=PIPE, stderr=DEVNULL, stdin=DEVNULL
         )
-        for command in commands
+        for program in programs
     ]
-    said = []
-    for process in processes:
+    for process, program in zip(processes, programs, strict=True):
         assert process.stdout is not None
-        async with asyncio.timeout(PATIENCE):
-            said.append((await process.stdout.readuntil(b"}")).decode())
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await process.stdout.readuntil(text.strip('"').encode())
+        except (asyncio.IncompleteReadError, TimeoutError) as error:
+            raise AssertionError(f"{text} is not printed by {program[-1]}") from error
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+    for process in processes:
+        await process.communicate()
     script = (await article.program("JavaScript")).replace('"…"', json.dumps(token))
     script = re.sub(r"import (\{.*?\}) from (.*?);", r"const \1 = await import(\2);", script)
     printed = await page.evaluate(
@@ -535,7 +539,7 @@ async def said_by(page: Page, article: Article, token: str) -> list[str]:
         f"(async () => {{ {script} }})().catch(fail); }}).then(each => typeof each === 'string'"
         " ? each : JSON.stringify(each))"
     )
-    return [*said, printed]
+    assert text in printed
 
 
 async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway, market: Market) -> None:
