@@ -32,6 +32,7 @@ TESTED_ELSEWHERE = {
     "client/rest/response.py": "client/rest/test_async_client.py",
     "client/stream/stream.py": "client/stream/test_receiver.py",
     "clock.py": INTERFACE,
+    "doctor/channel_tail.py": "cli/test_tail.py",
     "feeds/boards/field_map.py": "feeds/boards/test_rows.py",
     "feeds/boards/frame.py": "feeds/boards/test_frame_reader.py",
     "feeds/boards/invocations.py": "feeds/boards/test_frame_reader.py",

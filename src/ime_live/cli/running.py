@@ -33,6 +33,13 @@ def tell(line: str) -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - to the end of the process
 
 
+def colour(text: str, name: str) -> str:
+    """Colour a text for standard output, where that is a terminal and ``NO_COLOR`` is not set."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return typer.style(text, fg=name)
+
+
 def tell_by_log(line: str) -> None:
     """Write a line to standard error as log lines are: it waits for nobody, and may be dropped.
 

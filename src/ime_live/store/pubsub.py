@@ -6,7 +6,7 @@ It passes the messages of the channels to the gateway's callbacks without decodi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -114,8 +114,16 @@ class PubSub:
             A future: True once the server has confirmed; False at once without a connection, or
             when it breaks. Then `on_connected` follows.
         """
-        for contract_id in ids:
-            self._subscriptions.want(self._keys.live(contract_id).encode(), contract_id)
+        return self.subscribe_to({self._keys.live(each): each for each in ids})
+
+    def subscribe_to(self, channels: Mapping[str, str]) -> asyncio.Future[bool]:
+        """Subscribe to channels by their own names, as `subscribe` does.
+
+        Args:
+            channels: by channel, what `on_message` is called with in place of a contract's id.
+        """
+        for channel, called in channels.items():
+            self._subscriptions.want(channel.encode(), called)
         confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._writer is None:
             confirmed.set_result(False)

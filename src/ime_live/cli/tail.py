@@ -1,0 +1,96 @@
+"""The command that shows what arrives on a contract's channel in Redis."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from ime_live.cli.options import with_settings
+from ime_live.cli.running import colour, run, tell
+from ime_live.errors import SettingsError
+from ime_live.settings import StoreSettings
+from ime_live.timezones import zone_of_tehran
+
+if TYPE_CHECKING:
+    from ime_live.doctor.channel_tail import Arrival
+
+
+@with_settings(StoreSettings)
+def tail(
+    ids: Annotated[list[str], typer.Argument(metavar="ID|NAME", help="Contracts to listen to.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write one line of JSON per message, for a pipe.")
+    ] = False,
+    count: Annotated[
+        int, typer.Option("--count", metavar="NUMBER", help="Messages after which to end; 0 for all.")
+    ] = 0,
+    *,
+    settings: StoreSettings,
+) -> None:
+    """Show what is published for contracts, and what is wrong with it.
+
+    For those who write a publisher. Each message is checked as a gateway does it, and compared with
+    the one before and with the stored state. It goes on over outages of Redis, until Ctrl-C.
+    """
+    if count < 0:
+        raise SettingsError(f"--count must be 0 or more, got {count}")
+    for each in ids:
+        if not each.strip():
+            raise SettingsError(f"an id must not be empty, got {each!r}")
+
+    from ime_live.doctor.channel_tail import ChannelTail
+    from ime_live.store.store import check_settings
+
+    async def work() -> None:
+        await check_settings(settings, writes=False)
+        left = count
+        async with ChannelTail(settings, ids) as arrivals:
+            for text in await arrivals.start():
+                tell(text)
+            async for each in arrivals:
+                if isinstance(each, str):
+                    tell(each)
+                    continue
+                for line in [_json(each)] if as_json else _lines(each):
+                    typer.echo(line)
+                if (left := left - 1) == 0:
+                    return
+
+    run(work())
+
+
+def _json(arrival: Arrival) -> bytes:
+    review = arrival.review
+    return msgspec.json.encode(
+        {
+            "contractId": arrival.contract_id,
+            "contractName": arrival.contract_name,
+            "received": arrival.received,
+            "version": review.version,
+            "accepted": review.accepted,
+            "faults": review.faults,
+            "notes": review.notes,
+            "data": review.payload,
+        }
+    )
+
+
+def _lines(arrival: Arrival) -> list[str]:
+    review = arrival.review
+    at = f"{datetime.fromtimestamp(arrival.received / 1e6, zone_of_tehran()):%H:%M:%S.%f}"[:-3]
+    name = f" {arrival.contract_name}" if arrival.contract_name else ""
+    parts = [f"{at} {arrival.contract_id}{name}"]
+    if review.version is not None:
+        parts.append(f"version {review.version}")
+    if review.payload is not None:
+        best, day = review.payload.best_limit["1"], review.payload.aggregate
+        parts.append(f"bid {best.buy_price} ask {best.sell_price} last {day.last_price}")
+    parts.append(f"{len(arrival.raw)} bytes")
+    verdict = colour("ok", "green") if review.accepted else colour("dropped", "red")
+    lines = [", ".join(parts) + f": {verdict}"]
+    lines += [f"  {colour('fault', 'red')}: {each}" for each in review.faults]
+    lines += [f"  {colour('note', 'yellow')}: {each}" for each in review.notes]
+    return lines

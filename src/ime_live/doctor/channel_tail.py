@@ -1,0 +1,256 @@
+"""Channel tail: what arrives on the channels of contracts in Redis, with a review of each message.
+
+It also listens to channels that publishers use by mistake: those of a contract's name, and those
+without the braces around the id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from ime_live.contracts import Contract
+from ime_live.doctor.publication import PublicationReviewer, Review
+from ime_live.errors import PayloadError, StoreError, UnknownContractError
+from ime_live.market_json import read_stored
+from ime_live.registry import Registry
+from ime_live.settings import StoreSettings
+from ime_live.store.pubsub import PubSub
+from ime_live.store.store import LastState, Store
+
+_WAITING: Final = 10_000
+"""Messages that wait for their review; older ones are left out then, and counted."""
+
+
+class _Channel(Struct, frozen=True):
+    """A channel: the contract that is meant, and what is wrong with its name, if anything."""
+
+    contract_id: str
+    fault: str | None = None
+
+
+class Arrival(Struct, frozen=True, kw_only=True):
+    """A message that has arrived, and its review.
+
+    Attributes:
+        contract_id: id of the contract.
+        contract_name: its name; None if it is not registered.
+        received: microseconds since the Unix epoch.
+        raw: the message.
+        review: what is wrong with it.
+    """
+
+    contract_id: str
+    contract_name: str | None
+    received: int
+    raw: bytes
+    review: Review
+
+
+class ChannelTail:
+    """Listens to the channels of contracts; use ``async with`` and iterate over it.
+
+    It goes on listening after outages, of which it tells.
+    """
+
+    def __init__(self, settings: StoreSettings, given: Iterable[str]) -> None:
+        """Create a listener that is not connected yet.
+
+        Args:
+            settings: where Redis is.
+            given: ids of contracts, or their names.
+        """
+        self._store = Store(settings)
+        self._given = tuple(dict.fromkeys(given))
+        self._contracts: dict[str, Contract | None] = {}
+        self._channels: dict[str, _Channel] = {}
+        self._reviewers: dict[str, PublicationReviewer] = {}
+        self._come: deque[tuple[str, int, bytes] | str] = deque()
+        self._left_out = 0
+        self._arrived = asyncio.Event()
+        self._listening: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> ChannelTail:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        await self._store.aclose()
+
+    async def start(self) -> list[str]:
+        """Read the registry, and begin to listen.
+
+        Returns:
+            What is to be known before the first message, one text each.
+
+        Raises:
+            StoreError: Redis cannot be reached at the start, or refuses a command.
+        """
+        told = await self._look_up()
+        states = await self._states(self._contracts)
+        for contract_id in self._contracts:
+            state = states.get(contract_id)
+            if isinstance(state, LastState):
+                self._reviewers[contract_id].know(state.version)
+            else:
+                told.append(f"{contract_id}: {self._unstored(contract_id, state)}")
+        pubsub = PubSub(
+            self._store,
+            on_message=self._take,
+            on_contracts=lambda _: None,
+            on_connected=lambda: self._say("connected to Redis; waiting for messages"),
+            on_disconnected=lambda error: self._say(f"{error}; waiting for it"),
+        )
+        pubsub.subscribe_to({channel: channel for channel in self._channels})
+        self._listening = asyncio.create_task(pubsub.run())
+        return told
+
+    async def __aiter__(self) -> AsyncIterator[Arrival | str]:
+        """Iterate over messages with their reviews, and texts about the connection."""
+        while True:
+            if not self._come:
+                self._arrived.clear()
+                await self._arrived.wait()
+            batch = [*self._come]
+            self._come.clear()
+            if left_out := self._left_out:
+                self._left_out = 0
+                yield f"{left_out} messages came too fast, and are left out here"
+            async for each in self._reviewed(batch):
+                yield each
+
+    async def _look_up(self) -> list[str]:
+        registry = Registry(await self._store.contracts(), conflicts=[])
+        told: list[str] = []
+        for given in self._given:
+            contract_id, contract = given, None
+            try:
+                contract = registry.by_id(given)
+            except UnknownContractError:
+                try:
+                    contract = registry.by_name(given)
+                except UnknownContractError:
+                    told.append(
+                        f"{given} is no registered contract, so no client can ask for it; register "
+                        "it: ime-live contracts import"
+                    )
+                else:
+                    told.append(
+                        f"{given} is a name; the channel is that of its id: "
+                        f"{self._store.keys.live(contract.contract_id)}"
+                    )
+            if contract is not None:
+                contract_id = contract.contract_id
+            self._contracts[contract_id] = contract
+            self._reviewers.setdefault(contract_id, PublicationReviewer())
+            self._add_channels(contract_id, contract)
+        return told
+
+    def _add_channels(self, contract_id: str, contract: Contract | None) -> None:
+        live = self._store.keys.live
+        right = live(contract_id)
+        rule = f"the message must be published to {right}, which gateways listen to"
+        wrong = {live(contract_id).replace("{", "").replace("}", ""): "without the braces"}
+        names = () if contract is None else (contract.contract_name, *contract.aliases)
+        for name in names:
+            wrong[live(name)] = "that of its name"
+            wrong[live(name).replace("{", "").replace("}", "")] = "that of its name, without braces"
+        for channel, what in wrong.items():
+            fault = f"{rule}; it came to {channel}, {what}"
+            self._channels.setdefault(channel, _Channel(contract_id, fault))
+        self._channels[right] = _Channel(contract_id)
+
+    async def _states(self, ids: Iterable[str]) -> dict[str, LastState | PayloadError]:
+        return await self._store.states(ids)
+
+    def _take(self, channel: str, raw: bytes) -> None:
+        if len(self._come) >= _WAITING:
+            self._come.popleft()
+            self._left_out += 1
+        self._come.append((channel, time.time_ns() // 1000, raw))
+        self._arrived.set()
+
+    def _say(self, text: str) -> None:
+        self._come.append(text)
+        self._arrived.set()
+
+    async def _reviewed(
+        self, batch: list[tuple[str, int, bytes] | str]
+    ) -> AsyncIterator[Arrival | str]:
+        ids = {self._channels[each[0]].contract_id for each in batch if isinstance(each, tuple)}
+        unreadable: str | None = None
+        states: dict[str, LastState | PayloadError] = {}
+        try:
+            states = await self._states(ids)
+            unknown = [i for i in ids if self._contracts[i] is None]
+            self._contracts |= await self._store.contracts_of(unknown)
+        except StoreError as error:
+            unreadable = f"whether it is stored is not known: {error}"
+        # Only the newest state is in the store: an older message of the batch cannot be compared.
+        last = {
+            self._channels[each[0]].contract_id: n
+            for n, each in enumerate(batch)
+            if isinstance(each, tuple)
+        }
+        for n, each in enumerate(batch):
+            if isinstance(each, str):
+                yield each
+                continue
+            channel, received, raw = each
+            contract_id = self._channels[channel].contract_id
+            review = self._review(self._channels[channel], raw, received)
+            notes = list(review.notes)
+            if self._contracts[contract_id] is None:
+                notes.append("the contract is not registered: ime-live contracts import")
+            if unreadable is not None:
+                notes.append(unreadable)
+            elif last[contract_id] == n and review.accepted:
+                if fault := self._fault_of_stored(contract_id, review, states.get(contract_id)):
+                    notes.append(fault)
+            contract = self._contracts[contract_id]
+            yield Arrival(
+                contract_id=contract_id,
+                contract_name=None if contract is None else contract.contract_name,
+                received=received,
+                raw=raw,
+                review=msgspec.structs.replace(review, notes=tuple(notes)),
+            )
+
+    def _review(self, channel: _Channel, raw: bytes, received: int) -> Review:
+        if channel.fault is None:
+            return self._reviewers[channel.contract_id].review(raw, received)
+        review = PublicationReviewer().review(raw, received)
+        return msgspec.structs.replace(review, faults=(channel.fault, *review.faults))
+
+    def _unstored(self, contract_id: str, state: LastState | PayloadError | None) -> str:
+        key = self._store.keys.last(contract_id)
+        if isinstance(state, PayloadError):
+            return f"the last state in {key} cannot be read: {state}"
+        return f"no last state is stored in {key}, so snapshot=true has nothing to send"
+
+    def _fault_of_stored(
+        self, contract_id: str, review: Review, state: LastState | PayloadError | None
+    ) -> str | None:
+        if not isinstance(state, LastState):
+            return self._unstored(contract_id, state)
+        key = self._store.keys.last(contract_id)
+        try:
+            payload = read_stored(state.data)
+        except PayloadError as error:
+            return f"the last state in {key} cannot be read: {error}"
+        if review.version is not None and state.version < review.version:
+            return (
+                f"the state is not stored: {key} has version {state.version}, which is older; "
+                "store a state before you publish it"
+            )
+        if review.version in (None, state.version) and payload != review.payload:
+            return f"the state is not stored: {key} has other data; store it before you publish it"
+        return None
