@@ -28,6 +28,7 @@ TESTED_ELSEWHERE = {
     "cli/lines.py": "cli/test_publish.py",
     "cli/records.py": "cli/test_contracts.py",
     "cli/running.py": "cli/test_signals.py",
+    "cli/selecting.py": "cli/test_watch.py",
     "client/rest/http.py": "client/rest/test_pool.py",
     "client/rest/response.py": "client/rest/test_async_client.py",
     "client/stream/stream.py": "client/stream/test_receiver.py",

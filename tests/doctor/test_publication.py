@@ -42,7 +42,10 @@ def test_review_names_missing_fields(payload: MakePayload) -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"Aggregate": {"last_price": "5"}}, "last_price must be a number, got text '5'; leave out"),
+        (
+            {"Aggregate": {"last_price": "5"}},
+            "last_price must be a number, got text '5'; leave out",
+        ),
         ({"Aggregate": {"last_price": None}}, "where there is none, send 0"),
         ({"Aggregate": {"last_price": True}}, "must be a number, got true or false"),
         ({"Aggregate": {"date": 20260523}}, "Aggregate.date must be a text, got number 20260523"),
@@ -90,7 +93,9 @@ def test_review_compares_with_message_before(payload: MakePayload) -> None:
 def test_review_compares_with_last_accepted_message(payload: MakePayload) -> None:
     first = {"version": NOW, "data": payload()}
     bad = {"version": NOW + 5, "data": {}}
-    assert reviewed({"version": NOW + 3, "data": payload(Aggregate={"low_price": 1})}, first, bad) == ("", "")
+    assert reviewed(
+        {"version": NOW + 3, "data": payload(Aggregate={"low_price": 1})}, first, bad
+    ) == ("", "")
 
 
 def test_review_notes_missing_version_and_unknown_field(payload: MakePayload) -> None:
@@ -130,7 +135,13 @@ def test_review_limits_the_number_of_named_fields(payload: MakePayload) -> None:
 
 
 _values = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.just([]), st.just({})
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=3),
+    st.just([]),
+    st.just({}),
 )
 
 

@@ -25,7 +25,8 @@ def tail(
         bool, typer.Option("--json", help="Write one line of JSON per message, for a pipe.")
     ] = False,
     count: Annotated[
-        int, typer.Option("--count", metavar="NUMBER", help="Messages after which to end; 0 for all.")
+        int,
+        typer.Option("--count", metavar="NUMBER", help="Messages after which to end; 0 for all."),
     ] = 0,
     *,
     settings: StoreSettings,

@@ -120,7 +120,7 @@ def _span(microseconds: int) -> str:
     seconds = microseconds / MICROSECONDS
     if seconds < 1:
         return f"{microseconds / 1000:g} ms"
-    return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
+    return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
 
 
 def _faults_of(message: Any, now: int) -> Iterator[str]:  # noqa: ANN401 - any JSON

@@ -1,0 +1,139 @@
+"""Selecting: the options by which a command chooses a service and contracts, once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final, TypedDict
+
+import typer
+
+from ime_live.cli.lines import reason_of
+from ime_live.contracts import Market
+from ime_live.errors import SettingsError
+
+NOTHING: Final = (
+    "at least one contract must be given, got none; name contracts, or use --market, --underlying "
+    "or --all"
+)
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME|ID", help="Contracts; GC* is a pattern of names, and a number is an id."
+    ),
+]
+Markets = Annotated[
+    list[Market] | None,
+    typer.Option(
+        "--market",
+        metavar="MARKET",
+        help="Contracts of IMEFutures, IMEOption or IMEDepositCertificate; may be given several "
+        "times.",
+    ),
+]
+Underlyings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--underlying",
+        metavar="NAME|ID",
+        help="Contracts on an underlying; may be given several times.",
+    ),
+]
+Everything = Annotated[bool, typer.Option("--all", help="All contracts.")]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="Address of the service, as wss://example.org; else IME_LIVE_URL is read.",
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        help="Token for the service, which other users of the machine can see in the list of "
+        "processes; else IME_LIVE_TOKEN is read.",
+    ),
+]
+TokenPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="File with the token, read again when it is refused; else IME_LIVE_TOKEN is read.",
+    ),
+]
+
+
+class TokenFile:
+    """Reads the token from a file, each time it is called."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self) -> str:
+        """Read the token.
+
+        Raises:
+            SettingsError: the file cannot be read, or is empty.
+        """
+        try:
+            token = self._path.read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"--token-file {self._path}: {reason_of(error)}") from error
+        if not token:
+            raise SettingsError(f"--token-file {self._path} must have a token, but is empty")
+        return token
+
+
+def token_of(token: str | None, path: Path | None) -> str | TokenFile | None:
+    """Return the token of the options; None if neither is given.
+
+    Raises:
+        SettingsError: both are given, or the file cannot be read.
+    """
+    if path is None:
+        return token
+    if token is not None:
+        raise SettingsError("--token and --token-file must not be given together; leave one out")
+    file = TokenFile(path)
+    file()  # one that cannot be read is an error at once
+    return file
+
+
+class StreamSelection(TypedDict):
+    """The arguments of `ime_live.connect` that choose contracts."""
+
+    contract_names: list[str]
+    contract_ids: list[str]
+    markets: list[Market]
+    underlying: list[str]
+
+
+def selection_of(
+    names: Sequence[str] | None,
+    markets: Sequence[Market] | None,
+    underlyings: Sequence[str] | None,
+    everything: bool,
+) -> StreamSelection:
+    """Return the selection of the options.
+
+    Raises:
+        SettingsError: nothing is selected.
+    """
+    given = list(dict.fromkeys(names or ()))
+    filters = bool(markets or underlyings)
+    if everything and not filters:
+        given = [*(each for each in given if "*" not in each), "*"]
+    if not (given or filters):
+        raise SettingsError(NOTHING)
+    ids = [each for each in given if each.strip().isdecimal()]
+    return StreamSelection(
+        contract_names=[each for each in given if each not in ids],
+        contract_ids=ids,
+        markets=list(markets or ()),
+        underlying=list(underlyings or ()),
+    )

@@ -1,0 +1,135 @@
+"""The command that shows contracts live: a table on a terminal, lines or JSON in a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from ime_live.cli.running import tell
+from ime_live.cli.selecting import (
+    Everything,
+    Markets,
+    Names,
+    Token,
+    TokenPath,
+    Underlyings,
+    Url,
+    selection_of,
+    token_of,
+)
+from ime_live.errors import ImeLiveError, SettingsError
+
+if TYPE_CHECKING:
+    from ime_live.client.connecting import Connecting
+    from ime_live.client.protocol.message import ConnectionEvent
+    from ime_live.market import Payload
+
+_MISSING: Final = (
+    'the table needs more packages ({} is missing): pip install "ime-live[terminal]"; '
+    "--lines and --json work without them"
+)
+
+
+def watch(
+    names: Names = None,
+    markets: Markets = None,
+    underlyings: Underlyings = None,
+    everything: Everything = False,
+    url: Url = None,
+    token: Token = None,
+    token_file: TokenPath = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write each message as one line of JSON, as it was sent.")
+    ] = False,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Write one line per message, also on a terminal.")
+    ] = False,
+) -> None:
+    """Watch contracts live: a table on a terminal, lines elsewhere.
+
+    In the table, / searches, s sorts by the next column, r reverses, d hides the depth of the
+    chosen contract, and q quits. It needs: pip install "ime-live[terminal]". The stream connects
+    again by itself. Of what comes faster than it is shown, the newest state of each contract is.
+    """
+    from ime_live.client.connecting import connect
+    from ime_live.client.options import service_of
+
+    if as_json and lines:
+        raise SettingsError("--json and --lines must not be given together; leave one out")
+    selection = selection_of(names, markets, underlyings, everything)
+    credentials = token_of(token, token_file)
+    place = service_of(url).place
+    # The command tells of connections itself.
+    client_log = logging.getLogger("ime_live.client")
+    client_log.addHandler(logging.NullHandler())
+    client_log.propagate = False
+
+    def make(on_connection: Callable[[ConnectionEvent], object]) -> Connecting[Payload]:
+        return connect(
+            url, **selection, token=credentials, status=True, on_connection=on_connection
+        )
+
+    if as_json or lines or not _is_terminal():
+        _print(make, as_json=as_json)
+    elif error := _show(make, place):
+        raise error
+
+
+def _is_terminal() -> bool:
+    terminal = sys.stdout.isatty() and sys.stdin.isatty()
+    return terminal and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def _print(
+    make: Callable[[Callable[[ConnectionEvent], object]], Connecting[Payload]], *, as_json: bool
+) -> None:
+    told = ""
+
+    def tell_once(event: ConnectionEvent) -> None:
+        nonlocal told
+        text = "connected" if event.connected else f"not connected: {event.reason}"
+        if text != told and not event.final:
+            told = text
+            tell(f"ime-live: {text}")
+
+    # The blocking form receives in a thread of its own: a reader of the pipe that takes its time
+    # holds up the lines, and not the connection.
+    with make(tell_once) as stream:
+        for message in stream:
+            if as_json:
+                sys.stdout.buffer.write(message.raw + b"\n")
+                sys.stdout.buffer.flush()
+            else:
+                typer.echo(str(message))
+
+
+def _show(
+    make: Callable[[Callable[[ConnectionEvent], object]], Connecting[Payload]], place: str
+) -> ImeLiveError | None:
+    try:
+        from ime_live.terminal.watch_app import WatchApp
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("textual", "rich"):
+            raise
+        raise SettingsError(_MISSING.format(error.name)) from None
+    from ime_live import signals
+
+    app = WatchApp(make, place)
+
+    async def work() -> ImeLiveError | None:
+        def stop(_: signal.Signals) -> None:
+            app.exit()
+
+        with signals.handled(stop):
+            # The terminal is gone: there is nobody to show anything.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.exit)
+            return await app.run_async()
+
+    return asyncio.run(work())
