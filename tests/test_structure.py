@@ -34,6 +34,7 @@ TESTED_ELSEWHERE = {
     "client/stream/stream.py": "client/stream/test_receiver.py",
     "clock.py": INTERFACE,
     "doctor/channel_tail.py": "cli/test_tail.py",
+    "doctor/gateway_checks.py": "cli/test_doctor.py",
     "feeds/boards/field_map.py": "feeds/boards/test_rows.py",
     "feeds/boards/frame.py": "feeds/boards/test_frame_reader.py",
     "feeds/boards/invocations.py": "feeds/boards/test_frame_reader.py",

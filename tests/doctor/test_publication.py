@@ -155,7 +155,7 @@ def test_review_refuses_what_gateways_refuse(
     payload: MakePayload, version: object, section: str, value: object, removes: bool
 ) -> None:
     data = payload()
-    key = sorted(data[section])[0]
+    key = min(data[section])
     data[section][key] = value
     if removes:
         del data[section][key]

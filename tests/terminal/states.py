@@ -18,8 +18,8 @@ NOW = datetime(2026, 5, 23, 11, 40, 1, tzinfo=UTC)
 
 
 def message_of(
-    payload: dict[str, Any], name: str = "A", seconds: float = 0, **day: Any
-) -> Message[Payload]:  # noqa: ANN401
+    payload: dict[str, Any], name: str = "A", seconds: float = 0, **day: object
+) -> Message[Payload]:
     """A message; ``day`` is put into its ``Aggregate``."""
     data = copy.deepcopy(payload)
     data["Aggregate"] |= day

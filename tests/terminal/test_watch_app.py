@@ -118,7 +118,7 @@ async def test_status_says_connection_rate_and_lag(payload: MakePayload) -> None
         assert "not connected: it was refused" in watch.text("status")
 
 
-async def test_error_that_ends_the_stream_ends_the_app_and_is_returned(
+async def test_error_that_ends_the_stream_ends_the_app(
     payload: MakePayload,
 ) -> None:
     async with watched(payload, "A") as watch:

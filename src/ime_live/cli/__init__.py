@@ -13,7 +13,7 @@ from typing import Final
 
 import typer
 
-from ime_live.cli import bars, contracts, feed, publish, record, serve, tail, token, up, watch
+from ime_live.cli import bars, contracts, doctor, feed, publish, record, serve, tail, token, up, watch
 from ime_live.cli.lines import reason_of
 from ime_live.cli.options import present_name, rename_variables
 from ime_live.cli.running import tell
@@ -38,6 +38,7 @@ app.command()(publish.publish)
 app.command()(record.record)
 app.command()(tail.tail)
 app.command()(watch.watch)
+app.command()(doctor.doctor)
 app.add_typer(feed.app, name="feed")
 app.command()(bars.bars)
 app.add_typer(token.app, name="token")

@@ -26,7 +26,7 @@ def tail(
     ] = False,
     count: Annotated[
         int,
-        typer.Option("--count", metavar="NUMBER", help="Messages after which to end; 0 for all."),
+        typer.Option("--count", metavar="NUMBER", help="Messages to show; 0 shows all."),
     ] = 0,
     *,
     settings: StoreSettings,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -213,8 +213,7 @@ class ChannelTail:
             if unreadable is not None:
                 notes.append(unreadable)
             elif last[contract_id] == n and review.accepted:
-                if fault := self._fault_of_stored(contract_id, review, states.get(contract_id)):
-                    notes.append(fault)
+                notes += self._faults_of_stored(contract_id, review, states.get(contract_id))
             contract = self._contracts[contract_id]
             yield Arrival(
                 contract_id=contract_id,
@@ -236,21 +235,22 @@ class ChannelTail:
             return f"the last state in {key} cannot be read: {state}"
         return f"no last state is stored in {key}, so snapshot=true has nothing to send"
 
-    def _fault_of_stored(
+    def _faults_of_stored(
         self, contract_id: str, review: Review, state: LastState | PayloadError | None
-    ) -> str | None:
+    ) -> Iterator[str]:
         if not isinstance(state, LastState):
-            return self._unstored(contract_id, state)
+            yield self._unstored(contract_id, state)
+            return
         key = self._store.keys.last(contract_id)
         try:
             payload = read_stored(state.data)
         except PayloadError as error:
-            return f"the last state in {key} cannot be read: {error}"
+            yield f"the last state in {key} cannot be read: {error}"
+            return
         if review.version is not None and state.version < review.version:
-            return (
+            yield (
                 f"the state is not stored: {key} has version {state.version}, which is older; "
                 "store a state before you publish it"
             )
-        if review.version in (None, state.version) and payload != review.payload:
-            return f"the state is not stored: {key} has other data; store it before you publish it"
-        return None
+        elif review.version in (None, state.version) and payload != review.payload:
+            yield f"the state is not stored: {key} has other data; store it before you publish it"

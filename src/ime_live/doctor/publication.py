@@ -177,9 +177,8 @@ def _notes_of(message: object) -> Iterator[str]:
 
 def _some(texts: list[str]) -> Iterator[str]:
     yield from texts[:_MOST_NAMED]
-    if more := len(texts) - _MOST_NAMED:
-        if more > 0:
-            yield f"and {counted(more, 'more field')}"
+    if len(texts) > _MOST_NAMED:
+        yield f"and {counted(len(texts) - _MOST_NAMED, 'more field')}"
 
 
 def _named(fields: list[str]) -> str:

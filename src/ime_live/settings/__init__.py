@@ -18,7 +18,7 @@ from ime_live.settings.feed import (
     SignalRHubSettings,
 )
 from ime_live.settings.gateway import LOOPBACK, GatewaySettings, bare_host, is_loopback
-from ime_live.settings.local import DemoSettings, DemoSource, UpSettings
+from ime_live.settings.local import DemoSettings, DemoSource, DoctorSettings, UpSettings
 from ime_live.settings.log import LogFormat, LogLevel, LogSettings
 from ime_live.settings.option import ENVIRONMENT_PREFIX, flag, option, options, variable
 from ime_live.settings.store import StoreSettings
@@ -32,6 +32,7 @@ __all__ = [
     "BarsSettings",
     "DemoSettings",
     "DemoSource",
+    "DoctorSettings",
     "FeedSettings",
     "GatewaySettings",
     "HoursSettings",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
+<<<<<<< HEAD
 from ime_live.settings.bars import BarsSettings
+=======
+from ime_live.errors import SettingsError
+>>>>>>> 56391f2 (Check a set-up in plain words)
 from ime_live.settings.feed import FeedSettings
 from ime_live.settings.gateway import GatewaySettings
 from ime_live.settings.log import LogSettings
@@ -21,6 +26,24 @@ class UpSettings(GatewaySettings, FeedSettings, BarsSettings):
     data: str = option(
         "ime-live-data", "Folder for the data; it is created if necessary.", metavar="DIR"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorSettings(UpSettings):
+    """A set-up that is to be checked; values that cannot work are reported, and not refused."""
+
+    def faults(self) -> Iterator[str]:
+        """Return nothing: the checks report what is wrong."""
+        yield from ()
+
+    def problems(self) -> list[str]:
+        """Return what a gateway would refuse of these values, a text each."""
+        values = {each.name: getattr(self, each.name) for each in fields(GatewaySettings)}
+        try:
+            GatewaySettings(**values)
+        except SettingsError as error:
+            return str(error).split("; ")
+        return []
 
 
 class DemoSource(StrEnum):

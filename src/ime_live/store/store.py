@@ -80,6 +80,22 @@ class Store(RegisteredContracts):
             if isinstance(reply, Exception) and not is_bad_data(reply):
                 raise self.connections.error(reply)
 
+    async def server_info(self) -> dict[str, str]:
+        """Return what a server says of itself and its memory, by the names of its INFO command.
+
+        In a cluster it is any one of the nodes.
+        """
+        found: dict[str, str] = {}
+        for reply in await self._pipelined([("INFO", "server"), ("INFO", "memory")]):
+            if isinstance(reply, Exception):
+                raise self.connections.error(reply)
+            if isinstance(reply, Mapping):  # redis-py has read it
+                found |= {str(name): str(value) for name, value in reply.items()}
+            else:
+                lines = bytes(reply).decode("utf-8", "replace").splitlines()
+                found |= {name: value for name, _, value in (line.partition(":") for line in lines)}
+        return found
+
     async def publish(
         self,
         items: Sequence[tuple[str, bytes]],

@@ -88,6 +88,10 @@ def _change(row: QuoteRow) -> str:
     return _NONE if row.change is None else f"{row.change:+.2f}%"
 
 
+def _time(row: QuoteRow) -> str:
+    return f"{row.timestamp:%H:%M:%S}"
+
+
 COLUMNS: Final = (
     Column("name", "Contract", lambda row: row.name, lambda row: row.name),
     _quantity("last", "Last", lambda row: row.payload.aggregate.last_price),

@@ -297,7 +297,8 @@ def depth_of(row: QuoteRow) -> Text:
             f"{number(each.buy_quantity):>19} │ {number(each.sell_quantity)}\n", style="dim"
         )
     text.append(f"day    {number(day.low_price)} … {number(day.high_price)}\n")
-    text.append(f"limits {number(limits.min_allowed_price)} … {number(limits.max_allowed_price)}\n")
+    lowest, highest = limits.min_allowed_price, limits.max_allowed_price
+    text.append(f"limits {number(lowest)} … {number(highest)}\n")
     text.append(f"open {number(day.open_price)}  close before {number(day.previous_close)}\n")
     text.append(f"{number(day.trade_count)} trades, {number(day.total_volume)} in volume\n")
     text.append(f"open interest {number(info.open_interest)} ({info.open_interest_changes:+,})\n")

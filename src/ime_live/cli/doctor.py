@@ -1,0 +1,132 @@
+"""The command that checks a set-up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+import typer
+
+from ime_live.cli.lines import reason_of
+from ime_live.cli.options import with_settings
+from ime_live.cli.running import colour, run, tell
+from ime_live.cli.selecting import Token
+from ime_live.errors import SettingsError
+from ime_live.settings import DoctorSettings, options
+
+if TYPE_CHECKING:
+    from ime_live.doctor.check import Finding
+
+_COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
+
+_USED: Final = frozenset(
+    {
+        *("redis_url", "key_prefix", "redis_timeout", "host", "port", "auth", "root_path"),
+        *("jwt_secret", "jwt_public_key", "jwks", "jwt_audience", "jwt_issuer", "timezone"),
+        *("base_url", "proxy", "user_agent", "transports", "boards", "connect_timeout"),
+    }
+)
+_OPTIONS: Final = {each.name: "" for each in options(DoctorSettings) if each.name in _USED}
+
+
+@with_settings(DoctorSettings, only=_OPTIONS)
+def doctor(
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="Check the running gateway at this address from outside, and nothing else.",
+        ),
+    ] = None,
+    token: Token = None,
+    exchange: Annotated[
+        bool,
+        typer.Option(
+            "--exchange",
+            help="Compare the exchange's SignalR hub with what the feed assumes, and nothing else.",
+        ),
+    ] = False,
+    report: Annotated[
+        Path,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="File for the report of --exchange; no secret is in it.",
+        ),
+    ] = Path("ime-exchange-report.json"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write one line of JSON per answer.")
+    ] = False,
+    *,
+    settings: DoctorSettings,
+) -> None:
+    """Check a set-up, in plain words: a line per answer, and what to do.
+
+    Without options: this machine, the settings, Redis, its contracts and the feed. The exit status
+    is 1 if a check has failed.
+    """
+    if url is not None and exchange:
+        raise SettingsError("--url and --exchange must not be given together; run doctor twice")
+    answers = _url(url, token) if url is not None else None
+    if answers is None:
+        answers = _exchange(settings, report) if exchange else _here(settings)
+    counts: dict[str, int] = {}
+
+    async def work() -> None:
+        async for each in answers:
+            counts[each.level] = counts.get(each.level, 0) + 1
+            for line in [msgspec.json.encode(each)] if as_json else _lines(each):
+                typer.echo(line)
+
+    run(work())
+    if not as_json:
+        tell(", ".join(f"{count} {level}" for level, count in counts.items()))
+    if counts.get("failed"):
+        raise typer.Exit(1)
+
+
+def _lines(answer: Finding) -> list[str]:
+    mark = colour(f"{answer.level:<8}", _COLOURS[answer.level])
+    lines = [f"{mark} {answer.check}: {answer.text}"]
+    if answer.remedy:
+        lines.append(f"{'':8} → {answer.remedy}")
+    return lines
+
+
+async def _here(settings: DoctorSettings) -> AsyncIterator[Finding]:
+    from ime_live.doctor.check import run_checks
+    from ime_live.doctor.host_checks import HOST_CHECKS
+    from ime_live.doctor.store_checks import STORE_CHECKS, StoreContext
+    from ime_live.store.store import Store
+
+    async for each in run_checks(HOST_CHECKS, settings):
+        yield each
+    async with Store(settings) as store:
+        async for each in run_checks(STORE_CHECKS, StoreContext(settings, store)):
+            yield each
+
+
+async def _url(url: str, token: str | None) -> AsyncIterator[Finding]:
+    from ime_live.doctor.check import run_checks
+    from ime_live.doctor.gateway_checks import GATEWAY_CHECKS, GatewayContext
+
+    async for each in run_checks(GATEWAY_CHECKS, GatewayContext(url, token)):
+        yield each
+
+
+async def _exchange(settings: DoctorSettings, file: Path) -> AsyncIterator[Finding]:
+    from ime_live.doctor.check import run_checks
+    from ime_live.doctor.exchange_checks import EXCHANGE_CHECKS, ExchangeContext
+
+    context = ExchangeContext(settings)
+    async for each in run_checks(EXCHANGE_CHECKS, context):
+        context.findings.append(each)
+        yield each
+    try:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(context.report()), indent=2))
+    except OSError as error:
+        raise SettingsError(f"--report {file}: {reason_of(error)}") from error
+    tell(f"the report is in {file}; nothing secret is in it")

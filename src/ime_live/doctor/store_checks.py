@@ -1,0 +1,205 @@
+"""Store checks: Redis or Valkey, and what is in it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from ime_live.contracts import Contract
+from ime_live.doctor.check import Check, Finding, failed, ok, warning
+from ime_live.errors import StoreError
+from ime_live.settings import StoreSettings
+from ime_live.spelling import counted
+from ime_live.status import FeedState
+from ime_live.store.lease import Lease
+from ime_live.store.pubsub import PubSub
+from ime_live.store.store import LastState, Store
+
+_OLDEST: Final = (6, 2)
+_SKEW: Final = 1.0  # seconds between two clocks that no clock service leaves
+_LATE: Final = 10.0  # seconds
+_ACL: Final = "allow its user ~ime:* &ime:* and the commands in docs/redis.md, section Permissions"
+
+
+class StoreContext:
+    """What the checks of the store use."""
+
+    def __init__(self, settings: StoreSettings, store: Store) -> None:
+        """Take the settings, and the store that they name."""
+        self.settings = settings
+        self.store = store
+
+
+async def reach(context: StoreContext) -> list[Finding]:
+    """Is Redis there, which kind and version is it, and does it keep what it is given?"""
+    store = context.store
+    try:
+        await store.connections.check(listens=True)
+    except StoreError as error:
+        return [failed(str(error), "start it, or give its address by --redis-url; docs/redis.md")]
+    place = store.connections.place
+    try:
+        info = await store.server_info()
+    except StoreError as error:
+        return [ok(f"reached at {place}"), warning(f"its version is not known: {error}", _ACL)]
+    is_valkey = "valkey_version" in info
+    kind = "Valkey" if is_valkey else "Redis"
+    version = info.get("valkey_version") or info.get("redis_version", "")
+    found = [ok(f"{kind} {version} at {place}")]
+    known = version if not is_valkey else "9.0"
+    parts = tuple(int(part) if part.isdigit() else 0 for part in known.split(".")[:2])
+    if parts < _OLDEST:
+        found.append(warning(f"{kind} {version} is old", "use Redis 6.2 or later, or Valkey"))
+    policy = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):
+        found.append(
+            warning(
+                f"maxmemory-policy is {policy}, so states are deleted when the memory is full",
+                "set maxmemory-policy noeviction",
+            )
+        )
+    at = info.get("server_time_usec", "")
+    if at.isdigit() and abs(ahead := int(at) / 1e6 - time.time()) > _SKEW:
+        found.append(
+            warning(
+                f"its clock differs from this machine's by {ahead:+.1f} s",
+                "synchronise both, as by chrony",
+            )
+        )
+    return found
+
+
+async def rights(context: StoreContext) -> list[Finding]:
+    """May the user read, subscribe, run scripts and write?"""
+    store = context.store
+    found = []
+    try:
+        await store.check(writes=False)
+        found.append(ok("may read states and contracts"))
+    except StoreError as error:
+        found.append(failed(f"may not read: {error}", _ACL))
+    refusal = await _refusal(store)
+    if refusal is None:
+        found.append(ok("may subscribe"))
+    else:
+        found.append(failed(f"may not subscribe: {refusal}", _ACL))
+    try:
+        await store.check(writes=True)
+        found.append(ok("may run the script that stores and publishes"))
+    except StoreError as error:
+        found.append(
+            warning(
+                f"may not store and publish: {error}",
+                f"a gateway then serves, and corrects nothing; feeds need it: {_ACL}",
+            )
+        )
+    try:
+        # A history that no server has: the answer is no, if INFO may be used in a script.
+        await store.in_present_history({"": b"-"})
+    except StoreError as error:
+        found.append(warning(str(error), "allow its user +info"))
+    return found
+
+
+async def _refusal(store: Store) -> str | None:
+    """Return Redis's error to SUBSCRIBE; None if it allows it."""
+    connected: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+    def note(error: StoreError | None = None) -> None:
+        if not connected.done():
+            connected.set_result(None if error is None else str(error))
+
+    pubsub = PubSub(
+        store,
+        on_message=lambda _, __: None,
+        on_contracts=lambda _: None,
+        on_connected=note,
+        on_disconnected=note,
+    )
+    pubsub.subscribe([""])
+    listening = asyncio.create_task(pubsub.run())
+    try:
+        return await connected
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+async def contracts(context: StoreContext) -> list[Finding]:
+    """Are there contracts, and have they states?"""
+    records = await context.store.registered()
+    known = [each for each in records.values() if isinstance(each, Contract)]
+    unreadable = len(records) - len(known)
+    found = []
+    if unreadable:
+        found.append(
+            warning(
+                f"{counted(unreadable, 'contract')} cannot be read",
+                "write them as docs/redis.md says, section Contracts",
+            )
+        )
+    if not known:
+        remedy = "run a feed, or register them: ime-live contracts import FILE"
+        return [*found, warning("no contracts are registered", remedy)]
+    states = await context.store.states(each.contract_id for each in known)
+    good = [each for each in states.values() if isinstance(each, LastState)]
+    bad = len(states) - len(good)
+    text = f"{counted(len(known), 'contract')}, {len(good)} with a state"
+    if bad:
+        found.append(
+            warning(
+                f"{counted(bad, 'last state')} cannot be read",
+                "see what is published: ime-live tail ID",
+            )
+        )
+    if not good:
+        remedy = "start a feed or a publisher; see what it sends: ime-live tail ID"
+        return [*found, warning(text, remedy)]
+    age = time.time() - max(each.version for each in good) / 1e6
+    return [*found, ok(f"{text}; the newest is {_age(age)} old")]
+
+
+async def feed(context: StoreContext) -> list[Finding]:
+    """Does the feed run, and how late is it?"""
+    lease = Lease(context.settings, "", connections=context.store.connections)
+    status, led = await lease.read()
+    if status is None:
+        return [ok("no feed of the exchange has run; a publisher of your own needs none")]
+    if not led:
+        return [
+            warning(
+                f"no feed runs; the last one wrote {_age(time.time() - status.written / 1e6)} ago",
+                "start it: ime-live feed ime",
+            )
+        ]
+    text = f"{status.state}, by {status.source or 'no source'}"
+    if status.last_board is not None:
+        text += f", last board {_age(time.time() - status.last_board / 1e6)} ago"
+    if status.lag is not None:
+        text += f", lag {status.lag:.1f} s"
+    if status.state in (FeedState.DOWN, FeedState.STALE):
+        return [failed(f"{text}: {status.error or 'no board arrives'}", "see the feed's log")]
+    if status.error:
+        return [
+            warning(f"{text}: {status.error}", "check the exchange: ime-live doctor --exchange")
+        ]
+    if status.lag is not None and status.lag > _LATE:
+        return [warning(text, "look for a slow line to the exchange, and at this machine's clock")]
+    return [ok(text)]
+
+
+def _age(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
+
+
+STORE_CHECKS: Final[Sequence[Check[StoreContext]]] = (
+    Check("redis", reach),
+    Check("rights", rights, needs="redis"),
+    Check("contracts", contracts, needs="redis"),
+    Check("feed", feed, needs="redis"),
+)
+"""The checks of the store."""
