@@ -51,7 +51,7 @@ async def test_contracts_and_states_are_counted_with_those_that_cannot_be_read(
     valkey: EmbeddedValkey,
     store: Store,
     redis: Any,
-    payload: MakePayload,  # noqa: ANN401
+    payload: MakePayload,
 ) -> None:
     await store.import_contracts(
         Contract(contract_id=i, contract_name=f"C{i}") for i in ("1", "2", "3")

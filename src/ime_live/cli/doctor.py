@@ -54,7 +54,7 @@ def doctor(
         typer.Option(
             "--report",
             metavar="FILE",
-            help="File for the report of --exchange; no secret is in it.",
+            help="File for the report of --exchange.",
         ),
     ] = Path("ime-exchange-report.json"),
     as_json: Annotated[
@@ -125,8 +125,12 @@ async def _exchange(settings: DoctorSettings, file: Path) -> AsyncIterator[Findi
     async for each in run_checks(EXCHANGE_CHECKS, context):
         context.findings.append(each)
         yield each
+    _write(file, msgspec.json.encode(context.report()))
+
+
+def _write(file: Path, report: bytes) -> None:
     try:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(context.report()), indent=2))
+        file.write_bytes(msgspec.json.format(report, indent=2))
     except OSError as error:
         raise SettingsError(f"--report {file}: {reason_of(error)}") from error
     tell(f"the report is in {file}; nothing secret is in it")
