@@ -17,6 +17,7 @@ from importlib import import_module
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from ime_live.candles import Candle, Interval
     from ime_live.client.connecting import Connecting, QueueName, connect
     from ime_live.client.network.credentials import Token
     from ime_live.client.options import SectionName, SectionType

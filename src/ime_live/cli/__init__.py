@@ -13,7 +13,19 @@ from typing import Final
 
 import typer
 
-from ime_live.cli import bars, contracts, doctor, feed, publish, record, serve, tail, token, up, watch
+from ime_live.cli import (
+    bars,
+    contracts,
+    doctor,
+    feed,
+    publish,
+    record,
+    serve,
+    tail,
+    token,
+    up,
+    watch,
+)
 from ime_live.cli.lines import reason_of
 from ime_live.cli.options import present_name, rename_variables
 from ime_live.cli.running import tell

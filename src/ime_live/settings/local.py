@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-<<<<<<< HEAD
-from ime_live.settings.bars import BarsSettings
-=======
 from ime_live.errors import SettingsError
->>>>>>> 56391f2 (Check a set-up in plain words)
+from ime_live.settings.bars import BarsSettings
 from ime_live.settings.feed import FeedSettings
 from ime_live.settings.gateway import GatewaySettings
 from ime_live.settings.log import LogSettings

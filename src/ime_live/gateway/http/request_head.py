@@ -83,9 +83,7 @@ class RequestHead(Struct, frozen=True):
         value = self.fields.get(name)
         if value is None or value.lower() == token:
             return value is not None
-        return any(
-            item.strip(_BLANKS).lower() == token for item in value.split(b",")
-        )
+        return any(item.strip(_BLANKS).lower() == token for item in value.split(b","))
 
     @property
     def keep_alive(self) -> bool:
