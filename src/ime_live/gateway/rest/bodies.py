@@ -74,7 +74,7 @@ def live_data(
         today: the date in Tehran.
         details: see `ime_live.gateway.rest.static_data.static_of`; for the overview.
     """
-    parts = []
+    pieces: list[bytes] = []
     whole = True
     unreadable = []
     for name, contract in contracts.items():
@@ -83,14 +83,15 @@ def live_data(
             unreadable.append(name)
             state = None
         whole &= state is not None
+        pieces += b"," if pieces else b"{", _encode(name)
         if contract is None:
-            value = b"null"
+            pieces.append(b":null")
         elif section is Section.OVERVIEW:
-            value = overview(contract, state, today, details=details)
+            pieces += b":", overview(contract, state, today, details=details)
         else:
-            value = b"null" if state is None else state[KEYS[section]]
-        parts.append(b"%b:%b" % (_encode(name), value))
-    return Data(b"{%b}" % b",".join(parts), whole, tuple(unreadable))
+            pieces += b":", b"null" if state is None else state[KEYS[section]]
+    pieces.append(b"}" if pieces else b"{}")
+    return Data(b"".join(pieces), whole, tuple(unreadable))
 
 
 def overview(
@@ -104,14 +105,14 @@ def overview(
         today: the date in Tehran.
         details: see `ime_live.gateway.rest.static_data.static_of`.
     """
-    static = static_json(contract, today, details=details)
-    if state is None:
-        state = _NO_STATE
-    sections = b",".join([b'"%b":%b' % (key.encode(), value) for key, value in state.items()])
-    return b"%b,%b}" % (static[:-1], sections)
+    pieces = [static_json(contract, today, details=details)[:-1]]  # without its closing bracket
+    for start, key in _SECTION_STARTS:
+        pieces += start, b"null" if state is None else state[key]
+    pieces.append(b"}")
+    return b"".join(pieces)
 
 
-_NO_STATE: Final[Sections] = dict.fromkeys(SECTIONS, b"null")
+_SECTION_STARTS: Final = tuple((b',"%b":' % key.encode(), key) for key in SECTIONS)
 
 
 def static_data(

@@ -231,11 +231,11 @@ class Handlers:
         if current:
             self._need_store()
         identity = admitted.identity
-        found = [(name, self._find(by, name, identity)) for name in names]
+        registry = self._registry
+        found = [(name, _find(by, name, identity, registry)) for name in names]
         if chosen is None:
             return found
         check_filters((chosen,))
-        registry = self._registry
         ids = {contract.contract_id for _, contract in found if contract is not None}
         matches = matching((FilterMatcher(chosen),), registry, identity.may_see)
         others = [contract for i, (contract, _) in matches.items() if i not in ids]
@@ -246,16 +246,6 @@ class Handlers:
             name = present_name(contract, by, registry)
             found.append((ID + contract.contract_id if name in taken else name, contract))
         return found
-
-    def _find(self, by: By, name: str, identity: Identity) -> Contract | None:
-        registry = self._registry
-        try:
-            contract = registry.by_name(name) if by is By.NAME else registry.by_id(name)
-        except UnknownContractError:
-            return None
-        if not identity.may_see(contract):
-            raise RefusedError(f"contract not covered by the token: {name}", kind=NOT_COVERED)
-        return contract
 
     def _explained(
         self, data: Data, by: By, contracts: Mapping[str, Contract | None], identity: Identity
@@ -274,3 +264,13 @@ class Handlers:
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._clock.time(), self._zone).date()
+
+
+def _find(by: By, name: str, identity: Identity, registry: Registry) -> Contract | None:
+    try:
+        contract = registry.by_name(name) if by is By.NAME else registry.by_id(name)
+    except UnknownContractError:
+        return None
+    if not identity.may_see(contract):
+        raise RefusedError(f"contract not covered by the token: {name}", kind=NOT_COVERED)
+    return contract
