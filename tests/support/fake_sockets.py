@@ -40,13 +40,13 @@ def send(batches: list[Batch]) -> tuple[Shortfall, ...]:
     found: list[Shortfall] = []
     for ready, data in batches:
         assert isinstance(ready, dict)
-        assert isinstance(data, bytes)
+        frames = b"".join([data] if isinstance(data, bytes) else data)
         assert seen.isdisjoint(ready), "a subscriber in two batches"
         seen.update(ready)
         for subscriber, descriptor in list(ready.items()):
             socket: Any = _sockets[descriptor]
-            taken, error = _write(socket, data)
-            if taken != len(data) or error:
+            taken, error = _write(socket, frames)
+            if taken != len(frames) or error:
                 found.append((subscriber, data, taken, error))
     return tuple(found)
 

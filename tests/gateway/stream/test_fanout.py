@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from ime_live.gateway.stream import fanout
 
-Send = Callable[[list[tuple[dict[Any, Any], bytes]]], tuple[Any, ...]]
+Send = Callable[[list[tuple[dict[Any, Any], bytes | list[bytes]]]], tuple[Any, ...]]
 
 SMALL = 4_096
 """A send buffer that is full soon."""
@@ -120,6 +120,36 @@ def test_fan_out_of_different_buffers_is_one_call(send: Send) -> None:
     with clients(4) as (a, b, c, d):
         assert send([(writers(a, b), b"first"), (writers(), b"nobody's"), (writers(c), b"2")]) == ()
         assert [client.received() for client in (a, b, c, d)] == [b"first", b"first", b"2", b""]
+
+
+def test_list_of_buffers_is_sent_as_one(send: Send) -> None:
+    with clients(3) as (a, b, c):
+        parts = [b"%d," % n for n in range(2_500)]  # more than one system call takes
+        for client in (a, b, c):
+            client.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        assert send([(writers(a, b), parts), (writers(c), [b"one"]), ({}, [])]) == ()
+        assert [client.received() for client in (a, b, c)] == [b"".join(parts)] * 2 + [b"one"]
+
+
+@pytest.mark.parametrize("size", [1, 700, 70_000])
+def test_list_of_buffers_sent_in_part_returns_the_shortfall(send: Send, size: int) -> None:
+    with clients(3, socket.AF_INET) as (slow, full, gone):
+        parts = [bytes([n % 251]) * size for n in range(4_000_000 // size if size > 1 else 3_000)]
+        full.fill()
+        gone.reset()
+        with suppress(OSError):
+            gone.ours.send(b"to be told of the reset")
+        shortfalls = send([(writers(slow), parts), (writers(full, gone), parts)])
+        found = {owner: (data, taken, error) for owner, data, taken, error in shortfalls}
+        if size > 1:
+            data, taken, error = found[slow]
+            assert data is parts
+            assert 0 < taken < size * len(parts)
+            assert error == 0
+            assert slow.received() == b"".join(parts)[:taken]
+        assert found[full] == (parts, 0, 0)
+        assert found[gone][2] in (errno.EPIPE, errno.ECONNRESET)
+        assert send([({"by its transport": -1}, parts)]) == (("by its transport", parts, 0, 0),)
 
 
 @pytest.mark.parametrize("batches", [[], [({}, b"x")]])

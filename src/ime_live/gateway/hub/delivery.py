@@ -96,14 +96,19 @@ class Delivery:
             for group in channel.individual:
                 individual[group].append(change)
             for (envelope, format_), groups in channel.shared.items():
-                if subscribers := sum(map(len, groups.values())):
-                    messages += subscribers
+                if any(groups.values()):
                     frame = state.frame(envelope, format_)
                     for group in groups:
                         frames[group].append(frame)
         for group, changes in missed.items():
             self._note_missed(group, changes)
-        self._write([(group.ready, b"".join(each)) for group, each in frames.items()])
+        batches: list[Batch] = []
+        for group, each in frames.items():
+            subscribers = len(group.ready)
+            messages += subscribers * len(each)
+            # For one socket, C sends the frames without joining them.
+            batches.append((group.ready, each if subscribers == 1 else b"".join(each)))
+        self._write(batches)
         for group, changes in individual.items():
             messages += self._deliver_each(group, changes)
         return messages
@@ -152,7 +157,8 @@ class Delivery:
             if error:
                 self._fail(subscriber, OSError(error, os.strerror(error)))
             else:
-                self._keep(subscriber, data[taken:])
+                frames = data if isinstance(data, bytes) else b"".join(data)
+                self._keep(subscriber, frames[taken:])
 
     def _keep(self, subscriber: Subscriber, rest: bytes) -> None:
         try:

@@ -9,10 +9,13 @@ if TYPE_CHECKING:
     from ime_live.gateway.hub.subscribers import Subscriber
 
 
-Batch = tuple["dict[Subscriber, int]", bytes]
-"""Descriptors of sockets by their subscribers, and whole frames to send to each of them."""
+Data = bytes | list[bytes]
+"""Whole frames; a list of them need not be joined."""
 
-Shortfall = tuple["Subscriber", bytes, int, int]
+Batch = tuple["dict[Subscriber, int]", Data]
+"""Descriptors of sockets by their subscribers, and what to send to each of them."""
+
+Shortfall = tuple["Subscriber", Data, int, int]
 """A subscriber whose socket took less than all: the frames, how many bytes of them were taken, and
 an ``errno``. It is 0 if the socket may take the rest later; else the connection is broken."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -13,9 +12,9 @@ from ime_live.gateway.query.value_types import Names
 
 ResultT = TypeVar("ResultT")
 
-_MAX_QUERIES: Final = 1_000
-_MAX_LENGTH: Final = 1_024
-"""Characters of a query that is kept; it takes some ten times as many bytes."""
+_MAX_QUERIES: Final = 500
+_MAX_LENGTH: Final = 512
+"""Characters of a query that is kept; it takes some ten times as many bytes, so all take 3 MB."""
 
 
 class _Table:
@@ -105,7 +104,10 @@ class Query:
         Raises:
             RefusedError: 1008; the value is wrong, or missing and required.
         """
-        return self.once(name, partial(self._read, name))
+        results = self._results
+        if name not in results:
+            results[name] = self._read(name)
+        return results[name]
 
     def _read(self, name: str) -> Any:  # noqa: ANN401 - the parameter's type
         parameter, spellings = self._table.entries[name]

@@ -1,4 +1,4 @@
-/* Send one buffer to many sockets; `fanout.py` has the same in Python, and says what it does.
+/* Send the same bytes to many sockets; `fanout.py` has the same in Python, and says what it does.
  *
  * The GIL is held throughout, and nothing from the first look at a dictionary to the last send()
  * runs Python code: no object is made, freed or compared. So no entry can leave a dictionary, and
@@ -10,10 +10,13 @@
 #include <errno.h>
 #include <limits.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #ifndef MSG_NOSIGNAL /* elsewhere than on Linux; Python ignores SIGPIPE */
 #define MSG_NOSIGNAL 0
 #endif
+
+#define PARTS_AT_ONCE 1024 /* IOV_MAX of Linux */
 
 /* An entry of a batch's dictionary. */
 typedef struct {
@@ -23,6 +26,23 @@ typedef struct {
     int fd;
     int error; /* 0 if the socket may take the rest later */
 } Entry;
+
+/* Whether this is a buffer, or a list of buffers that are sent one after the other. */
+static int is_data(PyObject *data) {
+    if (PyBytes_Check(data)) return 1;
+    if (!PyList_Check(data)) return 0;
+    for (Py_ssize_t i = 0, count = PyList_Size(data); i < count; i++)
+        if (!PyBytes_Check(PyList_GetItem(data, i))) return 0;
+    return 1;
+}
+
+static Py_ssize_t size_of(PyObject *data) {
+    if (PyBytes_Check(data)) return PyBytes_Size(data);
+    Py_ssize_t size = 0;
+    for (Py_ssize_t i = 0, count = PyList_Size(data); i < count; i++)
+        size += PyBytes_Size(PyList_GetItem(data, i));
+    return size;
+}
 
 /* The number of entries in all batches; -1 with an exception if the batches are not as they
  * must be. It is known before anything is sent, so that an error leaves no frame in parts. */
@@ -35,8 +55,9 @@ static Py_ssize_t count_entries(PyObject *batches) {
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *batch = PyList_GetItem(batches, i);
         if (!PyTuple_Check(batch) || PyTuple_Size(batch) != 2 ||
-            !PyDict_Check(PyTuple_GetItem(batch, 0)) || !PyBytes_Check(PyTuple_GetItem(batch, 1))) {
-            PyErr_SetString(PyExc_TypeError, "a batch must be a tuple of a dict and bytes");
+            !PyDict_Check(PyTuple_GetItem(batch, 0)) || !is_data(PyTuple_GetItem(batch, 1))) {
+            PyErr_SetString(PyExc_TypeError,
+                            "a batch must be a tuple of a dict and bytes, or a list of bytes");
             return -1;
         }
         entries += PyDict_Size(PyTuple_GetItem(batch, 0));
@@ -66,25 +87,57 @@ static void list_entries(PyObject *batches, Entry *entry) {
     }
 }
 
-/* Send to one socket, and note what it took. */
-static void send_one(Entry *entry, const char *buffer, Py_ssize_t size) {
-    ssize_t taken;
-    if (entry->fd < 0) return;
-    do taken = send(entry->fd, buffer, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    while (taken < 0 && errno == EINTR);
-    if (taken >= 0)
-        entry->taken = taken;
+/* Add what a system call has sent to what the socket took, and return whether it was sent. */
+static int note(Entry *entry, ssize_t sent) {
+    if (sent >= 0)
+        entry->taken += sent;
     else if (errno != EAGAIN && errno != EWOULDBLOCK)
         entry->error = errno;
+    return sent >= 0;
+}
+
+static void send_buffer(Entry *entry) {
+    const char *buffer = PyBytes_AsString(entry->data);
+    size_t size = (size_t)PyBytes_Size(entry->data);
+    ssize_t sent;
+    do sent = send(entry->fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    note(entry, sent);
+}
+
+/* Send a list of buffers, which need not be joined for it. */
+static void send_parts(Entry *entry) {
+    struct iovec parts[PARTS_AT_ONCE];
+    struct msghdr message = {.msg_iov = parts};
+    Py_ssize_t count = PyList_Size(entry->data), next = 0, offered = 0;
+    while (next < count && entry->taken == offered) {
+        size_t number = 0;
+        for (; number < PARTS_AT_ONCE && next < count; number++, next++) {
+            PyObject *part = PyList_GetItem(entry->data, next);
+            parts[number].iov_base = PyBytes_AsString(part);
+            parts[number].iov_len = (size_t)PyBytes_Size(part);
+            offered += PyBytes_Size(part);
+        }
+        message.msg_iovlen = number;
+        ssize_t sent;
+        do sent = sendmsg(entry->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        while (sent < 0 && errno == EINTR);
+        if (!note(entry, sent)) return;
+    }
 }
 
 /* Send to all; moves those that took less than all to the front, and returns how many. */
 static Py_ssize_t send_all(Entry *entries, Py_ssize_t count) {
     Py_ssize_t found = 0;
     for (Py_ssize_t i = 0; i < count; i++) {
-        Py_ssize_t size = PyBytes_Size(entries[i].data);
-        send_one(&entries[i], PyBytes_AsString(entries[i].data), size);
-        if (entries[i].taken != size || entries[i].error) entries[found++] = entries[i];
+        Entry *entry = &entries[i];
+        if (entry->fd >= 0) {
+            if (PyBytes_Check(entry->data))
+                send_buffer(entry);
+            else
+                send_parts(entry);
+        }
+        if (entry->taken != size_of(entry->data) || entry->error) entries[found++] = *entry;
     }
     return found;
 }
@@ -133,7 +186,7 @@ static PyModuleDef_Slot slots[] = {{0, NULL}};
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "_fanout",
-    .m_doc = "Send one buffer to many sockets, in C.",
+    .m_doc = "Send the same bytes to many sockets, in C.",
     .m_methods = functions,
     .m_slots = slots,
 };

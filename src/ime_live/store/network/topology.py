@@ -113,9 +113,12 @@ class _Pipeline(Pipeline):
     """
 
     async def _execute_pipeline(
-        self, connection: Any, commands: Any, raise_on_error: bool
+        self,
+        connection: Any,  # noqa: ANN401 - as redis-py has it
+        commands: Sequence[tuple[Command, Mapping[str, object]]],
+        raise_on_error: bool,  # an error is always a reply
     ) -> list[Any]:
-        del raise_on_error  # an error is always a reply
+        del raise_on_error
         packed = [part for args, _ in commands for part in connection.pack_command(*args)]
         await connection.send_packed_command(b"".join(packed))
         replies: list[Any] = []
