@@ -85,7 +85,7 @@ def contenders(
     )
     floor, released = ctypes.PyDLL(library).send_loop, ctypes.CDLL(library).send_loop
     size = -(-len(descriptors) // groups)
-    batches = [
+    batches: list[fanout.Batch[object]] = [
         ({object(): number for number in descriptors[at : at + size]}, _DATA)
         for at in range(0, len(descriptors), size)
     ]

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from ime_live.gateway.stream import fanout
 
-Send = Callable[[list[tuple[dict[Any, Any], bytes | list[bytes]]]], tuple[Any, ...]]
+Send = Callable[[list[Any]], tuple[Any, ...]]
 
 SMALL = 4_096
 """A send buffer that is full soon."""

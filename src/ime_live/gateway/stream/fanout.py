@@ -5,9 +5,10 @@
 environment's variable `NO_EXTENSIONS` nothing is built at the installation, or used later.
 
 A batch is what to send and the sockets it goes to: a dictionary from each socket's owner to its
-file descriptor. Bytes for one socket may be a list of buffers, which C sends without joining them. No byte may reach a connection that has taken over a descriptor's number. One rule of
-the caller ensures it: **an entry leaves its dictionary before its socket is closed.** It is enough
-because of three facts:
+file descriptor. What one socket gets may be a list of buffers, which C sends without joining them.
+No byte may reach a connection that has taken over a descriptor's number. One rule of the caller
+ensures it: **an entry leaves its dictionary before its socket is closed.** It is enough because of
+three facts:
 
 - All this happens on the event loop's thread: adding, removing, closing and sending.
 - Nothing else runs on this thread during `send`, so what is in a dictionary when it begins is open
