@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from ime_live.archive.listing import Wanted, read_listing
@@ -62,6 +63,23 @@ CLIENT = cast("AsyncClient", Calls())
 )
 async def test_contracts_are_found_by(wanted: dict[str, Any], ids: set[str]) -> None:
     assert (await read_listing(CLIENT, Wanted(**wanted))).keys() == ids
+
+
+@pytest.mark.parametrize(
+    ("names", "contract", "needed"),
+    [
+        ((), OPTION, False),
+        ((), FUTURE, True),
+        ((), msgspec.structs.replace(OPTION, expired=True), True),
+        (("GCC1",), OPTION, True),  # recorded in any case, so also when it leaves the market
+        (("2",), OPTION, True),
+        (("GCC1",), FUTURE, True),
+    ],
+)
+def test_stream_of_a_market_needs_the_id_of(
+    names: tuple[str, ...], contract: Contract, needed: bool
+) -> None:
+    assert Wanted(names=names, markets=(Market.OPTION,)).needs_naming(contract) is needed
 
 
 async def test_named_contract_has_its_market() -> None:

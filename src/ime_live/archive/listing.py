@@ -16,7 +16,8 @@ from ime_live.contracts import Contract, Market
 from ime_live.errors import SettingsError, UnknownContractError
 from ime_live.spelling import fold_name
 
-_WILDCARD: Final = "*"
+WILDCARD: Final = "*"
+"""Any letters, in a pattern of names or ids."""
 
 _NOTHING: Final = (
     "at least one contract must be given, got none; name contracts, or use --market, --underlying "
@@ -53,26 +54,34 @@ class Wanted(Struct, frozen=True, kw_only=True):
     @property
     def exact(self) -> list[str]:
         """The names and ids that are no patterns, each once."""
-        return [name for name in dict.fromkeys(self.names) if _WILDCARD not in name]
+        return [name for name in dict.fromkeys(self.names) if WILDCARD not in name]
+
+    @property
+    def patterns(self) -> list[str]:
+        """The names that are patterns."""
+        return [name for name in self.names if WILDCARD in name]
 
     @property
     def filters(self) -> bool:
         """Whether contracts are wanted that are not named one by one."""
-        return bool(self.all or self.markets or self.underlyings or self._patterns)
-
-    @property
-    def _patterns(self) -> list[str]:
-        return [name for name in self.names if _WILDCARD in name]
+        return bool(self.all or self.markets or self.underlyings or self.patterns)
 
     def matches(self, contract: Contract) -> bool:
         """Return whether a contract of a market is wanted, though it is not named."""
-        underlying = (contract.underlying_id, contract.underlying_name)
         return (
             self.filters
             and (not self.markets or contract.market in self.markets)
-            and (not self.underlyings or _any_is(self.underlyings, filter(None, underlying)))
-            and (not self._patterns or any(_fits(each, contract) for each in self._patterns))
+            and (not self.underlyings or _any_is(self.underlyings, contract.underlyings))
+            and (not self.patterns or any(_fits(each, contract) for each in self.patterns))
         )
+
+    def needs_naming(self, contract: Contract) -> bool:
+        """Return whether a stream by markets and underlyings gets a contract by its id only.
+
+        Such a stream leaves out contracts that are no longer listed.
+        """
+        named = _any_is(self.exact, (contract.contract_id, *contract.names))
+        return named or not (contract.listed and self.matches(contract))
 
 
 def _any_is(wanted: Iterable[str], names: Iterable[str]) -> bool:
@@ -80,7 +89,7 @@ def _any_is(wanted: Iterable[str], names: Iterable[str]) -> bool:
 
 
 def _fits(pattern: str, contract: Contract) -> bool:
-    parts = map(re.escape, fold_name(pattern).split(_WILDCARD))
+    parts = map(re.escape, fold_name(pattern).split(WILDCARD))
     return re.fullmatch(".*".join(parts), fold_name(contract.contract_name)) is not None
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from ime_live.archive.listing import Wanted, read_listing
+from ime_live.archive.listing import WILDCARD, Wanted, read_listing
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.client.connecting import connect
 from ime_live.client.network.credentials import Token
@@ -90,6 +90,8 @@ class StreamRecorder:
         if writer.last_time:
             self._gap = writer.last_time, _NOT_RUNNING
         self._writing = asyncio.Lock()
+        self._unlisted: set[str] = set()
+        """Ids in messages that were in no listing, so that they are looked up once."""
 
     @property
     def progress(self) -> dict[str, object]:
@@ -131,12 +133,19 @@ class StreamRecorder:
                 self._writer.note("end", self._certain or self._now())
 
     async def _stream(self, client: AsyncClient) -> None:
-        last, ids = self._writer.last, list(self.contracts)
+        last, ids, wanted = self._writer.last, set(self.contracts), self._wanted
         # From the oldest one, so that nothing is missed; a contract without any needs its state.
-        since = min(last[i] for i in ids) if last.keys() >= set(ids) else None
+        since = min(last[i] for i in ids) if last.keys() >= ids else None
+        by_filter = wanted.filters and not wanted.patterns
+        if by_filter:
+            # New listings join by themselves. Messages name the contracts as the pattern does: by id.
+            ids = {i for i, each in self.contracts.items() if wanted.needs_naming(each)}
+            ids.add(WILDCARD)
         connecting = connect(
             self._url,
             contract_ids=ids,
+            markets=wanted.markets if by_filter else (),
+            underlying=wanted.underlyings if by_filter else None,
             token=self._token,
             queue="block",
             since=since,
@@ -146,20 +155,25 @@ class StreamRecorder:
         async with connecting as stream:
             try:
                 await _first_of(
-                    self._take(stream), self._keep_writing(), self._keep_listing(client, stream)
+                    self._take(stream, client),
+                    self._keep_writing(),
+                    self._keep_listing(client, None if by_filter else stream),
                 )
             except asyncio.CancelledError:
                 await stream.aclose()
-                await self._take(stream)  # what has arrived
+                await self._take(stream, client)  # what has arrived
                 raise
 
-    async def _take(self, stream: Stream[Payload]) -> None:
+    async def _take(self, stream: Stream[Payload], client: AsyncClient) -> None:
         take = self._writer.take
         async for message in stream:
-            timestamp = message.timestamp_text
+            contract_id, timestamp = message.key[1], message.timestamp_text
+            if contract_id not in self.contracts and contract_id not in self._unlisted:
+                self._unlisted.add(contract_id)
+                await self._relist(client)
             # JSON has line ends between its tokens only.
             raw = message.raw.replace(b"\n", b" ") if b"\n" in message.raw else message.raw
-            take(message.key[1], timestamp, raw)
+            take(contract_id, timestamp, raw)
             self._newest = max(self._newest, timestamp)
             self._certain = max(self._certain, timestamp)
             if self._writer.waiting > _MOST_WAITING:
@@ -176,21 +190,26 @@ class StreamRecorder:
             if batch:
                 await _finished(asyncio.to_thread(self._writer.write, batch))
 
-    async def _keep_listing(self, client: AsyncClient, stream: Stream[Payload]) -> None:
+    async def _keep_listing(self, client: AsyncClient, stream: Stream[Payload] | None) -> None:
         while True:
             await asyncio.sleep(self._listing_interval)
-            try:
-                found = await self._list(client, known=self.contracts)
-                new = found.keys() - self.contracts.keys()
-                if new:
-                    log.info("new contracts", ids=sorted(new))
+            await self._relist(client, stream)
+
+    async def _relist(self, client: AsyncClient, stream: Stream[Payload] | None = None) -> None:
+        """Note new contracts and changes; add new ones to a stream that does not by itself."""
+        try:
+            found = await self._list(client, known=self.contracts)
+            new = found.keys() - self.contracts.keys()
+            if new:
+                log.info("new contracts", ids=sorted(new))
+                if stream is not None:
                     await stream.add(contract_ids=new)
-                    self.contracts = {**self.contracts, **found}
-            except SettingsError:
-                raise
-            except ImeLiveError as error:
-                # The stream itself tells whether that lasts.
-                self._limited.warning("new contracts cannot be read", key="", error=str(error))
+                self.contracts = {**self.contracts, **found}
+        except SettingsError:
+            raise
+        except ImeLiveError as error:
+            # The stream itself tells whether that lasts.
+            self._limited.warning("new contracts cannot be read", key="", error=str(error))
 
     async def _list(self, client: AsyncClient, known: Iterable[str] = ()) -> Mapping[str, Contract]:
         found = await read_listing(client, self._wanted, known)
