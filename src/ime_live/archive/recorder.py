@@ -138,7 +138,7 @@ class StreamRecorder:
         since = min(last[i] for i in ids) if last.keys() >= ids else None
         by_filter = wanted.filters and not wanted.patterns
         if by_filter:
-            # New listings join by themselves. Messages name the contracts as the pattern does: by id.
+            # New listings join by themselves. As the pattern is one of ids, so are all messages.
             ids = {i for i, each in self.contracts.items() if wanted.needs_naming(each)}
             ids.add(WILDCARD)
         connecting = connect(
