@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import {test} from "node:test";
 
 import {
-  Backoff, Credentials, ResumePoint, connect, errorOfClose,
+  Backoff, Client, Credentials, ResumePoint, connect, errorOfClose,
 } from "../../../src/ime_live/gateway/web/static/ime-live.js";
 
 class World {
@@ -417,3 +417,45 @@ test("age is measured by the gateway's clock", async () => {
   assert.equal(stream.age(stamp(0)), 61);
   assert.equal(stream.age("2027-01-01T00:00:00.000000"), 0);
 });
+
+test("calls ask their own paths, and return Data", async context => {
+  const asked = [];
+  context.mock.method(globalThis, "fetch", async url => {
+    asked.push(decodeURIComponent(url.replace("https://example.org", "")));
+    return Response.json({Status: {}, Data: url.includes("/live/") ? {ContractA: []} : []});
+  });
+  const client = new Client({url: "https://example.org"});
+  assert.deepEqual(await client.candles({contractNames: ["ContractA"]}), {ContractA: []});
+  await client.candles(
+    {markets: ["IMEFund"], by: "id"},
+    {interval: "1d", start: "2026-11-27", end: new Date(Date.UTC(2026, 10, 28, 9, 30))});
+  assert.deepEqual(await client.optionChain("سکه طلا"), []);
+  await client.optionChain("GC", {expiration: "2027-01-05"});
+  await client.markets();
+  await client.search("IMEOption");
+  assert.deepEqual(asked, [
+    "/live/data/candles/contract/name?contract_names=ContractA&interval=1m",
+    "/live/data/candles/contract/id?market=IMEFund&interval=1d&from=2026-11-27"
+      + "&to=2026-11-28T09:30:00.000Z",
+    "/static/data/contract/option-chain?underlying=سکه طلا",
+    "/static/data/contract/option-chain?underlying=GC&expiration=2027-01-05",
+    "/static/data/market",
+    "/static/data/contract/search?market=IMEOption&Search_char=",
+  ]);
+  await assert.rejects(client.candles({}), {name: "SettingsError"});
+  await assert.rejects(client.optionChain(" "), {name: "SettingsError"});
+});
+
+test("an aborted call rejects with the signal's reason, and a call that is missing with its status",
+  async context => {
+    context.mock.method(globalThis, "fetch", async (_, {signal}) => {
+      signal.throwIfAborted();
+      return Response.json({detail: "Not Found"}, {status: 404});
+    });
+    const client = new Client({url: "https://example.org"});
+    const reason = new Error("enough");
+    const signal = AbortSignal.abort(reason);
+    await assert.rejects(client.candles({contractIds: [1]}, {signal}), reason);
+    await assert.rejects(client.optionChain("GC", {signal}), reason);
+    await assert.rejects(client.markets(), {name: "ServiceError", status: 404});
+  });

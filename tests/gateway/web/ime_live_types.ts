@@ -38,6 +38,11 @@ async function calls(chosen: Contracts): Promise<void> {
     await stream.add({contractNames: ["SAFOR01"]}, {snapshot: false});
     await stream.remove(chosen);
     console.log(await client.search("IMEFutures", ""), await client.get("/a", {b: ["c"], d: null}));
+    const chain = await client.optionChain("KA", {expiration: "2027-01-05"});
+    console.log(chain[0]?.call?.Aggregate?.last_price, chain[0]?.put?.contractName);
+    const candles = await client.candles(chosen, {interval: "5m", start: new Date(), end: null});
+    console.log(candles["ContractA"]?.at(-1)?.close.toFixed(), await client.search("IMEFund"));
+    console.log((await client.markets())[0]?.sessions?.sat[0]?.begins);
     console.log(await client.overview(chosen), await client.contracts(chosen), await client.status());
   } catch (error) {
     if (error instanceof RateError) console.log(error.retryAfter.toFixed());

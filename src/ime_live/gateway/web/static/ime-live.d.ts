@@ -1,7 +1,8 @@
 /** Types of ime-live.js. Prices and values are in rials. */
 
 /** A name of a market of the exchange. */
-export type Market = "IMEFutures" | "IMEOption" | "IMEDepositCertificate";
+export type Market =
+  | "IMEFutures" | "IMEOption" | "IMEDepositCertificate" | "IMEFund" | "IMEParallelSalaf";
 /** A section of a contract's state. */
 export type SectionName = "BestLimit" | "Aggregate" | "AllowedPriceRange" | "ContractInfo";
 
@@ -153,6 +154,60 @@ export interface CallOptions {
   signal?: AbortSignal | null;
 }
 
+/** Static fields of a contract, by the names of docs/http.md. */
+export type StaticFields = Record<string, unknown>;
+
+/** Static fields and, if it has a state, all sections of a contract. */
+export type ContractOverview = StaticFields & {[Name in SectionName]: Payload[Name] | null};
+
+/** The call and the put of one strike price and expiration; null for a side that is not there. */
+export interface OptionPair {
+  strikePrice: number | null;
+  /** Last trading day, `YYYY-MM-DD`. */
+  ExpirationDate: string | null;
+  call: ContractOverview | null;
+  put: ContractOverview | null;
+}
+
+export type Weekday = "sat" | "sun" | "mon" | "tue" | "wed" | "thu" | "fri";
+
+/** Trading hours and holidays of a market; null if the service does not know them. */
+export interface MarketInfo {
+  market: Market;
+  timeZone: string;
+  /** `begins` and `ends` are `HH:MM`. */
+  sessions: Record<Weekday, {begins: string; ends: string}[]> | null;
+  /** `YYYY-MM-DD`. */
+  holidays: string[] | null;
+}
+
+/** The trades of a contract in an interval; see docs/history.md, Candles. */
+export interface Candle {
+  /** Start of the interval on Tehran's clock, ISO 8601. */
+  time: string;
+  open: number;
+  high: number;
+  low: number;
+  close: number;
+  volume: number;
+  value: number;
+  trades: number;
+  open_interest: number;
+  bid: number;
+  ask: number;
+  /** Whether it may hold trades of earlier minutes, which nobody saw. */
+  gap: boolean;
+}
+
+export interface CandleOptions extends CallOptions {
+  /** Default: `1m`. */
+  interval?: "1m" | "5m" | "15m" | "1h" | "1d";
+  /** Date or time in ISO 8601, without an offset on Tehran's clock; null for the day of `end`. */
+  start?: string | Date | null;
+  /** Time before which candles begin, or a date for the end of it; null for the end of today. */
+  end?: string | Date | null;
+}
+
 /** The REST calls. Each rejects with an error of this module, or the signal's reason. */
 export class Client {
   constructor(options?: {url?: string; token?: Token; timeout?: number});
@@ -163,13 +218,21 @@ export class Client {
   /** Static fields and all sections of contracts. */
   overview(
     contracts: Contracts, options?: CallOptions,
-  ): Promise<Record<string, Record<string, unknown> | null>>;
+  ): Promise<Record<string, ContractOverview | null>>;
   /** Static fields of contracts, in the order asked; null for those that do not exist. */
   contracts(
     contracts: Contracts, options?: CallOptions,
-  ): Promise<(Record<string, unknown> | null)[]>;
-  /** The contracts of a market whose name or title holds a text. */
-  search(market: Market, text: string, options?: CallOptions): Promise<Record<string, unknown>[]>;
+  ): Promise<(StaticFields | null)[]>;
+  /** Candles of contracts, the oldest first; null for contracts that do not exist. */
+  candles(contracts: Contracts, options?: CandleOptions): Promise<Record<string, Candle[] | null>>;
+  /** The contracts of a market whose name or title holds a text; without one, all of them. */
+  search(market: Market, text?: string, options?: CallOptions): Promise<StaticFields[]>;
+  /** The options of an underlying, by its id, name or title: calls and puts side by side. */
+  optionChain(
+    underlying: string, options?: CallOptions & {expiration?: string | null},
+  ): Promise<OptionPair[]>;
+  /** Trading hours and holidays of all markets. */
+  markets(options?: CallOptions): Promise<MarketInfo[]>;
   /** The state of the feed and the age of contracts; see docs/protocol.md, Status over HTTP. */
   status(
     contracts?: Pick<Contracts, "contractNames" | "contractIds">, options?: CallOptions,

@@ -235,6 +235,8 @@ const keysOf = (answer = {}) => [
   ...(answer.contract_names ?? []), ...(answer.contract_ids ?? []).map(text => keyOf("id", text)),
 ];
 
+const timeOf = moment => (moment instanceof Date ? moment.toISOString() : moment);
+
 const queryOf = pairs =>
   pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
 
@@ -937,8 +939,14 @@ export class Client {
 
   overview(contracts, options) { return this.#live("overview", contracts, options); }
 
-  async #live(section, contracts, options) {
-    const answers = await this.#each(`/live/data/${section}/contract/`, contracts, options);
+  async candles(contracts, {interval = "1m", start, end, ...options} = {}) {
+    const parameters = {interval, from: timeOf(start), to: timeOf(end)};
+    return this.#live("candles", contracts, options, parameters);
+  }
+
+  async #live(section, contracts, options, parameters) {
+    const path = `/live/data/${section}/contract/`;
+    const answers = await this.#each(path, contracts, options, parameters);
     return Object.assign({}, ...answers);
   }
 
@@ -946,9 +954,19 @@ export class Client {
     return (await this.#each("/static/data/contract/", contracts, options)).flat();
   }
 
-  search(market, text, options) {
+  search(market, text = "", options) {
     return this.get("/static/data/contract/search", {market, Search_char: text}, options);
   }
+
+  async optionChain(underlying, {expiration, ...options} = {}) {
+    const [wanted, ...others] = textsOf("underlying", underlying);
+    if (wanted === undefined || others.length)
+      throw new SettingsError("underlying must be one text, such as GC");
+    const parameters = {underlying: wanted, expiration};
+    return this.get("/static/data/contract/option-chain", parameters, options);
+  }
+
+  markets(options) { return this.get("/static/data/market", {}, options); }
 
   async status(contracts = {}, options) {
     const {contractNames, contractIds} = contracts;
@@ -965,8 +983,9 @@ export class Client {
   }
 
   /** One call for as many contracts as fit into a URL. */
-  #each(path, contracts, options) {
+  #each(path, contracts, options, parameters) {
     const selectors = selectorsOf(contracts);
+    if (!selectors.size) throw new SettingsError("a call must name contracts or a market, got none");
     const calls = [];
     while (selectors.size) {
       const {by, fitting} = firstFitting(selectors);
@@ -978,7 +997,7 @@ export class Client {
       calls.push(
         this.get(
           path + by,
-          {...texts, market: filter?.markets, underlying: filter?.underlying},
+          {...texts, market: filter?.markets, underlying: filter?.underlying, ...parameters},
           options,
         ),
       );
