@@ -14,6 +14,7 @@ from ime_live.contracts import Market
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.value_types import Schema
 from ime_live.gateway.rest.bodies import AUTHOR, DONE
+from ime_live.timezones import TEHRAN
 
 _STATE: Final[dict[str, Any]] = SPECIMENS["streamByName"][0]["data"]
 _TIME: Final[str] = SPECIMENS["streamByName"][0]["timestamp"]
@@ -51,6 +52,14 @@ _VALUES: Final[Mapping[str, Any]] = _STATE | {
     "minDealablePrice": 100,
     "minDealableCount": 1,
     "csize": 100,
+    "aliases": [],
+    "tickSize": 100,
+    "csizeUnit": "گرم",
+    "priceLimitRule": "SAF=5%",
+    "settlementPrice": 1_000_000,
+    "todaySettlement": 999_800,
+    "expired": False,
+    "delisted": False,
     "StorageCost": 20,
     "initialMargin": 12_000_000,
     "maintenanceMargin": 8_400_000,
@@ -72,6 +81,11 @@ _VALUES: Final[Mapping[str, Any]] = _STATE | {
     "bid": 999_100,
     "ask": 999_900,
     "gap": False,
+    # Trading hours.
+    "timeZone": TEHRAN,
+    "begins": "10:00",
+    "ends": "18:00",
+    "holidays": ["2026-06-04"],
     # The outcome of a request.
     "State": True,
     "ServerTimeStamp": 1_779_536_400.25,
@@ -93,6 +107,10 @@ _VALUES: Final[Mapping[str, Any]] = _STATE | {
     "source": "hub",
     "connections": 3,
 }
+
+
+_KEYS: Final = {"markets": Market.FUTURES.value, "sessions": "sat"}
+"""Property → a key of its value, where keys are not contracts."""
 
 
 def example_of(schema: Schema, schemas: Mapping[str, Schema], key: str) -> Any:  # noqa: ANN401 - JSON
@@ -129,10 +147,13 @@ def _object(schema: Schema, schemas: Mapping[str, Schema], key: str) -> dict[str
     found = {}
     required = schema.get("required", ())
     for name, inner in schema.get("properties", {}).items():
-        if name not in required and name not in _VALUES:
+        if name not in required and not _VALUES.get(name):
             continue
-        inside = Market.FUTURES.value if name == "markets" else key
+        inside = _KEYS.get(name, key)
         found[name] = _VALUES[name] if name in _VALUES else example_of(inner, schemas, inside)
+        if name in ("call", "put"):
+            found[name] |= {"market": Market.OPTION.value, "dataClass": "Option"}
+            found[name] |= {"contractName": f"SAF{name[0].upper()}1000", "optionType": name}
     values = schema.get("additionalProperties")
     if isinstance(values, dict):
         found[key] = example_of(values, schemas, key)
