@@ -421,6 +421,27 @@ async def test_variant_of_a_card_is_chosen_by_toggle_or_address(
     assert await page.evaluate("document.querySelector('#websocket [value=id]').checked")
 
 
+async def test_page_is_used_by_keyboard(
+    page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    await publisher.publish(market.one().contract_id, payload())
+    await show(page, gateway)
+    await page.press("Tab")
+    assert await page.evaluate("document.activeElement.className") == "skip"
+    await page.press("Enter")
+    await page.until("document.activeElement.id === 'content'")
+    seen = set()
+    while "Connect" not in seen:
+        await page.press("Tab")
+        focus = "document.activeElement"
+        seen.add(await page.evaluate(f"{focus}.value || {focus}.textContent"))
+        assert len(seen) < 20
+    assert "name" in seen  # the toggle comes first
+    await page.press("Enter")
+    await Article(page, "websocket-by-name").messages(1)
+    await Article(page, "websocket-by-name").press("Disconnect")
+
+
 @pytest.mark.parametrize("anchor", ["#nothing", "#%E0%A4%A", "#%"])
 async def test_address_that_names_nothing_does_no_harm(
     page: Page, gateway: Gateway, anchor: str

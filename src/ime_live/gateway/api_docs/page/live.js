@@ -67,9 +67,11 @@ export function live(stream) {
   const running = (/** @type {boolean} */ yes) => {
     connect.disabled = yes;
     disconnect.disabled = !yes;
-    dialog?.enable(yes);
+    if (!yes) {
+      command.hidden = true;
+    }
   };
-  const dialog = requests.length ? dialogOf(requests, (text) => connection?.send(text)) : null;
+  const command = commandForm(requests, (text) => connection?.send(text));
 
   const start = (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -78,7 +80,10 @@ export function live(stream) {
     running(true);
     const open = isWebSocket ? openWebSocket : openEvents;
     connection = open(url(), access.token(), {
-      opened: () => say("Connected. Messages come when something changes.", "good"),
+      opened: () => {
+        say("Connected. Messages come when something changes.", "good");
+        command.hidden = !requests.length;
+      },
       received: (text) => log.add(text),
       ended: (end) => {
         connection = null;
@@ -104,7 +109,7 @@ export function live(stream) {
       element("p", { class: "buttons" }, connect, disconnect, clear),
       state,
     ),
-    dialog?.element,
+    command,
     counted,
     log.element,
     code,
@@ -123,40 +128,34 @@ function button(type, text, onclick) {
 }
 
 /**
- * Return the form for messages that a client may send while the stream runs.
+ * Return the form for commands, which is shown while the stream is open.
  *
  * @param {unknown[]} requests
  * @param {(text: string) => void} send
  */
-function dialogOf(requests, send) {
+function commandForm(requests, send) {
   const field = /** @type {HTMLTextAreaElement} */ (
     element("textarea", { rows: "2", dir: "ltr", spellcheck: "false" })
   );
-  field.value = JSON.stringify(requests[0]);
+  field.value = JSON.stringify(requests[0] ?? {});
   const examples = requests.map((request, index) =>
     button("button", `Example ${index + 1}`, () => {
       field.value = JSON.stringify(request);
     }),
   );
-  const submit = button("submit", "Send");
-  submit.disabled = true;
-  return {
-    element: element(
-      "form",
-      {
-        class: "dialog",
-        onsubmit: (/** @type {Event} */ event) => {
-          event.preventDefault();
-          send(field.value);
-        },
+  return element(
+    "form",
+    {
+      class: "dialog",
+      hidden: true,
+      onsubmit: (/** @type {Event} */ event) => {
+        event.preventDefault();
+        send(field.value);
       },
-      element("label", {}, "A request to send", field),
-      element("p", { class: "buttons" }, submit, ...examples),
-    ),
-    enable: (/** @type {boolean} */ yes) => {
-      submit.disabled = !yes;
     },
-  };
+    element("label", {}, "A command to send", field),
+    element("p", { class: "buttons" }, button("submit", "Send"), ...examples),
+  );
 }
 
 /**

@@ -86,7 +86,8 @@ export function limitsOf(whole, given) {
     said.push("always ", ...codes([schema.const]));
   }
   for (const [key, [before, after = ""]] of Object.entries(LIMITS)) {
-    if (key in schema) {
+    // That something is there is no pattern that a reader needs to know.
+    if (key in schema && schema[key] !== "\\S") {
       said.push(said.length ? ", " : "", `${before} `, ...codes([schema[key]]), after);
     }
   }
