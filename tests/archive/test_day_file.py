@@ -45,6 +45,13 @@ def test_unfinished_member_is_left_out_at_every_length(tmp_path: Path, kept: int
         (HEADER + b"\3\0\xff\xff\0\0" + FIRST, True),
         (HEADER + b"\3\0\xff\xff\0\0" + b"text", False),
     ],
+    ids=[
+        "zeros",
+        "no gzip",
+        "other checksum",
+        "long block, then a member",
+        "long block, then text",
+    ],
 )
 def test_damage_is_told_from_an_unfinished_end(tmp_path: Path, rest: bytes, damaged: bool) -> None:
     file = tmp_path / "file"
