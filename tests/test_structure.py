@@ -51,7 +51,6 @@ TESTED_ELSEWHERE = {
     "gateway/hub/subscriber_group.py": "gateway/hub/test_delivery_options.py",
     "gateway/hub/transport.py": INTERFACE,
     "gateway/query/http_errors.py": "stream/test_rest.py",
-    "gateway/query/query_string.py": "gateway/query/test_parameters.py",
     "gateway/query/value_types.py": "gateway/query/test_parameters.py",
     "gateway/rest/markets.py": "gateway/rest/test_handlers.py",
     "gateway/rest/paths.py": INTERFACE,
