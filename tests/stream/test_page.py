@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import jwt
 import pytest
 
+from ime_live.gateway.auth.tokens import create_token
 from ime_live.publisher import Publisher
 from tests.stream.chromium import Page, page_at
 from tests.stream.conftest import SECRET, Market
@@ -399,6 +400,25 @@ async def test_field_that_was_changed_is_not_filled_again(page: Page, gateway: G
         "new Promise(done => setTimeout(done, 200))"
     )
     assert "contract_ids=mine" in await article.program("curl")
+
+
+async def test_form_names_a_contract_of_the_token(
+    page: Page, guarded: Gateway, market: Market
+) -> None:
+    contract = market.one()
+    await show(page, guarded)
+    article = Article(page, "get-live-data-aggregate-contract-name")
+    assert "contract_names=ContractA" in await article.program("curl")
+    token = create_token(SECRET, "web", 1, contracts=[contract.contract_name], now=time.time())
+    await page.evaluate(
+        f"(field => {{ field.value = {json.dumps(token)};"
+        "field.dispatchEvent(new Event('change')) })(document.getElementById('token'))"
+    )
+    field = "#get-live-data-aggregate-contract-name textarea"
+    await page.until(
+        f"document.querySelector('{field}').value === {json.dumps(contract.contract_name)}"
+    )
+    assert contract.contract_name in await article.program("curl")
 
 
 async def test_variant_of_a_card_is_chosen_by_toggle_or_address(
