@@ -94,7 +94,7 @@ export function reveal() {
   const target = id && document.getElementById(id);
   if (target) {
     target.dispatchEvent(new CustomEvent("reveal", { bubbles: true }));
-    target.scrollIntoView();
+    (target.closest("article") ?? target).scrollIntoView();
   }
 }
 
