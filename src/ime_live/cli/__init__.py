@@ -9,23 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from typing import Final
 
 import typer
 
-from ime_live.cli import (
-    bars,
-    contracts,
-    doctor,
-    feed,
-    publish,
-    record,
-    serve,
-    tail,
-    token,
-    up,
-    watch,
-)
+from ime_live.cli import bars, contracts, doctor, feed, publish, record, serve, tail, token, watch
 from ime_live.cli.lines import reason_of
 from ime_live.cli.options import present_name, rename_variables
 from ime_live.cli.running import tell
@@ -34,7 +23,6 @@ from ime_live.errors import ImeLiveError, RefusedError, SettingsError
 app = typer.Typer(
     name="ime-live",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={
@@ -44,7 +32,7 @@ app = typer.Typer(
 )
 app.command()(serve.demo)
 app.command()(serve.serve)
-app.command()(up.up)
+app.command()(serve.up)
 app.add_typer(contracts.app, name="contracts")
 app.command()(publish.publish)
 app.command()(record.record)
@@ -72,15 +60,20 @@ def main(
     show_version: bool = typer.Option(
         False, "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
     ),
+    debug: bool = typer.Option(
+        False, "--debug", help="Show the traceback of an error; also behind a command."
+    ),
 ) -> None:
     """Live market data of the Iran Mercantile Exchange over WebSocket.
 
     Every setting can be given in the environment as well: --redis-url as IME_LIVE_REDIS_URL.
     A command exits with 0, with 1 if something failed, and with 2 if it was used wrongly.
     """
-    del show_version
+    del show_version, debug  # `run` has read it
     rename_variables()
 
+
+_DEBUG: Final = "--debug"
 
 _STANDARD_OUTPUT: Final = 1
 
@@ -103,10 +96,35 @@ def _write_to_the_end() -> None:
 
 
 def run() -> None:
-    """Run the command line; an error of the package is one line, not a traceback."""
+    """Run the command line; an error is one line, with ``--debug`` a traceback before it."""
+    debug = _takes_debug()
     try:
         _write_to_the_end()
     except ImeLiveError as error:
+        if debug:
+            tell(traceback.format_exc())
         detail = error.detail if isinstance(error, RefusedError) else ""
         tell(f"ime-live: {error}" + (f"; {detail}" if detail else ""))
         sys.exit(2 if isinstance(error, SettingsError) else 1)
+    except ModuleNotFoundError:
+        raise  # see `ime_live.__main__`
+    except Exception as error:
+        # A defect of ours. In the log of a service, nobody could start it again to see more.
+        if debug or not sys.stderr.isatty():
+            raise
+        tell(
+            f"ime-live: an unexpected error: {error!r}; give --debug to see where, and please "
+            "report it"
+        )
+        sys.exit(1)
+
+
+def _takes_debug() -> bool:
+    """Remove ``--debug`` from the arguments, wherever it is; return whether it was there."""
+    options = sys.argv[1:]
+    if "--" in options:
+        options = options[: options.index("--")]
+    if _DEBUG not in options:
+        return False
+    sys.argv.remove(_DEBUG)
+    return True

@@ -9,7 +9,7 @@ import typer
 
 from ime_live.cli.lines import reason_of
 from ime_live.cli.options import with_settings
-from ime_live.cli.running import run, run_until_stopped, tell
+from ime_live.cli.running import progress, run, run_until_stopped, tell
 from ime_live.errors import SettingsError
 from ime_live.settings import FeedSettings, RecorderSettings, StoreSettings
 
@@ -90,6 +90,7 @@ def replay(
         except (OSError, ValueError) as error:
             raise SettingsError(f"{file}: {reason_of(error)}") from error
 
+    from ime_live.feeds.pipeline.ingest import Totals
     from ime_live.feeds.pipeline.registrar import Registrar
     from ime_live.feeds.recording.replay import replay as replay_frames
     from ime_live.publisher import Publisher
@@ -100,7 +101,12 @@ def replay(
         publisher = Publisher(
             settings.redis_url, key_prefix=settings.key_prefix, redis_timeout=settings.redis_timeout
         )
-        async with publisher, Store(settings) as store:
+        rounds: list[Totals] = []
+
+        def line() -> str:
+            return f"replaying: {rounds[-1]}" if rounds else "replaying"
+
+        async with publisher, Store(settings) as store, progress(line, lambda: tell(line())):
             totals = await replay_frames(
                 files,
                 publisher,
@@ -108,6 +114,7 @@ def replay(
                 speed=speed,
                 loop=loop,
                 report=tell,
+                count=rounds.append,
             )
         tell(f"replayed {totals}")
         if totals.bad_lines or totals.refused:

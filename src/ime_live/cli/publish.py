@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import msgspec
@@ -23,7 +23,7 @@ from ime_live.cli.lines import (
     reason_of,
 )
 from ime_live.cli.options import with_settings
-from ime_live.cli.running import run, tell, tell_by_log
+from ime_live.cli.running import progress, run, tell, tell_by_log
 from ime_live.contracts import Contract
 from ime_live.errors import ContractError, StoreError, StoreSettingsError, UnknownContractError
 from ime_live.log_limiter import LogLimiter, PlainLines
@@ -89,25 +89,34 @@ async def _publish(source: str, settings: StoreSettings) -> None:
             await check_settings(settings, writes=True)
             await contracts.read()
             until_read.pop_all()  # from here on `batches` closes it
+
+        def line() -> str:
+            return f"{published} published, {unchanged} unchanged, {report.bad} bad lines"
+
+        # Nobody waits for the end of a pipe.
+        showing: AbstractAsyncContextManager[None] = nullcontext()
+        if patience is None:
+            showing = progress(line, lambda: tell(line()))
         try:
-            async for lines in batches(file, report.source):
-                states, refused = await _read(lines, contracts)
-                # To publish again what was published already is no change.
-                outcomes = await _reaching(
-                    patience,
-                    lambda: publisher.publish_many(states.values()),  # noqa: B023 - now
-                )
-                for number, outcome in zip(states, outcomes, strict=True):
-                    if isinstance(outcome.error, StoreError):
-                        report.refuse_in_store(number, outcome.error)
-                    elif outcome.error is not None:
-                        refused[number] = reason_of(outcome.error)
-                    elif outcome.published:
-                        published += 1
-                    else:
-                        unchanged += 1
-                for number, reason in sorted(refused.items()):
-                    report.refuse(number, reason)
+            async with showing:
+                async for lines in batches(file, report.source):
+                    states, refused = await _read(lines, contracts)
+                    # To publish again what was published already is no change.
+                    outcomes = await _reaching(
+                        patience,
+                        lambda: publisher.publish_many(states.values()),  # noqa: B023 - now
+                    )
+                    for number, outcome in zip(states, outcomes, strict=True):
+                        if isinstance(outcome.error, StoreError):
+                            report.refuse_in_store(number, outcome.error)
+                        elif outcome.error is not None:
+                            refused[number] = reason_of(outcome.error)
+                        elif outcome.published:
+                            published += 1
+                        else:
+                            unchanged += 1
+                    for number, reason in sorted(refused.items()):
+                        report.refuse(number, reason)
         finally:
             report.close(published=published, unchanged=unchanged)
     if report.bad or report.refused:

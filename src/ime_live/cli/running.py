@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import typer
@@ -16,6 +17,11 @@ from ime_live import signals
 from ime_live.settings import LogSettings
 
 _T = TypeVar("_T")
+
+_LIVE: Final = 1.0  # seconds between two pictures of the line on a terminal
+_PLAIN: Final = 60.0  # seconds between two lines elsewhere
+
+_CLEAR_LINE: Final = "\x1b[2K"
 
 _SIGNALLED: Final = 128  # what shells add to a signal's number to make an exit status of it
 
@@ -48,6 +54,41 @@ def tell_by_log(line: str) -> None:
     from ime_live.logs import write_line
 
     write_line(line)
+
+
+@asynccontextmanager
+async def progress(line: Callable[[], str], log: Callable[[], None]) -> AsyncIterator[None]:
+    """While entered, tell how far long work is: in one line of a terminal, or in lines elsewhere.
+
+    Args:
+        line: returns the line of a terminal.
+        log: writes a line where there is no terminal; called once a minute.
+    """
+    live = sys.stderr.isatty()
+
+    def write(text: str) -> None:
+        # The cursor stays at the line's beginning, so that a log line overwrites it.
+        os.write(sys.stderr.fileno(), f"{_CLEAR_LINE}{text}\r".encode())
+
+    async def show() -> None:
+        while True:
+            await asyncio.sleep(_LIVE if live else _PLAIN)
+            if live:
+                columns = shutil.get_terminal_size().columns - 1  # a longer one takes two lines
+                # In a thread, as a terminal may be stopped.
+                await asyncio.to_thread(write, line()[:columns])
+            else:
+                log()
+
+    showing = asyncio.create_task(show())
+    try:
+        yield
+    finally:
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)
+        if live:
+            with suppress(OSError):
+                write("")
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, TypedDict
 
@@ -10,17 +11,33 @@ import typer
 
 from ime_live.cli.lines import reason_of
 from ime_live.contracts import Market
-from ime_live.errors import SettingsError
+from ime_live.errors import ImeLiveError, SettingsError
 
 NOTHING: Final = (
     "at least one contract must be given, got none; name contracts, or use --market, --underlying "
     "or --all"
 )
 
+
+
+def _complete_name(incomplete: str) -> list[str]:
+    """Return the names of contracts that begin so, from the service of ``IME_LIVE_URL``."""
+    from ime_live.client.rest.client import Client
+
+    found: list[str] = []
+    # A shell that completes has no place for an error.
+    with suppress(ImeLiveError), Client(connect_timeout=1, read_timeout=1, tries=1) as client:
+        for market in Market:
+            found += (each.contract_name for each in client.search(market, incomplete))
+    return sorted(name for name in found if name.startswith(incomplete))
+
+
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="NAME|ID", help="Contracts; GC* is a pattern of names, and a number is an id."
+        metavar="NAME|ID",
+        help="Contracts; GC* is a pattern of names, and a number is an id.",
+        autocompletion=_complete_name,
     ),
 ]
 Markets = Annotated[

@@ -49,6 +49,7 @@ async def replay(
     price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
     clock: Clock = SYSTEM_CLOCK,
     report: Callable[[str], None] = print,
+    count: Callable[[Totals], object] = lambda _: None,
 ) -> Totals:
     """Publish what recorded frames say, as fast as they came.
 
@@ -65,6 +66,7 @@ async def replay(
         report: takes a line about each bad line, each frame with rows or fields that cannot be
             read, and each unknown method; of refusals by the store, one line per minute and
             reason.
+        count: takes the totals when a round begins; they grow from then on.
 
     Returns:
         The totals, which a loop never comes to.
@@ -81,6 +83,7 @@ async def replay(
     once = LogLimiter(PlainLines(report), interval=float("inf"))
     while True:
         totals = ingest.totals = Totals()
+        count(totals)
         mark: datetime | None = None
         frames = frames_of(
             files,
