@@ -318,3 +318,36 @@ def test_errors_that_nobody_reads_end_quietly(
         assert said.read(10)
     out, _ = process.communicate(timeout=30)
     assert (process.returncode, out) == (1, b"")
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_debug_shows_the_traceback_wherever_it_stands(
+    env: dict[str, str], tmp_path: Path, place: int
+) -> None:
+    arguments = ["tail", "1", "--redis-url=redis://127.0.0.1:1"]
+    arguments.insert(place, "--debug")
+    with ForkedProcess[str](
+        "ime_live", arguments, env=env, cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback (most recent call last)" in said
+    assert said.endswith("ime-live: Redis at 127.0.0.1:1 refused the connection\n")
+
+
+def test_shell_completes_commands_and_names_of_contracts(
+    ime_live: Run,
+    serve: Callable[..., str],
+    database: Any,  # noqa: ANN401 - see the fixture
+) -> None:
+    record = {"contractId": "1", "contractName": "SAF1", "market": "IMEFutures"}
+    database.hset("ime:contracts", "1", json.dumps(record))
+    url = f"http://{serve()}"
+    asked = {"_IME_LIVE_COMPLETE": "complete_bash", "IME_LIVE_URL": url}
+    done = ime_live(**asked, COMP_WORDS="ime-live wat", COMP_CWORD="1")
+    assert done.stdout.split() == ["watch"]
+    done = ime_live(**asked, COMP_WORDS="ime-live watch SA", COMP_CWORD="2")
+    assert done.stdout.split() == ["SAF1"]
+    asked["IME_LIVE_URL"] = "http://127.0.0.1:1"
+    done = ime_live(**asked, COMP_WORDS="ime-live watch SA", COMP_CWORD="2")
+    assert done.stdout.split() == []

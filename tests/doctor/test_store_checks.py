@@ -16,6 +16,7 @@ from ime_live.status import FeedState, FeedStatus
 from ime_live.store.lease import Lease
 from ime_live.store.store import Store
 
+Redis = Any  # redis-py's client, whose commands are loosely typed
 MakePayload = Callable[..., dict[str, Any]]
 
 
@@ -50,7 +51,7 @@ async def test_empty_store_has_no_contracts_and_no_feed(valkey: EmbeddedValkey) 
 async def test_contracts_and_states_are_counted_with_those_that_cannot_be_read(
     valkey: EmbeddedValkey,
     store: Store,
-    redis: Any,
+    redis: Redis,
     payload: MakePayload,
 ) -> None:
     await store.import_contracts(
@@ -93,7 +94,7 @@ async def test_feed_is_judged_by_what_it_says_of_itself(
 
 async def test_restricted_user_is_told_what_it_may_not_do(
     valkey: EmbeddedValkey,
-    redis: Any,  # noqa: ANN401 - see the fixture
+    redis: Redis,
 ) -> None:
     rules = ("on", ">pw", "~ime:*", "resetchannels", "+@read", "+@connection", "+ping", "+info")
     await redis.execute_command("ACL", "SETUSER", "reader", "reset", *rules)

@@ -60,18 +60,20 @@ async def watched(
         yield made
 
 
-async def test_table_shows_states_and_changes_only_the_changed_cells(payload: MakePayload) -> None:
+async def test_table_shows_states_and_changes_only_the_changed_cells(
+    payload: MakePayload, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with watched(payload, "B", "A") as watch:
         assert watch.column("name") == ["A", "B"]
         assert watch.column("last") == ["2  ", "1  "]
         written: list[str] = []
         update = watch.table.update_cell
 
-        def note(row: Any, column: Any, cell: Any, **options: Any) -> None:  # noqa: ANN401
+        def note(row: str, column: str, cell: object, **options: bool) -> None:
             written.append(f"{row} {column}")
             update(row, column, cell, **options)
 
-        watch.table.update_cell = note  # type: ignore[method-assign]
+        monkeypatch.setattr(watch.table, "update_cell", note)
         watch.stream.put(message_of(payload(), "B", 1, last_price=9))
         await watch.painted()
         assert watch.column("last") == ["2  ", "9 ▲"]

@@ -19,7 +19,6 @@ NOTHING: Final = (
 )
 
 
-
 def _complete_name(incomplete: str) -> list[str]:
     """Return the names of contracts that begin so, from the service of ``IME_LIVE_URL``."""
     from ime_live.client.rest.client import Client

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -92,8 +92,8 @@ async def reach(context: GatewayContext) -> list[Finding]:
     except TimeoutError:
         return [failed(f"{host} port {number} does not answer", "is a firewall in between?")]
     except OSError as error:
-        known = isinstance(error.errno, int) and error.errno > 0
-        reason = os.strerror(error.errno).lower() if known else _words(error)
+        code = error.errno or 0  # below 0 for names that cannot be found
+        reason = os.strerror(code).lower() if code > 0 else _words(error)
         return [failed(f"{host} port {number}: {reason}", "check the address, and that it runs")]
     writer.transport.abort()
     return [ok(f"{host} port {number} answers in {(time.monotonic() - began) * 1000:.0f} ms")]
@@ -205,7 +205,8 @@ async def websocket(context: GatewayContext) -> list[Finding]:
     ) as stream:
         reading = asyncio.ensure_future(anext(stream))
         try:
-            await asyncio.wait({reading, made}, timeout=_WAIT, return_when="FIRST_COMPLETED")
+            either: set[asyncio.Future[Any]] = {reading, made}
+            await asyncio.wait(either, timeout=_WAIT, return_when=asyncio.FIRST_COMPLETED)
             error = reading.exception() if reading.done() else None
             reason = made.result() if made.done() else f"no answer within {_WAIT:g} s"
         finally:

@@ -182,9 +182,8 @@ async def feed(context: StoreContext) -> list[Finding]:
     if status.state in (FeedState.DOWN, FeedState.STALE):
         return [failed(f"{text}: {status.error or 'no board arrives'}", "see the feed's log")]
     if status.error:
-        return [
-            warning(f"{text}: {status.error}", "check the exchange: ime-live doctor --exchange")
-        ]
+        remedy = "check the exchange: ime-live doctor --exchange"
+        return [warning(f"{text}: {status.error}", remedy)]
     if status.lag is not None and status.lag > _LATE:
         return [warning(text, "look for a slow line to the exchange, and at this machine's clock")]
     return [ok(text)]
