@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ime_live.doctor.check import run_checks
-from ime_live.doctor.gateway_checks import GATEWAY_CHECKS, GatewayContext
+from ime_live.doctor.gateway_checks import GATEWAY_CHECKS, CheckedGateway
 from tests.cli.test_tail import line_of
 from tests.support.servers import free_port
 from tests.support.tls import TlsProxy
@@ -71,7 +71,7 @@ async def answers(url: str, token: str | None = None) -> Found:
     """The answers of all checks of a gateway: of each check the worst one."""
     order = ["skipped", "ok", "warning", "failed"]
     found: Found = {}
-    async for each in run_checks(GATEWAY_CHECKS, GatewayContext(url, token)):
+    async for each in run_checks(GATEWAY_CHECKS, CheckedGateway(url, token)):
         before = found.get(each.check)
         if before is None or order.index(each.level) > order.index(before["level"]):
             found[each.check] = {"level": each.level, "text": each.text, "remedy": each.remedy}

@@ -372,7 +372,7 @@ async def test_progress_is_a_live_line_on_a_terminal(
     assert process.wait(20) == 0
     os.close(ours)
     assert b"\x1b[2K1 states of 1 contracts" in said
-    assert b"\x1b[2Krecorded 1 new state in " in said
+    assert b"\x1b[2K\rrecorded 1 new state in " in said
 
 
 def test_progress_line_tells_that_there_is_no_connection() -> None:

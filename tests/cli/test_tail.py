@@ -63,7 +63,7 @@ def test_tail_reviews_messages_of_several_contracts(
     assert "\x1b" not in out
 
 
-def test_tail_says_what_is_not_stored(
+def test_tail_names_states_that_are_not_stored(
     start: Start, database: Database, register: Callable[..., None], payload: MakePayload
 ) -> None:
     register(("1", "A"))
@@ -111,7 +111,7 @@ def test_tail_goes_on_over_an_outage(
         (("1", "--redis-url", "redis://127.0.0.1:1"), "refused the connection", 1),
     ],
 )
-def test_tail_refuses_what_cannot_work(
+def test_tail_refuses_wrong_use(
     ime_live: Run, arguments: tuple[str, ...], error: str, status: int
 ) -> None:
     done = ime_live("tail", *arguments)

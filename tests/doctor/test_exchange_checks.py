@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ime_live.doctor.check import Finding, run_checks
-from ime_live.doctor.exchange_checks import EXCHANGE_CHECKS, ExchangeContext
+from ime_live.doctor.exchange_checks import EXCHANGE_CHECKS, CheckedExchange
 from ime_live.settings import SignalRHubSettings
 from tests.feeds.ime.frames import board, row, timestamp
 from tests.feeds.ime.refusals import Refusal
@@ -41,8 +41,8 @@ async def pushing(hub: Hub, *messages: dict[str, Any]) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def checked(hub: Hub, **settings: Any) -> tuple[ExchangeContext, dict[str, list[str]]]:  # noqa: ANN401
-    context = ExchangeContext(SignalRHubSettings(base_url=hub.base_url, **settings), listen=1.0)
+async def checked(hub: Hub, **settings: Any) -> tuple[CheckedExchange, dict[str, list[str]]]:  # noqa: ANN401
+    context = CheckedExchange(SignalRHubSettings(base_url=hub.base_url, **settings), listen=1.0)
     found: dict[str, list[str]] = {}
     async for each in run_checks(EXCHANGE_CHECKS, context):
         context.findings.append(each)
@@ -98,8 +98,8 @@ async def test_transport_that_is_refused_and_clock_that_differs_are_warnings(hub
     assert found["exchange clock"][0].startswith("warning: the exchange's clock differs")
 
 
-async def test_hub_that_cannot_be_reached_says_what_to_do() -> None:
-    context = ExchangeContext(SignalRHubSettings(base_url="http://127.0.0.1:1/"))
+async def test_unreachable_hub_fails_with_remedy() -> None:
+    context = CheckedExchange(SignalRHubSettings(base_url="http://127.0.0.1:1/"))
     found: list[Finding] = [each async for each in run_checks(EXCHANGE_CHECKS, context)]
     assert found[0].level == "failed"
     assert "--proxy" in found[0].remedy
@@ -108,6 +108,6 @@ async def test_hub_that_cannot_be_reached_says_what_to_do() -> None:
 
 def test_report_has_no_secret_of_the_settings() -> None:
     settings = SignalRHubSettings(proxy="http://me:secret@127.0.0.1:3128")
-    report = json.dumps(ExchangeContext(settings).report())
+    report = json.dumps(CheckedExchange(settings).report())
     assert "secret" not in report
     assert "3128" not in report

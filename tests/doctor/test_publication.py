@@ -151,7 +151,7 @@ _values = st.one_of(
     value=_values,
     removes=st.booleans(),
 )
-def test_review_refuses_what_gateways_refuse(
+def test_review_refuses_messages_that_gateways_refuse(
     payload: MakePayload, version: object, section: str, value: object, removes: bool
 ) -> None:
     data = payload()

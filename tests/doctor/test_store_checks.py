@@ -9,7 +9,7 @@ import pytest
 
 from ime_live.contracts import Contract
 from ime_live.doctor.check import Finding, run_checks
-from ime_live.doctor.store_checks import STORE_CHECKS, StoreContext
+from ime_live.doctor.store_checks import STORE_CHECKS, CheckedStore
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import StoreSettings
 from ime_live.status import FeedState, FeedStatus
@@ -25,7 +25,7 @@ async def answers(url: str) -> dict[str, list[Finding]]:
     found: dict[str, list[Finding]] = {}
     settings = StoreSettings(redis_url=url)
     async with Store(settings) as store:
-        async for each in run_checks(STORE_CHECKS, StoreContext(settings, store)):
+        async for each in run_checks(STORE_CHECKS, CheckedStore(settings, store)):
             found.setdefault(each.check, []).append(each)
     return found
 
@@ -77,7 +77,7 @@ async def test_contracts_and_states_are_counted_with_those_that_cannot_be_read(
         (FeedState.DOWN, None, "it is away", "failed: down, by webSockets: it is away"),
     ],
 )
-async def test_feed_is_judged_by_what_it_says_of_itself(
+async def test_feed_is_judged_by_its_own_status(
     valkey: EmbeddedValkey, state: FeedState, lag: float | None, error: str | None, text: str
 ) -> None:
     now = time.time_ns() // 1000
@@ -92,7 +92,7 @@ async def test_feed_is_judged_by_what_it_says_of_itself(
     assert texts(await answers(valkey.url))["feed"][0].startswith("warning: no feed runs")
 
 
-async def test_restricted_user_is_told_what_it_may_not_do(
+async def test_restricted_user_learns_its_missing_permissions(
     valkey: EmbeddedValkey,
     redis: Redis,
 ) -> None:
@@ -113,7 +113,7 @@ async def test_restricted_user_is_told_what_it_may_not_do(
     assert found["contracts"] == ["skipped: needs: rights"] or found["contracts"][0].startswith("w")
 
 
-async def test_store_that_is_away_skips_what_needs_it() -> None:
+async def test_store_that_is_away_skips_dependent_checks() -> None:
     found = await answers("redis://127.0.0.1:1")
     assert found["redis"][0].text == "Redis at 127.0.0.1:1 refused the connection"
     assert "--redis-url" in found["redis"][0].remedy

@@ -38,7 +38,7 @@ class Watched:
         return [str(each) for each in self.table.get_column(key)]
 
     def text(self, name: str) -> str:
-        """What a part of the screen says."""
+        """The text of a part of the screen."""
         return str(self.app.query_one(f"#{name}", Static).render())
 
 

@@ -99,29 +99,29 @@ def _lines(answer: Finding) -> list[str]:
 async def _here(settings: DoctorSettings) -> AsyncIterator[Finding]:
     from ime_live.doctor.check import run_checks
     from ime_live.doctor.host_checks import HOST_CHECKS
-    from ime_live.doctor.store_checks import STORE_CHECKS, StoreContext
+    from ime_live.doctor.store_checks import STORE_CHECKS, CheckedStore
     from ime_live.store.store import Store
 
     async for each in run_checks(HOST_CHECKS, settings):
         yield each
     async with Store(settings) as store:
-        async for each in run_checks(STORE_CHECKS, StoreContext(settings, store)):
+        async for each in run_checks(STORE_CHECKS, CheckedStore(settings, store)):
             yield each
 
 
 async def _url(url: str, token: str | None) -> AsyncIterator[Finding]:
     from ime_live.doctor.check import run_checks
-    from ime_live.doctor.gateway_checks import GATEWAY_CHECKS, GatewayContext
+    from ime_live.doctor.gateway_checks import GATEWAY_CHECKS, CheckedGateway
 
-    async for each in run_checks(GATEWAY_CHECKS, GatewayContext(url, token)):
+    async for each in run_checks(GATEWAY_CHECKS, CheckedGateway(url, token)):
         yield each
 
 
 async def _exchange(settings: DoctorSettings, file: Path) -> AsyncIterator[Finding]:
     from ime_live.doctor.check import run_checks
-    from ime_live.doctor.exchange_checks import EXCHANGE_CHECKS, ExchangeContext
+    from ime_live.doctor.exchange_checks import EXCHANGE_CHECKS, CheckedExchange
 
-    context = ExchangeContext(settings)
+    context = CheckedExchange(settings)
     async for each in run_checks(EXCHANGE_CHECKS, context):
         context.findings.append(each)
         yield each

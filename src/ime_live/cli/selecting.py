@@ -120,7 +120,7 @@ def token_of(token: str | None, path: Path | None) -> str | TokenFile | None:
     return file
 
 
-class StreamSelection(TypedDict):
+class ChosenContracts(TypedDict):
     """The arguments of `ime_live.connect` that choose contracts."""
 
     contract_names: list[str]
@@ -134,7 +134,7 @@ def selection_of(
     markets: Sequence[Market] | None,
     underlyings: Sequence[str] | None,
     everything: bool,
-) -> StreamSelection:
+) -> ChosenContracts:
     """Return the selection of the options.
 
     Raises:
@@ -147,7 +147,7 @@ def selection_of(
     if not (given or filters):
         raise SettingsError(NOTHING)
     ids = [each for each in given if each.strip().isdecimal()]
-    return StreamSelection(
+    return ChosenContracts(
         contract_names=[each for each in given if each not in ids],
         contract_ids=ids,
         markets=list(markets or ()),

@@ -19,8 +19,8 @@ TIMEOUT: Final = 15.0
 """Seconds that a check may take."""
 
 
-class Level(StrEnum):
-    """How good an answer is."""
+class Severity(StrEnum):
+    """How bad an answer is."""
 
     OK = "ok"
     WARNING = "warning"
@@ -33,12 +33,12 @@ class Finding(Struct, frozen=True):
 
     Attributes:
         check: name of the check; filled in by `run_checks`.
-        level: how good it is.
+        level: how bad it is.
         text: what was found.
         remedy: what to do; empty if there is nothing to do.
     """
 
-    level: Level
+    level: Severity
     text: str
     remedy: str = ""
     check: str = ""
@@ -46,17 +46,17 @@ class Finding(Struct, frozen=True):
 
 def ok(text: str) -> Finding:
     """Return an answer with which all is well."""
-    return Finding(Level.OK, text)
+    return Finding(Severity.OK, text)
 
 
 def warning(text: str, remedy: str = "") -> Finding:
     """Return an answer that may be meant so."""
-    return Finding(Level.WARNING, text, remedy)
+    return Finding(Severity.WARNING, text, remedy)
 
 
 def failed(text: str, remedy: str = "") -> Finding:
     """Return an answer with which something cannot work."""
-    return Finding(Level.FAILED, text, remedy)
+    return Finding(Severity.FAILED, text, remedy)
 
 
 ContextT = TypeVar("ContextT")
@@ -91,11 +91,11 @@ async def run_checks(
     for check in checks:
         if check.needs in missing:
             missing.add(check.name)
-            found: Sequence[Finding] = [Finding(Level.SKIPPED, f"needs: {check.needs}")]
+            found: Sequence[Finding] = [Finding(Severity.SKIPPED, f"needs: {check.needs}")]
         else:
             found = await _answers(check, context)
         for each in found:
-            if each.level is Level.FAILED:
+            if each.level is Severity.FAILED:
                 missing.add(check.name)
             yield Finding(each.level, each.text, each.remedy, check.name)
 

@@ -44,7 +44,7 @@ _REPORT: Final = "send the report to the developers: the exchange may have chang
 _MOST_NAMED: Final = 8
 
 
-class ExchangeContext:
+class CheckedExchange:
     """What the checks of the exchange use, and what they have found for the report.
 
     Attributes:
@@ -129,7 +129,7 @@ class ExchangeContext:
         }
 
 
-async def hub(context: ExchangeContext) -> list[Finding]:
+async def hub(context: CheckedExchange) -> list[Finding]:
     """Can the SignalR hub be reached, and is it one?"""
     async with context.access.client() as client:
         try:
@@ -144,7 +144,7 @@ async def hub(context: ExchangeContext) -> list[Finding]:
     return found
 
 
-async def transports(context: ExchangeContext) -> list[Finding]:
+async def transports(context: CheckedExchange) -> list[Finding]:
     """Does each transport work? The first that does is listened to."""
     found = []
     for name in context.names:
@@ -168,8 +168,8 @@ async def transports(context: ExchangeContext) -> list[Finding]:
     return found
 
 
-async def _listen(context: ExchangeContext, connection: SignalRConnection) -> None:
-    """Receive until all boards have come, or for `ExchangeContext.listen` seconds."""
+async def _listen(context: CheckedExchange, connection: SignalRConnection) -> None:
+    """Receive until all boards have come, or for `CheckedExchange.listen` seconds."""
     missing = set(context.boards)
     with suppress(TimeoutError):
         async with asyncio.timeout(context.listen):
@@ -193,7 +193,7 @@ def _pushes(frame: bytes) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
             yield method, rows
 
 
-async def boards(context: ExchangeContext) -> list[Finding]:
+async def boards(context: CheckedExchange) -> list[Finding]:
     """Do all boards come, and with all fields that the feed reads?"""
     seen: dict[str, int] = {}
     for frame in context.frames:
@@ -249,7 +249,7 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-async def rows(context: ExchangeContext) -> list[Finding]:
+async def rows(context: CheckedExchange) -> list[Finding]:
     """Can all rows be read?"""
     reader = FrameReader(boards=context.boards)
     latest = datetime.now(zone_of_tehran()).replace(tzinfo=None)
@@ -274,7 +274,7 @@ async def rows(context: ExchangeContext) -> list[Finding]:
     return found
 
 
-async def clock(context: ExchangeContext) -> list[Finding]:
+async def clock(context: CheckedExchange) -> list[Finding]:
     """Do the exchange's clock and this machine's agree?"""
     if context.ahead is None:
         return [warning("the exchange does not tell its time")]
@@ -284,7 +284,7 @@ async def clock(context: ExchangeContext) -> list[Finding]:
     return [ok(text)]
 
 
-EXCHANGE_CHECKS: Final[Sequence[Check[ExchangeContext]]] = (
+EXCHANGE_CHECKS: Final[Sequence[Check[CheckedExchange]]] = (
     Check("hub", hub, timeout=30),
     Check("transports", transports, needs="hub", timeout=120),
     Check("boards", boards, needs="transports"),

@@ -23,7 +23,7 @@ _LATE: Final = 10.0  # seconds
 _ACL: Final = "allow its user ~ime:* &ime:* and the commands in docs/redis.md, section Permissions"
 
 
-class StoreContext:
+class CheckedStore:
     """What the checks of the store use."""
 
     def __init__(self, settings: StoreSettings, store: Store) -> None:
@@ -32,7 +32,7 @@ class StoreContext:
         self.store = store
 
 
-async def reach(context: StoreContext) -> list[Finding]:
+async def reach(context: CheckedStore) -> list[Finding]:
     """Is Redis there, which kind and version is it, and does it keep what it is given?"""
     store = context.store
     try:
@@ -71,7 +71,7 @@ async def reach(context: StoreContext) -> list[Finding]:
     return found
 
 
-async def rights(context: StoreContext) -> list[Finding]:
+async def rights(context: CheckedStore) -> list[Finding]:
     """May the user read, subscribe, run scripts and write?"""
     store = context.store
     found = []
@@ -127,7 +127,7 @@ async def _refusal(store: Store) -> str | None:
         await asyncio.gather(listening, return_exceptions=True)
 
 
-async def contracts(context: StoreContext) -> list[Finding]:
+async def contracts(context: CheckedStore) -> list[Finding]:
     """Are there contracts, and have they states?"""
     records = await context.store.registered()
     known = [each for each in records.values() if isinstance(each, Contract)]
@@ -161,7 +161,7 @@ async def contracts(context: StoreContext) -> list[Finding]:
     return [*found, ok(f"{text}; the newest is {_age(age)} old")]
 
 
-async def feed(context: StoreContext) -> list[Finding]:
+async def feed(context: CheckedStore) -> list[Finding]:
     """Does the feed run, and how late is it?"""
     lease = Lease(context.settings, "", connections=context.store.connections)
     status, led = await lease.read()
@@ -195,7 +195,7 @@ def _age(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
 
 
-STORE_CHECKS: Final[Sequence[Check[StoreContext]]] = (
+STORE_CHECKS: Final[Sequence[Check[CheckedStore]]] = (
     Check("redis", reach),
     Check("rights", rights, needs="redis"),
     Check("contracts", contracts, needs="redis"),
