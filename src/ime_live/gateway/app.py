@@ -47,7 +47,7 @@ from ime_live.gateway.upstream.status_loop import StatusLoop
 from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.gateway.upstream.version_cache import VersionCache
-from ime_live.gateway.web.static_files import module_routes
+from ime_live.gateway.web.static_files import module_routes, page_routes
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import lines_dropped
 from ime_live.market import timestamp_of
@@ -354,7 +354,9 @@ class Application:
         await receive()
         gateway = Gateway(self._settings, self._clock)
         await gateway.start()
-        pages = [*module_routes(), *(routes_of(self._settings) if self._settings.docs else [])]
+        pages = [*page_routes(), *module_routes()]
+        if self._settings.docs:
+            pages += routes_of(self._settings)
         self._http = http_app(gateway, self._settings, pages)
         scope["state"][CONTEXT] = gateway.context
         await send({"type": "lifespan.startup.complete"})

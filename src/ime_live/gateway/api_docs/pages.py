@@ -16,26 +16,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ime_live.gateway.api_docs.documents import BaseUrl, asyncapi, openapi, servers
-from ime_live.gateway.web.static_files import METHODS, read_files
+from ime_live.gateway.web.static_files import METHODS, PAGE_HEADERS, read_files
 from ime_live.settings import GatewaySettings
 
 _PAGE: Final = "index.html"
 
-_HEADERS: Final = {
-    # Trusted Types: the scripts make elements, never markup, and the browser enforces that.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-
 
 def routes_of(settings: GatewaySettings) -> list[Route]:
     """Make the routes of `/docs`, `/openapi.json` and `/asyncapi.json`."""
-    page = read_files("ime_live.gateway.api_docs", "page", _HEADERS)
+    page = read_files("ime_live.gateway.api_docs", "page", PAGE_HEADERS)
     calls, streams = msgspec.json.encode(openapi(settings)), asyncapi(settings)
     public = _base_url_of(settings.public_url) if settings.public_url else None
 

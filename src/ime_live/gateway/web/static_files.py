@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Final
 
 from msgspec import Struct
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -38,6 +39,19 @@ _HEADERS: Final = {
 # so every page may import it. Whether the page may use the calls is up to --cors-origins.
 _SHARED: Final = {"Access-Control-Allow-Origin": "*"}
 
+PAGE_HEADERS: Final = {
+    # Trusted Types: the scripts make elements, never markup, and the browser enforces that.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""Headers of pages: the browser may fetch nothing from elsewhere, and run no script but theirs."""
+
+_PAGE: Final = "index.html"
 _MODULE: Final = "ime-live.js"
 _MODULE_TYPES: Final = "ime-live.d.ts"
 
@@ -100,3 +114,25 @@ def module_routes() -> list[Route]:
         return Route(f"/{name}", answer, methods=METHODS)
 
     return [route_of(_MODULE), route_of(_MODULE_TYPES)]
+
+
+def page_routes() -> list[Route]:
+    """Make the routes of the market page, `/`, and of its files.
+
+    Links between them are relative, so the page works behind any prefix.
+    """
+    read = read_files("ime_live.gateway.web", "static/page", PAGE_HEADERS)
+
+    async def page(request: Request) -> Response:
+        return read[_PAGE].response_to(request)
+
+    async def file(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in read or name == _PAGE:
+            raise HTTPException(404, f"no such file: {name}")
+        return read[name].response_to(request)
+
+    return [
+        Route("/", page, methods=METHODS),
+        Route("/page/{name}", file, methods=METHODS),
+    ]

@@ -1,0 +1,77 @@
+/** Keep favourites and choices in the browser. Without its storage they last as long as the page. */
+
+const KEY = "ime-live";
+const TOKEN = "ime-live.token";
+
+function read(storage, key) {
+  try {
+    return globalThis[storage].getItem(key);
+  } catch {
+    return null; // storage can be switched off by the user or by a policy
+  }
+}
+
+function write(storage, key, value) {
+  try {
+    if (value === null) globalThis[storage].removeItem(key);
+    else globalThis[storage].setItem(key, value);
+  } catch {
+    // As above: the choice is kept in memory.
+  }
+}
+
+function parsed(text) {
+  try {
+    const value = JSON.parse(text);
+    return typeof value === "object" && value !== null ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+const chosen = parsed(read("localStorage", KEY));
+const stars = new Set(Array.isArray(chosen.stars) ? chosen.stars.map(String) : []);
+let token = read("sessionStorage", TOKEN);
+
+function save() {
+  write("localStorage", KEY, JSON.stringify({...chosen, stars: [...stars]}));
+}
+
+export const preferences = {
+  /** Return a choice, or undefined. */
+  get(name) { return chosen[name]; },
+  set(name, value) {
+    chosen[name] = value;
+    save();
+  },
+  starred(id) { return stars.has(id); },
+  toggleStar(id) {
+    if (!stars.delete(id)) stars.add(id);
+    save();
+  },
+  /** The token is kept for the session of this tab only. */
+  get token() { return token; },
+  set token(value) {
+    token = value;
+    write("sessionStorage", TOKEN, value);
+  },
+};
+
+const root = document.documentElement;
+
+/** Return "light" or "dark": what is shown now. */
+export function themeNow() {
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  return root.dataset.theme ?? (dark ? "dark" : "light");
+}
+
+export function chooseTheme(theme) {
+  root.dataset.theme = theme;
+  preferences.set("theme", theme);
+}
+
+export function chooseLanguage(language) {
+  root.lang = language;
+  root.dir = language === "fa" ? "rtl" : "ltr";
+  preferences.set("language", language);
+}
