@@ -31,7 +31,7 @@ export class Bar {
     this.forget = h("button", {type: "button", class: "forget", onclick: () => app.forgetToken()},
       text.forget);
     this.search = h("input", {type: "search", "aria-label": text.searchLabel,
-      placeholder: text.searchHint, autocomplete: "off", spellcheck: "false", dir: "auto",
+      placeholder: text.searchHint, autocomplete: "off", spellcheck: "false",
       enterkeyhint: "search", oninput: () => this.#seek(), onkeydown: event => this.#key(event)});
     this.search.value = app.query;
     this.slash = h("kbd", {"aria-hidden": "true"}, "/");
@@ -104,6 +104,8 @@ export class Bar {
   #seek() {
     const {app} = this;
     app.query = this.search.value;
+    // An empty field has the page's direction, for the hint in it.
+    setAttribute(this.search, "dir", app.query ? "auto" : null);
     const count = app.arrange();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => setText(this.spoken,
@@ -121,4 +123,4 @@ export class Bar {
 }
 
 const spell = (seconds, format) =>
-  (seconds < 100 ? format.seconds(Math.floor(seconds)) : format.age(seconds));
+  (seconds < 100 ? format.seconds(seconds) : format.age(seconds));

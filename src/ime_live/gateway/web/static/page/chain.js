@@ -4,6 +4,7 @@ import {h, setText} from "./dom.js";
 
 const FIELDS = ["interest", "volume", "bid", "ask", "last"];
 const LABELS = {bid: "buy", ask: "sell"};
+const PRICES = new Set(["bid", "ask", "last"]);
 
 export class Chain {
   #lines = new Map();
@@ -22,6 +23,8 @@ export class Chain {
     const heads = [...FIELDS, "strike", ...FIELDS.toReversed()];
     this.board = h("table", {class: "chain"},
       h("caption", {class: "unseen"}, text.chain),
+      h("colgroup", {}, ...heads.map(key => h("col", {
+        class: key === "strike" ? "middle" : PRICES.has(key) ? "wide" : null}))),
       h("thead", {},
         h("tr", {}, h("th", {colspan: "5", scope: "colgroup"}, text.calls), h("td"),
           h("th", {colspan: "5", scope: "colgroup"}, text.puts)),
@@ -45,7 +48,7 @@ export class Chain {
     const {text, format} = app;
     const chains = app.market.chains();
     const chain = chains.get(app.chain.underlying) ?? [...chains.values()].find(each =>
-      each.symbol === app.chain.underlying) ?? chains.values().next().value;
+      each.symbol === app.chain.underlying) ?? this.#first(chains);
     this.note.hidden = chain !== undefined;
     this.board.hidden = chain === undefined;
     if (chain === undefined) {
@@ -86,17 +89,28 @@ export class Chain {
     this.line.scrollIntoView({block: "center"});
   }
 
+  /** The chain to begin with: one whose underlying has a price. */
+  #first(chains) {
+    const all = [...chains.values()];
+    return all.find(each => this.app.market.priceOf(each, [...each.expirations.keys()][0])) ?? all[0];
+  }
+
   /** Paint options that have changed, or all, and the line of the underlying's price. */
   paint(changed) {
     const {format, text} = this.app;
     if (this.body.childElementCount === 0) return;
     for (const [row, nodes] of this.#lines) {
       if (changed !== null && !changed.has(row)) continue;
-      for (const field of FIELDS) setText(nodes[field], format.quantity(row[field]));
+      for (const field of FIELDS) {
+        setText(nodes[field],
+          PRICES.has(field) ? format.number(row[field]) : format.quantity(row[field]));
+      }
     }
     if (changed !== null && !changed.has(this.#spot)) return;
     const price = this.#spot?.last ?? null;
+    this.note.hidden = price !== null;
     if (price === null) {
+      setText(this.note, text.noSpot);
       this.line.remove();
     } else {
       setText(this.line.querySelector("bdi"), text.spot(this.#spot.name, format.number(price)));

@@ -41,8 +41,7 @@ export class Detail {
       h("h3", {}, text.range), this.range,
       h("h3", {}, text.depth), this.depth,
       h("h3", {}, text.details), this.day, this.fields);
-    this.hint = h("p", {class: "note"}, text.chooseToSee);
-    this.node = h("aside", {class: "detail", "aria-label": text.details}, this.hint, this.content);
+    this.node = h("aside", {class: "detail", "aria-label": text.details}, this.content);
     this.node.addEventListener("keydown", event => {
       if (event.key === "Escape") app.choose(null);
     });
@@ -62,9 +61,6 @@ export class Detail {
     const row = app.chosen;
     this.#cancel.abort();
     this.#cancel = new AbortController();
-    this.node.classList.toggle("open", row !== null);
-    this.content.hidden = row === null;
-    this.hint.hidden = row !== null;
     if (row === null) return;
     setText(this.heading, row.name);
     setText(this.about, row.title);

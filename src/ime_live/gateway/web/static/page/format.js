@@ -8,6 +8,7 @@ export const wallOf = timestamp => Date.parse(`${timestamp.slice(0, 23)}Z`);
 export class Format {
   #whole;
   #fraction;
+  #tenth;
   #percent;
   #signed;
   #compact;
@@ -25,6 +26,7 @@ export class Format {
     this.language = language;
     this.#whole = number({maximumFractionDigits: 0});
     this.#fraction = number({maximumFractionDigits: 2});
+    this.#tenth = number({minimumFractionDigits: 1, maximumFractionDigits: 1});
     this.#percent = number({minimumFractionDigits: 2, maximumFractionDigits: 2,
       signDisplay: "exceptZero"});
     this.#signed = number({maximumFractionDigits: 2, signDisplay: "exceptZero"});
@@ -62,8 +64,7 @@ export class Format {
   }
 
   seconds(value) {
-    const text = (value < 10 ? this.#fraction : this.#whole).format(
-      value < 10 ? Math.round(value * 10) / 10 : value);
+    const text = (value < 10 ? this.#tenth : this.#whole).format(value);
     return this.language === "fa" ? `${text} ثانیه` : `${text} s`;
   }
 
