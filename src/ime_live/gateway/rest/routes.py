@@ -233,7 +233,7 @@ def _with_plain_path(app: ASGIApp, root_path: str) -> ASGIApp:
 
     async def plain(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if root_path and path.startswith(root_path + "/"):
+        if root_path and f"{path}/".startswith(root_path + "/"):
             path = path.removeprefix(root_path)
         scope["path"] = path.rstrip("/") or "/"
         await app(scope, receive, send)

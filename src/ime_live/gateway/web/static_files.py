@@ -124,6 +124,10 @@ def page_routes() -> list[Route]:
     read = read_files("ime_live.gateway.web", "static/page", PAGE_HEADERS)
 
     async def page(request: Request) -> Response:
+        path = request.scope["raw_path"]
+        if not path.endswith(b"/"):
+            # A prefix without a slash: relative links would lead beside it.
+            return Response(status_code=308, headers={"Location": f"{path.decode().rpartition('/')[2]}/"})
         return read[_PAGE].response_to(request)
 
     async def file(request: Request) -> Response:

@@ -34,6 +34,7 @@ class App {
   #clock = null;
   #newest = null;
   #error = null;
+  #current = new Map();
   #listing = null;
 
   run() {
@@ -112,7 +113,7 @@ class App {
       const more = market.loaded ? [] : await market.findMarkets(client);
       await market.load(client);
       if (this.stream !== stream) return;
-      if (more.length) await stream.add({markets: more});
+      if (more.length) await stream.add({markets: more, by: "id"});
     } catch (error) {
       if (this.stream !== stream || stream.state === "closed") return;
       // The stream goes on; the next second tries again.
@@ -174,7 +175,13 @@ class App {
       lag: this.#report?.lag ?? null});
   }
 
-  currentIn(market) { return CURRENT.has(this.describe(market).kind); }
+  /** Whether a market's prices are those of now; worked out once a second and state. */
+  currentIn(market) {
+    if (!this.#current.has(market)) {
+      this.#current.set(market, CURRENT.has(this.describe(market).kind));
+    }
+    return this.#current.get(market);
+  }
 
   age(row) { return row.timestamp === null ? null : this.stream?.age(row.timestamp) ?? null; }
 
@@ -209,6 +216,7 @@ class App {
   }
 
   tick() {
+    this.#current.clear();
     this.#ask();
     for (const part of Object.values(this.view)) part.tick?.();
     document.body.classList.toggle("old", !CURRENT.has(this.describe().kind));

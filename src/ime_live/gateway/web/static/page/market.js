@@ -62,7 +62,10 @@ export class Market {
 
   /** Ask the service for its markets, and return those that are not documented. */
   async findMarkets(client) {
-    const found = await client.get("/static/data/market");
+    const found = await client.get("/static/data/market").catch(error => {
+      if (error.status === 404) return []; // an older gateway behind the same address
+      throw error;
+    });
     const names = found.map(each => each.market);
     this.#known = [...DOCUMENTED, ...names.filter(each => !DOCUMENTED.includes(each))];
     return this.#known.slice(DOCUMENTED.length);
