@@ -68,7 +68,7 @@ export class Chain {
     this.#lines.clear();
     this.line = h("tr", {class: "spot"}, h("td", {colspan: "11"}, h("bdi")));
     const name = row => row === undefined ? null : h("button", {type: "button", class: "option",
-      onclick: () => app.choose(row), "aria-label": row.name}, h("span", {}));
+      onclick: () => app.choose(row)}, h("span"), h("span", {class: "unseen"}, ` ${row.name}`));
     this.rows = this.#strikes.map(each => {
       const nodes = {node: null, call: {}, put: {}};
       const cells = (side, fields) => fields.map(field => {

@@ -33,6 +33,7 @@ class App {
   #reported = -Infinity;
   #clock = null;
   #newest = null;
+  #token = null;
   #error = null;
   #current = new Map();
   #listing = null;
@@ -67,7 +68,8 @@ class App {
   // The stream
 
   /** Connect; with a token, it is kept once it was accepted. */
-  start(token = preferences.token) {
+  start(token = this.#token ?? preferences.token) {
+    this.#token = token;
     this.stream?.close();
     this.#error = null;
     this.#reported = -Infinity;
@@ -100,7 +102,7 @@ class App {
   }
 
   forgetToken() {
-    preferences.token = null;
+    preferences.token = this.#token = null;
     this.market = new Market();
     this.choose(null);
     this.build();
@@ -146,7 +148,7 @@ class App {
   #refuse(error) {
     this.#error = error;
     const asks = error.name === "AuthenticationError";
-    if (asks) preferences.token = null;
+    if (asks) preferences.token = this.#token = null;
     const shown = asks ? tokenForm(this, error) : refusal(this, error);
     this.main.replaceChildren(shown.node);
     shown.focus();
