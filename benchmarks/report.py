@@ -19,6 +19,12 @@ from benchmarks.loads import FirstByte, JoinStorm, Requesting, Result
 from benchmarks.processes import Contender
 from benchmarks.scenarios import Measured
 
+_PAGE: Final = "\n## page: the market page in Chromium, 500 contracts, 34 of them in view\n\n"
+_PAGE_TERMS: Final = (
+    "`python -m benchmarks.page` writes this section. Chromium runs without a screen and without a "
+    "GPU, beside the gateway, Valkey and the publisher. A long task is one of more than 50 ms. The "
+    "main thread's time includes layout and painting; heap is after garbage collection."
+)
 _DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 _PACKAGES: Final = (
     "uvicorn",
@@ -190,13 +196,31 @@ def write_report(measured: Sequence[Measured], update: Sequence[float]) -> None:
     document += ["## Servers", contender_table(measured)]
     for one in measured:
         document += [f"## {one.scenario.name}: {one.scenario.title}", table(one)]
-    _DOCUMENT.write_text("\n\n".join(document) + "\n", encoding="utf-8")
+    text = "\n\n".join(document) + "\n"
+    _DOCUMENT.write_text(text + _page_section(), encoding="utf-8")
     figures = {
         one.scenario.name: {name: result.as_dict() for name, result in one.results.items()}
         for one in measured
     }
     _DOCUMENT.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
     print(f"\nwritten to docs/{_DOCUMENT.name}")
+
+
+def write_page_section(measured_on: str, table: str) -> None:
+    """Write the section about the market page, which `benchmarks.page` measures by itself.
+
+    Args:
+        measured_on: the day and the machine.
+        table: its figures.
+    """
+    text = _DOCUMENT.read_text(encoding="utf-8").partition(_PAGE)[0]
+    section = "\n\n".join((_PAGE + _PAGE_TERMS, measured_on, table)) + "\n"
+    _DOCUMENT.write_text(text + section, encoding="utf-8")
+
+
+def _page_section() -> str:
+    _, heading, section = _DOCUMENT.read_text(encoding="utf-8").partition(_PAGE)
+    return heading + section
 
 
 def machine() -> str:

@@ -347,7 +347,8 @@ async def test_option_chain_has_calls_and_puts_around_the_price(
     rows = await page.evaluate(
         "[...document.querySelectorAll('.chain tbody tr')].map(each => "
         "each.classList.contains('spot') ? 'line' : [each.querySelector('.strike').textContent, "
-        "each.querySelector('.call.last').textContent, each.querySelector('.put.last').textContent,"
+        "each.querySelector('.call.last span').textContent, "
+        "each.querySelector('.put.last span').textContent, "
         "each.className])"
     )
     assert rows == [
@@ -457,7 +458,7 @@ async def test_language_and_theme_are_kept(
     after = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert before != after
     await page.command("Page.reload")
-    await page.until("document.documentElement.dir === 'rtl'")
+    await page.until("document.documentElement?.dir === 'rtl'")
     await wait_for_text(page, ".detail .price", "۸۰٬۴۰۰")
     await page.until(f"getComputedStyle(document.body).backgroundColor === {json.dumps(after)}")
     # Jalali and Gregorian, on Tehran's clock.

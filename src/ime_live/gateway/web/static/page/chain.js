@@ -33,7 +33,7 @@ export class Chain {
     this.note = h("p", {class: "note"});
     this.scroll = h("div", {class: "board", tabindex: "0", role: "region", "aria-label": text.chain},
       this.board, this.note);
-    this.node = h("section", {class: "chains", "aria-label": text.chain},
+    this.node = h("div", {class: "chains"},
       h("div", {class: "choices"}, this.back,
         h("label", {}, text.underlying, " ", this.underlying),
         h("label", {}, text.expiration, " ", this.expiration)), this.scroll);
