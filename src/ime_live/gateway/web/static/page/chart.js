@@ -3,7 +3,7 @@
 import {svg} from "./dom.js";
 import {wallOf} from "./format.js";
 
-const MINUTES = 5;
+const LEAST = 30; // candles for which there is room, also early in the day
 const HEIGHT = 150;
 const LEFT = 4;
 const RIGHT = 64; // for the labels of prices
@@ -19,9 +19,10 @@ export function withLast(candles, price) {
 }
 
 /** Return a picture of candles. */
-export function chart(candles, {width, previous, format, label}) {
+export function chart(candles, {width, minutes, previous, format, label}) {
+  const length = minutes * 60_000;
   const start = wallOf(candles[0].time);
-  const end = Math.max(wallOf(candles.at(-1).time), start + 60 * 60_000) + MINUTES * 60_000;
+  const end = Math.max(wallOf(candles.at(-1).time) + length, start + LEAST * length);
   const prices = candles.flatMap(each => [each.low, each.high]);
   let low = Math.min(...prices);
   let high = Math.max(...prices);
@@ -38,7 +39,7 @@ export function chart(candles, {width, previous, format, label}) {
   const inner = width - LEFT - RIGHT;
   const x = time => LEFT + (time - start) / (end - start) * inner;
   const y = price => TOP + (high - price) / (high - low) * (HEIGHT - TOP - BOTTOM);
-  const step = inner / ((end - start) / (MINUTES * 60_000));
+  const step = inner / ((end - start) / length);
   const bar = Math.max(1, Math.min(9, step * 0.7));
   const text = (content, at, height, anchor = "start") =>
     svg("text", {x: at, y: height, "text-anchor": anchor}, content);

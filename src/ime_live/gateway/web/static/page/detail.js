@@ -5,6 +5,7 @@ import {h, setAttribute, setText} from "./dom.js";
 import {underlyingOf} from "./market.js";
 import {preferences} from "./preferences.js";
 
+const FEW = 12; // candles below which those of one minute say more
 const REFRESH = 30_000; // milliseconds between two reads of candles
 const RATES = new Set(["maxPriceChangeRate", "buyCommission", "sellCommission"]);
 const DAYS = new Set(["ExpirationDate", "settlementDate"]);
@@ -12,6 +13,7 @@ const OPEN = 1e12; // no price of this exchange comes near it
 
 export class Detail {
   #candles = null;
+  #minutes = 5;
   #chartNote = null;
   #read = -Infinity;
   #cancel = new AbortController();
@@ -117,11 +119,16 @@ export class Detail {
     if (performance.now() - this.#read < REFRESH || this.app.stream.state !== "open") return;
     this.#read = performance.now();
     const {signal} = this.#cancel;
-    this.app.client.get("/live/data/candles/contract/id",
-      {contract_ids: row.id, interval: "5m"}, {signal})
-      .then(found => {
+    const read = async minutes => {
+      const found = await this.app.client.get("/live/data/candles/contract/id",
+        {contract_ids: row.id, interval: `${minutes}m`}, {signal});
+      return {minutes, candles: found[row.id] ?? []};
+    };
+    read(5).then(long => (long.candles.length < FEW ? read(1) : long))
+      .then(({minutes, candles}) => {
         if (signal.aborted) return;
-        this.#candles = found[row.id] ?? [];
+        this.#candles = candles;
+        this.#minutes = minutes;
         this.#chartNote = this.app.text.chartNone;
         this.#draw();
       }, error => {
@@ -155,9 +162,9 @@ export class Detail {
     const candles = withLast(this.#candles, row.last);
     const low = Math.min(...candles.map(each => each.low));
     const high = Math.max(...candles.map(each => each.high));
-    this.chart.replaceChildren(chart(candles, {width, format,
+    this.chart.replaceChildren(chart(candles, {width, format, minutes: this.#minutes,
       previous: row.data?.Aggregate.previous_close ?? null,
-      label: text.chartText(format.number(candles.length), format.number(low),
+      label: text.chartText(format.number(candles.length), format.number(this.#minutes), format.number(low),
         format.number(high))}));
   }
 

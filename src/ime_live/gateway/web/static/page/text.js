@@ -22,7 +22,8 @@ const ENGLISH = {
   tehran: "Tehran", price: "Price", change: "Change",
   chart: "Price today", chartLoading: "Loading candles …",
   chartNone: "No trade yet today.", chartAbsent: "This server keeps no candles.",
-  chartText: (count, low, high) => `${count} candles of five minutes, from ${low} to ${high}`,
+  chartText: (count, minutes, low, high) =>
+    `${count} candles of ${minutes} min, from ${low} to ${high}`,
   range: "Day's range within the price limits", noLimits: "No price limits are known.",
   rangeText: (low, high, min, max) => `${low} to ${high} today; allowed ${min} to ${max}`,
   depth: "Depth", buy: "Buy", sell: "Sell", level: "Level", quantity: "Quantity",
@@ -89,7 +90,7 @@ const PERSIAN = {
   tehran: "تهران", price: "قیمت", change: "تغییر",
   chart: "قیمت امروز", chartLoading: "در حال خواندن نمودار …",
   chartNone: "امروز هنوز معامله‌ای نشده است.", chartAbsent: "این سرور نمودار نگه نمی‌دارد.",
-  chartText: (count, low, high) => `${count} شمع پنج‌دقیقه‌ای، از ${low} تا ${high}`,
+  chartText: (count, minutes, low, high) => `${count} شمع ${minutes} دقیقه‌ای، از ${low} تا ${high}`,
   range: "دامنهٔ روز در دامنهٔ مجاز", noLimits: "دامنهٔ مجاز معلوم نیست.",
   rangeText: (low, high, min, max) => `امروز ${low} تا ${high}؛ مجاز ${min} تا ${max}`,
   depth: "عمق بازار", buy: "خرید", sell: "فروش", level: "ردیف", quantity: "تعداد",
