@@ -151,8 +151,10 @@ async def _measure(page: Page, publisher: Publisher, rate: int, seconds: int) ->
     lasted = time.monotonic() - began
     seen: dict[str, Any] = await page.evaluate("(stop(), seen)")
     # The numbers of this run are taken before its garbage is collected, which takes time as well.
-    after = {each["name"]: each["value"] for each in (
-        await page.command("Performance.getMetrics"))["metrics"]}
+    after = {
+        each["name"]: each["value"]
+        for each in (await page.command("Performance.getMetrics"))["metrics"]
+    }
     await page.evaluate("seen = null")
     rest = await _metrics(page)
     frames = sorted(seen["frames"])
@@ -169,7 +171,9 @@ async def _measure(page: Page, publisher: Publisher, rate: int, seconds: int) ->
     )
 
 
-async def _run(browser: str, url: str, port: int, runs: tuple[tuple[int, int], ...]) -> list[Measured]:
+async def _run(
+    browser: str, url: str, port: int, runs: tuple[tuple[int, int], ...]
+) -> list[Measured]:
     settings = StoreSettings(redis_url=url)
     async with Publisher(url) as publisher, page_at(browser) as page:
         attending = asyncio.create_task(_attend(settings))
@@ -211,7 +215,9 @@ def main() -> None:
     quick = parser.parse_args().quick
     runs = tuple((rate, 8) for rate, _ in RUNS[:2]) if quick else RUNS
     contracts = [
-        Contract(contract_id=str(n), contract_name=f"GOLD{n:03}", market=Market.FUTURES, title="طلا")
+        Contract(
+            contract_id=str(n), contract_name=f"GOLD{n:03}", market=Market.FUTURES, title="طلا"
+        )
         for n in range(CONTRACTS)
     ]
 

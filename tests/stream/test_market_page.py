@@ -162,7 +162,11 @@ async def page(browser: str) -> AsyncIterator[Page]:
         page.events.clear()
         yield page
         await page.evaluate("1")
-        said = [each for each in page.events if each.get("method") in _COMPLAINTS and "favicon.ico" not in json.dumps(each)]
+        said = [
+            each
+            for each in page.events
+            if each.get("method") in _COMPLAINTS and "favicon.ico" not in json.dumps(each)
+        ]
         assert not said, "\n".join(json.dumps(each["params"])[:400] for each in said)
 
 
@@ -262,7 +266,9 @@ async def test_rows_out_of_view_have_no_elements(
     count = "document.querySelectorAll('.row').length"
     assert await page.evaluate(count) < 50
     await page.evaluate("document.querySelector('.grid').scrollTop = 3000")
-    await page.until("[...document.querySelectorAll('.row')].some(each => each.ariaRowIndex === '97')")
+    await page.until(
+        "[...document.querySelectorAll('.row')].some(each => each.ariaRowIndex === '97')"
+    )
     assert await page.evaluate(count) < 50
 
 
@@ -310,9 +316,7 @@ async def test_no_flash_for_those_who_want_no_motion(
     await publisher.publish(contract.contract_id, payload(**prices(70_000)))
     await open_page(page, market_gateway)
     assert "70,000" in await shown(page, contract.contract_name)
-    await page.evaluate(
-        "window.flashes = 0; Element.prototype.animate = () => { flashes++; }"
-    )
+    await page.evaluate("window.flashes = 0; Element.prototype.animate = () => { flashes++; }")
     await publisher.publish(contract.contract_id, payload(**prices(70_100)))
     await wait_for_text(page, f"#contract-{contract.contract_id}", "70,100")
     assert await page.evaluate("flashes") == 0
@@ -466,9 +470,7 @@ async def test_language_and_theme_are_kept(
     assert "۱۴۰" in await page.evaluate("document.querySelector('.clock').textContent")
 
 
-async def test_page_works_without_storage(
-    page: Page, market_gateway: Gateway, feed: Feed
-) -> None:
+async def test_page_works_without_storage(page: Page, market_gateway: Gateway, feed: Feed) -> None:
     await open_page(page, market_gateway)
     refuse = """for (const name of ["localStorage", "sessionStorage"]) {
       Object.defineProperty(window, name, {get() { throw new DOMException("denied"); }});
@@ -480,9 +482,7 @@ async def test_page_works_without_storage(
     await page.until("document.querySelector('.row .star').ariaPressed === 'true'")
     await click(page, ".choices button[lang]")
     await page.until("document.querySelector('.grid')?.ariaRowCount > 200")
-    await page.command(
-        "Page.removeScriptToEvaluateOnNewDocument", identifier=script["identifier"]
-    )
+    await page.command("Page.removeScriptToEvaluateOnNewDocument", identifier=script["identifier"])
 
 
 # -- Tokens and refusals --------------------------------------------------------------------------
@@ -547,8 +547,10 @@ async def test_page_shows_nothing_stale_after_a_restart(
     await gateway.ended()
     await wait_for_text(page, ".state", "reconnecting")
     assert await page.evaluate("document.querySelector('.detail').classList.contains('old')")
-    assert await page.evaluate("[...document.querySelectorAll('.row:not([hidden])')]"
-                               ".every(each => each.classList.contains('old'))")
+    assert await page.evaluate(
+        "[...document.querySelectorAll('.row:not([hidden])')]"
+        ".every(each => each.classList.contains('old'))"
+    )
     await publisher.publish(SAFFRON.contract_id, payload(**prices(80_500)))
     serve(port=gateway.port, key_prefix=PREFIX, status_interval=0.3)
     await page.evaluate("dispatchEvent(new Event('online'))")  # as when the network is back
@@ -557,14 +559,14 @@ async def test_page_shows_nothing_stale_after_a_restart(
     await page.until("!document.querySelector('.detail').classList.contains('old')")
     # The browser itself writes each failed attempt to the console.
     page.events[:] = [
-        each for each in page.events if "WebSocket connection" not in json.dumps(each)
+        each
+        for each in page.events
+        if "WebSocket connection" not in json.dumps(each)
         and "ERR_CONNECTION_REFUSED" not in json.dumps(each)
     ]
 
 
-async def test_states_of_the_feed_are_told(
-    page: Page, market_gateway: Gateway, feed: Feed
-) -> None:
+async def test_states_of_the_feed_are_told(page: Page, market_gateway: Gateway, feed: Feed) -> None:
     await open_page(page, market_gateway)
     await wait_for_text(page, ".state", "live")
     for state, words in (
@@ -611,6 +613,16 @@ async def test_state_is_the_worst_that_is_known(
     assert described["kind"] == kind
 
 
+async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway) -> None:
+    base = "/data-engine/ime"
+    answer = hasty.get(base)
+    assert (answer.status, answer.headers["Location"]) == (308, "ime/")
+    assert hasty.get(f"{base}/").status == hasty.get("/").status == 200
+    await page.visit(f"http://127.0.0.1:{hasty.port}{base}/")
+    # The contracts of this gateway are of no market.
+    await wait_for_text(page, ".table .note", "no contracts")
+
+
 # -- Screens and readers --------------------------------------------------------------------------
 
 
@@ -646,7 +658,10 @@ async def test_chosen_contract_covers_a_phone(
     await open_page(page, market_gateway)
     await click(page, ".row .code", "GOLD000")
     await wait_for_text(page, ".detail h2", "GOLD000")
-    assert await page.evaluate("document.querySelector('.detail').getBoundingClientRect().height") == 844
+    assert (
+        await page.evaluate("document.querySelector('.detail').getBoundingClientRect().height")
+        == 844
+    )
     await click(page, ".shut")
     await page.until("getComputedStyle(document.querySelector('.detail')).display === 'none'")
 
@@ -681,7 +696,9 @@ async def test_axe_finds_no_violation(
         for hash_ in ("", "#contract=SAFOR01", "#underlying=KA"):
             await open_page(page, market_gateway, hash_, language=language, theme=theme)
             await page.until("document.querySelector('.grid')?.ariaRowCount > 200")
-            await page.until("['live', 'quiet'].includes(document.querySelector('.bar').dataset.state)")
+            await page.until(
+                "['live', 'quiet'].includes(document.querySelector('.bar').dataset.state)"
+            )
             await page.evaluate(script)
             found = await page.evaluate(
                 "axe.run({resultTypes: ['violations']}).then(({violations}) => violations.map(each"

@@ -390,6 +390,7 @@ def greeting(market: DemoMarket, address: str) -> str:
     return f"""
 ime-live demo: {len(market.contracts)} contracts {market.about}
 
+  market   http://{address}/
   by name  {stream}/name?contract_names={name}
   by id    {stream}/id?contract_id={contract_id}
   events   http://{address}/live/data/sse/contract/name?contract_names={name}

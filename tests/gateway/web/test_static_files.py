@@ -15,11 +15,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from ime_live.gateway.web.static_files import module_routes, read_files
+from ime_live.gateway.web.static_files import module_routes, page_routes, read_files
 from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
 STATIC = Path(str(files("ime_live.gateway.web").joinpath("static")))
+PAGE = sorted(STATIC.joinpath("page").iterdir())
 
 
 async def get(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -34,9 +35,10 @@ async def get(path: str, method: str = "GET", **headers: str) -> tuple[int, dict
 
     given = [(k.replace("_", "-").lower().encode(), v.encode()) for k, v in headers.items()]
     scope: dict[str, Any] = {
-        "type": "http", "method": method, "path": path, "headers": given, "query_string": b"",
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(),
+        "headers": given, "query_string": b"",
     }  # fmt: skip
-    await Starlette(routes=module_routes())(scope, receive, send)
+    await Starlette(routes=[*module_routes(), *page_routes()])(scope, receive, send)
     found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], found, sent[1]["body"]
 
@@ -70,6 +72,41 @@ async def test_module_is_compressed_and_revalidated() -> None:
 async def test_no_other_file_is_served(path: str) -> None:
     assert (await get(path))[0] == 404
     assert (await get("/ime-live.js", "POST"))[0] == 405
+
+
+@pytest.mark.parametrize("file", PAGE, ids=lambda each: each.name)
+async def test_page_is_served_with_a_strict_policy(file: Path) -> None:
+    path = "/" if file.name == "index.html" else f"/page/{file.name}"
+    status, headers, body = await get(path)
+    assert (status, body) == (200, file.read_bytes())
+    rules = dict(
+        rule.strip().split(" ", 1) for rule in headers["content-security-policy"].split(";")
+    )
+    assert rules.pop("require-trusted-types-for") == "'script'"
+    assert set(rules.values()) == {"'none'", "'self'"}
+    assert rules["default-src"] == rules["frame-ancestors"] == "'none'"
+    assert "access-control-allow-origin" not in headers
+
+
+async def test_page_is_small_and_names_no_other_host() -> None:
+    whole, sent = 0, 0
+    for file in PAGE:
+        text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://[\w$]|[\"'(]//", text), file
+        assert not re.search(r"\bstyle=|\bon\w+=|innerHTML|\beval\b", text), file
+        path = "/" if file.name == "index.html" else f"/page/{file.name}"
+        _, _, body = await get(path, Accept_Encoding="gzip")
+        whole, sent = whole + file.stat().st_size, sent + len(body)
+    assert whole < 100_000
+    _, _, module = await get("/ime-live.js", Accept_Encoding="gzip")
+    assert sent + len(module) < 50_000
+
+
+@pytest.mark.parametrize(
+    "path", ["/page/nothing.js", "/page/index.html", "/page/../ime-live.js", "/page/"]
+)
+async def test_other_files_of_the_page_are_not_served(path: str) -> None:
+    assert (await get(path))[0] == 404
 
 
 def test_files_of_unknown_types_are_left_out() -> None:

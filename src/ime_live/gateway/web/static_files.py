@@ -127,7 +127,9 @@ def page_routes() -> list[Route]:
         path = request.scope["raw_path"]
         if not path.endswith(b"/"):
             # A prefix without a slash: relative links would lead beside it.
-            return Response(status_code=308, headers={"Location": f"{path.decode().rpartition('/')[2]}/"})
+            return Response(
+                status_code=308, headers={"Location": f"{path.decode().rpartition('/')[2]}/"}
+            )
         return read[_PAGE].response_to(request)
 
     async def file(request: Request) -> Response:

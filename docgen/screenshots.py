@@ -1,0 +1,65 @@
+"""Make the pictures of the market page in `docs/images`: ``python -m docgen.screenshots``.
+
+It needs Chromium, and a demo that runs: ``ime-live demo``. Let the demo run for some minutes first, so that
+there are candles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.stream.chromium import Page, chromium, page_at, tab
+
+FOLDER: Final = Path(__file__).parent.parent / "docs" / "images"
+PICTURES: Final = {
+    "page-en.png": ("en", "light", "#contract=SAFOR01"),
+    "page-fa.png": ("fa", "dark", "#contract=GB30AB03"),
+}
+"""Name → language, theme and what is shown."""
+
+_STARS: Final = ["203", "12345", "43"]
+_SETTLED: Final = 4.0  # seconds, until candles are there
+
+
+async def _shoot(page: Page, address: str, name: str) -> None:
+    language, theme, shown = PICTURES[name]
+    choices = json.dumps({"language": language, "theme": theme, "stars": _STARS})
+    await page.visit(f"{address}/docs")  # of the same origin
+    await page.evaluate(f"localStorage.setItem('ime-live', {json.dumps(choices)})")
+    await page.visit(f"{address}/{shown}")
+    await page.until("document.querySelector('.grid')?.ariaRowCount > 2")
+    await asyncio.sleep(_SETTLED)
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / name).write_bytes(await page.screenshot())
+
+
+async def _shoot_all(browser: str, address: str) -> None:
+    async with page_at(browser) as page:
+        size = {"width": 1280, "height": 720, "deviceScaleFactor": 1, "mobile": False}
+        await page.command("Emulation.setDeviceMetricsOverride", **size)
+        for name in PICTURES:
+            await _shoot(page, address, name)
+
+
+def main() -> None:
+    """Make the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the demo")
+    address = parser.parse_args().url.rstrip("/")
+    with tempfile.TemporaryDirectory() as home:
+        browsers = chromium(Path(home))
+        tabs = tab(next(browsers))
+        try:
+            asyncio.run(_shoot_all(next(tabs), address))
+        finally:
+            tabs.close()
+            browsers.close()
+
+
+if __name__ == "__main__":
+    main()
