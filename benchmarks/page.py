@@ -194,11 +194,11 @@ async def _run(
 
 
 def _table(found: list[Measured]) -> str:
-    lines = [
-        "| updates a second | seconds | frames a second | p99 ms between frames | long tasks "
-        "| longest ms | main thread busy | heap MB, begin and end | nodes, begin and end |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = (
+        *("updates a second", "seconds", "frames a second", "p99 ms between frames", "long tasks"),
+        *("longest ms", "main thread busy", "heap MB, begin and end", "nodes, begin and end"),
+    )
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     lines += [
         f"| {one.rate:.0f} | {one.seconds:.0f} | {one.frames:.0f} | {one.late:.0f} | {one.tasks} "
         f"| {one.longest:.0f} | {one.busy:.0%} | {one.heap[0]:.1f}, {one.heap[1]:.1f} "

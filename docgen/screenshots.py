@@ -1,7 +1,7 @@
 """Make the pictures of the market page in `docs/images`: ``python -m docgen.screenshots``.
 
-It needs Chromium, and a demo that runs: ``ime-live demo``. Let the demo run for some minutes first, so that
-there are candles.
+It needs Chromium, and a demo that runs: ``ime-live demo``. Let the demo run for some minutes first,
+so that there are candles.
 """
 
 from __future__ import annotations

@@ -282,7 +282,10 @@ async def test_a_flood_is_painted_once_a_frame(
       new MutationObserver(() => { painted++; }).observe(
         document.querySelector('.rows'), {subtree: true, childList: true});
       const animate = Element.prototype.animate;
-      Element.prototype.animate = function (...given) { flashes++; return animate.apply(this, given); };
+      Element.prototype.animate = function (...given) {
+        flashes++;
+        return animate.apply(this, given);
+      };
       (function count() { frames++; requestAnimationFrame(count); })()
     """)
     visible = OTHERS[:20]
@@ -424,8 +427,10 @@ async def test_keys_move_open_star_and_close(
 
 
 SPELLINGS = [
-    "سِکّـه0312پ01", "سكه۰۳۱۲پ٠١", "نیم‌سکه", "نیم سکه", "آتي", "أحمد", "ئ ؤ ة ۀ", "ﷲ ﻻ ﮐ", "é e\u0301",
-    "K\u2066ASH\u2069", "\ufeffSAF 01 ", "ﬁ Ⅳ ½ ｆ", "ہھە یى", "آ آ", "۱۲ ٣٤", "a\u00adb", "سکه 1 طلا x",
+    "سِکّـه0312پ01", "سكه۰۳۱۲پ٠١", "نیم‌سکه", "نیم سکه", "آتي", "أحمد",
+    "ئ ؤ ة ۀ", "ﷲ ﻻ ﮐ", "é e\u0301",
+    "K\u2066ASH\u2069", "\ufeffSAF 01 ", "ﬁ Ⅳ ½ ｆ",
+    "ہھە یى", "آ آ", "۱۲ ٣٤", "a\u00adb", "سکه 1 طلا x",
 ]  # fmt: skip
 
 
