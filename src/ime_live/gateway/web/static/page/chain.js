@@ -24,7 +24,7 @@ export class Chain {
     this.board = h("table", {class: "chain"},
       h("caption", {class: "unseen"}, text.chain),
       h("colgroup", {}, ...heads.map(key => h("col", {
-        class: key === "strike" ? "middle" : PRICES.has(key) ? "wide" : null}))),
+        class: key === "strike" ? "middle" : PRICES.has(key) ? `wide of-${key}` : null}))),
       h("thead", {},
         h("tr", {}, h("th", {colspan: "5", scope: "colgroup"}, text.calls), h("td"),
           h("th", {colspan: "5", scope: "colgroup"}, text.puts)),
@@ -68,12 +68,14 @@ export class Chain {
     this.#lines.clear();
     this.line = h("tr", {class: "spot"}, h("td", {colspan: "11"}, h("bdi")));
     const name = row => row === undefined ? null : h("button", {type: "button", class: "option",
-      onclick: () => app.choose(row)}, h("span"), h("span", {class: "unseen"}, ` ${row.name}`));
+      onclick: () => app.choose(row)}, h("span"), h("span", {class: "quote"}),
+      h("span", {class: "unseen"}, ` ${row.name}`));
     this.rows = this.#strikes.map(each => {
       const nodes = {node: null, call: {}, put: {}};
       const cells = (side, fields) => fields.map(field => {
         const content = field === "last" ? name(each[side]) : h("span");
         if (content !== null) nodes[side][field] = content.firstElementChild ?? content;
+        if (field === "last" && content !== null) nodes[side].quote = content.children[1];
         return h("td", {class: `${side} ${field}`}, content);
       });
       nodes.node = h("tr", {}, ...cells("call", FIELDS),
@@ -105,6 +107,8 @@ export class Chain {
         setText(nodes[field],
           PRICES.has(field) ? format.number(row[field]) : format.quantity(row[field]));
       }
+      // On a phone, where there is no room for columns of them.
+      setText(nodes.quote, `${format.number(row.bid)} / ${format.number(row.ask)}`);
     }
     if (changed !== null && !changed.has(this.#spot)) return;
     const price = this.#spot?.last ?? null;

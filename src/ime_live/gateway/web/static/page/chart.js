@@ -6,7 +6,7 @@ import {wallOf} from "./format.js";
 const LEAST = 30; // candles for which there is room, also early in the day
 const HEIGHT = 150;
 const LEFT = 4;
-const RIGHT = 64; // for the labels of prices
+const DIGIT = 7.2; // for the labels of prices
 const TOP = 10;
 const BOTTOM = 18;
 
@@ -36,7 +36,8 @@ export function chart(candles, {width, minutes, previous, format, label}) {
     low *= 0.999;
     high *= 1.001;
   }
-  const inner = width - LEFT - RIGHT;
+  const right = 14 + DIGIT * format.number(high).length;
+  const inner = width - LEFT - right;
   const x = time => LEFT + (time - start) / (end - start) * inner;
   const y = price => TOP + (high - price) / (high - low) * (HEIGHT - TOP - BOTTOM);
   const step = inner / ((end - start) / length);
@@ -47,9 +48,9 @@ export function chart(candles, {width, minutes, previous, format, label}) {
   const marks = [high, low].filter(each => Math.abs(y(each) - y(last)) > 13);
   return svg("svg", {class: "chart", role: "img", "aria-label": label, width, height: HEIGHT,
     viewBox: `0 0 ${width} ${HEIGHT}`, direction: "ltr"},
-  ...marks.map(each => svg("line", {class: "rule", x1: LEFT, x2: width - RIGHT, y1: y(each),
+  ...marks.map(each => svg("line", {class: "rule", x1: LEFT, x2: width - right, y1: y(each),
     y2: y(each)})),
-  near ? svg("line", {class: "previous", x1: LEFT, x2: width - RIGHT, y1: y(previous),
+  near ? svg("line", {class: "previous", x1: LEFT, x2: width - right, y1: y(previous),
     y2: y(previous)}) : null,
   ...candles.map(each => {
     const middle = x(wallOf(each.time)) + step / 2;
@@ -59,8 +60,8 @@ export function chart(candles, {width, minutes, previous, format, label}) {
       svg("line", {x1: middle, x2: middle, y1: y(each.high), y2: y(each.low)}),
       svg("rect", {x: middle - bar / 2, y: top, width: bar, height}));
   }),
-  ...marks.map(each => text(format.number(each), width - RIGHT + 6, y(each) + 4)),
-  svg("g", {class: "last"}, text(format.number(last), width - RIGHT + 6, y(last) + 4)),
+  ...marks.map(each => text(format.number(each), width - right + 6, y(each) + 4)),
+  svg("g", {class: "last"}, text(format.number(last), width - right + 6, y(last) + 4)),
   text(format.minute(start), LEFT, HEIGHT - 3),
-  text(format.minute(end), width - RIGHT, HEIGHT - 3, "end"));
+  text(format.minute(end), width - right, HEIGHT - 3, "end"));
 }
