@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -237,7 +238,11 @@ def main() -> None:
             browsers.close()
     print(_table(found))
     if not quick:
-        write_page_section(f"{datetime.now(_ZONE):%Y-%m-%d}, {machine()}.", _table(found))
+        measured_on = (
+            f"{datetime.now(_ZONE):%Y-%m-%d}, {machine()}. Load average at the end, over 15 minutes: "
+            f"{os.getloadavg()[2]:.1f}; where it exceeds the cores, tasks and frames wait for them."
+        )
+        write_page_section(measured_on, _table(found))
 
 
 if __name__ == "__main__":
