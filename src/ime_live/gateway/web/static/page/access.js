@@ -1,6 +1,7 @@
 /** Ask for a token, or say in words why the service refuses the page. */
 
 import {h} from "./dom.js";
+import {isToken} from "./preferences.js";
 
 /** Return the words for the error that has ended a stream. */
 export function wordsOf(error, text) {
@@ -20,7 +21,7 @@ export function tokenForm(app, error) {
   const form = h("form", {class: "access", onsubmit: event => {
     event.preventDefault();
     const token = field.value.trim().replace(/^bearer\s+/i, "");
-    if (/^[\w!#$%&'*+.^`|~-]+$/.test(token)) app.start(token);
+    if (isToken(token)) app.start(token);
     else problem.textContent = text.badToken;
   }}, h("p", {}, text.tokenWanted), problem, h("label", {for: "token"}, text.token), field,
   h("button", {type: "submit"}, text.enter), h("p", {id: "kept", class: "note"}, text.tokenKept));

@@ -7,7 +7,7 @@ import {Chain} from "./chain.js";
 import {Detail} from "./detail.js";
 import {h} from "./dom.js";
 import {Format, wallOf} from "./format.js";
-import {DOCUMENTED, Market} from "./market.js";
+import {Market} from "./market.js";
 import {preferences} from "./preferences.js";
 import {CURRENT, describe} from "./state.js";
 import {Table} from "./table.js";
@@ -75,7 +75,7 @@ class App {
     this.#reported = -Infinity;
     this.#synchronize();
     this.client = new Client({token: token ?? undefined});
-    const stream = connect({markets: DOCUMENTED, by: "id", token: token ?? undefined});
+    const stream = connect({markets: this.market.known, by: "id", token: token ?? undefined});
     this.stream = stream;
     const own = call => (...given) => { if (this.stream === stream) call(...given); };
     stream.onUpdates(own(messages => this.#take(messages)));

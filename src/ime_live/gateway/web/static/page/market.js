@@ -58,7 +58,8 @@ export class Market {
   markets = [];
   /** Whether the contracts have been loaded once. */
   loaded = false;
-  #known = DOCUMENTED;
+  /** All markets that are known of. */
+  known = DOCUMENTED;
 
   /** Ask the service for its markets, and return those that are not documented. */
   async findMarkets(client) {
@@ -67,13 +68,13 @@ export class Market {
       throw error;
     });
     const names = found.map(each => each.market);
-    this.#known = [...DOCUMENTED, ...names.filter(each => !DOCUMENTED.includes(each))];
-    return this.#known.slice(DOCUMENTED.length);
+    this.known = [...DOCUMENTED, ...names.filter(each => !DOCUMENTED.includes(each))];
+    return this.known.slice(DOCUMENTED.length);
   }
 
   /** Load the listed contracts of all markets; states that are known stay. */
   async load(client) {
-    const found = await Promise.all(this.#known.map(async market => {
+    const found = await Promise.all(this.known.map(async market => {
       const listed = await client.get(SEARCH, {market, Search_char: "", details: true});
       return [market, listed.filter(each => !each.expired && !each.delisted)];
     }));

@@ -3,6 +3,9 @@
 const KEY = "ime-live";
 const TOKEN = "ime-live.token";
 
+/** Whether a text can be a token: RFC 9110, 5.6.2; others cannot be in a subprotocol. */
+export function isToken(text) { return /^[\w!#$%&'*+.^`|~-]+$/.test(text ?? ""); }
+
 function read(storage, key) {
   try {
     return globalThis[storage].getItem(key);
@@ -32,6 +35,7 @@ function parsed(text) {
 const chosen = parsed(read("localStorage", KEY));
 const stars = new Set(Array.isArray(chosen.stars) ? chosen.stars.map(String) : []);
 let token = read("sessionStorage", TOKEN);
+if (!isToken(token)) token = null; // somebody else has written it
 
 function save() {
   write("localStorage", KEY, JSON.stringify({...chosen, stars: [...stars]}));
