@@ -239,8 +239,9 @@ def main() -> None:
     print(_table(found))
     if not quick:
         measured_on = (
-            f"{datetime.now(_ZONE):%Y-%m-%d}, {machine()}. Load average over 15 minutes, at the end: "
-            f"{os.getloadavg()[2]:.1f}; where it exceeds the cores, tasks and frames wait for them."
+            f"{datetime.now(_ZONE):%Y-%m-%d}, {machine()}. Load average over 15 minutes, "
+            f"at the end: {os.getloadavg()[2]:.1f}; where it exceeds the cores, "
+            "tasks and frames wait for them."
         )
         write_page_section(measured_on, _table(found))
 
