@@ -228,8 +228,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as home, EmbeddedValkey() as valkey:
         asyncio.run(register(valkey.url))
-        browsers = chromium(Path(home))
-        tabs = tab(next(browsers))
+        browsers: Any = chromium(Path(home))  # generators, which their tests' fixtures are
+        tabs: Any = tab(next(browsers))
         try:
             with _gateway(valkey.url) as port:
                 found = asyncio.run(_run(next(tabs), valkey.url, port, runs))

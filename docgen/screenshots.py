@@ -11,7 +11,7 @@ import asyncio
 import json
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.stream.chromium import Page, chromium, page_at, tab
 
@@ -52,8 +52,8 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the demo")
     address = parser.parse_args().url.rstrip("/")
     with tempfile.TemporaryDirectory() as home:
-        browsers = chromium(Path(home))
-        tabs = tab(next(browsers))
+        browsers: Any = chromium(Path(home))  # generators, which their tests' fixtures are
+        tabs: Any = tab(next(browsers))
         try:
             asyncio.run(_shoot_all(next(tabs), address))
         finally:

@@ -89,7 +89,12 @@ class Feed:
         now = time.time_ns() // 1000
         market = MarketStatus(state, now, 3, now + 3_600_000_000)
         markets = {Market.FUTURES: market, Market.OPTION: market, Market.FUND: market}
-        known = {"since": now, "last_board": now, "markets": markets, "written": now}
+        known: dict[str, Any] = {
+            "since": now,
+            "last_board": now,
+            "markets": markets,
+            "written": now,
+        }
         return FeedStatus(state, **known | fields)
 
     async def says(self, state: FeedState, **fields: Any) -> None:  # noqa: ANN401
