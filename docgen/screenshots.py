@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import tempfile
 from pathlib import Path
@@ -17,8 +18,8 @@ from tests.stream.chromium import Page, chromium, page_at, tab
 
 FOLDER: Final = Path(__file__).parent.parent / "docs" / "images"
 PICTURES: Final = {
-    "page-en.png": ("en", "light", "#contract=SAFOR01"),
-    "page-fa.png": ("fa", "dark", "#contract=GB30AB03"),
+    "page-en.webp": ("en", "light", "#contract=SAFOR01"),
+    "page-fa.webp": ("fa", "dark", "#contract=GB30AB03"),
 }
 """Name → language, theme and what is shown."""
 
@@ -35,7 +36,8 @@ async def _shoot(page: Page, address: str, name: str) -> None:
     await page.until("document.querySelector('.grid')?.ariaRowCount > 2")
     await asyncio.sleep(_SETTLED)
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / name).write_bytes(await page.screenshot())
+    picture = await page.command("Page.captureScreenshot", format="webp", quality=80)
+    (FOLDER / name).write_bytes(base64.b64decode(picture["data"]))
 
 
 async def _shoot_all(browser: str, address: str) -> None:
