@@ -661,6 +661,24 @@ async def test_nothing_scrolls_sideways_on_a_phone(
     assert small == []
 
 
+@pytest.mark.parametrize("hash_", ["", "#contract=SAFOR01"])
+async def test_no_column_is_cut_off(
+    page: Page, market_gateway: Gateway, feed: Feed, hash_: str
+) -> None:
+    await open_page(page, market_gateway, hash_)
+    await page.until("document.querySelector('.grid')?.ariaRowCount > 200")
+    for width in (1440, 1401, 1280, 1191, 1024, 961, 900, 721):
+        await page.command("Emulation.setDeviceMetricsOverride", **DESKTOP | {"width": width})
+        await page.until(f"innerWidth === {width}")
+        cut = await page.evaluate(
+            "[...document.querySelectorAll('.head .cell')].filter(each => "
+            "each.getBoundingClientRect().right > "
+            "document.querySelector('.grid').getBoundingClientRect().right)"
+            ".map(each => each.className)"
+        )
+        assert cut == [], width
+
+
 async def test_chosen_contract_covers_a_phone(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
