@@ -61,12 +61,14 @@ class Column(Struct, frozen=True):
         title: its heading.
         value: what it is sorted by; None sorts last.
         text: what is shown.
+        width: characters of the column.
     """
 
     key: str
     title: str
     value: Callable[[QuoteRow], _Value]
     text: Callable[[QuoteRow], str]
+    width: int = 13
 
 
 def number(value: Number | None) -> str:
@@ -93,7 +95,7 @@ def _time(row: QuoteRow) -> str:
 
 
 COLUMNS: Final = (
-    Column("name", "Contract", lambda row: row.name, lambda row: row.name),
+    Column("name", "Contract", lambda row: row.name, lambda row: row.name, 16),
     _quantity("last", "Last", lambda row: row.payload.aggregate.last_price),
     Column("change", "Change", lambda row: row.change, _change),
     _quantity("bid_quantity", "Bid qty", lambda row: row.payload.best_limit.first.buy_quantity),
@@ -188,8 +190,9 @@ class QuoteList:
     def rows(self) -> list[QuoteRow]:
         """Return the rows that the search finds, sorted."""
         column = next(each for each in COLUMNS if each.key == self.sort_key)
-        wanted = fold_name(self.search).casefold()
-        found = [row for row in self._rows.values() if wanted in fold_name(row.name).casefold()]
+        found = list(self._rows.values())
+        if wanted := fold_name(self.search).casefold():
+            found = [row for row in found if wanted in fold_name(row.name).casefold()]
         found.sort(key=lambda row: row.name)
         known = [row for row in found if column.value(row) is not None]
         known.sort(key=column.value, reverse=self.reverse)  # type: ignore[arg-type] # None is out

@@ -29,6 +29,9 @@ INTERVAL: Final = 0.2
 
 _ARROWS: Final = {1: "▲", 0: " ", -1: "▼"}
 _COLOURS: Final = {1: "green", 0: "", -1: "red"}
+_OLD: Final = 60.0
+"""Seconds from which on a state was not sent because it has changed, but at the stream's start."""
+
 _WIDE: Final = 100
 """Columns of a terminal from which on the chosen contract is shown beside the table."""
 
@@ -102,7 +105,8 @@ class WatchApp(App[ImeLiveError | None]):
     def on_mount(self) -> None:
         """Begin to receive and to paint."""
         for column in COLUMNS:
-            self._table.add_column(column.title, key=column.key)
+            # Widths that follow the contents would be measured anew for all rows at each change.
+            self._table.add_column(column.title, key=column.key, width=column.width)
         self._head()
         self._table.focus()
         self._receiving = asyncio.create_task(self._receive())
@@ -152,7 +156,7 @@ class WatchApp(App[ImeLiveError | None]):
             if row.name in due:
                 for column, cell in zip(COLUMNS, self._cells(row), strict=True):
                     if self._table.get_cell(row.name, column.key) != cell:
-                        self._table.update_cell(row.name, column.key, cell, update_width=True)
+                        self._table.update_cell(row.name, column.key, cell)
 
     def _rebuild(self, rows: list[QuoteRow]) -> None:
         table = self._table
@@ -206,7 +210,7 @@ class WatchApp(App[ImeLiveError | None]):
             text.append(f"not connected: {self._reason or 'lost'}", style="red")
         shown = f"{len(self._shown)} of {len(quotes)}" if quotes.search else str(len(quotes))
         text.append(f" · {shown} contracts · {quotes.rate:.0f}/s")
-        if quotes.lag is not None:
+        if quotes.lag is not None and quotes.lag < _OLD:
             text.append(f" · lag {quotes.lag * 1000:,.0f} ms")
         if quotes.unreadable:
             text.append(f" · {quotes.unreadable} unreadable", style="red")
@@ -221,7 +225,6 @@ class WatchApp(App[ImeLiveError | None]):
                 "" if key.value != self.quotes.sort_key else " ↓" if self.quotes.reverse else " ↑"
             )
             column.label = Text(title + mark)
-            column.content_width = max(column.content_width, len(title) + 2)
         self._table.refresh()
 
     # What the user does.
