@@ -88,6 +88,24 @@ def test_watch_says_that_the_service_is_away_and_waits_for_it(start: Start) -> N
     process.wait(30)
 
 
+def test_watch_reports_a_service_that_goes_away_meanwhile(
+    start: Start, database: Database, register: Callable[..., None]
+) -> None:
+    register(("12345", "ContractA"))
+    gateway = start("serve", "--auth", "none", "--port", "0", "--shutdown-spread", "0")
+    assert gateway.stderr is not None
+    port = line_of(gateway.stderr, "listening").partition("port=")[2].split()[0]
+    line_of(gateway.stderr, "contracts loaded")
+    process = start("watch", "ContractA", "--url", f"ws://127.0.0.1:{port}")
+    assert process.stderr is not None
+    line_of(process.stderr, "ime-live: connected")
+    gateway.kill()
+    line_of(process.stderr, "ime-live: not connected: ")
+    assert process.poll() is None
+    process.terminate()
+    process.wait(30)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "status"),
     [
