@@ -294,6 +294,74 @@ def test_demo_plays_days_at_any_speed(start: Start, tmp_path: Path, speed: str) 
     assert process.wait(20) == 0
 
 
+@pytest.mark.parametrize("speed", ["0", thorough("600")])
+def test_demo_has_candles_of_a_played_day(start: Start, tmp_path: Path, speed: str) -> None:
+    # By contract, second of the day and last price; each state has one more trade of two units.
+    trades = [
+        ("1", 0, 10), ("1", 5, 12), ("1", 59.9, 8), ("1", 60, 9),  # two minutes
+        ("2", 30, 7), ("1", 190, 11), ("2", 200, 6), ("2", 86_400, 5),
+    ]  # fmt: skip
+    with ArchiveWriter(tmp_path / "r") as writer:
+        for contract_id in "12":
+            writer.know(
+                Contract(
+                    contract_id=contract_id, contract_name=f"C{contract_id}", market=Market.FUTURES
+                )
+            )
+        totals = dict.fromkeys("12", 0)
+        for contract_id, second, price in sorted(trades, key=lambda each: each[1]):
+            moment = at(second)
+            count = totals[contract_id] = 1 if second >= 86_400 else totals[contract_id] + 1
+            state = payload(
+                price,
+                date=moment[:10],
+                time=moment[11:19],
+                trade_count=count,
+                total_volume=2 * count,
+                total_value=100 * count,
+            )
+            message = {
+                "channel": "IME Stream",
+                "ContractId": contract_id,
+                "timestamp": moment,
+                "data": state,
+            }
+            writer.take(contract_id, moment, msgspec.json.encode(message))
+    process, address = played(start, tmp_path / "r", "--speed", speed)
+    with library.Client(f"http://{address}") as client:
+        deadline = time.monotonic() + 30
+        # The last state opens the candle of another day, which is today then.
+        while not (today := client.candles(["C1", "C2"]))["C2"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        day = client.candles(["C1", "C2"], start=date.fromisoformat(DAY))
+        alone = client.candles(["C1"], start=date.fromisoformat(DAY), end=date.fromisoformat(DAY))
+    assert today["C1"] == []
+    assert alone["C1"] == day["C1"]
+
+    def candle(minute: int, prices: str, trades: int) -> tuple[Any, ...]:
+        start, high, low, close = map(int, prices.split())
+        moment = at(60 * minute)[:19]
+        return moment, start, high, low, close, 2 * trades, 100 * trades, trades, False
+
+    found = {
+        name: [
+            (
+                each.time, each.open, each.high, each.low, each.close,
+                each.volume, each.value, each.trades, each.gap,
+            )
+            for each in candles or []
+        ]
+        for name, candles in day.items()
+    }  # fmt: skip
+    assert found == {
+        "C1": [candle(0, "10 12 8 8", 3), candle(1, "9 9 9 9", 1), candle(3, "11 11 11 11", 1)],
+        "C2": [candle(0, "7 7 7 7", 1), candle(3, "6 6 6 6", 1), candle(1440, "5 5 5 5", 1)],
+    }
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
 def test_demo_plays_recorded_frames(start: Start, tmp_path: Path) -> None:
     began = datetime(2026, 5, 19, 12, tzinfo=ZoneInfo("Asia/Tehran")).timestamp()
     with (tmp_path / "frames.ndjson").open("wb") as file:

@@ -55,7 +55,7 @@ class BarAggregator:
 
         Args:
             settings: address of Redis, and for how long bars are kept.
-            clock: the machine's clock.
+            clock: the machine's clock, or the one of a recording that is played.
         """
         self._settings = settings
         self._clock = clock
@@ -90,14 +90,20 @@ class BarAggregator:
         self._outage = False
         self._limited = LogLimiter(log, clock=clock)
 
+    @property
+    def follows(self) -> bool:
+        """Whether the streams of all contracts are read."""
+        read = self._pubsub.connected and not self._due.is_set() and self._seen_until is None
+        return read and self._started
+
     def status(self) -> FeedStatus:
         """Return the present status: live while all streams are read."""
-        live = self._pubsub.connected and not self._due.is_set() and self._seen_until is None
+        live = self.follows
         now = self._clock.time_us()
         if live != self._live:
             self._live, self._since = live, now
         return FeedStatus(
-            FeedState.LIVE if live and self._started else FeedState.DOWN,
+            FeedState.LIVE if live else FeedState.DOWN,
             self._since,
             source=BARS,
             error=None if live else "the streams cannot be read",
@@ -106,7 +112,12 @@ class BarAggregator:
         )
 
     async def run(self) -> None:
-        """Keep bars until cancelled."""
+        """Keep bars until cancelled.
+
+        Raises:
+            StoreSettingsError: Redis does not match the settings.
+        """
+        await check_settings(self._settings, writes=True)
         works = (self._pubsub.run(), self._follow(), self._write_often(), self._leadership.run())
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -330,13 +341,3 @@ class BarAggregator:
         ids, self._to_confirm = self._to_confirm[:share], self._to_confirm[share:]
         contracts = (self._contracts[i] for i in ids if i in self._contracts)
         return [each.today for each in contracts if each.today is not None]
-
-
-async def keep_bars(settings: BarsSettings) -> None:
-    """Keep bars until cancelled.
-
-    Raises:
-        StoreSettingsError: Redis does not match the settings.
-    """
-    await check_settings(settings, writes=True)
-    await BarAggregator(settings).run()

@@ -14,8 +14,11 @@ def bars(*, settings: BarsSettings) -> None:
     It reads the streams until Ctrl-C or SIGTERM. A second one stands by and takes over when the
     first is gone.
     """
-    from ime_live.bars.aggregator import keep_bars
+    from ime_live.bars.aggregator import BarAggregator
     from ime_live.logs import configure_logging
 
+    async def keep() -> None:
+        await BarAggregator(settings).run()
+
     configure_logging(settings)
-    run_until_stopped(keep_bars(settings))
+    run_until_stopped(keep())

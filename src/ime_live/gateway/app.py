@@ -171,7 +171,7 @@ class Gateway:
                 upstream=self._upstream,
                 hub=hub,
                 limit=settings.max_contracts,
-                clock=SYSTEM_CLOCK,
+                clock=clock,
                 timestamp=partial(timestamp_of, zone=settings.zone),
             ),
             require_channels=self._require_channels,

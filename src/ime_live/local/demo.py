@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import structlog
 
-from ime_live.bars.aggregator import keep_bars
+from ime_live.bars.aggregator import BarAggregator
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError, SettingsError, StoreError
@@ -279,10 +279,19 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
         async def work() -> None:
             await market.open(gateway)
             server = GatewayServer(config)
+            aggregator = BarAggregator(BarsSettings(redis_url=valkey.url), clock=market.clock)
+            keeping = asyncio.create_task(_keep_bars(aggregator))
+
+            async def trade() -> None:
+                # A bar of a played minute cannot be made later.
+                while not (aggregator.follows or keeping.done()):  # noqa: ASYNC110 - looks at two things
+                    await asyncio.sleep(_LOOK)
+                await _trade(gateway, market, server, wait=settings.wait)
+
             tasks = [
-                asyncio.create_task(_trade(gateway, market, server, wait=settings.wait)),
+                keeping,
+                asyncio.create_task(trade()),
                 asyncio.create_task(_attend(gateway, market)),
-                asyncio.create_task(_keep_bars(gateway)),
                 asyncio.create_task(_announce(server, market, address)),
             ]
             try:
@@ -343,9 +352,9 @@ async def _attend(settings: StoreSettings, market: DemoMarket) -> None:
         log.exception("the demo's feed has no state any more; all else goes on")
 
 
-async def _keep_bars(settings: StoreSettings) -> None:
+async def _keep_bars(aggregator: BarAggregator) -> None:
     try:
-        await keep_bars(BarsSettings(redis_url=settings.redis_url))
+        await aggregator.run()
     except Exception:
         log.exception("the demo has no candles any more; all else goes on")
 

@@ -159,7 +159,7 @@ class LiveSelections:
             upstream: supplies the state table with contracts.
             hub: the hub of the subscribers.
             limit: number of contracts that a stream may have.
-            clock: the machine's clock.
+            clock: the clock of timestamps; while a recording is played, its time.
             timestamp: returns the text of a moment in microseconds since the epoch.
         """
         self._contract_cache = contract_cache
