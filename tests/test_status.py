@@ -23,6 +23,12 @@ def test_status_is_read_as_it_was_written() -> None:
     assert read_status(STATUS.to_json()) == STATUS
 
 
+def test_unknown_market_of_a_newer_feed_is_left_out() -> None:
+    raw = STATUS.to_json().replace(b'"markets":{', b'"markets":{"IMEOfNextYear":{"state":"live"},')
+    assert read_status(raw) == STATUS
+    assert type(read_status(raw)) is FeedStatus
+
+
 @pytest.mark.parametrize("raw", [b"", b"{", b"{}", b"[]", b'{"state":"fine","since":1}', b"\xff"])
 def test_malformed_status_is_refused(raw: bytes) -> None:
     with pytest.raises(FeedError, match=r"^not a feed's status: "):

@@ -29,6 +29,9 @@ class Market(StrEnum):
     PARALLEL_SALAF = "IMEParallelSalaf"
 
 
+MARKETS: Final = frozenset(market.value for market in Market)
+"""Names of the markets. Another program, of a newer version, may know others."""
+
 OPTION_TYPES: Final = ("call", "put")
 
 

@@ -19,7 +19,6 @@ from typing import Final, Literal, Self
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
-from ime_live.contracts import Market
 from ime_live.errors import ControlError
 from ime_live.market import PayloadSections
 from ime_live.status import FeedState
@@ -57,7 +56,7 @@ class StatusData(Struct, frozen=True, rename="camel"):
         since: when the feed came into that state.
         last_board: when the last of the exchange's boards arrived.
         current: whether the gateway has just compared the contracts with the store.
-        markets: state of each market.
+        markets: state of each market. A newer gateway may have markets that are unknown here.
         contracts: by name or id, the timestamp of the newest state, which the client should have.
     """
 
@@ -65,7 +64,7 @@ class StatusData(Struct, frozen=True, rename="camel"):
     since: str | None
     last_board: str | None
     current: bool
-    markets: dict[Market, FeedState]
+    markets: dict[str, FeedState]
     contracts: dict[str, str | None]
 
 

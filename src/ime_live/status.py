@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
-from ime_live.contracts import Market
+from ime_live.contracts import MARKETS, Market
 from ime_live.errors import FeedError
 
 
@@ -108,20 +108,28 @@ class FeedStatus(Struct, frozen=True, rename="camel"):
 _LATEST: Final = 8_000 * 365 * 86_400 * 1_000_000
 """Microseconds; about the year 9960, beyond which timestamps cannot be written."""
 
+
+class _Record(FeedStatus, frozen=True):
+    # A newer feed may have markets that are unknown here.
+    markets: Mapping[str, MarketStatus] = field(default_factory=dict)  # type: ignore[assignment]
+
+
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(FeedStatus).decode
+_decode = msgspec.json.Decoder(_Record).decode
 
 
 def read_status(raw: bytes) -> FeedStatus:
-    """Decode the record of a feed.
+    """Decode the record of a feed, without markets that this version does not know.
 
     Raises:
         FeedError: ``raw`` is not such a record, or a time in it is out of range.
     """
     try:
-        status = _decode(raw)
+        record = _decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FeedError(f"not a feed's status: {error}") from error
+    markets = {Market(name): each for name, each in record.markets.items() if name in MARKETS}
+    status = FeedStatus(**msgspec.structs.asdict(record) | {"markets": markets})
     moments = [status.since, status.last_board, status.written]
     for market in status.markets.values():
         moments += [market.last_board, market.until]

@@ -10,6 +10,7 @@ import pytest
 from msgspec import UNSET
 
 from ime_live.client.protocol.message import Message, Reader, Status
+from ime_live.contracts import Market
 from ime_live.errors import PayloadError, ServiceError
 from ime_live.market import Level, Payload, PayloadSections
 from ime_live.messages import ControlData
@@ -89,7 +90,7 @@ def test_status_message_is_read() -> None:
         "since": "2026-05-23T11:45:00.104000",
         "lastBoard": None,
         "current": True,
-        "markets": {"IMEFutures": "stale"},
+        "markets": {"IMEFutures": "stale", "IMEOfNextYear": "live"},
         "contracts": {"A": "2026-05-23T15:10:00.000000", "B": None},
     }
     text = {"channel": "IME Status", "timestamp": "2026-05-23T15:10:04.000000", "data": data}
@@ -98,6 +99,9 @@ def test_status_message_is_read() -> None:
     assert (status.feed, status.current, status.last_board) == (FeedState.LIVE, True, None)
     assert status.timestamp == datetime(2026, 5, 23, 15, 10, 4, tzinfo=TEHRAN)
     assert status.since == datetime(2026, 5, 23, 11, 45, 0, 104000, TEHRAN)
+    # A market that a newer gateway has is left out.
+    assert status.markets == {Market.FUTURES: FeedState.STALE}
+    assert all(isinstance(market, Market) for market in status.markets)
     assert status.contracts == {"A": datetime(2026, 5, 23, 15, 10, tzinfo=TEHRAN), "B": None}
 
 

@@ -112,6 +112,21 @@ async def test_markets_are_read(rest: Rest) -> None:
     assert option.holidays is None
 
 
+async def test_unknown_market_of_a_newer_service_breaks_no_call(rest: Rest) -> None:
+    new = {"market": "IMEOfNextYear", "timeZone": "UTC", "sessions": None, "holidays": None}
+    client = AsyncClient(rest.url)
+    rest.body = json.dumps({"Data": [new, new | {"market": "IMEFund"}]}).encode()
+    assert [each.market for each in await client.markets()] == ["IMEFund"]
+    contract = {"contractId": "1", "contractName": "A", "market": "IMEOfNextYear"}
+    rest.body = json.dumps({"Data": [contract, None]}).encode()
+    found, unknown = await client.contracts(["A", "B"])
+    assert (found and found.contract_name, found and found.market, unknown) == ("A", None, None)
+    rest.body = json.dumps({"Data": {"A": contract}}).encode()
+    overview = (await client.overview(["A"]))["A"]
+    assert overview is not None
+    assert overview.contract.market is None
+
+
 async def test_contracts_have_all_fields_of_the_service(rest: Rest) -> None:
     await AsyncClient(rest.url).contracts(["A"])
     assert rest.asked[0][1] == {"contract_names": ["A"], "details": ["true"]}

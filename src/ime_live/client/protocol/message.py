@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, field
 
-from ime_live.contracts import Market
+from ime_live.contracts import MARKETS, Market
 from ime_live.errors import PayloadError, ServiceError
 from ime_live.market import Payload, PayloadSections
 from ime_live.messages import (
@@ -162,7 +162,7 @@ class Status(Struct, frozen=True):
         since: when the feed came into that state; None if there never was a feed.
         last_board: when the last of the exchange's boards arrived; None before the first one.
         current: whether the gateway has just compared the contracts with the store.
-        markets: state of each market.
+        markets: state of each market that this version of the library knows.
         contracts: by name or id, the timestamp of the contract's newest state, which the client
             should have received; None without a state.
     """
@@ -270,7 +270,7 @@ class Reader(Generic[DataT]):
             since=self._perhaps(data.since),
             last_board=self._perhaps(data.last_board),
             current=data.current,
-            markets=data.markets,
+            markets={Market(name): each for name, each in data.markets.items() if name in MARKETS},
             contracts={name: self._perhaps(stamp) for name, stamp in data.contracts.items()},
         )
 

@@ -49,7 +49,9 @@ from ime_live.client.rest.response import (
     Response,
     SectionT,
     chain_of,
+    contract_of,
     convert,
+    markets_of,
     overview_of,
     section_type,
 )
@@ -259,7 +261,7 @@ class AsyncClient:
         selectors = selectors_of(contract_names, contract_ids, markets, underlying)
         for by, words, pairs in _portions(selectors, _DETAILS):
             raw = await self._get(f"/static/data/contract/{by}", pairs)
-            part = convert(raw, list[Contract | None])
+            part = [None if each is None else contract_of(each) for each in convert(raw, list[Any])]
             if words and len(part) != len(words):
                 raise ServiceError(
                     f"the service must answer with {len(words)} contracts, got {len(part)}"
@@ -338,9 +340,8 @@ class AsyncClient:
             ) from None
         pairs = [("market", market.value), ("Search_char", text), *_DETAILS]
         raw = await self._get("/static/data/contract/search", pairs)
-        return [
-            msgspec.structs.replace(each, market=market) for each in convert(raw, list[Contract])
-        ]
+        found = [contract_of(each) for each in convert(raw, list[Any])]
+        return [msgspec.structs.replace(each, market=market) for each in found]
 
     async def option_chain(
         self, underlying: str, expiration: date | str | None = None
@@ -379,7 +380,7 @@ class AsyncClient:
         Raises:
             AuthenticationError, ServiceError: as `snapshot`.
         """
-        return list(convert(await self._get("/static/data/market", ()), list[MarketInfo]))
+        return markets_of(await self._get("/static/data/market", ()))
 
     async def _live(
         self,

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from ime_live.contracts import Contract, Market
+from ime_live.contracts import MARKETS, Contract, Market
 from ime_live.errors import ServiceError, SettingsError
 from ime_live.market import (
     Aggregate,
@@ -178,6 +178,36 @@ def convert(raw: object, kind: Any) -> Any:  # noqa: ANN401 - a type and a value
         raise ServiceError(f"the response cannot be read: {error}") from error
 
 
+def contract_of(raw: Any) -> Contract:  # noqa: ANN401 - any JSON
+    """Convert the static fields of a contract.
+
+    Its market is None if this version of the library does not know it.
+
+    Raises:
+        ServiceError: a field is missing or has the wrong type.
+    """
+    if (
+        isinstance(raw, dict)
+        and isinstance(raw.get("market"), str)
+        and raw["market"] not in MARKETS
+    ):
+        raw = raw | {"market": None}
+    contract: Contract = convert(raw, Contract)
+    return contract
+
+
+def markets_of(raw: object) -> list[MarketInfo]:
+    """Convert the data of the call for markets, without those that this version does not know.
+
+    Raises:
+        ServiceError: a field is missing or has the wrong type.
+    """
+    found: list[dict[str, Any]] = convert(raw, list[dict[str, Any]])
+    known = [each for each in found if each.get("market") in MARKETS]
+    markets: list[MarketInfo] = convert(known, list[MarketInfo])
+    return markets
+
+
 def overview_of(raw: object) -> Overview | None:
     """Convert one contract of the call ``overview``; None stays None.
 
@@ -186,7 +216,7 @@ def overview_of(raw: object) -> Overview | None:
     """
     if raw is None:
         return None
-    contract = convert(raw, Contract)
+    contract = contract_of(raw)
     # Static fields and sections lie side by side; without a state the sections are null.
     has_state = isinstance(raw, dict) and raw.get("BestLimit") is not None
     return Overview(contract, convert(raw, Payload) if has_state else None)
