@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ import pytest
 from redis.asyncio import Redis
 
 import ime_live
+from ime_live.bars.aggregator import BarAggregator
+from ime_live.bars.contract_bars import ContractBars
 from ime_live.contracts import Contract
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
-from ime_live.settings import StoreSettings
-from ime_live.store.bar import Bar
-from ime_live.store.bar_store import BarStore
+from ime_live.settings import BarsSettings, StoreSettings
+from ime_live.store.bar import Bar, pack
+from ime_live.store.bar_store import BarStore, BarWrite
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
 from tests.stream.harness import Command, Gateway
@@ -130,6 +132,90 @@ async def test_bars_lose_nothing_over_a_kill_and_a_takeover(
         assert await reach(store, trading.volume) == after
         last.signal(signal.SIGTERM)
         assert last.wait() == 0
+
+
+async def test_deposed_bar_aggregator_writes_nothing_until_it_leads_again(
+    valkey: EmbeddedValkey, store: Store, start: Start, redis: Redis
+) -> None:
+    async with Publisher(valkey.url) as publisher:
+        trading = Trading(publisher)
+        first = start("first")
+        await first.logged("this bar aggregator leads")
+        await trading.trade(5)
+        before = await reach(store, trading.volume)
+        theirs = time.time_ns() // 1000
+        await redis.set("ime:bars", f"{theirs} other", px=3000)
+        await first.logged("another bar aggregator leads; standing by")
+        # The other one has bars that this one has not seen, and none of its later ones.
+        older = Bar(0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0)
+        today = datetime.now(ZONE).date()
+        other = BarStore(StoreSettings(), connections=store.connections)
+        write = BarWrite("1", today, None, 0, pack([older]))
+        assert await other.write([write], theirs, 1000) == [True]
+        await trading.trade(5)
+        await asyncio.sleep(1.2)  # longer than it takes from a state to its writing
+        assert await bars_of(store) == [[older], before[1]]
+        after = await reach(store, trading.volume)
+        assert after[0][0] == older
+        assert [bar.volume for bar in after[0][1:]] == [bar.volume for bar in after[1]]
+
+
+async def test_bars_of_a_day_whose_last_state_is_lost_are_kept(
+    valkey: EmbeddedValkey, store: Store, start: Start, redis: Redis
+) -> None:
+    async with Publisher(valkey.url) as publisher:
+        trading = Trading(publisher)
+        first = start("first")
+        await first.logged("this bar aggregator leads")
+        await trading.trade(5)
+        await reach(store, trading.volume)
+        first.signal(signal.SIGTERM)
+        assert first.wait() == 0
+        older = Bar(0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0)
+        today = datetime.now(ZONE).date()
+        other = BarStore(StoreSettings(), connections=store.connections)
+        write = BarWrite("1", today, None, 0, pack([older]))
+        assert await other.write([write], time.time_ns() // 1000, 1000) == [True]
+        await redis.hset("ime:last:{1}", "data", "no JSON")
+        last = start("last")
+        await last.logged("this bar aggregator leads")
+        await trading.trade(5)
+        found = await reach(store, trading.volume)
+        assert found[0][0] == older
+
+
+class Deposed:
+    """A leadership that another bar aggregator takes while the stored bars are read."""
+
+    leads = True
+    token = 5
+
+    def __init__(self) -> None:
+        self.written: list[int] = []
+
+    async def read(self, days: Sequence[object]) -> list[list[Bar]]:
+        self.token = 9
+        return [[] for _ in days]
+
+    async def write(self, writes: Sequence[object], token: int, keep: int) -> list[bool]:
+        del keep
+        self.written.append(token)
+        return [True for _ in writes]
+
+
+async def test_bars_are_written_with_the_token_of_their_own_leadership(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    aggregator = BarAggregator(BarsSettings())
+    fake = Deposed()
+    monkeypatch.setattr(aggregator, "_leadership", fake)
+    monkeypatch.setattr(aggregator, "_bar_store", fake)
+    monkeypatch.setattr(aggregator, "_started", True)
+    contract = ContractBars("1")
+    contract.adopt(datetime.now(ZONE).date(), [Bar(0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0)])
+    monkeypatch.setattr(aggregator, "_contracts", {"1": contract})
+    await aggregator._write_if_leading()
+    assert fake.written == [5]
 
 
 async def test_candles_are_served_with_an_entity_tag(

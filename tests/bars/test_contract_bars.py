@@ -180,22 +180,39 @@ def test_joined_bars_are_the_better_ones_of_each_minute() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("ours", "stored", "expected"),
+    [((3, True), (2, False), (3, True)), ((3, True), (3, False), (3, False))],
+)
+def test_joined_bar_has_the_totals_of_the_newer_one_whatever_was_missed(
+    ours: tuple[float, bool], stored: tuple[float, bool], expected: tuple[float, bool]
+) -> None:
+    day = folded(state(0, 100, ours[0])).today
+    assert day is not None
+    assert day.last is not None
+    day.last.gap = ours[1]
+    [other] = found(folded(state(0, 100, stored[0])))
+    other.gap = stored[1]
+    day.adopt([other])
+    assert [(bar.volume, bar.gap) for bar in day.bars] == [expected]
+
+
 def test_bars_missing_in_the_store_are_written() -> None:
     bars = folded(state(0, 100, 1), state(1, 101, 2))
     day = bars.today
     assert day is not None
     whole = day.to_write()
     assert whole is not None
-    assert (whole.stored, whole.first) == (None, 0)
+    assert (whole.stored, whole.first) == (0, 0)
     day.note_written(whole)
     bars.fold(state(2, 102, 3))
     part = day.to_write()
     assert part is not None
     assert (part.stored, part.first, len(part.records)) == (2, 1, len(whole.records))
-    day.note_lost()
+    day.adopt([])  # the store was emptied
     again = day.to_write()
     assert again is not None
-    assert again.stored is None
+    assert (again.stored, again.first) == (None, 0)
 
 
 # -- recorded frames, with values worked out by hand ------------------------------------------

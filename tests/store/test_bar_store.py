@@ -53,6 +53,12 @@ async def test_store_that_lost_bars_is_noticed_and_not_written(bars: BarStore) -
     assert await bars.read([("1", DAY)]) == [[]]
 
 
+async def test_first_bars_of_a_day_replace_no_bars_of_another_writer(bars: BarStore) -> None:
+    assert await write(bars, 0, 0, FIRST) is True
+    assert await write(bars, 0, 0, SECOND) is False
+    assert await bars.read([("1", DAY)]) == [[FIRST]]
+
+
 async def test_older_token_is_refused(bars: BarStore) -> None:
     await write(bars, None, 0, FIRST, token=20)
     for stored in (None, 1):

@@ -6,7 +6,7 @@ A standby reads as well and writes nothing. Whoever comes to lead joins what is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import date
 from typing import Final
@@ -267,10 +267,13 @@ class BarAggregator:
                 self._keep_newest()
             return
         try:
+            # While others lead, `leadership.token` is theirs.
+            token = self._leadership.token
             if self._begins:
-                await self._take_over()
+                days = [each.today for each in self._contracts.values() if each.today is not None]
+                await self._join(days)
                 self._begins = False
-            await self._write()
+            await self._write(token)
         except FencedError as error:
             self._limited.warning(
                 "this bar aggregator leads no more", key="fenced", error=str(error)
@@ -291,8 +294,8 @@ class BarAggregator:
             if contract is None or contract.today is not day:
                 del self._changed[key]
 
-    async def _take_over(self) -> None:
-        days = [each.today for each in self._contracts.values() if each.today is not None]
+    async def _join(self, days: Sequence[TradingDay]) -> None:
+        """Join what the store has of these days, so that they can be written as a whole."""
         for start in range(0, len(days), _CHUNK):
             part = days[start : start + _CHUNK]
             stored = await self._bar_store.read([(each.contract_id, each.day) for each in part])
@@ -300,20 +303,20 @@ class BarAggregator:
                 day.adopt(bars)
                 self._note(day)
 
-    async def _write(self) -> None:
+    async def _write(self, token: int) -> None:
         due = self._changed | {(d.contract_id, d.day): d for d in self._to_be_confirmed()}
         self._changed = {}
         pairs = [(day, write) for day in due.values() if (write := day.to_write()) is not None]
         try:
             results = await self._bar_store.write(
                 [write for _, write in pairs],
-                self._leadership.token,
+                token,
                 self._settings.bars_days * _DAY,
             )
-        except StoreError:
+        except (StoreError, asyncio.CancelledError):  # a stopped program writes once more
             self._changed = due | self._changed
             raise
-        lost = 0
+        lost: list[TradingDay] = []
         failure: StoreError | None = None
         for (day, write), result in zip(pairs, results, strict=True):
             if result is True:
@@ -323,14 +326,14 @@ class BarAggregator:
             if isinstance(result, StoreError):
                 failure = result if not isinstance(failure, FencedError) else failure
             else:
-                lost += 1
-                day.note_lost()
+                lost.append(day)
         if lost:
             self._limited.warning(
                 "the store has other bars than were written; writing them again",
                 key="lost",
-                contracts=lost,
+                contracts=len(lost),
             )
+            await self._join(lost)
         if failure is not None:
             raise failure
 

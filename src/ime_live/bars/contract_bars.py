@@ -35,7 +35,7 @@ class TradingDay:
         self.day = day
         self.last: Bar | None = None
         self._closed = bytearray()
-        self._stored: int | None = None
+        self._stored: int | None = 0
         """Number of bars in the store; None if it must be given all of them."""
 
     @property
@@ -53,7 +53,7 @@ class TradingDay:
     def adopt(self, stored: Iterable[Bar]) -> None:
         """Join the bars that another writer, or this one before a restart, has stored.
 
-        Of two bars of a minute the one without a gap counts, then the one with more trades.
+        Of two bars of a minute the one with more trades counts, then the one without a gap.
         """
         joined = {bar.minute: bar for bar in self.bars}
         for bar in stored:
@@ -78,15 +78,10 @@ class TradingDay:
         """Note that the store has taken this."""
         self._stored = write.first + len(write.records) // RECORD
 
-    def note_lost(self) -> None:
-        """Note that the store does not have what it had, so that it is given everything."""
-        self._stored = None
-
 
 def _better(bar: Bar, other: Bar) -> bool:
-    if bar.gap != other.gap:
-        return other.gap
-    return (bar.trades, bar.volume) > (other.trades, other.volume)
+    # Totals come first: those of the last bar are the day's, and no later bar makes up for them.
+    return (bar.trades, bar.volume, other.gap) > (other.trades, other.volume, bar.gap)
 
 
 class ContractBars:

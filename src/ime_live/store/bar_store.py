@@ -20,7 +20,8 @@ class BarWrite(Struct, frozen=True):
     Attributes:
         contract_id: id of the contract.
         day: its trading day.
-        stored: number of bars that the store has, as the writer knows; None to replace all.
+        stored: number of bars that the store has, as the writer knows: 0 if it has no key of that
+            day; None to replace all.
         first: number of the bar that the bars to write begin with.
         records: the bars, as `ime_live.store.bar.pack` returns them.
     """
@@ -63,14 +64,14 @@ class BarStore(Commands):
 
         Returns:
             One result per item: True if it was written; False if the store does not have as many
-            bars as expected, because it lost some or was emptied. It is a FencedError if a newer
-            token was used before.
+            bars as expected, because it lost some, was emptied, or has some of another writer. It
+            is a FencedError if a newer token was used before.
         """
         calls = [
             (
                 self.keys.bars(each.contract_id, each.day),
                 str(token),
-                "" if each.stored is None else str(HEADER + RECORD * each.stored),
+                _length(each.stored),
                 str(HEADER + RECORD * each.first),
                 each.records,
                 str(keep),
@@ -86,3 +87,9 @@ class BarStore(Commands):
             else:
                 results.append(reply[1] == 1)
         return results
+
+
+def _length(stored: int | None) -> str:
+    if stored is None:
+        return ""
+    return str(HEADER + RECORD * stored if stored else 0)
