@@ -53,7 +53,7 @@ from ime_live.logs import lines_dropped
 from ime_live.market import timestamp_of
 from ime_live.settings import GatewaySettings
 from ime_live.store.bar_store import BarStore
-from ime_live.store.lease import Lease
+from ime_live.store.lease import BARS, Lease
 from ime_live.store.pubsub import PubSub
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
@@ -125,6 +125,8 @@ class Gateway:
         self._feed = FeedMonitor(
             self._lease, clock=clock, changed=lambda: self.context.status_loop.on_change()
         )
+        bars_lease = Lease(settings, program=BARS, connections=self._store.connections)
+        self._bars = FeedMonitor(bars_lease, program=BARS, clock=clock)
         versions = VersionCache(self._store)
         status_messages = StatusMessages(
             hub,
@@ -140,6 +142,7 @@ class Gateway:
             admission=admission,
             contract_cache=self._contract_cache,
             feed=self._feed,
+            bars=self._bars,
             versions=versions,
             diagnostics=diagnostics,
             zone=settings.zone,
@@ -211,6 +214,7 @@ class Gateway:
             ("contract_cache", self._contract_cache.run),
             ("live_selections", self.context.live_selections.run),
             ("feed", self._feed.run),
+            ("bars", self._bars.run),
             ("status_loop", self.context.status_loop.run),
             ("heartbeat", self._beat),
             ("metrics", self._sync_metrics),

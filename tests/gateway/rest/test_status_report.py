@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -20,6 +21,7 @@ from ime_live.gateway.rate_limit import RequestLimit
 from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.status_report import StatusHandler
+from ime_live.gateway.upstream.feed_monitor import NO_BARS, without_leader
 from ime_live.market import timestamp_of
 from ime_live.registry import Registry
 from ime_live.status import FeedState, FeedStatus
@@ -41,6 +43,7 @@ class World:
     def __init__(self) -> None:
         self.registry = REGISTRY
         self.status: FeedStatus | None = None
+        self.bars = SimpleNamespace(status=None)
         self.reached = True
         self.error: StoreError | None = None
         self.stored = {"1": NOW - 1_500_000, "2": NOW + 5}
@@ -57,6 +60,7 @@ class World:
             ),
             contract_cache=others,
             feed=others,
+            bars=cast("Any", self.bars),
             versions=others,
             diagnostics=diagnostics,
             zone=UTC,
@@ -107,6 +111,21 @@ async def test_status_report_without_a_feed_has_no_feed(world: World) -> None:
             }
         },
     }
+
+
+async def test_status_report_tells_whether_bars_are_kept_if_they_ever_were(world: World) -> None:
+    assert "bars" not in await world.report()
+    kept = FeedStatus(FeedState.LIVE, since=NOW - 5, written=NOW)
+    world.bars.status = kept
+    since, written = (timestamp_of(each, UTC) for each in (NOW - 5, NOW))
+    assert (await world.report())["bars"] == {
+        "state": "live", "since": since, "written": written, "error": None,
+    }  # fmt: skip
+    world.bars.status = without_leader(kept, NO_BARS)
+    assert (await world.report())["bars"] == {
+        "state": "down", "since": written, "written": written,
+        "error": "no bar aggregator is running",
+    }  # fmt: skip
 
 
 async def test_status_report_has_the_lag_if_known(world: World) -> None:

@@ -95,6 +95,22 @@ class ContractReport(Struct, frozen=True):
     delisted: bool | UnsetType = UNSET
 
 
+class BarsReport(Struct, frozen=True):
+    """Whether bars are kept.
+
+    Attributes:
+        state: ``live`` while the bars of all contracts are kept; ``down`` otherwise.
+        since: when it entered that state.
+        written: when the program that keeps them was last seen to work.
+        error: why they are not kept.
+    """
+
+    state: FeedState
+    since: str | None
+    written: str | None
+    error: str | None
+
+
 class Report(Struct, frozen=True, kw_only=True, rename="camel"):
     """The state of the feed, and the age of each contract.
 
@@ -108,6 +124,7 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
         error: why the feed cannot read the exchange, or only in a slower way.
         lag: delay of the boards in seconds, by their own timestamps; present if it is known.
         markets: the state of each market.
+        bars: whether bars are kept; present if there ever was a program that keeps them.
         contracts: the contracts, by the name that was asked for, else by their own.
     """
 
@@ -120,6 +137,7 @@ class Report(Struct, frozen=True, kw_only=True, rename="camel"):
     error: str | None
     lag: float | UnsetType = UNSET
     markets: dict[Market, MarketReport]
+    bars: BarsReport | UnsetType = UNSET
     contracts: dict[str, ContractReport]
 
 
@@ -132,6 +150,7 @@ class StatusHandler:
         admission: Admission,
         contract_cache: ContractCache,
         feed: FeedMonitor,
+        bars: FeedMonitor,
         versions: VersionCache,
         diagnostics: Diagnostics,
         zone: tzinfo,
@@ -143,6 +162,7 @@ class StatusHandler:
             admission: checks the token and the rate of requests.
             contract_cache: the known contracts.
             feed: knows the feed's state.
+            bars: knows the state of the program that keeps bars.
             versions: reads the last versions of contracts.
             diagnostics: explains what is wrong with requests.
             zone: time zone of the timestamps.
@@ -151,6 +171,7 @@ class StatusHandler:
         self._admission = admission
         self._contract_cache = contract_cache
         self._feed = feed
+        self._bars = bars
         self._versions = versions
         self._diagnostics = diagnostics
         self._zone = zone
@@ -187,6 +208,7 @@ class StatusHandler:
             error=feed.error if feed else None,
             lag=feed.lag if feed and feed.lag is not None else UNSET,
             markets=about_markets(feed, zone) if feed else {},
+            bars=about_bars(self._bars.status, zone),
             contracts={
                 name: about_contract(
                     contract, (versions or {}).get(contract.contract_id), now, zone
@@ -242,6 +264,18 @@ def about_markets(status: FeedStatus, zone: tzinfo) -> dict[Market, MarketReport
         )
         for market, each in status.markets.items()
     }
+
+
+def about_bars(status: FeedStatus | None, zone: tzinfo) -> BarsReport | UnsetType:
+    """Return the report of the program that keeps bars; UNSET if there never was one."""
+    if status is None:
+        return UNSET
+    return BarsReport(
+        state=status.state,
+        since=optional_timestamp(status.since, zone),
+        written=optional_timestamp(status.written or None, zone),
+        error=status.error,
+    )
 
 
 def about_contract(

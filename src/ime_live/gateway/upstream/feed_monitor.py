@@ -21,7 +21,7 @@ from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Market
 from ime_live.errors import StoreError
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store.lease import UNREADABLE
+from ime_live.store.lease import BARS, FEED, UNREADABLE
 
 log = structlog.get_logger()
 
@@ -29,6 +29,7 @@ log = structlog.get_logger()
 INTERVAL: Final = 1.0
 
 NO_FEED: Final = "no feed is running"
+NO_BARS: Final = "no bar aggregator is running"
 # Without the address: clients read this.
 CUT_OFF: Final = "Redis cannot be reached"
 
@@ -41,19 +42,29 @@ class LeaseReader(Protocol):
 
 
 class FeedMonitor:
-    """Holds the feed's present state in `status`, and reports each change of it."""
+    """Holds the feed's present state in `status`, and reports each change of it.
+
+    With the program `BARS` it does so for the program that keeps bars.
+    """
 
     def __init__(
-        self, leader: LeaseReader, *, clock: Clock = SYSTEM_CLOCK, changed: Callable[[], None]
+        self,
+        leader: LeaseReader,
+        *,
+        program: str = FEED,
+        clock: Clock = SYSTEM_CLOCK,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Start without a state.
 
         Args:
             leader: reads the feed's status.
+            program: what leads: `FEED` or `BARS`.
             clock: the machine's clock.
             changed: called when the state of the feed, or of one of its markets, has changed.
         """
         self._leader = leader
+        self._program = program
         self._clock = clock
         self._changed = changed
         self.status: FeedStatus | None = None
@@ -85,17 +96,18 @@ class FeedMonitor:
             return
         self.reached = True
         self.readable = written is None or written.error != UNREADABLE
-        self._take(written if led else without_leader(written))
+        missing = NO_BARS if self._program == BARS else NO_FEED
+        self._take(written if led else without_leader(written, missing))
 
     def _take(self, status: FeedStatus | None) -> None:
         before, self.status = self.status, status
         if _gist(before) == _gist(status):
             return
         if status is None:
-            log.info("the feed's status is gone")
+            log.info(f"the {self._program}'s status is gone")
         else:
             log.info(
-                "the feed's state",
+                f"the {self._program}'s state",
                 state=status.state.value,
                 source=status.source,
                 error=status.error,
@@ -104,14 +116,18 @@ class FeedMonitor:
         self._changed()
 
 
-def without_leader(written: FeedStatus | None) -> FeedStatus | None:
+def without_leader(written: FeedStatus | None, missing: str = NO_FEED) -> FeedStatus | None:
     """Return the status of a feed that wrote ``written`` and does not lead any more.
 
     It is down since it wrote last: every gateway says the same, whenever it was started.
+
+    Args:
+        written: what it has written last; None if there never was one.
+        missing: the error of the status.
     """
     if written is None:
         return None
-    return _down(written, written.written or written.since, NO_FEED)
+    return _down(written, written.written or written.since, missing)
 
 
 def cut_off(before: FeedStatus | None, now: int) -> FeedStatus:
