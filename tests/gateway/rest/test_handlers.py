@@ -5,7 +5,7 @@ Their answers over HTTP are tested in `tests.stream.test_rest`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.upstream.sections import Sections, read_sections
 from ime_live.registry import Registry
 from ime_live.status import FeedState, FeedStatus, MarketStatus, TradingSession
+from ime_live.store.bar import Bar
 from ime_live.timezones import TEHRAN, zone_of
 from tests.support.clock import GivenClock
 
@@ -62,6 +63,7 @@ class World:
         self.status: FeedStatus | None = None
         self.error: StoreError | None = None
         self.asked: list[set[str]] = []
+        self.bars = Bars()
         self._sections = sections
         others: Any = cast("Any", self)
         diagnostics = Diagnostics(strict=strict)
@@ -72,7 +74,7 @@ class World:
             contract_cache=others,
             state_reader=others,
             feed=others,
-            bar_store=others,
+            bar_store=self.bars,
             diagnostics=diagnostics,
             max_contracts=41,
             reached=lambda: self.reached,
@@ -364,6 +366,75 @@ async def test_option_chain_without_the_store_is_refused(world: World) -> None:
     world.error, world.reached = None, False
     with pytest.raises(RefusedError, match="cannot be read now"):
         await world.chain("underlying=GC")
+
+
+# Candles
+
+
+class Bars:
+    """The stored bars; those of days that are not given are empty."""
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, date], list[Bar]] = {}
+        self.asked: list[tuple[str, date]] = []
+        self.error: StoreError | None = None
+
+    async def read(self, days: Sequence[tuple[str, date]]) -> list[list[Bar]]:
+        self.asked += days
+        if self.error is not None:
+            raise self.error
+        return [self.stored.get(each, []) for each in days]
+
+
+async def candles(world: World, query: str) -> Any:  # noqa: ANN401 - any JSON
+    world.seconds += 1_000  # no call is one too many
+    return decoded(await world.handlers.candles(By.NAME, request(query)))
+
+
+async def test_candles_of_renamed_delisted_untraded_and_unknown_contracts(world: World) -> None:
+    world.registry = Registry(
+        [
+            Contract(contract_id="1", contract_name="NEW", aliases=("OLD",)),
+            Contract(contract_id="2", contract_name="GONE", delisted=True),
+            Contract(contract_id="3", contract_name="QUIET"),
+        ]
+    )
+    for contract_id in ("1", "2"):
+        bar = Bar(705, *(100.0,) * 4, 5, 500, 2, 7, 98, 100)
+        world.bars.stored[contract_id, date(2026, 11, 25)] = [bar]
+    names = "&".join(f"contract_names={each}" for each in ("OLD", "GONE", "QUIET", "NONE"))
+    found = await candles(world, names)
+    assert [each["time"] for each in found["OLD"]] == ["2026-11-25T11:45:00"]
+    assert found["GONE"] == found["OLD"]
+    assert (found["QUIET"], found["NONE"]) == ([], None)
+    # Days without trading are empty, and so is a span without a moment.
+    assert await candles(world, "contract_names=NEW&from=2026-11-20&to=2026-11-24") == {"NEW": []}
+    same = "2026-11-25T11:45"
+    assert await candles(world, f"contract_names=NEW&from={same}&to={same}") == {"NEW": []}
+
+
+async def test_candles_that_cannot_be_read_are_not_missing_candles(world: World) -> None:
+    world.bars.error = StoreError("away")
+    error = await refused(candles(world, "contract_names=KASH05"))
+    assert error.code == CloseCode.TRY_AGAIN_LATER
+    # A contract that was listed meanwhile is not known here.
+    world.bars.error, world.reached = None, False
+    for name in ("KASH05", "LISTED"):
+        error = await refused(candles(world, f"contract_names={name}"))
+        assert error.code == CloseCode.TRY_AGAIN_LATER
+
+
+async def test_candles_of_a_market_are_limited_like_those_of_names(world: World) -> None:
+    assert set(await candles(world, "market=IMEFutures&from=2026-11-01&to=2026-11-25")) == {
+        "KASH05",
+        "KASH06",
+    }
+    asked = len(world.bars.asked)
+    assert asked == 2 * 25
+    error = await refused(candles(world, "market=IMEFutures&from=2026-08-01&to=2026-11-25"))
+    assert "at most 100, got 2 times more than 100; ask for fewer" in error.reason
+    assert len(world.bars.asked) == asked
+    assert await candles(world, "market=IMEFund&from=2026-11-24") == {}
 
 
 # Markets

@@ -89,7 +89,8 @@ def check_amount(contracts: int, days: int) -> None:
     if contracts * days > MAX_DAYS:
         shown = str(days) if days <= MAX_DAYS else f"more than {MAX_DAYS}"
         raise RefusedError(
-            f"contracts times days must be at most {MAX_DAYS}, got {contracts} times {shown}",
+            f"contracts times days must be at most {MAX_DAYS}, got {contracts} times {shown}; "
+            "ask for fewer contracts or days in a call",
             kind="too many days",
         )
 

@@ -131,7 +131,7 @@ class Handlers:
         query, admitted = await self._admit(CANDLE_ENDPOINTS[by], request)
         span = read_span(query["from"], query["to"], self._today(), self._zone)
         interval: Interval = query["interval"]
-        contracts = dict(self._requested(by, query, admitted))
+        contracts = dict(self._requested(by, query, admitted, current=True))
         check_amount(len(contracts), len(span.days))
         # Each contract was counted once.
         more = _CANDLES_COST * len(span.days) - 1
