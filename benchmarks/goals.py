@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.bars import IME_LIVE_BARS
 from benchmarks.contenders import (
     BROADCAST,
     BUN,
@@ -247,4 +248,14 @@ def _others(rounds: _Rounds) -> Iterator[Goal]:
         "MB",
         "slow",
         lambda result: None if result.memory_growth is None else result.memory_growth / 1e6,
+    )
+    what = "CPU of bars of 500 contracts at 500 changes/s"
+    yield from rounds.absolute(what, 0.1, "cores", "bars", lambda r: r.cores, IME_LIVE_BARS)
+    yield from rounds.absolute(
+        "trades that are not in the bar of their minute after a kill",
+        0,
+        "%",
+        "bars",
+        lambda result: 100 * (1 - result.share),
+        IME_LIVE_BARS,
     )

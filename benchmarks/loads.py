@@ -106,7 +106,22 @@ class FirstByte:
     seconds: float = 4.0
 
 
-AnyLoad = Load | Requesting | JoinStorm | FirstByte
+@dataclass(frozen=True)
+class Bars:
+    """Trades of contracts whose bars are kept.
+
+    Attributes:
+        contracts: that trade, one after the other.
+        per_second: trades a second.
+        seconds: how long, before a kill.
+    """
+
+    contracts: int = 500
+    per_second: float = 500.0
+    seconds: float = 15.0
+
+
+AnyLoad = Load | Requesting | JoinStorm | FirstByte | Bars
 
 
 @dataclass
@@ -128,6 +143,8 @@ class Result:
     memory_growth: int | None = None
     requests_per_second: float | None = None
     cpu_per_request: float | None = None
+    cores: float | None = None
+    memory_of_day: int | None = None
     load_share: float | None = None
     """Of its own core, that the load has used meanwhile."""
 

@@ -9,9 +9,10 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from benchmarks.bars import measure_bars
 from benchmarks.first_byte import measure_first_byte, warm_up
 from benchmarks.load import Clients, Tally
-from benchmarks.loads import AnyLoad, FirstByte, JoinStorm, Load, Requesting, Result
+from benchmarks.loads import AnyLoad, Bars, FirstByte, JoinStorm, Load, Requesting, Result
 from benchmarks.processes import LOAD_CORE, Contender, Running, free_port, tokens
 from benchmarks.publications import name_of
 from benchmarks.requests import Requests
@@ -31,6 +32,8 @@ def measure(contender: Contender, load: AnyLoad, redis: int, seed: int = 1) -> R
     os.sched_setaffinity(0, {LOAD_CORE})
     if isinstance(load, FirstByte):
         return measure_first_byte(contender, load, redis)
+    if isinstance(load, Bars):
+        return measure_bars(load, seed)
     running = contender.start(free_port(), redis)
     clients = Clients(tls=running.tls, joined_messages=running.joins_messages)
     rng = random.Random(seed)  # noqa: S311 - repeatable

@@ -52,7 +52,7 @@ class Running:
 
     def cpu(self) -> float:
         """Microseconds of CPU that it has used so far, all its processes together."""
-        return sum(_cpu(pid) for process in self.processes for pid in _family(process.pid))
+        return sum(cpu_of(pid) for process in self.processes for pid in _family(process.pid))
 
     def memory(self) -> int:
         """Bytes that are resident, all its processes together."""
@@ -162,7 +162,8 @@ def _family(pid: int) -> list[int]:
     return pids
 
 
-def _cpu(pid: int) -> float:
+def cpu_of(pid: int) -> float:
+    """Microseconds of CPU that a process has used so far."""
     # Nanoseconds on a CPU, first field (Documentation/scheduler/sched-stats.rst).
     total = 0.0
     for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):

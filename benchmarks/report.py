@@ -15,7 +15,7 @@ from benchmarks.contenders import FLOOR
 from benchmarks.first_byte import BARE_SUBSCRIBER
 from benchmarks.gateways import has_extension
 from benchmarks.goals import Goal, goals
-from benchmarks.loads import FirstByte, JoinStorm, Requesting, Result
+from benchmarks.loads import Bars, FirstByte, JoinStorm, Requesting, Result
 from benchmarks.processes import Contender
 from benchmarks.scenarios import Measured
 
@@ -127,6 +127,16 @@ _OF_FIRST_BYTES: Final[Sequence[tuple[str, Cell]]] = (
 )
 
 
+_OF_BARS: Final[Sequence[tuple[str, Cell]]] = (
+    ("cores", lambda r, _: _number(r.cores, 3)),
+    ("trades in the bar of their minute", lambda r, _: f"{r.share:.1%}"),
+    (
+        "MB a day of 315 minutes",
+        lambda r, _: _number(None if r.memory_of_day is None else r.memory_of_day / 1e6, 1),
+    ),
+)
+
+
 def table(measured: Measured) -> str:
     """A scenario's table, in Markdown."""
     match measured.scenario.load:
@@ -134,6 +144,8 @@ def table(measured: Measured) -> str:
             columns = _OF_REQUESTS
         case JoinStorm():
             columns = _OF_JOIN_STORMS
+        case Bars():
+            columns = _OF_BARS
         case FirstByte():
             columns = _OF_FIRST_BYTES
         case _:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from benchmarks.bars import IME_LIVE_BARS
 from benchmarks.contenders import (
     BROADCAST,
     BUN,
@@ -25,13 +26,13 @@ from benchmarks.contenders import (
     Contender,
 )
 from benchmarks.first_byte import BARE_SUBSCRIBER
-from benchmarks.loads import AnyLoad, FirstByte, JoinStorm, Load, Requesting, Result
+from benchmarks.loads import AnyLoad, Bars, FirstByte, JoinStorm, Load, Requesting, Result
 from benchmarks.measure import measure
 
 # A quick run leaves out the other servers.
 _OURS: Final = (
     *(FLOOR, IME_LIVE, IME_LIVE_DEFLATE, IME_LIVE_MARKET, IME_LIVE_PYTHON, IME_LIVE_TLS),
-    BARE_SUBSCRIBER,
+    *(IME_LIVE_BARS, BARE_SUBSCRIBER),
 )
 _QUICK_CLIENTS: Final = 300
 _ROUNDS: Final = 3
@@ -97,6 +98,8 @@ class Scenario:
 
 def _quick(load: AnyLoad) -> AnyLoad:
     """A load of the same kind that takes a second or so."""
+    if isinstance(load, Bars):
+        return replace(load, seconds=1.0)
     load = replace(load, seconds=1.0, clients=min(load.clients, _QUICK_CLIENTS))
     return replace(load, joining=_QUICK_CLIENTS) if isinstance(load, JoinStorm) else load
 
@@ -265,5 +268,11 @@ SCENARIOS: Final = (
         "the same, of 20 contracts a request",
         Requesting(32, of_each=20),
         (IME_LIVE, BUN, FASTAPI_REST),
+    ),
+    Scenario(
+        "bars",
+        "`ime-live bars` of 500 contracts, one trade of each a second; a kill, and its standby",
+        Bars(),
+        (IME_LIVE_BARS,),
     ),
 )

@@ -36,7 +36,7 @@ RESULT = Result(
     longest=30_000,
 )
 COMPLETE = replace(
-    RESULT, p99_before=10_000, cpu_per_request=50.0, slow_age=500_000, memory_growth=0
+    RESULT, p99_before=10_000, cpu_per_request=50.0, slow_age=500_000, memory_growth=0, cores=0.04
 )
 
 
@@ -114,6 +114,14 @@ def test_quick_run_measures_streams_beside_join_storm() -> None:
     ]
     assert line.endswith("| 100.0% |")
     assert "–" not in line
+
+
+@pytest.mark.thorough
+def test_quick_run_counts_trades_of_bars_over_a_kill() -> None:
+    found = quick("bars")
+    assert "| **ime-live bars** | 0." in found["bars"]
+    assert "| 100.0% | 13." in found["bars"]
+    assert "not in the bar of their minute after a kill | 0 % | 0.00 %" in found["goals"]
 
 
 @pytest.mark.thorough
@@ -216,7 +224,15 @@ def test_every_goal_has_three_rounds() -> None:
         f"CPU of an overview of one contract at most 2 × {BUN.name}",
         "CPU of an overview of 20 at most 300 µs",
         "p99 of 2,000 streaming clients in a join storm at most 2 × before it",
+        "CPU of bars of 500 contracts at 500 changes/s at most 0.1 cores",
+        "trades that are not in the bar of their minute after a kill at most 0 %",
     }
+
+
+def test_goal_of_bars_is_missed_by_one_lost_trade() -> None:
+    rounds = {"ime-live bars": [replace(RESULT, cores=0.05, offered=30_000, delivered=29_999)]}
+    found = goals([Measured(BY_NAME["bars"], rounds, {})], [12.0])
+    assert [goal.verdict for goal in found[:2]] == [HOLDS, MISSED]
 
 
 def test_table_names_servers_that_could_not_run() -> None:
