@@ -37,12 +37,14 @@ VALID: dict[str, dict[str, Any]] = {
     "AsyncClient.snapshot": {"contract_names": ["A"]},
     "AsyncClient.overview": {"contract_names": ["A"]},
     "AsyncClient.contracts": {"contract_names": ["A"]},
+    "AsyncClient.candles": {"contract_names": ["A"]},
     "AsyncClient.search": {"market": "IMEFutures", "text": "x"},
     "AsyncClient.option_chain": {"underlying": "GC"},
     "Client": {"url": URL},
     "Client.snapshot": {"contract_names": ["A"]},
     "Client.overview": {"contract_names": ["A"]},
     "Client.contracts": {"contract_names": ["A"]},
+    "Client.candles": {"contract_names": ["A"]},
     "Client.search": {"market": "IMEFutures", "text": "x"},
     "Client.option_chain": {"underlying": "GC"},
     "Publisher": {},
@@ -65,6 +67,8 @@ WRONG: dict[str, list[Any]] = {
     "Iterable": [5, True, b"12", "A"],
     "Mapping": [5, "A", []],
     "Ids": [5, True, b"12", "1"],
+    "Markets": [5, True, b"12", "IMEOption", ["option"]],
+    "Underlying": [5, True, b"12", ["KA", 5], " "],
 }
 """Type in an annotation → values that are not of this type."""
 

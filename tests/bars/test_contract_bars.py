@@ -184,7 +184,7 @@ def test_joined_bars_are_the_better_ones_of_each_minute() -> None:
     ("ours", "stored", "expected"),
     [((3, True), (2, False), (3, True)), ((3, True), (3, False), (3, False))],
 )
-def test_joined_bar_has_the_totals_of_the_newer_one_whatever_was_missed(
+def test_joined_bar_has_the_totals_of_the_newer_one_after_a_gap(
     ours: tuple[float, bool], stored: tuple[float, bool], expected: tuple[float, bool]
 ) -> None:
     day = folded(state(0, 100, ours[0])).today

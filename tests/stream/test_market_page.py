@@ -242,7 +242,7 @@ async def click(page: Page, selector: str, text: str = "") -> None:
     )
 
 
-# -- What it shows --------------------------------------------------------------------------------
+# -- Table and panel ------------------------------------------------------------------------------
 
 
 async def test_values_move_while_the_page_is_open(
@@ -313,7 +313,7 @@ async def test_a_flood_is_painted_once_a_frame(
     assert flashes <= 20 * (lasted + 2)
 
 
-async def test_no_flash_for_those_who_want_no_motion(
+async def test_reduced_motion_has_no_flash(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
     contract = OTHERS[0]

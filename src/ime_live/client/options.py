@@ -241,12 +241,12 @@ def selectors_of(
     chosen: list[str] = []
     for market in markets:
         if market not in list(Market):
-            raise SettingsError(f"a market must be one of {', '.join(Market)}, got {market!r}")
+            raise SettingsError(f"markets must be some of {', '.join(Market)}, got {market!r}")
         chosen.append(Market(market).value)
     underlyings: list[str] = []
-    for each in (underlying,) if underlying is None or isinstance(underlying, str) else underlying:
-        if each is None:
-            continue
+    if underlying is not None and not isinstance(underlying, str) and not _is_list(underlying):
+        raise SettingsError(f"underlying must be a text or a list of texts, got {underlying!r}")
+    for each in (underlying,) if isinstance(underlying, str) else underlying or ():
         if not isinstance(each, str) or not each.strip():
             raise SettingsError(
                 f"an underlying must be a name or an id that is not empty, got {each!r}"
