@@ -13,15 +13,17 @@ from typing import Any
 
 import pytest
 
+from ime_live.bars.aggregator import BarAggregator
 from ime_live.contracts import Contract
 from ime_live.errors import FencedError, IncompleteError, StoreError
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market import timestamp_of
 from ime_live.market_json import read_payload
 from ime_live.publisher import Publisher
-from ime_live.settings import StoreSettings
+from ime_live.settings import BarsSettings, StoreSettings
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store.lease import Lease
+from ime_live.store.bar_store import BarStore
+from ime_live.store.lease import BARS, Lease
 from ime_live.store.store import Store, Stored
 from ime_live.timezones import TEHRAN, zone_of
 from tests.stream.harness import Gateway, receive
@@ -222,6 +224,38 @@ async def test_lease_is_acquired_and_released(url: str) -> None:
         await one.release()
         assert (await two.take()).anew
         await two.release()
+
+
+async def test_bars_are_kept_when_the_one_that_writes_them_is_stopped(
+    url: str, payload: MakePayload
+) -> None:
+    today = datetime.now(zone_of(TEHRAN)).date()
+    days = [(str(n), today) for n in (41, 42, 43, 44)]  # at different nodes of a cluster
+    settings = BarsSettings(redis_url=url)
+    tasks: list[asyncio.Task[None]] = []
+    async with store_of(url) as store, Publisher(url) as publisher:
+        bars = BarStore(settings, connections=store.connections)
+        lease = Lease(settings, program=BARS, connections=store.connections)
+        try:
+            for volume in (5, 9):
+                tasks.append(asyncio.create_task(BarAggregator(settings).run()))
+                async with asyncio.timeout(PATIENCE):
+                    while not (await lease.read())[1]:  # noqa: ASYNC110 - another task's
+                        await asyncio.sleep(0.02)
+                fields = {"total_volume": volume, "trade_count": volume, "date": today.isoformat()}
+                state = payload(Aggregate=fields | {"time": "00:00:00"})
+                await publisher.publish_many([(i, state) for i, _ in days])
+                async with asyncio.timeout(PATIENCE):
+                    while any(  # noqa: ASYNC110 - another task's
+                        not each or each[-1].volume != volume for each in await bars.read(days)
+                    ):
+                        await asyncio.sleep(0.02)
+                tasks[0].cancel()
+                await asyncio.wait(tasks[:1])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 # -- Sentinel -------------------------------------------------------------------------------
