@@ -94,6 +94,15 @@ async def test_bad_arguments_of_a_chain_are_refused(
     assert rest.asked == []
 
 
+async def test_call_that_an_older_service_lacks_says_so(rest: Rest) -> None:
+    rest.statuses = [404] * 3
+    client = AsyncClient(rest.url)
+    for call in (client.option_chain("GC"), client.markets(), client.candles(["A"])):
+        with pytest.raises(ime_live.ServiceError, match="older version may not have this") as error:
+            await call
+        assert error.value.status == 404
+
+
 async def test_markets_are_read(rest: Rest) -> None:
     row = {
         "market": "IMEFund",
@@ -282,7 +291,8 @@ async def test_404_of_a_call_names_the_url_and_asks_for_the_prefix(rest: Rest) -
             await client.contracts(["A"])
     assert str(caught.value) == (
         f"{rest.url}/p/static/data/contract/name must be a REST call, but is not: so it is; "
-        "is the path of a proxy missing from the address, or wrong?"
+        "is the path of a proxy missing from the address, or wrong? "
+        "A service of an older version may not have this call."
     )
 
 

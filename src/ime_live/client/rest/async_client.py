@@ -460,6 +460,8 @@ class AsyncClient:
             address = self._service.named("http", path)
             text = f"{address} must be a REST call, but is not: {response.detail}"
             text += advice(response.status, response.location)
+            if response.status == 404:
+                text += " A service of an older version may not have this call."
         return ServiceError(text, status=response.status)
 
     async def aclose(self) -> None:
