@@ -144,8 +144,9 @@ def document() -> Part:
         for by in By:
             paths[live_path(section, by)] = {"get": _live(section, by)}
     for by in By:
-        paths[static_path(by)] = {"get": _static(by)}
         paths[candles_path(by)] = {"get": _candles(by)}
+    for by in By:
+        paths[static_path(by)] = {"get": _static(by)}
     paths[SEARCH_PATH] = {"get": _search()}
     paths[OPTION_CHAIN_PATH] = {"get": _option_chain()}
     paths[MARKETS_PATH] = {"get": _markets()}

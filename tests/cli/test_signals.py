@@ -250,7 +250,7 @@ EXAMPLES = {
     "stream": ["ContractA"],
     "latest_state": ["ContractA"],
     "spread_alarm": ["0.001", "ContractA"],
-    "record": ["recorded.ndjson", "ContractA"],
+    "backtest": ["ContractA"],
     "frame": ["100000", "ContractA"],
 }
 
@@ -275,4 +275,7 @@ def test_an_interrupt_of_an_example_shows_no_traceback(
 
 
 def test_every_example_is_interrupted() -> None:
-    assert set(EXAMPLES) == {path.stem for path in (ROOT / "examples").glob("*.py")}
+    ends_by_itself = {"candles", "option_chain", "parquet"}
+    assert EXAMPLES.keys() | ends_by_itself == {
+        path.stem for path in (ROOT / "examples").glob("*.py")
+    }

@@ -28,6 +28,7 @@ from tests.support.marks import thorough
 
 PATHS: Final = [
     *(f"/live/data/{section.value}/contract/{by.value}" for section in Section for by in By),
+    *(f"/live/data/candles/contract/{by.value}" for by in By),
     *(f"/static/data/contract/{last}" for last in ("name", "id", "search", "option-chain")),
     "/static/data/market",
     "/live/status",
