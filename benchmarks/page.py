@@ -234,8 +234,8 @@ def main() -> None:
             with _gateway(valkey.url) as port:
                 found = asyncio.run(_run(next(tabs), valkey.url, port, runs))
         finally:
-            tabs.close()
-            browsers.close()
+            for each in (tabs, browsers):
+                next(each, None)  # to its end
     print(_table(found))
     if not quick:
         measured_on = (

@@ -59,8 +59,8 @@ def main() -> None:
         try:
             asyncio.run(_shoot_all(next(tabs), address))
         finally:
-            tabs.close()
-            browsers.close()
+            for each in (tabs, browsers):
+                next(each, None)  # to its end
 
 
 if __name__ == "__main__":
