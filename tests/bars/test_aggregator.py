@@ -129,8 +129,7 @@ async def test_bars_lose_nothing_over_a_kill_and_a_takeover(
         for bars, before in zip(after, found, strict=True):
             assert bars[: len(before) - 1] == before[:-1]
             assert {each.minute for each in bars} >= {each.minute for each in before}
-        # What the store loses is written again, although nothing changes: bars that are gone, and
-        # those of an older copy.
+        # Lost bars, and those of an older copy, are written again although nothing changes.
         await redis.delete(*(await redis.keys("ime:bars:{1}*")))
         await redis.set(key, older)
         assert await reach(store, trading.volume) == after
