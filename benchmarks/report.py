@@ -231,6 +231,8 @@ def write_page_section(measured_on: str, table: str) -> None:
 
 
 def _page_section() -> str:
+    if not _DOCUMENT.exists():
+        return ""
     _, heading, section = _DOCUMENT.read_text(encoding="utf-8").partition(_PAGE)
     return heading + section
 
