@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -28,7 +28,14 @@ def contract(number: int, name: str, market: Market, **fields: Any) -> Contract:
     return Contract(contract_id=str(number), contract_name=name, market=market, **fields)
 
 
-GOLD = contract(1, "GCAZ05", Market.FUTURES, underlying_name="شمش طلا", underlying_id="IRK1")
+GOLD = contract(
+    1,
+    "GCAZ05",
+    Market.FUTURES,
+    underlying_name="شمش طلا",
+    underlying_id="IRK1",
+    underlying_title="Gold bar",
+)
 COIN = contract(2, "SKAZ05", Market.FUTURES, underlying_name="سکه")
 CALL = contract(11, "GCAZ05C100", Market.OPTION, underlying_name="شمش طلا", underlying_id="IRK1")
 OLD = contract(12, "GCOLD", Market.OPTION, delisted=True)
@@ -133,6 +140,7 @@ async def until_price(stream: ime_live.Stream[ime_live.Payload], name: str, pric
         ("market=IMEOption", "id", {"11"}),
         ("underlying=IRK1", "name", {"GCAZ05", "GCAZ05C100"}),
         (urlencode({"underlying": "شمش\u200cطلا"}), "name", {"GCAZ05", "GCAZ05C100"}),
+        ("underlying=Gold+bar", "name", {"GCAZ05"}),
         ("underlying=IRK1&market=IMEOption", "name", {"GCAZ05C100"}),
         ("contract_names=GC*&market=IMEFutures", "name", {"GCAZ05"}),
         ("contract_names=SKAZ05&market=IMEOption", "name", {"SKAZ05", "GCAZ05C100"}),
@@ -325,17 +333,59 @@ async def test_gateway_killed_in_a_listing_loses_nothing_for_the_client_library(
 ) -> None:
     first = serve(own_valkey.url, shutdown_spread=0)
     async with ime_live.connect(first.url(""), markets=["IMEFutures"], status=True) as stream:
+        await world.publish(COIN, 1)
+        await until_price(stream, "SKAZ05", 1)
         await world.publish(GOLD, 1)
         await until_price(stream, "GCAZ05", 1)
         await world.store.import_contracts([NEW])
         first.process.kill()  # before or after it has heard of the new contract
         first.process.wait()
+        await world.delist(COIN)
         await world.publish(NEW, 2)
         serve(own_valkey.url, port=first.port)
         await until_price(stream, "GCNEW", 2)
-        assert "GCNEW" in stream.contracts.contract_names
+        # Also those that have left meanwhile.
+        assert stream.contracts.contract_names == ("GCAZ05", "GCNEW")
         await world.publish(NEW, 3)
         await until_price(stream, "GCNEW", 3)
+
+
+async def test_blocking_client_selects_by_filter(world: World) -> None:
+    for each in (GOLD, COIN, CALL):
+        await world.publish(each, 1)
+    since = "2026-01-01T00:00:00.000000"
+    loop = asyncio.get_running_loop()
+
+    def await_in_loop(work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, loop).result(10)
+
+    def read(stream: ime_live.BlockingStream[Any], name: str, price: float) -> Any:  # noqa: ANN401
+        for each in stream:
+            if each.contract_name == name and each.data.aggregate.last_price == price:
+                return each.data
+        raise AssertionError("the stream has ended")
+
+    def work() -> None:
+        url = world.gateway.url("")
+        options: dict[str, Any] = {"sections": ["Aggregate"], "max_rate": 100, "since": since}
+        with ime_live.connect(url, markets=["IMEFutures"], status=True, **options) as stream:
+            assert {next(stream).contract_name for _ in range(2)} == {"GCAZ05", "SKAZ05"}
+            await_in_loop(world.store.import_contracts([NEW]))
+            await_in_loop(world.publish(NEW, 4))
+            assert read(stream, "GCNEW", 4).best_limit is msgspec.UNSET
+            assert stream.contracts.contract_names == ("GCAZ05", "GCNEW", "SKAZ05")
+            assert stream.add(underlying="IRK1").filters[1].underlyings == ("IRK1",)
+            assert read(stream, "GCAZ05C100", 1)
+            left = stream.remove(markets=["IMEFutures"])
+            assert left.contract_names == ("GCAZ05", "GCAZ05C100")
+        with ime_live.Client(url) as client:
+            states = client.snapshot(["SK*"], markets=["IMEFutures"])
+            assert {
+                name: state and state.aggregate.last_price for name, state in states.items()
+            } == {"SKAZ05": 1}
+            assert client.overview(markets=["IMEOption"]).keys() == {"GCAZ05C100"}
+
+    await asyncio.to_thread(work)
 
 
 async def test_client_library_selects_by_filter(world: World) -> None:

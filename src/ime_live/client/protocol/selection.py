@@ -94,6 +94,10 @@ class Selection:
         if key not in self._matching and key not in self._held and self.has_filters:
             self._matching[key] = None
 
+    def relearn(self) -> None:
+        """Forget what filters match: a new connection sends the present states of all again."""
+        self._matching = {}
+
     def listed(self, change: ControlData) -> None:
         """Take a message about contracts that have joined the stream or left it."""
         self._matching = _matching_of(change)

@@ -249,6 +249,8 @@ class Receiver(Generic[DataT]):
             if not self._first.expired():
                 self._first.reschedule(None)
             self._resume_point.begin()
+            if resumption.snapshot:
+                self.selection.relearn()
             self._reached = self.connected = True
             log.info("connected to %s", options.service.place)
             self._tell()

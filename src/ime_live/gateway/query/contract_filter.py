@@ -59,7 +59,11 @@ class FilterMatcher:
         # In any spelling, as names of contracts are found.
         return any(
             each is not None and _folded(each) in self._underlyings
-            for each in (contract.underlying_id, contract.underlying_name)
+            for each in (
+                contract.underlying_id,
+                contract.underlying_name,
+                contract.underlying_title,
+            )
         )
 
 
