@@ -356,7 +356,7 @@ async def test_blocking_client_selects_by_filter(world: World) -> None:
     since = "2026-01-01T00:00:00.000000"
     loop = asyncio.get_running_loop()
 
-    def await_in_loop(work: Coroutine[Any, Any, None]) -> None:
+    def await_in_loop(work: Coroutine[Any, Any, Any]) -> None:
         asyncio.run_coroutine_threadsafe(work, loop).result(10)
 
     def read(stream: ime_live.BlockingStream[Any], name: str, price: float) -> Any:  # noqa: ANN401
