@@ -637,3 +637,26 @@ def test_variable_forces_the_implementation_in_python(variable: str, expected: s
         env=os.environ | {fanout.NO_EXTENSIONS: variable},
     )
     assert done.stdout.split() == [expected, str(expected == "python")]
+
+
+def test_extension_of_another_version_is_not_used() -> None:
+    program = (
+        "import sys, types, warnings\n"
+        "name = 'ime_live.gateway.stream._fanout'\n"
+        "import ime_live.gateway.stream as package\n"
+        "old = sys.modules[name] = package._fanout = types.ModuleType(name)\n"
+        "old.send, old.__file__ = None, 'old.so'\n"
+        "with warnings.catch_warnings(record=True) as said:\n"
+        "    warnings.simplefilter('always')\n"
+        "    from ime_live.gateway.stream import fanout\n"
+        "print(fanout.IMPLEMENTATION, *(each.message for each in said))\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+        env=os.environ | {fanout.NO_EXTENSIONS: ""},
+    )
+    assert done.stdout.startswith("python old.so must be built from this version")

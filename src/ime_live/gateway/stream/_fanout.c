@@ -181,7 +181,12 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot slots[] = {{0, NULL}};
+/* Grows with each change of what `send` takes or returns; `fanout` checks it. */
+static int add_interface(PyObject *module) {
+    return PyModule_AddIntConstant(module, "INTERFACE", 2);
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, add_interface}, {0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,

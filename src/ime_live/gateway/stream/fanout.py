@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from contextlib import suppress
 from typing import Final, Literal, TypeVar
 
@@ -89,6 +90,9 @@ def _check(batches: list[Batch[Owner]]) -> None:
 
 NO_EXTENSIONS: Final = "IME_LIVE_NO_EXTENSIONS"
 
+# Of the extension: one that was built from another version would lose messages.
+_INTERFACE: Final = 2
+
 send = send_in_python
 IMPLEMENTATION: Literal["c", "python"] = "python"
 """Which one `send` is."""
@@ -97,5 +101,13 @@ if not os.environ.get(NO_EXTENSIONS):
     with suppress(ImportError):  # where it was not built
         from ime_live.gateway.stream import _fanout
 
-        send = _fanout.send
-        IMPLEMENTATION = "c"
+        if getattr(_fanout, "INTERFACE", None) == _INTERFACE:
+            send = _fanout.send
+            IMPLEMENTATION = "c"
+        else:
+            warnings.warn(
+                f"{_fanout.__file__} must be built from this version, but is another one's; "
+                "install the package again. Until then, Python sends.",
+                RuntimeWarning,
+                stacklevel=1,
+            )
