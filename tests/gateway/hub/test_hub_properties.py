@@ -322,6 +322,11 @@ class Consumer(FakeSocket):
         self.again[contract_id] = stamp
         self.changed(contract_id, stamp)
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether its messages depend on what it got before, so that they come in slices."""
+        return bool(self.options.interval or self.options.skips)
+
     def has(self, contract_id: str) -> Payload | PayloadSections | None:
         if contract_id in self.received:
             return self.received[contract_id].payload
@@ -811,11 +816,7 @@ class HubMachine(RuleBasedStateMachine):
         assert ready or not self.encoded, "encoded for nobody"
         shared: dict[object, set[int]] = {}
         for consumer in self.consumers:
-            if (
-                consumer.writes
-                and consumer not in self.catching_up
-                and not (consumer.options.interval or consumer.options.skips)
-            ):
+            if consumer.writes and consumer not in self.catching_up and not consumer.is_alone:
                 assert len(consumer.writes) == 1, "several writes in a tick"
                 shared.setdefault(consumer.group, set()).add(id(consumer.writes[0]))
         assert all(len(buffers) == 1 for buffers in shared.values()), "a buffer not shared"
@@ -879,12 +880,16 @@ class HubMachine(RuleBasedStateMachine):
         consumer.client = self.hub.join(
             dict(consumer.selection), consumer, join.options, self.live_of(consumer)
         )
-        assert all(len(other.writes) <= 1 for other in self.consumers)
+        assert all(len(other.writes) <= 1 or other.is_alone for other in self.consumers)
         self.consumers.append(consumer)
         if since is not None:
             consumer.provable = since <= self.now + MICROSECONDS
             for contract_id in join.wanted:
                 had = [kept for kept in self.told[contract_id] if kept.version <= since]
+                present = self.known[contract_id].state
+                if present is not None and present[0] == since:
+                    # A timestamp belongs to one state, so it was sent this one.
+                    had.insert(0, Kept(since, present[1], self.now, self.store.history))
                 if had:
                     state = max(had, key=lambda kept: kept.version).payload
                     sections = join.options.sections
@@ -1069,7 +1074,7 @@ class HubMachine(RuleBasedStateMachine):
         self.forget_writes()
         self.make_writable(consumer, room)
         for other in self.consumers:
-            assert len(other.writes) <= 1 or other is consumer
+            assert len(other.writes) <= 1 or other is consumer or other.is_alone
 
     def make_writable(self, consumer: Consumer, room: int) -> None:
         consumer.room, consumer.paused = room, False
@@ -1109,9 +1114,9 @@ class HubMachine(RuleBasedStateMachine):
                 if truth and not (consumer.paused or consumer.options.interval):
                     for contract_id in consumer.selection:
                         assert self.has_newest(consumer, contract_id), "current, and has another"
-            # As in a tick: messages for one client alone come in slices.
-            alone = consumer.options.interval or consumer.options.skips
-            assert len(consumer.writes) <= 1 or catches_up or alone, "several writes at once"
+            assert len(consumer.writes) <= 1 or catches_up or consumer.is_alone, (
+                "several writes at once"
+            )
 
     @precondition(lambda self: self.consumers)
     @rule(number=which)
