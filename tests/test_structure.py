@@ -48,7 +48,6 @@ TESTED_ELSEWHERE = {
     "feeds/synthetic/specifications.py": "feeds/synthetic/test_simulator.py",
     "gateway/api_docs/pages.py": "stream/test_page.py",
     "gateway/hub/channel.py": "gateway/hub/test_state_table.py",
-    "gateway/hub/subscriber_group.py": "gateway/hub/test_delivery_options.py",
     "gateway/hub/transport.py": INTERFACE,
     "gateway/query/http_errors.py": "stream/test_rest.py",
     "gateway/query/value_types.py": "gateway/query/test_parameters.py",
