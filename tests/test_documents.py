@@ -168,7 +168,6 @@ def test_settings_that_are_named_exist(path: Path) -> None:
     known = {variable(each.name) for each in (*options(UpSettings), *options(DemoSettings))}
     known |= {"IME_LIVE_URL", "IME_LIVE_TOKEN"}  # of the client library
     known |= {"IME_LIVE_NO_EXTENSIONS"}  # of the installation
-    known |= {"IME_LIVE_TEST_AXE"}  # of the tests
     named = set(re.findall(r"\bIME_LIVE_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
     assert named <= known
 
