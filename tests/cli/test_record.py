@@ -330,7 +330,7 @@ async def test_expired_token_is_renewed_from_its_file_or_ends_the_recording(
         await eventually(lambda: states(folder) == expected)
     _, said = await asyncio.to_thread(process.communicate, timeout=40)
     assert process.returncode == 1
-    assert "token expired" in said.splitlines()[-1]
+    assert "token expired" in said  # a thread may write the log's last line after it
     assert states(folder) == expected
     assert "eyJ" not in said
 
