@@ -34,7 +34,7 @@ FOREIGN = {
     ("protocol/command.py", "UnknownContractError(text)"),
     ("protocol/command.py", "ControlError(text)"),
     ("protocol/command.py", "RefusedError(text)"),
-    ("rest/async_client.py", "AuthenticationError(response.detail)"),
+    ("rest/caller.py", "AuthenticationError(response.detail)"),
 }
 
 # The text comes from a place that is checked by itself: another error, or a reason.
@@ -42,14 +42,14 @@ PASSED_ON = {
     ("options.py", "SettingsError(f'IME_LIVE_URL: {error}')"),
     ("portal.py", "ServiceError(self._over)"),
     ("protocol/close_reason.py", "ServiceError(text)"),
-    ("rest/async_client.py", "ServiceError(reason.text)"),
-    ("rest/async_client.py", "CloseReason(str(error), error, unclear=response.status == 400)"),
+    ("rest/caller.py", "ServiceError(reason.text)"),
+    ("rest/caller.py", "CloseReason(str(error), error, unclear=response.status == 400)"),
 }
 
 # No value is to be told: it may be a secret, or there is none.
 WITHOUT_VALUE = {
     ("network/websocket.py", "CloseReason.final"): "an address may hold a password",
-    ("rest/async_client.py", "ServiceError(CLIENT_CLOSED)"): "nothing was given",
+    ("rest/caller.py", "ServiceError(CLIENT_CLOSED)"): "nothing was given",
     ("stream/receiver.py", "ServiceError(STREAM_ENDED)"): "nothing was given",
     ("connecting.py", "RuntimeError"): "nothing was given",
     ("rest/http.py", "ImportError"): "nothing was given",

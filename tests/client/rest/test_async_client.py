@@ -237,7 +237,7 @@ async def test_short_retry_after_is_waited_for(rest: Rest, monkeypatch: pytest.M
         waits.append(seconds)
 
     client = AsyncClient(rest.url, tries=2)
-    monkeypatch.setattr("ime_live.client.rest.async_client.asyncio.sleep", sleep)
+    monkeypatch.setattr("ime_live.client.rest.caller.asyncio.sleep", sleep)
     rest.statuses, rest.retry_after = [429], "3"
     assert await client.contracts(["A"])
     assert waits == [3]

@@ -71,7 +71,7 @@ def test_client_works_in_one_event_loop_after_another(rest: Rest) -> None:
 def test_unclosed_client_leaves_nothing(rest: Rest) -> None:
     client = AsyncClient(rest.url)
     assert asyncio.run(client.contracts(["A"]))
-    [(kept, _)] = client._pool._idle
+    [(kept, _)] = client._caller._pool._idle
     socket = kept.sock
     assert socket.fileno() >= 0
     del client

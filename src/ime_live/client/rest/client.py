@@ -15,7 +15,8 @@ from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy
 from ime_live.client.options import Ids, Markets, SectionName, Underlying
 from ime_live.client.portal import Portal
-from ime_live.client.rest.async_client import CLIENT_CLOSED, AsyncClient
+from ime_live.client.rest.async_client import AsyncClient
+from ime_live.client.rest.caller import CLIENT_CLOSED
 from ime_live.client.rest.response import MarketInfo, OptionPair, Overview, SectionT
 from ime_live.contracts import Contract, Market
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Payload
@@ -72,7 +73,7 @@ class Client:
         self._portal = Portal(CLIENT_CLOSED)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._client._service.place}>"
+        return f"<{type(self).__name__} {self._client._caller.place}>"
 
     @overload
     def snapshot(
@@ -295,7 +296,7 @@ class Client:
         Calls in other threads, and later ones, raise `ServiceError`.
         """
         self._portal.close()
-        self._client._pool.close()
+        self._client._caller.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,109 @@
+"""Query parameters of the REST calls, from the arguments of a program. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import date, datetime
+from typing import Final, TypeAlias
+
+from ime_live.candles import Interval
+from ime_live.client.options import NO_CONTRACT
+from ime_live.client.protocol.address import filter_pairs, first_fitting
+from ime_live.client.protocol.message import Selector
+from ime_live.contracts import Market
+from ime_live.errors import SettingsError
+from ime_live.messages import ContractFilter
+from ime_live.settings.rule import TEXT
+
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+"""Names and values of parameters."""
+
+DETAILS: Final = (("details", "true"),)
+"""Asks for all static fields, beyond the documented ones."""
+
+_PARAMETERS: Final = {"name": "contract_names", "id": "contract_ids"}
+
+
+def market_of(market: Market | str) -> Market:
+    """Return a market that is given as a `Market` or by its name.
+
+    Raises:
+        SettingsError: there is no such market.
+    """
+    if market in list(Market):
+        return Market(market)
+    raise SettingsError(f"market must be one of {', '.join(Market)}, got {market!r}")
+
+
+def candle_pairs(
+    interval: Interval | str, start: date | str | None, end: date | str | None
+) -> Pairs:
+    """Return the parameters of a call for candles; see `AsyncClient.candles`.
+
+    Raises:
+        SettingsError: one of them cannot be used.
+    """
+    if interval not in list(Interval):
+        raise SettingsError(f"interval must be one of {', '.join(Interval)}, got {interval!r}")
+    pairs = [("interval", Interval(interval).value)]
+    for name, parameter, moment in (("start", "from", start), ("end", "to", end)):
+        if isinstance(moment, date):  # a datetime is one
+            pairs.append((parameter, moment.isoformat()))
+        elif isinstance(moment, str):
+            pairs.append((parameter, moment))
+        elif moment is not None:
+            raise SettingsError(
+                f"{name} must be a date, a time or a text in ISO 8601, got {moment!r}"
+            )
+    return pairs
+
+
+def chain_pairs(underlying: str, expiration: date | str | None) -> Pairs:
+    """Return the parameters of a call for an option chain; see `AsyncClient.option_chain`.
+
+    Raises:
+        SettingsError: one of them cannot be used.
+    """
+    TEXT.check("underlying", underlying)
+    if not underlying.strip():
+        raise SettingsError(f"underlying must not be empty, got {underlying!r}")
+    if expiration is None:
+        return [("underlying", underlying)]
+    return [("underlying", underlying), ("expiration", _day("expiration", expiration))]
+
+
+def _day(name: str, day: object) -> str:
+    if isinstance(day, date) and not isinstance(day, datetime):
+        return day.isoformat()
+    if isinstance(day, str):
+        with suppress(ValueError):
+            return date.fromisoformat(day.strip()).isoformat()
+    raise SettingsError(f"{name} must be a date, or a text as YYYY-MM-DD (Gregorian), got {day!r}")
+
+
+def portions(
+    selectors: Sequence[Selector], more: Pairs = ()
+) -> Iterator[tuple[str, list[str], Pairs]]:
+    """Divide a selection into calls.
+
+    Args:
+        selectors: the selection.
+        more: parameters that each call has as well.
+
+    Yields:
+        Whether the contracts are by ``name`` or ``id``, their names or ids, and the parameters of
+        the call. A call with a filter names no contracts.
+    """
+    if not selectors:
+        raise SettingsError(NO_CONTRACT)
+    left = [each for each in selectors if not isinstance(each, ContractFilter)]
+    while left:
+        fitting = set(first_fitting(left))
+        keys = [key for key in left if key in fitting]
+        by, words = keys[0][0], [word for _, word in keys]
+        yield by, words, [*((_PARAMETERS[by], word) for word in words), *more]
+        left = [key for key in left if key not in fitting]
+    for each in selectors:
+        if isinstance(each, ContractFilter):
+            yield each.by, [], [*filter_pairs(each, _PARAMETERS[each.by]), *more]
