@@ -7,6 +7,7 @@ import pytest
 from ime_live.contracts import Contract
 from ime_live.errors import ContractError, UnknownContractError
 from ime_live.registry import Registry
+from ime_live.spelling import fold_name
 
 
 def contract(contract_id: str, name: str, *aliases: str) -> Contract:
@@ -170,7 +171,7 @@ class TestUnderlyings:
     def test_registry_finds_contracts_of_an_underlying(self, text: str, ids: str) -> None:
         registry = Registry([self.COIN, self.LOTUS, self.OLDER, contract("1", "GC")])
         assert "".join(each.contract_id for each in registry.of_underlying(text)) == ids
-        matching = {each.contract_id for each in registry if each.has_underlying(text)}
+        matching = {each.contract_id for each in registry if fold_name(text) in each.underlyings}
         assert matching == set(ids)
 
     def test_changed_registry_finds_changed_underlyings(self) -> None:

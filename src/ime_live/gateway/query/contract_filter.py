@@ -1,13 +1,12 @@
 """Find the contracts that filters match: by market, by pattern and by underlying. No I/O.
 
 A *filter* is a `ContractFilter`. Its parts narrow each other, and the values of one part are
-alternatives: ``market=IMEOption&underlying=KASH`` are the options of that underlying.
+alternatives: ``market=IMEOption&underlying=KA`` are the options of that underlying.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final
 
 from ime_live.contracts import Contract, Market
@@ -26,8 +25,6 @@ MAX_PATTERNS: Final = 100
 
 ID: Final = "id:"
 """Before an id that stands in the place of a name, as in the patterns of tokens."""
-
-_folded = lru_cache(maxsize=16_384)(fold_name)
 
 
 class FilterMatcher:
@@ -51,19 +48,8 @@ class FilterMatcher:
         return (
             contract.listed
             and (not self._markets or contract.market in self._markets)
-            and (not self._underlyings or self._has_underlying(contract))
+            and (not self._underlyings or not self._underlyings.isdisjoint(contract.underlyings))
             and (self._patterns is None or self._patterns.match(contract))
-        )
-
-    def _has_underlying(self, contract: Contract) -> bool:
-        # In any spelling, as names of contracts are found.
-        return any(
-            each is not None and _folded(each) in self._underlyings
-            for each in (
-                contract.underlying_id,
-                contract.underlying_name,
-                contract.underlying_title,
-            )
         )
 
 
