@@ -85,8 +85,8 @@ class ContractFilter(Struct, frozen=True, omit_defaults=True):
 
     A contract matches if it is listed and each part that is not empty has a value that fits it.
 
-    >>> ContractFilter.of("name", markets=["IMEOption"], underlyings=["KASH"])
-    ContractFilter(by='name', markets=('IMEOption',), patterns=(), underlyings=('KASH',))
+    >>> ContractFilter.of("name", markets=["IMEOption"], underlyings=["KA"])
+    ContractFilter(by='name', markets=('IMEOption',), patterns=(), underlyings=('KA',))
 
     Attributes:
         by: whether messages name the contracts by their present ``name`` or by their ``id``.

@@ -160,7 +160,7 @@ PARAMETERS: Final = (
     ),
     Parameter(
         name="underlying",
-        type=Texts("the name or the id of an underlying", "KASH"),
+        type=Texts("the name or the id of an underlying", "KA"),
         endpoints=_FILTERED,
         description="All contracts of these underlyings, by name or id; on a stream also those "
         "that are listed later. With `market` or patterns, those of them that fit.",
