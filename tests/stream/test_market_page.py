@@ -468,6 +468,10 @@ async def test_language_and_theme_are_kept(
         "بازار · ime-live",
     ]
     before = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    for scheme, theme in (("dark", "dark"), ("light", "light")):  # of the system
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        await page.command("Emulation.setEmulatedMedia", features=[feature])
+        await page.until(f"document.documentElement.dataset.theme === '{theme}'")
     await click(page, ".choices button[title]")
     after = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert before != after

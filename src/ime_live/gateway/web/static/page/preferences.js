@@ -63,11 +63,13 @@ export const preferences = {
 
 const root = document.documentElement;
 
-/** Return "light" or "dark": what is shown now. */
-export function themeNow() {
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  return root.dataset.theme ?? (dark ? "dark" : "light");
-}
+/** Return "light" or "dark": what is shown now. The script of the start has set it. */
+export function themeNow() { return root.dataset.theme; }
+
+// The system may change it during the day, as long as nothing is chosen here.
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", ({matches}) => {
+  if (chosen.theme === undefined) root.dataset.theme = matches ? "dark" : "light";
+});
 
 export function chooseTheme(theme) {
   root.dataset.theme = theme;

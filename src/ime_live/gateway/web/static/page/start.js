@@ -10,5 +10,6 @@
   const language = chosen.language ?? (/^fa\b/.test(navigator.language) ? "fa" : "en");
   root.lang = language === "fa" ? "fa" : "en";
   root.dir = language === "fa" ? "rtl" : "ltr";
-  if (chosen.theme === "light" || chosen.theme === "dark") root.dataset.theme = chosen.theme;
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  root.dataset.theme = chosen.theme === "light" || chosen.theme === "dark" ? chosen.theme : system;
 })();
