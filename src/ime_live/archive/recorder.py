@@ -95,7 +95,7 @@ class StreamRecorder:
 
     @property
     def progress(self) -> dict[str, object]:
-        """What there is to tell about the recording so far, as fields of a log line."""
+        """The state of the recording so far, as fields of a log line."""
         return {
             "states": self._writer.states,
             "contracts": len(self.contracts),

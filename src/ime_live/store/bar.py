@@ -76,8 +76,8 @@ def pack(bars: Iterable[Bar]) -> bytes:
 def unpack(stored: bytes) -> list[Bar]:
     """Return the bars of a day as stored.
 
-    What cannot be bars is left out: a record that was cut off, and all from the first that is not
-    of a later minute.
+    Damaged data is left out: a record that was cut off, and everything from the first record whose
+    minute is not later than the one before.
     """
     bars: list[Bar] = []
     last = -1

@@ -81,7 +81,7 @@ class Selection:
 
     @property
     def held(self) -> Sequence[Selector]:
-        """What the program has selected, without the contracts that filters match."""
+        """Contracts and filters as the program selected them, without the contracts that match."""
         return tuple(self._held)
 
     @property
