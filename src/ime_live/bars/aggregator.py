@@ -130,8 +130,8 @@ class BarAggregator:
                 task.cancel()
             await asyncio.gather(*tasks[:3], return_exceptions=True)
             with suppress(TimeoutError):
-                async with asyncio.timeout(LEAVING):
-                    await self._write_if_leading()
+                # Not `asyncio.timeout`, see `Leadership`.
+                await asyncio.wait_for(self._write_if_leading(), LEAVING)
             tasks[3].cancel()
             await asyncio.gather(tasks[3], return_exceptions=True)
             await self._store.aclose()

@@ -237,8 +237,8 @@ class SignalRConnection:
         token = self.negotiation.connection_token
         url = self._address.abort(self._name, token)
         with suppress(FeedError), network_errors():
-            async with asyncio.timeout(ABORT_TIMEOUT):
-                await self._context.client.post(url)
+            # Not `asyncio.timeout`: the task may have been cancelled, see `Leadership`.
+            await asyncio.wait_for(self._context.client.post(url), ABORT_TIMEOUT)
 
     @property
     def _tid(self) -> int:

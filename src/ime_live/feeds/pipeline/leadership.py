@@ -145,10 +145,15 @@ class Leadership:
         down = replace(
             status, state=FeedState.DOWN, since=status.written, error=f"{self._program} was stopped"
         )
+
+        async def give_up() -> None:
+            await self._lease.write(self._named(down))
+            await self._lease.release()
+
         try:
-            async with asyncio.timeout(LEAVING):
-                await self._lease.write(self._named(down))
-                await self._lease.release()
+            # In a task of its own: before Python 3.11.4, `asyncio.timeout` raises CancelledError
+            # instead of TimeoutError in a task that was cancelled.
+            await asyncio.wait_for(give_up(), LEAVING)
         except TimeoutError:
             log.warning(f"the {self._program}'s lease cannot be given up in time; it runs out")
         except StoreError as error:
