@@ -2,7 +2,7 @@
  *
  * The GIL is held throughout, and nothing from the first look at a dictionary to the last send()
  * runs Python code: no object is made, freed or compared. So no entry can leave a dictionary, and
- * no socket can be closed, meanwhile. Why the GIL is not released: decision 0018.
+ * no socket can be closed, meanwhile. Why the GIL is not released: decision 0004.
  */
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
