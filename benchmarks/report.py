@@ -40,7 +40,7 @@ _PACKAGES: Final = (
 _INTRODUCTION: Final = """\
 Written by `make bench`, which anyone can repeat (half an hour; a few minutes with
 `make bench ARGS=--quick`, for ours and the floor). Each server runs alone on one core, the load and
-Redis on another. Ratios within this run are what counts: the machine is shared, and absolute
+Redis on another. Compare ratios within this run only: the machine is shared, and absolute
 figures differ from run to run."""
 
 _TERMS: Final = """\

@@ -28,10 +28,10 @@ def commands() -> str:
         "",
         "| Exit status | Meaning |",
         "|---|---|",
-        "| 0 | Done; or `serve` and `demo` were told to stop. |",
-        "| 1 | Something failed, or a part of it: a line was bad, Redis cannot be reached. |",
-        "| 2 | Used wrongly: an option, or a file that cannot be read. |",
-        "| 130, 143 | Ended by Ctrl-C, by SIGTERM, before it was done. |",
+        "| 0 | Success; or `serve` and `demo` were told to stop. |",
+        "| 1 | Complete or partial failure, such as a bad line or an unreachable Redis. |",
+        "| 2 | Wrong usage: a wrong option, or a file that cannot be read. |",
+        "| 130, 143 | Ended by Ctrl-C or by SIGTERM before it was done. |",
     ]
     shared = _shared()
     for path, text, helps in _helps(typer.main.get_command(app), None, PROGRAM, shared):

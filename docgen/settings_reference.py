@@ -30,30 +30,30 @@ PROGRAM: Final = "ime-live"
 # In the order in which somebody who sets up a gateway needs them. Each class stands for the
 # options that it declares itself, without those of its bases.
 SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
-    ("Gateway", GatewaySettings, "Where it listens, and what it allows a client."),
-    ("Redis or Valkey", StoreSettings, "Where it is, and how its keys are named."),
+    ("Gateway", GatewaySettings, "Its address, and the limits of its clients."),
+    ("Redis or Valkey", StoreSettings, "Its address, and the names of its keys."),
     ("Authentication", AuthSettings, "Whether clients need a token."),
     (
         "Tokens",
         JwtSettings,
         (
-            "How tokens are checked. `serve` needs a secret, a public key or a JWKS; several "
-            "together are for a change from one to another. `token create` takes the secret, the "
-            "audience and the issuer."
+            "How tokens are checked. `serve` needs a secret, a public key or a JWKS. Use several "
+            "while you change from one to another. `token create` uses the secret, the audience "
+            "and the issuer."
         ),
     ),
     ("Feed", FeedSettings, "From the exchange to the store; see [feed.md](feed.md)."),
-    ("Exchange", SignalRHubSettings, "Where its hub is, and how it is reached."),
+    ("Exchange", SignalRHubSettings, "The address of its SignalR hub, and the way to it."),
     ("Trading hours", HoursSettings, "When the exchange trades, in Tehran's time."),
     ("Bars", BarsSettings, "How long they are kept; see [history.md](history.md)."),
     ("Recordings", RecordSettings, "How frames are recorded."),
     (
         "Running on one machine",
         UpSettings,
-        "`up` takes the options of the gateway and the feed, too.",
+        "`up` also takes the options of the gateway and the feed.",
     ),
     ("Logs", LogSettings, "Lines on standard error."),
-    ("Demo", DemoSettings, "A market of its own, for this machine only."),
+    ("Demo", DemoSettings, "A synthetic or recorded market, for this machine only."),
 )
 
 
@@ -69,15 +69,15 @@ def settings(used: Mapping[str, set[str]]) -> str:
         "<!-- Generated from src/ime_live/settings by `make docs`. Do not edit. -->",
         "",
         (
-            "Every setting is a flag of the commands that use it and an environment variable. The "
-            "flag goes before the variable, the variable before the default. Of a switch, `--no-…` "
-            "is the contrary; its variable takes `true` or `false`. Words are taken in upper and "
-            "lower case. Sizes are in bytes, times in seconds. A variable `IME_LIVE_…` that is no "
-            "setting is said when a command starts."
+            "Every setting is a flag of the commands that use it and an environment variable. A "
+            "flag overrides the variable, and the variable overrides the default. `--no-…` turns a "
+            "switch off; its variable is `true` or `false`. Words are not case-sensitive. Sizes "
+            "are in bytes, times in seconds. Commands warn about an unknown variable `IME_LIVE_…` "
+            "when they start."
         ),
         "",
         (
-            "Secrets are marked 🔒. They are in no log and no error text; give them in the "
+            "Secrets are marked 🔒. They never appear in logs or errors. Pass them in the "
             "environment, since every user of a machine can read the flags of its processes."
         ),
     ]
