@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeAlias, ov
 from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy, check_proxy
 from ime_live.client.options import (
-    Ids,
-    Markets,
     OnConnection,
     SectionName,
     SectionType,
     StreamOptions,
-    Underlying,
     check_callback,
     check_ssl,
     credentials_of,
@@ -28,10 +25,10 @@ from ime_live.client.options import (
     read_sections,
     read_since,
     read_zone,
-    selectors_of,
     service_of,
 )
 from ime_live.client.protocol.message import DataT, Message
+from ime_live.client.selectors import Ids, Markets, Underlying, selectors_of
 from ime_live.client.stream.blocking import BlockingStream
 from ime_live.client.stream.stream import Stream
 from ime_live.market import Payload, PayloadSections

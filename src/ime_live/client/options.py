@@ -13,10 +13,10 @@ from typing import Any, Final, Literal, TypeAlias
 from ime_live.client.network.credentials import Credentials, Token
 from ime_live.client.network.proxy import Proxy
 from ime_live.client.protocol.address import Service, read_service
-from ime_live.client.protocol.message import ConnectionEvent, Key, Selector
+from ime_live.client.protocol.message import ConnectionEvent, Selector
 from ime_live.client.protocol.queue import QueuePolicy
 from ime_live.client.protocol.resume_point import Resumption
-from ime_live.contracts import Market
+from ime_live.client.selectors import is_list
 from ime_live.errors import SettingsError
 from ime_live.market import (
     SECTIONS,
@@ -27,17 +27,9 @@ from ime_live.market import (
     version_of,
 )
 from ime_live.market import timestamp_of as stamp_of
-from ime_live.messages import ContractFilter
 from ime_live.settings.rule import COUNT, POSITIVE, SWITCH, Rule
 from ime_live.timezones import TEHRAN, zone_of, zone_of_tehran
 
-Ids = Iterable[str | int]
-
-Markets: TypeAlias = Iterable[Market | str]
-
-Underlying: TypeAlias = str | Iterable[str] | None
-
-_WILDCARD: Final = "*"
 SectionName: TypeAlias = Literal["BestLimit", "Aggregate", "AllowedPriceRange", "ContractInfo"]
 """Names of the sections of a contract's state, as on the wire."""
 
@@ -221,84 +213,6 @@ def check_callback(on_connection: OnConnection | None) -> OnConnection | None:
     return on_connection
 
 
-def selectors_of(
-    contract_names: Iterable[str],
-    contract_ids: Ids,
-    markets: Markets = (),
-    underlying: Underlying = None,
-) -> list[Selector]:
-    """Return the contracts and filters of a program, without duplicates and in order.
-
-    A name or an id with a ``*`` is a pattern. Patterns, markets and underlyings make one filter, or
-    two if there are patterns of names and of ids.
-
-    Raises:
-        SettingsError: an argument cannot be used; the text names it.
-    """
-    given = keys_of(contract_names, contract_ids)
-    if not _is_list(markets):
-        raise SettingsError(f"markets must be a list of markets, got {markets!r}")
-    chosen: list[str] = []
-    for market in markets:
-        if market not in list(Market):
-            raise SettingsError(f"markets must be some of {', '.join(Market)}, got {market!r}")
-        chosen.append(Market(market).value)
-    underlyings: list[str] = []
-    if underlying is not None and not isinstance(underlying, str) and not _is_list(underlying):
-        raise SettingsError(f"underlying must be a text or a list of texts, got {underlying!r}")
-    for each in (underlying,) if isinstance(underlying, str) else underlying or ():
-        if not isinstance(each, str) or not each.strip():
-            raise SettingsError(
-                f"an underlying must be a name or an id that is not empty, got {each!r}"
-            )
-        underlyings.append(each.strip())
-    keys: list[Selector] = [key for key in given if _WILDCARD not in key[1]]
-    patterns = [key for key in given if _WILDCARD in key[1]]
-    kinds: tuple[Literal["name", "id"], ...] = ("name", "id")
-    for by in kinds:
-        words = [word for kind, word in patterns if kind == by]
-        if words or (by == "name" and not patterns and (chosen or underlyings)):
-            keys.append(
-                ContractFilter.of(by, markets=chosen, patterns=words, underlyings=underlyings)
-            )
-    return keys
-
-
-def keys_of(contract_names: Iterable[str], contract_ids: Ids) -> list[Key]:
-    """Return the contracts of a program as keys, without duplicates and in order.
-
-    Raises:
-        SettingsError: one of them cannot be a name or an id.
-    """
-    if not _is_list(contract_names):
-        raise SettingsError(f"contract_names must be a list of names, got {contract_names!r}")
-    if not _is_list(contract_ids):
-        raise SettingsError(f"contract_ids must be a list of ids, got {contract_ids!r}")
-    keys: list[Key] = []
-    for name in contract_names:
-        if not isinstance(name, str) or not name.strip():
-            raise SettingsError(f"a contract's name must be a text that is not empty, got {name!r}")
-        keys.append(("name", name.strip()))
-    for each in contract_ids:
-        if not isinstance(each, str | int) or isinstance(each, bool) or not str(each).strip():
-            raise SettingsError(
-                f"a contract's id must be a whole number or a text that is not empty, got {each!r}"
-            )
-        keys.append(("id", str(each).strip()))
-    for _, text in keys:
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # a half of a pair, as of bytes that were decoded in a wrong way
-            raise SettingsError(
-                f"contracts must be given as text that UTF-8 can carry, got {text!r}"
-            ) from None
-    return list(dict.fromkeys(keys))
-
-
-def _is_list(given: object) -> bool:
-    return isinstance(given, Iterable) and not isinstance(given, str | bytes)
-
-
 def read_zone(zone: str | tzinfo) -> tzinfo:
     """Return the time zone of the gateway's timestamps.
 
@@ -340,7 +254,7 @@ def read_sections(
     """
     if sections is None:
         return None
-    if not _is_list(sections):
+    if not is_list(sections):
         raise SettingsError(f"sections must be a list of names, got {sections!r}")
     given: list[Any] = [
         each.__name__ if isinstance(each, type) and each in _SECTION_TYPES else each

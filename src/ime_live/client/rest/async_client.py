@@ -15,13 +15,7 @@ import msgspec
 from ime_live.candles import Candle, Interval
 from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy
-from ime_live.client.options import (
-    Ids,
-    Markets,
-    SectionName,
-    Underlying,
-    selectors_of,
-)
+from ime_live.client.options import SectionName
 from ime_live.client.protocol.message import Selector
 from ime_live.client.rest.caller import Caller
 from ime_live.client.rest.parameters import (
@@ -45,6 +39,7 @@ from ime_live.client.rest.response import (
     overview_of,
     section_type,
 )
+from ime_live.client.selectors import Ids, Markets, Underlying, selectors_of
 from ime_live.contracts import Contract, Market
 from ime_live.errors import ServiceError
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Payload

@@ -13,11 +13,12 @@ from typing import Any, Self, overload
 from ime_live.candles import Candle, Interval
 from ime_live.client.network.credentials import Token
 from ime_live.client.network.proxy import Proxy
-from ime_live.client.options import Ids, Markets, SectionName, Underlying
+from ime_live.client.options import SectionName
 from ime_live.client.portal import Portal
 from ime_live.client.rest.async_client import AsyncClient
 from ime_live.client.rest.caller import CLIENT_CLOSED
 from ime_live.client.rest.response import MarketInfo, OptionPair, Overview, SectionT
+from ime_live.client.selectors import Ids, Markets, Underlying
 from ime_live.contracts import Contract, Market
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Payload
 

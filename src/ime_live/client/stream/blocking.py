@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterable
 from typing import Self
 
-from ime_live.client.options import Ids, Markets, StreamOptions, Underlying, selectors_of
+from ime_live.client.options import StreamOptions
 from ime_live.client.portal import Portal
 from ime_live.client.protocol.message import DataT, Message
 from ime_live.client.protocol.selection import Selected
+from ime_live.client.selectors import Ids, Markets, Underlying, selectors_of
 from ime_live.client.stream.receiver import STREAM_ENDED
 from ime_live.client.stream.stream import BaseStream
 from ime_live.messages import Action

@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Generic, Self
 
-from ime_live.client.options import Ids, Markets, StreamOptions, Underlying, selectors_of
+from ime_live.client.options import StreamOptions
 from ime_live.client.protocol.message import DataT, Message, Status
 from ime_live.client.protocol.selection import Selected
+from ime_live.client.selectors import Ids, Markets, Underlying, selectors_of
 from ime_live.client.stream.receiver import Receiver
 from ime_live.messages import Action
 from ime_live.settings.rule import SWITCH
