@@ -1,4 +1,4 @@
-"""Day file: gzip members of whole lines; read one, and find the part that was not finished.
+"""Day file: gzip members of whole lines, appended and read; the unfinished end is found.
 
 The recorder appends one gzip member (RFC 1952, section 2.2) at a time. So a file that is still
 being written can be read, and a process that was killed leaves an unfinished member at most.
@@ -6,9 +6,11 @@ being written can be read, and a process that was killed leaves an unfinished me
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -168,3 +170,62 @@ def _has_member(file: BinaryIO, begin: int) -> bool:
 def reason_of(error: Exception) -> str:
     """Describe an error of the system in a few words."""
     return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+class DayFile:
+    """A file that lines are appended to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: BinaryIO | None = None
+        self.end = 0
+        """Bytes of whole members."""
+        self.lines: list[bytes] = []
+
+    def append(self, lines: list[bytes]) -> int:
+        """Append one member, and bring it to the disk; return its size in bytes.
+
+        Raises:
+            OSError: it cannot be written; the file is as before.
+        """
+        if self.file is None:
+            self.file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")  # noqa: PTH123, SIM115 - opened without truncating it, and kept
+            _sync_folder(self.path.parent)
+        member = compressed(lines)
+        try:
+            self.file.seek(self.end)
+            self.file.write(member)
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError:
+            self.close()  # its buffer would be written again
+            with suppress(OSError):
+                os.truncate(self.path, self.end)
+            raise
+        self.end += len(member)
+        return len(member)
+
+    def is_there(self) -> bool:
+        """Whether the file that is written still has its name."""
+        if self.file is None:
+            return self.path.exists()
+        try:
+            return os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Close the file; `append` opens it again."""
+        file, self.file = self.file, None
+        if file is not None:
+            with suppress(OSError):
+                file.close()
+
+
+def _sync_folder(folder: Path) -> None:
+    # The name of a new file must survive a loss of power as well.
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

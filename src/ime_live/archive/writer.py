@@ -10,12 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from ime_live.archive.day_file import Cut, compressed, day_files, file_of, read_members, reason_of
+from ime_live.archive.day_file import Cut, DayFile, day_files, file_of, read_members, reason_of
 from ime_live.archive.line import FORMAT, event, opening, read_line
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError
@@ -26,56 +26,7 @@ LOCK: Final = ".lock"
 _STAMP: Final = len("2026-05-23T15:10:00.000001")
 
 
-class _DayFile:
-    """A file that lines are appended to."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.file: BinaryIO | None = None
-        self.end = 0
-        """Bytes of whole members."""
-        self.lines: list[bytes] = []
-
-    def append(self, lines: list[bytes]) -> int:
-        """Append one member, and bring it to the disk; return its size in bytes.
-
-        Raises:
-            OSError: it cannot be written; the file is as before.
-        """
-        if self.file is None:
-            self.file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")  # noqa: PTH123, SIM115 - opened without truncating it, and kept
-            _sync_folder(self.path.parent)
-        member = compressed(lines)
-        try:
-            self.file.seek(self.end)
-            self.file.write(member)
-            self.file.flush()
-            os.fsync(self.file.fileno())
-        except OSError:
-            self.close()  # its buffer would be written again
-            with suppress(OSError):
-                os.truncate(self.path, self.end)
-            raise
-        self.end += len(member)
-        return len(member)
-
-    def is_there(self) -> bool:
-        """Whether the file that is written still has its name."""
-        if self.file is None:
-            return self.path.exists()
-        try:
-            return os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
-        except FileNotFoundError:
-            return False
-
-    def close(self) -> None:
-        file, self.file = self.file, None
-        if file is not None:
-            with suppress(OSError):
-                file.close()
-
-
-Batch = list[tuple[_DayFile, list[bytes]]]
+Batch = list[tuple[DayFile, list[bytes]]]
 """Lines to append to files."""
 
 
@@ -104,7 +55,7 @@ class ArchiveWriter:
         self.last_time = ""
         self._folder = folder
         self._report = report
-        self._files: dict[str, _DayFile] = {}
+        self._files: dict[str, DayFile] = {}
         self._newest = ""
         self._last: dict[str, tuple[str, bytes]] = {}
         """By contract id: timestamp and message of its newest state, on the disk or waiting."""
@@ -281,14 +232,14 @@ class ArchiveWriter:
 
     def _begin(self, day: str) -> None:
         """Begin the file of a day, with the states of the days before."""
-        self._files[day] = _DayFile(file_of(self._folder, day))
+        self._files[day] = DayFile(file_of(self._folder, day))
         for line in self._beginning(day):
             self._put(day, line)
         self._newest = max(self._newest, day)
 
     def _scan(self, day: str, path: Path) -> bool:
         """Read a file of an earlier run, and cut off what is not whole; return if anything is."""
-        file = _DayFile(path)
+        file = DayFile(path)
         cuts: list[Cut] = []
         for member in read_members(path, cut=cuts.append):
             file.end = member.end
@@ -363,12 +314,3 @@ class ArchiveWriter:
 
 def _contract_line(contract: Contract) -> bytes:
     return event("contract", contract=contract)
-
-
-def _sync_folder(folder: Path) -> None:
-    # The name of a new file must survive a loss of power as well.
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
