@@ -276,7 +276,7 @@ class BarAggregator:
             await self._write(token)
         except FencedError as error:
             self._limited.warning(
-                "this bar aggregator leads no more", key="fenced", error=str(error)
+                "this bar aggregator is no longer the leader", key="fenced", error=str(error)
             )
             self._leadership.fenced(error.token)
             self._begins = True

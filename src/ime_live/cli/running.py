@@ -132,7 +132,7 @@ def run_until_stopped(work: Coroutine[Any, Any, None]) -> int:
         with signals.handled(stop), suppress(asyncio.CancelledError):
             await task
         if task.cancelled() and not told:
-            raise RuntimeError("the work was cancelled by none of us")
+            raise RuntimeError("the work must not be cancelled from outside, but was")
         return _SIGNALLED + told[0] if task.cancelled() else 0
 
     return asyncio.run(run())

@@ -158,14 +158,14 @@ async def _attend(settings: StoreSettings, market: DemoMarket) -> None:
         async with Lease(settings, holder_name()) as lease:
             await Leadership(lease, status, on_lead=lambda: None).run()
     except Exception:
-        log.exception("the demo's feed has no state any more; all else goes on")
+        log.exception("the demo's feed state has failed; everything else continues")
 
 
 async def _keep_bars(aggregator: BarAggregator) -> None:
     try:
         await aggregator.run()
     except Exception:
-        log.exception("the demo has no candles any more; all else goes on")
+        log.exception("the demo's bars have failed; everything else continues")
 
 
 async def _announce(server: GatewayServer, market: DemoMarket, address: str) -> None:

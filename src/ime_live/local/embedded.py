@@ -214,7 +214,7 @@ async def _take_over(data: Path, lock: int) -> None:
     # Two on one append-only file would spoil it, and the one that ends removes the other's socket.
     if _locked(lock):
         return
-    log.info("waiting for the Valkey of a run before to end", data=str(data))
+    log.info("waiting for the Valkey of an earlier run to end", data=str(data))
     try:
         async with asyncio.timeout(_HANDOVER_TIMEOUT):
             while not _locked(lock):  # noqa: ASYNC110 - the kernel tells nobody

@@ -159,7 +159,7 @@ async def _greet(settings: UpSettings, data: Path, *, secret_made: bool) -> None
     except BrokenPipeError:
         log.warning("the greeting cannot be written: standard output is closed")
     except Exception:
-        log.exception("the greeting has failed; all else goes on")
+        log.exception("the greeting has failed; everything else continues")
 
 
 async def _listens(host: str, port: int) -> bool:

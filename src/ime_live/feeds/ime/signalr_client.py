@@ -251,7 +251,11 @@ class SignalRClient:
         if source:
             since = self._clock.time()
             self._once.warning(
-                "exchange lost", key=reason, host=self._host, transport=source, reason=reason
+                "connection to the exchange lost",
+                key=reason,
+                host=self._host,
+                transport=source,
+                reason=reason,
             )
         else:
             self._once.warning("exchange not reached", key=reason, host=self._host, reason=reason)

@@ -129,7 +129,9 @@ class Leader:
                 self._settled_at = math.inf
                 refused += await self._confirm(share=1)
         except FencedError as error:
-            self._limited.warning("this feed leads no more", key="fenced", error=str(error))
+            self._limited.warning(
+                "this feed is no longer the leader", key="fenced", error=str(error)
+            )
             self._leadership.fenced(error.token)
             self._begins = True
         except StoreError as error:

@@ -197,7 +197,7 @@ class Connections:
             return StoreError(f"{redis} {reason}")
         if not isinstance(error, RedisError | hiredis.HiredisError):
             # The log is the only place for the traceback.
-            _limited.error("an error of redis-py's insides", key=repr(error), exc_info=error)
+            _limited.error("unexpected error inside redis-py", key=repr(error), exc_info=error)
             return StoreError(f"{redis} gave an answer that cannot be used: {error!r}")
         return StoreError(f"{redis}: {error}")
 

@@ -201,7 +201,9 @@ class FailoverWatcher:
             except RedisError:
                 continue  # no change is known
             except Exception as error:  # noqa: BLE001 - one look that fails is not the last one
-                _limited.error("a look at who leads has failed", key=repr(error), exc_info=error)
+                _limited.error(
+                    "cannot check which server is the master", key=repr(error), exc_info=error
+                )
 
     async def aclose(self) -> None:
         """Stop."""
