@@ -12,7 +12,7 @@ from ime_live.errors import ContractError
 
 
 class TestReading:
-    def test_the_fields_have_the_documented_spelling(self) -> None:
+    def test_fields_have_the_documented_spelling(self) -> None:
         raw = (
             '{"contractId":"12345","contractName":"سکه","market":"IMEFutures","aliases":["پ"],'
             '"StorageCost":1.5,"ExpirationDate":"2026-06-01","optionType":"call",'

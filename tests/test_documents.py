@@ -91,7 +91,7 @@ def blocks(language: str) -> list[Block]:
 # -- generated documents ------------------------------------------------------------------------
 
 
-def test_the_generated_documents_are_up_to_date() -> None:
+def test_generated_documents_are_up_to_date() -> None:
     written = runpy.run_path(str(ROOT / "docgen" / "generate.py"))["documents"]()
     assert {path.name for path in written} == GENERATED
     for path, text in written.items():
@@ -376,7 +376,7 @@ def example(name: str) -> Any:  # noqa: ANN401 - as its arguments are
     return runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"]
 
 
-async def test_the_latest_state_ends_with_the_streams_error(
+async def test_latest_state_ends_with_the_streams_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sleep, looks = time.sleep, 0

@@ -217,7 +217,7 @@ def test_all_of_them_by_a_star() -> None:
     assert set(ime_live.__all__) <= set(names)
 
 
-def test_the_version_is_the_installed_one() -> None:
+def test_version_is_the_installed_one() -> None:
     assert ime_live.__version__ == version("ime-live")
 
 

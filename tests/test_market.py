@@ -46,7 +46,7 @@ class TestTimestamps:
         assert timestamp_of(first, TEHRAN) < timestamp_of(second, TEHRAN)
 
     @given(SINCE_2023)
-    def test_an_offset_goes_before_the_zone(self, version: int) -> None:
+    def test_offset_goes_before_the_zone(self, version: int) -> None:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=version)
         for zone in (UTC, TEHRAN, timezone(timedelta(hours=9))):
             assert version_of(moment.astimezone(zone).isoformat(), TEHRAN) == version

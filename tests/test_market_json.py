@@ -39,7 +39,7 @@ class TestPayload:
         text = json.dumps(whole)
         assert read == read_payload(text) == read_payload(text.encode()) == read_payload(read)
 
-    def test_a_payload_is_copied(self, payload: Factory) -> None:
+    def test_payload_is_copied(self, payload: Factory) -> None:
         read = read_payload(payload())
         copy = read_payload(read)
         copy.aggregate.last_price = 1
@@ -50,13 +50,13 @@ class TestPayload:
         assert read_payload(turned) == read_payload(payload())
 
     @pytest.mark.parametrize("section", ["BestLimit", "Aggregate", "ContractInfo"])
-    def test_a_missing_section_is_named(self, payload: Factory, section: str) -> None:
+    def test_missing_section_is_named(self, payload: Factory, section: str) -> None:
         part = payload()
         del part[section]
         with pytest.raises(PayloadError, match=f"missing required field `{section}`"):
             read_payload(part)
 
-    def test_a_missing_field_is_named(self, payload: Factory) -> None:
+    def test_missing_field_is_named(self, payload: Factory) -> None:
         part = payload()
         del part["BestLimit"]["2"]["buy_price"]
         with pytest.raises(PayloadError, match=r"`buy_price` - at `\$.BestLimit.2`"):
@@ -86,7 +86,7 @@ class TestPayload:
         with pytest.raises(PayloadError, match=r"at `\$.ContractInfo.open_interest`"):
             read_payload(read)
 
-    def test_a_number_is_not_a_text(self, payload: Factory) -> None:
+    def test_number_is_not_a_text(self, payload: Factory) -> None:
         with pytest.raises(PayloadError, match=r"got `int` - at `\$.Aggregate.date`"):
             read_payload(payload(Aggregate={"date": 20260523}))
 
@@ -99,7 +99,7 @@ class TestPayload:
             ({"BestLimit": {"1": {"price": 1}}}, "price", r"\$.BestLimit.1"),
         ],
     )
-    def test_an_unknown_key_is_named(
+    def test_unknown_key_is_named(
         self, payload: Factory, changes: dict[str, Any], key: str, place: str
     ) -> None:
         wrong = f"unknown field `{key}` - at `{place}`"
@@ -115,7 +115,7 @@ class TestPayload:
         with pytest.raises(PayloadError):
             read_payload(data)
 
-    def test_a_mapping_that_cannot_be_json(self, payload: Factory) -> None:
+    def test_mapping_that_cannot_be_json(self, payload: Factory) -> None:
         loop: dict[str, Any] = {}
         loop["loop"] = loop
         for data in (loop, payload(Aggregate={"date": object()})):

@@ -28,7 +28,7 @@ from tests.support.payloads import payload
 TIMESTAMP = b"2026-05-23T15:10:00.000000"
 
 
-def test_the_gateway_and_the_types_use_the_same_words() -> None:
+def test_gateway_and_the_types_use_the_same_words() -> None:
     assert (wire.CHANNEL, wire.STATUS_CHANNEL, wire.CONTROL_CHANNEL) == (STREAM, STATUS, CONTROL)
 
 
@@ -143,7 +143,7 @@ def test_error_of_a_command_has_its_id() -> None:
 
 
 class TestPayloadSections:
-    def test_the_sections_are_in_the_documented_order(self) -> None:
+    def test_sections_are_in_the_documented_order(self) -> None:
         part = sections_of(payload(1), ["ContractInfo", "BestLimit"])
         assert list(json.loads(part.to_json())) == ["BestLimit", "ContractInfo"]
 

@@ -101,7 +101,7 @@ async def test_malformed_contract_id_is_refused(
     assert await redis.keys("ime:last:*") == [b"ime:last:{12345}"]
 
 
-async def test_a_contract_that_is_registered_meanwhile(
+async def test_contract_that_is_registered_meanwhile(
     publisher: Publisher, store: Store, payload: MakePayload
 ) -> None:
     await store.import_contracts([Contract(contract_id="1", contract_name="A")])
@@ -111,7 +111,7 @@ async def test_a_contract_that_is_registered_meanwhile(
     assert (await publisher.publish("2", payload())).published
 
 
-async def test_a_store_that_has_lost_its_contracts_is_published_to(
+async def test_store_that_has_lost_its_contracts_is_published_to(
     publisher: Publisher, redis: Client, payload: MakePayload
 ) -> None:
     await redis.flushall()
@@ -170,7 +170,7 @@ async def test_publishes_more_than_one_round_trip_holds(
     assert [last[o.contract_id].version for o in outcomes] == [o.version for o in outcomes]
 
 
-async def test_a_patch_changes_one_value(
+async def test_patch_changes_one_value(
     publisher: Publisher, store: Store, payload: MakePayload
 ) -> None:
     first = await publisher.publish("1", payload())
@@ -184,7 +184,7 @@ async def test_a_patch_changes_one_value(
     assert again == PublishResult("1", patched.version, published=False)
 
 
-async def test_a_patch_needs_a_last_state(publisher: Publisher) -> None:
+async def test_patch_needs_a_last_state(publisher: Publisher) -> None:
     with pytest.raises(PayloadError, match="contract 1 has no last state to merge into"):
         await publisher.patch("1", ContractInfo={"open_interest": 1})
 
@@ -193,7 +193,7 @@ async def test_a_patch_needs_a_last_state(publisher: Publisher) -> None:
     "sections",
     [{"Nonsense": {}}, {"ContractInfo": {"interest": 1}}, {"ContractInfo": {"open_interest": "1"}}],
 )
-async def test_a_patch_is_checked(
+async def test_patch_is_checked(
     publisher: Publisher, store: Store, payload: MakePayload, sections: dict[str, Any]
 ) -> None:
     first = await publisher.publish("1", payload())

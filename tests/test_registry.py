@@ -27,7 +27,7 @@ class TestRegistry:
             "نِیم\tسـکه0312پ01 ",
         ],
     )
-    def test_a_joiner_may_be_written_as_a_blank(self, spelling: str) -> None:
+    def test_joiner_may_be_written_as_a_blank(self, spelling: str) -> None:
         registry = Registry([contract("1", "نیمسکه0312پ01")])
         assert registry.by_name(spelling).contract_id == "1"
 
@@ -50,11 +50,11 @@ class TestRegistry:
         with pytest.raises(UnknownContractError, match="unknown contract: A"):
             registry.by_id("A")
 
-    def test_a_current_name_goes_before_an_old_one(self) -> None:
+    def test_current_name_goes_before_an_old_one(self) -> None:
         registry = Registry([contract("1", "A", "B"), contract("2", "B")])
         assert registry.by_name("B").contract_id == "2"
 
-    def test_the_first_of_two_old_names_counts(self) -> None:
+    def test_first_of_two_old_names_counts(self) -> None:
         registry = Registry([contract("1", "A", "Old"), contract("2", "B", "Old")])
         assert registry.by_name("Old").contract_id == "1"
 
@@ -93,7 +93,7 @@ class TestWithChanges:
         after = before.with_changes([contract("1", "B"), contract("2", "A")])
         assert after.by_name("A").contract_id == "2"
 
-    def test_a_name_that_is_taken(self) -> None:
+    def test_name_that_is_taken(self) -> None:
         before = Registry([contract("1", "A")])
         with pytest.raises(ContractError, match="contracts 1 and 2 must have different names"):
             before.with_changes([contract("2", "A")])
@@ -112,7 +112,7 @@ class TestWithImport:
         assert (result.added, result.changed, result.unchanged) == (("3",), ("2",), ("1",))
         assert len(after) == 3
 
-    def test_a_renamed_contract_answers_to_its_old_names(self) -> None:
+    def test_renamed_contract_answers_to_its_old_names(self) -> None:
         registry = Registry([contract("1", "A", "Older")])
         for name in ("B", "C", "A"):
             registry, _ = registry.with_import([contract("1", name)])

@@ -61,7 +61,7 @@ class TestFold:
     def test_different_names_fold_differently(self, one: str, other: str) -> None:
         assert fold_name(one) != fold_name(other)
 
-    def test_a_text_keeps_its_blanks(self) -> None:
+    def test_text_keeps_its_blanks(self) -> None:
         assert fold("نیم  سكه") == "نیم  سکه"
 
     @given(st.text("eاییيك۰0\u0301\u0654\u0653\u200c\u200f\u2068 \u00a0ﷲ"))

@@ -58,7 +58,7 @@ def test_runs_of_before_refusals_were_counted_can_be_read() -> None:
     assert "| a | single | 1 | 1.0 | 1.0 | – |" in text
 
 
-def test_a_fault_that_was_not_injected_does_not_count() -> None:
+def test_fault_that_was_not_injected_does_not_count() -> None:
     failed = Outcome(store="sentinel", number=1, fault="Sentinel failover", injected=False)
     assert Run.of(1, [failed, outcome(1.0)]).faults == 1
 

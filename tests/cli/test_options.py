@@ -86,7 +86,7 @@ def test_command_line_precedes_the_environment(ime_live: Run, valkey: EmbeddedVa
         ([], {"IME_LIVE_BANDS": "=1", "IME_LIVE_PRICE_LIMITS": "SAF=0.1"}, False),
     ],
 )
-def test_a_former_name_of_an_option_is_accepted(
+def test_former_name_of_an_option_is_accepted(
     ime_live: Run, flags: list[str], environment: dict[str, str], refused: bool
 ) -> None:
     # A holiday that is no day ends it where the limits are good.
@@ -231,7 +231,7 @@ def test_unknown_variable_is_reported(ime_live: Run, valkey: EmbeddedValkey) -> 
     assert SECRET not in done.stderr
 
 
-def test_an_unknown_variable_is_a_log_line_where_there_is_a_log(
+def test_unknown_variable_is_a_log_line_where_there_is_a_log(
     start: Callable[..., subprocess.Popen[str]],
 ) -> None:
     process = start(
@@ -264,7 +264,7 @@ def test_an_unknown_variable_is_a_log_line_where_there_is_a_log(
     ],
     ids=" ".join,
 )
-def test_a_closed_pipe_ends_quietly(
+def test_closed_pipe_ends_quietly(
     env: dict[str, str], register: Callable[..., None], arguments: list[str]
 ) -> None:
     register(("1", "A"))
@@ -280,7 +280,7 @@ def test_a_closed_pipe_ends_quietly(
     assert (process.returncode, said) == (1, b"")
 
 
-def test_a_full_disk_is_one_line(env: dict[str, str], register: Callable[..., None]) -> None:
+def test_full_disk_is_one_line(env: dict[str, str], register: Callable[..., None]) -> None:
     register(("1", "A"))
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
         done = subprocess.run(

@@ -125,7 +125,7 @@ def _trades_in(server: Server) -> int:
     return int(msgspec.json.decode(kept)["Aggregate"]["trade_count"]) if kept else 0
 
 
-def test_a_replay_goes_on_when_bad_frames_cannot_be_reported(
+def test_replay_goes_on_when_bad_frames_cannot_be_reported(
     broken: int, env: dict[str, str], database: Database, tmp_path: Path
 ) -> None:
     file = tmp_path / "frames.ndjson"
@@ -144,7 +144,7 @@ def test_contracts_are_imported_when_the_report_cannot_be_written(
     assert database.hexists("ime:contracts", "1")
 
 
-def test_a_command_does_its_work_when_it_cannot_warn_of_a_variable(
+def test_command_does_its_work_when_it_cannot_warn_of_a_variable(
     broken: int, env: dict[str, str], database: Database
 ) -> None:
     env["IME_LIVE_REDIS_ULR"] = "redis://127.0.0.1:1"
@@ -176,7 +176,7 @@ def test_publishing_waits_for_redis_when_it_cannot_say_so(
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("show", "1"), ("remove", "1")])
-def test_a_command_that_is_started_without_output_does_its_work(
+def test_command_that_is_started_without_output_does_its_work(
     arguments: tuple[str, ...],
     env: dict[str, str],
     database: Database,

@@ -178,7 +178,7 @@ def test_publish_of_an_unreadable_file_is_one_line(ime_live: Run, source: str, r
     assert done.stderr == f"ime-live: {source}: {reason}\n"
 
 
-def test_a_file_does_not_wait_for_redis(ime_live: Run, line: Line, tmp_path: Path) -> None:
+def test_file_does_not_wait_for_redis(ime_live: Run, line: Line, tmp_path: Path) -> None:
     url = "redis://user:geheim@127.0.0.1:1"
     (tmp_path / "data.ndjson").write_text(line(1, contractId="1"))
     done = ime_live("publish", "data.ndjson", IME_LIVE_REDIS_URL=url)
@@ -250,7 +250,7 @@ def test_waiting_for_redis_can_be_interrupted(
 @pytest.mark.parametrize(
     "command", [["publish", "-"], ["contracts", "import", "-"], ["token", "inspect", "-"]]
 )
-def test_a_closed_standard_input_is_one_line(env: dict[str, str], command: list[str]) -> None:
+def test_closed_standard_input_is_one_line(env: dict[str, str], command: list[str]) -> None:
     done = subprocess.run(  # noqa: S603 - our own command
         ["/bin/sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-m", "ime_live", *command],
         capture_output=True,

@@ -126,7 +126,7 @@ def commands(valkey: EmbeddedValkey, recording: Path) -> dict[str, tuple[list[st
         *map(thorough, ("serve", "demo", "up", "record", "replay")),
     ],
 )
-def test_a_hangup_ends_nothing(
+def test_hangup_does_not_end_the_process(
     name: str, valkey: EmbeddedValkey, recording: Path, tmp_path: Path
 ) -> None:
     arguments, said = commands(valkey, recording)[name]
@@ -140,7 +140,7 @@ def test_a_hangup_ends_nothing(
         assert process.ended() in {0, 143}
 
 
-def test_a_hangup_leaves_clients_alone(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+def test_hangup_leaves_clients_alone(valkey: EmbeddedValkey, tmp_path: Path) -> None:
     arguments = ["serve", "--auth", "none", "--port", "0", "--redis-url", valkey.url]
     with started([*PROGRAM, *arguments], tmp_path) as process:
         process.says("contracts loaded")
@@ -162,7 +162,7 @@ def test_a_hangup_leaves_clients_alone(valkey: EmbeddedValkey, tmp_path: Path) -
         *(thorough("serve", times) for times in (1, 4)),
     ],
 )
-def test_an_interrupt_shows_no_traceback(
+def test_interrupt_shows_no_traceback(
     name: str, times: int, valkey: EmbeddedValkey, recording: Path, tmp_path: Path
 ) -> None:
     arguments, said = commands(valkey, recording)[name]
@@ -177,7 +177,7 @@ def test_an_interrupt_shows_no_traceback(
 
 @pytest.mark.parametrize("library", [thorough("msgspec/_core"), "cryptography/hazmat"])
 @pytest.mark.parametrize("name", ["serve, several", *map(thorough, ("serve", "demo"))])
-def test_an_interrupt_of_the_start_shows_no_traceback(
+def test_interrupt_of_the_start_shows_no_traceback(
     name: str, library: str, valkey: EmbeddedValkey, recording: Path, tmp_path: Path
 ) -> None:
     arguments, _ = commands(valkey, recording)[name]
@@ -188,7 +188,7 @@ def test_an_interrupt_of_the_start_shows_no_traceback(
 
 
 @pytest.mark.parametrize("delay", [0.2, *map(thorough, (0.0, 0.6))])
-def test_an_interrupt_while_workers_start_shows_no_traceback(
+def test_interrupt_while_workers_start_shows_no_traceback(
     delay: float, valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
     serve = ["serve", "--auth", "none", "--port", "0", "--workers", "3", "--redis-url", valkey.url]
@@ -199,7 +199,7 @@ def test_an_interrupt_while_workers_start_shows_no_traceback(
         assert process.ended() in {0, 130}
 
 
-def test_an_interrupt_while_redis_hangs_shows_no_traceback(
+def test_interrupt_while_redis_hangs_shows_no_traceback(
     own_valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
     own_valkey.stop()
@@ -257,7 +257,7 @@ EXAMPLES = {
 
 @pytest.mark.parametrize("reached", [True, thorough(False)])
 @pytest.mark.parametrize("name", ["README", *map(thorough, EXAMPLES)])
-def test_an_interrupt_of_an_example_shows_no_traceback(
+def test_interrupt_of_an_example_shows_no_traceback(
     name: str, reached: bool, demo: str, tmp_path: Path
 ) -> None:
     address = demo if reached else "127.0.0.1:1"

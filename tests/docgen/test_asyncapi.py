@@ -68,7 +68,7 @@ def test_every_message_and_channel_is_used(made: Node) -> None:
 
 
 @pytest.mark.parametrize("made", DOCUMENTS)
-def test_the_channels_are_the_endpoints(made: Node) -> None:
+def test_channels_are_the_endpoints(made: Node) -> None:
     addresses = {channel["address"] for channel in made["channels"].values()}
     assert addresses == set(session._ENDPOINTS)
     for channel in made["channels"].values():
@@ -78,7 +78,7 @@ def test_the_channels_are_the_endpoints(made: Node) -> None:
         assert endpoint_of(channel["address"], root=root) is not None
 
 
-def test_a_token_is_described_where_it_is_asked_for() -> None:
+def test_token_is_described_where_it_is_asked_for() -> None:
     assert not any("security" in server for server in whole(OPEN)["servers"].values())
     assert "securitySchemes" not in whole(OPEN)["components"]
     made = whole(GUARDED)
@@ -225,7 +225,7 @@ def test_every_parameter_is_read_as_described(by: By) -> None:
 
 
 @pytest.mark.parametrize("by", By)
-def test_a_query_without_contracts_is_neither_described_nor_accepted(by: By) -> None:
+def test_query_without_contracts_is_neither_described_nor_accepted(by: By) -> None:
     valid = Draft7Validator(query_of(ENDPOINTS[by]))
     assert valid.is_valid({FIRST[by]: ["A"]})
     assert not valid.is_valid({"snapshot": True})
@@ -234,7 +234,7 @@ def test_a_query_without_contracts_is_neither_described_nor_accepted(by: By) -> 
 
 
 @pytest.mark.parametrize("rate", [0.01, 1000, 0.009, 1000.1])
-def test_the_limits_of_a_rate_are_those_described(rate: float) -> None:
+def test_limits_of_a_rate_are_those_described(rate: float) -> None:
     described = Draft7Validator(query_of(Endpoint.STREAM_BY_ID)["properties"]["max_rate"]).is_valid(
         rate
     )

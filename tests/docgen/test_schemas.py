@@ -71,7 +71,7 @@ def test_attributes_become_descriptions_of_properties(
     assert schemas["Outer"]["required"] == ["firstName", "inner", "colour"]
 
 
-def test_a_number_is_a_number(schemas: Schemas) -> None:
+def test_schema_of_a_number_is_number(schemas: Schemas) -> None:
     assert schemas["Inner"]["properties"]["size"] == {"type": "number"}
 
 
@@ -110,5 +110,5 @@ def test_reference_keeps_its_description() -> None:
     }
 
 
-def test_a_description_has_no_attributes() -> None:
+def test_description_has_no_attributes() -> None:
     assert description_of(Outer) == "Something large.\n\nIt goes over two lines."

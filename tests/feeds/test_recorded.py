@@ -148,7 +148,7 @@ def test_recorded_options_are_read() -> None:
     assert (untouched.date, untouched.time) == ("2022-02-06", "00:00:00")
 
 
-def test_a_second_changes_one_or_two_of_eight_recorded_futures() -> None:
+def test_second_changes_one_or_two_of_eight_recorded_futures() -> None:
     first, second, *_ = recording("1400-11-17T13")
     assert first.clock is not None
     assert second.clock is not None
@@ -185,7 +185,7 @@ def test_no_recorded_trade_is_outside_the_allowed_range() -> None:
                     assert day.high_price <= prices.max_allowed_price
 
 
-def test_a_recorded_board_takes_a_few_milliseconds() -> None:
+def test_recorded_board_takes_a_few_milliseconds() -> None:
     line = (CAPTURE / "1400-11-18T1415.ndjson").read_bytes()
     best = min(_seconds_for(line) for _ in range(5))
     assert best < 0.05  # 92 contracts; 3 ms where this was written, ten times that is a mistake

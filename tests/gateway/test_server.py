@@ -52,7 +52,7 @@ def test_connection_without_acknowledgements_times_out(unwritable: float, second
     assert found == seconds * 1000
 
 
-def test_a_port_in_use_is_one_clear_line() -> None:
+def test_port_in_use_is_one_clear_line() -> None:
     with bind("127.0.0.1", 0) as listener:
         listener.listen()
         port = listener.getsockname()[1]
@@ -60,6 +60,6 @@ def test_a_port_in_use_is_one_clear_line() -> None:
             bind("127.0.0.1", port)
 
 
-def test_an_address_of_another_machine_is_said_so() -> None:
+def test_address_of_another_machine_is_reported() -> None:
     with pytest.raises(SettingsError, match="cannot assign requested address"):
         bind("192.0.2.1", 8000)

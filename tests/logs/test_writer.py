@@ -66,7 +66,7 @@ def test_lines_are_written_in_order(pipe: Pipe) -> None:
     assert writer.dropped == 0
 
 
-def test_a_flush_without_lines_is_no_work(pipe: Pipe) -> None:
+def test_flush_without_lines_is_no_work(pipe: Pipe) -> None:
     writer = LogWriter(pipe.writer)
     assert writer.flush()
     writer.write("one")
@@ -93,7 +93,7 @@ def test_lines_of_several_threads_are_all_written_and_keep_each_ones_order(pipe:
         assert [line for line in read if line[0] == name] == [f"{name} {n}" for n in range(300)]
 
 
-def test_a_log_that_nobody_reads_holds_nobody_up(pipe: Pipe) -> None:
+def test_unread_log_does_not_block_the_program(pipe: Pipe) -> None:
     writer = LogWriter(pipe.writer, capacity=1_000)
     count = _PIPE_HOLDS // 100 + 2_000
     for line in lines(count, 99):  # would wait for ever where each is written at once
@@ -142,7 +142,7 @@ def test_lines_without_a_file_are_dropped() -> None:
     assert writer.dropped == 1
 
 
-def test_a_disk_that_has_room_again_gets_whole_lines(pipe: Pipe) -> None:
+def test_disk_that_has_room_again_gets_whole_lines(pipe: Pipe) -> None:
     room = 10
 
     class Disk(LogWriter):
@@ -165,7 +165,7 @@ def test_a_disk_that_has_room_again_gets_whole_lines(pipe: Pipe) -> None:
     assert pipe.read() == ["one", "two", "th", "five"]
 
 
-def test_a_file_that_does_not_block_gets_all_lines(pipe: Pipe) -> None:
+def test_file_that_does_not_block_gets_all_lines(pipe: Pipe) -> None:
     # As a terminal that is shared with a process that has made it so.
     os.set_blocking(pipe.writer, False)
     writer = LogWriter(pipe.writer)
@@ -188,7 +188,7 @@ def test_text_that_cannot_be_encoded_is_escaped(pipe: Pipe) -> None:
     assert pipe.read() == ["half a character: \\ud800, سکه"]
 
 
-def test_a_line_without_end_is_cut(pipe: Pipe) -> None:
+def test_line_without_end_is_cut(pipe: Pipe) -> None:
     writer = LogWriter(pipe.writer)
     writer.write("x" * 10_000_000)
     writer.write("the next one")
@@ -226,12 +226,12 @@ log = structlog.get_logger()
 """
 
 
-def test_the_last_lines_of_a_process_are_written(tmp_path: Path) -> None:
+def test_last_lines_of_a_process_are_written(tmp_path: Path) -> None:
     read = run(tmp_path, _SET_UP + "for n in range(5_000): log.info('line', n=n)")
     assert [line.rpartition("=")[2] for line in read] == [str(n) for n in range(5_000)]
 
 
-def test_a_line_at_the_very_end_of_a_process_does_not_hold_it_up(tmp_path: Path) -> None:
+def test_line_at_the_very_end_of_a_process_does_not_hold_it_up(tmp_path: Path) -> None:
     program = """
 class Unraisable:
     def __del__(self): raise LookupError("nobody can take this")
@@ -241,7 +241,7 @@ kept.append(kept)
     run(tmp_path, _SET_UP + program)
 
 
-def test_a_forked_process_writes_its_own_lines(tmp_path: Path) -> None:
+def test_forked_process_writes_its_own_lines(tmp_path: Path) -> None:
     program = """
 import warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12 for such a fork

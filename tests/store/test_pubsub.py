@@ -473,7 +473,7 @@ async def test_refusal_of_a_channel_lasts_after_its_unsubscribe(
             await until(lambda: subscribed(client), lambda ids: not ids)
 
 
-async def test_an_outage_is_no_refusal(
+async def test_outage_is_no_refusal(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:
     place = own_valkey.url.removeprefix("redis://")
@@ -644,7 +644,7 @@ def test_idle_and_timeout_together_notice_a_half_open_link_within_seven_seconds(
     assert IDLE + StoreSettings().redis_timeout < 7
 
 
-async def test_a_half_open_link_is_noticed_however_soon_after_an_answer(
+async def test_half_open_link_is_noticed_however_soon_after_an_answer(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:
     port = int(own_valkey.url.rpartition(":")[2])

@@ -416,7 +416,7 @@ async def test_last_states_are_read_by_id(store: Store, state: MakeState) -> Non
         None,
     ],
 )
-async def test_a_last_state_that_cannot_be_read_is_left_out(
+async def test_last_state_that_cannot_be_read_is_left_out(
     store: Store, redis: Client, state: MakeState, fields: dict[str, Any] | None
 ) -> None:
     await publish(store, "1", state())

@@ -123,7 +123,7 @@ def test_servers_are_where_the_request_went(gateway: Gateway, hasty: Gateway) ->
         assert server.get("pathname") == pathname
 
 
-async def test_a_described_address_can_be_connected_to(hasty: Gateway, market: Market) -> None:
+async def test_described_address_can_be_connected_to(hasty: Gateway, market: Market) -> None:
     document = hasty.get("/data-engine/ime/asyncapi.json").json()
     server = document["servers"]["websocket"]
     channel = document["channels"]["websocketById"]
@@ -142,7 +142,7 @@ def test_forwarded_headers_are_ignored(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("host", ["x_y", "x" * 300])
-def test_a_strange_host_is_only_named(gateway: Gateway, host: str) -> None:
+def test_redirect_to_another_host_is_named(gateway: Gateway, host: str) -> None:
     answer = gateway.request("GET", "/asyncapi.json", {"Host": host})
     assert answer.status == 200
     assert answer.json()["servers"]["websocket"]["host"] == host

@@ -96,7 +96,7 @@ async def test_token_is_accepted_in_the_query(
         (jwt.encode({"sub": "alice"}, "", algorithm="none"), "invalid token"),
     ],
 )
-async def test_a_bad_token_is_1008(
+async def test_bad_token_is_1008(
     guarded: Gateway, market: Market, value: str | None, reason: str
 ) -> None:
     path = guarded.stream("id", [market.one().contract_id])

@@ -59,7 +59,7 @@ def _script(url: str, *subprotocols: str, messages: int = 1) -> str:
     return _SCRIPT % (json.dumps(url), json.dumps(subprotocols), messages)
 
 
-async def test_a_script_sees_the_code_and_the_reason_of_a_refusal(
+async def test_script_sees_the_code_and_the_reason_of_a_refusal(
     browser: str, gateway: Gateway, guarded: Gateway
 ) -> None:
     unknown = gateway.url(gateway.stream("name", ["سکه"]))
@@ -76,7 +76,7 @@ async def test_a_script_sees_the_code_and_the_reason_of_a_refusal(
             )
 
 
-async def test_a_script_brings_its_token_as_a_subprotocol_and_gets_messages(
+async def test_script_brings_its_token_as_a_subprotocol_and_gets_messages(
     browser: str, guarded: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()

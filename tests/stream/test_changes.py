@@ -55,7 +55,7 @@ async def test_equal_republication_by_any_publisher_sends_nothing(
         assert _trades(await receive(client)) == 13
 
 
-async def test_an_older_version_is_ignored(
+async def test_older_version_is_ignored(
     gateway: Gateway, market: Market, wire: Wire, payload: Payload
 ) -> None:
     contract = market.one()
@@ -97,7 +97,7 @@ async def test_nothing_is_sent_before_the_next_change(
 
 
 @pytest.mark.parametrize("known", [True, False])
-async def test_the_very_next_change_after_connecting_is_received(
+async def test_very_next_change_after_connecting_is_received(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload, known: bool
 ) -> None:
     first, *others = market.take(50)

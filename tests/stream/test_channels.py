@@ -86,7 +86,7 @@ async def test_connecting_and_leaving_clients_leave_no_subscription(
     await _deserted(wire, contract)
 
 
-async def test_a_refused_client_leaves_no_subscription(
+async def test_refused_client_leaves_no_subscription(
     gateway: Gateway, market: Market, wire: Wire
 ) -> None:
     contract = market.one()

@@ -341,7 +341,7 @@ async def test_token_of_an_issuer_with_a_clock_ahead_is_retried(
         assert (await take(stream)).data.aggregate.trade_count == 1
 
 
-async def test_a_bad_token_is_an_error(guarded: Gateway, market: Market) -> None:
+async def test_bad_token_is_an_error(guarded: Gateway, market: Market) -> None:
     contract = market.one()
     for source, reason in (
         (None, "authentication required"),
@@ -362,7 +362,7 @@ async def test_a_bad_token_is_an_error(guarded: Gateway, market: Market) -> None
             await take(stream)
 
 
-async def test_an_unknown_contract_is_an_error(gateway: Gateway, market: Market) -> None:
+async def test_unknown_contract_is_an_error(gateway: Gateway, market: Market) -> None:
     names = [market.one().contract_name, "NOPE"]
     async with ime_live.connect(gateway.url(""), names, proxy=None) as stream:
         with pytest.raises(UnknownContractError, match=r"^unknown contract: NOPE$"):

@@ -62,7 +62,7 @@ async def test_malformed_request_is_400(gateway: Gateway, garbage: bytes) -> Non
 
 
 @pytest.mark.parametrize("size", [10_000, 1_000_000])
-async def test_an_oversize_head_is_431(hasty: Gateway, size: int) -> None:
+async def test_oversize_head_is_431(hasty: Gateway, size: int) -> None:
     request = handshake(hasty.stream("name", ["X" * size]))
     async with await RawClient.open(hasty.port) as client:
         with contextlib.suppress(ConnectionError):
@@ -71,7 +71,7 @@ async def test_an_oversize_head_is_431(hasty: Gateway, size: int) -> None:
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
-async def test_a_head_that_exceeds_the_limit_with_its_last_part_is_431(hasty: Gateway) -> None:
+async def test_head_that_exceeds_the_limit_with_its_last_part_is_431(hasty: Gateway) -> None:
     request = handshake(hasty.stream("id", ["12345"]), ["X-Filler: " + "x" * 8192])
     async with await RawClient.open(hasty.port) as client:
         await client.send(request[:4000])

@@ -86,7 +86,7 @@ async def test_messages_of_a_client_that_are_no_commands_are_ignored(
 @pytest.mark.parametrize(
     "message", ["x" * 4097, "x" * 1_000_000, ["x" * 4000, "x" * 97], "پ" * 2049]
 )
-async def test_a_message_too_big_is_1009(
+async def test_message_too_big_is_1009(
     gateway: Gateway, market: Market, message: str | list[str]
 ) -> None:
     async with gateway.by_id(
@@ -96,9 +96,7 @@ async def test_a_message_too_big_is_1009(
         assert (await closed(client)).code == 1009
 
 
-async def test_a_client_that_sends_a_megabyte_sees_the_1009(
-    gateway: Gateway, market: Market
-) -> None:
+async def test_client_that_sends_a_megabyte_sees_the_1009(gateway: Gateway, market: Market) -> None:
     path = gateway.stream("id", [market.one().contract_id])
     async with await RawClient.stream(gateway, path) as client:
         await client.send(frame_bytes(TEXT, b"x" * 1_000_000))
@@ -108,7 +106,7 @@ async def test_a_client_that_sends_a_megabyte_sees_the_1009(
         assert await client.read_all() == b""
 
 
-async def test_a_small_message_that_inflates_is_1009(gateway: Gateway, market: Market) -> None:
+async def test_small_message_that_inflates_is_1009(gateway: Gateway, market: Market) -> None:
     path = gateway.stream("id", [market.one().contract_id])
     bomb = zlib.compressobj(9, zlib.DEFLATED, -15)
     body = bomb.compress(bytes(1_000_000)) + bomb.flush(zlib.Z_SYNC_FLUSH)
@@ -153,7 +151,7 @@ async def test_compressed_messages_of_a_client_are_ignored_too(
         (frame_bytes(0x8, b"\x03"), 1002),  # half a close code
     ],
 )
-async def test_an_invalid_frame_is_1002(
+async def test_invalid_frame_is_1002(
     gateway: Gateway, market: Market, frame: bytes, code: int
 ) -> None:
     path = gateway.stream("id", [market.one().contract_id])
@@ -228,7 +226,7 @@ async def test_permessage_deflate_respects_a_small_window(
         assert (await client.frame()).first == first
 
 
-async def test_a_real_client_with_a_small_window_gets_right_messages(
+async def test_real_client_with_a_small_window_gets_right_messages(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()

@@ -135,7 +135,7 @@ async def test_blocked_log_does_not_stop_the_gateway(
         os.close(writer)
 
 
-async def test_a_broken_log_does_not_end_the_feed(
+async def test_broken_log_does_not_end_the_feed(
     own_valkey: EmbeddedValkey,
     tmp_path: Path,
     eventually: Eventually,

@@ -15,7 +15,7 @@ from tests.stream.harness import Gateway, closed
 Eventually = Callable[..., Awaitable[None]]
 
 
-async def test_a_connection_is_logged_from_its_beginning_to_its_end(
+async def test_connection_is_logged_from_its_beginning_to_its_end(
     guarded: Gateway, market: Market, eventually: Eventually
 ) -> None:
     contracts = market.take(12)
@@ -40,9 +40,7 @@ async def test_a_connection_is_logged_from_its_beginning_to_its_end(
     assert ended["seconds"] >= 0
 
 
-async def test_a_refusal_is_logged_with_its_reason(
-    guarded: Gateway, eventually: Eventually
-) -> None:
+async def test_refusal_is_logged_with_its_reason(guarded: Gateway, eventually: Eventually) -> None:
     before = len(guarded.events("stream closed"))
     async with guarded.by_name("KASH0000") as client:
         await closed(client)

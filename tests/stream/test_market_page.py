@@ -277,7 +277,7 @@ async def test_rows_out_of_view_have_no_elements(
     assert await page.evaluate(count) < 50
 
 
-async def test_a_flood_is_painted_once_a_frame(
+async def test_flood_is_painted_once_a_frame(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
     await open_page(page, market_gateway)

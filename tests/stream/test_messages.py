@@ -123,7 +123,7 @@ async def test_both_spellings_of_the_parameter_may_be_repeated(
         "سك\u200cه0312پ01",  # with a joiner that is not seen
     ],
 )
-async def test_a_persian_name_is_found_in_every_spelling_and_echoed_as_asked(
+async def test_persian_name_is_found_in_every_spelling_and_echoed_as_asked(
     gateway: Gateway, publisher: Publisher, payload: Payload, name: str
 ) -> None:
     async with gateway.by_name(name) as client:
@@ -132,7 +132,7 @@ async def test_a_persian_name_is_found_in_every_spelling_and_echoed_as_asked(
         assert (await receive(client))["contractName"] == name
 
 
-async def test_a_name_that_is_not_percent_encoded_is_read_as_utf8(
+async def test_name_that_is_not_percent_encoded_is_read_as_utf8(
     gateway: Gateway, publisher: Publisher, payload: Payload
 ) -> None:
     path = f"/live/data/websocket/contract/name?contract_names={PERSIAN.contract_name}"
@@ -157,7 +157,7 @@ async def test_duplicate_contracts_are_streamed_once(
 
 
 @pytest.mark.parametrize("prefix", ["/data-engine/ime", ""])
-async def test_a_root_path_may_be_stripped_or_passed_on(
+async def test_root_path_may_be_stripped_or_passed_on(
     hasty: Gateway, market: Market, publisher: Publisher, payload: Payload, prefix: str
 ) -> None:
     contract = market.one()
@@ -170,7 +170,7 @@ async def test_a_root_path_may_be_stripped_or_passed_on(
     assert hasty.get(f"/elsewhere{prefix}/health").status == 404
 
 
-async def test_a_thousand_contracts_in_one_query_are_served(
+async def test_thousand_contracts_in_one_query_are_served(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     names = [contract.contract_name for contract in market.contracts[-1000:]]

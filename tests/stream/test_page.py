@@ -39,7 +39,7 @@ def text_of(name: str) -> str:
 # -- its files ----------------------------------------------------------------------------------
 
 
-def test_the_policy_lets_nothing_in_from_elsewhere(gateway: Gateway) -> None:
+def test_policy_lets_nothing_in_from_elsewhere(gateway: Gateway) -> None:
     policy = gateway.get("/docs").headers["Content-Security-Policy"]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules.pop("require-trusted-types-for") == "'script'"
@@ -62,7 +62,7 @@ def test_every_file_is_served_as_it_is(gateway: Gateway, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_names_no_other_host(name: str) -> None:
+def test_file_names_no_other_host(name: str) -> None:
     # The SVG's namespace is a name that nobody fetches.
     text = text_of(name).replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert not re.search(r"https?://[\w$]|[\"'(]//", text)
@@ -89,7 +89,7 @@ def test_other_files_of_the_folder_are_not_served(gateway: Gateway, path: str) -
 
 
 @pytest.mark.parametrize("prefix", ["", "/data-engine/ime"])
-def test_a_slash_too_many_leads_back(hasty: Gateway, prefix: str) -> None:
+def test_extra_slash_is_redirected_to_the_page(hasty: Gateway, prefix: str) -> None:
     answer = hasty.get(prefix + "/docs/")
     assert answer.status == 308
     assert urljoin(prefix + "/docs/", answer.headers["Location"]) == prefix + "/docs"
@@ -288,7 +288,7 @@ async def test_nothing_is_wider_than_the_screen(page: Page, gateway: Gateway) ->
     await page.command("Emulation.clearDeviceMetricsOverride")
 
 
-async def test_a_call_is_tried(
+async def test_call_is_tried(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()
@@ -303,7 +303,7 @@ async def test_a_call_is_tried(
     assert data == expected
 
 
-async def test_a_stream_is_tried(
+async def test_stream_is_tried(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     first, second = market.take(2)
@@ -339,7 +339,7 @@ async def test_events_are_tried(
     await article.state("Disconnected.")
 
 
-async def test_a_refusal_is_told_and_a_token_helps(
+async def test_refusal_is_told_and_a_token_helps(
     page: Page, guarded: Gateway, market: Market
 ) -> None:
     contract = market.one()

@@ -65,7 +65,7 @@ async def test_refused_handshake_ends_with_the_connection(gateway: Gateway) -> N
         assert await client.read_all() == b""
 
 
-async def test_an_unknown_path_is_404_also_for_an_upgrade(gateway: Gateway) -> None:
+async def test_unknown_path_is_404_also_for_an_upgrade(gateway: Gateway) -> None:
     for path in ("/", "/live/data/websocket/contract/", "/live/data/websocket/contract/isin"):
         async with await RawClient.open(gateway.port) as client:
             await client.send(handshake(path))

@@ -75,7 +75,7 @@ def test_every_kind_of_row_is_read_in_the_frames_order() -> None:
     assert names == ["SAFMO02", "KASH02C250", "KASH02P250", "CD1XYZ0001", "سكه9912پ03"]
 
 
-def test_a_morning_clock_of_another_board_keeps_a_certificate_from_the_afternoon() -> None:
+def test_morning_clock_of_another_board_keeps_a_certificate_from_the_afternoon() -> None:
     night = row("certificate", LastTradedPriceTime="", OrdersDateTime="2024-11-18T01:00:01")
     (alone,) = quotes((CDC, [night]))
     assert alone.payload.aggregate.time == "13:00:01"
@@ -115,7 +115,7 @@ def test_options_are_read_with_and_without_the_underscore() -> None:
     assert quotes((OPTIONS, [row("strike") | plain | {"CallLastTradedPrice": 1.0}])) == spelled
 
 
-def test_a_strike_may_have_one_side_only() -> None:
+def test_strike_may_have_one_side_only() -> None:
     alone = row("strike", _PutContractID=None, _PutContractCode=None)
     assert [q.contract.option_type for q in quotes((OPTIONS, [alone]))] == ["call"]
 
@@ -123,7 +123,7 @@ def test_a_strike_may_have_one_side_only() -> None:
 # Rows that cannot be read
 
 
-def test_a_bad_row_loses_only_itself() -> None:
+def test_bad_row_loses_only_itself() -> None:
     bad = row("future", ContractID=902, TradesCount="many")
     read = read_frame(frame((FUTURES, [row("future"), bad, row("future", ContractID=903)])))
     assert [q.contract.contract_id for q in read.quotes] == ["901", "903"]
@@ -132,7 +132,7 @@ def test_a_bad_row_loses_only_itself() -> None:
     assert str(error) == f"{FUTURES}[1], contract 902: TradesCount: is not a number, got 'many'"
 
 
-def test_a_bad_side_of_a_strike_loses_only_itself() -> None:
+def test_bad_side_of_a_strike_loses_only_itself() -> None:
     read = read_frame(frame((OPTIONS, [row("strike", _CallBidPrice2=-1.0)])))
     assert [q.contract.option_type for q in read.quotes] == ["put"]
     assert [error.contract_id for error in read.errors] == ["1009001"]
@@ -146,7 +146,7 @@ def test_row_that_is_no_object_loses_only_itself(made: object, shown: str) -> No
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, 5, "rows", {"a": 1, "b": [2], "c": [3]}])
-def test_a_board_that_is_no_list_loses_only_itself(content: object) -> None:
+def test_board_that_is_no_list_loses_only_itself(content: object) -> None:
     read = read_frame(frame((OPTIONS, content), (FUTURES, [row("future")])))
     assert len(read.quotes) == 1
     assert {error.board for error in read.errors} == {OPTIONS}
@@ -281,7 +281,7 @@ def test_date_of_the_frame_precedes_that_of_the_caller() -> None:
     assert read.clock == at("2022-02-06T13:26:05")
 
 
-def test_the_day_is_that_of_most_rows() -> None:
+def test_day_is_that_of_most_rows() -> None:
     futures = [row("future"), row("future"), row("future", LastUpdate="2031-01-01T00:00:00")]
     read = read_frame(frame((GAVAHI, [row("receipt")]), (FUTURES, futures)))
     assert read.day == date(2023, 8, 1)
@@ -295,7 +295,7 @@ def test_whether_the_frame_tells_its_day() -> None:
         assert read_frame(frame(told), boards={GAVAHI}).has_day
 
 
-def test_the_day_is_that_of_the_last_board_of_each_kind() -> None:
+def test_day_is_that_of_the_last_board_of_each_kind() -> None:
     # Rows that waited over midnight come in one frame.
     evening, night = "2023-08-01T23:59:59", "2023-08-02T00:00:01"
     boards = [(FUTURES, [row("future", LastUpdate=each)]) for each in (evening, evening, night)]
@@ -325,7 +325,7 @@ def test_boards_of_a_frame_are_told_apart() -> None:
     assert read.boards[0].pushed_at == (at("2023-08-01T13:20:11.257000"),)
 
 
-def test_the_clock_is_the_latest_stamp() -> None:
+def test_clock_is_the_latest_stamp() -> None:
     assert read_frame(frame((FUTURES, [row("future")]))).clock == at("2023-08-01T13:20:11.257000")
     receipts = read_frame(frame((GAVAHI, [row("receipt")])), day=CLOCK_DAY)
     assert receipts.clock == at("2022-02-06T13:25:51")
@@ -374,7 +374,7 @@ def test_malformed_frame_is_refused(wrong: bytes | str) -> None:
 
 
 @pytest.mark.parametrize("literal", ["NaN", "1e400", "-Infinity"])
-def test_a_number_that_json_has_not_loses_only_its_row(literal: str) -> None:
+def test_number_outside_json_loses_only_its_row(literal: str) -> None:
     good = json.dumps(row("future"))
     bad = good.replace("699200.0", literal)
     assert bad != good

@@ -72,7 +72,7 @@ def test_malformed_price_limits_are_refused(text: str) -> None:
     assert text in str(caught.value)
 
 
-def test_a_name_given_twice_is_refused() -> None:
+def test_name_given_twice_is_refused() -> None:
     with pytest.raises(SettingsError, match="must have each name once, got SAF twice"):
         read_price_limits("SAF=0.05, SIL=0.05, SAF=0.1")
 
@@ -102,7 +102,7 @@ def test_malformed_board_names_are_refused(text: str, named: str) -> None:
         ("KASH=0.05", OPEN_RANGE),
     ],
 )
-def test_the_longest_name_that_fits_counts(price_limits: str, allowed: tuple[int, int]) -> None:
+def test_longest_name_that_fits_counts(price_limits: str, allowed: tuple[int, int]) -> None:
     row = json.loads((ROWS / "future.json").read_text())
     said = read_frame(
         {"M": [{"M": "updateFutureMarketsInfo", "A": [[row]]}]},
@@ -112,7 +112,7 @@ def test_the_longest_name_that_fits_counts(price_limits: str, allowed: tuple[int
     assert (prices.min_allowed_price, prices.max_allowed_price) == allowed
 
 
-def test_an_option_has_a_range_only_if_it_is_named() -> None:
+def test_option_has_a_range_only_if_it_is_named() -> None:
     row = json.loads((ROWS / "strike.json").read_text())
     name = row["_CallContractCode"]
     frame = {"M": [{"M": "updateMarketsInfo", "A": [[row]]}]}

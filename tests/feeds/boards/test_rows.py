@@ -221,7 +221,7 @@ def test_levels_4_and_5_are_ignored() -> None:
     )
 
 
-def test_the_closing_price_is_the_first_that_says_something() -> None:
+def test_closing_price_is_the_first_that_says_something() -> None:
     def closing(**changes: object) -> float:
         return quote(FUTURE, row("future", **changes)).payload.aggregate.closing_price
 
@@ -230,12 +230,12 @@ def test_the_closing_price_is_the_first_that_says_something() -> None:
     assert closing(TodayLiveSettlement=None) == 699_200
 
 
-def test_a_date_is_of_the_later_of_orders_and_trade() -> None:
+def test_date_is_of_the_later_of_orders_and_trade() -> None:
     later = quote(FUTURE, row("future", LastTradedPriceTime="13:20:10.9")).payload.aggregate
     assert (later.date, later.time) == ("2023-08-01", "13:20:10")
 
 
-def test_a_board_pushed_after_midnight_tells_yesterdays_trade() -> None:
+def test_board_pushed_after_midnight_tells_yesterdays_trade() -> None:
     pushed = row("future", LastUpdate="2023-08-02T00:10:00", LastTradedPriceTime="13:21:00")
     aggregate = quote(FUTURE, pushed).payload.aggregate
     assert (aggregate.date, aggregate.time) == ("2023-08-01", "13:21:00")
@@ -323,31 +323,31 @@ def test_future_is_dated_as_it_says() -> None:
         ),
     ],
 )
-def test_a_twelve_hour_clock_without_pm(
+def test_twelve_hour_clock_without_pm(
     changes: Row, clock: datetime | None, time_of_day: str
 ) -> None:
     aggregate = quote(CDC, row("certificate", **changes), clock=clock).payload.aggregate
     assert (aggregate.date, aggregate.time) == ("2024-11-18", time_of_day)
 
 
-def test_a_future_in_the_night_is_left_alone() -> None:
+def test_future_in_the_night_is_left_alone() -> None:
     night = row("future", OrdersDateTime="2023-08-01T01:00:01", LastTradedPriceTime="")
     assert quote(FUTURE, night).payload.aggregate.time == "01:00:01"
 
 
-def test_an_untraded_receipt_has_the_time_of_its_orders() -> None:
+def test_untraded_receipt_has_the_time_of_its_orders() -> None:
     untraded = row("receipt", Time="0", ModifyTime="08:46:27")
     assert quote(GAVAHI, untraded, day=DAY).payload.aggregate.time == "08:46:27"
     silent = row("receipt", Time="0", ModifyTime=None)
     assert quote(GAVAHI, silent, day=DAY).payload.aggregate.time == "00:00:00"
 
 
-def test_the_strike_is_not_read_from_the_name() -> None:
+def test_strike_is_not_read_from_the_name() -> None:
     call = quote(CALL, row("strike", _CallContractCode="GCOR01C11000"))
     assert call.contract.strike_price == 250_000
 
 
-def test_an_expiry_in_words_is_read_where_there_is_no_other() -> None:
+def test_expiry_in_words_is_read_where_there_is_no_other() -> None:
     words = row("future", LastTradingDate=None, PesrsianLastTradingDate="سه شنبه ۱۷ اسفند ۱۴۰۰")
     assert quote(FUTURE, words).contract.expiration_date == date(2022, 3, 8)
 
@@ -375,12 +375,12 @@ def allowed(made: Row, **options: Any) -> tuple[float, float]:  # noqa: ANN401
 OPEN = (1, 9_999_999_999)
 
 
-def test_a_band_is_rounded_inward() -> None:
+def test_band_is_rounded_inward() -> None:
     silver = row("future", ContractCode="SILMO02", LastSettlementPrice=699_999.0)
     assert allowed(silver) == (665_000, 734_998)  # 664,999.05 and 734,998.95
 
 
-def test_the_longest_code_that_fits_counts() -> None:
+def test_longest_code_that_fits_counts() -> None:
     price_limits = {"S": Decimal("0.5"), "SAFMO": Decimal("0.04"), "SAFME": Decimal("0.1")}
     made = row("future", LastSettlementPrice=700_000.0)
     assert allowed(made, price_limits=price_limits) == (672_000, 728_000)
@@ -397,7 +397,7 @@ def test_the_longest_code_that_fits_counts() -> None:
         {"LowTradedPrice": 665_009.0},
     ],
 )
-def test_the_range_is_open_where_no_band_is_known(changes: Row) -> None:
+def test_range_is_open_where_no_band_is_known(changes: Row) -> None:
     assert allowed(row("future", **changes)) == OPEN
 
 
@@ -417,7 +417,7 @@ def test_the_range_is_open_where_no_band_is_known(changes: Row) -> None:
         ("LastUpdate", "2022-02-06T13:26:05Z"),
     ],
 )
-def test_a_reason_names_the_field(field: str, value: object) -> None:
+def test_reason_names_the_field(field: str, value: object) -> None:
     with pytest.raises(ParseError, match=f"^{field}: "):
         quote(FUTURE, row("future", **{field: value}))
 
@@ -468,12 +468,12 @@ def test_contract_without_a_name_keeps_the_one_it_had() -> None:
 @pytest.mark.parametrize(
     "field", ["ContractID", "ContractCode", "BidVolume3", "TradesValue", "OrdersDateTime"]
 )
-def test_a_field_that_is_missing_is_not_0(field: str) -> None:
+def test_field_that_is_missing_is_not_0(field: str) -> None:
     with pytest.raises(ParseError, match=f"^{field}: is missing$"):
         quote(FUTURE, without(row("future"), field))
 
 
-def test_a_receipt_without_stamps_needs_a_day() -> None:
+def test_receipt_without_stamps_needs_a_day() -> None:
     silent = row("receipt", Time="0", ModifyTime=None)
     with pytest.raises(ParseError, match="Time: is empty, and nothing in the frame gives a day"):
         quote(GAVAHI, silent)

@@ -13,7 +13,7 @@ def test_anything_can_be_described(answer: bytes, kind: str) -> None:
     assert describe(answer, kind).isprintable()
 
 
-def test_a_long_text_is_cut() -> None:
+def test_long_text_is_cut() -> None:
     assert printable("a\nb\u202e") == "a?b?"
     assert len(printable("x" * 1000)) == 80
 

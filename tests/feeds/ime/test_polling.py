@@ -161,7 +161,7 @@ async def boards() -> AsyncIterator[Boards]:
         assert made.violations == []
 
 
-async def test_a_board_goes_out_as_the_hub_would_push_it(boards: Boards) -> None:
+async def test_board_goes_out_as_the_hub_would_push_it(boards: Boards) -> None:
     text = "[\r\n  " + json.dumps(row("future"), ensure_ascii=False) + " ]"
     boards.answers[FUTURES] = body(text)
     async with Polling(boards, {"updateFutureMarketsInfo"}) as polling:
@@ -195,7 +195,7 @@ async def test_polling_without_pollable_boards_is_not_useful(boards: Boards) -> 
     assert not Polling(boards, {RECEIPTS}).poller.useful
 
 
-async def test_an_equal_board_is_given_again(boards: Boards) -> None:
+async def test_equal_board_is_given_again(boards: Boards) -> None:
     async with Polling(boards, {"updateCDCMarketsInfo"}) as polling:
         assert await polling.again() == polling.frames[:1]
         assert polling.poller.connection_state.source == "polling"
@@ -267,7 +267,7 @@ async def test_malformed_board_is_logged_once_and_stops_no_other(
     assert (line["board"], reason in line["reason"]) == (OPTIONS, True)
 
 
-async def test_a_board_that_fails_now_and_then_does_not_fill_the_log(boards: Boards) -> None:
+async def test_board_that_fails_now_and_then_does_not_fill_the_log(boards: Boards) -> None:
     with complaints() as told:
         async with Polling(boards) as polling:
             for _ in range(5):
@@ -333,7 +333,7 @@ async def test_unanswered_board_times_out(boards: Boards) -> None:
         assert len(await polling.again()) == 3
 
 
-async def test_a_row_that_is_no_good_json_does_not_lose_its_board(boards: Boards) -> None:
+async def test_malformed_row_does_not_lose_its_board(boards: Boards) -> None:
     rows = json.dumps([row("future", LastTradedPrice=float("nan")), row("future", ContractID=2)])
     boards.answers[FUTURES] = body(b"\xef\xbb\xbf" + rows.encode())
     async with Polling(boards, {"updateFutureMarketsInfo"}) as polling:

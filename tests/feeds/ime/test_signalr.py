@@ -75,7 +75,7 @@ class TestNegotiation:
         said = read_negotiation(b'{"ConnectionToken":"t"}', JSON)
         assert (said.keep_alive_timeout, said.try_web_sockets) == (20.0, True)
 
-    def test_a_hub_may_have_no_keep_alives(self) -> None:
+    def test_hub_may_have_no_keep_alives(self) -> None:
         for none in (None, 0):
             said = read_negotiation(negotiated(KeepAliveTimeout=none), JSON)
             assert said.keep_alive_timeout is None
@@ -183,7 +183,7 @@ class TestEnvelope:
     def test_frame_has_messages_cursor_and_flags(self, frame: str, envelope: Envelope) -> None:
         assert read_envelope(frame.encode()) == envelope
 
-    def test_a_delay_stays_within_reason(self) -> None:
+    def test_delay_stays_within_reason(self) -> None:
         assert read_envelope(b'{"L":1e15}').delay == MOST_SECONDS
         assert read_envelope(b'{"L":-5}').delay == 0
 

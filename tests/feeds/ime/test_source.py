@@ -127,7 +127,7 @@ class Reading:
             await self.going.wait()
 
 
-async def test_the_hub_alone_while_it_is_there() -> None:
+async def test_hub_alone_while_it_is_there() -> None:
     async with Reading(state=THERE) as reading:
         reading.hub.give(b"1", b"2")
         await reading.clock.run(10 * STAYS_AWAY)  # a quiet market is no reason to poll
@@ -136,7 +136,7 @@ async def test_the_hub_alone_while_it_is_there() -> None:
         assert reading.boards.begun == 0
 
 
-async def test_a_hub_that_is_soon_back_is_waited_for() -> None:
+async def test_hub_that_is_soon_back_is_waited_for() -> None:
     async with Reading(state=THERE) as reading:
         await reading.clock.run(60.0)
         reading.hub.connection_state = AWAY
@@ -252,7 +252,7 @@ async def test_no_polled_frame_after_a_newer_one_of_the_hub() -> None:
         assert reading.frames == [b"new"]
 
 
-async def test_a_reader_that_is_held_up_holds_up_the_sources() -> None:
+async def test_reader_that_is_held_up_holds_up_the_sources() -> None:
     many = [b"%d" % number for number in range(100)]
     async with Reading(state=THERE) as reading:
         reading.going.clear()
@@ -268,7 +268,7 @@ async def test_a_reader_that_is_held_up_holds_up_the_sources() -> None:
         assert reading.frames == many  # and nothing is lost
 
 
-async def test_a_polled_frame_that_waits_for_the_reader_gives_way_to_the_hub() -> None:
+async def test_polled_frame_that_waits_for_the_reader_gives_way_to_the_hub() -> None:
     async with Reading() as reading:
         await reading.clock.run(STAYS_AWAY + 1)
         reading.going.clear()

@@ -39,7 +39,7 @@ class TestReading:
         "text",
         ["thu-sat 10:00-11:00", "Thursday-Saturday 10:00-11:00", "thu-sat ۱۰:۰۰-۱۱:۰۰"],
     )
-    def test_a_range_may_go_over_the_week_s_end(self, text: str) -> None:
+    def test_range_may_go_over_the_week_s_end(self, text: str) -> None:
         session = (Session(600, 660),)
         assert read_hours(text, "--x") == (session, (), (), (), (), session, session)
 
@@ -181,7 +181,7 @@ class TestSessions:
         mine = hours(holidays="2026-11-24..2027-11-23")
         assert mine.next_change(FUTURES, at("2026-11-24T12:00")) == at("2027-11-24T11:45")
 
-    def test_a_session_may_last_all_day(self) -> None:
+    def test_session_may_last_all_day(self) -> None:
         mine = hours("sat-fri 00:00-24:00", official_holidays=False)
         assert mine.in_session(FUTURES, at("2026-11-27T23:59:59"))
         assert mine.next_change(FUTURES, at("2026-11-27T12:00")) is None

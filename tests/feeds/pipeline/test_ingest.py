@@ -82,7 +82,7 @@ async def test_only_changes_go_on_in_one_call_a_frame(ingest: Ingest, passed: Pa
     assert ingest.totals.unchanged == 2
 
 
-async def test_a_stamp_of_the_whole_board_is_no_change(ingest: Ingest, passed: Passed) -> None:
+async def test_stamp_of_the_whole_board_is_no_change(ingest: Ingest, passed: Passed) -> None:
     await take(ingest, row(1))
     await take(ingest, row(1, LastUpdate="2023-07-31T15:59:59"))
 
@@ -120,7 +120,7 @@ async def test_expired_contracts_are_marked(ingest: Ingest, passed: Passed) -> N
     assert passed.contracts[0].expired
 
 
-async def test_a_contract_that_vanishes_is_marked_and_its_return_too(
+async def test_contract_that_vanishes_is_marked_and_its_return_too(
     ingest: Ingest, passed: Passed
 ) -> None:
     await take(ingest, row(1), row(2))
@@ -140,7 +140,7 @@ async def test_a_contract_that_vanishes_is_marked_and_its_return_too(
     assert passed.contracts[-1] == passed.contracts[0]
 
 
-async def test_a_contract_known_from_before_can_vanish_too(ingest: Ingest, passed: Passed) -> None:
+async def test_contract_known_from_before_can_vanish_too(ingest: Ingest, passed: Passed) -> None:
     ingest.know(
         [
             Contract(contract_id="7", contract_name="Old", market=Market.FUTURES, board=BOARD),
@@ -176,7 +176,7 @@ async def test_incomplete_boards_mark_no_contract_as_gone(
     assert not any(c.delisted for c in passed.contracts)
 
 
-async def test_a_short_absence_is_forgotten(ingest: Ingest, passed: Passed) -> None:
+async def test_short_absence_is_forgotten(ingest: Ingest, passed: Passed) -> None:
     for _ in range(3):
         await take(ingest, row(1), row(2))
         for _ in range(DELISTED_AFTER - 1):
@@ -185,7 +185,7 @@ async def test_a_short_absence_is_forgotten(ingest: Ingest, passed: Passed) -> N
     assert not any(c.delisted for c in passed.contracts)
 
 
-async def test_a_bad_row_loses_only_itself_and_is_told_with_its_content(
+async def test_bad_row_loses_only_itself_and_is_told_with_its_content(
     ingest: Ingest, passed: Passed
 ) -> None:
     bad = row(1, BidPrice1=-5)
@@ -198,7 +198,7 @@ async def test_a_bad_row_loses_only_itself_and_is_told_with_its_content(
     assert ingest.totals.refused == 1
 
 
-async def test_a_refused_state_is_tried_again_with_the_next_board(
+async def test_refused_state_is_tried_again_with_the_next_board(
     ingest: Ingest, passed: Passed
 ) -> None:
     passed.refused = {"1"}

@@ -98,7 +98,7 @@ async def test_standby_takes_over_when_the_lease_expires(
             await other.attend()
 
 
-async def test_a_leader_that_cannot_renew_does_not_lead(
+async def test_leader_that_cannot_renew_does_not_lead(
     own_valkey: EmbeddedValkey, clock: FakeClock
 ) -> None:
     async with Lease(StoreSettings(redis_url=own_valkey.url), "one") as lease:

@@ -36,7 +36,7 @@ class TestRegistrar:
         [known] = await store.contracts()
         assert known == replace(told, owner="someone", aliases=("X1",))
 
-    async def test_a_conflict_keeps_out_only_itself(self, store: Store) -> None:
+    async def test_conflict_keeps_out_only_itself(self, store: Store) -> None:
         same = [Contract(contract_id=i, contract_name="Same") for i in "12"]
         refused = await Registrar(store).register(
             [*same, Contract(contract_id="3", contract_name="C")]
@@ -117,9 +117,7 @@ class TestRegistrar:
         assert len(errors) == 19
         assert [each["event"] for each in logs] == ["contract cannot be registered"]
 
-    async def test_the_name_of_a_contract_that_is_gone_may_be_given_again(
-        self, store: Store
-    ) -> None:
+    async def test_name_of_a_contract_that_is_gone_may_be_given_again(self, store: Store) -> None:
         registrar = Registrar(store)
         gone = Contract(contract_id="1", contract_name="Same", board=BOARD, delisted=True)
         assert await registrar.register([gone]) == {}

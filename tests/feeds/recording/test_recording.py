@@ -65,7 +65,7 @@ def content(path: Path) -> bytes:
 
 
 @NAMES
-def test_a_line_is_the_frame_as_it_came_and_when(tmp_path: Path, name: str) -> None:
+def test_line_is_the_frame_as_it_came_and_when(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     clock = MovedClock(1_795_509_900.25)
     with recorder(file, clock) as recording:
@@ -132,7 +132,7 @@ def test_the_recorded_frames(tmp_path: Path) -> None:
 
 
 @NAMES
-def test_a_recording_can_be_read_while_it_is_written(tmp_path: Path, name: str) -> None:
+def test_recording_can_be_read_while_it_is_written(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     ends: list[int] = []
     with recorder(file) as recording:
@@ -144,7 +144,7 @@ def test_a_recording_can_be_read_while_it_is_written(tmp_path: Path, name: str) 
 
 
 @NAMES
-def test_a_killed_recorder_leaves_all_it_had_written(tmp_path: Path, name: str) -> None:
+def test_killed_recorder_leaves_all_it_had_written(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     program = f"""
 import os, signal
@@ -171,7 +171,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @NAMES
-def test_a_file_that_was_cut_anywhere_gives_its_whole_lines(tmp_path: Path, name: str) -> None:
+def test_file_that_was_cut_anywhere_gives_its_whole_lines(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     frames = [b'{"M":[{"A":[%d]}]}' % number for number in range(3)]
     ends_of_lines = []
@@ -224,7 +224,7 @@ def test_unreadable_recording_is_an_error(tmp_path: Path) -> None:
         assert str(file) in str(caught.value)
 
 
-def test_an_empty_file_has_no_frames(tmp_path: Path) -> None:
+def test_empty_file_has_no_frames(tmp_path: Path) -> None:
     for name in ("empty", "empty.gz"):
         (tmp_path / name).touch()
         assert frames_of(tmp_path / name) == []
@@ -346,7 +346,7 @@ def test_existing_recording_is_renamed_by_the_time_of_its_first_frame(tmp_path: 
 
 
 @NAMES
-def test_a_recording_without_a_frame_leaves_no_file(tmp_path: Path, name: str) -> None:
+def test_recording_without_a_frame_leaves_no_file(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     with recorder(file):
         assert file.exists()
@@ -361,7 +361,7 @@ def test_a_recording_without_a_frame_leaves_no_file(tmp_path: Path, name: str) -
         file.unlink()
 
 
-def test_a_file_that_somebody_moved_is_not_missed(tmp_path: Path) -> None:
+def test_file_that_somebody_moved_is_not_missed(tmp_path: Path) -> None:
     file, theirs = tmp_path / "frames.ndjson", tmp_path / "theirs"
     with recorder(file, size=1) as recording:
         recording.write(b'{"M":[1]}')
@@ -516,7 +516,7 @@ def test_rotation_that_fails_is_tried_again(tmp_path: Path) -> None:
     assert len(names_in(folder)) == 2
 
 
-def test_an_ended_recording_takes_no_more(tmp_path: Path) -> None:
+def test_ended_recording_takes_no_more(tmp_path: Path) -> None:
     recording = recorder(tmp_path / "frames.ndjson")
     recording.write(b"{}")
     recording.close()

@@ -113,7 +113,7 @@ async def test_contracts_are_registered_before_their_states_and_only_changes_sen
     assert str(totals) == ("2 frames, 4 rows: 3 published, 1 unchanged, 0 refused; 0 bad lines")
 
 
-async def test_a_contract_is_registered_again_only_when_it_changed(tmp_path: Path) -> None:
+async def test_contract_is_registered_again_only_when_it_changed(tmp_path: Path) -> None:
     file = recording(
         tmp_path / "renamed.ndjson",
         futures(future()),
@@ -230,7 +230,7 @@ async def test_receipts_take_the_day_of_the_frames_before_them(tmp_path: Path) -
     assert told.published[0][1].aggregate.date == "2023-07-31"
 
 
-async def test_a_day_does_not_carry_over_to_the_next_file(tmp_path: Path) -> None:
+async def test_day_does_not_carry_over_to_the_next_file(tmp_path: Path) -> None:
     first = recording(tmp_path / "1.ndjson", futures(future()))
     second = recording(tmp_path / "2.ndjson", receipts(receipt()))
     store = Store()
@@ -268,7 +268,7 @@ async def test_refused_rows_are_told_once_a_frame(tmp_path: Path) -> None:
     )
 
 
-async def test_a_state_that_the_publisher_refused_is_tried_again(tmp_path: Path) -> None:
+async def test_state_that_the_publisher_refused_is_tried_again(tmp_path: Path) -> None:
     file = recording(tmp_path / "f", futures(future()), futures(future()))
     store = Store(refused=["901"])
     totals = await store.replay(file)
@@ -284,7 +284,7 @@ async def test_replay_reads_compressed_recordings(tmp_path: Path) -> None:
     assert (await Store().replay(file)).published == 1
 
 
-async def test_a_missing_file_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+async def test_missing_file_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     good = recording(tmp_path / "good.ndjson", futures(future()))
     store = Store()
     with pytest.raises(FeedError, match=r"no such recording: .*missing\.ndjson"):
@@ -299,7 +299,7 @@ async def test_replay_of_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
         await Store().replay(no_gzip)
 
 
-async def test_a_file_that_was_cut_off_is_played_as_far_as_it_goes(tmp_path: Path) -> None:
+async def test_file_that_was_cut_off_is_played_as_far_as_it_goes(tmp_path: Path) -> None:
     cut = tmp_path / "cut.ndjson.gz"
     whole = gzip.compress((futures(future()) + "\n").encode())
     with gzip.open(cut, "wb") as file:

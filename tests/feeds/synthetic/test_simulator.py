@@ -170,7 +170,7 @@ def test_rules_hold_for_hours() -> None:
     check_run(SyntheticMarket(6, NOON), ticks(NOON, 1_800, step=5))
 
 
-def test_a_new_day_changes_every_contract_once() -> None:
+def test_new_day_changes_every_contract_once() -> None:
     market = SyntheticMarket(1, BEFORE_MIDNIGHT)
     midnight = BEFORE_MIDNIGHT + timedelta(seconds=30)
     for now in ticks(BEFORE_MIDNIGHT, 29.8):
@@ -195,7 +195,7 @@ def test_a_new_day_changes_every_contract_once() -> None:
 
 @settings(max_examples=5, deadline=None)
 @given(seed=seeds, start=moments, others=st.lists(gaps, min_size=5, max_size=20))
-def test_the_same_seed_and_clock_make_the_same_market(
+def test_same_seed_and_clock_make_the_same_market(
     seed: int, start: datetime, others: list[timedelta]
 ) -> None:
     # The same moments in another zone are the same clock.
@@ -297,7 +297,7 @@ def test_options_follow_their_underlying() -> None:
 
 
 @given(forward=st.floats(1e3, 1e9), strike=st.floats(1e3, 1e9), deviation=st.floats(0.01, 0.5))
-def test_an_option_is_worth_its_intrinsic_and_some_time_value(
+def test_option_is_worth_its_intrinsic_and_some_time_value(
     forward: float, strike: float, deviation: float
 ) -> None:
     spread = forward * deviation
@@ -348,7 +348,7 @@ def test_no_contract_expires(start: datetime) -> None:
         )
 
 
-def test_a_contract_that_would_expire_is_put_off_on_a_new_day() -> None:
+def test_contract_that_would_expire_is_put_off_on_a_new_day() -> None:
     market = SyntheticMarket(1, NOON)
     before = market.contracts
     market.step(NOON + timedelta(seconds=1))
@@ -405,7 +405,7 @@ def test_states_are_of_every_contract_at_the_start() -> None:
     assert states["12345"].aggregate.trade_count > 0
 
 
-def test_a_clock_that_is_set_back_stops_nothing() -> None:
+def test_clock_set_back_does_not_stop_the_feed() -> None:
     market = SyntheticMarket(1, NOON)
     check_run(market, ticks(NOON, 10))
     earlier = NOON - timedelta(hours=1)
@@ -413,7 +413,7 @@ def test_a_clock_that_is_set_back_stops_nothing() -> None:
     assert changes[id_of("ContractA")] >= 8
 
 
-def test_a_time_without_offset_is_refused() -> None:
+def test_time_without_offset_is_refused() -> None:
     naive = datetime(2026, 5, 23, 12)  # noqa: DTZ001 - this is what is refused
     with pytest.raises(ValueError, match="no offset"):
         SyntheticMarket(1, naive)
@@ -421,7 +421,7 @@ def test_a_time_without_offset_is_refused() -> None:
         SyntheticMarket(1, NOON).step(naive)
 
 
-def test_a_step_costs_little() -> None:
+def test_step_of_the_market_costs_little() -> None:
     market = SyntheticMarket(1, NOON)
     clock = list(ticks(NOON, 200))
     began = time.process_time()

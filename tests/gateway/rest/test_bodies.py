@@ -82,7 +82,7 @@ def test_malformed_payload_is_refused(data: bytes, said: str) -> None:
         {"ContractInfo": {"open_interest": []}},
     ],
 )
-def test_a_field_of_the_wrong_type_is_named(
+def test_field_of_the_wrong_type_is_named(
     payload: MakePayload, wrong: dict[str, dict[str, Any]]
 ) -> None:
     [(section, fields)] = wrong.items()

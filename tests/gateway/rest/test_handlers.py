@@ -172,7 +172,7 @@ async def test_days_to_expiry_count_in_tehran(world: World, moment: str, days: i
     assert overview["1"]["ExpirationDate"] == EXPIRES
 
 
-async def test_a_contract_that_the_token_does_not_cover_is_refused(world: World) -> None:
+async def test_contract_that_the_token_does_not_cover_is_refused(world: World) -> None:
     world.identity = Identity("alice", None, ("KASH05", "id:3"))
     assert list(await world.live("contract_names=KASH05&contract_names=XYZ"))
     for answer in (

@@ -193,7 +193,7 @@ async def test_cluster_is_reached_by_tls(tmp_path: Path) -> None:
                 assert not isinstance(stored, StoreError)
 
 
-async def test_a_cancellation_is_not_lost_on_the_way_to_redis(valkey: EmbeddedValkey) -> None:
+async def test_cancellation_is_not_lost_on_the_way_to_redis(valkey: EmbeddedValkey) -> None:
     connections = Connections(StoreSettings(redis_url=valkey.url))
     client = connections.client()
 

@@ -246,7 +246,7 @@ PASSWORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=
 @given(PASSWORDS)
 @example("p@ss/word?x=1#ySECRET")
 @example("two\nlines@SECRET")
-def test_a_quoted_password_is_read_as_it_is(password: str) -> None:
+def test_quoted_password_is_read_as_it_is(password: str) -> None:
     quoted = quote(password, safe="")
     for url in (f"redis://user:{quoted}@host", f"redis+cluster://:{quoted}@host,other"):
         assert read_redis_url(url).login["password"] == password
@@ -258,7 +258,7 @@ def test_a_quoted_password_is_read_as_it_is(password: str) -> None:
 @example("p@ss/wSECRET")
 @example("1/2SECRET")
 @example("x@y:1/2?db=1&SECRET")
-def test_an_unquoted_password_is_refused_or_read_whole_and_never_shown(password: str) -> None:
+def test_unquoted_password_is_refused_or_read_whole_and_never_shown(password: str) -> None:
     for form in ("redis://:{}@host/1", "unix://u:{}@/a", "redis+sentinel://u:{}@a,b/m"):
         try:
             url = read_redis_url(form.format(password))
@@ -276,7 +276,7 @@ def test_settings_do_not_show_secrets_in_their_repr() -> None:
     assert "host='127.0.0.1'" in repr(settings)
 
 
-def test_the_documented_forms_are_those_that_are_read() -> None:
+def test_documented_forms_are_those_that_are_read() -> None:
     text = (ROOT / "docs" / "redis.md").read_text()
     schemes = set(re.findall(r"`((?:redis|unix)[a-z+]*)://", text))
     with pytest.raises(SettingsError) as caught:

@@ -427,7 +427,7 @@ async def test_moved_slots_of_a_cluster_are_followed(
         await store.remove_contracts(["moved"])
 
 
-async def test_a_moved_slot_counts_as_a_failover(
+async def test_moved_slot_counts_as_a_failover(
     cluster: ClusterServers, payload: MakePayload
 ) -> None:
     source, target, _ = cluster.primaries
