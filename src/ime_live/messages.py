@@ -91,7 +91,8 @@ class ContractFilter(Struct, frozen=True, omit_defaults=True):
     Attributes:
         by: whether messages name the contracts by their present ``name`` or by their ``id``.
         markets: markets of the exchange.
-        patterns: patterns of names or, if it is by id, of ids, with the wildcard ``*``.
+        patterns: patterns of names or, if it is by id, of ids, with the wildcard ``*``;
+            ``id:10*`` among the first, and ``name:GC*`` among the second, are the other kind.
         underlyings: names or ids of underlyings.
     """
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
-import msgspec
 import pytest
 
 from ime_live.archive.listing import Wanted, read_listing
@@ -17,11 +16,19 @@ FUTURE = Contract(
     market=Market.FUTURES,
     underlying_id="IRG1",
     underlying_name="سكه طلا",
+    aliases=("OLDA05",),
 )
 OPTION = Contract(
     contract_id="2", contract_name="GCC1", market=Market.OPTION, underlying_name="GCAB05"
 )
 FUND = Contract(contract_id="3", contract_name="طلا")  # of no market
+EXPIRED = Contract(
+    contract_id="4",
+    contract_name="GCC0",
+    market=Market.OPTION,
+    underlying_name="GCAB05",
+    expired=True,
+)
 
 
 class Calls:
@@ -29,12 +36,12 @@ class Calls:
 
     async def search(self, market: Market, text: str) -> list[Contract]:
         assert text == ""
-        return [each for each in (FUTURE, OPTION) if each.market is market]
+        return [each for each in (FUTURE, OPTION, EXPIRED) if each.market is market]
 
     async def contracts(
         self, contract_names: Iterable[str] = (), contract_ids: Iterable[str] = ()
     ) -> list[Contract | None]:
-        every = (FUTURE, OPTION, FUND)
+        every = (FUTURE, OPTION, FUND, EXPIRED)
         by_name: dict[str, Contract] = {each.contract_name: each for each in every}
         by_id: dict[str, Contract] = {each.contract_id: each for each in every}
         return [by_name.get(n) for n in contract_names] + [by_id.get(i) for i in contract_ids]
@@ -54,8 +61,11 @@ CLIENT = cast("AsyncClient", Calls())
         ({"underlyings": ("سکه طلا",)}, {"1"}),  # in another spelling
         ({"names": ("GCC1",)}, {"2"}),
         ({"names": ("3", "GCC1")}, {"2", "3"}),
+        ({"names": ("GCC0",), "markets": (Market.FUTURES,)}, {"1", "4"}),
         ({"names": ("طلا",), "markets": (Market.FUTURES,)}, {"1", "3"}),
         ({"names": ("GC*",)}, {"1", "2"}),
+        ({"names": ("GC[AB]*", "?CC*", "gc*")}, {"1", "2"}),  # as the gateway reads patterns
+        ({"names": ("OLD*",)}, {"1"}),  # a former name
         ({"names": ("GC*1", "*5"), "markets": (Market.OPTION,)}, {"2"}),
         ({"names": ("1",), "markets": (Market.OPTION,), "underlyings": ("GCAB05",)}, {"1", "2"}),
         ({"all": True, "underlyings": ("GCAB05",)}, {"2"}),
@@ -66,20 +76,35 @@ async def test_contracts_are_found_by(wanted: dict[str, Any], ids: set[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("names", "contract", "needed"),
+    ("names", "contract", "is_named"),
     [
         ((), OPTION, False),
-        ((), FUTURE, True),
-        ((), msgspec.structs.replace(OPTION, expired=True), True),
         (("GCC1",), OPTION, True),  # recorded in any case, so also when it leaves the market
         (("2",), OPTION, True),
-        (("GCC1",), FUTURE, True),
+        (("OLDA05",), FUTURE, True),
+        (("GCC1",), FUTURE, False),
+        (("GCC*",), OPTION, False),
     ],
 )
-def test_stream_of_a_market_needs_the_id_of(
-    names: tuple[str, ...], contract: Contract, needed: bool
+def test_stream_of_a_market_has_the_ids_of_named_contracts(
+    names: tuple[str, ...], contract: Contract, is_named: bool
 ) -> None:
-    assert Wanted(names=names, markets=(Market.OPTION,)).needs_naming(contract) is needed
+    assert Wanted(names=names, markets=(Market.OPTION,)).is_named(contract) is is_named
+
+
+@pytest.mark.parametrize(
+    ("wanted", "parts"),
+    [
+        ({"names": ("GCC1",)}, None),
+        ({"all": True}, ((), ("*",), ())),
+        ({"names": ("GCC1", "GC*")}, ((), ("name:GC*",), ())),
+        ({"names": ("*",), "markets": (Market.OPTION,)}, (("IMEOption",), ("name:*",), ())),
+        ({"underlyings": ("KA",)}, ((), ("*",), ("KA",))),
+    ],
+)
+def test_stream_has_the_filter(wanted: dict[str, Any], parts: tuple[Any, ...] | None) -> None:
+    found = Wanted(**wanted).filter
+    assert (found and (found.markets, found.patterns, found.underlyings)) == parts
 
 
 async def test_named_contract_has_its_market() -> None:

@@ -204,7 +204,7 @@ def _listener_of(port: int) -> int:
     raise AssertionError("nobody listens there")
 
 
-@pytest.mark.parametrize("pattern", ["", "*"])
+@pytest.mark.parametrize("pattern", ["", "[AC]*"])
 async def test_new_listing_joins_and_a_renamed_contract_stays_the_same(
     pattern: str,
     tmp_path: Path,
@@ -232,8 +232,7 @@ async def test_new_listing_joins_and_a_renamed_contract_stays_the_same(
             writer,
             Wanted(names=(pattern,) if pattern else (), underlyings=("GOLD",)),
             url=f"ws://{serve()}",
-            # Without a pattern the stream itself adds them.
-            listing_interval=0.1 if pattern else 60.0,
+            listing_interval=60.0,  # the stream itself adds them
         )
         recording = asyncio.create_task(recorder.run())
         async with Publisher(valkey.url) as publisher:
@@ -246,8 +245,6 @@ async def test_new_listing_joins_and_a_renamed_contract_stays_the_same(
                     option("3", "C"),
                 ]
             )
-            if pattern:
-                await eventually(lambda: recorder.contracts.keys() == {"1", "3"})
             expected += [await publish(publisher, "3", 2), await publish(publisher, "1", 3)]
             await eventually(lambda: set(states(tmp_path)) == set(expected))
             # One that is removed from the service does not end the others.

@@ -5,8 +5,8 @@ A recorder streams by id, so that a contract that is renamed stays the same one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Final
 
 from msgspec import Struct
@@ -14,10 +14,9 @@ from msgspec import Struct
 from ime_live.client.rest.async_client import AsyncClient
 from ime_live.contracts import Contract, Market
 from ime_live.errors import SettingsError, UnknownContractError
+from ime_live.gateway.query.contract_filter import NAME, WILDCARD, FilterMatcher
+from ime_live.messages import ContractFilter
 from ime_live.spelling import fold_name
-
-WILDCARD: Final = "*"
-"""Any letters, in a pattern of names or ids."""
 
 _NOTHING: Final = (
     "at least one contract must be given, got none; name contracts, or use --market, --underlying "
@@ -25,7 +24,7 @@ _NOTHING: Final = (
 )
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class Wanted(Struct, frozen=True, kw_only=True, dict=True):
     """Which contracts to record.
 
     Attributes:
@@ -34,7 +33,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
         markets: markets of contracts.
         underlyings: names or ids of underlyings of contracts. Of patterns, markets and underlyings,
             each that is not empty must fit.
-        all: all contracts of all markets, as far as the others fit.
+        all: all listed contracts, as far as the others fit.
     """
 
     names: tuple[str, ...] = ()
@@ -48,7 +47,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
         Raises:
             SettingsError: no contract can match.
         """
-        if not (self.exact or self.filters):
+        if not (self.names or self.filter):
             raise SettingsError(_NOTHING)
 
     @property
@@ -56,41 +55,34 @@ class Wanted(Struct, frozen=True, kw_only=True):
         """The names and ids that are no patterns, each once."""
         return [name for name in dict.fromkeys(self.names) if WILDCARD not in name]
 
-    @property
-    def patterns(self) -> list[str]:
-        """The names that are patterns."""
-        return [name for name in self.names if WILDCARD in name]
+    @cached_property
+    def filter(self) -> ContractFilter | None:
+        """The filter of the stream for contracts that are not named; None if there are none.
 
-    @property
-    def filters(self) -> bool:
-        """Whether contracts are wanted that are not named one by one."""
-        return bool(self.all or self.markets or self.underlyings or self.patterns)
-
-    def matches(self, contract: Contract) -> bool:
-        """Return whether a contract of a market is wanted, though it is not named."""
-        return (
-            self.filters
-            and (not self.markets or contract.market in self.markets)
-            and (not self.underlyings or _any_is(self.underlyings, contract.underlyings))
-            and (not self.patterns or any(_fits(each, contract) for each in self.patterns))
+        As its patterns are by id, so are all messages about what it matches.
+        """
+        patterns = [NAME + name for name in self.names if WILDCARD in name]
+        if not (patterns or self.all or self.markets or self.underlyings):
+            return None
+        return ContractFilter.of(
+            "id",
+            markets=self.markets,
+            patterns=patterns or [WILDCARD],
+            underlyings=self.underlyings,
         )
 
-    def needs_naming(self, contract: Contract) -> bool:
-        """Return whether a stream by markets and underlyings gets a contract by its id only.
+    @cached_property
+    def _matcher(self) -> FilterMatcher | None:
+        return None if self.filter is None else FilterMatcher(self.filter)
 
-        Such a stream leaves out contracts that are no longer listed.
-        """
-        named = _any_is(self.exact, (contract.contract_id, *contract.names))
-        return named or not (contract.listed and self.matches(contract))
+    def matches(self, contract: Contract) -> bool:
+        """Return whether the stream has a contract though it is not named: as the gateway does."""
+        return self._matcher is not None and self._matcher.match(contract)
 
-
-def _any_is(wanted: Iterable[str], names: Iterable[str]) -> bool:
-    return bool(set(map(fold_name, wanted)) & set(map(fold_name, names)))
-
-
-def _fits(pattern: str, contract: Contract) -> bool:
-    parts = map(re.escape, fold_name(pattern).split(WILDCARD))
-    return re.fullmatch(".*".join(parts), fold_name(contract.contract_name)) is not None
+    def is_named(self, contract: Contract) -> bool:
+        """Return whether a contract is recorded whatever its market, listed or not."""
+        names = map(fold_name, (contract.contract_id, *contract.names))
+        return not set(map(fold_name, self.exact)).isdisjoint(names)
 
 
 async def read_listing(

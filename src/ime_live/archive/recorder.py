@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from ime_live.archive.listing import WILDCARD, Wanted, read_listing
+from ime_live.archive.listing import Wanted, read_listing
 from ime_live.archive.writer import ArchiveWriter
 from ime_live.client.connecting import connect
 from ime_live.client.network.credentials import Token
@@ -136,16 +136,12 @@ class StreamRecorder:
         last, ids, wanted = self._writer.last, set(self.contracts), self._wanted
         # From the oldest one, so that nothing is missed; a contract without any needs its state.
         since = min(last[i] for i in ids) if last.keys() >= ids else None
-        by_filter = wanted.filters and not wanted.patterns
-        if by_filter:
-            # New listings join by themselves. As the pattern is one of ids, so are all messages.
-            ids = {i for i, each in self.contracts.items() if wanted.needs_naming(each)}
-            ids.add(WILDCARD)
+        named = {i for i, each in self.contracts.items() if wanted.is_named(each)}
         connecting = connect(
             self._url,
-            contract_ids=ids,
-            markets=wanted.markets if by_filter else (),
-            underlying=wanted.underlyings if by_filter else None,
+            contract_ids=[*named, *(wanted.filter.patterns if wanted.filter else ())],
+            markets=wanted.markets,
+            underlying=wanted.underlyings,
             token=self._token,
             queue="block",
             since=since,
@@ -157,7 +153,7 @@ class StreamRecorder:
                 await _first_of(
                     self._take(stream, client),
                     self._keep_writing(),
-                    self._keep_listing(client, None if by_filter else stream),
+                    self._keep_listing(client, stream, named),
                 )
             except asyncio.CancelledError:
                 await stream.aclose()
@@ -190,20 +186,28 @@ class StreamRecorder:
             if batch:
                 await _finished(asyncio.to_thread(self._writer.write, batch))
 
-    async def _keep_listing(self, client: AsyncClient, stream: Stream[Payload] | None) -> None:
+    async def _keep_listing(
+        self, client: AsyncClient, stream: Stream[Payload], named: set[str]
+    ) -> None:
         while True:
             await asyncio.sleep(self._listing_interval)
-            await self._relist(client, stream)
+            await self._relist(client)
+            # A name may have gone over to another contract. What matches joins by itself.
+            more = {i for i, each in self.contracts.items() if self._wanted.is_named(each)} - named
+            if more:
+                try:
+                    await stream.add(contract_ids=more)
+                    named |= more
+                except ImeLiveError as error:
+                    self._limited.warning("contracts cannot be added", key="add", error=str(error))
 
-    async def _relist(self, client: AsyncClient, stream: Stream[Payload] | None = None) -> None:
-        """Note new contracts and changes; add new ones to a stream that does not by itself."""
+    async def _relist(self, client: AsyncClient) -> None:
+        """Note new contracts and changes."""
         try:
             found = await self._list(client, known=self.contracts)
             new = found.keys() - self.contracts.keys()
             if new:
                 log.info("new contracts", ids=sorted(new))
-                if stream is not None:
-                    await stream.add(contract_ids=new)
                 self.contracts = {**self.contracts, **found}
         except SettingsError:
             raise

@@ -26,6 +26,9 @@ MAX_PATTERNS: Final = 100
 ID: Final = "id:"
 """Before an id that stands in the place of a name, as in the patterns of tokens."""
 
+NAME: Final = "name:"
+"""Before a pattern of names that stands among those of ids."""
+
 
 class FilterMatcher:
     """A filter, prepared for matching many contracts."""
@@ -38,8 +41,11 @@ class FilterMatcher:
         """
         self.by = By(contract_filter.by)
         self._markets = frozenset(map(Market, contract_filter.markets))
-        prefix = ID if self.by is By.ID else ""
-        patterns = [prefix + pattern for pattern in contract_filter.patterns]
+        patterns: Iterable[str] = contract_filter.patterns
+        if self.by is By.ID:
+            patterns = [
+                each.removeprefix(NAME) if each.startswith(NAME) else ID + each for each in patterns
+            ]
         self._patterns = Patterns(patterns) if patterns else None
         self._underlyings = frozenset(map(fold_name, contract_filter.underlyings))
 
