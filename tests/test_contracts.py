@@ -36,7 +36,7 @@ class TestReading:
             ("{}", "contractId"),
             ('{"contractId":"1"}', "contractName"),
             ('{"contractId":1,"contractName":"A"}', r"at `\$.contractId`"),
-            ('{"contractId":"1","contractName":"A","market":"x"}', r"at `\$.market`"),
+            ('{"contractId":"1","contractName":"A","market":1}', r"at `\$.market`"),
             ('{"contractId":" ","contractName":"A"}', "contractId must not be empty"),
             ('{"contractId":"1","contractName":""}', "contractName of contract 1 must not"),
             ('{"contractId":"1","contractName":" \u200c"}', "contractName of contract 1 must not"),
@@ -46,6 +46,13 @@ class TestReading:
     def test_malformed_contract_is_named(self, raw: str, reason: str) -> None:
         with pytest.raises(ContractError, match=reason):
             read_contract(raw)
+
+    def test_market_of_a_newer_version_is_none_and_loses_nothing_else(self) -> None:
+        raw = (
+            '{"contractId":"1","contractName":"A","market":"IMEOfNextYear","tickSize":5,'
+            '"ExpirationDate":"soon","settlementDate":"never"}'
+        )
+        assert read_contract(raw) == Contract(contract_id="1", contract_name="A", tick_size=5)
 
     @pytest.mark.parametrize(
         ("written", "day"),

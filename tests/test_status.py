@@ -29,7 +29,15 @@ def test_unknown_market_of_a_newer_feed_is_left_out() -> None:
     assert type(read_status(raw)) is FeedStatus
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"{}", b"[]", b'{"state":"fine","since":1}', b"\xff"])
+def test_unknown_state_of_a_newer_feed_is_stale_and_loses_nothing_else() -> None:
+    raw = STATUS.to_json().replace(b'"live"', b'"halted"')
+    market = msgspec.structs.replace(STATUS.markets[Market.FUTURES], state=FeedState.STALE)
+    assert read_status(raw) == msgspec.structs.replace(
+        STATUS, state=FeedState.STALE, markets={Market.FUTURES: market}
+    )
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"{}", b"[]", b'{"state":1,"since":1}', b"\xff"])
 def test_malformed_status_is_refused(raw: bytes) -> None:
     with pytest.raises(FeedError, match=r"^not a feed's status: "):
         read_status(raw)

@@ -186,25 +186,46 @@ _decode = msgspec.json.Decoder(Contract).decode
 def read_contract(raw: bytes | str) -> Contract:
     """Decode the record of one contract and check it.
 
+    A market that this version does not know, and a text that is no day, are read as None: newer
+    versions and other programs may have written it, and the contract is good.
+
     Raises:
         ContractError: it is not JSON, a field has the wrong type, or the id or name is empty.
     """
     try:
         try:
             contract = _decode(raw)
-        except msgspec.ValidationError as error:
-            if not str(error).startswith(_NO_DAY):
-                raise
-            # Other programs may have written a text that is no day. The contract is good.
-            plain = msgspec.json.decode(raw)
-            contract = msgspec.convert(plain | {"ExpirationDate": None}, Contract)
+        except msgspec.ValidationError:
+            contract = contract_of(msgspec.json.decode(raw))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ContractError(str(error)) from error
     check_contract(contract)
     return contract
 
 
-_NO_DAY: Final = "Invalid RFC3339 encoded date - at `$.ExpirationDate`"  # as msgspec words it
+def contract_of(raw: object) -> Contract:
+    """Convert decoded JSON to a contract, as `read_contract`, without the check of id and name.
+
+    Raises:
+        msgspec.ValidationError: a field is missing or has the wrong type.
+    """
+    if isinstance(raw, dict):
+        raw = dict(raw)
+        if isinstance(market := raw.get("market"), str) and market not in MARKETS:
+            raw["market"] = None
+        for key in ("ExpirationDate", "settlementDate"):
+            if isinstance(day := raw.get(key), str) and not _is_day(day):
+                raw[key] = None
+    return msgspec.convert(raw, Contract)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        msgspec.convert(text, date)
+    except msgspec.ValidationError:
+        return False
+    return True
+
 
 _FIRST_YEAR: Final = 1900
 

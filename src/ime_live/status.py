@@ -19,7 +19,11 @@ from ime_live.errors import FeedError
 
 
 class FeedState(StrEnum):
-    """State of the feed, or of one market of it."""
+    """State of the feed, or of one market of it.
+
+    A state that this version does not know, of a newer program, is read as `STALE`: the feed runs,
+    and its data should not be relied on.
+    """
 
     LIVE = "live"
     """In a session, and boards arrive."""
@@ -29,6 +33,10 @@ class FeedState(StrEnum):
     """Connected, outside of the sessions."""
     DOWN = "down"
     """Not connected, or no feed is running."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> FeedState | None:
+        return cls.STALE if isinstance(value, str) else None
 
 
 class TradingSession(Struct, frozen=True):

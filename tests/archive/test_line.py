@@ -36,6 +36,13 @@ def test_opening_holds_the_message_unchanged() -> None:
     assert bytes(line.state) == state("1", 5)
 
 
+def test_contract_of_a_newer_recorder_keeps_all_but_its_market() -> None:
+    text = event(
+        "contract", contract={"contractId": "1", "contractName": "A", "market": "IMEOfNextYear"}
+    )
+    assert read_line(text).contract == Contract(contract_id="1", contract_name="A")
+
+
 @pytest.mark.parametrize(
     "text", [b"", b"[]", b"{}", b'{"channel":"IME Status"}', b'{"channel":1}', b"\xff", b"[" * 9999]
 )

@@ -12,12 +12,12 @@ A line is a JSON object with a ``channel``, as every message of the service. Mes
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct, field
 
-from ime_live.contracts import Contract
+from ime_live.contracts import Contract, contract_of
 from ime_live.errors import FeedError
 from ime_live.messages import STREAM
 
@@ -67,6 +67,15 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(ArchiveLine).decode
 
 
+class _ContractLine(Struct):
+    channel: str
+    event: str
+    contract: dict[str, Any]
+
+
+_decode_contract = msgspec.json.Decoder(_ContractLine).decode
+
+
 def read_line(text: bytes) -> ArchiveLine:
     """Decode a line; the state of an opening is decoded by another call with its ``state``.
 
@@ -74,7 +83,14 @@ def read_line(text: bytes) -> ArchiveLine:
         FeedError: it is not such a line.
     """
     try:
-        line = _decode(text)
+        try:
+            line = _decode(text)
+        except msgspec.ValidationError:
+            # A newer recorder may know a market that is unknown here.
+            given = _decode_contract(text)
+            line = ArchiveLine(
+                channel=given.channel, event=given.event, contract=contract_of(given.contract)
+            )
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FeedError(f"not a line of an archive: {error}") from error
     if line.channel not in {STREAM, RECORDING}:

@@ -90,7 +90,7 @@ def test_status_message_is_read() -> None:
         "since": "2026-05-23T11:45:00.104000",
         "lastBoard": None,
         "current": True,
-        "markets": {"IMEFutures": "stale", "IMEOfNextYear": "live"},
+        "markets": {"IMEFutures": "halted", "IMEOfNextYear": "live"},
         "contracts": {"A": "2026-05-23T15:10:00.000000", "B": None},
     }
     text = {"channel": "IME Status", "timestamp": "2026-05-23T15:10:04.000000", "data": data}
@@ -99,7 +99,7 @@ def test_status_message_is_read() -> None:
     assert (status.feed, status.current, status.last_board) == (FeedState.LIVE, True, None)
     assert status.timestamp == datetime(2026, 5, 23, 15, 10, 4, tzinfo=TEHRAN)
     assert status.since == datetime(2026, 5, 23, 11, 45, 0, 104000, TEHRAN)
-    # A market that a newer gateway has is left out.
+    # A market that a newer gateway has is left out; a state that it has is stale.
     assert status.markets == {Market.FUTURES: FeedState.STALE}
     assert all(isinstance(market, Market) for market in status.markets)
     assert status.contracts == {"A": datetime(2026, 5, 23, 15, 10, tzinfo=TEHRAN), "B": None}

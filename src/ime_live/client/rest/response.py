@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
+from ime_live import contracts
 from ime_live.contracts import MARKETS, Contract, Market
 from ime_live.errors import ServiceError, SettingsError
 from ime_live.market import (
@@ -175,7 +176,11 @@ def convert(raw: object, kind: Any) -> Any:  # noqa: ANN401 - a type and a value
     try:
         return msgspec.convert(raw, kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ServiceError(f"the response cannot be read: {error}") from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> ServiceError:
+    return ServiceError(f"the response cannot be read: {error}")
 
 
 def contract_of(raw: Any) -> Contract:  # noqa: ANN401 - any JSON
@@ -186,14 +191,10 @@ def contract_of(raw: Any) -> Contract:  # noqa: ANN401 - any JSON
     Raises:
         ServiceError: a field is missing or has the wrong type.
     """
-    if (
-        isinstance(raw, dict)
-        and isinstance(raw.get("market"), str)
-        and raw["market"] not in MARKETS
-    ):
-        raw = raw | {"market": None}
-    contract: Contract = convert(raw, Contract)
-    return contract
+    try:
+        return contracts.contract_of(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise _unreadable(error) from error
 
 
 def markets_of(raw: object) -> list[MarketInfo]:
