@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from docgen.api_documents.rest_examples import NAMES, example_of
 from docgen.api_documents.schemas import attributes_of, schemas_of, with_description
-from ime_live.candles import Candle
+from ime_live.candles import MAX_DAYS, Candle
 from ime_live.contracts import Contract
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.query.parameters import Endpoint, Parameter, parameters_of
@@ -29,7 +29,6 @@ from ime_live.gateway.rest.bodies import (
     ResponseStatus,
     Section,
 )
-from ime_live.gateway.rest.candles import MAX_DAYS
 from ime_live.gateway.rest.markets import MarketHours
 from ime_live.gateway.rest.paths import (
     MARKETS_PATH,

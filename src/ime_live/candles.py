@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from ime_live.market import Number
+
+MAX_DAYS: Final = 100
+"""Most days of contracts in a call for candles: a day has up to a few hundred bars."""
 
 
 class Interval(StrEnum):

@@ -119,3 +119,31 @@ def test_blocking_rest_client_in_a_plain_program(gateway: Gateway, market: Marke
         [found] = client.contracts(contract_ids=[contract.contract_id])
         assert found is not None
         assert found.contract_name == contract.contract_name
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"contract_names": [f"MANY{n:03}" for n in range(150)]},
+        {"contract_ids": [str(720_000 + n) for n in range(150)]},
+        {"contract_names": ["MANY*"]},
+        {"contract_names": ["MANY*", "MANY149"], "markets": ["IMEFund"]},
+        {"contract_ids": ["720*"]},
+    ],
+)
+async def test_candles_of_many_contracts_take_several_calls(
+    asked: dict[str, Any], gateway: Gateway, backend: EmbeddedValkey
+) -> None:
+    fund = ime_live.Market.FUND
+    many = [
+        Contract(contract_id=str(720_000 + n), contract_name=f"MANY{n:03}", market=fund)
+        for n in range(150)
+    ]
+    await register(backend.url, *many)
+    async with ime_live.AsyncClient(url_of(gateway)) as client:
+        found = await client.candles(**asked, start="2026-11-01", end="2026-11-02")
+        assert await client.candles(["NO*"]) == {}
+    by_id = "contract_ids" in asked
+    names = [each.contract_id if by_id else each.contract_name for each in many]
+    assert sorted(found) == names
+    assert all(candles == [] for candles in found.values())

@@ -12,6 +12,7 @@ import pytest
 
 import ime_live
 from ime_live.client.rest.async_client import AsyncClient
+from ime_live.client.rest.parameters import candle_contracts
 from tests.client.rest_service import STATIC, Rest
 from tests.client.texts import DATA
 
@@ -324,3 +325,22 @@ async def test_token_is_renewed_even_with_one_try(rest: Rest) -> None:
     rest.statuses = [401]
     async with AsyncClient(rest.url, token=lambda: next(tokens), tries=1) as client:
         assert await client.contracts(["A"])
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "contracts"),
+    [
+        (None, None, 100),
+        (None, "2026-11-02", 100),
+        ("2026-11-01", "2026-11-02", 50),
+        (date(2026, 11, 1), datetime(2026, 11, 1, 12), 100),  # noqa: DTZ001 - Tehran's clock
+        ("2026-11-01T12:00:00+00:00", "2026-11-01T23:00:00Z", 33),
+        ("2026-01-01", "2026-12-31", 1),  # too many days for any call
+        ("soon", "2026-11-02", 100),
+        ("2026-11-02", "2026-11-01", 100),
+    ],
+)
+def test_call_for_candles_names_as_many_contracts_as_its_days_allow(
+    start: date | str | None, end: date | str | None, contracts: int
+) -> None:
+    assert candle_contracts(start, end) == contracts

@@ -21,6 +21,7 @@ from ime_live.client.rest.caller import Caller
 from ime_live.client.rest.parameters import (
     DETAILS,
     Pairs,
+    candle_contracts,
     candle_pairs,
     chain_pairs,
     market_of,
@@ -43,7 +44,11 @@ from ime_live.client.selectors import Ids, Markets, Underlying, selectors_of
 from ime_live.contracts import Contract, Market
 from ime_live.errors import ServiceError
 from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInfo, Payload
+from ime_live.messages import ContractFilter
 from ime_live.settings.rule import TEXT
+
+_ID = "id:"
+"""Before the id of a contract whose name another one has, in answers about filters."""
 
 
 class AsyncClient:
@@ -268,9 +273,24 @@ class AsyncClient:
             AuthenticationError, ServiceError: as `snapshot`.
             SettingsError: an argument cannot be a name, an id, an interval or a time.
         """
-        pairs = candle_pairs(interval, start, end)
+        pairs, most = candle_pairs(interval, start, end), candle_contracts(start, end)
         selectors = selectors_of(contract_names, contract_ids, markets, underlying)
-        return await self._live("candles", selectors, pairs, list[Candle] | None)
+        keys: list[Selector] = [each for each in selectors if not isinstance(each, ContractFilter)]
+        filters = [each for each in selectors if isinstance(each, ContractFilter)]
+        kind = list[Candle] | None
+        found = await self._live("candles", keys, pairs, kind, most) if keys or not filters else {}
+        for each in filters:
+            # The names are needed to divide the call; this is the shortest answer that has them.
+            names = [n for n in await self._live("contract-info", [each]) if n not in found]
+            by_id = [n.removeprefix(_ID) for n in names if each.by == "name" and n.startswith(_ID)]
+            keys = [(each.by, n) for n in names if not (by_id and n.startswith(_ID))]
+            part = await self._live("candles", keys, pairs, kind, most) if keys else {}
+            if by_id:
+                ids: list[Selector] = [("id", contract_id) for contract_id in by_id]
+                told = await self._live("candles", ids, pairs, kind, most)
+                part |= {_ID + contract_id: candles for contract_id, candles in told.items()}
+            found |= {name: part[name] for name in names}
+        return found
 
     async def search(self, market: Market | str, text: str = "") -> list[Contract]:
         """Return the contracts of a market whose name or title contains a text, by name.
@@ -330,9 +350,10 @@ class AsyncClient:
         selectors: Sequence[Selector],
         more: Pairs = (),
         kind: Any = Any,  # noqa: ANN401 - a type
+        most: int | None = None,
     ) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for by, words, pairs in portions(selectors, more):
+        for by, words, pairs in portions(selectors, more, most):
             raw = await self._caller.get(f"/live/data/{section}/contract/{by}", pairs)
             part = convert(raw, dict[str, kind])
             # The service leaves out the contracts that it does not know.

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import date, datetime
 from typing import Final, TypeAlias
 
-from ime_live.candles import Interval
+from ime_live.candles import MAX_DAYS, Interval
 from ime_live.client.options import NO_CONTRACT
 from ime_live.client.protocol.address import filter_pairs, first_fitting
 from ime_live.client.protocol.message import Selector
@@ -15,6 +15,7 @@ from ime_live.contracts import Market
 from ime_live.errors import SettingsError
 from ime_live.messages import ContractFilter
 from ime_live.settings.rule import TEXT
+from ime_live.timezones import zone_of_tehran
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 """Names and values of parameters."""
@@ -59,6 +60,38 @@ def candle_pairs(
     return pairs
 
 
+def candle_contracts(start: date | str | None, end: date | str | None) -> int:
+    """Return how many contracts fit into one call for candles; at least one.
+
+    Args:
+        start: as in `AsyncClient.candles`.
+        end: as in `AsyncClient.candles`.
+    """
+    if start is None:
+        return MAX_DAYS  # one day
+    first = _day_of(start)
+    last = datetime.now(zone_of_tehran()).date() if end is None else _day_of(end)
+    if first is None or last is None:
+        return MAX_DAYS  # the service refuses it
+    # A time with an offset may be on the day before or after in Tehran.
+    offsets = sum(_has_offset(moment) for moment in (start, end))
+    return max(1, MAX_DAYS // max(1, (last - first).days + 1 + offsets))
+
+
+def _day_of(moment: date | str) -> date | None:
+    try:
+        return date.fromisoformat(str(moment).strip()[: len("2026-11-28")])
+    except ValueError:
+        return None
+
+
+def _has_offset(moment: date | str | None) -> bool:
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        return isinstance(moment, datetime) and moment.tzinfo is not None
+    return False
+
+
 def chain_pairs(underlying: str, expiration: date | str | None) -> Pairs:
     """Return the parameters of a call for an option chain; see `AsyncClient.option_chain`.
 
@@ -83,13 +116,14 @@ def _day(name: str, day: object) -> str:
 
 
 def portions(
-    selectors: Sequence[Selector], more: Pairs = ()
+    selectors: Sequence[Selector], more: Pairs = (), most: int | None = None
 ) -> Iterator[tuple[str, list[str], Pairs]]:
     """Divide a selection into calls.
 
     Args:
         selectors: the selection.
         more: parameters that each call has as well.
+        most: most contracts in a call; None if only the length of its URL limits them.
 
     Yields:
         Whether the contracts are by ``name`` or ``id``, their names or ids, and the parameters of
@@ -100,7 +134,8 @@ def portions(
     left = [each for each in selectors if not isinstance(each, ContractFilter)]
     while left:
         fitting = set(first_fitting(left))
-        keys = [key for key in left if key in fitting]
+        keys = [key for key in left if key in fitting][:most]
+        fitting = set(keys)
         by, words = keys[0][0], [word for _, word in keys]
         yield by, words, [*((_PARAMETERS[by], word) for word in words), *more]
         left = [key for key in left if key not in fitting]

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
-from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from ime_live.candles import Candle, Interval
+from ime_live.candles import MAX_DAYS, Candle, Interval
 from ime_live.contracts import Contract
 from ime_live.errors import RefusedError
 from ime_live.gateway.rest.bodies import Data
 from ime_live.market import Number
 from ime_live.store.bar import Bar
-
-MAX_DAYS: Final = 100
-"""Most days of contracts in a call: a day has up to a few hundred bars."""
 
 _encode = msgspec.json.Encoder().encode
 
