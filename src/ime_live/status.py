@@ -19,11 +19,7 @@ from ime_live.errors import FeedError
 
 
 class FeedState(StrEnum):
-    """State of the feed, or of one market of it.
-
-    A state that this version does not know, of a newer program, is read as `STALE`: the feed runs,
-    and its data should not be relied on.
-    """
+    """State of the feed, or of one market of it."""
 
     LIVE = "live"
     """In a session, and boards arrive."""
@@ -36,6 +32,7 @@ class FeedState(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> FeedState | None:
+        # Of a newer program: the feed runs, and its data should not be relied on.
         return cls.STALE if isinstance(value, str) else None
 
 

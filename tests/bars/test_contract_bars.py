@@ -6,6 +6,7 @@ import random
 from datetime import date, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -100,9 +101,9 @@ def test_totals_of_another_day_count_from_zero() -> None:
 
 
 def test_state_of_an_older_day_changes_nothing() -> None:
-    bars = folded(state(0, 100, 3, day=NEXT))
+    bars = folded(state(0, 100, 1, day=NEXT))
     assert bars.fold(state(1, 90, 99)) is None
-    assert prices(bars) == [(700, 100, 100, 100, 100, 3)]
+    assert prices(bars) == [(700, 100, 100, 100, 100, 1)]
 
 
 def test_corrected_totals_are_those_of_the_last_bar() -> None:
@@ -141,6 +142,42 @@ def test_first_bar_of_a_day_that_was_missed_has_the_prices_of_the_day() -> None:
     [bar] = found(bars)
     assert (bar.open, bar.high, bar.low, bar.close, bar.volume) == (100, 120, 80, 110, 40)
     assert bar.gap
+
+
+@pytest.mark.parametrize(
+    ("before", "volume", "gap"),
+    [
+        ([], 40, True),  # the feed was started in the middle of the session
+        ([], 1, False),  # a single trade is no other
+        ([state(0, 0, 0)], 40, False),  # nothing had been traded until then
+        ([state(-900, 100, 9, day=date(2026, 11, 27))], 40, False),
+    ],
+)
+def test_first_message_about_a_contract_may_hold_trades_that_nobody_saw(
+    before: list[TradeState], volume: float, gap: bool
+) -> None:
+    bars = folded(*before, state(90, 110, volume), state(91, 110, volume + 2))
+    first, second = found(bars)[-2:]
+    assert (first.gap, first.volume, second.gap) == (gap, volume, False)
+    assert (first.open, first.high, first.low) == ((100, 120, 80) if gap else (110, 110, 110))
+    # Later bars tell of their own trades.
+    day = DAY
+    span = Span(datetime(2026, 11, 28), datetime(2026, 11, 29))  # noqa: DTZ001 - Tehran's clock
+    assert candles_of([first, second], day, Interval.MINUTE, span)[1].volume == 2
+
+
+@pytest.mark.parametrize(
+    ("gaps", "missed"),
+    [
+        ([], None),
+        ([START * MINUTE - 1], None),  # before a state that was seen
+        ([START * MINUTE], START),
+        ([(START + 3) * MINUTE, START * MINUTE + 1], START),
+        ([(START + 5) * MINUTE], None),  # after the newer state
+    ],
+)
+def test_gap_between_two_states_counts_for_the_second(gaps: list[int], missed: int | None) -> None:
+    assert folded(state(0, 100, 1)).missed_before((START + 5) * MINUTE, gaps) == missed
 
 
 def test_store_that_went_back_neither_stops_nor_doubles_the_bars() -> None:
@@ -251,7 +288,14 @@ def test_bars_of_recorded_frames_are_those_worked_out_by_hand() -> None:
         for candle in candles_of(traded.bars, day, Interval.MINUTE, span)
     ]
     assert found == [
-        candle_of("2022-02-03T15:18:00", 350500, 3032, 106639090000, 1006, 20822, 0, 0),
+        # The first frame tells of the whole day.
+        msgspec.structs.replace(
+            candle_of("2022-02-03T15:18:00", 350500, 3032, 106639090000, 1006, 20822, 0, 0),
+            open=352900,
+            high=353700,
+            low=347600,
+            gap=True,
+        ),
         candle_of("2022-02-06T13:26:00", 325600, 1807, 58680080000, 434, 18878, 325000, 326100),
         candle_of("2022-02-06T15:01:00", 330900, 755, 24803510000, 156, 18496, 0, 0),
         candle_of("2022-02-07T14:15:00", 332000, 4231, 142817590000, 919, 15936, 331600, 332000),

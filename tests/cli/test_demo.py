@@ -326,6 +326,8 @@ def test_demo_has_candles_of_a_played_day(start: Start, tmp_path: Path, speed: s
                 "timestamp": moment,
                 "data": state,
             }
+            if (contract_id, second) == ("1", 190):
+                writer.note("gap", at(180), **{"from": at(100), "reason": "a break"})
             writer.take(contract_id, moment, msgspec.json.encode(message))
     process, address = played(start, tmp_path / "r", "--speed", speed)
     with library.Client(f"http://{address}") as client:
@@ -339,10 +341,10 @@ def test_demo_has_candles_of_a_played_day(start: Start, tmp_path: Path, speed: s
     assert today["C1"] == []
     assert alone["C1"] == day["C1"]
 
-    def candle(minute: int, prices: str, trades: int) -> tuple[Any, ...]:
+    def candle(minute: int, prices: str, trades: int, gap: bool = False) -> tuple[Any, ...]:
         start, high, low, close = map(int, prices.split())
         moment = at(60 * minute)[:19]
-        return moment, start, high, low, close, 2 * trades, 100 * trades, trades, False
+        return moment, start, high, low, close, 2 * trades, 100 * trades, trades, gap
 
     found = {
         name: [
@@ -355,8 +357,12 @@ def test_demo_has_candles_of_a_played_day(start: Start, tmp_path: Path, speed: s
         for name, candles in day.items()
     }  # fmt: skip
     assert found == {
-        "C1": [candle(0, "10 12 8 8", 3), candle(1, "9 9 9 9", 1), candle(3, "11 11 11 11", 1)],
-        "C2": [candle(0, "7 7 7 7", 1), candle(3, "6 6 6 6", 1), candle(1440, "5 5 5 5", 1)],
+        "C1": [
+            candle(0, "10 12 8 8", 3),
+            candle(1, "9 9 9 9", 1),
+            candle(3, "11 11 11 11", 1, True),
+        ],
+        "C2": [candle(0, "7 7 7 7", 1), candle(3, "6 6 6 6", 1, True), candle(1440, "5 5 5 5", 1)],
     }
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0

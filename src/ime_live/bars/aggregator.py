@@ -82,6 +82,8 @@ class BarAggregator:
         self._to_confirm: list[str] = []
         self._seen_until: int | None = None
         """Minute since the epoch until which every state was seen; None while all are."""
+        self._gaps: list[int] = []
+        """When times began from which a played recording may miss states, in microseconds."""
         self._started = False
         self._begins = True
         self._live = False
@@ -95,6 +97,16 @@ class BarAggregator:
         """Whether the streams of all contracts are read."""
         read = self._pubsub.connected and not self._due.is_set() and self._seen_until is None
         return read and self._started
+
+    def note_gap(self, begin: int) -> None:
+        """Note that a recording that is played may miss states from a moment on.
+
+        The next trades of each contract are marked as `gap`, as those that this program missed.
+
+        Args:
+            begin: microseconds since the epoch; states of it and before are there.
+        """
+        self._gaps.append(begin)
 
     def status(self) -> FeedStatus:
         """Return the present status: live while all streams are read."""
@@ -148,7 +160,7 @@ class BarAggregator:
         except PayloadError as error:
             self._refuse(contract_id, error)
             return
-        self._note(contract.fold(state, self._seen_until))
+        self._note(contract.fold(state, self._seen_until_before(contract, state, self._seen_until)))
 
     def _on_disconnected(self, error: StoreError) -> None:
         del error
@@ -198,7 +210,8 @@ class BarAggregator:
         for contract_id, state in read.items():
             contract = self._contracts.get(contract_id)
             if contract is not None and state is not None:
-                self._note(contract.fold(state, seen_until, stored=True))
+                seen = self._seen_until_before(contract, state, seen_until)
+                self._note(contract.fold(state, seen, stored=True))
         for contract_id in [i for i in self._early if i in self._contracts]:
             self._on_message(contract_id, self._early.pop(contract_id))
         if left is not None:
@@ -236,6 +249,14 @@ class BarAggregator:
         except PayloadError as error:
             self._refuse(contract_id, error)
             return None
+
+    def _seen_until_before(
+        self, contract: ContractBars, state: TradeState, seen_until: int | None
+    ) -> int | None:
+        if not self._gaps:
+            return seen_until
+        missed = contract.missed_before(state.version, self._gaps)
+        return min((each for each in (missed, seen_until) if each is not None), default=None)
 
     def _refuse(self, contract_id: str, error: PayloadError) -> None:
         self._refused += 1

@@ -95,6 +95,16 @@ class ContractBars:
         self.today: TradingDay | None = None
         """The newest trading day with a trade; None before the first one."""
 
+    def missed_before(self, version: int, gaps: Iterable[int]) -> int | None:
+        """Return the minute since the epoch from which states before a newer one may be missing.
+
+        Args:
+            version: version of the newer state.
+            gaps: when times began from which states may be missing, in microseconds.
+        """
+        begins = [gap for gap in gaps if self._version <= gap < version]
+        return min(begins) // MINUTE if begins else None
+
     def adopt(self, day: date, stored: Sequence[Bar]) -> None:
         """Take the stored bars of a day that is not older than the newest one."""
         if not stored or (self.today is not None and day < self.today.day):
@@ -113,6 +123,9 @@ class ContractBars:
             seen_until: minute since the epoch until which every state was seen; None while all are.
             stored: whether it is a last state that was read from the store, and no message.
 
+        The first state of a contract that comes as a message may tell of trades that nobody saw:
+        its feed was started, or it was registered, in the middle of a session.
+
         Returns:
             The day whose last bar has changed, or None.
         """
@@ -120,13 +133,15 @@ class ContractBars:
             if stored:  # a store that went back will go on from here
                 self._version = state.version
             return None
-        self._version = state.version
+        is_first, self._version = self._version == 0, state.version
         if state.price <= 0 or (state.trades <= 0 and state.volume <= 0):
             return None
         if self.today is None or state.day > self.today.day:
             self.today = TradingDay(self._contract_id, state.day)
         elif state.day < self.today.day:
             return None
+        if is_first and seen_until is None and self.today.last is None and state.trades != 1:
+            seen_until = 0
         gap = seen_until is not None and state.version // MINUTE > seen_until
         return self.today if self._fold_into(self.today, state, gap) else None
 

@@ -25,6 +25,7 @@ from ime_live.gateway.server import GatewayConfig, GatewayServer, bind, limit_co
 from ime_live.gateway.stream.http_protocol import CONTEXT
 from ime_live.local.demo_market import DemoMarket, market_of
 from ime_live.local.embedded import EmbeddedValkey
+from ime_live.local.playback import OnGap
 from ime_live.logs import configure_logging
 from ime_live.settings import (
     LOOPBACK,
@@ -95,7 +96,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
                 # A bar of a played minute cannot be made later.
                 while not (aggregator.follows or keeping.done()):  # noqa: ASYNC110 - looks at two things
                     await asyncio.sleep(_LOOK)
-                await _trade(gateway, market, server, wait=settings.wait)
+                await _trade(gateway, market, server, aggregator.note_gap, wait=settings.wait)
 
             tasks = [
                 keeping,
@@ -118,13 +119,18 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
 
 
 async def _trade(
-    settings: StoreSettings, market: DemoMarket, server: GatewayServer, *, wait: bool
+    settings: StoreSettings,
+    market: DemoMarket,
+    server: GatewayServer,
+    on_gap: OnGap,
+    *,
+    wait: bool,
 ) -> None:
     try:
         await _listening(server)
         while wait and not server.lifespan.state[CONTEXT].metrics.connections:  # noqa: ASYNC110 - the gateway has no event for it
             await asyncio.sleep(_LOOK)
-        await market.trade(settings)
+        await market.trade(settings, on_gap)
     except FeedError:
         server.stop()
         raise

@@ -16,7 +16,7 @@ from ime_live.errors import FeedError, SettingsError, StoreError
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.feeds.recording.replay import contracts_in, replay
 from ime_live.feeds.synthetic.simulator import SyntheticMarket
-from ime_live.local.playback import open_recording
+from ime_live.local.playback import OnGap, open_recording
 from ime_live.local.played_clock import PlayedClock
 from ime_live.log_limiter import LogLimiter
 from ime_live.market import timestamp_of
@@ -58,8 +58,13 @@ class DemoMarket(Protocol):
     async def open(self, settings: StoreSettings) -> None:
         """Register the contracts and publish their first states."""
 
-    async def trade(self, settings: StoreSettings) -> None:
-        """Publish changes, until cancelled."""
+    async def trade(self, settings: StoreSettings, on_gap: OnGap) -> None:
+        """Publish changes, until cancelled.
+
+        Args:
+            settings: address of the store.
+            on_gap: see `ime_live.local.playback.Playback.play`.
+        """
 
 
 class Synthetic:
@@ -82,7 +87,8 @@ class Synthetic:
             await store.import_contracts(self._market.contracts)
             await publisher.publish_many(self._market.states())
 
-    async def trade(self, settings: StoreSettings) -> None:
+    async def trade(self, settings: StoreSettings, on_gap: OnGap) -> None:
+        del on_gap  # it has none
         registered = self.contracts
         async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
             while True:
@@ -133,7 +139,8 @@ class Replayed:
         async with Store(settings) as store:
             await Registrar(store).register(self.contracts)
 
-    async def trade(self, settings: StoreSettings) -> None:
+    async def trade(self, settings: StoreSettings, on_gap: OnGap) -> None:
+        del on_gap  # frames do not tell of gaps
         async with Store(settings) as store, Publisher(settings.redis_url) as publisher:
             while True:
                 try:
@@ -183,10 +190,10 @@ class Played:
         async with Store(settings) as store:
             await self._playback.open(store)
 
-    async def trade(self, settings: StoreSettings) -> None:
+    async def trade(self, settings: StoreSettings, on_gap: OnGap) -> None:
         self.clock.start()
         async with Store(settings) as store:
-            await self._playback.play(store, self.clock)
+            await self._playback.play(store, self.clock, on_gap)
         # Clients keep the last states; the feed's state tells them that no other one comes.
         self.state = FeedState.CLOSED
         log.info("the recording has ended; its last states are served until Ctrl-C")

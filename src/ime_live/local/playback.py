@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 import structlog
@@ -47,6 +47,10 @@ _NOT_A_RECORDING: Final = (
 )
 
 
+OnGap: TypeAlias = Callable[[int], None]
+"""Takes the beginning of a gap in a recording, in microseconds since the Unix epoch."""
+
+
 class Playback(Protocol):
     """A recording that can be played once.
 
@@ -63,8 +67,15 @@ class Playback(Protocol):
     async def open(self, store: Store) -> None:
         """Register the first contracts, and publish their states from before the beginning."""
 
-    async def play(self, store: Store, clock: PlayedClock) -> None:
-        """Publish the rest, as the clock reaches it."""
+    async def play(self, store: Store, clock: PlayedClock, on_gap: OnGap = lambda _: None) -> None:
+        """Publish the rest, as the clock reaches it.
+
+        Args:
+            store: the store.
+            clock: the clock of the recording.
+            on_gap: called when a gap comes, with its beginning in microseconds since the epoch;
+                the states before it are in the store by then.
+        """
 
 
 def open_recording(source: Path) -> Playback:
@@ -161,13 +172,16 @@ class ArchivePlayback:
         await Registrar(store).register(self.contracts)
         await store.place(list(self._states(before)))
 
-    async def play(self, store: Store, clock: PlayedClock) -> None:
+    async def play(self, store: Store, clock: PlayedClock, on_gap: OnGap = lambda _: None) -> None:
         """See `Playback`."""
         register = Registrar(store).register
         batch: list[tuple[str, bytes, int]] = []
         for line in chain(self._first, self._lines):
             if line.event == "gap":
                 log.info("gap in the recording", begin=line.since, end=line.timestamp)
+                await store.place(batch)
+                batch = []
+                self._tell(line, on_gap)
             if line.contract is not None:
                 await store.place(batch)
                 batch = []
@@ -197,11 +211,20 @@ class ArchivePlayback:
             self._last[given.contract_id] = version
             yield given.contract_id, data, version
 
-    def _version(self, line: ArchiveLine) -> int:
+    def _tell(self, gap: ArchiveLine, on_gap: OnGap) -> None:
         try:
-            return version_of(line.timestamp, self._zone)
+            on_gap(self._moment(gap.since))
+        except FeedError as error:
+            self._limited.warning("a gap is left out", key=str(error), error=str(error))
+
+    def _version(self, line: ArchiveLine) -> int:
+        return self._moment(line.timestamp)
+
+    def _moment(self, timestamp: str) -> int:
+        try:
+            return version_of(timestamp, self._zone)
         except (ValueError, OverflowError) as error:
-            raise FeedError(f"not a timestamp: {line.timestamp!r}") from error
+            raise FeedError(f"not a timestamp: {timestamp!r}") from error
 
     def _read(self) -> Iterator[ArchiveLine]:
         for file in self._files:
@@ -261,8 +284,9 @@ class FramePlayback:
         """See `Playback`."""
         await Registrar(store).register(self.contracts)
 
-    async def play(self, store: Store, clock: PlayedClock) -> None:
+    async def play(self, store: Store, clock: PlayedClock, on_gap: OnGap = lambda _: None) -> None:
         """See `Playback`."""
+        del on_gap  # frames do not tell of gaps
         publisher = _PlayedPublisher(store, clock)
         ingest = Ingest(publisher, Registrar(store).register)
         limited = LogLimiter(log)
