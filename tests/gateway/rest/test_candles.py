@@ -82,10 +82,14 @@ def test_span_has_the_days_between_its_ends(query: str, days: list[date]) -> Non
     ("query", "said"),
     [
         ("from=2026-11-30", "from must not be after to"),
-        ("from=yesterday", "from must be a date or a time in ISO 8601, got 'yesterday'"),
-        ("to=2026-13-01", "to must be a date or a time in ISO 8601, got '2026-13-01'"),
+        (
+            "from=yesterday",
+            "from must be a date or a time in ISO 8601 .Gregorian., got .yesterday",
+        ),
+        ("from=1405-09-04&to=1405-09-05", "from must be a date or a time in ISO 8601 .Gregorian."),
+        ("to=2026-13-01", "to must be a date or a time in ISO 8601 .Gregorian., got .2026-13-01"),
         ("to=9999-12-31", "must be dates before the year 9999"),
-        ("to=0001-01-01T00:00:00%2B14:00", "must be dates before the year 9999"),
+        ("to=0001-01-01T00:00:00%2B14:00", "to must be a date or a time"),
     ],
 )
 def test_span_that_cannot_be_is_refused(query: str, said: str) -> None:
@@ -97,7 +101,7 @@ def test_days_of_contracts_are_limited() -> None:
     check_amount(10, 10)
     with pytest.raises(RefusedError, match="at most 100, got 11 times 10"):
         check_amount(11, 10)
-    days = len(spanned("from=0001-01-01").days)
+    days = len(spanned("from=1900-01-01").days)
     with pytest.raises(RefusedError, match="got 1 times more than 100"):
         check_amount(1, days)
 

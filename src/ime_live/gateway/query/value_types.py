@@ -215,7 +215,7 @@ class Choice(Struct, frozen=True):
 
 
 class Moment(Struct, frozen=True):
-    """A date, or a date and time, in ISO 8601.
+    """A date of the Gregorian calendar, or a date and time, in ISO 8601.
 
     Attributes:
         example: for the documents.
@@ -226,17 +226,21 @@ class Moment(Struct, frozen=True):
     def read(self, pairs: Pairs) -> date | datetime:
         """Return the last date, or the last date and time; its time zone is None without one."""
         name, text = pairs[-1]
-        words = text.strip()
+        words = fold(text)
         day, _, clock = words.partition("T" if "T" in words else " ")
         try:
-            if not clock:
-                return date.fromisoformat(day)
-            # In a query string a plus sign is a space: "…+03:30" arrives as "… 03:30".
-            return datetime.fromisoformat(f"{day}T{clock.replace(' ', '+')}")
+            moment = date.fromisoformat(day)
+            if clock:
+                # In a query string a plus sign is a space: "…+03:30" arrives as "… 03:30".
+                moment = datetime.fromisoformat(f"{day}T{clock.replace(' ', '+')}")
         except ValueError:
+            moment = date.min
+        if moment.year < _FIRST_YEAR:  # 1405 is a Jalali year
             raise RefusedError(
-                f"{name} must be a date or a time in ISO 8601, got {text!r}", kind=f"bad {name}"
-            ) from None
+                f"{name} must be a date or a time in ISO 8601 (Gregorian), got {text!r}",
+                kind=f"bad {name}",
+            )
+        return moment
 
     def schema(self) -> Schema:
         """Return the schema."""
