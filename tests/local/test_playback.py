@@ -195,6 +195,11 @@ def test_frames_without_a_time_are_refused(tmp_path: Path) -> None:
         ({"a.ndjson.gz": b"not gzip"}, "a.ndjson.gz cannot be read"),
         ({"a.ndjson": message("1", 1) + b"\n"}, "no contract before the first state"),
         ({"a.ndjson": event("header", format=1) + b"\n"}, "no state in"),
+        ({"a.ndjson": event("header", format=2) + b"\n"}, "must have format 1, got 2; update"),
+        (
+            {"a.ndjson": message("1", 1), "b.ndjson": event("header", format=9)},
+            "b.ndjson must have format 1, got 9",
+        ),
         ({"a.ndjson": message("1", 1), "b.ndjson": b'{"C":"","M":[]}'}, "recordings of one kind"),
     ],
 )

@@ -30,6 +30,15 @@ async def test_wait_is_scaled_by_the_speed(speed: float, waits: float) -> None:
     assert clock.time_us() == BEGIN + 5 * SECOND
 
 
+async def test_greatest_speed_shows_no_moment_that_cannot_be() -> None:
+    machine = FakeClock()
+    clock = PlayedClock(BEGIN, 1e300, clock=machine)
+    clock.start()
+    await clock.reach(BEGIN + 5 * SECOND)
+    machine.now += 10_000
+    assert clock.time_us() == BEGIN + 5 * SECOND
+
+
 async def test_speed_zero_waits_for_nothing() -> None:
     machine = FakeClock()
     clock = PlayedClock(BEGIN, 0, clock=machine)

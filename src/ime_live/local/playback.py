@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,7 @@ import msgspec
 import structlog
 
 from ime_live.archive.day_file import Cut, read_members
-from ime_live.archive.line import ArchiveLine, read_line
+from ime_live.archive.line import FORMAT, ArchiveLine, read_line
 from ime_live.contracts import Contract
 from ime_live.errors import FeedError, PayloadError, SettingsError
 from ime_live.feeds.pipeline.ingest import Ingest, Totals
@@ -132,7 +133,18 @@ def _is_archive(file: Path) -> bool | None:
         keys = {""}
     if "channel" not in keys and first.received is None and not keys <= _FRAME:
         raise SettingsError(f"{file} {_NOT_A_RECORDING}, got {first.frame[:40]!r}")
+    if "channel" in keys:
+        _check_format(file, first.frame)
     return "channel" in keys
+
+
+def _check_format(file: Path, header: bytes) -> None:
+    with suppress(FeedError):  # a line that cannot be read is left out later
+        line = read_line(header)
+        if line.format > FORMAT:
+            raise SettingsError(
+                f"recording {file} must have format {FORMAT}, got {line.format}; update ime-live"
+            )
 
 
 class ArchivePlayback:

@@ -40,8 +40,9 @@ class PlayedClock(Clock):
         """Return the microseconds since the Unix epoch, in the recording."""
         if not self._speed:
             return self._limit
-        passed = (self._clock.monotonic() - self._started) * self._speed
-        return min(self._origin + int(passed * MICROSECONDS), self._limit)
+        passed = (self._clock.monotonic() - self._started) * self._speed * MICROSECONDS
+        # A product of a great speed may be infinite.
+        return self._origin + int(min(passed, self._limit - self._origin))
 
     def time(self) -> float:
         """Return the seconds since the Unix epoch, in the recording."""
