@@ -111,6 +111,31 @@ def test_corrected_totals_are_those_of_the_last_bar() -> None:
     assert [(bar.minute, bar.volume) for bar in found(bars)] == [(700, 8)]
 
 
+def test_session_over_midnight_loses_no_trade_and_counts_none_twice() -> None:
+    # The trading day is that of the evening until the exchange gives another one.
+    bars = folded(
+        state(0, 100, 1, minute=1439), state(20, 105, 14, minute=19), state(40, 90, 15, minute=39)
+    )
+    assert prices(bars) == [(1439, 100, 105, 90, 90, 15)]
+    bars.fold(state(60, 95, 2, day=NEXT, minute=59))
+    assert prices(bars) == [(59, 95, 95, 95, 95, 2)]
+    assert bars.fold(state(61, 95, 16, minute=60)) is None
+
+
+@pytest.mark.parametrize("back", [0, 5, 29])
+def test_store_that_went_back_in_a_session_keeps_the_totals(back: int) -> None:
+    states = [state(n / 4, 100 + n % 3, n + 1) for n in range(30)]
+    bars = folded(*states)
+    before = found(bars)
+    assert bars.fold(states[back], START + 8, stored=True) is None
+    assert found(bars) == before
+    for each in states[back + 1 :]:  # published again, with higher versions
+        bars.fold(replace(each, version=each.version + 7))
+    assert found(bars)[-1].volume == 30
+    volumes = [bar.volume for bar in found(bars)]
+    assert volumes == sorted(volumes)
+
+
 def test_totals_reset_before_the_session_change_nothing() -> None:
     bars = folded(state(0, 100, 10), state(2, 0, 0), state(3, 100, 10))
     assert [(bar.minute, bar.volume) for bar in found(bars)] == [(700, 10)]
