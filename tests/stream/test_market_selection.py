@@ -19,6 +19,7 @@ from ime_live.settings import StoreSettings
 from ime_live.store.store import Store
 from tests.stream.conftest import SECRET, Serve
 from tests.stream.harness import Gateway, closed, receive
+from tests.support.marks import thorough
 from tests.support.payloads import payload
 
 LIMIT = 6
@@ -145,6 +146,19 @@ async def until_price(stream: ime_live.Stream[ime_live.Payload], name: str, pric
         ("contract_names=GC*&market=IMEFutures", "name", {"GCAZ05"}),
         ("contract_names=SKAZ05&market=IMEOption", "name", {"SKAZ05", "GCAZ05C100"}),
         ("contract_names=GCOLD&contract_names=NONE*", "name", {"GCOLD"}),
+        ("contract_id=name:GC*", "id", {"1", "11"}),
+        ("contract_id=name:GC*&contract_id=2&market=IMEOption", "id", {"2", "11"}),
+        ("contract_names=id:1*", "name", {"GCAZ05", "GCAZ05C100"}),
+        (
+            "market=IMEOption,IMEFutures&market=IMEOption",
+            "name",
+            {"GCAZ05", "SKAZ05", "GCAZ05C100"},
+        ),
+        (
+            "contract_names=SKAZ05&contract_names=GC*&contract_names=GC*&underlying=X&underlying=IRK1",
+            "name",
+            {"SKAZ05", "GCAZ05C100", "GCAZ05"},
+        ),
     ],
 )
 async def test_stream_with_filter_sends_matching_contracts(
@@ -326,6 +340,37 @@ async def test_token_restricts_matching_contracts(
         assert (await next_control(client))["added"]["contract_names"] == ["GCNEW"]
     found = data(guarded, f"/static/data/contract/name?{query}")
     assert sorted(each["contractName"] for each in found) == ["GCAZ05", "GCAZ05C100", "GCNEW"]
+
+
+@pytest.mark.parametrize("covered", [[], thorough(["NOPE*"]), thorough(["id:99"])])
+async def test_token_that_covers_nothing_has_empty_answers(
+    covered: list[str], own_valkey: EmbeddedValkey, world: World, serve: Serve
+) -> None:
+    guarded = serve(own_valkey.url, auth="jwt", variables={"IME_LIVE_JWT_SECRET": SECRET})
+    token = jwt.encode({"sub": "a", "contracts": covered}, SECRET)
+    query = f"market=IMEFutures&contract_names=GC*&token={token}"
+    async with guarded.connect(f"/live/data/websocket/contract/name?{query}&status=true") as client:
+        assert (await receive(client))["data"]["contracts"] == {}
+        await client.send('{"action": "subscribe", "market": "IMEOption", "id": 1}')
+        answer = await next_control(client)
+        assert (answer["errors"], answer["matching"]["contract_names"]) == ([], [])
+        await client.send('{"action": "subscribe", "contract_names": ["GCAZ05"], "id": 2}')
+        [fault] = (await next_control(client))["errors"]
+        assert fault["error"].startswith("contract not covered")
+        await world.store.import_contracts([NEW])
+        await world.publish(GOLD, 5)
+        await client.send('{"action": "unsubscribe", "market": "IMEOption", "id": 3}')
+        while (message := await receive(client))["channel"] != "IME Control":
+            assert message["channel"] == "IME Status"  # there are no states
+        assert message["data"]["id"] == 3
+    for path, empty in (
+        (f"/static/data/contract/name?{query}", []),
+        (f"/live/data/overview/contract/name?{query}", {}),
+        (f"/live/data/candles/contract/name?{query}", {}),
+        (f"/static/data/contract/search?market=IMEFutures&token={token}", []),
+        (f"/static/data/contract/option-chain?underlying=IRK1&token={token}", []),
+    ):
+        assert data(guarded, path) == empty
 
 
 async def test_gateway_killed_in_a_listing_loses_nothing_for_the_client_library(
