@@ -111,7 +111,7 @@ async def test_cursor_stays_on_its_contract_and_its_depth_is_shown(payload: Make
 
 async def test_status_says_connection_rate_and_lag(payload: MakePayload) -> None:
     async with watched(payload, "A") as watch:
-        assert "connected, no feed · 1 contracts" in watch.text("status")
+        assert "connected, no feed · 1 contract ·" in watch.text("status")
         assert "/s" in watch.text("status")
         assert "lag" not in watch.text("status")  # the state is older
         watch.stream.connected = False

@@ -22,6 +22,7 @@ from ime_live.client.protocol.message import ConnectionEvent
 from ime_live.client.stream.stream import Stream
 from ime_live.errors import ImeLiveError
 from ime_live.market import Payload
+from ime_live.spelling import counted
 from ime_live.terminal.quote_list import COLUMNS, QuoteList, QuoteRow, number
 
 INTERVAL: Final = 0.2
@@ -161,7 +162,7 @@ class WatchApp(App[ImeLiveError | None]):
                         self._table.update_cell(row.name, column.key, cell)
 
     def _reorder(self, names: list[str]) -> None:
-        """Put the rows into another order, which takes a tenth of adding them anew."""
+        """Put the rows into another order, and keep the cells that are there."""
         table = self._table
         chosen, scroll = self._chosen(), table.scroll_y
         places = {name: n for n, name in enumerate(names)}
@@ -221,8 +222,8 @@ class WatchApp(App[ImeLiveError | None]):
             text.append(f"connected, {feed}", style="green" if good else "yellow")
         else:
             text.append(f"not connected: {self._reason or 'lost'}", style="red")
-        shown = f"{len(self._shown)} of {len(quotes)}" if quotes.search else str(len(quotes))
-        text.append(f" · {shown} contracts · {quotes.rate:.0f}/s")
+        found = f"{len(self._shown)} of " if quotes.search else ""
+        text.append(f" · {found}{counted(len(quotes), 'contract')} · {quotes.rate:.0f}/s")
         if quotes.lag is not None and quotes.lag < _OLD:
             text.append(f" · lag {quotes.lag * 1000:,.0f} ms")
         if quotes.unreadable:
