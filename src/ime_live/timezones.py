@@ -43,7 +43,7 @@ def zone_of(name: str) -> ZoneInfo:
         return zone if current else _packaged(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingsError(
-            f"{name!r} is not a time zone; use a name such as Asia/Tehran"
+            f"{name!r} is not a time zone (use a name such as Asia/Tehran)"
         ) from error
 
 
