@@ -113,6 +113,35 @@ async def test_restricted_user_learns_its_missing_permissions(
     assert found["contracts"] == ["skipped: needs: rights"] or found["contracts"][0].startswith("w")
 
 
+@pytest.mark.parametrize(
+    ("info", "text"),
+    [
+        ({"role": "slave"}, "failed: it is a replica, which refuses writes and may lag behind"),
+        (
+            {"role": "master", "maxmemory": "1000", "used_memory": "1200"},
+            "failed: its memory is full: 1,200 of 1,000 bytes are used",
+        ),
+        (
+            {"rdb_last_bgsave_status": "err"},
+            "warning: it could not save its data, so it may refuse writes",
+        ),
+    ],
+)
+async def test_store_that_refuses_writes_is_told(
+    valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch, info: dict[str, str], text: str
+) -> None:
+    known = Store.server_info
+
+    async def changed(store: Store) -> dict[str, str]:
+        found = await known(store)
+        assert {"role", "used_memory", "rdb_last_bgsave_status"} <= set(found)
+        return found | info
+
+    assert len(texts(await answers(valkey.url))["redis"]) == 1
+    monkeypatch.setattr(Store, "server_info", changed)
+    assert text in texts(await answers(valkey.url))["redis"]
+
+
 async def test_store_that_is_away_skips_dependent_checks() -> None:
     found = await answers("redis://127.0.0.1:1")
     assert found["redis"][0].text == "Redis at 127.0.0.1:1 refused the connection"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ime_live.contracts import Contract
@@ -38,7 +38,7 @@ async def reach(context: CheckedStore) -> list[Finding]:
     try:
         await store.connections.check(listens=True)
     except StoreError as error:
-        return [failed(str(error), "start it, or give its address by --redis-url; docs/redis.md")]
+        return [failed(str(error), "see whether it runs, and --redis-url; docs/redis.md")]
     place = store.connections.place
     try:
         info = await store.server_info()
@@ -60,6 +60,7 @@ async def reach(context: CheckedStore) -> list[Finding]:
                 "set maxmemory-policy noeviction",
             )
         )
+    found += _refused_writes(info)
     at = info.get("server_time_usec", "")
     if at.isdigit() and abs(ahead := int(at) / 1e6 - time.time()) > _SKEW:
         found.append(
@@ -68,6 +69,27 @@ async def reach(context: CheckedStore) -> list[Finding]:
                 "synchronise both, as by chrony",
             )
         )
+    return found
+
+
+def _refused_writes(info: Mapping[str, str]) -> list[Finding]:
+    """Return why a server refuses writes by its INFO. The checks write nothing to find out."""
+    found = []
+    # A cluster's answer may be any node's; its primaries take the writes.
+    if info.get("role") == "slave" and info.get("redis_mode") != "cluster":
+        found.append(
+            failed(
+                "it is a replica, which refuses writes and may lag behind",
+                "give its master's address by --redis-url, or that of a Sentinel",
+            )
+        )
+    most, used = (info.get(name, "") for name in ("maxmemory", "used_memory"))
+    if most.isdigit() and used.isdigit() and 0 < int(most) <= int(used):
+        text = f"its memory is full: {int(used):,} of {int(most):,} bytes are used"
+        found.append(failed(text, "give it a higher maxmemory, or delete what it need not keep"))
+    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+        remedy = "see its log: its disk is full, or its folder may not be written"
+        found.append(warning("it could not save its data, so it may refuse writes", remedy))
     return found
 
 

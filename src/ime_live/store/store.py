@@ -81,12 +81,13 @@ class Store(RegisteredContracts):
                 raise self.connections.error(reply)
 
     async def server_info(self) -> dict[str, str]:
-        """Return what a server says of itself and its memory, by the names of its INFO command.
+        """Return what a server says of itself, its memory and role, by the names of its INFO command.
 
         In a cluster it is any one of the nodes.
         """
         found: dict[str, str] = {}
-        for reply in await self._pipelined([("INFO", "server"), ("INFO", "memory")]):
+        sections = ("server", "memory", "replication", "persistence")
+        for reply in await self._pipelined([("INFO", each) for each in sections]):
             if isinstance(reply, Exception):
                 raise self.connections.error(reply)
             if isinstance(reply, Mapping):  # redis-py has read it
