@@ -81,7 +81,7 @@ class Store(RegisteredContracts):
                 raise self.connections.error(reply)
 
     async def server_info(self) -> dict[str, str]:
-        """Return what a server says of itself, its memory and role, by the names of its INFO command.
+        """Return what a server says of itself, memory and role, by the names of its INFO command.
 
         In a cluster it is any one of the nodes.
         """

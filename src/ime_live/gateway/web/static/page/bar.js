@@ -20,7 +20,7 @@ export class Bar {
     this.clock = h("p", {class: "clock"});
     this.theme = h("button", {type: "button", onclick: () => {
       chooseTheme(themeNow() === "dark" ? "light" : "dark");
-      this.#nameTheme();
+      this.nameTheme();
     }});
     this.language = h("button", {type: "button", lang: app.format.language === "fa" ? "en" : "fa",
       onclick: () => {
@@ -37,25 +37,28 @@ export class Bar {
     this.slash = h("kbd", {"aria-hidden": "true"}, "/");
     this.tabs = h("div", {class: "tabs", role: "group", "aria-label": text.market});
     this.note = h("p", {class: "demo", hidden: true}, text.demo);
+    this.missing = h("p", {class: "demo", role: "status"});
     this.node = h("header", {class: "bar"},
       h("div", {class: "line"}, h("h1", {}, "ime-live"), this.state, this.clock,
         h("div", {class: "choices"}, this.language, this.theme,
           h("a", {href: "docs"}, text.docs), this.forget)),
-      this.note,
-      h("div", {class: "line find"}, h("div", {class: "search"}, this.search, this.slash), this.tabs),
-      this.spoken);
-    this.#nameTheme();
+      this.spoken, this.note, this.missing,
+      h("div", {class: "line find"}, h("div", {class: "search"}, this.search, this.slash), this.tabs));
+    this.nameTheme();
     this.arrange();
   }
 
   destroy() { clearTimeout(this.#timer); }
 
-  #nameTheme() {
+  nameTheme() {
     const dark = themeNow() === "dark";
     setText(this.theme, dark ? "☀" : "☾");
     setAttribute(this.theme, "aria-label", dark ? this.app.text.light : this.app.text.dark);
     setAttribute(this.theme, "title", dark ? this.app.text.light : this.app.text.dark);
   }
+
+  /** Tell that a contract of the address is not listed, or no longer; null for none. */
+  miss(name) { setText(this.missing, name === null ? "" : this.app.text.absent(name)); }
 
   /** Make the tabs again: contracts or favourites have changed. */
   arrange() {

@@ -15,6 +15,7 @@ export class Detail {
   #candles = null;
   #minutes = 5;
   #chartNote = null;
+  #shown = null;
   #read = -Infinity;
   #cancel = new AbortController();
 
@@ -61,8 +62,12 @@ export class Detail {
   show() {
     const {app} = this;
     const row = app.chosen;
-    this.#cancel.abort();
-    this.#cancel = new AbortController();
+    const same = row !== null && row === this.#shown;
+    this.#shown = row;
+    if (!same) {
+      this.#cancel.abort();
+      this.#cancel = new AbortController();
+    }
     if (row === null) return;
     setText(this.heading, row.name);
     setText(this.about, row.title);
@@ -70,10 +75,14 @@ export class Detail {
     setAttribute(this.star, "aria-pressed", mark);
     setAttribute(this.star, "aria-label", `${app.text.star}: ${row.name}`);
     this.chain.hidden = !app.market.chains().has(underlyingOf(row));
-    this.#candles = null;
-    this.#chartNote = app.text.chartLoading;
-    this.#read = -Infinity;
-    this.node.scrollTop = 0;
+    // Contracts are loaded again after each listing and reconnection: the reader's place stays.
+    if (!same) {
+      this.#candles = null;
+      this.#chartNote = app.text.chartLoading;
+      this.#read = -Infinity;
+      this.node.scrollTop = 0;
+      this.day.replaceChildren();
+    }
     this.#describe(row);
     this.paint();
     this.tick();
@@ -239,7 +248,6 @@ export class Detail {
       if (value === null || value === undefined || value === "") continue;
       shown.push([label, this.#worded(key, value, row)]);
     }
-    this.day.replaceChildren();
     this.fields.replaceChildren(...shown.map(([label, value]) =>
       h("div", {}, h("dt", {}, label), h("dd", {}, h("bdi", {}, value)))));
   }

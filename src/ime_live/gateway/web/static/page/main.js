@@ -22,6 +22,7 @@ class App {
   query = "";
   sort = null;
   chosen = null;
+  absent = null;
   chain = null;
   stream = null;
   client = null;
@@ -42,6 +43,7 @@ class App {
     this.build();
     addEventListener("hashchange", () => this.#follow());
     addEventListener("keydown", event => this.#key(event));
+    addEventListener("themechange", () => this.view.bar.nameTheme());
     this.narrow.addEventListener("change", () => this.arrange());
     setInterval(() => this.tick(), 1000);
     this.start();
@@ -271,6 +273,8 @@ class App {
     const wanted = new URLSearchParams(location.hash.slice(1));
     const before = this.chosen;
     this.chosen = wanted.has("contract") ? this.market.find(wanted.get("contract")) : null;
+    const absent = this.chosen === null && this.market.loaded ? wanted.get("contract") : null;
+    this.absent = absent || null;
     this.chain = !wanted.has("underlying") ? null
       : {underlying: wanted.get("underlying"), expiration: wanted.get("expiration")};
     this.#show();
@@ -285,6 +289,7 @@ class App {
     if (this.chain !== null) this.view.chain.show();
     this.arrange();
     this.view.detail.show();
+    this.view.bar.miss(this.absent);
   }
 
   #key(event) {

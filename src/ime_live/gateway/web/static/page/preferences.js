@@ -68,7 +68,9 @@ export function themeNow() { return root.dataset.theme; }
 
 // The system may change it during the day, as long as nothing is chosen here.
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", ({matches}) => {
-  if (chosen.theme === undefined) root.dataset.theme = matches ? "dark" : "light";
+  if (chosen.theme !== undefined) return;
+  root.dataset.theme = matches ? "dark" : "light";
+  dispatchEvent(new Event("themechange"));
 });
 
 export function chooseTheme(theme) {

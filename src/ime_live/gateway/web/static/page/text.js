@@ -45,6 +45,7 @@ const ENGLISH = {
     + "Ask its operator for a higher --max-contracts.",
   uncovered: "The token does not cover these contracts.",
   again: "Try again", failed: reason => `The contracts cannot be loaded: ${reason}.`,
+  absent: name => `${name} is not listed here, or no longer.`,
   market: "Market", code: "Code", id: "Id", days: count => `${count} days left`,
   fields: {
     ExpirationDate: "Last trading day", DaysToExpiration: "Days to expiration",
@@ -99,7 +100,8 @@ const PERSIAN = {
   noState: "هنوز دادهٔ بازار ندارد.", underlying: "دارایی پایه", expiration: "سررسید",
   call: "اختیار خرید", put: "اختیار فروش", calls: "اختیار خرید", puts: "اختیار فروش",
   strike: "قیمت اعمال", noOptions: "این سرور اختیار معامله ندارد.",
-  spot: (name, price) => `${name} ${price}`, inTheMoney: "در سود",
+  spot: (name, price) => `${name} ${price}`,
+  noSpot: "قیمت دارایی پایه اینجا پخش نمی‌شود، پس خطی کشیده نشده است.",
   tokenWanted: "این سرور توکن می‌خواهد.", token: "توکن", enter: "نمایش بازار",
   tokenKept: "فقط برای همین برگه نگه داشته می‌شود.", forget: "فراموش کردن توکن",
   "authentication required": "", "invalid token": "این توکن معتبر نیست.",
@@ -113,6 +115,7 @@ const PERSIAN = {
     + "از گردانندهٔ آن ‎--max-contracts‎ بیشتری بخواهید.",
   uncovered: "توکن شامل این قراردادها نیست.",
   again: "دوباره", failed: reason => `قراردادها خوانده نشد: ${reason}`,
+  absent: name => `قرارداد ${name} در اینجا نیست یا دیگر معامله نمی‌شود.`,
   market: "بازار", code: "نماد", id: "شناسه", days: count => `${count} روز مانده`,
   fields: {
     ExpirationDate: "آخرین روز معامله", DaysToExpiration: "روز تا سررسید", optionType: "نوع",
