@@ -21,14 +21,14 @@ SHARED_NAMES: dict[str, str] = {}
 INTERFACE = "has no behaviour of its own"
 
 TESTED_ELSEWHERE = {
-    "__main__.py": "cli/test_options.py",
+    "__main__.py": "cli/arguments/test_options.py",
     "archive/recorder.py": "cli/test_record.py",
     "candles.py": "gateway/rest/test_candles.py",
     "cli/bars.py": "bars/test_aggregator.py",
     "cli/lines.py": "cli/test_publish.py",
     "cli/records.py": "cli/test_contracts.py",
     "cli/running.py": "cli/test_signals.py",
-    "cli/selecting.py": "cli/test_watch.py",
+    "cli/arguments/selecting.py": "cli/test_watch.py",
     "client/rest/caller.py": "client/rest/test_async_client.py",
     "client/rest/http.py": "client/rest/test_pool.py",
     "client/rest/parameters.py": "client/rest/test_async_client.py",

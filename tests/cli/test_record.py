@@ -23,8 +23,8 @@ from ime_live.archive.day_file import day_files, read_members
 from ime_live.archive.listing import Wanted
 from ime_live.archive.recorder import StreamRecorder
 from ime_live.archive.writer import ArchiveWriter
+from ime_live.cli.arguments.selecting import TokenFile
 from ime_live.cli.record import line_of
-from ime_live.cli.selecting import TokenFile
 from ime_live.contracts import Contract, Market
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market import timestamp_of

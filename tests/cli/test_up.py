@@ -22,7 +22,7 @@ from typer import Typer
 from typer.testing import CliRunner
 from websockets.asyncio.client import connect
 
-from ime_live.cli.options import with_settings
+from ime_live.cli.arguments.options import with_settings
 from ime_live.local.embedded import kept_valkey
 from ime_live.local.up import _children, greeting
 from ime_live.settings import FeedSettings, GatewaySettings, UpSettings, options

@@ -15,8 +15,8 @@ from typing import Final
 import typer
 
 from ime_live.cli import bars, contracts, doctor, feed, publish, record, serve, tail, token, watch
+from ime_live.cli.arguments.options import present_name, rename_variables
 from ime_live.cli.lines import reason_of
-from ime_live.cli.options import present_name, rename_variables
 from ime_live.cli.running import tell
 from ime_live.errors import ImeLiveError, RefusedError, SettingsError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ime_live.cli.options import with_settings
+from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.running import run_until_stopped
 from ime_live.settings import BarsSettings
 

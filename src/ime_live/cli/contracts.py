@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ime_live.cli.options import with_settings
+from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.records import read_contracts
 from ime_live.cli.running import run, tell
 from ime_live.contracts import Contract

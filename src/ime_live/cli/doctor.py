@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 import typer
 
+from ime_live.cli.arguments.options import with_settings
+from ime_live.cli.arguments.selecting import Token
 from ime_live.cli.lines import reason_of
-from ime_live.cli.options import with_settings
 from ime_live.cli.running import colour, run, tell
-from ime_live.cli.selecting import Token
 from ime_live.errors import SettingsError
 from ime_live.settings import DoctorSettings, options
 

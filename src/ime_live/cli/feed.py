@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.lines import reason_of
-from ime_live.cli.options import with_settings
 from ime_live.cli.running import progress, run, run_until_stopped, tell
 from ime_live.errors import SettingsError
 from ime_live.settings import FeedSettings, RecorderSettings, StoreSettings

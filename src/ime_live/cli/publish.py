@@ -13,6 +13,7 @@ import typer
 from msgspec import Raw, Struct
 
 from ime_live.backoff import Backoff
+from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.lines import (
     MAX_LINE,
     STANDARD_INPUT,
@@ -22,7 +23,6 @@ from ime_live.cli.lines import (
     open_input,
     reason_of,
 )
-from ime_live.cli.options import with_settings
 from ime_live.cli.running import progress, run, tell, tell_by_log
 from ime_live.contracts import Contract
 from ime_live.errors import ContractError, StoreError, StoreSettingsError, UnknownContractError

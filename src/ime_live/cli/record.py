@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ime_live.cli.options import with_settings
-from ime_live.cli.running import progress, run_until_stopped, tell
-from ime_live.cli.selecting import (
+from ime_live.cli.arguments.options import with_settings
+from ime_live.cli.arguments.selecting import (
     Everything,
     Markets,
     Names,
@@ -19,6 +18,7 @@ from ime_live.cli.selecting import (
     Url,
     token_of,
 )
+from ime_live.cli.running import progress, run_until_stopped, tell
 from ime_live.settings import LogSettings
 from ime_live.spelling import counted
 

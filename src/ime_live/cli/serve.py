@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ime_live.cli.options import with_settings
+from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.running import run_until_stopped
 from ime_live.settings import DemoSettings, GatewaySettings, UpSettings, options
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from ime_live.cli.options import with_settings
+from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.running import colour, run, tell
 from ime_live.errors import SettingsError
 from ime_live.settings import StoreSettings

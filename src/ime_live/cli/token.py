@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.lines import STANDARD_INPUT, open_input
-from ime_live.cli.options import with_settings
 from ime_live.errors import SettingsError
 from ime_live.settings import JwtSettings, flag, variable
 

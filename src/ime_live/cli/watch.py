@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from ime_live.cli.running import tell
-from ime_live.cli.selecting import (
+from ime_live.cli.arguments.selecting import (
     Everything,
     Markets,
     Names,
@@ -24,6 +23,7 @@ from ime_live.cli.selecting import (
     selection_of,
     token_of,
 )
+from ime_live.cli.running import tell
 from ime_live.errors import ImeLiveError, SettingsError
 
 if TYPE_CHECKING:

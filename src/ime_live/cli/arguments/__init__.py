@@ -1,0 +1,1 @@
+"""Arguments: the options and the selection of contracts that commands share."""
