@@ -81,7 +81,7 @@ def _helps(
     # The command is made for this document.
     command.add_help_option = False
     for parameter in command.params:
-        parameter.hidden = parameter.hidden or parameter.name in hidden
+        parameter.hidden = parameter.hidden or parameter.name in {*hidden, "env_file"}
     # The widths are given, so that the terminal's is not asked for.
     context = command.context_class(
         command,

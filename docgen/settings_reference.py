@@ -70,7 +70,9 @@ def settings(used: Mapping[str, set[str]]) -> str:
         "",
         (
             "Every setting is a flag of the commands that use it and an environment variable. A "
-            "flag overrides the variable, and the variable overrides the default. `--no-…` turns a "
+            "flag overrides the variable, and the variable overrides the default. `--env-file` "
+            "reads variables from a file, which those of the environment override. `ime-live "
+            "settings serve` shows the values in force and where each comes from. `--no-…` turns a "
             "switch off; its variable is `true` or `false`. Words are not case-sensitive. Sizes "
             "are in bytes, times in seconds. Commands warn about an unknown variable `IME_LIVE_…` "
             "when they start."

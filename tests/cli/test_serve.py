@@ -159,3 +159,16 @@ def test_workers_that_cannot_start_end_the_command(env: dict[str, str], tmp_path
     assert done.returncode == 1
     assert "File too large" in done.stderr
     assert done.stderr.splitlines()[-1] == "ime-live: a worker cannot start; see above"
+
+
+def test_check_says_whether_a_gateway_could_start(ime_live: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:  # its port may be in use
+        port = str(other.getsockname()[1])
+        good = ime_live("serve", "--check", "--port", port, IME_LIVE_JWT_SECRET=SECRET)
+    assert (good.returncode, good.stdout) == (0, "a gateway can start with these settings\n")
+    no_key = ime_live("serve", "--check")
+    assert (no_key.returncode, no_key.stdout) == (2, "")
+    nowhere = {"IME_LIVE_REDIS_URL": "redis://127.0.0.1:1"}
+    no_redis = ime_live("serve", "--check", "--auth", "none", **nowhere)
+    assert (no_redis.returncode, no_redis.stdout) == (1, "")
+    assert no_redis.stderr == "ime-live: Redis at 127.0.0.1:1 refused the connection\n"

@@ -14,7 +14,19 @@ from typing import Final
 
 import typer
 
-from ime_live.cli import bars, contracts, doctor, feed, publish, record, serve, tail, token, watch
+from ime_live.cli import (
+    bars,
+    contracts,
+    doctor,
+    feed,
+    publish,
+    record,
+    serve,
+    settings,
+    tail,
+    token,
+    watch,
+)
 from ime_live.cli.arguments.options import present_name, rename_variables
 from ime_live.cli.lines import reason_of
 from ime_live.cli.running import tell
@@ -41,6 +53,7 @@ app.command()(watch.watch)
 app.command()(doctor.doctor)
 app.add_typer(feed.app, name="feed")
 app.command()(bars.bars)
+app.command(context_settings=settings.CONTEXT)(settings.settings)
 app.add_typer(token.app, name="token")
 
 

@@ -16,7 +16,14 @@ _UP_OPTIONS = {each.name: "" for each in options(UpSettings) if each.name != "re
 
 
 @with_settings(GatewaySettings)
-def serve(*, settings: GatewaySettings) -> None:
+def serve(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Check the settings, the keys and Redis, and exit."),
+    ] = False,
+    *,
+    settings: GatewaySettings,
+) -> None:
     """Run the gateway: stream from Redis to clients.
 
     It runs until Ctrl-C or SIGTERM. Tokens are asked for, so it needs --jwt-secret,
@@ -24,7 +31,11 @@ def serve(*, settings: GatewaySettings) -> None:
     """
     from ime_live.gateway import server
 
-    server.serve(settings)
+    if check:
+        server.check(settings)
+        typer.echo("a gateway can start with these settings")
+    else:
+        server.serve(settings)
 
 
 @with_settings(UpSettings, only=_UP_OPTIONS)

@@ -34,7 +34,7 @@ from ime_live.gateway.workers import WorkerHeartbeat, Workers
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
 from ime_live.settings import GatewaySettings, bare_host, flag
-from ime_live.store.store import check_settings
+from ime_live.store.store import Store, check_settings
 
 log = structlog.get_logger()
 
@@ -193,6 +193,23 @@ def limit_connections(listener: socket.socket, settings: GatewaySettings) -> Non
     if _TCP_USER_TIMEOUT is not None:
         seconds = max(settings.ping_interval + settings.ping_timeout, settings.slow_client_timeout)
         listener.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, math.ceil(seconds * 1000))
+
+
+def check(settings: GatewaySettings) -> None:
+    """Check the keys and the store without serving; the port may be in use.
+
+    Raises:
+        SettingsError: a gateway cannot run with these settings; the text says why.
+        StoreError: Redis cannot be reached; a gateway would start and wait for it.
+    """
+    configure_logging(settings)
+    authenticator_from(settings)
+    asyncio.run(_check_store(settings))
+
+
+async def _check_store(settings: GatewaySettings) -> None:
+    async with Store(settings) as store:
+        await store.check(writes=False)
 
 
 def serve(settings: GatewaySettings) -> None:

@@ -12,15 +12,18 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final, get_type_hints
 
 import typer
 
+from ime_live.cli.arguments import env_file
 from ime_live.cli.running import tell
 from ime_live.errors import SettingsError
 from ime_live.settings import (
     ENVIRONMENT_PREFIX,
     DemoSettings,
+    DoctorSettings,
     LogSettings,
     UpSettings,
     flag,
@@ -28,18 +31,22 @@ from ime_live.settings import (
     variable,
 )
 
-_OPTIONS: Final = (*options(UpSettings), *options(DemoSettings))
+OPTIONS: Final = {
+    each.name: each
+    for each in (*options(DemoSettings), *options(DoctorSettings), *options(UpSettings))
+}
+"""All settings by name."""
 
 # Former names → present ones. Help and documents do not show the former names.
 _RENAMED: Final = {
-    each.metadata["former"]: each.name for each in _OPTIONS if each.metadata["former"]
+    each.metadata["former"]: each.name for each in OPTIONS.values() if each.metadata["former"]
 }
 
 # Of variables: those of all commands, of the client library, and of the extension in C.
 _KNOWN: Final = frozenset(
     {
-        *(name.upper() for name in (*(each.name for each in _OPTIONS), *_RENAMED)),
-        *("URL", "TOKEN"),
+        *(name.upper() for name in (*OPTIONS, *_RENAMED)),
+        *("URL", "TOKEN", "ENV_FILE"),
         "NO_EXTENSIONS",
     }
 )
@@ -75,6 +82,7 @@ def with_settings(
         ]
 
         def command(**values: object) -> None:
+            del values[_ENV_FILE.name]  # `_read_env_file` has read it
             given = {option.name: values.pop(option.name) for option in used}
             try:
                 filled = settings(**given)
@@ -84,7 +92,7 @@ def with_settings(
             warn_of_unknown_variables(filled)
             function(settings=filled, **values)
 
-        parameters = own + declared
+        parameters = [*own, *declared, _ENV_FILE]
         command.__name__ = function.__name__
         command.__doc__ = function.__doc__
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -130,6 +138,31 @@ def warn_of_unknown_variables(settings: object) -> None:
         else:
             hint = f"; did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else ""
             tell(f"ime-live: {given} is no setting and does nothing{hint}")
+
+
+def _read_env_file(path: Path | None) -> Path | None:
+    if path is not None:
+        env_file.read(path)
+        rename_variables()
+    return path
+
+
+# Eager, so that it is read before the variables are.
+_ENV_FILE: Final = inspect.Parameter(
+    "env_file",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=typer.Option(
+        None,
+        env_file.OPTION,
+        envvar=env_file.VARIABLE,
+        metavar="FILE",
+        is_eager=True,
+        callback=_read_env_file,
+        help="File with variables of the environment, as NAME=value; those that are set "
+        "already keep their value.",
+    ),
+    annotation=Path | None,
+)
 
 
 def _option(option: Field[Any], meaning: str | None) -> Any:  # noqa: ANN401 - as Typer has it

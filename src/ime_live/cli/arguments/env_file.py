@@ -1,0 +1,79 @@
+"""Environment files: settings and secrets as lines ``NAME=value``.
+
+The format is that of Docker's ``--env-file`` and systemd's ``EnvironmentFile``, with quotes,
+comments and ``export`` as shells have them. A value is taken as it is: ``$`` has no meaning.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from ime_live.errors import SettingsError
+
+OPTION: Final = "--env-file"
+VARIABLE: Final = "IME_LIVE_ENV_FILE"
+
+_read: dict[str, str] = {}
+"""The variables that come from a file."""
+
+_path: Path | None = None
+
+
+def variables_of(path: Path) -> dict[str, str]:
+    """Read an environment file.
+
+    Returns:
+        The variables in the order of the file; of a name that is there twice, the last value.
+
+    Raises:
+        SettingsError: the file cannot be read, or a line is no ``NAME=value``. The text has the
+            number of the line but not the line, which may hold a secret.
+    """
+    from dotenv.parser import parse_stream
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            lines = list(parse_stream(file))
+    except OSError as error:
+        raise SettingsError(
+            f"{OPTION} {path} cannot be read: {(error.strerror or str(error)).lower()}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{OPTION} {path} must be UTF-8, got other bytes") from error
+    found: dict[str, str] = {}
+    for line in lines:
+        if line.error or (line.key is not None and line.value is None):
+            raise SettingsError(
+                f"{OPTION} {path}, line {line.original.line}, must be NAME=value, got something "
+                "else"
+            )
+        if line.key is not None:
+            found[line.key] = line.value or ""
+    return found
+
+
+def read(path: Path) -> None:
+    """Set the variables of a file in the environment; those that are set already keep their value.
+
+    Called again with the same file, as after an edit, it replaces what it has set before.
+
+    Raises:
+        SettingsError: see `variables_of`; then nothing is set.
+    """
+    global _path
+    found = variables_of(path)
+    _path = path
+    for name, value in _read.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
+    _read.clear()
+    for name, value in found.items():
+        if not os.environ.get(name):
+            os.environ[name] = _read[name] = value
+
+
+def path_of(variable: str) -> Path | None:
+    """Return the file from which a variable of the environment comes; None if from none."""
+    return _path if variable in _read else None
