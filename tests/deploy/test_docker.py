@@ -1,0 +1,51 @@
+"""The image and the Compose file of ``deploy/``, read as text: tests have no Docker."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import typer.main
+import yaml  # type: ignore[import-untyped] # it has no types, nor do we need them
+
+from ime_live.cli import app
+from ime_live.settings import AuthMode, GatewaySettings
+from tests.deploy.conftest import DEPLOY
+
+DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text()
+COMPOSE: Any = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())
+OURS = ("feed", "bars", "gateway-1", "gateway-2")
+
+
+def test_image_runs_without_root_and_checks_health() -> None:
+    last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+    assert "\nUSER 10001\n" in last
+    assert re.search(r"HEALTHCHECK .*\\\n.*/health'", last)
+    assert "/ready'" not in last
+    # The compiler is in the first stage only.
+    assert "gcc" in DOCKERFILE
+    assert "gcc" not in last
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_service_has_a_read_only_root_and_no_capabilities(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["depends_on"]["valkey"]["condition"] == "service_healthy"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_service_runs_a_command_of_ours(name: str) -> None:
+    command: Any = typer.main.get_command(app)
+    for word in COMPOSE["services"][name]["command"]:
+        command = command.commands[word]
+    assert not hasattr(command, "commands")
+
+
+def test_gateways_have_time_to_close_their_clients() -> None:
+    spread = GatewaySettings(auth=AuthMode.NONE).shutdown_spread
+    for name in ("gateway-1", "gateway-2"):
+        assert int(COMPOSE["services"][name]["stop_grace_period"][:-1]) > 3 * spread

@@ -1,0 +1,58 @@
+"""The systemd units of ``deploy/``: systemd accepts them, and our commands their options."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+import typer.main
+
+from ime_live.cli import app
+from tests.deploy.conftest import DEPLOY
+
+UNITS: Final = sorted((DEPLOY / "systemd").iterdir())
+EXPOSURE: Final = 20
+"""Tenths of systemd's exposure level of 0 to 10; it calls a level below 2 OK."""
+
+
+def _analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed (Debian: systemd)")
+    return subprocess.run(  # noqa: S603 - our own command
+        [program, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def _installed(unit: Path, folder: Path) -> str:
+    """A copy whose program exists on this machine, as an instance where it is a template."""
+    path = folder / unit.name.replace("@.", "@8001.")
+    path.write_text(unit.read_text().replace("/opt/ime-live/bin/ime-live", "/bin/true"))
+    return str(path)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_accepts_the_unit_and_its_hardening(unit: Path, tmp_path: Path) -> None:
+    path = _installed(unit, tmp_path)
+    verified = _analyze("verify", path)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    exposed = _analyze("security", "--offline=true", f"--threshold={EXPOSURE}", path)
+    assert exposed.returncode == 0, exposed.stdout
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_command_of_the_unit_has_the_options_it_gives(unit: Path) -> None:
+    match = re.search(r"^ExecStart=\S+/ime-live (.+)$", unit.read_text(), re.MULTILINE)
+    assert match is not None
+    arguments = match[1].replace("%i", "8001").split()
+    command = typer.main.get_command(app)
+    while arguments[0] in getattr(command, "commands", ()):
+        command = command.commands[arguments.pop(0)]  # type: ignore[attr-defined] # Typer's own
+    # The environment file is where systemd puts it; here there is none.
+    at = arguments.index("--env-file")
+    del arguments[at : at + 2]
+    assert command.make_context("ime-live", arguments).params
