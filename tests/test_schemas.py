@@ -60,7 +60,7 @@ def test_contracts_of_the_demo_follow_the_schema(instrument: Any) -> None:  # no
         {"contractId": "1"},
         A | {"contractId": 12345},
         A | {"contractName": " "},
-        A | {"market": "IME"},
+        A | {"market": 1},
         A | {"aliases": None},
         A | {"aliases": [1]},
         A | {"strikePrice": "5"},
@@ -77,6 +77,12 @@ def test_schema_of_a_contract_accepts_readable_contracts(record: Any) -> None:  
     else:
         good = True
     assert CONTRACT.is_valid(record) is good
+
+
+def test_schema_of_a_contract_names_the_markets_of_this_version() -> None:
+    # A market of a newer version is read as none; a program must not write it.
+    assert not CONTRACT.is_valid(A | {"market": "IME"})
+    assert read_contract(json.dumps(A | {"market": "IME"})).market is None
 
 
 @pytest.mark.parametrize(
