@@ -46,7 +46,7 @@ def gateway(
         workers: its processes; several share the load's core.
         extension: whether it may use its fan-out in C.
         tls: whether nginx stands before it, and clients connect by TLS.
-        market: whether clients ask for the whole market, instead of naming its contracts.
+        market: whether clients of several contracts ask for the whole market, by its name.
     """
 
     def start(port: int, redis: int) -> Running:
@@ -77,7 +77,7 @@ def gateway(
             port,
             RedisPublisher(redis, whole=False),
             lambda contracts, token: (
-                _MARKET if market else query_of(contracts),
+                _MARKET if market and len(contracts) > 1 else query_of(contracts),
                 (f"Authorization: Bearer {token}", *more),
             ),
         )

@@ -92,6 +92,21 @@ class JoinStorm:
 
 
 @dataclass(frozen=True)
+class Handshakes:
+    """Connections of one contract and of a whole market in turn, to one server.
+
+    Attributes:
+        clients: connections of each kind, each with a token of its own.
+        contracts: of the market.
+        of_each: connections of a kind that are opened in a row.
+    """
+
+    clients: int = 4000
+    contracts: int = 500
+    of_each: int = 100
+
+
+@dataclass(frozen=True)
 class FirstByte:
     """One client, one update at a time on an idle machine.
 
@@ -121,7 +136,7 @@ class Bars:
     seconds: float = 15.0
 
 
-AnyLoad = Load | Requesting | JoinStorm | FirstByte | Bars
+AnyLoad = Load | Requesting | JoinStorm | Handshakes | FirstByte | Bars
 
 
 @dataclass
@@ -132,6 +147,8 @@ class Result:
     delivered: int = 0
     cpu_per_delivery: float | None = None
     cpu_per_handshake: float | None = None
+    cpu_of_one_contract: float | None = None
+    """Per handshake of one contract, where `cpu_per_handshake` is that of a whole market."""
     memory_per_connection: float | None = None
     bytes_per_message: float | None = None
     p50: int | None = None

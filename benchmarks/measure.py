@@ -7,12 +7,22 @@ import os
 import random
 import time
 from collections.abc import Sequence
+from statistics import median
 from typing import Final
 
 from benchmarks.bars import measure_bars
 from benchmarks.first_byte import measure_first_byte, warm_up
 from benchmarks.load import Clients, Tally
-from benchmarks.loads import AnyLoad, Bars, FirstByte, JoinStorm, Load, Requesting, Result
+from benchmarks.loads import (
+    AnyLoad,
+    Bars,
+    FirstByte,
+    Handshakes,
+    JoinStorm,
+    Load,
+    Requesting,
+    Result,
+)
 from benchmarks.processes import LOAD_CORE, Contender, Running, free_port, tokens
 from benchmarks.publications import name_of
 from benchmarks.requests import Requests
@@ -45,6 +55,8 @@ def measure(contender: Contender, load: AnyLoad, redis: int, seed: int = 1) -> R
                 return _request(running, load, rng)
             case JoinStorm():
                 return _storm(running, clients, load)
+            case Handshakes():
+                return _shake_hands(running, clients, load)
             case Load():
                 return _stream(running, clients, load, rng)
     finally:
@@ -166,6 +178,24 @@ def _storm(running: Running, clients: Clients, load: JoinStorm) -> Result:
     result.delivered = clients.tally.messages
     result.take_latencies(clients.tally.latencies)
     return result
+
+
+def _shake_hands(running: Running, clients: Clients, load: Handshakes) -> Result:
+    """Medians of blocks in turn: neighbours on the machine, and a process that grows, cost both."""
+    warm_up(running, clients)
+    selections = ([0], range(load.contracts))
+    for selection in selections:
+        clients.connect(running.port, [running.request_of(selection, tokens(1)[0])])
+    costs: tuple[list[float], list[float]] = ([], [])
+    for number in range(max(1, load.clients // load.of_each)):
+        # Each kind is first in every other turn.
+        for kind in (0, 1) if number % 2 else (1, 0):
+            own = tokens(load.of_each, f"{number} of {kind}")
+            requests = [running.request_of(selections[kind], token) for token in own]
+            cpu = running.cpu()
+            clients.connect(running.port, requests)
+            costs[kind].append((running.cpu() - cpu) / load.of_each)
+    return Result(cpu_of_one_contract=median(costs[0]), cpu_per_handshake=median(costs[1]))
 
 
 def _join(

@@ -15,7 +15,7 @@ from benchmarks.contenders import FLOOR
 from benchmarks.first_byte import BARE_SUBSCRIBER
 from benchmarks.gateways import has_extension
 from benchmarks.goals import Goal, goals
-from benchmarks.loads import Bars, FirstByte, JoinStorm, Requesting, Result
+from benchmarks.loads import Bars, FirstByte, Handshakes, JoinStorm, Requesting, Result
 from benchmarks.processes import Contender
 from benchmarks.scenarios import Measured
 
@@ -112,6 +112,12 @@ _OF_JOIN_STORMS: Final[Sequence[tuple[str, Cell]]] = (
 )
 
 
+_OF_HANDSHAKES: Final[Sequence[tuple[str, Cell]]] = (
+    ("CPU µs a handshake, one contract", lambda r, _: _number(r.cpu_of_one_contract)),
+    ("CPU µs a handshake, a market", lambda r, _: _number(r.cpu_per_handshake)),
+)
+
+
 def _beyond_bare(result: Result, results: Mapping[str, Result]) -> str:
     bare = results.get(BARE_SUBSCRIBER.name)
     if bare is None or bare.p50 is None or result.p50 is None:
@@ -144,6 +150,8 @@ def table(measured: Measured) -> str:
             columns = _OF_REQUESTS
         case JoinStorm():
             columns = _OF_JOIN_STORMS
+        case Handshakes():
+            columns = _OF_HANDSHAKES
         case Bars():
             columns = _OF_BARS
         case FirstByte():

@@ -26,7 +26,16 @@ from benchmarks.contenders import (
     Contender,
 )
 from benchmarks.first_byte import BARE_SUBSCRIBER
-from benchmarks.loads import AnyLoad, Bars, FirstByte, JoinStorm, Load, Requesting, Result
+from benchmarks.loads import (
+    AnyLoad,
+    Bars,
+    FirstByte,
+    Handshakes,
+    JoinStorm,
+    Load,
+    Requesting,
+    Result,
+)
 from benchmarks.measure import measure
 
 # A quick run leaves out the other servers.
@@ -100,6 +109,8 @@ def _quick(load: AnyLoad) -> AnyLoad:
     """A load of the same kind that takes a second or so."""
     if isinstance(load, Bars):
         return replace(load, seconds=1.0)
+    if isinstance(load, Handshakes):
+        return replace(load, clients=_QUICK_CLIENTS)
     load = replace(load, seconds=1.0, clients=min(load.clients, _QUICK_CLIENTS))
     return replace(load, joining=_QUICK_CLIENTS) if isinstance(load, JoinStorm) else load
 
@@ -178,6 +189,12 @@ SCENARIOS: Final = (
         "market",
         "the same, by `market=` instead of 500 names",
         Load(1000, contracts=500, of_each=0, burst=20, per_second=8, seconds=3),
+        (IME_LIVE_MARKET,),
+    ),
+    Scenario(
+        "handshakes",
+        "4,000 handshakes for one contract, 4,000 for a market of 500, in turns of 100",
+        Handshakes(),
         (IME_LIVE_MARKET,),
     ),
     Scenario(

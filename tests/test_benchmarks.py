@@ -36,7 +36,13 @@ RESULT = Result(
     longest=30_000,
 )
 COMPLETE = replace(
-    RESULT, p99_before=10_000, cpu_per_request=50.0, slow_age=500_000, memory_growth=0, cores=0.04
+    RESULT,
+    p99_before=10_000,
+    cpu_of_one_contract=250.0,
+    cpu_per_request=50.0,
+    slow_age=500_000,
+    memory_growth=0,
+    cores=0.04,
 )
 
 
@@ -114,6 +120,14 @@ def test_quick_run_measures_streams_beside_join_storm() -> None:
     ]
     assert line.endswith("| 100.0% |")
     assert "–" not in line
+
+
+@pytest.mark.thorough
+def test_quick_run_compares_handshakes_for_market_with_those_of_one_contract() -> None:
+    found = quick("handshakes")
+    columns = "| CPU µs a handshake, one contract | CPU µs a handshake, a market |"
+    assert columns in found["handshakes"]
+    assert "| CPU of a handshake for a whole market | 1.2 × one contract |" in found["goals"]
 
 
 @pytest.mark.thorough
