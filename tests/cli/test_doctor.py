@@ -102,6 +102,17 @@ async def test_gateway_passes_alone_and_behind_a_proxy_that_is_set_up_well(
     gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert levels(await answers(f"http://{gateway}")) == dict.fromkeys(PASSED, "ok")
+    found = await answers(f"https://{gateway}")
+    assert found["tls"]["text"].startswith("no TLS there: ")
+    assert "_ssl.c" not in found["tls"]["text"]
+    found = await answers(f"http://{gateway}/no/such/prefix")
+    assert levels(found) | {"host": "ok"} == dict.fromkeys(PASSED, "failed") | {
+        "address": "ok",
+        "tls": "ok",
+        "ready": "warning",
+        "host": "ok",
+    }
+    assert "path prefix" in found["websocket"]["remedy"]
     monkeypatch.setenv("SSL_CERT_FILE", str(TlsProxy(tmp_path).ca))
     pair = f"ssl_certificate {tmp_path}/server.pem; ssl_certificate_key {tmp_path}/server.pem;"
     with nginx(tmp_path / "nginx", gateway, *GOOD, server=f"ssl; {pair}") as port:

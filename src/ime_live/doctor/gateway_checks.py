@@ -42,6 +42,7 @@ _UPGRADE: Final = (
     "let the proxy pass WebSockets on: proxy_http_version 1.1; proxy_set_header Upgrade "
     "$http_upgrade; proxy_set_header Connection upgrade; see docs/operations.md"
 )
+_PREFIX: Final = "does the proxy pass on /live/ and /static/, with the path prefix?"
 _BUFFERING: Final = "switch buffering off for /live/: proxy_buffering off; see docs/operations.md"
 
 
@@ -81,6 +82,8 @@ class CheckedGateway:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
     return str(error) or type(error).__name__
 
 
@@ -187,8 +190,7 @@ async def rest(context: CheckedGateway) -> list[Finding]:
                 )
             ]
         except (RefusedError, ServiceError) as error:
-            remedy = "does the proxy pass on /live/ and /static/, with the path prefix?"
-            return [failed(str(error), remedy)]
+            return [failed(str(error), _PREFIX)]
     return [ok(f"answered, as for {context.contract}")]
 
 
@@ -220,7 +222,9 @@ async def websocket(context: CheckedGateway) -> list[Finding]:
     if isinstance(error, UnknownContractError | RefusedError):
         return [ok(f"it comes through; answered: {error}")]
     if reason or isinstance(error, ImeLiveError):
-        return [failed(str(error or reason), _UPGRADE)]
+        text = str(error or reason)
+        # Where nothing is found, the proxy's headers are not the cause.
+        return [failed(text, _PREFIX if "HTTP 404" in text else _UPGRADE)]
     return [ok("it comes through")]
 
 
