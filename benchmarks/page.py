@@ -3,8 +3,8 @@
 500 contracts change 50 times a second, then 500 times a second as at the opening, then 500 times a
 second for ten minutes. It counts frames, long tasks (those of more than 50 ms, by the W3C's Long
 Tasks), the time of the page's main thread, and memory after garbage collection; and writes the
-section "page" of `docs/performance.md`. ``--seconds`` makes the last run shorter; ``--quick`` runs each for some seconds
-and writes nothing.
+section "page" of `docs/performance.md`. ``--seconds`` makes the last run shorter; ``--quick`` runs
+each for some seconds and writes nothing.
 
 Measure on an idle machine: a long task is one of the clock, so it also counts the time for which
 the page waits for a core. In a trace at 500 updates a second, the longest task took 56 ms of the
