@@ -27,6 +27,7 @@ from ime_live.store.store import Store
 from tests.stream.chromium import Page, page_at
 from tests.stream.conftest import SECRET, Serve
 from tests.stream.harness import Gateway
+from tests.support.marks import thorough
 
 Payload = Callable[..., dict[str, Any]]
 
@@ -277,6 +278,7 @@ async def test_rows_out_of_view_have_no_elements(
     assert await page.evaluate(count) < 50
 
 
+@pytest.mark.thorough
 async def test_flood_is_painted_once_a_frame(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -313,6 +315,7 @@ async def test_flood_is_painted_once_a_frame(
     assert flashes <= 20 * (lasted + 2)
 
 
+@pytest.mark.thorough
 async def test_reduced_motion_has_no_flash(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:
@@ -516,7 +519,8 @@ async def test_both_languages_have_the_same_words(page: Page, market_gateway: Ga
 
 
 @pytest.mark.parametrize(
-    "query", ["SAFOR01", "safor", "زعفران", "زعفرانِ نگين", "۲۰۳", "اردیبهشت saf"]
+    "query",
+    ["زعفرانِ نگين", *map(thorough, ("SAFOR01", "safor", "زعفران", "۲۰۳", "اردیبهشت saf"))],
 )
 async def test_search_finds_codes_titles_and_ids_in_any_spelling(
     page: Page, market_gateway: Gateway, feed: Feed, query: str
@@ -616,6 +620,7 @@ async def test_language_and_theme_are_kept(
     assert "۱۴۰" in await page.evaluate("document.querySelector('.clock').textContent")
 
 
+@pytest.mark.thorough
 async def test_page_works_without_storage(page: Page, market_gateway: Gateway, feed: Feed) -> None:
     await open_page(page, market_gateway)
     refuse = """for (const name of ["localStorage", "sessionStorage"]) {
@@ -666,6 +671,7 @@ async def test_token_is_asked_for_and_kept_for_the_session_only(
     assert await page.evaluate("sessionStorage.getItem('ime-live.token')") is None
 
 
+@pytest.mark.thorough
 async def test_refusal_is_told_in_words(page: Page, strict_gateway: Gateway, feed: Feed) -> None:
     token = jwt.encode({"sub": "web", "exp": time.time() + 600}, SECRET, algorithm="HS256")
     await open_page(page, strict_gateway)
@@ -730,36 +736,38 @@ async def test_states_of_the_feed_are_told(page: Page, market_gateway: Gateway, 
     assert spoken in {"live", "quiet"}  # by the newest change of the tests before
 
 
-@pytest.mark.parametrize(
-    ("facts", "kind"),
-    [
-        ({}, "live"),
-        ({"connection": "connecting"}, "connecting"),
-        ({"connection": "reconnecting"}, "reconnecting"),
-        ({"connection": "closed"}, "ended"),
-        ({"feed": "stale"}, "stale"),
-        ({"feed": "closed"}, "closed"),
-        ({"feed": "down"}, "down"),
-        ({"feed": None}, "down"),
-        ({"current": False}, "checking"),
-        ({"lag": 34}, "late"),
-        ({"lag": 34, "changeAge": 40}, "late"),
-        ({"changeAge": 40}, "quiet"),
-        ({"feed": "closed", "changeAge": 40_000}, "closed"),
-    ],
-)
-async def test_state_is_the_worst_that_is_known(
-    page: Page, market_gateway: Gateway, facts: dict[str, Any], kind: str
-) -> None:
+WORST_STATES: list[tuple[dict[str, Any], str]] = [
+    ({}, "live"),
+    ({"connection": "connecting"}, "connecting"),
+    ({"connection": "reconnecting"}, "reconnecting"),
+    ({"connection": "closed"}, "ended"),
+    ({"feed": "stale"}, "stale"),
+    ({"feed": "closed"}, "closed"),
+    ({"feed": "down"}, "down"),
+    ({"feed": None}, "down"),
+    ({"current": False}, "checking"),
+    ({"lag": 34}, "late"),
+    ({"lag": 34, "changeAge": 40}, "late"),
+    ({"changeAge": 40}, "quiet"),
+    ({"feed": "closed", "changeAge": 40_000}, "closed"),
+]
+"""What is known, besides that all is well → the state that is shown."""
+
+
+async def test_state_is_the_worst_that_is_known(page: Page, market_gateway: Gateway) -> None:
     await page.visit(f"http://127.0.0.1:{market_gateway.port}/page/icon.svg")
-    known = {
+    well = {
         "connection": "open", "current": True, "feed": "live", "changeAge": 1, "boardAge": 1,
         "lag": None,
-    } | facts  # fmt: skip
+    }  # fmt: skip
+    known = [well | facts for facts, _ in WORST_STATES]
     described = await page.evaluate(
-        f"import('/page/state.js').then(({{describe}}) => describe({json.dumps(known)}))"
+        f"import('/page/state.js').then(({{describe}}) => "
+        f"{json.dumps(known)}.map(each => describe(each).kind))"
     )
-    assert described["kind"] == kind
+    assert list(zip(known, described, strict=True)) == [
+        (each, kind) for each, (_, kind) in zip(known, WORST_STATES, strict=True)
+    ]
 
 
 async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway) -> None:
@@ -777,7 +785,7 @@ async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway) -> None:
 # -- Screens and readers --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("language", ["en", "fa"])
+@pytest.mark.parametrize("language", [thorough("en"), "fa"])
 async def test_nothing_scrolls_sideways_on_a_phone(
     page: Page, market_gateway: Gateway, feed: Feed, language: str
 ) -> None:
@@ -802,7 +810,7 @@ async def test_nothing_scrolls_sideways_on_a_phone(
     assert small == []
 
 
-@pytest.mark.parametrize("hash_", ["", "#contract=SAFOR01"])
+@pytest.mark.parametrize("hash_", [thorough(""), "#contract=SAFOR01"])
 async def test_no_column_is_cut_off(
     page: Page, market_gateway: Gateway, feed: Feed, hash_: str
 ) -> None:
@@ -820,6 +828,7 @@ async def test_no_column_is_cut_off(
         assert cut == [], width
 
 
+@pytest.mark.thorough
 async def test_chosen_contract_covers_a_phone(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -847,8 +856,27 @@ def axe() -> str:
     return Path(found).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("language", ["en", "fa"])
+SCREENS = {"desktop": DESKTOP, "phone": PHONE}
+
+AXE_CASES = [
+    (language, theme, screen, hash_)
+    for language in ("en", "fa")
+    for theme in ("light", "dark")
+    for screen in SCREENS
+    for hash_ in ("", "#contract=SAFOR01", "#underlying=KA")
+]
+# Each language, theme, screen and view is in one of these.
+QUICK_AXE_CASES = [
+    ("fa", "dark", "desktop", ""),
+    ("en", "light", "phone", "#contract=SAFOR01"),
+    ("en", "dark", "desktop", "#underlying=KA"),
+]
+
+
+@pytest.mark.parametrize(
+    ("language", "theme", "screen", "hash_"),
+    [case if case in QUICK_AXE_CASES else thorough(*case) for case in AXE_CASES],
+)
 async def test_axe_finds_no_violation(
     page: Page,
     market_gateway: Gateway,
@@ -857,20 +885,18 @@ async def test_axe_finds_no_violation(
     payload: Payload,
     language: str,
     theme: str,
+    screen: str,
+    hash_: str,
 ) -> None:
     script = axe()
     await publisher.publish(SAFFRON.contract_id, payload(**prices(80_400)))
-    for metrics in (DESKTOP, PHONE):
-        await page.command("Emulation.setDeviceMetricsOverride", **metrics)
-        for hash_ in ("", "#contract=SAFOR01", "#underlying=KA"):
-            await open_page(page, market_gateway, hash_, language=language, theme=theme)
-            await page.until("document.querySelector('.grid')?.ariaRowCount > 200")
-            await page.until(
-                "['live', 'quiet'].includes(document.querySelector('.bar').dataset.state)"
-            )
-            await page.evaluate(script)
-            found = await page.evaluate(
-                "axe.run({resultTypes: ['violations']}).then(({violations}) => violations.map(each"
-                " => [each.id, each.nodes.map(node => node.html + node.failureSummary)]))"
-            )
-            assert found == [], (hash_, metrics["width"])
+    await page.command("Emulation.setDeviceMetricsOverride", **SCREENS[screen])
+    await open_page(page, market_gateway, hash_, language=language, theme=theme)
+    await page.until("document.querySelector('.grid')?.ariaRowCount > 200")
+    await page.until("['live', 'quiet'].includes(document.querySelector('.bar').dataset.state)")
+    await page.evaluate(script)
+    found = await page.evaluate(
+        "axe.run({resultTypes: ['violations']}).then(({violations}) => violations.map(each"
+        " => [each.id, each.nodes.map(node => node.html + node.failureSummary)]))"
+    )
+    assert found == []
