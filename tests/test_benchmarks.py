@@ -95,6 +95,7 @@ def test_quick_run_measures_requests() -> None:
     assert "| **ime-live** | " in quick("rest", "steady")["rest"]
 
 
+@pytest.mark.thorough
 def test_quick_run_measures_streams() -> None:
     assert "| **ime-live** | " in quick("rest", "steady")["steady"]
     assert "| 100.0% |" in quick("rest", "steady")["steady"]

@@ -17,6 +17,7 @@ import redis as redis_sync
 from ime_live.local.embedded import EmbeddedValkey
 from tests.cli.test_feed import frame
 from tests.support.fork_server import ForkedProcess
+from tests.support.marks import thorough
 from tests.support.servers import Server, until
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
@@ -175,7 +176,7 @@ def test_publishing_waits_for_redis_when_it_cannot_say_so(
             assert client.exists("ime:last:{1}")
 
 
-@pytest.mark.parametrize("arguments", [("list",), ("show", "1"), ("remove", "1")])
+@pytest.mark.parametrize("arguments", [*map(thorough, (("list",), ("show", "1"))), ("remove", "1")])
 def test_command_that_is_started_without_output_does_its_work(
     arguments: tuple[str, ...],
     env: dict[str, str],

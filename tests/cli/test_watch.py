@@ -19,6 +19,7 @@ import pytest
 
 from tests.cli.conftest import environment
 from tests.cli.test_tail import line_of
+from tests.support.marks import thorough
 
 Database = Any  # a client of redis-py, whose commands are loosely typed
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -212,7 +213,7 @@ def test_table_on_a_terminal_is_resized_searched_and_left(
         assert not terminal.is_raw
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [thorough(signal.SIGTERM), signal.SIGINT])
 def test_table_restores_the_terminal_after_a_signal(
     url: str, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -157,7 +157,9 @@ async def test_example_prints_received_messages(name: str) -> None:
 
 @pytest.mark.parametrize("times", [2, thorough(1)])
 @pytest.mark.parametrize("away", [True, False], ids=["no connection", "connection"])
-@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize(
+    "name", [name if name in {"stream", "latest_state"} else thorough(name) for name in ARGUMENTS]
+)
 async def test_example_ends_without_a_traceback_at_ctrl_c(
     name: str, away: bool, times: int, eventually: Eventually
 ) -> None:
@@ -242,7 +244,7 @@ def readme() -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("name", ["README", *ARGUMENTS])
+@pytest.mark.parametrize("name", ["README", *map(thorough, ARGUMENTS)])
 async def test_example_ends_quietly_when_nobody_reads_its_output(name: str) -> None:
     async def talk(connection: ServerConnection) -> None:
         for number in itertools.count():

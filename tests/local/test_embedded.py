@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from ime_live.errors import SettingsError, StoreError
 from ime_live.local import embedded
 from ime_live.local.embedded import EmbeddedValkey, KeptValkey, kept_valkey
+from tests.support.marks import thorough
 
 # A program that starts a server, says where, and waits to be ended.
 PROGRAM = """
@@ -51,7 +52,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("tcp", [False, True])
+@pytest.mark.parametrize("tcp", [thorough(False), True])
 def test_embedded_valkey_restarts_empty_at_the_same_url(tcp: bool) -> None:
     server = EmbeddedValkey(tcp=tcp)
     with server:
@@ -84,7 +85,9 @@ def test_exception_in_the_block_stops_valkey() -> None:
     assert not directory_of(url).exists()
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, None])
+@pytest.mark.parametrize(
+    "how", [*map(thorough, (signal.SIGTERM, signal.SIGINT)), signal.SIGKILL, None]
+)
 def test_valkey_ends_with_the_process_that_started_it(how: signal.Signals | None) -> None:
     with subprocess.Popen(  # noqa: S603 - a program of this test
         [sys.executable, "-c", PROGRAM],

@@ -90,6 +90,7 @@ def test_autobahn_utf_8(echo: str, tmp_path: Path) -> None:
     assert deviating(found) == {}
 
 
+@pytest.mark.thorough
 def test_autobahn_permessage_deflate(echo: str, tmp_path: Path) -> None:
     first = [f"12.{n}.1" for n in range(1, 6)] + [f"13.{n}.1" for n in range(1, 8)]
     found = run(tmp_path, echo, *first)

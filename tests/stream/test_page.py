@@ -24,6 +24,7 @@ from ime_live.publisher import Publisher
 from tests.stream.chromium import Page, page_at
 from tests.stream.conftest import SECRET, Market
 from tests.stream.harness import PATIENCE, Gateway
+from tests.support.marks import thorough
 
 Payload = Callable[..., dict[str, Any]]
 
@@ -244,6 +245,7 @@ async def test_schemas_are_shown_to_their_last_property(page: Page, gateway: Gat
     assert names | {"open_interest", "lastBoard", "action", "errors"} <= set(shown)
 
 
+@pytest.mark.thorough
 async def test_each_of_several_objects_is_shown(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     shown = await page.evaluate(
@@ -276,6 +278,7 @@ async def test_every_field_has_a_label_and_every_article_a_heading(
     assert twice == []
 
 
+@pytest.mark.thorough
 async def test_nothing_is_wider_than_the_screen(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     await page.evaluate("document.querySelectorAll('main details').forEach(d => { d.open = true })")
@@ -288,6 +291,7 @@ async def test_nothing_is_wider_than_the_screen(page: Page, gateway: Gateway) ->
     await page.command("Emulation.clearDeviceMetricsOverride")
 
 
+@pytest.mark.thorough
 async def test_call_is_tried(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -323,6 +327,7 @@ async def test_stream_is_tried(
     await article.state("Disconnected.")
 
 
+@pytest.mark.thorough
 async def test_events_are_tried(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -391,6 +396,7 @@ async def test_every_stream_sends_at_the_first_click(
         await article.press("Disconnect")
 
 
+@pytest.mark.thorough
 async def test_field_that_was_changed_is_not_filled_again(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     article = Article(page, "get-live-data-aggregate-contract-id")
@@ -421,6 +427,7 @@ async def test_form_names_a_contract_of_the_token(
     assert contract.contract_name in await article.program("curl")
 
 
+@pytest.mark.thorough
 async def test_variant_of_a_card_is_chosen_by_toggle_or_address(
     page: Page, gateway: Gateway
 ) -> None:
@@ -462,7 +469,7 @@ async def test_page_is_used_by_keyboard(
     await Article(page, "websocket-by-name").press("Disconnect")
 
 
-@pytest.mark.parametrize("anchor", ["#nothing", "#%E0%A4%A", "#%"])
+@pytest.mark.parametrize("anchor", [*map(thorough, ("#nothing", "#%E0%A4%A")), "#%"])
 async def test_address_that_names_nothing_does_no_harm(
     page: Page, gateway: Gateway, anchor: str
 ) -> None:
@@ -470,6 +477,7 @@ async def test_address_that_names_nothing_does_no_harm(
     assert await page.evaluate("document.querySelectorAll('article').length") > 10
 
 
+@pytest.mark.thorough
 async def test_contents_are_filtered(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     await page.evaluate("document.getElementById('contents').open = true")
@@ -519,7 +527,10 @@ async def test_targets_are_large_enough_for_a_finger(page: Page, gateway: Gatewa
     await page.command("Emulation.clearDeviceMetricsOverride")
 
 
-@pytest.mark.parametrize("guard", [False, True], ids=["open", "guarded"])
+@pytest.mark.parametrize(
+    "guard",
+    [pytest.param(False, id="open", marks=pytest.mark.thorough), pytest.param(True, id="guarded")],
+)
 async def test_programs_of_the_page_run(
     page: Page,
     gateway: Gateway,

@@ -12,6 +12,7 @@ from ime_live.client.protocol.message import ConnectionEvent
 from ime_live.errors import AuthenticationError
 from ime_live.terminal.quote_list import COLUMNS
 from ime_live.terminal.watch_app import WatchApp
+from tests.support.marks import thorough
 from tests.terminal.states import FakeStream, message_of
 
 MakePayload = Callable[..., dict[str, Any]]
@@ -129,7 +130,7 @@ async def test_error_that_ends_the_stream_ends_the_app(
     assert isinstance(watch.app.return_value, AuthenticationError)
 
 
-@pytest.mark.parametrize("size", [(20, 5), (60, 20), (200, 60)])
+@pytest.mark.parametrize("size", [(20, 5), thorough((60, 20)), thorough((200, 60))])
 async def test_table_fits_terminals_of_any_size(
     payload: MakePayload, size: tuple[int, int]
 ) -> None:
