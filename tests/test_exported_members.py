@@ -65,7 +65,7 @@ def test_every_error_that_reaches_a_program_is_public() -> None:
         if issubclass(each, Exception)
     }
     # The gateway raises it and answers with 429, which a program gets as a ServiceError.
-    assert found - set(ime_live.__all__) == {"RateError"}
+    assert found - set(ime_live.__all__) == {"LimitError"}
 
 
 # -- copies --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ All errors have one root, so that a program can catch all of them::
     ├── ServiceError            the service cannot be reached, or its answer cannot be used
     └── RefusedError            a stream or request is refused, with its close code
         ├── AuthenticationError the token is missing or not accepted
-        └── RateError           too many requests; raised and answered inside the gateway
+        └── LimitError          too many requests or clients; raised and answered by a gateway
 """
 
 from __future__ import annotations
@@ -189,16 +189,25 @@ class AuthenticationError(RefusedError):
     """The token is missing or not accepted. ``kind`` and ``reason`` never contain the token."""
 
 
-class RateError(RefusedError):
-    """A client sends too many requests.
+class LimitError(RefusedError):
+    """A limit of capacity or rate is reached; another request may be served later.
 
     Attributes:
-        retry_after: seconds after which the next request is answered.
+        status: HTTP status: 429 if the client takes too much, 503 if all of them together do.
+        retry_after: seconds after which another request may be served.
     """
 
-    def __init__(self, retry_after: float) -> None:
+    def __init__(
+        self,
+        reason: str = "too many requests",
+        *,
+        retry_after: float,
+        status: int = 429,
+        kind: str | None = None,
+    ) -> None:
+        self.status = status
         self.retry_after = retry_after
-        super().__init__("too many requests", code=CloseCode.TRY_AGAIN_LATER)
+        super().__init__(reason, code=CloseCode.TRY_AGAIN_LATER, kind=kind)
 
 
 def printable_reason(text: str) -> str:

@@ -7,7 +7,7 @@ import gzip
 import msgspec
 import pytest
 
-from ime_live.errors import AuthenticationError, CloseCode, RateError, RefusedError
+from ime_live.errors import AuthenticationError, CloseCode, LimitError, RefusedError
 from ime_live.gateway.query.stream_query import NOT_COVERED
 from ime_live.gateway.rest.bodies import Data
 from ime_live.gateway.rest.request import RestRequest
@@ -109,7 +109,7 @@ def test_accept_encoding_chooses_gzip(accept_encoding: str | None, taken: bool) 
         (AuthenticationError("token expired"), 401, {"www-authenticate": "Bearer"}),
         (RefusedError("not covered: A", kind=NOT_COVERED), 403, {}),
         (RefusedError("no contract"), 422, {}),
-        (RateError(1.2), 429, {"retry-after": "2"}),
+        (LimitError(retry_after=1.2), 429, {"retry-after": "2"}),
         (RefusedError("later", code=CloseCode.TRY_AGAIN_LATER), 503, {}),
     ],
 )

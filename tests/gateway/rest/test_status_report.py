@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from ime_live.contracts import Contract
-from ime_live.errors import CloseCode, RateError, RefusedError, StoreError
+from ime_live.errors import CloseCode, LimitError, RefusedError, StoreError
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import RequestLimit
@@ -169,7 +169,7 @@ async def test_status_report_of_an_unknown_contract_is_refused(world: World, que
 async def test_status_reports_count_towards_the_rate_limit(world: World) -> None:
     for _ in range(5):
         await world.report()
-    with pytest.raises(RateError):
+    with pytest.raises(LimitError):
         await world.report()
     world.seconds += 1
     await world.report()

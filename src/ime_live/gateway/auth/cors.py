@@ -1,7 +1,7 @@
 """Make the CORS headers of responses, so that allowed web pages may read them.
 
 It follows the Fetch standard, 3.2. No I/O. WebSockets need none of it: browsers let every page
-open one.
+open one, and say in `Origin` which one it is; a gateway may refuse those that it does not list.
 """
 
 from __future__ import annotations
@@ -32,6 +32,35 @@ _PREFLIGHT: Final = (
 )
 
 
+FOREIGN_ORIGIN: Final = "origin not allowed"
+"""Why the stream of a page is refused that is not in the list."""
+
+
+class Origins:
+    """A list of web pages, by their origins as browsers send them (RFC 6454, 7)."""
+
+    def __init__(self, origins: Sequence[str]) -> None:
+        """Make a list.
+
+        Args:
+            origins: as browsers send them; ``*`` for all, ``loopback`` for those of this machine.
+        """
+        self.all = "*" in origins
+        self._loopback = _OF_THIS_MACHINE in origins
+        self._listed = frozenset(each.encode() for each in origins if each != _OF_THIS_MACHINE)
+
+    def __bool__(self) -> bool:
+        return bool(self._listed) or self._loopback
+
+    def __contains__(self, origin: bytes | None) -> bool:
+        if self.all:
+            return origin is not None
+        if origin is None:
+            return False
+        local = self._loopback and _LOOPBACK.fullmatch(origin) is not None
+        return local or origin in self._listed
+
+
 class Cors:
     """The web pages that may read responses.
 
@@ -40,20 +69,8 @@ class Cors:
     """
 
     def __init__(self, origins: Sequence[str]) -> None:
-        """Allow these origins.
-
-        Args:
-            origins: as browsers send them; ``*`` for all, ``loopback`` for those of this machine.
-        """
-        self._all = "*" in origins
-        self._loopback = _OF_THIS_MACHINE in origins
-        self._origins = frozenset(each.encode() for each in origins if each != _OF_THIS_MACHINE)
-
-    def _lets_in(self, origin: bytes | None) -> bool:
-        if origin is None:
-            return False
-        local = self._loopback and _LOOPBACK.fullmatch(origin) is not None
-        return self._all or local or origin in self._origins
+        """Allow these origins; see `Origins`."""
+        self._origins = Origins(origins)
 
     def headers(self, origin: bytes | None) -> Headers:
         """Return the headers that every response gets, including errors.
@@ -61,17 +78,17 @@ class Cors:
         Args:
             origin: origin of the request; None if it has none.
         """
-        if not (self._origins or self._loopback):
+        if not self._origins:
             return []
-        if self._all:
+        if self._origins.all:
             return [(_ORIGIN, b"*"), _EXPOSE]
-        if origin is not None and self._lets_in(origin):
+        if origin is not None and origin in self._origins:
             return [(_ORIGIN, origin), _EXPOSE, _VARY]
         # A cache must not give this response to a page that is allowed.
         return [_VARY]
 
     def preflight(self, origin: bytes | None) -> Headers | None:
         """Return the headers of a 204 that answers a preflight; None if the page is not allowed."""
-        if not self._lets_in(origin):
+        if origin not in self._origins:
             return None
         return [*self.headers(origin), *_PREFLIGHT]

@@ -224,7 +224,7 @@ def check_count(contracts: int, limit: int) -> None:
     """
     if contracts > limit:
         raise RefusedError(
-            f"too many contracts: {contracts}, at most {limit}", kind="too many contracts"
+            f"too many contracts: {contracts}, at most {limit}", kind=TOO_MANY_CONTRACTS
         )
 
 
@@ -236,6 +236,9 @@ def is_known(by: By, name: str, contracts: Contracts) -> bool:
         return False
     return True
 
+
+TOO_MANY_CONTRACTS: Final = "too many contracts"
+"""Kind of the refusal of a selection that is too large."""
 
 UNKNOWN: Final = "unknown contract"
 NOT_COVERED: Final = "contract not covered"

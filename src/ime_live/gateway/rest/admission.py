@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.errors import RateError, RefusedError
+from ime_live.errors import LimitError, RefusedError
 from ime_live.gateway.auth.authenticator import ANONYMOUS, Authenticator, find_token
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.query.diagnostics import Diagnostics
@@ -67,7 +67,7 @@ class Admission:
 
         Raises:
             AuthenticationError: the token is missing or bad.
-            RateError: too many requests.
+            LimitError: too many requests.
             RefusedError: a parameter is unknown, and such parameters are refused.
         """
         # Also if the token is bad: it may be in a misspelt parameter.
@@ -82,7 +82,7 @@ class Admission:
         who = ("subject", identity.subject) if named else ("peer", request.peer)
         wait = self._limit.take(who, self._clock.monotonic())
         if wait:
-            raise RateError(wait)
+            raise LimitError(retry_after=wait)
         self._diagnostics.refuse_parameters(unknown)
         return Admitted(identity, who)
 

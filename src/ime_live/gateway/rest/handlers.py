@@ -72,7 +72,7 @@ class Handlers:
     Its methods raise:
 
     - AuthenticationError: the token is missing or bad.
-    - RateError: too many requests.
+    - LimitError: too many requests.
     - RefusedError: with the kind `NOT_COVERED`, the token does not cover a contract; with code
       1013, the store cannot be reached, or contracts or keys are not loaded yet; otherwise a
       parameter is missing or wrong.

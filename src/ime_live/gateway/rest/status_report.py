@@ -182,7 +182,7 @@ class StatusHandler:
 
         Raises:
             AuthenticationError: the token is missing or bad.
-            RateError: too many requests.
+            LimitError: too many requests.
             RefusedError: a contract is unknown or not covered by the token; or, with code 1013,
                 the contracts or keys are not loaded yet.
         """
