@@ -454,8 +454,9 @@ async def test_refusal_of_a_channel_lasts_after_its_unsubscribe(
 ) -> None:
     place = own_valkey.url.removeprefix("redis://")
     async with client_of(own_valkey) as client:
-        # Only that of the contracts, which is enough until somebody wants one.
-        await client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", "&ime:contracts")
+        # Only those of the contracts and revocations, which are enough until somebody wants one.
+        channels = ("&ime:contracts", "&ime:revoked")
+        await client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", *channels)
         async with (
             Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
             listening(store, gateway) as pubsub,

@@ -24,6 +24,11 @@ class Keys(Struct, frozen=True):
         return f"{self.prefix}fence:{{{self.contracts}}}"
 
     @property
+    def revoked(self) -> str:
+        """Hash of the revoked tokens, and channel that tells of changes."""
+        return f"{self.prefix}revoked"
+
+    @property
     def feed(self) -> str:
         """Lease of the leading feed, see `ime_live.store.lease`."""
         return f"{self.prefix}feed"

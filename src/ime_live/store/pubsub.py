@@ -66,6 +66,7 @@ class PubSub:
         *,
         on_message: Callable[[str, bytes], None],
         on_contracts: Callable[[list[str] | None], None],
+        on_revoked: Callable[[], None] = lambda: None,
         on_connected: Callable[[], None],
         on_disconnected: Callable[[StoreError], None],
         idle: float = IDLE,
@@ -78,6 +79,7 @@ class PubSub:
             on_message: called with a contract's id and each message of its channel.
             on_contracts: called with the ids of contracts that were added, changed or removed;
                 with None if the ids could not be read, so that any may have changed.
+            on_revoked: called when tokens were revoked.
             on_connected: called when Redis is connected (again) and has confirmed every channel
                 that was wanted until then. Earlier messages may be missing.
             on_disconnected: called once when the connection is lost, or cannot be made at first.
@@ -90,11 +92,13 @@ class PubSub:
         self._keys = store.keys
         self._on_message = on_message
         self._on_contracts = on_contracts
+        self._on_revoked = on_revoked
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
         self._idle = idle
         self._contracts_channel = store.keys.contracts.encode()
-        self._subscriptions = Subscriptions(self._contracts_channel)
+        self._revoked_channel = store.keys.revoked.encode()
+        self._subscriptions = Subscriptions(self._contracts_channel, self._revoked_channel)
         self._outage = False
         self._told_outage = False
         """Whether the last log line says that Redis is lost. If a link breaks again and again, only
@@ -282,6 +286,8 @@ class PubSub:
                         on_message(contract_id, content)
                     elif channel == self._contracts_channel:
                         self._on_contracts(ids_of(content))
+                    elif channel == self._revoked_channel:
+                        self._on_revoked()
                 except Exception as error:  # noqa: BLE001 - the stream goes on without it
                     self._note_failure(error)
             elif kind in CONFIRMATIONS and type(content) is int:

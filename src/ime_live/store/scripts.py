@@ -278,6 +278,32 @@ redis.call('EXPIRE', KEYS[1], ARGV[5])
 return {0, 1}
 """
 
+# KEYS[1] the revocations, and the name of their channel. ARGV: for each the field, its moment and
+# when it may be forgotten, both in seconds; 0 for never. Of two with one field, the later count.
+# Answers {number of revocations, 0}.
+_REVOKE: Final = """
+local function times(value)
+  local moment, expires = string.match(value or '', '^(%d+) (%d+)$')
+  return tonumber(moment) or 0, tonumber(expires)
+end
+local fields = redis.call('HGETALL', KEYS[1])
+for n = 1, #fields, 2 do
+  local _, expires = times(fields[n + 1])
+  if expires and expires > 0 and expires * 1000000 <= now then
+    redis.call('HDEL', KEYS[1], fields[n])
+  end
+end
+for n = 1, #ARGV, 3 do
+  local moment, expires = times(redis.call('HGET', KEYS[1], ARGV[n]))
+  local until_ = tonumber(ARGV[n + 2])
+  if expires == 0 or until_ == 0 then until_ = 0 else until_ = math.max(until_, expires or 0) end
+  moment = math.max(moment, tonumber(ARGV[n + 1]))
+  redis.call('HSET', KEYS[1], ARGV[n], string.format('%.0f %.0f', moment, until_))
+end
+redis.call('PUBLISH', KEYS[1], '')
+return {redis.call('HLEN', KEYS[1]), 0}
+"""
+
 PUBLISH: Final = Script(_NOW, _FENCE, _HISTORY, _PUBLISH)
 PLACE: Final = Script(_NOW, _HISTORY, _PLACE)
 CLAIM: Final = Script(_NOW, _FENCE, _CLAIM, answer=(int, bytes))
@@ -287,6 +313,7 @@ CHANGE_CONTRACTS: Final = Script(_NOW, _FENCE, _CHANGE_CONTRACTS, keys=2)
 TAKE_LEASE: Final = Script(_NOW, _GET, _READ_LEASE, _TAKE_LEASE, answer=(int, int, int))
 RELEASE_LEASE: Final = Script(_NOW, _GET, _READ_LEASE, _RELEASE_LEASE, answer=(int,))
 WRITE_STATUS: Final = Script(_NOW, _GET, _WRITE_STATUS, answer=(int,))
+REVOKE: Final = Script(_NOW, _REVOKE)
 WRITE_BARS: Final = Script(_NOW, _WRITE_BARS)
 
 

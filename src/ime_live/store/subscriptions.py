@@ -19,11 +19,11 @@ class Subscriptions:
         confirmed: number of answers that have come.
     """
 
-    def __init__(self, always: bytes) -> None:
+    def __init__(self, *always: bytes) -> None:
         """Begin without a connection.
 
         Args:
-            always: a channel that is wanted all the time, besides those of contracts.
+            always: channels that are wanted all the time, besides those of contracts.
         """
         self.wanted: dict[bytes, str] = {}
         self.expected = 0
@@ -56,22 +56,22 @@ class Subscriptions:
         self._asking.append(future)
 
     def again(self) -> None:
-        """Have the next `commands` ask for the channel that is wanted all the time once more.
+        """Have the next `commands` ask for a channel that is wanted all the time once more.
 
         The server confirms it after it has sent the messages that came before.
         """
-        self._subscribed.discard(self._always)
-        self._dirty.add(self._always)
+        self._subscribed.discard(self._always[0])
+        self._dirty.add(self._always[0])
 
     def begin(self) -> None:
         """Begin a new connection: it must ask for every channel."""
         self._subscribed = set()
         self.expected = self.confirmed = 0
-        self._dirty = {self._always, *self.wanted, *self._refused}
+        self._dirty = {*self._always, *self.wanted, *self._refused}
 
     def commands(self) -> list[tuple[str, set[bytes]]]:
         """Return the commands with their channels that make the connection listen as wanted."""
-        listened = {self._always, *self._refused}
+        listened = {*self._always, *self._refused}
         wanted = {c for c in self._dirty if c in self.wanted or c in listened}
         new = wanted - self._subscribed
         old = (self._dirty - wanted) & self._subscribed

@@ -44,12 +44,16 @@ class Identity(Struct, frozen=True, dict=True):
         expires: when the token expires, including the leeway, in Unix seconds; None for never.
         patterns: claim ``contracts``; None if all contracts are allowed.
         begins: when the token becomes valid, less the leeway, in Unix seconds; None for always.
+        token_id: claim ``jti``, by which the token can be revoked.
+        issued: claim ``iat``, in Unix seconds.
     """
 
     subject: str
     expires: float | None
     patterns: tuple[str, ...] | None
     begins: float | None = None
+    token_id: str | None = None
+    issued: float | None = None
 
     def is_valid_at(self, now: float) -> bool:
         """Return whether the token's own times allow it at ``now``, in Unix seconds."""
@@ -109,7 +113,8 @@ def identity_from(
             Refusal.WRONG_ISSUER.value, detail=_mismatch("iss", issuer, claims.iss or "")
         )
     patterns = None if claims.contracts is UNSET else _several(claims.contracts)
-    return Identity(claims.sub or ANONYMOUS, expires, patterns, begins)
+    issued = None if claims.iat is UNSET else claims.iat
+    return Identity(claims.sub or ANONYMOUS, expires, patterns, begins, claims.jti, issued)
 
 
 class _Claims(Struct):
@@ -119,6 +124,7 @@ class _Claims(Struct):
     iat: float | UnsetType = UNSET
     contracts: str | list[str] | UnsetType = UNSET
     sub: str | None = None
+    jti: str | None = None
     iss: str | None = None
     aud: str | list[str] | None = None
 
@@ -137,6 +143,7 @@ _MUST_BE: Final[dict[str, tuple[Any, str]]] = {
     "iat": _TIME,
     "contracts": _TEXTS,
     "sub": _TEXT,
+    "jti": _TEXT,
     "iss": _TEXT,
     "aud": (str | list[str] | None, _TEXTS[1]),
 }

@@ -1,0 +1,102 @@
+"""Keep a current copy of the revocations in the gateway.
+
+They are read when the process starts, when the store announces a change, when the connection to it
+is made again, and every few seconds in case an announcement was lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from ime_live.clock import SYSTEM_CLOCK, Clock
+from ime_live.errors import StoreError
+from ime_live.gateway.auth.revocations import Revocations
+from ime_live.log_limiter import LogLimiter
+from ime_live.store.revocation import Revocation
+
+log = structlog.get_logger()
+
+INTERVAL: Final = 5.0
+"""Longest time between two readings [s]."""
+
+_RETRY_DELAY: Final = 0.5  # seconds
+
+
+class StoredRevocations(Protocol):
+    """Reads and writes revocations."""
+
+    async def read(self) -> Mapping[str, Revocation]:
+        """Return all by their keys; raises StoreError."""
+
+    async def revoke(self, revocations: Sequence[Revocation], /) -> None:
+        """Store some; raises StoreError."""
+
+
+class RevocationCache:
+    """Brings the stored revocations to `Revocations`; `run` does the work."""
+
+    def __init__(
+        self,
+        store: StoredRevocations,
+        revocations: Revocations,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        interval: float = INTERVAL,
+    ) -> None:
+        """Make a cache that has read nothing.
+
+        Args:
+            store: where the revocations are kept.
+            revocations: takes them.
+            clock: the machine's clock, by which they expire.
+            interval: longest time between two readings [s].
+        """
+        self._store = store
+        self._revocations = revocations
+        self._clock = clock
+        self._interval = interval
+        self._wake = asyncio.Event()
+        self._limited = LogLimiter(log)
+
+    def on_changed(self) -> None:
+        """Read them again: some were added, or an announcement may have been lost."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keep the revocations current, until cancelled."""
+        while True:
+            self._wake.clear()
+            good = await self._refresh()
+            wait = self._interval * random.uniform(0.8, 1.0) if good else _RETRY_DELAY  # noqa: S311
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _refresh(self) -> bool:
+        event = "revocations cannot be read"
+        known = len(self._revocations)
+        try:
+            missing = self._revocations.merge(await self._store.read(), self._clock.time())
+        except StoreError as error:
+            # Those that are known stay. If there are none yet, no token is accepted.
+            self._limited.warning(event, key=event, error=str(error), known=known)
+            return False
+        self._limited.forget(event)
+        if len(self._revocations) != known:
+            log.info("revocations loaded", revocations=len(self._revocations))
+        if missing:
+            event = "the store has lost revocations; they are stored again"
+            self._limited.warning(event, key=event, revocations=len(missing))
+            try:
+                await self._store.revoke(missing)
+            except StoreError as error:
+                event = "revocations cannot be stored"
+                self._limited.warning(event, key=event, error=str(error))
+        return True
