@@ -15,6 +15,7 @@ from ime_live.settings import (
     GatewaySettings,
     HoursSettings,
     JwtSettings,
+    LimitSettings,
     LogSettings,
     RecordSettings,
     SignalRHubSettings,
@@ -31,6 +32,11 @@ PROGRAM: Final = "ime-live"
 # options that it declares itself, without those of its bases.
 SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
     ("Gateway", GatewaySettings, "Its address, and the limits of its clients."),
+    (
+        "Limits",
+        LimitSettings,
+        "Most streams, and from which addresses; see [operations.md](operations.md#limits).",
+    ),
     ("Redis or Valkey", StoreSettings, "Its address, and the names of its keys."),
     ("Authentication", AuthSettings, "Whether clients need a token."),
     (

@@ -17,7 +17,8 @@ from ime_live.settings.feed import (
     RecordSettings,
     SignalRHubSettings,
 )
-from ime_live.settings.gateway import LOOPBACK, GatewaySettings, bare_host, is_loopback
+from ime_live.settings.gateway import GatewaySettings, bare_host, is_loopback
+from ime_live.settings.limits import LOOPBACK, LimitSettings
 from ime_live.settings.local import DemoSettings, DemoSource, DoctorSettings, UpSettings
 from ime_live.settings.log import LogFormat, LogLevel, LogSettings
 from ime_live.settings.option import ENVIRONMENT_PREFIX, flag, option, options, variable
@@ -37,6 +38,7 @@ __all__ = [
     "GatewaySettings",
     "HoursSettings",
     "JwtSettings",
+    "LimitSettings",
     "LogFormat",
     "LogLevel",
     "LogSettings",

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from ime_live.errors import SettingsError
 from ime_live.settings.auth import AuthMode, AuthSettings
+from ime_live.settings.limits import LimitSettings, listed, origin_faults
 from ime_live.settings.log import LogSettings
 from ime_live.settings.option import flag, option
 from ime_live.settings.rule import shown_url
 from ime_live.settings.store import StoreSettings
 from ime_live.timezones import zone_of
 
-LOOPBACK: Final = "loopback"
-"""Word for the origins of all pages of this machine."""
-
-# As browsers send it: RFC 6454, 6.2.
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
-
 
 @dataclass(frozen=True, kw_only=True)
-class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
+class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
     """The gateway: its address, its limits and its timeouts."""
 
     host: str = option("127.0.0.1", "Address to listen on.")
@@ -139,17 +132,12 @@ class GatewaySettings(StoreSettings, AuthSettings, LogSettings):
             self.zone  # noqa: B018 - raises if there is no such zone
         except SettingsError as error:
             yield str(error)
-        for origin in self.origins:
-            if origin not in {"*", LOOPBACK} and not _ORIGIN.fullmatch(origin):
-                yield (
-                    f"{flag('cors_origins')} must have a scheme, a host and at most a port per "
-                    f"origin, as https://example.org, got {origin!r}"
-                )
+        yield from origin_faults("cors_origins", self.cors_origins)
 
     @property
     def origins(self) -> tuple[str, ...]:
         """The origins of `cors_origins`."""
-        return tuple(each.strip() for each in self.cors_origins.split(",") if each.strip())
+        return listed(self.cors_origins)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -1,0 +1,160 @@
+"""Limit the streams of a process: in all, per address, per subject, and the memory that they take.
+
+Each stream has a permit from before its handshake is read until it is over. With several workers,
+each of them counts for itself: the kernel spreads connections over them. No I/O.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from ime_live.clock import SYSTEM_CLOCK, Clock
+from ime_live.errors import LimitError
+from ime_live.gateway.limits.client_address import group_of
+from ime_live.gateway.rate_limit import RequestLimit
+from ime_live.settings.limits import LimitSettings
+
+_RETRY_AFTER: Final = (2.0, 10.0)
+"""Seconds after which a place may be free: random, so that clients do not all come at once."""
+
+_TOO_MANY: Final = 429
+_UNAVAILABLE: Final = 503
+
+REASONS: Final = ("connections", "memory", "address", "subject", "rate")
+"""Kinds of the errors that are raised here."""
+
+
+class StreamLimits:
+    """The limits of a process, and what is taken of them."""
+
+    def __init__(
+        self,
+        settings: LimitSettings,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """Make limits of which nothing is taken.
+
+        Args:
+            settings: the limits.
+            clock: the machine's clock.
+            uniform: returns a random number between two.
+        """
+        self._monotonic = clock.monotonic
+        self._uniform = uniform
+        self.streams = 0
+        """Permits that are given now."""
+        self.waiting = 0
+        """Bytes that wait for slow clients."""
+        self._by_address: dict[str, int] = {}
+        self._by_subject: dict[str, int] = {}
+        self._handshakes = RequestLimit(0)
+        self._settings = settings
+        self.apply(settings)
+
+    def apply(self, settings: LimitSettings) -> None:
+        """Use other limits from now on; streams that are open stay."""
+        if settings.handshake_rate != self._settings.handshake_rate or not len(self._handshakes):
+            self._handshakes = RequestLimit(settings.handshake_rate)
+        self._settings = settings
+
+    @property
+    def memory_is_full(self) -> bool:
+        """Whether as much waits for slow clients as may."""
+        return 0 < self._settings.max_waiting <= self.waiting
+
+    def admit(self, address: str | None = None) -> Permit:
+        """Return a permit for a stream that is about to begin.
+
+        Args:
+            address: address of the client; None if it is not known, so that the limits per address
+                do not count.
+
+        Raises:
+            LimitError: 429 for a limit of this address, 503 for one of all streams.
+        """
+        settings = self._settings
+        group = None if address is None else group_of(address)
+        if group is not None:
+            if wait := self._handshakes.take(group, self._monotonic()):
+                raise LimitError(
+                    "too many handshakes from this address", retry_after=wait, kind="rate"
+                )
+            if self._by_address.get(group, 0) >= (settings.max_address_connections or 1 << 62):
+                raise self._full(
+                    f"too many connections from this address: at most "
+                    f"{settings.max_address_connections}",
+                    "address",
+                )
+        if 0 < settings.max_connections <= self.streams:
+            raise self._full("too many connections", "connections", _UNAVAILABLE)
+        if self.memory_is_full:
+            raise self._full("too much data waits for slow clients", "memory", _UNAVAILABLE)
+        self.streams += 1
+        if group is not None:
+            self._by_address[group] = self._by_address.get(group, 0) + 1
+        return Permit(self, address, group)
+
+    def _claim(self, subject: str) -> None:
+        taken, most = self._by_subject.get(subject, 0), self._settings.max_subject_connections
+        if 0 < most <= taken:
+            raise self._full(
+                f"too many connections of this token's subject: at most {most}", "subject"
+            )
+        self._by_subject[subject] = taken + 1
+
+    def _full(self, reason: str, kind: str, status: int = _TOO_MANY) -> LimitError:
+        wait = self._uniform(*_RETRY_AFTER)
+        return LimitError(reason, retry_after=wait, status=status, kind=kind)
+
+    def _release(self, group: str | None, subject: str | None) -> None:
+        self.streams -= 1
+        for counts, key in ((self._by_address, group), (self._by_subject, subject)):
+            if key is not None:
+                left = counts[key] - 1
+                if left:
+                    counts[key] = left
+                else:
+                    del counts[key]
+
+
+class Permit:
+    """What one stream has taken of the limits."""
+
+    __slots__ = ("_group", "_is_free", "_limits", "_subject", "_waiting", "address")
+
+    def __init__(self, limits: StreamLimits, address: str | None, group: str | None) -> None:
+        """Take note of a place that is counted already; see `StreamLimits.admit`."""
+        self._limits = limits
+        self._group = group
+        self._subject: str | None = None
+        self._waiting = 0
+        self._is_free = False
+        self.address = address
+        """Address of the client; None if it is not known."""
+
+    def claim(self, subject: str) -> None:
+        """Count the stream for the subject of its token; once.
+
+        Raises:
+            LimitError: 429; the subject has too many.
+        """
+        if not self._is_free:
+            self._limits._claim(subject)
+            self._subject = subject
+
+    def wait(self, size: int) -> None:
+        """Note how many bytes wait for the client now."""
+        if not self._is_free:
+            self._limits.waiting += size - self._waiting
+            self._waiting = size
+
+    def free(self) -> None:
+        """Give everything back; nothing happens if that was done before."""
+        if not self._is_free:
+            self.wait(0)
+            self._is_free = True
+            self._limits._release(self._group, self._subject)

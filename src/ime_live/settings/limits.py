@@ -1,0 +1,112 @@
+"""Settings of the limits on streams: how many there may be, from where, and what they may cost."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ime_live.settings.option import Checked, flag, option
+
+LOOPBACK: Final = "loopback"
+"""Word for the origins of all pages of this machine."""
+
+UNIX: Final = "unix"
+"""Word for a proxy that connects by a Unix socket."""
+
+NO_PROXY: Final = "none"
+"""Word for clients that connect without a proxy."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# As browsers send it: RFC 6454, 6.2.
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitSettings(Checked):
+    """Limits on streams, WebSockets and events alike."""
+
+    max_connections: int = option(50_000, "Most open streams per worker; 0 sets no limit.", least=0)
+    max_subject_connections: int = option(
+        1_000, "Most open streams per token subject and worker; 0 sets no limit.", least=0
+    )
+    max_address_connections: int = option(
+        500,
+        "Most open streams per address and worker, if --trusted-proxies is set; an IPv6 address "
+        "counts by its first 64 bits. 0 sets no limit.",
+        least=0,
+    )
+    handshake_rate: float = option(
+        20.0,
+        "Streams that an address may begin per worker [1/second], if --trusted-proxies is set; "
+        "five times as many at once. 0 sets no limit.",
+        least=0,
+    )
+    max_waiting: int = option(
+        268_435_456,
+        "Data that waits for slow clients per worker [bytes]; beyond it, no stream may begin, and "
+        "those that have been slow for longest are closed. 0 sets no limit.",
+        least=0,
+    )
+    trusted_proxies: str = option(
+        "",
+        "Addresses or networks of proxies, separated by commas, whose X-Forwarded-For names the "
+        "client; unix for one on a Unix socket, none if clients connect without a proxy. Empty: "
+        "not known, so no limit per address.",
+        metavar="LIST",
+    )
+    stream_origins: str = option(
+        "*",
+        "Origins of web pages that may open streams, as https://example.org, separated by commas; "
+        "loopback for pages of this machine, * for all. Programs send no origin, and may.",
+        metavar="LIST",
+    )
+
+    def faults(self) -> Iterator[str]:
+        """Return what is wrong with the values."""
+        yield from super().faults()
+        for each in listed(self.trusted_proxies):
+            if each not in {UNIX, NO_PROXY} and _network_of(each) is None:
+                yield (
+                    f"{flag('trusted_proxies')} must have an address or a network per proxy, as "
+                    f"10.0.0.0/8, or {UNIX} or {NO_PROXY}, got {each!r}"
+                )
+        if not listed(self.stream_origins):
+            yield f"{flag('stream_origins')} must have an origin, or * for all, got none"
+        yield from origin_faults("stream_origins", self.stream_origins)
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of `trusted_proxies`."""
+        found = (_network_of(each) for each in listed(self.trusted_proxies))
+        return tuple(each for each in found if each is not None)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Return the elements of a text with commas between them, without blanks.
+
+    >>> listed("a, b,")
+    ('a', 'b')
+    """
+    return tuple(each.strip() for each in text.split(",") if each.strip())
+
+
+def origin_faults(name: str, text: str) -> Iterator[str]:
+    """Return what is wrong with the list of origins in an option."""
+    for origin in listed(text):
+        if origin not in {"*", LOOPBACK} and not _ORIGIN.fullmatch(origin):
+            yield (
+                f"{flag(name)} must have a scheme, a host and at most a port per origin, as "
+                f"https://example.org, got {origin!r}"
+            )
+
+
+def _network_of(text: str) -> Network | None:
+    try:
+        # Of an address with bits of a host, such as 10.0.0.1/8, the network is meant.
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
