@@ -76,7 +76,9 @@ class Delivery:
         for (envelope, format_), groups in channel.shared.items():
             if subscribers := sum(map(len, groups.values())):
                 frame = state.frame(envelope, format_)
-                batches += [(ready, frame) for ready in groups.values()]
+                for group, ready in groups.items():
+                    group.sent += 1
+                    batches.append((ready, frame))
                 messages += subscribers
         self._write(batches)
         # A copy: a subscriber that fails is removed, and its group may be removed with it.
@@ -106,6 +108,7 @@ class Delivery:
         for group, each in frames.items():
             subscribers = len(group.ready)
             messages += subscribers * len(each)
+            group.sent += len(each)
             # For one socket, C sends the frames without joining them.
             batches.append((group.ready, each if subscribers == 1 else b"".join(each)))
         self._write(batches)
@@ -121,6 +124,7 @@ class Delivery:
             messages = self._deliver_each(group, changes)
         else:
             messages = len(group.ready) * len(changes)
+            group.sent += len(changes)
             frames = [
                 state.frame(group.channels[channel].envelope, group.format)
                 for channel, state, _ in changes
@@ -142,6 +146,7 @@ class Delivery:
             else:
                 shared = shared or subscriber.frames_of(changes)
                 self.send(subscriber, shared)
+        group.sent += len(changes)
         return len(subscribers) * len(changes)
 
     def _deliver_throttled(self, group: SubscriberGroup, changes: Sequence[Change]) -> None:
@@ -184,6 +189,7 @@ class Delivery:
             if not frames:
                 break
             self._events.delivered(len(frames), 0)
+            subscriber.sent += len(frames)
             self.send(subscriber, b"".join(frames))
         if subscriber in ready and (moment := subscriber.due(among)) is not None:
             self.timers.add(subscriber, moment)

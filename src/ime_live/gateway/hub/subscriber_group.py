@@ -31,6 +31,7 @@ class SubscriberGroup:
         "paused",
         "per_subscriber",
         "ready",
+        "sent",
         "unloaded",
     )
 
@@ -58,6 +59,8 @@ class SubscriberGroup:
         self.ready: dict[Subscriber, int] = {}
         """Those that take data, each with the descriptor of its socket."""
         self.paused: dict[Subscriber, None] = {}
+        self.sent = 0
+        """Messages that were written to all that were ready, since it was made."""
         self.announced: dict[Channel, int] | None = None
         """Contracts that were added to all of its subscribers at once: the number of the newest
         state at that moment. See `Subscriber`."""
@@ -88,6 +91,7 @@ class SubscriberGroup:
         """Add a subscriber that takes data, or does not."""
         if not paused:
             self.ready[subscriber] = subscriber.descriptor
+            subscriber.sent -= self.sent
             return
         if not self.paused:
             for channel in self.channels:
@@ -96,7 +100,10 @@ class SubscriberGroup:
 
     def remove(self, subscriber: Subscriber) -> None:
         """Remove a subscriber; nothing happens if it is no member."""
-        if self.ready.pop(subscriber, None) is not None or subscriber not in self.paused:
+        if self.ready.pop(subscriber, None) is not None:
+            subscriber.sent += self.sent
+            return
+        if subscriber not in self.paused:
             return
         del self.paused[subscriber]
         if not self.paused:

@@ -38,6 +38,7 @@ class Subscriber:
         "descriptor",
         "group",
         "keep",
+        "sent",
         "skipped",
         "throttle",
     )
@@ -53,6 +54,9 @@ class Subscriber:
         self.group = group
         self.descriptor = writer.descriptor
         self.keep = writer.keep
+        self.sent = 0
+        """Messages that it was sent, less what its group had sent when it came in last, while it is
+        ready: so the group counts for all. See `messages`."""
         self._joined = newest
         self._entered = newest
         """Number of the newest state when it came into its group."""
@@ -92,6 +96,11 @@ class Subscriber:
     def is_ready(self) -> bool:
         """Whether it takes data."""
         return self in self.group.ready
+
+    @property
+    def messages(self) -> int:
+        """Updates that it was sent."""
+        return self.sent + self.group.sent if self.is_ready else self.sent
 
     @property
     def has_left(self) -> bool:
