@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, MutableMapping, Sequence
 
 from ime_live import signals
+
+_FLAGS: Mapping[str, str] = {
+    "--jwt-secret": "IME_LIVE_JWT_SECRET",
+    "--token": "IME_LIVE_TOKEN",
+    "--redis-url": "IME_LIVE_REDIS_URL",
+    "--proxy": "IME_LIVE_PROXY",
+}
+"""Flags of secrets, and the variables that mean the same."""
+
+_ADDRESSES = ("--redis-url", "--proxy")
+"""Flags of addresses, which have a secret only if they have a password."""
 
 
 def main() -> None:
@@ -15,6 +27,7 @@ def main() -> None:
     """
     # First of all: what follows takes half a second to import.
     signals.at_rest()
+    _hide_secrets()
     _open_standard_files()
     try:
         from ime_live.cli import run
@@ -45,6 +58,51 @@ def _open_standard_files() -> None:
     if sys.stdout is None:
         # A command asks it whether it is a terminal.
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - to the end of the process
+
+
+def _hide_secrets() -> None:
+    """Start the command anew without the secrets in its arguments, if it has any.
+
+    Every user of a machine can read the arguments of all processes; the environment, only its own
+    user and root. The process keeps its id.
+    """
+    if sys.platform == "win32":  # there is no exec; other users cannot read arguments either
+        return
+    variables: dict[str, str] = {}
+    kept = without_secrets(sys.argv[1:], variables)
+    command = sys.orig_argv
+    start = len(command) - len(sys.argv) + 1
+    # In a process that was forked, and not started, these arguments are not its own.
+    if not variables or start < 1 or command[start:] != sys.argv[1:]:
+        return
+    os.environ.update(variables)
+    os.execv(sys.executable, [command[0], *command[1:start], *kept])  # noqa: S606 - the same command
+
+
+def without_secrets(arguments: Sequence[str], variables: MutableMapping[str, str]) -> list[str]:
+    """Return arguments without the secrets, which are put into ``variables``.
+
+    >>> found = {}
+    >>> without_secrets(["serve", "--jwt-secret", "geheim", "--port=0"], found), found
+    (['serve', '--port=0'], {'IME_LIVE_JWT_SECRET': 'geheim'})
+    """
+    kept: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            return [*kept, argument, *rest]
+        flag, equals, value = argument.partition("=")
+        if flag not in _FLAGS:
+            kept.append(argument)
+            continue
+        given: str | None = value if equals else next(rest, None)
+        words = [argument] if equals or given is None else [argument, given]
+        # An empty one means the default, which the variable of that name would not.
+        if not given or (flag in _ADDRESSES and "@" not in given):
+            kept += words
+        else:
+            variables[_FLAGS[flag]] = given
+    return kept
 
 
 if __name__ == "__main__":
