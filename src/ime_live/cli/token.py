@@ -1,9 +1,11 @@
-"""Commands that create and explain tokens, for services without an issuer."""
+"""Commands that create, explain and revoke tokens, for services without an issuer."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -11,13 +13,16 @@ import typer
 
 from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.lines import STANDARD_INPUT, open_input
+from ime_live.cli.arguments.options import with_settings
+from ime_live.cli.lines import STANDARD_INPUT, open_input
+from ime_live.cli.running import run, tell
 from ime_live.errors import SettingsError
-from ime_live.settings import JwtSettings, flag, variable
+from ime_live.settings import JwtSettings, StoreSettings, flag, variable
 
 if TYPE_CHECKING:
-    from ime_live.gateway.auth.tokens import TokenReport
+    from ime_live.gateway.auth.tokens import SigningKey, TokenReport
 
-app = typer.Typer(help="Make tokens, and explain them.", no_args_is_help=True)
+app = typer.Typer(help="Make tokens, explain and revoke them.", no_args_is_help=True)
 
 
 @app.command()
@@ -25,6 +30,8 @@ app = typer.Typer(help="Make tokens, and explain them.", no_args_is_help=True)
     JwtSettings,
     only={
         "jwt_secret": "Shared secret of the gateway [at least 32 bytes].",
+        "jwt_secret_file": "File with shared secrets, one per line; the first one signs.",
+        "jwks": "JWKS file whose secret (oct) signs: that of --kid, or the first one.",
         "jwt_audience": "Audience of the token (claim aud); empty leaves it out.",
         "jwt_issuer": "Issuer of the token (claim iss); empty leaves it out.",
     },
@@ -45,17 +52,31 @@ def create(
             "Without it, all.",
         ),
     ] = None,
+    private_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--private-key",
+            metavar="FILE",
+            help="PEM file with a private key that signs (RSA, EC P-256 or Ed25519); gateways need "
+            "its public key.",
+        ),
+    ] = None,
+    kid: Annotated[
+        str | None,
+        typer.Option(
+            "--kid", metavar="TEXT", help="Id of the key, for gateways with several (header kid)."
+        ),
+    ] = None,
     *,
     settings: JwtSettings,
 ) -> None:
-    """Make a token, signed with a shared secret (HS256)."""
+    """Make a token, signed with a shared secret (HS256) or a private key.
+
+    It gets an id (claim jti), by which `token revoke` can name it.
+    """
     from ime_live.gateway.auth.tokens import create_token
 
-    if not settings.jwt_secret:
-        raise SettingsError(
-            f"a secret must be given to sign with, got none; set {flag('jwt_secret')} or "
-            f"{variable('jwt_secret')}"
-        )
+    key = _signing_key(settings, private_key, kid or None)
     if not subject.strip():
         raise SettingsError(f"--subject must not be empty, got {subject!r}")
     for pattern in contracts or ():
@@ -64,7 +85,7 @@ def create(
                 f"--contracts must not be empty, got {pattern!r}; leave it out to allow all"
             )
     token = create_token(
-        settings.jwt_secret,
+        key,
         subject,
         days,
         contracts or None,
@@ -73,6 +94,99 @@ def create(
         now=time.time(),
     )
     typer.echo(token)
+
+
+def _signing_key(settings: JwtSettings, private_key: Path | None, kid: str | None) -> SigningKey:
+    from ime_live.gateway.auth.keys import read_file, read_secret_lines
+    from ime_live.gateway.auth.tokens import SigningKey, read_private_key, read_signing_key
+
+    if private_key is not None:
+        try:
+            return read_private_key(read_file("--private-key", str(private_key)), kid)
+        except SettingsError as error:
+            text = str(error).removeprefix(f"--private-key {private_key}: ")
+            raise SettingsError(f"--private-key {private_key}: {text}") from error
+    if settings.jwt_secret:
+        return SigningKey("HS256", settings.jwt_secret.encode(), kid)
+    if settings.jwt_secret_file:
+        return SigningKey("HS256", read_secret_lines(settings.jwt_secret_file)[0], kid)
+    if settings.jwks:
+        if "://" in settings.jwks:
+            raise SettingsError("--jwks must be a file to sign with, got a URL")
+        return read_signing_key(read_file("--jwks", settings.jwks), kid)
+    raise SettingsError(
+        f"a secret must be given to sign with, got none; set {flag('jwt_secret')} or "
+        f"{variable('jwt_secret')}, {flag('jwt_secret_file')}, {flag('jwks')} or --private-key"
+    )
+
+
+@app.command()
+@with_settings(StoreSettings)
+def revoke(
+    token: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TOKEN|-]", help="The token, which must have a jti; - reads standard input."
+        ),
+    ] = None,
+    token_id: Annotated[
+        str | None, typer.Option("--jti", metavar="TEXT", help="Id of the token (claim jti).")
+    ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            "--subject",
+            metavar="TEXT",
+            help="Subject (claim sub) whose tokens are revoked, all that were issued until now.",
+        ),
+    ] = None,
+    keep: Annotated[
+        float,
+        typer.Option(
+            "--keep",
+            metavar="NUMBER",
+            help="Time for which the revocation is kept [days], longer than any token lives; 0 for "
+            "ever. That of a whole token is kept until it expires.",
+        ),
+    ] = 400.0,
+    *,
+    settings: StoreSettings,
+) -> None:
+    """Revoke a token or all tokens of a subject, on every gateway, within a second.
+
+    Streams are closed with 1008, and the tokens are not accepted any more.
+    """
+    from ime_live.gateway.auth.tokens import revocation_by, revocation_of
+    from ime_live.store.revocation import RevokedBy
+    from ime_live.store.revocation_store import RevocationStore
+
+    if [token, token_id, subject].count(None) != 2:
+        raise SettingsError("a token, --jti or --subject must be given, and one of them only")
+    now = time.time()
+    if token_id is not None:
+        revocation = revocation_by(RevokedBy.TOKEN_ID, token_id, keep=keep, now=now)
+    elif subject is not None:
+        revocation = revocation_by(RevokedBy.SUBJECT, subject, keep=keep, now=now)
+    else:
+        revocation = revocation_of(_read_token(token or ""), keep=keep, now=now)
+
+    async def work() -> None:
+        async with RevocationStore(settings) as store:
+            await store.revoke([revocation])
+
+    run(work())
+    until = datetime.fromtimestamp(revocation.expires, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    kept = f"until {until}" if revocation.expires else "for ever"
+    tell(f"revoked {revocation.by.value} {revocation.name}, kept {kept}")
+
+
+def _read_token(given: str) -> str:
+    text = given
+    if given == STANDARD_INPUT:
+        with open_input(given) as file:
+            text = file.read().decode("utf-8", "replace")
+    # As it stands in a header, when someone has copied it from there.
+    return text.strip().removeprefix("Bearer ").strip()
 
 
 @app.command()
@@ -92,13 +206,10 @@ def inspect(
     from ime_live.gateway.auth.keys import keyring_from
     from ime_live.gateway.auth.tokens import inspect_token
 
-    text = token
-    if token == STANDARD_INPUT:
-        with open_input(token) as file:
-            text = file.read().decode("utf-8", "replace")
-    # As it stands in a header, when someone has copied it from there.
-    text = text.strip().removeprefix("Bearer ").strip()
-    has_keys = bool(settings.jwt_secret or settings.jwt_public_key or settings.jwks)
+    text = _read_token(token)
+    has_keys = bool(
+        settings.jwt_secret or settings.jwt_secret_file or settings.jwt_public_key or settings.jwks
+    )
 
     async def work() -> TokenReport:
         if not has_keys:

@@ -28,14 +28,23 @@ class JwtSettings(Checked):
         "Shared secret of HS256 tokens [at least 32 bytes]; empty accepts no such tokens.",
         secret=True,
     )
+    jwt_secret_file: str = option(
+        "",
+        "File with shared secrets of HS256 tokens, one per line [at least 32 bytes each]; it is "
+        "read again when it changes. Empty uses none.",
+        metavar="FILE",
+    )
     jwt_public_key: str = option(
         "",
-        "PEM file with the public key (RSA, EC P-256 or Ed25519) that verifies tokens; empty "
-        "uses none.",
+        "PEM file with the public key (RSA, EC P-256 or Ed25519) that verifies tokens; it is read "
+        "again when it changes. Empty uses none.",
         metavar="FILE",
     )
     jwks: str = option(
-        "", "JWKS file or URL with the issuer's public keys; empty uses none.", metavar="FILE|URL"
+        "",
+        "JWKS file or URL with the issuer's keys; a file may hold shared secrets (oct), and is "
+        "read again when it changes. Empty uses none.",
+        metavar="FILE|URL",
     )
     jwt_audience: str = option("", "Audience that tokens must have (claim aud); empty accepts any.")
     jwt_issuer: str = option("", "Issuer that tokens must have (claim iss); empty accepts any.")
@@ -61,7 +70,7 @@ class AuthSettings(JwtSettings):
     @property
     def has_keys(self) -> bool:
         """Whether there is a key to check tokens with."""
-        return bool(self.jwt_secret or self.jwt_public_key or self.jwks)
+        return bool(self.jwt_secret or self.jwt_secret_file or self.jwt_public_key or self.jwks)
 
     def faults(self) -> Iterator[str]:
         """Return what is wrong with the values."""
@@ -70,8 +79,8 @@ class AuthSettings(JwtSettings):
             return
         if self._keys_needed and not self.has_keys:
             yield (
-                "authentication must have a key, got none: set --jwt-secret, --jwt-public-key or "
-                "--jwks (or --auth none on a loopback address)"
+                "authentication must have a key, got none: set --jwt-secret, --jwt-public-key, "
+                "--jwt-secret-file or --jwks (or --auth none on a loopback address)"
             )
         size = len(self.jwt_secret.encode())
         if self.jwt_secret and size < MIN_SECRET_BYTES:

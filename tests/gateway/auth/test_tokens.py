@@ -64,6 +64,7 @@ class TestCreateToken:
             "sub",
             "iat",
             "exp",
+            "jti",
         }
 
     @pytest.mark.parametrize("secret", ["", "short", "x" * 31, "é" * 15])

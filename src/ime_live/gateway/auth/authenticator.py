@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import AuthenticationError
 from ime_live.gateway.auth.identity import ANONYMOUS, Identity, Refusal, identity_from
+from ime_live.gateway.auth.revocations import Revocations
 from ime_live.gateway.auth.verified_tokens import VerifiedTokens
 from ime_live.settings import MIN_SECRET_BYTES
 
@@ -206,6 +207,9 @@ class KeySource(Protocol):
     def keys(self) -> Sequence[Key]:
         """The keys known now."""
 
+    def reload(self) -> None:
+        """Read the files again; never fails, and keeps the keys of one that cannot be read."""
+
     async def start(self) -> None:
         """Load the keys that are missing; never fails, and takes a few seconds at most."""
 
@@ -222,6 +226,12 @@ class KeySource(Protocol):
 
 class Authenticator(Protocol):
     """Checks the tokens of clients."""
+
+    def reload(self) -> None:
+        """Read the files of keys again; never fails."""
+
+    def check(self, identity: Identity) -> None:
+        """Check the token of a known client again; raises as `authenticate`."""
 
     async def start(self) -> None:
         """Start background tasks; never fails, and takes a few seconds at most."""
@@ -240,6 +250,12 @@ class Authenticator(Protocol):
 
 class NoAuthenticator:
     """``--auth none``: needs no token, and lets every client see everything."""
+
+    def reload(self) -> None:
+        """Do nothing: there are no keys."""
+
+    def check(self, identity: Identity) -> None:
+        """Do nothing: nobody is refused."""
 
     async def start(self) -> None:
         """Do nothing: there are no background tasks."""
@@ -262,6 +278,7 @@ class JwtAuthenticator:
         issuer: str | None = None,
         leeway: float = 0.0,
         clock: Clock = SYSTEM_CLOCK,
+        revocations: Revocations | None = None,
     ) -> None:
         """Make an authenticator; see `identity_from` for the arguments.
 
@@ -271,13 +288,28 @@ class JwtAuthenticator:
             issuer: value that ``iss`` must be.
             leeway: seconds.
             clock: the machine's clock, for the times in tokens.
+            revocations: tokens that are not accepted any more; None for none.
         """
+        self._revocations = Revocations(loaded=True) if revocations is None else revocations
         self._keys = keys
         self._audience = audience
         self._issuer = issuer
         self._leeway = leeway
         self._clock = clock
         self._verified = VerifiedTokens()
+
+    def reload(self) -> None:
+        """Read the files of keys again; see `KeySource.reload`."""
+        self._keys.reload()
+
+    def check(self, identity: Identity) -> None:
+        """Check the token of a client again: whether it was revoked since.
+
+        Raises:
+            AuthenticationError: it was; code 1008.
+            RefusedError: that is not known yet; code 1013.
+        """
+        self._revocations.check(identity)
 
     async def start(self) -> None:
         """Load the keys."""
@@ -292,8 +324,15 @@ class JwtAuthenticator:
 
         Raises:
             AuthenticationError: the token is missing or bad; code 1008, reason a `Refusal`.
-            RefusedError: the key that may have signed it cannot be loaded now; code 1013.
+            RefusedError: the key that may have signed it cannot be loaded now, or the revocations
+                are not known yet; code 1013.
         """
+        identity = await self._verify(token)
+        # Also for a token that is remembered: it may have been revoked since.
+        self._revocations.check(identity)
+        return identity
+
+    async def _verify(self, token: str | None) -> Identity:
         if not token:
             raise AuthenticationError(Refusal.REQUIRED.value)
         if identity := self._verified.find(token, self._keys.keys, self._clock.time()):

@@ -1,14 +1,16 @@
 """Load the keys that settings name, and make the `Authenticator`.
 
-Files are read once; errors name the file. `ime_live.gateway.auth.jwks` reads key sets, and keeps
-the one at a URL fresh.
+Files are read again when they change; errors name the file. `ime_live.gateway.auth.jwks` reads key
+sets, and keeps the one at a URL fresh.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
+import structlog
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -23,21 +25,92 @@ from ime_live.gateway.auth.authenticator import (
     NoAuthenticator,
 )
 from ime_live.gateway.auth.jwks import JwksUrl, read_key_set
+from ime_live.gateway.auth.revocations import Revocations
+from ime_live.log_limiter import LogLimiter
 from ime_live.settings import AuthMode, AuthSettings, JwtSettings
+
+log = structlog.get_logger()
+
+_SECRET_FILE: Final = "--jwt-secret-file"  # noqa: S105 - a flag
+
+
+class KeyFile:
+    """A file with keys, read again when it changes.
+
+    Attributes:
+        keys: those that the file had when it could be read last.
+    """
+
+    def __init__(self, path: str, read: Callable[[str], tuple[Key, ...]]) -> None:
+        """Read the file.
+
+        Args:
+            path: its path.
+            read: reads it; raises SettingsError.
+
+        Raises:
+            SettingsError: it cannot be read, or has no key; names the option and the path.
+        """
+        self._path = path
+        self._read = read
+        self._seen = _look(path)
+        self.keys = read(path)
+
+    def reload(self, limited: LogLimiter) -> None:
+        """Read the file again if it has changed; keep the keys if it cannot be read."""
+        seen = _look(self._path)
+        if seen == self._seen:
+            return
+        event = "keys cannot be read; those that are known stay"
+        try:
+            self.keys = self._read(self._path)
+        except SettingsError as error:
+            # Not noted as seen: a file that is being written is complete a moment later.
+            limited.error(event, key=(event, self._path), error=str(error))
+            return
+        self._seen = seen
+        limited.forget((event, self._path))
+        log.info("keys read again", path=self._path, keys=len(self.keys))
+
+
+def _look(path: str) -> tuple[int, ...]:
+    """Return what changes when somebody writes or replaces a file; nothing if there is none."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
 
 
 class Keyring:
-    """All keys of a gateway: those loaded at the start, and those of a JWKS URL."""
+    """All keys of a gateway: fixed ones, those of files, and those of a JWKS URL."""
 
-    def __init__(self, given: Sequence[Key] = (), url: JwksUrl | None = None) -> None:
-        """Make a keyring of fixed keys, and those of a URL, which come with `start`."""
+    def __init__(
+        self,
+        given: Sequence[Key] = (),
+        url: JwksUrl | None = None,
+        files: Sequence[KeyFile] = (),
+    ) -> None:
+        """Make a keyring of fixed keys, of files, and of a URL, whose keys come with `start`."""
         self._given = tuple(given)
         self._url = url
+        self._files = tuple(files)
+        self._limited = LogLimiter(log)
+        self._known = self._collect()
+
+    def _collect(self) -> tuple[Key, ...]:
+        return (*self._given, *(key for file in self._files for key in file.keys))
 
     @property
     def keys(self) -> tuple[Key, ...]:
         """The keys known now."""
-        return self._given if self._url is None else self._given + self._url.keys
+        return self._known if self._url is None else self._known + self._url.keys
+
+    def reload(self) -> None:
+        """Read the files that have changed; a file that cannot be read keeps its keys."""
+        for file in self._files:
+            file.reload(self._limited)
+        self._known = self._collect()
 
     async def start(self) -> None:
         """Fetch the keys of the URL; see `JwksUrl.start`."""
@@ -79,24 +152,30 @@ def keyring_from(settings: JwtSettings) -> Keyring:
         SettingsError: a key cannot be used, or a file cannot be read; names the option and path.
     """
     keys: list[Key] = []
+    files: list[KeyFile] = []
     url = None
     if settings.jwt_secret:
         keys.append(_secret_key(settings.jwt_secret))
+    if settings.jwt_secret_file:
+        files.append(KeyFile(settings.jwt_secret_file, secrets_in))
     if settings.jwt_public_key:
-        keys.append(_pem_key(settings.jwt_public_key))
+        files.append(KeyFile(settings.jwt_public_key, lambda path: (_pem_key(path),)))
     if "://" in settings.jwks:
         url = JwksUrl(settings.jwks)
     elif settings.jwks:
-        keys += _key_set(settings.jwks)
-    return Keyring(keys, url)
+        files.append(KeyFile(settings.jwks, _key_set))
+    return Keyring(keys, url, files)
 
 
-def authenticator_from(settings: AuthSettings, *, clock: Clock = SYSTEM_CLOCK) -> Authenticator:
+def authenticator_from(
+    settings: AuthSettings, *, clock: Clock = SYSTEM_CLOCK, revocations: Revocations | None = None
+) -> Authenticator:
     """Return the authenticator for ``settings``. Call its `start` before use.
 
     Args:
         settings: where the keys are, and what tokens must contain.
         clock: the machine's clock, for the times in tokens.
+        revocations: tokens that are not accepted any more; None for none.
 
     Raises:
         SettingsError: see `keyring_from`.
@@ -109,6 +188,7 @@ def authenticator_from(settings: AuthSettings, *, clock: Clock = SYSTEM_CLOCK) -
         issuer=settings.jwt_issuer or None,
         leeway=settings.jwt_leeway,
         clock=clock,
+        revocations=revocations,
     )
 
 
@@ -119,9 +199,37 @@ def _secret_key(secret: str) -> Key:
         raise SettingsError(f"--jwt-secret: {error}") from error
 
 
+def secrets_in(path: str) -> tuple[Key, ...]:
+    """Return the secrets of a file, one per line; empty lines and those with # do not count.
+
+    Raises:
+        SettingsError: it cannot be read, or has a line that is no secret, which is not quoted.
+    """
+    keys = []
+    for number, line in enumerate(read_secret_lines(path), 1):
+        try:
+            keys.append(Key(line))
+        except ValueError as error:
+            raise SettingsError(f"{_SECRET_FILE} {path}: secret {number}: {error}") from error
+    return tuple(keys)
+
+
+def read_secret_lines(path: str) -> list[bytes]:
+    """Return the lines of a file of secrets.
+
+    Raises:
+        SettingsError: it cannot be read, or has none.
+    """
+    lines = [line.strip() for line in read_file(_SECRET_FILE, path).splitlines()]
+    found = [line for line in lines if line and not line.startswith(b"#")]
+    if not found:
+        raise SettingsError(f"{_SECRET_FILE} {path} must have a secret per line, got none")
+    return found
+
+
 def _pem_key(path: str) -> Key:
     """Return the key of a PEM file (RFC 7468): a public key, or that of a certificate."""
-    raw = _read("--jwt-public-key", path)
+    raw = read_file("--jwt-public-key", path)
     if b"PRIVATE KEY-----" in raw:
         raise SettingsError(
             f"--jwt-public-key {path}: expected a public key, got a private key, which only the "
@@ -146,12 +254,17 @@ def _pem_key(path: str) -> Key:
 def _key_set(path: str) -> tuple[Key, ...]:
     """Return the keys of a JWKS file; a file on this machine may hold shared secrets."""
     try:
-        return read_key_set(_read("--jwks", path), secrets=True)
+        return read_key_set(read_file("--jwks", path), secrets=True)
     except ValueError as error:
         raise SettingsError(f"--jwks {path}: {error}") from error
 
 
-def _read(option: str, path: str) -> bytes:
+def read_file(option: str, path: str) -> bytes:
+    """Return the bytes of a file that an option names.
+
+    Raises:
+        SettingsError: it cannot be read; names the option and the path.
+    """
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a null character

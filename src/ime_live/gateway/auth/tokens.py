@@ -5,8 +5,10 @@ A report has the contents of a token, but never the token itself, so it can be s
 
 from __future__ import annotations
 
+import base64
 import math
 import re
+import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,13 +16,16 @@ from typing import Any, Final
 
 import jwt
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 
 from ime_live.errors import AuthenticationError, SettingsError
-from ime_live.gateway.auth.authenticator import MAX_TOKEN_BYTES, Key, SignedToken
+from ime_live.gateway.auth.authenticator import MAX_TOKEN_BYTES, Algorithm, Key, SignedToken
 from ime_live.gateway.auth.identity import Identity, Refusal, identity_from
 from ime_live.settings import MIN_SECRET_BYTES
 from ime_live.spelling import counted
+from ime_live.store.revocation import MAX_TIME, Revocation, RevokedBy
 
 _DAY: Final = 86_400
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
@@ -57,8 +62,83 @@ class TokenReport(Struct, frozen=True, kw_only=True):
     remarks: tuple[str, ...]
 
 
+class SigningKey(Struct, frozen=True):
+    """A key that signs tokens: a shared secret or a private key.
+
+    Attributes:
+        algorithm: of the signatures.
+        material: the bytes of a secret, or a private key of `cryptography`.
+        kid: id by which gateways find the key that verifies; None for none.
+    """
+
+    algorithm: Algorithm
+    material: Any
+    kid: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<SigningKey {self.algorithm} kid={self.kid!r}>"
+
+
+def read_private_key(pem: bytes, kid: str | None = None) -> SigningKey:
+    """Read a private key in PEM form: RSA, EC P-256 or Ed25519.
+
+    Raises:
+        SettingsError: it is not one, is encrypted, or is too weak. The text quotes nothing of it.
+    """
+    if b"ENCRYPTED" in pem:
+        raise SettingsError(
+            "a private key must not be encrypted; `openssl pkey -in FILE` writes it plain"
+        )
+    if b"PRIVATE KEY-----" not in pem:
+        got = "a public key or certificate" if b"-----BEGIN" in pem else "something else"
+        raise SettingsError(f"expected a private key in PEM form, got {got}")
+    try:
+        material: Any = load_pem_private_key(pem, password=None)
+        algorithm = Key(material.public_key()).algorithm
+    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm):
+        raise SettingsError(
+            "a private key must be one of RSA with 2048 bits, EC P-256 or Ed25519, well-formed"
+        ) from None
+    return SigningKey(algorithm, material, kid)
+
+
+def read_signing_key(key_set: bytes, kid: str | None) -> SigningKey:
+    """Return a shared secret (``"kty": "oct"``) of a JWK Set, to sign with.
+
+    Args:
+        key_set: JSON.
+        kid: id of the key; None for the first secret.
+
+    Raises:
+        SettingsError: there is no such key.
+    """
+    try:
+        entries = msgspec.json.decode(key_set, type=_SecretKeySet).keys
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise SettingsError("expected a JWK Set, a JSON object with the list `keys`") from None
+    for each in entries:
+        if each.kty == "oct" and each.k and kid in {None, each.kid}:
+            try:
+                secret = base64.urlsafe_b64decode(each.k + "=" * (-len(each.k) % 4))
+                return SigningKey(Key(secret, each.kid).algorithm, secret, each.kid)
+            except ValueError as error:
+                raise SettingsError(f"the key {each.kid or ''} cannot be used: {error}") from None
+    wanted = "a secret (oct)" if kid is None else f"a secret (oct) with kid {kid}"
+    raise SettingsError(f"the JWK Set must have {wanted} to sign with, got none")
+
+
+class _SecretJwk(Struct):
+    kty: str = ""
+    kid: str | None = None
+    k: str = ""
+
+
+class _SecretKeySet(Struct):
+    keys: list[_SecretJwk]
+
+
 def create_token(
-    secret: str,
+    secret: str | SigningKey,
     subject: str,
     days: float,
     contracts: str | Iterable[str] | None = None,
@@ -67,10 +147,10 @@ def create_token(
     *,
     now: float,
 ) -> str:
-    """Make an HS256 token.
+    """Make a token, with an id (claim ``jti``) by which it can be revoked.
 
     Args:
-        secret: the shared secret, at least 32 bytes of UTF-8.
+        secret: the shared secret, at least 32 bytes of UTF-8, for HS256; or another key.
         subject: owner of the token.
         days: how long it is valid from ``now`` on; above 0.
         contracts: patterns of the contracts that it allows (`ime_live.gateway.auth.patterns`);
@@ -83,7 +163,8 @@ def create_token(
         SettingsError: the secret is too short or cannot be used, ``days`` is not above 0, or the
             token would be longer than a gateway reads.
     """
-    size = len(secret.encode())
+    key = SigningKey("HS256", secret.encode()) if isinstance(secret, str) else secret
+    size = len(key.material) if isinstance(key.material, bytes) else MIN_SECRET_BYTES
     if size < MIN_SECRET_BYTES:
         raise SettingsError(
             f"the secret must have at least {MIN_SECRET_BYTES} bytes for HS256 (RFC 7518, 3.2), "
@@ -96,6 +177,7 @@ def create_token(
         "sub": subject,
         "iat": math.floor(now),
         "exp": math.ceil(now + days * _DAY),
+        "jti": secrets.token_hex(8),
     }
     if contracts is not None:
         claims["contracts"] = [contracts] if isinstance(contracts, str) else list(contracts)
@@ -104,7 +186,8 @@ def create_token(
     if issuer:
         claims["iss"] = issuer
     try:
-        token = jwt.encode(claims, secret, algorithm="HS256")
+        headers = None if key.kid is None else {"kid": key.kid}
+        token = jwt.encode(claims, key.material, algorithm=key.algorithm, headers=headers)
     except jwt.InvalidKeyError as error:
         raise SettingsError(f"the secret cannot be used: {error}") from error
     if len(token) > MAX_TOKEN_BYTES:
@@ -169,6 +252,46 @@ def inspect_token(
         accepted=None if keys is None else holds and signature is Signature.VERIFIED,
         remarks=tuple(remarks),
     )
+
+
+def revocation_of(token: str, *, keep: float, now: float) -> Revocation:
+    """Return the revocation of one token, by its ``jti``; its signature does not matter.
+
+    Args:
+        token: the token alone.
+        keep: days for which the revocation of a token without an expiry is kept; 0 for ever.
+        now: Unix seconds.
+
+    Raises:
+        AuthenticationError: it cannot be read as a token.
+        SettingsError: it has no ``jti``.
+    """
+    claims = inspect_token(token, now=now).claims
+    name, expires = claims.get("jti"), claims.get("exp")
+    if not isinstance(name, str) or not name:
+        raise SettingsError(
+            "the token must have a jti to be revoked alone, got none; revoke its subject"
+        )
+    # Longer than its expiry, because gateways may allow for a leeway.
+    until = math.ceil(expires) + _DAY if isinstance(expires, int | float) else _until(keep, now)
+    return Revocation(RevokedBy.TOKEN_ID, name, math.floor(now), min(until, MAX_TIME))
+
+
+def revocation_by(by: RevokedBy, name: str, *, keep: float, now: float) -> Revocation:
+    """Return a revocation by the id or the subject of tokens; see `revocation_of`.
+
+    Raises:
+        SettingsError: the name is empty, or ``keep`` is below 0.
+    """
+    if not name.strip():
+        raise SettingsError(f"the {by.value} of a revocation must not be empty, got {name!r}")
+    return Revocation(by, name, math.floor(now), _until(keep, now))
+
+
+def _until(keep: float, now: float) -> int:
+    if not (keep >= 0 and math.isfinite(keep)):
+        raise SettingsError(f"--keep must be a number of days of at least 0, got {keep:g}")
+    return min(math.ceil(now + keep * _DAY), MAX_TIME) if keep else 0
 
 
 def _why_unreadable(token: str) -> str:
