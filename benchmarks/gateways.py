@@ -57,6 +57,7 @@ def gateway(
                 "-m",
                 "ime_live",
                 "serve",
+                *("--max-subject-connections", "0"),
                 "--port",
                 str(own_port),
                 "--workers",

@@ -119,7 +119,7 @@ def test_settings_that_commands_share_are_described_once() -> None:
         "--redis-url",
         "--key-prefix",
         "--workers",
-        "--jwks",
+        "--jwt-public-key",
         "--hours-futures",
         "--log-format",
     ):

@@ -68,6 +68,7 @@ TESTED_ELSEWHERE = {
     "settings/feed.py": "test_language.py",
     "settings/gateway.py": "test_settings.py",
     "settings/local.py": "test_language.py",
+    "settings/limits.py": "test_settings.py",
     "settings/log.py": "test_settings.py",
     "settings/option.py": "test_settings.py",
     "settings/rule.py": "test_settings.py",

@@ -16,14 +16,17 @@ import structlog
 
 from ime_live.contracts import Contract
 from ime_live.gateway.auth.authenticator import NoAuthenticator
-from ime_live.gateway.auth.cors import Cors
+from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.hub.state_table import StateTable
+from ime_live.gateway.limits.client_address import ClientAddresses
+from ime_live.gateway.limits.stream_limits import StreamLimits
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import Rate
 from ime_live.gateway.stream import fanout
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
+from ime_live.gateway.stream.open_streams import OpenStreams
 from ime_live.log_limiter import LogLimiter
 from ime_live.registry import Registry
 from ime_live.settings import AuthMode, GatewaySettings
@@ -252,12 +255,18 @@ class Process:
             status_messages=SimpleNamespace(remove=lambda client: None),
             heartbeat=self.heartbeat,
             metrics=SimpleNamespace(
-                opened=lambda: None, closed=lambda code, reason: self.closed.append((code, reason))
+                opened=lambda: None,
+                refused=lambda reason: None,
+                closed=lambda code, reason: self.closed.append((code, reason)),
             ),
             loop=self.loop,
             handshake=Negotiator(compression=chosen.compression),
             message_rate=Rate(chosen.client_rate),
             cors=Cors(()),
+            stream_origins=Origins(["*"]),
+            addresses=ClientAddresses.from_settings(chosen),
+            limits=StreamLimits(chosen),
+            open_streams=OpenStreams(),
             limited=limited,
             log=structlog.get_logger(),
             clock=GivenClock(time_us=lambda: NOW, monotonic=self.timers.monotonic),

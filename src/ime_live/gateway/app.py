@@ -9,7 +9,9 @@ import asyncio
 import gc
 import multiprocessing
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
@@ -20,10 +22,13 @@ from starlette.types import ASGIApp
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode, RefusedError, StoreError
 from ime_live.gateway.api_docs.pages import routes_of
-from ime_live.gateway.auth.cors import Cors
+from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.auth.keys import authenticator_from
+from ime_live.gateway.auth.revocations import Revocations
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
+from ime_live.gateway.limits.client_address import ClientAddresses
+from ime_live.gateway.limits.stream_limits import StreamLimits
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import Rate, RequestLimit
@@ -38,10 +43,12 @@ from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
 from ime_live.gateway.stream.http_protocol import CONTEXT
 from ime_live.gateway.stream.live_selections import LiveSelections
+from ime_live.gateway.stream.open_streams import OpenStreams
 from ime_live.gateway.tasks import keep_running
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.reconciler import Reconciler
+from ime_live.gateway.upstream.revocation_cache import RevocationCache
 from ime_live.gateway.upstream.state_reader import StateReader
 from ime_live.gateway.upstream.status_loop import StatusLoop
 from ime_live.gateway.upstream.status_messages import StatusMessages
@@ -51,15 +58,18 @@ from ime_live.gateway.web.static_files import module_routes, page_routes
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import lines_dropped
 from ime_live.market import timestamp_of
-from ime_live.settings import GatewaySettings
+from ime_live.settings import AuthMode, GatewaySettings
+from ime_live.settings.limits import listed
 from ime_live.store.bar_store import BarStore
 from ime_live.store.lease import BARS, Lease
 from ime_live.store.pubsub import PubSub
+from ime_live.store.revocation_store import RevocationStore
 from ime_live.store.store import Store
 from ime_live.timezones import TEHRAN, zone_of
 
 log = structlog.get_logger()
 
+_KEYS_INTERVAL: Final = 1.0  # seconds between two looks at the files of keys
 _SYNC_INTERVAL: Final = 1.0  # seconds between two updates of the exported metrics
 
 
@@ -100,6 +110,7 @@ class Gateway:
             self._store,
             on_message=lambda contract_id, raw: self._upstream.on_message(contract_id, raw),
             on_contracts=self._on_contracts,
+            on_revoked=lambda: self._revocation_cache.on_changed(),
             on_connected=self._on_connected,
             on_disconnected=self._on_disconnected,
         )
@@ -135,7 +146,14 @@ class Gateway:
             feed=lambda: self._feed.status,
             sent=self._metrics.count_status,
         )
-        authenticator = authenticator_from(settings)
+        # Without tokens, there is nothing to revoke.
+        self._revocations = Revocations(
+            loaded=settings.auth is AuthMode.NONE, changed=self._end_revoked
+        )
+        self._revocation_cache = RevocationCache(
+            RevocationStore(settings, connections=self._store.connections), self._revocations
+        )
+        authenticator = authenticator_from(settings, revocations=self._revocations)
         diagnostics = Diagnostics(strict=settings.strict_query)
         admission = Admission(authenticator, RequestLimit(settings.request_rate), diagnostics)
         self._status_handler = StatusHandler(
@@ -195,6 +213,10 @@ class Gateway:
             handshake=Negotiator(compression=settings.compression),
             message_rate=Rate(settings.client_rate),
             cors=Cors(settings.origins),
+            stream_origins=Origins(listed(settings.stream_origins)),
+            addresses=ClientAddresses.from_settings(settings),
+            limits=StreamLimits(settings),
+            open_streams=OpenStreams(),
             event_overlap=0 if self._store.connections.one_clock else EVENT_OVERLAP,
             limited=self._limited,
             log=structlog.get_logger().bind(),
@@ -210,6 +232,7 @@ class Gateway:
         await self.context.authenticator.start()
         for name, run in (
             ("pubsub", self._pubsub.run),
+            *self._auth_tasks(),
             ("upstream", self._upstream.run),
             ("contract_cache", self._contract_cache.run),
             ("live_selections", self.context.live_selections.run),
@@ -228,6 +251,9 @@ class Gateway:
 
     async def aclose(self) -> None:
         """End the process's parts; one that fails to close does not keep others from it."""
+        if self.context.settings.auth is not AuthMode.NONE:
+            today = datetime.fromtimestamp(self.now(), self.context.zone).date().isoformat()
+            await self.context.open_streams.report(log, today)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -260,11 +286,40 @@ class Gateway:
 
             loop.add_reader(parent.sentinel, stop)
 
+    def _auth_tasks(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        if self.context.settings.auth is AuthMode.NONE:
+            return []
+        return [
+            ("revocations", self._revocation_cache.run),
+            ("keys", self._watch_keys),
+            ("usage", self._report_usage),
+        ]
+
+    async def _watch_keys(self) -> None:
+        while True:
+            await asyncio.sleep(_KEYS_INTERVAL)
+            self.context.authenticator.reload()
+
+    async def _report_usage(self) -> None:
+        await self.context.open_streams.run(log, self.context.zone)
+
+    def _end_revoked(self) -> None:
+        self.context.open_streams.recheck(self.context.authenticator.check)
+
     async def _beat(self) -> None:
         heartbeat = self.context.heartbeat
         while True:
             await asyncio.sleep(heartbeat.resolution)
             heartbeat.tick(SYSTEM_CLOCK.monotonic())
+            self._end_slowest()
+
+    def _end_slowest(self) -> None:
+        limits = self.context.limits
+        if limits.memory_is_full:
+            waited = limits.waiting
+            ended = self.context.heartbeat.end_slowest(lambda: not limits.memory_is_full)
+            event = "too much data waits for slow clients; closed some of them"
+            self._limited.warning(event, key=event, bytes=waited, closed=ended)
 
     async def _sync_metrics(self) -> None:
         while True:
@@ -282,6 +337,7 @@ class Gateway:
 
     def _on_connected(self) -> None:
         self._contract_cache.on_connected()
+        self._revocation_cache.on_changed()
         self._upstream.on_connected()
 
     def _on_disconnected(self, error: StoreError) -> None:
@@ -307,10 +363,12 @@ class Gateway:
 
         A gateway is ready in any state of the feed: no other gateway would have more data.
         """
-        connected, loaded = self._pubsub.connected, self._contract_cache.loaded
+        connected = self._pubsub.connected
+        loaded = self._contract_cache.loaded and self._revocations.loaded
         self._metrics.contracts = self._upstream.contracts
         self._metrics.ready = connected and loaded
         self._metrics.feed = self._feed.status
+        self._metrics.waiting = self.context.limits.waiting
         self._metrics.log_lines_dropped = lines_dropped()
         return Readiness(
             ready=connected and loaded,
@@ -327,7 +385,9 @@ class Gateway:
             return f"Redis refuses to subscribe: {self._pubsub.refusal.partition(' ')[0]}"
         if not self._pubsub.connected:
             return "Redis cannot be reached"
-        return None if self._contract_cache.loaded else "contracts are not loaded yet"
+        if not self._contract_cache.loaded:
+            return "contracts are not loaded yet"
+        return None if self._revocations.loaded else "revocations are not loaded yet"
 
     async def report(self, request: RestRequest) -> bytes:
         """Return the feed's state and each contract's age, as JSON; see `StatusHandler.report`."""

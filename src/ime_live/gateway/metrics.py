@@ -27,6 +27,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode
+from ime_live.gateway.limits.stream_limits import REASONS
 from ime_live.market import MICROSECONDS
 from ime_live.status import FeedState, FeedStatus
 
@@ -69,6 +70,9 @@ class Metrics:
         self._dropped: Tally[str] = Tally()
         self._opened = 0
         self._closed: Tally[tuple[int, str]] = Tally()
+        self._refused: Tally[str] = Tally()
+        self.waiting = 0
+        """Bytes that wait for slow clients."""
         self._write_failures = 0
         self._statuses = 0
         self._requests: Tally[tuple[str, int]] = Tally()
@@ -126,6 +130,12 @@ class Metrics:
         self._closes_total = counter(
             "connections_closed", "Streams closed, by close code and reason.", "code", "reason"
         )
+        self._refused_total = counter(
+            "connections_refused",
+            "Streams that were refused, by the limit, or because of the token or the contracts.",
+            "reason",
+        )
+        self._waiting_now = gauge("waiting_bytes", "Data that waits for slow clients [bytes].")
         self._updates_total = counter("updates_received", "Messages received from Redis.")
         self._dropped_total = counter(
             "updates_dropped",
@@ -164,6 +174,8 @@ class Metrics:
         )
         for reason in ("equal", "stale", "malformed"):
             self._dropped_total.labels(reason)
+        for reason in (*REASONS, "origin", "authentication", "contracts"):
+            self._refused_total.labels(reason)
 
     def set_build(self, *, version: str, fanout: str) -> None:
         """Say what runs: the package's version, and the language of the fan-out."""
@@ -230,6 +242,10 @@ class Metrics:
         known = code if code in _CODES else 0
         self._closed[known, reason] += 1
 
+    def refused(self, reason: str) -> None:
+        """Count a refused stream; ``reason`` is one of few."""
+        self._refused[reason] += 1
+
     def sync(self) -> None:
         """Move the counts into the exported metrics."""
         self._connections_now.set(self.connections)
@@ -261,6 +277,10 @@ class Metrics:
             self._dropped_total.labels(reason).inc(count)
         for (code, reason), count in self._closed.items():
             self._closes_total.labels(str(code or "other"), reason).inc(count)
+        self._waiting_now.set(self.waiting)
+        for reason, count in self._refused.items():
+            self._refused_total.labels(reason).inc(count)
+        self._refused.clear()
         for (call, answered), count in self._requests.items():
             self._requests_total.labels(call, str(answered)).inc(count)
         for part, count in self._failures.items():

@@ -28,6 +28,7 @@ class Peer:
     def __init__(self, heartbeat: Heartbeat) -> None:
         self.heartbeat = heartbeat
         self.pings = 0
+        self.dropped = False
         self.ends: list[RefusedError] = []
         self.on_ping: Callable[[], None] = lambda: None
         self.on_end: Callable[[], None] = lambda: None
@@ -42,6 +43,9 @@ class Peer:
         self.ends.append(refusal)
         self.heartbeat.remove(self)
         self.on_end()
+
+    def drop(self) -> None:
+        self.dropped = True
 
     @property
     def code(self) -> CloseCode | None:
@@ -279,3 +283,15 @@ def test_silent_client_ends_within_its_timeouts(steps: list[tuple[str, int]]) ->
                 present.discard(pulse)
     run(heartbeat, now, now + UNWRITABLE + 1)
     assert all(pulse.ends for pulse in present)
+
+
+def test_end_slowest_ends_those_that_wait_longest_until_it_is_enough() -> None:
+    heartbeat = Heartbeat(20, 20, 60, limited=LogLimiter(structlog.get_logger()))
+    peers = [Peer(heartbeat) for _ in range(3)]
+    for peer in peers:
+        heartbeat.add(peer, 0)
+    for moment, peer in enumerate((peers[1], peers[0])):
+        heartbeat.pause(peer, moment)
+    assert heartbeat.end_slowest(lambda: bool(peers[1].ends)) == 1
+    assert [peer.code for peer in peers] == [None, CloseCode.TRY_AGAIN_LATER, None]
+    assert [peer.dropped for peer in peers] == [False, True, False]

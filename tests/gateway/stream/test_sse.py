@@ -24,7 +24,9 @@ class Reader:
     def __init__(self, process: Process, name: str = "KASH", **fields: str) -> None:
         self.transport = Transport(Accepted())
         codec = EventCodec(process.context, By.NAME, [(b"date", b"today")])
-        stream = Connection(process.context, process.connections, codec)
+        stream = Connection(
+            process.context, process.connections, codec, process.context.limits.admit()
+        )
         self.transport.set_protocol(stream)
         lines = [f"GET {PATH}{name} HTTP/1.1", "Host: t"]
         lines += [f"{field}: {value}" for field, value in fields.items()]

@@ -15,12 +15,14 @@ from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By
+from ime_live.gateway.limits.stream_limits import StreamLimits
 from ime_live.gateway.query.stream_query import parse_query, read_request
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.subscription import Subscription
 from ime_live.messages import ControlRequest
 from ime_live.messages import read_request as read_command
 from ime_live.registry import Registry
+from ime_live.settings import LimitSettings
 from ime_live.timezones import zone_of
 from tests.support.clock import GivenClock
 from tests.support.hub_world import NOW, A, World, Writer
@@ -83,7 +85,8 @@ class Gateway:
         subscription, writer = Subscription(self.context), Writer()
         query = "&".join(f"contract_id={i}" for i in ids)
         request = read_request(By.ID, parse_query(By.ID, query), self.context.zone)
-        await subscription.open(request, None, lambda _: None)
+        permit = StreamLimits(LimitSettings()).admit()
+        await subscription.open(request, None, permit, lambda _: None)
         subscription.begin(writer, wire.Format.TEXT)
         return subscription, writer
 
@@ -168,8 +171,9 @@ async def test_refused_request_releases_everything(gateway: Gateway) -> None:
     request: Any = read_request(
         By.ID, parse_query(By.ID, "contract_id=1&contract_id=2"), gateway.context.zone
     )
+    permit = StreamLimits(LimitSettings()).admit()
     with pytest.raises(RefusedError):
-        await subscription.open(request, None, lambda _: None)
+        await subscription.open(request, None, permit, lambda _: None)
     assert gateway.acquired == {"1": 1, "2": 1}
     subscription.close()
     assert gateway.acquired == {}

@@ -67,7 +67,9 @@ class Client:
     ) -> None:
         self.transport = Transport(Accepted())
         self.codec = WebSocketCodec(process.context)
-        self.stream = Connection(process.context, process.connections, self.codec)
+        self.stream = Connection(
+            process.context, process.connections, self.codec, process.context.limits.admit()
+        )
         self.transport.set_protocol(self.stream)
         self.stream.open(self.transport, head(*lines, **request), rest)
 

@@ -11,13 +11,21 @@ import asyncio
 import itertools
 import random
 import secrets
+import socket
+import sys
 from collections.abc import MutableSet
 from typing import Any, Final
 
-from ime_live.errors import CloseCode, RefusedError
+from ime_live.errors import AuthenticationError, CloseCode, LimitError, RefusedError
 from ime_live.gateway.auth.authenticator import Identity
 from ime_live.gateway.http.request_head import RequestHead
-from ime_live.gateway.query.stream_query import StreamRequest, parse_query, read_request
+from ime_live.gateway.limits.stream_limits import Permit
+from ime_live.gateway.query.stream_query import (
+    TOO_MANY_CONTRACTS,
+    StreamRequest,
+    parse_query,
+    read_request,
+)
 from ime_live.gateway.stream.codec import ABNORMAL, Codec
 from ime_live.gateway.stream.commands import CommandQueue
 from ime_live.gateway.stream.context import GatewayContext
@@ -44,19 +52,29 @@ class Connection(asyncio.Protocol):
         "_opening",
         "_outcome",
         "_paused",
+        "_permit",
         "_subscription",
         "_transport",
+        "_used",
         "descriptor",
     )
 
-    def __init__(self, context: GatewayContext, connections: MutableSet[Any], codec: Codec) -> None:
+    def __init__(
+        self,
+        context: GatewayContext,
+        connections: MutableSet[Any],
+        codec: Codec,
+        permit: Permit,
+    ) -> None:
         """Make a stream without a transport.
 
         Args:
             context: the parts of the process that a stream uses.
             connections: all connections of the process, which its server ends when it stops.
             codec: makes and reads the bytes around the messages.
+            permit: what it has taken of the limits; it gives that back.
         """
+        self._permit = permit
         self._codec = codec
         self._context = context
         self._connections = connections
@@ -76,6 +94,8 @@ class Connection(asyncio.Protocol):
         self._eof = False
         """Whether the client has closed its half of the connection."""
         self._opened = 0.0
+        self._used = (0, 0)
+        """Messages and bytes that were counted before."""
 
     # The opening
 
@@ -98,6 +118,8 @@ class Connection(asyncio.Protocol):
         self._connections.add(self)
         self._about["connection"] = f"{_PROCESS}-{next(_numbers)}"
         self._about["peer"] = peer_of(transport)
+        if self._permit.address is not None:
+            self._about["client"] = self._permit.address
         self._about |= self._codec.log_fields
         rejection = self._codec.negotiate(head)
         if rejection:
@@ -126,7 +148,11 @@ class Connection(asyncio.Protocol):
         identity = refusal = None
         try:
             request, token = self._read(head)
-            identity = await self._subscription.open(request, token, self._about.update)
+            identity = await self._subscription.open(
+                request, token, self._permit, self._about.update
+            )
+            # It may have been revoked while its contracts were opened.
+            self._context.authenticator.check(identity)
         except RefusedError as error:
             refusal = error
         except Exception as error:  # noqa: BLE001 - logged, and one client's failure is its own
@@ -136,6 +162,9 @@ class Connection(asyncio.Protocol):
             )
             refusal = RefusedError("internal error", code=CloseCode.INTERNAL_ERROR)
         self._opening = None
+        if isinstance(refusal, LimitError):
+            self._turn_away(refusal)
+            return
         self._context.metrics.opened()
         if identity is None or refusal is not None:
             self._refuse(refusal or RefusedError("internal error"))
@@ -148,7 +177,21 @@ class Connection(asyncio.Protocol):
             # The client has left meanwhile.
             self._transport.close()
 
+    def _turn_away(self, refusal: LimitError) -> None:
+        """Refuse the stream before it begins: a limit is reached that only the token tells."""
+        self._context.metrics.refused(refusal.kind)
+        event = "stream refused"
+        self._context.limited.info(
+            event, key=(event, refusal.kind), reason=refusal.reason, **self._about
+        )
+        self._transport.write(self._codec.refuse(refusal))
+        self.linger()
+
     def _refuse(self, refusal: RefusedError) -> None:
+        if isinstance(refusal, AuthenticationError):
+            self._context.metrics.refused("authentication")
+        elif refusal.kind == TOO_MANY_CONTRACTS:
+            self._context.metrics.refused("contracts")
         self._ended(int(refusal.code), refusal.kind)
         self._transport.write(self._codec.refuse(refusal))
         self._codec.started(self)
@@ -158,6 +201,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, identity: Identity) -> None:
         context = self._context
         subscriber = self._subscription.begin(self, self._codec.format)
+        context.open_streams.add(self, identity)
         now = context.clock.monotonic()
         expires = identity.expires
         if expires is not None:
@@ -190,6 +234,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Pause the client in the hub: the transport takes no more data."""
         self._paused = True
+        self._permit.wait(self._transport.get_write_buffer_size())
         if self._subscription.subscriber is not None:
             self._context.hub.pause(self._subscription.subscriber)
             self._context.heartbeat.pause(self, self._context.clock.monotonic())
@@ -199,6 +244,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Resume the client in the hub: the transport takes data again."""
         self._paused = False
+        self._permit.wait(0)
         if self._subscription.subscriber is not None:
             self._context.heartbeat.resume(self)
             self._context.hub.resume(self._subscription.subscriber)
@@ -274,6 +320,18 @@ class Connection(asyncio.Protocol):
             if self._codec.one_way:
                 self.linger()
 
+    def drop(self) -> None:
+        """Close the connection at once, with all that waits for the client."""
+        self._transport.abort()
+
+    def take_usage(self) -> tuple[int, int | None]:
+        """Return the updates and bytes that the client was sent since the last call."""
+        subscriber = self._subscription.subscriber
+        messages = 0 if subscriber is None else subscriber.messages
+        size = acknowledged_bytes(self.descriptor)
+        before, self._used = self._used, (messages, size or 0)
+        return messages - before[0], None if size is None else size - before[1]
+
     def closed(self, code: int, reason: str) -> None:
         """Note that the client or the codec has ended the stream, unless it had ended before."""
         if self._outcome is None:
@@ -309,11 +367,14 @@ class Connection(asyncio.Protocol):
         if self._commands is not None:
             self._commands.close()
         self._context.heartbeat.remove(self)
+        self._context.open_streams.remove(self)
         self._subscription.close()
+        self._permit.free()
 
     def linger(self, *, quiet: float = 0.0) -> None:
         """Send nothing more, and discard what the client sends; see `LingeringClose`."""
         self._codec.close()
+        self._permit.free()
         transport = self._transport
         if transport.is_closing() or transport.get_protocol() is not self:
             return
@@ -323,6 +384,33 @@ class Connection(asyncio.Protocol):
         self._connections.discard(self)
         closer, self._closer = self._closer, None
         LingeringClose(transport, self._connections, self._context.loop, timer=closer, quiet=quiet)
+
+
+# Of `struct tcp_info` (linux/tcp.h): the offset of tcpi_bytes_acked, a number of 64 bits.
+_BYTES_ACKED: Final = 120
+
+
+def acknowledged_bytes(descriptor: int) -> int | None:
+    """Return how many bytes a peer has acknowledged; None where the system does not tell (Linux).
+
+    The kernel counts them anyway, so nothing must be counted for each message.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        # A second object of the same descriptor, which is detached before it would close it.
+        peer = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=descriptor)
+    except OSError:
+        return None
+    try:
+        info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+    except OSError:
+        return None
+    finally:
+        peer.detach()
+    if len(info) < _BYTES_ACKED + 8:
+        return None
+    return int.from_bytes(info[_BYTES_ACKED:], sys.byteorder)
 
 
 def peer_of(transport: asyncio.Transport) -> str:

@@ -12,15 +12,18 @@ from structlog.typing import FilteringBoundLogger
 
 from ime_live.clock import Clock
 from ime_live.gateway.auth.authenticator import Authenticator
-from ime_live.gateway.auth.cors import Cors
+from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
+from ime_live.gateway.limits.client_address import ClientAddresses
+from ime_live.gateway.limits.stream_limits import StreamLimits
 from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import Rate
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
 from ime_live.gateway.stream.live_selections import LiveSelections
+from ime_live.gateway.stream.open_streams import OpenStreams
 from ime_live.gateway.upstream.contract_cache import ContractCache
 from ime_live.gateway.upstream.status_loop import StatusLoop
 from ime_live.gateway.upstream.status_messages import StatusMessages
@@ -44,6 +47,10 @@ class GatewayContext:
         handshake: negotiates each handshake in turn.
         message_rate: how many messages each client may send.
         cors: which pages may read streams of events.
+        stream_origins: which pages may open streams.
+        addresses: finds the addresses of clients.
+        limits: how many streams there may be.
+        open_streams: those that there are, with their identities.
         event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
         limited: logs failures that any client may cause again and again.
         log: logs the beginning and the end of streams; bound once, not for each line.
@@ -69,6 +76,10 @@ class GatewayContext:
     handshake: Negotiator
     message_rate: Rate
     cors: Cors
+    stream_origins: Origins
+    addresses: ClientAddresses
+    limits: StreamLimits
+    open_streams: OpenStreams
     event_overlap: int
     limited: LogLimiter
     log: FilteringBoundLogger

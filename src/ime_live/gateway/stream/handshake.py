@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -128,9 +128,12 @@ class Negotiator:
             self._agreements[offer] = _Agreement(before, after, deflate)
         return Handshake(True, answer, deflate)
 
-    def reject(self, status: int, text: str) -> bytes:
-        """Return the response that refuses a handshake."""
-        return self._server.reject(status, text).serialize()
+    def reject(self, status: int, text: str, fields: Mapping[str, str] | None = None) -> bytes:
+        """Return the response that refuses a handshake, with further header ``fields``."""
+        response = self._server.reject(status, text)
+        for name, value in (fields or {}).items():
+            response.headers[name] = value
+        return response.serialize()
 
 
 def _select_subprotocol(

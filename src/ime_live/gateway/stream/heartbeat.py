@@ -7,6 +7,7 @@ monotonic clock. No I/O.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ime_live.errors import CloseCode, RefusedError
@@ -23,6 +24,9 @@ class Peer(Protocol):
 
     def end(self, refusal: RefusedError) -> None:
         """Close the connection for this reason."""
+
+    def drop(self) -> None:
+        """Close the connection at once, with all that waits for the client."""
 
 
 # A token's expiry is checked at each tick only when it is at most this many pings away, so that a
@@ -88,6 +92,26 @@ class Heartbeat:
     def resume(self, client: Peer) -> None:
         """Note that the client's transport is writable again."""
         self._paused.pop(client, None)
+
+    def end_slowest(self, enough: Callable[[], bool]) -> int:
+        """End clients that take no data, until that is enough; those that wait longest come first.
+
+        Args:
+            enough: whether what still waits for the others may wait.
+
+        Returns:
+            How many were ended.
+        """
+        ended = 0
+        for client in list(self._paused):
+            if enough():
+                break
+            text = "too slow: too much data waits for slow clients"
+            self._end(client, RefusedError(text, code=CloseCode.TRY_AGAIN_LATER, kind="too slow"))
+            # It would take the reason only after all that it does not take.
+            client.drop()
+            ended += 1
+        return ended
 
     def tick(self, now: float) -> None:
         """Send the pings that are due, and end clients that are out of time."""

@@ -8,12 +8,16 @@ While a response is outstanding, the next request is not read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ime_live.errors import RefusedError
+from ime_live.gateway.auth.cors import FOREIGN_ORIGIN
 from ime_live.gateway.http.asgi_exchange import STATUS_LINES, Exchange, scope_of
 from ime_live.gateway.http.request_head import RequestError, RequestHead
 from ime_live.gateway.http.request_reader import RequestReader
+from ime_live.gateway.limits.stream_limits import Permit
+from ime_live.gateway.query.http_errors import headers_of, status_of
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, endpoint_of
 from ime_live.gateway.stream.codec import Codec
 from ime_live.gateway.stream.connection import Connection, peer_of
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
 CONTEXT: Final = "ime_live.context"
 """Key under which the ASGI lifespan passes the process's `GatewayContext` to its protocols."""
+
+_NOTHING: Final[Mapping[str, str]] = {}
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -170,27 +176,75 @@ class HttpProtocol(asyncio.Protocol):
         self._transport.resume_reading()
 
     def _answer(self, head: RequestHead) -> None:
-        if head.is_handshake:
-            self._hand_over(WebSocketCodec(self._context), head)
-            return
         fields = self._server_state.default_headers
+        if head.is_handshake:
+            # First of all: a refused client must cost as little as possible.
+            try:
+                permit = self._admit(head)
+            except RefusedError as refusal:
+                self._note_refused(refusal)
+                self._respond(status_of(refusal), refusal.reason, headers_of(refusal))
+            else:
+                self._hand_over(WebSocketCodec(self._context), head, permit)
+            return
         if head.method == "GET":
             root_path = self._context.settings.root_path
             by = endpoint_of(head.path, root_path, EVENTS_ROOT)
             if by is not None:
-                self._hand_over(EventCodec(self._context, by, fields), head)
+                self._answer_events(EventCodec(self._context, by, fields), head)
                 return
         if self._client is None:
             self._client = _address(self._transport.get_extra_info("peername"))
             self._server = _address(self._transport.get_extra_info("sockname"))
+        client = self._client
+        if self._context.addresses.known and (address := self._client_address(head)) is not None:
+            client = (address, 0)  # the port of a client is not known
         self._exchange = Exchange(head, self, fields, self._context.limited)
-        scope = scope_of(head, self._client, self._server, self._app_state)
+        scope = scope_of(head, client, self._server, self._app_state)
         task = self._loop.create_task(self._exchange.run(self._app, scope))
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
 
-    def _hand_over(self, codec: Codec, head: RequestHead) -> None:
-        stream = Connection(self._context, self._connections, codec)
+    def _answer_events(self, codec: EventCodec, head: RequestHead) -> None:
+        try:
+            permit = self._admit(head)
+        except RefusedError as refusal:
+            self._note_refused(refusal)
+            codec.negotiate(head)
+            self._transport.write(codec.refuse(refusal))
+            self._end()
+        else:
+            self._hand_over(codec, head, permit)
+
+    def _admit(self, head: RequestHead) -> Permit:
+        """Return a permit for the stream of a request, of which nothing was read but its head.
+
+        Raises:
+            RefusedError: the page may not open streams, or a limit is reached.
+        """
+        context = self._context
+        origins = context.stream_origins
+        origin = None if origins.all else head.fields.get(b"origin")
+        if origin is not None and origin not in origins:
+            raise RefusedError(FOREIGN_ORIGIN)
+        known = context.addresses.known
+        return context.limits.admit(self._client_address(head) if known else None)
+
+    def _client_address(self, head: RequestHead) -> str | None:
+        peer = self._transport.get_extra_info("peername")
+        return self._context.addresses.find(peer, head.fields.get(b"x-forwarded-for"))
+
+    def _note_refused(self, refusal: RefusedError) -> None:
+        context = self._context
+        reason = "origin" if refusal.kind == FOREIGN_ORIGIN else refusal.kind
+        context.metrics.refused(reason)
+        event = "stream refused"
+        context.limited.info(
+            event, key=(event, reason), reason=refusal.reason, peer=peer_of(self._transport)
+        )
+
+    def _hand_over(self, codec: Codec, head: RequestHead, permit: Permit) -> None:
+        stream = Connection(self._context, self._connections, codec, permit)
         self._connections.discard(self)
         self._transport.set_protocol(stream)
         if not self._eof:
@@ -237,15 +291,20 @@ class HttpProtocol(asyncio.Protocol):
             peer=peer_of(self._transport),
         )
         self._clear_timer()
-        body = error.text.encode()
+        self._respond(error.status, error.text)
+
+    def _respond(self, status: int, text: str, extra: Mapping[str, str] = _NOTHING) -> None:
+        """Send a response, and end the connection."""
+        body = text.encode()
         fields = [
             *self._server_state.default_headers,
+            *((name.lower().encode(), value.encode()) for name, value in extra.items()),
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]
         lines = b"".join(b"%b: %b\r\n" % field for field in fields)
-        self._transport.write(b"%b%b\r\n%b" % (STATUS_LINES[error.status], lines, body))
+        self._transport.write(b"%b%b\r\n%b" % (STATUS_LINES[status], lines, body))
         self._end()
 
     def _end(self) -> None:

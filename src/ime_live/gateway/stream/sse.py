@@ -7,6 +7,7 @@ bytes that belong to one connection, and its bytes are made once for all clients
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -14,7 +15,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from ime_live.errors import RefusedError
+from ime_live.errors import LimitError, RefusedError
 from ime_live.gateway.auth.authenticator import find_token
 from ime_live.gateway.http.request_head import RequestHead
 from ime_live.gateway.hub import frames as wire
@@ -99,9 +100,11 @@ class EventCodec:
 
     def refuse(self, refusal: RefusedError) -> bytes:
         """Return a response with a status and the reason."""
-        if self._is_reader and status_of(refusal) >= 500:
+        limit = refusal if isinstance(refusal, LimitError) else None
+        if self._is_reader and (limit is not None or status_of(refusal) >= 500):
             # A browser gives up for ever at any status but 200; this refusal may be temporary.
-            return self.accept() + self.goodbye(refusal)
+            retry = b"" if limit is None else b"retry: %d\n" % math.ceil(limit.retry_after * 1000)
+            return self.accept() + retry + self.goodbye(refusal)
         body = _encode({"detail": refusal.reason})
         fields = {
             "Content-Type": "application/json",

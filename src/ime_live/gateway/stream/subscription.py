@@ -14,11 +14,12 @@ from typing import Final
 import msgspec
 
 from ime_live.errors import RefusedError
-from ime_live.gateway.auth.authenticator import Identity
+from ime_live.gateway.auth.authenticator import ANONYMOUS, Identity
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.subscribers import Subscriber
 from ime_live.gateway.hub.transport import TransportWriter
+from ime_live.gateway.limits.stream_limits import Permit
 from ime_live.gateway.query.stream_query import (
     UNKNOWN,
     ContractNotFoundError,
@@ -77,13 +78,18 @@ class Subscription:
         return self._opening if self.subscriber is None else self.subscriber.group.selection
 
     async def open(
-        self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
+        self,
+        request: StreamRequest,
+        token: str | None,
+        permit: Permit,
+        note: Callable[[dict[str, object]], None],
     ) -> Identity:
         """Check the request and the token, and acquire the contracts.
 
         Args:
             request: what the client asks for.
             token: the client's token, if any.
+            permit: takes the subject of the token.
             note: takes fields for the stream's log lines, as soon as they are known.
 
         Returns:
@@ -93,14 +99,18 @@ class Subscription:
             RefusedError: the stream is refused.
         """
         try:
-            return await self._open(request, token, note)
+            return await self._open(request, token, permit, note)
         except RefusedError as refusal:
             if refusal.detail:
                 note({"detail": refusal.detail})
             raise
 
     async def _open(
-        self, request: StreamRequest, token: str | None, note: Callable[[dict[str, object]], None]
+        self,
+        request: StreamRequest,
+        token: str | None,
+        permit: Permit,
+        note: Callable[[dict[str, object]], None],
     ) -> Identity:
         context = self._context
         self._request = request
@@ -115,6 +125,8 @@ class Subscription:
                 "count": len(request.contracts),
             }
         )
+        if identity.subject != ANONYMOUS:
+            permit.claim(identity.subject)
         registry = context.contract_cache.registry
         try:
             selected = select(request, registry, identity.may_see, context.settings.max_contracts)

@@ -16,11 +16,12 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Event, Protocol, Side, State
 
-from ime_live.errors import CloseCode, RefusedError
+from ime_live.errors import CloseCode, LimitError, RefusedError
 from ime_live.gateway.auth.authenticator import find_token
 from ime_live.gateway.http.request_head import RequestHead
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By
+from ime_live.gateway.query.http_errors import headers_of
 from ime_live.gateway.query.stream_query import EVENTS_ROOT, StreamRequest, endpoint_of
 from ime_live.gateway.stream.codec import ABNORMAL, RunningStream
 from ime_live.gateway.stream.context import GatewayContext
@@ -116,7 +117,15 @@ class WebSocketCodec:
         return response
 
     def refuse(self, refusal: RefusedError) -> bytes:
-        """Accept and close: only on an accepted connection a client sees code and reason."""
+        """Accept and close: only on an accepted connection a client sees code and reason.
+
+        A limit is a response with a status instead, which costs less and reaches proxies as well.
+        """
+        if isinstance(refusal, LimitError):
+            self._response = b""
+            return self._context.handshake.reject(
+                refusal.status, refusal.reason, headers_of(refusal)
+            )
         return self.accept() + self.goodbye(refusal)
 
     def started(self, stream: RunningStream) -> None:

@@ -1,0 +1,92 @@
+"""The open streams of a process with their identities: to end some of them, and to count usage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Final, Protocol
+
+from ime_live.clock import SYSTEM_CLOCK, Clock
+from ime_live.errors import AuthenticationError, RefusedError
+from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.limits.usage import Usage
+
+_LINES: Final = 500
+"""Log lines that are written at once; the queue of lines has room for 10,000."""
+
+_PAUSE: Final = 0.05  # seconds; the queue is empty by then
+
+
+class OpenStream(Protocol):
+    """A stream, as it is known here."""
+
+    def end(self, refusal: RefusedError, /) -> None:
+        """End it."""
+
+    def take_usage(self) -> tuple[int, int | None]:
+        """Return the messages and bytes that it was sent since the last call."""
+
+
+class OpenStreams:
+    """All open streams. A stream is counted when it ends, and once a day; never per message."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._identities: dict[OpenStream, Identity] = {}
+        self._usage = Usage()
+
+    def add(self, stream: OpenStream, identity: Identity) -> None:
+        """Take note of a stream that has begun."""
+        self._identities[stream] = identity
+        self._usage.add(identity.subject, connections=1)
+
+    def remove(self, stream: OpenStream) -> None:
+        """Count a stream that ends; nothing happens if that was done before."""
+        identity = self._identities.pop(stream, None)
+        if identity is not None:
+            self._count(stream, identity)
+
+    def _count(self, stream: OpenStream, identity: Identity) -> None:
+        messages, size = stream.take_usage()
+        self._usage.add(identity.subject, messages=messages, size=size)
+
+    def recheck(self, check: Callable[[Identity], None]) -> None:
+        """End the streams whose tokens are not accepted any more.
+
+        Args:
+            check: raises AuthenticationError for an identity that is refused.
+        """
+        for stream, identity in list(self._identities.items()):
+            try:
+                check(identity)
+            except AuthenticationError as refusal:
+                stream.end(refusal)
+
+    async def report(self, log: Any, day: str) -> None:  # noqa: ANN401 - structlog types them so
+        """Write what every subject has used since the last report, a line for each."""
+        for stream, identity in list(self._identities.items()):
+            self._count(stream, identity)
+        for number, (subject, used) in enumerate(self._usage.take(), 1):
+            log.info(
+                "usage",
+                subject=subject,
+                day=day,
+                connections=used.connections,
+                messages=used.messages,
+                bytes=used.bytes,
+            )
+            if number % _LINES == 0:
+                await asyncio.sleep(_PAUSE)
+
+    async def run(self, log: Any, zone: tzinfo, clock: Clock = SYSTEM_CLOCK) -> None:  # noqa: ANN401
+        """Report at each midnight of a time zone, until cancelled."""
+        day = datetime.fromtimestamp(clock.time(), zone).date()
+        while True:
+            midnight = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(days=1)
+            # Never for long: the machine's clock may be set.
+            if (left := midnight.timestamp() - clock.time()) > 0:
+                await clock.sleep(min(left, 60.0))
+                continue
+            await self.report(log, day.isoformat())
+            day = datetime.fromtimestamp(clock.time(), zone).date()
