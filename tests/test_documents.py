@@ -124,7 +124,7 @@ def test_settings_that_commands_share_are_described_once() -> None:
         "--log-format",
     ):
         assert f"\n  {name} " not in text
-    for name in ("--data", "--seed", "--subject"):  # of one command
+    for name in ("--data", "--seed", "--kid"):  # of one command
         assert text.count(f"\n  {name} ") == 1
     assert "(settings.md#redis-or-valkey)" in text
     assert "(settings.md#redis-or-valkey) (`--key-prefix`, `--redis-timeout`)" in text  # of up

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -9,8 +11,11 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ime_live.gateway.auth.tokens import create_token
+from ime_live.errors import SettingsError
+from ime_live.gateway.auth.tokens import create_token, read_private_key
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -127,3 +132,59 @@ def test_inspect_names_the_wrong_claim(ime_live: Run) -> None:
     assert done.stderr == (
         "ime-live: invalid claims; the claims must be a well-formed JSON object\n"
     )
+
+
+def test_create_signs_with_a_private_key_and_names_it(ime_live: Run, tmp_path: Path) -> None:
+    private = Ed25519PrivateKey.generate()
+    file = tmp_path / "key.pem"
+    plain = NoEncryption()
+    file.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, plain))
+    done = ime_live(
+        "token", "create", "--subject", "x", "--private-key", str(file), "--kid", "2026-12"
+    )
+    token = done.stdout.strip()
+    assert jwt.get_unverified_header(token) == {"alg": "EdDSA", "kid": "2026-12", "typ": "JWT"}
+    assert jwt.decode(token, private.public_key(), algorithms=["EdDSA"])["sub"] == "x"
+
+
+def test_create_signs_with_a_secret_of_a_key_set(ime_live: Run, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    secret = base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("=")
+    keys = [{"kty": "EC", "kid": "e"}, {"kty": "oct", "kid": "new", "k": secret}]
+    file.write_text(json.dumps({"keys": keys}))
+    done = ime_live("token", "create", "--subject", "x", "--jwks", str(file))
+    assert jwt.get_unverified_header(done.stdout.strip())["kid"] == "new"
+    jwt.decode(done.stdout.strip(), SECRET, algorithms=["HS256"])
+    done = ime_live("token", "create", "--subject", "x", "--jwks", str(file), "--kid", "old")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the JWK Set must have a secret (oct) with kid old to sign with" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("no key", "expected a private key in PEM form, got something else"),
+        ("-----BEGIN PUBLIC KEY-----\n", "got a public key or certificate"),
+        ("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "must not be encrypted"),
+        ("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n", "must be one of RSA with 2048 bits, EC P-256"),
+    ],
+)
+def test_private_key_that_cannot_sign_is_an_error(text: str, error: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(error)) as caught:
+        read_private_key(text.encode())
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ([], "a token, --jti or --subject must be given"),
+        (["--jti", "1", "--subject", "x"], "and one of them only"),
+        (["--subject", " "], "the sub of a revocation must not be empty"),
+        (["--jti", "1", "--keep", "-1"], "--keep must be a number of days of at least 0, got -1"),
+    ],
+)
+def test_revoke_says_what_it_needs(ime_live: Run, arguments: list[str], error: str) -> None:
+    done = ime_live("token", "revoke", *arguments)
+    assert done.returncode == 2
+    assert error in done.stderr
