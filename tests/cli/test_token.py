@@ -184,7 +184,9 @@ def test_private_key_that_cannot_sign_is_an_error(text: str, error: str) -> None
         (["--jti", "1", "--keep", "-1"], "--keep must be a number of days of at least 0, got -1"),
     ],
 )
-def test_revoke_with_wrong_arguments_names_the_fault(ime_live: Run, arguments: list[str], error: str) -> None:
+def test_revoke_with_wrong_arguments_names_the_fault(
+    ime_live: Run, arguments: list[str], error: str
+) -> None:
     done = ime_live("token", "revoke", *arguments)
     assert done.returncode == 2
     assert error in done.stderr

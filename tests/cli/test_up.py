@@ -287,6 +287,7 @@ async def test_up_passes_its_settings_to_each_command(
     changed |= {"host": "::1", "timezone": "UTC", "root_path": "/a", "jwt_secret": "s" * 40}
     changed |= {"key_prefix": "other:"}  # it cannot be empty
     changed |= {"public_url": "https://a.example/b", "cors_origins": "https://a.example, *"}
+    changed |= {"trusted_proxies": "10.0.0.0/8, unix", "stream_origins": "https://a.example, *"}
     given = UpSettings(**changed)
     async with kept_valkey(tmp_path) as valkey:
         [child] = [each for each in _children(given, valkey) if each.name == name]

@@ -13,8 +13,6 @@ import typer
 
 from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.lines import STANDARD_INPUT, open_input
-from ime_live.cli.arguments.options import with_settings
-from ime_live.cli.lines import STANDARD_INPUT, open_input
 from ime_live.cli.running import run, tell
 from ime_live.errors import SettingsError
 from ime_live.settings import JwtSettings, StoreSettings, flag, variable
