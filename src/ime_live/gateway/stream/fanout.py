@@ -57,8 +57,9 @@ def send_in_python(batches: list[Batch[Owner]], /) -> tuple[Shortfall[Owner], ..
     for writers, data in batches:
         buffer = data if isinstance(data, bytes) else b"".join(data)
         size = len(buffer)
-        # A copy: a finalizer may run at any time, and end a connection.
-        for owner, descriptor in list(writers.items()):
+        # A copy: a finalizer may run at any time and end a connection. `list(writers.items())`
+        # would make tuples while it iterates, and each of them may start the garbage collector.
+        for owner, descriptor in writers.copy().items():
             error = 0
             try:
                 taken = os.write(descriptor, buffer) if descriptor >= 0 else 0
