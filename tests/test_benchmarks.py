@@ -153,6 +153,7 @@ def test_fan_out_is_measured_beside_a_loop_in_c() -> None:
     assert all(len(line.split("|")) == 9 for line in lines)
 
 
+@pytest.mark.thorough
 def test_list_names_scenarios() -> None:
     lines = run("benchmarks", "--list").splitlines()
     assert [line.split()[0] for line in lines] == [scenario.name for scenario in SCENARIOS]

@@ -50,6 +50,7 @@ from ime_live.market import Aggregate, AllowedPriceRange, BestLimit, ContractInf
 from ime_live.settings import DemoSettings, UpSettings, options, variable
 from tests.client.service import service
 from tests.client.texts import update
+from tests.support.marks import thorough
 from tests.support.paths import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -340,13 +341,21 @@ def test_sentences_without_a_named_subject_are_found(text: str) -> None:
 # -- examples -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.place)
+@pytest.mark.parametrize(
+    "block",
+    [
+        block if block.place.startswith(("README", "quickstart")) else thorough(block)
+        for block in blocks("python")
+    ],
+    ids=lambda block: block.place,
+)
 def test_python_examples_run(block: Block, demo: str, valkey: EmbeddedValkey) -> None:
     program = block.text.replace("127.0.0.1:8000", demo)
     program = program.replace("redis://127.0.0.1:6379", valkey.url)
     run(block.place, "-c", program)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("example", "arguments"),
     [

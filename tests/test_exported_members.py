@@ -256,6 +256,7 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"redis", "uvico
 """
 
 
+@pytest.mark.thorough
 def test_streaming_needs_only_the_base(demo: str) -> None:
     done = with_the_base_only(STREAMING.replace("DEMO", demo))
     assert (done.returncode, done.stderr) == (0, "")

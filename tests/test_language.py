@@ -181,6 +181,7 @@ def names_of_tests() -> list[str]:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "file", sorted(TESTS.rglob("*.py")), ids=lambda file: file.relative_to(TESTS).as_posix()
 )

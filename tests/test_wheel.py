@@ -119,6 +119,7 @@ def test_editable_installation_has_the_extension_beside_its_source(
     assert not (root / "src" / EXTENSION).exists()
 
 
+@pytest.mark.thorough
 def test_sdist_holds_the_source_of_the_extension(tmp_path: Path) -> None:
     [sdist] = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with tarfile.open(sdist) as archive:

@@ -210,6 +210,7 @@ def on_a_terminal(env: dict[str, str], *arguments: str) -> str:
     return said.decode().replace("\r\n", "\n").removesuffix("END")
 
 
+@pytest.mark.thorough
 def test_list_prints_a_table_on_a_terminal(env: dict[str, str], database: Database) -> None:
     assert on_a_terminal(env, "contracts", "list") == "no contracts are registered\n"
     store(database, B, A)

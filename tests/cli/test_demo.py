@@ -386,6 +386,7 @@ def test_demo_plays_recorded_frames(start: Start, tmp_path: Path) -> None:
     assert process.wait(20) == 0
 
 
+@pytest.mark.thorough
 def test_backtest_trades_on_a_recorded_day(start: Start, tmp_path: Path) -> None:
     folder = recording(tmp_path / "r", *(number / 10 for number in range(60)))
     process, address = played(start, folder, "--speed", "20", "--wait")

@@ -145,6 +145,7 @@ async def test_emptied_store_is_filled_again(
     await until(there, feeds)  # no board has come since
 
 
+@pytest.mark.thorough
 async def test_feed_polls_boards_during_an_outage_of_the_hub(
     hub: Hub, feeds: Feeds, store: Store, lease: Lease
 ) -> None:

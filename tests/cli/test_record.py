@@ -339,6 +339,7 @@ def test_token_file_is_read_again_at_each_call(tmp_path: Path) -> None:
         assert token() == text
 
 
+@pytest.mark.thorough
 async def test_progress_is_a_live_line_on_a_terminal(
     tmp_path: Path,
     valkey: EmbeddedValkey,

@@ -117,6 +117,7 @@ def test_serve_without_standard_files_stops_with_status_0(env: dict[str, str]) -
             process.kill()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("blocks", "reason"), [(0, "no usable temporary"), (8, "file too large")])
 def test_several_workers_need_room_for_their_metrics(
     env: dict[str, str], blocks: int, reason: str
@@ -136,6 +137,7 @@ def test_several_workers_need_room_for_their_metrics(
     assert reason in error
 
 
+@pytest.mark.thorough
 def test_workers_that_cannot_start_end_the_command(env: dict[str, str], tmp_path: Path) -> None:
     """As when the room for their metrics is gone by then, whatever the reason."""
     # Python runs this file in each process that it starts: the workers, but not the command.

@@ -209,6 +209,7 @@ def feed_of(address: str) -> object:
         return json.load(answer)["feed"]
 
 
+@pytest.mark.thorough
 async def test_up_serves_clients_during_an_outage_of_the_exchange(
     tmp_path: Path, eventually: Eventually
 ) -> None:

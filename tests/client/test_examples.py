@@ -111,6 +111,7 @@ def test_every_example_is_tested() -> None:
     assert ARGUMENTS.keys() == OUTPUT.keys()
 
 
+@pytest.mark.thorough
 def test_candles_of_the_demo_are_printed(demo: str) -> None:
     program = [sys.executable, str(EXAMPLES / "candles.py"), f"http://{demo}", "1d"]
     names = demo_names(demo)

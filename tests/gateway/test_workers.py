@@ -134,6 +134,7 @@ def test_worker_with_a_hanging_event_loop_is_replaced(tmp_path: Path) -> None:
         assert f"worker does not answer; killing it pid={pid}" in said
 
 
+@pytest.mark.thorough
 def test_workers_are_not_replaced_for_a_pause_of_all(tmp_path: Path) -> None:
     """As when a job is stopped in a terminal (Ctrl-Z) and goes on (fg)."""
     with running(tmp_path, "good") as program:

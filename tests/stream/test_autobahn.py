@@ -78,6 +78,7 @@ def deviating(found: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
     return {case: verdicts for case, verdicts in found.items() if not PASSED.issuperset(verdicts)}
 
 
+@pytest.mark.thorough
 def test_autobahn_frames_pings_fragments_and_closes(echo: str, tmp_path: Path) -> None:
     found = run(tmp_path, echo, *(f"{chapter}.*" for chapter in (1, 2, 3, 4, 5, 7, 10)))
     assert len(found) == 102

@@ -169,6 +169,7 @@ async def test_browser_module_works_without_frames(
     await page.until("batches.length === 1")
 
 
+@pytest.mark.thorough
 async def test_browser_module_notices_a_silent_break(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:

@@ -60,6 +60,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
+@pytest.mark.thorough
 async def test_programs_of_the_documentation_print_live_messages(
     demo: Command, tmp_path: Path, eventually: Eventually
 ) -> None:
@@ -97,6 +98,7 @@ async def test_programs_of_the_documentation_print_live_messages(
     assert "Disconnected" not in text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_demo_leaves_no_process_and_no_file(
     folder: Path, eventually: Eventually, number: signal.Signals

@@ -74,6 +74,7 @@ async def test_resets_of_all_links_disconnect_nobody(
         assert not gateway.events("a part of the gateway has failed; starting it again")
 
 
+@pytest.mark.thorough
 async def test_half_open_link_is_noticed_within_seven_seconds(
     serve: Serve, own_valkey: EmbeddedValkey, payload: Payload
 ) -> None:

@@ -174,6 +174,7 @@ async def test_flood_on_a_stream_of_events_is_read_slowly(gateway: Gateway, mark
     assert max(delays) < DELAY
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("reads", [False, True])
 async def test_memory_stays_flat_while_requests_are_pipelined(
     serve: Serve, eventually: Eventually, reads: bool

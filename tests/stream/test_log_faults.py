@@ -104,6 +104,7 @@ async def test_gateway_serves_clients_with_a_broken_log(
     assert time.monotonic() - began < QUICK
 
 
+@pytest.mark.thorough
 async def test_blocked_log_does_not_stop_the_gateway(
     serve: Serve, own_valkey: EmbeddedValkey, payload: Payload
 ) -> None:

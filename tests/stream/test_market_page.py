@@ -264,6 +264,7 @@ async def test_values_move_while_the_page_is_open(
     assert await page.evaluate("document.body.classList.contains('old')") is False
 
 
+@pytest.mark.thorough
 async def test_rows_out_of_view_have_no_elements(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -410,6 +411,7 @@ async def test_column_head_sorts_both_ways_and_back(
         assert await page.evaluate(f"[{head}.ariaSort, {order}]") == [sort, names]
 
 
+@pytest.mark.thorough
 async def test_candles_of_the_day_are_drawn(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -477,6 +479,7 @@ async def test_contract_that_is_not_listed_is_told(
     assert "NOSUCH" not in await page.evaluate("document.querySelector('.bar').innerText")
 
 
+@pytest.mark.thorough
 async def test_panel_stays_where_it_is_when_contracts_are_loaded_again(
     page: Page,
     market_gateway: Gateway,
@@ -537,6 +540,7 @@ async def test_search_finds_codes_titles_and_ids_in_any_spelling(
     assert await page.evaluate("location.hash") == "#contract=SAFOR01"
 
 
+@pytest.mark.thorough
 async def test_keys_move_open_star_and_close(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
@@ -589,6 +593,7 @@ async def test_search_folds_spellings_as_the_service_does(
 # -- Language, theme and storage ------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 async def test_language_and_theme_are_kept(
     page: Page, market_gateway: Gateway, feed: Feed, publisher: Publisher, payload: Payload
 ) -> None:

@@ -235,6 +235,7 @@ async def test_both_documents_are_shown(page: Page, gateway: Gateway) -> None:
     assert await page.evaluate(lost) == 0
 
 
+@pytest.mark.thorough
 async def test_schemas_are_shown_to_their_last_property(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     shown = await page.evaluate(
@@ -256,6 +257,7 @@ async def test_each_of_several_objects_is_shown(page: Page, gateway: Gateway) ->
     assert of_one_market_each <= set(shown)
 
 
+@pytest.mark.thorough
 async def test_every_field_has_a_label_and_every_article_a_heading(
     page: Page, gateway: Gateway
 ) -> None:
@@ -408,6 +410,7 @@ async def test_field_that_was_changed_is_not_filled_again(page: Page, gateway: G
     assert "contract_ids=mine" in await article.program("curl")
 
 
+@pytest.mark.thorough
 async def test_form_names_a_contract_of_the_token(
     page: Page, guarded: Gateway, market: Market
 ) -> None:
@@ -448,6 +451,7 @@ async def test_variant_of_a_card_is_chosen_by_toggle_or_address(
     assert await page.evaluate("document.querySelector('#websocket [value=id]').checked")
 
 
+@pytest.mark.thorough
 async def test_page_is_used_by_keyboard(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
@@ -512,6 +516,7 @@ SMALL = """
 """
 
 
+@pytest.mark.thorough
 async def test_targets_are_large_enough_for_a_finger(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     await page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
@@ -594,6 +599,7 @@ async def programs_say(text: str, page: Page, article: Article, token: str) -> N
     assert text in printed
 
 
+@pytest.mark.thorough
 async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway, market: Market) -> None:
     contract = market.one()
     await show(page, hasty, "/data-engine/ime/docs#websocket-by-id")
@@ -640,6 +646,7 @@ LAID_OUT: dict[str, str | None] = {
 }
 
 
+@pytest.mark.thorough
 async def test_json_is_laid_out_as_it_was_sent(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     for text, expected in LAID_OUT.items():

@@ -520,6 +520,7 @@ async def _processes(gateway: Gateway, streams: int) -> set[str]:
     return {line["connection"].partition("-")[0] for line in opened}
 
 
+@pytest.mark.thorough
 async def test_workers_send_a_changed_status_without_waiting_for_the_round(
     serve: Serve, backend: EmbeddedValkey, eventually: Eventually
 ) -> None:

@@ -43,6 +43,7 @@ def workers(_serve_all: Serve) -> Gateway:
     return _serve_all(workers=2)
 
 
+@pytest.mark.thorough
 async def test_killed_worker_is_replaced_and_leaves_the_metrics(
     workers: Gateway, market: Market, eventually: Eventually
 ) -> None:

@@ -15,6 +15,7 @@ from tests.support.fork_server import ForkedProcess
 NOWHERE = "redis://127.0.0.1:1"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "arguments",
     [["--version"], ["nonsense"], ["contracts", "list", "--redis-url", NOWHERE]],

@@ -166,6 +166,7 @@ def test_rules_hold_for_days(seed: int) -> None:
     check_run(SyntheticMarket(seed, NOON), ticks(NOON, 3 * 86_400, step=900))
 
 
+@pytest.mark.thorough
 def test_rules_hold_for_hours() -> None:
     check_run(SyntheticMarket(6, NOON), ticks(NOON, 1_800, step=5))
 
