@@ -325,7 +325,9 @@ class Gateway:
         while True:
             self.readiness()
             self._metrics.sync()
+            due = SYSTEM_CLOCK.monotonic() + _SYNC_INTERVAL
             await asyncio.sleep(_SYNC_INTERVAL)
+            self._metrics.loop_lag = max(0.0, SYSTEM_CLOCK.monotonic() - due)
 
     # Events of the PubSub connection
 
@@ -354,9 +356,9 @@ class Gateway:
         """Unix seconds."""
         return SYSTEM_CLOCK.time()
 
-    def count_request(self, call: str, status: int) -> None:
-        """Count an answered request for data."""
-        self._metrics.count_request(call, status)
+    def count_request(self, call: str, status: int, seconds: float) -> None:
+        """Count an answered request for data, and its time [s]."""
+        self._metrics.count_request(call, status, seconds)
 
     def readiness(self) -> Readiness:
         """Return whether Redis is connected and the contracts loaded, and the feed's state.
@@ -367,6 +369,7 @@ class Gateway:
         loaded = self._contract_cache.loaded and self._revocations.loaded
         self._metrics.contracts = self._upstream.contracts
         self._metrics.ready = connected and loaded
+        self._metrics.store_connected = connected
         self._metrics.feed = self._feed.status
         self._metrics.waiting = self.context.limits.waiting
         self._metrics.log_lines_dropped = lines_dropped()

@@ -8,9 +8,8 @@ library adds up their metrics (its multiprocess mode, when `PROMETHEUS_MULTIPROC
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -18,7 +17,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     Metric,
     disable_created_metrics,
     generate_latest,
@@ -27,7 +25,9 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode
+from ime_live.gateway.histograms import SecondsHistogram
 from ime_live.gateway.limits.stream_limits import REASONS
+from ime_live.gateway.process_usage import ProcessUsage
 from ime_live.market import MICROSECONDS
 from ime_live.status import FeedState, FeedStatus
 
@@ -41,8 +41,6 @@ MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 # The codes that the gateway closes with, and those of clients that leave, properly or not.
 _CODES: Final = frozenset({*CloseCode, 1000, 1001, 1005, 1006})
-
-_LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
@@ -62,6 +60,9 @@ class Metrics:
         self.connections = 0
         self.contracts = 0
         self.ready = False
+        self.store_connected = False
+        self.loop_lag = 0.0
+        """Longest delay of the event loop since the last `sync` [s]."""
         self.feed: FeedStatus | None = None
         self.received = 0
         self._delivered = 0
@@ -88,7 +89,7 @@ class Metrics:
             name: str,
             text: str,
             *labels: str,
-            mode: Literal["livesum", "livemostrecent"] = "livesum",
+            mode: Literal["livesum", "livemax", "livemostrecent"] = "livesum",
         ) -> Gauge:
             return Gauge(
                 f"ime_live_{name}", text, labels, registry=registry, multiprocess_mode=mode
@@ -101,6 +102,14 @@ class Metrics:
         self._workers_ready = gauge(
             "workers_ready",
             "Processes that are ready: Redis is connected and the contracts are loaded.",
+        )
+        self._stores_connected = gauge(
+            "store_connected", "Processes whose subscriptions to Redis are connected."
+        )
+        self._loop_lag = gauge(
+            "event_loop_lag_seconds",
+            "Delay of the event loop in the last second [seconds], of the slowest process.",
+            mode="livemax",
         )
         self._build_info = gauge(
             "build_info",
@@ -163,15 +172,18 @@ class Metrics:
         self._parts_total = counter(
             "part_failures", "Failures of parts of the gateway, which were started again.", "part"
         )
-        self._lags = [0] * (len(_LAG_BUCKETS) + 1)
-        """Observed lags, by bucket; the last one has no limit."""
-        self._lag_total = 0.0
-        self._lag = _LagHistogram(
+        self._lag = SecondsHistogram(
             "ime_live_lag_seconds",
             "Time from an update's version to its writing [seconds], the oldest update per tick.",
             registry=registry,
-            buckets=_LAG_BUCKETS,
         )
+        self._durations = SecondsHistogram(
+            "ime_live_request_duration_seconds",
+            "Time from a REST request to its answer [seconds], by path.",
+            "call",
+            registry=registry,
+        )
+        self._usage = ProcessUsage(registry)
         for reason in ("equal", "stale", "malformed"):
             self._dropped_total.labels(reason)
         for reason in (*REASONS, "origin", "authentication", "contracts"):
@@ -187,9 +199,7 @@ class Metrics:
         """Count written messages; the version is 0 if their age says nothing."""
         self._delivered += messages
         if oldest_version:
-            lag = max(0, self._clock.time_us() - oldest_version) / 1e6
-            self._lags[bisect_left(_LAG_BUCKETS, lag)] += 1
-            self._lag_total += lag
+            self._lag.observe(max(0, self._clock.time_us() - oldest_version) / 1e6)
 
     def conflated(self, messages: int) -> None:
         """Count messages that newer ones replaced before a slow client took them."""
@@ -222,9 +232,10 @@ class Metrics:
         """Count a status message."""
         self._statuses += 1
 
-    def count_request(self, call: str, status: int) -> None:
-        """Count an answered request for data; ``call`` is its path, one of few."""
+    def count_request(self, call: str, status: int, seconds: float) -> None:
+        """Count an answered request for data and its time; ``call`` is its path, one of few."""
         self._requests[call, status] += 1
+        self._durations.observe(seconds, call)
 
     def count_failure(self, part: str) -> None:
         """Count a failure of a part, which is started again; ``part`` is one of few."""
@@ -251,6 +262,8 @@ class Metrics:
         self._connections_now.set(self.connections)
         self._contracts_now.set(self.contracts)
         self._workers_ready.set(self.ready)
+        self._stores_connected.set(self.store_connected)
+        self._loop_lag.set(self.loop_lag)
         for state in FeedState:
             self._feed_state.labels(state.value).set(
                 self.feed is not None and self.feed.state is state
@@ -267,9 +280,9 @@ class Metrics:
         self._throttled_total.inc(self._throttled)
         self._statuses_total.inc(self._statuses)
         self._failures_total.inc(self._write_failures)
-        self._lag.add(self._lags, self._lag_total)
-        self._lags = [0] * len(self._lags)
-        self._lag_total = 0.0
+        self._lag.sync()
+        self._durations.sync()
+        self._usage.sync()
         self._opened = self.received = 0
         self._delivered = self._conflated = self._throttled = self._write_failures = 0
         self._statuses = 0
@@ -305,26 +318,6 @@ class Metrics:
         """Remove the process's gauges from the sums, because it ends."""
         if self._several:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
-
-
-class _LagHistogram(Histogram):
-    """A histogram that takes many observations at once.
-
-    `observe` takes 35 µs of a tick, when the kernel has emptied the caches. No public method adds
-    more than one observation, so this needs two private names.
-    """
-
-    def add(self, counts: Sequence[int], total: float) -> None:
-        """Add observations.
-
-        Args:
-            counts: of each bucket, the one without a limit at the end.
-            total: the sum of all values.
-        """
-        self._sum.inc(total)
-        for bucket, count in zip(self._buckets, counts, strict=True):
-            if count:
-                bucket.inc(count)
 
 
 class _WorkersCollector(MultiProcessCollector):

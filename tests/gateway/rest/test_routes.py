@@ -46,7 +46,7 @@ class Context:
     def now(self) -> float:
         return 1.0
 
-    def count_request(self, call: str, status: int) -> None:
+    def count_request(self, call: str, status: int, seconds: float) -> None:
         self.counted.append((call, status))
 
     async def ask(self, method: str, path: str) -> list[dict[str, Any]]:

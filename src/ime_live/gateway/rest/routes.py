@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ime_live.clock import SYSTEM_CLOCK
 from ime_live.errors import RefusedError
 from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.hub.contract_ref import By
@@ -72,7 +73,7 @@ class RestContext(Protocol):
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
 
-    def count_request(self, call: str, status: int) -> None:
+    def count_request(self, call: str, status: int, seconds: float) -> None:
         """Count an answered request for data; ``call`` must be one of a few names."""
 
 
@@ -186,6 +187,7 @@ class _DataCalls:
         if scope["method"] not in _PROBE_METHODS:
             await _send(problem(405, "Method Not Allowed", (b"allow", b"GET, HEAD")), send)
             return
+        begin = SYSTEM_CLOCK.monotonic()
         request = request_of(scope)
         try:
             data = await handler(request)
@@ -193,10 +195,10 @@ class _DataCalls:
         except RefusedError as error:
             response = refusal_of(error)
         except Exception:
-            self._context.count_request(path, 500)
+            self._context.count_request(path, 500, SYSTEM_CLOCK.monotonic() - begin)
             await _send(problem(500, _FAILED), send)
             raise  # so that the server logs it
-        self._context.count_request(path, response.status)
+        self._context.count_request(path, response.status, SYSTEM_CLOCK.monotonic() - begin)
         await _send(response, send)
 
 
