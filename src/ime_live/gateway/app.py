@@ -20,7 +20,7 @@ import structlog
 from starlette.types import ASGIApp
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.errors import CloseCode, RefusedError, StoreError
+from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.api_docs.pages import routes_of
 from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.auth.keys import authenticator_from
@@ -34,7 +34,6 @@ from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import Rate, RequestLimit
 from ime_live.gateway.rest.admission import Admission
 from ime_live.gateway.rest.handlers import Handlers
-from ime_live.gateway.rest.request import RestRequest
 from ime_live.gateway.rest.routes import http_app
 from ime_live.gateway.rest.status_report import Readiness, StatusHandler
 from ime_live.gateway.stream import fanout
@@ -112,7 +111,6 @@ class Gateway:
             on_contracts=self._on_contracts,
             on_revoked=lambda: self._revocation_cache.on_changed(),
             on_connected=self._on_connected,
-            on_disconnected=self._on_disconnected,
         )
         reconciler = Reconciler(
             states,
@@ -156,7 +154,7 @@ class Gateway:
         authenticator = authenticator_from(settings, revocations=self._revocations)
         diagnostics = Diagnostics(strict=settings.strict_query)
         admission = Admission(authenticator, RequestLimit(settings.request_rate), diagnostics)
-        self._status_handler = StatusHandler(
+        self.status_handler = StatusHandler(
             admission=admission,
             contract_cache=self._contract_cache,
             feed=self._feed,
@@ -166,6 +164,7 @@ class Gateway:
             zone=settings.zone,
             clock=clock,
         )
+        """Handler of requests for the status report."""
         self._state_reader = StateReader(self._store)
         self.handlers = Handlers(
             admission=admission,
@@ -342,9 +341,6 @@ class Gateway:
         self._revocation_cache.on_changed()
         self._upstream.on_connected()
 
-    def _on_disconnected(self, error: StoreError) -> None:
-        del error
-
     def _require_channels(self) -> None:
         if self._pubsub.refusal is not None:
             # The reason is left out: clients read this, and it names the store's user.
@@ -391,10 +387,6 @@ class Gateway:
         if not self._contract_cache.loaded:
             return "contracts are not loaded yet"
         return None if self._revocations.loaded else "revocations are not loaded yet"
-
-    async def report(self, request: RestRequest) -> bytes:
-        """Return the feed's state and each contract's age, as JSON; see `StatusHandler.report`."""
-        return await self._status_handler.report(request)
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus's text format."""

@@ -68,7 +68,7 @@ class PubSub:
         on_contracts: Callable[[list[str] | None], None],
         on_revoked: Callable[[], None] = lambda: None,
         on_connected: Callable[[], None],
-        on_disconnected: Callable[[StoreError], None],
+        on_disconnected: Callable[[StoreError], None] = lambda _: None,
         idle: float = IDLE,
     ) -> None:
         """Create a listener to the store's channels.

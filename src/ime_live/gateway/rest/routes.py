@@ -39,7 +39,7 @@ from ime_live.gateway.rest.responses import (
     refusal_of,
     response_of,
 )
-from ime_live.gateway.rest.status_report import Readiness
+from ime_live.gateway.rest.status_report import Readiness, StatusHandler
 from ime_live.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -61,14 +61,15 @@ class RestContext(Protocol):
     def handlers(self) -> Handlers:
         """The handlers of the REST calls."""
 
+    @property
+    def status_handler(self) -> StatusHandler:
+        """The handler of requests for the status report."""
+
     def now(self) -> float:
         """Unix seconds."""
 
     def readiness(self) -> Readiness:
         """Return whether the process can serve, and if not, why."""
-
-    async def report(self, request: RestRequest) -> bytes:
-        """Return the feed's state and each contract's age, as JSON; raises RefusedError."""
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
@@ -99,7 +100,7 @@ def http_app(
         return Response(context.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def status(request: Request) -> Response:
-        report = await context.report(request_of(request.scope))
+        report = await context.status_handler.report(request_of(request.scope))
         return Response(report, media_type=JSON, headers={"Cache-Control": "no-store"})
 
     routes = [
