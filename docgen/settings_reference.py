@@ -35,7 +35,7 @@ SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
     (
         "Limits",
         LimitSettings,
-        "Most streams, and from which addresses; see [operations.md](operations.md#limits).",
+        "How many streams clients may open; see [operations.md](operations.md#limits).",
     ),
     ("Redis or Valkey", StoreSettings, "Its address, and the names of its keys."),
     ("Authentication", AuthSettings, "Whether clients need a token."),
@@ -48,10 +48,10 @@ SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
             "and the issuer."
         ),
     ),
-    ("Feed", FeedSettings, "From the exchange to the store; see [feed.md](feed.md)."),
-    ("Exchange", SignalRHubSettings, "The address of its SignalR hub, and the way to it."),
+    ("Feed", FeedSettings, "What the feed publishes; see [feed.md](feed.md)."),
+    ("Exchange", SignalRHubSettings, "How the exchange is reached."),
     ("Trading hours", HoursSettings, "When the exchange trades, in Tehran's time."),
-    ("Bars", BarsSettings, "How long they are kept; see [history.md](history.md)."),
+    ("Bars", BarsSettings, "How long bars are kept; see [history.md](history.md)."),
     ("Recordings", RecordSettings, "How frames are recorded."),
     (
         "Running on one machine",

@@ -74,13 +74,13 @@ def main(
         False, "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
     ),
     debug: bool = typer.Option(
-        False, "--debug", help="Show the traceback of an error; also behind a command."
+        False, "--debug", help="Show the traceback of an error; it may also follow the command."
     ),
 ) -> None:
     """Live market data of the Iran Mercantile Exchange over WebSocket.
 
-    Every setting can be given in the environment as well: --redis-url as IME_LIVE_REDIS_URL.
-    A command exits with 0, with 1 if something failed, and with 2 if it was used wrongly.
+    Every setting is also an environment variable: --redis-url is IME_LIVE_REDIS_URL. The exit
+    status is 0 for success, 1 for a failure and 2 for wrong usage.
     """
     del show_version, debug  # `run` has read it
     rename_variables()
@@ -90,7 +90,7 @@ _DEBUG: Final = "--debug"
 
 _STANDARD_OUTPUT: Final = 1
 
-# Errors of a write of output that nobody but its reader can mend.
+# Errors of a write to standard output that the program cannot repair.
 _OUTPUT_ERRORS: Final = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
@@ -101,7 +101,7 @@ def _write_to_the_end() -> None:
     except OSError as error:
         if error.errno not in _OUTPUT_ERRORS:
             raise
-        # The rest would be written at the exit, and fail again.
+        # Python writes the rest at exit, and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_OUTPUT)
         if error.errno != errno.EPIPE:  # else nobody wants to read more
             tell(f"ime-live: output cannot be written: {reason_of(error)}")
@@ -122,7 +122,7 @@ def run() -> None:
     except ModuleNotFoundError:
         raise  # see `ime_live.__main__`
     except Exception as error:
-        # A defect of ours. In the log of a service, nobody could start it again to see more.
+        # A bug. A service keeps its traceback in the log: it cannot be run again with --debug.
         if debug or not sys.stderr.isatty():
             raise
         tell(
@@ -133,7 +133,7 @@ def run() -> None:
 
 
 def _takes_debug() -> bool:
-    """Remove ``--debug`` from the arguments, wherever it is; return whether it was there."""
+    """Remove ``--debug`` from the arguments, at any position; return whether it was given."""
     options = sys.argv[1:]
     if "--" in options:
         options = options[: options.index("--")]

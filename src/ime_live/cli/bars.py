@@ -11,8 +11,8 @@ from ime_live.settings import BarsSettings
 def bars(*, settings: BarsSettings) -> None:
     """Keep one-minute bars of all contracts in Redis, for candles.
 
-    It reads the streams until Ctrl-C or SIGTERM. A second one stands by and takes over when the
-    first is gone.
+    It reads the updates of all contracts until Ctrl-C or SIGTERM. A second process stands by, and
+    takes over if the first one fails.
     """
     from ime_live.bars.aggregator import BarAggregator
     from ime_live.logs import configure_logging

@@ -17,9 +17,9 @@ from ime_live.errors import UnknownContractError
 from ime_live.registry import Registry
 from ime_live.settings import StoreSettings
 
-app = typer.Typer(help="Register contracts, and look them up.", no_args_is_help=True)
+app = typer.Typer(help="Register, list and remove contracts.", no_args_is_help=True)
 
-_Names = Annotated[list[str], typer.Argument(metavar="ID|NAME", help="Ids or names.")]
+_Names = Annotated[list[str], typer.Argument(metavar="ID|NAME", help="Contracts by id or name.")]
 
 
 @app.command("import")
@@ -35,12 +35,12 @@ def import_(
     *,
     settings: StoreSettings,
 ) -> None:
-    """Add contracts, or change them; all or none.
+    """Add or change contracts; if one is refused, none is changed.
 
     A contract is {"contractId": "12345", "contractName": "ContractA"}, and "market", "title",
     "aliases" and static fields where they are known. In CSV the first line names the fields, and
     aliases are separated by |. An ExpirationDate is YYYY-MM-DD; a Jalali one is converted.
-    Contracts that are not named stay. A contract whose name changed answers to its old one, too.
+    Contracts that are not in the file stay. A renamed contract is also found by its old name.
     """
     contracts = read_contracts(source)
 
@@ -60,9 +60,9 @@ def import_(
 @app.command("list")
 @with_settings(StoreSettings)
 def list_(*, settings: StoreSettings) -> None:
-    """List all contracts, as a table on a terminal and as lines of JSON in a pipe."""
+    """List all contracts, as a table on a terminal or as lines of JSON in a pipe."""
     contracts = sorted(run(_all(settings)), key=_order)
-    # Asked of the stream itself: Rich takes a pipe for a terminal where FORCE_COLOR is set.
+    # Not by Rich, which takes a pipe for a terminal if FORCE_COLOR is set.
     if not sys.stdout.isatty():
         for contract in contracts:
             typer.echo(contract.to_json())
@@ -79,7 +79,7 @@ def _print_table(contracts: Iterable[Contract]) -> None:
     table = Table("id", "name", "market", "title", box=None)
     for contract in contracts:
         table.add_row(contract.contract_id, contract.contract_name, contract.market, contract.title)
-    # A title is a text, whatever is in it.
+    # A title is plain text: brackets in it are no markup.
     Console(markup=False, emoji=False, highlight=False).print(table)
 
 
@@ -90,7 +90,7 @@ def _order(contract: Contract) -> tuple[str, str]:
 @app.command()
 @with_settings(StoreSettings)
 def show(names: _Names, *, settings: StoreSettings) -> None:
-    """Show all fields of contracts as JSON; in a pipe one per line."""
+    """Show all fields of contracts as JSON, in a pipe one contract per line."""
     registry = Registry(run(_all(settings)), conflicts=[])
     records = [find(registry, name).to_json() for name in names]
     for record in records:
@@ -100,9 +100,10 @@ def show(names: _Names, *, settings: StoreSettings) -> None:
 @app.command()
 @with_settings(StoreSettings)
 def remove(names: _Names, *, settings: StoreSettings) -> None:
-    """Remove contracts; all or none.
+    """Remove contracts; if one is unknown, none is removed.
 
-    They take no new clients then. Those who stream them stay, and their last states are kept.
+    New clients cannot subscribe to them. Present subscribers stay connected, and the last states
+    are kept.
     """
 
     from ime_live.store.store import Store
@@ -110,7 +111,7 @@ def remove(names: _Names, *, settings: StoreSettings) -> None:
     async def work() -> list[Contract]:
         async with Store(settings) as store:
             registry = Registry(await store.contracts(), conflicts=[])
-            # One that is named twice, by its id and by its name, is one.
+            # A contract may be given twice, by its id and by its name.
             removed = {c.contract_id: c for c in (find(registry, name) for name in names)}
             await store.remove_contracts(removed)
             return list(removed.values())

@@ -1,4 +1,4 @@
-"""The command that checks a set-up."""
+"""The command that checks an installation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def doctor(
         typer.Option(
             "--url",
             metavar="URL",
-            help="Check the running gateway at this address from outside, and nothing else.",
+            help="Check only the running gateway at this address, as a client sees it.",
         ),
     ] = None,
     token: Token = None,
@@ -46,7 +46,7 @@ def doctor(
         bool,
         typer.Option(
             "--exchange",
-            help="Compare the exchange's SignalR hub with what the feed assumes, and nothing else.",
+            help="Check only the exchange's SignalR hub, against what the feed expects.",
         ),
     ] = False,
     report: Annotated[
@@ -58,15 +58,15 @@ def doctor(
         ),
     ] = Path("ime-exchange-report.json"),
     as_json: Annotated[
-        bool, typer.Option("--json", help="Write one line of JSON per answer.")
+        bool, typer.Option("--json", help="Write one line of JSON per check.")
     ] = False,
     *,
     settings: DoctorSettings,
 ) -> None:
-    """Check a set-up, in plain words: a line per answer, and what to do.
+    """Check an installation, and explain each problem and its remedy.
 
-    Without options: this machine, the settings, Redis, its contracts and the feed. The exit status
-    is 1 if a check has failed.
+    By default it checks this machine, the settings, Redis, the contracts and the feed. The exit
+    status is 1 if a check fails.
     """
     if url is not None and exchange:
         raise SettingsError("--url and --exchange must not be given together; run doctor twice")
@@ -133,4 +133,4 @@ def _write(file: Path, report: bytes) -> None:
         file.write_bytes(msgspec.json.format(report, indent=2))
     except OSError as error:
         raise SettingsError(f"--report {file}: {reason_of(error)}") from error
-    tell(f"the report is in {file}; nothing secret is in it")
+    tell(f"the report is in {file}; it contains no secrets")

@@ -1,4 +1,4 @@
-"""Commands that feed market data in, record it and replay it."""
+"""Commands that publish, record and replay the exchange's market data."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from ime_live.cli.running import progress, run, run_until_stopped, tell
 from ime_live.errors import SettingsError
 from ime_live.settings import FeedSettings, RecorderSettings, StoreSettings
 
-app = typer.Typer(help="Feed market data in.", no_args_is_help=True)
+app = typer.Typer(
+    help="Publish market data of the exchange, live or recorded.", no_args_is_help=True
+)
 
 
 @app.callback()
 def main() -> None:
-    """Feed market data in."""
+    """Publish market data of the exchange, live or recorded."""
 
 
 @app.command()
 @with_settings(FeedSettings)
 def ime(*, settings: FeedSettings) -> None:
-    """Feed from the exchange's live hub.
+    """Publish live market data from the exchange's SignalR hub.
 
-    It registers the contracts of the boards and publishes changes until Ctrl-C or SIGTERM. A
-    second feed stands by and takes over when the first is gone. The exchange answers Iranian
-    addresses only; from elsewhere, use --proxy.
+    The feed registers the contracts of the boards and publishes changes until Ctrl-C or SIGTERM. A
+    second feed stands by, and takes over if the first one fails. The exchange only answers requests
+    from Iran; use --proxy elsewhere.
     """
     from ime_live.feeds import market
     from ime_live.logs import configure_logging
@@ -48,8 +50,8 @@ def record(
 ) -> None:
     """Record the frames of the exchange's SignalR hub until Ctrl-C or SIGTERM.
 
-    At midnight in Tehran, and after --record-size bytes, FILE is renamed with the time of its
-    first frame, and a new one begins. `feed replay` plays them.
+    At midnight in Tehran, and after --record-size bytes, FILE is renamed by the time of its first
+    frame, and a new file begins. `feed replay` publishes the recorded data.
     """
     from ime_live.feeds import market
     from ime_live.logs import configure_logging
@@ -63,24 +65,27 @@ def record(
 def replay(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="Recordings, one frame per line, or .gz."),
+        typer.Argument(
+            metavar="FILE",
+            help="Recordings: one frame per line, compressed if the name ends in .gz.",
+        ),
     ],
     speed: Annotated[
         float,
         typer.Option(
-            "--speed", metavar="NUMBER", help="Speed factor: 2 is twice as fast, 0 without waits."
+            "--speed", metavar="NUMBER", help="Speed factor: 2 is twice as fast; 0 never waits."
         ),
     ] = 1.0,
     loop: Annotated[
-        bool, typer.Option("--loop", help="Start again at the end, until Ctrl-C.")
+        bool, typer.Option("--loop", help="Repeat the recordings until Ctrl-C.")
     ] = False,
     *,
     settings: StoreSettings,
 ) -> None:
-    """Replay recorded frames of the exchange's hub.
+    """Publish market data from recorded frames of the exchange.
 
-    They become contracts and updates, as a live feed would make them. Frames, rows and fields that
-    cannot be read are reported and skipped; the exit status is 1 then.
+    Contracts and updates are published as by the live feed. Frames, rows and fields that cannot be
+    read are reported and skipped, and the exit status is 1.
     """
     if not 0 <= speed < float("inf"):
         raise SettingsError(f"--speed must be a number of 0 or more, got {speed}")

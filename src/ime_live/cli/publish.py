@@ -33,10 +33,10 @@ from ime_live.settings import StoreSettings
 if TYPE_CHECKING:
     from ime_live.store.store import Store
 
-# Seconds between two looks for a contract that is not known: it may be registered meanwhile.
+# Seconds after which the registry is read again for an unknown contract.
 _LOOK_AGAIN: Final = 1.0
 
-_LONGEST_WAIT: Final = 5.0  # seconds between two tries of a store that is away
+_LONGEST_WAIT: Final = 5.0  # seconds between two attempts to reach the store
 
 _T = TypeVar("_T")
 
@@ -60,11 +60,11 @@ def publish(
 ) -> None:
     """Publish market data, one contract's state per line.
 
-    A line is {"contractId": "12345", "data": {…}}, or with "contractName". It is published as
-    soon as it has come. A bad one is reported with its number and skipped; the exit status is
-    1 then. Lines that Redis refuses, as when its memory is full, are counted, and reported once
-    a minute for each reason; the exit status is 1 then, too. While Redis is away, standard input
-    waits for it; a file ends with an error.
+    A line is {"contractId": "12345", "data": {…}}, or has "contractName" instead. It is published
+    as soon as it arrives. A bad line is reported with its number and skipped. Lines that Redis
+    refuses, for example because its memory is full, are counted, and reported once per minute and
+    reason. In both cases the exit status is 1. If Redis cannot be reached, standard input waits;
+    a file ends with an error.
     """
     run(_publish(source, settings))
 
@@ -80,7 +80,7 @@ async def _publish(source: str, settings: StoreSettings) -> None:
         settings.redis_url, key_prefix=settings.key_prefix, redis_timeout=settings.redis_timeout
     )
     file = open_input(source)
-    # The program at the other end of a pipe cannot send its lines again; a file is still there.
+    # The program that writes the pipe cannot repeat its lines; a file can be read again.
     patience = _Patience() if source == STANDARD_INPUT else None
     async with publisher, store:
         contracts = _Contracts(store, patience)
@@ -93,7 +93,7 @@ async def _publish(source: str, settings: StoreSettings) -> None:
         def line() -> str:
             return f"{published} published, {unchanged} unchanged, {report.bad} bad lines"
 
-        # Nobody waits for the end of a pipe.
+        # A pipe has no end to which progress could be shown.
         showing: AbstractAsyncContextManager[None] = nullcontext()
         if patience is None:
             showing = progress(line, lambda: tell(line()))
@@ -101,7 +101,7 @@ async def _publish(source: str, settings: StoreSettings) -> None:
             async with showing:
                 async for lines in batches(file, report.source):
                     states, refused = await _read(lines, contracts)
-                    # To publish again what was published already is no change.
+                    # Repeating it is safe: a state that is published already is no change.
                     outcomes = await _reaching(
                         patience,
                         lambda: publisher.publish_many(states.values()),  # noqa: B023 - now
@@ -126,7 +126,7 @@ async def _publish(source: str, settings: StoreSettings) -> None:
 async def _read(
     lines: Sequence[Line], contracts: _Contracts
 ) -> tuple[dict[int, tuple[str, bytes]], dict[int, str]]:
-    """The states that lines hold, and what is wrong with the other lines, by line number."""
+    """Return the states in the lines, and the errors of the other lines, by line number."""
     states, refused = {}, {}
     for number, line in lines:
         if line is None:
@@ -143,7 +143,7 @@ async def _read(
 
 
 class _Patience:
-    """Waits for a store that is away, and reports it at once and then every minute."""
+    """Waits during an outage of the store, which it reports at once and then every minute."""
 
     def __init__(self) -> None:
         self.reached = False
@@ -152,12 +152,12 @@ class _Patience:
         self._limited = LogLimiter(PlainLines(tell_by_log))
 
     async def wait(self, error: StoreError) -> None:
-        """Wait before the next try."""
+        """Wait before the next attempt."""
         self._limited.warning(f"{error}; waiting for it", key="away")
         await asyncio.sleep(self._backoff.next())
 
     def over(self) -> None:
-        """The store answers."""
+        """Note that the store answers."""
         self.reached = True
         if self._backoff.failures:
             tell_by_log("Redis is back")
@@ -166,11 +166,11 @@ class _Patience:
 
 
 async def _reaching(patience: _Patience | None, work: Callable[[], Awaitable[_T]]) -> _T:
-    """Do something with the store, if need be when it is back.
+    """Run work on the store; with ``patience``, repeat it until the store answers.
 
     Raises:
-        StoreError: it is away, and there is no patience; or no waiting cures what it says, and it
-            has never said anything else.
+        StoreError: the store cannot be reached, without ``patience``; or it refuses the settings,
+            and has never accepted them.
     """
     while True:
         try:
@@ -232,7 +232,7 @@ class _Contracts:
             ) from None
 
     def _compare(self, contract_id: str, name: str) -> None:
-        # A name that nobody has is let through: the id counts, and contracts are renamed.
+        # An unknown name is accepted: the id decides, and contracts are renamed.
         try:
             other = self._registry.by_name(name).contract_id
         except UnknownContractError:

@@ -1,4 +1,4 @@
-"""The command that records a service's stream, for every user of it."""
+"""The command that records the stream of a service."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def record(
 ) -> None:
     """Record every state of contracts from a service, until Ctrl-C or SIGTERM.
 
-    A file per day takes the messages as they were sent, one per line, compressed. Started again,
-    it goes on where it ended, also after a crash. `demo --source DIR` plays the recording.
+    Messages are stored as received, one per line, in a compressed file per day. After a restart or
+    a crash, the recording continues where it ended. `demo --source DIR` plays it.
     """
     import structlog
 
@@ -77,7 +77,7 @@ def record(
 
 
 def line_of(counts: dict[str, object]) -> str:
-    """Return the line of a terminal.
+    """Return the progress line of a terminal.
 
     Args:
         counts: see `ime_live.archive.recorder.StreamRecorder.progress`.

@@ -19,15 +19,15 @@ _UP_OPTIONS = {each.name: "" for each in options(UpSettings) if each.name != "re
 def serve(
     check: Annotated[
         bool,
-        typer.Option("--check", help="Check the settings, the keys and Redis, and exit."),
+        typer.Option("--check", help="Check the settings, the keys and Redis, then exit."),
     ] = False,
     *,
     settings: GatewaySettings,
 ) -> None:
     """Run the gateway: stream from Redis to clients.
 
-    It runs until Ctrl-C or SIGTERM. Tokens are asked for, so it needs --jwt-secret,
-    --jwt-public-key or --jwks; for a try on this machine, --auth none.
+    It runs until Ctrl-C or SIGTERM. Tokens are verified by --jwt-secret, --jwt-public-key or
+    --jwks; use --auth none to try the gateway on this machine only.
     """
     from ime_live.gateway import server
 
@@ -42,8 +42,8 @@ def serve(
 def up(*, settings: UpSettings) -> None:
     """Run everything on this machine: Valkey, the exchange's feed, the bars and the gateway.
 
-    The data is kept in --data. A process that dies is started again; Ctrl-C or SIGTERM
-    ends all of them. Without a key of your own, a secret for tokens is made once and kept there.
+    Data is stored in --data. A process that dies is restarted; Ctrl-C or SIGTERM stops all of
+    them. If no key for tokens is given, a secret is generated once and stored in --data.
     """
     from ime_live.local import up as service
     from ime_live.logs import configure_logging
@@ -59,15 +59,15 @@ def demo(
         typer.Option(
             "--frames",
             metavar="FILE",
-            help="Frames for --source replay; may be given several times.",
+            help="Recording for --source replay; may be repeated.",
         ),
     ] = None,
     *,
     settings: DemoSettings,
 ) -> None:
-    """Run everything on this machine, with an invented or a recorded market.
+    """Run everything on this machine, with a synthetic or a recorded market.
 
-    It brings its own Valkey, asks for no token, and runs until Ctrl-C. Nothing is kept.
+    The demo starts its own Valkey, needs no token, and runs until Ctrl-C. It keeps no data.
     """
     from ime_live.local import demo as demonstration
 

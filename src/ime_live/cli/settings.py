@@ -23,14 +23,14 @@ def settings(
         list[str],
         typer.Argument(
             metavar="COMMAND [OPTION]...",
-            help="Command and its options, as it would be run: serve --port 9000.",
+            help="Command with its options, such as: serve --port 9000.",
         ),
     ],
 ) -> None:
     """Show the settings with which a command would run, and where each comes from.
 
-    A line has the flag, the value, and its source: flag, the variable of the environment, the
-    environment file, or default. Secrets are not shown. The command itself is not run.
+    Each line has the flag, the value and its source: flag, environment variable, environment file
+    or default. Secrets are not shown. The command is not run.
     """
     # What reads the arguments is Typer's own, and has no public types.
     found: Any = context.find_root().command

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 @with_settings(StoreSettings)
 def tail(
-    ids: Annotated[list[str], typer.Argument(metavar="ID|NAME", help="Contracts to listen to.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID|NAME", help="Contracts by id or name.")],
     as_json: Annotated[
-        bool, typer.Option("--json", help="Write one line of JSON per message, for a pipe.")
+        bool, typer.Option("--json", help="Write one line of JSON per message.")
     ] = False,
     count: Annotated[
         int,
-        typer.Option("--count", metavar="NUMBER", help="Messages to show; 0 shows all."),
+        typer.Option("--count", metavar="NUMBER", help="Number of messages to show; 0 shows all."),
     ] = 0,
     *,
     settings: StoreSettings,
 ) -> None:
-    """Show what is published for contracts, and what is wrong with it.
+    """Show the messages that are published for contracts, and their faults.
 
-    For those who write a publisher. Each message is checked as a gateway does it, and compared with
-    the one before and with the stored state. It goes on over outages of Redis, until Ctrl-C.
+    Use it to test a publisher. Each message is checked as in a gateway, and compared with the
+    previous message and the stored state. After an outage of Redis it reconnects; Ctrl-C ends it.
     """
     if count < 0:
         raise SettingsError(f"--count must be 0 or more, got {count}")

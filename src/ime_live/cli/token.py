@@ -1,4 +1,4 @@
-"""Commands that create, explain and revoke tokens, for services without an issuer."""
+"""Commands that create, inspect and revoke tokens, for services without an issuer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ime_live.settings import JwtSettings, StoreSettings, flag, variable
 if TYPE_CHECKING:
     from ime_live.gateway.auth.tokens import SigningKey, TokenReport
 
-app = typer.Typer(help="Make tokens, explain and revoke them.", no_args_is_help=True)
+app = typer.Typer(help="Create, inspect and revoke tokens.", no_args_is_help=True)
 
 
 @app.command()
@@ -28,8 +28,8 @@ app = typer.Typer(help="Make tokens, explain and revoke them.", no_args_is_help=
     JwtSettings,
     only={
         "jwt_secret": "Shared secret of the gateway [at least 32 bytes].",
-        "jwt_secret_file": "File with shared secrets, one per line; the first one signs.",
-        "jwks": "JWKS file whose secret (oct) signs: that of --kid, or the first one.",
+        "jwt_secret_file": "File with shared secrets, one per line; the first one is used.",
+        "jwks": "JWKS file with shared secrets (oct): that of --kid is used, or the first one.",
         "jwt_audience": "Audience of the token (claim aud); empty leaves it out.",
         "jwt_issuer": "Issuer of the token (claim iss); empty leaves it out.",
     },
@@ -46,8 +46,8 @@ def create(
         typer.Option(
             "--contracts",
             metavar="PATTERN",
-            help="Names of contracts that the token allows, as KASH*; may be repeated. "
-            "Without it, all.",
+            help="Pattern of contracts that the token allows, such as KASH*; may be repeated. "
+            "Without it, the token allows all contracts.",
         ),
     ] = None,
     private_key: Annotated[
@@ -55,22 +55,24 @@ def create(
         typer.Option(
             "--private-key",
             metavar="FILE",
-            help="PEM file with a private key that signs (RSA, EC P-256 or Ed25519); gateways need "
-            "its public key.",
+            help="PEM file with the private key to sign with (RSA, EC P-256 or Ed25519); gateways "
+            "need its public key.",
         ),
     ] = None,
     kid: Annotated[
         str | None,
         typer.Option(
-            "--kid", metavar="TEXT", help="Id of the key, for gateways with several (header kid)."
+            "--kid",
+            metavar="TEXT",
+            help="Id of the key (header kid), for gateways with several keys.",
         ),
     ] = None,
     *,
     settings: JwtSettings,
 ) -> None:
-    """Make a token, signed with a shared secret (HS256) or a private key.
+    """Create a token, signed with a shared secret (HS256) or a private key.
 
-    It gets an id (claim jti), by which `token revoke` can name it.
+    The token has an id (claim jti), by which `token revoke` can revoke it.
     """
     from ime_live.gateway.auth.tokens import create_token
 
@@ -135,7 +137,7 @@ def revoke(
         typer.Option(
             "--subject",
             metavar="TEXT",
-            help="Subject (claim sub) whose tokens are revoked, all that were issued until now.",
+            help="Subject (claim sub); all of its tokens issued until now are revoked.",
         ),
     ] = None,
     keep: Annotated[
@@ -143,8 +145,8 @@ def revoke(
         typer.Option(
             "--keep",
             metavar="NUMBER",
-            help="Time for which the revocation is kept [days], longer than any token lives; 0 for "
-            "ever. That of a whole token is kept until it expires.",
+            help="Time for which the revocation is kept [days], at least the lifetime of a token; "
+            "0 keeps it forever. If the token itself is given, until that expires.",
         ),
     ] = 400.0,
     *,
@@ -152,7 +154,7 @@ def revoke(
 ) -> None:
     """Revoke a token or all tokens of a subject, on every gateway, within a second.
 
-    Streams are closed with 1008, and the tokens are not accepted any more.
+    Their streams are closed with 1008, and gateways no longer accept them.
     """
     from ime_live.gateway.auth.tokens import revocation_by, revocation_of
     from ime_live.store.revocation import RevokedBy
@@ -183,7 +185,7 @@ def _read_token(given: str) -> str:
     if given == STANDARD_INPUT:
         with open_input(given) as file:
             text = file.read().decode("utf-8", "replace")
-    # As it stands in a header, when someone has copied it from there.
+    # It may have been copied from a header.
     return text.strip().removeprefix("Bearer ").strip()
 
 
@@ -196,10 +198,10 @@ def inspect(
     *,
     settings: JwtSettings,
 ) -> None:
-    """Explain a token, and whether a gateway accepts it.
+    """Show the contents of a token, and whether a gateway accepts it.
 
-    With a secret or a key its signature is checked as well; the exit status is 1 if a gateway
-    with these settings would refuse it.
+    With a secret or a key, the signature is checked as well, and the exit status is 1 if a gateway
+    with these settings would refuse the token.
     """
     from ime_live.gateway.auth.keys import keyring_from
     from ime_live.gateway.auth.tokens import inspect_token

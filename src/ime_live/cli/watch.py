@@ -46,17 +46,18 @@ def watch(
     token: Token = None,
     token_file: TokenPath = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Write each message as one line of JSON, as it was sent.")
+        bool, typer.Option("--json", help="Write one line of JSON per message, as received.")
     ] = False,
     lines: Annotated[
-        bool, typer.Option("--lines", help="Write one line per message, also on a terminal.")
+        bool, typer.Option("--lines", help="Write one line per message, even on a terminal.")
     ] = False,
 ) -> None:
     """Watch contracts live: a table on a terminal, lines elsewhere.
 
-    In the table, / searches, s sorts by the next column, r reverses, d hides the depth of the
-    chosen contract, and q quits. It needs: pip install "ime-live[terminal]". The stream connects
-    again by itself. Of what comes faster than it is shown, the newest state of each contract is.
+    Keys of the table: / searches, s sorts by the next column, r reverses the order, d hides the
+    depth of the selected contract, and q quits. The table needs: pip install "ime-live[terminal]".
+    The stream reconnects automatically. If messages arrive faster than they can be shown, only the
+    newest state of each contract is shown.
     """
     from ime_live.client.connecting import connect
     from ime_live.client.options import service_of
@@ -66,7 +67,7 @@ def watch(
     selection = selection_of(names, markets, underlyings, everything)
     credentials = token_of(token, token_file)
     place = service_of(url).place
-    # The command tells of connections itself.
+    # The command reports connections itself.
     client_log = logging.getLogger("ime_live.client")
     client_log.addHandler(logging.NullHandler())
     client_log.propagate = False
@@ -99,8 +100,8 @@ def _print(
             told = text
             tell(f"ime-live: {text}")
 
-    # The blocking form receives in a thread of its own: a reader of the pipe that takes its time
-    # holds up the lines, and not the connection.
+    # A blocking stream receives in a thread of its own: a slow reader of the pipe delays the
+    # lines, and not the connection.
     with make(tell_once) as stream:
         for message in stream:
             if as_json:
@@ -128,7 +129,7 @@ def _show(
             app.exit()
 
         with signals.handled(stop):
-            # The terminal is gone: there is nobody to show anything.
+            # The terminal is closed.
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.exit)
             return await app.run_async()
 

@@ -101,7 +101,7 @@ class Metrics:
         self._contracts_now = gauge("contracts_subscribed", "Contracts with a subscriber.")
         self._workers_ready = gauge(
             "workers_ready",
-            "Processes that are ready: Redis is connected and the contracts are loaded.",
+            "Workers that are ready: Redis is connected, and the contracts are loaded.",
         )
         self._stores_connected = gauge(
             "store_connected", "Processes whose subscriptions to Redis are connected."
@@ -113,47 +113,50 @@ class Metrics:
         )
         self._build_info = gauge(
             "build_info",
-            "Always 1: the version, and the language of the fan-out, c or python.",
+            "Always 1; labels give the version, and the language of the fan-out: c or python.",
             *("version", "fanout"),
             mode="livemostrecent",
         )
         # All workers see the same feed, some a moment earlier than others.
         self._feed_state = gauge(
             "feed_state",
-            "1 for the present state of the feed, 0 for the others; 0 for all without a feed.",
+            "1 for the present state of the feed, 0 for the others; all 0 without a feed.",
             "state",
             mode="livemostrecent",
         )
         self._last_board = gauge(
             "feed_last_board_seconds",
-            "Time at which the last board of a market was received [Unix seconds].",
+            "Time at which the last board of a market arrived [Unix seconds].",
             "market",
             mode="livemostrecent",
         )
         self._feed_lag = gauge(
             "feed_lag_seconds",
-            "Delay of boards by their own timestamps [seconds]; NaN if it is not known.",
+            "Delay of the boards, measured by their timestamps [seconds]; NaN if unknown.",
             mode="livemostrecent",
         )
-        self._connections_total = counter("connections_opened", "Streams opened.")
+        self._connections_total = counter("connections_opened", "Streams that were opened.")
         self._closes_total = counter(
-            "connections_closed", "Streams closed, by close code and reason.", "code", "reason"
+            "connections_closed",
+            "Streams that were closed, by close code and reason.",
+            "code",
+            "reason",
         )
         self._refused_total = counter(
             "connections_refused",
-            "Streams that were refused, by the limit, or because of the token or the contracts.",
+            "Streams that were refused, by reason, such as a limit, the token or the contracts.",
             "reason",
         )
-        self._waiting_now = gauge("waiting_bytes", "Data that waits for slow clients [bytes].")
+        self._waiting_now = gauge("waiting_bytes", "Unsent data for slow clients [bytes].")
         self._updates_total = counter("updates_received", "Messages received from Redis.")
         self._dropped_total = counter(
             "updates_dropped",
-            "Messages that were not forwarded: equal, stale or malformed.",
+            "Messages that were not forwarded, by reason: equal, stale or malformed.",
             "reason",
         )
         self._delivered_total = counter("deliveries", "Messages written to clients.")
         self._conflated_total = counter(
-            "conflated", "Messages replaced by newer ones before a slow client took them."
+            "conflated", "Messages replaced by newer ones before a slow client received them."
         )
         self._throttled_total = counter(
             "throttled", "Messages replaced by newer ones because of a client's max_rate."
@@ -161,7 +164,7 @@ class Metrics:
         self._statuses_total = counter("status_messages", "Status messages written to clients.")
         self._requests_total = counter(
             "requests",
-            "Answered requests of the REST calls, by path and HTTP status.",
+            "Answered REST requests, by path and HTTP status.",
             "call",
             "status",
         )
@@ -170,11 +173,11 @@ class Metrics:
             "log_lines_dropped", "Log lines that were dropped because the queue was full."
         )
         self._parts_total = counter(
-            "part_failures", "Failures of parts of the gateway, which were started again.", "part"
+            "part_failures", "Failures of parts of the gateway, which were restarted.", "part"
         )
         self._lag = SecondsHistogram(
             "ime_live_lag_seconds",
-            "Time from an update's version to its writing [seconds], the oldest update per tick.",
+            "Time from an update's version to its sending [seconds], for the oldest of a tick.",
             registry=registry,
         )
         self._durations = SecondsHistogram(
@@ -190,19 +193,19 @@ class Metrics:
             self._refused_total.labels(reason)
 
     def set_build(self, *, version: str, fanout: str) -> None:
-        """Say what runs: the package's version, and the language of the fan-out."""
+        """Set the labels of the build: the version, and the language of the fan-out."""
         self._build_info.labels(version, fanout).set(1)
 
     # The hub's events
 
     def delivered(self, messages: int, oldest_version: int) -> None:
-        """Count written messages; the version is 0 if their age says nothing."""
+        """Count written messages; the version is 0 if their age is not to be measured."""
         self._delivered += messages
         if oldest_version:
             self._lag.observe(max(0, self._clock.time_us() - oldest_version) / 1e6)
 
     def conflated(self, messages: int) -> None:
-        """Count messages that newer ones replaced before a slow client took them."""
+        """Count messages that newer ones replaced before a slow client received them."""
         self._conflated += messages
 
     def throttled(self, messages: int) -> None:
@@ -214,7 +217,7 @@ class Metrics:
         self._dropped[reason] += 1
 
     def failed(self, subscriber: Subscriber, error: Exception) -> None:
-        """Count a write to a client that raised; its connection is ending by itself."""
+        """Count a write to a client that raised; its connection is about to end."""
         del subscriber, error
         self._write_failures += 1
 
@@ -238,7 +241,7 @@ class Metrics:
         self._durations.observe(seconds, call)
 
     def count_failure(self, part: str) -> None:
-        """Count a failure of a part, which is started again; ``part`` is one of few."""
+        """Count a failure of a part, which is restarted; ``part`` is one of a fixed set."""
         self._failures[part] += 1
 
     def opened(self) -> None:
@@ -247,18 +250,18 @@ class Metrics:
         self._opened += 1
 
     def closed(self, code: int, reason: str) -> None:
-        """Count a closed stream; ``reason`` is one of few, and holds nothing that a client sent."""
+        """Count a closed stream; ``reason`` is one of a fixed set, and no text of a client."""
         self.connections -= 1
         # A client that leaves may send any code, and each would be a series of its own.
         known = code if code in _CODES else 0
         self._closed[known, reason] += 1
 
     def refused(self, reason: str) -> None:
-        """Count a refused stream; ``reason`` is one of few."""
+        """Count a refused stream; ``reason`` is one of a fixed set."""
         self._refused[reason] += 1
 
     def sync(self) -> None:
-        """Move the counts into the exported metrics."""
+        """Add the counts to the exported metrics."""
         self._connections_now.set(self.connections)
         self._contracts_now.set(self.contracts)
         self._workers_ready.set(self.ready)

@@ -50,7 +50,7 @@ class JwtSettings(Checked):
     jwt_issuer: str = option("", "Issuer that tokens must have (claim iss); empty accepts any.")
     jwt_leeway: float = option(
         0.0,
-        "Tolerance for the issuer's clock in the times of tokens [seconds]; 0 allows none.",
+        "Tolerance for differences to the issuer's clock [seconds]; 0 allows none.",
         least=0,
     )
 
@@ -61,8 +61,8 @@ class AuthSettings(JwtSettings):
 
     auth: AuthMode = option(
         AuthMode.JWT,
-        "Authentication of clients: jwt requires a token, none does not. none works on a loopback "
-        "address only; every program and web page of this machine can connect then.",
+        "Authentication of clients: jwt requires a token, none does not. none needs a loopback "
+        "address, and lets every program and web page on this machine connect.",
     )
 
     _keys_needed = True

@@ -11,11 +11,11 @@ from ime_live.settings.store import StoreSettings
 
 @dataclass(frozen=True, kw_only=True)
 class BarsSettings(StoreSettings, LogSettings):
-    """The bars: from the streams to candles of the days."""
+    """The bar aggregator, which makes bars of the streams."""
 
     bars_days: int = option(
         10,
-        "Time for which the bars of a trading day are kept after its last change [days].",
+        "Time for which the bars of a trading day are kept after their last change [days].",
         least=1,
         most=3650,
     )

@@ -15,12 +15,12 @@ class SignalRHubSettings(Checked):
 
     base_url: str = option(
         "https://cdn.ime.co.ir/realTimeServer/",
-        "Address of the exchange's SignalR hub, or of one with the same protocol.",
+        "URL of the exchange's SignalR hub, or of one with the same protocol.",
         metavar="URL",
     )
     polling_url: str = option(
         "https://dataapi.ime.co.ir/api/",
-        "Address where the boards are polled while the SignalR hub is away.",
+        "Base URL for polling the boards while the SignalR hub is unreachable.",
         metavar="URL",
     )
     proxy: str = option(
@@ -43,7 +43,7 @@ class SignalRHubSettings(Checked):
     )
     max_reconnect_delay: float = option(
         30.0,
-        "Longest wait between two attempts to connect [seconds]; the waits are random and grow.",
+        "Maximum wait between two attempts to connect [seconds]; waits are random and grow.",
         above=0,
     )
     upgrade_after: float = option(
@@ -53,13 +53,13 @@ class SignalRHubSettings(Checked):
     )
     polling_interval: float = option(
         2.0,
-        "Time between two polls of the boards while the SignalR hub is away [seconds]; 0 never "
-        "polls. Warehouse receipts, funds and parallel salaf cannot be polled.",
+        "Time between two polls of the boards while the SignalR hub is unreachable [seconds]; 0 "
+        "disables polling. Warehouse receipts, funds and parallel salaf cannot be polled.",
         least=0,
     )
     boards: str = option(
         "futures,options,cdc,gavahi,sandoq,salaf",
-        "Boards to read, separated by commas, of futures, options, cdc, gavahi (warehouse "
+        "Boards to read, separated by commas: futures, options, cdc, gavahi (warehouse "
         "receipts), sandoq (funds) and salaf (parallel salaf).",
         metavar="LIST",
     )
@@ -91,12 +91,12 @@ class HoursSettings(Checked):
     )
     holidays: str = option(
         "",
-        "More days without a session, Jalali or Gregorian, separated by commas: 1405-05-03, "
+        "Further days without a session, Jalali or Gregorian, separated by commas: 1405-05-03, "
         "2026-08-01, or a range with two dots between its first and last day.",
         metavar="DAYS",
     )
     trading_days: str = option(
-        "", "Holidays with a session all the same, as for --holidays.", metavar="DAYS"
+        "", "Holidays on which the exchange trades, written as for --holidays.", metavar="DAYS"
     )
     stale_after: float = option(
         30.0, "Time without a board in a session after which a market is stale [seconds].", above=0
@@ -112,34 +112,34 @@ class RecordSettings(Checked):
 
     record_size: int = option(
         100_000_000,
-        "Size of frames after which a recording continues in a new file [bytes], as it does at "
-        "midnight.",
+        "Size of the frames after which a recording continues in a new file [bytes]; it also does "
+        "so at midnight.",
         above=0,
     )
     record_keep: int = option(
-        0, "Number of files of a recording to keep; 0 keeps all of them.", least=0
+        0, "Number of files to keep per recording; 0 keeps all of them.", least=0
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecorderSettings(SignalRHubSettings, RecordSettings, LogSettings):
-    """The recorder: from the exchange to files."""
+    """The recorder, which writes the exchange's frames to files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeedSettings(StoreSettings, SignalRHubSettings, HoursSettings, RecordSettings, LogSettings):
-    """The feed: from the exchange to the store."""
+    """The feed, which publishes the exchange's market data to the store."""
 
     price_limits: str = option(
         "SIL=0.05, SAF=0.05",
-        "Allowed prices by the start of a contract's name: a fraction of the last settlement "
-        "(0.05 is 5 %), or a range [rials] as SAFOR01=380000..410000. The longest start counts; "
-        "without one there is no limit.",
+        "Allowed prices by the beginning of a contract's name: a fraction of the last settlement "
+        "(0.05 is 5 %), or a range [rials] such as SAFOR01=380000..410000. The longest match "
+        "applies; without a match there is no limit.",
         metavar="LIST",
         former="bands",
     )
     record: str = option(
         "",
-        "File in which to record the frames as well, as `feed record`; empty records none.",
+        "File for recording the frames as well, as with `feed record`; empty records nothing.",
         metavar="FILE",
     )

@@ -27,16 +27,16 @@ class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
     workers: int = option(1, "Processes that share the port; each uses one core.", above=0)
     root_path: str = option(
         "",
-        "Path prefix of a proxy in front, which may strip it or pass it on, as /data-engine/ime; "
-        "empty without a prefix.",
+        "Path prefix of a reverse proxy, such as /data-engine/ime, whether the proxy strips it or "
+        "not; empty for no prefix.",
     )
     docs: bool = option(
         True, "Serve the API documents without a token: /docs, /openapi.json and /asyncapi.json."
     )
     public_url: str = option(
         "",
-        "Address of the gateway for clients, as https://example.com/data-engine/ime, shown in "
-        "/asyncapi.json; empty takes the host of the request.",
+        "Address at which clients reach the gateway, such as https://example.com/data-engine/ime, "
+        "for /asyncapi.json; empty takes the host of the request.",
         metavar="URL",
     )
     timezone: str = option(
@@ -44,16 +44,18 @@ class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
         "Time zone of the messages' timestamps. A zone with daylight saving repeats an hour each "
         "year, in which timestamps do not grow.",
     )
-    max_contracts: int = option(1000, "Most contracts per connection or HTTP request.", above=0)
+    max_contracts: int = option(
+        1000, "Maximum number of contracts per connection or HTTP request.", above=0
+    )
     request_rate: float = option(
         100.0,
-        "Requests for data per token subject, or per address without one, and worker [1/second]; "
-        "five times as many at once. 0 sets no limit.",
+        "Requests for data per worker and token subject, or per address if there is none "
+        "[1/second]; bursts of five times as many are allowed. 0 sets no limit.",
         least=0,
     )
     cors_origins: str = option(
         "",
-        "Origins of web pages that may use the HTTP calls (CORS), as https://example.org, "
+        "Origins of web pages that may use the HTTP calls (CORS), such as https://example.org, "
         "separated by commas; loopback for pages of this machine, * for all, empty for none.",
         metavar="LIST",
     )
@@ -62,7 +64,7 @@ class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
         "Refuse requests with unknown query parameters; otherwise they are ignored and logged.",
     )
     compression: bool = option(
-        True, "Compress WebSocket messages (permessage-deflate) for clients that ask for it."
+        True, "Compress WebSocket messages (permessage-deflate) for clients that offer it."
     )
     ping_interval: float = option(20.0, "Time between two pings to a client [seconds].", above=0)
     ping_timeout: float = option(
@@ -70,33 +72,33 @@ class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
     )
     slow_client_timeout: float = option(
         60.0,
-        "Time without any progress after which a slow client is closed [seconds].",
+        "Time without any progress after which a slow client is disconnected [seconds].",
         above=0,
     )
     send_buffer: int = option(
         65_536,
-        "Send buffer of the kernel per client [bytes] (SO_SNDBUF); 0 leaves its default.",
+        "Size of the kernel's send buffer per client [bytes] (SO_SNDBUF); 0 leaves the default.",
         least=0,
     )
     unsent_limit: int = option(
         16_384,
-        "Unsent data in that buffer [bytes] (TCP_NOTSENT_LOWAT); 0 leaves the default.",
+        "Maximum of unsent data in that buffer [bytes] (TCP_NOTSENT_LOWAT); 0 leaves the default.",
         least=0,
     )
-    max_client_message: int = option(4096, "Largest message of a client [bytes].", above=0)
+    max_client_message: int = option(4096, "Maximum size of a client's message [bytes].", above=0)
     client_rate: float = option(
         10.0,
-        "Frames that a client may send [1/second]; five times as many at once.",
+        "Frames that a client may send [1/second]; bursts of five times as many are allowed.",
         above=0,
     )
     max_request: int = option(
         131_072,
-        "Largest request line with headers, and largest body [bytes].",
+        "Maximum size of the request line with headers, and of a body [bytes].",
         above=0,
     )
     handshake_timeout: float = option(
         10.0,
-        "Timeout for a client's complete request [seconds].",
+        "Timeout for receiving a client's complete request [seconds].",
         above=0,
     )
     contracts_interval: float = option(
@@ -106,13 +108,12 @@ class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
     )
     status_interval: float = option(
         15.0,
-        "Longest time between two status messages to a client that asked for them [seconds].",
+        "Maximum time between two status messages to a client that asked for them [seconds].",
         above=0,
     )
     shutdown_spread: float = option(
         3.0,
-        "Time over which the closing of clients is spread at shutdown [seconds]; 0 closes all at "
-        "once.",
+        "Time over which clients are closed at shutdown [seconds]; 0 closes all of them at once.",
         least=0,
     )
 

@@ -29,39 +29,45 @@ _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.\[\]:_-]+")
 class LimitSettings(Checked):
     """Limits on streams, WebSockets and events alike."""
 
-    max_connections: int = option(50_000, "Most open streams per worker; 0 sets no limit.", least=0)
+    max_connections: int = option(
+        50_000, "Maximum number of open streams per worker; 0 sets no limit.", least=0
+    )
     max_subject_connections: int = option(
-        1_000, "Most open streams per token subject and worker; 0 sets no limit.", least=0
+        1_000,
+        "Maximum number of open streams per token subject and worker; 0 sets no limit.",
+        least=0,
     )
     max_address_connections: int = option(
         500,
-        "Most open streams per address and worker, if --trusted-proxies is set; an IPv6 address "
-        "counts by its first 64 bits. 0 sets no limit.",
+        "Maximum number of open streams per address and worker, if --trusted-proxies is set; IPv6 "
+        "addresses are counted by their first 64 bits. 0 sets no limit.",
         least=0,
     )
     handshake_rate: float = option(
         20.0,
-        "Streams that an address may begin per worker [1/second], if --trusted-proxies is set; "
-        "five times as many at once. 0 sets no limit.",
+        "Streams that an address may open per worker [1/second], if --trusted-proxies is set; "
+        "bursts of five times as many are allowed. 0 sets no limit.",
         least=0,
     )
     max_waiting: int = option(
         268_435_456,
-        "Data that waits for slow clients per worker [bytes]; beyond it, no stream may begin, and "
-        "those that have been slow for longest are closed. 0 sets no limit.",
+        "Maximum of unsent data for slow clients per worker [bytes]; above it, new streams are "
+        "refused, and the clients that have been slow for longest are disconnected. 0 sets no "
+        "limit.",
         least=0,
     )
     trusted_proxies: str = option(
         "",
-        "Addresses or networks of proxies, separated by commas, whose X-Forwarded-For names the "
-        "client; unix for one on a Unix socket, none if clients connect without a proxy. Empty: "
-        "not known, so no limit per address.",
+        "Addresses or networks of proxies, separated by commas, whose X-Forwarded-For header is "
+        "trusted; unix for a proxy on a Unix socket, none if clients connect directly. If empty, "
+        "no limit per address applies.",
         metavar="LIST",
     )
     stream_origins: str = option(
         "*",
-        "Origins of web pages that may open streams, as https://example.org, separated by commas; "
-        "loopback for pages of this machine, * for all. Programs send no origin, and may.",
+        "Origins of web pages that may open streams, such as https://example.org, separated by "
+        "commas; loopback for pages of this machine, * for all. Clients without an Origin header "
+        "are always allowed.",
         metavar="LIST",
     )
 

@@ -27,14 +27,14 @@ class UpSettings(GatewaySettings, FeedSettings, BarsSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorSettings(UpSettings):
-    """A set-up that is to be checked; values that cannot work are reported, and not refused."""
+    """An installation to be checked; invalid values are reported instead of refused."""
 
     def faults(self) -> Iterator[str]:
         """Return nothing: the checks report what is wrong."""
         yield from ()
 
     def problems(self) -> list[str]:
-        """Return what a gateway would refuse of these values, a text each."""
+        """Return the errors with which a gateway would refuse these values."""
         values = {each.name: getattr(self, each.name) for each in fields(GatewaySettings)}
         try:
             GatewaySettings(**values)
@@ -52,20 +52,18 @@ class DemoSource(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings(LogSettings):
-    """The demo: an invented or a recorded market, on this machine only."""
+    """The demo: a synthetic or a recorded market, on this machine only."""
 
     source: str = option(
         DemoSource.SYNTHETIC.value,
-        "Market: synthetic is an invented one, replay repeats --frames at the present time, and a "
-        "folder or file of a recording is played with its own times.",
+        "Source of market data: synthetic generates it, replay repeats --frames with the present "
+        "time, and the path of a recording is played with its original timestamps.",
         metavar="synthetic|replay|PATH",
     )
-    speed: float = option(
-        1.0, "Speed of a recording: 2 is twice as fast, 0 without waits.", least=0
-    )
+    speed: float = option(1.0, "Speed of the playback: 2 is twice as fast; 0 never waits.", least=0)
     wait: bool = option(
-        False, "Begin a recording with the first stream of a client, so that it misses nothing."
+        False, "Begin the playback when the first client connects, so that it misses nothing."
     )
     host: str = option("127.0.0.1", "Loopback address to listen on.")
     port: int = option(8000, "Port to listen on; 0 takes a free one.", least=0, most=65_535)
-    seed: int = option(1, "Seed of the synthetic market; the same seed makes the same market.")
+    seed: int = option(1, "Seed of the synthetic market; equal seeds generate equal markets.")

@@ -24,7 +24,7 @@ class StoreSettings(Checked):
     key_prefix: str = option("ime:", "Prefix of all keys and channels in Redis.")
     redis_timeout: float = option(
         5.0,
-        "Timeout for an answer of Redis [seconds]; after it the connection counts as broken.",
+        "Timeout for an answer of Redis [seconds], after which the connection counts as broken.",
         above=0,
     )
 

@@ -20,11 +20,11 @@ NOTHING: Final = (
 
 
 def _complete_name(incomplete: str) -> list[str]:
-    """Return the names of contracts that begin so, from the service of ``IME_LIVE_URL``."""
+    """Return the contract names with this prefix, from the service in ``IME_LIVE_URL``."""
     from ime_live.client.rest.client import Client
 
     found: list[str] = []
-    # A shell that completes has no place for an error.
+    # Completion in a shell cannot show an error.
     with suppress(ImeLiveError), Client(connect_timeout=1, read_timeout=1, tries=1) as client:
         for market in Market:
             found += (each.contract_name for each in client.search(market, incomplete))
@@ -35,7 +35,7 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="NAME|ID",
-        help="Contracts; GC* is a pattern of names, and a number is an id.",
+        help="Contracts by name, by id or by a pattern of names such as GC*.",
         autocompletion=_complete_name,
     ),
 ]
@@ -44,8 +44,8 @@ Markets = Annotated[
     typer.Option(
         "--market",
         metavar="MARKET",
-        help="Contracts of IMEFutures, IMEOption or IMEDepositCertificate; may be given several "
-        "times.",
+        help="All contracts of a market, such as IMEFutures, IMEOption or IMEDepositCertificate; "
+        "may be repeated.",
     ),
 ]
 Underlyings = Annotated[
@@ -53,7 +53,7 @@ Underlyings = Annotated[
     typer.Option(
         "--underlying",
         metavar="NAME|ID",
-        help="Contracts on an underlying; may be given several times.",
+        help="All contracts on an underlying; may be repeated.",
     ),
 ]
 Everything = Annotated[bool, typer.Option("--all", help="All contracts.")]
@@ -62,7 +62,7 @@ Url = Annotated[
     typer.Option(
         "--url",
         metavar="URL",
-        help="Address of the service, as wss://example.org; else IME_LIVE_URL is read.",
+        help="Address of the service, such as wss://example.org; default: IME_LIVE_URL.",
     ),
 ]
 Token = Annotated[
@@ -70,8 +70,8 @@ Token = Annotated[
     typer.Option(
         "--token",
         metavar="TOKEN",
-        help="Token for the service, which other users of the machine can see in the list of "
-        "processes; else IME_LIVE_TOKEN is read.",
+        help="Token for the service; other users of this machine can see it in the list of "
+        "processes. Default: IME_LIVE_TOKEN.",
     ),
 ]
 TokenPath = Annotated[
@@ -79,7 +79,7 @@ TokenPath = Annotated[
     typer.Option(
         "--token-file",
         metavar="FILE",
-        help="File with the token, read again when it is refused; else IME_LIVE_TOKEN is read.",
+        help="File with the token; it is read again when the token is refused.",
     ),
 ]
 
@@ -116,7 +116,7 @@ def token_of(token: str | None, path: Path | None) -> str | TokenFile | None:
     if token is not None:
         raise SettingsError("--token and --token-file must not be given together; leave one out")
     file = TokenFile(path)
-    file()  # one that cannot be read is an error at once
+    file()  # reports an unreadable file at once
     return file
 
 
