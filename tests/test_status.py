@@ -51,5 +51,5 @@ def test_time_that_no_clock_shows_is_refused(field: str, moment: int) -> None:
         msgspec.structs.replace(STATUS, **{field: moment}),
         msgspec.structs.replace(STATUS, markets={Market.FUTURES: market}),
     ):
-        with pytest.raises(FeedError, match=f"{moment} is no time in microseconds"):
+        with pytest.raises(FeedError, match=f"{moment} is not a time in microseconds"):
             read_status(status.to_json())

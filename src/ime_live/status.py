@@ -140,5 +140,5 @@ def read_status(raw: bytes) -> FeedStatus:
         moments += [market.last_board, market.until]
     for moment in moments:
         if moment is not None and not 0 <= moment < _LATEST:
-            raise FeedError(f"not a feed's status: {moment} is no time in microseconds")
+            raise FeedError(f"not a feed's status: {moment} is not a time in microseconds")
     return status

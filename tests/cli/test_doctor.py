@@ -150,7 +150,7 @@ async def test_token_that_is_missing_or_wrong_is_found(start: Start) -> None:
     line_of(process.stderr, "contracts loaded")
     found = await answers(f"ws://127.0.0.1:{port}")
     assert found["rest"]["text"].startswith("a token is asked for: ")
-    assert found["websocket"]["text"].startswith("it comes through, but is refused: ")
+    assert found["websocket"]["text"].startswith("connected, but refused: ")
     found = await answers(f"ws://127.0.0.1:{port}", "a.b.c")
     assert found["rest"]["text"].startswith("the token is refused: ")
 

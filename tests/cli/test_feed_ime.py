@@ -142,7 +142,7 @@ async def test_emptied_store_is_filled_again(
 
     await until(there, feeds)
     await redis.flushall()
-    await until(there, feeds)  # no board has come since
+    await until(there, feeds)  # no board arrived since
 
 
 @pytest.mark.thorough

@@ -65,7 +65,7 @@ async def test_feed_on_a_link_slower_than_the_boards_is_stale(
         assert status.lag is not None
         assert status.lag > 2
         assert "s late" in (status.error or "")
-        assert await feed.logged("boards come late")
+        assert await feed.logged("boards are late")
 
         proxy.rate = 1e9
 

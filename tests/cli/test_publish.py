@@ -104,7 +104,7 @@ def test_publish_skips_and_reports_bad_lines(
     assert done.stderr.splitlines() == [
         f"data.ndjson, line 1: {malformed} (byte 4)",
         "data.ndjson, line 2: Expected `object`, got `array`",
-        "data.ndjson, line 4: neither contractId nor contractName is given",
+        "data.ndjson, line 4: contractId or contractName must be given, got neither",
         "data.ndjson, line 5: Expected `int | str | null`, got `bool` - at `$.contractId`",
         "data.ndjson, line 6: unknown contract: 99",
         f"data.ndjson, line 7: unknown contract: {named}",

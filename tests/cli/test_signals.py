@@ -204,7 +204,7 @@ def test_interrupt_while_redis_hangs_shows_no_traceback(
     own_valkey.stop()
     serve = ["serve", "--auth", "none", "--port", "0", "--redis-url", own_valkey.url]
     with started([*PROGRAM, *serve], tmp_path) as process:
-        process.says("Redis is lost")
+        process.says("connection to Redis lost")
         process.interrupt(2)
         assert process.ended() in {0, 130}
 

@@ -91,7 +91,7 @@ async def test_gateway_that_was_served_waits_for_a_login_that_is_refused(
             client.config_set("requirepass", "secret")
             client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-            await eventually(lambda: gateway.events("Redis is lost"), PATIENCE)
+            await eventually(lambda: gateway.events("connection to Redis lost"), PATIENCE)
             client.config_set("requirepass", "")
             await eventually(lambda: gateway.events("Redis is back"), PATIENCE)
         finally:

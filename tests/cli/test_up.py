@@ -148,7 +148,7 @@ async def test_up_runs_everything_in_one_command(
             f"ws://{again.address}/live/data/websocket/contract/id?contract_id=901&snapshot=true"
         )
         async with asyncio.timeout(PATIENCE):
-            await newest(700_002)  # no board has come since
+            await newest(700_002)  # no board arrived since
         # A second one on the same data is refused.
         other = Up(tmp_path / "other", hub, data)
         assert await other.ended(PATIENCE) == 2
@@ -242,7 +242,7 @@ async def test_up_serves_clients_during_an_outage_of_the_exchange(
             up.end()
     assert "Traceback" not in up.output
     # A try every few hundredths of a second, and one line.
-    assert len(up.events("exchange not reached")) == 1
+    assert len(up.events("exchange cannot be reached")) == 1
     assert not (tmp_path / "data" / "jwt-secret").exists()
 
 

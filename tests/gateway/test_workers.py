@@ -122,7 +122,7 @@ def test_worker_that_died_or_stopped_is_replaced(tmp_path: Path, number: signal.
         assert {second, program.pids()[2]} <= set(program.pids("ended"))
     assert f"pid={first}" in said
     assert ("worker does not answer" in said) is (number is signal.SIGSTOP)
-    assert "worker ended; starting another one" in said
+    assert "worker exited; starting another one" in said
 
 
 def test_worker_with_a_hanging_event_loop_is_replaced(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_worker_with_a_hanging_event_loop_is_replaced(tmp_path: Path) -> None:
         program.until(lambda: len(program.pids()) >= 4)
         said = ended(program, signal.SIGTERM)
     for pid in first:
-        assert f"worker does not answer; killing it pid={pid}" in said
+        assert f"worker does not respond; killing it pid={pid}" in said
 
 
 @pytest.mark.thorough
@@ -161,7 +161,7 @@ def test_stopped_workers_do_not_hold_up_the_end(
 
 def test_workers_that_do_not_end_are_killed(tmp_path: Path) -> None:
     with running(tmp_path, "deaf", stop_timeout=0.5) as program:
-        assert "workers do not end; killing them" in ended(program, signal.SIGTERM)
+        assert "workers do not exit; killing them" in ended(program, signal.SIGTERM)
 
 
 def test_sighup_ends_nothing(tmp_path: Path) -> None:

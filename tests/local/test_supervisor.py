@@ -80,7 +80,7 @@ async def test_stopped_process_is_restarted(tmp_path: Path, eventually: Eventual
     assert gone(pids(file)[1])
     events = [line["event"] for line in logs]
     assert events.count("process is stopped; killing it") == 1
-    assert "process does not end; killing it" not in events
+    assert "process does not exit; killing it" not in events
 
 
 async def test_processes_end_in_reverse_order(tmp_path: Path, eventually: Eventually) -> None:
@@ -227,7 +227,7 @@ async def test_process_that_does_not_end_is_killed_with_its_children(
         await eventually(lambda: all(gone(pid) for pid in pids(file)), PATIENCE)
     finally:
         end(file)
-    assert [each["event"] for each in logs][-1] == "process does not end; killing it"
+    assert [each["event"] for each in logs][-1] == "process does not exit; killing it"
 
 
 async def test_second_signal_leaves_no_process(tmp_path: Path, eventually: Eventually) -> None:

@@ -335,7 +335,7 @@ async def test_pubsub_reconnects_to_a_restarted_store(
     )
     assert gateway.errors == [f"Redis at {place} cannot be reached: {reason}"]
     assert gateway.connections == 2
-    assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
+    assert [line["event"] for line in logs] == ["connection to Redis lost", "Redis is back"]
 
 
 async def test_ping_that_is_refused_is_an_answer(
@@ -369,7 +369,7 @@ async def test_pubsub_may_start_before_the_store(
     assert gateway.connections == 1
     assert len(gateway.errors) == 1
     assert gateway.errors[0].endswith("refused the connection")
-    assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
+    assert [line["event"] for line in logs] == ["connection to Redis lost", "Redis is back"]
 
 
 async def test_dead_connection_causes_a_reconnect(
@@ -638,7 +638,7 @@ async def test_consecutive_breaks_are_reported_once(
                 await proxy.reset()
                 await eventually(lambda n=n: len(gateway.errors) > n)
             await eventually(lambda: pubsub.connected)
-    assert [line["event"] for line in logs] == ["Redis is lost", "Redis is back"]
+    assert [line["event"] for line in logs] == ["connection to Redis lost", "Redis is back"]
 
 
 def test_idle_and_timeout_together_notice_a_half_open_link_within_seven_seconds() -> None:

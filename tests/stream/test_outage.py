@@ -119,7 +119,7 @@ async def test_emptied_registry_does_not_replace_known_contracts(
     async with Redis.from_url(own_valkey.url) as redis, Publisher(own_valkey.url) as publisher:
         await redis.flushall()
         await eventually(
-            lambda: gateway.events("the store has no contracts; keeping those that are known")
+            lambda: gateway.events("the store has no contracts; keeping the known contracts")
         )
         async with gateway.by_name(CONTRACTS[0].contract_name) as client:
             await publisher.publish(IDS[0], payload())

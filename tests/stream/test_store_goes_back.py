@@ -455,7 +455,7 @@ async def test_read_only_gateway_is_not_current_and_logs_it(
             await eventually(lambda: len(reader.counts) == 2, 15)
             await publisher.publish("1", payload(Aggregate={"trade_count": 2}))
             assert not any(await reader.next_statuses(20, eventually))
-            [line] = await gateway.logged("state in the store cannot be lifted above ours")
+            [line] = await gateway.logged("version of a stored state cannot be raised")
             assert line["contract_id"] == "1"
             assert len(reader.counts) == 2
             task.cancel()

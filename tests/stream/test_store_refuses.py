@@ -155,7 +155,7 @@ async def test_store_that_refuses_writes_since_its_disk_fails_is_read_all_the_sa
                     pass
                 while message["data"].get("Aggregate", {}).get("last_price") != 5:
                     message = await receive(client)
-        assert gateway.events("Redis is lost") == []  # while the server runs
+        assert gateway.events("connection to Redis lost") == []  # while the server runs
     assert gateway.events("Redis refuses to subscribe") == []
 
 

@@ -126,7 +126,7 @@ class StreamRecorder:
                         found = await self._list(client, known=self.contracts)
                         if not found or found.keys() == self.contracts.keys():
                             raise
-                        log.warning("going on without a contract", error=str(error))
+                        log.warning("continuing without a contract", error=str(error))
                         self.contracts = found
             finally:
                 # Later states may have been on their way.

@@ -261,7 +261,7 @@ class BarAggregator:
     def _refuse(self, contract_id: str, error: PayloadError) -> None:
         self._refused += 1
         self._limited.warning(
-            "state makes no bar",
+            "state left out of the bars",
             key=("refused", error.kind),
             contract_id=contract_id,
             error=str(error),

@@ -211,7 +211,7 @@ class _Contracts:
 
     def _find(self, entry: _Entry) -> str:
         if entry.contract_id is None and entry.contract_name is None:
-            raise ContractError("neither contractId nor contractName is given")
+            raise ContractError("contractId or contractName must be given, got neither")
         if entry.contract_id is None:
             return self._registry.by_name(entry.contract_name or "").contract_id
         contract = self._by_id(str(entry.contract_id))

@@ -37,7 +37,7 @@ LISTEN: Final = 20.0
 _SKEW: Final = 2.0  # seconds; the Date of an answer has whole ones
 _LATE: Final = 60.0  # seconds
 _AWAY: Final = (
-    "the exchange answers Iranian addresses only: run this there, or through --proxy; "
+    "the exchange only answers requests from Iran: run this there, or through --proxy; "
     "--base-url is its address"
 )
 _REPORT: Final = "send the report to the developers: the exchange may have changed something"
@@ -159,7 +159,7 @@ async def transports(context: CheckedExchange) -> list[Finding]:
                     await _listen(context, connection)
             except FeedError as error:
                 context.transports[name.value] = str(error)
-                found.append(warning(f"{name.value}: {error}", "does a proxy hold it up?"))
+                found.append(warning(f"{name.value}: {error}", "does a proxy block it?"))
             finally:
                 if connection is not None:
                     await connection.end()
@@ -216,7 +216,7 @@ async def boards(context: CheckedExchange) -> list[Finding]:
             found.append(ok(f"{method}: {counted(seen[method], 'row')}, all fields are there"))
     if context.unknown:
         found.append(warning(f"unknown boards: {_named(context.unknown)}", _REPORT))
-    return found or [warning("no board has come", "try again in a session")]
+    return found or [warning("no board arrived", "try again in a session")]
 
 
 def _missing(method: str, columns: Mapping[str, str]) -> set[str]:
@@ -277,7 +277,7 @@ async def rows(context: CheckedExchange) -> list[Finding]:
 async def clock(context: CheckedExchange) -> list[Finding]:
     """Do the exchange's clock and this machine's agree?"""
     if context.ahead is None:
-        return [warning("the exchange does not tell its time")]
+        return [warning("the exchange sends no time")]
     text = f"the exchange's clock differs from this machine's by {context.ahead:+.1f} s"
     if abs(context.ahead) > _SKEW:
         return [warning(text, "synchronise this machine's, as by chrony")]

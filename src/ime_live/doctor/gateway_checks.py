@@ -218,14 +218,14 @@ async def websocket(context: CheckedGateway) -> list[Finding]:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
     if isinstance(error, AuthenticationError):
-        return [failed(f"it comes through, but is refused: {error}", "give a token by --token")]
+        return [failed(f"connected, but refused: {error}", "give a token by --token")]
     if isinstance(error, UnknownContractError | RefusedError):
-        return [ok(f"it comes through; answered: {error}")]
+        return [ok(f"connected; answered: {error}")]
     if reason or isinstance(error, ImeLiveError):
         text = str(error or reason)
         # Where nothing is found, the proxy's headers are not the cause.
         return [failed(text, _PREFIX if "HTTP 404" in text else _UPGRADE)]
-    return [ok("it comes through")]
+    return [ok("connected")]
 
 
 async def events(context: CheckedGateway) -> list[Finding]:

@@ -51,7 +51,7 @@ async def settings_hold(settings: DoctorSettings) -> list[Finding]:
 async def tokens(settings: DoctorSettings) -> list[Finding]:
     """Can tokens be checked?"""
     if settings.auth is AuthMode.NONE:
-        return [warning("none are asked for", "for others than this machine, use --auth jwt")]
+        return [warning("not required", "for others than this machine, use --auth jwt")]
     keyring = keyring_from(settings)
     await keyring.start()
     try:
@@ -89,7 +89,7 @@ async def files(_: DoctorSettings) -> list[Finding]:
     """How many clients can a process have?"""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return [ok("as many files as wanted may be open")]
+        return [ok("the number of open files is not limited")]
     text = f"{soft:,} files may be open, so about {max(0, soft - 100):,} clients per process"
     if soft >= _FILES:
         return [ok(text)]
@@ -102,7 +102,7 @@ async def port(settings: DoctorSettings) -> list[Finding]:
     host, number = bare_host(settings.host), settings.port
     place = f"{settings.host} port {number}"
     if not number:
-        return [ok("a free port is taken")]
+        return [ok("a free port will be chosen")]
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
             host or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -112,7 +112,9 @@ async def port(settings: DoctorSettings) -> list[Finding]:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
     except PermissionError:
-        return [failed(f"may not listen on {place}", "use a port from 1024 on, and a proxy")]
+        return [
+            failed(f"no permission to listen on {place}", "use a port from 1024 on, and a proxy")
+        ]
     except OSError as error:
         if await _is_gateway(host, number):
             return [ok(f"a gateway listens on {place} already")]

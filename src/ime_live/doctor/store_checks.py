@@ -38,7 +38,7 @@ async def reach(context: CheckedStore) -> list[Finding]:
     try:
         await store.connections.check(listens=True)
     except StoreError as error:
-        return [failed(str(error), "see whether it runs, and --redis-url; docs/redis.md")]
+        return [failed(str(error), "check that it runs, and --redis-url; see docs/redis.md")]
     place = store.connections.place
     try:
         info = await store.server_info()
@@ -86,7 +86,7 @@ def _refused_writes(info: Mapping[str, str]) -> list[Finding]:
     most, used = (info.get(name, "") for name in ("maxmemory", "used_memory"))
     if most.isdigit() and used.isdigit() and 0 < int(most) <= int(used):
         text = f"its memory is full: {int(used):,} of {int(most):,} bytes are used"
-        found.append(failed(text, "give it a higher maxmemory, or delete what it need not keep"))
+        found.append(failed(text, "raise its maxmemory, or delete data"))
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         remedy = "see its log: its disk is full, or its folder may not be written"
         found.append(warning("it could not save its data, so it may refuse writes", remedy))
@@ -114,7 +114,7 @@ async def rights(context: CheckedStore) -> list[Finding]:
         found.append(
             warning(
                 f"may not store and publish: {error}",
-                f"a gateway then serves, and corrects nothing; feeds need it: {_ACL}",
+                f"gateways work without it, but correct no states; feeds need it: {_ACL}",
             )
         )
     try:
@@ -188,7 +188,7 @@ async def feed(context: CheckedStore) -> list[Finding]:
     lease = Lease(context.settings, "", connections=context.store.connections)
     status, led = await lease.read()
     if status is None:
-        return [ok("no feed of the exchange has run; a publisher of your own needs none")]
+        return [ok("no exchange feed has run; your own publisher needs none")]
     if not led:
         return [
             warning(

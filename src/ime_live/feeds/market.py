@@ -97,4 +97,4 @@ def _end(recorder: Recorder) -> None:
     try:
         recorder.close()
     except FeedError as error:
-        log.warning("the end of the recording is lost", error=str(error))
+        log.warning("the end of the recording was not written", error=str(error))

@@ -145,14 +145,14 @@ class Workers:
         self._served = self._served or bool(worker.heartbeat.last)
         if process.exitcode is None:
             if worker.silent(now, since, self._hung):
-                log.error("worker does not answer; killing it", pid=process.pid)
+                log.error("worker does not respond; killing it", pid=process.pid)
                 process.kill()
             return
         if process.exitcode == CANNOT_START and not self._served:
             raise ImeLiveError("a worker cannot start; see above")
         wait = worker.backoff.next(now - worker.started)
         log.error(
-            "worker ended; starting another one",
+            "worker exited; starting another one",
             pid=process.pid,
             status=_status_of(process.exitcode),
             seconds=round(wait, 2),
@@ -175,7 +175,7 @@ class Workers:
         hurried = False
         while running := [each for each in processes if each.exitcode is None]:
             if time.monotonic() > deadline:
-                log.error("workers do not end; killing them", pids=[p.pid for p in running])
+                log.error("workers do not exit; killing them", pids=[p.pid for p in running])
                 _send(running, signal.SIGKILL)
             if not hurried and self._signals.count(signal.SIGINT) > 1:
                 hurried = True

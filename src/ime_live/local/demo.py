@@ -224,7 +224,7 @@ ime-live demo: {len(market.contracts)} contracts {market.about}
 Contracts:
 {chr(10).join(examples)}
 
-Try it in another terminal (no token is asked for, since only this machine can connect):
+Try it in another terminal (no token is needed, because only this machine can connect):
 
   {_python()} -m websockets "{stream}/name?contract_names={name}&snapshot=true"
 

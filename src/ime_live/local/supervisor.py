@@ -146,7 +146,7 @@ class Supervisor:
             async with asyncio.timeout(child.stop_timeout):
                 await process.wait()
         if process.returncode is None:
-            log.error("process does not end; killing it", process=child.name)
+            log.error("process does not exit; killing it", process=child.name)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # and what it has started
             await process.wait()

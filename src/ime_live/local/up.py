@@ -212,7 +212,7 @@ def greeting(
     """
     ours = f"{shlex.quote(sys.executable)} -m ime_live"
     if settings.auth is AuthMode.NONE:
-        how = "none is asked for"
+        how = "not required"
     elif secret_made:
         file = shlex.quote(str(data / _SECRET))
         how = f"{variable('jwt_secret')}=$(cat {file}) {ours} token create --subject me"
@@ -231,6 +231,6 @@ ime-live is up.
 
 Contracts come with the exchange's boards; this lists them:
   {ours} contracts list --redis-url {store}
-The exchange answers Iranian addresses only: from elsewhere, give --proxy. The feed goes on
-trying, and the log tells when its state changes. Stop with Ctrl-C.
+The exchange only answers requests from Iran: use --proxy elsewhere. The feed keeps
+trying, and the log reports changes of its state. Stop with Ctrl-C.
 """

@@ -128,7 +128,9 @@ class Lease(Commands):
             if isinstance(reply, Exception) and not is_bad_data(reply):
                 raise self.connections.error(reply)
         if not isinstance(raw, bytes | Exception | None):
-            raise StoreError(f"Redis at {self.connections.place}: a reply that is no text: {raw!r}")
+            raise StoreError(
+                f"Redis at {self.connections.place}: a reply that is not text: {raw!r}"
+            )
         if raw is None:
             return None, bool(led)
         reason = str(raw)

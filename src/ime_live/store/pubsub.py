@@ -101,8 +101,8 @@ class PubSub:
         self._subscriptions = Subscriptions(self._contracts_channel, self._revoked_channel)
         self._outage = False
         self._told_outage = False
-        """Whether the last log line says that Redis is lost. If a link breaks again and again, only
-        some outages are logged, each with its end."""
+        """Whether the start of this outage was logged. If a link breaks repeatedly, only some outages
+        are logged, each with its end."""
         self._backoff = Backoff(_LONGEST_DELAY, first_limit=_FIRST_DELAY)
         self._limited = LogLimiter(log)
         # Of the present connection:
@@ -333,7 +333,7 @@ class PubSub:
                 "Redis refuses to subscribe", key="refusal", error=str(error)
             )
         else:
-            told = self._limited.warning("Redis is lost", key="lost", error=str(error))
+            told = self._limited.warning("connection to Redis lost", key="lost", error=str(error))
         self._told_outage = self._told_outage or told
         if not self._outage:
             self._outage = True

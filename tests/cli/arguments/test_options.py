@@ -216,9 +216,9 @@ def test_unknown_variable_is_reported(ime_live: Run, valkey: EmbeddedValkey) -> 
     done = ime_live("contracts", "list", **given)
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "ime-live: IME_LIVE_NONSENSE is no setting and does nothing",
+        "ime-live: IME_LIVE_NONSENSE is not a setting and has no effect",
         (
-            "ime-live: IME_LIVE_REDIS_ULR is no setting and does nothing; "
+            "ime-live: IME_LIVE_REDIS_ULR is not a setting and has no effect; "
             "did you mean IME_LIVE_REDIS_URL?"
         ),
     ]

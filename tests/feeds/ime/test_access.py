@@ -106,4 +106,4 @@ async def test_unreachable_hub_is_retried_with_backoff_and_logged_once() -> None
                 with pytest.raises(asyncio.CancelledError):
                     await reading
     assert clock.waits == [0.5, 1, 2, 4, 8, 15, 15]
-    assert [line["event"] for line in logs] == ["exchange not reached"]
+    assert [line["event"] for line in logs] == ["exchange cannot be reached"]

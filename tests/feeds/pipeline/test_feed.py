@@ -317,7 +317,7 @@ async def test_boards_that_come_late_are_stale_and_said_so() -> None:
     assert ran.status.state is FeedState.STALE
     assert ran.status.lag == 34.0
     assert ran.status.error == "boards come 34 s late"
-    [line] = ran.events("boards come late")
+    [line] = ran.events("boards are late")
     assert line["lag"] == 34.0
 
 
@@ -325,7 +325,7 @@ async def test_boards_that_come_in_time_are_live() -> None:
     exchange = Exchange()
     ran = await run(exchange, *pushes(exchange, ago=0.5))
     assert (ran.status.state, ran.status.lag, ran.status.error) == (FeedState.LIVE, 1.5, None)
-    assert not ran.events("boards come late")
+    assert not ran.events("boards are late")
 
 
 async def test_lag_is_measured_by_the_exchanges_time_if_the_machine_is_wrong() -> None:
@@ -471,7 +471,7 @@ async def test_feed_goes_on_while_its_frames_cannot_be_recorded() -> None:
     lines = ran.events("frame not recorded")  # once per minute
     assert [each.get("repeated") for each in lines] == [None, 1]
     assert "no space left" in lines[0]["error"]
-    [line] = ran.events("recording goes on")
+    [line] = ran.events("recording continues")
     assert line["lost"] == 3
 
 

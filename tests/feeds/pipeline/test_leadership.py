@@ -234,5 +234,5 @@ async def test_closing_is_bounded_when_the_store_does_not_answer() -> None:
     assert lease.writes == 2
     assert LEAVING - 0.1 <= loop.time() - began < LEAVING + 5.0
     assert [each["event"] for each in logs] == [
-        "the feed's lease cannot be given up in time; it runs out"
+        "the feed's lease cannot be released in time; it will expire"
     ]

@@ -161,7 +161,7 @@ async def test_empty_registry_does_not_replace_known_contracts(running: Running)
         await running.settle()
     assert running.ids == {"1", "2"}
     assert [line["event"] for line in logs] == [
-        "the store has no contracts; keeping those that are known"
+        "the store has no contracts; keeping the known contracts"
     ]
 
 
@@ -247,7 +247,7 @@ async def test_two_contracts_of_one_name_are_accepted(running: Running) -> None:
     assert registry.by_id("3").contract_name == "N1"
     assert logs == [
         {
-            "event": "contract is found by its id only",
+            "event": "contract can only be found by its id",
             "log_level": "warning",
             "reason": "contracts 1 and 3 must have different names, got N1 twice",
         }

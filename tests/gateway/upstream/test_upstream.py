@@ -431,7 +431,7 @@ class TestFaults:
         world.upstream.on_connected()
         await world.settle()
         world.connected = False
-        world.readings[-1].answer.set_exception(StoreError("Redis is lost"))
+        world.readings[-1].answer.set_exception(StoreError("connection to Redis lost"))
         await world.settle()
         asked = len(world.readings)
         await world.settle()

@@ -137,7 +137,7 @@ def warn_of_unknown_variables(settings: object) -> None:
             structlog.get_logger().warning("no such setting", variable=given, **meant)
         else:
             hint = f"; did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else ""
-            tell(f"ime-live: {given} is no setting and does nothing{hint}")
+            tell(f"ime-live: {given} is not a setting and has no effect{hint}")
 
 
 def _read_env_file(path: Path | None) -> Path | None:

@@ -300,7 +300,7 @@ class Receiver(Generic[DataT]):
                 if error is not None:
                     raise error
             else:
-                log.debug("a message of an unknown channel was passed over")
+                log.debug("ignored a message of an unknown channel")
             if not proven:
                 proven = True
                 self._options.credentials.accepted(headers)

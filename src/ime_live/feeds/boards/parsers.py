@@ -183,7 +183,7 @@ def optional_text(row: Row, field: str) -> str | None:
     try:
         plain.encode()
     except UnicodeEncodeError:
-        raise ParseError(field, "holds half of a character") from None
+        raise ParseError(field, "contains half of a surrogate pair") from None
     return plain if fold(plain) else None
 
 

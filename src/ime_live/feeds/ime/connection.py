@@ -216,7 +216,7 @@ class SignalRConnection:
                 at_once = asyncio.get_running_loop().time() - began < _AT_ONCE
                 self._idle = self._idle + 1 if at_once else 0
                 if self._idle > IDLE_POLLS:
-                    raise FeedError("polls are answered at once, with nothing")
+                    raise FeedError("polls are answered at once, without messages")
 
     async def close(self) -> None:
         """Close the transport; the SignalR hub keeps the connection for a while."""

@@ -258,7 +258,9 @@ class SignalRClient:
                 reason=reason,
             )
         else:
-            self._once.warning("exchange not reached", key=reason, host=self._host, reason=reason)
+            self._once.warning(
+                "exchange cannot be reached", key=reason, host=self._host, reason=reason
+            )
         self._connection_state = ConnectionState(source="", since=since, error=reason)
 
     async def _end(self) -> None:

@@ -126,7 +126,7 @@ class ExchangeSource:
                 away = now() - max(there_at, self._frame_at)
                 if self._polling is None and away >= self._stays_away:
                     log.warning(
-                        "SignalR hub stays away; polling boards",
+                        "SignalR hub unreachable; polling boards",
                         reason=self._hub.connection_state.error,
                     )
                     self._polling = asyncio.create_task(self._poll(come, poller))

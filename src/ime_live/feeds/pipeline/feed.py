@@ -170,7 +170,7 @@ class Feed:
             self._limited.warning("frame not recorded", key="not recorded", error=str(error))
         else:
             if self._unrecorded:
-                self._limited.info("recording goes on", key="recorded", lost=self._unrecorded)
+                self._limited.info("recording continues", key="recorded", lost=self._unrecorded)
             self._unrecorded = 0
 
     def _frame_of(self, raw: bytes) -> Frame | None:
@@ -249,9 +249,9 @@ class Feed:
     def _say_lag(self, lag: float | None) -> None:
         late = self._health.late
         if late and not self._late:
-            self._limited.warning("boards come late", key="late", lag=lag)
+            self._limited.warning("boards are late", key="late", lag=lag)
         elif self._late and not late:
-            self._limited.info("boards come in time again", key="in time", lag=lag)
+            self._limited.info("boards are on time again", key="in time", lag=lag)
         self._late = late
 
     def _say_clock(self) -> None:

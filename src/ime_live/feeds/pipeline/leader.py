@@ -156,7 +156,7 @@ class Leader:
         refused, restored = await self._ingest.confirm(share)
         if restored:
             self._limited.warning(
-                "the store held other states than this feed's; published again",
+                "the store held other states than this feed; published its own again",
                 key="restored",
                 contracts=len(restored),
                 first=restored[0],

@@ -155,8 +155,8 @@ class Leadership:
             # instead of TimeoutError in a task that was cancelled.
             await asyncio.wait_for(give_up(), LEAVING)
         except TimeoutError:
-            log.warning(f"the {self._program}'s lease cannot be given up in time; it runs out")
+            log.warning(f"the {self._program}'s lease cannot be released in time; it will expire")
         except StoreError as error:
             log.warning(
-                f"the {self._program}'s lease cannot be given up; it runs out", error=str(error)
+                f"the {self._program}'s lease cannot be released; it will expire", error=str(error)
             )

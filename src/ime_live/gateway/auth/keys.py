@@ -61,7 +61,7 @@ class KeyFile:
         seen = _look(self._path)
         if seen == self._seen:
             return
-        event = "keys cannot be read; those that are known stay"
+        event = "keys cannot be read; keeping the known keys"
         try:
             self.keys = self._read(self._path)
         except SettingsError as error:
@@ -70,7 +70,7 @@ class KeyFile:
             return
         self._seen = seen
         limited.forget((event, self._path))
-        log.info("keys read again", path=self._path, keys=len(self.keys))
+        log.info("keys reloaded", path=self._path, keys=len(self.keys))
 
 
 def _look(path: str) -> tuple[int, ...]:

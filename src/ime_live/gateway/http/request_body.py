@@ -24,9 +24,9 @@ def body_size(head: RequestHead) -> int | None:
     if b"transfer-encoding" in head.fields:
         codings = [coding.lower() for coding in head.items(b"transfer-encoding")]
         if length is not None or head.version != "1.1" or codings[-1:] != ["chunked"]:
-            raise RequestError(400, "Where the request's body ends must be told in one way.")
+            raise RequestError(400, "The length of the request body must be given in one way only.")
         if codings != ["chunked"]:
-            raise RequestError(501, "No transfer coding but chunked is known here.")
+            raise RequestError(501, "The only supported transfer coding is chunked.")
         return None
     if length is None:
         return 0
@@ -101,4 +101,4 @@ class RequestBody:
 
     def _check(self, size: int) -> None:
         if size > self._allowed:
-            raise RequestError(413, "The request's body is too large: no call takes one.")
+            raise RequestError(413, "The request body is too large; no call needs one.")

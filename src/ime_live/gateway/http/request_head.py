@@ -116,7 +116,7 @@ def read_head(data: bytes) -> RequestHead:
     if major != b"1":
         raise RequestError(505, "This server speaks HTTP/1.1.")
     if method not in _METHODS:
-        raise RequestError(501, "This method is not known here.")
+        raise RequestError(501, "The request method is not supported.")
     fields = read_fields(lines)
     host = fields.get(b"host")
     if host is None and minor != b"0":

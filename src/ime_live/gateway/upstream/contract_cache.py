@@ -122,7 +122,7 @@ class ContractCache:
         if not found and len(self):
             # A store that has just lost its data looks like this. A contract that was really
             # removed was announced by its id, so the last one can still be removed.
-            event = "the store has no contracts; keeping those that are known"
+            event = "the store has no contracts; keeping the known contracts"
             self._limited.warning(event, key=event, known=len(self))
             return
         known = {contract.contract_id: contract for contract in self._registry or ()}
@@ -143,7 +143,7 @@ class ContractCache:
 
     def _take(self, registry: Registry, conflicts: Sequence[ContractError]) -> None:
         for conflict in conflicts:
-            event = "contract is found by its id only"
+            event = "contract can only be found by its id"
             self._limited.warning(event, key=event, reason=str(conflict))
         if self._registry is None:
             log.info("contracts loaded", contracts=len(registry))

@@ -104,7 +104,7 @@ class FeedMonitor:
         if _gist(before) == _gist(status):
             return
         if status is None:
-            log.info(f"the {self._program}'s status is gone")
+            log.info(f"the {self._program}'s status has been deleted")
         else:
             log.info(
                 f"the {self._program}'s state",

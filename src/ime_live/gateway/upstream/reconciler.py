@@ -260,7 +260,7 @@ class Reconciler:
         for each, answer in zip(due, answers, strict=True):
             if isinstance(answer, StoreError):
                 self._limited.warning(
-                    "state in the store cannot be lifted above ours",
+                    "version of a stored state cannot be raised",
                     key="lift refused",
                     contract_id=each.contract_id,
                     error=str(answer),
@@ -278,7 +278,7 @@ class Reconciler:
         if update is None:
             return
         self._limited.warning(
-            "the store went back, and the gateway follows",
+            "the store holds older states; the gateway takes them",
             key="lifted",
             contract_id=contract_id,
             stored=update.version,

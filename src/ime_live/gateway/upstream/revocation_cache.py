@@ -92,7 +92,7 @@ class RevocationCache:
         if len(self._revocations) != known:
             log.info("revocations loaded", revocations=len(self._revocations))
         if missing:
-            event = "the store has lost revocations; they are stored again"
+            event = "the store has lost revocations; storing them again"
             self._limited.warning(event, key=event, revocations=len(missing))
             try:
                 await self._store.revoke(missing)
