@@ -174,7 +174,7 @@ def test_verdict_follows_from_rounds(figures: Sequence[float], verdict: str) -> 
     assert Goal("CPU", 1.05, "× floor", figures).verdict == verdict
 
 
-def test_goal_tells_median_and_spread() -> None:
+def test_goal_shows_median_and_spread() -> None:
     goal = Goal("CPU", 1.05, "× floor", [1.3, 0.9, 1.1])
     assert goal_table([goal]).splitlines()[-1] == (
         f"| CPU | 1.05 × floor | 1.10 × (0.90–1.30) | {OPEN} |"
@@ -258,20 +258,20 @@ def test_table_names_servers_that_could_not_run() -> None:
     assert "other: not installed: other." in text
 
 
-def test_table_tells_that_the_load_was_full() -> None:
+def test_table_notes_that_the_load_was_full() -> None:
     rounds = {IME_LIVE.name: [replace(RESULT, load_share=0.5)]}
     assert "core was full" not in table(Measured(SINGLE, rounds, {}))
     rounds[FLOOR.name] = [replace(RESULT, load_share=0.95)]
     assert table(Measured(SINGLE, rounds, {})).endswith(f"latency counts too: {FLOOR.name}.")
 
 
-def test_table_of_requests_tells_rates() -> None:
+def test_table_of_requests_shows_rates() -> None:
     result = replace(RESULT, cpu_per_request=600.0, requests_per_second=1_667.0)
     text = table(Measured(BY_NAME["rest"], {IME_LIVE.name: [result]}, {}))
     assert "| **ime-live** | 1,667 | 600 | 5.0 | 20.0 | 30.0 | 736 |" in text
 
 
-def test_table_of_first_bytes_tells_time_beyond_redis() -> None:
+def test_table_of_first_bytes_shows_time_beyond_redis() -> None:
     rounds = {
         BARE_SUBSCRIBER.name: [replace(RESULT, p50=200, p99=400)],
         IME_LIVE.name: [replace(RESULT, p50=330, p99=900)],
@@ -353,7 +353,7 @@ def test_report_is_written_with_figures_beside_it(
     assert figures["single"][IME_LIVE.name]["share"] == 1.0
 
 
-def test_soak_tells_growth_from_noise() -> None:
+def test_soak_distinguishes_growth_from_noise() -> None:
     flat = [100_000_000] * 600
     assert growth(flat) == 0
     assert growth([*flat[:540], *[112_000_000] * 60]) > 0.11

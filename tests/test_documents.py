@@ -404,7 +404,7 @@ async def test_latest_state_ends_with_the_streams_error(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_no_example_is_left_out() -> None:
+def test_every_example_of_a_document_is_run() -> None:
     marks = test_bash_examples_run.pytestmark  # type: ignore[attr-defined]
     [mark] = [mark for mark in marks if mark.name == "parametrize"]
     files = {path.stem for path in (ROOT / "examples").glob("*.py")}

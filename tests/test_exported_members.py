@@ -47,14 +47,14 @@ def with_the_base_only(program: str, **variables: str) -> subprocess.CompletedPr
     )
 
 
-def test_every_name_is_there() -> None:
+def test_every_exported_name_exists() -> None:
     assert ime_live.__all__ == sorted(ime_live.__all__)
     for name in ime_live.__all__:
         assert getattr(ime_live, name) is not None
         assert name in dir(ime_live)
 
 
-def test_nothing_public_is_left_out() -> None:
+def test_every_public_name_is_exported() -> None:
     assert {*ime_live._MODULES, "__version__"} == set(ime_live.__all__)
 
 
@@ -198,7 +198,7 @@ def test_error_of_result_is_kept_by_pickle() -> None:
     assert (str(made.error), made.kind) == ("the text", "a kind")
 
 
-def test_nothing_is_imported_before_it_is_used() -> None:
+def test_public_names_are_imported_on_first_use() -> None:
     program = (
         "import sys; before = set(sys.modules); import ime_live\n"
         "print(sorted({n.partition('.')[0] for n in set(sys.modules) - before} - {'ime_live'}))\n"
@@ -211,7 +211,7 @@ def test_nothing_is_imported_before_it_is_used() -> None:
     assert "asyncio" not in done.stdout
 
 
-def test_all_of_them_by_a_star() -> None:
+def test_star_import_has_every_public_name() -> None:
     names: dict[str, object] = {}
     exec("from ime_live import *", names)  # noqa: S102 - the only place where it is allowed
     assert set(ime_live.__all__) <= set(names)

@@ -41,12 +41,12 @@ class TestTimestamps:
         assert version_of(text, zone) == version
 
     @given(st.lists(SINCE_2023, min_size=2, max_size=2, unique=True))
-    def test_their_order_is_that_of_the_versions(self, versions: list[int]) -> None:
+    def test_timestamps_sort_like_their_versions(self, versions: list[int]) -> None:
         first, second = sorted(versions)
         assert timestamp_of(first, TEHRAN) < timestamp_of(second, TEHRAN)
 
     @given(SINCE_2023)
-    def test_offset_goes_before_the_zone(self, version: int) -> None:
+    def test_offset_precedes_the_zone_of_the_gateway(self, version: int) -> None:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=version)
         for zone in (UTC, TEHRAN, timezone(timedelta(hours=9))):
             assert version_of(moment.astimezone(zone).isoformat(), TEHRAN) == version

@@ -80,7 +80,7 @@ class TestPayload:
         with pytest.raises(PayloadError, match=wrong):
             read_payload(payload(Aggregate={"last_price": value}))
 
-    def test_also_in_a_payload_that_was_put_together(self, payload: Factory) -> None:
+    def test_malformed_number_of_a_built_payload_is_named(self, payload: Factory) -> None:
         read = read_payload(payload())
         read.contract_info.open_interest = float("nan")
         with pytest.raises(PayloadError, match=r"at `\$.ContractInfo.open_interest`"):
@@ -115,7 +115,7 @@ class TestPayload:
         with pytest.raises(PayloadError):
             read_payload(data)
 
-    def test_mapping_that_cannot_be_json(self, payload: Factory) -> None:
+    def test_mapping_that_json_cannot_hold_is_refused(self, payload: Factory) -> None:
         loop: dict[str, Any] = {}
         loop["loop"] = loop
         for data in (loop, payload(Aggregate={"date": object()})):

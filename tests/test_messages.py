@@ -147,7 +147,7 @@ class TestPayloadSections:
         part = sections_of(payload(1), ["ContractInfo", "BestLimit"])
         assert list(json.loads(part.to_json())) == ["BestLimit", "ContractInfo"]
 
-    def test_all_of_them_are_the_payload(self) -> None:
+    def test_all_sections_together_are_the_payload(self) -> None:
         whole = payload(1)
         assert sections_of(whole, SECTIONS).to_json() == whole.to_json()
         assert read_payload(sections_of(whole, SECTIONS).to_json()) == whole

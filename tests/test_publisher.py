@@ -101,7 +101,7 @@ async def test_malformed_contract_id_is_refused(
     assert await redis.keys("ime:last:*") == [b"ime:last:{12345}"]
 
 
-async def test_contract_that_is_registered_meanwhile(
+async def test_contract_registered_meanwhile_is_published(
     publisher: Publisher, store: Store, payload: MakePayload
 ) -> None:
     await store.import_contracts([Contract(contract_id="1", contract_name="A")])
@@ -118,7 +118,7 @@ async def test_store_that_has_lost_its_contracts_is_published_to(
     assert (await publisher.publish("1", payload())).published
 
 
-async def test_refuses_a_payload_that_is_not_whole(
+async def test_incomplete_payload_is_refused_by_the_publisher(
     publisher: Publisher, store: Store, payload: MakePayload
 ) -> None:
     with pytest.raises(PayloadError, match="last_price"):
@@ -160,7 +160,7 @@ async def test_empty_publish_sends_nothing(publisher: Publisher) -> None:
     assert await publisher.publish_many([]) == []
 
 
-async def test_publishes_more_than_one_round_trip_holds(
+async def test_more_payloads_than_a_round_trip_holds_are_published(
     publisher: Publisher, store: Store, payload: MakePayload
 ) -> None:
     outcomes = await publisher.publish_many((i, payload()) for i in range(2500))

@@ -50,7 +50,7 @@ class TestRegistry:
         with pytest.raises(UnknownContractError, match="unknown contract: A"):
             registry.by_id("A")
 
-    def test_current_name_goes_before_an_old_one(self) -> None:
+    def test_current_name_precedes_an_old_one(self) -> None:
         registry = Registry([contract("1", "A", "B"), contract("2", "B")])
         assert registry.by_name("B").contract_id == "2"
 
@@ -93,7 +93,7 @@ class TestWithChanges:
         after = before.with_changes([contract("1", "B"), contract("2", "A")])
         assert after.by_name("A").contract_id == "2"
 
-    def test_name_that_is_taken(self) -> None:
+    def test_taken_name_is_refused_by_an_import(self) -> None:
         before = Registry([contract("1", "A")])
         with pytest.raises(ContractError, match="contracts 1 and 2 must have different names"):
             before.with_changes([contract("2", "A")])

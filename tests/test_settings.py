@@ -46,11 +46,13 @@ class TestNames:
             ("public_url", "--public-url", "IME_LIVE_PUBLIC_URL"),
         ],
     )
-    def test_names_to_keep(self, name: str, on_command_line: str, in_environment: str) -> None:
+    def test_names_of_flags_and_variables_are_stable(
+        self, name: str, on_command_line: str, in_environment: str
+    ) -> None:
         assert name in {each.name for each in options(GatewaySettings)}
         assert (flag(name), variable(name)) == (on_command_line, in_environment)
 
-    def test_of_the_demo(self) -> None:
+    def test_demo_has_host_port_and_seed(self) -> None:
         assert {"host", "port", "seed"} <= {each.name for each in options(DemoSettings)}
 
     @pytest.mark.parametrize("settings", CLASSES)
@@ -241,7 +243,7 @@ class TestTypes:
             StoreSettings(key_prefix=prefix)
 
 
-def test_all_faults_are_in_one_error() -> None:
+def test_error_of_settings_lists_every_fault() -> None:
     with pytest.raises(SettingsError) as refused:
         GatewaySettings(
             root_path="api", public_url="ftp://x", workers=0, timezone="Nowhere", key_prefix=""

@@ -53,7 +53,7 @@ def test_unfinished_member_is_left_out_at_every_length(tmp_path: Path, kept: int
         "long block, then text",
     ],
 )
-def test_damage_is_told_from_an_unfinished_end(tmp_path: Path, rest: bytes, damaged: bool) -> None:
+def test_damage_differs_from_an_unfinished_end(tmp_path: Path, rest: bytes, damaged: bool) -> None:
     file = tmp_path / "file"
     file.write_bytes(FIRST + rest)
     members, [cut] = read(file)
@@ -80,7 +80,7 @@ def test_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
         read(tmp_path / "none")
 
 
-def test_only_days_are_files_of_an_archive(tmp_path: Path) -> None:
+def test_archive_ignores_files_not_named_by_a_day(tmp_path: Path) -> None:
     for name in (
         "2026-05-24.ndjson.gz",
         "2026-05-23.ndjson.gz",

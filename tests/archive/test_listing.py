@@ -122,11 +122,11 @@ async def test_name_that_is_gone_later_is_left_out() -> None:
     assert found.keys() == {"2"}
 
 
-async def test_no_match_is_an_error() -> None:
+async def test_listing_without_a_match_is_an_error() -> None:
     with pytest.raises(UnknownContractError, match="no contract matches"):
         await read_listing(CLIENT, Wanted(markets=(Market.FUTURES,), underlyings=("GCAB05",)))
 
 
-def test_nothing_wanted_is_refused() -> None:
+def test_listing_without_a_selection_is_refused() -> None:
     with pytest.raises(SettingsError, match="at least one contract must be given, got none"):
         Wanted()

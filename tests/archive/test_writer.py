@@ -138,7 +138,7 @@ def test_damaged_part_is_kept_beside_the_file(tmp_path: Path) -> None:
     assert beside.name in told[0]
 
 
-def test_line_that_is_none_of_ours_is_reported(tmp_path: Path) -> None:
+def test_foreign_line_is_reported(tmp_path: Path) -> None:
     with ArchiveWriter(tmp_path) as writer:
         take(writer, "1", 1)
     with file_of(tmp_path).open("ab") as file:
@@ -200,7 +200,7 @@ def test_gap_follows_the_last_line(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_removed_file_begins_anew(tmp_path: Path) -> None:
+def test_removed_file_is_created_again(tmp_path: Path) -> None:
     told: list[str] = []
     with ArchiveWriter(tmp_path, report=told.append) as writer:
         writer.know(A)
@@ -218,7 +218,7 @@ def test_removed_file_begins_anew(tmp_path: Path) -> None:
     "timestamp",
     ["", "2026-05-23", "2026-02-30T10:00:00.000001", "../../etc/x", "20260523T100000.0000001234"],
 )
-def test_timestamp_that_is_none_is_refused(tmp_path: Path, timestamp: str) -> None:
+def test_malformed_timestamp_is_refused(tmp_path: Path, timestamp: str) -> None:
     with ArchiveWriter(tmp_path) as writer, pytest.raises(FeedError, match="a timestamp must be"):
         writer.take("1", timestamp, b"{}")
     assert [each.name for each in tmp_path.iterdir()] == [".lock"]

@@ -123,7 +123,7 @@ def test_session_over_midnight_loses_no_trade_and_counts_none_twice() -> None:
 
 
 @pytest.mark.parametrize("back", [0, 5, 29])
-def test_store_that_went_back_in_a_session_keeps_the_totals(back: int) -> None:
+def test_reverted_store_in_a_session_keeps_the_totals(back: int) -> None:
     states = [state(n / 4, 100 + n % 3, n + 1) for n in range(30)]
     bars = folded(*states)
     before = found(bars)
@@ -205,7 +205,7 @@ def test_gap_between_two_states_counts_for_the_second(gaps: list[int], missed: i
     assert folded(state(0, 100, 1)).missed_before((START + 5) * MINUTE, gaps) == missed
 
 
-def test_store_that_went_back_neither_stops_nor_doubles_the_bars() -> None:
+def test_reverted_store_neither_stops_nor_doubles_the_bars() -> None:
     bars = folded(state(0, 100, 1), state(1, 100, 5))
     assert bars.fold(state(0, 100, 1), START + 1, stored=True) is None
     bars.fold(state(0.5, 101, 6, minute=701))  # by a clock that is behind

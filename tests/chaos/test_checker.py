@@ -457,7 +457,7 @@ def test_plain_client_is_owed_a_state_when_the_history_changed_before_the_market
     assert missing(history, made, 12 * S, 9 * S, c1=20) == ["1"]
 
 
-def test_plain_client_must_follow_a_store_that_went_back_behind_its_message() -> None:
+def test_plain_client_must_follow_a_store_reverted_behind_its_message() -> None:
     history = History(PLAIN).back(at=4 * S).got("1", 5 * S, 2)
     assert missing(history, timeline((6, 1)), c1=1) == ["1"]
 
@@ -509,7 +509,7 @@ def test_claim_that_may_be_true_passes(samples: Sequence[tuple[int, Any]]) -> No
     assert claimed(history, timeline(*samples)) == []
 
 
-def test_claim_of_a_store_that_went_back_is_found() -> None:
+def test_claim_of_a_reverted_store_is_found() -> None:
     history = History(ClientOptions(("1",), snapshot=True)).got("1", 5 * S, 5).said(9 * S, c1=5 * S)
     assert claimed(history, timeline((5, 5), (6, 4), (7, 4), (10, 4))) == [Invariant.CURRENT]
 

@@ -95,7 +95,7 @@ async def outcome(make: type[Client], port: int, *, faulty: bool) -> tuple[int, 
         (HEAD, True, (0, [Invariant.CONNECTED])),  # broken off
     ],
 )
-async def test_refused_events_are_told_from_broken_ones(
+async def test_refused_events_differ_from_broken_ones(
     answer: bytes, faulty: bool, expected: tuple[int, list[Invariant]]
 ) -> None:
     async with events(answer) as port:
@@ -110,7 +110,7 @@ async def test_refused_events_are_told_from_broken_ones(
         (True, True, (0, [Invariant.CONNECTED])),
     ],
 )
-async def test_refused_websocket_is_told_from_one_that_was_ended(
+async def test_refused_websocket_differs_from_an_ended_one(
     begins: bool, faulty: bool, expected: tuple[int, list[Invariant]]
 ) -> None:
     async with websockets(begins=begins) as port:

@@ -8,7 +8,7 @@ import time
 from chaos.lag import Lag
 
 
-def test_clock_stands_still_while_the_loop_is_held_up() -> None:
+def test_lag_clock_stops_while_the_loop_is_blocked() -> None:
     seconds = 100.0
     lag = Lag(lambda: seconds)
     lag.note(0.1)  # of no weight
@@ -19,7 +19,7 @@ def test_clock_stands_still_while_the_loop_is_held_up() -> None:
     assert (lag.now(), lag.total, lag.longest) == (99.5, 3.5, 3.0)
 
 
-async def test_loop_that_is_held_up_is_noticed() -> None:
+async def test_blocked_event_loop_is_detected() -> None:
     lag = Lag()
     measuring = asyncio.create_task(lag.run())
     await asyncio.sleep(0)

@@ -40,7 +40,7 @@ def test_seed_repeats_a_plan_or_a_part_of_it() -> None:
     }
 
 
-def test_no_kind_of_fault_is_lost() -> None:
+def test_plan_contains_every_kind_of_fault() -> None:
     assert {fault.name for fault in FAULTS} >= {
         "store killed, back empty",
         "store killed, back with its data",
@@ -68,7 +68,7 @@ def test_no_kind_of_fault_is_lost() -> None:
     }
 
 
-def test_outcome_tells_how_to_repeat_it() -> None:
+def test_outcome_shows_how_to_repeat_it() -> None:
     found = (Violation(Invariant.NEWEST, "plain 1", "1", "nothing"),)
     outcome = Outcome(store="single", number=13, fault="FLUSHALL", violations=found)
     assert line_of(outcome).endswith("FLUSHALL (): no convergence, 1 violations")
@@ -78,7 +78,7 @@ def test_outcome_tells_how_to_repeat_it() -> None:
     assert arguments.endswith('--first 13 --faults 1 --only "FLUSH" --clients 9')
 
 
-def test_start_tells_how_to_repeat_it_without_a_fault() -> None:
+def test_start_shows_how_to_repeat_it_without_a_fault() -> None:
     outcome = Outcome(store="single", number=13, fault=START, seconds=1.0, injected=False)
     assert line_of(outcome) == "single  13 start (): 1.00 s"
     arguments = arguments_of(Plan(7, "single", 40), outcome)
@@ -86,7 +86,7 @@ def test_start_tells_how_to_repeat_it_without_a_fault() -> None:
     assert list(Plan(7, "single", 0, first=13).schedule()) == []
 
 
-def test_outcome_tells_of_refusals_and_of_its_own_lag() -> None:
+def test_outcome_reports_refusals_and_its_own_lag() -> None:
     outcome = Outcome(store="single", number=1, fault="FLUSHALL", seconds=1.0, refused=3, lag=0.7)
     assert line_of(outcome).endswith("(): 1.00 s, 3 refused, run held up for 0.7 s")
 

@@ -145,7 +145,7 @@ async def test_links_are_refused_until_the_mode_changes(proxy: Proxy, connect: C
     assert await new.says(b"two") == b"two"
 
 
-async def test_proxy_tells_which_server_ended_a_connection(connect: Connect) -> None:
+async def test_proxy_reports_which_server_ended_a_connection(connect: Connect) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.close()

@@ -178,7 +178,7 @@ def test_doctor_reports_a_set_up_in_words_and_as_json(ime_live: Run) -> None:
     assert secret not in done.stdout
 
 
-def test_doctor_of_the_exchange_writes_its_report_when_it_is_away(
+def test_doctor_writes_its_report_when_the_exchange_is_unreachable(
     ime_live: Run, tmp_path: Path
 ) -> None:
     done = ime_live("doctor", "--exchange", "--base-url", "http://127.0.0.1:1/")

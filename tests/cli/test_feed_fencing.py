@@ -68,7 +68,7 @@ async def prices(store: Store) -> set[float]:
 @pytest.mark.parametrize(
     "stopped", [False, thorough(True)], ids=["link stalled", "and process stopped"]
 )
-async def test_held_up_writes_of_an_old_leader_are_refused(
+async def test_delayed_writes_of_an_old_leader_are_refused(
     hub: Hub,
     hub_of_standby: Hub,
     feeds: Feeds,

@@ -79,7 +79,7 @@ async def test_feed_on_a_link_slower_than_the_boards_is_stale(
         assert await price_of(store, "901") == 2
 
 
-async def test_feed_that_was_started_anew_does_not_go_back(
+async def test_restarted_feed_publishes_no_older_states(
     hub: Hub, feeds: Feeds, store: Store
 ) -> None:
     first = feeds.start()
@@ -137,7 +137,7 @@ async def test_polled_and_resent_boards_come_in_the_order_of_their_stamps(
 
 
 @pytest.mark.parametrize("hours", [3, thorough(-3)])
-async def test_wrong_clock_of_the_machine_is_noticed_and_said_once(
+async def test_wrong_clock_of_the_machine_is_detected_and_logged_once(
     hub: Hub, feeds: Feeds, store: Store, lease: Lease, hours: int
 ) -> None:
     hub.ahead = 3_600.0 * hours

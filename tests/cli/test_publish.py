@@ -294,7 +294,7 @@ def forbidden(server: Server) -> None:
     ],
 )
 @pytest.mark.parametrize("piped", [False, True])
-def test_lines_refused_by_redis_are_told_once_and_counted(
+def test_lines_refused_by_redis_are_reported_once_and_counted(
     ime_live: Run,
     line: Line,
     tmp_path: Path,

@@ -373,7 +373,7 @@ async def test_progress_is_a_live_line_on_a_terminal(
     assert b"\x1b[2K\rrecorded 1 new state in " in said
 
 
-def test_progress_line_tells_that_there_is_no_connection() -> None:
+def test_progress_line_shows_a_missing_connection() -> None:
     progress: dict[str, object] = {
         "states": 1234,
         "contracts": 2,

@@ -139,7 +139,7 @@ def test_hangup_does_not_end_the_process(
         assert process.ended() in {0, 143}
 
 
-def test_hangup_leaves_clients_alone(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+def test_hangup_disconnects_no_client(valkey: EmbeddedValkey, tmp_path: Path) -> None:
     arguments = ["serve", "--auth", "none", "--port", "0", "--redis-url", valkey.url]
     with started([*PROGRAM, *arguments], tmp_path) as process:
         process.says("contracts loaded")

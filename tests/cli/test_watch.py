@@ -81,7 +81,7 @@ def test_watch_ends_when_its_reader_has_gone(
     assert process.stderr.read() == "ime-live: connected\n"
 
 
-def test_watch_says_that_the_service_is_away_and_waits_for_it(start: Start) -> None:
+def test_watch_reports_an_unreachable_service_and_waits_for_it(start: Start) -> None:
     process = start("watch", "A", "--url", "ws://127.0.0.1:1")
     assert process.stderr is not None
     assert "not connected: " in line_of(process.stderr, "not connected")
@@ -89,7 +89,7 @@ def test_watch_says_that_the_service_is_away_and_waits_for_it(start: Start) -> N
     process.wait(30)
 
 
-def test_watch_reports_a_service_that_goes_away_meanwhile(
+def test_watch_reports_a_lost_connection(
     start: Start, database: Database, register: Callable[..., None]
 ) -> None:
     register(("12345", "ContractA"))

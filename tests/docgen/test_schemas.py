@@ -51,7 +51,7 @@ def schemas() -> Schemas:
     return schemas_of([Outer], "#/defs/{name}")
 
 
-def test_all_that_is_held_is_there(schemas: Schemas) -> None:
+def test_schemas_include_every_nested_type(schemas: Schemas) -> None:
     assert set(schemas) == {"Outer", "Inner", "Colour"}
 
 

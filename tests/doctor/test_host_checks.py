@@ -40,7 +40,7 @@ async def test_key_that_cannot_be_read_fails_with_its_path(tmp_path: Path) -> No
     assert "none.json" in found["tokens"].text
 
 
-async def test_no_tokens_are_a_warning() -> None:
+async def test_disabled_authentication_is_a_warning() -> None:
     found = await answers(DoctorSettings(port=0, auth=AuthMode.NONE))
     assert found["tokens"].level == "warning"
 

@@ -127,7 +127,7 @@ async def test_restricted_user_learns_its_missing_permissions(
         ),
     ],
 )
-async def test_store_that_refuses_writes_is_told(
+async def test_store_that_refuses_writes_is_reported(
     valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch, info: dict[str, str], text: str
 ) -> None:
     known = Store.server_info
@@ -142,7 +142,7 @@ async def test_store_that_refuses_writes_is_told(
     assert text in texts(await answers(valkey.url))["redis"]
 
 
-async def test_store_that_is_away_skips_dependent_checks() -> None:
+async def test_unreachable_store_skips_dependent_checks() -> None:
     found = await answers("redis://127.0.0.1:1")
     assert found["redis"][0].text == "Redis at 127.0.0.1:1 refused the connection"
     assert "--redis-url" in found["redis"][0].remedy

@@ -175,7 +175,7 @@ def test_recorded_values_are_in_thousand_rials_and_prices_are_not() -> None:
     assert checked > 150
 
 
-def test_no_recorded_trade_is_outside_the_allowed_range() -> None:
+def test_recorded_trades_are_inside_the_allowed_range() -> None:
     for name in ("1400-11-15T14", "1400-11-17T13", "1400-11-18T1415"):
         for read in recording(name):
             for each in read.quotes:

@@ -65,7 +65,7 @@ async def test_backoff_of_restarts_grows_to_its_limit() -> None:
     assert LONGEST_WAIT * 0.9 < world.clock.waits[-1] < LONGEST_WAIT
 
 
-async def test_backoff_begins_anew_after_a_long_run() -> None:
+async def test_backoff_is_reset_after_a_long_run() -> None:
     world = World(*((1.0, RuntimeError()) for _ in range(5)), (RAN_WELL + 1, RuntimeError()))
     await world.play()
     assert world.clock.waits[-1] == world.clock.waits[0]

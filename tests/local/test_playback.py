@@ -99,7 +99,7 @@ async def test_one_day_begins_with_the_states_from_before(
     ]  # fmt: skip
 
 
-async def test_contract_is_registered_when_its_line_comes(
+async def test_contract_is_registered_at_its_line(
     tmp_path: Path, store: Store, redis: Database
 ) -> None:
     renamed = Contract(contract_id="1", contract_name="C", market=Market.FUTURES)

@@ -121,9 +121,7 @@ async def test_environment_reaches_the_processes(tmp_path: Path, eventually: Eve
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_no_process_outlives_a_killed_supervisor(
-    tmp_path: Path, eventually: Eventually
-) -> None:
+async def test_killed_supervisor_leaves_no_process(tmp_path: Path, eventually: Eventually) -> None:
     file = tmp_path / "child"
     code = (
         "import asyncio, sys\n"

@@ -112,7 +112,7 @@ async def test_replica_that_is_made_the_leader_begins_another_history(
             assert await present(store, "1") == {"1"}
 
 
-async def test_state_of_a_writer_that_tells_no_history_counts_as_confirmed(
+async def test_state_without_a_history_counts_as_confirmed(
     server: Server, state: MakeState
 ) -> None:
     async with store_of(server) as store:

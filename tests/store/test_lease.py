@@ -71,7 +71,7 @@ async def test_refused_leader_gets_a_greater_token(leases: Callable[[str], Lease
     assert again.token > first.token + 1_000_000_000
 
 
-async def test_token_that_is_too_far_ahead_is_not_gone_on_from(
+async def test_fencing_token_far_ahead_is_not_continued(
     leases: Callable[[str], Lease], redis: Client
 ) -> None:
     # As when a clock that was days ahead has been put right: stored tokens count for nothing then.
@@ -85,7 +85,7 @@ async def test_token_that_is_too_far_ahead_is_not_gone_on_from(
     assert await lease.take() == LeaseState(leads=True, token=taken.token, anew=False)
 
 
-async def test_older_lease_of_the_same_feed_is_acquired_anew(
+async def test_older_lease_of_the_same_feed_is_acquired_again(
     leases: Callable[[str], Lease], redis: Client
 ) -> None:
     # As when the store comes back with older data.

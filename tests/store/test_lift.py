@@ -156,7 +156,9 @@ async def test_concurrent_lifts_agree(store: Store, redis: Client) -> None:
     assert await lift(store, tops[0] + 1, tops[2]) == Lifted(tops[2] + 1)
 
 
-async def test_next_publication_goes_on_from_there(store: Store, redis: Client) -> None:
+async def test_next_publication_continues_from_the_lifted_version(
+    store: Store, redis: Client
+) -> None:
     await put(redis, 5, now())
     above = now() + HOUR
     await lift(store, 5, above)

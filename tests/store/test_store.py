@@ -592,7 +592,7 @@ async def test_reply_of_another_type_is_an_error_of_the_store(
 GOLD = Contract(contract_id="1", contract_name="سکه0312پ01", market=Market.FUTURES)
 
 
-async def test_versions_go_on_for_a_contract_that_comes_back(
+async def test_versions_continue_for_a_contract_that_is_registered_again(
     store: Store, state: MakeState
 ) -> None:
     await store.import_contracts([GOLD])

@@ -85,7 +85,7 @@ async def test_timestamps_strictly_grow_with_any_mix_of_publishers(
     assert timestamps == sorted(set(timestamps))
 
 
-async def test_nothing_is_sent_before_the_next_change(
+async def test_client_without_snapshot_waits_for_the_next_change(
     gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
     contract = market.one()

@@ -467,7 +467,7 @@ async def test_first_rows_are_painted_within_300_ms(
     assert min(found) < 3000
 
 
-async def test_contract_that_is_not_listed_is_told(
+async def test_page_reports_a_contract_that_is_not_listed(
     page: Page, market_gateway: Gateway, feed: Feed
 ) -> None:
     await open_page(page, market_gateway, "#contract=%3Cb%3ENOSUCH%E0%A4")
@@ -677,7 +677,9 @@ async def test_token_is_asked_for_and_kept_for_the_session_only(
 
 
 @pytest.mark.thorough
-async def test_refusal_is_told_in_words(page: Page, strict_gateway: Gateway, feed: Feed) -> None:
+async def test_page_explains_a_refusal_in_words(
+    page: Page, strict_gateway: Gateway, feed: Feed
+) -> None:
     token = jwt.encode({"sub": "web", "exp": time.time() + 600}, SECRET, algorithm="HS256")
     await open_page(page, strict_gateway)
     await wait_for_text(page, ".access", "This server asks for a token.")
@@ -725,7 +727,9 @@ async def test_page_shows_nothing_stale_after_a_restart(
     ]
 
 
-async def test_states_of_the_feed_are_told(page: Page, market_gateway: Gateway, feed: Feed) -> None:
+async def test_page_shows_the_state_of_the_feed(
+    page: Page, market_gateway: Gateway, feed: Feed
+) -> None:
     await open_page(page, market_gateway)
     await wait_for_text(page, ".state", "live")
     for state, words in (
@@ -791,7 +795,7 @@ async def test_page_works_behind_a_prefix(page: Page, hasty: Gateway) -> None:
 
 
 @pytest.mark.parametrize("language", [thorough("en"), "fa"])
-async def test_nothing_scrolls_sideways_on_a_phone(
+async def test_page_does_not_scroll_sideways_on_a_phone(
     page: Page, market_gateway: Gateway, feed: Feed, language: str
 ) -> None:
     await page.command("Emulation.setDeviceMetricsOverride", **PHONE)
@@ -816,7 +820,7 @@ async def test_nothing_scrolls_sideways_on_a_phone(
 
 
 @pytest.mark.parametrize("hash_", [thorough(""), "#contract=SAFOR01"])
-async def test_no_column_is_cut_off(
+async def test_columns_are_not_cut_off(
     page: Page, market_gateway: Gateway, feed: Feed, hash_: str
 ) -> None:
     await open_page(page, market_gateway, hash_)

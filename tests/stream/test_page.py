@@ -106,7 +106,7 @@ def _luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_every_pair_of_colours_can_be_told_apart(scheme: int) -> None:
+def test_every_pair_of_colours_has_enough_contrast(scheme: int) -> None:
     block = re.findall(r":root \{(.*?)\}", text_of("page.css"), re.DOTALL)[scheme]
     colours = dict(re.findall(r"--([\w-]+): (#\w{6});", block))
     grounds = [colours.pop(name) for name in ("ground", "raised", "sunken")]
@@ -281,7 +281,7 @@ async def test_every_field_has_a_label_and_every_article_a_heading(
 
 
 @pytest.mark.thorough
-async def test_nothing_is_wider_than_the_screen(page: Page, gateway: Gateway) -> None:
+async def test_page_is_not_wider_than_the_screen(page: Page, gateway: Gateway) -> None:
     await show(page, gateway)
     await page.evaluate("document.querySelectorAll('main details').forEach(d => { d.open = true })")
     for width in (320, 390, 1280):
@@ -346,7 +346,7 @@ async def test_events_are_tried(
     await article.state("Disconnected.")
 
 
-async def test_refusal_is_told_and_a_token_helps(
+async def test_refusal_is_explained_and_a_token_helps(
     page: Page, guarded: Gateway, market: Market
 ) -> None:
     contract = market.one()

@@ -152,7 +152,7 @@ async def test_request_is_answered_and_the_connection_closed(
         assert await client.read_all() == b""
 
 
-async def test_client_that_expects_100_is_told_to_send_its_body(gateway: Gateway) -> None:
+async def test_client_that_expects_100_gets_it_before_its_body(gateway: Gateway) -> None:
     async with await RawClient.open(gateway.port) as client:
         await client.send(post("Expect: 100-continue\r\nContent-Length: 5\r\n").encode())
         assert (await read_answer(client)).status == 100
@@ -160,7 +160,7 @@ async def test_client_that_expects_100_is_told_to_send_its_body(gateway: Gateway
         assert [(await read_answer(client)).status for _ in range(2)] == [405, 200]
 
 
-async def test_client_that_expects_100_is_told_that_its_body_is_too_large(gateway: Gateway) -> None:
+async def test_client_that_expects_100_is_refused_a_large_body(gateway: Gateway) -> None:
     async with await RawClient.open(gateway.port) as client:
         await client.send(post("Expect: 100-continue\r\nContent-Length: 999999\r\n").encode())
         assert (await read_answer(client)).status == 413
@@ -227,7 +227,7 @@ async def test_handshake_fields_are_lists_and_blanks_do_not_count(
 
 
 @pytest.mark.parametrize("version", [b"8", b"13, 8", b""])
-async def test_handshake_of_a_wrong_version_is_told_the_right_one(
+async def test_handshake_of_a_wrong_version_gets_the_right_one(
     gateway: Gateway, market: Market, version: bytes
 ) -> None:
     request = handshake(gateway.stream("id", [market.one().contract_id]))

@@ -115,7 +115,7 @@ async def test_revocation_survives_a_store_that_has_lost_it(serve: Serve) -> Non
         assert gateway.request("GET", path, {"Authorization": token}).status == 401
 
 
-async def test_revocations_that_cannot_be_read_are_not_none(serve: Serve) -> None:
+async def test_unreadable_revocations_are_not_missing_ones(serve: Serve) -> None:
     with EmbeddedValkey() as valkey:
         async with RevocationStore(StoreSettings(redis_url=valkey.url)) as store:
             await store._redis.run([("SET", "ime:revoked", "no hash")])

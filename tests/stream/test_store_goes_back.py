@@ -181,7 +181,7 @@ async def goes_back(world: World, payload: Payload, eventually: Eventually) -> N
     await eventually(lambda: all(g.get("/ready").status == 200 for g in world.gateways), 15)
 
 
-async def test_confirmed_state_of_a_store_that_went_back_reaches_everybody(
+async def test_confirmed_state_of_a_reverted_store_reaches_every_client(
     world: World, payload: Payload, eventually: Eventually
 ) -> None:
     await goes_back(world, payload, eventually)
@@ -207,7 +207,7 @@ async def test_confirmed_state_of_a_store_that_went_back_reaches_everybody(
     await eventually(lambda: all(reader.counts == [1, 2, 1, 3] for reader in world.readers), 15)
 
 
-async def test_client_that_resumes_at_a_gateway_which_knows_less_follows_as_well(
+async def test_client_resuming_at_a_gateway_that_knows_less_follows(
     world: World, serve: Serve, payload: Payload, eventually: Eventually
 ) -> None:
     await goes_back(world, payload, eventually)
@@ -341,7 +341,7 @@ async def test_quiet_contract_is_current_for_a_resumed_client(
         assert resumed.counts == []
 
 
-async def test_store_that_went_back_without_a_publisher_is_not_current(
+async def test_reverted_store_without_a_publisher_is_not_current(
     world: World, payload: Payload, eventually: Eventually
 ) -> None:
     await goes_back(world, payload, eventually)
@@ -388,7 +388,7 @@ async def test_foreign_version_far_ahead_does_not_silence_the_contract(
     assert await world.becomes_current(eventually)
 
 
-async def test_store_that_goes_back_while_versions_are_ahead(
+async def test_store_reverted_while_versions_are_ahead_is_followed(
     world: World, payload: Payload, eventually: Eventually
 ) -> None:
     far = time.time_ns() // 1000 + 3600 * SECOND

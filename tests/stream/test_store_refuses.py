@@ -125,7 +125,7 @@ async def test_error_of_the_store_is_503_and_not_current(
     assert len(outages) <= 2  # one of the streams and one of the calls, and not one a look
 
 
-async def test_store_that_refuses_writes_since_its_disk_fails_is_read_all_the_same(
+async def test_store_that_refuses_writes_is_still_read(
     serve: Serve, tmp_path: Path, payload: Payload, eventually: Eventually
 ) -> None:
     folder = tmp_path / "valkey"
@@ -178,7 +178,7 @@ async def test_store_that_refuses_writes_since_its_disk_fails_is_read_all_the_sa
         *("no data", "no version", "empty", "size"),
     ],
 )
-async def test_bad_data_is_about_its_contract_alone(
+async def test_bad_data_affects_its_contract_only(
     serve: Serve,
     tmp_path: Path,
     payload: Payload,

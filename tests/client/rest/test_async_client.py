@@ -231,7 +231,7 @@ async def test_busy_service_is_retried(rest: Rest, status: int) -> None:
     assert caught.value.status == status
 
 
-async def test_short_retry_after_is_waited_for(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_short_retry_after_is_respected(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:

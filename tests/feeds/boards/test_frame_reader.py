@@ -257,7 +257,7 @@ def test_names_are_compared_without_regard_to_case(spelled: Callable[[str], str]
         assert read.unknown == ()
 
 
-def test_unknown_hubs_and_methods_are_told_and_say_nothing() -> None:
+def test_unknown_hubs_and_methods_are_reported_and_ignored() -> None:
     made = frame((FUTURES, [row("future")]), ("somethingNew", []), ("updateAllMarketData", {}))
     made["M"].append({"H": "otherHub", "M": FUTURES, "A": [[row("future", ContractID=902)]]})
     made["M"].append({"H": "marketsHub", "M": "newToo"})
@@ -288,7 +288,7 @@ def test_day_is_that_of_most_rows() -> None:
     assert read.quotes[0].payload.aggregate.date == "2023-08-01"
 
 
-def test_whether_the_frame_tells_its_day() -> None:
+def test_frame_reports_whether_it_has_a_day() -> None:
     receipts = read_frame(frame((GAVAHI, [row("receipt")])), day=CLOCK_DAY)
     assert (receipts.day, receipts.has_day) == (CLOCK_DAY, False)
     for told in ((CLOCK, CLOCK_TEXT), (FUTURES, [row("future")])):
@@ -305,7 +305,7 @@ def test_day_is_that_of_the_last_board_of_each_kind() -> None:
     assert (read.day, read.exchange_time) == (date(2022, 2, 7), at("2022-02-07T13:26:05"))
 
 
-def test_stamps_of_the_future_tell_no_day() -> None:
+def test_timestamps_in_the_future_set_no_day() -> None:
     now = at("2022-02-06T13:25:51")
     tomorrow = CLOCK_TEXT.replace("۱۷", "۱۸")
     wrong = (CLOCK, tomorrow), (FUTURES, [row("future", LastUpdate="2031-01-01T00:00:00")])
@@ -315,7 +315,7 @@ def test_stamps_of_the_future_tell_no_day() -> None:
     assert read.quotes[-1].payload.aggregate.date == "2022-02-06"
 
 
-def test_boards_of_a_frame_are_told_apart() -> None:
+def test_boards_of_a_frame_are_distinguished() -> None:
     bad = row("future", ContractID=902, TradesCount="many")
     boards = [(FUTURES, [row("future"), bad]), (OPTIONS, []), (FUTURES, [row("future")])]
     read = read_frame(frame(*boards))

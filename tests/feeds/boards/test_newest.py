@@ -138,7 +138,7 @@ def test_boards_of_one_frame_count_for_absence_one_by_one() -> None:
     assert marked(newest.take(frame(*[without] * DELISTED_AFTER))) == {"1"}
 
 
-def test_contract_of_the_last_board_of_a_frame_is_there() -> None:
+def test_contract_of_the_last_board_of_a_frame_is_listed() -> None:
     newest = NewestBoards()
     whole, without = futures(future(1), future(2)), futures(future(2))
     assert not marked(newest.take(frame(whole, *[without] * DELISTED_AFTER, whole)))
@@ -189,7 +189,7 @@ BOARDS = st.lists(
 
 
 @given(BOARDS, st.data())
-def test_frame_of_several_boards_tells_the_same_as_one_by_one(
+def test_frame_of_several_boards_equals_frames_of_single_boards(
     made: list[tuple[str, list[tuple[int, int, int]]]], data: st.DataObject
 ) -> None:
     boards = [
@@ -348,7 +348,7 @@ def test_stored_stamp_in_the_future_blocks_nothing() -> None:
     assert prices(newest.take(frame(futures(future(1, 1.0))), LATEST)) == {"1": 1.0}
 
 
-def test_registered_contract_that_a_board_has_told_of_since_is_not_taken_back() -> None:
+def test_contract_on_a_board_is_not_replaced_by_the_registered_one() -> None:
     newest = NewestBoards()
     newest.take(frame(futures(future(1))))
     newest.know([contract("1"), contract("7")])

@@ -73,7 +73,7 @@ def test_row_is_not_read_again_when_only_its_stamp_moves(reads: Reads) -> None:
         assert each.clock == at
 
 
-def test_only_the_row_that_changes_is_read_again(reads: Reads) -> None:
+def test_changed_row_alone_is_read_again(reads: Reads) -> None:
     reader = FrameReader()
     rows = [row("future", ContractID=901 + n) for n in range(5)]
     reader.read(push((FUTURES, rows)))
@@ -83,7 +83,7 @@ def test_only_the_row_that_changes_is_read_again(reads: Reads) -> None:
     assert [each.payload.aggregate.trade_count for each in read.quotes] == [40, 40, 41, 40, 40]
 
 
-def test_row_that_comes_back_after_another_state_is_read_again(reads: Reads) -> None:
+def test_row_that_returns_after_another_state_is_read_again(reads: Reads) -> None:
     # Of each board the last push is kept, and nothing older.
     reader = FrameReader()
     one, two = row("future", TradesCount=1), row("future", TradesCount=2)
@@ -94,7 +94,7 @@ def test_row_that_comes_back_after_another_state_is_read_again(reads: Reads) -> 
     assert (counts, reads.count) == ([1, 2, 1], 3)
 
 
-def test_row_that_cannot_be_read_is_told_each_time() -> None:
+def test_unreadable_row_is_reported_each_time() -> None:
     reader = FrameReader()
     bad = row("future", TradesCount="many")
     lost = row("future", ContractID=902, InitialMargin="much")
@@ -104,7 +104,7 @@ def test_row_that_cannot_be_read_is_told_each_time() -> None:
         assert [each.contract_id for each in read.lost] == ["902"]
 
 
-def test_known_receipt_gets_the_day_that_is_told_now() -> None:
+def test_known_receipt_gets_the_present_day() -> None:
     reader = FrameReader()
     days = [date(2023, 8, 1), date(2023, 8, 2)]
     told = [reader.read(push((RECEIPTS, [row("receipt")])), day=day).quotes[0] for day in days]

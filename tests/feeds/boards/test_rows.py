@@ -235,7 +235,7 @@ def test_date_is_of_the_later_of_orders_and_trade() -> None:
     assert (later.date, later.time) == ("2023-08-01", "13:20:10")
 
 
-def test_board_pushed_after_midnight_tells_yesterdays_trade() -> None:
+def test_board_pushed_after_midnight_has_yesterdays_trade() -> None:
     pushed = row("future", LastUpdate="2023-08-02T00:10:00", LastTradedPriceTime="13:21:00")
     aggregate = quote(FUTURE, pushed).payload.aggregate
     assert (aggregate.date, aggregate.time) == ("2023-08-01", "13:21:00")
@@ -323,14 +323,14 @@ def test_future_is_dated_as_it_says() -> None:
         ),
     ],
 )
-def test_twelve_hour_clock_without_pm(
+def test_twelve_hour_clock_without_pm_is_corrected(
     changes: Row, clock: datetime | None, time_of_day: str
 ) -> None:
     aggregate = quote(CDC, row("certificate", **changes), clock=clock).payload.aggregate
     assert (aggregate.date, aggregate.time) == ("2024-11-18", time_of_day)
 
 
-def test_future_in_the_night_is_left_alone() -> None:
+def test_future_at_night_keeps_its_time() -> None:
     night = row("future", OrdersDateTime="2023-08-01T01:00:01", LastTradedPriceTime="")
     assert quote(FUTURE, night).payload.aggregate.time == "01:00:01"
 
@@ -357,7 +357,7 @@ def test_expired_contracts_are_marked() -> None:
     assert quote(FUTURE, row("future", Expired=True)).expired
 
 
-def test_static_fields_that_the_source_does_not_give_are_none() -> None:
+def test_missing_static_fields_are_none() -> None:
     bare = without(row("future"), "ContractSize", "InitialMargin", "LastTradingDate")
     contract = quote(FUTURE, bare | {"MaintenanceMargin": None}).contract
     assert (contract.csize, contract.initial_margin) == (None, None)

@@ -59,7 +59,7 @@ class TestAddress:
         assert "messageId" not in query(address.reconnect(LP, TOKEN, 3))
         assert "messageId" not in query(address.poll(LP, TOKEN, 3))
 
-    def test_only_websocket_frames_use_the_websocket_url(self) -> None:
+    def test_websocket_url_is_used_for_websocket_frames_only(self) -> None:
         address = Address("https://hub.example:8443/a/b")
         base = "://hub.example:8443/a/b/"
         assert address.connect(WS, TOKEN, 1).startswith(f"wss{base}connect?")

@@ -18,7 +18,7 @@ def test_long_text_is_cut() -> None:
     assert len(printable("x" * 1000)) == 80
 
 
-def test_nothing_of_json_is_quoted() -> None:
+def test_json_is_not_quoted_in_a_description() -> None:
     assert describe(b'{"ConnectionToken":"secret"}', JSON, "a WebSocket") == (
         "application/json instead of a WebSocket"
     )

@@ -161,7 +161,7 @@ async def boards() -> AsyncIterator[Boards]:
         assert made.violations == []
 
 
-async def test_board_goes_out_as_the_hub_would_push_it(boards: Boards) -> None:
+async def test_polled_board_equals_a_board_of_the_hub(boards: Boards) -> None:
     text = "[\r\n  " + json.dumps(row("future"), ensure_ascii=False) + " ]"
     boards.answers[FUTURES] = body(text)
     async with Polling(boards, {"updateFutureMarketsInfo"}) as polling:
@@ -173,7 +173,7 @@ async def test_board_goes_out_as_the_hub_would_push_it(boards: Boards) -> None:
     assert quote.contract.contract_id == str(row("future")["ContractID"])
 
 
-async def test_each_wanted_board_in_turn_and_no_other(boards: Boards) -> None:
+async def test_configured_boards_are_polled_in_turn(boards: Boards) -> None:
     boards.answers[OPTIONS] = body(json.dumps([row("strike")]))
     async with Polling(boards, {"updateMarketsInfo", "updateCDCMarketsInfo", RECEIPTS}) as polling:
         assert polling.poller.useful
@@ -291,7 +291,7 @@ def busy(retry_after: str, status: int = 503) -> Answer:
     return answer
 
 
-async def test_board_that_asks_to_wait_is_left_alone_so_long(boards: Boards) -> None:
+async def test_board_is_not_polled_during_its_retry_after(boards: Boards) -> None:
     boards.answers[OPTIONS] = busy("5")
     async with Polling(boards) as polling:  # every 2 s
         boards.answers[OPTIONS] = body("[]")
@@ -304,7 +304,7 @@ async def test_board_that_asks_to_wait_is_left_alone_so_long(boards: Boards) -> 
         assert polling.error == ""
 
 
-async def test_server_that_is_asked_too_often_is_left_alone_altogether(boards: Boards) -> None:
+async def test_status_429_pauses_all_polling(boards: Boards) -> None:
     boards.answers[FUTURES] = busy("5", status=429)
     async with Polling(boards) as polling:
         boards.answers[FUTURES] = body("[]")
@@ -378,7 +378,7 @@ async def test_polling_uses_one_connection_with_user_agent(boards: Boards) -> No
     assert said == {f"ime-live/{version('ime-live')}"}
 
 
-async def test_polling_begins_anew_when_read_again(boards: Boards) -> None:
+async def test_polling_restarts_when_read_again(boards: Boards) -> None:
     boards.answers[CDC] = body("no", status=500)
     polling = Polling(boards, {"updateCDCMarketsInfo"})
     async with polling:

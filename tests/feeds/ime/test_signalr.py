@@ -80,7 +80,7 @@ class TestNegotiation:
             said = read_negotiation(negotiated(KeepAliveTimeout=none), JSON)
             assert said.keep_alive_timeout is None
 
-    def test_answer_that_sends_elsewhere(self) -> None:
+    def test_negotiation_with_a_redirect_is_read(self) -> None:
         answer = b'{"ProtocolVersion":"2.0","RedirectUrl":"https://a/b?c=d","AccessToken":"secret"}'
         nulls = negotiated(
             **dict.fromkeys(("ConnectionToken", "ConnectionId", "Url", "Error")),

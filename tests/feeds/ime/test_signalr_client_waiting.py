@@ -314,7 +314,7 @@ async def test_server_that_is_shut_down_says_so(hub: Hub) -> None:
         await reading.reads(1)
 
 
-async def test_frame_with_messages_that_are_none_does_not_end_the_connection(hub: Hub) -> None:
+async def test_frame_with_invalid_messages_does_not_end_the_connection(hub: Hub) -> None:
     async with Reading(hub) as reading:
         await reading.connected("webSockets")
         hub.push_text(json.dumps({"C": "x", "M": {"M": "updateMarketsInfo"}}).encode())

@@ -207,7 +207,7 @@ async def test_restarted_test_hub_knows_no_token(hub: Hub, http: httpx.AsyncClie
         (Refusal.TRUNCATED, 200, "application/json"),
     ],
 )
-async def test_hub_refuses_as_told(
+async def test_hub_refuses_as_configured(
     hub: Hub, http: httpx.AsyncClient, how: Refusal, status: int, kind: str
 ) -> None:
     hub.refuse("negotiate", how)

@@ -127,7 +127,7 @@ class Reading:
             await self.going.wait()
 
 
-async def test_hub_alone_while_it_is_there() -> None:
+async def test_boards_are_not_polled_while_the_hub_is_connected() -> None:
     async with Reading(state=THERE) as reading:
         reading.hub.give(b"1", b"2")
         await reading.clock.run(10 * STAYS_AWAY)  # a quiet market is no reason to poll
@@ -136,7 +136,7 @@ async def test_hub_alone_while_it_is_there() -> None:
         assert reading.boards.begun == 0
 
 
-async def test_hub_that_is_soon_back_is_waited_for() -> None:
+async def test_short_outage_of_the_hub_causes_no_polling() -> None:
     async with Reading(state=THERE) as reading:
         await reading.clock.run(60.0)
         reading.hub.connection_state = AWAY
@@ -148,7 +148,7 @@ async def test_hub_that_is_soon_back_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("before", [0.0, 60.0])
-async def test_boards_are_polled_while_the_hub_stays_away_and_is_still_tried(
+async def test_boards_are_polled_during_an_outage_while_the_hub_is_retried(
     before: float,
 ) -> None:
     async with Reading(state=THERE if before else AWAY) as reading:
@@ -198,7 +198,7 @@ async def test_polling_ends_with_the_hubs_first_frame() -> None:
         assert (reading.boards.begun, reading.boards.open) == (1, 0)
 
 
-async def test_polling_ends_when_the_hub_is_there_for_long_and_has_nothing_to_say() -> None:
+async def test_polling_ends_when_a_silent_hub_stays_connected() -> None:
     async with Reading() as reading:
         await reading.clock.run(STAYS_AWAY + 1)
         reading.hub.connection_state = THERE
@@ -208,7 +208,7 @@ async def test_polling_ends_when_the_hub_is_there_for_long_and_has_nothing_to_sa
         assert reading.boards.open == 0
 
 
-async def test_reconnecting_hub_without_frames_counts_as_away() -> None:
+async def test_reconnecting_hub_without_frames_counts_as_unreachable() -> None:
     async with Reading() as reading:
         for _ in range(5):
             reading.hub.connection_state = THERE
@@ -218,7 +218,7 @@ async def test_reconnecting_hub_without_frames_counts_as_away() -> None:
         assert (reading.boards.begun, reading.boards.open) == (1, 1)
 
 
-async def test_reconnecting_hub_with_frames_counts_as_present() -> None:
+async def test_reconnecting_hub_with_frames_counts_as_connected() -> None:
     async with Reading() as reading:
         for _ in range(10):
             reading.hub.connection_state = THERE
@@ -239,7 +239,7 @@ async def test_boards_are_polled_again_in_the_next_outage() -> None:
             assert reading.boards.open == 0
 
 
-async def test_no_polled_frame_after_a_newer_one_of_the_hub() -> None:
+async def test_polled_frame_never_follows_a_newer_one_of_the_hub() -> None:
     async with Reading() as reading:
         await reading.clock.run(STAYS_AWAY + 1)
         reading.boards.may_end.clear()  # a poll that takes its time to end
@@ -252,7 +252,7 @@ async def test_no_polled_frame_after_a_newer_one_of_the_hub() -> None:
         assert reading.frames == [b"new"]
 
 
-async def test_reader_that_is_held_up_holds_up_the_sources() -> None:
+async def test_slow_reader_pauses_hub_and_polling() -> None:
     many = [b"%d" % number for number in range(100)]
     async with Reading(state=THERE) as reading:
         reading.going.clear()
@@ -268,7 +268,7 @@ async def test_reader_that_is_held_up_holds_up_the_sources() -> None:
         assert reading.frames == many  # and nothing is lost
 
 
-async def test_polled_frame_that_waits_for_the_reader_gives_way_to_the_hub() -> None:
+async def test_waiting_polled_frame_is_dropped_for_the_hub() -> None:
     async with Reading() as reading:
         await reading.clock.run(STAYS_AWAY + 1)
         reading.going.clear()
@@ -288,7 +288,7 @@ async def test_polled_frame_that_waits_for_the_reader_gives_way_to_the_hub() -> 
         assert reading.frames[:-1] == polled[: len(reading.frames) - 1]
 
 
-async def test_nothing_is_polled_when_that_is_turned_off() -> None:
+async def test_disabled_polling_polls_no_board() -> None:
     async with Reading(polls=False) as reading:
         await reading.clock.run(600.0)
         assert reading.source.connection_state is AWAY
@@ -314,7 +314,7 @@ async def test_malformed_settings_end_the_source(of: str) -> None:
     assert (reading.hub.open, reading.boards.open) == (0, 0)
 
 
-async def test_to_close_it_while_both_are_read_leaves_nothing() -> None:
+async def test_closing_the_source_stops_hub_and_polling() -> None:
     reading = Reading()
     before = asyncio.all_tasks()
     stream = reading.source.frames()
@@ -328,7 +328,7 @@ async def test_to_close_it_while_both_are_read_leaves_nothing() -> None:
     assert asyncio.all_tasks() == before
 
 
-def test_settings_that_cannot_work_are_told_at_once() -> None:
+def test_invalid_settings_are_refused_at_once() -> None:
     with pytest.raises(SettingsError, match="--polling-url"):
         ExchangeSource(SignalRHubSettings(polling_url="nowhere"), PATHS)
     with pytest.raises(SettingsError, match="--base-url"):

@@ -20,7 +20,7 @@ def refuse_others(hub: Hub, transport: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_each_transport_alone(hub: Hub, transport: str) -> None:
+async def test_each_transport_works_alone(hub: Hub, transport: str) -> None:
     refuse_others(hub, transport)
     async with Reading(hub, transports=transport) as reading:
         await reading.connected(transport)
@@ -61,7 +61,7 @@ def _be_brief_with(hub: Hub, how: Refusal) -> None:
 
 
 @pytest.mark.parametrize("how", WAYS)
-async def test_falls_back_from_websockets_to_server_sent_events(hub: Hub, how: Refusal) -> None:
+async def test_client_falls_back_from_websockets_to_sse(hub: Hub, how: Refusal) -> None:
     hub.refuse("webSockets", how)
     _be_brief_with(hub, how)
     async with Reading(hub) as reading:
@@ -73,7 +73,7 @@ async def test_falls_back_from_websockets_to_server_sent_events(hub: Hub, how: R
 
 
 @pytest.mark.parametrize("how", WAYS)
-async def test_falls_back_from_server_sent_events_to_long_polling(hub: Hub, how: Refusal) -> None:
+async def test_client_falls_back_from_sse_to_long_polling(hub: Hub, how: Refusal) -> None:
     hub.refuse("webSockets", Refusal.FORBIDDEN)
     hub.refuse("serverSentEvents", how)
     _be_brief_with(hub, how)
@@ -86,7 +86,7 @@ async def test_falls_back_from_server_sent_events_to_long_polling(hub: Hub, how:
 
 
 @pytest.mark.parametrize("how", WAYS)
-async def test_all_transports_refused_are_retried(hub: Hub, how: Refusal) -> None:
+async def test_transports_are_retried_when_all_were_refused(hub: Hub, how: Refusal) -> None:
     for transport in TRANSPORTS:
         hub.refuse(transport, how)
     _be_brief_with(hub, how)
@@ -130,7 +130,7 @@ async def test_failed_upgrade_of_the_transport_falls_back(hub: Hub) -> None:
         assert not hub.calls("connect", "longPolling")
 
 
-async def test_only_the_transports_of_the_settings(hub: Hub) -> None:
+async def test_client_uses_the_configured_transports_only(hub: Hub) -> None:
     hub.refuse("longPolling", Refusal.FORBIDDEN)
     async with Reading(hub, transports="longPolling,serverSentEvents") as reading:
         await reading.connected("serverSentEvents")

@@ -49,7 +49,7 @@ def board(ahead: float = 0.0) -> datetime:
     return datetime.fromtimestamp(TRUE + ahead, zone_of(TEHRAN)).replace(tzinfo=None)
 
 
-def test_machine_is_believed_until_the_exchange_has_told_the_time() -> None:
+def test_machine_clock_is_trusted_until_the_exchange_sends_a_time() -> None:
     clocks = Clocks(-3 * HOUR)
     clock = clocks.clock()
     assert clocks.off(clock) == -3 * HOUR
@@ -146,7 +146,7 @@ FrameChanges = Callable[[int], float]
         pytest.param(lambda n: 400 * 24 * HOUR, id="a slip of its pen"),
     ],
 )
-def test_clock_board_that_shows_nothing(told: FrameChanges) -> None:
+def test_inconclusive_clock_board_changes_nothing(told: FrameChanges) -> None:
     clocks = Clocks()
     clock = clocks.clock()
     for n in range(5):
@@ -156,7 +156,7 @@ def test_clock_board_that_shows_nothing(told: FrameChanges) -> None:
         assert clocks.off(clock) == 0.0
 
 
-def test_clock_board_that_comes_late_does_not_outweigh_the_date_of_an_answer() -> None:
+def test_late_clock_board_does_not_override_a_date_header() -> None:
     clocks = Clocks()
     clock = clocks.clock()
     clocks.answer(clock)

@@ -227,7 +227,7 @@ async def test_unchanged_receipts_keep_their_day_over_midnight() -> None:
     assert len(ran.store.states) == 2
 
 
-async def test_day_of_receipts_is_the_one_that_the_exchange_told_last() -> None:
+async def test_day_of_receipts_is_the_last_one_of_the_exchange() -> None:
     exchange = Exchange()
     ran = await run(
         exchange,
@@ -240,7 +240,7 @@ async def test_day_of_receipts_is_the_one_that_the_exchange_told_last() -> None:
     assert ran.dates == ["2026-11-25T13:25:51", "2026-11-26T13:25:51"]
 
 
-async def test_day_of_the_machine_counts_until_the_exchange_has_told_one() -> None:
+async def test_day_of_the_machine_is_used_until_the_exchange_sends_one() -> None:
     exchange = Exchange()
     ran = await run(
         exchange, receipts(), exchange.wait(hours=10, minutes=34, seconds=5), receipts()
@@ -259,7 +259,7 @@ async def test_older_stamp_does_not_take_the_day_back() -> None:
     assert ran.dates[-1] == "2026-11-25T13:25:51"
 
 
-async def test_stamp_of_the_future_tells_no_day() -> None:
+async def test_timestamp_in_the_future_sets_no_day() -> None:
     exchange = Exchange()
     ran = await run(exchange, future("2026-12-25T13:26:10"), receipts())
     assert ran.dates[-1] == "2026-11-25T13:25:51"
@@ -275,7 +275,7 @@ async def test_receipts_are_dated_right_although_the_machine_is_a_day_behind() -
 # The machine's clock
 
 
-async def test_wrong_clock_of_the_machine_is_said_once() -> None:
+async def test_wrong_clock_of_the_machine_is_logged_once() -> None:
     exchange = Exchange()
     exchange.ahead = timedelta(hours=-3)
     ran = await run(
@@ -311,7 +311,7 @@ def pushes(exchange: Exchange, ago: float, count: int = 5) -> list[Step]:
     return steps
 
 
-async def test_boards_that_come_late_are_stale_and_said_so() -> None:
+async def test_late_boards_are_stale_and_logged() -> None:
     exchange = Exchange()
     ran = await run(exchange, *pushes(exchange, ago=33))
     assert ran.status.state is FeedState.STALE
@@ -321,7 +321,7 @@ async def test_boards_that_come_late_are_stale_and_said_so() -> None:
     assert line["lag"] == 34.0
 
 
-async def test_boards_that_come_in_time_are_live() -> None:
+async def test_punctual_boards_are_live() -> None:
     exchange = Exchange()
     ran = await run(exchange, *pushes(exchange, ago=0.5))
     assert (ran.status.state, ran.status.lag, ran.status.error) == (FeedState.LIVE, 1.5, None)
@@ -342,13 +342,13 @@ async def test_lag_is_measured_by_the_exchanges_time_if_the_machine_is_wrong() -
         assert ran.status.state is FeedState.LIVE
 
 
-async def test_stamp_of_the_future_tells_no_lag() -> None:
+async def test_timestamp_in_the_future_sets_no_lag() -> None:
     exchange = Exchange()
     ran = await run(exchange, future("2099-11-25T13:26:05"), *pushes(exchange, ago=33))
     assert ran.status.lag == 34.0
 
 
-async def test_clock_board_tells_the_lag_as_well() -> None:
+async def test_clock_board_sets_the_lag_too() -> None:
     exchange = Exchange()
     exchange.now += timedelta(seconds=20)
     ran = await run(
@@ -379,7 +379,7 @@ async def test_holiday_is_no_alarm() -> None:
 # Late rows
 
 
-async def test_late_board_is_refused_counted_and_said_once() -> None:
+async def test_late_board_is_refused_counted_and_logged_once() -> None:
     exchange = Exchange()
     ran = await run(
         exchange,
@@ -408,7 +408,7 @@ async def test_stamp_far_in_the_future_does_not_block_its_contract() -> None:
 # Floods
 
 
-async def test_rows_that_cannot_be_read_are_one_line_a_kind_and_minute() -> None:
+async def test_unreadable_rows_are_one_line_per_kind_and_minute() -> None:
     exchange = Exchange()
     rows = [row("future", ContractID=n, BidPrice1=f"?{n}") for n in range(1, 101)]
     rows += [row("future", ContractID=n, LastUpdate=f"?{n}") for n in range(101, 201)]
@@ -427,7 +427,7 @@ async def test_rows_that_cannot_be_read_are_one_line_a_kind_and_minute() -> None
     ]
 
 
-async def test_frames_that_are_none_are_one_line_a_minute() -> None:
+async def test_malformed_frames_are_one_line_per_minute() -> None:
     exchange = Exchange()
     ran = await run(exchange, *[b"nonsense %d" % n for n in range(50)])
     assert len(ran.events("frame dropped")) == 1
@@ -448,7 +448,7 @@ async def test_contracts_of_the_last_board_of_a_frame_are_counted() -> None:
 # A fault affects its own row only
 
 
-async def test_feed_goes_on_while_its_frames_cannot_be_recorded() -> None:
+async def test_feed_continues_while_its_frames_cannot_be_recorded() -> None:
     exchange, recording = Exchange(), Recording()
 
     def disk(*, full: bool) -> Callable[[], None]:
@@ -475,7 +475,7 @@ async def test_feed_goes_on_while_its_frames_cannot_be_recorded() -> None:
     assert line["lost"] == 3
 
 
-async def test_bad_static_field_is_said_and_its_row_counts() -> None:
+async def test_bad_static_field_is_logged_and_its_row_published() -> None:
     made = row("future", ContractID=1, InitialMargin="much", LastUpdate="2026-11-25T13:26:10")
     ran = await run(Exchange(), *times(2, frame(board(FUTURES, made))))
     assert [i for i, _ in ran.store.states] == ["1"]
@@ -485,7 +485,7 @@ async def test_bad_static_field_is_said_and_its_row_counts() -> None:
     assert ran.status.refused == 0
 
 
-async def test_message_without_arguments_is_said_and_its_frame_counts() -> None:
+async def test_message_without_arguments_is_logged_and_its_frame_published() -> None:
     bad = {"H": "marketsHub", "M": RECEIPTS}
     good = board(FUTURES, row("future", ContractID=1, LastUpdate="2026-11-25T13:26:10"))
     ran = await run(Exchange(), frame(bad, good), frame(good, bad))
@@ -499,7 +499,7 @@ async def test_message_without_arguments_is_said_and_its_frame_counts() -> None:
     assert not ran.events("frame dropped")
 
 
-async def test_unknown_method_is_said_once() -> None:
+async def test_unknown_method_is_logged_once() -> None:
     exchange = Exchange()
     new = frame({"H": "marketsHub", "M": "updateSomething", "A": [1]})
     ran = await run(exchange, new, exchange.wait(hours=2), new)

@@ -61,7 +61,7 @@ def state(health: FeedHealth, at: int) -> FeedState:
     return health.status(START + at * SECOND).state
 
 
-def test_without_a_connection_it_is_down(health: FeedHealth, hours: Hours) -> None:
+def test_feed_without_a_connection_is_down(health: FeedHealth, hours: Hours) -> None:
     health.note_connection(ConnectionState(error="refused"))
     status = health.status(START)
     assert (status.state, status.source, status.error) == (FeedState.DOWN, "", "refused")
@@ -93,7 +93,7 @@ def test_each_market_has_its_own_state(health: FeedHealth, hours: Hours) -> None
     assert status.state is FeedState.STALE
 
 
-def test_outside_the_session_it_is_closed(health: FeedHealth, hours: Hours) -> None:
+def test_feed_outside_the_session_is_closed(health: FeedHealth, hours: Hours) -> None:
     hours.open.clear()
     health.board(FUTURES, 8, START)
     assert state(health, 100) is FeedState.CLOSED
@@ -197,7 +197,7 @@ def come(health: FeedHealth, pushed: float, at: float, board: str = FUTURES) -> 
     return health.status(now).lag
 
 
-def test_lag_is_how_much_later_than_its_stamp_a_board_comes(measuring: FeedHealth) -> None:
+def test_lag_is_the_delay_of_a_board_after_its_timestamp(measuring: FeedHealth) -> None:
     assert measuring.status(START).lag is None
     assert come(measuring, 1.0, 1.5) is None  # nobody knows how long it had been standing there
     assert come(measuring, 2.0, 2.75) == 0.75
@@ -205,7 +205,7 @@ def test_lag_is_how_much_later_than_its_stamp_a_board_comes(measuring: FeedHealt
     assert come(measuring, 8.0, 7.9) == 0.0  # within the accuracy of clocks
 
 
-def test_boards_that_come_too_late_are_stale(measuring: FeedHealth) -> None:
+def test_boards_beyond_max_lag_are_stale(measuring: FeedHealth) -> None:
     for n in range(60):
         lag = come(measuring, n, 1.6 * n)  # a link that is slower than its boards
         late = lag is not None and lag > 10
@@ -259,14 +259,14 @@ def test_lag_of_another_session_is_no_alarm(
     assert not measuring.late
 
 
-def test_feed_that_is_down_tells_no_lag(measuring: FeedHealth) -> None:
+def test_feed_that_is_down_has_no_lag(measuring: FeedHealth) -> None:
     come(measuring, 0, 0)
     assert come(measuring, 1, 2) == 1.0
     measuring.note_connection(ConnectionState(error="refused", since=START / SECOND))
     assert measuring.status(START + 3 * SECOND).lag is None
 
 
-def test_lag_of_a_feed_of_funds_alone() -> None:
+def test_feed_of_funds_alone_has_a_lag() -> None:
     health = FeedHealth({"updateSandoqMarketsInfo"}, stale_after=30, hours=Hours(), max_lag=10)
     health.note_connection(ConnectionState("webSockets", since=START / SECOND))
     come(health, 0, 0, "updateFutureDateTime")

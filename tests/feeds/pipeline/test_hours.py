@@ -39,7 +39,7 @@ class TestReading:
         "text",
         ["thu-sat 10:00-11:00", "Thursday-Saturday 10:00-11:00", "thu-sat ۱۰:۰۰-۱۱:۰۰"],
     )
-    def test_range_may_go_over_the_week_s_end(self, text: str) -> None:
+    def test_range_of_days_may_cross_the_end_of_the_week(self, text: str) -> None:
         session = (Session(600, 660),)
         assert read_hours(text, "--x") == (session, (), (), (), (), session, session)
 
@@ -187,7 +187,7 @@ class TestSessions:
         assert mine.next_change(FUTURES, at("2026-11-27T12:00")) is None
 
     @given(st.integers(at("2024-01-01T00:00"), at("2028-01-01T00:00")))
-    def test_nothing_changes_before_the_next_change(self, moment: int) -> None:
+    def test_session_state_is_constant_until_the_next_change(self, moment: int) -> None:
         mine = hours()
         change = mine.next_change(FUTURES, moment)
         assert change is not None
@@ -220,7 +220,7 @@ def weeks(draw: st.DrawFn) -> tuple[str, set[int]]:
 
 
 @given(weeks(), st.integers(0, 7 * SLOTS * 30 - 1))
-def test_any_week_is_as_a_table_of_it_says(week: tuple[str, set[int]], minute: int) -> None:
+def test_any_week_matches_its_table(week: tuple[str, set[int]], minute: int) -> None:
     text, open_ = week
     mine = hours(text, official_holidays=False)
     saturday, slot = at("2026-11-21T00:00"), minute // 30
@@ -254,7 +254,7 @@ class TestTelling:
         assert mine.holidays(at("2026-05-02T23:59:59")) == tuple(closed)
         assert mine.holidays(at("2026-05-03T00:00:00")) == (*closed[1:], date(2027, 5, 3))
 
-    def test_official_holidays_are_told(self) -> None:
+    def test_official_holidays_are_listed(self) -> None:
         assert date(2027, 3, 21) in hours().holidays(at("2026-11-27T12:00:00"))
         mine = hours(trading_days="2027-03-21")
         assert date(2027, 3, 21) not in mine.holidays(at("2026-11-27T12:00:00"))

@@ -72,7 +72,7 @@ async def take(ingest: Ingest, *rows: Any) -> FrameRefusal:  # noqa: ANN401 - an
     return await ingest.take(read_frame(frame(*rows)))
 
 
-async def test_only_changes_go_on_in_one_call_a_frame(ingest: Ingest, passed: Passed) -> None:
+async def test_changes_are_published_in_one_call_per_frame(ingest: Ingest, passed: Passed) -> None:
     await take(ingest, row(1), row(2), row(3))
     await take(ingest, row(1), row(2, LastTradedPrice=700_100.0), row(3))
 
@@ -185,7 +185,7 @@ async def test_short_absence_is_forgotten(ingest: Ingest, passed: Passed) -> Non
     assert not any(c.delisted for c in passed.contracts)
 
 
-async def test_bad_row_loses_only_itself_and_is_told_with_its_content(
+async def test_bad_row_loses_only_itself_and_is_reported_with_its_content(
     ingest: Ingest, passed: Passed
 ) -> None:
     bad = row(1, BidPrice1=-5)
@@ -210,7 +210,9 @@ async def test_refused_state_is_tried_again_with_the_next_board(
     assert [i for i, _ in passed.states] == ["2", "1"]
 
 
-async def test_after_an_outage_everything_is_passed_on_anew(ingest: Ingest, passed: Passed) -> None:
+async def test_outage_causes_everything_to_be_published_again(
+    ingest: Ingest, passed: Passed
+) -> None:
     await take(ingest, row(1), row(2))
     passed.away = True
     with pytest.raises(StoreError):
@@ -259,7 +261,7 @@ async def test_every_row_is_counted_once(ingest: Ingest, passed: Passed) -> None
     assert (totals.published, totals.unchanged, totals.refused) == (2, 5, 2)
 
 
-async def test_forget_passes_on_the_newest_board_of_each_kind_once(
+async def test_forget_publishes_the_newest_board_of_each_kind_once(
     ingest: Ingest, passed: Passed
 ) -> None:
     for price in (17.0, 1.0, 2.0):
@@ -320,7 +322,7 @@ async def test_confirm_reports_published_states_missing_in_the_store(
     assert restored == ["2"]
 
 
-async def test_outage_while_confirming_passes_everything_on_anew(
+async def test_outage_while_confirming_publishes_everything_again(
     ingest: Ingest, passed: Passed
 ) -> None:
     await take(ingest, row(1), row(2))

@@ -140,7 +140,7 @@ async def test_new_leader_publishes_the_newest_board_once(
     assert await published(redis, one.lead()) == [("1", 2), ("2", 2)]
 
 
-async def test_new_leader_shuts_the_old_one_out_before_anything_else(
+async def test_new_leader_fences_the_old_one_first(
     one: One, other: One, store: Store, redis: Redis
 ) -> None:
     await one.lead()
@@ -259,9 +259,7 @@ async def test_emptied_store_is_filled_at_once(one: One, store: Store, redis: Re
     assert len(await store.contracts()) == 2
 
 
-async def test_store_that_went_back_is_brought_forward(
-    one: One, store: Store, redis: Redis
-) -> None:
+async def test_reverted_store_gets_the_newest_states(one: One, store: Store, redis: Redis) -> None:
     await one.lead()
     await one.come(1.0)
     older = await redis.dump("ime:last:{1}")
@@ -309,7 +307,7 @@ async def test_everything_is_confirmed_again_a_little_after_a_failover(
     assert await confirmed() == after
 
 
-async def test_only_the_newest_board_comes_after_an_outage(own_valkey: EmbeddedValkey) -> None:
+async def test_newest_board_alone_is_published_after_an_outage(own_valkey: EmbeddedValkey) -> None:
     one = One("one", own_valkey.url)
     await one.lead()
     await one.come(17.0)

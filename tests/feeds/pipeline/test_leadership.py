@@ -151,7 +151,7 @@ async def test_status_that_cannot_be_read_is_that_of_a_feed_that_is_down(
     assert await lease.read() == (None, False)
 
 
-async def test_status_of_a_store_that_refuses_is_not_told(
+async def test_refused_read_of_the_status_is_an_error(
     make: Any,  # noqa: ANN401
     redis: Any,  # noqa: ANN401
 ) -> None:

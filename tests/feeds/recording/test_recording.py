@@ -98,7 +98,7 @@ _FRAME = st.tuples(
 
 
 @given(frames=st.lists(_FRAME, max_size=5), name=st.sampled_from(["f", "f.ndjson", "f.ndjson.gz"]))
-def test_any_frames_come_out_as_they_went_in(frames: list[Any], name: str) -> None:
+def test_any_recorded_frames_are_read_unchanged(frames: list[Any], name: str) -> None:
     clock = MovedClock()
     expected = []
     with TemporaryDirectory() as folder:
@@ -117,7 +117,7 @@ def test_any_frames_come_out_as_they_went_in(frames: list[Any], name: str) -> No
 
 
 @pytest.mark.skipif(not CAPTURE.is_dir(), reason=f"no recorded frames at {CAPTURE}")
-def test_the_recorded_frames(tmp_path: Path) -> None:
+def test_captured_frames_are_read_unchanged(tmp_path: Path) -> None:
     bare = [each for file in sorted(CAPTURE.glob("*.ndjson")) for each in read_recording(file)]
     assert len(bare) == 14
     assert {each.received for each in bare} == {None}
@@ -193,7 +193,7 @@ def test_file_that_was_cut_anywhere_gives_its_whole_lines(tmp_path: Path, name: 
             assert size in {0, *ends_of_lines, *(end - 1 for end in ends_of_lines)}
 
 
-def test_bare_frames_and_other_lines(tmp_path: Path) -> None:
+def test_bare_frames_are_read_and_other_lines_reported(tmp_path: Path) -> None:
     file = tmp_path / "day.ndjson"
     file.write_bytes(
         b'{"M":[]}\r\n\n<html>\n{"received": 5, "frame": {"M": [1]}}\n{"received":6}\n'
@@ -389,7 +389,7 @@ def test_two_recorders_do_not_share_a_file(tmp_path: Path) -> None:
         pass
 
 
-def test_folder_or_pipe_in_place_of_a_recording_is_left_alone(tmp_path: Path) -> None:
+def test_folder_or_pipe_in_place_of_a_recording_is_not_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "frames.ndjson"
     folder.mkdir()
     pipe = tmp_path / "pipe"
@@ -446,7 +446,7 @@ def test_full_disk_is_an_error_and_keeps_written_frames(tmp_path: Path, name: st
 
 
 @NAMES
-def test_recording_goes_on_when_the_disk_has_room_again(tmp_path: Path, name: str) -> None:
+def test_recording_continues_when_the_disk_has_room_again(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     written = []
     failed = 0
@@ -479,7 +479,7 @@ def test_recording_goes_on_when_the_disk_has_room_again(tmp_path: Path, name: st
 
 
 @NAMES
-def test_recording_goes_on_when_its_folder_is_there_again(tmp_path: Path, name: str) -> None:
+def test_recording_continues_when_its_folder_exists_again(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "recordings"
     folder.mkdir()
     with recorder(folder / name) as recording:

@@ -247,7 +247,7 @@ async def test_funds_are_replayed_unless_left_out(tmp_path: Path) -> None:
     assert (await Store().replay(file, day=day, boards={"updateGavahiMarketsInfo"})).rows == 0
 
 
-async def test_bad_lines_are_told_and_skipped(tmp_path: Path) -> None:
+async def test_bad_lines_are_reported_and_skipped(tmp_path: Path) -> None:
     file = recording(tmp_path / "bad.ndjson", futures(future()), "<html>", "", "[]", "{}")
     store = Store()
     totals = await store.replay(file)
@@ -256,7 +256,7 @@ async def test_bad_lines_are_told_and_skipped(tmp_path: Path) -> None:
     assert store.reports[1] == f"{file}:4: a frame must be a JSON object, got a list of 0"
 
 
-async def test_refused_rows_are_told_once_a_frame(tmp_path: Path) -> None:
+async def test_refused_rows_are_reported_once_per_frame(tmp_path: Path) -> None:
     bad = future(902, TradesCount="x"), future(903, TradesCount="y")
     store = Store()
     totals = await store.replay(recording(tmp_path / "f", futures(future(), *bad)))
@@ -284,7 +284,7 @@ async def test_replay_reads_compressed_recordings(tmp_path: Path) -> None:
     assert (await Store().replay(file)).published == 1
 
 
-async def test_missing_file_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+async def test_missing_file_is_reported_before_anything_is_sent(tmp_path: Path) -> None:
     good = recording(tmp_path / "good.ndjson", futures(future()))
     store = Store()
     with pytest.raises(FeedError, match=r"no such recording: .*missing\.ndjson"):

@@ -244,7 +244,7 @@ def test_simulator_changes_many_contracts() -> None:
     assert changes[id_of("SAFOR01")] > 10 * changes[id_of("SFOR01C34")]
 
 
-def test_only_options_have_holes_in_their_book() -> None:
+def test_options_alone_have_gaps_in_their_book() -> None:
     market = SyntheticMarket(1, NOON)
     empty: Counter[str] = Counter()
     for now in ticks(NOON, 1_200, step=2):
@@ -256,7 +256,7 @@ def test_only_options_have_holes_in_their_book() -> None:
     assert len(+empty) > len(options) / 2
 
 
-def test_at_a_limit_one_side_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_book_at_a_price_limit_has_one_empty_side(monkeypatch: pytest.MonkeyPatch) -> None:
     # With the usual limits the market hardly ever gets there.
     narrow = tuple(
         replace(instrument, price_limit=instrument.price_limit and 0.005, factor=1.0)
@@ -337,7 +337,7 @@ def test_contracts_can_be_registered() -> None:
 
 @settings(deadline=None)
 @given(start=moments)
-def test_no_contract_expires(start: datetime) -> None:
+def test_contracts_of_the_synthetic_market_never_expire(start: datetime) -> None:
     market = SyntheticMarket(1, start)
     today = start.astimezone(TEHRAN).date()
     for contract in market.contracts:

@@ -32,7 +32,7 @@ def is_refused(revocations: Revocations, identity: Identity) -> bool:
     return False
 
 
-def test_nothing_is_accepted_before_the_revocations_are_known() -> None:
+def test_tokens_are_refused_until_the_revocations_are_known() -> None:
     revocations = Revocations()
     with pytest.raises(RefusedError) as caught:
         revocations.check(token())

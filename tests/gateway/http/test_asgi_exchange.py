@@ -60,7 +60,7 @@ async def test_answer_of_unknown_length_is_chunked_or_ends_with_the_connection(
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304), ("GET", 204)])
-async def test_answer_without_a_body_has_none(method: str, status: int) -> None:
+async def test_response_without_a_body_ends_with_its_head(method: str, status: int) -> None:
     async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         headers = [(b"content-length", b"4")] if status == 200 else []
         await send({"type": "http.response.start", "status": status, "headers": headers})

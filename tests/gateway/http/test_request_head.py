@@ -135,7 +135,7 @@ class TestHead:
         parts = [lines[at : at + size] for at in range(0, len(lines), size)]
         assert requests(parts) == ([], 400)
 
-    def test_empty_lines_are_counted_anew_after_each_request(self) -> None:
+    def test_empty_lines_are_counted_for_each_request(self) -> None:
         some = b"\r\n" * (LIMIT // 2 - 1)
         heads, status = requests([some + get(HOST)] * 3)
         assert (len(heads), status) == (3, 0)

@@ -181,7 +181,7 @@ class TestResumeWithNewerState:
         assert [m.version for m in resumed.messages] == [NOW + 9]
         assert steady.writes == []
 
-    def test_client_resumes_while_the_store_is_away(self, world: World) -> None:
+    def test_client_resumes_during_an_outage_of_the_store(self, world: World) -> None:
         world.states.open("1")
         _, resumed = self.resume(world, NOW + 5)
         world.states.load("1", Update(NOW, A))

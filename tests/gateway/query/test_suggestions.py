@@ -65,7 +65,7 @@ def test_similar_name_is_suggested(name: str, said: str) -> None:
 @pytest.mark.parametrize(
     "name", ["XYZ", "A", "99", "", "SAF", "Con,", "x" * 65, "ContractA" * 100, "\ud800"]
 )
-def test_no_suggestion_without_a_similar_name(name: str) -> None:
+def test_unknown_name_without_a_similar_one_has_no_suggestion(name: str) -> None:
     assert suggest(name) == ""
 
 

@@ -47,7 +47,7 @@ def test_search_finds_contracts_by_parts_of_names(market: Market, text: str, ids
     assert "".join(contract.contract_id for contract in found) == ids
 
 
-def test_changed_registry_is_searched_anew() -> None:
+def test_changed_registry_is_searched_again() -> None:
     search = Search()
     new = Contract(contract_id="6", contract_name="KASH06", market=Market.FUTURES)
     assert len(search.find(REGISTRY, Market.FUTURES, "KASH")) == 1

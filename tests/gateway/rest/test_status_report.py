@@ -113,7 +113,7 @@ async def test_status_report_without_a_feed_has_no_feed(world: World) -> None:
     }
 
 
-async def test_status_report_tells_whether_bars_are_kept_if_they_ever_were(world: World) -> None:
+async def test_status_report_has_the_state_of_bars_if_ever_kept(world: World) -> None:
     assert "bars" not in await world.report()
     kept = FeedStatus(FeedState.LIVE, since=NOW - 5, written=NOW)
     world.bars.status = kept

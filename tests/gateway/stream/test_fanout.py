@@ -310,7 +310,7 @@ def test_batches_of_other_types_are_refused_before_anything_is_sent(
 # Ownership and re-entrancy
 
 
-def test_no_reference_is_lost_or_leaked_over_many_sends(send: Send) -> None:
+def test_fan_out_loses_and_leaks_no_reference_over_many_sends(send: Send) -> None:
     with clients(3) as (full, broken, well):
         full.fill()
         broken.peer.close()
@@ -534,7 +534,7 @@ class Table:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_byte_reaches_the_connection_that_took_over_a_number(send: Send, seed: int) -> None:
+def test_reused_descriptor_gets_no_byte_of_another_connection(send: Send, seed: int) -> None:
     table = Table(send, seed)
     try:
         for number in range(200):

@@ -130,7 +130,7 @@ def test_slow_client_ends_at_its_timeout_and_not_earlier(heartbeat: Heartbeat) -
     assert pulse.ends[0].kind == "too slow"
 
 
-def test_slow_client_timeout_begins_anew_with_each_stall(heartbeat: Heartbeat) -> None:
+def test_slow_client_timeout_restarts_with_each_stall(heartbeat: Heartbeat) -> None:
     [pulse] = clients(heartbeat, 1)
     for start in (0, 59, 118):
         heartbeat.pause(pulse, start)

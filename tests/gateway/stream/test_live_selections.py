@@ -122,7 +122,7 @@ async def test_selection_closed_while_a_listing_is_acquired_releases_it(gateway:
     assert gateway.wanted == {}
 
 
-async def test_contracts_that_are_there_go_before_later_ones_at_the_limit(gateway: Gateway) -> None:
+async def test_present_contracts_precede_later_listings_at_the_limit(gateway: Gateway) -> None:
     gateway.registry = Registry(map(future, (5, 6, 7)))
     live = gateway.selections.open(FUTURES, ALL)
     await gateway.follow(*map(future, (1, 2, 5, 6, 7)))
@@ -142,7 +142,7 @@ def test_refused_selection_leaves_nothing(gateway: Gateway) -> None:
     assert (gateway.wanted, len(gateway.selections)) == ({}, 0)
 
 
-async def test_slow_subscriber_is_told_of_several_listings_at_once(gateway: Gateway) -> None:
+async def test_slow_subscriber_gets_several_listings_in_one_message(gateway: Gateway) -> None:
     live = gateway.selections.open(FUTURES, ALL)
     writer = Writer()
     subscriber = gateway.world.hub.join(live.contracts, writer, live=live)
@@ -159,7 +159,7 @@ async def test_slow_subscriber_is_told_of_several_listings_at_once(gateway: Gate
     assert data.removed == NamedContracts(["F1"], [])
 
 
-async def test_subscriber_that_fails_while_it_is_told_is_no_trouble(gateway: Gateway) -> None:
+async def test_failing_subscriber_does_not_affect_listings_of_others(gateway: Gateway) -> None:
     live = gateway.selections.open(FUTURES, ALL)
     writers = Writer(), Writer()
     for writer in writers:

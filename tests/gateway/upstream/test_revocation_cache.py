@@ -29,7 +29,7 @@ class GivenStore:
         self.data |= {each.key: each for each in revocations}
 
 
-async def test_lost_revocation_is_stored_again_and_an_outage_forgets_none() -> None:
+async def test_lost_revocation_is_stored_again_and_an_outage_keeps_all() -> None:
     store, revocations = GivenStore(), Revocations()
     store.error = StoreError("away")
     cache = RevocationCache(store, revocations, interval=1000)

@@ -69,7 +69,7 @@ async def test_module_is_compressed_and_revalidated() -> None:
 
 
 @pytest.mark.parametrize("path", ["/static_files.py", "/ime-live.js/x", "/../static_files.py"])
-async def test_no_other_file_is_served(path: str) -> None:
+async def test_file_outside_the_list_is_not_served(path: str) -> None:
     assert (await get(path))[0] == 404
     assert (await get("/ime-live.js", "POST"))[0] == 405
 

@@ -233,7 +233,7 @@ async def test_every_exception_of_redis_py_becomes_a_store_error(error: Exceptio
     assert [line["exc_info"] for line in logs] == [error]
 
 
-async def test_cancellation_becomes_no_store_error() -> None:
+async def test_cancellation_is_not_a_store_error() -> None:
     connections = Connections(StoreSettings(redis_url="redis://localhost"))
 
     async def swallows() -> None:

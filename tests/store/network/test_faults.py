@@ -107,7 +107,9 @@ async def test_wrong_login_or_missing_rights_end_the_start(
 
 
 @pytest.mark.parametrize("user", ["reads", "silent", "noscripts"])
-async def test_rights_that_only_publishers_need(server: Server, user: str) -> None:
+async def test_missing_rights_of_publishers_do_not_affect_readers(
+    server: Server, user: str
+) -> None:
     url = f"redis://{user}:secret@{server.address}"
     assert await fault_of(url) is None
     fault = await fault_of(url, writes=True)
@@ -115,13 +117,13 @@ async def test_rights_that_only_publishers_need(server: Server, user: str) -> No
     assert f"Redis at {server.address} refused a command that is needed: " in fault
 
 
-async def test_rights_that_are_not_needed(server: Server) -> None:
+async def test_missing_optional_rights_are_no_fault(server: Server) -> None:
     url = f"redis://noinfo:secret@{server.address}"
     assert await fault_of(url) is None
     assert await fault_of(url, writes=True) is None
 
 
-async def test_no_login_where_one_is_needed(tmp_path: Path) -> None:
+async def test_missing_login_is_a_permanent_fault(tmp_path: Path) -> None:
     with Server(tmp_path / "a", "--save", "") as server:
         server.client.config_set("requirepass", "secret")
         fault = await fault_of(server.url)
@@ -130,13 +132,13 @@ async def test_no_login_where_one_is_needed(tmp_path: Path) -> None:
         assert await fault_of(f"redis://:secret@{server.address}") is None
 
 
-async def test_login_where_none_is_known(server: Server) -> None:
+async def test_unknown_login_is_a_permanent_fault(server: Server) -> None:
     fault = await fault_of(f"redis://:secret@{server.address}")
     assert fault is not None
     assert " refused the login: AUTH <password> called without any password" in fault
 
 
-async def test_database_out_of_range(server: Server) -> None:
+async def test_database_out_of_range_is_a_fault(server: Server) -> None:
     for writes in (False, True):
         fault = await fault_of(f"{server.url}/4", writes=writes, key_prefix="x:")
         assert fault == (
@@ -145,7 +147,9 @@ async def test_database_out_of_range(server: Server) -> None:
         )
 
 
-async def test_single_server_under_other_names(server: Server, sentinel: Server) -> None:
+async def test_single_server_named_as_another_kind_is_a_fault(
+    server: Server, sentinel: Server
+) -> None:
     for url, words in (
         (f"redis+cluster://{server.address}", " is no cluster: This instance has cluster support"),
         (f"redis+cluster://127.0.0.1:{free_port()},{server.address}", " is no cluster: "),
@@ -172,7 +176,7 @@ async def test_single_server_under_other_names(server: Server, sentinel: Server)
     assert await fault_of(f"redis+sentinel://{both}/{MASTER}", writes=True) is None
 
 
-async def test_cluster_under_another_name(tmp_path: Path) -> None:
+async def test_cluster_named_as_a_single_server_is_a_fault(tmp_path: Path) -> None:
     with ClusterServers(tmp_path) as cluster:
         for node in (cluster.servers[0], cluster.servers[-1]):
             fault = await fault_of(node.url)
@@ -225,7 +229,7 @@ async def test_tls_mismatch_ends_the_start(
 
 @pytest.mark.skipif(REDIS is None, reason="needs a server that has TLS itself")
 @pytest.mark.parametrize("asks_clients", ["yes", "no"])
-async def test_tls_of_redis_itself(tmp_path: Path, asks_clients: str) -> None:
+async def test_tls_faults_of_redis_are_named(tmp_path: Path, asks_clients: str) -> None:
     proxy = TlsProxy(tmp_path)
     own = quote(str(tmp_path / "server.pem"))
     ca = f"ssl_ca_certs={quote(str(proxy.ca))}"
@@ -306,7 +310,7 @@ async def test_protected_mode_is_said_in_one_sentence() -> None:
         )
 
 
-async def test_server_that_is_away_or_hangs_is_waited_for(server: Server, tmp_path: Path) -> None:
+async def test_unreachable_or_hanging_server_is_waited_for(server: Server, tmp_path: Path) -> None:
     place = f"127.0.0.1:{free_port()}"
     for url in (f"redis://{place}", f"rediss://{place}", f"redis+sentinel://{place}/m"):
         assert await fault_of(url) is None
