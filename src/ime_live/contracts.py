@@ -42,12 +42,18 @@ _folded = lru_cache(maxsize=16_384)(fold_name)
 class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A contract and its static fields: those that do not change during a trading day.
 
-    They come from the exchange's boards (title, margins, size, last trading day, strike price) or
-    from ``ime-live contracts import``. A field that the source does not give is ``None``. In JSON
-    the fields have the spelling of the REST calls (`docs/redis.md`).
+    A field that its source does not give is ``None``. In JSON the fields have the spelling of the
+    REST calls (`docs/redis.md`).
+
+    The feed reads from the exchange's boards: id, name, market, title, contract size, margins,
+    settlement prices, last trading day, whether the contract is expired, and for options the type,
+    the strike price, and id and name of the underlying. The boards of warehouse receipts, funds and
+    parallel salaf have only id, name and title. The feed computes the rule of the price limits, the
+    board, and whether the contract is delisted. All other fields come from ``ime-live contracts
+    import``.
 
     Attributes:
-        contract_id: the exchange's id of it.
+        contract_id: its id at the exchange.
         contract_name: its current name, as the exchange spells it.
         market: its market; None if it is not known.
         title: its title in Persian.
@@ -59,38 +65,43 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
         sell_commission: commission of the seller, as a fraction.
         can_buy: whether buy orders are accepted.
         can_sell: whether sell orders are accepted.
-        min_valid_buy_volume: smallest quantity of a buy order.
-        max_valid_buy_volume: largest quantity of a buy order.
-        min_valid_sell_volume: smallest quantity of a sell order.
-        max_valid_sell_volume: largest quantity of a sell order.
-        min_dealable_price: lowest price that can be traded at, in rials.
-        min_dealable_count: smallest quantity that can be traded.
-        data_class: class that the source gives it.
-        storage_cost: cost of storage of a certificate's goods, in rials.
+        min_valid_buy_volume: smallest quantity of a buy order, in contracts, certificates or
+            shares.
+        max_valid_buy_volume: largest quantity of a buy order, in contracts, certificates or
+            shares.
+        min_valid_sell_volume: smallest quantity of a sell order, in contracts, certificates or
+            shares.
+        max_valid_sell_volume: largest quantity of a sell order, in contracts, certificates or
+            shares.
+        min_dealable_price: lowest price of a trade, in rials.
+        min_dealable_count: smallest quantity of a trade, in contracts, certificates or shares.
+        data_class: class of the contract, as the source names it.
+        storage_cost: cost of storing the goods of a certificate, in rials.
         initial_margin: initial margin of a future or an option, in rials.
         maintenance_margin: maintenance margin of a future, in rials.
         expiration_date: last trading day; in JSON as ``YYYY-MM-DD`` (Gregorian).
-        csize: contract size: units of the underlying in one contract.
+        csize: contract size: number of units of the underlying in one contract.
         exercise_fee_physical: fee for physical delivery, in rials.
         exercise_fee_cash: fee for cash settlement, in rials.
         exercise_sell_tax: tax on a sale by delivery, in rials.
         underlying_id: id or ISIN of the underlying.
         underlying_title: title of the underlying.
         underlying_name: name or symbol of the underlying.
-        option_type: ``call`` or ``put``; None if it is no option.
+        option_type: ``call`` or ``put``; None if it is not an option.
         strike_price: strike price of an option, in rials.
-        required_margin: margin of an option that is required at present, in rials.
-        tick_size: smallest change of the price, in rials. No board gives it.
-        csize_unit: unit of ``csize`` in Persian, such as grams.
+        required_margin: present required margin of an option, in rials.
+        tick_size: smallest change of the price, in rials. No board has it.
+        csize_unit: unit of the contract size, in Persian; grams, for example.
         settlement_price: last settlement price, in rials.
-        settlement_date: its day; None if the contract was never settled, or its board has no day.
+        settlement_date: day of the settlement price; None if the contract was never settled, or its
+            board has no day.
         today_settlement: settlement price of the day so far, in rials. Only the board of futures
-            gives it. The feed writes it at most every five minutes.
+            has it. The feed updates it at most every five minutes.
         price_limit_rule: the part of the feed's option ``--price-limits`` from which the allowed
-            prices are computed, as ``SAF=0.05``; None if there is none.
-        board: method of the exchange's SignalR hub that pushes it; written by the feed.
+            prices are computed, such as ``SAF=0.05``; None if no part matches.
+        board: method of the exchange's SignalR hub that pushes it.
         expired: whether the exchange has marked it as expired.
-        delisted: whether it has left its board. Its last state is kept.
+        delisted: whether it has disappeared from its board. Its last state is kept.
     """
 
     contract_id: str

@@ -60,7 +60,7 @@ class BestLimit(Struct, gc=False):
     third: Level = field(name="3")
 
     def __getitem__(self, level: str | int) -> Level:
-        """Return a level by its name on the wire: ``best_limit["1"]`` is the best one.
+        """Return a level by its name on the wire: ``best_limit["1"]`` is the best level.
 
         Args:
             level: 1, 2 or 3, as text or number.
@@ -145,13 +145,13 @@ class AllowedPriceRange(Struct, gc=False):
 
 
 class ContractInfo(Struct, gc=False):
-    """Open interest of the contract. Boards without it, as that of warehouse receipts, give 0.
+    """Open interest of a contract; 0 if its board has none, such as that of warehouse receipts.
 
     The feed copies both numbers from the exchange's board.
 
     Attributes:
         open_interest: number of open positions, in contracts; of a certificate, its total asset.
-        open_interest_changes: change of it since the day before, in the same unit; may be negative.
+        open_interest_changes: change since the day before, in the same unit; may be negative.
     """
 
     open_interest: Number
@@ -165,10 +165,13 @@ class Payload(Struct, gc=False):
     of the classes: ``BestLimit``, ``Aggregate``, ``AllowedPriceRange``, ``ContractInfo``.
 
     Attributes:
-        best_limit: the three best levels of the order book.
-        aggregate: statistics of the trading day so far.
-        allowed_price_range: the prices that the exchange accepts today.
-        contract_info: open interest.
+        best_limit: the three best levels of the order book, from the exchange's board: prices in
+            rials, quantities in contracts, certificates or shares.
+        aggregate: statistics of the trading day so far, from the exchange's board: prices and
+            value in rials, volume in contracts, certificates or shares.
+        allowed_price_range: the prices that the exchange accepts today, in rials; computed by the
+            feed.
+        contract_info: open interest in contracts, from the exchange's board.
     """
 
     best_limit: BestLimit = field(name="BestLimit")
@@ -188,13 +191,13 @@ class Payload(Struct, gc=False):
 class PayloadSections(Struct, gc=False, omit_defaults=True):
     """Some sections of a payload, as a stream with ``sections=`` delivers them.
 
-    A section that was not asked for is ``msgspec.UNSET``.
+    A section that was not requested is ``msgspec.UNSET``. `Payload` has the units and sources.
 
     Attributes:
         best_limit: the three best levels of the order book.
         aggregate: statistics of the trading day so far.
-        allowed_price_range: the prices that the exchange accepts today.
-        contract_info: open interest.
+        allowed_price_range: the prices that the exchange accepts today, in rials.
+        contract_info: open interest, in contracts.
     """
 
     best_limit: BestLimit | UnsetType = field(default=UNSET, name="BestLimit")

@@ -101,8 +101,8 @@ class PubSub:
         self._subscriptions = Subscriptions(self._contracts_channel, self._revoked_channel)
         self._outage = False
         self._told_outage = False
-        """Whether the start of this outage was logged. If a link breaks repeatedly, only some outages
-        are logged, each with its end."""
+        """Whether the start of this outage was logged. If a link breaks repeatedly, only some
+        outages are logged, each with its end."""
         self._backoff = Backoff(_LONGEST_DELAY, first_limit=_FIRST_DELAY)
         self._limited = LogLimiter(log)
         # Of the present connection:

@@ -67,9 +67,9 @@ class Message(Generic[DataT]):
         key: the contract as the program named it: ``("name", "ContractA")`` or ``("id", "12345")``.
         timestamp_text: the timestamp as the gateway sent it: ISO 8601 with microseconds, without
             an offset. It strictly grows per contract. Use it for `connect`'s ``since``.
-        raw: the message as the gateway sent it, JSON in UTF-8.
-        skipped: number of states of this contract left out since its last message: by the
-            queue, and with ``skipped=True`` by the gateway as well.
+        raw: the message as the gateway sent it: bytes of JSON in UTF-8.
+        skipped: number of states of this contract that were left out since its last message: by
+            the queue, and with ``skipped=True`` by the gateway as well.
     """
 
     __slots__ = ("_data", "_envelope", "_reader", "key", "raw", "skipped", "timestamp_text")
@@ -96,9 +96,10 @@ class Message(Generic[DataT]):
 
     @property
     def timestamp(self) -> datetime:
-        """When the contract came into this state, in the time zone of `connect`'s ``zone``.
+        """Time of the state, in the time zone that `connect` was given as ``zone``.
 
-        The publisher's clock gives it, in microseconds.
+        Its source is `timestamp_text`: Redis's clock at the publication, with microseconds. Other
+        publishers than `Publisher` may set it by their own clocks.
 
         Raises:
             ServiceError: the timestamp cannot be read.

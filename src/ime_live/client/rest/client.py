@@ -31,8 +31,13 @@ class Client:
         with ime_live.Client("https://example.org", token="…") as client:
             state = client.snapshot(["ContractA"])["ContractA"]
 
-    A call that fails because the service is away or busy is repeated, as by `AsyncClient`. Several
-    threads may use one client. ``with`` or `close` ends its thread and its connections.
+    A call that fails because the service is unreachable or busy (no connection, no answer in time,
+    HTTP 429, 502, 503, 504) is repeated after a growing random wait, or after the wait that the
+    service asks for (`Retry-After`) if that is at most 5 s. Names that do not fit into one URL are
+    sent in several calls.
+
+    Several threads may use one client. Connections are kept for later calls. ``with`` or `close`
+    closes them, and ends the client's thread.
     """
 
     def __init__(
@@ -51,13 +56,14 @@ class Client:
         Args:
             url: address of the service, as ``https://example.org``; None reads ``IME_LIVE_URL``
                 from the environment.
-            token: a JWT, or a function that returns one. None reads ``IME_LIVE_TOKEN`` from the
-                environment, and sends no token if that is not set.
+            token: a JWT, or a function, plain or async, that returns one. The function is called
+                again when the token is refused. None reads ``IME_LIVE_TOKEN`` from the environment,
+                and sends no token if that is not set.
             ssl: TLS settings for ``https``; None trusts the system's certificates.
-            proxy: URL of a proxy; True reads it from the environment, None uses none.
+            proxy: URL of a proxy; True reads it from the environment, None connects directly.
             connect_timeout: seconds for connecting.
-            read_timeout: seconds for the whole answer.
-            tries: how many times a call is made at most.
+            read_timeout: seconds for the whole response.
+            tries: maximum number of attempts per call.
 
         Raises:
             SettingsError: an argument cannot be used; the text names it.
@@ -123,18 +129,21 @@ class Client:
             contract_names: contracts by name, and patterns of names: ``GC*``.
             contract_ids: contracts by id, and patterns of ids.
             markets: all listed contracts of these markets.
-            underlying: those of an underlying, by name or id, or of several; with `markets` or
-                patterns, those of them that fit.
+            underlying: all listed contracts of an underlying, by its name or id, or of several.
+                Together with `markets` or patterns, only contracts that match both are returned.
             section: `Payload` for the whole state, or one of `BestLimit`, `Aggregate`,
                 `AllowedPriceRange` and `ContractInfo`, as a class or by its name.
 
         Returns:
-            The states by the names and ids that were given, or the present ones of what `markets`,
-            `underlying` and patterns match; None for a contract that is unknown or
-            has no state yet.
+            The states by the given names and ids. Contracts that `markets`, `underlying` or
+            patterns match are under their present names or ids. None for a contract that is unknown
+            or has no state yet.
 
         Raises:
-            AuthenticationError, ServiceError, SettingsError: as `AsyncClient.snapshot`.
+            AuthenticationError: the token is missing or not accepted.
+            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
+                used; or the client was closed.
+            SettingsError: an argument cannot be a name, an id or a section.
         """
         call = self._client.snapshot(
             contract_names,
@@ -159,14 +168,17 @@ class Client:
             contract_names: contracts by name, and patterns of names: ``GC*``.
             contract_ids: contracts by id, and patterns of ids.
             markets: all listed contracts of these markets.
-            underlying: those of an underlying, by name or id, or of several; with `markets` or
-                patterns, those of them that fit.
+            underlying: all listed contracts of an underlying, by its name or id, or of several.
+                Together with `markets` or patterns, only contracts that match both are returned.
 
         Returns:
-            The contracts by the names and ids that were given; None for an unknown one.
+            The contracts by the given names and ids; None for an unknown one.
 
         Raises:
-            AuthenticationError, ServiceError, SettingsError: as `AsyncClient.snapshot`.
+            AuthenticationError: the token is missing or not accepted.
+            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
+                used; or the client was closed.
+            SettingsError: an argument cannot be a name or an id.
         """
         call = self._client.overview(
             contract_names, contract_ids, markets=markets, underlying=underlying
@@ -187,14 +199,17 @@ class Client:
             contract_names: contracts by name, and patterns of names: ``GC*``.
             contract_ids: contracts by id, and patterns of ids.
             markets: all listed contracts of these markets.
-            underlying: those of an underlying, by name or id, or of several; with `markets` or
-                patterns, those of them that fit.
+            underlying: all listed contracts of an underlying, by its name or id, or of several.
+                Together with `markets` or patterns, only contracts that match both are returned.
 
         Returns:
             The contracts by name, then those by id, in the given order; None for an unknown one.
 
         Raises:
-            AuthenticationError, ServiceError, SettingsError: as `AsyncClient.snapshot`.
+            AuthenticationError: the token is missing or not accepted.
+            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
+                used; or the client was closed.
+            SettingsError: an argument cannot be a name or an id.
         """
         call = self._client.contracts(
             contract_names, contract_ids, markets=markets, underlying=underlying
@@ -218,20 +233,22 @@ class Client:
             contract_names: contracts by name, and patterns of names: ``GC*``.
             contract_ids: contracts by id, and patterns of ids.
             markets: all listed contracts of these markets.
-            underlying: those of an underlying, by name or id, or of several; with `markets` or
-                patterns, those of them that fit.
+            underlying: all listed contracts of an underlying, by its name or id, or of several.
+                Together with `markets` or patterns, only contracts that match both are returned.
             interval: length of a candle: 1m, 5m, 15m, 1h or 1d.
-            start: candles that begin at this date or time, or later, as a `datetime.date`, a
-                `datetime.datetime` or in ISO 8601; without a time zone on Tehran's clock. None for
-                the day of ``end``, else today.
-            end: candles that begin before this time; of a date, until its end. None for the end of
-                today.
+            start: time of the first candle, as a `datetime.date`, a `datetime.datetime` or a text
+                in ISO 8601; on Tehran's clock if it has no time zone. None takes the day of
+                ``end``, or today.
+            end: time before which candles begin; a date includes its whole day. None takes the end
+                of today.
 
         Returns:
-            The candles by the names and ids that were given; None for an unknown contract.
+            The candles by the given names and ids; None for an unknown contract.
 
         Raises:
-            AuthenticationError, ServiceError: as `AsyncClient.snapshot`.
+            AuthenticationError: the token is missing or not accepted.
+            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
+                used; or the client was closed.
             SettingsError: an argument cannot be a name, an id, an interval or a time.
         """
         call = self._client.candles(
@@ -246,14 +263,16 @@ class Client:
         return self._portal.run(call)
 
     def search(self, market: Market | str, text: str = "") -> list[Contract]:
-        """Return the contracts of a market whose name or title contains a text, by name.
+        """Return the contracts of a market whose name or title contains a text, sorted by name.
 
         Args:
             market: the market, as a `Market` or by its name.
             text: part of a name or a title; empty for the whole market.
 
         Raises:
-            AuthenticationError, ServiceError: as `AsyncClient.snapshot`.
+            AuthenticationError: the token is missing or not accepted.
+            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
+                used; or the client was closed.
             SettingsError: there is no such market, or ``text`` is not a text.
         """
         return self._portal.run(self._client.search(market, text))
@@ -274,11 +293,13 @@ class Client:
                 (Gregorian); None for all.
 
         Returns:
-            Calls and puts side by side, by expiration and strike price; an empty list if there
-            are none, or the token covers none.
+            Pairs of call and put, by expiration and strike price; an empty list if there are none,
+            or the token covers none of them.
 
         Raises:
-            AuthenticationError, ServiceError: as `AsyncClient.snapshot`.
+            AuthenticationError: the token is missing or not accepted.
+            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
+                used; or the client was closed.
             SettingsError: ``underlying`` is not a text, or empty, or ``expiration`` is no day.
         """
         return self._portal.run(self._client.option_chain(underlying, expiration))
@@ -287,7 +308,9 @@ class Client:
         """Return the trading hours and holidays of all markets.
 
         Raises:
-            AuthenticationError, ServiceError: as `AsyncClient.snapshot`.
+            AuthenticationError: the token is missing or not accepted.
+            ServiceError: the service cannot be reached, refuses the call, or its answer cannot be
+                used; or the client was closed.
         """
         return self._portal.run(self._client.markets())
 

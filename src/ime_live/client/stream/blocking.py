@@ -52,8 +52,14 @@ class BlockingStream(BaseStream[DataT]):
 
         Raises:
             StopIteration: the stream was closed.
-            AuthenticationError, UnknownContractError, RefusedError: as `Stream.__anext__`.
-            ServiceError, SettingsError, ImportError, Exception: as `Stream.__anext__`.
+            AuthenticationError: the token is missing or not accepted.
+            UnknownContractError: a contract is unknown, or was removed from the service.
+            RefusedError: the gateway refuses to serve this client.
+            ServiceError: the service cannot be reached within `first_timeout`, its address is
+                wrong, or its answer cannot be used.
+            SettingsError: the token function did not return a valid token.
+            ImportError: a SOCKS proxy needs the package python-socks.
+            Exception: the token function or `on_connection` raised it.
         """
         message = self.receive()
         if message is None:
@@ -71,8 +77,14 @@ class BlockingStream(BaseStream[DataT]):
 
         Raises:
             TimeoutError: no message arrived in that time.
-            AuthenticationError, UnknownContractError, RefusedError: as `Stream.__anext__`.
-            ServiceError, SettingsError, ImportError, Exception: as `Stream.__anext__`.
+            AuthenticationError: the token is missing or not accepted.
+            UnknownContractError: a contract is unknown, or was removed from the service.
+            RefusedError: the gateway refuses to serve this client.
+            ServiceError: the service cannot be reached within `first_timeout`, its address is
+                wrong, or its answer cannot be used.
+            SettingsError: the token function did not return a valid token.
+            ImportError: a SOCKS proxy needs the package python-socks.
+            Exception: the token function or `on_connection` raised it.
         """
         NUMBER.or_none().check("timeout", timeout)
         receiver = self._receiver
@@ -112,16 +124,21 @@ class BlockingStream(BaseStream[DataT]):
         Args:
             contract_names: contracts by name, and patterns of names.
             contract_ids: contracts by id, and patterns of ids.
-            markets: as `connect`'s; together with the patterns.
-            underlying: as `connect`'s.
-            snapshot: whether to send their present states at once; None as for the stream.
+            markets: all contracts of these markets, also those that are listed later.
+            underlying: all contracts of an underlying, by its name or id, or of several. Together
+                with `markets` or patterns, only contracts that match both are added.
+            snapshot: whether to send their present states at once; None as given to `connect`.
 
         Returns:
             All contracts of the stream.
 
         Raises:
-            UnknownContractError, RefusedError, ControlError: as `Stream.add`.
-            SettingsError, ServiceError: as `Stream.add`.
+            UnknownContractError: some contracts do not exist; the text names them. The others
+                are added.
+            RefusedError: the token does not cover some contracts. The others are added.
+            ControlError: the gateway refused the whole command.
+            SettingsError: an argument cannot be used; the text names it.
+            ServiceError: the gateway did not answer, or the stream has ended.
         """
         SWITCH.or_none().check("snapshot", snapshot)
         keys = selectors_of(contract_names, contract_ids, markets, underlying)
@@ -136,23 +153,29 @@ class BlockingStream(BaseStream[DataT]):
         markets: Markets = (),
         underlying: Underlying = None,
     ) -> Selected:
-        """Remove contracts from the stream, and wait as `add` does.
+        """Remove contracts from the stream, and wait until the gateway confirms it.
 
         Their messages in the queue are dropped.
 
         Args:
             contract_names: contracts by name, and patterns of names.
             contract_ids: contracts by id, and patterns of ids.
-            markets: together with the patterns and `underlying`, a filter as it was added. What
-                only a filter matches cannot be removed by name.
-            underlying: see `markets`.
+            markets: markets of a filter. A filter must be removed as it was added: its markets,
+                underlyings and patterns together. A contract that only a filter matches cannot be
+                removed by name.
+            underlying: underlyings of a filter.
 
         Returns:
             The remaining contracts of the stream.
 
         Raises:
-            UnknownContractError, RefusedError, ControlError: as `Stream.add`.
-            SettingsError, ServiceError: as `Stream.add`.
+            UnknownContractError: some contracts do not exist; the text names them. The others
+                are removed.
+            RefusedError: a filter matches some contracts, so only the filter can be removed. The
+                other contracts are removed.
+            ControlError: the gateway refused the whole command.
+            SettingsError: an argument cannot be used; the text names it.
+            ServiceError: the gateway did not answer, or the stream has ended.
         """
         keys = selectors_of(contract_names, contract_ids, markets, underlying)
         self._portal.run(self._receiver.change(Action.UNSUBSCRIBE, keys, None))
