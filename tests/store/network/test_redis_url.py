@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -15,7 +14,6 @@ from ime_live.settings import GatewaySettings, StoreSettings
 from ime_live.store.network.connections import Connections
 from ime_live.store.network.redis_url import Kind, RedisUrl, read_redis_url
 from tests.support.paths import ROOT
-from tests.support.tls import TlsProxy
 
 SINGLE, SENTINEL, CLUSTER = Kind
 
@@ -224,18 +222,6 @@ def test_anything_else_is_refused_without_showing_a_password(url: str, must: str
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
     assert "SECR" not in str(caught.value)
-
-
-def test_tls_files_are_read(tmp_path: Path) -> None:
-    ca, bad = TlsProxy(tmp_path).ca, tmp_path / "bad.pem"
-    bad.write_text("no PEM")
-    own = quote(str(tmp_path / "server.pem"))
-    url = read_redis_url(f"rediss://host?ssl_ca_certs={ca}&ssl_certfile={own}&ssl_keyfile={own}")
-    assert url.tls is not None
-    assert url.tls["ssl_ca_certs"] == str(ca)
-    for parameters in (f"ssl_ca_certs={bad}", f"ssl_certfile={bad}", f"ssl_certfile={ca}"):
-        with pytest.raises(SettingsError, match="must have PEM of"):
-            read_redis_url(f"rediss://host?{parameters}")
 
 
 PASSWORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="%")).map(

@@ -27,8 +27,9 @@ from ime_live.settings import StoreSettings
 from ime_live.store.network.cluster import Cluster
 from ime_live.store.network.connection_pool import retry_once
 from ime_live.store.network.faults import NO_REDIS, chain, fault_of_port, final_fault
-from ime_live.store.network.redis_url import Kind, RedisUrl, read_redis_url, tls_context
+from ime_live.store.network.redis_url import Kind, RedisUrl, read_redis_url
 from ime_live.store.network.sentinel import Sentinels
+from ime_live.store.network.tls_options import tls_context
 from ime_live.store.network.topology import RedisClient, Single, Topology
 
 _limited: Final = LogLimiter(structlog.get_logger())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +17,7 @@ from urllib.parse import unquote
 
 from ime_live.errors import SettingsError
 from ime_live.settings.rule import shown_url
+from ime_live.store.network.tls_options import TLS_PARAMETERS, TlsOptionsError, read_tls_options
 
 
 class Kind(StrEnum):
@@ -51,9 +51,6 @@ _NOT_OF_A_URL: Final = re.compile(r"[^!-~]")
 _MAX_SOCKET_PATH: Final = 107
 """Bytes; sun_path of unix(7) has one more."""
 
-_TLS_PARAMETERS: Final = (
-    *("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_cert_reqs"),
-)
 _SENTINEL_PARAMETERS: Final = ("sentinel_username", "sentinel_password")
 
 
@@ -131,7 +128,7 @@ def _read(scheme: str, rest: str) -> RedisUrl:
     parameters = _parameters_of(query)
     allowed = [
         *(["db"] if kind is not Kind.CLUSTER else []),
-        *(_TLS_PARAMETERS if tls else ()),
+        *(TLS_PARAMETERS if tls else ()),
         *(_SENTINEL_PARAMETERS if kind is Kind.SENTINEL else ()),
     ]
     for name in parameters:
@@ -169,7 +166,10 @@ def _read(scheme: str, rest: str) -> RedisUrl:
         if kind is Kind.CLUSTER and url["database"]:
             raise _UrlError("must name no database: a cluster has none but 0")
     if tls:
-        url["tls"] = _tls_of(parameters)
+        try:
+            url["tls"] = read_tls_options(parameters)
+        except TlsOptionsError as error:
+            raise _UrlError(str(error)) from None
     return RedisUrl(**url)
 
 
@@ -286,7 +286,7 @@ def _parameters_of(query: str) -> dict[str, str]:
 def _unknown_parameter(name: str, allowed: Sequence[str]) -> _UrlError:
     if name in ("username", "password"):
         return _UrlError("must have user and password before the host, as user:password@host")
-    if name in _TLS_PARAMETERS:
+    if name in TLS_PARAMETERS:
         return _UrlError(f"must begin with rediss to have {name}: TLS is used with rediss only")
     if name in _SENTINEL_PARAMETERS:
         return _UrlError(f"must be one of Sentinel (redis+sentinel://) to have {name}")
@@ -294,57 +294,6 @@ def _unknown_parameter(name: str, allowed: Sequence[str]) -> _UrlError:
         return _UrlError("must name no database: a cluster has none but 0")
     known = ", ".join(allowed) or "none at all"
     return _UrlError(f"must have no parameter {name} (known here: {known})")
-
-
-def _tls_of(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Return redis-py's options for TLS; check the files, since bad ones would fail forever."""
-    options: dict[str, Any] = {n: v for n, v in parameters.items() if n in _TLS_PARAMETERS}
-    reqs = options.get("ssl_cert_reqs", "required")
-    if reqs not in ("none", "required"):
-        raise _UrlError("must have none or required as ssl_cert_reqs")
-    checks = options.get("ssl_check_hostname", "true" if reqs == "required" else "false")
-    if checks not in ("true", "false"):
-        raise _UrlError("must have true or false as ssl_check_hostname")
-    if reqs == "none" and checks == "true":
-        raise _UrlError("must have ssl_cert_reqs=required to have ssl_check_hostname=true")
-    options |= {"ssl_cert_reqs": reqs, "ssl_check_hostname": checks == "true"}
-    context = ssl.create_default_context()
-    if ca := options.get("ssl_ca_certs"):
-        try:
-            context.load_verify_locations(ca)
-        except (OSError, ValueError) as error:
-            raise _unreadable("ssl_ca_certs", "certificates", ca, error) from None
-    own, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
-    if key and not own:
-        raise _UrlError("must have ssl_certfile where it has ssl_keyfile")
-    if own:
-        try:
-            # Without this, OpenSSL would ask for a key's password on the terminal.
-            context.load_cert_chain(own, key, password=lambda: "")
-        except (OSError, ValueError) as error:
-            files = f"{own} and {key}" if key else own
-            what = "a certificate and its key without a password"
-            raise _unreadable("ssl_certfile", what, files, error) from None
-        options["ssl_keyfile"] = key or own  # redis-py 6 takes no certificate without one
-    return options
-
-
-def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
-    """Create a context from the options in `RedisUrl.tls`, as redis-py does."""
-    context = ssl.create_default_context()
-    context.check_hostname = options["ssl_check_hostname"]
-    if options["ssl_cert_reqs"] == "none":
-        context.verify_mode = ssl.CERT_NONE
-    if "ssl_ca_certs" in options:
-        context.load_verify_locations(options["ssl_ca_certs"])
-    if "ssl_certfile" in options:
-        context.load_cert_chain(options["ssl_certfile"], options["ssl_keyfile"])
-    return context
-
-
-def _unreadable(name: str, what: str, file: str, error: Exception) -> _UrlError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return _UrlError(f"must have PEM of {what} in {name}; {file}: {reason.lower()}")
 
 
 def _decoded(text: str) -> str:
