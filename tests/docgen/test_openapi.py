@@ -12,7 +12,8 @@ from jsonschema_rs import Draft202012Validator
 from msgspec import Struct
 
 from docgen.api_documents.asyncapi import document as asyncapi
-from docgen.api_documents.openapi import OVERVIEWS, document, operation_id
+from docgen.api_documents.openapi import document, operation_id
+from docgen.api_documents.rest_schemas import OVERVIEWS
 from docgen.api_documents.schemas import attributes_of
 from ime_live.contracts import Contract
 from ime_live.gateway.rest.static_data import TYPES

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docgen.api_documents.openapi import OVERVIEWS, SECTION_TYPES
+from docgen.api_documents.rest_schemas import OVERVIEWS, SECTION_TYPES
 from ime_live.contracts import Contract, Market
 from ime_live.errors import PayloadError
 from ime_live.gateway.rest.bodies import (
