@@ -175,7 +175,7 @@ def __getattr__(name: str) -> object:
         module = import_module(_MODULES[name])
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "ime_live":
-            raise  # a defect of ours, not a package that is missing
+            raise  # a bug, not a missing package
         raise ImportError(
             f'{name} needs more packages ({error.name} is missing): pip install "ime-live[server]"',
             name=__name__,

@@ -23,7 +23,7 @@ _ADDRESSES = ("--redis-url", "--proxy")
 def main() -> None:
     """Run the command line.
 
-    Exits with 0, 1 (it did not all succeed) or 2 (wrong use), or is ended by a signal.
+    The exit status is 0 for success, 1 for a failure and 2 for wrong usage.
     """
     # First of all: what follows takes half a second to import.
     signals.at_rest()
@@ -35,7 +35,7 @@ def main() -> None:
         run()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "ime_live":
-            raise  # a defect of ours, not a package that is missing
+            raise  # a bug, not a missing package
         # The base install is what a client needs; the commands need the servers' libraries.
         sys.exit(
             f"ime-live: the command line needs more packages ({error.name} is missing): "
@@ -44,16 +44,16 @@ def main() -> None:
 
 
 def _open_standard_files() -> None:
-    """Open what the process was started without, to nowhere.
+    """Open missing standard files on ``/dev/null``.
 
-    A file of ours would have its number else: libraries in C would write their errors into a
-    connection, and libuv aborts the process when it closes one of the first three.
+    Otherwise a later file or socket would get the number of standard error: libraries in C would
+    write into it, and libuv aborts the process when it closes one of the first three.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number is taken, which is this one.
+            # `open` takes the lowest free number, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stdout is None:
         # A command asks it whether it is a terminal.
@@ -61,7 +61,7 @@ def _open_standard_files() -> None:
 
 
 def _hide_secrets() -> None:
-    """Start the command anew without the secrets in its arguments, if it has any.
+    """Restart the command without the secrets in its arguments, if it has any.
 
     Every user of a machine can read the arguments of all processes; the environment, only its own
     user and root. The process keeps its id.

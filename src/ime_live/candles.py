@@ -1,4 +1,4 @@
-"""Candle: what was traded in an interval of a trading day, and the intervals there are."""
+"""Candle: the trades of an interval of a trading day, and the supported intervals."""
 
 from __future__ import annotations
 

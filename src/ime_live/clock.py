@@ -1,4 +1,4 @@
-"""Clock: the time, and waiting. Code that depends on time takes one, so that tests pass a fake."""
+"""Clock: the time, and waiting. Code that depends on time takes a clock; tests pass a fake one."""
 
 from __future__ import annotations
 

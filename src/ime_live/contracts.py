@@ -158,7 +158,7 @@ class Contract(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name by which it is found, the current one first."""
+        """All names of the contract, the current one first."""
         return (self.contract_name, *self.aliases)
 
     @property

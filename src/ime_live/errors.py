@@ -31,7 +31,7 @@ MAX_REASON_BYTES = 123
 
 
 class ImeLiveError(Exception):
-    """Root of the package's errors. The text says what is wrong."""
+    """Base of all errors of the package."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own would call __init__ with the text alone; most errors need more.

@@ -1,4 +1,4 @@
-"""Publisher: publishes market data to every gateway if it has changed.
+"""Publisher: publish market data to all gateways if it has changed.
 
 It checks a payload and passes it to the store. There one script compares it with the last state,
 assigns a version, stores and publishes it atomically. The project's own feeds publish through it.
@@ -333,7 +333,7 @@ def _id_of(given: object) -> str:
 
 
 def _ids_of(given: Iterable[object]) -> Iterator[str]:
-    """Those that can be ids."""
+    """Return the values that can be ids."""
     for each in given:
         with suppress(PayloadError):
             yield _id_of(each)

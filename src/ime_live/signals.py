@@ -48,7 +48,7 @@ def handled(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """While entered, signals wait; child processes that are started inherit that.
+    """Hold signals back inside the block; child processes started in it inherit that.
 
     A terminal's Ctrl-C reaches all processes of a group, also one whose interpreter is just
     starting and would show a traceback. It unblocks them in `handled`.
@@ -61,7 +61,7 @@ def blocked() -> Iterator[None]:
 
 
 def tell_of_hangup() -> None:
-    """Say that SIGHUP has come and does nothing: in the log, or by a line where there is none."""
+    """Report an ignored SIGHUP in the log, or on standard error if there is no log."""
     import sys
 
     import structlog

@@ -1,4 +1,4 @@
-"""Spellings of names and texts: which ones are the same, whatever keyboard typed them.
+"""Spellings of names and texts: equal ones have one normal form, from any keyboard.
 
 Persian texts are written with letters of other languages, with or without joiners and vowels, and
 with three kinds of digits. Names are compared in their normal form.

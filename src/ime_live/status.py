@@ -1,4 +1,4 @@
-"""The state of the feed: the record that the feed writes and gateways report to their clients.
+"""Status of the feed: the record that the feed writes and gateways report to clients.
 
 `ime_live.store.lease` stores it, and `ime_live.feeds.pipeline.health` decides which state it
 has. Times are microseconds since the Unix epoch, like versions.

@@ -1,1 +1,1 @@
-"""Archive: the states of a stream in files, one per day, and how they are recorded and read."""
+"""Archive: record the states of a stream in files, one per day, and read them."""

@@ -1,4 +1,4 @@
-"""Day file: gzip members of whole lines, appended and read; the unfinished end is found.
+"""Day file: append gzip members of whole lines to a file, and read them; find an incomplete end.
 
 The recorder appends one gzip member (RFC 1952, section 2.2) at a time. So a file that is still
 being written can be read, and a process that was killed leaves an unfinished member at most.
@@ -168,7 +168,7 @@ def _has_member(file: BinaryIO, begin: int) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """Describe an error of the system in a few words."""
+    """Return a short description of an operating system error."""
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
@@ -183,7 +183,7 @@ class DayFile:
         self.lines: list[bytes] = []
 
     def append(self, lines: list[bytes]) -> int:
-        """Append one member, and bring it to the disk; return its size in bytes.
+        """Append one member and flush it to the disk; return its size in bytes.
 
         Raises:
             OSError: it cannot be written; the file is as before.
@@ -206,7 +206,7 @@ class DayFile:
         return len(member)
 
     def is_there(self) -> bool:
-        """Whether the file that is written still has its name."""
+        """Whether the open file still exists under its name."""
         if self.file is None:
             return self.path.exists()
         try:

@@ -1,4 +1,4 @@
-"""Lines of an archive: messages as the service sent them, and what the recorder says beside them.
+"""Lines of an archive: messages as the service sent them, and events of the recorder.
 
 A line is a JSON object with a ``channel``, as every message of the service. Messages have
 ``IME Stream``; lines of the recorder have ``IME Recording`` and an ``event``:
@@ -99,7 +99,7 @@ def read_line(text: bytes) -> ArchiveLine:
 
 
 def event(name: str, **fields: object) -> bytes:
-    """Encode a line of the recorder, without its end."""
+    """Encode an event of the recorder, without the line feed."""
     return _encode({"channel": RECORDING, "event": name, **fields})
 
 

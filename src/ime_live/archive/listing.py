@@ -25,7 +25,7 @@ _NOTHING: Final = (
 
 
 class Wanted(Struct, frozen=True, kw_only=True, dict=True):
-    """Which contracts to record.
+    """The contracts to record, as the command names them.
 
     Attributes:
         names: names and ids of contracts, which are recorded in any case, and patterns of names
@@ -42,7 +42,7 @@ class Wanted(Struct, frozen=True, kw_only=True, dict=True):
     all: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse to want nothing.
+        """Refuse an empty selection.
 
         Raises:
             SettingsError: no contract can match.
@@ -76,11 +76,11 @@ class Wanted(Struct, frozen=True, kw_only=True, dict=True):
         return None if self.filter is None else FilterMatcher(self.filter)
 
     def matches(self, contract: Contract) -> bool:
-        """Return whether the stream has a contract though it is not named: as the gateway does."""
+        """Return whether the filter matches a contract, by the rules of the gateway."""
         return self._matcher is not None and self._matcher.match(contract)
 
     def is_named(self, contract: Contract) -> bool:
-        """Return whether a contract is recorded whatever its market, listed or not."""
+        """Return whether a contract is named, and so recorded in any market, listed or not."""
         names = map(fold_name, (contract.contract_id, *contract.names))
         return not set(map(fold_name, self.exact)).isdisjoint(names)
 

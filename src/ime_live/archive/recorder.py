@@ -1,4 +1,4 @@
-"""Stream recorder: a client that writes every state of its contracts into an archive.
+"""Stream recorder: a client that writes every state of its contracts to an archive.
 
 It has one stream for all contracts, and resumes it where the archive ends. The gateway counts the
 states that it leaves out (``skipped``), so a line tells of those before it. A gap of the recorder's
@@ -202,7 +202,7 @@ class StreamRecorder:
                     self._limited.warning("contracts cannot be added", key="add", error=str(error))
 
     async def _relist(self, client: AsyncClient) -> None:
-        """Note new contracts and changes."""
+        """Add new contracts, and note changes of known ones."""
         try:
             found = await self._list(client, known=self.contracts)
             new = found.keys() - self.contracts.keys()
@@ -254,7 +254,7 @@ async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
 
 
 async def _finished(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for work in a thread, also when cancelled: nobody else may write meanwhile."""
+    """Wait for work in a thread even if cancelled, so that no other write begins meanwhile."""
     task = asyncio.create_task(work)
     try:
         await asyncio.shield(task)

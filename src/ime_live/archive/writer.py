@@ -1,4 +1,4 @@
-"""Archive writer: append the states of a stream to files per day, so that none is there twice.
+"""Archive writer: append the states of a stream to one file per day, without duplicates.
 
 A state is filed under the day of its timestamp. Lines wait in memory until `flush`, which appends
 one gzip member per file and brings it to the disk. After a kill the unfinished member is cut off,
@@ -41,7 +41,7 @@ class ArchiveWriter:
     """
 
     def __init__(self, folder: Path, *, report: Callable[[str], None] = lambda _: None) -> None:
-        """Open or create an archive, and repair what a killed recorder has left.
+        """Open or create an archive, and repair the file of a killed recorder.
 
         Args:
             folder: the folder of its files.
@@ -93,7 +93,7 @@ class ArchiveWriter:
 
     @property
     def waiting(self) -> int:
-        """Bytes of the lines that are not on the disk yet."""
+        """Size of the lines that are not written to the disk yet [bytes]."""
         return self._waiting
 
     def take(self, contract_id: str, timestamp: str, message: bytes) -> bool:
@@ -127,7 +127,7 @@ class ArchiveWriter:
         return True
 
     def know(self, contract: Contract) -> bool:
-        """Note the static data of a contract; return whether they are new or have changed."""
+        """Note the static data of a contract; return whether it is new or has changed."""
         if self._contracts.get(contract.contract_id) == contract:
             return False
         self._contracts[contract.contract_id] = contract
@@ -141,7 +141,7 @@ class ArchiveWriter:
             self._put(self._newest, event(name, timestamp=timestamp, **fields))
 
     def swap(self) -> Batch:
-        """Return the lines that wait, for `write`; others may wait meanwhile.
+        """Return the waiting lines for `write`, and start a new list.
 
         Raises:
             FeedError: the folder cannot be read.
@@ -167,7 +167,7 @@ class ArchiveWriter:
         return batch
 
     def write(self, batch: Batch) -> None:
-        """Bring the lines of `swap` to the disk; one call at a time, in any thread.
+        """Write the lines of `swap` to the disk; one call at a time, in any thread.
 
         Raises:
             FeedError: they cannot be written, as on a full disk. The files end with the lines of
@@ -180,11 +180,11 @@ class ArchiveWriter:
         self._failed = False
 
     def flush(self) -> None:
-        """Bring all lines to the disk; raises FeedError as `write`."""
+        """Write all lines to the disk; raises FeedError as `write`."""
         self.write(self.swap())
 
     def close(self) -> None:
-        """Bring all lines to the disk, and let another recorder write the archive.
+        """Write all lines to the disk, and release the lock of the archive.
 
         Raises:
             FeedError: as `flush`.
@@ -216,7 +216,7 @@ class ArchiveWriter:
                 return
 
     def _find(self, day: str, timestamp: str) -> None:
-        """Check a day, and read its file if an earlier run has left one."""
+        """Check a day, and read its file if it exists."""
         try:
             good = len(timestamp) == _STAMP and date.fromisoformat(day).isoformat() == day
         except ValueError:
@@ -231,14 +231,14 @@ class ArchiveWriter:
             self._scan(day, path)
 
     def _begin(self, day: str) -> None:
-        """Begin the file of a day, with the states of the days before."""
+        """Start the file of a day with the last states of the days before."""
         self._files[day] = DayFile(file_of(self._folder, day))
         for line in self._beginning(day):
             self._put(day, line)
         self._newest = max(self._newest, day)
 
     def _scan(self, day: str, path: Path) -> bool:
-        """Read a file of an earlier run, and cut off what is not whole; return if anything is."""
+        """Read an earlier file, and cut off an incomplete end; return whether lines are left."""
         file = DayFile(path)
         cuts: list[Cut] = []
         for member in read_members(path, cut=cuts.append):
@@ -289,7 +289,7 @@ class ArchiveWriter:
         os.truncate(path, cut.offset)
 
     def _beginning(self, day: str) -> Iterator[bytes]:
-        """Return the lines that let a file be read without the others."""
+        """Return the first lines of a file, with which it can be read without the other files."""
         yield event("header", format=FORMAT, day=day)
         for contract in self._contracts.values():
             yield _contract_line(contract)
@@ -303,7 +303,7 @@ class ArchiveWriter:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what the system says into an error that names the folder."""
+        """Convert operating system errors to a FeedError that names the folder."""
         try:
             yield
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have

@@ -1,1 +1,1 @@
-"""One-minute bars of all contracts, kept in the store while the streams are read."""
+"""One-minute bars of all contracts: made from the streams and kept in the store."""

@@ -1,4 +1,4 @@
-"""Aggregator: read the streams of all contracts, and write their bars while it leads.
+"""Aggregator: make bars of all contracts from the streams, and store them while it leads.
 
 A standby reads as well and writes nothing. Whoever comes to lead joins what is stored with its own.
 """
@@ -99,7 +99,7 @@ class BarAggregator:
         return read and self._started
 
     def note_gap(self, begin: int) -> None:
-        """Note that a recording that is played may miss states from a moment on.
+        """Note that the recording being played may lack states from a moment on.
 
         The next trades of each contract are marked as `gap`, as those that this program missed.
 
@@ -169,7 +169,7 @@ class BarAggregator:
             self._seen_until = int((self._clock.time() - hung) // 60)
 
     async def _follow(self) -> None:
-        """Read what was missed, after every break and change of the contracts."""
+        """Read missed states after every reconnection and every change of the contracts."""
         backoff = Backoff(_LONGEST_DELAY)
         while True:
             await self._due.wait()
@@ -221,7 +221,7 @@ class BarAggregator:
             self._started = True
 
     async def _kept_until(self) -> int:
-        """Return the minute until which the program before this one saw every state."""
+        """Return the minute up to which an earlier aggregator received every state."""
         status, _ = await self._lease.read()
         if status is None:
             return 0
@@ -309,14 +309,14 @@ class BarAggregator:
             self._outage = False
 
     def _keep_newest(self) -> None:
-        """Drop the former days that wait for a standby's writing; the leader writes them."""
+        """Drop former days that are not written yet: on a standby the leader writes them."""
         for key, day in list(self._changed.items()):
             contract = self._contracts.get(key[0])
             if contract is None or contract.today is not day:
                 del self._changed[key]
 
     async def _join(self, days: Sequence[TradingDay]) -> None:
-        """Join what the store has of these days, so that they can be written as a whole."""
+        """Merge the stored bars of these days, so that the days can be written as a whole."""
         for start in range(0, len(days), _CHUNK):
             part = days[start : start + _CHUNK]
             stored = await self._bar_store.read([(each.contract_id, each.day) for each in part])

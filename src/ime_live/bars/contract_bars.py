@@ -1,4 +1,4 @@
-"""Fold the states of a contract into the bars of its trading days. No I/O.
+"""Contract bars: update the bars of a contract's trading days from its states. No I/O.
 
 The rules are in docs/history.md.
 """
@@ -45,13 +45,13 @@ class TradingDay:
         return closed if self.last is None else [*closed, self.last]
 
     def begin(self, bar: Bar) -> None:
-        """Close the last bar, and begin another one."""
+        """Close the last bar and start another one."""
         if self.last is not None:
             self._closed += pack([self.last])
         self.last = bar
 
     def adopt(self, stored: Iterable[Bar]) -> None:
-        """Join the bars that another writer, or this one before a restart, has stored.
+        """Merge stored bars of another writer, or of this one before a restart.
 
         Of two bars of a minute the one with more trades counts, then the one without a gap.
         """
@@ -66,7 +66,7 @@ class TradingDay:
         self._stored = None
 
     def to_write(self) -> BarWrite | None:
-        """Return what the store may not have yet, or the last bar again; None without a bar."""
+        """Return the bars that the store may lack, or the last bar again; None without a bar."""
         if self.last is None:
             return None
         # The last bar in the store may have changed since.
@@ -75,7 +75,7 @@ class TradingDay:
         return BarWrite(self.contract_id, self.day, self._stored, first, records)
 
     def note_written(self, write: BarWrite) -> None:
-        """Note that the store has taken this."""
+        """Note that these bars were stored."""
         self._stored = write.first + len(write.records) // RECORD
 
 
@@ -106,7 +106,7 @@ class ContractBars:
         return min(begins) // MINUTE if begins else None
 
     def adopt(self, day: date, stored: Sequence[Bar]) -> None:
-        """Take the stored bars of a day that is not older than the newest one."""
+        """Merge the stored bars of a day that is not older than the newest one."""
         if not stored or (self.today is not None and day < self.today.day):
             return
         if self.today is None or day > self.today.day:
@@ -116,7 +116,7 @@ class ContractBars:
     def fold(
         self, state: TradeState, seen_until: int | None = None, *, stored: bool = False
     ) -> TradingDay | None:
-        """Fold a state into the bars.
+        """Update the bars from a state.
 
         Args:
             state: the state.

@@ -1,4 +1,4 @@
-"""Read from a state what bars are made of: totals, prices and the minute. No I/O."""
+"""Trade state: totals, prices and minute of a state, from which bars are made. No I/O."""
 
 from __future__ import annotations
 

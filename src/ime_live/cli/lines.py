@@ -36,7 +36,7 @@ def name_of(source: str) -> str:
 
 
 def open_input(source: str) -> BinaryIO:
-    """Open a file, or standard input for ``-``; bytes, since JSON says itself what is UTF-8.
+    """Open a file, or standard input for ``-``, in binary mode: the decoder checks UTF-8.
 
     Raises:
         SettingsError: the file cannot be read.
@@ -55,7 +55,7 @@ def open_input(source: str) -> BinaryIO:
 
 
 def lines_of(file: BinaryIO) -> Iterator[Line]:
-    """Iterate over the lines that are not blank, each as soon as it arrives."""
+    """Iterate over the non-blank lines, each as soon as it arrives."""
     number = 0
     while line := file.readline(MAX_LINE + 1):
         number += 1
@@ -71,7 +71,7 @@ def lines_of(file: BinaryIO) -> Iterator[Line]:
 
 
 async def batches(file: BinaryIO, name: str) -> AsyncIterator[list[Line]]:
-    """Lines as `lines_of` gives them; as many at once as have come. Closes the file.
+    """Iterate over batches of the lines of `lines_of` that have arrived; close the file.
 
     Args:
         file: what to read.
@@ -97,7 +97,7 @@ async def batches(file: BinaryIO, name: str) -> AsyncIterator[list[Line]]:
             loop.call_soon_threadsafe(come.put_nowait, end)
 
     # A thread of its own that nobody joins: one that waits for a pipe cannot be woken, and the
-    # command must be able to end all the same.
+    # command must still be able to end.
     threading.Thread(target=read, daemon=True).start()
     batch: list[Line] = []
     while True:
@@ -115,7 +115,7 @@ async def batches(file: BinaryIO, name: str) -> AsyncIterator[list[Line]]:
 
 
 def reason_of(error: Exception) -> str:
-    """Describe an error of the system or of a decoder in a few words."""
+    """Return a short description of an error of the operating system or a decoder."""
     if isinstance(error.__cause__ or error, UnicodeDecodeError):
         return "not UTF-8"
     if isinstance(error, OSError) and error.strerror:
@@ -146,7 +146,7 @@ class LineReport:
         self._tell(f"{self.source}, line {number}: {reason}")
 
     def refuse_in_store(self, number: int, error: StoreError) -> None:
-        """Report that Redis has refused line ``number``, as it may do with later ones."""
+        """Report that Redis refused line ``number``; later ones are counted."""
         self.refused += 1
         self._limited.warning(f"{self.source}, line {number}: {error}", key=error.kind)
 

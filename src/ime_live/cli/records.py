@@ -201,7 +201,7 @@ def _checked_header(name: str, cells: list[str]) -> list[str]:
 
 
 def _value(place: str, key: str, cell: str) -> object:
-    """A cell as the field's type has it."""
+    """Return a cell converted to the type of its field."""
     kind = str(_TYPES.get(key, str))
     if key == _ALIASES:
         return cell.split(_BETWEEN_ALIASES)
@@ -224,7 +224,7 @@ def _value(place: str, key: str, cell: str) -> object:
 
 
 def _contract(record: _Record) -> Contract:
-    """The contract that a record holds; keys that are unknown are left out.
+    """Return the contract in a record, without unknown keys.
 
     Raises:
         ContractError: a field is missing or wrong.
@@ -283,7 +283,7 @@ def _check_choice(given: Mapping[str, object], key: str, allowed: Collection[str
 
 
 def _read_date(text: str) -> str:
-    """A date as ``YYYY-MM-DD`` (Gregorian); one of the Jalali calendar is converted.
+    """Return a date as ``YYYY-MM-DD`` (Gregorian), converted from the Jalali calendar if necessary.
 
     Raises:
         ContractError: it is no date.
@@ -310,7 +310,7 @@ def _read_date(text: str) -> str:
 
 
 def _suggestion(key: str) -> str | None:
-    """Return the field that an unknown key may mean."""
+    """Return the field that an unknown key resembles."""
     by_lower_case = {name.lower(): name for name in _TYPES}
     near = difflib.get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0.75)
     return by_lower_case[near[0]] if near else None

@@ -1,4 +1,4 @@
-"""Running: run a command's work until it is done or told to stop, and report the result."""
+"""Running: run a command's work until it ends or is stopped, and report its progress."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _SIGNALLED: Final = 128  # what shells add to a signal's number to make an exit 
 
 
 def tell(line: str) -> None:
-    """Write a line to standard error, if it can be written: the work is not to fail by it.
+    """Write a line to standard error; an error of the write does not end the command.
 
-    A reader that takes its time is waited for, as by other commands. One that has gone, or a disk
-    that is full, ends what the command says, and nothing else.
+    A slow reader is waited for. If the reader has closed the pipe, or the disk is full, the command
+    continues without further output.
     """
     try:
         typer.echo(line, err=True)
@@ -47,7 +47,7 @@ def colour(text: str, name: str) -> str:
 
 
 def tell_by_log(line: str) -> None:
-    """Write a line to standard error as log lines are: it waits for nobody, and may be dropped.
+    """Write a line to standard error through the log writer, which never waits and may drop it.
 
     For what goes on while others send. `run` must be under way.
     """
@@ -58,7 +58,7 @@ def tell_by_log(line: str) -> None:
 
 @asynccontextmanager
 async def progress(line: Callable[[], str], log: Callable[[], None]) -> AsyncIterator[None]:
-    """While entered, tell how far long work is: in one line of a terminal, or in lines elsewhere.
+    """Show the progress of long work: in one line of a terminal, or by repeated lines elsewhere.
 
     Args:
         line: returns the line of a terminal.

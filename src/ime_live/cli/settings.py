@@ -32,7 +32,7 @@ def settings(
     Each line has the flag, the value and its source: flag, environment variable, environment file
     or default. Secrets are not shown. The command is not run.
     """
-    # What reads the arguments is Typer's own, and has no public types.
+    # Typer's own classes read the arguments, and have no public types.
     found: Any = context.find_root().command
     names: list[str] = []
     arguments = [*command]

@@ -1,1 +1,1 @@
-"""What is wrong with a set-up, or with what a publisher sends, in plain words."""
+"""Checks of an installation and of a publisher's messages, with explanations."""

@@ -1,4 +1,4 @@
-"""Channel tail: what arrives on the channels of contracts in Redis, with a review of each message.
+"""Channel tail: show the messages on contracts' channels in Redis, each with its review.
 
 It also listens to channels that publishers use by mistake: those of a contract's name, and those
 without the braces around the id.
@@ -29,7 +29,7 @@ _WAITING: Final = 10_000
 
 
 class _Channel(Struct, frozen=True):
-    """A channel: the contract that is meant, and what is wrong with its name, if anything."""
+    """A channel, the contract that it is for, and the fault of its name, if any."""
 
     contract_id: str
     fault: str | None = None

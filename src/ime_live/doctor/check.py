@@ -1,4 +1,4 @@
-"""Check: one question about a set-up, and its answer in plain words.
+"""Check: a question about an installation, and its answer.
 
 A check is a small function in a table. Each has a time limit, and one that fails does not stop the
 others, except those that need what it has found missing.
@@ -45,17 +45,17 @@ class Finding(Struct, frozen=True):
 
 
 def ok(text: str) -> Finding:
-    """Return an answer with which all is well."""
+    """Return an answer without a problem."""
     return Finding(Severity.OK, text)
 
 
 def warning(text: str, remedy: str = "") -> Finding:
-    """Return an answer that may be meant so."""
+    """Return an answer that may be intended."""
     return Finding(Severity.WARNING, text, remedy)
 
 
 def failed(text: str, remedy: str = "") -> Finding:
-    """Return an answer with which something cannot work."""
+    """Return an answer that something cannot work."""
     return Finding(Severity.FAILED, text, remedy)
 
 

@@ -1,4 +1,4 @@
-"""Exchange checks: the exchange's SignalR hub, compared with what the feed assumes of it."""
+"""Exchange checks: compare the exchange's SignalR hub with the expectations of the feed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MOST_NAMED: Final = 8
 
 
 class CheckedExchange:
-    """What the checks of the exchange use, and what they have found for the report.
+    """The settings and results of the checks of the exchange.
 
     Attributes:
         negotiation: answer of the SignalR hub; None before it.
@@ -98,7 +98,7 @@ class CheckedExchange:
         self.ahead = date + 0.5 - (sent + received) / 2
 
     def report(self) -> dict[str, object]:
-        """Return what was found, to be sent in: without tokens, cookies, addresses and proxies."""
+        """Return the results for the developers, without tokens, cookies, addresses and proxies."""
         said = self.negotiation
         return {
             "ime-live": version("ime-live"),
@@ -145,7 +145,7 @@ async def hub(context: CheckedExchange) -> list[Finding]:
 
 
 async def transports(context: CheckedExchange) -> list[Finding]:
-    """Does each transport work? The first that does is listened to."""
+    """Does each transport work? Later checks use the first one that does."""
     found = []
     for name in context.names:
         async with context.access.client() as client:
@@ -194,7 +194,7 @@ def _pushes(frame: bytes) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
 
 
 async def boards(context: CheckedExchange) -> list[Finding]:
-    """Do all boards come, and with all fields that the feed reads?"""
+    """Do all boards arrive, with all fields that the feed reads?"""
     seen: dict[str, int] = {}
     for frame in context.frames:
         for method, rows in _pushes(frame):
@@ -220,7 +220,7 @@ async def boards(context: CheckedExchange) -> list[Finding]:
 
 
 def _missing(method: str, columns: Mapping[str, str]) -> set[str]:
-    """Return the fields that the feed reads, and that no row has."""
+    """Return the fields that the feed reads and no row has."""
     missing: set[str] = set()
     for spellings in BOARDS[method]:
         # Of several spellings, the one with the fewest missing fields is meant.

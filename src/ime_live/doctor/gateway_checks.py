@@ -47,7 +47,7 @@ _BUFFERING: Final = "switch buffering off for /live/: proxy_buffering off; see d
 
 
 class CheckedGateway:
-    """What the checks of a gateway use.
+    """The address and connections of the checks of a gateway.
 
     Attributes:
         service: address of the gateway.
@@ -195,7 +195,7 @@ async def rest(context: CheckedGateway) -> list[Finding]:
 
 
 async def websocket(context: CheckedGateway) -> list[Finding]:
-    """Does a WebSocket come through?"""
+    """Can a WebSocket connect?"""
     made: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def note(event: ConnectionEvent) -> None:
@@ -229,7 +229,7 @@ async def websocket(context: CheckedGateway) -> list[Finding]:
 
 
 async def events(context: CheckedGateway) -> list[Finding]:
-    """Do server-sent events arrive at once, or does a proxy hold them back?"""
+    """Do server-sent events arrive at once, or does a proxy buffer them?"""
     path = stream_path("name").replace("websocket", "sse")
     url = context.service.call(path, [("contract_names", context.contract or "*")])
     headers = await context.credentials.headers()

@@ -1,4 +1,4 @@
-"""Publication: what is wrong with a message that a publisher has sent, in words. No I/O.
+"""Publication: review a publisher's message, and explain its faults. No I/O.
 
 The gateway drops a message at its first fault. Here all of them are named, with what to do.
 """
@@ -33,7 +33,7 @@ _NEAR: Final = (0.5, 1.5)
 
 
 class Review(Struct, frozen=True, kw_only=True):
-    """What a message says, and what is wrong with it.
+    """The contents of a message, and its faults.
 
     Attributes:
         version: microseconds since the Unix epoch; None without a version that can be read.
@@ -62,12 +62,12 @@ class PublicationReviewer:
         self._data: Payload | None = None
 
     def know(self, version: int, data: Payload | None = None) -> None:
-        """Take a state that gateways have already, as the one in the store."""
+        """Note a state that gateways already have, such as the stored one."""
         if self._last is None or version > self._last:
             self._last, self._data = version, data
 
     def review(self, raw: bytes, now: int) -> Review:
-        """Say what is wrong with a message.
+        """Return the review of a message.
 
         Args:
             raw: the message.

@@ -1,4 +1,4 @@
-"""Store checks: Redis or Valkey, and what is in it."""
+"""Store checks: Redis or Valkey, and its data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ACL: Final = "allow its user ~ime:* &ime:* and the commands in docs/redis.md, s
 
 
 class CheckedStore:
-    """What the checks of the store use."""
+    """The settings and the store of the checks."""
 
     def __init__(self, settings: StoreSettings, store: Store) -> None:
         """Take the settings, and the store that they name."""
@@ -33,7 +33,7 @@ class CheckedStore:
 
 
 async def reach(context: CheckedStore) -> list[Finding]:
-    """Is Redis there, which kind and version is it, and does it keep what it is given?"""
+    """Can Redis be reached, which version is it, and does it keep its data?"""
     store = context.store
     try:
         await store.connections.check(listens=True)
@@ -150,7 +150,7 @@ async def _refusal(store: Store) -> str | None:
 
 
 async def contracts(context: CheckedStore) -> list[Finding]:
-    """Are there contracts, and have they states?"""
+    """Are contracts registered, and do they have states?"""
     records = await context.store.registered()
     known = [each for each in records.values() if isinstance(each, Contract)]
     unreadable = len(records) - len(known)

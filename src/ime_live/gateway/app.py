@@ -1,4 +1,4 @@
-"""Assemble, start and end the parts of one gateway process, as an ASGI application.
+"""Assemble, start and stop the parts of one gateway process, as an ASGI application.
 
 The application's lifespan passes the process's `GatewayContext` to the connections.
 """
@@ -225,7 +225,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start the background tasks. Does not wait for a store that is away."""
+        """Start the background tasks, without waiting for the store."""
         forget_dead_workers()
         self._stop_with_parent()
         await self.context.authenticator.start()
@@ -249,7 +249,7 @@ class Gateway:
         gc.freeze()
 
     async def aclose(self) -> None:
-        """End the process's parts; one that fails to close does not keep others from it."""
+        """Close the process's parts, all of them even if one fails."""
         if self.context.settings.auth is not AuthMode.NONE:
             today = datetime.fromtimestamp(self.now(), self.context.zone).date().isoformat()
             await self.context.open_streams.report(log, today)
@@ -349,7 +349,7 @@ class Gateway:
     # Requests over HTTP
 
     def now(self) -> float:
-        """Unix seconds."""
+        """Return the present time in Unix seconds."""
         return SYSTEM_CLOCK.time()
 
     def count_request(self, call: str, status: int, seconds: float) -> None:

@@ -33,7 +33,7 @@ class Rate:
         self._ahead = max(0.0, BURST - self.interval / 2)
 
     def take(self, due: float, now: float) -> tuple[float, float]:
-        """Count one more request, if it is allowed.
+        """Count a request if it is allowed.
 
         Args:
             due: the client's time; any time in the past if it is new.
@@ -88,7 +88,7 @@ class RequestLimit:
         return 0.0
 
     def owe(self, who: Hashable, requests: int) -> None:
-        """Count this many more requests for an allowed one that took longer than others."""
+        """Count additional requests for an allowed one that costs more than others."""
         key = hash(who)
         if key in self._due:
             self._due[key] += requests * self._rate.interval

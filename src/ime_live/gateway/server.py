@@ -75,7 +75,7 @@ class GatewayConfig(uvicorn.Config):
         )
 
     def configure_logging(self) -> None:
-        """Use our log format; called in each process."""
+        """Set up the log format; called in each process."""
         configure_logging(self.settings)
         super().configure_logging()
 
@@ -117,7 +117,7 @@ class GatewayServer(uvicorn.Server):
             await asyncio.sleep(_BEAT)
 
     async def on_tick(self, counter: int) -> bool:
-        """Do what is due ten times a second; return whether to stop."""
+        """Run periodic work, ten times a second; return whether to stop."""
         self._look_for_files()
         return await super().on_tick(counter)
 
@@ -143,7 +143,7 @@ class GatewayServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop on SIGTERM and SIGINT; unlike uvicorn's own, do not die of them afterwards."""
+        """Stop on SIGTERM and SIGINT; unlike uvicorn, do not raise the signal again afterwards."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -179,7 +179,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def limit_connections(listener: socket.socket, settings: GatewaySettings) -> None:
-    """Limit what the kernel holds for each client, and end clients whose peer has vanished.
+    """Limit the kernel's buffers per client, and end connections whose peer has vanished.
 
     Data held by the kernel can no longer be replaced by something newer. An unanswered ping
     reveals a vanished peer, but a reader of events answers none. A client that is only slow still

@@ -45,7 +45,7 @@ class WorkerHeartbeat:
     """Tells another process that an event loop is running."""
 
     def __init__(self) -> None:
-        """Make a heartbeat that has never beat."""
+        """Create a heartbeat without a beat."""
         # The monotonic clock of Linux is the same in all processes.
         self._last: Any = _spawn.RawValue(ctypes.c_double, 0.0)
 
@@ -55,12 +55,12 @@ class WorkerHeartbeat:
 
     @property
     def last(self) -> float:
-        """When it beat last; 0 if it never has."""
+        """Return the time of the last beat; 0 without one."""
         return float(self._last.value)
 
 
 class _Worker:
-    """A worker's place, and the process that has it now."""
+    """A worker's place, and its present process."""
 
     def __init__(self) -> None:
         self.process: Any = None

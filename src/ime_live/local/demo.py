@@ -140,7 +140,7 @@ async def _trade(
 
 
 async def _attend(settings: StoreSettings, market: DemoMarket) -> None:
-    """Say that the market is open, so that clients of the demo can ask for the feed's state."""
+    """Write an open market's status, so that clients of the demo can ask for the feed's state."""
     since: dict[FeedState, int] = {}
     listed = Counter(each.market for each in market.contracts if each.market is not None)
 
@@ -186,7 +186,7 @@ async def _listening(server: GatewayServer) -> None:
 
 
 def _python() -> str:
-    """This Python, as one would type it here: it has the library that the line needs."""
+    """Return the command of this Python, which has the library that the line needs."""
     path = Path(sys.executable)
     with suppress(ValueError):
         path = path.relative_to(Path.cwd())

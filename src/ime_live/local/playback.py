@@ -69,7 +69,7 @@ class Playback(Protocol):
         """Register the first contracts, and publish their states from before the beginning."""
 
     async def play(self, store: Store, clock: PlayedClock, on_gap: OnGap = lambda _: None) -> None:
-        """Publish the rest, as the clock reaches it.
+        """Publish the other states when the clock reaches them.
 
         Args:
             store: the store.
@@ -120,7 +120,7 @@ def _files_of(source: Path) -> list[Path]:
 
 
 def _is_archive(file: Path) -> bool | None:
-    """Return whether a file is of an archive, and not one of frames; None if it has no line."""
+    """Return whether a file belongs to an archive or else has frames; None without a line."""
     try:
         first = next(iter(read_recording(file)), None)
     except FeedError as error:
@@ -151,7 +151,7 @@ class ArchivePlayback:
     """The files of an archive; see `Playback`."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """Read up to the first state.
+        """Read the files up to the first state.
 
         Raises:
             FeedError: there is none, or a file cannot be read.
@@ -207,7 +207,7 @@ class ArchivePlayback:
         await store.place(batch)
 
     def _states(self, lines: Iterable[ArchiveLine]) -> Iterator[tuple[str, bytes, int]]:
-        """Give out the states in lines that are newer than earlier ones of their contracts."""
+        """Yield the states that are newer than earlier ones of their contracts."""
         for line in lines:
             try:
                 given = read_line(bytes(line.state)) if line.event == "opening" else line

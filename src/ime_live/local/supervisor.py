@@ -1,4 +1,4 @@
-"""Supervisor: run child processes, restart those that die, and end them with this process.
+"""Supervisor: run child processes, restart dead ones, and stop all with this process.
 
 If this process is killed, the kernel ends its children (Linux: PR_SET_PDEATHSIG). A terminal's
 Ctrl-C reaches this process only, so that the children end cleanly.
@@ -59,7 +59,7 @@ class Supervisor:
     """Runs and restarts child processes."""
 
     def __init__(self, children: Sequence[Child]) -> None:
-        """Take the children, in the order in which they start; they end in the other one."""
+        """Create a supervisor of children, which start in this order and stop in reverse."""
         self._children = children
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
@@ -111,7 +111,7 @@ class Supervisor:
             await asyncio.sleep(wait)
 
     async def _run(self, child: Child) -> int | str:
-        """Run a process to its end: its exit status, or why it could not be started."""
+        """Run a process to its end; return its exit status, or the error of its start."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *child.command,
@@ -166,7 +166,7 @@ _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 def ended_with(parent: int, number: int = signal.SIGTERM) -> Callable[[], None] | None:
-    """Return a function that has the kernel signal a child when its parent dies; else None.
+    """Return a function that makes the kernel signal a child when its parent dies; None elsewhere.
 
     Call it in the child between fork and exec. The parent is the thread that creates the child.
 

@@ -101,7 +101,7 @@ def _command(
     *,
     stop_timeout: float = _MARGIN,
 ) -> Child:
-    """A command of ours with the settings that it knows."""
+    """Return a command line of ime-live with the settings that the command has."""
     values = {option.name: _text(getattr(settings, option.name)) for option in options(kind)}
     return Child(
         name,
@@ -118,7 +118,7 @@ def _text(value: object) -> str:
 
 
 def _port_of(settings: UpSettings) -> int:
-    """The port to listen on, if it is free; a free one if any will do.
+    """Return the port to listen on if it is free; a free one for port 0.
 
     The gateway would say so as well, but who connects meanwhile meets whoever has it.
     """
@@ -128,7 +128,7 @@ def _port_of(settings: UpSettings) -> int:
 
 
 def _secret_of(data: Path) -> str:
-    """The secret that was made for this folder; made now if there is none."""
+    """Return the secret kept in this folder; generate it if there is none."""
     file = data / _SECRET
     try:
         if not file.exists():

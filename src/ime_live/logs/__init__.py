@@ -1,4 +1,4 @@
-"""Logs: how log lines look, and how they are written without waiting."""
+"""Logs: format of the log lines, and a writer that never waits."""
 
 from ime_live.logs.configuration import configure_logging, lines_dropped, write_line
 

@@ -84,7 +84,7 @@ def configure_logging(settings: LogSettings) -> None:
 
 
 def write_line(line: str) -> None:
-    """Write a line as it is, in its turn among those of the log.
+    """Write a plain line, in order with the log lines.
 
     After `configure_logging`.
     """
@@ -93,12 +93,12 @@ def write_line(line: str) -> None:
 
 
 def lines_dropped() -> int:
-    """How many lines of this process's log could not be written."""
+    """Return the number of this process's log lines that could not be written."""
     return 0 if _writer is None else _writer.dropped
 
 
 def _standard_error() -> int:
-    """Its number; none that is ever open if the process was started without it."""
+    """Return its descriptor; an invalid one if the process was started without it."""
     try:
         return sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):
@@ -175,7 +175,7 @@ def _rendered(log_format: LogFormat) -> Processor:
 
 
 def _unwritable(log_format: LogFormat, text: object, error: Exception) -> str:
-    """The line in place of one that cannot be made, because of what is in it."""
+    """Return the replacement of a line that cannot be formatted."""
     event = {
         "timestamp": datetime.now(UTC).isoformat(),
         "level": "error",

@@ -1,4 +1,4 @@
-"""Log writer: take log lines without failing or waiting, and write them in a thread.
+"""Log writer: accept log lines without failing or waiting, and write them in a thread.
 
 A log without a reader, or on a full disk, must neither raise nor delay anything. Lines wait in a
 bounded queue. Lines that find no room, or cannot be written, are counted and dropped; the others
@@ -87,7 +87,7 @@ class LogWriter:
             self._thread = None
 
     def flush(self) -> bool:
-        """Wait until no line waits any more, as long as that makes progress, two seconds at most.
+        """Wait until all lines are written, while there is progress, at most two seconds.
 
         Returns:
             Whether none does.
@@ -138,7 +138,7 @@ class LogWriter:
             return
 
     def _put_out(self, lines: list[bytes]) -> None:
-        """Write lines, however long that takes; drop what cannot be written."""
+        """Write lines, without a time limit; drop lines that cannot be written."""
         if lines and self._torn:
             lines[0] = b"\n" + lines[0]
         data = b"".join(lines)

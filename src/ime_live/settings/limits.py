@@ -1,4 +1,4 @@
-"""Settings of the limits on streams: how many there may be, from where, and what they may cost."""
+"""Settings of the limits on streams: their number, their origins and their memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bar: a minute of a contract's trading day, and how the bars of a day are stored. No I/O.
+"""Bar: a minute of a contract's trading day, and the stored form of a day's bars. No I/O.
 
 The bars of a day are one text in the store: the fencing token of its writer in `HEADER` digits,
 then a record of `RECORD` bytes per bar, in order. A bar holds the day's totals at its end. The

@@ -66,7 +66,7 @@ class Commands:
             await self.connections.aclose()
 
     async def ping(self) -> None:
-        """Return when Redis has answered."""
+        """Wait until Redis has answered."""
         with self.connections.errors():
             await self._redis.ping()
 
@@ -120,7 +120,7 @@ class Commands:
 
 
 def _has(reply: object, fields: Sequence[type | UnionType]) -> bool:
-    """Whether a reply is a list of these types, or an error."""
+    """Return whether a reply is a list of these types, or an error."""
     if isinstance(reply, list) and len(reply) == len(fields):
         return all(map(isinstance, reply, fields))
     return isinstance(reply, Exception)

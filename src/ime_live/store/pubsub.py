@@ -239,7 +239,7 @@ class PubSub:
         raise TimeoutError
 
     async def _leave(self, connection: object, view: object) -> None:
-        """Raise an error when there is a better server, or messages may have been lost."""
+        """Raise an error if another server leads, or messages may have been lost."""
         reason = await self._connections.changed(connection, view)
         raise ConnectionResetError(reason)
 

@@ -81,7 +81,7 @@ class Store(RegisteredContracts):
                 raise self.connections.error(reply)
 
     async def server_info(self) -> dict[str, str]:
-        """Return what a server says of itself, memory and role, by the names of its INFO command.
+        """Return a server's memory and role, by the names of its INFO command.
 
         In a cluster it is any one of the nodes.
         """
@@ -326,7 +326,7 @@ class Store(RegisteredContracts):
 async def check_settings(settings: StoreSettings, *, writes: bool) -> None:
     """Check at the start of a process whether Redis matches the settings.
 
-    A Redis that is away, or slow to answer, is no error: the process waits for it later.
+    An unreachable or slow Redis is no error: the process waits for it later.
 
     Args:
         settings: address of Redis.

@@ -1,4 +1,4 @@
-"""Subscriptions: the wanted channels, and what one connection has asked for and been told."""
+"""Subscriptions: the wanted channels, and their confirmation on the present connection."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Subscriptions:
         self._dirty.add(channel)
 
     def drop(self, channel: bytes) -> None:
-        """Want a channel no more."""
+        """Stop wanting a channel."""
         self.wanted.pop(channel, None)
         self._dirty.add(channel)
 
@@ -56,7 +56,7 @@ class Subscriptions:
         self._asking.append(future)
 
     def again(self) -> None:
-        """Have the next `commands` ask for a channel that is wanted all the time once more.
+        """Make the next `commands` subscribe again to a channel that is always wanted.
 
         The server confirms it after it has sent the messages that came before.
         """
@@ -89,7 +89,7 @@ class Subscriptions:
         self._answer_confirmed()
 
     def refuse(self) -> None:
-        """Note that the server has refused one of the channels, it does not tell which."""
+        """Note that the server has refused one of the channels, without naming it."""
         self._refused |= self._subscribed
 
     def accept(self) -> bool:

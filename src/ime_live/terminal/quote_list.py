@@ -140,7 +140,7 @@ class QuoteList:
         return len(self._rows)
 
     def get(self, name: str) -> QuoteRow | None:
-        """Return a contract's row; None if no state of it has come."""
+        """Return a contract's row; None before its first state."""
         return self._rows.get(name)
 
     def take(self, message: Message[Payload], now: datetime) -> None:
@@ -199,7 +199,7 @@ class QuoteList:
         return known + [row for row in found if column.value(row) is None]
 
     def stands_out(self, row: QuoteRow) -> bool:
-        """Return whether the row's last price has moved just now."""
+        """Return whether the row's last price has moved recently."""
         return row.moved_at >= 0 and self._clock() - row.moved_at < _HIGHLIGHT
 
     @property

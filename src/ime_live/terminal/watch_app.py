@@ -91,7 +91,7 @@ class WatchApp(App[ImeLiveError | None]):
         self._receiving: asyncio.Task[None] | None = None
 
     def compose(self) -> ComposeResult:
-        """Put the widgets together."""
+        """Create the widgets."""
         yield Input(placeholder="part of a name; Enter keeps it, Esc clears it", id="search")
         with Horizontal(id="body"):
             yield DataTable(id="table", cursor_type="row", zebra_stripes=True)
@@ -104,7 +104,7 @@ class WatchApp(App[ImeLiveError | None]):
         return self.query_one("#table", DataTable)
 
     def on_mount(self) -> None:
-        """Begin to receive and to paint."""
+        """Start receiving and painting."""
         for column in COLUMNS:
             # Widths that follow the contents would be measured anew for all rows at each change.
             self._table.add_column(column.title, key=column.key, width=column.width)
@@ -138,7 +138,7 @@ class WatchApp(App[ImeLiveError | None]):
     # Painting.
 
     def paint(self) -> None:
-        """Show what has changed since the last call."""
+        """Paint the changes since the last call."""
         changed = self.quotes.read()
         rows = self.quotes.rows()
         names = [row.name for row in rows]
@@ -162,7 +162,7 @@ class WatchApp(App[ImeLiveError | None]):
                         self._table.update_cell(row.name, column.key, cell)
 
     def _reorder(self, names: list[str]) -> None:
-        """Put the rows into another order, and keep the cells that are there."""
+        """Sort the rows anew, and keep existing cells."""
         table = self._table
         chosen, scroll = self._chosen(), table.scroll_y
         places = {name: n for n, name in enumerate(names)}
@@ -232,7 +232,7 @@ class WatchApp(App[ImeLiveError | None]):
         return text
 
     def _head(self) -> None:
-        """Show in the headings what the rows are sorted by."""
+        """Mark the sorted column in the headings."""
         for key, column in self._table.columns.items():
             title = next(each.title for each in COLUMNS if each.key == key.value)
             mark = (
@@ -252,7 +252,7 @@ class WatchApp(App[ImeLiveError | None]):
         self._show_depth()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Search as one types."""
+        """Search on each key."""
         self.quotes.search = event.value
         self.paint()
 

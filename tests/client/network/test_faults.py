@@ -136,7 +136,7 @@ async def test_missing_ssl_cert_file_is_named(
     async with service(sending()) as made, tls.before(port_of(made.url)) as place:
         text = await failure(f"wss://{place}")
     assert text.endswith(
-        "SSL_CERT_FILE must name a file of certificates, and /nowhere/ca.pem is none"
+        "SSL_CERT_FILE must name a file of certificates, got /nowhere/ca.pem"
     )
 
 

@@ -55,7 +55,7 @@ def variables_of(path: Path) -> dict[str, str]:
 
 
 def read(path: Path) -> None:
-    """Set the variables of a file in the environment; those that are set already keep their value.
+    """Set environment variables from a file; variables that are already set keep their values.
 
     Called again with the same file, as after an edit, it replaces what it has set before.
 
@@ -75,5 +75,5 @@ def read(path: Path) -> None:
 
 
 def path_of(variable: str) -> Path | None:
-    """Return the file from which a variable of the environment comes; None if from none."""
+    """Return the file that an environment variable was read from; None if there is none."""
     return _path if variable in _read else None

@@ -55,7 +55,7 @@ _KNOWN: Final = frozenset(
 def with_settings(
     settings: type[Any], *, only: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command's function the options of ``settings``, as its argument ``settings``.
+    """Add the options of ``settings`` to a command, which gets them as its argument ``settings``.
 
     Args:
         settings: a class of the table.
@@ -109,7 +109,7 @@ def present_name(name: str) -> str:
 
 
 def rename_variables() -> None:
-    """Set variables of the environment by the values of their former names, unless they are set."""
+    """Copy environment variables with former names to their present names, unless those are set."""
     for former, present in _RENAMED.items():
         value = os.environ.pop(variable(former), "")
         if value and not os.environ.get(variable(present)):
@@ -117,7 +117,7 @@ def rename_variables() -> None:
 
 
 def warn_of_unknown_variables(settings: object) -> None:
-    """Say which variables of the environment look like settings and are none.
+    """Warn about environment variables that look like settings but are not.
 
     Args:
         settings: of the command; if it logs, a log line says so.

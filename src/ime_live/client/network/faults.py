@@ -55,7 +55,7 @@ def wrong_scheme(address: str, *, secure: bool) -> CloseReason:
 def _trust() -> str:
     file = os.environ.get("SSL_CERT_FILE")
     if file and not Path(file).is_file():
-        return f"SSL_CERT_FILE must name a file of certificates, and {file} is none"
+        return f"SSL_CERT_FILE must name a file of certificates, got {file}"
     return "to trust another issuer, name its certificate in SSL_CERT_FILE or pass ssl="
 
 

@@ -46,12 +46,12 @@ class _ProxyConnection(library.HTTPProxyConnection):
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the library's
-        """Make it as the library does; an answer that nobody waits for is no error."""
+        """Create it as the library does; an unused answer is not an error."""
         super().__init__(*arguments, **options)
         self.response.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the connection, unless the end of the data was taken before."""
+        """Handle the end of the connection, unless the end of the data was handled before."""
         if not self.response.done():
             super().connection_lost(exc)
 
@@ -76,7 +76,7 @@ async def look_closer(
     *,
     open_timeout: float,
 ) -> CloseReason:
-    """Find out whether a service without an answer is addressed with the wrong scheme.
+    """Check whether an unanswered service was addressed with the wrong scheme.
 
     It connects once more with the other scheme and without a token.
 

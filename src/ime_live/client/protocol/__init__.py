@@ -1,1 +1,1 @@
-"""The core without I/O: what a stream asks for, and what the service's answers mean."""
+"""The protocol without I/O: requests of a stream, and the meaning of the service's answers."""

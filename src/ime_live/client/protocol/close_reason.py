@@ -49,9 +49,9 @@ _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 
 
 class CloseReason(Struct, frozen=True):
-    """Why a connection or a call has ended, or could not begin, and whether another may help.
+    """The reason why a connection or a call ended or failed, and whether to try again.
 
-    A service that is away comes back, so after most ends the client tries again. Some ends mean a
+    An unreachable service usually returns, so the client mostly tries again. Some ends mean a
     wrong address or an untrusted certificate. They are final until the service has been reached
     once, because trying forever would hide them. Later they are temporary, as a certificate that
     was renewed late.
@@ -146,7 +146,7 @@ def is_of_address(status: int) -> bool:
 def error_of_proxy(status: int) -> ImeLiveError | None:
     """Return the error for a proxy's refusal; None if another attempt may help.
 
-    A proxy answers for itself, or for a service that is away, as with 502.
+    A proxy answers for itself, or for an unreachable service, as with 502.
     """
     if status == 407:
         text = (
@@ -158,7 +158,7 @@ def error_of_proxy(status: int) -> ImeLiveError | None:
 
 
 def may_pass(reason: str) -> bool:
-    """Return whether a token refused for ``reason``, or the next one, may be accepted soon.
+    """Return whether a token refused for ``reason``, or a new one, may be accepted soon.
 
     Clocks differ, and a cache of tokens may be behind.
     """

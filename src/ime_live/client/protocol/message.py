@@ -1,4 +1,4 @@
-"""Messages that the client library delivers: typed, and decoded when they are read.
+"""Messages that the client library delivers: typed, and decoded on first access.
 
 The envelope is decoded on arrival, `data` on first access. A message that is replaced before the
 program reads it costs half as much.

@@ -16,7 +16,7 @@ from ime_live.client.protocol.message import Key
 
 
 class QueuePolicy(StrEnum):
-    """Policies for messages that the program does not take in time."""
+    """Policies for messages that the program does not read in time."""
 
     LATEST = "latest"
     """One slot per contract; the newest message wins."""

@@ -95,7 +95,7 @@ class Selection:
             self._matching[key] = None
 
     def relearn(self) -> None:
-        """Forget what filters match: a new connection sends the present states of all again."""
+        """Forget the matches of filters: a new connection sends all present states again."""
         self._matching = {}
 
     def listed(self, change: ControlData) -> None:
@@ -104,7 +104,7 @@ class Selection:
 
     @property
     def unsettled(self) -> bool:
-        """Whether some change waits for an answer."""
+        """Whether a change waits for an answer."""
         return bool(self._changes)
 
     def add(self, change: Change) -> None:
@@ -122,12 +122,12 @@ class Selection:
         self._prepare(change)
 
     def drop(self, change: Change) -> None:
-        """Forget a change that nobody waits for. Commands already sent may still be done."""
+        """Drop a change whose caller has gone. Commands already sent may still be carried out."""
         self._changes = [each for each in self._changes if each is not change]
         self._unsent = deque(each for each in self._unsent if each[0] is not change)
 
     def fail(self, error: ImeLiveError) -> None:
-        """Give up all changes, also later ones, because no answer will arrive."""
+        """Fail all present and later changes, because no answer will arrive."""
         self._failure = error
         for change in self._changes:
             change.fail(error)
@@ -135,9 +135,9 @@ class Selection:
         self._unsent.clear()
 
     def overdue(self, number: str | int | None, error: ImeLiveError) -> ImeLiveError | None:
-        """Give up the change of a command that has no answer.
+        """Fail the change of a command that was not answered in time.
 
-        The gateway may have done it all the same: a late answer still counts.
+        The gateway may have carried it out: a late answer still counts.
 
         Returns:
             The error, if it ends the stream.
@@ -150,7 +150,7 @@ class Selection:
         return error if change.restoring else None
 
     def open(self, *, snapshot: bool = True) -> Opening:
-        """Start a new connection: everything without an answer is asked for again.
+        """Start a new connection, which repeats every request without an answer.
 
         Args:
             snapshot: whether to ask for the present states of contracts that do not fit into the

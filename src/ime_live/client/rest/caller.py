@@ -1,4 +1,4 @@
-"""Make REST calls: with a token, over kept connections, again while the service is away or busy."""
+"""Caller: make REST calls with a token, over kept connections, and repeat failed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses of the REST calls, and what is decoded from them."""
+"""Responses of the REST calls, and the types that they are decoded to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receiver: connect a stream, reconnect after every break, and put messages into a queue.
+"""Receiver: connect a stream, reconnect after every break, and queue its messages.
 
 It decides when to connect, what to ask for and how to react when a connection ends. It waits for
 the program only if the queue is full. The program may read the queue in another thread; `wake`
@@ -65,7 +65,7 @@ class _CallbackError(Exception):
 
 
 class Receiver(Generic[DataT]):
-    """Receives until it is cancelled, or until an error that reconnecting cannot help.
+    """Receives until it is cancelled, or until an error that a reconnection cannot solve.
 
     Attributes:
         queue: queue of the received messages.
@@ -205,7 +205,7 @@ class Receiver(Generic[DataT]):
         return math.inf
 
     def _helps(self, fault: ImeLiveError, headers: dict[str, str]) -> bool:
-        """Return whether a new token or selection may make the next connection succeed."""
+        """Return whether the next connection may succeed with a new token or selection."""
         if isinstance(fault, AuthenticationError):
             return self._options.credentials.refused(headers, fault.reason)
         if isinstance(fault, UnknownContractError):

@@ -59,7 +59,7 @@ class FieldMap:
 
     @property
     def times(self) -> tuple[str, ...]:
-        """The fields that tell moments."""
+        """The fields that contain times."""
         return tuple(each for each in (self.pushed_at, self.ordered_at, self.traded_at) if each)
 
 
@@ -71,7 +71,7 @@ def _derivative(
     pushed_at: str = "LastUpdate",
     open_interest: str = "OpenInterests",
 ) -> FieldMap:
-    """The table of futures, continuous certificates and, with a prefix, options."""
+    """Return the field map of futures, continuous certificates and, with a prefix, options."""
     return FieldMap(
         market=market,
         contract_id=f"{prefix}ContractID",
@@ -168,7 +168,7 @@ CDC: Final = replace(
 
 
 def _receipt(market: Market) -> FieldMap:
-    """The table of the rows that TSETMC hosts: receipts, funds and parallel salaf."""
+    """Return the field map of rows hosted by TSETMC: receipts, funds and parallel salaf."""
     return FieldMap(
         market=market,
         contract_id="ID",

@@ -1,4 +1,4 @@
-"""Frame: the boards of a frame of the SignalR hub, and what in it could not be read."""
+"""Frame: the boards in a frame of the SignalR hub, and the errors of reading it."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ class FrameReader:
         return row.known or ()
 
     def _anew(self, row: BoardRow, index: int, when: _FrameTimes, builder: _BoardBuilder) -> Known:
-        """Read a row, and return its contracts if all of them could be read."""
+        """Read a new row, and return its contracts if all of them could be read."""
         if not isinstance(row.decoded, Mapping):
             wrong = isinstance(row.decoded, FeedError)
             reason = f"{row.decoded}" if wrong else f"the row is not an object, {got(row.decoded)}"

@@ -85,7 +85,7 @@ def read_invocations(
 
 
 def read_json(text: bytes | str, what: str = "a frame") -> Any:  # noqa: ANN401 - any JSON
-    """Decode JSON, also with what only its row should be lost for: NaN, 1e400.
+    """Decode JSON that may contain NaN or numbers beyond a float, which only their row loses.
 
     Args:
         text: the JSON.

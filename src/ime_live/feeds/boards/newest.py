@@ -152,7 +152,7 @@ class NewestBoards:
         changes.contracts |= contracts
 
     def _absent(self, method: str, listed: Collection[str | None]) -> dict[str, Contract]:
-        """Return the contracts to mark, because this board no longer has them."""
+        """Return the contracts to mark as delisted, because this board no longer has them."""
         gone = {}
         for contract_id, contract in (self._known | self._contracts).items():
             if contract.board != method:

@@ -230,7 +230,7 @@ def _closing_price(row: Row, fields: FieldMap) -> Number:
 def _rule(
     name: str, fields: FieldMap, price_limits: PriceLimits
 ) -> tuple[str, Decimal | tuple[int, int]] | None:
-    """The price limit of a contract, with the start of the name that it is for."""
+    """Return the price limit of a contract, with the prefix of names to which it applies."""
     if not name.isascii():  # receipts' names are Persian, as the SignalR hub spells it
         name = fold(name)
     code = max((code for code in price_limits if name.startswith(code)), key=len, default=None)
@@ -245,14 +245,14 @@ def _rule(
 
 
 def _written(code: str, limit: Decimal | tuple[int, int]) -> str:
-    """A price limit as `--price-limits` has it."""
+    """Return a price limit in the notation of `--price-limits`."""
     return f"{code}={limit[0]}..{limit[1]}" if isinstance(limit, tuple) else f"{code}={limit}"
 
 
 def _allowed_range(
     limit: Decimal | tuple[int, int] | None, settlement: Number, low: Number, high: Number
 ) -> tuple[Number, Number]:
-    """The allowed prices in whole rials, rounded inward; see `PriceLimits` and `OPEN_RANGE`."""
+    """Return the allowed prices in whole rials, rounded inward; see `PriceLimits`, `OPEN_RANGE`."""
     if isinstance(limit, tuple):
         return limit  # given by the operator
     if limit is None or not settlement:
@@ -285,7 +285,7 @@ _DAY: Final = timedelta(days=1)
 def _moment_of(
     row: Row, fields: FieldMap, day: date | None, clock: datetime | None, latest: datetime | None
 ) -> datetime:
-    """Return the time of the last order or trade, or the start of the day without either."""
+    """Return the time of the last order or trade; the start of the day if there is neither."""
     pushed = pushed_at(row, fields, day, clock)
     if pushed is not None:
         day = pushed.date()

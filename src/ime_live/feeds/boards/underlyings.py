@@ -1,4 +1,4 @@
-"""Underlyings: the names of what options are about, by the group codes of the exchange's board.
+"""Underlyings: the names of options' underlyings by the group codes of the exchange's board.
 
 The board of options gives a code per row, `_CommodityGroup`, and no name. A code that is not in the
 table stays the underlying's id, and its name is null until ``ime-live contracts import`` gives one.

@@ -1,4 +1,4 @@
-"""Wrappings: read values that arrive in another form than the SignalR hub's usual one.
+"""Wrappings: unwrap values that the SignalR hub wraps in lists, objects or JSON texts.
 
 A list or an object with one member stands for that member, and a text of JSON for its content.
 """
@@ -19,7 +19,7 @@ _MOST_MEMBERS: Final = 3  # names of members that are quoted
 
 
 def unwrap(value: object) -> object:
-    """The value inside of lists and objects with one member, and of texts of JSON.
+    """Return the value inside lists and objects with one member, and inside JSON texts.
 
     >>> unwrap(['{"value": 5}'])
     5
@@ -40,7 +40,7 @@ def unwrap(value: object) -> object:
 
 
 def rows_in(value: object, ids: Collection[str], depth: int = 0) -> Iterator[object]:
-    """The rows in a value, in their order, however they are wrapped.
+    """Return the rows in a value, in their order, with any wrapping.
 
     Lists are gone through. An object that has none of the fields of a row's id stands for its only
     member that holds something itself, or for all of its members if each of them is a list or an
@@ -70,7 +70,7 @@ def rows_in(value: object, ids: Collection[str], depth: int = 0) -> Iterator[obj
 
 
 def got(value: object) -> str:
-    """Say in a few words what a value is, for the message that it is refused with."""
+    """Describe a value in a few words, for the error that refuses it."""
     match value:
         case None:
             return "got null"
@@ -91,14 +91,14 @@ def got(value: object) -> str:
 
 
 def _container(value: object) -> Collection[object] | None:
-    """The list or object that a value is, or is as a text of JSON."""
+    """Return the list or object in a value, which may be a JSON text."""
     if isinstance(value, str):
         value = _read_json(value)
     return value if isinstance(value, list | Mapping) else None
 
 
 def _read_json(text: str) -> Any:  # noqa: ANN401 - any JSON
-    """Decode a text as JSON; return it unchanged if it is none, or only a number or a word."""
+    """Decode a JSON text; return it unchanged if it is not JSON, or only a number or a word."""
     if text.lstrip()[:1] not in ('"', "[", "{"):
         return text
     try:

@@ -18,7 +18,7 @@ _CONNECTION_DATA: Final = json.dumps([{"name": HUB}], separators=(",", ":"))
 
 
 def read_base(url: str, option: str) -> SplitResult:
-    """Read a URL that others are made from; its path ends in a slash.
+    """Read a base URL; the path of the result ends in a slash.
 
     Args:
         url: as it was given.
@@ -65,7 +65,7 @@ class Address:
         self._query = query  # that goes with every call
 
     def redirected(self, url: str) -> Address:
-        """Where an answer to negotiate sends us: ``RedirectUrl``, whose query goes with each call.
+        """Return the address in ``RedirectUrl``, a redirect by negotiate; calls repeat its query.
 
         Raises:
             FeedError: it is not an http or https URL, or leads from https to http. The text does
@@ -85,21 +85,21 @@ class Address:
         return address
 
     def negotiate(self, now: int) -> str:
-        """The call for a token; ``now`` in milliseconds keeps caches from answering."""
+        """Return the URL for a token; ``now`` in milliseconds bypasses caches."""
         return self._call("negotiate", _=str(now))
 
     def connect(self, transport: TransportName, token: str, tid: int) -> str:
-        """The call that opens a transport."""
+        """Return the URL that opens a transport."""
         return self._receiving("connect", transport, token, tid=str(tid))
 
     def start(self, transport: TransportName, token: str, now: int) -> str:
-        """The call that says that the transport works."""
+        """Return the URL that confirms that the transport works."""
         return self._call("start", transport=transport, connectionToken=token, _=str(now))
 
     def reconnect(
         self, transport: TransportName, token: str, tid: int, place: str | None = None
     ) -> str:
-        """The call that goes on from a place, which long polling has in its body instead.
+        """Return the URL that resumes after a cursor, which long polling sends in its body.
 
         Args:
             transport: the one that was connected before.
@@ -111,11 +111,11 @@ class Address:
         return f"{url}&{place}" if place else url
 
     def poll(self, transport: TransportName, token: str, tid: int) -> str:
-        """The call for the next frame by long polling."""
+        """Return the URL for the next frame by long polling."""
         return self._receiving("poll", transport, token, tid=str(tid))
 
     def abort(self, transport: TransportName, token: str) -> str:
-        """The call that ends a connection."""
+        """Return the URL that ends a connection."""
         return self._call("abort", transport=transport, connectionToken=token)
 
     def _receiving(self, verb: str, transport: TransportName, token: str, *, tid: str) -> str:
@@ -130,7 +130,7 @@ class Address:
 
 
 def place(cursor: str, groups: str | None) -> str:
-    """Where to go on, as a query or the body of a form.
+    """Return the cursor, as a query or the body of a form.
 
     Args:
         cursor: `C` of the last frame.

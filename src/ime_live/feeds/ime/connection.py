@@ -67,7 +67,7 @@ class ConnectionContext:
         random: Callable[[], float],
         hear_date: HearDate,
     ) -> None:
-        """Put together.
+        """Create a context.
 
         Args:
             address: of the SignalR hub.

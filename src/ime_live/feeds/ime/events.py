@@ -28,7 +28,7 @@ class EventParser:
         self._begun = False
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Take bytes; the data of the events that they end.
+        """Add bytes, and return the data of the events that they complete.
 
         Raises:
             FeedError: an event is larger than the limit.

@@ -32,7 +32,7 @@ GREET_INTERVAL: Final = 60.0
 
 
 async def negotiate(context: ConnectionContext) -> SignalRConnection:
-    """Ask for a connection, where the SignalR hub sends us if it does.
+    """Ask for a connection, and follow redirects.
 
     Where a page or a 403 comes, the front page is loaded for cookies and it is asked once more; at
     most once in `GREET_INTERVAL`, and not if the server asks to be left alone.
@@ -92,7 +92,7 @@ async def _ask(context: ConnectionContext, address: Address) -> Negotiation:
 
 
 def authorise(client: httpx.AsyncClient, token: str) -> None:
-    """Send a bearer token with every request from now on; none if it is empty.
+    """Send a bearer token with all later requests; an empty one removes it.
 
     Raises:
         FeedError: it cannot be sent.

@@ -18,7 +18,7 @@ _MOST_WORDS: Final = 80  # characters of it that are told
 
 
 def describe(answer: bytes, content_type: str, wanted: str = "JSON") -> str:
-    """Say what came in place of what was wanted: its kind, and its title or first words."""
+    """Describe an unexpected body: its kind, and its title or first words."""
     page = answer[:_MOST_PAGE].decode("utf-8", "replace")
     kind = content_type.partition(";")[0].strip().lower()
     if "html" in kind or page.lstrip()[:1] == "<":
@@ -33,6 +33,6 @@ def describe(answer: bytes, content_type: str, wanted: str = "JSON") -> str:
 
 
 def printable(text: str) -> str:
-    """Cut a text from outside to what fits a log line, printable characters only."""
+    """Shorten a foreign text for a log line, to printable characters only."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= _MOST_WORDS else text[: _MOST_WORDS - 1] + "…"

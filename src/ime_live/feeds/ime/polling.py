@@ -1,4 +1,4 @@
-"""Polling: read the exchange's REST boards while its SignalR hub is away.
+"""Polling: read the exchange's REST boards while its SignalR hub is unreachable.
 
 Each board becomes a frame as the SignalR hub would push it. The exchange has no REST board of
 warehouse receipts, funds or salaf; they stand still until the SignalR hub is back, and the
@@ -78,7 +78,7 @@ class BoardPoller:
         random: Callable[[], float] = chance.random,
         largest: int = LARGEST,
     ) -> None:
-        """Check the settings; nothing is asked for before `frames` is read.
+        """Check the settings; the first poll is made when `frames` is read.
 
         Args:
             settings: where the boards are, and how they are reached.
@@ -122,7 +122,7 @@ class BoardPoller:
         return bool(self._urls)
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
-        """The boards, one after the other, again and again; equal ones too. See `Source`.
+        """Yield the boards in turn, repeatedly, also unchanged ones. See `Source`.
 
         A board that is equal to its last one is still a sign that the exchange is there.
         """
@@ -149,7 +149,7 @@ class BoardPoller:
             self._connection_state = ConnectionState(since=self._clock.time())
 
     async def _board(self, client: httpx.AsyncClient, method: str, url: str) -> bytes | None:
-        """A board as it is now; None if it cannot be had, which is told then."""
+        """Return a board; None if it cannot be polled, which is logged."""
         try:
             board = await self._get(client, method, url)
         except FeedError as error:

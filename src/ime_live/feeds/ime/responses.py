@@ -1,4 +1,4 @@
-"""Responses: read those of the SignalR hub, and turn faults of the network into `FeedError`.
+"""Responses: read responses of the SignalR hub, and convert network errors to `FeedError`.
 
 The texts contain no URL, which may have a token, and no address of a proxy.
 """
@@ -58,7 +58,7 @@ class UnexpectedResponseError(FeedError):
 
 
 def within(call: str, error: FeedError) -> FeedError:
-    """The same error, with the name of the call in front of its text."""
+    """Return the same error, with the name of the call before its text."""
     text = f"{call}: {error}"
     if isinstance(error, UnexpectedResponseError):
         return UnexpectedResponseError(
@@ -81,7 +81,7 @@ def asked_to_wait(error: FeedError) -> float | None:
 
 @contextmanager
 def network_errors() -> Iterator[None]:
-    """Turn what httpx, websockets and the system raise into FeedErrors.
+    """Convert errors of httpx, websockets and the operating system to FeedErrors.
 
     Raises:
         UnexpectedResponseError: a WebSocket was refused by a response.
@@ -137,7 +137,7 @@ def response_error(
     wanted: str = "JSON",
     retry_after: float | None = None,
 ) -> UnexpectedResponseError:
-    """Make the error of a response that is not the wanted one."""
+    """Return the error for an unexpected response."""
     parts = []
     if status != HTTPStatus.OK:
         parts.append(f"HTTP {status}")

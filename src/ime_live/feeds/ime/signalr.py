@@ -139,7 +139,7 @@ _decode_start = msgspec.json.Decoder(_Start).decode
 
 
 def read_negotiation(answer: bytes, content_type: str) -> Negotiation:
-    """Read the answer to negotiate; times are held to `MOST_SECONDS`.
+    """Read the answer to negotiate; times are limited to `MOST_SECONDS`.
 
     Raises:
         FeedError: it is something else, or a refusal (``Error``); the text says what.
@@ -233,7 +233,7 @@ def _seconds(value: float) -> float:
 
 
 def _check(answer: bytes, content_type: str) -> None:
-    """Refuse what is plainly not JSON, before anything is read."""
+    """Refuse a body that is clearly not JSON, before it is decoded."""
     head = answer[:256].lstrip()
     if not head:
         raise FeedError("the answer is empty")

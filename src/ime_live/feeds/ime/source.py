@@ -1,4 +1,4 @@
-"""Source: frames from the SignalR hub, or from the REST boards while the SignalR hub is away.
+"""Source: frames of the SignalR hub, or of the REST boards while the hub is unreachable.
 
 It decides which of the two is read, and yields frames in the order of their arrival.
 """
@@ -22,13 +22,13 @@ from ime_live.settings import SignalRHubSettings
 log = structlog.get_logger()
 
 STAYS_AWAY: Final = 10.0
-"""Seconds without a connection after which the SignalR hub stays away: a resumption takes one or
+"""Seconds without a connection after which boards are polled: a resumption takes one or
 two, and trying all three transports anew some more. A connection that lasts as long is reliable."""
 
 _LOOK: Final = 0.25  # seconds between two looks at the SignalR hub's connection
 
 _AHEAD: Final = 32
-"""Frames that wait for a reader that is held up. Then the SignalR hub's are left in its socket, and
+"""Frames that wait for a slow reader. Then the SignalR hub's are left in its socket, and
 polling waits: nothing is lost, and the memory is bounded by some 100 MB at worst."""
 
 _Come = asyncio.Queue[bytes | Exception]
@@ -122,7 +122,7 @@ class ExchangeSource:
         while True:
             if not self._hub.connection_state.source:
                 connected_at = None
-                # One that is connected again and again, and gives nothing, is away as well.
+                # A hub that reconnects repeatedly without frames counts as unreachable.
                 away = now() - max(there_at, self._frame_at)
                 if self._polling is None and away >= self._stays_away:
                     log.warning(
@@ -147,7 +147,7 @@ class ExchangeSource:
             await come.put(error)
 
     async def _stop_polling(self) -> None:
-        """Stop polling, and return when no polled board can arrive any more."""
+        """Stop polling, and wait until no polled board can arrive."""
         polling = self._polling
         if polling is None:
             return

@@ -48,7 +48,7 @@ class TransportContext(Struct, frozen=True):
 
     @property
     def timeout(self) -> httpx.Timeout:
-        """Timeouts of a request whose answer may stay away for a while."""
+        """Return the timeouts of a request whose answer may take a while."""
         return httpx.Timeout(self.access.timeout, read=self.silence)
 
 
@@ -67,10 +67,10 @@ class Transport(Protocol):
 
     @property
     def pending(self) -> bool:
-        """Whether `open`, cut short, has sent what only the next frame will answer."""
+        """Whether a cancelled `open` has sent a request that the next frame will answer."""
 
     async def open(self, url: str, body: str = "") -> None:
-        """Connect, or reconnect; returns when the SignalR hub has taken it.
+        """Connect or reconnect; return when the SignalR hub has accepted the connection.
 
         Raises:
             UnexpectedResponseError: the SignalR hub refuses it.
@@ -78,19 +78,19 @@ class Transport(Protocol):
         """
 
     async def receive(self) -> bytes:
-        """The next frame, as it came.
+        """Return the next frame as received.
 
         Raises:
             FeedError: the connection is lost; nothing more will come.
         """
 
     async def close(self) -> None:
-        """Close all that is open."""
+        """Close the connection."""
 
 
 class _NoRedirects(connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """Follow none: another host is not the one that was asked for."""
+        """Follow no redirect: it may lead to another host."""
         return exc
 
 
@@ -99,7 +99,7 @@ class _Listening(ClientConnection):
     """When bytes last came, on the event loop's clock."""
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come, perhaps a part of a long frame."""
+        """Note that bytes have arrived, perhaps a part of a long frame."""
         self.heard = self.loop.time()
         super().data_received(data)
 

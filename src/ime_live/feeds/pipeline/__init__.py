@@ -1,1 +1,1 @@
-"""From boards to the store: reading, publishing, leadership and health."""
+"""The pipeline from boards to the store: reading, publishing, leadership and health."""

@@ -63,7 +63,7 @@ class ExchangeClock:
         return datetime.fromtimestamp(self.now(), self._zone).replace(tzinfo=None)
 
     def hear_date(self, date: float, sent: float, received: float) -> None:
-        """Use a ``Date`` header. Times are in seconds since the Unix epoch.
+        """Compare the clocks by a ``Date`` header. Times are in seconds since the Unix epoch.
 
         Args:
             date: time in the header, in whole seconds.
@@ -76,7 +76,7 @@ class ExchangeClock:
         self._by_date = self.machine.time() + wrong_by - self.machine.monotonic()
 
     def hear_board(self, exchange_time: datetime) -> None:
-        """Use the time of a clock board, wall clock of the zone."""
+        """Compare the clocks by a clock board, in the wall clock of the zone."""
         at = exchange_time.replace(tzinfo=self._zone).timestamp()
         wall = self.machine.time()
         offset = at - self.machine.monotonic()

@@ -160,7 +160,7 @@ class Feed:
                     await asyncio.sleep(0)
 
     def _record(self, raw: bytes) -> None:
-        """Record a frame if there is a recorder; a failure must not keep the frame back."""
+        """Record a frame if there is a recorder; an error does not stop the frame."""
         if self._recorder is None:
             return
         try:

@@ -72,6 +72,6 @@ class FencedWriter:
 
         Raises:
             FencedError: a feed with a newer token leads.
-            StoreError: the store is away.
+            StoreError: the store cannot be reached.
         """
         return await self._registrar.claim(ids, self.token)

@@ -86,7 +86,7 @@ class FeedHealth:
         self._connection = state
 
     def board(self, board: str, contracts: int, at: int) -> None:
-        """Note a board with this number of contracts."""
+        """Note the arrival of a board with this number of contracts."""
         self._last_board = at
         market = self._markets.get(MARKETS[board]) if board in MARKETS else None
         if market is not None:
@@ -157,7 +157,7 @@ class FeedHealth:
         return self._lag_since(min((each for each in began if each is not None), default=0))
 
     def _lag_since(self, began: int) -> float | None:
-        """Return the delay of a board of the session that began then; None if unknown."""
+        """Return the delay of the boards of the session that began then; None if unknown."""
         return self._lag[0] if self._lag is not None and self._lag[1] >= began else None
 
 

@@ -153,7 +153,7 @@ class Ingest:
             The parts that could not be published.
 
         Raises:
-            StoreError: the store is away. The changes are published with the next frames.
+            StoreError: the store cannot be reached. The next frames publish the changes.
         """
         refusal = self.note(frame)
         return FrameRefusal(refusal.errors, refusal.late, await self.pass_on())
@@ -186,7 +186,7 @@ class Ingest:
             The states that the publisher refused.
 
         Raises:
-            StoreError: the store is away. The changes are published the next time.
+            StoreError: the store cannot be reached. The next call publishes the changes.
         """
         contracts, self._due_contracts = self._due_contracts, {}
         quotes, self._due = self._due, {}
@@ -211,7 +211,7 @@ class Ingest:
         return refused
 
     async def confirm(self, share: float) -> tuple[tuple[PublishResult, ...], list[str]]:
-        """Register and publish a share of the newest boards again, in turn.
+        """Register and publish a part of the newest boards again, in turn.
 
         The store may hold other states than the published ones, if others have written since.
 
@@ -223,7 +223,7 @@ class Ingest:
             another state.
 
         Raises:
-            StoreError: the store is away. The states are published the next time.
+            StoreError: the store cannot be reached. The next call publishes the states.
         """
         quotes = self._newest.quotes()
         self._shares, count = math.modf(self._shares + len(quotes) * share)
@@ -277,7 +277,7 @@ class Ingest:
 
 
 def _same(known: Contract | None, contract: Contract) -> bool:
-    """Return whether two contracts differ at most in the settlement of the day so far.
+    """Return whether two contracts are equal except for the day's settlement price so far.
 
     It moves with each trade. Confirmations register it, as often as the registrar allows.
     """

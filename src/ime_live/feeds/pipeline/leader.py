@@ -1,4 +1,4 @@
-"""Leader: publish while the feed leads, and react when the store has lost data.
+"""Leader: publish while the feed leads, and publish everything again after a loss.
 
 When it becomes the leader, it claims the contracts and publishes the newest boards. Then it
 publishes changes, and confirms all states again and again. A standby writes nothing.
@@ -51,7 +51,7 @@ class Writer(Protocol):
 
 
 class Leader:
-    """The writing half of a feed."""
+    """The part of a feed that writes to the store."""
 
     def __init__(
         self,
@@ -93,11 +93,11 @@ class Leader:
         self._limited = LogLimiter(log, clock=clock)
 
     def begin(self) -> None:
-        """Start anew with the next write, because the store may hold other states."""
+        """Claim and publish everything with the next write: the store may hold other states."""
         self._begins = True
 
     def noted(self) -> None:
-        """Publish soon, because the ingest has noted a change."""
+        """Note that the ingest has a change to publish."""
         self._noted.set()
 
     async def run(self) -> None:
@@ -111,7 +111,7 @@ class Leader:
                 await self.write()
 
     async def write(self) -> None:
-        """Do one step: publish changes, and confirm a share of the states."""
+        """Do one step: publish changes, and confirm a part of the states."""
         if self._failovers() != self._seen_failovers:
             self._seen_failovers = self._failovers()
             log.warning("another server is the store's master; publishing everything again")

@@ -88,11 +88,11 @@ class Leadership:
 
     @property
     def leads(self) -> bool:
-        """Whether this feed certainly has the lease. It ends by itself if it is not renewed."""
+        """Whether this feed certainly has the lease, which expires if it is not renewed."""
         return self._clock.monotonic() < self._until
 
     async def run(self) -> None:
-        """Renew until cancelled; then give up the lease, and write that in the status."""
+        """Renew the lease until cancelled; then release it, and write that in the status."""
         try:
             while True:
                 await self.attend()

@@ -37,10 +37,10 @@ class ContractRecords(Protocol):
     """Interface of the store for the registrar; every method raises StoreError."""
 
     async def contracts(self) -> list[Contract]:
-        """All of them."""
+        """Return all contracts."""
 
     async def contracts_of(self, ids: Iterable[str], /) -> Mapping[str, Contract | None]:
-        """Those with these ids, None for one that is not there."""
+        """Return the contracts with these ids; None for a missing one."""
 
     async def import_contracts(
         self, contracts: Iterable[Contract], token: int | None = None, /
@@ -72,7 +72,7 @@ class Registrar:
     ) -> tuple[list[Contract], Mapping[str, datetime]]:
         """Refuse writes with an older fencing token to all registered contracts and to ``ids``.
 
-        A contract that cannot be claimed now, as its part of a cluster is away, is claimed with the
+        A contract that cannot be claimed, because its node is unreachable, is claimed with the
         next write to it.
 
         Returns:
@@ -156,7 +156,7 @@ class Registrar:
 
 
 def _merged(contract: Contract, known: Contract | None) -> Contract:
-    """``contract``, with what it does not say as it is known."""
+    """Return ``contract``, with its missing fields as they are known."""
     if known is None:
         return contract
     said = asdict(contract)

@@ -1,1 +1,1 @@
-"""Frames in files: recorded and replayed."""
+"""Recordings of frames: write them, and replay them."""

@@ -1,4 +1,4 @@
-"""Recordings: write frames to files that rotate, and read them again.
+"""Recordings: write frames to rotating files, and read them.
 
 A line is a frame with the time of its arrival: ``{"received":<microseconds>,"frame":{…}}``. The
 bytes of the frame are kept. Lines that are bare frames can be read as well.
@@ -64,7 +64,7 @@ class Recorder:
         keep: int = 0,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Begin a recording. A file that is there is moved away: it may have been cut off.
+        """Begin a recording. An existing file is renamed first: its end may be incomplete.
 
         Args:
             path: the file; compressed if it ends in ``.gz``.
@@ -103,7 +103,7 @@ class Recorder:
         self.close()
 
     def write(self, frame: bytes) -> None:
-        """Write a frame that has come now.
+        """Write a frame that has just arrived.
 
         After an error the recording goes on with the next frame, as soon as it can, in a new file;
         what was written before stays.
@@ -144,7 +144,7 @@ class Recorder:
         self._written += len(text)
 
     def _abandon(self) -> None:
-        """Leave the file after an error, with its whole lines; without one it is removed."""
+        """Close the file after an error with its complete lines; remove it if it has none."""
         with suppress(OSError):
             ours = self._is_ours()
             with suppress(OSError, ValueError):
@@ -169,7 +169,7 @@ class Recorder:
                 self._path.unlink()
 
     def _make_room(self) -> None:
-        """Move away what is there."""
+        """Rename an existing file."""
         try:
             found = self._path.stat()
         except FileNotFoundError:
@@ -204,7 +204,7 @@ class Recorder:
             self._lines = gzip.GzipFile("", "wb", _LEVEL, self._file)
 
     def _lock(self, file: IO[bytes]) -> None:
-        """Keep two recorders from one file. The lock ends with the process, however that ends."""
+        """Lock the file against other recorders; the lock ends with the process."""
         kind = fcntl.LOCK_SH if file.mode == "rb" else fcntl.LOCK_EX
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
@@ -221,7 +221,7 @@ class Recorder:
         self._open()
 
     def _is_ours(self) -> bool:
-        """Whether what has the file's name is what we write to: somebody may have moved it."""
+        """Return whether the open file still has its name: it may have been moved."""
         try:
             found = self._path.stat()
         except FileNotFoundError:
@@ -254,7 +254,7 @@ class Recorder:
         return self._path.with_name(f"{self._stem}-{timestamp}{counted}{self._suffix}")
 
     def _finished(self) -> list[tuple[str, int, Path]]:
-        """The finished files of this recording, each with timestamp and number; oldest first."""
+        """Return the finished files with timestamp and number, the oldest first."""
         found: list[tuple[str, int, Path]] = []
         for file in self._path.parent.iterdir():
             name = file.name
@@ -266,7 +266,7 @@ class Recorder:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what the system says into an error that names the file."""
+        """Convert operating system errors to a FeedError that names the file."""
         try:
             yield
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -277,7 +277,7 @@ class Recorder:
 def read_recording(
     path: Path, *, cut_off: Callable[[int], None] = lambda _: None
 ) -> Iterator[Recorded]:
-    """Read a recording, or bare frames, a line each; ``.gz`` is decompressed.
+    """Read a recording or bare frames, one per line; ``.gz`` is decompressed.
 
     Lines are given out as they are: one that is no frame is the caller's to tell.
 

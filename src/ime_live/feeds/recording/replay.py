@@ -51,7 +51,7 @@ async def replay(
     report: Callable[[str], None] = print,
     count: Callable[[Totals], object] = lambda _: None,
 ) -> Totals:
-    """Publish what recorded frames say, as fast as they came.
+    """Publish the contents of recorded frames, at the pace of their arrival.
 
     Args:
         files: recordings in their order: a frame a line, ``.gz`` compressed.
@@ -121,7 +121,7 @@ def contracts_in(
     boards: Collection[str] = BOARDS,
     price_limits: PriceLimits = DEFAULT_PRICE_LIMITS,
 ) -> tuple[Contract, ...]:
-    """The contracts of recordings, as their last frames tell them.
+    """Return the contracts of recordings, as in their last frames.
 
     Raises:
         FeedError: a file is missing or cannot be read.
@@ -134,7 +134,7 @@ def contracts_in(
 
 
 def pace(mark: datetime | None, clock: datetime | None) -> tuple[float, datetime | None]:
-    """How long to wait for a frame, in seconds at speed 1, and the new latest time.
+    """Return the wait before a frame, in seconds at speed 1, and the new latest time.
 
     Args:
         mark: the latest time of the frames before it.
@@ -157,7 +157,7 @@ def frames_of(
     totals: Totals | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[str, Frame, datetime | None]]:
-    """Read the frames of recordings, each with its place and, if it was recorded, when it came.
+    """Read the frames of recordings, each with its place and, if recorded, its time of arrival.
 
     Args:
         files: as in `replay`.

@@ -1,1 +1,1 @@
-"""A market that does not exist, for the demo."""
+"""The synthetic market of the demo."""

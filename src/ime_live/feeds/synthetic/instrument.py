@@ -74,7 +74,7 @@ class Instrument:
     open_interest: int
 
     def contract_on(self, day: date) -> Contract:
-        """The contract as it is on a day: it never expires.
+        """Return the contract on a day; contracts never expire.
 
         Codes of months long gone trade here as ever, so the last trading day is put off by whole
         years until there is time left. Programs that divide by the days that are left go on.
@@ -88,16 +88,16 @@ class Instrument:
 
     @property
     def is_thin(self) -> bool:
-        """Whether its order book has holes, as those of options have."""
+        """Whether its order book has gaps, as for options."""
         return self.contract.market is Market.OPTION
 
     @property
     def size(self) -> int:
-        """Units of the underlying that a volume of 1 stands for in ``total_value``."""
+        """Units of the underlying in a volume of 1, for ``total_value``."""
         return int(self.contract.csize or 1)
 
     def allowed_range(self, previous_close: int) -> tuple[int, int]:
-        """The lowest and the highest price of a day, in rials, after that close in rials."""
+        """Return the lowest and the highest price of a day after a close, all in rials."""
         if self.price_limit is None:
             return OPEN_RANGE
         low = math.ceil(previous_close * (1 - self.price_limit) / self.tick)
@@ -105,7 +105,7 @@ class Instrument:
         return low * self.tick, high * self.tick
 
     def fair_price(self, spot: float) -> float:
-        """The price in rials that its orders gather around while its underlying is at ``spot``."""
+        """Return the price in rials around which orders lie if the underlying is at ``spot``."""
         forward = spot * self.factor
         strike = self.contract.strike_price
         if strike is None:
@@ -114,7 +114,7 @@ class Instrument:
 
 
 def option_price(option_type: str | None, forward: float, strike: float, deviation: float) -> float:
-    """Intrinsic and time value by Bachelier's formula, all in rials.
+    """Return intrinsic plus time value by Bachelier's formula, all in rials.
 
     One line gives both sides, and calls and puts of one strike differ by ``forward - strike``,
     as the exchange's settlement prices of February 2022 do to within a per cent.

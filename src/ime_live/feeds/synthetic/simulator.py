@@ -35,13 +35,13 @@ LEVELS: Final = 3
 
 
 class SyntheticMarket:
-    """Some fifty contracts whose prices move with the time that is passed in.
+    """Some fifty contracts whose prices follow the time that is passed in.
 
     The same seed, start and times of `step` give the same market.
     """
 
     def __init__(self, seed: int, start: datetime) -> None:
-        """Make a market that has traded for a while at ``start``.
+        """Create a market that has already traded for a while at ``start``.
 
         Args:
             seed: any integer.
@@ -73,7 +73,7 @@ class SyntheticMarket:
         return list(self._last.items())
 
     def step(self, now: datetime) -> list[tuple[str, Payload]]:
-        """Let the market move on to ``now``.
+        """Advance the market to ``now``.
 
         A contract changes once in a step at most: steps of 0.2 s show its pace, longer ones thin
         it out. The first step of a day in Tehran starts a new trading day and changes all
@@ -149,12 +149,12 @@ class _Side:
     orders: dict[int, int] = field(default_factory=dict)
 
     def levels(self) -> list[tuple[int, int]]:
-        """Prices and quantities of three levels, the best one first, zeros where none are left."""
+        """Prices and quantities of three levels, the best one first; zeros for missing levels."""
         orders = sorted(self.orders.items(), key=lambda order: self.sign * order[0])
         return orders + [(0, 0)] * (LEVELS - len(orders))
 
     def trim(self, fair: float, reach: float) -> None:
-        """Drop orders that the fair price has run over, or left more than ``reach`` behind.
+        """Drop orders that the fair price has crossed, or left more than ``reach`` behind.
 
         Half a tick is kept free on both sides, so that bids stay below asks.
         """
@@ -203,7 +203,7 @@ class _TradingDay:
 
     @property
     def close(self) -> int:
-        """The mean price of what was traded, as the exchange settles, to the nearest tick."""
+        """The mean price of the trades, as the exchange settles, rounded to a tick."""
         return (2 * self.value + self.volume) // (2 * self.volume) if self.volume else 0
 
 
@@ -224,7 +224,7 @@ class _OrderBook:
         self.open_day()
 
     def open_day(self) -> None:
-        """Close the day and open the next: orders are for a day, its range is of the last close."""
+        """Close the day and open the next one: orders end, and the close sets the new range."""
         self._previous_close = self._today.close or self._previous_close
         self._today = _TradingDay()
         self._open_interest_before = self._open_interest
@@ -239,7 +239,7 @@ class _OrderBook:
         self._refill(LEVELS)
 
     def advance(self, seconds: float) -> bool:
-        """Let ``seconds`` pass; whether that changed anything but the time."""
+        """Advance by ``seconds``; return whether anything but the time has changed."""
         self._wait -= seconds
         if self._wait > 0:
             return False

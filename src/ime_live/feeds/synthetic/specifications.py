@@ -65,7 +65,7 @@ def future(
     open_interest: int,
     last_day: str | None,
 ) -> Instrument:
-    """Return a future; one without a last day never expires. The pace is in seconds."""
+    """Return a future; without a last day it never expires. The pace is in seconds."""
     title = f"قرارداد آتی {derivative.underlying.title}"
     contract = Contract(
         contract_id=contract_id,
@@ -194,7 +194,7 @@ def certificate(
     aliases: tuple[str, ...] = (),
     market: Market = Market.DEPOSIT_CERTIFICATE,
 ) -> Instrument:
-    """Return a deposit certificate, or a fund or parallel salaf, which trade in the same way."""
+    """Return a deposit certificate, a fund or a parallel salaf, which trade alike."""
     # Their open interest is the goods in store; the board of warehouse receipts has none.
     contract = Contract(
         contract_id=contract_id,

@@ -1,1 +1,1 @@
-"""Make the OpenAPI and AsyncAPI documents, and serve the page that shows them."""
+"""Serve the OpenAPI and AsyncAPI documents, and the page that shows them."""

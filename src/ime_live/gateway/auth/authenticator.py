@@ -217,7 +217,7 @@ class KeySource(Protocol):
         """Stop, and release everything."""
 
     async def learn(self, algorithm: str, kid: str | None) -> bool:
-        """Look for the key of a token that none of `keys` verifies; return whether to try again.
+        """Look for the key of a token that no key in `keys` verifies; return whether to try again.
 
         Raises:
             RefusedError: with code 1013: the key may exist, but cannot be loaded now.
@@ -255,7 +255,7 @@ class NoAuthenticator:
         """Do nothing: there are no keys."""
 
     def check(self, identity: Identity) -> None:
-        """Do nothing: nobody is refused."""
+        """Do nothing: every client is accepted."""
 
     async def start(self) -> None:
         """Do nothing: there are no background tasks."""

@@ -74,7 +74,7 @@ class KeyFile:
 
 
 def _look(path: str) -> tuple[int, ...]:
-    """Return what changes when somebody writes or replaces a file; nothing if there is none."""
+    """Return a value that changes when the file is written or replaced; empty without a file."""
     try:
         found = Path(path).stat()
     except (OSError, ValueError):

@@ -24,7 +24,7 @@ class Revocations:
     """
 
     def __init__(self, *, loaded: bool = False, changed: Callable[[], None] = lambda: None) -> None:
-        """Know none.
+        """Start without revocations.
 
         Args:
             loaded: whether that is all; if not, no token is accepted before `merge`.
@@ -41,7 +41,7 @@ class Revocations:
         return len(self._known)
 
     def merge(self, stored: Mapping[str, Revocation], now: float) -> list[Revocation]:
-        """Take what the store has.
+        """Add the revocations of the store.
 
         Args:
             stored: revocations by their keys.
@@ -74,7 +74,7 @@ class Revocations:
         return {each.name: each for each in self._known.values() if each.by is by}
 
     def check(self, identity: Identity) -> None:
-        """Let the bearer of a token pass, unless it was revoked.
+        """Check that a token was not revoked.
 
         Raises:
             AuthenticationError: it was revoked; code 1008.

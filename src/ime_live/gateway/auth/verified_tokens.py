@@ -30,7 +30,7 @@ class VerifiedTokens:
     """Identities of tokens by the tokens' hashes. Use it on one event loop only."""
 
     def __init__(self, max_tokens: int = MAX_TOKENS) -> None:
-        """Remember no token yet, and at most ``max_tokens`` later."""
+        """Create an empty cache of at most ``max_tokens`` tokens."""
         self._max_tokens = max_tokens
         self._by_hash: dict[bytes, _Verified] = {}
 

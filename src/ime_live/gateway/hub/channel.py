@@ -1,4 +1,4 @@
-"""Contracts as the hub sees them: their states, and who waits for them.
+"""Channels: the states of a contract, and the subscribers that wait for them.
 
 A state makes each of its frames once, when the first subscriber needs it. Only the state table
 changes what a channel knows of its contract.
@@ -175,7 +175,7 @@ class Channel:
         return bool(self.shared or self.individual)
 
     def present(self) -> Present:
-        """Return what a whole contract has now, and its sections."""
+        """Return the present state of a whole contract, and of its sections."""
         doubted = any(
             each.state is not None and each.claimed > each.state.version
             for each in (self, *self.parts.values())
@@ -191,7 +191,7 @@ class Channel:
             self.shared.setdefault((envelope, group.format), {})[group] = group.ready
 
     def remove(self, group: SubscriberGroup, envelope: bytes) -> None:
-        """Send nothing to a group any more."""
+        """Stop sending to a group."""
         self.individual.pop(group, None)
         self.behind.pop(group, None)
         kind = envelope, group.format
@@ -205,7 +205,7 @@ class Channel:
         self.waiting[subscriber] = newer_than
 
     def forget(self, subscriber: Subscriber) -> None:
-        """Send no last state to a subscriber that does not want the contract any more."""
+        """Drop a subscriber that waits for the last state and no longer wants the contract."""
         self.waiting.pop(subscriber, None)
 
     def claim(self, version: int, moment: float) -> None:

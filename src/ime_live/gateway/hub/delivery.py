@@ -134,7 +134,7 @@ class Delivery:
             self._events.delivered(messages, 0)
 
     def _deliver_each(self, group: SubscriberGroup, changes: Sequence[Change]) -> int:
-        """Deliver to subscribers whose messages depend on what each of them got before."""
+        """Deliver to subscribers whose messages depend on their earlier messages."""
         if group.options.interval:
             self._deliver_throttled(group, changes)
             return 0

@@ -29,7 +29,7 @@ class DeliveryOptions(Struct, frozen=True):
 
     @property
     def per_subscriber(self) -> bool:
-        """Whether a client's messages depend on what it got before, even if it is not slow."""
+        """Whether a client's messages depend on its earlier ones, even if it is not slow."""
         return self.skips or self.interval > 0
 
 

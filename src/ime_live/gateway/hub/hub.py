@@ -204,7 +204,7 @@ class Hub:
         self._delivery.catch_up(subscriber)
 
     def send(self, subscriber: Subscriber, make: Callable[[], bytes], key: object = None) -> None:
-        """Send a frame that is not an update, after everything that the subscriber has missed.
+        """Send a frame that is not an update, after all updates that the subscriber has missed.
 
         Args:
             subscriber: nothing happens if it has left.

@@ -72,7 +72,7 @@ class StateTable:
             self._channels[contract_id] = Channel(contract_id, self._clock())
 
     def close(self, contract_id: str) -> None:
-        """Forget a contract that no client wants any more."""
+        """Forget a contract without clients."""
         channel = self._channels.get(contract_id)
         if channel is not None and not channel.is_wanted and not channel.parts:
             del self._channels[contract_id]
@@ -136,7 +136,7 @@ class StateTable:
             self._accept(channel, *held)
 
     def expect(self, ids: Iterable[str], since: int) -> None:
-        """Note that a client is about to join that says it has everything up to a version.
+        """Note that a client that claims to have everything up to a version will join.
 
         The next comparison then checks whether it may have states that the store has lost.
         """
@@ -178,7 +178,7 @@ class StateTable:
         return last.version == channel.newest and last.payload == channel.state.payload
 
     def confirm(self, contract_id: str, begun: float, *, confirmed: bool | None) -> None:
-        """Set what a comparison has found for a contract whose state is equal in the store.
+        """Note the result of a comparison for a contract whose state equals the store's.
 
         Args:
             contract_id: the contract.
@@ -198,7 +198,7 @@ class StateTable:
                     each.claimed = 0
 
     def publish(self, contract_id: str, version: int | None, payload: Payload) -> int:
-        """Take an update that has arrived. Without a version it is stamped now.
+        """Accept an update. Without a version, it gets the present one.
 
         Returns:
             The newest version, if the update was dropped as stale although it was not on its way
@@ -244,7 +244,7 @@ class StateTable:
     def _accept(
         self, channel: Channel, version: int | None, payload: Payload, came: float | None = None
     ) -> int:
-        """Take an update that arrived now or earlier, or drop it. Returns what `publish` does."""
+        """Accept or drop an update that arrived now or earlier; return the result as `publish`."""
         previous = channel.state
         if version is None:
             version = self._clock()
@@ -274,7 +274,7 @@ class StateTable:
         return 0
 
     def _is_overtaken(self, channel: Channel, version: int, payload: Payload) -> bool:
-        """Return whether a stale message was on its way while the store was read."""
+        """Return whether a stale message was in flight while the store was read."""
         if version == channel.newest:
             return channel.state is not None and payload == channel.state.payload
         return (

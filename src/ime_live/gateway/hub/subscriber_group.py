@@ -158,6 +158,6 @@ class SubscriberGroup:
             channel.behind[self] = None
 
     def close(self) -> None:
-        """Let the channels send nothing to it any more; it has no subscriber."""
+        """Remove the group without subscribers from its channels."""
         for channel, ref in self.channels.items():
             channel.remove(self, ref.envelope)

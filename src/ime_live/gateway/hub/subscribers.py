@@ -1,4 +1,4 @@
-"""Subscribers: how to write to each of them, and what it has, has missed and gets next.
+"""Subscribers: the transport of each, the states that it has and has missed, and its next frames.
 
 A subscriber misses changes while it is paused, or while its `max_rate` keeps a contract back.
 Every message carries the complete state, so a newer state replaces an older one that it has not
@@ -104,17 +104,17 @@ class Subscriber:
 
     @property
     def has_left(self) -> bool:
-        """Whether it gets nothing any more."""
+        """Whether it has left its group."""
         return self not in self.group
 
     def pause(self) -> None:
-        """Note what it misses from now on, instead of writing to it."""
+        """Stop writing to it, and note the changes that it misses."""
         if self.is_ready:
             self.group.remove(self)
             self.group.add(self, paused=True)
 
     def resume(self) -> bool:
-        """Write to it again; first of all what it has missed, see `take_frames`.
+        """Write to it again, first the missed frames; see `take_frames`.
 
         Returns:
             Whether it was paused.
@@ -150,7 +150,7 @@ class Subscriber:
                     channel.await_state(self, channel.opened)
 
     def leave(self) -> None:
-        """Leave its group, and drop what it was still to get."""
+        """Leave its group, and drop its missed frames."""
         self.group.remove(self)
         for channel in self.group.still_unloaded():
             channel.forget(self)
@@ -158,7 +158,7 @@ class Subscriber:
         self._messages = None
 
     def forget(self, channels: Collection[Channel]) -> None:
-        """Drop all that is kept of contracts that it does not want any more."""
+        """Drop all data about contracts that it no longer wants."""
         for channel in channels:
             channel.forget(self)
         for kept in (
@@ -175,7 +175,7 @@ class Subscriber:
     # What it has
 
     def claim(self, version: int, moment: float) -> None:
-        """Note that it says it has everything up to a version, and wants what is newer.
+        """Note that it claims to have everything up to a version, and wants newer states.
 
         Args:
             version: 0 if it wants all present states.

@@ -40,7 +40,7 @@ class Throttle:
         self.closed[channel] = now + self._interval, timestamp
 
     def forget(self, channel: Channel) -> None:
-        """Drop a contract that the subscriber does not want any more."""
+        """Drop a contract that the subscriber no longer wants."""
         self.closed.pop(channel, None)
 
     def due(self, channels: Iterable[Channel]) -> float | None:

@@ -68,7 +68,7 @@ class TimerWheel:
         self._call()
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Do not wake a subscriber any more."""
+        """Stop waking a subscriber."""
         slot = self._slot_of.pop(subscriber, None)
         if slot is not None:
             del self._slots[slot][subscriber]

@@ -1,1 +1,1 @@
-"""How much clients may take of a gateway, and what they have taken; no I/O."""
+"""Limits of clients, and their usage. No I/O."""

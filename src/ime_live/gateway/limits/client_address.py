@@ -31,7 +31,7 @@ _PREFIX: Final = 64
 
 
 class ClientAddresses:
-    """Finds the addresses of clients; None of each while no proxies are named."""
+    """Finds the addresses of clients; always None if no proxies are configured."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class ClientAddresses:
 
 @lru_cache(maxsize=4096)
 def group_of(address: str) -> str:
-    """Return what counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address.
+    """Return the group that counts as one client: an IPv4 address, or 64 bits of an IPv6 address.
 
     >>> group_of("2001:db8:1:2:3:4:5:6")
     '2001:db8:1:2::/64'

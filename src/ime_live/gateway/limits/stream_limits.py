@@ -1,4 +1,4 @@
-"""Limit the streams of a process: in all, per address, per subject, and the memory that they take.
+"""Limit the streams of a process: in total, per address, per subject, and by their memory.
 
 Each stream has a permit from before its handshake is read until it is over. With several workers,
 each of them counts for itself: the kernel spreads connections over them. No I/O.
@@ -27,7 +27,7 @@ REASONS: Final = ("connections", "memory", "address", "subject", "rate")
 
 
 class StreamLimits:
-    """The limits of a process, and what is taken of them."""
+    """The limits of a process, and their present use."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class StreamLimits:
         clock: Clock = SYSTEM_CLOCK,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """Make limits of which nothing is taken.
+        """Create limits that are not used yet.
 
         Args:
             settings: the limits.
@@ -63,7 +63,7 @@ class StreamLimits:
 
     @property
     def memory_is_full(self) -> bool:
-        """Whether as much waits for slow clients as may."""
+        """Whether the unsent data for slow clients has reached its limit."""
         return 0 < self._settings.max_waiting <= self.waiting
 
     def admit(self, address: str | None = None) -> Permit:
@@ -122,7 +122,7 @@ class StreamLimits:
 
 
 class Permit:
-    """What one stream has taken of the limits."""
+    """The use of the limits by one stream."""
 
     __slots__ = ("_group", "_is_free", "_limits", "_subject", "_waiting", "address")
 
@@ -153,7 +153,7 @@ class Permit:
             self._waiting = size
 
     def free(self) -> None:
-        """Give everything back; nothing happens if that was done before."""
+        """Release the permit; a second call does nothing."""
         if not self._is_free:
             self.wait(0)
             self._is_free = True

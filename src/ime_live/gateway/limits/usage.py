@@ -15,7 +15,7 @@ OTHERS: Final = "(others)"
 
 
 class Used(Struct):
-    """What one subject has used.
+    """The usage of one subject.
 
     Attributes:
         connections: streams that have begun.
@@ -30,17 +30,17 @@ class Used(Struct):
 
 
 class Usage:
-    """What has been used since the last `take`, by subject."""
+    """The usage since the last `take`, by subject."""
 
     def __init__(self, max_subjects: int = MAX_SUBJECTS) -> None:
-        """Start at zero, and tell so many subjects apart."""
+        """Start at zero, with a limit of distinct subjects."""
         self._max_subjects = max_subjects
         self._by_subject: dict[str, Used] = {}
 
     def add(
         self, subject: str, *, connections: int = 0, messages: int = 0, size: int | None = None
     ) -> None:
-        """Add what a stream has used; ``size`` in bytes, None if it is not known."""
+        """Add the usage of a stream; ``size`` in bytes, None if it is unknown."""
         if subject not in self._by_subject and len(self._by_subject) >= self._max_subjects:
             subject = OTHERS
         used = self._by_subject.setdefault(subject, Used())

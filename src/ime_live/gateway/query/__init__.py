@@ -1,1 +1,1 @@
-"""Read what a request asks for: paths, parameters, and what is wrong with them."""
+"""Read the paths and parameters of requests, and explain their faults."""

@@ -31,7 +31,7 @@ _ENDPOINTS: Final = {root + by.value: by for root in (STREAM_ROOT, EVENTS_ROOT) 
 
 
 def endpoint_of(path: str, root_path: str = "", root: str = STREAM_ROOT) -> By | None:
-    """Return which stream ``path`` is, None if it is not one.
+    """Return the stream at ``path``; None if there is none.
 
     Args:
         path: as requested, percent-encoded or not, without the query.

@@ -258,7 +258,7 @@ class Handlers:
         return replace(data, remark=Description(said.fa, said.en))
 
     def _need_store(self) -> None:
-        # Contracts that were added or changed while the store is away are not known here.
+        # Contracts that were added or changed during an outage of the store are unknown here.
         if not self._reached():
             raise RefusedError(_AWAY, code=CloseCode.TRY_AGAIN_LATER)
 

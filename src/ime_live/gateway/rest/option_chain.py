@@ -24,14 +24,14 @@ CALL, PUT = OPTION_TYPES
 
 
 class StrikePair(Struct):
-    """The call and the put of one strike and expiration; None for one that is not there."""
+    """The call and the put of one strike and expiration; None for a missing one."""
 
     call: Contract | None = None
     put: Contract | None = None
 
     @property
     def either(self) -> Contract:
-        """The call, or else the put."""
+        """The call if there is one, else the put."""
         contract = self.call or self.put
         if contract is None:
             raise ValueError("a pair must have a call or a put, got neither")

@@ -1,4 +1,4 @@
-"""Take from an ASGI scope what the response to a REST call depends on."""
+"""REST request: the parts of an ASGI scope on which the response depends."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class RestContext(Protocol):
         """The handler of requests for the status report."""
 
     def now(self) -> float:
-        """Unix seconds."""
+        """Return the present time in Unix seconds."""
 
     def readiness(self) -> Readiness:
         """Return whether the process can serve, and if not, why."""

@@ -37,7 +37,7 @@ class Codec(Protocol):
         """Format of the messages; known after `negotiate`."""
 
     def negotiate(self, head: RequestHead, /) -> bytes:
-        """Read the head of the request. Returns a response if no stream can begin, else nothing."""
+        """Read the request's head; return a response if no stream can begin, else empty bytes."""
 
     def complete(
         self, request: StreamRequest, head: RequestHead, /
@@ -51,19 +51,19 @@ class Codec(Protocol):
         """Return the response that says why no stream begins."""
 
     def goodbye(self, refusal: RefusedError, /) -> bytes:
-        """Return the message that says why the stream ends; nothing if it is ending already."""
+        """Return the message with the reason of the end; empty if the stream is ending already."""
 
     def ping(self) -> bytes:
         """Return bytes that show whether the client is still there."""
 
     def started(self, stream: RunningStream, /) -> None:
-        """Handle what has arrived before the response, which was just sent."""
+        """Handle the data that arrived before the response, which was just sent."""
 
     def receive(self, data: bytes, stream: RunningStream, /) -> None:
         """Handle bytes from the client."""
 
     def close(self) -> None:
-        """Drop what has arrived and was not handled; the stream is over."""
+        """Drop received data that was not handled; the stream is over."""
 
 
 class RunningStream(Protocol):
@@ -73,13 +73,13 @@ class RunningStream(Protocol):
         """Send bytes after all that was sent before."""
 
     def pong_received(self) -> None:
-        """The client has sent a pong."""
+        """Note that the client has sent a pong."""
 
     def message_received(self, message: bytes, *, binary: bool) -> None:
-        """The client has sent a message. Raises RefusedError: the stream must end."""
+        """Handle a message of the client; raises RefusedError if the stream must end."""
 
     def closed(self, code: int, reason: str, /) -> None:
-        """The stream has ended, unless it had before."""
+        """Note that the stream has ended, unless it had before."""
 
     def end(self, refusal: RefusedError, /) -> None:
         """End the stream, and tell the client why."""
@@ -88,10 +88,10 @@ class RunningStream(Protocol):
         """Send nothing more, and discard what the client sends; see `LingeringClose`."""
 
     def pause_reading(self) -> None:
-        """Leave what arrives in the kernel."""
+        """Leave received data in the kernel."""
 
     def resume_reading(self) -> None:
-        """Read what arrives."""
+        """Read received data."""
 
     def read_slowly(self) -> None:
-        """Pause reading for a moment, because what arrives is discarded."""
+        """Pause reading for a moment, because received data is discarded."""

@@ -27,10 +27,10 @@ class CommandHandler(Protocol):
     async def change(
         self, request: ControlRequest, writable: Callable[[], Awaitable[object]]
     ) -> None:
-        """Carry it out and answer; ``writable`` waits until the client takes data."""
+        """Carry out a command and answer it; ``writable`` waits until the client takes data."""
 
     def reject(self, error: str, request_id: str | int | None) -> None:
-        """Answer that nothing was done."""
+        """Answer that the command was not carried out."""
 
 
 class CommandQueue:

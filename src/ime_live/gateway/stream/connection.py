@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _turn_away(self, refusal: LimitError) -> None:
-        """Refuse the stream before it begins: a limit is reached that only the token tells."""
+        """Refuse the stream before it begins: the limit of its token's subject is reached."""
         self._context.metrics.refused(refusal.kind)
         event = "stream refused"
         self._context.limited.info(
@@ -291,15 +291,15 @@ class Connection(asyncio.Protocol):
         self._commands.receive(message, binary=binary)
 
     def pause_reading(self) -> None:
-        """Leave what arrives in the kernel."""
+        """Leave received data in the kernel."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read what arrives."""
+        """Read received data."""
         self._transport.resume_reading()
 
     def read_slowly(self) -> None:
-        """Pause reading for a moment, because what arrives is discarded."""
+        """Pause reading for a moment, because received data is discarded."""
         read_slowly(self._transport, self._context.loop)
 
     # The end
@@ -321,7 +321,7 @@ class Connection(asyncio.Protocol):
                 self.linger()
 
     def drop(self) -> None:
-        """Close the connection at once, with all that waits for the client."""
+        """Close the connection at once, and drop the client's unsent data."""
         self._transport.abort()
 
     def take_usage(self) -> tuple[int, int | None]:

@@ -39,7 +39,7 @@ assign them. Their clocks may differ by milliseconds, more on a badly kept machi
 
 @dataclass(frozen=True)
 class GatewayContext:
-    """Everything that a stream uses of its process, made once per process.
+    """The parts of the process that streams use, made once per process.
 
     Attributes:
         require_channels: raises RefusedError (1013) while Redis refuses to subscribe, because

@@ -26,7 +26,7 @@ class Peer(Protocol):
         """Close the connection for this reason."""
 
     def drop(self) -> None:
-        """Close the connection at once, with all that waits for the client."""
+        """Close the connection at once, and drop the client's unsent data."""
 
 
 # A token's expiry is checked at each tick only when it is at most this many pings away, so that a
@@ -94,7 +94,7 @@ class Heartbeat:
         self._paused.pop(client, None)
 
     def end_slowest(self, enough: Callable[[], bool]) -> int:
-        """End clients that take no data, until that is enough; those that wait longest come first.
+        """End clients that take no data, the longest waiting first, until enough is freed.
 
         Args:
             enough: whether what still waits for the others may wait.

@@ -217,7 +217,7 @@ class HttpProtocol(asyncio.Protocol):
             self._hand_over(codec, head, permit)
 
     def _admit(self, head: RequestHead) -> Permit:
-        """Return a permit for the stream of a request, of which nothing was read but its head.
+        """Return a permit for the stream of a request, of which only the head was read.
 
         Raises:
             RefusedError: the page may not open streams, or a limit is reached.

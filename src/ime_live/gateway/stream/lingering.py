@@ -90,7 +90,7 @@ class LingeringClose(asyncio.Protocol):
         """The peer has closed its half; the transport closes ours."""
 
     def shutdown(self) -> None:
-        """Do nothing: this connection is ending by itself."""
+        """Do nothing: this connection is ending already."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers; the connection is gone."""

@@ -1,4 +1,4 @@
-"""Keep the selections of streams that choose contracts by filters equal to the registry.
+"""Live selections: keep the contracts of streams with filters up to date with the registry.
 
 All streams with the same filters, named contracts and patterns of a token share one *live
 selection*. It is worked out once, its contracts are acquired once, and the hub finds the group of
@@ -132,7 +132,7 @@ class LiveSelection:
 
 
 class RegistrySource(Protocol):
-    """Has the present registry; the contract cache."""
+    """Interface to the present registry, as the contract cache."""
 
     @property
     def registry(self) -> Registry:
@@ -152,7 +152,7 @@ class LiveSelections:
         clock: Clock,
         timestamp: Callable[[int], str],
     ) -> None:
-        """Start with none.
+        """Start without selections.
 
         Args:
             contract_cache: has the registry.
@@ -202,7 +202,7 @@ class LiveSelections:
     async def arrived(self, live: LiveSelection) -> None:
         """Wait until the contracts of a selection are subscribed and their states known.
 
-        It returns earlier if the store is away or hangs, as `Upstream.acquire` does.
+        It returns earlier if the store cannot be reached or hangs, as `Upstream.acquire`.
         """
         if live.arrivals:
             live.arrivals = {task for task in live.arrivals if not task.done()}
@@ -220,7 +220,7 @@ class LiveSelections:
         live.told[subscriber] = live.matches
 
     def unwatch(self, live: LiveSelection, subscriber: Subscriber) -> None:
-        """Send a subscriber no more of them."""
+        """Stop sending a subscriber messages about listings."""
         live.told.pop(subscriber, None)
 
     # The registry
@@ -279,7 +279,7 @@ class LiveSelections:
         self._upstream.release(removed)
 
     def _frame(self, live: LiveSelection, subscriber: Subscriber) -> bytes:
-        """Make the message about all that has changed since the subscriber's last one."""
+        """Make a message with all changes since the subscriber's last one."""
         told, now = live.told.get(subscriber, live.matches), live.matches
         if subscriber in live.told:
             live.told[subscriber] = now

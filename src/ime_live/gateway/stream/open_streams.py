@@ -1,4 +1,4 @@
-"""The open streams of a process with their identities: to end some of them, and to count usage."""
+"""Open streams of a process with their identities, to end revoked ones and to count usage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAUSE: Final = 0.05  # seconds; the queue is empty by then
 
 
 class OpenStream(Protocol):
-    """A stream, as it is known here."""
+    """Interface to an open stream."""
 
     def end(self, refusal: RefusedError, /) -> None:
         """End it."""
@@ -32,17 +32,17 @@ class OpenStreams:
     """All open streams. A stream is counted when it ends, and once a day; never per message."""
 
     def __init__(self) -> None:
-        """Know none."""
+        """Start without streams."""
         self._identities: dict[OpenStream, Identity] = {}
         self._usage = Usage()
 
     def add(self, stream: OpenStream, identity: Identity) -> None:
-        """Take note of a stream that has begun."""
+        """Add a stream that has begun."""
         self._identities[stream] = identity
         self._usage.add(identity.subject, connections=1)
 
     def remove(self, stream: OpenStream) -> None:
-        """Count a stream that ends; nothing happens if that was done before."""
+        """Remove a stream and count its usage; a second call does nothing."""
         identity = self._identities.pop(stream, None)
         if identity is not None:
             self._count(stream, identity)
@@ -64,7 +64,7 @@ class OpenStreams:
                 stream.end(refusal)
 
     async def report(self, log: Any, day: str) -> None:  # noqa: ANN401 - structlog types them so
-        """Write what every subject has used since the last report, a line for each."""
+        """Log the usage of each subject since the last report, one line per subject."""
         for stream, identity in list(self._identities.items()):
             self._count(stream, identity)
         for number, (subject, used) in enumerate(self._usage.take(), 1):

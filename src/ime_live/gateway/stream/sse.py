@@ -52,7 +52,7 @@ class EventCodec:
     def __init__(
         self, context: GatewayContext, by: By, fields: Iterable[tuple[bytes, bytes]] = ()
     ) -> None:
-        """Make a codec that has read nothing.
+        """Create the codec of a new stream.
 
         Args:
             context: has its settings.

@@ -241,7 +241,7 @@ class Subscription:
             context.status_messages.add(subscriber, current=len(current) == len(selection))
 
     async def _acquire(self, change: SelectionChange) -> None:
-        """Acquire what a command adds; all contracts anew if there are filters before or after.
+        """Acquire the contracts that a command adds, or all if the stream has or had filters.
 
         Raises:
             RefusedError: more contracts match than a stream may have.
@@ -257,7 +257,7 @@ class Subscription:
             await context.upstream.acquire(self._added)
 
     def _replace(self, change: SelectionChange, before: Mapping[str, ContractRef]) -> None:
-        """Make what `_acquire` has acquired the selection, and release what is left of the other.
+        """Make the contracts of `_acquire` the selection, and release the others.
 
         Args:
             change: the selection from now on.

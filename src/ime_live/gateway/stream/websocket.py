@@ -56,7 +56,7 @@ class WebSocketCodec:
     log_fields: ClassVar[Mapping[str, object]] = {}
 
     def __init__(self, context: GatewayContext) -> None:
-        """Make a codec that has read nothing; ``context`` has its settings and its loop."""
+        """Create the codec of a new connection; ``context`` has its settings and its loop."""
         self._context = context
         self.by: By
         self._deflate: PerMessageDeflate | None = None
@@ -117,7 +117,7 @@ class WebSocketCodec:
         return response
 
     def refuse(self, refusal: RefusedError) -> bytes:
-        """Accept and close: only on an accepted connection a client sees code and reason.
+        """Accept and close, because a client sees code and reason only on an accepted connection.
 
         A limit is a response with a status instead, which costs less and reaches proxies as well.
         """
@@ -257,7 +257,7 @@ class WebSocketCodec:
         return b"".join(frames.data_to_send())
 
     def close(self) -> None:
-        """Drop what has arrived and was not parsed."""
+        """Drop received data that was not parsed."""
         self._unread.clear()
         self._missing = 0
 

@@ -82,7 +82,7 @@ class ContractCache:
         self._wake.set()
 
     def on_connected(self) -> None:
-        """Read all contracts again: announcements were lost while the store was away."""
+        """Read all contracts again: announcements may have been lost during the outage."""
         self._read_all = True
         self._wake.set()
 

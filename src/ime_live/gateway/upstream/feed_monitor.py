@@ -35,10 +35,10 @@ CUT_OFF: Final = "Redis cannot be reached"
 
 
 class LeaseReader(Protocol):
-    """Reads what the leading feed has written about itself."""
+    """Reads the status that the leading feed has written."""
 
     async def read(self) -> tuple[FeedStatus | None, bool]:
-        """Return what it wrote last, and whether a feed leads now; raises StoreError."""
+        """Return the last status, and whether a feed leads now; raises StoreError."""
 
 
 class FeedMonitor:

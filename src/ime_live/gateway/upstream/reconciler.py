@@ -153,7 +153,7 @@ class Reconciler:
         self._comparisons.pop(contract_id, None)
 
     def forget(self, contract_id: str) -> None:
-        """Drop what is known about a contract that the gateway has closed."""
+        """Drop the results about a contract that the gateway has closed."""
         self._comparisons.pop(contract_id, None)
         self._unconfirmed.pop(contract_id, None)
 

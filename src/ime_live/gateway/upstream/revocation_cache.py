@@ -38,7 +38,7 @@ class StoredRevocations(Protocol):
 
 
 class RevocationCache:
-    """Brings the stored revocations to `Revocations`; `run` does the work."""
+    """Copies the stored revocations to `Revocations`; `run` does the work."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class RevocationCache:
         clock: Clock = SYSTEM_CLOCK,
         interval: float = INTERVAL,
     ) -> None:
-        """Make a cache that has read nothing.
+        """Create an empty cache.
 
         Args:
             store: where the revocations are kept.

@@ -1,4 +1,4 @@
-"""Supply the state table with the contracts that clients want, and with no others.
+"""Upstream: supply the state table with exactly the contracts that clients want.
 
 The upstream subscribes to a contract's channel and reads its last state when the first client
 wants it, and unsubscribes when the last client leaves. It compares each contract with the store
@@ -47,7 +47,7 @@ class Channels(Protocol):
         """Whether the store is connected and every requested channel is subscribed."""
 
     def subscribe(self, ids: Sequence[str], /) -> Awaitable[bool]:
-        """Subscribe. The result is True once the server has confirmed, False if it is away."""
+        """Subscribe; the result is True once the server has confirmed, False if it cannot."""
 
     def unsubscribe(self, ids: Sequence[str], /) -> None:
         """Unsubscribe."""
@@ -66,7 +66,7 @@ class Comparisons(Protocol):
         """Note that a contract may no longer be equal."""
 
     def forget(self, contract_id: str, /) -> None:
-        """Drop what is known about a contract that is closed."""
+        """Drop the results about a contract that is closed."""
 
 
 class Upstream:
@@ -156,7 +156,7 @@ class Upstream:
         """Want these contracts; each call is undone by one `release`.
 
         Returns when their channels are subscribed and their last states known, so that the
-        caller misses nothing from then on. Returns earlier if the store is away or hangs.
+        caller misses nothing from then on. Returns earlier if the store cannot be reached or hangs.
         """
         await self.arrived(self.want(ids))
 
@@ -201,7 +201,7 @@ class Upstream:
     async def _arrive(self, ids: Sequence[str]) -> None:
         task = asyncio.current_task()
         try:
-            # While the store is away nothing is read; `on_connected` makes up for it.
+            # Nothing is read during an outage of the store; `on_connected` makes up for it.
             if await self._channels.subscribe(ids):
                 await self._comparisons.compare(ids)
         except StoreError as error:

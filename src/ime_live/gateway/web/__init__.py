@@ -1,1 +1,1 @@
-"""Serve pages and scripts for people, as plain files of the package."""
+"""Serve the web pages and scripts of the package as static files."""

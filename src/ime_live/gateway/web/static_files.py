@@ -1,4 +1,4 @@
-"""Serve plain files of the package: their types, entity tags and compression."""
+"""Static files: serve files of the package with types, entity tags and compression."""
 
 from __future__ import annotations
 

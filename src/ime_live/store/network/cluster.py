@@ -150,7 +150,7 @@ class Cluster:
             raise errors[0]
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """See `RedisClient`; a node that is away affects the commands of its own keys only."""
+        """See `RedisClient`; an unreachable node affects only the commands of its own keys."""
         replies: list[Any] = [None] * len(commands)
         todo: Sequence[int] = range(len(commands))
         for tries in range(1, _TRIES + 1):
@@ -228,7 +228,7 @@ class Cluster:
         return node
 
     def _note(self, node: Address, error: Exception) -> None:
-        """Have the map read again after an error of ``node``, first from the node it names."""
+        """Request a new map after an error of ``node``, first from the node that it names."""
         self._stale = True
         if isinstance(error, MovedError):
             # Other nodes may not know of the move yet.
@@ -250,7 +250,7 @@ class Cluster:
                 raise
 
     async def _look(self) -> None:
-        """Read the map although no command has failed.
+        """Read the map without waiting for a failed command.
 
         A primary that is cut off from the others goes on taking writes, and its own map says that
         it may. So the map of the majority counts.
@@ -307,7 +307,7 @@ class Cluster:
 
 
 def is_away(reply: object) -> bool:
-    """Return whether a reply says that the server is away, or no longer the primary."""
+    """Return whether a reply means that the server is unreachable, or no longer the primary."""
     return isinstance(reply, _AWAY)
 
 

@@ -1,7 +1,7 @@
-"""Faults of Redis that waiting does not cure, because the settings do not match the servers.
+"""Permanent faults of Redis, where the settings do not match the servers.
 
-A server that is away comes back, but one that refuses the password goes on refusing it. This module
-tells the two apart, and probes whether a port speaks TLS.
+An unreachable server may return, but one that refuses the password will refuse it again. This
+module distinguishes the two, and probes whether a port speaks TLS.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Sentinels(Single):
         return await self.find()
 
     async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
-        """Return when Sentinel names another master, while the old one may still be connected."""
+        """Wait until Sentinel names another master; the old one may still be connected."""
         while self._master == view:
             await self._moved.wait()
         return "another server has become the master"

@@ -44,7 +44,7 @@ class RedisClient(Protocol):
     """Interface to the commands of Redis, whichever server runs them."""
 
     async def ping(self) -> None:
-        """Return when Redis has answered, in a cluster every primary."""
+        """Wait until Redis has answered, in a cluster every primary."""
 
     async def script_load(self, text: bytes) -> None:
         """Load a script, in a cluster on every primary that can be reached."""
@@ -73,16 +73,16 @@ class Topology(RedisClient, Protocol):
         """Addresses of the known servers; empty for a Unix socket."""
 
     async def check(self) -> None:
-        """Raise an error of redis-py if the servers are not of this kind, or are away."""
+        """Raise an error of redis-py if the servers are not of this kind, or cannot be reached."""
 
     def make(self) -> Any:  # noqa: ANN401 - redis-py's are loosely typed, here and below
         """Return a connection outside all pools, for a subscriber; not connected yet."""
 
     def abort_idle(self) -> None:
-        """Break the connections that nobody uses just now."""
+        """Break the idle connections."""
 
     async def view(self, connection: Any) -> Any:  # noqa: ANN401
-        """Return what must not change while ``connection`` listens; None if nothing can."""
+        """Return the view that must not change while ``connection`` listens; None if it cannot."""
 
     async def changed(self, connection: Any, view: Any) -> str:  # noqa: ANN401
         """Wait until the view has changed, and return the reason."""
