@@ -1,1 +1,1 @@
-"""Benchmarks: this gateway beside what anyone would pick instead, in one run on one machine."""
+"""Benchmarks: this gateway beside its alternatives, in one run on one machine."""

@@ -24,7 +24,7 @@ from ime_live.store.store import Store
 
 
 async def register(url: str) -> None:
-    """Register the benchmarks' contracts, and keep a state of each, for ours and for others."""
+    """Register the benchmarks' contracts and store a state of each, for all servers."""
     contracts = [
         Contract(
             contract_id=str(n),
@@ -49,7 +49,7 @@ async def register(url: str) -> None:
 
 
 def main() -> None:
-    """Run the scenarios that are asked for, and write the report if it was all of them."""
+    """Run the given scenarios, and write the report after a run of all of them."""
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
     parser.add_argument("scenario", nargs="*", help="all if none is named")
     parser.add_argument(

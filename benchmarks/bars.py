@@ -1,4 +1,4 @@
-"""Bars beside a busy market: what keeping them costs, and what a kill leaves out of them.
+"""Bars of a busy market: their cost, and the trades that a kill of the aggregator loses.
 
 ``ime-live bars`` runs twice on a Valkey of its own, as leader and standby. Each contract trades
 once a second; then the leader is killed, and trading goes on. A trade counts as delivered if it is
@@ -47,7 +47,7 @@ IME_LIVE_BARS: Final = Contender("ime-live bars", None, _not_a_server, "")
 
 
 def measure_bars(load: Bars, seed: int) -> Result:
-    """Keep bars of a busy market, and kill who keeps them.
+    """Measure the bars of a busy market, and kill the leading aggregator.
 
     Raises:
         RuntimeError: no process leads, or the standby does not take over.

@@ -1,4 +1,4 @@
-"""The first byte: from a publication to one client, on a machine that does nothing else.
+"""The first byte: latency from a publication to one client, on an idle machine.
 
 Beside it, redis-py alone in a process on the server's core: what of the way is publishing, Redis
 and waking a reader, so that the rest is the gateway's and its client's socket.
@@ -45,7 +45,7 @@ def measure_first_byte(contender: Contender, load: FirstByte, redis: int) -> Res
 
 
 def warm_up(running: Running, clients: Clients) -> None:
-    """Let a server serve a few clients, whom it forgets.
+    """Warm a server up with a few clients, which then leave.
 
     The allocations and compilations for a first client are no cost of a connection.
     """

@@ -1,4 +1,4 @@
-"""The goals: which figures have to hold, and what the rounds of a run say of them."""
+"""Goals: limits of figures, and whether the rounds of a run keep them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MISSED = "MISSED"
 
 @dataclass(frozen=True)
 class Goal:
-    """One figure that has to hold.
+    """A limit of one figure.
 
     Attributes:
         what: the figure.

@@ -79,7 +79,7 @@ class Clients:
         tls: ssl.SSLContext | None = None,
         joined_messages: bool = False,
     ) -> None:
-        """Have no clients yet.
+        """Create an empty set of clients.
 
         Args:
             sampled_every: one of so many clients tells latencies.
@@ -164,11 +164,11 @@ class Clients:
         return fd
 
     def ignore(self, fd: int) -> None:
-        """Do not read this client's socket from now on."""
+        """Stop reading this client's socket."""
         self._poll.unregister(fd)
 
     def heed(self, fd: int) -> None:
-        """Read it again."""
+        """Continue to read it."""
         self._poll.register(fd, select.EPOLLIN)
 
     def reset(self) -> None:

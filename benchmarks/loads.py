@@ -1,4 +1,4 @@
-"""Loads: what is asked of a server, when what is published, and what came of it."""
+"""Loads: the requests to a server, the publications, and the measured results."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ AnyLoad = Load | Requesting | JoinStorm | Handshakes | FirstByte | Bars
 
 @dataclass
 class Result:
-    """What came of it. Times in microseconds, sizes in bytes; None where it says nothing."""
+    """A result. Times in microseconds, sizes in bytes; None where it does not apply."""
 
     offered: int = 0
     delivered: int = 0

@@ -1,4 +1,4 @@
-"""What is published: market data of the documented size, with the clock in it.
+"""Publications: market data of the documented size, with the time of publication in it.
 
 Contracts are ``B0000`` to ``B0499``, with the ids 0 to 499. Each message differs from the one
 before, so that no server has reason to hold it back, and all have the same length.

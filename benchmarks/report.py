@@ -186,7 +186,7 @@ def goal_table(found: Sequence[Goal]) -> str:
 
 
 def contender_table(measured: Sequence[Measured]) -> str:
-    """What the other servers do not do, in Markdown."""
+    """The missing features of the other servers, in Markdown."""
     lines = ["| server | what it lacks beside ime-live, and how it is set up |", "|---|---|"]
     found: dict[tuple[str, str], Contender] = {}
     for one in measured:
@@ -227,7 +227,7 @@ def write_report(measured: Sequence[Measured], update: Sequence[float]) -> None:
 
 
 def write_page_section(measured_on: str, table: str) -> None:
-    """Write the section about the market page, which `benchmarks.page` measures by itself.
+    """Write the section about the market page, which `benchmarks.page` measures separately.
 
     Args:
         measured_on: the day and the machine.

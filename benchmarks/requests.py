@@ -1,4 +1,4 @@
-"""The load of requests: HTTP connections that each ask again as soon as they are answered.
+"""The load of requests: HTTP connections that repeat their request after each response.
 
 A port and ready requests come in; counts and latencies go out. One thread, one epoll loop,
 keep-alive, one request at a time on a connection. It knows no server and reads no body: the next
@@ -24,7 +24,7 @@ _OK: Final = b"HTTP/1.1 200"
 
 @dataclass
 class Asked:
-    """What came of the requests of one run.
+    """The result of the requests of one run.
 
     Attributes:
         answers: that were whole, and 200.

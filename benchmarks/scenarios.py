@@ -1,4 +1,4 @@
-"""The scenarios: what is put on which servers, and what of it the report tells."""
+"""Scenarios: which load is put on which servers, and what the report shows."""
 
 from __future__ import annotations
 

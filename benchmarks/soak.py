@@ -1,4 +1,4 @@
-"""The soak: half a core's load for ten minutes, and what happens to the memory; ``make soak``.
+"""The soak: half a core's load for ten minutes, and the growth of the memory; ``make soak``.
 
 A thousand clients take bursts of a hundred contracts; every second some leave and others join.
 Writes `docs/soak.md`.
@@ -78,7 +78,7 @@ class Soak:
 
 
 def main() -> None:
-    """Run it, and write what came of it."""
+    """Run the soak, and write its report."""
     parser = argparse.ArgumentParser(prog="make soak", description=main.__doc__)
     parser.add_argument("--seconds", type=int, default=600)
     seconds: int = parser.parse_args().seconds
@@ -110,7 +110,7 @@ def growth(memory: Sequence[int]) -> float:
 
 
 def report(memory: Sequence[int], cpu: Sequence[float], messages: int) -> str:
-    """What came of it, in Markdown."""
+    """The report in Markdown."""
     rows = [
         f"| {second // 60 + 1} | {memory[min(second + 59, len(memory) - 1)] / 1e6:.1f} "
         f"| {sum(cpu[second : second + 60]) / len(cpu[second : second + 60]):.0%} |"

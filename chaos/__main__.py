@@ -21,7 +21,7 @@ from chaos.stores import STORES
 from tests.support.servers import Server
 
 SHOWN_LAG = 0.5
-"""Seconds for which the run itself was held up, from which a line says so."""
+"""Seconds for which the run itself must be blocked to be reported."""
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def line_of(outcome: Outcome) -> str:
     if outcome.refused:
         end += f", {outcome.refused} refused"
     if outcome.lag >= SHOWN_LAG:
-        end += f", run held up for {outcome.lag:.1f} s"
+        end += f", run blocked for {outcome.lag:.1f} s"
     if outcome.violations:
         end += f", {len(outcome.violations)} violations"
     return f"{outcome.store} {outcome.number:3} {outcome.fault} ({outcome.detail}): {end}"

@@ -38,7 +38,7 @@ class Invariant(StrEnum):
     NAMED = "a status names the last message of each contract"
     PROVEN = "after a fault, status messages say current: true again"
     REST = "plain HTTP answers with the newest states"
-    RUNS = "no process ends unless it is told to, and then with exit status 0"
+    RUNS = "no process ends unless it is stopped, and then with exit status 0"
     STORED = "the store ends with the state that was published last"
 
 
@@ -148,7 +148,7 @@ class ClientChecker:
         self._claims: list[Claim] = []
 
     def opened(self, at: int, gateway: str, since: int | None = None) -> None:
-        """The client has connected: every later change must reach it.
+        """Note that the client has connected: every later change must reach it.
 
         Args:
             at: when.
@@ -163,7 +163,7 @@ class ClientChecker:
         self._note(at, f"connected to {gateway}{'' if since is None else f', since {since}'}")
 
     def refused(self, at: int, reason: str, *, expected: bool) -> None:
-        """A gateway has refused to serve the client for now.
+        """Note that a gateway has refused the client temporarily.
 
         Args:
             at: when.
@@ -176,7 +176,7 @@ class ClientChecker:
             self._break(Invariant.CONNECTED, "", f"refused without a fault: {reason}")
 
     def closed(self, at: int, reason: str, *, expected: bool) -> None:
-        """The connection has ended.
+        """Note that the connection has ended.
 
         Args:
             at: when.
@@ -189,7 +189,7 @@ class ClientChecker:
             self._break(Invariant.CONNECTED, "", f"closed: {reason}")
 
     def state(self, at: int, contract_id: str, version: int, data: Data) -> None:
-        """The client has received a state.
+        """Note that the client has received a state.
 
         Args:
             at: when.
@@ -229,7 +229,7 @@ class ClientChecker:
                     claim.waiting.setdefault(contract_id, now)
 
     def _fault_of(self, contract_id: str, version: int) -> str:
-        """The fault of a version, whatever the store does; empty if it has none."""
+        """Return the fault of a version that no loss of the store explains, or nothing."""
         received = self._received.get(contract_id)
         if received is not None and version <= received.version:
             return f"{version} after {received.version}"
@@ -259,7 +259,7 @@ class ClientChecker:
         return returns(number_in(data))  # the contract may have been in another one meanwhile
 
     def status(self, at: int, said: int, named: Mapping[str, int | None], *, current: bool) -> None:
-        """The client has received a status message.
+        """Note that the client has received a status message.
 
         Args:
             at: when.

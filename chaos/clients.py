@@ -65,7 +65,7 @@ class Frontend:
 
 
 class RefusedError(Exception):
-    """A gateway refuses to serve for now (1013, or 503 by HTTP); the text is what it says."""
+    """A gateway refuses a client temporarily (1013, or 503 over HTTP); the text is its reason."""
 
 
 _TRY_LATER: Final = (1013, 503)
@@ -276,7 +276,7 @@ class EventClient(Client):
 
 
 class LibraryClient(Client):
-    """A program with the client library, which reconnects by itself through the balancer."""
+    """A program with the client library, which reconnects through the balancer."""
 
     async def _connect(self, gateway: str) -> str:
         contracts = self.checker.options.contracts

@@ -1,4 +1,4 @@
-"""Lag of the run itself: how long its event loop was held up."""
+"""Lag of the run itself: how long its event loop was blocked."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _LEAST: Final = 0.2
 
 
 class Lag:
-    """Measures how late the event loop is; what it could not see is not taken for a fault.
+    """Measures the delay of the event loop, during which nothing counts as a fault.
 
     Attributes:
-        total: seconds for which the loop was held up.
+        total: seconds for which the loop was blocked.
         longest: seconds of the longest delay, since somebody set it to 0.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take the clock, in seconds."""
+        """Create a measurement; ``clock`` returns seconds."""
         self.total = 0.0
         self.longest = 0.0
         self._clock = clock
 
     def now(self) -> float:
-        """Seconds of a clock that stands still while the loop is held up."""
+        """Seconds of a clock that stops while the loop is blocked."""
         return self._clock() - self.total
 
     async def run(self) -> None:
@@ -38,7 +38,7 @@ class Lag:
             self.note(self._clock() - begin - _TICK)
 
     def note(self, late: float) -> None:
-        """The loop was late by so many seconds."""
+        """Note that the loop was late by this many seconds."""
         if late >= _LEAST:
             self.total += late
             self.longest = max(self.longest, late)

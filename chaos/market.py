@@ -45,7 +45,7 @@ class Market:
     Attributes:
         numbers: the state's number, by contract.
         moved: when it came into that state, microseconds since the epoch; 0 from the beginning.
-        moving: whether states change; the board is pushed all the same.
+        moving: whether states change; the board is pushed in any case.
         hubs: the exchange's hub, once for each feed.
     """
 

@@ -28,7 +28,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         seconds: from the fault's end to convergence, when each client holds the newest state of
             each of its contracts; None if there was none.
         refused: how often gateways refused, during the fault, to serve a client for now.
-        lag: longest time in seconds for which the run itself was held up. It does not count as
+        lag: longest time in seconds for which the run itself was blocked. It does not count as
             time to convergence.
         violations: all violations.
         excerpt: of the histories of the first violations, as text.

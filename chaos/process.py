@@ -96,7 +96,7 @@ class Process:
     # The log
 
     def read_log(self) -> None:
-        """Read the log from now on."""
+        """Start reading the log."""
         if not self._reading and self._pipe >= 0:
             asyncio.get_running_loop().add_reader(self._pipe, self._read)
             self._reading = True

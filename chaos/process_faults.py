@@ -31,7 +31,7 @@ async def gateway_killed(testbed: Testbed, chance: random.Random) -> str:
 
 @fault("gateway stopped")
 async def gateway_stopped(testbed: Testbed, chance: random.Random) -> str:
-    """SIGTERM, and start it when it has ended."""
+    """Stop it with SIGTERM, and start it when it has ended."""
     name = chance.choice(GATEWAYS)
     testbed.frontend.excused.add(name)
     status, seconds = await testbed.processes[name].stop(_STOP_LIMIT)
@@ -45,7 +45,7 @@ async def gateway_stopped(testbed: Testbed, chance: random.Random) -> str:
 
 @fault("gateway paused")
 async def gateway_paused(testbed: Testbed, chance: random.Random) -> str:
-    """SIGSTOP, SIGCONT."""
+    """Suspend it with SIGSTOP, and continue it with SIGCONT."""
     name = chance.choice(GATEWAYS)
     testbed.processes[name].signal(signal.SIGSTOP)
     said = await hold(testbed, chance, 0.5, 6)

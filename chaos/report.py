@@ -34,14 +34,14 @@ _LONGEST_TEXT: Final = 200  # characters of a violation
 
 _INTRODUCTION: Final = """\
 Written by `make chaos`, which anyone can repeat. It runs two gateways, a publisher, two feeds on a
-hub that speaks as the exchange's does, and 100 clients on 50 contracts: plain ones, with snapshots,
-with status, resuming, throttled, with sections, slow, of server-sent events and of the client
+hub with the exchange's protocol, and 100 clients of 50 contracts: without options, with snapshots,
+with status, resuming, throttled, with sections, slow, over server-sent events and with the client
 library. The store is a single Valkey, one under Sentinel (a master, two replicas, three Sentinels)
-or a cluster (three primaries with a replica each). All of it is real: processes, servers, sockets.
+or a cluster (three primaries with a replica each). All processes, servers and sockets are real.
 
-Faults are injected one after the other, by a seed, while some 30 states a second are published.
+Faults are injected one after the other, chosen by a seed, while some 30 states a second are sent.
 After each fault the market stops, and the time until each client holds the newest state of each of
-its contracts is measured. It begins when the fault has ended, and the store takes writes again."""
+its contracts is measured. It begins after the fault, when the store accepts writes again."""
 
 _REPEAT: Final = """\
 `make chaos ARGS="--seed SEED --topology STORE --first NUMBER --faults 1"` injects a fault again,
@@ -78,7 +78,7 @@ class Run(Struct, frozen=True):
         broken: invariants.
         refused: clients that were refused for now, by store and fault; None in runs that did not
             count them.
-        lag: the longest time in seconds for which the run itself was held up; None in runs that
+        lag: the longest time in seconds for which the run itself was blocked; None in runs that
             did not measure it.
     """
 
@@ -169,13 +169,12 @@ def report(runs: Sequence[Run]) -> str:
 
 def _limits(runs: Sequence[Run]) -> str:
     text = (
-        f"The newest states are to arrive within {LIMIT:g} s of the end of a fault. A client that "
-        "connects during a\nfault may be refused for now (1013, or 503 by HTTP), and comes again."
+        f"The newest states must arrive within {LIMIT:g} s after the end of a fault. A client that "
+        "connects during a\nfault may be refused temporarily (1013, or 503 over HTTP), and tries "
+        "again."
     )
     if lags := [run.lag for run in runs if run.lag is not None]:
-        text += (
-            f"\nThe run itself was held up for {max(lags):.1f} s at the most, which does not count."
-        )
+        text += f"\nThe run itself was blocked for up to {max(lags):.1f} s, which is not counted."
     return text
 
 

@@ -82,7 +82,7 @@ async def frozen(testbed: Testbed, chance: random.Random) -> str:
 
 @fault("links stalled")
 async def stalled(testbed: Testbed, chance: random.Random) -> str:
-    """Hold everything back, and deliver it afterwards."""
+    """Delay all data, and deliver it afterwards."""
     proxies = _some_proxies(testbed, chance)
     for proxy in proxies:
         await proxy.set_mode(Mode.STALL)
@@ -94,7 +94,7 @@ async def stalled(testbed: Testbed, chance: random.Random) -> str:
 
 @fault("links half-open")
 async def half_open(testbed: Testbed, chance: random.Random) -> str:
-    """Discard everything on the present connections, without a word to either side."""
+    """Discard all data on the present connections, which stay open."""
     proxies = _some_proxies(testbed, chance)
     for proxy in proxies:
         proxy.make_half_open()

@@ -37,7 +37,7 @@ class UnsettledError(Exception):
 
 
 class Testbed:
-    """Everything under test, and what watches it; use as ``async with``.
+    """The system under test, and its observers; use as ``async with``.
 
     Attributes:
         store: used as Redis.
@@ -127,12 +127,12 @@ class Testbed:
         self._stack.callback(self.processes[name].kill)
 
     def begin_fault(self) -> None:
-        """A fault begins."""
+        """Note that a fault begins."""
         self.frontend.excused.clear()
         self.frontend.faulty = True
 
     def end_fault(self) -> None:
-        """A fault is over, and all is as it was before."""
+        """Note that a fault is over, and its effects are undone."""
         self.frontend.faulty = False
 
     async def check(self) -> None:

@@ -107,7 +107,7 @@ class Timeline:
             del self._samples[: self._after(sample.asked - _KEPT)]
 
     def emptied(self, begun: int, ended: int, contracts: Collection[str]) -> None:
-        """The store was emptied, which begins no other history.
+        """Note that the store was emptied, which begins no new history.
 
         Args:
             begun, ended: moments before and after it, microseconds since the epoch.

@@ -103,7 +103,7 @@ def options_of_commands() -> dict[str, set[str]]:
 
 
 def _commands(command: _Command = None, path: str = "") -> Iterator[tuple[str, _Command]]:
-    """All commands that are no groups, with their paths."""
+    """All commands except groups, with their paths."""
     command = command or typer.main.get_command(app)
     below = getattr(command, "commands", None)
     if below is None:

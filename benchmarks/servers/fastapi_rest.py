@@ -20,7 +20,7 @@ bearer = HTTPBearer()
 
 
 def subject(sent: Annotated[HTTPAuthorizationCredentials, Depends(bearer)]) -> str:
-    """Who asks."""
+    """Return the subject of the token."""
     try:
         claims = jwt.decode(sent.credentials, os.environ["JWT_SECRET"], algorithms=["HS256"])
     except jwt.PyJWTError as error:

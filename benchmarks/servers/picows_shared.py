@@ -20,14 +20,14 @@ class Client(WSListener):  # type: ignore[misc]
         self._names = names
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """It has come."""
+        """Add the client to its rooms."""
         rooms.join(self._names, transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """What it says is ignored."""
+        """Ignore messages of the client."""
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """It has left."""
+        """Remove the client from its rooms."""
         rooms.leave(self._names, transport)
 
 
@@ -37,7 +37,7 @@ def listener(request: WSUpgradeRequest) -> Client:
 
 
 def deliver(name: str, message: str) -> None:
-    """Send a message to all who want it."""
+    """Send a message to all members of its room."""
     data = message.encode()
     for transport in rooms.of(name):
         transport.send(WSMsgType.TEXT, data)

@@ -25,7 +25,7 @@ def names_in(path: str) -> list[str]:
 
 
 class Rooms(Generic[T]):
-    """Who wants which contract."""
+    """The members that want each contract."""
 
     def __init__(self) -> None:
         self._members: defaultdict[str, set[T]] = defaultdict(set)

@@ -144,7 +144,7 @@ def _merge_into(whole: dict[str, Any], part: Mapping[str, Any]) -> None:
 
 
 class _Publication(Struct, gc=False):
-    # A message of a contract's channel. A publisher of other people may leave out the version.
+    # A message of a contract's channel. Foreign publishers may leave out the version.
     data: Payload
     version: int | None = None
 
@@ -189,7 +189,7 @@ _find_data = msgspec.json.Decoder(_Enclosed).decode
 
 
 def _check_long_publication(raw: bytes) -> None:
-    # The envelope is short. The data is measured by itself only if that can make a difference.
+    # The envelope is short. The data is measured separately only if the whole exceeds the limit.
     size = len(raw)
     if size <= MAX_STATE_BYTES + _BESIDE_DATA:
         size = len(memoryview(_find_data(raw).data))

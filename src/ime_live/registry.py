@@ -64,7 +64,7 @@ class Registry:
         name = fold_name(contract.contract_name)
         other = self._by_name.setdefault(name, contract)
         if other.listed != contract.listed:
-            # The exchange may reuse the name of a contract that is gone.
+            # The exchange may reuse the name of a delisted contract.
             self._by_name[name] = contract if contract.listed else other
         elif other is not contract:
             raise ContractError(

@@ -88,7 +88,7 @@ def test_start_shows_how_to_repeat_it_without_a_fault() -> None:
 
 def test_outcome_reports_refusals_and_its_own_lag() -> None:
     outcome = Outcome(store="single", number=1, fault="FLUSHALL", seconds=1.0, refused=3, lag=0.7)
-    assert line_of(outcome).endswith("(): 1.00 s, 3 refused, run held up for 0.7 s")
+    assert line_of(outcome).endswith("(): 1.00 s, 3 refused, run blocked for 0.7 s")
 
 
 def test_numbers_of_states_grow_except_where_they_may_return() -> None:

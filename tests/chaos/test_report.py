@@ -47,14 +47,14 @@ def test_report_shows_refusals_and_the_lag_of_the_run_itself() -> None:
     runs = [Run.of(11, [first, second]), Run.of(12, [second])]
     text = report([Run("2026-11-26", 10, {"single": {FROZEN: [1.0]}}, []), *runs])
     assert "| store frozen | single | 4 | 1.0 | 1.0 | 8 |" in text
-    assert "held up for 0.7 s" in text
+    assert "blocked for up to 0.7 s" in text
 
 
 def test_runs_of_before_refusals_were_counted_can_be_read() -> None:
     old = b'[{"date": "2026-11-26", "seed": 1, "seconds": {"single": {"a": [1]}}, "broken": []}]'
     [run] = msgspec.json.decode(old, type=list[Run])
     text = report([run])
-    assert "held up" not in text
+    assert "blocked" not in text
     assert "| a | single | 1 | 1.0 | 1.0 | – |" in text
 
 

@@ -122,7 +122,7 @@ class StreamRecorder:
                     try:
                         await self._stream(client)
                     except UnknownContractError as error:
-                        # It has been removed from the service since it was listed.
+                        # The contract was removed from the service after it was listed.
                         found = await self._list(client, known=self.contracts)
                         if not found or found.keys() == self.contracts.keys():
                             raise
@@ -192,7 +192,7 @@ class StreamRecorder:
         while True:
             await asyncio.sleep(self._listing_interval)
             await self._relist(client)
-            # A name may have gone over to another contract. What matches joins by itself.
+            # A name may belong to another contract now. Matching contracts join automatically.
             more = {i for i, each in self.contracts.items() if self._wanted.is_named(each)} - named
             if more:
                 try:
@@ -212,7 +212,7 @@ class StreamRecorder:
         except SettingsError:
             raise
         except ImeLiveError as error:
-            # The stream itself tells whether that lasts.
+            # The stream itself fails if the fault persists.
             self._limited.warning("new contracts cannot be read", key="", error=str(error))
 
     async def _list(self, client: AsyncClient, known: Iterable[str] = ()) -> Mapping[str, Contract]:

@@ -103,7 +103,7 @@ def _write_to_the_end() -> None:
             raise
         # Python writes the rest at exit, and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_OUTPUT)
-        if error.errno != errno.EPIPE:  # else nobody wants to read more
+        if error.errno != errno.EPIPE:  # otherwise its reader has gone
             tell(f"ime-live: output cannot be written: {reason_of(error)}")
         sys.exit(1)
 

@@ -185,7 +185,7 @@ def _separator_of(text: str) -> tuple[str, str]:
 
 
 def _checked_header(name: str, cells: list[str]) -> list[str]:
-    while cells and not cells[-1]:  # columns that a spreadsheet has without a name
+    while cells and not cells[-1]:  # unnamed columns of a spreadsheet
         cells.pop()
     missing = [key for key in (_ID, _NAME) if key not in cells]
     if missing:
@@ -299,7 +299,7 @@ def _read_date(text: str) -> str:
             return str(jalali.to_gregorian().isoformat())
         if _ISO.fullmatch(folded) and date.fromisoformat(folded).year >= _FIRST_YEAR:
             return folded
-    except ValueError:  # a thirteenth month
+    except ValueError:  # such as a thirteenth month
         pass
     raise ContractError(
         f"{_EXPIRATION} must be YYYY-MM-DD (Gregorian, or Jalali as 1405-09-10), got {text}"

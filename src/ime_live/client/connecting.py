@@ -82,7 +82,7 @@ class Connecting(Generic[DataT]):
         with self as stream:
             yield from stream
 
-    if not TYPE_CHECKING:  # a type checker finds it by itself
+    if not TYPE_CHECKING:  # a type checker reports it without this
 
         def __getattr__(self, name: str) -> NoReturn:
             hint = ""

@@ -118,7 +118,7 @@ async def rights(context: CheckedStore) -> list[Finding]:
             )
         )
     try:
-        # A history that no server has: the answer is no, if INFO may be used in a script.
+        # No server has this history; the call fails only if scripts may not use INFO.
         await store.in_present_history({"": b"-"})
     except StoreError as error:
         found.append(warning(str(error), "allow its user +info"))

@@ -273,7 +273,7 @@ class Gateway:
         )
 
     def _stop_with_parent(self) -> None:
-        # A worker whose supervisor was killed would keep the port for ever.
+        # A worker whose supervisor was killed would keep the port forever.
         parent = multiprocessing.parent_process()
         if parent is not None:
             loop = self.context.loop

@@ -129,7 +129,7 @@ class Workers:
         while not self._signals:
             now = time.monotonic()
             if now - looked > _PAUSED:
-                since = now  # we were stopped, and perhaps the workers: their silence says nothing
+                since = now  # this process was suspended, perhaps with its workers: silence proves nothing
             looked = now
             for worker in self._workers:
                 self._look(worker, now, since)

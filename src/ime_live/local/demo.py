@@ -42,7 +42,7 @@ from ime_live.store.lease import Lease
 log = structlog.get_logger()
 
 _LOOK: Final = 0.01  # seconds between two looks at what the gateway is doing
-_SHUTDOWN_SPREAD: Final = 0.2  # seconds: whoever ends a demo does not want to wait
+_SHUTDOWN_SPREAD: Final = 0.2  # seconds: a demo should stop quickly
 _ALWAYS: Final = dict.fromkeys(
     ("sat", "sun", "mon", "tue", "wed", "thu", "fri"), (TradingSession("00:00", "24:00"),)
 )

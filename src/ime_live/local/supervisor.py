@@ -73,7 +73,7 @@ class Supervisor:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()  # none of them ends but by an error
+                task.result()  # each ends only with an error
         finally:
             ending = asyncio.create_task(self._end_all(tasks))
             # A second cancellation must leave nothing behind: each process has its time to end.
@@ -121,7 +121,7 @@ class Supervisor:
                 start_new_session=True,
                 preexec_fn=ended_with(os.getpid()),
             )
-        except OSError as error:  # no memory or no process left, as a rule
+        except OSError as error:  # usually no memory or no process is left
             return error.strerror or str(error)
         self._processes[child.name] = process
         log.info("process started", process=child.name, pid=process.pid)
@@ -141,7 +141,7 @@ class Supervisor:
             return
         with suppress(ProcessLookupError):  # it ended just now
             process.terminate()
-            process.send_signal(signal.SIGCONT)  # or one that was stopped would not hear of it
+            process.send_signal(signal.SIGCONT)  # a suspended process would not receive SIGTERM
         with suppress(TimeoutError):
             async with asyncio.timeout(child.stop_timeout):
                 await process.wait()

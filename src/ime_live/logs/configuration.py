@@ -25,7 +25,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from ime_live.logs.writer import LogWriter
 from ime_live.settings import LogFormat, LogSettings
 
-# Libraries speak of their own insides below this level, and uvicorn warns of every port scan.
+# Below this level libraries log their internals, and uvicorn warns of every port scan.
 _QUIET: Final = {
     "asyncio": logging.WARNING,
     "httpcore": logging.WARNING,
@@ -78,7 +78,7 @@ def configure_logging(settings: LogSettings) -> None:
     root.setLevel(level)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))
-    # They would be printed to standard error by whoever raises them.
+    # Python would print them to standard error.
     logging.captureWarnings(True)
     sys.unraisablehook = _log_unraisable
 

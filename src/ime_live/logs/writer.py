@@ -83,7 +83,7 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError:  # no more threads are to be had; the next line tries again
+        except RuntimeError:  # no thread can be started; the next line tries again
             self._thread = None
 
     def flush(self) -> bool:
@@ -147,7 +147,7 @@ class LogWriter:
             while sent < len(data):
                 sent += self._write_some(data[sent:])
         except OSError:
-            pass  # its reader has gone or its disk is full; either may come back
+            pass  # its reader has gone or its disk is full, perhaps temporarily
         ends = list(accumulate(map(len, lines)))
         self.dropped += sum(end > sent for end in ends)
         if sent:

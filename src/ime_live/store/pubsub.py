@@ -328,7 +328,7 @@ class PubSub:
         if isinstance(error.__cause__, hiredis.ReplyError):
             self.refusal = str(error.__cause__)
             self._subscriptions.refuse()
-            # Logged in the middle of an outage as well: it does not end by itself.
+            # Also logged during an outage, because somebody must change the permissions.
             told = self._limited.error(
                 "Redis refuses to subscribe", key="refusal", error=str(error)
             )

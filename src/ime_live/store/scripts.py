@@ -115,7 +115,7 @@ end
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'pushed', ARGV[5]) end
 local seen = string.format('%.0f', now)
 local history = present_history()
--- After a loss of writes an equal state is news to whoever was sent what was lost.
+-- After a loss of writes an equal state is new to clients that received the lost one.
 local written_in = state[3] or ''
 local same_history = written_in == '' or history == '' or written_in == history
 if same_history and last > 0 and state[2] and is_equal(state[2], data) then

@@ -241,7 +241,7 @@ class WatchApp(App[ImeLiveError | None]):
             column.label = Text(title + mark)
         self._table.refresh()
 
-    # What the user does.
+    # Actions of the user.
 
     def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
         """Sort by the column whose heading was clicked; a second click reverses."""
@@ -290,7 +290,7 @@ class WatchApp(App[ImeLiveError | None]):
 
     def _sort_by(self, key: str) -> None:
         same = key == self.quotes.sort_key
-        # The largest is what one looks for in numbers, the first letter in names.
+        # Numbers are sorted with the largest first, names alphabetically.
         self.quotes.reverse = not self.quotes.reverse if same else key != COLUMNS[0].key
         self.quotes.sort_key = key
         self._head()

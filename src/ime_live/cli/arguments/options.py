@@ -87,7 +87,7 @@ def with_settings(
             try:
                 filled = settings(**given)
             except SettingsError:
-                warn_of_unknown_variables(None)  # what is missing may be misspelt
+                warn_of_unknown_variables(None)  # the missing name may be misspelt
                 raise
             warn_of_unknown_variables(filled)
             function(settings=filled, **values)

@@ -87,7 +87,7 @@ class Credentials:
         if not self._is_in_use(shown):
             return self._source is not None
         if self._source is not None:
-            # In any case: a later call must not use the refused token.
+            # Always, because a later call must not use the refused token.
             self._token = None
         if may_pass(reason):
             now = self._clock.monotonic()

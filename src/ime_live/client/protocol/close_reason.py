@@ -44,7 +44,7 @@ _FINAL: Final = frozenset(
     }
 )
 
-# Too many requests, or a request that a slow proxy has given up.
+# Too many requests, or a request that timed out in a slow proxy.
 _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 
 

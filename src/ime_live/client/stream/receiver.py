@@ -265,7 +265,7 @@ class Receiver(Generic[DataT]):
                 connection.transport.abort()  # the other side would not answer a close frame
                 raise
             except asyncio.CancelledError:
-                # The program closes the stream. By itself the library would send 1011.
+                # The program closes the stream. Without this, the library would send 1011.
                 await connection.close()
                 raise
 

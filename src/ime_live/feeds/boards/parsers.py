@@ -116,7 +116,7 @@ def thousands(row: Row, field: str) -> Number:
     value = number(row, field)
     if isinstance(value, int):
         return value * 1000
-    # The shortest text of a float is the SignalR hub's; times 1000 as floats would add noise.
+    # The shortest text of a float is the SignalR hub's; multiplying floats would add noise.
     rials = Decimal(repr(value)) * 1000
     return int(rials) if rials == rials.to_integral_value() else float(rials)
 

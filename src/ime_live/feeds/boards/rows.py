@@ -261,7 +261,7 @@ def _allowed_range(
     reach = middle * Decimal(str(limit))
     lowest = max(1, int((middle - reach).to_integral_value(ROUND_CEILING)))
     highest = int((middle + reach).to_integral_value(ROUND_FLOOR))
-    # Today's own trades beyond it prove that other limits are in force. An open range is then
+    # Trades of today outside the range prove that other limits apply. An open range is then
     # true where a narrow one would have programs hold back good orders.
     traded_beyond = high > highest or 0 < low < lowest
     return OPEN_RANGE if traded_beyond or lowest > highest else (lowest, highest)

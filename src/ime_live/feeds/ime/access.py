@@ -50,7 +50,7 @@ class Access(Struct, frozen=True):
         return httpx.AsyncClient(
             headers={"User-Agent": self.user_agent},
             timeout=self.timeout,
-            # With a transport of our own httpx does not look for proxies by itself: it reads the
+            # With a custom transport httpx does not look for proxies itself: it reads the
             # environment in another way than websockets.
             transport=httpx.AsyncHTTPTransport(
                 verify=self.tls, proxy=self.proxy, limits=_LIMITS, trust_env=False

@@ -137,7 +137,7 @@ class BoardPoller:
                         board = await self._board(client, method, url)
                         if board is not None:
                             yield _frame(method, board)
-                    # Never more often than boards are polled when all is well.
+                    # Never more often than in normal operation.
                     jitter = 1 + _JITTER * (2 * self._random() - 1)
                     wait = self._settings.polling_interval * jitter
                     if self._good:
@@ -200,7 +200,7 @@ class BoardPoller:
         wait = asked_to_wait(error)
         if wait is None:
             return
-        # Too many requests are of all boards together.
+        # The limit of requests is for all boards together.
         status = error.status if isinstance(error, UnexpectedResponseError) else None
         boards = self._urls if status == HTTPStatus.TOO_MANY_REQUESTS else (method,)
         self._due |= dict.fromkeys(boards, self._clock.monotonic() + wait)

@@ -140,7 +140,7 @@ class SignalRClient:
                 async with asyncio.timeout(left):
                     return await self._connection.receive()
             except TimeoutError:
-                # One connection at a time: the old one ends before a better one is tried.
+                # One connection at a time: the old one is ended before a better transport is tried.
                 await self._end()
                 await self._connect(context)
 
@@ -214,7 +214,7 @@ class SignalRClient:
         now = self._clock.monotonic()
         source = self._connection_state.source
         if source and now - self._connected_at > self._settings.max_reconnect_delay:
-            self._backoff.reset()  # it was good for long, also if the market was quiet
+            self._backoff.reset()  # it lasted long enough, also without frames
         self._tell(str(error))
         self._wait = max(self._backoff.next(), asked_to_wait(error) or 0.0)
         connection = self._connection
@@ -237,7 +237,7 @@ class SignalRClient:
             except FeedError as error:
                 self._tell(f"not resumed: {error}")
                 if isinstance(error, UnexpectedResponseError) and not is_busy(error):
-                    return False  # it is there, and does not know us any more
+                    return False  # the SignalR hub answers, but no longer knows the connection
                 self._wait = max(self._backoff.next(), asked_to_wait(error) or 0.0)
             else:
                 self._resumptions += 1

@@ -248,7 +248,7 @@ class LongPolling:
             if poll.delay:
                 await self._clock.sleep(poll.delay)
             self._answer = asyncio.create_task(self._post(poll.url, poll.body, None))
-        # Not awaited itself: who gives up here must not end the poll by that.
+        # Not awaited directly: cancelling this call must not end the poll.
         await asyncio.wait({self._answer})
         answer, self._answer = self._answer, None
         return answer.result()
@@ -274,4 +274,4 @@ class LongPolling:
             answer.cancel()
             await asyncio.wait({answer})
             if not answer.cancelled():
-                answer.exception()  # of no interest any more
+                answer.exception()  # its result is no longer needed

@@ -118,7 +118,7 @@ class Registrar:
                 await self._records.import_contracts(changed, token)
                 self._note_settlements(changed)
         except ContractError:
-            # Once more one by one: only that which is wrong stays out.
+            # Again one by one, so that only wrong contracts are left out.
             errors = {each.contract_id: await self._register_one(each, token) for each in changed}
             return {
                 contract_id: error

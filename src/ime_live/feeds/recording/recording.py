@@ -124,7 +124,7 @@ class Recorder:
         now = self._clock.time()
         day = datetime.fromtimestamp(now, self._zone).date()
         if self._file is not None and not os.fstat(self._file.fileno()).st_nlink:
-            self._close()  # somebody has removed it: nobody could read what is written to it
+            self._close()  # the file was removed: later lines would be lost
         if self._lines is None:
             self._make_room()
             self._open()
@@ -186,7 +186,7 @@ class Recorder:
         try:
             first = next(iter(read_recording(self._path)), None)
         except FeedError:
-            first = None  # whatever it is, it only goes by another name
+            first = None  # any file is renamed, never deleted
         if first is not None and first.received is not None:
             began = first.received / 1e6
         self._put_away(began)

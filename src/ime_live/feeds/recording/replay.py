@@ -95,7 +95,7 @@ async def replay(
         )
         for place, frame, came in frames:
             pause, mark = pace(mark, frame.clock if came is None else came)
-            # Even without a pause: others must get their turn on the event loop.
+            # Even without a pause, because other tasks need the event loop.
             await clock.sleep(pause / speed if speed else 0)
             for name in dict.fromkeys(frame.unknown):
                 once.info(f"{place}: unknown method of the SignalR hub, ignored: {name}", key=name)
@@ -105,7 +105,7 @@ async def replay(
             if refusal.errors or refusal.late:
                 report(f"{place}: {refusal}")
             elif refusal.outcomes:
-                # The store refuses the next frames as well, most likely.
+                # The store will probably refuse the next frames as well.
                 limited.warning(f"{place}: {refusal}", key=refusal.outcomes[0].kind)
         if not totals.frames:
             raise FeedError(f"no frame in {', '.join(map(str, files)) or 'no files'}")

@@ -108,7 +108,7 @@ class Heartbeat:
                 break
             text = "too slow: too much data waits for slow clients"
             self._end(client, RefusedError(text, code=CloseCode.TRY_AGAIN_LATER, kind="too slow"))
-            # It would take the reason only after all that it does not take.
+            # It would read the reason only after all its unsent data.
             client.drop()
             ended += 1
         return ended
@@ -147,7 +147,7 @@ class Heartbeat:
                 try:
                     client.ping()
                 except Exception as error:  # noqa: BLE001 - one client's failure is its own
-                    # It will not answer, so it is ended by the timeout.
+                    # It will not answer, so the timeout ends it.
                     event = "ping failed"
                     self._limited.warning(
                         event, key=(event, type(error).__name__), error=repr(error)

@@ -83,7 +83,7 @@ class EventCodec:
                 # not sent may be older by another server's clock, or have been on its way.
                 newer_than = max(0, read_since(last, zone) - self._context.event_overlap)
             except RefusedError:
-                # If it were refused, a page would give up for ever, so it gets all states.
+                # If it were refused, a browser would stop reconnecting, so it gets all states.
                 newer_than = 0
             request = msgspec.structs.replace(request, newer_than=newer_than)
         return request, find_token(head.field(b"authorization"), (), request.token)
@@ -102,7 +102,7 @@ class EventCodec:
         """Return a response with a status and the reason."""
         limit = refusal if isinstance(refusal, LimitError) else None
         if self._is_reader and (limit is not None or status_of(refusal) >= 500):
-            # A browser gives up for ever at any status but 200; this refusal may be temporary.
+            # A browser stops reconnecting at any status but 200; this refusal may be temporary.
             retry = b"" if limit is None else b"retry: %d\n" % math.ceil(limit.retry_after * 1000)
             return self.accept() + retry + self.goodbye(refusal)
         body = _encode({"detail": refusal.reason})

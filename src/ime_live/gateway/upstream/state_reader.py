@@ -143,7 +143,7 @@ class StateReader:
         if self._next is batch:
             self._next = None
         # A connection that hangs must not delay callers that come when Redis is back: the batch
-        # under way ends by itself, and the next one does not wait for it.
+        # under way ends with its timeout, and the next one does not wait for it.
         self._end(batch)
 
     def _end(self, batch: _Batch) -> None:

@@ -65,7 +65,7 @@ class ReconnectMixin:
         try:
             await super().connect()  # type: ignore[misc]
         except RedisConnectionError:
-            # Broken on purpose, because there is a better server. redis-py 6 does not retry.
+            # Broken on purpose, because another server leads. redis-py 6 does not retry.
             if not self._aborted:
                 raise
             await super().connect()  # type: ignore[misc]
