@@ -129,7 +129,7 @@ class Workers:
         while not self._signals:
             now = time.monotonic()
             if now - looked > _PAUSED:
-                since = now  # this process was suspended, perhaps with its workers: silence proves nothing
+                since = now  # suspended, perhaps with the workers: their silence proves nothing
             looked = now
             for worker in self._workers:
                 self._look(worker, now, since)

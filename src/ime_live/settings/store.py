@@ -32,5 +32,5 @@ class StoreSettings(Checked):
         """Return what is wrong with the values."""
         yield from super().faults()
         if not self.key_prefix.strip():
-            # Without one, "live" and "contracts" would be channels and keys shared with other programs.
+            # Without one, "live" and "contracts" could be channels and keys of other programs.
             yield f"{flag('key_prefix')} must not be empty, got {self.key_prefix!r}"
