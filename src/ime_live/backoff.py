@@ -1,7 +1,7 @@
 """Backoff: count failures, and compute the wait before the next attempt.
 
 Exponential with full jitter: a random time between 0 and a limit that doubles. So those that failed
-of one cause, such as a store that is away, do not try again in step.
+of one cause, such as an unreachable store, do not retry in step.
 """
 
 from __future__ import annotations

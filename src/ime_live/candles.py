@@ -42,9 +42,9 @@ class Candle(Struct, frozen=True):
         value: value of the trades, in rials.
         trades: number of trades.
         open_interest: open interest at the end, in contracts.
-        bid: best buy price at the end, in rials; 0 if nobody buys.
-        ask: best sell price at the end, in rials; 0 if nobody sells.
-        gap: whether it may hold trades of earlier minutes, because nobody kept bars then.
+        bid: best buy price at the end, in rials; 0 if there is none.
+        ask: best sell price at the end, in rials; 0 if there is none.
+        gap: whether it may hold trades of earlier minutes, in which no bars were kept.
     """
 
     time: str

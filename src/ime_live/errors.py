@@ -110,7 +110,7 @@ class StoreSettingsError(StoreError, SettingsError):
     """Redis or Valkey does not match the settings: its password, database, mode or TLS differs.
 
     Waiting does not help. A process that meets this at its start ends. A process that has been
-    served before goes on trying, because the server must have changed.
+    served before keeps trying, because the server must have changed.
     """
 
 

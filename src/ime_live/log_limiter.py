@@ -68,7 +68,7 @@ class LogLimiter:
         Args:
             log: the logger that writes the lines.
             interval: seconds between two lines of one kind.
-            max_keys: kinds that are told apart at a time. Further ones count as one kind
+            max_keys: maximum number of distinct kinds at a time. Further ones count as one kind
                 together, so that neither memory nor the log grows without end.
             clock: the machine's clock.
         """

@@ -189,7 +189,7 @@ _find_data = msgspec.json.Decoder(_Enclosed).decode
 
 
 def _check_long_publication(raw: bytes) -> None:
-    # The envelope is short. The data is measured separately only if the whole exceeds the limit.
+    # The envelope is short. Far above the limit, the data need not be measured separately.
     size = len(raw)
     if size <= MAX_STATE_BYTES + _BESIDE_DATA:
         size = len(memoryview(_find_data(raw).data))

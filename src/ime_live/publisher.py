@@ -82,7 +82,7 @@ class Publisher:
             result = await publisher.publish("12345", payload)
 
     The id of a contract is a text or a whole number: ``12345`` means ``"12345"``. The contract must
-    be registered, because nobody could subscribe to it otherwise. While no contract at all is
+    be registered, because clients could not subscribe to it otherwise. While no contract at all is
     registered, as in a store that has lost its data, every id is accepted.
     """
 

@@ -156,7 +156,7 @@ class ArchiveWriter:
                 each = self._files[day]
                 if each.lines:
                     if each.end and not each.is_there():
-                        self._report(f"{each.path} has been removed; it begins anew")
+                        self._report(f"{each.path} has been removed; creating it again")
                         each.close()
                         each.end = 0
                         each.lines = [*self._beginning(day), *each.lines]
@@ -171,7 +171,7 @@ class ArchiveWriter:
 
         Raises:
             FeedError: they cannot be written, as on a full disk. The files end with the lines of
-                earlier calls, and are good. Nothing is written any more.
+                earlier calls, and are good. Nothing more is written.
         """
         self._failed = True
         with self._errors():

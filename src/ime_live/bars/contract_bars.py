@@ -123,7 +123,7 @@ class ContractBars:
             seen_until: minute since the epoch until which every state was seen; None while all are.
             stored: whether it is a last state that was read from the store, and no message.
 
-        The first state of a contract that comes as a message may tell of trades that nobody saw:
+        The first state of a contract that comes as a message may include trades that were not seen:
         its feed was started, or it was registered, in the middle of a session.
 
         Returns:

@@ -86,7 +86,7 @@ async def batches(file: BinaryIO, name: str) -> AsyncIterator[list[Line]]:
 
     def read() -> None:
         end = None
-        with suppress(RuntimeError):  # the loop is closed: nobody waits for more
+        with suppress(RuntimeError):  # the loop is closed: no caller waits
             try:
                 with file:
                     for line in lines_of(file):

@@ -49,7 +49,7 @@ def colour(text: str, name: str) -> str:
 def tell_by_log(line: str) -> None:
     """Write a line to standard error through the log writer, which never waits and may drop it.
 
-    For what goes on while others send. `run` must be under way.
+    For commands that must not wait for a slow reader. `run` must be under way.
     """
     from ime_live.logs import write_line
 

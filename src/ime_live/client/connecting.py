@@ -218,20 +218,20 @@ def connect(
         contract_names: contracts by name. A name with a ``*`` is a pattern: ``GC*``.
         contract_ids: contracts by id. A stream may have both.
         markets: all contracts of these markets, also those that are listed later.
-        underlying: all contracts of an underlying, by its name or id; or of several. Together with
-            `markets` or with patterns, those of them that fit.
+        underlying: all contracts of an underlying, by its name or id, or of several. Together with
+            `markets` or patterns, only contracts that match both are streamed.
         token: a JWT, or a function, plain or async, that returns one. The function is called again
             when the token is refused. The token is sent in the header ``Authorization``. None reads
             ``IME_LIVE_TOKEN`` from the environment, and sends no token if that is not set.
-        queue: policy for messages that the program does not take in time. ``latest`` keeps the
+        queue: policy for messages that the program does not read in time. ``latest`` keeps the
             newest message per contract, ``drop_oldest`` drops the oldest beyond `queue_size`, and
             ``block`` stops receiving until there is room.
-        queue_size: most messages that ``drop_oldest`` and ``block`` hold.
+        queue_size: maximum number of messages that ``drop_oldest`` and ``block`` hold.
         snapshot: whether to send the present state of each contract at once.
         since: send only states newer than this at the start: the ``timestamp`` of the last message
             of an earlier run. None follows `snapshot`.
-        max_rate: most messages per second and contract; the newest state wins. None sends every
-            change.
+        max_rate: maximum number of messages per second and contract; only the newest state is
+            sent. None sends every change.
         sections: send only these sections of ``data``, by name or class, and only when they
             change. None sends all of them.
         skipped: whether the gateway counts the states that it leaves out, in ``message.skipped``.
@@ -240,16 +240,16 @@ def connect(
         compression: whether to offer permessage-deflate.
         ssl: TLS settings for ``wss``. None trusts the system's certificates, or those in the file
             that ``SSL_CERT_FILE`` names.
-        proxy: URL of a proxy. True reads it from the environment, None uses none.
+        proxy: URL of a proxy. True reads it from the environment, None connects directly.
         open_timeout: seconds for connecting and the handshake, and for an answer to `Stream.add`.
         ping_interval: seconds between two pings.
         ping_timeout: seconds to wait for the answer to a ping before the client reconnects.
         stale_after: seconds without any message after which the client reconnects. None relies on
             the pings. With ``status=True`` there is a message every 15 s.
-        max_reconnect_delay: longest wait in seconds between two attempts. The waits are random and
+        max_reconnect_delay: maximum wait in seconds between two attempts. Waits are random and
             grow.
         first_timeout: seconds within which the first connection must be made; then `ServiceError`
-            is raised where the program reads. None goes on trying.
+            is raised where the program reads. None keeps trying.
         on_connection: function that is called with a `ConnectionEvent` each time a connection is
             made or lost, or cannot be made. It is called in the event loop, or in the library's
             thread in a program without async, and must not block. Its exceptions end the stream.
@@ -263,7 +263,8 @@ def connect(
             others are raised where the program reads the stream, after the messages that were
             received before.
         AuthenticationError: the token is missing or not accepted, also after it was renewed.
-        UnknownContractError: a contract is not known, or no longer; the text names it.
+        UnknownContractError: a contract is unknown, or was removed from the service; the text names
+            it.
         RefusedError: the gateway refuses to serve this client; ``code`` and ``reason`` tell why.
         ServiceError: there was no connection within `first_timeout`, the address or the proxy is
             wrong, or the service's answer cannot be used.

@@ -56,7 +56,7 @@ class Arrival(Struct, frozen=True, kw_only=True):
 class ChannelTail:
     """Listens to the channels of contracts; use ``async with`` and iterate over it.
 
-    It goes on listening after outages, of which it tells.
+    It continues after outages, and reports them.
     """
 
     def __init__(self, settings: StoreSettings, given: Iterable[str]) -> None:

@@ -158,8 +158,8 @@ class KeptValkey:
             "unixsocket": str(socket_path),
             "unixsocketperm": "600",
             "dir": str(data),
-            # Written when it was said, so that a killed Valkey loses nothing; to the disk each
-            # second, which is what a power failure costs. The feed brings the newest anew.
+            # Each write goes to the file at once, so a killed Valkey loses nothing; to the disk each
+            # second, so a power failure costs a second. The feed then publishes all states again.
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
@@ -217,7 +217,7 @@ async def _take_over(data: Path, lock: int) -> None:
     log.info("waiting for the Valkey of an earlier run to end", data=str(data))
     try:
         async with asyncio.timeout(_HANDOVER_TIMEOUT):
-            while not _locked(lock):  # noqa: ASYNC110 - the kernel tells nobody
+            while not _locked(lock):  # noqa: ASYNC110 - the kernel sends no event
                 await asyncio.sleep(_HANDOVER_LOOK)
     except TimeoutError:
         raise SettingsError(

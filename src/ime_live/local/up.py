@@ -120,7 +120,7 @@ def _text(value: object) -> str:
 def _port_of(settings: UpSettings) -> int:
     """Return the port to listen on if it is free; a free one for port 0.
 
-    The gateway would say so as well, but who connects meanwhile meets whoever has it.
+    The gateway would report it as well, but clients would reach the other program until then.
     """
     with bind(settings.host, settings.port) as probe:
         port: int = probe.getsockname()[1]

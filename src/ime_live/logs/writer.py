@@ -22,7 +22,7 @@ from typing import Final
 CAPACITY: Final = 10_000
 """Lines that may wait; some 3 MB."""
 
-_LONGEST_LINE: Final = 65_536  # characters; no traceback of ours has as many
+_LONGEST_LINE: Final = 65_536  # characters; longer than any traceback
 
 # Seconds after the first line in which others join it: one wake-up of the thread, which costs the
 # other threads more than a line does, is enough for all of them.
@@ -45,7 +45,7 @@ class LogWriter:
     """
 
     def __init__(self, file: int, *, capacity: int = CAPACITY) -> None:
-        """Make a writer; its thread starts with the first line, in a forked process anew.
+        """Make a writer; its thread starts with the first line, and again in a forked process.
 
         Args:
             file: its number; while it is not open, all lines are dropped.
@@ -70,7 +70,7 @@ class LogWriter:
 
     def write(self, line: str) -> None:
         """Write a line, without its end, soon; or count it as dropped."""
-        # When the interpreter ends no thread begins any more, and to start one waits for ever.
+        # At the end of the interpreter no thread begins, and starting one waits forever.
         late = self._thread is None and sys.is_finalizing()
         if late or self._queue.qsize() >= self._capacity:
             self.dropped += 1

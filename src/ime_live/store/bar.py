@@ -43,7 +43,7 @@ class Bar(Struct):
         open_interest: open interest at its end.
         bid: best buy price at its end, in rials.
         ask: best sell price at its end, in rials.
-        gap: whether it may hold trades of earlier minutes, which nobody saw.
+        gap: whether it may hold trades of earlier minutes, which were not seen.
     """
 
     minute: int

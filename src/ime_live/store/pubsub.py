@@ -288,7 +288,7 @@ class PubSub:
                         self._on_contracts(ids_of(content))
                     elif channel == self._revoked_channel:
                         self._on_revoked()
-                except Exception as error:  # noqa: BLE001 - the stream goes on without it
+                except Exception as error:  # noqa: BLE001 - the stream continues
                     self._note_failure(error)
             elif kind in CONFIRMATIONS and type(content) is int:
                 subscriptions.confirm()

@@ -89,7 +89,7 @@ class RegisteredContracts(Commands):
         return await self._change(plan, token)
 
     async def remove_contracts(self, ids: Iterable[str]) -> None:
-        """Remove contracts. Their last states stay, so that versions grow if they come back.
+        """Remove contracts. Their last states stay, so that versions grow over a new registration.
 
         Raises:
             UnknownContractError: one of them does not exist; nothing was changed.

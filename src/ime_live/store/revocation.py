@@ -1,4 +1,4 @@
-"""A revocation: tokens that are not accepted any more, and its field in the store."""
+"""Revocation: tokens that are no longer accepted, and their field in the store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KINDS: Final = frozenset(RevokedBy)
 
 
 class Revocation(Struct, frozen=True):
-    """Tokens that are not accepted any more.
+    """Tokens that are no longer accepted.
 
     Attributes:
         by: what ``name`` is: the claim ``jti`` of one token, or ``sub`` of several.
@@ -52,7 +52,7 @@ class Revocation(Struct, frozen=True):
         return f"{self.moment} {self.expires}"
 
     def is_over(self, now: float) -> bool:
-        """Return whether no token that it names can be valid any more."""
+        """Return whether all tokens that it names have expired."""
         return 0 < self.expires <= now
 
 

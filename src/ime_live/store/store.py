@@ -265,7 +265,7 @@ class Store(RegisteredContracts):
         """Return the contracts whose server has lost no write since their states were confirmed.
 
         A server that has started or become the leader begins a new history of its data: it may
-        have gone back to an older state that nobody has confirmed since.
+        have gone back to an older state that was not confirmed since.
 
         Args:
             histories: histories of states by contract id, from `states`. Read those first,

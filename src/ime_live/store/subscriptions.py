@@ -95,14 +95,14 @@ class Subscriptions:
     def accept(self) -> bool:
         """Note that the server has accepted every channel; return whether it refused some before.
 
-        Those that nobody wants are unsubscribed by the next `commands`.
+        Unwanted channels are unsubscribed by the next `commands`.
         """
         refused, self._refused = self._refused, set()
         self._dirty |= refused
         return bool(refused)
 
     def end(self) -> None:
-        """End the connection: nobody's channels will be confirmed by it."""
+        """End the connection: it will confirm no more channels."""
         for future in (*(future for _, future in self._waiting), *self._asking):
             _answer(future, False)
         self._waiting.clear()

@@ -73,7 +73,7 @@ class WatchApp(App[ImeLiveError | None]):
         """Create the app; it connects when it runs.
 
         Args:
-            connect: makes the stream, given the function that is told of connections.
+            connect: makes the stream, given the callback for connection events.
             place: address of the service, to be shown.
             interval: seconds between two paintings.
         """
@@ -106,7 +106,7 @@ class WatchApp(App[ImeLiveError | None]):
     def on_mount(self) -> None:
         """Start receiving and painting."""
         for column in COLUMNS:
-            # Widths that follow the contents would be measured anew for all rows at each change.
+            # Widths that follow the contents would be measured again for all rows at each change.
             self._table.add_column(column.title, key=column.key, width=column.width)
         self._head()
         self._table.focus()
@@ -162,7 +162,7 @@ class WatchApp(App[ImeLiveError | None]):
                         self._table.update_cell(row.name, column.key, cell)
 
     def _reorder(self, names: list[str]) -> None:
-        """Sort the rows anew, and keep existing cells."""
+        """Sort the rows again, and keep existing cells."""
         table = self._table
         chosen, scroll = self._chosen(), table.scroll_y
         places = {name: n for n, name in enumerate(names)}

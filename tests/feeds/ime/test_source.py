@@ -12,7 +12,7 @@ import pytest
 from ime_live.errors import SettingsError
 from ime_live.feeds.ime.frame_source import ConnectionState
 from ime_live.feeds.ime.polling import PATHS
-from ime_live.feeds.ime.source import STAYS_AWAY, ExchangeSource
+from ime_live.feeds.ime.source import POLLED_AFTER, ExchangeSource
 from ime_live.settings import SignalRHubSettings
 from tests.feeds.ime.frames import future, numbers, row
 from tests.feeds.ime.reading import settings
@@ -130,7 +130,7 @@ class Reading:
 async def test_boards_are_not_polled_while_the_hub_is_connected() -> None:
     async with Reading(state=THERE) as reading:
         reading.hub.give(b"1", b"2")
-        await reading.clock.run(10 * STAYS_AWAY)  # a quiet market is no reason to poll
+        await reading.clock.run(10 * POLLED_AFTER)  # a quiet market is no reason to poll
         assert reading.frames == [b"1", b"2"]
         assert reading.source.connection_state is THERE
         assert reading.boards.begun == 0
@@ -140,7 +140,7 @@ async def test_short_outage_of_the_hub_causes_no_polling() -> None:
     async with Reading(state=THERE) as reading:
         await reading.clock.run(60.0)
         reading.hub.connection_state = AWAY
-        await reading.clock.run(STAYS_AWAY - 0.5)
+        await reading.clock.run(POLLED_AFTER - 0.5)
         assert reading.source.connection_state is AWAY
         reading.hub.connection_state = THERE
         await reading.clock.run(60.0)
@@ -154,7 +154,7 @@ async def test_boards_are_polled_during_an_outage_while_the_hub_is_retried(
     async with Reading(state=THERE if before else AWAY) as reading:
         await reading.clock.run(before)
         reading.hub.connection_state = AWAY
-        await reading.clock.run(STAYS_AWAY - 0.5)
+        await reading.clock.run(POLLED_AFTER - 0.5)
         assert reading.boards.begun == 0
         await reading.clock.run(1.0)
         reading.boards.give(b"a", b"b")
@@ -171,7 +171,7 @@ async def test_boards_are_polled_during_an_outage_while_the_hub_is_retried(
 
 async def test_errors_of_hub_and_polling_are_reported() -> None:
     async with Reading() as reading:
-        await reading.clock.run(STAYS_AWAY + 1)
+        await reading.clock.run(POLLED_AFTER + 1)
         reading.boards.connection_state = ConnectionState(source="polling", error="CDC: HTTP 500")
         assert reading.source.connection_state == ConnectionState(
             "polling", 0.0, "nobody there; CDC: HTTP 500"
@@ -184,7 +184,7 @@ async def test_errors_of_hub_and_polling_are_reported() -> None:
 
 async def test_polling_ends_with_the_hubs_first_frame() -> None:
     async with Reading() as reading:
-        await reading.clock.run(STAYS_AWAY + 1)
+        await reading.clock.run(POLLED_AFTER + 1)
         reading.hub.connection_state = THERE
         reading.boards.give(b"a")
         await reading.clock.run(1.0)
@@ -200,9 +200,9 @@ async def test_polling_ends_with_the_hubs_first_frame() -> None:
 
 async def test_polling_ends_when_a_silent_hub_stays_connected() -> None:
     async with Reading() as reading:
-        await reading.clock.run(STAYS_AWAY + 1)
+        await reading.clock.run(POLLED_AFTER + 1)
         reading.hub.connection_state = THERE
-        await reading.clock.run(STAYS_AWAY - 1)
+        await reading.clock.run(POLLED_AFTER - 1)
         assert reading.boards.open == 1
         await reading.clock.run(2.0)
         assert reading.boards.open == 0
@@ -232,7 +232,7 @@ async def test_reconnecting_hub_with_frames_counts_as_connected() -> None:
 async def test_boards_are_polled_again_in_the_next_outage() -> None:
     async with Reading() as reading:
         for number in (1, 2):
-            await reading.clock.run(STAYS_AWAY + 1)
+            await reading.clock.run(POLLED_AFTER + 1)
             assert (reading.boards.begun, reading.boards.open) == (number, 1)
             reading.hub.give(b"1")
             await settle()
@@ -241,7 +241,7 @@ async def test_boards_are_polled_again_in_the_next_outage() -> None:
 
 async def test_polled_frame_never_follows_a_newer_one_of_the_hub() -> None:
     async with Reading() as reading:
-        await reading.clock.run(STAYS_AWAY + 1)
+        await reading.clock.run(POLLED_AFTER + 1)
         reading.boards.may_end.clear()  # a poll that takes its time to end
         reading.hub.give(b"new")
         await settle()
@@ -270,7 +270,7 @@ async def test_slow_reader_pauses_hub_and_polling() -> None:
 
 async def test_waiting_polled_frame_is_dropped_for_the_hub() -> None:
     async with Reading() as reading:
-        await reading.clock.run(STAYS_AWAY + 1)
+        await reading.clock.run(POLLED_AFTER + 1)
         reading.going.clear()
         polled = [b"a%d" % number for number in range(100)]
         reading.boards.give(*polled)
@@ -308,7 +308,7 @@ async def test_malformed_settings_end_the_source(of: str) -> None:
             pytest.fail("a frame")
 
     task = asyncio.create_task(read())
-    await reading.clock.run(STAYS_AWAY + 1)
+    await reading.clock.run(POLLED_AFTER + 1)
     with pytest.raises(SettingsError, match="it cannot"):
         await task
     assert (reading.hub.open, reading.boards.open) == (0, 0)
@@ -319,7 +319,7 @@ async def test_closing_the_source_stops_hub_and_polling() -> None:
     before = asyncio.all_tasks()
     stream = reading.source.frames()
     first = asyncio.ensure_future(anext(stream))
-    await reading.clock.run(STAYS_AWAY + 1)
+    await reading.clock.run(POLLED_AFTER + 1)
     reading.boards.give(b"a")
     assert await first == b"a"
     assert reading.boards.open == reading.hub.open == 1

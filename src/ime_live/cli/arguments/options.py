@@ -120,7 +120,7 @@ def warn_of_unknown_variables(settings: object) -> None:
     """Warn about environment variables that look like settings but are not.
 
     Args:
-        settings: of the command; if it logs, a log line says so.
+        settings: of the command; if it has a log, the warning is a log line.
     """
     for given in sorted(os.environ):
         name = given.removeprefix(ENVIRONMENT_PREFIX)

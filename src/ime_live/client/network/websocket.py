@@ -42,7 +42,7 @@ class _ProxyConnection(library.HTTPProxyConnection):
     If a proxy closes without an answer, the library learns it from the end of the data. At the end
     of the connection it reports the end once more, and its reader raises EOFError into the event
     loop, which logs a traceback (websockets 15 to 17). By then the answer, or its lack, is known.
-    And if the program closes the stream meanwhile, nobody asks for the answer any more.
+    And if the program closes the stream meanwhile, the answer is not awaited.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the library's

@@ -138,7 +138,7 @@ def advice(status: int, location: str | None) -> str:
 def is_of_address(status: int) -> bool:
     """Return whether a status means that the address is wrong.
 
-    While a service is moved or set up anew, its address may lead elsewhere for a while.
+    While a service is moved or reinstalled, its address may lead elsewhere for a while.
     """
     return status < 400 or status in {404, 421}
 

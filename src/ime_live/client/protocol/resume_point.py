@@ -65,7 +65,7 @@ class ResumePoint:
         return True
 
     def forget(self, keys: Iterable[Selector]) -> None:
-        """Forget contracts that were removed; if they are added again, they start anew."""
+        """Forget removed contracts; if they are added again, they start without a timestamp."""
         for key in keys:
             self._seen.pop(key, None)
 

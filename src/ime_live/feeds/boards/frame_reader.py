@@ -61,7 +61,7 @@ class FrameReader:
     """Reads the frames of one source, one after the other.
 
     A row with the same bytes as in the board's last push, except for the timestamp, is not read
-    again. Only the values that depend on timestamp and day are computed anew.
+    again. Only the values that depend on timestamp and day are computed again.
     """
 
     def __init__(

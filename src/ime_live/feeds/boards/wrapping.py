@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 MAX_DEPTH: Final = 5
-"""Wrappings around a value beyond which it is refused: nobody wraps so often on purpose."""
+"""Wrappings around a value beyond which it is refused as an attack or a mistake."""
 
 _SHOWN: Final = 40  # characters of a value that a message quotes
 _MOST_DIGITS: Final = 40  # of a number that is quoted; Python refuses to write very long ones

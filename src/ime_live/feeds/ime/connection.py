@@ -45,7 +45,7 @@ GRACE: Final = 1.25
 
 IDLE_POLLS: Final = 8
 """Polls in a row that are answered at once with nothing, before the connection counts as lost: a
-hub that has aborted it goes on so for ever."""
+hub that has aborted the connection repeats this forever."""
 
 _IDLE_WAIT: Final = 0.1  # seconds more before each poll that follows such a one
 _AT_ONCE: Final = 2.0  # seconds, the wait before it included
@@ -75,7 +75,7 @@ class ConnectionContext:
             client: of `access`, for as long as cookies are to be kept.
             clock: the machine's clock.
             random: a number from 0 to below 1.
-            hear_date: is told the ``Date`` of the answers to negotiate.
+            hear_date: called with the ``Date`` of the answers to negotiate.
         """
         self.address = address
         self.access = access

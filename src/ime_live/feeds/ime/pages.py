@@ -14,7 +14,7 @@ _UNSEEN: Final = re.compile(
     r"<(script|style)\b.*?(</\1[^>]*>|$)|<!--.*?(-->|$)|<[^>]*(>|$)", re.IGNORECASE | re.DOTALL
 )
 _MOST_PAGE: Final = 8192  # bytes of a page in which its title is looked for
-_MOST_WORDS: Final = 80  # characters of it that are told
+_MOST_WORDS: Final = 80  # characters of it in a description
 
 
 def describe(answer: bytes, content_type: str, wanted: str = "JSON") -> str:

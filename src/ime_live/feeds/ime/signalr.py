@@ -23,7 +23,7 @@ MOST_SECONDS: Final = 600.0
 """The longest wait that a SignalR hub may ask for, so that no typing error is for ever."""
 
 TRANSPORT_CONNECT_TIMEOUT: Final = 5.0
-"""Seconds; what SignalR 2's server says unless it is told otherwise."""
+"""Seconds; the default of a SignalR 2 server."""
 
 CONNECTION_TIMEOUT: Final = 110.0
 """The same."""
@@ -106,7 +106,7 @@ class Envelope(Struct, frozen=True):
         delay: seconds to wait before the next poll; None if it does not say.
         initialised: whether it opens a connection.
         messages: whether it has messages.
-        ended: whether the SignalR hub ends the connection for good.
+        ended: whether the SignalR hub ends the connection permanently.
         moved: whether the SignalR hub asks the client to reconnect.
     """
 

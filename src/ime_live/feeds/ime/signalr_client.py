@@ -29,7 +29,7 @@ from ime_live.settings import SignalRHubSettings
 
 log = structlog.get_logger()
 
-# A frame that cannot be read comes again with each resumption from before it.
+# An unreadable frame is repeated by each resumption from before it.
 _MOST_RESUMPTIONS: Final = 2
 
 _NOT_OFFERED: Final = "the SignalR hub offers none"

@@ -21,9 +21,9 @@ from ime_live.settings import SignalRHubSettings
 
 log = structlog.get_logger()
 
-STAYS_AWAY: Final = 10.0
+POLLED_AFTER: Final = 10.0
 """Seconds without a connection after which boards are polled: a resumption takes one or
-two, and trying all three transports anew some more. A connection that lasts as long is reliable."""
+two, and trying all three transports again more. A connection that lasts as long is reliable."""
 
 _LOOK: Final = 0.25  # seconds between two looks at the SignalR hub's connection
 
@@ -45,7 +45,7 @@ class ExchangeSource:
         *,
         hub: Source | None = None,
         poller: Source | None = None,
-        stays_away: float = STAYS_AWAY,
+        stays_away: float = POLLED_AFTER,
         clock: Clock = SYSTEM_CLOCK,
         hear_date: HearDate = ignore_date,
     ) -> None:
@@ -56,9 +56,9 @@ class ExchangeSource:
             boards: methods of the boards that are wanted.
             hub: the SignalR hub, if not one of these settings.
             poller: the boards, if not of these settings.
-            stays_away: seconds, see `STAYS_AWAY`.
+            stays_away: seconds, see `POLLED_AFTER`.
             clock: the machine's clock.
-            hear_date: is told what the SignalR hub's answers say of the time.
+            hear_date: called with the times in the SignalR hub's answers.
 
         Raises:
             SettingsError: it cannot work with these.

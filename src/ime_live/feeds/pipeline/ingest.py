@@ -34,7 +34,7 @@ class Publishes(Protocol):
 
 Register = Callable[[Sequence[Contract]], Awaitable[Container[str] | None]]
 """Registers new and changed contracts; an old name stays as an alias. It returns the ids of those
-that could not be registered, whose states nobody could find."""
+that could not be registered, whose states clients could not find."""
 
 
 class Totals(Struct):
@@ -286,4 +286,6 @@ def _same(known: Contract | None, contract: Contract) -> bool:
     return contract == replace(known, today_settlement=contract.today_settlement)
 
 
-_UNREGISTERED: Final = ContractError("the contract could not be registered, so nobody can find it")
+_UNREGISTERED: Final = ContractError(
+    "the contract could not be registered, so clients cannot find it"
+)

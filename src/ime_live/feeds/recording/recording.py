@@ -105,8 +105,8 @@ class Recorder:
     def write(self, frame: bytes) -> None:
         """Write a frame that has just arrived.
 
-        After an error the recording goes on with the next frame, as soon as it can, in a new file;
-        what was written before stays.
+        After an error the recording continues in a new file with the next frame that can be
+        written; earlier frames stay.
 
         Raises:
             FeedError: it cannot be written, as on a full disk, or in a folder that was removed.

@@ -34,7 +34,7 @@ LATE: Final = timedelta(minutes=10)
 that is pushed later than others: receipts were 28 s behind and ahead of futures."""
 
 PAUSE_BETWEEN_ROUNDS: Final = 1.0
-"""Seconds at speed 1 before a recording begins anew."""
+"""Seconds at speed 1 before a recording is repeated."""
 
 
 async def replay(
@@ -58,7 +58,7 @@ async def replay(
         publisher: takes the states.
         register: takes contracts, on sight and whenever they changed.
         speed: 2 is twice as fast as recorded; 0 is as fast as it goes.
-        loop: begin anew at the end, until cancelled. ``report`` then gets each round's totals.
+        loop: repeat the files until cancelled. ``report`` then gets each round's totals.
         day: the day of warehouse receipts until a frame of the file tells it.
         boards: see `FrameReader`.
         price_limits: see `FrameReader`.

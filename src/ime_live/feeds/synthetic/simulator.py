@@ -50,7 +50,7 @@ class SyntheticMarket:
         Raises:
             ValueError: ``start`` has no offset.
         """
-        # As text, because Random(-1) is Random(1). Repeatable, and nobody's secret.
+        # As text, because Random(-1) is Random(1). It must be repeatable, not secret.
         rng = random.Random(str(seed))  # noqa: S311
         self._now = _checked(start)
         self._day = self._now.date()
@@ -77,7 +77,7 @@ class SyntheticMarket:
 
         A contract changes once in a step at most: steps of 0.2 s show its pace, longer ones thin
         it out. The first step of a day in Tehran starts a new trading day and changes all
-        contracts. A clock that is set back stops nothing, and its day goes on.
+        contracts. If the clock is set back, the market and its day continue.
 
         Args:
             now: with an offset.

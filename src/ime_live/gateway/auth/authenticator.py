@@ -176,7 +176,7 @@ def _header_of(segment: str) -> Mapping[str, Any]:
     spelling takes twice as long as all that is done here, and it prepares the key for each token.
 
     Raises:
-        PyJWTError: it is not the header of a token, or has a critical part that nobody knows.
+        PyJWTError: it is not the header of a token, or has an unknown critical part.
     """
     parts = _jws.decode_complete(f"{segment}..", options={"verify_signature": False})
     header: dict[str, Any] = parts["header"]
@@ -288,7 +288,7 @@ class JwtAuthenticator:
             issuer: value that ``iss`` must be.
             leeway: seconds.
             clock: the machine's clock, for the times in tokens.
-            revocations: tokens that are not accepted any more; None for none.
+            revocations: tokens that are no longer accepted; None for none.
         """
         self._revocations = Revocations(loaded=True) if revocations is None else revocations
         self._keys = keys

@@ -175,7 +175,7 @@ def authenticator_from(
     Args:
         settings: where the keys are, and what tokens must contain.
         clock: the machine's clock, for the times in tokens.
-        revocations: tokens that are not accepted any more; None for none.
+        revocations: tokens that are no longer accepted; None for none.
 
     Raises:
         SettingsError: see `keyring_from`.

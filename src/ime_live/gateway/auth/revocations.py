@@ -13,7 +13,7 @@ from ime_live.gateway.auth.identity import Identity, Refusal
 from ime_live.store.revocation import Revocation, RevokedBy
 
 REVOKED: Final = "token revoked"
-"""Kind of the refusal, for the log and the metrics; clients are told `Refusal.INVALID`."""
+"""Kind of the refusal, for the log and the metrics; clients get `Refusal.INVALID`."""
 
 
 class Revocations:

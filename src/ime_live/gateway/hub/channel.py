@@ -231,7 +231,7 @@ class OldestMissed:
         self._order = sorted(states, key=itemgetter(0), reverse=True)
 
     def left(self) -> float:
-        """Return its version; infinity if nothing is missed any more."""
+        """Return its version; infinity if nothing is missed."""
         order = self._order
         while order and order[-1][1] not in self._missed:
             order.pop()

@@ -95,7 +95,7 @@ class StateTable:
         return part
 
     def unwanted(self, channel: Channel) -> None:
-        """Drop the channel of some sections when no client wants it any more."""
+        """Drop the channel of some sections when no client wants it."""
         if channel.sections:
             self._channels[channel.contract_id].parts.pop(channel.sections, None)
 

@@ -1,7 +1,7 @@
 """Groups of subscribers with the same selection and options; they get the same bytes.
 
 A group tells its channels whether some of its subscribers are paused, so that an update looks only
-at groups that miss it. Most groups of a market that everybody watches have thousands of members;
+at groups that miss it. Most groups of a popular market have thousands of members;
 most of those who choose contracts for themselves have one, so a group keeps little.
 """
 

@@ -18,7 +18,7 @@ from ime_live.settings.limits import NO_PROXY, UNIX, LimitSettings, listed
 Address = IPv4Address | IPv6Address
 
 _MAX_PROXIES: Final = 16
-"""Elements of the header that are looked at; nobody has that many proxies in a row."""
+"""Maximum number of elements of the header that are read; no set-up has as many proxies."""
 
 _LONGEST: Final = 64
 """Characters of the longest element: an IPv6 address with brackets, a zone and a port."""
@@ -51,7 +51,7 @@ class ClientAddresses:
         self._proxies = tuple(proxies)
         self._unix = unix
         self.known = known
-        # The addresses of proxies, and of clients that come again.
+        # The addresses of proxies, and of clients that reconnect.
         self._is_trusted = lru_cache(maxsize=1024)(self._trusts)
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 MAX_SUBJECTS: Final = 10_000
-"""Subjects that are told apart; further ones count together."""
+"""Maximum number of distinct subjects; further ones are counted together."""
 
 OTHERS: Final = "(others)"
 """Subject of the line for those that are not told apart."""

@@ -172,7 +172,7 @@ class LiveSelections:
         self._limited = LogLimiter(log, clock=clock)
         self._wake = asyncio.Event()
         self._shared: dict[tuple[int, wire.Format], bytes] | None = None
-        """Frames by what a subscriber knew and its format, while all are told of one change."""
+        """Frames by what a subscriber knew and its format, while one change is announced to all."""
 
     def __len__(self) -> int:
         return len(self._selections)

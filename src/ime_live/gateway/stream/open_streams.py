@@ -52,7 +52,7 @@ class OpenStreams:
         self._usage.add(identity.subject, messages=messages, size=size)
 
     def recheck(self, check: Callable[[Identity], None]) -> None:
-        """End the streams whose tokens are not accepted any more.
+        """End the streams whose tokens are no longer accepted.
 
         Args:
             check: raises AuthenticationError for an identity that is refused.

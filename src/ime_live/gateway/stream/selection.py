@@ -37,7 +37,7 @@ class SelectionChange(Struct, frozen=True):
         selection: the contracts that are named now: contract id → how the client named it.
         filters: the filters that the stream has now.
         added: contract ids that are newly named.
-        removed: contract ids that are not named any more.
+        removed: contract ids that are no longer named.
         faults: what could not be done.
     """
 

@@ -75,7 +75,7 @@ class EventCodec:
     def complete(
         self, request: StreamRequest, head: RequestHead
     ) -> tuple[StreamRequest, str | None]:
-        """Return the request, which goes on after the ``Last-Event-ID``, and the token."""
+        """Return the request, which resumes after the ``Last-Event-ID``, and the token."""
         zone = self._context.zone
         if last := head.field(b"last-event-id"):
             try:

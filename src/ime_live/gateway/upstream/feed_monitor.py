@@ -117,7 +117,7 @@ class FeedMonitor:
 
 
 def without_leader(written: FeedStatus | None, missing: str = NO_FEED) -> FeedStatus | None:
-    """Return the status of a feed that wrote ``written`` and does not lead any more.
+    """Return the status of a feed that wrote ``written`` and no longer leads.
 
     It is down since it wrote last: every gateway says the same, whenever it was started.
 
@@ -160,7 +160,7 @@ def _down(status: FeedStatus, since: int, error: str) -> FeedStatus:
 
 
 def _gist(status: FeedStatus | None) -> tuple[FeedState, int, Mapping[Market, FeedState]] | None:
-    # Clients are told at once when this changes; the rest can wait for the next round.
+    # Clients get this change at once; the rest can wait for the next round.
     if status is None:
         return None
     states = {market: each.state for market, each in status.markets.items()}

@@ -217,7 +217,7 @@ class Reconciler:
             current = each.readable and self._states.equals(contract_id, each.update)
             own = self._states.present(contract_id)
             if own is None:
-                self.forget(contract_id)  # no client wants it any more
+                self.forget(contract_id)  # no client wants it now
                 continue
             self._comparisons[contract_id] = begun, current
             if not current:
@@ -270,7 +270,7 @@ class Reconciler:
             elif answer.confirmed is not None and (
                 answer.confirmed < 0 or answer.confirmed >= (ended - each.own.taken) * MICROSECONDS
             ):
-                # Asking again is useless until a publisher confirms it anew.
+                # Asking again is useless until a publisher confirms it again.
                 self._unconfirmed[each.contract_id] = each.stored.confirmation
 
     def _follow(self, difference: _Difference, version: int, now: float) -> None:

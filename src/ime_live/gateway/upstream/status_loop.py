@@ -23,7 +23,7 @@ from ime_live.log_limiter import LogLimiter
 
 log = structlog.get_logger()
 
-# A store that hangs does not keep clients from being accepted; their status message says so.
+# A store that hangs does not keep clients from being accepted; their status message shows it.
 _COMPARE_TIMEOUT: Final = 2.0  # seconds
 
 _FAILED: Final = "contracts cannot be compared with the store"

@@ -103,7 +103,7 @@ class Upstream:
         self._wanted: Counter[str] = Counter()
         self._arriving: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        """All arrivals under way, including those of contracts that are not wanted any more."""
+        """All arrivals under way, including those of contracts that are no longer wanted."""
         self._due: set[str] = set()
         """Contracts to be compared at the next tick."""
         self._sweep: list[str] = []
@@ -164,7 +164,7 @@ class Upstream:
         """Want these contracts at once; each call is undone by one `release`.
 
         Returns:
-            Arrivals of those that nobody wanted before, or that are still under way; see `arrived`.
+            Arrivals of contracts that are new, or whose arrival is under way; see `arrived`.
         """
         ids = list(ids)
         self._wanted.update(ids)

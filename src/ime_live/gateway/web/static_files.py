@@ -35,7 +35,7 @@ _HEADERS: Final = {
     "Vary": "Accept-Encoding",
 }
 
-# A module script is fetched with CORS (Fetch, 3.2). The file is public and the same for everybody,
+# A module script is fetched with CORS (Fetch, 3.2). The file is public and equal for all clients,
 # so every page may import it. Whether the page may use the calls is up to --cors-origins.
 _SHARED: Final = {"Access-Control-Allow-Origin": "*"}
 

@@ -252,7 +252,7 @@ class Cluster:
     async def _look(self) -> None:
         """Read the map without waiting for a failed command.
 
-        A primary that is cut off from the others goes on taking writes, and its own map says that
+        A primary that is cut off from the others still accepts writes, and its own map says that
         it may. So the map of the majority counts.
         """
         nodes = random.sample(self._nodes, min(_VOTES, len(self._nodes)))

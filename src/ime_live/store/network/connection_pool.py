@@ -122,7 +122,7 @@ class ReconnectMixin:
             if reply is _PENDING:
                 reply = await super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError as error:
-            # Redis 6 says so within the text of an error of the script.
+            # Redis 6 reports it within the text of the script's error.
             if not isinstance(error, ReadOnlyError) and "READONLY" not in str(error):
                 raise
             await self.disconnect()  # type: ignore[attr-defined]
@@ -226,7 +226,7 @@ class Pool(BlockingConnectionPool):
             connection.abort(closed_for)
 
     async def aclose(self) -> None:
-        """Close the pool for good, even with commands under way."""
-        # No caller waits for an answer any more, and a server may hang.
+        """Close the pool, even with commands under way."""
+        # No caller waits for an answer, and a server may hang.
         self.abort("it is closed")
         await super().aclose()

@@ -2,7 +2,7 @@
 
 Every connection asks the Sentinels when it connects, and they are asked twice a second from then
 on. When they name another server, the connections to the old one are broken. Until Sentinel has
-reached the old master, it goes on accepting writes that are lost later.
+reached the old master, it still accepts writes that are lost later.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ async def pipelined(client: Any, commands: Sequence[Command]) -> list[Any]:  # n
 
 
 class _Pipeline(Pipeline):
-    """redis-py's pipeline, without what it does for options of commands that nobody uses here.
+    """redis-py's pipeline, without its work for command options that are not used here.
 
     That took most of the CPU of a command. It needs one private name of redis-py.
     """
