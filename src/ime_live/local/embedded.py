@@ -158,7 +158,7 @@ class KeptValkey:
             "unixsocket": str(socket_path),
             "unixsocketperm": "600",
             "dir": str(data),
-            # Each write goes to the file at once, so a killed Valkey loses nothing; to the disk each
+            # Writes go to the file at once, so a killed Valkey loses nothing, and to the disk each
             # second, so a power failure costs a second. The feed then publishes all states again.
             "appendonly": "yes",
             "appendfsync": "everysec",
