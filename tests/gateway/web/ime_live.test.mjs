@@ -435,7 +435,8 @@ test("calls ask their own paths, and return Data", async context => {
   await client.search("IMEOption");
   assert.deepEqual(asked, [
     "/live/data/candles/contract/name?contract_names=ContractA&interval=1m",
-    "/live/data/candles/contract/id?market=IMEFund&interval=1d&from=2026-11-27"
+    "/live/data/contract-info/contract/id?market=IMEFund",
+    "/live/data/candles/contract/id?contract_ids=ContractA&interval=1d&from=2026-11-27"
       + "&to=2026-11-28T09:30:00.000Z",
     "/static/data/contract/option-chain?underlying=سکه طلا",
     "/static/data/contract/option-chain?underlying=GC&expiration=2027-01-05",
@@ -459,3 +460,57 @@ test("an aborted call rejects with the signal's reason, and a call that is missi
     await assert.rejects(client.optionChain("GC", {signal}), reason);
     await assert.rejects(client.markets(), {name: "ServiceError", status: 404});
   });
+
+/** Answer calls for candles as the gateway does, and note the contracts of each. */
+function answering(context, listed = []) {
+  const asked = [];
+  context.mock.method(globalThis, "fetch", async address => {
+    const url = new URL(address);
+    const texts = [...url.searchParams.entries()]
+      .filter(([name]) => name.startsWith("contract_")).map(([, text]) => text);
+    if (url.pathname.includes("candles")) asked.push(texts);
+    const found = texts.length ? texts : listed;
+    return Response.json({Status: {}, Data: Object.fromEntries(found.map(each => [each, []]))});
+  });
+  return asked;
+}
+
+test("a call for candles is divided so that contracts times days is at most 100", async context => {
+  const asked = answering(context);
+  const client = new Client({url: "https://example.org"});
+  const contractNames = Array.from({length: 250}, (_, n) => `C${n}`);
+  for (const [times, most] of [
+    [{}, 100],
+    [{start: "2026-11-27", end: "2026-11-27"}, 100],
+    [{start: "2026-11-27T09:00:00", end: "2026-11-28T09:00"}, 50],
+    [{start: "20261108", end: "20261127"}, 5],
+    [{start: new Date(Date.UTC(2026, 10, 26)), end: "2026-11-27T09:00+03:30"}, 25],
+    [{start: "2026-11-27 10:00:00Z", end: "2026-11-27"}, 50],
+    [{start: "2020-01-01"}, 1],
+    [{start: "yesterday"}, 1],
+    [{start: "2026-11-27", end: "2026-11-01"}, 100],
+  ]) {
+    asked.length = 0;
+    const found = await client.candles({contractNames}, times);
+    assert.deepEqual(Object.keys(found), contractNames);
+    assert.deepEqual(asked.flat(), contractNames);
+    assert.equal(Math.max(...asked.map(each => each.length)), most, JSON.stringify(times));
+  }
+  await assert.rejects(
+    client.candles({contractNames}, {start: new Date(NaN)}), {name: "SettingsError", message: /^start /});
+});
+
+test("candles of a filter are asked for by the names that it matches", async context => {
+  const listed = [...Array.from({length: 150}, (_, n) => `C${n}`), "id:7"];
+  const asked = answering(context, listed);
+  const client = new Client({url: "https://example.org"});
+  const found = await client.candles({markets: "IMEFutures"});
+  assert.deepEqual(Object.keys(found).sort(), listed.toSorted());
+  assert.deepEqual(asked.map(each => each.length), [100, 50, 1]);
+  assert.deepEqual(asked.at(-1), ["7"]);
+  assert.deepEqual(
+    Object.keys(await client.candles({markets: "IMEFutures", contractIds: [7]})).sort(),
+    [...listed, "7"].sort());
+  answering(context);
+  assert.deepEqual(await client.candles({underlying: "none"}), {});
+});

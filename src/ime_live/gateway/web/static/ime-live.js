@@ -235,7 +235,30 @@ const keysOf = (answer = {}) => [
   ...(answer.contract_names ?? []), ...(answer.contract_ids ?? []).map(text => keyOf("id", text)),
 ];
 
-const timeOf = moment => (moment instanceof Date ? moment.toISOString() : moment);
+function timeOf(name, moment) {
+  if (!(moment instanceof Date)) return moment;
+  if (Number.isNaN(moment.getTime())) throw new SettingsError(`${name} must be a valid Date`);
+  return moment.toISOString();
+}
+
+// The gateway reads at most so many days of contracts for one call.
+const MOST_DAYS = 100;
+const DAY = 24 * 60 * 60 * 1000;
+const TEHRAN = 3.5 * 60 * 60 * 1000; // east of UTC, without summer time since 2022
+
+/** Return how many contracts fit into one call for candles between two times; at least one. */
+function contractsPerCall(start, end, now = Date.now()) {
+  if (start == null) return MOST_DAYS; // one day
+  const dayOf = text => {
+    const [, year, month, day] = /^\s*(\d{4})-?(\d\d)-?(\d\d)/.exec(text) ?? [];
+    return Date.UTC(year, month - 1, day) / DAY;
+  };
+  const last = end == null ? Math.floor((now + TEHRAN) / DAY) : dayOf(end);
+  // A time with an offset may be on the day before or after in Tehran.
+  const offsets = [start, end].filter(each => /\d[T ]\d.*(?:z|[+-][\d:]+)$/i.test(each)).length;
+  const days = Math.max(1, last - dayOf(start) + 1 + offsets);
+  return Math.floor(MOST_DAYS / days) || 1; // of NaN: the service says what is wrong
+}
 
 const queryOf = pairs =>
   pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
@@ -934,24 +957,48 @@ export class Client {
         `section must be one of ${Object.keys(SECTION_PATHS).join(", ")}, got ${section}`,
       );
     }
-    return this.#live(SECTION_PATHS[section], contracts, options);
+    return this.#live(SECTION_PATHS[section], selectorsOf(contracts), options);
   }
 
-  overview(contracts, options) { return this.#live("overview", contracts, options); }
+  async overview(contracts, options) {
+    return this.#live("overview", selectorsOf(contracts), options);
+  }
 
   async candles(contracts, {interval = "1m", start, end, ...options} = {}) {
-    const parameters = {interval, from: timeOf(start), to: timeOf(end)};
-    return this.#live("candles", contracts, options, parameters);
+    const [from, to] = [timeOf("start", start), timeOf("end", end)];
+    const selectors = selectorsOf(contracts);
+    const chosen = new Map([...selectors].filter(([, each]) => !isFilter(each)));
+    const byId = []; // of a filter by name: contracts whose name another one has
+    for (const [key, filter] of selectors) {
+      if (chosen.has(key)) continue;
+      // The names are needed to divide the call; this is the shortest answer that has them.
+      const wanted = new Map([[key, filter]]);
+      for (const name of Object.keys(await this.#live("contract-info", wanted, options))) {
+        const taken = filter.by === "name" && name.startsWith("id:");
+        if (taken) byId.push(name);
+        const text = taken ? name.slice(3) : name;
+        const by = taken ? "id" : filter.by;
+        chosen.set(keyOf(by, text), {by, text});
+      }
+    }
+    if (selectors.size && !chosen.size) return {};
+    const most = contractsPerCall(from, to);
+    const found = await this.#live("candles", chosen, options, {interval, from, to}, most);
+    for (const name of byId) {
+      found[name] = found[name.slice(3)];
+      if (!selectors.has(name)) delete found[name.slice(3)];
+    }
+    return found;
   }
 
-  async #live(section, contracts, options, parameters) {
+  async #live(section, selectors, options, parameters, most) {
     const path = `/live/data/${section}/contract/`;
-    const answers = await this.#each(path, contracts, options, parameters);
+    const answers = await this.#each(path, selectors, options, parameters, most);
     return Object.assign({}, ...answers);
   }
 
   async contracts(contracts, options) {
-    return (await this.#each("/static/data/contract/", contracts, options)).flat();
+    return (await this.#each("/static/data/contract/", selectorsOf(contracts), options)).flat();
   }
 
   search(market, text = "", options) {
@@ -982,20 +1029,23 @@ export class Client {
     return (await this.#fetch(path, parameters, options)).Data;
   }
 
-  /** One call for as many contracts as fit into a URL. */
-  #each(path, contracts, options, parameters) {
-    const selectors = selectorsOf(contracts);
+  /**
+   * Make calls one after the other, each for as many contracts as fit into a URL, and at most
+   * `most`. Takes the selectors out of the map.
+   */
+  async #each(path, selectors, options, parameters, most) {
     if (!selectors.size) throw new SettingsError("a call must name contracts or a market, got none");
-    const calls = [];
+    const answers = [];
     while (selectors.size) {
-      const {by, fitting} = firstFitting(selectors);
+      const {by, fitting: keys} = firstFitting(selectors);
+      const fitting = keys.slice(0, most);
       const texts = {[by === "name" ? "contract_names" : "contract_ids"]: fitting.flatMap(key => {
         const each = selectors.get(key);
         return each.patterns ?? [each.text];
       })};
       const filter = fitting.map(key => selectors.get(key)).find(isFilter);
-      calls.push(
-        this.get(
+      answers.push(
+        await this.get(
           path + by,
           {...texts, market: filter?.markets, underlying: filter?.underlying, ...parameters},
           options,
@@ -1003,7 +1053,7 @@ export class Client {
       );
       fitting.forEach(key => selectors.delete(key));
     }
-    return Promise.all(calls);
+    return answers;
   }
 
   async #fetch(path, parameters, {signal} = {}, again = false) {
