@@ -514,3 +514,33 @@ test("candles of a filter are asked for by the names that it matches", async con
   answering(context);
   assert.deepEqual(await client.candles({underlying: "none"}), {});
 });
+
+test("an answer that cannot be used is a ServiceError, and not an empty one", async context => {
+  let answer;
+  context.mock.method(globalThis, "fetch", async () => answer());
+  const client = new Client({url: "https://example.org"});
+  for (const [body, status] of [
+    ["<html>Log in</html>", 200], ["null", 200], ["1", 200], ["", 200], ["{}", 200],
+    ["null", 500], ['{"detail": ["x"]}', 404], ["[]", 502], ["<html>", 403],
+  ]) {
+    answer = () => new Response(body, {status});
+    const name = status === 403 ? "RefusedError" : "ServiceError";
+    for (const call of [
+      client.snapshot("Aggregate", {contractNames: "A"}), client.contracts({contractIds: 1}),
+      client.markets(),
+    ]) await assert.rejects(call, error => error.name === name, `${status} ${body}`);
+    if (body !== "{}") await assert.rejects(client.status(), {name});
+  }
+});
+
+test("a wrong argument of a call is refused before anything is sent", async context => {
+  const {mock} = context.mock.method(globalThis, "fetch", async () => Response.json({Data: []}));
+  const client = new Client({url: "https://example.org", token: "a.b"});
+  for (const path of [".evil.example/", "live/status", "@evil.example", undefined])
+    await assert.rejects(client.get(path), {name: "SettingsError"});
+  await assert.rejects(client.snapshot("toString", {contractNames: "A"}), {name: "SettingsError"});
+  await assert.rejects(client.overview({markets: "IMEFund", by: "toString"}), {name: "SettingsError"});
+  assert.equal(mock.callCount(), 0);
+  for (const timeout of [0, -1, NaN, "5", null, Infinity])
+    assert.throws(() => new Client({url: "https://example.org", timeout}), {name: "SettingsError"});
+});

@@ -141,7 +141,7 @@ const keyOf = (by, text) => (by === "id" ? `id:${text}` : text);
 
 /** Return the contracts and filters of a program: key → selector. */
 function selectorsOf({contractNames, contractIds, markets, underlying, by = "name"} = {}) {
-  if (!(by in PARAMETERS)) throw new SettingsError(`by must be "name" or "id", got ${by}`);
+  if (!Object.hasOwn(PARAMETERS, by)) throw new SettingsError(`by must be "name" or "id", got ${by}`);
   const filter = {
     markets: textsOf("markets", markets),
     underlying: textsOf("underlying", underlying),
@@ -266,6 +266,11 @@ const queryOf = pairs =>
 /** A timestamp of the service as milliseconds of its own wall clock; only differences mean much. */
 const millisecondsOf = timestamp => Date.parse(`${timestamp.slice(0, 23)}Z`);
 
+function checkPositive(name, value) {
+  if (!Number.isFinite(value) || value <= 0)
+    throw new SettingsError(`${name} must be a number above 0, got ${value}`);
+}
+
 function checkOptions(options) {
   for (const name of [
     "maxRate",
@@ -275,9 +280,7 @@ function checkOptions(options) {
     "firstTimeout",
   ]) {
     const value = options[name];
-    if ((value === null && DEFAULTS[name] === null) || (Number.isFinite(value) && value > 0))
-      continue;
-    throw new SettingsError(`${name} must be a number above 0, got ${value}`);
+    if (value !== null || DEFAULTS[name] !== null) checkPositive(name, value);
   }
   if (options.since !== null && !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$/.test(options.since)) {
     throw new SettingsError(
@@ -946,13 +949,14 @@ export class Client {
   #timeout;
 
   constructor({url, token, timeout = 10} = {}) {
+    checkPositive("timeout", timeout);
     this.#service = readService(url);
     this.#credentials = new Credentials(token, ENVIRONMENT.now);
     this.#timeout = timeout;
   }
 
   async snapshot(section, contracts, options) {
-    if (!(section in SECTION_PATHS)) {
+    if (!Object.hasOwn(SECTION_PATHS, section)) {
       throw new SettingsError(
         `section must be one of ${Object.keys(SECTION_PATHS).join(", ")}, got ${section}`,
       );
@@ -1026,7 +1030,10 @@ export class Client {
 
   /** Return `Data` of any call, as of those that are newer than this module. */
   async get(path, parameters = {}, options) {
-    return (await this.#fetch(path, parameters, options)).Data;
+    const body = await this.#fetch(path, parameters, options);
+    if (body.Data === undefined)
+      throw new ServiceError(`the answer of ${path} must have Data, got none`, 200);
+    return body.Data;
   }
 
   /**
@@ -1057,6 +1064,9 @@ export class Client {
   }
 
   async #fetch(path, parameters, {signal} = {}, again = false) {
+    // Another text would become a part of the host, which gets the token.
+    if (!String(path).startsWith("/"))
+      throw new SettingsError(`a path must start with "/", got ${path}`);
     const pairs = Object.entries(parameters).flatMap(
       ([name, value]) => (value == null ? [] : [value].flat().map(each => [name, each])));
     const query = queryOf(pairs);
@@ -1070,7 +1080,7 @@ export class Client {
         credentials: "omit",
       });
       body = await response.json().catch(error => {
-        if (error instanceof SyntaxError) return {};
+        if (error instanceof SyntaxError) return null;
         throw error;
       });
     } catch (error) {
@@ -1079,10 +1089,17 @@ export class Client {
       throw new ServiceError(`${path} cannot be reached: ${text}`);
     }
     if (response.ok) {
+      // A page of a proxy, or of an address that is wrong, must not look like an empty market.
+      if (body === null || typeof body !== "object") {
+        throw new ServiceError(
+          `${path} must be answered with a JSON object, got something else`, response.status);
+      }
       this.#credentials.accepted();
       return body;
     }
-    const reason = body.detail ?? `${path} was answered with HTTP ${response.status}`;
+    const detail = body?.detail;
+    const reason = typeof detail === "string" ? detail
+      : `${path} was answered with HTTP ${response.status}`;
     if (response.status === 401) {
       if (this.#credentials.refused(reason) && this.#credentials.renewable && !again) {
         return this.#fetch(path, parameters, {signal}, true);
