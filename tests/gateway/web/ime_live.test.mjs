@@ -544,3 +544,24 @@ test("a wrong argument of a call is refused before anything is sent", async cont
   for (const timeout of [0, -1, NaN, "5", null, Infinity])
     assert.throws(() => new Client({url: "https://example.org", timeout}), {name: "SettingsError"});
 });
+
+test("a message that cannot be read ends the stream, and one of an unknown channel does not", async () => {
+  for (const text of [
+    "{", "null", "[]", "1", "{}", '{"channel": 1}', '{"channel": "IME Stream"}',
+    `{"channel": "IME Stream", "contractName": "A", "timestamp": "${stamp(1)}"}`,
+    `{"channel": "IME Stream", "timestamp": "${stamp(1)}", "data": {}}`,
+    '{"channel": "IME Status", "data": {}}', `{"channel": "IME Status", "timestamp": "${stamp(1)}", "data": null}`,
+    `{"channel": "IME Control", "timestamp": "${stamp(1)}", "data": {}}`, new Blob(["{}"]),
+  ]) {
+    const world = new World();
+    const stream = await world.start();
+    world.open();
+    world.message({channel: "IME News", data: null});
+    world.state("A", 0);
+    assert.equal(stream.state, "open");
+    world.socket.onmessage({data: text});
+    await assert.rejects(stream.closed, {name: "ServiceError", message: /must be as in/}, String(text));
+    assert.ok(world.socket.closed);
+    assert.equal(stream.latest.size, 1);
+  }
+});

@@ -260,6 +260,26 @@ function contractsPerCall(start, end, now = Date.now()) {
   return Math.floor(MOST_DAYS / days) || 1; // of NaN: the service says what is wrong
 }
 
+const isObject = value => typeof value === "object" && value !== null;
+
+/** Return a message of the service; null if it cannot be used. Unknown channels may come. */
+function messageOf(text) {
+  let message;
+  try {
+    message = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (!isObject(message) || typeof message.channel !== "string") return null;
+  const {channel, timestamp, data} = message;
+  const contract = message.contractName ?? message.ContractId;
+  if (!["IME Stream", "IME Status", "IME Control"].includes(channel)) return message;
+  if (typeof timestamp !== "string" || !isObject(data)) return null;
+  if (channel === "IME Stream" && typeof contract !== "string") return null;
+  if (channel === "IME Control" && !Array.isArray(data.errors)) return null;
+  return message;
+}
+
 const queryOf = pairs =>
   pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
 
@@ -662,11 +682,10 @@ export class Stream {
   // Messages
 
   #receive(connection, text) {
-    let message;
-    try {
-      message = JSON.parse(text);
-    } catch {
-      return this.#end(new ServiceError("the service's message must be JSON, got something else"));
+    const message = messageOf(text);
+    if (message === null) {
+      return this.#end(
+        new ServiceError("the service's message must be as in docs/protocol.md, got something else"));
     }
     const first = connection.arrived === null;
     connection.arrived = this.#environment.now();
