@@ -565,3 +565,22 @@ test("a message that cannot be read ends the stream, and one of an unknown chann
     assert.equal(stream.latest.size, 1);
   }
 });
+
+test("status takes every iterable of contracts, and divides a long selection", async context => {
+  const asked = [];
+  context.mock.method(globalThis, "fetch", async address => {
+    const {searchParams, href} = new URL(address);
+    assert.ok(href.length < 8000);
+    asked.push(href.replace("https://example.org/live/status", ""));
+    const names = [...searchParams.getAll("contract_names"), ...searchParams.getAll("contract_ids")];
+    return Response.json({feed: "live", contracts: Object.fromEntries(names.map(each => [each, {}]))});
+  });
+  const client = new Client({url: "https://example.org"});
+  assert.deepEqual(await client.status(), {feed: "live", contracts: {}});
+  const chosen = {contractNames: new Set([" A ", "B"]), contractIds: [7].values()};
+  assert.deepEqual((await client.status(chosen)).contracts, {A: {}, B: {}, 7: {}});
+  assert.deepEqual(asked, ["", "?contract_names=A&contract_names=B", "?contract_ids=7"]);
+  const many = Array.from({length: 2000}, (_, n) => `CONTRACT${n}`);
+  assert.deepEqual(Object.keys((await client.status({contractNames: many})).contracts), many);
+  await assert.rejects(client.status({contractNames: [null]}), {name: "SettingsError"});
+});

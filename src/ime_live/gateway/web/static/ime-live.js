@@ -91,6 +91,7 @@ function errorOfFaults(faults) {
 
 const STREAM = "/live/data/websocket/contract/";
 const PARAMETERS = {name: "contract_names", id: "contract_id"};
+const CALL_PARAMETERS = {name: "contract_names", id: "contract_ids"};
 // Proxies usually accept 8 KiB in a request's first line, and the gateway 4 KiB in a command.
 const MOST_CHARACTERS = 6000;
 const MOST_BYTES = 3800;
@@ -1039,12 +1040,22 @@ export class Client {
   markets(options) { return this.get("/static/data/market", {}, options); }
 
   async status(contracts = {}, options) {
-    const {contractNames, contractIds} = contracts;
-    return this.#fetch(
-      "/live/status",
-      {contract_names: contractNames, contract_ids: contractIds},
-      options,
-    );
+    const selectors = new Map();
+    for (const text of textsOf("contractNames", contracts.contractNames))
+      selectors.set(keyOf("name", text), {by: "name", text});
+    for (const text of textsOf("contractIds", contracts.contractIds))
+      selectors.set(keyOf("id", text), {by: "id", text});
+    const answers = [];
+    do { // also without a contract: then it is the state of all
+      const {by, fitting} = firstFitting(selectors);
+      const texts = fitting.map(key => selectors.get(key).text);
+      fitting.forEach(key => selectors.delete(key));
+      answers.push(await this.#fetch("/live/status", {[CALL_PARAMETERS[by]]: texts}, options));
+    } while (selectors.size);
+    return {
+      ...answers.at(-1),
+      contracts: Object.assign({}, ...answers.map(each => each.contracts)),
+    };
   }
 
   /** Return `Data` of any call, as of those that are newer than this module. */
@@ -1065,7 +1076,7 @@ export class Client {
     while (selectors.size) {
       const {by, fitting: keys} = firstFitting(selectors);
       const fitting = keys.slice(0, most);
-      const texts = {[by === "name" ? "contract_names" : "contract_ids"]: fitting.flatMap(key => {
+      const texts = {[CALL_PARAMETERS[by]]: fitting.flatMap(key => {
         const each = selectors.get(key);
         return each.patterns ?? [each.text];
       })};
