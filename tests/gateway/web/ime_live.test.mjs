@@ -584,3 +584,20 @@ test("status takes every iterable of contracts, and divides a long selection", a
   assert.deepEqual(Object.keys((await client.status({contractNames: many})).contracts), many);
   await assert.rejects(client.status({contractNames: [null]}), {name: "SettingsError"});
 });
+
+test("sections that can be read only once are sent by each connection", async () => {
+  const world = new World();
+  await world.start({sections: ["Aggregate", "BestLimit"].values()});
+  for (let attempt = 0; attempt < 2; attempt++) {
+    assert.equal(world.socket.url.searchParams.get("sections"), "Aggregate,BestLimit");
+    world.end(1006);
+    await world.pass(1);
+  }
+  await world.start({sections: "Aggregate"});
+  assert.equal(world.socket.url.searchParams.get("sections"), "Aggregate");
+  for (const sections of [[null], 5.5, [""]]) {
+    assert.throws(
+      () => connect({url: "http://a.example", contractNames: "A", sections}, world.environment),
+      {name: "SettingsError"});
+  }
+});

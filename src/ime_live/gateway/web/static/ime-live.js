@@ -496,6 +496,9 @@ export class Stream {
       if (value !== undefined) this.#options[name] = value;
     }
     checkOptions(this.#options);
+    const {sections} = this.#options;
+    // As a list: each connection sends them, and an iterator can be read only once.
+    if (sections !== null) this.#options.sections = textsOf("sections", sections);
     this.#service = readService(options.url);
     this.#held = selectorsOf(options);
     if (!this.#held.size) {
@@ -605,7 +608,7 @@ export class Stream {
     }
     pairs.push(...Object.entries(this.#resumePoint.resumption(this.#held)));
     if (maxRate !== null) pairs.push(["max_rate", maxRate]);
-    if (sections !== null) pairs.push(["sections", [...sections].join(",")]);
+    if (sections !== null) pairs.push(["sections", sections.join(",")]);
     if (skipped) pairs.push(["skipped", true]);
     return `${this.#service.ws}${STREAM}${by}?${queryOf([...pairs, ["status", true]])}`;
   }
