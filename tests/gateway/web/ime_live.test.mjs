@@ -116,6 +116,9 @@ test("resume point takes the smallest timestamp, or all states if one is missing
   assert.deepEqual(point.resumption(selectors), {since: stamp(1)});
   selectors.set("{", {by: "name", markets: ["IMEOption"], underlying: [], patterns: []});
   assert.deepEqual(point.resumption(selectors), {snapshot: true});
+  const later = new ResumePoint({snapshot: true, since: stamp(3)});
+  later.begin();
+  assert.deepEqual(later.resumption(selectors), {since: stamp(3)});
 });
 
 test("a token function is called again once after a refusal, and by itself for no other reason", async () => {

@@ -345,10 +345,10 @@ export class ResumePoint {
     if (!this.#begun) {
       return this.#since !== null ? {since: this.#since} : this.#snapshot ? {snapshot: true} : {};
     }
-    const stamps = [...selectors].map(([key, each]) =>
-      isFilter(each) ? undefined : this.#seen.get(key),
-    );
-    // A filter may match contracts that were listed meanwhile, so then all states are needed.
+    // A filter may match contracts that were listed meanwhile, which have no timestamp.
+    if ([...selectors].some(([, each]) => isFilter(each)))
+      return this.#since !== null ? {since: this.#since} : {snapshot: true};
+    const stamps = [...selectors].map(([key]) => this.#seen.get(key));
     if (!stamps.length || stamps.includes(undefined)) return {snapshot: true};
     return {since: stamps.reduce((one, other) => (one < other ? one : other))};
   }
