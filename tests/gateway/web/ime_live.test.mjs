@@ -604,3 +604,16 @@ test("sections that can be read only once are sent by each connection", async ()
       {name: "SettingsError"});
   }
 });
+
+test("a listener that closes the stream at its end is told of the end once", async () => {
+  const world = new World();
+  const stream = await world.start();
+  const states = [];
+  stream.onUpdates(() => stream.close());
+  stream.onConnection(({state}) => states.push(state));
+  world.open();
+  world.state("A", 1);
+  world.end(1008, "invalid token");
+  await stream.closed;
+  assert.deepEqual(states, ["open", "closed"]);
+});

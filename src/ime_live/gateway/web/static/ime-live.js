@@ -672,6 +672,7 @@ export class Stream {
   #end(error) {
     if (this.state === "closed") return;
     this.#flush(); // what was received is not lost
+    if (this.state === "closed") return; // a listener has closed the stream
     this.#hangUp();
     this.#environment.clearTimeout(this.#retry);
     this.#environment.clearTimeout(this.#first);
