@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from docgen.api_documents.operations import TAGS, TOKEN, operations
-from docgen.api_documents.rest_examples import NAMES, example_of
+from docgen.api_documents.rest_examples import NAMES, WHOLE_EXAMPLES, example_of
 from docgen.api_documents.rest_schemas import Part, rest_schemas
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.rest.paths import SEARCH_PATH
@@ -53,8 +53,10 @@ def _complete(path: str, operation: Part, schemas: Mapping[str, Part]) -> None:
     """Give a call its name for generated clients, and an example of its response."""
     operation["operationId"] = operation_id(path)
     key = NAMES[By.ID if path.endswith(f"/{By.ID}") else By.NAME]
-    content = operation["responses"]["200"]["content"].get("application/json")
-    if content is not None and path != "/openapi.json":
+    (content,) = operation["responses"]["200"]["content"].values()
+    if path in WHOLE_EXAMPLES:
+        content["example"] = WHOLE_EXAMPLES[path]
+    else:
         content["example"] = example_of(content["schema"], schemas, key)
 
 

@@ -22,6 +22,16 @@ _TIME: Final[str] = SPECIMENS["streamByName"][0]["timestamp"]
 NAMES: Final = {By.NAME: "ContractA", By.ID: "12345"}
 """The contract of all examples."""
 
+WHOLE_EXAMPLES: Final[Mapping[str, Any]] = {
+    "/metrics": (
+        "# HELP ime_live_connections Open streams: WebSockets and server-sent events.\n"
+        "# TYPE ime_live_connections gauge\n"
+        "ime_live_connections 2.0\n"
+    ),
+    "/openapi.json": {"openapi": "3.1.0", "info": {"title": "ime-live", "version": "0"}},
+}
+"""Path of a call → an example of its response, where the schema does not tell the content."""
+
 _PREFIX: Final = "#/components/schemas/"
 
 _VALUES: Final[Mapping[str, Any]] = _STATE | {

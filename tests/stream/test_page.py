@@ -233,6 +233,8 @@ async def test_both_documents_are_shown(page: Page, gateway: Gateway) -> None:
     assert await page.evaluate(f"{links}.length") == len(cards) + 2
     lost = f"{links}.filter(each => !document.getElementById(each.hash.slice(1))).length"
     assert await page.evaluate(lost) == 0
+    bare = "[...document.querySelectorAll('.side')].filter(each => !each.querySelector('.shown'))"
+    assert await page.evaluate(f"{bare}.map(each => each.parentElement.textContent)") == []
 
 
 @pytest.mark.thorough
