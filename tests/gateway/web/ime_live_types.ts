@@ -25,6 +25,10 @@ console.log(newest, stream.current);
 
 const parts = connect({contractIds: [12345, "67890"], sections: ["Aggregate"]});
 parts.onMessage(message => console.log(message.data.Aggregate?.last_price));
+connect({
+  contractNames: new Set(["A"]), since: "2026-05-23T15:10:00.000000", skipped: true, openTimeout: 5,
+  staleAfter: 10, maxReconnectDelay: 5, firstTimeout: null, sections: null, token: null, signal: null,
+});
 // @ts-expect-error with sections, a section may be missing
 parts.onMessage(message => console.log(message.data.BestLimit["1"]));
 // @ts-expect-error there is no such option

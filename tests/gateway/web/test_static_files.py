@@ -114,6 +114,24 @@ def test_files_of_unknown_types_are_left_out() -> None:
     assert found == {}  # only modules of Python
 
 
+def test_types_and_document_have_every_option_and_error() -> None:
+    module, types = ((STATIC / f"ime-live.{kind}").read_text("utf-8") for kind in ("js", "d.ts"))
+    document = (ROOT / "docs" / "browser.md").read_text(encoding="utf-8")
+
+    def block(text: str, begin: str, end: str) -> str:
+        return text.partition(begin)[2].partition(end)[0]
+
+    options = set(re.findall(r"^  (\w+)\?:", block(types, "interface Contracts {", "\n}"), re.M))
+    options |= set(re.findall(r"^  (\w+)\?:", block(types, "interface StreamOptions", "\n}"), re.M))
+    rows = re.findall(r"^\| (`.*?) \|", block(document, "## Connecting", "\n## "), re.M)
+    assert options == set(re.findall(r"`(\w+)`", "".join(rows)))
+    assert set(re.findall(r"(\w+):", block(module, "const DEFAULTS = {", "};"))) < options
+    errors = set(re.findall(r"^export class (\w+Error)\b", module, re.M))
+    assert errors == set(re.findall(r"^export class (\w+Error)\b", types, re.M))
+    rows = re.findall(r"^\| `(\w+Error)` \|", document, re.M)
+    assert errors == {*rows, "ImeLiveError"}
+
+
 def missing(program: str, purpose: str) -> None:
     """Skip the test, or fail it where everything must be there."""
     reason = f"{program} is not installed, so {purpose}"
