@@ -170,6 +170,48 @@ async def test_browser_module_works_without_frames(
 
 
 @pytest.mark.thorough
+async def test_browser_module_goes_on_after_the_exception_of_a_listener(
+    page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
+) -> None:
+    contract = market.one()
+    await start(page, gateway, contractNames=[contract.contract_name])
+    await page.evaluate(
+        "window.seen = []; addEventListener('error', event => seen.push(event.message));"
+        "addEventListener('unhandledrejection', event => seen.push(event.reason.message));"
+        "for (const kind of ['onMessage', 'onUpdates', 'onStatus']) {"
+        "  stream[kind](() => { throw new Error(kind); });"
+        "  stream[kind](async () => { throw new Error(`async ${kind}`); });"
+        "}"
+    )
+    await page.until("stream.status !== null")
+    for count in (1, 2):
+        await publisher.publish(contract.contract_id, payload(Aggregate={"trade_count": count}))
+    await page.until("messages.length === 2 && batches.length > 0")
+    for kind in ("onMessage", "onUpdates", "onStatus"):
+        await page.until(f"seen.includes('Uncaught Error: {kind}')")
+        await page.until(f"seen.includes('async {kind}')")
+    assert await page.evaluate("stream.state") == "open"
+
+
+@pytest.mark.thorough
+async def test_browser_module_divides_calls_for_candles(
+    page: Page, gateway: Gateway, market: Market
+) -> None:
+    contract = market.one()
+    await start(page, gateway, contractNames=[contract.contract_name])
+    names = [contract.contract_name, *(f"no such {n}" for n in range(120))]
+    found = await page.evaluate(
+        f"new module.Client().candles({{contractNames: {json.dumps(names)}}}, "
+        "{start: '2026-11-01', end: '2026-11-27'})"
+    )
+    assert found == {contract.contract_name: []} | dict.fromkeys(names[1:])
+    listed = await page.evaluate(
+        "new module.Client().candles({markets: 'IMEFutures'}, {start: '2026-09-01'})"
+    )
+    assert contract.contract_name in listed
+
+
+@pytest.mark.thorough
 async def test_browser_module_notices_a_silent_break(
     page: Page, gateway: Gateway, market: Market, publisher: Publisher, payload: Payload
 ) -> None:
