@@ -45,7 +45,7 @@ async def test_empty_store_has_no_contracts_and_no_feed(valkey: EmbeddedValkey) 
         "ok: may run the script that stores and publishes",
     ]
     assert found["contracts"] == ["warning: no contracts are registered"]
-    assert found["feed"][0].startswith("ok: no feed of the exchange has run")
+    assert found["feed"][0].startswith("ok: no exchange feed has run")
 
 
 async def test_contracts_and_states_are_counted_with_those_that_cannot_be_read(
