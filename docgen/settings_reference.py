@@ -48,7 +48,7 @@ SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
             "and the issuer."
         ),
     ),
-    ("Feed", FeedSettings, "What the feed publishes; see [feed.md](feed.md)."),
+    ("Feed", FeedSettings, "Prices that the feed allows, and its recording; see [feed.md](feed.md)."),
     ("Exchange", SignalRHubSettings, "How the exchange is reached."),
     ("Trading hours", HoursSettings, "When the exchange trades, in Tehran's time."),
     ("Bars", BarsSettings, "How long bars are kept; see [history.md](history.md)."),
