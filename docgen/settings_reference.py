@@ -48,7 +48,7 @@ SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
             "and the issuer."
         ),
     ),
-    ("Feed", FeedSettings, "Prices that the feed allows, and its recording; see [feed.md](feed.md)."),
+    ("Feed", FeedSettings, "Allowed prices, and the recording of frames; see [feed.md](feed.md)."),
     ("Exchange", SignalRHubSettings, "How the exchange is reached."),
     ("Trading hours", HoursSettings, "When the exchange trades, in Tehran's time."),
     ("Bars", BarsSettings, "How long bars are kept; see [history.md](history.md)."),

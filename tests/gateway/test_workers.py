@@ -121,7 +121,7 @@ def test_worker_that_died_or_stopped_is_replaced(tmp_path: Path, number: signal.
         said = ended(program, signal.SIGTERM)
         assert {second, program.pids()[2]} <= set(program.pids("ended"))
     assert f"pid={first}" in said
-    assert ("worker does not answer" in said) is (number is signal.SIGSTOP)
+    assert ("worker does not respond" in said) is (number is signal.SIGSTOP)
     assert "worker exited; starting another one" in said
 
 
