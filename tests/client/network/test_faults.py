@@ -135,9 +135,7 @@ async def test_missing_ssl_cert_file_is_named(
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
     async with service(sending()) as made, tls.before(port_of(made.url)) as place:
         text = await failure(f"wss://{place}")
-    assert text.endswith(
-        "SSL_CERT_FILE must name a file of certificates, got /nowhere/ca.pem"
-    )
+    assert text.endswith("SSL_CERT_FILE must name a file of certificates, got /nowhere/ca.pem")
 
 
 async def test_wss_to_a_plain_port_is_named() -> None:
