@@ -617,3 +617,43 @@ test("a listener that closes the stream at its end is told of the end once", asy
   await stream.closed;
   assert.deepEqual(states, ["open", "closed"]);
 });
+
+test("a divided call waits when one of its calls is one too many", async context => {
+  context.mock.timers.enable({apis: ["setTimeout"]});
+  const names = Array.from({length: 4}, (_, n) => `C${n}`);
+  const times = {start: "2026-09-01", end: "2026-11-27"}; // one contract in each call
+  let calls = 0, refusals = new Set(), after = "2";
+  context.mock.method(globalThis, "fetch", async address => {
+    const name = new URL(address).searchParams.get("contract_names");
+    if (!refusals.has(calls++)) return Response.json({Data: {[name]: []}});
+    return Response.json({detail: "too many requests"}, {status: 429, headers: {"Retry-After": after}});
+  });
+  const client = new Client({url: "https://example.org"});
+  const run = async options => {
+    calls = 0;
+    const got = client.candles({contractNames: names}, {...times, ...options})
+      .then(Object.keys, error => error.name ?? error);
+    for (let turn = 0; turn < 30; turn++) {
+      for (let tick = 0; tick < 20; tick++) await new Promise(resolve => setImmediate(resolve));
+      context.mock.timers.tick(1000);
+    }
+    return got;
+  };
+  refusals = new Set([1, 2, 4]);
+  assert.deepEqual(await run(), names);
+  assert.equal(calls, 7);
+  refusals = new Set([0]); // the whole call is too many
+  assert.equal(await run(), "RateError");
+  assert.equal(calls, 1);
+  refusals = new Set(Array.from({length: 50}, (_, n) => n + 1));
+  assert.equal(await run(), "RateError");
+  assert.equal(calls, 6);
+  after = "60";
+  assert.equal(await run(), "RateError");
+  assert.equal(calls, 2);
+  after = "5";
+  const controller = new AbortController();
+  const running = run({signal: controller.signal});
+  setImmediate(() => setImmediate(() => controller.abort("enough")));
+  assert.equal(await running, "enough");
+});

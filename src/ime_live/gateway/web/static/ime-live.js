@@ -966,6 +966,20 @@ const SECTION_PATHS = {
   ContractInfo: "contract-info",
 };
 
+const TRIES = 5;
+const LONGEST_WAIT = 5; // seconds
+
+/** Wait for some seconds, or reject with the reason of a signal. */
+function passed(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, seconds * 1000);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    }, {once: true});
+  });
+}
+
 /** The REST calls of the service. */
 export class Client {
   #service;
@@ -1054,7 +1068,8 @@ export class Client {
       const {by, fitting} = firstFitting(selectors);
       const texts = fitting.map(key => selectors.get(key).text);
       fitting.forEach(key => selectors.delete(key));
-      answers.push(await this.#fetch("/live/status", {[CALL_PARAMETERS[by]]: texts}, options));
+      const query = {[CALL_PARAMETERS[by]]: texts};
+      await this.#next(answers, () => this.#fetch("/live/status", query, options), options);
     } while (selectors.size);
     return {
       ...answers.at(-1),
@@ -1085,16 +1100,28 @@ export class Client {
         return each.patterns ?? [each.text];
       })};
       const filter = fitting.map(key => selectors.get(key)).find(isFilter);
-      answers.push(
-        await this.get(
-          path + by,
-          {...texts, market: filter?.markets, underlying: filter?.underlying, ...parameters},
-          options,
-        ),
-      );
+      const query = {
+        ...texts, market: filter?.markets, underlying: filter?.underlying, ...parameters,
+      };
+      await this.#next(answers, () => this.get(path + by, query, options), options);
       fitting.forEach(key => selectors.delete(key));
     }
     return answers;
+  }
+
+  /** Add the answer of the next part of a divided call, which may be one too many for the rate. */
+  async #next(answers, call, {signal} = {}) {
+    for (let tries = 1; ; tries++) {
+      try {
+        return answers.push(await call());
+      } catch (error) {
+        const {retryAfter: wait} = error;
+        if (!answers.length || !(error instanceof RateError) || tries === TRIES) throw error;
+        if (!(wait <= LONGEST_WAIT)) throw error;
+        signal?.throwIfAborted();
+        await passed(Math.max(1, wait), signal);
+      }
+    }
   }
 
   async #fetch(path, parameters, {signal} = {}, again = false) {
