@@ -121,14 +121,18 @@ def test_types_and_document_have_every_option_and_error() -> None:
     def block(text: str, begin: str, end: str) -> str:
         return text.partition(begin)[2].partition(end)[0]
 
-    options = set(re.findall(r"^  (\w+)\?:", block(types, "interface Contracts {", "\n}"), re.M))
-    options |= set(re.findall(r"^  (\w+)\?:", block(types, "interface StreamOptions", "\n}"), re.M))
-    rows = re.findall(r"^\| (`.*?) \|", block(document, "## Connecting", "\n## "), re.M)
+    options = set(
+        re.findall(r"^  (\w+)\?:", block(types, "interface Contracts {", "\n}"), re.MULTILINE)
+    )
+    options |= set(
+        re.findall(r"^  (\w+)\?:", block(types, "interface StreamOptions", "\n}"), re.MULTILINE)
+    )
+    rows = re.findall(r"^\| (`.*?) \|", block(document, "## Connecting", "\n## "), re.MULTILINE)
     assert options == set(re.findall(r"`(\w+)`", "".join(rows)))
     assert set(re.findall(r"(\w+):", block(module, "const DEFAULTS = {", "};"))) < options
-    errors = set(re.findall(r"^export class (\w+Error)\b", module, re.M))
-    assert errors == set(re.findall(r"^export class (\w+Error)\b", types, re.M))
-    rows = re.findall(r"^\| `(\w+Error)` \|", document, re.M)
+    errors = set(re.findall(r"^export class (\w+Error)\b", module, re.MULTILINE))
+    assert errors == set(re.findall(r"^export class (\w+Error)\b", types, re.MULTILINE))
+    rows = re.findall(r"^\| `(\w+Error)` \|", document, re.MULTILINE)
     assert errors == {*rows, "ImeLiveError"}
 
 
