@@ -14,7 +14,6 @@ import msgspec
 import pytest
 import redis as redis_sync
 
-from ime_live.cli.publish import _LOOK_AGAIN
 from ime_live.local.embedded import EmbeddedValkey
 from tests.cli.test_feed import frame
 from tests.support.fork_server import ForkedProcess
