@@ -1,4 +1,4 @@
-"""What this process uses of the machine, as exported."""
+"""The exported CPU, memory and open files are those of this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this process uses of the machine, under the names that all Prometheus clients have.
+"""CPU, memory and open files of this process, under the names that all Prometheus clients have.
 
 prometheus-client's own collector of these metrics does not work with several workers.
 """
