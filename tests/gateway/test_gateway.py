@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from structlog.testing import capture_logs
 
-from ime_live.gateway.app import Gateway
+from ime_live.gateway.gateway import Gateway
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import AuthMode, GatewaySettings
 
