@@ -11,8 +11,6 @@ import asyncio
 import itertools
 import random
 import secrets
-import socket
-import sys
 from collections.abc import MutableSet
 from typing import Any, Final
 
@@ -20,6 +18,7 @@ from ime_live.errors import AuthenticationError, CloseCode, LimitError, RefusedE
 from ime_live.gateway.auth.authenticator import Identity
 from ime_live.gateway.http.request_head import RequestHead
 from ime_live.gateway.limits.stream_limits import Permit
+from ime_live.gateway.peer import acknowledged_bytes, peer_of
 from ime_live.gateway.query.stream_query import (
     TOO_MANY_CONTRACTS,
     StreamRequest,
@@ -384,36 +383,3 @@ class Connection(asyncio.Protocol):
         self._connections.discard(self)
         closer, self._closer = self._closer, None
         LingeringClose(transport, self._connections, self._context.loop, timer=closer, quiet=quiet)
-
-
-# Of `struct tcp_info` (linux/tcp.h): the offset of tcpi_bytes_acked, a number of 64 bits.
-_BYTES_ACKED: Final = 120
-
-
-def acknowledged_bytes(descriptor: int) -> int | None:
-    """Return how many bytes a peer has acknowledged; None where the system does not tell (Linux).
-
-    The kernel counts them anyway, so nothing must be counted for each message.
-    """
-    if sys.platform != "linux":
-        return None
-    try:
-        # A second object of the same descriptor, which is detached before it would close it.
-        peer = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=descriptor)
-    except OSError:
-        return None
-    try:
-        info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
-    except OSError:
-        return None
-    finally:
-        peer.detach()
-    if len(info) < _BYTES_ACKED + 8:
-        return None
-    return int.from_bytes(info[_BYTES_ACKED:], sys.byteorder)
-
-
-def peer_of(transport: asyncio.Transport) -> str:
-    """Return the address of a transport's other end, for the log."""
-    peer = transport.get_extra_info("peername")
-    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer or "-")
