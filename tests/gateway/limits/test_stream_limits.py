@@ -98,15 +98,6 @@ def test_memory_that_waits_refuses_new_streams() -> None:
     assert limits.waiting == 0
 
 
-def test_apply_uses_other_limits() -> None:
-    world = World(max_connections=1)
-    world.limits.admit()
-    world.limits.apply(LimitSettings(max_connections=2))
-    world.limits.admit()
-    assert refusal(world.limits.admit)[0] == "connections"
-    assert world.limits.streams == 2
-
-
 def test_zero_sets_no_limit() -> None:
     limits = World(max_address_connections=0, max_waiting=0).limits
     for _ in range(2000):

@@ -51,14 +51,7 @@ class StreamLimits:
         """Bytes that wait for slow clients."""
         self._by_address: dict[str, int] = {}
         self._by_subject: dict[str, int] = {}
-        self._handshakes = RequestLimit(0)
-        self._settings = settings
-        self.apply(settings)
-
-    def apply(self, settings: LimitSettings) -> None:
-        """Use other limits from now on; streams that are open stay."""
-        if settings.handshake_rate != self._settings.handshake_rate or not len(self._handshakes):
-            self._handshakes = RequestLimit(settings.handshake_rate)
+        self._handshakes = RequestLimit(settings.handshake_rate)
         self._settings = settings
 
     @property
