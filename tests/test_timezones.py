@@ -80,7 +80,7 @@ class TestZone:
         assert "pip install --upgrade tzdata" in said
 
 
-# A tz database before 2022b in its smallest form (RFC 8536, version 1): UTC+04:30 for ever, as
+# A tz database before 2022b in its smallest form (RFC 8536, version 1): UTC+04:30 forever, as
 # it held for every summer.
 _OLD = (
     b"TZif"

@@ -46,7 +46,7 @@ class Rooms(Generic[T]):
 
 
 async def listen(deliver: Deliver) -> None:
-    """Hand every message of every channel to ``deliver``, for ever."""
+    """Hand every message of every channel to ``deliver``, forever."""
     client = redis.from_url(os.environ["REDIS_URL"], protocol=2)
     pubsub = client.pubsub()
     await pubsub.psubscribe("bench:*")

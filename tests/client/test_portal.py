@@ -91,6 +91,6 @@ def test_calls_at_the_moment_of_close_end() -> None:
         portal.close()
         for thread in threads:
             thread.join(PATIENCE)
-            assert not thread.is_alive(), "a call waits for ever"
+            assert not thread.is_alive(), "a call waits forever"
         assert [str(error) for error in errors] == ["it is over"] * 4
         assert {type(error) for error in errors} == {ServiceError}

@@ -96,7 +96,7 @@ def test_lines_of_several_threads_are_all_written_and_keep_each_ones_order(pipe:
 def test_unread_log_does_not_block_the_program(pipe: Pipe) -> None:
     writer = LogWriter(pipe.writer, capacity=1_000)
     count = _PIPE_HOLDS // 100 + 2_000
-    for line in lines(count, 99):  # would wait for ever where each is written at once
+    for line in lines(count, 99):  # would wait forever where each is written at once
         writer.write(line)
     assert writer.dropped
     assert not writer.flush()

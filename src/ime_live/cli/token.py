@@ -101,11 +101,11 @@ def _signing_key(settings: JwtSettings, private_key: Path | None, kid: str | Non
     from ime_live.gateway.auth.tokens import SigningKey, read_private_key, read_signing_key
 
     if private_key is not None:
+        pem = read_file("--private-key", str(private_key))
         try:
-            return read_private_key(read_file("--private-key", str(private_key)), kid)
+            return read_private_key(pem, kid)
         except SettingsError as error:
-            text = str(error).removeprefix(f"--private-key {private_key}: ")
-            raise SettingsError(f"--private-key {private_key}: {text}") from error
+            raise SettingsError(f"--private-key {private_key}: {error}") from error
     if settings.jwt_secret:
         return SigningKey("HS256", settings.jwt_secret.encode(), kid)
     if settings.jwt_secret_file:
@@ -176,7 +176,7 @@ def revoke(
 
     run(work())
     until = datetime.fromtimestamp(revocation.expires, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    kept = f"until {until}" if revocation.expires else "for ever"
+    kept = f"until {until}" if revocation.expires else "forever"
     tell(f"revoked {revocation.by.value} {revocation.name}, kept {kept}")
 
 

@@ -2,7 +2,7 @@
 
 A worker whose event loop has stood still for a while is replaced as well: the kernel still gives
 it connections, which it would not answer. uvicorn's own supervisor asks a thread of the worker,
-which answers although the loop is stuck. It also waits for ever for a stopped worker to end, and
+which answers although the loop is stuck. It also waits forever for a stopped worker to end, and
 logs none of this.
 """
 

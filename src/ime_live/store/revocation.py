@@ -33,7 +33,7 @@ class Revocation(Struct, frozen=True):
         by: what ``name`` is: the claim ``jti`` of one token, or ``sub`` of several.
         name: value of that claim.
         moment: Unix seconds of the revocation. A subject's tokens that were issued later are valid.
-        expires: Unix seconds until which it must be kept; 0 for ever.
+        expires: Unix seconds until which it must be kept; 0 forever.
     """
 
     by: RevokedBy

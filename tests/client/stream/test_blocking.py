@@ -58,7 +58,7 @@ def test_reader_beside_other_readers_waits_no_longer_than_its_timeout(
     def another_reader_was_quicker() -> bool:
         nonlocal tries
         tries += 1
-        assert tries < 100, "it waits for ever"
+        assert tries < 100, "it waits forever"
         time.sleep(0.01)
         return True
 

@@ -20,7 +20,7 @@ from ime_live.feeds.ime.pages import describe, printable
 CLIENT_PROTOCOL: Final = "2.1"
 
 MOST_SECONDS: Final = 600.0
-"""The longest wait that a SignalR hub may ask for, so that no typing error is for ever."""
+"""The longest wait that a SignalR hub may ask for, so that no typing error is forever."""
 
 TRANSPORT_CONNECT_TIMEOUT: Final = 5.0
 """Seconds; the default of a SignalR 2 server."""

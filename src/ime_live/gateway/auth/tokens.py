@@ -259,7 +259,7 @@ def revocation_of(token: str, *, keep: float, now: float) -> Revocation:
 
     Args:
         token: the token alone.
-        keep: days for which the revocation of a token without an expiry is kept; 0 for ever.
+        keep: days for which the revocation of a token without an expiry is kept; 0 forever.
         now: Unix seconds.
 
     Raises:

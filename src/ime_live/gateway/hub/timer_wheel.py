@@ -19,7 +19,7 @@ _SLOT: Final = 0.005
 
 TOLERANCE: Final = 1e-6
 """Seconds by which something may be early and still count as due, since sums of seconds are not
-exact: a subscriber woken slightly too early would find nothing to do, and be woken for ever."""
+exact: a subscriber woken slightly too early would find nothing to do, and be woken forever."""
 
 
 class TimerWheel:
