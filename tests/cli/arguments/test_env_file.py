@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,10 @@ VARIABLE = "IME_LIVE_TEST_OF_ENV_FILES"
 
 
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    yield tmp_path / "ime-live.env"
-    (tmp_path / "ime-live.env").write_text("")
-    env_file.read(tmp_path / "ime-live.env")
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setattr(env_file, "_paths", {})
+    return tmp_path / "ime-live.env"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_env_file_refuses_a_bad_line_without_showing_it(file: Path, line: str) -
     with pytest.raises(SettingsError, match="line 2, must be NAME=value") as error:
         env_file.read(file)
     assert "secret" not in str(error.value)
-    assert VARIABLE not in os.environ
+    assert os.environ[VARIABLE] == ""
 
 
 def test_env_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
@@ -67,14 +66,10 @@ def test_env_file_does_not_replace_variables_of_the_process(
     assert (os.environ[VARIABLE], env_file.path_of(VARIABLE)) == ("own", None)
 
 
-def test_env_file_read_again_replaces_its_former_values(file: Path) -> None:
-    file.write_text(f"{VARIABLE}=one\n{VARIABLE}_2=two")
+def test_env_file_sets_variables_and_is_named_as_their_source(file: Path) -> None:
+    file.write_text(f"{VARIABLE}=one")
     env_file.read(file)
     assert (os.environ[VARIABLE], env_file.path_of(VARIABLE)) == ("one", file)
-    file.write_text(f"{VARIABLE}=three")
-    env_file.read(file)
-    assert os.environ[VARIABLE] == "three"
-    assert f"{VARIABLE}_2" not in os.environ
 
 
 def test_command_takes_settings_from_an_environment_file(ime_live: Run, tmp_path: Path) -> None:

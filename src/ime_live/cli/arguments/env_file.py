@@ -15,10 +15,8 @@ from ime_live.errors import SettingsError
 OPTION: Final = "--env-file"
 VARIABLE: Final = "IME_LIVE_ENV_FILE"
 
-_read: dict[str, str] = {}
-"""The variables that come from a file."""
-
-_path: Path | None = None
+_paths: dict[str, Path] = {}
+"""Variables that were set from a file, with its path."""
 
 
 def variables_of(path: Path) -> dict[str, str]:
@@ -55,25 +53,17 @@ def variables_of(path: Path) -> dict[str, str]:
 
 
 def read(path: Path) -> None:
-    """Set environment variables from a file; variables that are already set keep their values.
-
-    Called again with the same file, as after an edit, it replaces what it has set before.
+    """Set the variables of a file in the environment; those that are set already keep their value.
 
     Raises:
         SettingsError: see `variables_of`; then nothing is set.
     """
-    global _path
-    found = variables_of(path)
-    _path = path
-    for name, value in _read.items():
-        if os.environ.get(name) == value:
-            del os.environ[name]
-    _read.clear()
-    for name, value in found.items():
+    for name, value in variables_of(path).items():
         if not os.environ.get(name):
-            os.environ[name] = _read[name] = value
+            os.environ[name] = value
+            _paths[name] = path
 
 
 def path_of(variable: str) -> Path | None:
-    """Return the file that an environment variable was read from; None if there is none."""
-    return _path if variable in _read else None
+    """Return the file from which a variable of the environment comes; None if from none."""
+    return _paths.get(variable)
