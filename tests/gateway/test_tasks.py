@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from ime_live.gateway.tasks import LONGEST_WAIT, RAN_WELL, keep_running
+from ime_live.gateway.tasks import LONGEST_WAIT, RAN_WELL, keep_running, woken
 from tests.support.clock import FakeClock
 
 
@@ -96,3 +96,11 @@ async def test_own_cancellation_ends_the_task() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not failures
+
+
+async def test_woken_says_whether_the_event_came_in_time() -> None:
+    event = asyncio.Event()
+    assert not await woken(event, 0.001)
+    asyncio.get_running_loop().call_soon(event.set)
+    assert await woken(event, 20)
+    assert await woken(event, 0)  # it is there already

@@ -1,4 +1,4 @@
-"""Run the background tasks of the gateway, and restart them when they fail.
+"""Run the background tasks of the gateway, restart them when they fail, and let them wait.
 
 No failure of a part ends the process. That would disconnect all clients, even those that do not
 need the part. The cause, such as an entry of the store that the part cannot handle, exists for
@@ -51,3 +51,13 @@ async def keep_running(
         except Exception as error:  # noqa: BLE001 - reported, and the part is started again
             failed(error)
         await clock.sleep(backoff.next(clock.monotonic() - started))
+
+
+async def woken(event: asyncio.Event, within: float) -> bool:
+    """Wait for an event, at most for some seconds; return whether it came."""
+    try:
+        async with asyncio.timeout(within):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

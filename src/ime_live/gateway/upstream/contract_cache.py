@@ -16,6 +16,7 @@ import structlog
 
 from ime_live.contracts import Contract
 from ime_live.errors import CloseCode, ContractError, RefusedError, StoreError
+from ime_live.gateway.tasks import woken
 from ime_live.log_limiter import LogLimiter
 from ime_live.registry import Registry
 
@@ -93,10 +94,7 @@ class ContractCache:
             good = await self._refresh()
             # A little early, and not in step with other gateways.
             wait = self._interval * random.uniform(0.8, 1.0) if good else _RETRY_DELAY  # noqa: S311
-            try:
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
-            except TimeoutError:
+            if not await woken(self._wake, wait):
                 self._read_all = True
             self._wake.clear()
 

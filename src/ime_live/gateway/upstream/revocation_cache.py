@@ -16,6 +16,7 @@ import structlog
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import StoreError
 from ime_live.gateway.auth.revocations import Revocations
+from ime_live.gateway.tasks import woken
 from ime_live.log_limiter import LogLimiter
 from ime_live.store.revocation import Revocation
 
@@ -73,11 +74,7 @@ class RevocationCache:
             self._wake.clear()
             good = await self._refresh()
             wait = self._interval * random.uniform(0.8, 1.0) if good else _RETRY_DELAY  # noqa: S311
-            try:
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await woken(self._wake, wait)
 
     async def _refresh(self) -> bool:
         event = "revocations cannot be read"

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from ime_live.errors import StoreError
+from ime_live.gateway.tasks import woken
 from ime_live.gateway.upstream.feed_monitor import FeedMonitor
 from ime_live.gateway.upstream.reconciler import Reconciler
 from ime_live.gateway.upstream.status_messages import StatusMessages
@@ -60,12 +61,8 @@ class StatusLoop:
     async def run(self) -> None:
         """Start a round at each change and after each interval, until cancelled."""
         while True:
-            try:
-                # A little early, and not in step with other gateways.
-                async with asyncio.timeout(self._interval * random.uniform(0.9, 1.0)):  # noqa: S311
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            # A little early, and not in step with other gateways.
+            await woken(self._wake, self._interval * random.uniform(0.9, 1.0))  # noqa: S311
             self._wake.clear()
             await self._go()
 

@@ -18,6 +18,7 @@ import structlog
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import IncompleteError, PayloadError, StoreError
 from ime_live.gateway.hub.state_table import StateTable
+from ime_live.gateway.tasks import woken
 from ime_live.log_limiter import LogLimiter
 from ime_live.market import MICROSECONDS
 from ime_live.market_json import read_publication
@@ -118,10 +119,7 @@ class Upstream:
     async def run(self) -> None:
         """Compare the wanted contracts with the store, in turn and when due, until cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(_TICK):
-                    await self._wake.wait()
-            except TimeoutError:
+            if not await woken(self._wake, _TICK):
                 self._due.update(self._next_of_sweep())
             self._wake.clear()
             if self._channels.connected:
