@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -14,7 +15,7 @@ from ime_live.local.embedded import EmbeddedValkey
 from ime_live.market_json import read_payload
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve, register
-from tests.stream.harness import Gateway
+from tests.stream.harness import PATIENCE, Gateway
 from tests.stream.test_authentication import token
 
 Payload = Callable[..., dict[str, Any]]
@@ -141,6 +142,10 @@ async def test_candles_of_many_contracts_take_several_calls(
     ]
     await register(backend.url, *many)
     async with ime_live.AsyncClient(url_of(gateway)) as client:
+        ids = [each.contract_id for each in many]
+        async with asyncio.timeout(PATIENCE):
+            while None in await client.contracts(contract_ids=ids):
+                pass  # the gateway is being told of them
         found = await client.candles(**asked, start="2026-11-01", end="2026-11-02")
         assert await client.candles(["NO*"]) == {}
     by_id = "contract_ids" in asked
