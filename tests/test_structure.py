@@ -50,6 +50,7 @@ TESTED_ELSEWHERE = {
     "feeds/synthetic/specifications.py": "feeds/synthetic/test_simulator.py",
     "gateway/api_docs/pages.py": "stream/test_page.py",
     "gateway/app.py": "gateway/api_docs/test_documents.py",
+    "gateway/auth/signing_key.py": "cli/test_token.py",
     "gateway/hub/channel.py": "gateway/hub/test_state_table.py",
     "gateway/hub/transport.py": INTERFACE,
     "gateway/query/http_errors.py": "stream/test_rest.py",

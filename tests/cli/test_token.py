@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ime_live.errors import SettingsError
-from ime_live.gateway.auth.tokens import create_token, read_private_key
+from ime_live.gateway.auth.signing_key import read_private_key
+from ime_live.gateway.auth.tokens import create_token
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

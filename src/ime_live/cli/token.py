@@ -18,7 +18,8 @@ from ime_live.errors import SettingsError
 from ime_live.settings import JwtSettings, StoreSettings, flag, variable
 
 if TYPE_CHECKING:
-    from ime_live.gateway.auth.tokens import SigningKey, TokenReport
+    from ime_live.gateway.auth.signing_key import SigningKey
+    from ime_live.gateway.auth.token_report import TokenReport
 
 app = typer.Typer(help="Create, inspect and revoke tokens.", no_args_is_help=True)
 
@@ -98,7 +99,7 @@ def create(
 
 def _signing_key(settings: JwtSettings, private_key: Path | None, kid: str | None) -> SigningKey:
     from ime_live.gateway.auth.keys import read_file, read_secret_lines
-    from ime_live.gateway.auth.tokens import SigningKey, read_private_key, read_signing_key
+    from ime_live.gateway.auth.signing_key import SigningKey, read_private_key, read_signing_key
 
     if private_key is not None:
         pem = read_file("--private-key", str(private_key))
@@ -204,7 +205,7 @@ def inspect(
     with these settings would refuse the token.
     """
     from ime_live.gateway.auth.keys import keyring_from
-    from ime_live.gateway.auth.tokens import inspect_token
+    from ime_live.gateway.auth.token_report import inspect_token
 
     text = _read_token(token)
     has_keys = bool(

@@ -22,12 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 from structlog.testing import capture_logs
 
 from ime_live.errors import AuthenticationError, SettingsError
-from ime_live.gateway.auth.authenticator import (
-    ANONYMOUS,
-    Identity,
-    JwtAuthenticator,
-    NoAuthenticator,
-)
+from ime_live.gateway.auth.authenticator import JwtAuthenticator, NoAuthenticator
+from ime_live.gateway.auth.identity import ANONYMOUS, Identity
 from ime_live.gateway.auth.keys import Keyring, authenticator_from, keyring_from
 from ime_live.settings import AuthMode, AuthSettings
 from tests.support.clock import FakeClock

@@ -10,8 +10,9 @@ import pytest
 
 from ime_live.errors import AuthenticationError
 from ime_live.gateway.auth import authenticator as module
-from ime_live.gateway.auth.authenticator import JwtAuthenticator, Key, SignedToken
+from ime_live.gateway.auth.authenticator import JwtAuthenticator
 from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.auth.signed_token import Key, SignedToken
 from ime_live.gateway.auth.verified_tokens import MAX_LENGTH, VerifiedTokens
 from tests.support.clock import GivenClock
 

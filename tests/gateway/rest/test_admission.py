@@ -6,8 +6,7 @@ import msgspec
 import pytest
 
 from ime_live.errors import LimitError
-from ime_live.gateway.auth.authenticator import ANONYMOUS
-from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.auth.identity import ANONYMOUS, Identity
 from ime_live.gateway.hub.contract_ref import By
 from ime_live.gateway.rate_limit import BURST
 from ime_live.gateway.upstream.sections import read_sections

@@ -14,7 +14,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from ime_live.gateway.auth.authenticator import Identity
+from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.http.request_head import RequestHead, read_head
 from ime_live.gateway.stream.connection import Connection
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose

@@ -18,7 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode, RefusedError, SettingsError
-from ime_live.gateway.auth.authenticator import Key
+from ime_live.gateway.auth.signed_token import Key
 from ime_live.settings import is_loopback
 from ime_live.settings.rule import shown_url
 

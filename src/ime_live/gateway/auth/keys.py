@@ -17,15 +17,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import SettingsError
-from ime_live.gateway.auth.authenticator import (
-    PUBLIC_KEY_ALGORITHMS,
-    Authenticator,
-    JwtAuthenticator,
-    Key,
-    NoAuthenticator,
-)
+from ime_live.gateway.auth.authenticator import Authenticator, JwtAuthenticator, NoAuthenticator
 from ime_live.gateway.auth.jwks import JwksUrl, read_key_set
 from ime_live.gateway.auth.revocations import Revocations
+from ime_live.gateway.auth.signed_token import PUBLIC_KEY_ALGORITHMS, Key
 from ime_live.log_limiter import LogLimiter
 from ime_live.settings import AuthMode, AuthSettings, JwtSettings
 

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import LimitError, RefusedError
-from ime_live.gateway.auth.authenticator import ANONYMOUS, Authenticator, find_token
-from ime_live.gateway.auth.identity import Identity
+from ime_live.gateway.auth.authenticator import Authenticator, find_token
+from ime_live.gateway.auth.identity import ANONYMOUS, Identity
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import RequestLimit
 from ime_live.gateway.rest.request import RestRequest

@@ -15,7 +15,7 @@ from collections.abc import MutableSet
 from typing import Any, Final
 
 from ime_live.errors import AuthenticationError, CloseCode, LimitError, RefusedError
-from ime_live.gateway.auth.authenticator import Identity
+from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.http.request_head import RequestHead
 from ime_live.gateway.limits.stream_limits import Permit
 from ime_live.gateway.peer import acknowledged_bytes, peer_of

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from ime_live.errors import RefusedError
-from ime_live.gateway.auth.authenticator import ANONYMOUS, Identity
+from ime_live.gateway.auth.identity import ANONYMOUS, Identity
 from ime_live.gateway.hub import frames as wire
 from ime_live.gateway.hub.contract_ref import By, ContractRef
 from ime_live.gateway.hub.subscribers import Subscriber
