@@ -10,52 +10,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
 
+from chaos.invariants import CLAIM_LIMIT, Invariant, Violation
 from chaos.states import Data, number_in, returns
 from chaos.timeline import MICROSECONDS, Held, Loss, State, Stored, Timeline, equal
-
-CLAIM_LIMIT: Final = 2.0
-"""Seconds for which a status may say ``current: true`` although the store differs."""
 
 _SLACK: Final = 0.5
 """Seconds after which a state that a ``max_rate`` has held back must have arrived."""
 
 _RECENT: Final = 600  # events per client that are kept for a report
-
-
-class Invariant(StrEnum):
-    """A property that must hold whatever breaks."""
-
-    NEWEST = "each client ends with the newest state of each of its contracts"
-    GROWS = "the timestamps of a contract grow"
-    CHANGED = "a client never receives an equal state twice in a row"
-    CONNECTED = "a fault disconnects no client but those of a gateway that was killed or stopped"
-    CURRENT = f"no status says current: true after the store has differed for {CLAIM_LIMIT:g} s"
-    NAMED = "a status names the last message of each contract"
-    PROVEN = "after a fault, status messages say current: true again"
-    REST = "plain HTTP answers with the newest states"
-    RUNS = "no process ends unless it is stopped, and then with exit status 0"
-    STORED = "the store ends with the state that was published last"
-
-
-class Violation(Struct, frozen=True):
-    """A broken invariant.
-
-    Attributes:
-        invariant: which one.
-        client: the client, or the process, that shows it.
-        contract: the contract; empty if it is about no single one.
-        text: the details.
-    """
-
-    invariant: Invariant
-    client: str
-    contract: str
-    text: str
 
 
 class ClientOptions(Struct, frozen=True):

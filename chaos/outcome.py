@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from chaos.checker import Violation
+from chaos.invariants import Violation
 
 LIMIT: Final = 10.0
 """Seconds to convergence at the most. A half-open connection is noticed within 7."""

@@ -8,8 +8,8 @@ import signal
 from contextlib import suppress
 from typing import Final
 
-from chaos.checker import Invariant, Violation
 from chaos.fault import SINGLE, fault, hold
+from chaos.invariants import Invariant, Violation
 from chaos.proxy import Mode
 from chaos.testbed import GATEWAYS, PUBLISHER, Testbed
 

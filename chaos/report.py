@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from benchmarks.report import machine, versions
-from chaos.checker import Invariant
+from chaos.invariants import Invariant
 from chaos.outcome import LIMIT, Outcome
 from chaos.stores import STORES
 

@@ -16,8 +16,8 @@ from typing import Final
 from redis.exceptions import RedisError
 
 import ime_live
-from chaos.checker import Invariant, Violation
 from chaos.fault import Fault
+from chaos.invariants import Invariant, Violation
 from chaos.market import now
 from chaos.outcome import LIMIT, START, Outcome
 from chaos.plan import Plan

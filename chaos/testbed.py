@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from chaos.checker import Invariant, Violation
-from chaos.clients import Client, Frontend, make_clients
+from chaos.clients.client import Client, Frontend
+from chaos.clients.kinds import make_clients
+from chaos.invariants import Invariant, Violation
 from chaos.lag import Lag
 from chaos.market import Market, now
 from chaos.process import Process

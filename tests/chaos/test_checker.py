@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from chaos.checker import ClientChecker, ClientOptions, Invariant, Violation
+from chaos.checker import ClientChecker, ClientOptions
+from chaos.invariants import Invariant, Violation
 from chaos.states import payload_of
 from chaos.timeline import Held, Sample, Stored, Timeline
 

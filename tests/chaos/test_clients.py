@@ -11,8 +11,12 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
 
-from chaos.checker import ClientChecker, ClientOptions, Invariant, Violation
-from chaos.clients import Client, EventClient, Frontend, LibraryClient, WebSocketClient
+from chaos.checker import ClientChecker, ClientOptions
+from chaos.clients.client import Client, Frontend
+from chaos.clients.events import EventClient
+from chaos.clients.library import LibraryClient
+from chaos.clients.websocket import WebSocketClient
+from chaos.invariants import Invariant, Violation
 
 PATIENCE = 20.0
 

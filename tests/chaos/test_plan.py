@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from chaos.__main__ import arguments_of, line_of
-from chaos.checker import Invariant, Violation
 from chaos.fault import FAULTS
+from chaos.invariants import Invariant, Violation
 from chaos.market import Market
 from chaos.outcome import START, Outcome
 from chaos.plan import Plan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.checker import Invariant, Violation
+from chaos.invariants import Invariant, Violation
 from chaos.outcome import Outcome
 from chaos.report import ENOUGH, Run, add_run, newest, report
 
