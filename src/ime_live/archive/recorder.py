@@ -20,6 +20,7 @@ from ime_live.client.connecting import connect
 from ime_live.client.network.credentials import Token
 from ime_live.client.protocol.message import ConnectionEvent
 from ime_live.client.rest.async_client import AsyncClient
+from ime_live.client.stream.receiver import first_of
 from ime_live.client.stream.stream import Stream
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract
@@ -150,7 +151,7 @@ class StreamRecorder:
         )
         async with connecting as stream:
             try:
-                await _first_of(
+                await first_of(
                     self._take(stream, client),
                     self._keep_writing(),
                     self._keep_listing(client, stream, named),
@@ -238,19 +239,6 @@ class StreamRecorder:
 
     def _now(self) -> str:
         return timestamp_of(self._clock.time_us(), self._zone)
-
-
-async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all until one ends, cancel the others, and raise the exception of the first one."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
 
 
 async def _finished(work: Coroutine[Any, Any, None]) -> None:

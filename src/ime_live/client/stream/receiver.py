@@ -255,7 +255,7 @@ class Receiver(Generic[DataT]):
             log.info("connected to %s", options.service.place)
             self._tell()
             try:
-                await _first_of(
+                await first_of(
                     self._read(connection, headers),
                     self._commands.run(connection),
                     self._watch(),
@@ -353,7 +353,7 @@ class Receiver(Generic[DataT]):
         raise _StaleError(f"no message for {limit:g} s")
 
 
-async def _first_of(*works: Awaitable[object]) -> None:
+async def first_of(*works: Awaitable[object]) -> None:
     """Run all until one ends, cancel the others, and raise the exception of the first one."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
