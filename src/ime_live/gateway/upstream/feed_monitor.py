@@ -104,10 +104,10 @@ class FeedMonitor:
         if _gist(before) == _gist(status):
             return
         if status is None:
-            log.info(f"the {self._program}'s status has been deleted")
+            log.info(f"the status of the {self._program} has been deleted")
         else:
             log.info(
-                f"the {self._program}'s state",
+                f"state of the {self._program}",
                 state=status.state.value,
                 source=status.source,
                 error=status.error,
