@@ -228,7 +228,7 @@ def test_unread_greeting_shows_no_traceback(
     os.close(writer)
     assert process.stderr is not None
     with process:
-        last = "the greeting cannot be written" if name == "up" else "the feed's state"
+        last = "the greeting cannot be written" if name == "up" else "state of the feed"
         said = next((line for line in process.stderr if last in line), "")
         process.terminate()
         rest = process.stderr.read()
