@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import importlib
 import os
 import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,10 @@ for _name, _examples in (("quick", 20), ("thorough", 100)):
     )
 settings.load_profile("quick")  # continuous integration gives --hypothesis-profile=thorough
 
-# Hundreds of processes are started, which would each compile our modules again: 0.2 s of CPU.
+# Hundreds of processes are started, which would each compile our modules again: 0.2 s of CPU. Each
+# of pytest's own would rewrite the assertions of all tests again: 10 s.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Tests that run whole processes come first: else a worker that got the last of them would go on
 # alone for minutes. (pytest-xdist would put files with few tests last: those are the slow ones.)
@@ -44,13 +48,32 @@ _FIRST = ("/stream/", "/cli/", "/chaos/", "/store/", "/client/")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Collect tests without garbage collections, which find nothing: 4 s of CPU per process."""
     gc.disable()
     try:
+        _import_tests(session.config)
         return (yield)
     finally:
         gc.enable()
+
+
+def _import_tests(config: pytest.Config) -> None:
+    """Import all tests, in each worker from another one on.
+
+    In a fresh clone the assertions of all tests are rewritten, which takes 10 s of CPU. Workers
+    that import in the same order do the same work at the same time; these find most of it done.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args_source != config.ArgsSource.TESTPATHS:
+        return
+    folder = Path(__file__).parent
+    files = sorted(folder.rglob("test_*.py"))
+    start = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for file in files[start:] + files[:start]:
+        # If one cannot be imported, the collection says so.
+        with suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(file.relative_to(folder.parent).with_suffix("").parts))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
