@@ -117,8 +117,8 @@ def _classes_in(types: Iterable[type]) -> dict[str, type]:
                 if found.get(documented.__name__) is documented:
                     return
                 found[documented.__name__] = documented
-            for each in inspect.getmembers(info, lambda value: not callable(value)):
-                walk(each[1])
+            for name in info.__struct_fields__:
+                walk(getattr(info, name))
         elif isinstance(info, tuple | list):
             for each in info:
                 walk(each)
