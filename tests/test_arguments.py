@@ -119,12 +119,9 @@ def arguments() -> Iterator[tuple[str, str, list[Any]]]:
             )
 
 
-CASES = [pytest.param(*case, id=f"{case[0]}-{case[1]}") for case in arguments()]
-
-
 def test_functions_and_their_arguments_are_found() -> None:
     assert FUNCTIONS.keys() == VALID.keys()
-    assert len(CASES) > 60
+    assert sum(1 for _ in arguments()) > 60
     assert sum(len(values) for _, _, values in arguments()) > 250
 
 
@@ -159,21 +156,29 @@ async def call(function: Any, given: dict[str, Any]) -> None:  # noqa: ANN401 - 
         await done
 
 
-@pytest.mark.parametrize(("name", "argument", "values"), CASES)
-async def test_value_of_another_type_is_refused_by_name(
-    name: str, argument: str, values: list[Any], valkey: EmbeddedValkey
-) -> None:
+@pytest.mark.parametrize("name", FUNCTIONS)
+async def test_value_of_another_type_is_refused_by_name(name: str, valkey: EmbeddedValkey) -> None:
     kind, _, method = name.rpartition(".")
+    wrong = [
+        (argument, value)
+        for each, argument, values in arguments()
+        if each == name
+        for value in values
+    ]
     async with owner(kind, valkey.url) as whose:
         function = getattr(whose, method)
-        for value in values:
-            with pytest.raises((SettingsError, PayloadError)) as caught:
+        for argument, value in wrong:
+            try:
                 await call(function, VALID[name] | {argument: value})
-            text = str(caught.value)
-            assert WORDS.get(argument, argument) in text, value
+            except (SettingsError, PayloadError) as error:
+                text = str(error)
+            else:
+                text = "no error"
+            assert text != "no error", (argument, value)
+            assert WORDS.get(argument, argument) in text, (argument, value)
             if argument not in {"payload", "data", "Aggregate"}:
-                assert " must " in text, value
-                assert ", got " in text, value
+                assert " must " in text, (argument, value)
+                assert ", got " in text, (argument, value)
 
 
 @pytest.mark.parametrize("value", [1j, "5", b"5", [], None, Odd()])

@@ -32,6 +32,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +88,13 @@ def blocks_of(path: Path) -> Iterator[tuple[str, Block]]:
 
 def blocks(language: str) -> list[Block]:
     """All blocks whose fence says ``language``."""
-    return [block for path in DOCUMENTS for said, block in blocks_of(path) if said == language]
+    return [block for said, block in all_blocks() if said == language]
+
+
+@cache
+def all_blocks() -> list[tuple[str, Block]]:
+    """All blocks of all documents, with the words after their fences."""
+    return [found for path in DOCUMENTS for found in blocks_of(path)]
 
 
 # -- generated documents ------------------------------------------------------------------------
@@ -135,11 +142,10 @@ def test_settings_that_commands_share_are_described_once() -> None:
 # -- documents written by hand ------------------------------------------------------------------
 
 
-def anchors(path: Path) -> set[str]:
+def anchors_of(path: Path) -> set[str]:
     """The anchors that GitHub makes of the headings."""
-    text = re.sub(r"^ *```.*?^ *```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     made: set[str] = set()
-    for heading in re.findall(r"^#+ +(.*?) *#*$", text, re.MULTILINE):
+    for heading in re.findall(r"^#+ +(.*?) *#*$", sentences(path), re.MULTILINE):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*`]", r"\1", heading).lower()
         slug = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
         made.add(next(s for n in range(99) if (s := f"{slug}-{n}" if n else slug) not in made))
@@ -149,10 +155,22 @@ def anchors(path: Path) -> set[str]:
 ALL = [*DOCUMENTS, *TRANSLATIONS.values(), *RECORDS]
 
 
-@pytest.mark.parametrize("path", ALL, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(path: Path) -> None:
-    text = re.sub(r"^ *```.*?^ *```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for link in re.findall(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)", text):
+def sentences(path: Path) -> str:
+    """The text of a document without its blocks."""
+    text = path.read_text("utf-8")
+    return re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    """The links of all documents, each with its document."""
+    for path in ALL:
+        for link in re.findall(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)", sentences(path)):
+            yield path, link
+
+
+def test_links_lead_somewhere() -> None:
+    anchors = cache(anchors_of)
+    for path, link in links():
         target, _, anchor = link.partition("#")
         if "://" in target or target.startswith("mailto:"):
             continue
@@ -165,19 +183,19 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in anchors(file), f"{path.name}: {link}"
 
 
-@pytest.mark.parametrize("path", ALL, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_settings_that_are_named_exist(path: Path) -> None:
+def test_settings_that_are_named_exist() -> None:
     known = {variable(each.name) for each in (*options(UpSettings), *options(DemoSettings))}
     known |= {"IME_LIVE_URL", "IME_LIVE_TOKEN"}  # of the client library
     known |= {"IME_LIVE_NO_EXTENSIONS"}  # of the installation
-    named = set(re.findall(r"\bIME_LIVE_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
-    assert named <= known
+    for path in ALL:
+        named = set(re.findall(r"\bIME_LIVE_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
+        assert named <= known, path.name
 
 
-@pytest.mark.parametrize("path", ALL, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_fences_have_one_word(path: Path) -> None:
-    for said, block in blocks_of(path):
-        assert len(said.split()) <= 1, f"{block.place}: ```{said}"
+def test_fences_have_one_word() -> None:
+    for path in ALL:
+        for said, block in blocks_of(path):
+            assert len(said.split()) <= 1, f"{block.place}: ```{said}"
 
 
 @pytest.mark.parametrize(
@@ -317,10 +335,9 @@ NOT_PLAIN = re.compile(
 )
 
 
-@pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_sentences_have_a_subject_that_is_named(path: Path) -> None:
-    text = re.sub(r"^ *```.*?^ *```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    assert [match[0] for match in NOT_PLAIN.finditer(text)] == []
+def test_sentences_have_a_subject_that_is_named() -> None:
+    for path in PLAIN:
+        assert [match[0] for match in NOT_PLAIN.finditer(sentences(path))] == [], path.name
 
 
 @pytest.mark.parametrize(
@@ -470,6 +487,12 @@ def simple_commands(text: str) -> Iterator[list[str]]:
                 words.append(word)
 
 
+@cache
+def command_line() -> object:
+    """Our commands with their options."""
+    return typer.main.get_command(app)
+
+
 def parse(words: list[str]) -> None:
     """Parse a command line of ours, without running it.
 
@@ -478,7 +501,7 @@ def parse(words: list[str]) -> None:
     """
     if any(set(word) <= set("<>") for word in words):  # the rest is for the shell
         words = words[: next(n for n, word in enumerate(words) if set(word) <= set("<>"))]
-    command: Any = typer.main.get_command(app)
+    command: Any = command_line()
     arguments = list(words)
     while arguments and arguments[0] in getattr(command, "commands", {}):
         command = command.commands[arguments.pop(0)]

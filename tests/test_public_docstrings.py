@@ -68,46 +68,51 @@ INNER = {f"{name}.__init__" for name, found in CLASSES.items() if issubclass(fou
 }
 
 
-@pytest.mark.parametrize("name", CLASSES)
-def test_every_field_of_a_class_is_described(name: str) -> None:
-    found = CLASSES[name]
-    assert inspect.getdoc(found)
-    described = sections(found.__doc__).get("Attributes", {})
-    slots = (name for name in getattr(found, "__slots__", ()) if not name.startswith("_"))
-    fields = found.__struct_fields__ if issubclass(found, msgspec.Struct) else tuple(slots)
-    if issubclass(found, Exception):
-        init = getattr(found.__init__, "__code__", None)
-        fields = tuple(
-            init.co_varnames[2 : init.co_argcount + init.co_kwonlyargcount] if init else ()
-        )
-        described |= {
-            name: text
-            for base in found.__mro__
-            for name, text in sections(base.__doc__).get("Attributes", {}).items()
-        }
-    assert [field for field in fields if not described.get(field)] == []
-    numbers = [
-        field
-        for field in fields
-        if str(getattr(found, "__annotations__", {}).get(field)).startswith(("Number", "float"))
-    ]
-    assert [field for field in numbers if not UNIT.search(described[field])] == []
+def test_every_field_of_a_class_is_described() -> None:
+    for name, found in CLASSES.items():
+        assert inspect.getdoc(found), name
+        described = sections(found.__doc__).get("Attributes", {})
+        slots = (slot for slot in getattr(found, "__slots__", ()) if not slot.startswith("_"))
+        fields = found.__struct_fields__ if issubclass(found, msgspec.Struct) else tuple(slots)
+        if issubclass(found, Exception):
+            init = getattr(found.__init__, "__code__", None)
+            fields = tuple(
+                init.co_varnames[2 : init.co_argcount + init.co_kwonlyargcount] if init else ()
+            )
+            described |= {
+                field: text
+                for base in found.__mro__
+                for field, text in sections(base.__doc__).get("Attributes", {}).items()
+            }
+        assert [field for field in fields if not described.get(field)] == [], name
+        numbers = [
+            field
+            for field in fields
+            if str(getattr(found, "__annotations__", {}).get(field)).startswith(("Number", "float"))
+        ]
+        assert [field for field in numbers if not UNIT.search(described[field])] == [], name
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - INNER))
-def test_every_argument_of_a_function_is_described(name: str) -> None:
-    function = FUNCTIONS[name]
-    assert function.__doc__
-    if isinstance(function, property):
-        return
-    described = sections(function.__doc__)
-    arguments = inspect.signature(function).parameters.keys() - {"self"}
-    assert arguments <= described.get("Args", {}).keys() | described.get("Attributes", {}).keys()
-    returns = str(inspect.signature(function).return_annotation)
-    if returns not in {"None", "Self"} and "__" not in name:
-        assert described.get("Returns") or re.match(r"Return|Encode|Decode", function.__doc__)
-    if name.partition(".")[0] in {"connect", "AsyncClient", "Client", "Publisher"} and arguments:
-        assert described.get("Raises")
+def test_every_argument_of_a_function_is_described() -> None:
+    for name in sorted(FUNCTIONS.keys() - INNER):
+        function = FUNCTIONS[name]
+        assert function.__doc__, name
+        if isinstance(function, property):
+            continue
+        described = sections(function.__doc__)
+        arguments = inspect.signature(function).parameters.keys() - {"self"}
+        known = described.get("Args", {}).keys() | described.get("Attributes", {}).keys()
+        assert arguments <= known, name
+        returns = str(inspect.signature(function).return_annotation)
+        if returns not in {"None", "Self"} and "__" not in name:
+            assert described.get("Returns") or re.match(
+                r"Return|Encode|Decode", function.__doc__
+            ), name
+        if (
+            name.partition(".")[0] in {"connect", "AsyncClient", "Client", "Publisher"}
+            and arguments
+        ):
+            assert described.get("Raises"), name
 
 
 @pytest.mark.parametrize("name", ["connect", "AsyncClient.__init__", "Client.__init__"])
