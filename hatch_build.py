@@ -1,12 +1,18 @@
-"""Build the extension in C where there is a compiler; the package is installed without one, too.
+"""Build the extension in C where there is a compiler, and write the commit into the package.
 
-A wheel with the extension is for one platform and all versions of Python from 3.11 on (the stable
-ABI); one without it is for all. An editable installation gets it beside its source.
+The package is installed without a compiler, too. A wheel with the extension is for one platform and
+all versions of Python from 3.11 on (the stable ABI); one without it is for all. An editable
+installation gets it beside its source.
+
+The commit comes from git, or from the variable `COMMIT` where the source is built without its
+repository. A source distribution keeps it for the wheels that are built from it.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -18,6 +24,7 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NO_EXTENSIONS: Final = "IME_LIVE_NO_EXTENSIONS"
+COMMIT: Final = "IME_LIVE_COMMIT"
 
 _FOLDER: Final = "ime_live/gateway/stream"
 _FILE: Final = "_fanout.abi3.so"
@@ -25,19 +32,45 @@ _HEADERS: Final = ("include", "platinclude")
 _FLAGS: Final = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 
 
-class ExtensionHook(BuildHookInterface[Any]):
-    """Compiles `_fanout.c` when a wheel is built."""
+class PackageHook(BuildHookInterface[Any]):
+    """Compiles `_fanout.c` when a wheel is built, and writes the commit into what is built."""
 
     _built: TemporaryDirectory[str] | None = None
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the extension to the wheel, or put it beside its source if that is ``editable``."""
+        """Add what is built to a wheel or a source distribution.
+
+        An ``editable`` wheel gets nothing: the extension is put beside its source, and git knows
+        the commit.
+        """
+        given = _given_commit()
+        self._built = TemporaryDirectory()
+        if version != "editable":
+            self._add_commit(given, Path(self._built.name), build_data)
+        if self.target_name == "wheel":
+            self._add_extension(Path(self._built.name), version, build_data)
+
+    def _add_commit(self, given: str, folder: Path, build_data: dict[str, Any]) -> None:
+        package = Path(self.root, "src", "ime_live")
+        source = runpy.run_path(str(package / "gateway" / "commit.py"))
+        name: str = source["FILE"]
+        if (package / name).exists():
+            return  # a source distribution, which has it
+        commit = given or source["checkout_commit"](Path(self.root))
+        if not commit:
+            self.app.display_warning(f"the commit is unknown: no git repository, nor {COMMIT}")
+            return
+        written = folder / name
+        written.write_text(f"{commit}\n", encoding="ascii")
+        within = "" if self.target_name == "wheel" else "src/"
+        build_data["force_include"][str(written)] = f"{within}ime_live/{name}"
+
+    def _add_extension(self, folder: Path, version: str, build_data: dict[str, Any]) -> None:
         source = Path(self.root, "src", _FOLDER, "_fanout.c")
         beside = source.with_name(_FILE)
         if version == "editable":
             beside.unlink(missing_ok=True)  # it may be an older one
-        self._built = TemporaryDirectory()
-        built = Path(self._built.name, _FILE)
+        built = folder / _FILE
         reason = _compile(source, built)
         if reason:
             self.app.display_warning(f"{_FILE} is not built, Python does its work: {reason}")
@@ -50,10 +83,18 @@ class ExtensionHook(BuildHookInterface[Any]):
             build_data["force_include"][str(built)] = f"{_FOLDER}/{_FILE}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Remove what was compiled; the wheel has it."""
+        """Remove what was made; the wheel or source distribution has it."""
         del version, build_data, artifact_path
         if self._built is not None:
             self._built.cleanup()
+
+
+def _given_commit() -> str:
+    """Return the commit that the environment names, as short as git's; empty without one."""
+    given = os.environ.get(COMMIT, "")
+    if given and not re.fullmatch("[0-9a-f]{7,64}", given):
+        raise ValueError(f"{COMMIT} must have 7 to 64 digits of base 16, got {given!r}")
+    return given[:12]
 
 
 def _compile(source: Path, built: Path) -> str:

@@ -14,10 +14,12 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
+from ime_live.gateway.commit import FILE, built_commit, checkout_commit
 from tests.support.paths import ROOT
 
 SOURCE = ROOT / "src"
 EXTENSION = "ime_live/gateway/stream/_fanout.abi3.so"
+COMMIT = f"ime_live/{FILE}"
 WITHOUT = [
     pytest.param("CC", "/nonexistent/cc", id="no compiler"),
     *(
@@ -81,6 +83,7 @@ def test_wheel_holds_every_file_of_the_package_and_the_extension(tmp_path: Path)
     assert "-cp311-abi3-" in wheel.name
     held = contents(wheel)
     del held[EXTENSION]
+    held.pop(COMMIT, None)  # not there where git is not
     assert held == sources()
     documents = {f"ime_live/gateway/api_docs/{name}.json" for name in ("openapi", "asyncapi")}
     assert documents <= set(held)
@@ -97,7 +100,9 @@ def test_wheel_without_the_extension_is_for_every_platform(
     monkeypatch.setenv(variable, value)
     wheel = build(tmp_path)
     assert wheel.name.endswith("-py3-none-any.whl")
-    assert contents(wheel) == sources()
+    held = contents(wheel)
+    held.pop(COMMIT, None)
+    assert held == sources()
     assert implementation(wheel) == "python"
 
 
@@ -119,10 +124,40 @@ def test_editable_installation_has_the_extension_beside_its_source(
     assert not (root / "src" / EXTENSION).exists()
 
 
-@pytest.mark.thorough
-def test_sdist_holds_the_source_of_the_extension(tmp_path: Path) -> None:
+def test_sdist_holds_the_source_of_the_extension_and_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IME_LIVE_COMMIT", "0123456789abcdef" * 2)
     [sdist] = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
+        archive.extractall(tmp_path, filter="data")
     assert {"hatch_build.py", "src/ime_live/gateway/stream/_fanout.c"} <= names
     assert not [name for name in names if name.endswith(".so")]
+
+    # A wheel that is built from it has the same commit, whatever git or the variable say.
+    root = Path(sdist.removesuffix(".tar.gz"))
+    assert built_commit(root / "src" / "ime_live") == "0123456789ab"
+    monkeypatch.setenv("IME_LIVE_COMMIT", "f" * 40)
+    monkeypatch.setenv("IME_LIVE_NO_EXTENSIONS", "1")
+    assert contents(build(tmp_path, root))[COMMIT] == b"0123456789ab\n"
+
+
+def test_wheel_of_a_checkout_has_the_commit_that_git_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IME_LIVE_COMMIT", raising=False)
+    monkeypatch.setenv("IME_LIVE_NO_EXTENSIONS", "1")
+    named = checkout_commit(ROOT) or built_commit()
+    if not named:
+        pytest.skip("this source has neither a git repository nor a commit")
+    assert contents(build(tmp_path))[COMMIT] == f"{named}\n".encode()
+
+
+@pytest.mark.parametrize("value", ["main", "abc", "0123456789ABCDEF", "0123456\n"])
+def test_wheel_is_not_built_with_a_variable_that_is_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("IME_LIVE_COMMIT", value)
+    with pytest.raises(ValueError, match="IME_LIVE_COMMIT must have 7 to 64 digits of base 16"):
+        build(tmp_path)

@@ -43,8 +43,9 @@ def test_metrics_of_a_new_process_are_zero() -> None:
 
 def test_build_info_has_version_labels() -> None:
     metrics = Metrics(GivenClock(lambda: NOW))
-    metrics.set_build(version="1.2.3", fanout="c")
-    assert samples(metrics.exposition())["build_info{fanout=c,version=1.2.3}"] == 1
+    metrics.set_build(version="1.2.3", commit="f0cd5d8", fanout="c")
+    found = samples(metrics.exposition())
+    assert found["build_info{commit=f0cd5d8,fanout=c,version=1.2.3}"] == 1
 
 
 def test_events_are_counted_once() -> None:

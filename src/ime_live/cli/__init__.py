@@ -61,17 +61,24 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
+        from ime_live.gateway.commit import find_commit
         from ime_live.gateway.stream.fanout import IMPLEMENTATION
 
         language = {"c": "C", "python": "Python"}[IMPLEMENTATION]
-        typer.echo(f"ime-live {version('ime-live')} (fan-out in {language})")
+        commit = find_commit()
+        built = f"commit {commit}, " if commit else ""
+        typer.echo(f"ime-live {version('ime-live')} ({built}fan-out in {language})")
         raise typer.Exit
 
 
 @app.callback()
 def main(
     show_version: bool = typer.Option(
-        False, "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        False,
+        "--version",
+        help="Show the version and the commit, and exit.",
+        callback=_show_version,
+        is_eager=True,
     ),
     debug: bool = typer.Option(
         False, "--debug", help="Show the traceback of an error; it may also follow the command."

@@ -20,6 +20,7 @@ from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.auth.revocations import Revocations
+from ime_live.gateway.commit import built_commit
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
@@ -82,7 +83,9 @@ class Gateway:
         self._limited = LogLimiter(log)
         self._store = Store(settings)
         self._metrics = Metrics(clock)
-        self._metrics.set_build(version=version("ime-live"), fanout=fanout.IMPLEMENTATION)
+        self._metrics.set_build(
+            version=version("ime-live"), commit=built_commit(), fanout=fanout.IMPLEMENTATION
+        )
         states = StateTable(
             zone=settings.zone,
             clock=clock.time_us,

@@ -113,8 +113,9 @@ class Metrics:
         )
         self._build_info = gauge(
             "build_info",
-            "Always 1; labels give the version, and the language of the fan-out: c or python.",
-            *("version", "fanout"),
+            "Always 1; labels give the version, the commit if the package was built from one, and "
+            "the language of the fan-out: c or python.",
+            *("version", "commit", "fanout"),
             mode="livemostrecent",
         )
         # All workers see the same feed, some a moment earlier than others.
@@ -192,9 +193,9 @@ class Metrics:
         for reason in (*REASONS, "origin", "authentication", "contracts"):
             self._refused_total.labels(reason)
 
-    def set_build(self, *, version: str, fanout: str) -> None:
-        """Set the labels of the build: the version, and the language of the fan-out."""
-        self._build_info.labels(version, fanout).set(1)
+    def set_build(self, *, version: str, commit: str, fanout: str) -> None:
+        """Set the labels of the build: version, commit or empty, language of the fan-out."""
+        self._build_info.labels(version, commit, fanout).set(1)
 
     # The hub's events
 

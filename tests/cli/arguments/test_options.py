@@ -180,7 +180,7 @@ def test_missing_command_prints_help(ime_live: Run) -> None:
 
 
 @pytest.mark.parametrize(("variable", "language"), [("1", "Python"), ("", r"(C|Python)")])
-def test_version_says_the_language_of_the_fan_out(
+def test_version_says_the_commit_and_the_language_of_the_fan_out(
     env: dict[str, str], variable: str, language: str
 ) -> None:
     # Started anew: a forked process has the modules that are imported here.
@@ -191,7 +191,8 @@ def test_version_says_the_language_of_the_fan_out(
         text=True,
         check=True,
     )
-    assert re.fullmatch(rf"ime-live \S+ \(fan-out in {language}\)\n", done.stdout)
+    commit = r"(commit [0-9a-f]{12}(\+dirty)?, )?"
+    assert re.fullmatch(rf"ime-live \S+ \({commit}fan-out in {language}\)\n", done.stdout)
     assert done.stderr == ""
 
 
