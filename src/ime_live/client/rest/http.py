@@ -143,7 +143,10 @@ class HttpConnection(http.client.HTTPConnection):
         try:
             library, plain = import_module("python_socks"), import_module("python_socks.sync")
         except ImportError:
-            text = "a SOCKS proxy cannot be used without the package python-socks; install it"
+            text = (
+                "a SOCKS proxy needs more packages (python_socks is missing): "
+                'pip install "ime-live[socks]"'
+            )
             raise ImportError(text, name="python_socks") from None
         kind = library.ProxyType.SOCKS4 if "4" in proxy.scheme else library.ProxyType.SOCKS5
         # Either the proxy or the client looks the name up.

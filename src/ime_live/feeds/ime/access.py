@@ -122,7 +122,9 @@ def _check_proxy(proxy: str, name: str) -> None:
             f"{name} must have a password if it has a user, got {shown_url(proxy)}; write "
             "user:@host for an empty one"
         )
-    if parts.scheme.startswith("socks") and not all(map(find_spec, _SOCKS_LIBRARIES)):
+    missing = [each for each in _SOCKS_LIBRARIES if find_spec(each) is None]
+    if parts.scheme.startswith("socks") and missing:
         raise SettingsError(
-            f"{name} cannot be a SOCKS proxy without: pip install 'ime-live[socks]'"
+            f"{name} needs more packages to be a SOCKS proxy ({missing[0]} is missing): "
+            'pip install "ime-live[socks]"'
         )
