@@ -25,7 +25,9 @@ class Feeds:
         self._folder, self._hub, self._valkey = folder, hub, valkey
         self.made: list[Command] = []
 
-    def start(self, *options: str, command: str = "ime") -> Command:
+    def start(
+        self, *options: str, command: str = "ime", version: type[Command] = Command
+    ) -> Command:
         """Start one; ``options`` count before the usual ones."""
         arguments = ["feed", command, "--base-url", self._hub.base_url]
         arguments += ["--polling-url", self._hub.polling_url, "--log-format", "json"]
@@ -33,7 +35,7 @@ class Feeds:
             arguments += ["--redis-url", self._valkey.url, "--no-official-holidays"]
             for market in ("futures", "options", "certificates"):
                 arguments += [f"--hours-{market}", ALWAYS]
-        feed = Command(self._folder / str(len(self.made)), [*arguments, *options])
+        feed = version(self._folder / str(len(self.made)), [*arguments, *options])
         self.made.append(feed)
         return feed
 

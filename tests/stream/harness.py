@@ -80,8 +80,7 @@ class Command:
         self.temporary.mkdir()
         ours = {k: v for k, v in os.environ.items() if not k.startswith("IME_LIVE_")}
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
-            self.process = ForkedProcess[bytes](
-                self.module,
+            self.process = self._started(
                 arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -89,6 +88,9 @@ class Command:
                 env=ours | {"TMPDIR": str(self.temporary)} | variables,
                 start_new_session=True,
             )
+
+    def _started(self, arguments: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401
+        return ForkedProcess[bytes](self.module, arguments, **options)
 
     @property
     def output(self) -> str:
