@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import quote, unquote
 from urllib.request import Request, urlopen
 from zoneinfo import ZoneInfo
 
+import jwt
 import msgspec
 import pytest
+from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 import ime_live as library
@@ -155,10 +158,39 @@ def test_demo_on_a_used_port_is_one_line(ime_live: Run) -> None:
     )
 
 
-def test_demo_listens_on_loopback_only(ime_live: Run) -> None:
-    done = ime_live("demo", "--host", "0.0.0.0")  # noqa: S104 - what is refused
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("ime-live: --host must be a loopback address, because the demo")
+def test_demo_on_every_address_requires_the_token_that_it_prints(start: Start) -> None:
+    process = start("demo", "--host", "0.0.0.0", "--port", "0")  # noqa: S104 - with a token
+    said = greeting(process)
+    [token] = re.findall(r"^  (ey\S+)$", said, re.MULTILINE)
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["exp"] > time.time() + 300 * 86_400  # longer than a demo runs
+    urls = set(re.findall(r"(?:ws|http)://[^\s\"]+", said))
+    # Every URL of the greeting works as it stands there, also at an address of the network.
+    for url in urls:
+        if url.startswith("ws://"):
+            with connect(url) as client:
+                assert json.loads(client.recv(timeout=15))["channel"] == "IME Stream"
+        else:
+            with urlopen(url, timeout=15) as answer:  # noqa: S310 - of http
+                assert answer.status == 200
+                assert "/sse/" not in url or answer.readline()
+    guarded = [url for url in urls if token in url]
+    assert len(guarded) == 6
+    assert sum("#token=" in url for url in guarded) == 1  # the market page
+    port = re.findall(r"http://[^/]+:(\d+)/ready", said)[0]
+    base = f"http://127.0.0.1:{port}"
+    overview = f"{base}/live/data/overview/contract/name?contract_names=ContractA"
+    found, _ = answered(overview, Authorization=f"Bearer {token}")
+    assert "ContractA" in found["Data"]
+    with pytest.raises(HTTPError, match="401"):
+        answered(overview)
+    url = f"ws://127.0.0.1:{port}/live/data/websocket/contract/name?contract_names=ContractA"
+    with connect(url) as client, pytest.raises(ConnectionClosedError, match="authentication"):
+        client.recv(timeout=15)
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert token not in rest
 
 
 def test_demo_replays_a_recording_in_a_loop(start: Start, tmp_path: Path) -> None:

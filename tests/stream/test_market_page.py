@@ -676,6 +676,22 @@ async def test_token_is_asked_for_and_kept_for_the_session_only(
     assert await page.evaluate("sessionStorage.getItem('ime-live.token')") is None
 
 
+async def test_token_of_a_link_is_taken_out_of_the_address(
+    page: Page, strict_gateway: Gateway, feed: Feed
+) -> None:
+    claims = {"sub": "web", "exp": time.time() + 600, "contracts": ["SAF*"]}
+    token = jwt.encode(claims, SECRET, algorithm="HS256")
+    link = f"http://127.0.0.1:{strict_gateway.port}/#token={token}&contract=SAFOR01"
+    await page.command("Page.navigate", url=link)
+    assert await shown(page, "SAFOR01")
+    assert (await page.evaluate("location.href")).endswith("/#contract=SAFOR01")
+    assert await page.evaluate("sessionStorage.getItem('ime-live.token')") == token
+    # The page is open, and another link is followed.
+    await page.evaluate("location.hash = 'token=a.b.c'")
+    await wait_for_text(page, ".access", "This token is not valid.")
+    assert "token" not in await page.evaluate("location.href")
+
+
 @pytest.mark.thorough
 async def test_page_explains_a_refusal_in_words(
     page: Page, strict_gateway: Gateway, feed: Feed

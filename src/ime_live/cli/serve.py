@@ -67,7 +67,8 @@ def demo(
 ) -> None:
     """Run everything on this machine, with a synthetic or a recorded market.
 
-    The demo starts its own Valkey, needs no token, and runs until Ctrl-C. It keeps no data.
+    The demo starts its own Valkey, and runs until Ctrl-C. It keeps no data. It needs no token on a
+    loopback address; on others it prints the token that it requires.
     """
     from ime_live.local import demo as demonstration
 

@@ -1,14 +1,18 @@
 """Demo: an embedded Valkey, a market and the gateway, in one command.
 
 The market is synthetic, a recording in a loop, or a recording that is played once with its own
-times. It needs no set-up and keeps no data. It serves this machine only, so it requires no token.
+times. It needs no set-up and keeps no data. On a loopback address it requires no token; on any
+other it requires the token that it prints, which it makes at each start.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shlex
+import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,8 +23,9 @@ from urllib.parse import quote
 import structlog
 
 from ime_live.bars.aggregator import BarAggregator
-from ime_live.errors import FeedError, SettingsError
+from ime_live.errors import FeedError
 from ime_live.feeds.pipeline.leadership import Leadership, holder_name
+from ime_live.gateway.auth.tokens import create_token
 from ime_live.gateway.server import GatewayConfig, GatewayServer, bind, limit_connections
 from ime_live.gateway.stream.http_protocol import CONTEXT
 from ime_live.local.demo_market import DemoMarket, market_of
@@ -48,6 +53,10 @@ _ALWAYS: Final = dict.fromkeys(
 )
 """The hours of a market that never closes."""
 _SHOWN: Final = 3  # contracts of each market named in the greeting
+_DAYS: Final = 365.0  # of the token, which no demo accepts any more when this one has ended
+
+# An address of each family from the ranges for documentation; nothing is sent to it.
+_ELSEWHERE: Final = {"0.0.0.0": "192.0.2.1", "::": "2001:db8::1"}  # noqa: S104 - bound by others
 
 
 def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
@@ -59,23 +68,23 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
 
     Raises:
         FeedError: a recording is damaged where it is played.
-        SettingsError: the port is in use, the host is not a loopback address, a recording cannot
-            be read, or the package was installed without the demo's parts.
+        SettingsError: the port is in use, a recording cannot be read, or the package was installed
+            without the demo's parts.
     """
-    if not is_loopback(settings.host):
-        raise SettingsError(
-            f"--host must be a loopback address, because the demo requires no token, "
-            f"got {settings.host!r}"
-        )
     configure_logging(settings)
     market = market_of(settings, frames)
+    secret = token = ""
+    if not is_loopback(settings.host):
+        secret = secrets.token_urlsafe(48)
+        token = create_token(secret, "demo", _DAYS, now=time.time())
     with bind(settings.host, settings.port) as listener, EmbeddedValkey() as valkey:
         host, port = listener.getsockname()[:2]
         gateway = GatewaySettings(
             redis_url=valkey.url,
             host=settings.host,
             port=port,
-            auth=AuthMode.NONE,
+            auth=AuthMode.JWT if token else AuthMode.NONE,
+            jwt_secret=secret,
             # Pages that somebody develops on this machine.
             cors_origins=LOOPBACK,
             shutdown_spread=_SHUTDOWN_SPREAD,
@@ -84,6 +93,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
         )
         limit_connections(listener, gateway)
         config = GatewayConfig(gateway, market.clock)
+        host = _reachable(host)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
         async def work() -> None:
@@ -102,7 +112,7 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
                 keeping,
                 asyncio.create_task(trade()),
                 asyncio.create_task(_attend(gateway, market)),
-                asyncio.create_task(_announce(server, market, address)),
+                asyncio.create_task(_announce(server, market, address, token)),
             ]
             try:
                 await server.serve([listener])
@@ -174,15 +184,29 @@ async def _keep_bars(aggregator: BarAggregator) -> None:
         log.exception("the demo's bars have failed; everything else continues")
 
 
-async def _announce(server: GatewayServer, market: DemoMarket, address: str) -> None:
+async def _announce(server: GatewayServer, market: DemoMarket, address: str, token: str) -> None:
     # The contracts must be there when somebody copies a URL from the greeting.
     await _listening(server)
-    print(greeting(market, address), flush=True)
+    print(greeting(market, address, token), flush=True)
 
 
 async def _listening(server: GatewayServer) -> None:
     while not (server.started and server.lifespan.state[CONTEXT].contract_cache.loaded):  # noqa: ASYNC110 - uvicorn has no event
         await asyncio.sleep(_LOOK)
+
+
+def _reachable(host: str) -> str:
+    """Return an address of this machine that others can connect to, if ``host`` is all of them."""
+    if host not in _ELSEWHERE:
+        return host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((_ELSEWHERE[host], 9))  # sets a route, and sends nothing
+            found: str = probe.getsockname()[0]
+            return found
+    except OSError:  # no network
+        return "::1" if ":" in host else "127.0.0.1"
 
 
 def _python() -> str:
@@ -193,12 +217,13 @@ def _python() -> str:
     return shlex.quote(str(path))
 
 
-def greeting(market: DemoMarket, address: str) -> str:
+def greeting(market: DemoMarket, address: str, token: str = "") -> str:
     """Return the text that the demo prints when it is up.
 
     Args:
         market: market with the contracts.
         address: host and port.
+        token: the token that clients need; empty if they need none.
     """
     examples = []
     for each in dict.fromkeys(contract.market for contract in market.contracts):
@@ -211,22 +236,43 @@ def greeting(market: DemoMarket, address: str) -> str:
     )
     name, contract_id = quote(ordered[0].contract_name), ordered[0].contract_id
     stream = f"ws://{address}/live/data/websocket/contract"
+    events = f"http://{address}/live/data/sse/contract/name?contract_names={name}"
+    last = f"&token={token}" if token else ""
+    if token:
+        # The browser does not send what follows the #.
+        page = f"/#token={token}"
+        need = f"""
+Token, for everything but /docs, /ready and /metrics; it is valid until the demo ends:
+
+  {token}
+
+It is sent without TLS, so use the demo only in a network that you trust.
+"""
+        how = f"""Try it in another terminal, or the second line on another machine:
+
+  {_python()} -m websockets "{stream}/name?contract_names={name}&snapshot=true{last}"
+  curl -N "{events}&snapshot=true{last}"
+"""
+    else:
+        page, need = "/", ""
+        how = f"""\
+Try it in another terminal (no token is needed, because only this machine can connect):
+
+  {_python()} -m websockets "{stream}/name?contract_names={name}&snapshot=true"
+"""
     return f"""
 ime-live demo: {len(market.contracts)} contracts {market.about}
 
-  market   http://{address}/
-  by name  {stream}/name?contract_names={name}
-  by id    {stream}/id?contract_id={contract_id}
-  events   http://{address}/live/data/sse/contract/name?contract_names={name}
+  market   http://{address}{page}
+  by name  {stream}/name?contract_names={name}{last}
+  by id    {stream}/id?contract_id={contract_id}{last}
+  events   {events}{last}
   all      http://{address}/docs
   state    http://{address}/ready   http://{address}/metrics
 
 Contracts:
 {chr(10).join(examples)}
-
-Try it in another terminal (no token is needed, because only this machine can connect):
-
-  {_python()} -m websockets "{stream}/name?contract_names={name}&snapshot=true"
-
+{need}
+{how}
 Stop with Ctrl-C.
 """

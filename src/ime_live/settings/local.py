@@ -52,7 +52,7 @@ class DemoSource(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings(LogSettings):
-    """The demo: a synthetic or a recorded market, on this machine only."""
+    """The demo: a synthetic or a recorded market, for this machine or with a token."""
 
     source: str = option(
         DemoSource.SYNTHETIC.value,
@@ -64,6 +64,10 @@ class DemoSettings(LogSettings):
     wait: bool = option(
         False, "Begin the playback when the first client connects, so that it misses nothing."
     )
-    host: str = option("127.0.0.1", "Loopback address to listen on.")
+    host: str = option(
+        "127.0.0.1",
+        "Address to listen on. An address other than loopback, such as 0.0.0.0, requires the token "
+        "that the demo prints.",
+    )
     port: int = option(8000, "Port to listen on; 0 takes a free one.", least=0, most=65_535)
     seed: int = option(1, "Seed of the synthetic market; equal seeds generate equal markets.")

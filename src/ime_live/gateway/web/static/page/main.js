@@ -8,7 +8,7 @@ import {Detail} from "./detail.js";
 import {h} from "./dom.js";
 import {Format, wallOf} from "./format.js";
 import {Market} from "./market.js";
-import {preferences} from "./preferences.js";
+import {isToken, preferences} from "./preferences.js";
 import {CURRENT, describe} from "./state.js";
 import {Table} from "./table.js";
 import {textOf} from "./text.js";
@@ -41,11 +41,15 @@ class App {
 
   run() {
     this.build();
-    addEventListener("hashchange", () => this.#follow());
+    addEventListener("hashchange", () => {
+      if (this.#takeToken()) this.start();
+      this.#follow();
+    });
     addEventListener("keydown", event => this.#key(event));
     addEventListener("themechange", () => this.view.bar.nameTheme());
     this.narrow.addEventListener("change", () => this.arrange());
     setInterval(() => this.tick(), 1000);
+    this.#takeToken();
     this.start();
   }
 
@@ -68,6 +72,18 @@ class App {
   }
 
   // The stream
+
+  /** Take the token of a link such as the demo's out of the address, which may be shared. */
+  #takeToken() {
+    const wanted = new URLSearchParams(location.hash.slice(1));
+    const token = wanted.get("token");
+    if (token === null) return false;
+    wanted.delete("token");
+    const hash = wanted.toString();
+    history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+    if (isToken(token)) this.#token = token;
+    return isToken(token);
+  }
 
   /** Connect; with a token, it is kept once it was accepted. */
   start(token = this.#token ?? preferences.token) {
