@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 import ime_live
 from ime_live.bars.aggregator import BarAggregator
 from ime_live.bars.contract_bars import ContractBars
+from ime_live.clock import Clock
 from ime_live.contracts import Contract
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
@@ -185,6 +186,54 @@ async def test_bars_of_a_day_whose_last_state_is_lost_are_kept(
         await trading.trade(5)
         found = await reach(store, trading.volume)
         assert found[0][0] == older
+
+
+class EarlyClock(Clock):
+    """It is five minutes behind, so that states of the present minute are of a later one."""
+
+    def time(self) -> float:
+        return super().time() - 300
+
+
+async def test_contract_whose_channel_is_refused_has_a_gap_and_affects_no_other(
+    own_valkey: EmbeddedValkey, eventually: Eventually
+) -> None:
+    settings = BarsSettings(redis_url=own_valkey.url)
+    place = own_valkey.url.removeprefix("redis://")
+    allowed = ("&ime:contracts", "&ime:revoked", "&ime:live:{}", "&ime:live:{2}")
+    admin: Any
+    async with (
+        Redis.from_url(own_valkey.url) as admin,
+        Store(settings) as store,
+        Publisher(own_valkey.url) as publisher,
+    ):
+
+        async def allow(*channels: str) -> None:
+            rules = ("on", ">pw", "+@all", "~*", "resetchannels", *channels)
+            await admin.execute_command("ACL", "SETUSER", "u", *rules)
+
+        await store.import_contracts([Contract(contract_id=i, contract_name=i) for i in IDS])
+        await allow("&ime:*")
+        refusing = BarsSettings(redis_url=f"redis://u:pw@{place}")
+        aggregator = BarAggregator(refusing, clock=EarlyClock())
+        running = asyncio.create_task(aggregator.run())
+        await eventually(lambda: aggregator.follows)
+        trading = Trading(publisher)
+        await trading.trade(5)
+        await reach(store, 5)
+        await allow(*allowed)
+        await eventually(lambda: not aggregator.follows)
+        await eventually(lambda: aggregator.follows)
+        await trading.trade(5)
+        async with asyncio.timeout(30):
+            while (found := await bars_of(store))[1][-1].volume < 10:  # noqa: ASYNC110 - in a server
+                await asyncio.sleep(0.02)
+        assert [found[0][-1].volume, *(bars[-1].gap for bars in found)] == [5, False, False]
+        await allow("&ime:*")
+        found = await reach(store, 10)
+        assert [bars[-1].gap for bars in found] == [True, False]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 class Deposed:

@@ -449,29 +449,42 @@ async def test_forbidden_channels_are_a_refusal_until_they_are_allowed(
         assert "NOPERM" in refusals[0]["error"]
 
 
-async def test_refusal_of_a_channel_lasts_after_its_unsubscribe(
+async def test_refused_channel_does_not_affect_others(
     own_valkey: EmbeddedValkey, gateway: Gateway, eventually: Eventually
 ) -> None:
     place = own_valkey.url.removeprefix("redis://")
+    channels = ("&ime:contracts", "&ime:revoked", "&ime:live:{1}", "&ime:live:{2}")
     async with client_of(own_valkey) as client:
-        # Only those of the contracts and revocations, which are enough until somebody wants one.
-        channels = ("&ime:contracts", "&ime:revoked")
         await client.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", *channels)
-        async with (
-            Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
-            listening(store, gateway) as pubsub,
-        ):
-            assert gateway.connections == 1
-            assert not await pubsub.subscribe(["1"])
-            pubsub.unsubscribe(["1"])
-            before = await refused_calls(client, "subscribe")
-            await until(lambda: refused_calls(client, "subscribe"), lambda now: now > before + 1)
-            assert not pubsub.connected
-            assert str(pubsub.refusal).startswith("NOPERM")
-            await client.execute_command("ACL", "SETUSER", "u", "&ime:*")
-            await eventually(lambda: pubsub.connected)
-            assert pubsub.refusal is None
-            await until(lambda: subscribed(client), lambda ids: not ids)
+        with capture_logs() as logs:
+            async with (
+                Store(StoreSettings(redis_url=f"redis://u:pw@{place}")) as store,
+                listening(store, gateway, "1") as pubsub,
+            ):
+                assert await pubsub.subscribe(["2", "3", "4"])
+                assert {*pubsub.refused} == {"3", "4"}
+                assert pubsub.refused["3"].startswith("NOPERM")
+                assert (pubsub.connected, pubsub.refusal, gateway.connections) == (True, None, 1)
+                assert await subscribed(client) == {"1", "2"}
+                pubsub.unsubscribe(["4"])
+                assert {*pubsub.refused} == {"3"}
+                await client.publish(store.keys.live("2"), "x")
+                await eventually(lambda: gateway.messages)
+                # It is asked for again, and what it missed can be read then.
+                await client.execute_command("ACL", "SETUSER", "u", "&ime:*")
+                await eventually(lambda: not pubsub.refused)
+                assert gateway.connections == 2
+                assert await subscribed(client) == {"1", "2", "3"}
+                # Redis closes connections whose channels are no longer allowed.
+                await client.execute_command("ACL", "SETUSER", "u", "resetchannels", *channels)
+                await eventually(lambda: {*pubsub.refused} == {"3"})
+                await eventually(lambda: pubsub.connected)
+                assert gateway.connections == 3
+                assert await subscribed(client) == {"1", "2"}
+    refusals = [line for line in logs if line["log_level"] == "error"]
+    assert len(refusals) == 1  # a minute
+    assert refusals[0]["contract_id"] in {"3", "4"}
+    assert "NOPERM" in refusals[0]["error"]
 
 
 async def test_outage_is_no_refusal(

@@ -46,15 +46,15 @@ async def test_confirmation_of_a_later_command_is_not_taken_for_an_earlier_one()
     confirmed = await waiting(subscriptions)
     subscriptions.commands()
     for _ in range(3):  # of both channels, and of the UNSUBSCRIBE
-        subscriptions.confirm()
+        subscriptions.confirm(b"1")
         assert not confirmed.done()
-    subscriptions.confirm()
+    subscriptions.confirm(b"1")
     assert confirmed.result()
 
 
 async def test_channel_that_is_confirmed_already_is_so_at_once() -> None:
     subscriptions = begun()
-    subscriptions.confirm()
+    subscriptions.confirm(ALWAYS)
     confirmed = await waiting(subscriptions)
     assert subscriptions.commands() == []
     assert confirmed.result()
@@ -66,9 +66,9 @@ async def test_repeated_subscribe_is_confirmed_after_earlier_commands() -> None:
     subscriptions.again()
     assert subscriptions.commands() == [("SUBSCRIBE", {ALWAYS})]
     for _ in range(2):
-        subscriptions.confirm()
+        subscriptions.confirm(ALWAYS)
         assert not caught_up.done()
-    subscriptions.confirm()
+    subscriptions.confirm(ALWAYS)
     assert caught_up.result()
     assert subscriptions.commands() == []
 
@@ -86,12 +86,107 @@ async def test_reconnect_subscribes_to_all_channels_again() -> None:
     assert subscriptions.commands() == [("SUBSCRIBE", {ALWAYS, b"1"})]
 
 
-def test_refused_channel_is_subscribed_until_it_is_accepted() -> None:
-    subscriptions = begun(b"1")
-    subscriptions.refuse()
+async def test_refused_command_is_repeated_channel_by_channel() -> None:
+    subscriptions = begun(b"1", b"2")
+    settled = await waiting(subscriptions)
+    assert subscriptions.commands() == []
+    assert subscriptions.refuse("NOPERM") == ""
+    assert subscriptions.refused == {}
+    commands = subscriptions.commands()
+    assert sorted(commands, key=str) == sorted(
+        [("SUBSCRIBE", {each}) for each in (b"1", b"2", ALWAYS)], key=str
+    )
+    for _, [channel] in commands:
+        assert not settled.done()
+        if channel == b"1":
+            assert subscriptions.refuse("NOPERM") == "1"
+        else:
+            assert not subscriptions.confirm(channel)
+    assert settled.result()
+    assert subscriptions.refused == {b"1": "NOPERM"}
+    assert subscriptions.commands() == []
+
+
+async def test_later_answers_do_not_settle_a_refused_command() -> None:
+    subscriptions = begun()
+    subscriptions.confirm(ALWAYS)
+    for channel in (b"1", b"2"):
+        subscriptions.want(channel, channel.decode())
+    settled = await waiting(subscriptions)
+    subscriptions.commands()
+    subscriptions.want(b"3", "3")
+    subscriptions.commands()
+    assert subscriptions.refuse("NOPERM") == ""
+    subscriptions.confirm(b"3")
+    subscriptions.commands()
+    assert not settled.done()
+    for channel in (b"1", b"2"):
+        subscriptions.confirm(channel)
+    assert settled.result()
+
+
+def refused_channel() -> Subscriptions:
+    subscriptions = begun()
+    subscriptions.confirm(ALWAYS)
+    subscriptions.want(b"1", "1")
+    subscriptions.commands()
+    assert subscriptions.refuse("NOPERM") == "1"
+    return subscriptions
+
+
+def test_refused_channel_is_asked_for_again_while_it_is_wanted() -> None:
+    subscriptions = refused_channel()
+    assert subscriptions.commands() == []
+    subscriptions.retry()
+    assert subscriptions.commands() == [("SUBSCRIBE", {b"1"})]
+    assert subscriptions.refused  # until there is an answer
+    assert subscriptions.confirm(b"1")  # it is allowed now
+    assert not subscriptions.refused
+    subscriptions.retry()
+    assert subscriptions.commands() == []
+
+
+def test_refused_channel_is_forgotten_when_it_is_no_longer_wanted() -> None:
+    subscriptions = refused_channel()
     subscriptions.drop(b"1")
-    subscriptions.begin()
-    assert subscriptions.commands() == [("SUBSCRIBE", {ALWAYS, b"1"})]
-    assert subscriptions.accept()
-    assert subscriptions.commands() == [("UNSUBSCRIBE", {b"1"})]
-    assert not subscriptions.accept()
+    assert not subscriptions.refused
+    subscriptions.retry()
+    assert subscriptions.commands() == []
+    subscriptions.want(b"2", "2")
+    subscriptions.commands()
+    subscriptions.drop(b"2")
+    assert subscriptions.refuse("NOPERM") == ""  # its error comes too late
+    assert not subscriptions.refused
+
+
+def test_error_that_no_single_channel_causes_is_not_taken() -> None:
+    subscriptions = begun(b"1")
+    subscriptions.refuse("NOPERM")
+    order = [channel for _, [channel] in subscriptions.commands()]
+    for channel in order[: order.index(ALWAYS)]:
+        subscriptions.confirm(channel)
+    assert subscriptions.refuse("NOPERM") is None  # of the channel that is always wanted
+    subscriptions = begun(b"1")
+    for channel in (ALWAYS, b"1"):
+        subscriptions.confirm(channel)
+    assert subscriptions.refuse("NOPERM") is None  # no command waits for an answer
+    subscriptions.drop(b"1")
+    subscriptions.commands()
+    assert subscriptions.refuse("NOPERM") is None  # of an UNSUBSCRIBE
+
+
+def test_error_to_a_ping_is_not_taken_for_that_of_a_channel() -> None:
+    subscriptions = begun()
+    subscriptions.confirm(ALWAYS)
+    subscriptions.ping()
+    subscriptions.want(b"1", "1")
+    subscriptions.commands()
+    assert subscriptions.pong()
+    assert not subscriptions.pong()
+    assert subscriptions.refuse("NOPERM") == "1"
+    # A server that does not answer a PING at all.
+    subscriptions.ping()
+    subscriptions.want(b"2", "2")
+    subscriptions.commands()
+    subscriptions.confirm(b"2")
+    assert not subscriptions.pong()

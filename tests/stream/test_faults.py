@@ -161,3 +161,30 @@ async def test_clients_stay_when_their_channels_are_forbidden(
         await publisher.publish("1", payload())
         await set_user(valkey, "&ime:*")
         assert (await receive(client))["ContractId"] == "1"
+
+
+async def test_contract_whose_channel_is_refused_affects_no_other(
+    serve: Serve, guarded_valkey: tuple[EmbeddedValkey, str], payload: Payload
+) -> None:
+    valkey, url = guarded_valkey
+    await register(valkey.url, *CONTRACTS)
+    await set_user(valkey, "&ime:contracts", "&ime:revoked", "&ime:live:{1}", "&ime:live:{2}")
+    gateway = await asyncio.to_thread(serve, url)
+    async with gateway.by_id("1") as client, Publisher(valkey.url) as publisher:
+        async with gateway.by_id("3") as refused:
+            close = await closed(refused)
+        assert (close.code, close.reason) == (1013, "market data cannot be streamed now")
+        await client.send('{"action": "subscribe", "contract_ids": ["3"], "id": 7}')
+        answer = await receive(client)
+        assert answer["data"]["errors"][0]["error"] == "market data cannot be streamed now"
+        assert (await until_ready(gateway))["reason"] is None
+        # Beside others it is read from the store, as if its messages were lost.
+        async with gateway.by_id("2", "3") as both:
+            await publisher.publish("2", payload())
+            assert (await receive(both))["ContractId"] == "2"
+            await publisher.publish("3", payload())
+            assert (await receive(both, timeout=PATIENCE))["ContractId"] == "3"
+        await publisher.publish("1", payload())
+        assert (await receive(client))["ContractId"] == "1"
+    [line] = gateway.events("Redis refuses the channel of a contract; others are not affected")
+    assert line["contract_id"] == "3"

@@ -248,7 +248,7 @@ class Process:
             authenticator=NoAuthenticator(),
             contract_cache=SimpleNamespace(registry=Registry([CONTRACT])),
             diagnostics=Diagnostics(),
-            require_channels=lambda: None,
+            require_channels=lambda _: None,
             upstream=self.upstream,
             states=self.world.states,
             hub=self.world.hub,

@@ -80,6 +80,8 @@ class BarAggregator:
         """The newest message of each contract whose stored bars have not been read yet."""
         self._changed: dict[tuple[str, date], TradingDay] = {}
         self._to_confirm: list[str] = []
+        self._unread: dict[str, int] = {}
+        """The same as `_seen_until` by contract whose stream Redis refuses."""
         self._seen_until: int | None = None
         """Minute since the epoch until which every state was seen; None while all are."""
         self._gaps: list[int] = []
@@ -193,6 +195,13 @@ class BarAggregator:
         # Subscribed before the states are read, so that none falls in between.
         if not await self._pubsub.subscribe(ids):
             return  # `on_connected` follows
+        refused = self._pubsub.refused.keys() & ids
+        since = self._seen_until
+        for contract_id in refused:
+            self._contracts.pop(contract_id, None)
+            minute = int(self._clock.time() // 60) if since is None else since
+            self._unread.setdefault(contract_id, minute)
+        ids -= refused
         left: IncompleteError | None = None
         try:
             states = await self._store.states(ids)
@@ -210,7 +219,8 @@ class BarAggregator:
         for contract_id, state in read.items():
             contract = self._contracts.get(contract_id)
             if contract is not None and state is not None:
-                seen = self._seen_until_before(contract, state, seen_until)
+                unread = self._unread.pop(contract_id, seen_until)
+                seen = self._seen_until_before(contract, state, unread)
                 self._note(contract.fold(state, seen, stored=True))
         for contract_id in [i for i in self._early if i in self._contracts]:
             self._on_message(contract_id, self._early.pop(contract_id))

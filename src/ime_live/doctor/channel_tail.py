@@ -106,7 +106,10 @@ class ChannelTail:
             self._store,
             on_message=self._take,
             on_contracts=lambda _: None,
-            on_connected=lambda: self._say("connected to Redis; waiting for messages"),
+            on_connected=lambda: self._say(
+                "connected to Redis; waiting for messages"
+                + "".join(f"; of {one} in vain: {error}" for one, error in pubsub.refused.items())
+            ),
             on_disconnected=lambda error: self._say(f"{error}; waiting for it"),
         )
         pubsub.subscribe_to({channel: channel for channel in self._channels})

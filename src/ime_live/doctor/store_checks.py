@@ -143,7 +143,8 @@ async def _refusal(store: Store) -> str | None:
     pubsub.subscribe([""])
     listening = asyncio.create_task(pubsub.run())
     try:
-        return await connected
+        refusal = await connected
+        return refusal or next(iter(pubsub.refused.values()), None)
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)

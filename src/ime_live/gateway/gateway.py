@@ -6,7 +6,7 @@ import asyncio
 import gc
 import multiprocessing
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
@@ -336,8 +336,11 @@ class Gateway:
         self._revocation_cache.on_changed()
         self._upstream.on_connected()
 
-    def _require_channels(self) -> None:
-        if self._pubsub.refusal is not None:
+    def _require_channels(self, ids: Collection[str]) -> None:
+        refused = self._pubsub.refused
+        # A contract whose channel is refused does not keep others from being streamed.
+        none_of_them = bool(refused) and bool(ids) and all(each in refused for each in ids)
+        if none_of_them or self._pubsub.refusal is not None:
             # The reason is left out: clients read this, and it names the store's user.
             raise RefusedError("market data cannot be streamed now", code=CloseCode.TRY_AGAIN_LATER)
 

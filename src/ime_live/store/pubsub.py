@@ -22,6 +22,7 @@ from ime_live.store.replies import (
     PONGS,
     command,
     ids_of,
+    is_not_permitted,
     is_refused_ping,
     unexpected,
 )
@@ -54,9 +55,9 @@ class PubSub:
     """Listens to the channels of contracts; `run` does the work.
 
     Attributes:
-        connected: whether Redis is connected and has confirmed all channels asked for before.
-        refusal: Redis's error to SUBSCRIBE, as for a user who may not use the channels; None if
-            there is none, and while Redis cannot be reached.
+        connected: whether Redis is connected and has answered for all channels asked for before.
+        refusal: Redis's error to SUBSCRIBE, as for a user who may use no channels; None if there is
+            none, and while Redis cannot be reached. See `refused` for single contracts.
         failures: number of errors that callbacks have raised.
     """
 
@@ -80,8 +81,9 @@ class PubSub:
             on_contracts: called with the ids of contracts that were added, changed or removed;
                 with None if the ids could not be read, so that any may have changed.
             on_revoked: called when tokens were revoked.
-            on_connected: called when Redis is connected (again) and has confirmed every channel
-                that was wanted until then. Earlier messages may be missing.
+            on_connected: called when Redis is connected (again) and has answered for every channel
+                that was wanted until then, and when it allows one that it refused. Earlier
+                messages may be missing.
             on_disconnected: called once when the connection is lost, or cannot be made at first.
             idle: seconds without any message after which a PING is sent.
         """
@@ -111,12 +113,18 @@ class PubSub:
         self._heard = 0.0  # when, on the loop's clock
         self._flush_due = False  # in this tick of the loop
 
+    @property
+    def refused(self) -> dict[str, str]:
+        """Redis's errors by contract whose channel it refuses. It is asked again every 2 s."""
+        wanted, refused = self._subscriptions.wanted, self._subscriptions.refused
+        return {wanted[channel]: error for channel, error in refused.items()}
+
     def subscribe(self, ids: Iterable[str]) -> asyncio.Future[bool]:
         """Subscribe to contracts, now and after every break.
 
         Returns:
-            A future: True once the server has confirmed; False at once without a connection, or
-            when it breaks. Then `on_connected` follows.
+            A future: True once the server has confirmed or `refused` each; False at once without a
+            connection, or when it breaks. Then `on_connected` follows.
         """
         return self.subscribe_to({self._keys.live(each): each for each in ids})
 
@@ -183,6 +191,7 @@ class PubSub:
                 self._reader, self._writer = connection._reader, connection._writer
                 watches = [
                     asyncio.create_task(self._watch()),
+                    asyncio.create_task(self._retry_refused()),
                     asyncio.create_task(self._leave(connection, view)),
                 ]
                 for watch in watches:
@@ -203,15 +212,16 @@ class PubSub:
         replies = hiredis.Reader(notEnoughData=NO_REPLY)
         self._subscriptions.begin()
         self._heard = asyncio.get_running_loop().time()
+        opened: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._subscriptions.wait(opened)
         self._flush()
-        first = self._subscriptions.expected
         clock = asyncio.get_running_loop().time
         handled = 0
         while chunk := await reader.read(_READ_SIZE):
             self._heard = clock()
             replies.feed(chunk)
             handled += self._handle(replies)
-            if not self.connected and self._subscriptions.confirmed >= first:
+            if not self.connected and opened.done():
                 self._establish()
             if handled >= _BATCH:
                 handled = 0
@@ -232,11 +242,18 @@ class PubSub:
                 await asyncio.sleep(left - timeout)
             elif asked_at != self._heard:
                 asked_at = self._heard
+                self._subscriptions.ping()
                 self._send(command("PING"))
             else:
                 # Not longer, because a message meanwhile starts a new silence.
                 await asyncio.sleep(min(left, self._idle))
         raise TimeoutError
+
+    async def _retry_refused(self) -> None:
+        while True:
+            await asyncio.sleep(_LONGEST_DELAY)
+            self._subscriptions.retry()
+            self._flush()
 
     async def _leave(self, connection: object, view: object) -> None:
         """Raise an error if another server leads, or messages may have been lost."""
@@ -272,10 +289,9 @@ class PubSub:
                 kind, channel, content = reply
                 contract_id = wanted.get(channel)
             except (TypeError, ValueError):
-                # If all channels are confirmed, the refused command can only be a PING.
-                all_confirmed = subscriptions.confirmed >= subscriptions.expected
-                refused_ping = all_confirmed and is_refused_ping(reply)
-                if reply not in PONGS and not refused_ping:
+                is_pong = reply in PONGS
+                answers_ping = (is_pong or is_refused_ping(reply)) and subscriptions.pong()
+                if not (answers_ping or is_pong or self._refuse(reply)):
                     raise unexpected(reply) from None
                 continue
             if type(channel) is not bytes:
@@ -291,10 +307,28 @@ class PubSub:
                 except Exception as error:  # noqa: BLE001 - the stream continues
                     self._note_failure(error)
             elif kind in CONFIRMATIONS and type(content) is int:
-                subscriptions.confirm()
+                if subscriptions.confirm(channel) and self.connected:
+                    self._tell(self._on_connected)
             else:
                 raise unexpected(reply)
         return count
+
+    def _refuse(self, reply: object) -> bool:
+        """Take an error for that of a channel; return False if the connection is of no use."""
+        if not is_not_permitted(reply):
+            return False
+        contract_id = self._subscriptions.refuse(str(reply))
+        if contract_id is None:
+            return False
+        if contract_id:
+            self._limited.error(
+                "Redis refuses the channel of a contract; others are not affected",
+                key="channel",
+                contract_id=contract_id,
+                error=str(reply),
+            )
+        self._flush_soon()
+        return True
 
     def _flush_soon(self) -> None:
         if not self._flush_due:
@@ -314,8 +348,6 @@ class PubSub:
         self.refusal = None
         self._limited.forget("refusal")
         self._backoff.reset()
-        if self._subscriptions.accept():
-            self._flush_soon()
         if self._outage:
             self._outage = False
             if self._told_outage:
@@ -327,7 +359,6 @@ class PubSub:
         self.refusal = None
         if isinstance(error.__cause__, hiredis.ReplyError):
             self.refusal = str(error.__cause__)
-            self._subscriptions.refuse()
             # Also logged during an outage, because somebody must change the permissions.
             told = self._limited.error(
                 "Redis refuses to subscribe", key="refusal", error=str(error)

@@ -32,6 +32,11 @@ def is_refused_ping(reply: object) -> bool:
     return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_REFUSED_PING)
 
 
+def is_not_permitted(reply: object) -> bool:
+    """Return whether it is the error to a command or channel that the user may not use."""
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM ")
+
+
 def unexpected(reply: object) -> Exception:
     """Return the error for a reply that is not one for a subscriber."""
     if isinstance(reply, Exception):

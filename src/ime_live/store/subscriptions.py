@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Final
+
+_SUBSCRIBE: Final = "SUBSCRIBE"
+_PING: Final = "PING"
 
 
 class Subscriptions:
@@ -11,10 +15,12 @@ class Subscriptions:
 
     The server answers the commands of a connection in order. So a count of expected answers and
     one of received answers tell which commands are confirmed, even a SUBSCRIBE after an
-    UNSUBSCRIBE.
+    UNSUBSCRIBE. One error answers a whole SUBSCRIBE, if only one of its channels is refused; so
+    its channels are then asked for one by one.
 
     Attributes:
         wanted: contract ids by their channels.
+        refused: the server's error by wanted channel that it refuses on this connection.
         expected: number of answers that the commands of this connection will get.
         confirmed: number of answers that have come.
     """
@@ -26,12 +32,14 @@ class Subscriptions:
             always: channels that are wanted all the time, besides those of contracts.
         """
         self.wanted: dict[bytes, str] = {}
+        self.refused: dict[bytes, str] = {}
         self.expected = 0
         self.confirmed = 0
         self._always = always
-        self._refused: set[bytes] = set()
-        """Channels that Redis refused. They are asked for, wanted or not, until it accepts them;
-        otherwise the fault would seem to be over until one is wanted again."""
+        self._commands: deque[tuple[str, set[bytes], int]] = deque()
+        """Commands that are not answered, with their channels and number of answers to come."""
+        self._alone: set[bytes] = set()
+        """Channels that each need a command of their own."""
         self._subscribed: set[bytes] = set()
         """Channels that this connection has asked for."""
         self._dirty: set[bytes] = set()
@@ -49,7 +57,12 @@ class Subscriptions:
     def drop(self, channel: bytes) -> None:
         """Stop wanting a channel."""
         self.wanted.pop(channel, None)
+        self.refused.pop(channel, None)
         self._dirty.add(channel)
+
+    def retry(self) -> None:
+        """Make the next `commands` ask again for the channels that are refused."""
+        self._dirty.update(self.refused)
 
     def wait(self, future: asyncio.Future[bool]) -> None:
         """Set a future to True when all that is wanted now is confirmed, to False by `end`."""
@@ -66,40 +79,84 @@ class Subscriptions:
     def begin(self) -> None:
         """Begin a new connection: it must ask for every channel."""
         self._subscribed = set()
+        self._commands.clear()
+        self._alone.clear()
+        self.refused.clear()
         self.expected = self.confirmed = 0
-        self._dirty = {*self._always, *self.wanted, *self._refused}
+        self._dirty = {*self._always, *self.wanted}
 
     def commands(self) -> list[tuple[str, set[bytes]]]:
         """Return the commands with their channels that make the connection listen as wanted."""
-        listened = {*self._always, *self._refused}
-        wanted = {c for c in self._dirty if c in self.wanted or c in listened}
+        wanted = {c for c in self._dirty if c in self.wanted or c in self._always}
         new = wanted - self._subscribed
         old = (self._dirty - wanted) & self._subscribed
+        alone = new & self._alone
         self._dirty.clear()
-        self.expected += len(new) + len(old)  # one answer for each
+        self._alone.clear()
         self._subscribed = (self._subscribed | new) - old
+        made = [(_SUBSCRIBE, new - alone), *((_SUBSCRIBE, {one}) for one in alone)]
+        made = [each for each in (*made, ("UNSUBSCRIBE", old)) if each[1]]
+        for name, channels in made:
+            self._commands.append((name, channels, len(channels)))
+            self.expected += len(channels)
         self._waiting.extend((self.expected, future) for future in self._asking)
         self._asking.clear()
         self._answer_confirmed()
-        return [each for each in (("SUBSCRIBE", new), ("UNSUBSCRIBE", old)) if each[1]]
+        return made
 
-    def confirm(self) -> None:
-        """Count an answer."""
+    def ping(self) -> None:
+        """Note that a PING is sent after the commands so far."""
+        self._commands.append((_PING, set(), 0))
+
+    def pong(self) -> bool:
+        """Take a reply for that to a PING; return False if another command is answered first."""
+        is_next = bool(self._commands) and self._commands[0][0] == _PING
+        if is_next:
+            self._commands.popleft()
+        return is_next
+
+    def confirm(self, channel: bytes) -> bool:
+        """Count an answer; return whether it allows a channel that was refused."""
+        while self.pong():  # a server that does not answer it
+            pass
+        if self._commands:
+            name, channels, left = self._commands.popleft()
+            if left > 1:
+                self._commands.appendleft((name, channels, left - 1))
         self.confirmed += 1
         self._answer_confirmed()
+        return self.refused.pop(channel, None) is not None
 
-    def refuse(self) -> None:
-        """Note that the server has refused one of the channels, without naming it."""
-        self._refused |= self._subscribed
+    def refuse(self, error: str) -> str | None:
+        """Take an error for the reply to the oldest command.
 
-    def accept(self) -> bool:
-        """Note that the server has accepted every channel; return whether it refused some before.
+        If that has several channels, the next `commands` ask for them one by one.
 
-        Unwanted channels are unsubscribed by the next `commands`.
+        Returns:
+            The contract whose channel is refused; empty if that is not known yet, or no longer
+            wanted. None if the connection is of no use: a channel that is always wanted is refused,
+            or no SUBSCRIBE waits for an answer.
         """
-        refused, self._refused = self._refused, set()
-        self._dirty |= refused
-        return bool(refused)
+        if not self._commands or self._commands[0][0] != _SUBSCRIBE:
+            return None
+        _, channels, _ = self._commands.popleft()
+        self._subscribed -= channels
+        self.confirmed += len(channels)
+        if len(channels) > 1:
+            self._alone |= channels
+            self._dirty |= channels
+            # Those who wait for them wait for the answers to the next commands, too.
+            self._asking.extend(future for _, future in self._waiting)
+            self._waiting.clear()
+            return ""
+        [channel] = channels
+        if channel in self._always:
+            return None
+        contract_id = self.wanted.get(channel)
+        if contract_id is not None:
+            self.refused[channel] = error
+        self._answer_confirmed()
+        return contract_id or ""
 
     def end(self) -> None:
         """End the connection: it will confirm no more channels."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -59,7 +59,7 @@ class Gateway:
             ),
         )
 
-    def require_channels(self) -> None:
+    def require_channels(self, ids: Collection[str]) -> None:
         if self.refused is not None:
             raise self.refused
 

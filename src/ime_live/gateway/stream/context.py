@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -42,8 +42,8 @@ class GatewayContext:
     """The parts of the process that streams use, made once per process.
 
     Attributes:
-        require_channels: raises RefusedError (1013) while Redis refuses to subscribe, because
-            nothing could be streamed.
+        require_channels: raises RefusedError (1013) while Redis refuses to subscribe to all of
+            these contracts, because nothing could be streamed.
         handshake: negotiates each handshake in turn.
         message_rate: how many messages each client may send.
         cors: which pages may read streams of events.
@@ -65,7 +65,7 @@ class GatewayContext:
     diagnostics: Diagnostics
     upstream: Upstream
     live_selections: LiveSelections
-    require_channels: Callable[[], None]
+    require_channels: Callable[[Collection[str]], None]
     states: StateTable
     hub: Hub
     status_messages: StatusMessages

@@ -140,8 +140,8 @@ class Subscription:
         else:
             self._opening = selected.named
             await context.upstream.acquire(selected.named)
-        context.require_channels()
         selection = self._selection
+        context.require_channels(selection)
         if request.status:
             if request.newer_than:
                 context.states.expect(selection, request.newer_than)
@@ -202,7 +202,7 @@ class Subscription:
         self._log_unknown(request, change)
         try:
             await self._acquire(change)
-            context.require_channels()
+            context.require_channels(self._added if self._next is None else self._next.contracts)
         except RefusedError as error:
             self._give_back()
             self.reject(error.reason, request.id, request.action)
