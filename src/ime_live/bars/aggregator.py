@@ -17,13 +17,19 @@ from ime_live.backoff import Backoff
 from ime_live.bars.contract_bars import MINUTE, ContractBars, TradingDay
 from ime_live.bars.trade_state import TradeState, read_last, read_message
 from ime_live.clock import SYSTEM_CLOCK, Clock
-from ime_live.errors import FencedError, IncompleteError, PayloadError, StoreError
+from ime_live.errors import (
+    FencedError,
+    IncompleteError,
+    PayloadError,
+    StoreError,
+    StoreSettingsError,
+)
 from ime_live.feeds.pipeline.leadership import LEAVING, Leadership, holder_name
 from ime_live.log_limiter import LogLimiter
-from ime_live.settings import BarsSettings
+from ime_live.settings import BarsSettings, StoreSettings
 from ime_live.status import FeedState, FeedStatus
 from ime_live.store.bar import Bar
-from ime_live.store.bar_store import BarStore
+from ime_live.store.bar_store import BarStore, BarWrite
 from ime_live.store.lease import BARS, Lease
 from ime_live.store.pubsub import PubSub
 from ime_live.store.records import LastState
@@ -131,7 +137,7 @@ class BarAggregator:
         Raises:
             StoreSettingsError: Redis does not match the settings.
         """
-        await check_settings(self._settings, writes=True)
+        await check_bars(self._settings)
         works = (self._pubsub.run(), self._follow(), self._write_often(), self._leadership.run())
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -375,3 +381,23 @@ class BarAggregator:
         ids, self._to_confirm = self._to_confirm[:share], self._to_confirm[share:]
         contracts = (self._contracts[i] for i in ids if i in self._contracts)
         return [each.today for each in contracts if each.today is not None]
+
+
+async def check_bars(settings: StoreSettings) -> None:
+    """Check once that Redis allows what keeping bars needs, without changing anything.
+
+    Raises:
+        StoreSettingsError: Redis does not match the settings.
+    """
+    await check_settings(settings, writes=False)
+    async with BarStore(settings) as bars:
+        # It is refused, because nobody's bars are not as long as this says.
+        write = BarWrite("", date.min, 1, 1, b"")
+        try:
+            [written] = await bars.write([write], 0, 1)
+        except StoreSettingsError:
+            raise
+        except StoreError:
+            return  # it waits for Redis later
+    if isinstance(written, StoreSettingsError):
+        raise written
