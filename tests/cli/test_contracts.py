@@ -364,6 +364,18 @@ def test_malformed_csv_file_is_refused(text: str | bytes, error: str, tmp_path: 
         read(tmp_path, text)
 
 
+def test_only_some_of_many_unknown_columns_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # To look for what each of them resembles would take minutes.
+    columns = [f"column{number}" for number in range(300_000)]
+    with pytest.raises(ContractError, match=r"neither JSON, nor CSV .*; got: column0, column1, "):
+        read(tmp_path, ",".join(columns))
+    header = ",".join(["contractId", "contractName", *columns[:20_000]])
+    read(tmp_path, f"{header}\n1,A{',x' * 20_000}\n")
+    assert capsys.readouterr().err.endswith(", and 19950 more\n")
+
+
 def test_csv_file_is_imported(ime_live: Run, database: Database) -> None:
     done = ime_live("contracts", "import", "-", stdin=CSV.replace("title,", "Title,"))
     assert (done.returncode, done.stdout) == (0, "")
