@@ -364,6 +364,12 @@ def test_malformed_csv_file_is_refused(text: str | bytes, error: str, tmp_path: 
         read(tmp_path, text)
 
 
+@pytest.mark.parametrize("text", ["\u2028", "\x85\n\u2003", "\u200c\n", " ;\u200c; \n"])
+def test_file_of_blanks_of_any_script_is_empty(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=r"c\.csv is empty$"):
+        read(tmp_path, text)
+
+
 def test_only_some_of_many_unknown_columns_are_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

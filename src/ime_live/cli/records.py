@@ -154,6 +154,8 @@ def _csv_records(name: str, text: str) -> Iterator[tuple[str, _Record]]:
         try:
             row = next(reader)
         except StopIteration:
+            if header is None:  # blanks of other scripts are no bytes that `_records` strips
+                raise ContractError(f"{name} is empty") from None
             return
         except csv.Error as error:
             raise ContractError(f"{place}: {error}") from error
@@ -177,7 +179,7 @@ def _csv_records(name: str, text: str) -> Iterator[tuple[str, _Record]]:
 
 def _separator_of(text: str) -> tuple[str, str]:
     """Return the separator of cells, and the text without a line that names it."""
-    first = next(line for line in text.splitlines() if line.strip())
+    first = next((line for line in text.splitlines() if line.strip()), "")
     if found := re.fullmatch(r'"?sep=(.)"?', first.strip("\r\n ")):  # as Excel writes it
         return found[1], text.replace(first, "", 1)
 
