@@ -178,6 +178,13 @@ def test_report_exists_for_any_claims(claims: dict[str, Any]) -> None:
     assert report.signature is Signature.VERIFIED
 
 
+@pytest.mark.parametrize("expires", [10**400, -(10**400)], ids=["future", "past"])
+def test_expiry_beyond_all_numbers_is_reported_as_none(expires: int) -> None:
+    report = inspect_token(jwt.encode({"exp": expires}, "s" * 32), now=NOW)
+    assert report.expires == "not a date"
+    assert "exp is not a number of seconds" in report.remarks
+
+
 @pytest.mark.parametrize(
     ("token", "detail"),
     [

@@ -13,7 +13,8 @@ from ime_live.gateway.auth.authenticator import JwtAuthenticator
 from ime_live.gateway.auth.identity import Identity
 from ime_live.gateway.auth.keys import Keyring
 from ime_live.gateway.auth.signed_token import Key
-from ime_live.gateway.auth.tokens import create_token
+from ime_live.gateway.auth.tokens import create_token, revocation_of
+from ime_live.store.revocation import MAX_TIME, read_revocation
 from tests.support.clock import FakeClock
 
 NOW = 1_780_000_000.5
@@ -88,3 +89,21 @@ class TestCreateToken:
         names = [f"KASHF{number:05}" for number in range(2000)]
         with pytest.raises(SettingsError, match="patterns"):
             create_token(SECRET, "x", 1, names, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("expires", "until"),
+    [
+        (1_780_000_100, 1_780_086_500),
+        (10**400, MAX_TIME),
+        (-(10**400), 1_780_000_000),
+        (-86_400, 1_780_000_000),
+        (-1e308, 1_780_000_000),
+    ],
+    ids=["future", "far future", "far past", "day before 1970", "large float"],
+)
+def test_revocation_of_any_expiry_can_be_stored(expires: float, until: int) -> None:
+    token = jwt.encode({"jti": "a", "exp": expires}, "s" * 32)
+    revocation = revocation_of(token, keep=0, now=1_780_000_000.5)
+    assert revocation.expires == until
+    assert read_revocation(revocation.key.encode(), revocation.text.encode()) == revocation

@@ -6,6 +6,7 @@ A report has the contents of a token, but never the token itself, so it can be s
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -154,7 +155,7 @@ def _moment(claims: dict[str, Any]) -> str:
 
 def _lifetime(claims: dict[str, Any], now: float) -> str:
     match claims:
-        case {"exp": int() | float() as exp}:
+        case {"exp": int() | float() as exp} if abs(exp) <= sys.float_info.max:
             left = exp - now
             return f"expires in {_span(left)}" if left > 0 else f"expired {_span(-left)} ago"
         case {"exp": _}:

@@ -98,9 +98,14 @@ def revocation_of(token: str, *, keep: float, now: float) -> Revocation:
         raise SettingsError(
             "the token must have a jti to be revoked alone, got none; revoke its subject"
         )
-    # Longer than its expiry, because gateways may allow for a leeway.
-    until = math.ceil(expires) + _DAY if isinstance(expires, int | float) else _until(keep, now)
-    return Revocation(RevokedBy.TOKEN_ID, name, math.floor(now), min(until, MAX_TIME))
+    moment = math.floor(now)
+    if isinstance(expires, int | float):
+        # Longer than its expiry, because gateways may allow for a leeway. Times before 1970 cannot
+        # be stored, and 0 would be forever.
+        until = max(math.ceil(expires) + _DAY, moment)
+    else:
+        until = _until(keep, now)
+    return Revocation(RevokedBy.TOKEN_ID, name, moment, min(until, MAX_TIME))
 
 
 def revocation_by(by: RevokedBy, name: str, *, keep: float, now: float) -> Revocation:
