@@ -9,6 +9,7 @@ import pytest
 
 from ime_live.contracts import Contract, Market, read_contract
 from ime_live.errors import ContractError
+from tests.support.nesting import NESTED, TOO_DEEP
 
 
 class TestReading:
@@ -40,7 +41,7 @@ class TestReading:
             ('{"contractId":" ","contractName":"A"}', "contractId must not be empty"),
             ('{"contractId":"1","contractName":""}', "contractName of contract 1 must not"),
             ('{"contractId":"1","contractName":" \u200c"}', "contractName of contract 1 must not"),
-            ('{"x":' + "[" * 100_000, "recursion"),
+            ('{"x":' + NESTED, TOO_DEEP),
         ],
     )
     def test_malformed_contract_is_named(self, raw: str, reason: str) -> None:
