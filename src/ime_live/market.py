@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -270,8 +271,16 @@ def timestamp_of(version: int, zone: tzinfo) -> str:
     >>> timestamp_of(1_779_536_400_000_000, UTC)
     '2026-05-23T11:40:00.000000'
     """
-    moment = (EPOCH + timedelta(microseconds=version)).astimezone(zone)
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+    seconds, microseconds = divmod(version, 1_000_000)
+    return f"{_second(seconds, zone)}.{microseconds:06}"
+
+
+# Most updates of a second come one after another. Converting each takes 10 µs, and four times as
+# long if the processor has done something else since the last one.
+@lru_cache(maxsize=64)
+def _second(seconds: int, zone: tzinfo) -> str:
+    moment = (EPOCH + timedelta(seconds=seconds)).astimezone(zone)
+    return moment.replace(tzinfo=None).isoformat()
 
 
 def version_of(timestamp: str, zone: tzinfo) -> int:
