@@ -1,8 +1,8 @@
 """Signals: which ones stop a process, and how.
 
 Ctrl-C must never show a traceback. So SIGINT has the system's default action, which ends a process
-silently, except while a loop runs that can stop cleanly. SIGHUP, which service managers send to
-reload settings, is ignored.
+silently, except while a loop runs that can stop cleanly. SIGHUP, by which service managers tell a
+program to reload its settings, ends none: one that cannot do so says that in its log.
 """
 
 from __future__ import annotations
@@ -20,22 +20,42 @@ _BLOCKED = (signal.SIGINT, signal.SIGHUP)
 
 
 def at_rest() -> None:
-    """Let SIGINT end the process silently, and ignore SIGHUP."""
+    """Let SIGINT end the process silently, and ignore SIGHUP until `handled`."""
     # A shell starts background processes with SIGINT ignored; that is kept.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+def tell_of_hangup() -> None:
+    """Report an ignored SIGHUP in the log, or on standard error if there is no log."""
+    import sys
+
+    import structlog
+
+    said = "SIGHUP is ignored; settings are read at the start"
+    if structlog.is_configured():
+        structlog.get_logger().info(said)
+    else:
+        print(said, file=sys.stderr)
+
+
 @contextmanager
-def handled(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call ``stop`` in the running loop for each SIGINT and SIGTERM inside the block."""
+def handled(
+    stop: Callable[[signal.Signals], None], hangup: Callable[[], None] = tell_of_hangup
+) -> Iterator[None]:
+    """Handle signals in the running loop inside the block.
+
+    Args:
+        stop: called for each SIGINT and SIGTERM.
+        hangup: called for each SIGHUP.
+    """
     import asyncio
 
     loop = asyncio.get_running_loop()
     for number in STOP:
         loop.add_signal_handler(number, stop, number)
-    loop.add_signal_handler(signal.SIGHUP, tell_of_hangup)
+    loop.add_signal_handler(signal.SIGHUP, hangup)
     # `blocked` keeps these signals back until a child process has come this far.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
     try:
@@ -58,16 +78,3 @@ def blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def tell_of_hangup() -> None:
-    """Report an ignored SIGHUP in the log, or on standard error if there is no log."""
-    import sys
-
-    import structlog
-
-    said = "SIGHUP is ignored; settings are read at the start"
-    if structlog.is_configured():
-        structlog.get_logger().info(said)
-    else:
-        print(said, file=sys.stderr)

@@ -28,33 +28,41 @@ def note(text):
     with open(sys.argv[1], "a") as file:
         file.write(f"{text} {os.getpid()}\\n")
 
-def good(heartbeat):
+def good(heartbeat, inbox):
     signal.signal(signal.SIGTERM, lambda *_: (note("ended"), sys.exit()))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.Signals)
     heartbeat.beat()
     note("up")
     while True:
         heartbeat.beat()
+        if inbox.poll():
+            note(inbox.recv())
         time.sleep(0.05)
 
-def hangs(heartbeat):
+def hangs(heartbeat, inbox):
     heartbeat.beat()
     note("up")
     time.sleep(1000)
 
-def deaf(heartbeat):
+def deaf(heartbeat, inbox):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal = lambda *_: None  # so that it does not change its mind
-    good(heartbeat)
+    good(heartbeat, inbox)
 
-def cannot(heartbeat):
+def cannot(heartbeat, inbox):
     note("up")
     sys.exit(3)
 
 if __name__ == "__main__":
     signals.at_rest()
     try:
-        Workers(globals()[sys.argv[2]], 2, stop_timeout=float(sys.argv[3]), hung=1.0).run()
+        Workers(
+            globals()[sys.argv[2]],
+            2,
+            stop_timeout=float(sys.argv[3]),
+            hung=1.0,
+            reload=lambda: "reloaded" if sys.argv[2] == "good" else 1 / 0,
+        ).run()
     except ImeLiveError as error:
         sys.exit(f"error: {error}")
 """
@@ -164,13 +172,27 @@ def test_workers_that_do_not_end_are_killed(tmp_path: Path) -> None:
         assert "workers do not exit; killing them" in ended(program, signal.SIGTERM)
 
 
-def test_sighup_ends_nothing(tmp_path: Path) -> None:
+def test_sighup_is_passed_on_to_all_workers_and_their_successors(tmp_path: Path) -> None:
     with running(tmp_path, "good") as program:
-        for _ in range(3):
-            os.kill(program.process.pid, signal.SIGHUP)
-        program.until(lambda: len(program.pids()) == 2)
-        assert "SIGHUP is ignored" in ended(program, signal.SIGTERM)
-        assert len(program.pids()) == 2
+        both = program.pids()
+        os.kill(program.process.pid, signal.SIGHUP)
+        program.until(lambda: set(program.pids("reloaded")) == set(both))
+        os.kill(both[0], signal.SIGKILL)
+        program.until(lambda: len(program.pids()) == 3)
+        program.until(lambda: program.pids()[2] in program.pids("reloaded"))
+        ended(program, signal.SIGTERM)
+        assert len(program.pids()) == 3
+
+
+def test_sighup_that_cannot_be_handled_ends_nothing(tmp_path: Path) -> None:
+    with running(tmp_path, "hangs") as program:
+        program.pids()
+        os.kill(program.process.pid, signal.SIGHUP)
+        time.sleep(0.3)
+        program.process.terminate()
+        said, _ = program.process.communicate(timeout=PATIENCE)
+        assert program.process.returncode == 0
+        assert "settings cannot be reloaded" in said
 
 
 def test_workers_that_cannot_start_end_it_all(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ime_live.cli.arguments.options import with_settings
 from ime_live.cli.running import run_until_stopped
 from ime_live.settings import BarsSettings
 
 
 @with_settings(BarsSettings)
-def bars(*, settings: BarsSettings) -> None:
+def bars(*, settings: BarsSettings, reread: Callable[[], BarsSettings]) -> None:
     """Keep one-minute bars of all contracts in Redis, for candles.
 
     It reads the updates of all contracts until Ctrl-C or SIGTERM. A second process stands by, and
@@ -16,9 +18,10 @@ def bars(*, settings: BarsSettings) -> None:
     """
     from ime_live.bars.aggregator import BarAggregator
     from ime_live.logs import configure_logging
+    from ime_live.reload import Reloader
 
     async def keep() -> None:
         await BarAggregator(settings).run()
 
     configure_logging(settings)
-    run_until_stopped(keep())
+    run_until_stopped(keep(), Reloader(settings, reread).reload)

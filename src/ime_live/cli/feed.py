@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,7 @@ def main() -> None:
 
 @app.command()
 @with_settings(FeedSettings)
-def ime(*, settings: FeedSettings) -> None:
+def ime(*, settings: FeedSettings, reread: Callable[[], FeedSettings]) -> None:
     """Publish live market data from the exchange's SignalR hub.
 
     The feed registers the contracts of the boards and publishes changes until Ctrl-C or SIGTERM. A
@@ -34,9 +35,10 @@ def ime(*, settings: FeedSettings) -> None:
     """
     from ime_live.feeds import market
     from ime_live.logs import configure_logging
+    from ime_live.reload import Reloader
 
     configure_logging(settings)
-    run_until_stopped(market.feed(settings))
+    run_until_stopped(market.feed(settings), Reloader(settings, reread).reload)
 
 
 @app.command()
@@ -47,6 +49,7 @@ def record(
     ],
     *,
     settings: RecorderSettings,
+    reread: Callable[[], RecorderSettings],
 ) -> None:
     """Record the frames of the exchange's SignalR hub until Ctrl-C or SIGTERM.
 
@@ -55,9 +58,10 @@ def record(
     """
     from ime_live.feeds import market
     from ime_live.logs import configure_logging
+    from ime_live.reload import Reloader
 
     configure_logging(settings)
-    run_until_stopped(market.record(settings, file))
+    run_until_stopped(market.record(settings, file), Reloader(settings, reread).reload)
 
 
 @app.command()

@@ -111,8 +111,14 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     return results[0]
 
 
-def run_until_stopped(work: Coroutine[Any, Any, None]) -> int:
+def run_until_stopped(
+    work: Coroutine[Any, Any, None], hangup: Callable[[], None] = signals.tell_of_hangup
+) -> int:
     """Run ``work`` to its end; SIGTERM and Ctrl-C cancel it.
+
+    Args:
+        work: the work.
+        hangup: called in its loop for each SIGHUP.
 
     Returns:
         0 if it came to its end, else the exit status that shells give to the signal.
@@ -129,7 +135,7 @@ def run_until_stopped(work: Coroutine[Any, Any, None]) -> int:
             told.append(number)
             task.cancel()
 
-        with signals.handled(stop), suppress(asyncio.CancelledError):
+        with signals.handled(stop, hangup), suppress(asyncio.CancelledError):
             await task
         if task.cancelled() and not told:
             raise RuntimeError("the work must not be cancelled from outside, but was")

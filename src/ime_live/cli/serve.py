@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -23,11 +24,13 @@ def serve(
     ] = False,
     *,
     settings: GatewaySettings,
+    reread: Callable[[], GatewaySettings],
 ) -> None:
     """Run the gateway: stream from Redis to clients.
 
-    It runs until Ctrl-C or SIGTERM. Tokens are verified by --jwt-secret, --jwt-public-key or
-    --jwks; use --auth none to try the gateway on this machine only.
+    It runs until Ctrl-C or SIGTERM, and reloads limits, keys and the log's level on SIGHUP. Tokens
+    are verified by --jwt-secret, --jwt-public-key or --jwks; use --auth none to try the gateway on
+    this machine only.
     """
     from ime_live.gateway import server
 
@@ -35,7 +38,7 @@ def serve(
         server.check(settings)
         typer.echo("a gateway can start with these settings")
     else:
-        server.serve(settings)
+        server.serve(settings, reread)
 
 
 @with_settings(UpSettings, only=_UP_OPTIONS)

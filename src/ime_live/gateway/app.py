@@ -5,7 +5,7 @@ Its lifespan starts the `Gateway`, and passes the process's `GatewayContext` to 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from starlette.types import ASGIApp
 
@@ -16,6 +16,9 @@ from ime_live.gateway.rest.routes import http_app
 from ime_live.gateway.stream.http_protocol import CONTEXT
 from ime_live.gateway.web.static_files import module_routes, page_routes
 from ime_live.settings import GatewaySettings
+
+GATEWAY: Final = "gateway"
+"""Key of the `Gateway` in the state of the lifespan."""
 
 
 class Application:
@@ -39,9 +42,9 @@ class Application:
         await gateway.start()
         pages = [*page_routes(), *module_routes()]
         if self._settings.docs:
-            pages += routes_of(self._settings)
+            pages += routes_of(lambda: gateway.context.settings)
         self._http = http_app(gateway, self._settings, pages)
-        scope["state"][CONTEXT] = gateway.context
+        scope["state"] |= {CONTEXT: gateway.context, GATEWAY: gateway}
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await gateway.aclose()

@@ -48,7 +48,7 @@ from ime_live.gateway.upstream.status_messages import StatusMessages
 from ime_live.gateway.upstream.upstream import Upstream
 from ime_live.gateway.upstream.version_cache import VersionCache
 from ime_live.log_limiter import LogLimiter
-from ime_live.logs import lines_dropped
+from ime_live.logs import configure_logging, lines_dropped
 from ime_live.market import timestamp_of
 from ime_live.settings import AuthMode, GatewaySettings
 from ime_live.settings.limits import listed
@@ -148,7 +148,8 @@ class Gateway:
         )
         authenticator = authenticator_from(settings, revocations=self._revocations)
         diagnostics = Diagnostics(strict=settings.strict_query)
-        admission = Admission(authenticator, RequestLimit(settings.request_rate), diagnostics)
+        self._requests = RequestLimit(settings.request_rate)
+        admission = Admission(authenticator, self._requests, diagnostics)
         self.status_handler = StatusHandler(
             admission=admission,
             contract_cache=self._contract_cache,
@@ -242,6 +243,31 @@ class Gateway:
         # 2.4 % of the CPU while 15,000 clients connected. Higher thresholds made no difference.
         gc.collect()
         gc.freeze()
+
+    async def reload(self, settings: GatewaySettings) -> None:
+        """Use other limits, keys and another level of the log from now on; streams stay open.
+
+        Args:
+            settings: differ from those in force in live options only.
+
+        Raises:
+            SettingsError: a file of keys cannot be used; then nothing has changed.
+        """
+        context = self.context
+        # First, as it may fail; a new URL of keys may take a few seconds.
+        await context.authenticator.adopt(authenticator_from(settings))
+        configure_logging(settings)
+        context.log = structlog.get_logger().bind()
+        context.settings = settings
+        context.message_rate = Rate(settings.client_rate)
+        context.cors = Cors(settings.origins)
+        context.stream_origins = Origins(listed(settings.stream_origins))
+        context.addresses = ClientAddresses.from_settings(settings)
+        context.limits.change(settings)
+        context.live_selections.limit = settings.max_contracts
+        self.handlers.max_contracts = settings.max_contracts
+        self._requests.rate = Rate(settings.request_rate)
+        self._revocation_cache.on_changed()
 
     async def aclose(self) -> None:
         """Close the process's parts, all of them even if one fails."""
@@ -345,6 +371,11 @@ class Gateway:
             raise RefusedError("market data cannot be streamed now", code=CloseCode.TRY_AGAIN_LATER)
 
     # Requests over HTTP
+
+    @property
+    def cors(self) -> Cors:
+        """The web pages that may read responses now."""
+        return self.context.cors
 
     def now(self) -> float:
         """Return the present time in Unix seconds."""

@@ -58,7 +58,8 @@ class RequestLimit:
             rate: requests per second; 0 sets no limit.
             most: number of clients that are remembered.
         """
-        self._rate = Rate(rate)
+        self.rate = Rate(rate)
+        """May be replaced; what clients have used of the former one counts on."""
         self._most = most
         self._due: OrderedDict[int, float] = OrderedDict()
 
@@ -74,11 +75,11 @@ class RequestLimit:
             who: the client.
             now: seconds, of a monotonic clock.
         """
-        if not self._rate.interval:
+        if not self.rate.interval:
             return 0.0
         # The hash is kept instead of the name, so that long names take no more memory.
         key = hash(who)
-        due, wait = self._rate.take(self._due.get(key, now), now)
+        due, wait = self.rate.take(self._due.get(key, now), now)
         if wait:
             return wait
         self._due[key] = due
@@ -91,4 +92,4 @@ class RequestLimit:
         """Count additional requests for an allowed one that costs more than others."""
         key = hash(who)
         if key in self._due:
-            self._due[key] += requests * self._rate.interval
+            self._due[key] += requests * self.rate.interval

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,14 +26,16 @@ import uvicorn
 from ime_live import signals
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import SettingsError
-from ime_live.gateway.app import Application
+from ime_live.gateway.app import GATEWAY, Application
 from ime_live.gateway.auth.keys import authenticator_from
+from ime_live.gateway.gateway import Gateway
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
 from ime_live.gateway.stream.http_protocol import HttpProtocol
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT
 from ime_live.gateway.workers import WorkerHeartbeat, Workers
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
+from ime_live.reload import Reloader, tell_refusal
 from ime_live.settings import GatewaySettings, bare_host, flag
 from ime_live.store.store import Store, check_settings
 
@@ -87,16 +90,30 @@ class GatewayConfig(uvicorn.Config):
 class GatewayServer(uvicorn.Server):
     """uvicorn's server, except that it exits with status 0 after a signal to stop."""
 
-    def __init__(self, config: GatewayConfig, beat: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        beat: Callable[[], None] = lambda: None,
+        *,
+        reloader: Reloader[GatewaySettings] | None = None,
+        inbox: connection.Connection | None = None,
+    ) -> None:
         """Make a server.
 
         Args:
             config: the configuration.
             beat: called twice a second while the loop is running, once the server has started.
+            reloader: reads the settings again on SIGHUP; None for one of several workers.
+            inbox: of a worker: gives settings that its supervisor has read again.
         """
         super().__init__(config)
         self._beat = beat
         self._limited = LogLimiter(log)
+        self._reloader = reloader
+        self._inbox = inbox
+        self._hangup = asyncio.Event()
+        self._given: GatewaySettings | None = None
+        """Settings from the inbox that are not in force yet."""
 
     def stop(self) -> None:
         """Stop as on SIGTERM."""
@@ -104,11 +121,55 @@ class GatewayServer(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until stopped."""
-        beating = asyncio.create_task(self._keep_beating())
+        tasks = [asyncio.create_task(run()) for run in (self._keep_beating, self._keep_reloading)]
         try:
-            await super().serve(sockets)
+            with self._inbox_read():
+                await super().serve(sockets)
         finally:
-            beating.cancel()
+            for task in tasks:
+                task.cancel()
+
+    @contextmanager
+    def _inbox_read(self) -> Generator[None, None, None]:
+        if self._inbox is None:
+            yield
+            return
+        loop, inbox = asyncio.get_running_loop(), self._inbox
+
+        def take() -> None:
+            try:
+                self._given = inbox.recv()
+            except (EOFError, OSError):  # the supervisor is gone
+                loop.remove_reader(inbox.fileno())
+                return
+            self._hangup.set()
+
+        loop.add_reader(inbox.fileno(), take)
+        try:
+            yield
+        finally:
+            loop.remove_reader(inbox.fileno())
+
+    async def _keep_reloading(self) -> None:
+        while True:
+            await self._hangup.wait()
+            while not self.started:  # noqa: ASYNC110 - uvicorn has no event
+                await asyncio.sleep(_BEAT)
+            self._hangup.clear()
+            try:
+                await self._reload(self.lifespan.state[GATEWAY])
+            except SettingsError as error:
+                tell_refusal(error)
+            except Exception:
+                log.exception("settings cannot be reloaded")
+
+    async def _reload(self, gateway: Gateway) -> None:
+        if self._given is not None:
+            settings, self._given = self._given, None
+            await gateway.reload(settings)
+        elif self._reloader is not None and (reloaded := self._reloader.read()) is not None:
+            await gateway.reload(reloaded.settings)
+            self._reloader.accept(reloaded)
 
     async def _keep_beating(self) -> None:
         while True:
@@ -147,8 +208,15 @@ class GatewayServer(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        with signals.handled(lambda number: self.handle_exit(number, None)):
+        with signals.handled(lambda number: self.handle_exit(number, None), self._on_hangup):
             yield
+
+    def _on_hangup(self) -> None:
+        if self._reloader is not None:
+            self._hangup.set()
+        elif self._inbox is None:
+            signals.tell_of_hangup()
+        # Else a terminal has sent it to a whole group of processes, also to the supervisor.
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -212,8 +280,12 @@ async def _check_store(settings: GatewaySettings) -> None:
         await store.check(writes=False)
 
 
-def serve(settings: GatewaySettings) -> None:
+def serve(settings: GatewaySettings, reread: Callable[[], GatewaySettings]) -> None:
     """Run the gateway until SIGTERM or Ctrl-C.
+
+    Args:
+        settings: the settings.
+        reread: reads them again from their sources, on SIGHUP; raises SettingsError.
 
     Raises:
         SettingsError: it cannot run with these settings; the text says why.
@@ -234,13 +306,23 @@ def serve(settings: GatewaySettings) -> None:
         log.info(
             "listening", host=host, port=port, workers=settings.workers, auth=settings.auth.value
         )
+        reloader = Reloader(settings, reread, check=authenticator_from)
         if settings.workers == 1:
-            GatewayServer(config).run([listener])
+            GatewayServer(config, reloader=reloader).run([listener])
             return
         # Longer than a worker needs for its clients and its own parts.
         timeout = settings.shutdown_spread + 3 * CLOSE_TIMEOUT
         work = partial(_work, settings, listener)
-        Workers(work, settings.workers, stop_timeout=timeout).run()
+        reload = partial(_read_for_workers, reloader)
+        Workers(work, settings.workers, stop_timeout=timeout, reload=reload).run()
+
+
+def _read_for_workers(reloader: Reloader[GatewaySettings]) -> GatewaySettings | None:
+    reloaded = reloader.read()
+    if reloaded is None:
+        return None
+    reloader.accept(reloaded)
+    return reloaded.settings
 
 
 @contextmanager
@@ -267,7 +349,12 @@ def _metrics_folder(workers: int) -> Generator[str, None, None]:
         yield folder
 
 
-def _work(settings: GatewaySettings, listener: socket.socket, heartbeat: WorkerHeartbeat) -> None:
+def _work(
+    settings: GatewaySettings,
+    listener: socket.socket,
+    heartbeat: WorkerHeartbeat,
+    inbox: connection.Connection,
+) -> None:
     """Run one of several workers."""
     configure_logging(settings)
-    GatewayServer(GatewayConfig(settings), heartbeat.beat).run([listener])
+    GatewayServer(GatewayConfig(settings), heartbeat.beat, inbox=inbox).run([listener])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -64,6 +65,8 @@ class _Worker:
 
     def __init__(self) -> None:
         self.process: Any = None
+        self.outbox: connection.Connection | None = None
+        """Of its process; gives it settings that were read again."""
         self.heartbeat = WorkerHeartbeat()
         self.started = 0.0
         self.due = 0.0
@@ -82,20 +85,28 @@ class Workers:
 
     def __init__(
         self,
-        work: Callable[[WorkerHeartbeat], None],
+        work: Callable[[WorkerHeartbeat, connection.Connection], None],
         count: int,
         *,
         stop_timeout: float,
         hung: float = HUNG,
+        reload: Callable[[], object] = signals.tell_of_hangup,
     ) -> None:
         """Make a supervisor; `run` starts the workers.
 
         Args:
-            work: the function that a worker runs; it must beat the heartbeat. It is pickled.
+            work: the function that a worker runs; it must beat the heartbeat, and read from the
+                connection. It is pickled.
             count: number of workers.
             stop_timeout: time in which a stopped worker must end [s].
             hung: time without a beat after which a worker is replaced [s].
+            reload: called for SIGHUP. Its result is sent to all workers, also to those that start
+                later; it is pickled. None sends nothing.
         """
+        self._reload = reload
+        self._hangup = False
+        self._sent: object = None
+        """The result that was sent last."""
         self._hung = hung
         self._work = work
         self._workers = [_Worker() for _ in range(count)]
@@ -115,7 +126,7 @@ class Workers:
         resource_tracker.ensure_running()
         for number in signals.STOP:
             signal.signal(number, lambda number, _: self._signals.append(number))
-        signal.signal(signal.SIGHUP, lambda *_: signals.tell_of_hangup())
+        signal.signal(signal.SIGHUP, lambda *_: self._note_hangup())
         try:
             self._watch()
         finally:
@@ -131,10 +142,39 @@ class Workers:
             if now - looked > _PAUSED:
                 since = now  # suspended, perhaps with the workers: their silence proves nothing
             looked = now
+            if self._hangup:
+                self._hangup = False
+                self._pass_on()
             for worker in self._workers:
                 self._look(worker, now, since)
             running = [w.process.sentinel for w in self._workers if w.process is not None]
             connection.wait(running, _LOOK) if running else time.sleep(_LOOK)
+
+    def _note_hangup(self) -> None:
+        self._hangup = True
+
+    def _pass_on(self) -> None:
+        try:
+            result = self._reload()
+        except Exception:
+            log.exception("settings cannot be reloaded")
+            return
+        if result is not None:
+            self._sent = result
+            for worker in self._workers:
+                self._send_to(worker)
+
+    def _send_to(self, worker: _Worker) -> None:
+        if self._sent is None or worker.outbox is None or worker.process is None:
+            return
+        # One that has not read the former ones has stopped; its successor gets the newest.
+        _, writable, _ = select.select([], [worker.outbox], [], 0)
+        if not writable:
+            log.error("worker takes no settings; killing it", pid=worker.process.pid)
+            worker.process.kill()
+            return
+        with suppress(BrokenPipeError):  # it ends just now
+            worker.outbox.send(self._sent)
 
     def _look(self, worker: _Worker, now: float, since: float) -> None:
         process = worker.process
@@ -158,14 +198,19 @@ class Workers:
             seconds=round(wait, 2),
         )
         process.close()
-        worker.process, worker.due = None, now + wait
+        if worker.outbox is not None:
+            worker.outbox.close()
+        worker.process, worker.outbox, worker.due = None, None, now + wait
 
     def _start(self, worker: _Worker) -> None:
         worker.heartbeat = WorkerHeartbeat()
         worker.started = time.monotonic()
-        worker.process = _spawn.Process(target=self._work, args=(worker.heartbeat,))
+        inbox, worker.outbox = _spawn.Pipe(duplex=False)
+        worker.process = _spawn.Process(target=self._work, args=(worker.heartbeat, inbox))
         with signals.blocked():
             worker.process.start()
+        inbox.close()
+        self._send_to(worker)
 
     def _end(self) -> None:
         processes = [w.process for w in self._workers if w.process is not None]

@@ -45,19 +45,24 @@ class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
         "year, in which timestamps do not grow.",
     )
     max_contracts: int = option(
-        1000, "Maximum number of contracts per connection or HTTP request.", above=0
+        1000,
+        "Maximum number of contracts per connection or HTTP request.",
+        above=0,
+        live=True,
     )
     request_rate: float = option(
         100.0,
         "Requests for data per worker and token subject, or per address if there is none "
         "[1/second]; bursts of five times as many are allowed. 0 sets no limit.",
         least=0,
+        live=True,
     )
     cors_origins: str = option(
         "",
         "Origins of web pages that may use the HTTP calls (CORS), such as https://example.org, "
         "separated by commas; loopback for pages of this machine, * for all, empty for none.",
         metavar="LIST",
+        live=True,
     )
     strict_query: bool = option(
         False,
@@ -85,21 +90,26 @@ class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
         "Maximum of unsent data in that buffer [bytes] (TCP_NOTSENT_LOWAT); 0 leaves the default.",
         least=0,
     )
-    max_client_message: int = option(4096, "Maximum size of a client's message [bytes].", above=0)
+    max_client_message: int = option(
+        4096, "Maximum size of a client's message [bytes].", above=0, live=True
+    )
     client_rate: float = option(
         10.0,
         "Frames that a client may send [1/second]; bursts of five times as many are allowed.",
         above=0,
+        live=True,
     )
     max_request: int = option(
         131_072,
         "Maximum size of the request line with headers, and of a body [bytes].",
         above=0,
+        live=True,
     )
     handshake_timeout: float = option(
         10.0,
         "Timeout for receiving a client's complete request [seconds].",
         above=0,
+        live=True,
     )
     contracts_interval: float = option(
         25.0,

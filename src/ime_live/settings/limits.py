@@ -30,24 +30,30 @@ class LimitSettings(Checked):
     """Limits on streams, WebSockets and events alike."""
 
     max_connections: int = option(
-        50_000, "Maximum number of open streams per worker; 0 sets no limit.", least=0
+        50_000,
+        "Maximum number of open streams per worker; 0 sets no limit.",
+        least=0,
+        live=True,
     )
     max_subject_connections: int = option(
         1_000,
         "Maximum number of open streams per token subject and worker; 0 sets no limit.",
         least=0,
+        live=True,
     )
     max_address_connections: int = option(
         500,
         "Maximum number of open streams per address and worker, if --trusted-proxies is set; IPv6 "
         "addresses are counted by their first 64 bits. 0 sets no limit.",
         least=0,
+        live=True,
     )
     handshake_rate: float = option(
         20.0,
         "Streams that an address may open per worker [1/second], if --trusted-proxies is set; "
         "bursts of five times as many are allowed. 0 sets no limit.",
         least=0,
+        live=True,
     )
     max_waiting: int = option(
         268_435_456,
@@ -55,6 +61,7 @@ class LimitSettings(Checked):
         "refused, and the clients that have been slow for longest are disconnected. 0 sets no "
         "limit.",
         least=0,
+        live=True,
     )
     trusted_proxies: str = option(
         "",
@@ -62,6 +69,7 @@ class LimitSettings(Checked):
         "trusted; unix for a proxy on a Unix socket, none if clients connect directly. If empty, "
         "no limit per address applies.",
         metavar="LIST",
+        live=True,
     )
     stream_origins: str = option(
         "*",
@@ -69,6 +77,7 @@ class LimitSettings(Checked):
         "commas; loopback for pages of this machine, * for all. Clients without an Origin header "
         "are always allowed.",
         metavar="LIST",
+        live=True,
     )
 
     def faults(self) -> Iterator[str]:

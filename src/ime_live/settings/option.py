@@ -24,6 +24,7 @@ def option(
     least: float | None = None,
     most: float | None = None,
     former: str = "",
+    live: bool = False,
 ) -> Any:  # noqa: ANN401 - a field of any type
     """Declare one option.
 
@@ -36,6 +37,7 @@ def option(
         least: inclusive lower limit of a number; None for no limit.
         most: inclusive upper limit of a number; None for no limit.
         former: name before it was renamed; its flag and variable are still accepted.
+        live: whether a running program takes a new value when it reloads its settings.
     """
     return field(
         default=default,
@@ -48,6 +50,7 @@ def option(
             "least": least,
             "most": most,
             "former": former,
+            "live": live,
         },
     )
 

@@ -85,3 +85,28 @@ def test_command_takes_settings_from_an_environment_file(ime_live: Run, tmp_path
     # Former names as in the environment.
     done = ime_live("feed", "ime", "--env-file", file)
     assert done.stderr.startswith("ime-live: --price-limits ")
+
+
+def test_env_file_that_is_read_again_replaces_only_its_own_variables(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{VARIABLE}_OWN", "own")
+    file.write_text(f"{VARIABLE}=one\n{VARIABLE}_OWN=two\n{VARIABLE}_GONE=three\n")
+    env_file.read(file)
+    file.write_text(f"{VARIABLE}=four\n{VARIABLE}_OWN=five\n")
+    env_file.read_again(file)
+    assert os.environ[VARIABLE] == "four"
+    assert os.environ[f"{VARIABLE}_OWN"] == "own"
+    assert f"{VARIABLE}_GONE" not in os.environ
+
+
+@pytest.mark.parametrize("text", [None, "no assignment", f"{VARIABLE}='open"])
+def test_env_file_that_cannot_be_read_again_changes_nothing(file: Path, text: str | None) -> None:
+    file.write_text(f"{VARIABLE}=one\n")
+    env_file.read(file)
+    file.unlink()
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(SettingsError, match="--env-file"):
+        env_file.read_again(file)
+    assert (os.environ[VARIABLE], env_file.path_of(VARIABLE)) == ("one", file)

@@ -8,7 +8,7 @@ import hmac
 import json
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import jwt
 import pytest
@@ -54,6 +54,8 @@ class GivenKeys:
         self._learnt = learnt
 
     def reload(self) -> None: ...
+
+    async def adopt(self, other: Self) -> None: ...
 
     async def start(self) -> None: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from typing import Self
 
 import jwt
 import pytest
@@ -30,6 +31,8 @@ class Keys:
         self.keys: Sequence[Key] = [OTHER, KEY]
 
     def reload(self) -> None: ...
+
+    async def adopt(self, other: Self) -> None: ...
 
     async def start(self) -> None: ...
 

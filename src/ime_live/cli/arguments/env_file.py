@@ -7,6 +7,7 @@ comments and ``export`` as shells have them. A value is taken as it is: ``$`` ha
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -58,10 +59,38 @@ def read(path: Path) -> None:
     Raises:
         SettingsError: see `variables_of`; then nothing is set.
     """
-    for name, value in variables_of(path).items():
+    _set(path, variables_of(path))
+
+
+def read_again(path: Path | None) -> None:
+    """Set the variables as `read` would at the start, after the file may have changed.
+
+    Args:
+        path: the file; None if there is none.
+
+    Raises:
+        SettingsError: see `variables_of`; then nothing is changed.
+    """
+    if path is None:
+        return
+    found = variables_of(path)
+    for name in _paths:
+        os.environ.pop(name, None)
+    _paths.clear()
+    _set(path, found)
+
+
+def _set(path: Path, found: Mapping[str, str]) -> None:
+    for name, value in found.items():
         if not os.environ.get(name):
             os.environ[name] = value
             _paths[name] = path
+
+
+def rename(former: str, present: str) -> None:
+    """Note that a variable has another name now."""
+    if former in _paths:
+        _paths[present] = _paths.pop(former)
 
 
 def path_of(variable: str) -> Path | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field
 from enum import StrEnum
 from pathlib import Path
@@ -57,6 +57,9 @@ def with_settings(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add the options of ``settings`` to a command, which gets them as its argument ``settings``.
 
+    If it has an argument ``reread``, it also gets a function that reads the settings again: from
+    the same flags and environment, and from the environment file as it is then.
+
     Args:
         settings: a class of the table.
         only: the names of those options that the command uses, if not all of them, and what
@@ -66,10 +69,11 @@ def with_settings(
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(settings)
         used = [option for option in options(settings) if only is None or option.name in only]
+        arguments = inspect.signature(function, eval_str=True).parameters
         own = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for parameter in inspect.signature(function, eval_str=True).parameters.values()
-            if parameter.name != "settings"
+            for parameter in arguments.values()
+            if parameter.name not in {"settings", "reread"}
         ]
         declared = [
             inspect.Parameter(
@@ -81,18 +85,31 @@ def with_settings(
             for option in used
         ]
 
-        def command(**values: object) -> None:
-            del values[_ENV_FILE.name]  # `_read_env_file` has read it
+        def command(**values: Any) -> None:  # noqa: ANN401 - as Typer calls it
+            context = values.pop(_CONTEXT.name)
+            file = values.pop(_ENV_FILE.name)  # `_read_env_file` has read it
             given = {option.name: values.pop(option.name) for option in used}
-            try:
-                filled = settings(**given)
-            except SettingsError:
-                warn_of_unknown_variables(None)  # the missing name may be misspelt
-                raise
-            warn_of_unknown_variables(filled)
-            function(settings=filled, **values)
 
-        parameters = [*own, *declared, _ENV_FILE]
+            def fill() -> Any:  # noqa: ANN401 - of the class `settings`
+                try:
+                    filled = settings(**given)
+                except SettingsError:
+                    warn_of_unknown_variables(None)  # the missing name may be misspelt
+                    raise
+                warn_of_unknown_variables(filled)
+                return filled
+
+            def reread() -> Any:  # noqa: ANN401 - of the class `settings`
+                env_file.read_again(file)
+                rename_variables()
+                given.update(_values_without_flag(context, given.keys(), hints))
+                return fill()
+
+            if "reread" in arguments:
+                values["reread"] = reread
+            function(settings=fill(), **values)
+
+        parameters = [_CONTEXT, *own, *declared, _ENV_FILE]
         command.__name__ = function.__name__
         command.__doc__ = function.__doc__
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -100,6 +117,31 @@ def with_settings(
         return command
 
     return decorate
+
+
+def _values_without_flag(
+    context: Any,  # noqa: ANN401 - Typer's own classes have no public types
+    names: Collection[str],
+    hints: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the present values of the options that were not given as flags.
+
+    Raises:
+        SettingsError: a variable has no value of the option's type; the text names the option.
+    """
+    found: dict[str, Any] = {}
+    for parameter in context.command.params:
+        name = parameter.name
+        if name in names and context.get_parameter_source(name).name != "COMMANDLINE":
+            value, _ = parameter.consume_value(context, {})
+            try:
+                value = parameter.process_value(context, value)
+            except typer.BadParameter as error:
+                raise SettingsError(error.format_message()) from None
+            # Typer would make words of a set into its enum when it calls the command.
+            is_word = isinstance(hints[name], type) and issubclass(hints[name], StrEnum)
+            found[name] = hints[name](value) if is_word else value
+    return found
 
 
 def present_name(name: str) -> str:
@@ -114,6 +156,7 @@ def rename_variables() -> None:
         value = os.environ.pop(variable(former), "")
         if value and not os.environ.get(variable(present)):
             os.environ[variable(present)] = value
+            env_file.rename(variable(former), variable(present))
 
 
 def warn_of_unknown_variables(settings: object) -> None:
@@ -132,7 +175,8 @@ def warn_of_unknown_variables(settings: object) -> None:
 
             from ime_live.logs import configure_logging
 
-            configure_logging(settings)
+            if not structlog.is_configured():
+                configure_logging(settings)
             meant = {"meant": ENVIRONMENT_PREFIX + near[0]} if near else {}
             structlog.get_logger().warning("no such setting", variable=given, **meant)
         else:
@@ -146,6 +190,10 @@ def _read_env_file(path: Path | None) -> Path | None:
         rename_variables()
     return path
 
+
+_CONTEXT: Final = inspect.Parameter(
+    "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
+)
 
 # Eager, so that it is read before the variables are.
 _ENV_FILE: Final = inspect.Parameter(

@@ -6,6 +6,8 @@ Its links are relative, so it works behind any prefix.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -22,11 +24,13 @@ from ime_live.settings import GatewaySettings
 _PAGE: Final = "index.html"
 
 
-def routes_of(settings: GatewaySettings) -> list[Route]:
-    """Make the routes of `/docs`, `/openapi.json` and `/asyncapi.json`."""
+def routes_of(present: Callable[[], GatewaySettings]) -> list[Route]:
+    """Make the routes of `/docs`, `/openapi.json` and `/asyncapi.json`.
+
+    Args:
+        present: returns the settings in force.
+    """
     page = read_files("ime_live.gateway.api_docs", "page", PAGE_HEADERS)
-    calls, streams = msgspec.json.encode(openapi(settings)), asyncapi(settings)
-    public = _base_url_of(settings.public_url) if settings.public_url else None
 
     async def docs(request: Request) -> Response:
         if request.scope["raw_path"].endswith(b"/"):
@@ -41,12 +45,14 @@ def routes_of(settings: GatewaySettings) -> list[Route]:
         return page[name].response_to(request)
 
     async def openapi_json(_: Request) -> Response:
-        return Response(calls, media_type="application/json")
+        return Response(_calls(present()), media_type="application/json")
 
     async def asyncapi_json(request: Request) -> Response:
+        settings = present()
+        public = _base_url_of(settings.public_url) if settings.public_url else None
         where = servers(settings, public or _asked(request, settings.root_path))
         return Response(
-            msgspec.json.encode(streams | {"servers": where}),
+            msgspec.json.encode(_streams(settings) | {"servers": where}),
             media_type="application/json",
             headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
         )
@@ -57,6 +63,14 @@ def routes_of(settings: GatewaySettings) -> list[Route]:
         Route("/openapi.json", openapi_json, methods=METHODS),
         Route("/asyncapi.json", asyncapi_json, methods=METHODS),
     ]
+
+
+@lru_cache(maxsize=1)
+def _calls(settings: GatewaySettings) -> bytes:
+    return msgspec.json.encode(openapi(settings))
+
+
+_streams: Final = lru_cache(maxsize=1)(asyncapi)
 
 
 def _base_url_of(address: str) -> BaseUrl:

@@ -7,7 +7,7 @@ log line or a repr.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import AuthenticationError
@@ -58,6 +58,9 @@ class KeySource(Protocol):
     def reload(self) -> None:
         """Read the files again; never fails, and keeps the keys of one that cannot be read."""
 
+    async def adopt(self, other: Self) -> None:
+        """Have the keys of another source instead, and start what of it is not started."""
+
     async def start(self) -> None:
         """Load the keys that are missing; never fails, and takes a few seconds at most."""
 
@@ -77,6 +80,9 @@ class Authenticator(Protocol):
 
     def reload(self) -> None:
         """Read the files of keys again; never fails."""
+
+    async def adopt(self, other: Self) -> None:
+        """Have the keys and rules of another authenticator instead, which is used no more."""
 
     def check(self, identity: Identity) -> None:
         """Check the token of a known client again; raises as `authenticate`."""
@@ -100,6 +106,9 @@ class NoAuthenticator:
     """``--auth none``: needs no token, and lets every client see everything."""
 
     def reload(self) -> None:
+        """Do nothing: there are no keys."""
+
+    async def adopt(self, other: NoAuthenticator) -> None:
         """Do nothing: there are no keys."""
 
     def check(self, identity: Identity) -> None:
@@ -149,6 +158,16 @@ class JwtAuthenticator:
     def reload(self) -> None:
         """Read the files of keys again; see `KeySource.reload`."""
         self._keys.reload()
+
+    async def adopt(self, other: JwtAuthenticator) -> None:
+        """Have the keys and rules of another authenticator, for tokens that come from now on.
+
+        Args:
+            other: the authenticator, not started, and used no more afterwards.
+        """
+        await self._keys.adopt(other._keys)
+        self._audience, self._issuer, self._leeway = other._audience, other._issuer, other._leeway
+        self._verified = VerifiedTokens()  # verified by the former rules
 
     def check(self, identity: Identity) -> None:
         """Check the token of a client again: whether it was revoked since.

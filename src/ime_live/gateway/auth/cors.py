@@ -72,6 +72,9 @@ class Cors:
         """Allow these origins; see `Origins`."""
         self._origins = Origins(origins)
 
+    def __bool__(self) -> bool:
+        return bool(self._origins)
+
     def headers(self, origin: bytes | None) -> Headers:
         """Return the headers that every response gets, including errors.
 

@@ -85,6 +85,7 @@ class JwksUrl:
       `RETRY_INTERVAL`.
 
     Attributes:
+        url: address of the set.
         keys: keys of the last valid set; empty before the first.
     """
 
@@ -128,7 +129,7 @@ class JwksUrl:
                 f"http://{host}: over http, others on the way can replace the keys"
             )
         self.keys: tuple[Key, ...] = ()
-        self._url = url
+        self.url = url
         # A proxy in the environment is for other hosts, not for this machine.
         self._trust_env = not is_loopback(host)
         self._clock = clock
@@ -231,21 +232,21 @@ class JwksUrl:
         try:
             # httpx limits each read; this limits their sum.
             async with asyncio.timeout(self._fetch_timeout):
-                raw = await _get(client, self._url)
+                raw = await _get(client, self.url)
             self.keys = read_key_set(raw, secrets=False)
         # ValueError: not a key set, or a URL that only httpx rejects.
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
             self._failures += 1
             log.warning(
                 "jwks refresh failed",
-                url=self._url,
+                url=self.url,
                 error=str(error) or type(error).__name__,
                 failures=self._failures,
                 keys=len(self.keys),
             )
         else:
             self._failures = 0
-            log.info("jwks refreshed", url=self._url, keys=len(self.keys))
+            log.info("jwks refreshed", url=self.url, keys=len(self.keys))
         finally:
             self._fetching = None
 

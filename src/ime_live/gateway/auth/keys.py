@@ -107,6 +107,18 @@ class Keyring:
             file.reload(self._limited)
         self._known = self._collect()
 
+    async def adopt(self, other: Keyring) -> None:
+        """Have the keys of another keyring instead; a URL that both have keeps its fetched keys."""
+        former, url = self._url, other._url
+        if former is not None and url is not None and former.url == url.url:
+            url = former
+        elif url is not None:
+            await url.start()
+        self._given, self._files, self._url = other._given, other._files, url
+        self._known = self._collect()
+        if former is not None and former is not url:
+            await former.aclose()
+
     async def start(self) -> None:
         """Fetch the keys of the URL; see `JwksUrl.start`."""
         if self._url is not None:

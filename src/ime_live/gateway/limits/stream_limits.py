@@ -13,7 +13,7 @@ from typing import Final
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import LimitError
 from ime_live.gateway.limits.client_address import group_of
-from ime_live.gateway.rate_limit import RequestLimit
+from ime_live.gateway.rate_limit import Rate, RequestLimit
 from ime_live.settings.limits import LimitSettings
 
 _RETRY_AFTER: Final = (2.0, 10.0)
@@ -58,6 +58,11 @@ class StreamLimits:
     def memory_is_full(self) -> bool:
         """Whether the unsent data for slow clients has reached its limit."""
         return 0 < self._settings.max_waiting <= self.waiting
+
+    def change(self, settings: LimitSettings) -> None:
+        """Use other limits from now on; streams that are open above them stay open."""
+        self._settings = settings
+        self._handshakes.rate = Rate(settings.handshake_rate)
 
     def admit(self, address: str | None = None) -> Permit:
         """Return a permit for a stream that is about to begin.

@@ -112,7 +112,8 @@ class Handlers:
         self._feed = feed
         self._bar_store = bar_store
         self._diagnostics = diagnostics
-        self._max_contracts = max_contracts
+        self.max_contracts = max_contracts
+        """Number of contracts that a request may name."""
         self._reached = reached
         self._zone = zone
         self._clock = clock
@@ -173,9 +174,9 @@ class Handlers:
         underlying, expiration = query["underlying"], query["expiration"]
         self._need_store()
         options = options_of(self._registry, admitted.identity, underlying, expiration)
-        if len(options) > self._max_contracts:
+        if len(options) > self.max_contracts:
             raise RefusedError(
-                f"too many options: {len(options)}, at most {self._max_contracts}; name a day with "
+                f"too many options: {len(options)}, at most {self.max_contracts}; name a day with "
                 "expiration=",
                 kind="too many contracts",
             )
@@ -218,7 +219,7 @@ class Handlers:
             admitted: whose request it is.
             current: whether to refuse the request while contracts may have changed unnoticed.
         """
-        limit = self._max_contracts
+        limit = self.max_contracts
         given = read_contracts(by, query, limit)
         names, chosen = split_names(
             by,

@@ -58,6 +58,10 @@ class RestContext(Protocol):
     """The parts of the process that answer REST calls, probes and requests for metrics."""
 
     @property
+    def cors(self) -> Cors:
+        """The web pages that may read responses now."""
+
+    @property
     def handlers(self) -> Handlers:
         """The handlers of the REST calls."""
 
@@ -85,7 +89,7 @@ def http_app(
 
     Args:
         context: the parts of the process that answer requests.
-        settings: the prefix of a proxy in front, the web pages that may read responses, and so on.
+        settings: the prefix of a proxy in front.
         pages: further routes.
     """
 
@@ -120,7 +124,7 @@ def http_app(
     starlette = Starlette(routes=routes, exception_handlers=exception_handlers)
     starlette.router.redirect_slashes = False
     app = _with_plain_path(_DataCalls(context, starlette), settings.root_path)
-    return _with_cors(app, Cors(settings.origins)) if settings.origins else app
+    return _with_cors(app, context)
 
 
 def as_json(value: object, status: int = 200) -> Response:
@@ -244,8 +248,12 @@ def _with_plain_path(app: ASGIApp, root_path: str) -> ASGIApp:
     return plain
 
 
-def _with_cors(app: ASGIApp, cors: Cors) -> ASGIApp:
+def _with_cors(app: ASGIApp, context: RestContext) -> ASGIApp:
     async def shared(scope: Scope, receive: Receive, send: Send) -> None:
+        cors = context.cors
+        if not cors:
+            await app(scope, receive, send)
+            return
         sent = dict(scope["headers"])
         origin = sent.get(b"origin")
         preflight = scope["method"] == "OPTIONS"

@@ -37,9 +37,11 @@ EVENT_OVERLAP: Final = MICROSECONDS
 assign them. Their clocks may differ by milliseconds, more on a badly kept machine."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class GatewayContext:
     """The parts of the process that streams use, made once per process.
+
+    `Gateway.reload` replaces those that come from settings.
 
     Attributes:
         require_channels: raises RefusedError (1013) while Redis refuses to subscribe to all of

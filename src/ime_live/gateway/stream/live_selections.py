@@ -165,11 +165,12 @@ class LiveSelections:
         self._contract_cache = contract_cache
         self._upstream = upstream
         self._hub = hub
-        self._limit = limit
+        self.limit = limit
+        """Contracts per stream; it counts for selections that are made or changed from now on."""
         self._clock = clock
         self._timestamp = timestamp
         self._selections: dict[object, LiveSelection] = {}
-        self._limited = LogLimiter(log, clock=clock)
+        self.limited = LogLimiter(log, clock=clock)
         self._wake = asyncio.Event()
         self._shared: dict[tuple[int, wire.Format], bytes] | None = None
         """Frames by what a subscriber knew and its format, while one change is announced to all."""
@@ -187,12 +188,12 @@ class LiveSelections:
         Raises:
             RefusedError: 1008; more contracts match than a stream may have.
         """
-        key = (selected.filters, identity.patterns, tuple(selected.named.items()))
+        key = (self.limit, selected.filters, identity.patterns, tuple(selected.named.items()))
         live = self._selections.get(key)
         if live is None:
-            live = LiveSelection(key, selected, identity.may_see, self._limit)
+            live = LiveSelection(key, selected, identity.may_see, self.limit)
             live.matches = live.work_out(self._contract_cache.registry)
-        check_count(len(live.contracts) + len(live.matches.left_out), self._limit)
+        check_count(len(live.contracts) + len(live.matches.left_out), self.limit)
         if not live.users:
             self._selections[key] = live
             live.arrivals = self._upstream.want(live.contracts)
@@ -265,11 +266,11 @@ class LiveSelections:
             i: ref for i, ref in matches.contracts.items() if before.contracts.get(i) is not ref
         }
         if matches.left_out and matches.left_out != before.left_out:
-            self._limited.warning(
+            self.limited.warning(
                 "contracts are left out of streams",
                 key="left out",
                 matching=len(matches.contracts) + len(matches.left_out),
-                limit=self._limit,
+                limit=self.limit,
             )
         self._shared = {}
         for subscriber in list(live.told):

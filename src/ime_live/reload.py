@@ -1,0 +1,119 @@
+"""Reload: read the settings of a running program again, and tell in the log what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import Field, replace
+from typing import Any, Generic, TypeVar
+
+import structlog
+from msgspec import Struct
+
+from ime_live.errors import SettingsError
+from ime_live.logs import configure_logging
+from ime_live.settings import LogSettings, flag, options
+
+log = structlog.get_logger()
+
+SettingsT = TypeVar("SettingsT", bound=LogSettings)
+
+
+class Reloaded(Struct, Generic[SettingsT], frozen=True):
+    """Settings that were read again.
+
+    Attributes:
+        settings: those in force from now on: the former ones with the changes of live options.
+        changes: the changed live options, each with its values unless they are secret.
+        waiting: flags of the other changed options, which need a new start.
+    """
+
+    settings: SettingsT
+    changes: tuple[str, ...]
+    waiting: tuple[str, ...]
+
+
+def compare(former: SettingsT, given: SettingsT) -> Reloaded[SettingsT]:
+    """Return what changes if a program with the ``former`` settings is given others.
+
+    Raises:
+        SettingsError: the new values of the live options cannot be used with the other former ones.
+    """
+    changed = [
+        each
+        for each in options(type(given))
+        if getattr(given, each.name) != getattr(former, each.name)
+    ]
+    live = [each for each in changed if each.metadata["live"]]
+    return Reloaded(
+        replace(former, **{each.name: getattr(given, each.name) for each in live}),
+        tuple(_described(each, former, given) for each in live),
+        tuple(flag(each.name) for each in changed if each not in live),
+    )
+
+
+def _described(option: Field[Any], former: object, given: object) -> str:
+    if option.metadata["secret"]:
+        return f"{flag(option.name)} (not shown)"
+    before, after = (str(getattr(each, option.name)) or "-" for each in (former, given))
+    return f"{flag(option.name)} {before} -> {after}"
+
+
+def tell_refusal(error: SettingsError) -> None:
+    """Report in the log that settings cannot be used, and that the former ones stay in force."""
+    log.error("settings cannot be reloaded; nothing has changed", error=str(error))
+
+
+class Reloader(Generic[SettingsT]):
+    """Reads the settings of this program again, and applies the level of the log.
+
+    ::
+
+        reloaded = reloader.read()
+        if reloaded is not None:
+            limits.change(reloaded.settings)
+            reloader.accept(reloaded)
+    """
+
+    def __init__(
+        self,
+        settings: SettingsT,
+        read: Callable[[], SettingsT],
+        *,
+        check: Callable[[SettingsT], object] = lambda _: None,
+    ) -> None:
+        """Take note of the settings of the start.
+
+        Args:
+            settings: the settings in force.
+            read: reads them again from their sources; raises SettingsError.
+            check: raises SettingsError if a program cannot work with these settings.
+        """
+        self.settings = settings
+        self._read = read
+        self._check = check
+
+    def read(self) -> Reloaded[SettingsT] | None:
+        """Read and check the settings; None if they cannot be used, which is logged."""
+        try:
+            reloaded = compare(self.settings, self._read())
+            self._check(reloaded.settings)
+        except SettingsError as error:
+            tell_refusal(error)
+            return None
+        return reloaded
+
+    def accept(self, reloaded: Reloaded[SettingsT]) -> None:
+        """Note that these settings are in force; set the log's level, and log the changes."""
+        self.settings = reloaded.settings
+        configure_logging(reloaded.settings)
+        log.info("settings reloaded", changes=list(reloaded.changes) or "none")
+        if reloaded.waiting:
+            log.warning(
+                "changed settings take effect at the next start", settings=list(reloaded.waiting)
+            )
+
+    def reload(self) -> None:
+        """Read the settings, and accept them: for a program whose log alone is reloaded."""
+        reloaded = self.read()
+        if reloaded is not None:
+            self.accept(reloaded)
