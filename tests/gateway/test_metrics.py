@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ime_live.contracts import Market
 from ime_live.errors import CloseCode
-from ime_live.gateway.histograms import BUCKETS
+from ime_live.monitoring.histograms import BUCKETS
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE, Metrics
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 from tests.support.clock import GivenClock

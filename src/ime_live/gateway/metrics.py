@@ -25,9 +25,9 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode
-from ime_live.gateway.histograms import SecondsHistogram
+from ime_live.monitoring.histograms import SecondsHistogram
 from ime_live.gateway.limits.stream_limits import REASONS
-from ime_live.gateway.process_usage import ProcessUsage
+from ime_live.monitoring.process_usage import ProcessUsage
 from ime_live.market import MICROSECONDS
 from ime_live.status import FeedState, FeedStatus
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from ime_live.gateway.process_usage import ProcessUsage
+from ime_live.monitoring.process_usage import ProcessUsage
 
 
 def test_usage_is_that_of_this_process() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from ime_live.gateway.histograms import BUCKETS, SecondsHistogram
+from ime_live.monitoring.histograms import BUCKETS, SecondsHistogram
 
 TIMES = [0.0, 0.001, 0.0011, 0.25, 9.9, 10.0, 11.0]
 

@@ -1,0 +1,1 @@
+"""What programs measure of themselves for Prometheus, and the port of those without clients."""
