@@ -260,7 +260,7 @@ async def test_bars_are_written_with_the_token_of_their_own_leadership(
 ) -> None:
     aggregator = BarAggregator(BarsSettings())
     fake = Deposed()
-    monkeypatch.setattr(aggregator, "_leadership", fake)
+    monkeypatch.setattr(aggregator, "leadership", fake)
     monkeypatch.setattr(aggregator, "_bar_store", fake)
     monkeypatch.setattr(aggregator, "_started", True)
     contract = ContractBars("1")

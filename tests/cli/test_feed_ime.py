@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ime_live.feeds.recording.recording import read_recording
@@ -18,6 +19,7 @@ from tests.feeds.ime.frames import board, future, row
 from tests.feeds.ime.refusals import Refusal
 from tests.feeds.ime.signalr_hub import Hub
 from tests.support.paths import CAPTURE
+from tests.support.servers import free_port
 
 
 async def test_feed_publishes_contracts_and_changes_without_configuration(
@@ -240,3 +242,23 @@ async def test_contract_with_a_used_name_publishes_nothing(
     await until(changed, feeds)
     assert await price_of(store, "902") is None
     assert {each.contract_id for each in await store.contracts()} == {"901"}
+
+
+async def test_feed_answers_on_a_port_of_its_own(hub: Hub, feeds: Feeds) -> None:
+    port = free_port()
+    feed = feeds.start("--feed-metrics-port", str(port))
+    await hub.connected("webSockets")
+    hub.push([board("updateFutureMarketsInfo", row("future"))])
+
+    async def counted() -> bool:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            ready = await client.get(f"http://127.0.0.1:{port}/ready")
+            text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+        published = "ime_live_states_published_total 1.0" in text
+        return published and "ime_live_leader 1.0" in text and ready.status_code == 200
+
+    await feed.logged("listening")
+    await until(counted, feeds)
+    feed.signal(signal.SIGHUP)
+    [line] = await feed.logged("settings reloaded")
+    assert line["changes"] == "none"

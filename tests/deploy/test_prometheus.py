@@ -38,7 +38,7 @@ def _promtool(*arguments: str, given: bytes = b"") -> subprocess.CompletedProces
 
 def _exposition() -> bytes:
     metrics = Metrics()
-    metrics.set_build(version="0", commit="f0cd5d8", fanout="c")
+    metrics.program.set_build(version="0", commit="f0cd5d8", fanout="c")
     metrics.feed = FeedStatus(state=FeedState.LIVE, since=0)
     metrics.opened()
     metrics.closed(1000, "left")

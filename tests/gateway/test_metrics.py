@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ime_live.contracts import Market
 from ime_live.errors import CloseCode
-from ime_live.monitoring.histograms import BUCKETS
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE, Metrics
+from ime_live.monitoring.histograms import BUCKETS
 from ime_live.status import FeedState, FeedStatus, MarketStatus
 from tests.support.clock import GivenClock
 
@@ -43,7 +43,7 @@ def test_metrics_of_a_new_process_are_zero() -> None:
 
 def test_build_info_has_version_labels() -> None:
     metrics = Metrics(GivenClock(lambda: NOW))
-    metrics.set_build(version="1.2.3", commit="f0cd5d8", fanout="c")
+    metrics.program.set_build(version="1.2.3", commit="f0cd5d8", fanout="c")
     found = samples(metrics.exposition())
     assert found["build_info{commit=f0cd5d8,fanout=c,version=1.2.3}"] == 1
 
@@ -135,12 +135,12 @@ def test_failures_of_parts_and_lost_log_lines() -> None:
     metrics = Metrics(GivenClock(lambda: NOW))
     metrics.count_failure("feed")
     metrics.count_failure("feed")
-    metrics.log_lines_dropped = 7  # in all, as the log counts them
+    metrics.program.log_lines_dropped = 7  # in all, as the log counts them
     for _ in range(2):
         found = samples(metrics.exposition())
         assert found["part_failures_total{part=feed}"] == 2
         assert found["log_lines_dropped_total{}"] == 7
-    metrics.log_lines_dropped = 9
+    metrics.program.log_lines_dropped = 9
     assert samples(metrics.exposition())["log_lines_dropped_total{}"] == 9
 
 

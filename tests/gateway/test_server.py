@@ -7,7 +7,8 @@ import socket
 import pytest
 
 from ime_live.errors import SettingsError
-from ime_live.gateway.server import bind, limit_connections
+from ime_live.gateway.server import limit_connections
+from ime_live.process.listener import bind
 from ime_live.settings import AuthMode, GatewaySettings
 
 SETTINGS = GatewaySettings(auth=AuthMode.NONE, send_buffer=40_000, unsent_limit=9_000)

@@ -26,9 +26,10 @@ from ime_live.errors import (
 )
 from ime_live.feeds.pipeline.leadership import LEAVING, Leadership, holder_name
 from ime_live.log_limiter import LogLimiter
+from ime_live.monitoring.store_writes import StoreWrites
 from ime_live.settings import BarsSettings, StoreSettings
 from ime_live.status import FeedState, FeedStatus
-from ime_live.store.bar import Bar
+from ime_live.store.bar import RECORD, Bar
 from ime_live.store.bar_store import BarStore, BarWrite
 from ime_live.store.lease import BARS, Lease
 from ime_live.store.pubsub import PubSub
@@ -70,13 +71,13 @@ class BarAggregator:
         connections = self._store.connections
         self._bar_store = BarStore(settings, connections=connections)
         self._lease = Lease(settings, holder_name(), program=BARS, connections=connections)
-        self._leadership = Leadership(
+        self.leadership = Leadership(
             self._lease, self.status, on_lead=self._begin, program="bar aggregator", clock=clock
         )
         self._due = asyncio.Event()
         self._pubsub = PubSub(
             self._store,
-            on_message=self._on_message,
+            on_message=self._receive,
             on_contracts=lambda _: self._due.set(),
             on_connected=self._due.set,
             on_disconnected=self._on_disconnected,
@@ -96,9 +97,45 @@ class BarAggregator:
         self._begins = True
         self._live = False
         self._since = clock.time_us()
-        self._refused = 0
+        self.received = 0
+        """Number of messages that were received."""
+        self.refused = 0
+        """Number of states that could not be read."""
+        self.changes = 0
+        """Number of changes of bars, by trades and corrections."""
+        self.written = 0
+        """Number of bars that were written, some of them again."""
+        self.lost = 0
+        """Number of days of a contract that the store had otherwise than they were written."""
+        self.writes = StoreWrites(clock)
+        """How long writes took, and which failed."""
+        self.registry_read = 0.0
+        """When the contracts were read last, in Unix seconds; 0 for never."""
+        self._written_at = 0.0
+        self._unwritten_since: float | None = None
         self._outage = False
         self._limited = LogLimiter(log, clock=clock)
+
+    @property
+    def contracts(self) -> int:
+        """Number of contracts whose bars are kept."""
+        return len(self._contracts)
+
+    @property
+    def lag(self) -> float:
+        """Seconds since the oldest change that this leader has not written; 0 without one."""
+        since = self._unwritten_since
+        return 0.0 if since is None else max(0.0, self._clock.time() - since)
+
+    @property
+    def written_at(self) -> float:
+        """When bars were written last, in Unix seconds; 0 for never."""
+        return self._written_at
+
+    @property
+    def connected(self) -> bool:
+        """Whether the streams can be read."""
+        return self._pubsub.connected
 
     @property
     def follows(self) -> bool:
@@ -127,7 +164,7 @@ class BarAggregator:
             self._since,
             source=BARS,
             error=None if live else "the streams cannot be read",
-            refused=self._refused,
+            refused=self.refused,
             written=now,
         )
 
@@ -138,7 +175,7 @@ class BarAggregator:
             StoreSettingsError: Redis does not match the settings.
         """
         await check_bars(self._settings)
-        works = (self._pubsub.run(), self._follow(), self._write_often(), self._leadership.run())
+        works = (self._pubsub.run(), self._follow(), self._write_often(), self.leadership.run())
         tasks = [asyncio.create_task(work) for work in works]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -157,6 +194,10 @@ class BarAggregator:
             await self._store.aclose()
 
     # Reading the streams
+
+    def _receive(self, contract_id: str, raw: bytes) -> None:
+        self.received += 1
+        self._on_message(contract_id, raw)
 
     def _on_message(self, contract_id: str, raw: bytes) -> None:
         contract = self._contracts.get(contract_id)
@@ -195,6 +236,7 @@ class BarAggregator:
         if not self._started:
             self._seen_until = await self._kept_until()
         ids = {each.contract_id for each in await self._store.contracts()}
+        self.registry_read = self._clock.time()
         for gone in self._contracts.keys() - ids:
             del self._contracts[gone]
             self._pubsub.unsubscribe([gone])
@@ -275,7 +317,7 @@ class BarAggregator:
         return min((each for each in (missed, seen_until) if each is not None), default=None)
 
     def _refuse(self, contract_id: str, error: PayloadError) -> None:
-        self._refused += 1
+        self.refused += 1
         self._limited.warning(
             "state left out of the bars",
             key=("refused", error.kind),
@@ -285,7 +327,10 @@ class BarAggregator:
 
     def _note(self, day: TradingDay | None) -> None:
         if day is not None:
+            self.changes += 1
             self._changed[day.contract_id, day.day] = day
+            if self._unwritten_since is None and self.leadership.leads:
+                self._unwritten_since = self._clock.time()
 
     # Writing the bars
 
@@ -298,14 +343,15 @@ class BarAggregator:
             await self._write_if_leading()
 
     async def _write_if_leading(self) -> None:
-        if not self._leadership.leads or not self._started:
-            if not self._leadership.leads:
+        if not self.leadership.leads or not self._started:
+            if not self.leadership.leads:
                 self._begins = True
+                self._unwritten_since = None
                 self._keep_newest()
             return
         try:
             # While others lead, `leadership.token` is theirs.
-            token = self._leadership.token
+            token = self.leadership.token
             if self._begins:
                 days = [each.today for each in self._contracts.values() if each.today is not None]
                 await self._join(days)
@@ -315,7 +361,7 @@ class BarAggregator:
             self._limited.warning(
                 "this bar aggregator is no longer the leader", key="fenced", error=str(error)
             )
-            self._leadership.fenced(error.token)
+            self.leadership.fenced(error.token)
             self._begins = True
         except StoreError as error:
             if not self._outage:  # once per outage
@@ -323,6 +369,8 @@ class BarAggregator:
             self._outage = True
         else:
             self._outage = False
+            self._written_at = self._clock.time()
+            self._unwritten_since = self._written_at if self._changed else None
 
     def _keep_newest(self) -> None:
         """Drop former days that are not written yet: on a standby the leader writes them."""
@@ -345,11 +393,12 @@ class BarAggregator:
         self._changed = {}
         pairs = [(day, write) for day in due.values() if (write := day.to_write()) is not None]
         try:
-            results = await self._bar_store.write(
-                [write for _, write in pairs],
-                token,
-                self._settings.bars_days * _DAY,
-            )
+            with self.writes.measured():
+                results = await self._bar_store.write(
+                    [write for _, write in pairs],
+                    token,
+                    self._settings.bars_days * _DAY,
+                )
         except (StoreError, asyncio.CancelledError):  # a stopped program writes once more
             self._changed = due | self._changed
             raise
@@ -358,6 +407,7 @@ class BarAggregator:
         for (day, write), result in zip(pairs, results, strict=True):
             if result is True:
                 day.note_written(write)
+                self.written += len(write.records) // RECORD
                 continue
             self._changed.setdefault((day.contract_id, day.day), day)
             if isinstance(result, StoreError):
@@ -365,6 +415,7 @@ class BarAggregator:
             else:
                 lost.append(day)
         if lost:
+            self.lost += len(lost)
             self._limited.warning(
                 "the store has other bars than were written; writing them again",
                 key="lost",
@@ -372,7 +423,8 @@ class BarAggregator:
             )
             await self._join(lost)
         if failure is not None:
-            raise failure
+            with self.writes.measured():
+                raise failure
 
     def _to_be_confirmed(self) -> Iterable[TradingDay]:
         if not self._to_confirm:

@@ -35,7 +35,7 @@ def ime(*, settings: FeedSettings, reread: Callable[[], FeedSettings]) -> None:
     """
     from ime_live.feeds import market
     from ime_live.logs import configure_logging
-    from ime_live.reload import Reloader
+    from ime_live.process.reload import Reloader
 
     configure_logging(settings)
     run_until_stopped(market.feed(settings), Reloader(settings, reread).reload)
@@ -58,7 +58,7 @@ def record(
     """
     from ime_live.feeds import market
     from ime_live.logs import configure_logging
-    from ime_live.reload import Reloader
+    from ime_live.process.reload import Reloader
 
     configure_logging(settings)
     run_until_stopped(market.record(settings, file), Reloader(settings, reread).reload)

@@ -14,6 +14,7 @@ from ime_live.feeds.boards.price_limits import read_boards, read_price_limits
 from ime_live.feeds.ime.source import ExchangeSource
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.feed import Feed, Reading
+from ime_live.feeds.pipeline.feed_metrics import FeedMetrics
 from ime_live.feeds.pipeline.fenced import FencedWriter
 from ime_live.feeds.pipeline.health import FeedHealth
 from ime_live.feeds.pipeline.hours import TradingHours
@@ -21,6 +22,9 @@ from ime_live.feeds.pipeline.ingest import Ingest
 from ime_live.feeds.pipeline.leadership import holder_name
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.feeds.recording.recording import Recorder
+from ime_live.logs import lines_dropped
+from ime_live.monitoring.monitor import Monitor
+from ime_live.process.listener import bind
 from ime_live.publisher import Publisher
 from ime_live.settings import FeedSettings, RecorderSettings
 from ime_live.store.lease import Lease
@@ -48,8 +52,12 @@ async def feed(settings: FeedSettings) -> None:
     )
     exchange_clock = ExchangeClock(zone, SYSTEM_CLOCK)
     source = ExchangeSource(settings, boards, hear_date=exchange_clock.hear_date)
-    await check_settings(settings, writes=True)
     async with AsyncExitStack() as stack:
+        listener = None
+        if port := settings.feed_metrics_port:
+            options = ("metrics_host", "feed_metrics_port")
+            listener = stack.enter_context(bind(settings.metrics_host, port, options=options))
+        await check_settings(settings, writes=True)
         store = await stack.enter_async_context(Store(settings))
         # All use the same connections, so that each learns of a broken one from the others.
         connections = store.connections
@@ -62,7 +70,7 @@ async def feed(settings: FeedSettings) -> None:
             recorder = _recorder(settings, Path(settings.record))
             stack.callback(_end, recorder)
 
-        await Feed(
+        running = Feed(
             source,
             Ingest(writer, writer.register, newest),
             lease,
@@ -72,7 +80,10 @@ async def feed(settings: FeedSettings) -> None:
             clock=exchange_clock,
             recorder=recorder,
             failovers=lambda: connections.failovers,
-        ).run()
+        )
+        monitor = Monitor(FeedMetrics(running, writer), lines_dropped=lines_dropped)
+        await stack.enter_async_context(monitor.serving(listener))
+        await running.run()
 
 
 async def record(settings: RecorderSettings, file: Path) -> None:

@@ -62,7 +62,6 @@ from ime_live.timezones import TEHRAN, zone_of
 log = structlog.get_logger()
 
 _KEYS_INTERVAL: Final = 1.0  # seconds between two looks at the files of keys
-_SYNC_INTERVAL: Final = 1.0  # seconds between two updates of the exported metrics
 
 
 class Gateway:
@@ -83,7 +82,7 @@ class Gateway:
         self._limited = LogLimiter(log)
         self._store = Store(settings)
         self._metrics = Metrics(clock)
-        self._metrics.set_build(
+        self._metrics.program.set_build(
             version=version("ime-live"), commit=built_commit(), fanout=fanout.IMPLEMENTATION
         )
         states = StateTable(
@@ -345,9 +344,7 @@ class Gateway:
         while True:
             self.readiness()
             self._metrics.sync()
-            due = SYSTEM_CLOCK.monotonic() + _SYNC_INTERVAL
-            await asyncio.sleep(_SYNC_INTERVAL)
-            self._metrics.loop_lag = max(0.0, SYSTEM_CLOCK.monotonic() - due)
+            await self._metrics.program.measure_loop()
 
     # Events of the PubSub connection
 
@@ -397,7 +394,7 @@ class Gateway:
         self._metrics.store_connected = connected
         self._metrics.feed = self._feed.status
         self._metrics.waiting = self.context.limits.waiting
-        self._metrics.log_lines_dropped = lines_dropped()
+        self._metrics.program.log_lines_dropped = lines_dropped()
         return Readiness(
             ready=connected and loaded,
             reason=self._reason(),

@@ -18,24 +18,20 @@ from prometheus_client import (
     Counter,
     Gauge,
     Metric,
-    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode
-from ime_live.monitoring.histograms import SecondsHistogram
 from ime_live.gateway.limits.stream_limits import REASONS
-from ime_live.monitoring.process_usage import ProcessUsage
 from ime_live.market import MICROSECONDS
+from ime_live.monitoring.histograms import SecondsHistogram
+from ime_live.monitoring.program_metrics import ProgramMetrics
 from ime_live.status import FeedState, FeedStatus
 
 if TYPE_CHECKING:
     from ime_live.gateway.hub.subscribers import Subscriber
-
-# The creation times of counters are of no use here, and double the output.
-disable_created_metrics()  # type: ignore[no-untyped-call]
 
 MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -61,8 +57,6 @@ class Metrics:
         self.contracts = 0
         self.ready = False
         self.store_connected = False
-        self.loop_lag = 0.0
-        """Longest delay of the event loop since the last `sync` [s]."""
         self.feed: FeedStatus | None = None
         self.received = 0
         self._delivered = 0
@@ -78,9 +72,6 @@ class Metrics:
         self._statuses = 0
         self._requests: Tally[tuple[str, int]] = Tally()
         self._failures: Tally[str] = Tally()
-        self.log_lines_dropped = 0
-        """Total since the process began."""
-        self._log_lines_counted = 0
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"ime_live_{name}", text, labels, registry=registry)
@@ -105,18 +96,6 @@ class Metrics:
         )
         self._stores_connected = gauge(
             "store_connected", "Processes whose subscriptions to Redis are connected."
-        )
-        self._loop_lag = gauge(
-            "event_loop_lag_seconds",
-            "Delay of the event loop in the last second [seconds], of the slowest process.",
-            mode="livemax",
-        )
-        self._build_info = gauge(
-            "build_info",
-            "Always 1; labels give the version, the commit if the package was built from one, and "
-            "the language of the fan-out: c or python.",
-            *("version", "commit", "fanout"),
-            mode="livemostrecent",
         )
         # All workers see the same feed, some a moment earlier than others.
         self._feed_state = gauge(
@@ -170,9 +149,6 @@ class Metrics:
             "status",
         )
         self._failures_total = counter("write_failures", "Writes to a client that failed.")
-        self._log_lines_total = counter(
-            "log_lines_dropped", "Log lines that were dropped because the queue was full."
-        )
         self._parts_total = counter(
             "part_failures", "Failures of parts of the gateway, which were restarted.", "part"
         )
@@ -187,15 +163,12 @@ class Metrics:
             "call",
             registry=registry,
         )
-        self._usage = ProcessUsage(registry)
+        self.program = ProgramMetrics(registry, "version", "commit", "fanout")
+        """What every program measures of itself."""
         for reason in ("equal", "stale", "malformed"):
             self._dropped_total.labels(reason)
         for reason in (*REASONS, "origin", "authentication", "contracts"):
             self._refused_total.labels(reason)
-
-    def set_build(self, *, version: str, commit: str, fanout: str) -> None:
-        """Set the labels of the build: version, commit or empty, language of the fan-out."""
-        self._build_info.labels(version, commit, fanout).set(1)
 
     # The hub's events
 
@@ -267,7 +240,6 @@ class Metrics:
         self._contracts_now.set(self.contracts)
         self._workers_ready.set(self.ready)
         self._stores_connected.set(self.store_connected)
-        self._loop_lag.set(self.loop_lag)
         for state in FeedState:
             self._feed_state.labels(state.value).set(
                 self.feed is not None and self.feed.state is state
@@ -286,7 +258,7 @@ class Metrics:
         self._failures_total.inc(self._write_failures)
         self._lag.sync()
         self._durations.sync()
-        self._usage.sync()
+        self.program.sync()
         self._opened = self.received = 0
         self._delivered = self._conflated = self._throttled = self._write_failures = 0
         self._statuses = 0
@@ -303,8 +275,6 @@ class Metrics:
         for part, count in self._failures.items():
             self._parts_total.labels(part).inc(count)
         self._failures.clear()
-        self._log_lines_total.inc(self.log_lines_dropped - self._log_lines_counted)
-        self._log_lines_counted = self.log_lines_dropped
         self._requests.clear()
         self._dropped.clear()
         self._closed.clear()

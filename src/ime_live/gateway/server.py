@@ -6,7 +6,6 @@ uvicorn accepts the connections; `ime_live.gateway.workers` runs several process
 from __future__ import annotations
 
 import asyncio
-import errno
 import math
 import os
 import resource
@@ -35,8 +34,9 @@ from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT
 from ime_live.gateway.workers import WorkerHeartbeat, Workers
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
-from ime_live.reload import Reloader, tell_refusal
-from ime_live.settings import GatewaySettings, bare_host, flag
+from ime_live.process.listener import bind
+from ime_live.process.reload import Reloader, tell_refusal
+from ime_live.settings import GatewaySettings, flag
 from ime_live.store.store import Store, check_settings
 
 log = structlog.get_logger()
@@ -219,33 +219,6 @@ class GatewayServer(uvicorn.Server):
         # Else a terminal has sent it to a whole group of processes, also to the supervisor.
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket bound to the port that the gateway listens on.
-
-    Raises:
-        SettingsError: the port is in use, or the address is not this machine's.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            bare_host(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise SettingsError(f"{flag('host')} {host}: {error.strerror or error}") from error
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        hint = f" (another {flag('port')} may be free)" if error.errno == errno.EADDRINUSE else ""
-        raise SettingsError(
-            f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}{hint}"
-        ) from error
-    listener.setblocking(False)
-    listener.set_inheritable(True)
-    return listener
-
-
 def limit_connections(listener: socket.socket, settings: GatewaySettings) -> None:
     """Limit the kernel's buffers per client, and end connections whose peer has vanished.
 
@@ -294,6 +267,7 @@ def serve(settings: GatewaySettings, reread: Callable[[], GatewaySettings]) -> N
     # Before any worker starts, so that a fault of keys, port or store is reported in one line.
     authenticator_from(settings)
     listener = bind(settings.host, settings.port)
+    listener.set_inheritable(True)
     with ExitStack() as stack:
         stack.enter_context(listener)
         asyncio.run(check_settings(settings, writes=False))

@@ -22,9 +22,9 @@ from typing import Final
 import structlog
 
 from ime_live.errors import SettingsError, StoreError
-from ime_live.gateway.server import bind
 from ime_live.local.embedded import KeptValkey, kept_valkey
 from ime_live.local.supervisor import Child, Supervisor
+from ime_live.process.listener import bind
 from ime_live.settings import (
     AuthMode,
     BarsSettings,

@@ -21,6 +21,7 @@ from ime_live.settings.gateway import GatewaySettings, bare_host, is_loopback
 from ime_live.settings.limits import LOOPBACK, LimitSettings
 from ime_live.settings.local import DemoSettings, DemoSource, DoctorSettings, UpSettings
 from ime_live.settings.log import LogFormat, LogLevel, LogSettings
+from ime_live.settings.metrics import MetricsSettings
 from ime_live.settings.option import ENVIRONMENT_PREFIX, flag, option, options, variable
 from ime_live.settings.store import StoreSettings
 
@@ -42,6 +43,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LogSettings",
+    "MetricsSettings",
     "RecordSettings",
     "RecorderSettings",
     "SignalRHubSettings",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ime_live.settings.log import LogSettings
+from ime_live.settings.metrics import MetricsSettings
 from ime_live.settings.option import option
 from ime_live.settings.store import StoreSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarsSettings(StoreSettings, LogSettings):
+class BarsSettings(StoreSettings, MetricsSettings, LogSettings):
     """The bar aggregator, which makes bars of the streams."""
 
     bars_days: int = option(
@@ -18,4 +19,10 @@ class BarsSettings(StoreSettings, LogSettings):
         "Time for which the bars of a trading day are kept after their last change [days].",
         least=1,
         most=3650,
+    )
+    bars_metrics_port: int = option(
+        0,
+        "Port for /health, /ready and /metrics of the bar aggregator; 0 opens none.",
+        least=0,
+        most=65_535,
     )

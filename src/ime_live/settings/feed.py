@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ime_live.settings.log import LogSettings
+from ime_live.settings.metrics import MetricsSettings
 from ime_live.settings.option import Checked, option
 from ime_live.settings.store import StoreSettings
 
@@ -127,7 +128,9 @@ class RecorderSettings(SignalRHubSettings, RecordSettings, LogSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeedSettings(StoreSettings, SignalRHubSettings, HoursSettings, RecordSettings, LogSettings):
+class FeedSettings(
+    StoreSettings, SignalRHubSettings, HoursSettings, RecordSettings, MetricsSettings, LogSettings
+):
     """The feed, which publishes the exchange's market data to the store."""
 
     price_limits: str = option(
@@ -142,4 +145,10 @@ class FeedSettings(StoreSettings, SignalRHubSettings, HoursSettings, RecordSetti
         "",
         "File for recording the frames as well, as with `feed record`; empty records nothing.",
         metavar="FILE",
+    )
+    feed_metrics_port: int = option(
+        0,
+        "Port for /health, /ready and /metrics of the feed; 0 opens none.",
+        least=0,
+        most=65_535,
     )

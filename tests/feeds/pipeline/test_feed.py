@@ -164,7 +164,7 @@ async def run(
         clock=clock,
         recorder=recorder,
     )
-    exchange.renew = feed._leadership.attend
+    exchange.renew = feed.leadership.attend
     with capture_logs() as logs:
         running = asyncio.create_task(feed.run())
         await asyncio.wait(

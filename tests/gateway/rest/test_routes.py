@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ime_live.gateway.auth.cors import Cors
 from ime_live.gateway.rest.bodies import Data
 from ime_live.gateway.rest.paths import SEARCH_PATH
 from ime_live.gateway.rest.request import RestRequest
@@ -40,6 +41,7 @@ class Context:
     """The parts of the process that a call for data uses."""
 
     def __init__(self) -> None:
+        self.cors = Cors(())
         self.handlers: Any = Calls()
         self.counted: list[tuple[str, int]] = []
 

@@ -8,6 +8,7 @@ it has received.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterable
 from contextlib import aclosing
 from datetime import date, datetime
@@ -25,13 +26,16 @@ from ime_live.feeds.boards.rows import MAX_AHEAD
 from ime_live.feeds.ime.frame_source import Source
 from ime_live.feeds.pipeline.exchange_clock import ExchangeClock
 from ime_live.feeds.pipeline.health import FeedHealth
-from ime_live.feeds.pipeline.ingest import FrameRefusal, Ingest
+from ime_live.feeds.pipeline.ingest import FrameRefusal, Ingest, Totals
 from ime_live.feeds.pipeline.leader import Leader, Writer
 from ime_live.feeds.pipeline.leadership import FeedLease, Leadership
 from ime_live.log_limiter import LogLimiter
 from ime_live.status import FeedStatus
 
 log = structlog.get_logger()
+
+FAULTS: Final = ("frame", "row", "field", "late", "recording")
+"""Kinds of what is left out: unreadable frames, rows and fields, late rows, unrecorded frames."""
 
 _SHOWN: Final = 2_000  # characters of a row or frame in the log
 
@@ -88,7 +92,7 @@ class Feed:
         """
         self._source = source
         self._ingest = ingest
-        self._health = health
+        self.health = health
         self._reading = reading
         self._clock = clock
         self._recorder = recorder
@@ -97,30 +101,37 @@ class Feed:
         self._reader = FrameReader(boards=reading.boards, price_limits=reading.price_limits)
         self._day: date | None = None
         """The latest day in the exchange's frames."""
+        self.faults: Tally[str] = Tally(dict.fromkeys(FAULTS, 0))
+        """Number of what could not be read or recorded, by kind."""
         self._late = False
         self._clock_wrong = False
         self._limited = LogLimiter(log, clock=clock.machine)
         self._once = LogLimiter(log, interval=float("inf"))
-        self._leadership = Leadership(
+        self.leadership = Leadership(
             lease, self.status, on_lead=lambda: self._leader.begin(), clock=clock.machine
         )
         self._leader = Leader(
             ingest,
             writer,
-            self._leadership,
+            self.leadership,
             boards=reading.boards,
             latest=lambda: clock.local() + MAX_AHEAD,
             failovers=failovers,
             clock=clock.machine,
         )
 
+    @property
+    def totals(self) -> Totals:
+        """What was read and published."""
+        return self._ingest.totals
+
     def status(self) -> FeedStatus:
         """Return the present status of the feed."""
-        self._health.note_connection(self._source.connection_state)
-        status = self._health.status(round(self._clock.machine.time() * 1e6))
+        self.health.note_connection(self._source.connection_state)
+        status = self.health.status(round(self._clock.machine.time() * 1e6))
         self._say_lag(status.lag)
         self._say_clock()
-        late = f"boards come {status.lag:.0f} s late" if self._health.late else None
+        late = f"boards come {status.lag:.0f} s late" if self.health.late else None
         errors = [each for each in (status.error, late, self._clock.error) if each]
         totals = self._ingest.totals
         return msgspec.structs.replace(
@@ -135,7 +146,7 @@ class Feed:
         Raises:
             SettingsError: the source cannot work with its settings.
         """
-        attending = asyncio.create_task(self._leadership.run())
+        attending = asyncio.create_task(self.leadership.run())
         reading = asyncio.create_task(self._read())
         writing = asyncio.create_task(self._leader.run())
         tasks = (reading, writing, attending)
@@ -167,6 +178,7 @@ class Feed:
             self._recorder.write(raw)
         except FeedError as error:
             self._unrecorded += 1
+            self.faults["recording"] += 1
             self._limited.warning("frame not recorded", key="not recorded", error=str(error))
         else:
             if self._unrecorded:
@@ -179,6 +191,7 @@ class Feed:
             frame = self._reader.read(raw, day=self._day or now.date(), latest=now)
         except FeedError as error:
             self._ingest.totals.bad_lines += 1
+            self.faults["frame"] += 1
             self._limited.warning(
                 "frame dropped",
                 key="frame",
@@ -192,11 +205,11 @@ class Feed:
 
     def _note(self, frame: Frame) -> None:
         # Also on a standby, whose status must be true as soon as it leads.
-        self._health.note_connection(self._source.connection_state)
+        self.health.note_connection(self._source.connection_state)
         latest = self._clock.local() + MAX_AHEAD
         for board in frame.boards:
             listed = {quote.contract.contract_id for quote in board.quotes}
-            self._health.board(board.method, len(listed), round(self._clock.machine.time() * 1e6))
+            self.health.board(board.method, len(listed), round(self._clock.machine.time() * 1e6))
             self._note_timestamp(board.method, board.pushed_at, latest)
         if frame.exchange_time is not None:
             self._note_timestamp(CLOCK, [frame.exchange_time], latest)
@@ -204,6 +217,7 @@ class Feed:
         self._say_clock()
         for name in frame.unknown:
             self._once.info("unknown method of the SignalR hub; ignored", key=name, method=name)
+        self.faults["field"] += len(frame.lost)
         for error in frame.lost:
             self._say_row("field cannot be read; the row counts without it", error)
         self._report(self._ingest.note(frame, latest))
@@ -215,11 +229,13 @@ class Feed:
         newest = max((at for at in timestamps if at is not None and at <= latest), default=None)
         if newest is not None:
             timestamp = newest.replace(tzinfo=self._reading.zone).timestamp()
-            self._health.note_timestamp(
+            self.health.note_timestamp(
                 board, round(timestamp * 1e6), round(self._clock.now() * 1e6)
             )
 
     def _report(self, refusal: FrameRefusal) -> None:
+        self.faults["row"] += len(refusal.errors)
+        self.faults["late"] += len(refusal.late)
         for error in refusal.errors:
             what = "message" if error.index is None else "row"
             self._say_row(f"{what} cannot be read", error)
@@ -247,7 +263,7 @@ class Feed:
         )
 
     def _say_lag(self, lag: float | None) -> None:
-        late = self._health.late
+        late = self.health.late
         if late and not self._late:
             self._limited.warning("boards are late", key="late", lag=lag)
         elif self._late and not late:

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.contracts import Contract
 from ime_live.errors import ContractError
 from ime_live.feeds.boards.newest import NewestBoards
 from ime_live.feeds.pipeline.registrar import Registrar
 from ime_live.market import Payload
+from ime_live.monitoring.store_writes import StoreWrites
 from ime_live.publisher import PublishResult
 
 
@@ -40,7 +42,11 @@ class FencedWriter:
     """
 
     def __init__(
-        self, publisher: FencedPublisher, registrar: Registrar, newest: NewestBoards
+        self,
+        publisher: FencedPublisher,
+        registrar: Registrar,
+        newest: NewestBoards,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Create a writer of a feed that does not lead yet.
 
@@ -48,21 +54,31 @@ class FencedWriter:
             publisher: publishes the states.
             registrar: registers the contracts.
             newest: gives the timestamps of the states, for the next leader.
+            clock: the machine's clock.
         """
         self.token = 0
+        self.writes = StoreWrites(clock)
+        """How long writes took, and which failed."""
+        self.registry_read = 0.0
+        """When contracts were last compared with the registry, in Unix seconds; 0 for never."""
+        self._clock = clock
         self._publisher = publisher
         self._registrar = registrar
         self._newest = newest
 
     async def publish_many(self, payloads: Iterable[tuple[str, Payload]], /) -> list[PublishResult]:
         """Publish states; raises StoreError."""
-        return await self._publisher.publish_many(
-            payloads, token=self.token, pushed_at=self._newest.pushed_at
-        )
+        with self.writes.measured():
+            return await self._publisher.publish_many(
+                payloads, token=self.token, pushed_at=self._newest.pushed_at
+            )
 
     async def register(self, contracts: Sequence[Contract]) -> Mapping[str, ContractError]:
         """Register contracts, see `Registrar.register`; raises StoreError."""
-        return await self._registrar.register(contracts, self.token)
+        with self.writes.measured():
+            found = await self._registrar.register(contracts, self.token)
+        self.registry_read = self._clock.time()
+        return found
 
     async def claim(self, ids: Iterable[str]) -> tuple[list[Contract], Mapping[str, datetime]]:
         """Refuse writes of earlier leaders to every registered contract and to ``ids``.
@@ -74,4 +90,7 @@ class FencedWriter:
             FencedError: a feed with a newer token leads.
             StoreError: the store cannot be reached.
         """
-        return await self._registrar.claim(ids, self.token)
+        with self.writes.measured():
+            found = await self._registrar.claim(ids, self.token)
+        self.registry_read = self._clock.time()
+        return found

@@ -5,6 +5,7 @@ Times are microseconds since the Unix epoch, and are passed in.
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Final, Protocol
@@ -77,16 +78,22 @@ class FeedHealth:
         """Delay of the last board in seconds, and its timestamp."""
         self.late = False
         """Whether boards were too late at the last status."""
+        self.connections = 0
+        """How often there was another connection, also one that was resumed."""
+        self.boards: Tally[str] = Tally()
+        """Number of boards that have arrived, by method."""
 
     def note_connection(self, state: ConnectionState) -> None:
         """Note the present state of the connection."""
         if (state.source, state.since) != (self._connection.source, self._connection.since):
             self._timestamps.clear()
             self._lag = None
+            self.connections += bool(state.source)
         self._connection = state
 
     def board(self, board: str, contracts: int, at: int) -> None:
         """Note the arrival of a board with this number of contracts."""
+        self.boards[board] += 1
         self._last_board = at
         market = self._markets.get(MARKETS[board]) if board in MARKETS else None
         if market is not None:

@@ -82,6 +82,10 @@ class Leadership:
         self._clock = clock
         self.token = 0
         """Fencing token of the present leadership, of this feed or another one."""
+        self.begun = 0
+        """How often this feed has come to lead."""
+        self.reached = False
+        """Whether the store has answered the last time."""
         self._until = float("-inf")
         self._led: bool | None = None
         self._outage = False
@@ -115,10 +119,12 @@ class Leadership:
         asked = self._clock.monotonic()
         try:
             lease = await self._lease.take()
+            self.reached = True
             self.token = lease.token
             if lease.leads:
                 self._until = asked + LEASE - _MARGIN
                 if lease.anew:
+                    self.begun += 1
                     self._on_lead()
                 await self._lease.write(self._named(self._status()))
             else:
@@ -129,7 +135,7 @@ class Leadership:
         except StoreError as error:
             if not self._outage:  # once per outage, not once per second
                 log.warning(f"the {self._program}'s status cannot be written", error=str(error))
-            self._outage = True
+            self._outage, self.reached = True, False
             return
         self._outage = False
         if lease.leads != self._led:

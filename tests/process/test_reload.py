@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from ime_live.errors import SettingsError
 from ime_live.logs import configure_logging
-from ime_live.reload import Reloader, compare
+from ime_live.process.reload import Reloader, compare
 from ime_live.settings import AuthMode, GatewaySettings, LogLevel, LogSettings
 
 SECRET = "a secret of the tests, long enough for HS256"
@@ -61,7 +61,7 @@ def test_live_options_must_fit_the_former_ones() -> None:
 
 def test_reloader_keeps_the_settings_that_it_has_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     # It would take the lines from `capture_logs`.
-    monkeypatch.setattr("ime_live.reload.configure_logging", lambda _: None)
+    monkeypatch.setattr("ime_live.process.reload.configure_logging", lambda _: None)
     reloader = Reloader(FORMER, reader(replace(FORMER, max_connections=6, port=1)))
     with capture_logs() as lines:
         reloader.reload()

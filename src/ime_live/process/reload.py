@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ime_live.errors import SettingsError
 from ime_live.logs import configure_logging
-from ime_live.settings import LogSettings, flag, options
+from ime_live.settings import LogLevel, LogSettings, flag, options
 
 log = structlog.get_logger()
 
@@ -104,13 +104,17 @@ class Reloader(Generic[SettingsT]):
 
     def accept(self, reloaded: Reloaded[SettingsT]) -> None:
         """Note that these settings are in force; set the log's level, and log the changes."""
-        self.settings = reloaded.settings
-        configure_logging(reloaded.settings)
+        former, self.settings = self.settings, reloaded.settings
+        # Lines about a change of the level are written by the more talkative of the two.
+        levels = list(LogLevel)
+        level = min(former.log_level, self.settings.log_level, key=levels.index)
+        configure_logging(replace(self.settings, log_level=level))
         log.info("settings reloaded", changes=list(reloaded.changes) or "none")
         if reloaded.waiting:
             log.warning(
                 "changed settings take effect at the next start", settings=list(reloaded.waiting)
             )
+        configure_logging(self.settings)
 
     def reload(self) -> None:
         """Read the settings, and accept them: for a program whose log alone is reloaded."""

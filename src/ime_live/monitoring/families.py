@@ -1,0 +1,34 @@
+"""Make metrics at a scrape, of numbers that a program has anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+
+def gauge(name: str, text: str, value: float) -> Metric:
+    """Return a gauge without labels; the prefix of the name is added."""
+    return GaugeMetricFamily(f"ime_live_{name}", text, value=value)
+
+
+def counter(name: str, text: str, value: float) -> Metric:
+    """Return a counter without labels; prefix and ``_total`` of the name are added."""
+    return CounterMetricFamily(f"ime_live_{name}", text, value=value)
+
+
+def gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """Return a gauge with a value per value of its label."""
+    family = GaugeMetricFamily(f"ime_live_{name}", text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    """Return a counter with a value per value of its label."""
+    family = CounterMetricFamily(f"ime_live_{name}", text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family

@@ -1,0 +1,41 @@
+"""Listener: a socket bound to the port of a server, and the reasons why it cannot be."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from ime_live.errors import SettingsError
+from ime_live.settings import bare_host, flag
+
+
+def bind(host: str, port: int, *, options: tuple[str, str] = ("host", "port")) -> socket.socket:
+    """Return a socket that is bound to a port and does not listen yet.
+
+    Args:
+        host: name or address of this machine.
+        port: 0 takes a free one.
+        options: names of the settings that have the two, for errors.
+
+    Raises:
+        SettingsError: the port is in use, or the address is not this machine's.
+    """
+    host_flag, port_flag = map(flag, options)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            bare_host(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise SettingsError(f"{host_flag} {host}: {error.strerror or error}") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        hint = f" (another {port_flag} may be free)" if error.errno == errno.EADDRINUSE else ""
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}{hint}"
+        ) from error
+    listener.setblocking(False)
+    return listener
