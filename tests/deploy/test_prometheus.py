@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 
 import pytest
 import yaml  # type: ignore[import-untyped] # it has no types, nor do we need them
 from prometheus_client.parser import text_string_to_metric_families
 
+from ime_live.bars.aggregator import BarAggregator
+from ime_live.bars.bar_metrics import BarMetrics
 from ime_live.gateway.metrics import Metrics
+from ime_live.monitoring.monitor import Monitor
+from ime_live.settings import BarsSettings
 from ime_live.status import FeedState, FeedStatus
 from tests.deploy.conftest import DEPLOY
+from tests.feeds.pipeline.test_feed_metrics import metrics_of, ran
 
 RULES: Final = DEPLOY / "prometheus" / "rules.yaml"
 DASHBOARD: Any = json.loads((DEPLOY / "grafana" / "ime-live.json").read_text())
@@ -36,7 +43,23 @@ def _promtool(*arguments: str, given: bytes = b"") -> subprocess.CompletedProces
     )
 
 
+@cache
 def _exposition() -> bytes:
+    """What all programs export; of metrics that several have, that of the gateway."""
+    return b"".join(_expositions().values())
+
+
+@cache
+def _expositions() -> dict[str, bytes]:
+    async def of_bars() -> bytes:
+        aggregator = BarAggregator(BarsSettings())
+        return Monitor(BarMetrics(aggregator), lines_dropped=lambda: 0).exposition()
+
+    feed = Monitor(metrics_of(ran().feed), lines_dropped=lambda: 0)
+    return {"gateway": _of_gateway(), "feed": feed.exposition(), "bars": asyncio.run(of_bars())}
+
+
+def _of_gateway() -> bytes:
     metrics = Metrics()
     metrics.program.set_build(version="0", commit="f0cd5d8", fanout="c")
     metrics.feed = FeedStatus(state=FeedState.LIVE, since=0)
@@ -55,8 +78,9 @@ def _expressions() -> Iterator[str]:
         yield from (rule["expr"] for rule in group["rules"])
 
 
-def test_names_of_metrics_follow_the_conventions() -> None:
-    done = _promtool("check", "metrics", given=_exposition())
+@pytest.mark.parametrize("program", ["gateway", "feed", "bars"])
+def test_names_of_metrics_follow_the_conventions(program: str) -> None:
+    done = _promtool("check", "metrics", given=_expositions()[program])
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
@@ -66,7 +90,7 @@ def test_each_fault_raises_its_alert() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_expressions_use_metrics_and_labels_of_the_gateway() -> None:
+def test_expressions_use_metrics_and_labels_of_the_programs() -> None:
     labels: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(_exposition().decode()):
         for sample in family.samples:
