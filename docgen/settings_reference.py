@@ -17,6 +17,7 @@ from ime_live.settings import (
     JwtSettings,
     LimitSettings,
     LogSettings,
+    MetricsSettings,
     RecordSettings,
     SignalRHubSettings,
     StoreSettings,
@@ -48,10 +49,19 @@ SECTIONS: Final[tuple[tuple[str, type[Any], str], ...]] = (
             "and the issuer."
         ),
     ),
-    ("Feed", FeedSettings, "Allowed prices, and the recording of frames; see [feed.md](feed.md)."),
+    (
+        "Feed",
+        FeedSettings,
+        "Allowed prices, the recording of frames and metrics; see [feed.md](feed.md).",
+    ),
     ("Exchange", SignalRHubSettings, "How the exchange is reached."),
     ("Trading hours", HoursSettings, "When the exchange trades, in Tehran's time."),
-    ("Bars", BarsSettings, "How long bars are kept; see [history.md](history.md)."),
+    ("Bars", BarsSettings, "How long bars are kept, and metrics; see [history.md](history.md)."),
+    (
+        "Metrics of feed and bars",
+        MetricsSettings,
+        "The address of their ports; see [operations.md](operations.md#metrics-of-feed-and-bars).",
+    ),
     ("Recordings", RecordSettings, "How frames are recorded."),
     (
         "Running on one machine",
@@ -85,6 +95,12 @@ def settings(used: Mapping[str, set[str]]) -> str:
         ),
         "",
         (
+            "Settings with ✓ in the column Reload take effect in a running program when it gets "
+            "SIGHUP, see [operations.md](operations.md#reloading-settings); the others need a new "
+            "start."
+        ),
+        "",
+        (
             "Secrets are marked 🔒. They never appear in logs or errors. Pass them in the "
             "environment, since every user of a machine can read the flags of its processes."
         ),
@@ -94,7 +110,7 @@ def settings(used: Mapping[str, set[str]]) -> str:
         names = {option.name for option in own}
         by = [path for path, parameters in used.items() if names <= parameters]
         lines += ["", f"## {title}", "", text, "", f"Commands: {_listed(by)}.", ""]
-        lines += ["| Flag | Environment variable | Default | Meaning |", "|---|---|---|---|"]
+        lines += ["| Flag | Environment variable | Default | Reload | Meaning |", "|---" * 5 + "|"]
         lines += [_row(option) for option in own]
     return "\n".join(lines) + "\n"
 
@@ -124,7 +140,13 @@ def _row(option: Field[Any]) -> str:
         meaning = "🔒 " + meaning
     if isinstance(option.default, StrEnum):
         meaning += f" One of {', '.join(f'`{value}`' for value in type(option.default))}."
-    cells = [f"`{flag(option.name)}`", f"`{variable(option.name)}`", _default(option), meaning]
+    cells = [
+        f"`{flag(option.name)}`",
+        f"`{variable(option.name)}`",
+        _default(option),
+        "✓" if option.metadata["live"] else "",
+        meaning,
+    ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
