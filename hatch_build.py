@@ -52,7 +52,7 @@ class PackageHook(BuildHookInterface[Any]):
 
     def _add_commit(self, given: str, folder: Path, build_data: dict[str, Any]) -> None:
         package = Path(self.root, "src", "ime_live")
-        source = runpy.run_path(str(package / "gateway" / "commit.py"))
+        source = runpy.run_path(str(package / "monitoring" / "commit.py"))
         name: str = source["FILE"]
         if (package / name).exists():
             return  # a source distribution, which has it

@@ -14,7 +14,7 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
-from ime_live.gateway.commit import FILE, built_commit, checkout_commit
+from ime_live.monitoring.commit import FILE, built_commit, checkout_commit
 from tests.support.paths import ROOT
 
 SOURCE = ROOT / "src"

@@ -52,7 +52,7 @@ class Bars(Command):
                 await asyncio.sleep(0.05)
 
 
-async def test_metrics_show_what_bars_and_their_standby_do(
+async def test_metrics_of_bars_show_the_leader_and_the_standby(
     valkey: EmbeddedValkey, redis: Redis, tmp_path: Path
 ) -> None:
     del redis  # it empties the store

@@ -30,7 +30,7 @@ def respond(head: str, *, reason: str | None = None) -> tuple[int, dict[str, str
     return int(status.split(" ")[1]), headers, body
 
 
-def test_health_is_200_whatever_the_state() -> None:
+def test_health_of_a_program_that_is_not_ready_is_200() -> None:
     status, headers, body = respond("GET /health HTTP/1.1\r\n\r\n", reason="no")
     assert (status, body) == (200, b'{"status":"ok"}')
     assert headers["Content-Length"] == str(len(body))

@@ -122,6 +122,11 @@ class BarAggregator:
         return len(self._contracts)
 
     @property
+    def unread(self) -> int:
+        """Number of contracts whose stream Redis refuses."""
+        return len(self._unread)
+
+    @property
     def lag(self) -> float:
         """Seconds since the oldest change that this leader has not written; 0 without one."""
         since = self._unwritten_since

@@ -44,6 +44,9 @@ class BarMetrics:
         )
         yield gauge("bars_contracts", "Contracts whose bars are kept.", bars.contracts)
         yield gauge(
+            "bars_contracts_refused", "Contracts whose stream Redis refuses to send.", bars.unread
+        )
+        yield gauge(
             "registry_read_seconds",
             "Time at which the contracts were last read [Unix seconds]; 0 for never.",
             bars.registry_read,

@@ -61,8 +61,8 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        from ime_live.gateway.commit import find_commit
         from ime_live.gateway.stream.fanout import IMPLEMENTATION
+        from ime_live.monitoring.commit import find_commit
 
         language = {"c": "C", "python": "Python"}[IMPLEMENTATION]
         commit = find_commit()

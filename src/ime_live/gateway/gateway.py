@@ -20,7 +20,6 @@ from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.auth.revocations import Revocations
-from ime_live.gateway.commit import built_commit
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
@@ -50,6 +49,7 @@ from ime_live.gateway.upstream.version_cache import VersionCache
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging, lines_dropped
 from ime_live.market import timestamp_of
+from ime_live.monitoring.commit import built_commit
 from ime_live.settings import AuthMode, GatewaySettings
 from ime_live.settings.limits import listed
 from ime_live.store.bar_store import BarStore

@@ -11,6 +11,7 @@ from typing import NoReturn, Protocol
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 
+from ime_live.monitoring.commit import built_commit
 from ime_live.monitoring.probe_server import ProbeServer
 from ime_live.monitoring.program_metrics import ProgramMetrics
 
@@ -37,8 +38,8 @@ class Monitor:
         """
         self._registry = CollectorRegistry()
         self._registry.register(program)
-        self._own = ProgramMetrics(self._registry, "version")
-        self._own.set_build(version=version("ime-live"))
+        self._own = ProgramMetrics(self._registry, "version", "commit")
+        self._own.set_build(version=version("ime-live"), commit=built_commit())
         self._lines_dropped = lines_dropped
         self._server = ProbeServer(program.not_ready, self.exposition)
 

@@ -44,7 +44,8 @@ class ProgramMetrics:
         )
         self._build_info = Gauge(
             "ime_live_build_info",
-            "Always 1; labels give the version, and of gateways the language of the fan-out.",
+            "Always 1; labels give the version, the commit if the package was built from one, and "
+            "of gateways the language of the fan-out: c or python.",
             build,
             registry=registry,
             multiprocess_mode="livemostrecent",

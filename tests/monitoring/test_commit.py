@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ime_live.gateway.commit import FILE, built_commit, checkout_commit
+from ime_live.monitoring.commit import FILE, built_commit, checkout_commit
 
 
 def git(root: Path, *arguments: str) -> str:
