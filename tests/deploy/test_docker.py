@@ -49,3 +49,11 @@ def test_gateways_have_time_to_close_their_clients() -> None:
     spread = GatewaySettings(auth=AuthMode.NONE).shutdown_spread
     for name in ("gateway-1", "gateway-2"):
         assert int(COMPOSE["services"][name]["stop_grace_period"][:-1]) > 3 * spread
+
+
+@pytest.mark.parametrize("name", ["feed", "bars"])
+def test_programs_without_clients_answer_the_health_check_of_the_image(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert "healthcheck" not in service
+    assert service["environment"][f"IME_LIVE_{name.upper()}_METRICS_PORT"] == 8000
+    assert service["environment"]["IME_LIVE_REDIS_URL"]

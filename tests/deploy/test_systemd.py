@@ -56,3 +56,9 @@ def test_command_of_the_unit_has_the_options_it_gives(unit: Path) -> None:
     at = arguments.index("--env-file")
     del arguments[at : at + 2]
     assert command.make_context("ime-live", arguments).params
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_units_of_programs_that_reload_say_how(unit: Path) -> None:
+    reloads = "\nExecReload=/bin/kill -HUP $MAINPID\n" in unit.read_text()
+    assert reloads is (unit.name != "ime-live-up.service")

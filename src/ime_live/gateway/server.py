@@ -26,7 +26,7 @@ from ime_live import signals
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import SettingsError
 from ime_live.gateway.app import GATEWAY, Application
-from ime_live.gateway.auth.keys import authenticator_from
+from ime_live.gateway.auth.keys import authenticator_from, check_key_url
 from ime_live.gateway.gateway import Gateway
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
 from ime_live.gateway.stream.http_protocol import HttpProtocol
@@ -295,6 +295,12 @@ def _read_for_workers(reloader: Reloader[GatewaySettings]) -> GatewaySettings | 
     reloaded = reloader.read()
     if reloaded is None:
         return None
+    if reloaded.settings.jwks != reloader.settings.jwks:
+        try:
+            asyncio.run(check_key_url(reloaded.settings))
+        except SettingsError as error:
+            tell_refusal(error)
+            return None
     reloader.accept(reloaded)
     return reloaded.settings
 

@@ -30,6 +30,7 @@ from ime_live.gateway.auth.jwks import (
     read_key_set,
 )
 from ime_live.gateway.auth.keys import Keyring
+from ime_live.gateway.auth.signed_token import Key
 from tests.support.clock import FakeClock
 
 Jwk = dict[str, object]
@@ -48,7 +49,8 @@ def jwk(algorithm: str, key: object, **more: object) -> Jwk:
 RSA_JWK = jwk("RS256", RSA_KEY.public_key(), kid="rsa", use="sig", alg="RS256")
 EC_JWK = jwk("ES256", EC_KEY.public_key(), kid="ec")
 ED_JWK = jwk("EdDSA", ED_KEY.public_key(), kid="ed")
-SECRET_JWK = jwk("HS256", b"a secret of the tests, 32 bytes and more", kid="oct")
+SECRET = b"a secret of the tests, 32 bytes and more"
+SECRET_JWK = jwk("HS256", SECRET, kid="oct")
 
 
 def key_set(*keys: object) -> bytes:
@@ -702,3 +704,45 @@ class TestTokens:
                 await unavailable(authenticator.authenticate(self.EC_TOKEN))
         assert logs
         assert not any(part in str(logs) for part in self.EC_TOKEN.split("."))
+
+
+class TestAdopt:
+    """A keyring that gets other sources of keys while it is used."""
+
+    async def test_adopted_url_that_is_the_same_keeps_its_keys(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
+        async with started(issuer, clock) as url:
+            keyring = Keyring(url=url)
+            await keyring.adopt(Keyring([Key(SECRET)], url=JwksUrl(url.url, clock=clock)))
+            assert [key.kid for key in keyring.keys] == [None, "rsa"]
+            await keyring.adopt(Keyring([Key(SECRET)]))
+            assert [key.kid for key in keyring.keys] == [None]
+        assert len(issuer.requests) == 1
+
+    async def test_adopted_new_url_is_fetched(self, issuer: Issuer, clock: AlarmClock) -> None:
+        authenticator = JwtAuthenticator(Keyring([Key(SECRET)]))
+        other = JwtAuthenticator(Keyring(url=JwksUrl(issuer.url, clock=clock)))
+        await authenticator.adopt(other)
+        assert await authenticator.authenticate(TestTokens.RSA_TOKEN)
+        with pytest.raises(AuthenticationError):
+            await authenticator.authenticate(jwt.encode({}, SECRET))
+        await authenticator.aclose()
+
+    async def test_adopted_url_without_keys_changes_nothing(
+        self, issuer: Issuer, clock: AlarmClock
+    ) -> None:
+        issuer.answer(b"no keys")
+        keyring = Keyring([Key(SECRET)])
+        with pytest.raises(SettingsError, match="no keys can be fetched"):
+            await keyring.adopt(Keyring(url=JwksUrl(issuer.url, clock=clock)))
+        assert len(keyring.keys) == 1
+
+    async def test_adopted_rules_count_for_a_token_that_was_verified_before(self) -> None:
+        token = jwt.encode({"aud": "one"}, SECRET)
+        key = Key(SECRET)
+        authenticator = JwtAuthenticator(Keyring([key]), audience="one")
+        assert await authenticator.authenticate(token)
+        await authenticator.adopt(JwtAuthenticator(Keyring([key]), audience="two"))
+        with pytest.raises(AuthenticationError):
+            await authenticator.authenticate(token)

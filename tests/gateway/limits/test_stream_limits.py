@@ -104,3 +104,18 @@ def test_zero_sets_no_limit() -> None:
         permit = limits.admit("203.0.113.7")
         permit.claim("alice")
         permit.wait(1 << 30)
+
+
+def test_change_of_limits_counts_the_streams_that_are_open() -> None:
+    world = World(max_connections=3, handshake_rate=1)
+    limits = world.limits
+    permits = [limits.admit("203.0.113.7") for _ in range(3)]
+    limits.change(LimitSettings(max_connections=2, handshake_rate=100))
+    permits[0].free()
+    assert refusal(limits.admit) == ("connections", 503, 2.0)
+    permits[1].free()
+    for _ in range(100):  # the new rate
+        limits.admit("203.0.113.7").free()
+    limits.change(LimitSettings(max_connections=0, handshake_rate=0))
+    for _ in range(400):
+        limits.admit("203.0.113.7")

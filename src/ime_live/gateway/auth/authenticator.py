@@ -59,7 +59,11 @@ class KeySource(Protocol):
         """Read the files again; never fails, and keeps the keys of one that cannot be read."""
 
     async def adopt(self, other: Self) -> None:
-        """Have the keys of another source instead, and start what of it is not started."""
+        """Have the keys of another source instead, and start what of it is not started.
+
+        Raises:
+            SettingsError: they cannot be loaded; then nothing has changed.
+        """
 
     async def start(self) -> None:
         """Load the keys that are missing; never fails, and takes a few seconds at most."""
@@ -82,7 +86,11 @@ class Authenticator(Protocol):
         """Read the files of keys again; never fails."""
 
     async def adopt(self, other: Self) -> None:
-        """Have the keys and rules of another authenticator instead, which is used no more."""
+        """Have the keys and rules of another authenticator instead, which is used no more.
+
+        Raises:
+            SettingsError: its keys cannot be loaded; then nothing has changed.
+        """
 
     def check(self, identity: Identity) -> None:
         """Check the token of a known client again; raises as `authenticate`."""
@@ -164,6 +172,9 @@ class JwtAuthenticator:
 
         Args:
             other: the authenticator, not started, and used no more afterwards.
+
+        Raises:
+            SettingsError: its keys cannot be loaded; then nothing has changed.
         """
         await self._keys.adopt(other._keys)
         self._audience, self._issuer, self._leeway = other._audience, other._issuer, other._leeway

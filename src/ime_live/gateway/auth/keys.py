@@ -108,12 +108,19 @@ class Keyring:
         self._known = self._collect()
 
     async def adopt(self, other: Keyring) -> None:
-        """Have the keys of another keyring instead; a URL that both have keeps its fetched keys."""
+        """Have the keys of another keyring instead; a URL that both have keeps its fetched keys.
+
+        Raises:
+            SettingsError: no keys can be fetched from a new URL; then nothing has changed.
+        """
         former, url = self._url, other._url
         if former is not None and url is not None and former.url == url.url:
             url = former
         elif url is not None:
             await url.start()
+            if not url.keys:
+                await url.aclose()
+                raise SettingsError(f"--jwks {url.url}: no keys can be fetched; see above")
         self._given, self._files, self._url = other._given, other._files, url
         self._known = self._collect()
         if former is not None and former is not url:
@@ -197,6 +204,17 @@ def authenticator_from(
         clock=clock,
         revocations=revocations,
     )
+
+
+async def check_key_url(settings: JwtSettings) -> None:
+    """Fetch the keys of a URL once, before several workers are told to do so.
+
+    Raises:
+        SettingsError: see `keyring_from`, or no keys can be fetched.
+    """
+    keyring = Keyring()
+    await keyring.adopt(keyring_from(settings))
+    await keyring.aclose()
 
 
 def _secret_key(secret: str) -> Key:
