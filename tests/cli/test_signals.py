@@ -133,7 +133,7 @@ def test_hangup_does_not_end_the_process(
         process.says(said)
         for _ in range(2):
             os.killpg(process.process.pid, signal.SIGHUP)
-        reloads = name.startswith(("serve", "feed", "record"))
+        reloads = name.startswith(("serve", "feed", "record", "up"))
         process.says("settings reloaded changes=none" if reloads else "SIGHUP is ignored")
         assert "worker ended" not in process.said
         process.process.terminate()

@@ -22,9 +22,10 @@ from typer import Typer
 from typer.testing import CliRunner
 from websockets.asyncio.client import connect
 
+from ime_live.cli.arguments import env_file
 from ime_live.cli.arguments.options import with_settings
 from ime_live.local.embedded import kept_valkey
-from ime_live.local.up import _children, greeting
+from ime_live.local.up import _children, _quoted, _write_live, greeting
 from ime_live.settings import FeedSettings, GatewaySettings, UpSettings, options
 from tests.feeds.ime.frames import future
 from tests.feeds.ime.signalr_hub import Hub
@@ -291,6 +292,7 @@ async def test_up_passes_its_settings_to_each_command(
     changed |= {"trusted_proxies": "10.0.0.0/8, unix", "stream_origins": "https://a.example, *"}
     given = UpSettings(**changed)
     async with kept_valkey(tmp_path) as valkey:
+        _write_live(given, valkey.data)
         [child] = [each for each in _children(given, valkey) if each.name == name]
 
     got: list[Any] = []
@@ -309,3 +311,46 @@ async def test_up_passes_its_settings_to_each_command(
         f.name: getattr(given, f.name) for f in options(kind)
     }
     assert "s" * 40 not in " ".join(child.command)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "a b", "it's", "\\", "a\\'b", "x=y #z", "two\nlines", "$HOME", "\u0642"]
+)
+def test_live_values_survive_the_environment_file(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "live.env"
+    file.write_text(f"NAME={_quoted(value)}\nOTHER='1'\n", encoding="utf-8")
+    assert env_file.variables_of(file) == {"NAME": value, "OTHER": "1"}
+
+
+async def test_hangup_of_up_reloads_its_processes(
+    tmp_path: Path, hub: Hub, eventually: Eventually
+) -> None:
+    file = tmp_path / "up.env"
+    file.write_text("IME_LIVE_MAX_CONTRACTS=7\n")
+    up = Up(tmp_path / "up", hub, tmp_path / "data", "--env-file", str(file))
+    try:
+        await eventually(lambda: up.is_up, PATIENCE)
+        file.write_text("IME_LIVE_MAX_CONTRACTS=5\nIME_LIVE_STALE_AFTER=9\n")
+        up.signal(signal.SIGHUP)
+        # Of up itself, and of the gateway.
+        change = "--max-contracts 7 -> 5"
+        async with asyncio.timeout(PATIENCE):
+            while [e["changes"] for e in up.events("settings reloaded")].count([change]) < 2:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.02)
+        [waiting] = up.events("changed settings take effect at the next start")
+        assert waiting["settings"] == ["--stale-after"]
+        with urllib.request.urlopen(f"http://{up.address}/openapi.json") as answer:  # noqa: ASYNC210
+            assert b'"maxItems":5' in answer.read()
+        assert (tmp_path / "data" / "live.env").stat().st_mode & 0o777 == 0o600
+        # A process that starts anew has the new settings.
+        os.kill(up.pid("gateway"), signal.SIGKILL)
+        await eventually(lambda: len(up.events("contracts loaded")) == 2, PATIENCE)
+        with urllib.request.urlopen(f"http://{up.address}/openapi.json") as answer:  # noqa: ASYNC210
+            assert b'"maxItems":5' in answer.read()
+        file.write_text("IME_LIVE_MAX_CONTRACTS=0\n")
+        up.signal(signal.SIGHUP)
+        await up.logged("settings cannot be reloaded; nothing has changed")
+        up.signal(signal.SIGTERM)
+        await up.ended(PATIENCE)
+    finally:
+        up.end()

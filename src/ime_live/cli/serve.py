@@ -42,17 +42,18 @@ def serve(
 
 
 @with_settings(UpSettings, only=_UP_OPTIONS)
-def up(*, settings: UpSettings) -> None:
+def up(*, settings: UpSettings, reread: Callable[[], UpSettings]) -> None:
     """Run everything on this machine: Valkey, the exchange's feed, the bars and the gateway.
 
     Data is stored in --data. A process that dies is restarted; Ctrl-C or SIGTERM stops all of
-    them. If no key for tokens is given, a secret is generated once and stored in --data.
+    them, and SIGHUP reloads limits, keys and the log's level. If no key for tokens is given, a
+    secret is generated once and stored in --data.
     """
     from ime_live.local import up as service
     from ime_live.logs import configure_logging
 
     configure_logging(settings)
-    run_until_stopped(service.up(settings))
+    run_until_stopped(service.up(settings, reread))
 
 
 @with_settings(DemoSettings)

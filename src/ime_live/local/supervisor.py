@@ -10,7 +10,7 @@ import asyncio
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -41,7 +41,7 @@ class Child(Struct, frozen=True):
     Attributes:
         name: name for the log.
         command: program and arguments, without secrets: other users can see them.
-        environment: variables in addition to those of this process.
+        environment: variables in addition to those of this process; None for one to leave out.
         inherits: numbers of open files to inherit besides the standard ones.
         log: file with the reason of its death; empty if that is standard error.
         stop_timeout: seconds to end when told to, before it is killed.
@@ -49,7 +49,7 @@ class Child(Struct, frozen=True):
 
     name: str
     command: Sequence[str]
-    environment: Mapping[str, str] = {}
+    environment: Mapping[str, str | None] = {}
     inherits: Sequence[int] = ()
     log: str = ""
     stop_timeout: float = _STOP_TIMEOUT
@@ -62,6 +62,13 @@ class Supervisor:
         """Create a supervisor of children, which start in this order and stop in reverse."""
         self._children = children
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+
+    def send(self, number: signal.Signals, names: Collection[str]) -> None:
+        """Send a signal to the children with these names that run now."""
+        for name, process in self._processes.items():
+            if name in names and process.returncode is None:
+                with suppress(ProcessLookupError):  # it ended just now
+                    process.send_signal(number)
 
     async def run(self) -> None:
         """Run them until cancelled, then end them, one after the other.
@@ -116,7 +123,7 @@ class Supervisor:
             process = await asyncio.create_subprocess_exec(
                 *child.command,
                 stdin=asyncio.subprocess.DEVNULL,
-                env=os.environ | dict(child.environment),
+                env={k: v for k, v in _environment_of(child).items() if v is not None},
                 pass_fds=child.inherits,
                 start_new_session=True,
                 preexec_fn=ended_with(os.getpid()),
@@ -150,6 +157,10 @@ class Supervisor:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # and what it has started
             await process.wait()
+
+
+def _environment_of(child: Child) -> dict[str, str | None]:
+    return {**os.environ, **child.environment}
 
 
 def _is_stopped(pid: int) -> bool:

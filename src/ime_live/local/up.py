@@ -2,7 +2,7 @@
 
 It runs an embedded Valkey that keeps its data, the exchange's feed, the bars and the gateway until
 it is told to stop. Options reach the processes through the environment, which other users cannot
-see.
+see, and those that can be reloaded through a file in the data folder.
 """
 
 from __future__ import annotations
@@ -11,21 +11,26 @@ import asyncio
 import os
 import secrets
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from ime_live.errors import SettingsError, StoreError
+from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.local.embedded import KeptValkey, kept_valkey
 from ime_live.local.supervisor import Child, Supervisor
 from ime_live.process.listener import bind
+from ime_live.process.reload import Reloader, tell_refusal
 from ime_live.settings import (
+    ENVIRONMENT_PREFIX,
     AuthMode,
     BarsSettings,
     FeedSettings,
@@ -43,6 +48,11 @@ from ime_live.store.lease import Lease
 log = structlog.get_logger()
 
 _SECRET: Final = "jwt-secret"  # noqa: S105 - a file's name
+_LIVE_FILE: Final = "live.env"
+_RELOADING: Final = frozenset({"feed", "bars", "gateway"})
+_LIVE: Final = tuple(each for each in options(UpSettings) if each.metadata["live"])
+"""Options that a running process takes anew on SIGHUP."""
+
 _LOOK: Final = 0.1  # seconds between two looks at what the others are doing
 _FEED_TIMEOUT: Final = 5.0  # seconds that the greeting waits for the feed's first try to connect
 
@@ -52,24 +62,83 @@ _MARGIN: Final = 15.0
 _DATA_TIMEOUT: Final = 60.0
 
 
-async def up(settings: UpSettings) -> None:
+async def up(settings: UpSettings, reread: Callable[[], UpSettings]) -> None:
     """Run everything until cancelled.
+
+    Args:
+        settings: the settings.
+        reread: reads them again from their sources, on SIGHUP; raises SettingsError.
 
     Raises:
         SettingsError: it cannot run with these settings; the text says why.
     """
     async with kept_valkey(Path(settings.data)) as valkey:
         made = settings.auth is AuthMode.JWT and not settings.has_keys
-        if made:
-            settings = replace(settings, jwt_secret=_secret_of(valkey.data))
-        settings = replace(settings, redis_url=valkey.url, port=_port_of(settings))
+        asked, port = settings.port, _port_of(settings)
+
+        def complete(given: UpSettings) -> UpSettings:
+            if given.auth is AuthMode.JWT and not given.has_keys:
+                given = replace(given, jwt_secret=_secret_of(valkey.data))
+            return replace(
+                given, redis_url=valkey.url, port=port if given.port == asked else given.port
+            )
+
+        settings = complete(settings)
+        _write_live(settings, valkey.data)
         supervisor = Supervisor(_children(settings, valkey))
+        reloader = Reloader(settings, lambda: complete(reread()), check=authenticator_from)
+        reload = partial(_reload, reloader, valkey.data, supervisor)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         greeting = asyncio.create_task(_greet(settings, valkey.data, secret_made=made))
         try:
             await supervisor.run()
         finally:
             greeting.cancel()
             await asyncio.gather(greeting, return_exceptions=True)
+
+
+def _reload(reloader: Reloader[UpSettings], data: Path, supervisor: Supervisor) -> None:
+    reloaded = reloader.read()
+    if reloaded is None:
+        return
+    try:
+        _write_live(reloaded.settings, data)
+    except SettingsError as error:
+        tell_refusal(error)
+        return
+    reloader.accept(reloaded)
+    supervisor.send(signal.SIGHUP, _RELOADING)
+
+
+def _write_live(settings: UpSettings, data: Path) -> None:
+    """Write the options that can be reloaded to the environment file of the processes."""
+    lines = [
+        f"{variable(each.name)}={_quoted(_text(getattr(settings, each.name)))}\n" for each in _LIVE
+    ]
+    _write_private(data / _LIVE_FILE, "".join(lines))
+
+
+def _quoted(value: str) -> str:
+    """Return a value as environment files have it, whatever it contains."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _write_private(file: Path, text: str) -> None:
+    """Write a file for this user only; it is there whole or not at all.
+
+    Raises:
+        SettingsError: it cannot be written.
+    """
+    try:
+        new = file.with_suffix(".new")
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:  # noqa: PTH123 - made with its rights, not given them later
+            out.write(text.encode())
+            out.flush()
+            os.fsync(out.fileno())
+        new.replace(file)
+    except OSError as error:
+        raise SettingsError(f"{file}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _children(settings: UpSettings, valkey: KeptValkey) -> list[Child]:
@@ -81,13 +150,14 @@ def _children(settings: UpSettings, valkey: KeptValkey) -> list[Child]:
             log=str(valkey.log),
             stop_timeout=_DATA_TIMEOUT,
         ),
-        _command("feed", ["feed", "ime"], FeedSettings, settings),
-        _command("bars", ["bars"], BarsSettings, settings),
+        _command("feed", ["feed", "ime"], FeedSettings, settings, valkey.data),
+        _command("bars", ["bars"], BarsSettings, settings, valkey.data),
         _command(
             "gateway",
             ["serve"],
             GatewaySettings,
             settings,
+            valkey.data,
             stop_timeout=settings.shutdown_spread + _MARGIN,
         ),
     ]
@@ -98,17 +168,26 @@ def _command(
     command: Sequence[str],
     kind: type[StoreSettings],
     settings: UpSettings,
+    data: Path,
     *,
     stop_timeout: float = _MARGIN,
 ) -> Child:
     """Return a command line of ime-live with the settings that the command has."""
-    values = {option.name: _text(getattr(settings, option.name)) for option in options(kind)}
+    values = {
+        option.name: _text(getattr(settings, option.name))
+        for option in options(kind)
+        if option not in _LIVE
+    }
+    # Those of this process would override the file.
+    live: dict[str, str | None] = {variable(each.name): None for each in _LIVE}
     return Child(
         name,
         # An empty variable counts as none, which would be the default.
         [sys.executable, "-m", "ime_live", *command]
         + [f"{flag(each)}=" for each, value in values.items() if not value],
-        {variable(each): value for each, value in values.items() if value},
+        live
+        | {variable(each): value for each, value in values.items() if value}
+        | {f"{ENVIRONMENT_PREFIX}ENV_FILE": str((data / _LIVE_FILE).absolute())},
         stop_timeout=stop_timeout,
     )
 
@@ -132,12 +211,7 @@ def _secret_of(data: Path) -> str:
     file = data / _SECRET
     try:
         if not file.exists():
-            new = file.with_suffix(".new")  # it is there whole or not at all
-            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:  # noqa: PTH123 - made with its rights, not given them later
-                out.write(secrets.token_urlsafe(48).encode())
-                out.flush()
-                os.fsync(out.fileno())
-            new.replace(file)
+            _write_private(file, secrets.token_urlsafe(48))
         secret = file.read_text("ascii").strip()
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
