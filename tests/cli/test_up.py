@@ -352,5 +352,6 @@ async def test_hangup_of_up_reloads_its_processes(
         await up.logged("settings cannot be reloaded; nothing has changed")
         up.signal(signal.SIGTERM)
         await up.ended(PATIENCE)
+        assert not (tmp_path / "data" / "live.env").exists()
     finally:
         up.end()

@@ -95,6 +95,7 @@ async def up(settings: UpSettings, reread: Callable[[], UpSettings]) -> None:
         finally:
             greeting.cancel()
             await asyncio.gather(greeting, return_exceptions=True)
+            (valkey.data / _LIVE_FILE).unlink(missing_ok=True)  # it may hold a secret
 
 
 def _reload(reloader: Reloader[UpSettings], data: Path, supervisor: Supervisor) -> None:
