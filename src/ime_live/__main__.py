@@ -6,8 +6,6 @@ import os
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 
-from ime_live import signals
-
 _FLAGS: Mapping[str, str] = {
     "--jwt-secret": "IME_LIVE_JWT_SECRET",
     "--token": "IME_LIVE_TOKEN",
@@ -25,7 +23,15 @@ def main() -> None:
 
     The exit status is 0 for success, 1 for a failure and 2 for wrong usage.
     """
+    if sys.platform == "win32":
+        sys.stderr.write(
+            "ime-live: the commands need Linux or macOS, got win32; on Windows, use the client "
+            "library, or the commands in WSL\n"
+        )
+        sys.exit(2)
     # First of all: what follows takes half a second to import.
+    from ime_live import signals
+
     signals.at_rest()
     _hide_secrets()
     _open_standard_files()
@@ -66,8 +72,6 @@ def _hide_secrets() -> None:
     Every user of a machine can read the arguments of all processes; the environment, only its own
     user and root. The process keeps its id.
     """
-    if sys.platform == "win32":  # there is no exec; other users cannot read arguments either
-        return
     variables: dict[str, str] = {}
     kept = without_secrets(sys.argv[1:], variables)
     command = sys.orig_argv
