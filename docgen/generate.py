@@ -2,7 +2,8 @@
 
 They are docs/settings.md and docs/commands.md, the JSON Schemas in src/ime_live/schemas and (for
 the site) docs/schemas, the API documents in src/ime_live/gateway/api_docs, and in README.md and
-README.fa.md the table of figures, which comes from docs/performance.json. ``make docs`` runs it;
+README.fa.md the table of figures, which comes from docs/performance.json, as do the tables of
+sizing in docs/operations.md. ``make docs`` runs it;
 ``--check`` writes nothing and exits with 1 if a file is not what it would write.
 tests/test_documents.py asks the same.
 """
@@ -19,6 +20,7 @@ from docgen.api_documents import asyncapi, openapi
 from docgen.api_documents.schemas import schemas_of
 from docgen.command_reference import commands, options_of_commands
 from docgen.settings_reference import PROGRAM, settings
+from docgen.sizing import sizing
 from ime_live.contracts import OPTION_TYPES, Contract, Market
 from ime_live.gateway.query.value_types import Schema
 from ime_live.market import Payload
@@ -30,6 +32,8 @@ API_DOCUMENTS: Final = ROOT / "src" / "ime_live" / "gateway" / "api_docs"
 
 FIGURES_START: Final = "<!-- Figures: written by `make docs`; do not edit. -->"
 FIGURES_END: Final = "<!-- End of figures. -->"
+SIZING_START: Final = "<!-- Sizing: written by `make docs`; do not edit. -->"
+SIZING_END: Final = "<!-- End of sizing. -->"
 SERVERS: Final = (PROGRAM, "Nchan (nginx)", "websockets.broadcast", "FastAPI, as usual")
 READMES: Final = {
     "README.md": (
@@ -60,6 +64,7 @@ def documents() -> dict[Path, str]:
         **{folder / "update.json": _as_text(update_schema()) for folder in SCHEMAS},
         API_DOCUMENTS / "openapi.json": _as_text(openapi.document()),
         API_DOCUMENTS / "asyncapi.json": _as_text(asyncapi.document()),
+        FOLDER / "operations.md": with_sizing(FOLDER / "operations.md"),
         **{ROOT / name: with_figures(ROOT / name, titles) for name, titles in READMES.items()},
     }
 
@@ -85,9 +90,22 @@ def with_figures(readme: Path, titles: Sequence[str]) -> str:
             f"{result['cpu_per_handshake']:,.0f} µs",
         )
         lines.append(f"| {' | '.join(cells)} |")
-    before, start, rest = readme.read_text(encoding="utf-8").partition(FIGURES_START)
-    _, end, after = rest.partition(FIGURES_END)
-    return before + start + "\n\n" + "\n".join(lines) + "\n\n" + end + after
+    return _filled(readme, FIGURES_START, FIGURES_END, "\n".join(lines))
+
+
+def with_sizing(document: Path) -> str:
+    """The document of operations with the tables of sizing."""
+    performance, store = (
+        json.loads((FOLDER / name).read_text(encoding="utf-8"))
+        for name in ("performance.json", "store.json")
+    )
+    return _filled(document, SIZING_START, SIZING_END, sizing(performance, store))
+
+
+def _filled(document: Path, start: str, end: str, text: str) -> str:
+    before, _, rest = document.read_text(encoding="utf-8").partition(start)
+    _, _, after = rest.partition(end)
+    return f"{before}{start}\n\n{text}\n\n{end}{after}"
 
 
 def contract_schema() -> Schema:

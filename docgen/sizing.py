@@ -17,6 +17,10 @@ BUSY: Final = 0.6
 
 CONTRACTS: Final = 500
 _USUAL: Final = UPDATES[0]
+_CLIENTS: Final = (
+    *("clients", "each has", "messages/s", "cores", "memory GB", "Redis connections"),
+    *("Redis cores", "Gbit/s", "compressed"),
+)
 
 Figures = Mapping[str, Any]
 
@@ -39,20 +43,28 @@ def sizing(performance: Figures, store: Figures) -> str:
     ]
     fixed, each = cost_of_update(store)
     limits = [_limit(updates, fixed, each, some["bytes_per_message"]) for updates in UPDATES]
-    return "\n".join(
-        [
-            _table(
-                ("clients", "each has", "messages/s", "cores", "memory GB", "Redis connections")
-                + ("Redis cores", "Gbit/s", "compressed"),
-                rows,
-            ),
-            "",
-            f"An update takes {fixed:.0f} µs of Redis's core, and {each:.1f} µs more per gateway "
-            "process that listens to its contract:",
-            "",
-            _table(("updates/s", "gateway processes", "Gbit/s out of Redis"), limits),
-        ]
+    plain, tls = (performance["tls"][f"{PROGRAM}{how}"] for how in ("", " behind nginx with TLS"))
+    messages, memory, handshake = (
+        tls[name] - plain[name]
+        for name in ("cpu_per_delivery", "memory_per_connection", "cpu_per_handshake")
     )
+    return f"""\
+{_table(_CLIENTS, rows)}
+
+A core that is {BUSY:.0%} busy sends {_per_core(some)} messages per second to clients of 20
+contracts each, or {_per_core(market)} to clients of a whole market. One that does nothing
+else accepts {1e6 / some["cpu_per_handshake"]:,.0f} clients per second. TLS by nginx in front adds
+{messages:.0f} µs of CPU per message that comes alone, {handshake / 1000:.1f} ms per handshake
+and {memory / 1000:.0f} kB per connection.
+
+An update takes {fixed:.0f} µs of Redis's core, and {each:.1f} µs more per gateway process that
+listens to its contract:
+
+{_table(("updates/s", "gateway processes", "Gbit/s out of Redis"), limits)}"""
+
+
+def _per_core(measured: Figures) -> str:
+    return f"{1000 * round(BUSY * 1000 / measured['cpu_per_delivery']):,}"
 
 
 def cost_of_update(store: Figures) -> tuple[float, float]:
@@ -78,7 +90,7 @@ def _row(
         what,
         f"{messages:,.0f}",
         f"{cores:,}",
-        f"{clients * measured['memory_per_connection'] / 1e9:,.1f}",
+        f"{clients * measured['memory_per_connection'] / 1e9:,.2f}",
         f"{cores:,}",
         f"{_USUAL * (fixed + each * cores) / 1e6:.2f}",
         f"{bits * measured['bytes_per_message']:,.1f}",

@@ -62,7 +62,7 @@ TRANSLATIONS = {ROOT / "README.md": ROOT / "README.fa.md"} | {
 RECORDS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 GENERATED = {"settings.md", "commands.md", "contract.json", "update.json"}
 GENERATED |= {"openapi.json", "asyncapi.json"}
-GENERATED |= {"README.md", "README.fa.md"}  # the table of figures
+GENERATED |= {"README.md", "README.fa.md", "operations.md"}  # tables of figures
 
 TIME_LIMIT = 20.0
 MARKET_DATA = re.compile(

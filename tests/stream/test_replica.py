@@ -32,7 +32,13 @@ async def test_gateway_on_a_replica_misses_nothing_over_its_loss_and_a_broken_li
         await register(primary.url, Contract(contract_id="1", contract_name="ContractA"))
         async with Proxy(primary.port) as link:
             near = int(link.url.rpartition(":")[2])
-            options = (*SOON, "--replicaof", f"127.0.0.1 {near}", "--replica-serve-stale-data", "no")
+            options = (
+                *SOON,
+                "--replicaof",
+                f"127.0.0.1 {near}",
+                "--replica-serve-stale-data",
+                "no",
+            )
 
             def replica(name: str, port: int = 0) -> Server:
                 made = Server(tmp_path / name, *options, port=port)
