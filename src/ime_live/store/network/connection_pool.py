@@ -55,6 +55,9 @@ class ReconnectMixin:
     """Why it must not connect again; None if it may."""
     on_timeout: Callable[[], None] | None = None
     """Called when the server has timed out."""
+    driver_info: Any
+    lib_name: Any
+    lib_version: Any
 
     async def connect(self) -> None:
         """Connect, unless there is a connection that is not broken."""
@@ -73,6 +76,9 @@ class ReconnectMixin:
     async def _connect(self) -> None:
         if self.closed_for is not None:
             raise RedisConnectionError(self.closed_for)
+        # redis-py would tell its name by CLIENT SETINFO, which Redis 7.0 does not know. Its name is
+        # in the first of these, or (6 and 7) in the other two.
+        self.driver_info = self.lib_name = self.lib_version = None
         try:
             async with asyncio.timeout(None) as self._limit:
                 await super()._connect()  # type: ignore[misc]
