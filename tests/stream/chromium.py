@@ -57,7 +57,7 @@ class Page:
         """Run a script until its value is true; that value."""
         async with asyncio.timeout(_PATIENCE):
             while not (value := await self.evaluate(script)):  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.03)
         return value
 
     async def visit(self, url: str) -> None:
