@@ -27,7 +27,7 @@ from tests.support import servers
 
 # How long an example takes says more of the machine's other guests than of the code. A test that
 # wants more examples, or fewer, than others takes a multiple of the profile's.
-for _name, _examples in (("quick", 20), ("thorough", 100)):
+for _name, _examples in (("quick", 10), ("thorough", 100)):
     settings.register_profile(
         _name,
         max_examples=_examples,
@@ -44,7 +44,10 @@ sys.dont_write_bytecode = False
 
 # Tests that run whole processes come first: else a worker that got the last of them would go on
 # alone for minutes. (pytest-xdist would put files with few tests last: those are the slow ones.)
-_FIRST = ("/stream/", "/cli/", "/chaos/", "/store/", "/client/")
+_FIRST = (
+    *("/stream/", "/cli/", "/chaos/", "/store/", "/client/"),
+    *("/test_documents.py", "/test_schemas.py", "/test_exported_members.py"),
+)
 
 
 @pytest.hookimpl(wrapper=True)
