@@ -30,7 +30,6 @@ from ime_live.settings import FeedSettings, GatewaySettings, UpSettings, options
 from tests.feeds.ime.frames import future
 from tests.feeds.ime.signalr_hub import Hub
 from tests.stream.harness import Command
-from tests.support.marks import thorough
 
 Eventually = Callable[..., Awaitable[None]]
 PATIENCE = 30.0
@@ -177,12 +176,14 @@ def _lives(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
+# That wrong settings of a process end all of them is shown by the supervisor's own test.
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--hours-futures", "someday 10:00-11:00"], "someday"),
-        thorough(["--boards", "spot"], "spot"),
-        thorough(["--transports", "carrier-pigeon"], "carrier-pigeon"),
+        (["--boards", "spot"], "spot"),
+        (["--transports", "carrier-pigeon"], "carrier-pigeon"),
     ],
 )
 async def test_up_ends_with_the_error_of_wrong_settings(

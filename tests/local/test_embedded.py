@@ -179,7 +179,7 @@ def answers(url: str) -> bool:
             return False
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [thorough(signal.SIGTERM), signal.SIGKILL])
 async def test_acknowledged_writes_survive_a_kill(tmp_path: Path, how: signal.Signals) -> None:
     async with kept_valkey(tmp_path / "data") as kept:
         with running(kept) as process, redis.Redis.from_url(kept.url) as client:
