@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ import ime_live
 from ime_live.contracts import Contract
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.publisher import Publisher
+from ime_live.settings import StoreSettings
+from ime_live.status import FeedState, FeedStatus, MarketStatus
+from ime_live.store.lease import Lease
 from tests.stream.conftest import Market, Wire, register
 from tests.stream.harness import PATIENCE, Gateway, receive
 from tests.stream.old_version import PYTHON, OldGateway, need_old_version, run_old
@@ -199,6 +204,26 @@ async def test_old_gateway_leaves_out_a_contract_of_a_market_that_it_does_not_kn
     async with gateways["old"].by_id(contract.contract_id) as client:
         await publish("new", contract, payload())
         assert (await receive(client))["data"] == payload()
+
+
+async def test_feed_of_markets_that_an_old_gateway_does_not_know_is_no_feed_there(
+    gateways: dict[str, Gateway], backend: EmbeddedValkey, eventually: Eventually
+) -> None:
+    def are(seen: Sequence[str | None]) -> bool:
+        return seen == [each.get("/live/status").json()["feed"] for each in gateways.values()]
+
+    live = MarketStatus(FeedState.LIVE)
+    known = {ime_live.Market.FUTURES: live}
+    async with Lease(StoreSettings(redis_url=backend.url), "a feed") as lease:
+        for markets, seen in (
+            (known, ["live", "live"]),
+            (known | {ime_live.Market.FUND: live}, [None, "live"]),
+        ):
+            await lease.take()
+            now = time.time_ns() // 1000
+            await lease.write(FeedStatus(FeedState.LIVE, now, markets=markets, written=now))
+            await eventually(partial(are, seen))
+        await lease.release()
 
 
 # What the old client library does with a service: the states of a contract, then of another one.

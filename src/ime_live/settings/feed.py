@@ -23,6 +23,7 @@ class SignalRHubSettings(Checked):
         "https://dataapi.ime.co.ir/api/",
         "Base URL for polling the boards while the SignalR hub is unreachable.",
         metavar="URL",
+        former="boards_url",
     )
     proxy: str = option(
         "",
@@ -46,6 +47,7 @@ class SignalRHubSettings(Checked):
         30.0,
         "Maximum wait between two attempts to connect [seconds]; waits are random and grow.",
         above=0,
+        former="retry_limit",
     )
     upgrade_after: float = option(
         600.0,
@@ -57,6 +59,7 @@ class SignalRHubSettings(Checked):
         "Time between two polls of the boards while the SignalR hub is unreachable [seconds]; 0 "
         "disables polling. Warehouse receipts, funds and parallel salaf cannot be polled.",
         least=0,
+        former="poll",
     )
     boards: str = option(
         "futures,options,cdc,gavahi,sandoq,salaf",

@@ -79,6 +79,7 @@ class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
         60.0,
         "Time without any progress after which a slow client is disconnected [seconds].",
         above=0,
+        former="unwritable_timeout",
     )
     send_buffer: int = option(
         65_536,
@@ -125,6 +126,7 @@ class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
         3.0,
         "Time over which clients are closed at shutdown [seconds]; 0 closes all of them at once.",
         least=0,
+        former="drain",
     )
 
     def faults(self) -> Iterator[str]:

@@ -14,7 +14,9 @@ import pytest
 import typer.main
 
 from ime_live.cli import app
+from ime_live.cli.arguments.options import OPTIONS
 from ime_live.errors import SettingsError
+from ime_live.gateway.query.parameters import PARAMETERS
 from ime_live.local.embedded import EmbeddedValkey
 from ime_live.settings import (
     DemoSettings,
@@ -26,6 +28,7 @@ from ime_live.settings import (
     variable,
 )
 from tests.support.fork_server import ForkedProcess
+from tests.support.paths import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -94,6 +97,20 @@ def test_former_name_of_an_option_is_accepted(
     named = "--price-limits" if refused else "--holidays"
     assert done.returncode == 2
     assert done.stderr.startswith(f"ime-live: {named}")
+
+
+def test_deprecated_names_are_those_of_the_document() -> None:
+    text = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\S+)`.* \| `(\S+)` \| 0\.\d+ \| 0\.\d+ \|$", text, re.MULTILINE)
+    former = {
+        (flag(each.metadata["former"]), flag(each.name))
+        for each in OPTIONS.values()
+        if each.metadata["former"]
+    }
+    for each in PARAMETERS:
+        former |= {(f"{old}=true", f"{each.name}=true") for old in each.former}
+    assert len(rows) > 5
+    assert sorted(rows) == sorted(former)
 
 
 def test_help_does_not_show_former_names(ime_live: Run) -> None:
