@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -76,3 +77,12 @@ def test_command_fails_with_one_line(arguments: list[str], status: int, error: s
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.startswith(error)
     assert done.stderr.count("\n") == 1
+
+
+def test_changelog_has_the_version_of_the_package() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    # Between two releases there are unreleased changes.
+    start, end = changelog.index("## Unreleased\n"), changelog.index(f"## {version} – ")
+    emptied = changelog[:start] + "## Unreleased\n\n" + changelog[end:]
+    assert release_notes(emptied, version, f"v{version}")
