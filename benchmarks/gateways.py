@@ -69,6 +69,8 @@ def gateway(
             (SERVER_CORE,) if workers == 1 else (SERVER_CORE, LOAD_CORE),
             IME_LIVE_JWT_SECRET=SECRET,
             IME_LIVE_LOG_LEVEL="info",
+            IME_LIVE_SHUTDOWN_GRACE="0",
+            IME_LIVE_SHUTDOWN_SPREAD="0",
             **({} if extension else {_NO_EXTENSION: "1"}),
         )
         time.sleep(0.5 * (1 + workers))  # contracts are loaded, in every process

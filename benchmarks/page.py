@@ -96,7 +96,8 @@ class Measured(Struct, frozen=True):
 def _gateway(url: str) -> Iterator[int]:
     port = free_port()
     command = [sys.executable, "-m", "ime_live", "serve", "--redis-url", url, "--auth", "none"]
-    with subprocess.Popen([*command, "--port", str(port), "--log-level", "warning"]) as process:  # noqa: S603 - ours
+    command += ["--port", str(port), "--log-level", "warning", "--shutdown-grace", "0"]
+    with subprocess.Popen(command) as process:  # noqa: S603 - ours
         try:
             while True:
                 connection = HTTPConnection("127.0.0.1", port, timeout=5)

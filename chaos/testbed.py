@@ -294,7 +294,8 @@ async def _status_of(port: int, path: str) -> int:
 
 def _gateway(url: str, port: int) -> list[str]:
     options = ["--redis-url", url, "--port", str(port), "--auth", "none"]
-    return ["ime_live", "serve", *options, "--status-interval", "0.5", "--shutdown-spread", "1"]
+    options += ["--status-interval", "0.5", "--shutdown-grace", "0.5", "--shutdown-spread", "1"]
+    return ["ime_live", "serve", *options]
 
 
 def _feed(url: str, base_url: str, polling_url: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 Ctrl-C must never show a traceback. So SIGINT has the system's default action, which ends a process
 silently, except while a loop runs that can stop cleanly. SIGHUP, by which service managers tell a
-program to reload its settings, ends none: one that cannot do so says that in its log.
+program to reload its settings, ends none: one that cannot do so says that in its log. SIGUSR2 is
+ignored, except by a gateway, which it drains.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ from contextlib import contextmanager
 
 STOP = (signal.SIGINT, signal.SIGTERM)
 
-_BLOCKED = (signal.SIGINT, signal.SIGHUP)
+DRAIN = signal.SIGUSR2
+"""As for NATS; services of this kind often open their logs anew on SIGUSR1."""
+
+_BLOCKED = (signal.SIGINT, signal.SIGHUP, DRAIN)
 """Signals that must not reach a child process before it has its own handlers."""
 
 
 def at_rest() -> None:
-    """Let SIGINT end the process silently, and ignore SIGHUP until `handled`."""
+    """Let SIGINT end the process silently, and ignore SIGHUP and SIGUSR2 until `handled`."""
     # A shell starts background processes with SIGINT ignored; that is kept.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(DRAIN, signal.SIG_IGN)
 
 
 def tell_of_hangup() -> None:
@@ -42,13 +47,17 @@ def tell_of_hangup() -> None:
 
 @contextmanager
 def handled(
-    stop: Callable[[signal.Signals], None], hangup: Callable[[], None] = tell_of_hangup
+    stop: Callable[[signal.Signals], None],
+    *,
+    hangup: Callable[[], None] = tell_of_hangup,
+    drain: Callable[[], object] | None = None,
 ) -> Iterator[None]:
     """Handle signals in the running loop inside the block.
 
     Args:
         stop: called for each SIGINT and SIGTERM.
         hangup: called for each SIGHUP.
+        drain: called for each SIGUSR2; None leaves it ignored.
     """
     import asyncio
 
@@ -56,12 +65,14 @@ def handled(
     for number in STOP:
         loop.add_signal_handler(number, stop, number)
     loop.add_signal_handler(signal.SIGHUP, hangup)
+    if drain is not None:
+        loop.add_signal_handler(DRAIN, drain)
     # `blocked` keeps these signals back until a child process has come this far.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
     try:
         yield
     finally:
-        for number in (*STOP, signal.SIGHUP):
+        for number in (*STOP, signal.SIGHUP, DRAIN):
             loop.remove_signal_handler(number)
         at_rest()
 

@@ -29,7 +29,9 @@ Result = subprocess.CompletedProcess[str]
 def environment(**given: str) -> dict[str, str]:
     """This process's, without options of ours, and with ``given``."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("IME_LIVE_")}
-    return {**kept, "COLUMNS": "100", "PYTHONWARNINGS": "error", **given}
+    # Gateways stop at once: no load balancer has to notice first.
+    ours = {"COLUMNS": "100", "PYTHONWARNINGS": "error", "IME_LIVE_SHUTDOWN_GRACE": "0"}
+    return kept | ours | given
 
 
 @pytest.fixture

@@ -170,6 +170,7 @@ class Gateway(Command):
             "auth": "none",
             "port": 0,
             "log_format": "json",
+            "shutdown_grace": 0.0,
             "shutdown_spread": 0.0,
         } | settings
         arguments = ["serve", "--redis-url", redis_url]

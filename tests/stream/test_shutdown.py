@@ -1,26 +1,35 @@
-"""Shutdown: on SIGTERM and SIGINT, in good order and with status 0."""
+"""Shutdown and drain: readiness fails first, streams are closed evenly, and the status is 0."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from ime_live.publisher import Publisher
 from tests.stream.conftest import Market, Serve
-from tests.stream.harness import RawClient, closed, receive
+from tests.stream.harness import PATIENCE, Gateway, RawClient, closed, receive
 
 Payload = Callable[..., dict[str, Any]]
+Eventually = Callable[..., Awaitable[None]]
 
 
-async def test_shutdown_closes_clients_one_after_the_other(
-    serve: Serve, market: Market, publisher: Publisher, payload: Payload
-) -> None:
+def reason(gateway: Gateway) -> str | None:
+    """Why a gateway is not ready; None if it is."""
+    answer = gateway.get("/ready")
+    state = answer.json()
+    assert answer.status == (200 if state["ready"] else 503)
+    found: str | None = state["reason"]
+    return found
+
+
+async def test_shutdown_closes_clients_one_after_the_other(serve: Serve, market: Market) -> None:
     contract = market.one()
     gateway = serve(shutdown_spread=1.0)
     path = gateway.stream("id", [contract.contract_id])
@@ -37,29 +46,98 @@ async def test_shutdown_closes_clients_one_after_the_other(
         ends = await asyncio.gather(*map(last_moment, clients))
         assert {(close.code, close.reason) for close, _ in ends} == {(1001, "going away")}
         moments = [moment for _, moment in ends]
-        assert max(moments) - min(moments) > 0.2  # of one second
-        with pytest.raises(OSError, match=r".+"):
-            await RawClient.open(gateway.port)
+        assert moments == sorted(moments)  # those that came first leave first
+        assert max(moments) - min(moments) > 0.7  # of one second
         assert await gateway.ended() == 0
 
 
-async def test_shutdown_serves_clients_until_they_are_closed(
-    serve: Serve, market: Market, publisher: Publisher, payload: Payload
+async def test_readiness_fails_before_streams_are_refused_and_closed(
+    serve: Serve,
+    market: Market,
+    publisher: Publisher,
+    payload: Payload,
+    eventually: Eventually,
 ) -> None:
     contract = market.one()
-    gateway = serve(shutdown_spread=30.0)
-    async with gateway.by_id(contract.contract_id) as client:
+    gateway = serve(shutdown_grace=2.0, shutdown_spread=60.0)
+    async with (
+        gateway.by_id(contract.contract_id) as first,
+        gateway.by_id(contract.contract_id) as second,
+    ):
+        assert reason(gateway) is None
         gateway.signal(signal.SIGTERM)
-        while True:
-            try:
-                async with await RawClient.open(gateway.port):
-                    await asyncio.sleep(0.01)
-            except OSError:
-                break
-        await publisher.publish(contract.contract_id, payload())
-        await receive(client)
-    # The last client has left, so there is nothing to wait for.
+        await eventually(lambda: reason(gateway) == "draining", PATIENCE)
+        async with gateway.by_id(contract.contract_id) as late:  # in the grace
+            assert (await closed(first)).code == 1001
+            # From now on there is no new stream, and those that are open go on.
+            with pytest.raises(InvalidStatus) as refusal:
+                await gateway.by_id(contract.contract_id)
+            assert refusal.value.response.status_code == 503
+            assert 2 <= int(refusal.value.response.headers["Retry-After"]) <= 10
+            events = gateway.get(f"/live/data/sse/contract/id?contract_id={contract.contract_id}")
+            assert (events.status, events.body) == (503, b'{"detail":"draining"}')
+            assert gateway.metric("connections_refused_total", reason="draining") == 2
+            assert gateway.metric("workers", state="draining") == 1
+            assert gateway.get("/health").status == 200
+            await publisher.publish(contract.contract_id, payload())
+            await receive(second)
+            await receive(late)
+    # The last clients have left, so there is nothing to wait for.
     assert await gateway.ended(timeout=10) == 0
+    assert [line["streams"] for line in gateway.events("draining")] == [2]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_drained_gateway_answers_until_it_is_stopped(
+    serve: Serve, market: Market, workers: int, eventually: Eventually
+) -> None:
+    contract = market.one()
+    gateway = serve(shutdown_spread=0.2, workers=workers)
+    await eventually(lambda: gateway.metric("workers_ready") == workers, PATIENCE)
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(gateway.by_id(contract.contract_id)) for _ in range(6)
+        ]
+        for _ in range(2):  # a second signal changes nothing
+            gateway.signal(signal.SIGUSR2)
+        assert {(await closed(client)).code for client in clients} == {1001}
+    await eventually(lambda: gateway.metric("workers", state="drained") == workers, PATIENCE)
+    assert {reason(gateway) for _ in range(2 * workers)} == {"draining"}
+    assert gateway.metric("connections") == 0
+    assert gateway.get("/live/data/overview/contract/id?contract_id=none").status == 200
+    assert gateway.process.poll() is None
+    gateway.signal(signal.SIGTERM)
+    assert await gateway.ended() == 0
+    assert len(gateway.events("draining")) == len(gateway.events("drained")) == workers
+
+
+async def test_stop_during_a_drain_waits_for_its_end(serve: Serve, market: Market) -> None:
+    contract = market.one()
+    gateway = serve(shutdown_spread=1.0)
+    async with (
+        gateway.by_id(contract.contract_id) as first,
+        gateway.by_id(contract.contract_id) as second,
+    ):
+        gateway.signal(signal.SIGUSR2)
+        assert (await closed(first)).code == 1001
+        gateway.signal(signal.SIGTERM)
+        assert (await closed(second)).code == 1001
+        assert await gateway.ended() == 0
+    assert len(gateway.events("drained")) == 1
+
+
+async def test_second_interrupt_does_not_wait_for_clients(serve: Serve, market: Market) -> None:
+    contract = market.one()
+    gateway = serve(shutdown_grace=60.0, shutdown_spread=60.0)
+    async with (
+        gateway.by_id(contract.contract_id) as first,
+        gateway.by_id(contract.contract_id) as second,
+    ):
+        gateway.signal(signal.SIGINT)
+        await closed(first)  # the first interrupt does not wait for load balancers
+        gateway.signal(signal.SIGINT)
+        assert (await closed(second)).code == 1001
+        assert await gateway.ended(timeout=10) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

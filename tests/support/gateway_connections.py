@@ -17,6 +17,7 @@ import structlog
 from ime_live.contracts import Contract
 from ime_live.gateway.auth.authenticator import NoAuthenticator
 from ime_live.gateway.auth.cors import Cors, Origins
+from ime_live.gateway.drain import Drain
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
 from ime_live.gateway.limits.stream_limits import StreamLimits
@@ -241,6 +242,8 @@ class Process:
         limited = LogLimiter(
             structlog.get_logger(), clock=GivenClock(monotonic=self.timers.monotonic)
         )
+        open_streams = OpenStreams()
+        self.drain = Drain(open_streams, grace=0.0, spread=0.0)
         self.heartbeat = Heartbeat(chosen.ping_interval, chosen.ping_timeout, 60.0, limited=limited)
         parts: Any = SimpleNamespace(
             settings=chosen,
@@ -266,7 +269,8 @@ class Process:
             stream_origins=Origins(["*"]),
             addresses=ClientAddresses.from_settings(chosen),
             limits=StreamLimits(chosen),
-            open_streams=OpenStreams(),
+            open_streams=open_streams,
+            drain=self.drain,
             limited=limited,
             log=structlog.get_logger(),
             clock=GivenClock(time_us=lambda: NOW, monotonic=self.timers.monotonic),

@@ -135,7 +135,7 @@ def run_until_stopped(
             told.append(number)
             task.cancel()
 
-        with signals.handled(stop, hangup), suppress(asyncio.CancelledError):
+        with signals.handled(stop, hangup=hangup), suppress(asyncio.CancelledError):
             await task
         if task.cancelled() and not told:
             raise RuntimeError("the work must not be cancelled from outside, but was")

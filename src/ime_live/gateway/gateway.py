@@ -20,6 +20,7 @@ from ime_live.errors import CloseCode, RefusedError
 from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.auth.keys import authenticator_from
 from ime_live.gateway.auth.revocations import Revocations
+from ime_live.gateway.drain import Drain, DrainState
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
@@ -174,6 +175,7 @@ class Gateway:
             clock=clock,
         )
         """Handlers of the REST calls."""
+        open_streams = OpenStreams()
         self.context = GatewayContext(
             settings=settings,
             zone=settings.zone,
@@ -210,7 +212,10 @@ class Gateway:
             stream_origins=Origins(listed(settings.stream_origins)),
             addresses=ClientAddresses.from_settings(settings),
             limits=StreamLimits(settings),
-            open_streams=OpenStreams(),
+            open_streams=open_streams,
+            drain=Drain(
+                open_streams, grace=settings.shutdown_grace, spread=settings.shutdown_spread
+            ),
             event_overlap=0 if self._store.connections.one_clock else EVENT_OVERLAP,
             limited=self._limited,
             log=structlog.get_logger().bind(),
@@ -301,7 +306,8 @@ class Gateway:
             def stop() -> None:
                 loop.remove_reader(parent.sentinel)
                 log.error("the process that started this worker is gone; stopping")
-                signal.raise_signal(signal.SIGTERM)
+                # Without the grace: nobody can have the port before it is over.
+                signal.raise_signal(signal.SIGINT)
 
             loop.add_reader(parent.sentinel, stop)
 
@@ -383,21 +389,22 @@ class Gateway:
         self._metrics.count_request(call, status, seconds)
 
     def readiness(self) -> Readiness:
-        """Return whether Redis is connected and the contracts loaded, and the feed's state.
+        """Return whether the process serves, can reach Redis, and has loaded the contracts.
 
         A gateway is ready in any state of the feed: no other gateway would have more data.
         """
         connected = self._pubsub.connected
-        loaded = self._contract_cache.loaded and self._revocations.loaded
+        reason = self._reason()
         self._metrics.contracts = self._upstream.contracts
-        self._metrics.ready = connected and loaded
+        self._metrics.ready = reason is None
+        self._metrics.drain_state = self.context.drain.state
         self._metrics.store_connected = connected
         self._metrics.feed = self._feed.status
         self._metrics.waiting = self.context.limits.waiting
         self._metrics.program.log_lines_dropped = lines_dropped()
         return Readiness(
-            ready=connected and loaded,
-            reason=self._reason(),
+            ready=reason is None,
+            reason=reason,
             redis=connected,
             contracts=len(self._contract_cache),
             connections=self._metrics.connections,
@@ -405,6 +412,9 @@ class Gateway:
         )
 
     def _reason(self) -> str | None:
+        """Return why the process is not ready; None if it is."""
+        if self.context.drain.state is not DrainState.SERVING:
+            return "draining"
         if self._pubsub.refusal is not None:
             # Only its first word, the kind, such as NOPERM; the rest names users and channels.
             return f"Redis refuses to subscribe: {self._pubsub.refusal.partition(' ')[0]}"

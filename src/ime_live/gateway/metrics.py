@@ -24,6 +24,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
 from ime_live.errors import CloseCode
+from ime_live.gateway.drain import DrainState
 from ime_live.gateway.limits.stream_limits import REASONS
 from ime_live.market import MICROSECONDS
 from ime_live.monitoring.histograms import SecondsHistogram
@@ -56,6 +57,7 @@ class Metrics:
         self.connections = 0
         self.contracts = 0
         self.ready = False
+        self.drain_state = DrainState.SERVING
         self.store_connected = False
         self.feed: FeedStatus | None = None
         self.received = 0
@@ -92,7 +94,12 @@ class Metrics:
         self._contracts_now = gauge("contracts_subscribed", "Contracts with a subscriber.")
         self._workers_ready = gauge(
             "workers_ready",
-            "Workers that are ready: Redis is connected, and the contracts are loaded.",
+            "Workers that are ready: serving, connected to Redis, with the contracts loaded.",
+        )
+        self._workers = gauge(
+            "workers",
+            "Workers by state: serving, draining (they close their streams) or drained.",
+            "state",
         )
         self._stores_connected = gauge(
             "store_connected", "Processes whose subscriptions to Redis are connected."
@@ -167,7 +174,7 @@ class Metrics:
         """What every program measures of itself."""
         for reason in ("equal", "stale", "malformed"):
             self._dropped_total.labels(reason)
-        for reason in (*REASONS, "origin", "authentication", "contracts"):
+        for reason in (*REASONS, "draining", "origin", "authentication", "contracts"):
             self._refused_total.labels(reason)
 
     # The hub's events
@@ -239,6 +246,8 @@ class Metrics:
         self._connections_now.set(self.connections)
         self._contracts_now.set(self.contracts)
         self._workers_ready.set(self.ready)
+        for drain_state in DrainState:
+            self._workers.labels(drain_state.value).set(self.drain_state is drain_state)
         self._stores_connected.set(self.store_connected)
         for state in FeedState:
             self._feed_state.labels(state.value).set(

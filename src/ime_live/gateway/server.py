@@ -9,6 +9,7 @@ import asyncio
 import math
 import os
 import resource
+import signal
 import socket
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing import connection
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import structlog
@@ -29,14 +31,16 @@ from ime_live.gateway.app import GATEWAY, Application
 from ime_live.gateway.auth.keys import authenticator_from, check_key_url
 from ime_live.gateway.gateway import Gateway
 from ime_live.gateway.metrics import MULTIPROCESS_VARIABLE
-from ime_live.gateway.stream.http_protocol import HttpProtocol
+from ime_live.gateway.pid_file import PidFile
+from ime_live.gateway.stream.context import GatewayContext
+from ime_live.gateway.stream.http_protocol import CONTEXT, HttpProtocol
 from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT
 from ime_live.gateway.workers import WorkerHeartbeat, Workers
 from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
 from ime_live.process.listener import bind
 from ime_live.process.reload import Reloader, tell_refusal
-from ime_live.settings import GatewaySettings, flag
+from ime_live.settings import GatewaySettings, flag, reachable_host, url_host
 from ime_live.store.store import Store, check_settings
 
 log = structlog.get_logger()
@@ -74,7 +78,8 @@ class GatewayConfig(uvicorn.Config):
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_graceful_shutdown=int(settings.shutdown_spread + CLOSE_TIMEOUT) + 1,
+            # After the drain.
+            timeout_graceful_shutdown=int(CLOSE_TIMEOUT) + 1,
         )
 
     def configure_logging(self) -> None:
@@ -88,7 +93,7 @@ class GatewayConfig(uvicorn.Config):
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn's server, except that it exits with status 0 after a signal to stop."""
+    """uvicorn's server, except that it is drained before it stops, and exits with status 0."""
 
     def __init__(
         self,
@@ -114,10 +119,36 @@ class GatewayServer(uvicorn.Server):
         self._hangup = asyncio.Event()
         self._given: GatewaySettings | None = None
         """Settings from the inbox that are not in force yet."""
+        self._stopping = False
+        self._draining: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Stop as on SIGTERM."""
-        self.should_exit = True
+        self.handle_exit(signal.SIGTERM, None)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain and stop; after that, SIGINT does not wait for the clients any more.
+
+        The first Ctrl-C does not wait for load balancers either: it is a person's.
+        """
+        del frame
+        if self._stopping and sig == signal.SIGINT:
+            self.force_exit = self.should_exit = True
+        self._stopping = True
+        if self.started:
+            self.drain(grace=sig != signal.SIGINT)
+        else:
+            self.should_exit = True
+
+    def drain(self, *, grace: bool = True) -> None:
+        """Drain, as on SIGUSR2, but do not stop; a second call does nothing.
+
+        Args:
+            grace: whether to wait for load balancers first.
+        """
+        if self._draining is None and self.started:
+            context: GatewayContext = self.lifespan.state[CONTEXT]
+            self._draining = asyncio.get_running_loop().create_task(context.drain.run(grace=grace))
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until stopped."""
@@ -180,6 +211,9 @@ class GatewayServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Run periodic work, ten times a second; return whether to stop."""
         self._look_for_files()
+        if self._draining is not None and self._draining.done():
+            self._draining.result()
+            self.should_exit = self.should_exit or self._stopping
         return await super().on_tick(counter)
 
     def _look_for_files(self) -> None:
@@ -204,11 +238,18 @@ class GatewayServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop on SIGTERM and SIGINT; unlike uvicorn, do not raise the signal again afterwards."""
+        """Stop on SIGTERM and SIGINT, and drain on SIGUSR2.
+
+        Unlike uvicorn, do not raise the signal again afterwards.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        with signals.handled(lambda number: self.handle_exit(number, None), self._on_hangup):
+        with signals.handled(
+            lambda number: self.handle_exit(number, None),
+            hangup=self._on_hangup,
+            drain=self.drain,
+        ):
             yield
 
     def _on_hangup(self) -> None:
@@ -254,7 +295,7 @@ async def _check_store(settings: GatewaySettings) -> None:
 
 
 def serve(settings: GatewaySettings, reread: Callable[[], GatewaySettings]) -> None:
-    """Run the gateway until SIGTERM or Ctrl-C.
+    """Run the gateway until SIGTERM or Ctrl-C; SIGUSR2 drains it.
 
     Args:
         settings: the settings.
@@ -274,6 +315,9 @@ def serve(settings: GatewaySettings, reread: Callable[[], GatewaySettings]) -> N
         limit_connections(listener, settings)
         config = GatewayConfig(settings)
         host, port = listener.getsockname()[:2]
+        if settings.pid_file:
+            url = f"http://{url_host(reachable_host(host))}:{port}"
+            stack.enter_context(PidFile(settings.pid_file).held(url))
         if settings.workers > 1:
             folder = stack.enter_context(_metrics_folder(settings.workers))
             os.environ[MULTIPROCESS_VARIABLE] = folder
@@ -285,7 +329,7 @@ def serve(settings: GatewaySettings, reread: Callable[[], GatewaySettings]) -> N
             GatewayServer(config, reloader=reloader).run([listener])
             return
         # Longer than a worker needs for its clients and its own parts.
-        timeout = settings.shutdown_spread + 3 * CLOSE_TIMEOUT
+        timeout = settings.shutdown_grace + settings.shutdown_spread + 3 * CLOSE_TIMEOUT
         work = partial(_work, settings, listener)
         reload = partial(_read_for_workers, reloader)
         Workers(work, settings.workers, stop_timeout=timeout, reload=reload).run()

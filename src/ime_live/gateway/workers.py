@@ -71,6 +71,8 @@ class _Worker:
         self.started = 0.0
         self.due = 0.0
         """When a new process replaces one that has died."""
+        self.drains = False
+        """Whether the process was told to drain."""
         self.backoff = Backoff(_LONGEST_DELAY, lasting=_RAN_WELL)
 
     def silent(self, now: float, since: float, hung: float) -> bool:
@@ -112,11 +114,14 @@ class Workers:
         self._workers = [_Worker() for _ in range(count)]
         self._stop_timeout = stop_timeout
         self._signals: list[int] = []
+        self._draining = False
         self._served = False
         """Whether a worker has ever started completely."""
 
     def run(self) -> None:
         """Run the workers until SIGTERM or Ctrl-C; a second Ctrl-C does not wait for clients.
+
+        SIGUSR2 drains all workers, also those that start later.
 
         Raises:
             ImeLiveError: the workers cannot start.
@@ -127,6 +132,7 @@ class Workers:
         for number in signals.STOP:
             signal.signal(number, lambda number, _: self._signals.append(number))
         signal.signal(signal.SIGHUP, lambda *_: self._note_hangup())
+        signal.signal(signals.DRAIN, self._drain)
         try:
             self._watch()
         finally:
@@ -134,6 +140,9 @@ class Workers:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signals.at_rest()
+
+    def _drain(self, *_: object) -> None:
+        self._draining = True
 
     def _watch(self) -> None:
         looked = since = time.monotonic()
@@ -187,6 +196,10 @@ class Workers:
             if worker.silent(now, since, self._hung):
                 log.error("worker does not respond; killing it", pid=process.pid)
                 process.kill()
+            elif self._draining and worker.heartbeat.last and not worker.drains:
+                # Not before its first beat, when it has its handlers.
+                worker.drains = True
+                _send([process], signals.DRAIN)
             return
         if process.exitcode == CANNOT_START and not self._served:
             raise ImeLiveError("a worker cannot start; see above")
@@ -203,7 +216,7 @@ class Workers:
         worker.process, worker.outbox, worker.due = None, None, now + wait
 
     def _start(self, worker: _Worker) -> None:
-        worker.heartbeat = WorkerHeartbeat()
+        worker.heartbeat, worker.drains = WorkerHeartbeat(), False
         worker.started = time.monotonic()
         inbox, worker.outbox = _spawn.Pipe(duplex=False)
         worker.process = _spawn.Process(target=self._work, args=(worker.heartbeat, inbox))

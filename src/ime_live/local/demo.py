@@ -41,6 +41,7 @@ from ime_live.settings import (
     GatewaySettings,
     StoreSettings,
     is_loopback,
+    url_host,
 )
 from ime_live.status import FeedState, FeedStatus, MarketStatus, TradingSession
 from ime_live.store.lease import Lease
@@ -88,14 +89,14 @@ def run(settings: DemoSettings, frames: Sequence[Path] = ()) -> None:
             jwt_secret=secret,
             # Pages that somebody develops on this machine.
             cors_origins=LOOPBACK,
+            shutdown_grace=0.0,
             shutdown_spread=_SHUTDOWN_SPREAD,
             log_level=settings.log_level,
             log_format=settings.log_format,
         )
         limit_connections(listener, gateway)
         config = GatewayConfig(gateway, market.clock)
-        host = _reachable(host)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = f"{url_host(_reachable(host))}:{port}"
 
         async def work() -> None:
             await market.open(gateway)

@@ -37,9 +37,10 @@ from ime_live.settings import (
     GatewaySettings,
     StoreSettings,
     UpSettings,
-    bare_host,
     flag,
     options,
+    reachable_host,
+    url_host,
     variable,
 )
 from ime_live.status import FeedState, FeedStatus
@@ -159,7 +160,7 @@ def _children(settings: UpSettings, valkey: KeptValkey) -> list[Child]:
             GatewaySettings,
             settings,
             valkey.data,
-            stop_timeout=settings.shutdown_spread + _MARGIN,
+            stop_timeout=settings.shutdown_grace + settings.shutdown_spread + _MARGIN,
         ),
     ]
 
@@ -224,12 +225,11 @@ def _secret_of(data: Path) -> str:
 
 async def _greet(settings: UpSettings, data: Path, *, secret_made: bool) -> None:
     try:
-        host = bare_host(settings.host)
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - any of ours
+        host = reachable_host(settings.host)
         while not await _listens(host, settings.port):  # noqa: ASYNC110 - another process
             await asyncio.sleep(_LOOK)
         feed = await _feed_of(settings)
-        address = f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}"
+        address = f"{url_host(host)}:{settings.port}"
         print(greeting(settings, data, address, feed, secret_made=secret_made), flush=True)
     except BrokenPipeError:
         log.warning("the greeting cannot be written: standard output is closed")

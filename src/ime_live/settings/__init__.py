@@ -17,7 +17,14 @@ from ime_live.settings.feed import (
     RecordSettings,
     SignalRHubSettings,
 )
-from ime_live.settings.gateway import GatewaySettings, bare_host, is_loopback
+from ime_live.settings.gateway import (
+    DrainSettings,
+    GatewaySettings,
+    bare_host,
+    is_loopback,
+    reachable_host,
+    url_host,
+)
 from ime_live.settings.limits import LOOPBACK, LimitSettings
 from ime_live.settings.local import DemoSettings, DemoSource, DoctorSettings, UpSettings
 from ime_live.settings.log import LogFormat, LogLevel, LogSettings
@@ -35,6 +42,7 @@ __all__ = [
     "DemoSettings",
     "DemoSource",
     "DoctorSettings",
+    "DrainSettings",
     "FeedSettings",
     "GatewaySettings",
     "HoursSettings",
@@ -54,5 +62,7 @@ __all__ = [
     "is_loopback",
     "option",
     "options",
+    "reachable_host",
+    "url_host",
     "variable",
 ]

@@ -12,14 +12,26 @@ from ime_live.errors import SettingsError
 from ime_live.settings.auth import AuthMode, AuthSettings
 from ime_live.settings.limits import LimitSettings, listed, origin_faults
 from ime_live.settings.log import LogSettings
-from ime_live.settings.option import flag, option
+from ime_live.settings.option import Checked, flag, option
 from ime_live.settings.rule import shown_url
 from ime_live.settings.store import StoreSettings
 from ime_live.timezones import zone_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
+class DrainSettings(Checked):
+    """How `drain` finds a running gateway."""
+
+    pid_file: str = option(
+        "",
+        "File that holds the process id of a running gateway, by which `drain` finds it; empty for "
+        "none.",
+        metavar="FILE",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings(LimitSettings, DrainSettings, StoreSettings, AuthSettings, LogSettings):
     """The gateway: its address, its limits and its timeouts."""
 
     host: str = option("127.0.0.1", "Address to listen on.")
@@ -122,9 +134,16 @@ class GatewaySettings(LimitSettings, StoreSettings, AuthSettings, LogSettings):
         "Maximum time between two status messages to a client that asked for them [seconds].",
         above=0,
     )
-    shutdown_spread: float = option(
+    shutdown_grace: float = option(
         3.0,
-        "Time over which clients are closed at shutdown [seconds]; 0 closes all of them at once.",
+        "Time at shutdown and `drain` for load balancers to notice that /ready fails [seconds]; "
+        "new streams are accepted until it is over.",
+        least=0,
+    )
+    shutdown_spread: float = option(
+        15.0,
+        "Time over which streams are closed in even steps afterwards [seconds]; 0 closes all of "
+        "them at once.",
         least=0,
         former="drain",
     )
@@ -182,6 +201,25 @@ def bare_host(host: str) -> str:
     '::1'
     """
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def url_host(host: str) -> str:
+    """Put an IPv6 address in brackets, as it is written in a URL.
+
+    >>> url_host("::1")
+    '[::1]'
+    """
+    return f"[{host}]" if ":" in host else host
+
+
+def reachable_host(host: str) -> str:
+    """Return the address at which this machine reaches a program that listens on ``host``.
+
+    >>> reachable_host("0.0.0.0")
+    '127.0.0.1'
+    """
+    host = bare_host(host)
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - any of ours
 
 
 def is_loopback(host: str) -> bool:

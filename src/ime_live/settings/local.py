@@ -23,6 +23,13 @@ class UpSettings(GatewaySettings, FeedSettings, BarsSettings):
     data: str = option(
         "ime-live-data", "Folder for the data; it is created if necessary.", metavar="DIR"
     )
+    # There is no other gateway that clients could go to meanwhile.
+    shutdown_grace: float = option(
+        0.0, "Time at shutdown before the first stream is closed [seconds].", least=0
+    )
+    shutdown_spread: float = option(
+        3.0, "Time over which streams are closed at shutdown [seconds].", least=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -263,6 +263,20 @@ async def test_shutdown_closes_after_the_outstanding_answer() -> None:
     assert not server.connections
 
 
+async def test_draining_process_closes_after_each_answer() -> None:
+    server = Server()
+    client = server.connect()
+    client.send(get(HOST))
+    await server.settle()
+    assert not closing(client)
+    await server.drain.run()
+    client.send(get(HOST, target="/2"))
+    await server.settle()
+    assert answers(client.written) == [(200, b"/"), (200, b"/2")]
+    assert client.written.count(b"connection: close") == 1
+    assert closing(client)
+
+
 # Streams take over
 
 
@@ -326,6 +340,31 @@ async def test_shutdown_reaches_streams_and_not_the_connections_they_came_on() -
     server.connect().send(EVENTS)
     await server.settle()
     assert [type(connection) for connection in server.connections] == [Connection] * 2
+
+
+async def test_drained_process_refuses_streams() -> None:
+    server = Server()
+    await server.drain.run()
+    stream, events = server.connect(), server.connect()
+    stream.send(HANDSHAKE)
+    events.send(EVENTS)
+    await server.settle()
+    for client in (stream, events):
+        assert [status for status, _ in answers(client.written)] == [503]
+        assert re.search(rb"(?i)retry-after: ([2-9]|10)\r\n", client.written)
+
+
+async def test_stream_whose_opening_lasts_until_the_drain_is_refused() -> None:
+    server = Server()
+    server.upstream.slow.clear()
+    client = server.connect()
+    client.send(HANDSHAKE)
+    await server.settle()
+    await server.drain.run()
+    server.upstream.slow.set()
+    await server.settle()
+    assert [status for status, _ in answers(client.written)] == [503]
+    assert not len(server.context.open_streams)
 
 
 # Bodies

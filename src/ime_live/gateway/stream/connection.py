@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 import secrets
 from collections.abc import MutableSet
 from typing import Any, Final
@@ -150,8 +149,9 @@ class Connection(asyncio.Protocol):
             identity = await self._subscription.open(
                 request, token, self._permit, self._about.update
             )
-            # It may have been revoked while its contracts were opened.
+            # It may have been revoked while its contracts were opened, or the drain gone on.
             self._context.authenticator.check(identity)
+            self._context.drain.check()
         except RefusedError as error:
             refusal = error
         except Exception as error:  # noqa: BLE001 - logged, and one client's failure is its own
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _turn_away(self, refusal: LimitError) -> None:
-        """Refuse the stream before it begins: the limit of its token's subject is reached."""
+        """Refuse the stream before it begins: a limit is reached, or the process drains."""
         self._context.metrics.refused(refusal.kind)
         event = "stream refused"
         self._context.limited.info(
@@ -337,16 +337,11 @@ class Connection(asyncio.Protocol):
             self._ended(code, reason)
 
     def shutdown(self) -> None:
-        """End the stream because the process stops, after a random delay.
-
-        The delay keeps clients from all reconnecting at once.
-        """
+        """End the stream because the process stops; `Drain` has ended it before, if it had time."""
         if self._opening is not None:
             self._transport.abort()
-            return
-        refusal = RefusedError("going away", code=CloseCode.GOING_AWAY)
-        spread = self._context.settings.shutdown_spread
-        self._context.loop.call_later(random.uniform(0, spread), self.end, refusal)  # noqa: S311
+        else:
+            self.end(RefusedError("going away", code=CloseCode.GOING_AWAY))
 
     def _ended(self, code: int, reason: str) -> None:
         self._outcome = (code, reason)

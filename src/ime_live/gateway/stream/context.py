@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from ime_live.clock import Clock
 from ime_live.gateway.auth.authenticator import Authenticator
 from ime_live.gateway.auth.cors import Cors, Origins
+from ime_live.gateway.drain import Drain
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
@@ -53,6 +54,7 @@ class GatewayContext:
         addresses: finds the addresses of clients.
         limits: how many streams there may be.
         open_streams: those that there are, with their identities.
+        drain: whether the process is being taken out of service.
         event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
         limited: logs failures that any client may cause again and again.
         log: logs the beginning and the end of streams; bound once, not for each line.
@@ -82,6 +84,7 @@ class GatewayContext:
     addresses: ClientAddresses
     limits: StreamLimits
     open_streams: OpenStreams
+    drain: Drain
     event_overlap: int
     limited: LogLimiter
     log: FilteringBoundLogger

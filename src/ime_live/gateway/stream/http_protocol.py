@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ime_live.errors import RefusedError
 from ime_live.gateway.auth.cors import FOREIGN_ORIGIN
+from ime_live.gateway.drain import DrainState
 from ime_live.gateway.http.asgi_exchange import STATUS_LINES, Exchange, scope_of
 from ime_live.gateway.http.request_head import RequestError, RequestHead
 from ime_live.gateway.http.request_reader import RequestReader
@@ -201,6 +202,8 @@ class HttpProtocol(asyncio.Protocol):
         if self._context.addresses.known and (address := self._client_address(head)) is not None:
             client = (address, 0)  # the port of a client is not known
         self._exchange = Exchange(head, self, fields, self._context.limited)
+        if self._context.drain.state is not DrainState.SERVING:
+            self._exchange.close_afterwards()  # the next request may go to another gateway
         scope = scope_of(head, client, self._server, self._app_state)
         task = self._loop.create_task(self._exchange.run(self._app, scope))
         self._server_state.tasks.add(task)
@@ -221,9 +224,10 @@ class HttpProtocol(asyncio.Protocol):
         """Return a permit for the stream of a request, of which only the head was read.
 
         Raises:
-            RefusedError: the page may not open streams, or a limit is reached.
+            RefusedError: the page may not open streams, a limit is reached, or the process drains.
         """
         context = self._context
+        context.drain.check()
         origins = context.stream_origins
         origin = None if origins.all else head.fields.get(b"origin")
         if origin is not None and origin not in origins:

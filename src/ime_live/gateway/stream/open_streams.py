@@ -1,10 +1,11 @@
-"""Open streams of a process with their identities, to end revoked ones and to count usage."""
+"""Open streams of a process with their identities, to end them and to count usage."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
+from itertools import islice
 from typing import Any, Final, Protocol
 
 from ime_live.clock import SYSTEM_CLOCK, Clock
@@ -46,6 +47,15 @@ class OpenStreams:
         identity = self._identities.pop(stream, None)
         if identity is not None:
             self._count(stream, identity)
+
+    def __len__(self) -> int:
+        """Return the number of open streams."""
+        return len(self._identities)
+
+    def end_oldest(self, count: int, refusal: RefusedError) -> None:
+        """End so many streams, the oldest first."""
+        for stream in list(islice(self._identities, count)):
+            stream.end(refusal)
 
     def _count(self, stream: OpenStream, identity: Identity) -> None:
         messages, size = stream.take_usage()

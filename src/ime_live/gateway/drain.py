@@ -1,0 +1,118 @@
+"""Drain: take a process out of service, so that its clients move to other gateways in even steps.
+
+A process that stops is drained first; one that is drained need not stop.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final, Protocol
+
+import structlog
+
+from ime_live.clock import SYSTEM_CLOCK, Clock
+from ime_live.errors import CloseCode, LimitError, RefusedError
+
+log = structlog.get_logger()
+
+_STEP: Final = 0.05  # seconds; streams that are due within a step are closed together
+_LOOK: Final = 0.1  # seconds between two looks whether all clients have left by themselves
+_RETRY_AFTER: Final = (2.0, 10.0)  # seconds; random, so that clients do not all return at once
+
+
+class DrainState(StrEnum):
+    """States of a process."""
+
+    SERVING = "serving"
+    DRAINING = "draining"
+    DRAINED = "drained"
+
+
+class DrainedStreams(Protocol):
+    """Interface to the open streams of a process."""
+
+    def __len__(self) -> int:
+        """Return their number."""
+
+    def end_oldest(self, count: int, refusal: RefusedError, /) -> None:
+        """End so many of them, the oldest first."""
+
+
+class Drain:
+    """The drain of one process.
+
+    Attributes:
+        state: what the process does. It is not ready unless it is serving.
+    """
+
+    def __init__(
+        self,
+        streams: DrainedStreams,
+        *,
+        grace: float,
+        spread: float,
+        clock: Clock = SYSTEM_CLOCK,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """Create a drain that has not begun.
+
+        Args:
+            streams: the open streams.
+            grace: seconds in which new streams are still accepted, because load balancers have not
+                noticed yet that the process is not ready.
+            spread: seconds over which the streams are closed afterwards.
+            clock: the machine's clock.
+            uniform: returns a random number between two.
+        """
+        self.state = DrainState.SERVING
+        self._streams = streams
+        self._grace = grace
+        self._spread = spread
+        self._clock = clock
+        self._uniform = uniform
+        self._refuses = False
+
+    def check(self) -> None:
+        """Refuse a new stream once the grace is over.
+
+        Raises:
+            LimitError: 503.
+        """
+        if self._refuses:
+            wait = self._uniform(*_RETRY_AFTER)
+            raise LimitError("draining", retry_after=wait, status=503, kind="draining")
+
+    async def run(self, *, grace: bool = True) -> None:
+        """Drain to the end; once.
+
+        Args:
+            grace: whether to wait for load balancers first.
+        """
+        begin = self._clock.monotonic()
+        self.state = DrainState.DRAINING
+        wait = self._grace if grace else 0.0
+        log.info("draining", streams=len(self._streams), grace=wait, spread=self._spread)
+        if wait:
+            await self._clock.sleep(wait)
+        self._refuses = True
+        await self._close()
+        self.state = DrainState.DRAINED
+        log.info("drained", seconds=round(self._clock.monotonic() - begin, 3))
+
+    async def _close(self) -> None:
+        refusal = RefusedError("going away", code=CloseCode.GOING_AWAY)
+        turn = self._clock.monotonic()
+        end = turn + self._spread
+        # Clients may leave by themselves meanwhile; the rest is spread over the rest of the time.
+        while count := len(self._streams):
+            now = self._clock.monotonic()
+            if now < turn:
+                await self._clock.sleep(min(turn - now, _LOOK))
+                continue
+            left = end - now
+            due = min(count, math.ceil(count * _STEP / left)) if left > 0 else count
+            self._streams.end_oldest(due, refusal)
+            turn = now + left * due / count
