@@ -18,6 +18,7 @@ from ime_live.cli import (
     bars,
     contracts,
     doctor,
+    drain,
     feed,
     publish,
     record,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.command()(serve.demo)
 app.command()(serve.serve)
+app.command()(drain.drain)
 app.command()(serve.up)
 app.add_typer(contracts.app, name="contracts")
 app.command()(publish.publish)

@@ -1,0 +1,138 @@
+"""The command ``drain``: take a running gateway out of service, and report its progress."""
+
+from __future__ import annotations
+
+import os
+import time
+from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import typer
+from msgspec import Struct
+
+from ime_live import signals
+from ime_live.cli.arguments.options import with_settings
+from ime_live.errors import ImeLiveError, SettingsError
+from ime_live.settings import DrainSettings, flag
+
+if TYPE_CHECKING:
+    from ime_live.gateway.pid_file import PidFile, RunningGateway
+
+_LOOK: Final = 1.0  # seconds between two looks at the gateway's metrics, which it renews as often
+_TIMEOUT: Final = 5.0  # seconds for an answer
+_PATIENCE: Final = 30.0  # seconds without an answer after which the gateway counts as hanging
+
+
+class DrainProgress(Struct, frozen=True):
+    """How far a gateway is.
+
+    Attributes:
+        serving: workers that have not been told yet.
+        draining: workers that drain.
+        streams: open streams.
+    """
+
+    serving: int
+    draining: int
+    streams: int
+
+
+@with_settings(DrainSettings)
+def drain(*, settings: DrainSettings) -> None:
+    """Take a running gateway out of service, and wait until it has no streams.
+
+    Its /ready answers 503 at once. For --shutdown-grace seconds it accepts new streams, until load
+    balancers have noticed. Then it refuses them, and closes the open ones in even steps within
+    --shutdown-spread seconds. Both are settings of the gateway. It stays out of service, and
+    answers HTTP, until it is stopped.
+
+    Run this command on the gateway's machine, as its user or as root. The exit status is 0 once
+    no stream is open. If the command is stopped, the drain continues.
+    """
+    from ime_live.gateway.pid_file import PidFile
+
+    if not settings.pid_file:
+        raise SettingsError(
+            f"{flag('pid_file')} must name the file with which the gateway was started, got none"
+        )
+    file = PidFile(settings.pid_file)
+    gateway = file.read()
+    try:
+        os.kill(gateway.pid, signals.DRAIN)
+    except PermissionError as error:
+        raise ImeLiveError(
+            f"process {gateway.pid} must be drained by its user or by root"
+        ) from error
+    except ProcessLookupError as error:
+        raise ImeLiveError(_ended(gateway, None)) from error
+    _watch(gateway, file)
+
+
+def _watch(gateway: RunningGateway, file: PidFile) -> None:
+    """Report the progress until no stream is open.
+
+    Raises:
+        ImeLiveError: the gateway has ended, or hangs.
+    """
+    last: DrainProgress | None = None
+    answered = time.monotonic()
+    while True:
+        found = _progress(gateway.url)
+        if found is not None and not found.serving:
+            answered = time.monotonic()
+            if found != last:
+                typer.echo(_described(found))
+            last = found
+            if not (found.draining or found.streams):
+                return
+        elif not _runs(gateway, file):
+            raise ImeLiveError(_ended(gateway, last))
+        elif time.monotonic() - answered > _PATIENCE:
+            raise ImeLiveError(
+                f"the gateway at {gateway.url} must drain, but has not begun or answered for "
+                f"{_PATIENCE:g} s; see its log"
+            )
+        time.sleep(_LOOK)
+
+
+def _runs(gateway: RunningGateway, file: PidFile) -> bool:
+    try:
+        return file.read() == gateway
+    except SettingsError:
+        raise
+    except ImeLiveError:  # no gateway holds it
+        return False
+
+
+def _progress(url: str) -> DrainProgress | None:
+    """Return how far the gateway is; None if it does not answer."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    address = urlsplit(url)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    except (OSError, HTTPException):
+        return None
+    finally:
+        connection.close()
+    values: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in {"ime_live_workers", "ime_live_connections"}:
+                values[sample.labels.get("state", "streams")] = sample.value
+    if values.keys() < {"serving", "draining", "streams"}:
+        return None
+    return DrainProgress(*(int(values[name]) for name in ("serving", "draining", "streams")))
+
+
+def _described(found: DrainProgress) -> str:
+    streams = f"{found.streams:,} {'stream' if found.streams == 1 else 'streams'} open"
+    return f"draining: {streams}" if found.draining or found.streams else f"drained: {streams}"
+
+
+def _ended(gateway: RunningGateway, last: DrainProgress | None) -> str:
+    left = "" if last is None else f"; {last.streams:,} streams were open before"
+    return f"the gateway has ended before it was drained (process {gateway.pid}){left}"
