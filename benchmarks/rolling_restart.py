@@ -292,7 +292,7 @@ class RollingRestart:
         Args:
             within: seconds in which connections are counted; less than one for a shorter drain.
         """
-        drains = []
+        drains: list[float] = []
         for gateway in self._gateways:
             if drains:
                 await asyncio.sleep(_NOTICED)

@@ -40,7 +40,7 @@ from ime_live.log_limiter import LogLimiter
 from ime_live.logs import configure_logging
 from ime_live.process.listener import bind
 from ime_live.process.reload import Reloader, tell_refusal
-from ime_live.settings import GatewaySettings, flag, reachable_host, url_host
+from ime_live.settings import GatewaySettings, flag, local_address, url_host
 from ime_live.store.store import Store, check_settings
 
 log = structlog.get_logger()
@@ -316,7 +316,7 @@ def serve(settings: GatewaySettings, reread: Callable[[], GatewaySettings]) -> N
         config = GatewayConfig(settings)
         host, port = listener.getsockname()[:2]
         if settings.pid_file:
-            url = f"http://{url_host(reachable_host(host))}:{port}"
+            url = f"http://{url_host(local_address(host))}:{port}"
             stack.enter_context(PidFile(settings.pid_file).held(url))
         if settings.workers > 1:
             folder = stack.enter_context(_metrics_folder(settings.workers))

@@ -38,8 +38,8 @@ from ime_live.settings import (
     StoreSettings,
     UpSettings,
     flag,
+    local_address,
     options,
-    reachable_host,
     url_host,
     variable,
 )
@@ -225,7 +225,7 @@ def _secret_of(data: Path) -> str:
 
 async def _greet(settings: UpSettings, data: Path, *, secret_made: bool) -> None:
     try:
-        host = reachable_host(settings.host)
+        host = local_address(settings.host)
         while not await _listens(host, settings.port):  # noqa: ASYNC110 - another process
             await asyncio.sleep(_LOOK)
         feed = await _feed_of(settings)

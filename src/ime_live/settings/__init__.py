@@ -22,7 +22,7 @@ from ime_live.settings.gateway import (
     GatewaySettings,
     bare_host,
     is_loopback,
-    reachable_host,
+    local_address,
     url_host,
 )
 from ime_live.settings.limits import LOOPBACK, LimitSettings
@@ -60,9 +60,9 @@ __all__ = [
     "bare_host",
     "flag",
     "is_loopback",
+    "local_address",
     "option",
     "options",
-    "reachable_host",
     "url_host",
     "variable",
 ]

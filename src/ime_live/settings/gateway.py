@@ -212,10 +212,10 @@ def url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def reachable_host(host: str) -> str:
+def local_address(host: str) -> str:
     """Return the address at which this machine reaches a program that listens on ``host``.
 
-    >>> reachable_host("0.0.0.0")
+    >>> local_address("0.0.0.0")
     '127.0.0.1'
     """
     host = bare_host(host)
