@@ -10,6 +10,7 @@ import typer.main
 import yaml  # type: ignore[import-untyped] # it has no types, nor do we need them
 
 from ime_live.cli import app
+from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT
 from ime_live.settings import AuthMode, GatewaySettings
 from tests.deploy.conftest import DEPLOY
 
@@ -46,9 +47,10 @@ def test_service_runs_a_command_of_ours(name: str) -> None:
 
 
 def test_gateways_have_time_to_close_their_clients() -> None:
-    spread = GatewaySettings(auth=AuthMode.NONE).shutdown_spread
+    settings = GatewaySettings(auth=AuthMode.NONE)
+    needed = settings.shutdown_grace + settings.shutdown_spread + CLOSE_TIMEOUT
     for name in ("gateway-1", "gateway-2"):
-        assert int(COMPOSE["services"][name]["stop_grace_period"][:-1]) > 3 * spread
+        assert int(COMPOSE["services"][name]["stop_grace_period"][:-1]) > needed
 
 
 @pytest.mark.parametrize("name", ["feed", "bars"])

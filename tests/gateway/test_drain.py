@@ -133,7 +133,7 @@ async def test_clients_that_leave_make_the_drain_shorter_and_not_faster() -> Non
     assert draining.clock.now <= BEGIN + 15
 
 
-async def test_late_wake_up_closes_what_is_left() -> None:
+async def test_late_wake_up_closes_the_rest_at_once() -> None:
     draining = Draining(100)
 
     def suspend() -> None:

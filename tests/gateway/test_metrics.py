@@ -35,6 +35,7 @@ def samples(exposition: bytes) -> dict[str, float]:
 def test_metrics_of_a_new_process_are_zero() -> None:
     found = samples(Metrics(GivenClock(lambda: NOW)).exposition())
     ours = {name: value for name, value in found.items() if not name.startswith("process_")}
+    assert ours.pop("workers{state=serving}") == 1.0
     assert set(ours.values()) == {0.0}
     for reason in ("equal", "stale", "malformed"):
         assert f"updates_dropped_total{{reason={reason}}}" in found

@@ -137,13 +137,13 @@ class GatewaySettings(LimitSettings, DrainSettings, StoreSettings, AuthSettings,
     shutdown_grace: float = option(
         3.0,
         "Time at shutdown and `drain` for load balancers to notice that /ready fails [seconds]; "
-        "new streams are accepted until it is over.",
+        "new streams are accepted until it is over. `up` has 0 by default.",
         least=0,
     )
     shutdown_spread: float = option(
         15.0,
         "Time over which streams are closed in even steps afterwards [seconds]; 0 closes all of "
-        "them at once.",
+        "them at once. `up` has 3 by default.",
         least=0,
         former="drain",
     )

@@ -11,7 +11,9 @@ from ime_live.settings.bars import BarsSettings
 from ime_live.settings.feed import FeedSettings
 from ime_live.settings.gateway import GatewaySettings
 from ime_live.settings.log import LogSettings
-from ime_live.settings.option import option
+from ime_live.settings.option import option, options
+
+_HELP = {each.name: each.metadata["help"] for each in options(GatewaySettings)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +26,8 @@ class UpSettings(GatewaySettings, FeedSettings, BarsSettings):
         "ime-live-data", "Folder for the data; it is created if necessary.", metavar="DIR"
     )
     # There is no other gateway that clients could go to meanwhile.
-    shutdown_grace: float = option(
-        0.0, "Time at shutdown before the first stream is closed [seconds].", least=0
-    )
-    shutdown_spread: float = option(
-        3.0, "Time over which streams are closed at shutdown [seconds].", least=0
-    )
+    shutdown_grace: float = option(0.0, _HELP["shutdown_grace"], least=0)
+    shutdown_spread: float = option(3.0, _HELP["shutdown_spread"], least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
