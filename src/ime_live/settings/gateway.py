@@ -141,7 +141,7 @@ class GatewaySettings(LimitSettings, DrainSettings, StoreSettings, AuthSettings,
         least=0,
     )
     shutdown_spread: float = option(
-        15.0,
+        20.0,
         "Time over which streams are closed in even steps afterwards [seconds]; 0 closes all of "
         "them at once. `up` has 3 by default.",
         least=0,
