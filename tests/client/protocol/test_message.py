@@ -84,6 +84,14 @@ def test_missing_section_raises_where_it_is_read() -> None:
     assert message.to_dict()["data"] == {"BestLimit": {}}  # and can be looked at all the same
 
 
+@pytest.mark.parametrize("part", [b'"\xff"', b"1e400"])
+def test_unreadable_part_of_a_message_is_a_payload_error_of_the_whole(part: bytes) -> None:
+    message = read(update("ContractA", 7)[:-1] + b',"more":' + part + b"}")
+    assert message.data.best_limit["1"].buy_price == 999100
+    with pytest.raises(PayloadError, match="a message cannot be read as a whole: "):
+        message.to_dict()
+
+
 def test_status_message_is_read() -> None:
     data = {
         "feed": "live",

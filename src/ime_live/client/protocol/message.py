@@ -118,8 +118,15 @@ class Message(Generic[DataT]):
         return self._data
 
     def to_dict(self) -> dict[str, Any]:
-        """Decode the whole message as a dict, with the keys and numbers of the wire."""
-        whole: dict[str, Any] = _decode_any(self.raw)
+        """Decode the whole message as a dict, with the keys and numbers of the wire.
+
+        Raises:
+            PayloadError: a part of it cannot be read.
+        """
+        try:
+            whole: dict[str, Any] = _decode_any(self.raw)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise PayloadError(f"a message cannot be read as a whole: {error}") from error
         return whole
 
     def __eq__(self, other: object) -> bool:
