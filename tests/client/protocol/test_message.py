@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -90,6 +92,21 @@ def test_unreadable_part_of_a_message_is_a_payload_error_of_the_whole(part: byte
     assert message.data.best_limit["1"].buy_price == 999100
     with pytest.raises(PayloadError, match="a message cannot be read as a whole: "):
         message.to_dict()
+
+
+def test_copy_of_a_deeply_nested_message_fails_with_an_error_of_the_package() -> None:
+    # From a certain depth on, the decoder needs more levels than are left where it is copied.
+    copied = 0
+    for depth in range(900, 1_000):
+        try:
+            message = read(
+                update("ContractA", 7)[:-1] + b',"more":' + b"[" * depth + b"]" * depth + b"}"
+            )
+        except ServiceError:
+            break
+        with suppress(ServiceError):
+            copied += copy.copy(message) == message
+    assert copied
 
 
 def test_status_message_is_read() -> None:

@@ -287,8 +287,15 @@ class Reader(Generic[DataT]):
 
 
 def _read_again(reader: Reader[DataT], raw: bytes, skipped: int) -> Message[DataT]:
-    """Return the message that was copied or pickled."""
-    message = Message(raw, _decode_envelope(raw), reader)
+    """Return the message that was copied or pickled.
+
+    Raises:
+        ServiceError: it is nested so deeply that it can be read only where fewer calls are active.
+    """
+    try:
+        message = Message(raw, _decode_envelope(raw), reader)
+    except RecursionError as error:
+        raise ServiceError(f"a message cannot be copied: {error}") from error
     message.skipped = skipped
     return message
 
