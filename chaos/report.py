@@ -30,6 +30,9 @@ LONG: Final = 100
 
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "reliability.md"
 
+_NEXT: Final = "\n## Fuzzing\n"
+"""Heading of the section after those of this report."""
+
 _LONGEST_TEXT: Final = 200  # characters of a violation
 
 _INTRODUCTION: Final = """\
@@ -130,7 +133,15 @@ def add_run(run: Run, document: Path = DOCUMENT, *, reset: bool = False) -> None
         before = msgspec.json.decode(figures.read_bytes(), type=list[Run])
     runs = newest([*before, run])
     figures.write_text(json.dumps(msgspec.to_builtins(runs), indent=1) + "\n", encoding="utf-8")
-    document.write_text(report(runs), encoding="utf-8")
+    document.write_text(report(runs) + later_sections(document), encoding="utf-8")
+
+
+def later_sections(document: Path) -> str:
+    """The sections that follow those of this report, which others have written; may be empty."""
+    if not document.exists():
+        return ""
+    _, heading, rest = document.read_text(encoding="utf-8").partition(_NEXT)
+    return heading + rest
 
 
 def newest(runs: Sequence[Run]) -> list[Run]:

@@ -79,3 +79,12 @@ def test_runs_are_added_to_the_figures_beside_the_report(tmp_path: Path) -> None
     assert "(seeds 1, 2), 1 violations" in document.read_text()
     add_run(Run.of(3, [outcome(1.0)]), document, reset=True)
     assert "(seeds 3), 0 violations" in document.read_text()
+
+
+def test_sections_of_others_stay_behind_the_report(tmp_path: Path) -> None:
+    document = tmp_path / "reliability.md"
+    document.write_text("# Old\n\nold\n\n## Fuzzing\n\nby hand\n\n## More\n\nmore\n")
+    run = Run.of(11, [outcome(1.0)])
+    for _ in range(2):
+        add_run(run, document, reset=True)
+    assert document.read_text() == report([run]) + ("\n## Fuzzing\n\nby hand\n\n## More\n\nmore\n")
