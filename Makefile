@@ -1,4 +1,4 @@
-# make demo | test | test-thorough | lint | bench | soak | chaos | format | docs | site | clean. Needs Python 3.11 or newer and make.
+# make demo | test | test-thorough | lint | bench | soak | chaos | fuzz | format | docs | site | clean. Needs Python 3.11 or newer and make.
 
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTENSION := hatch_build.py src/ime_live/gateway/stream/_fanout.c
 
-.PHONY: help demo test test-thorough lint bench soak chaos format docs site clean
+.PHONY: help demo test test-thorough lint bench soak chaos fuzz format docs site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +43,10 @@ soak: $(VENV)/bench
 chaos: $(VENV)/dev
 	$(BIN)/python -m chaos $(ARGS)
 
+# Ten minutes for all kinds of input; NAME, --seconds and others in ARGS, see --help.
+fuzz: $(VENV)/fuzz
+	$(BIN)/python -m fuzz $(ARGS)
+
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -73,6 +77,10 @@ $(VENV)/bench: pyproject.toml $(EXTENSION) | $(BIN)/python
 $(VENV)/dev: pyproject.toml $(EXTENSION) | $(BIN)/python
 	$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/demo
+
+$(VENV)/fuzz: pyproject.toml $(EXTENSION) | $(BIN)/python
+	$(PIP) install --editable '.[fuzz]'
+	@touch $@ $(VENV)/demo $(VENV)/dev
 
 $(VENV)/site: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[site]'
