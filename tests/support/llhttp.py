@@ -14,8 +14,11 @@ class Llhttp:
     def __init__(self, received: bytes) -> None:
         self.requests: list[tuple[Any, ...]] = []
         self._parser = httptools.HttpRequestParser(self)
+        self.refused = True
+        """Whether it has stopped before the end: at a fault, or where a protocol takes over."""
         with suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._parser.feed_data(received)
+            self.refused = False
 
     def on_message_begin(self) -> None:
         self._target = b""
