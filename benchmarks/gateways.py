@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from benchmarks.nginx import missing_tls, start_tls
@@ -37,6 +38,7 @@ def gateway(
     extension: bool = True,
     tls: bool = False,
     market: bool = False,
+    options: Sequence[str] = ("--max-subject-connections", "0"),
 ) -> Contender:
     """This gateway.
 
@@ -47,6 +49,7 @@ def gateway(
         extension: whether it may use its fan-out in C.
         tls: whether nginx stands before it, and clients connect by TLS.
         market: whether clients of several contracts ask for the whole market, by its name.
+        options: of its command line; by default one subject may have all connections.
     """
 
     def start(port: int, redis: int) -> Running:
@@ -57,7 +60,7 @@ def gateway(
                 "-m",
                 "ime_live",
                 "serve",
-                *("--max-subject-connections", "0"),
+                *options,
                 "--port",
                 str(own_port),
                 "--workers",
