@@ -218,7 +218,7 @@ async def _read_versions(ids: Iterable[str]) -> Mapping[str, int]:
 @cache
 def _app() -> Any:  # noqa: ANN401 - ASGI
     settings = GatewaySettings(auth=AuthMode.NONE)
-    pages = [*page_routes(), *module_routes(), *routes_of(settings)]
+    pages = [*page_routes(), *module_routes(), *routes_of(lambda: settings)]
     return http_app(cast("Any", _RestContext()), settings, pages)
 
 

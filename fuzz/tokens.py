@@ -8,7 +8,7 @@ import hmac
 import json
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import jwt
 import msgspec
@@ -63,6 +63,9 @@ class _Keys:
     keys = _KEYS
 
     def reload(self) -> None: ...
+
+    async def adopt(self, other: Self) -> None:
+        del other
 
     async def start(self) -> None: ...
 

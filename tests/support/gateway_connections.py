@@ -20,13 +20,16 @@ from ime_live.gateway.auth.cors import Cors, Origins
 from ime_live.gateway.drain import Drain
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
+from ime_live.gateway.limits.request_memory import RequestMemory
 from ime_live.gateway.limits.stream_limits import StreamLimits
+from ime_live.gateway.limits.work_queue import WorkQueue
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import Rate
 from ime_live.gateway.stream import fanout
 from ime_live.gateway.stream.context import GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
+from ime_live.gateway.stream.lingering import SlowReader
 from ime_live.gateway.stream.open_streams import OpenStreams
 from ime_live.log_limiter import LogLimiter
 from ime_live.registry import Registry
@@ -269,6 +272,9 @@ class Process:
             stream_origins=Origins(["*"]),
             addresses=ClientAddresses.from_settings(chosen),
             limits=StreamLimits(chosen),
+            request_memory=RequestMemory(chosen.max_waiting),
+            work=WorkQueue(self.loop.call_soon),
+            slow_reader=SlowReader(self.loop.call_later, self.timers.monotonic),
             open_streams=open_streams,
             drain=self.drain,
             limited=limited,

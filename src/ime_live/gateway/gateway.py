@@ -24,7 +24,9 @@ from ime_live.gateway.drain import Drain, DrainState
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
+from ime_live.gateway.limits.request_memory import RequestMemory
 from ime_live.gateway.limits.stream_limits import StreamLimits
+from ime_live.gateway.limits.work_queue import WorkQueue
 from ime_live.gateway.metrics import Metrics, forget_dead_workers
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import Rate, RequestLimit
@@ -35,6 +37,7 @@ from ime_live.gateway.stream import fanout
 from ime_live.gateway.stream.context import EVENT_OVERLAP, GatewayContext
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
+from ime_live.gateway.stream.lingering import SlowReader
 from ime_live.gateway.stream.live_selections import LiveSelections
 from ime_live.gateway.stream.open_streams import OpenStreams
 from ime_live.gateway.tasks import keep_running
@@ -212,6 +215,9 @@ class Gateway:
             stream_origins=Origins(listed(settings.stream_origins)),
             addresses=ClientAddresses.from_settings(settings),
             limits=StreamLimits(settings),
+            request_memory=RequestMemory(settings.max_waiting),
+            work=WorkQueue(loop.call_soon),
+            slow_reader=SlowReader(loop.call_later, SYSTEM_CLOCK.monotonic),
             open_streams=open_streams,
             drain=Drain(
                 open_streams, grace=settings.shutdown_grace, spread=settings.shutdown_spread
@@ -268,6 +274,7 @@ class Gateway:
         context.stream_origins = Origins(listed(settings.stream_origins))
         context.addresses = ClientAddresses.from_settings(settings)
         context.limits.change(settings)
+        context.request_memory.limit = settings.max_waiting
         context.live_selections.limit = settings.max_contracts
         self.handlers.max_contracts = settings.max_contracts
         self._requests.rate = Rate(settings.request_rate)

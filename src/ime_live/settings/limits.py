@@ -58,8 +58,8 @@ class LimitSettings(Checked):
     max_waiting: int = option(
         268_435_456,
         "Maximum of unsent data for slow clients per worker [bytes]; above it, new streams are "
-        "refused, and the clients that have been slow for longest are disconnected. 0 sets no "
-        "limit.",
+        "refused, and the clients that have been slow for longest are disconnected. As much may "
+        "be held of incomplete requests; above it, large ones are refused. 0 sets no limit.",
         least=0,
         live=True,
     )

@@ -51,6 +51,10 @@ class CommandHandler:
         self.said.append((error, request_id))
 
 
+async def at_once() -> None:
+    """A turn that is free."""
+
+
 async def settled() -> None:
     """Let everything run that can."""
     for _ in range(20):
@@ -59,7 +63,7 @@ async def settled() -> None:
 
 async def test_commands_are_handled_in_order() -> None:
     handler = CommandHandler()
-    queue = CommandQueue(handler, writable=True, limited=limiter())
+    queue = CommandQueue(handler, writable=True, turn=at_once, limited=limiter())
     for number in range(3):
         queue.receive(ask(number))
     queue.receive(b"ping")
@@ -73,7 +77,7 @@ async def test_commands_are_handled_in_order() -> None:
 
 async def test_binary_message_is_refused_as_a_command() -> None:
     handler = CommandHandler()
-    queue = CommandQueue(handler, writable=True, limited=limiter())
+    queue = CommandQueue(handler, writable=True, turn=at_once, limited=limiter())
     queue.receive(ask(1), binary=True)
     queue.receive(b"\x00\xff", binary=True)
     queue.receive(ask(2))
@@ -83,7 +87,7 @@ async def test_binary_message_is_refused_as_a_command() -> None:
 
 async def test_commands_wait_while_the_client_takes_no_data() -> None:
     handler = CommandHandler()
-    queue = CommandQueue(handler, writable=False, limited=limiter())
+    queue = CommandQueue(handler, writable=False, turn=at_once, limited=limiter())
     queue.receive(ask(1))
     await settled()
     assert (handler.said, handler.at_work) == ([], 0)
@@ -100,7 +104,7 @@ async def test_commands_wait_while_the_client_takes_no_data() -> None:
 
 async def test_answer_waits_until_the_client_takes_data() -> None:
     handler = CommandHandler()
-    queue = CommandQueue(handler, writable=True, limited=limiter())
+    queue = CommandQueue(handler, writable=True, turn=at_once, limited=limiter())
     handler.slow.clear()
     queue.receive(ask(1))
     await settled()
@@ -115,7 +119,7 @@ async def test_answer_waits_until_the_client_takes_data() -> None:
 
 async def test_queue_of_commands_is_bounded() -> None:
     handler = CommandHandler()
-    queue = CommandQueue(handler, writable=False, limited=limiter())
+    queue = CommandQueue(handler, writable=False, turn=at_once, limited=limiter())
     for number in range(100):
         queue.receive(ask(number))
     queue.receive(b"what asks for nothing does not wait")
@@ -127,7 +131,7 @@ async def test_queue_of_commands_is_bounded() -> None:
 
 async def test_closed_queue_answers_no_command() -> None:
     handler = CommandHandler()
-    queue = CommandQueue(handler, writable=True, limited=limiter())
+    queue = CommandQueue(handler, writable=True, turn=at_once, limited=limiter())
     handler.slow.clear()
     queue.receive(ask(1))
     queue.receive(ask(2))
@@ -140,7 +144,7 @@ async def test_closed_queue_answers_no_command() -> None:
 
 async def test_failed_command_is_answered_and_logged_and_the_next_is_handled() -> None:
     handler = CommandHandler()
-    queue = CommandQueue(handler, writable=True, limited=limiter())
+    queue = CommandQueue(handler, writable=True, turn=at_once, limited=limiter())
     with capture_logs() as logs:
         for number in (13, 14, 13, 13):
             queue.receive(ask(number))
@@ -148,3 +152,15 @@ async def test_failed_command_is_answered_and_logged_and_the_next_is_handled() -
     assert handler.said == [("internal error", 13), 14, *[("internal error", 13)] * 2]
     # One line for each kind of failure, however often a client brings it about.
     assert [line["event"] for line in logs] == ["a client's request has failed"]
+
+
+async def test_command_waits_for_its_turn() -> None:
+    handler = CommandHandler()
+    turn = asyncio.Event()
+    queue = CommandQueue(handler, writable=True, turn=turn.wait, limited=limiter())
+    queue.receive(ask(1))
+    await settled()
+    assert handler.said == []
+    turn.set()
+    await settled()
+    assert handler.said == [1]

@@ -52,8 +52,8 @@ async def answer(send: Send, body: bytes, *headers: tuple[bytes, bytes]) -> None
 class Server(Process):
     """A process with an ASGI application, and connections to it."""
 
-    def __init__(self, app: Any = None) -> None:  # noqa: ANN401 - ASGI
-        super().__init__(max_request=LIMIT)
+    def __init__(self, app: Any = None, **settings: Any) -> None:  # noqa: ANN401 - ASGI
+        super().__init__(**{"max_request": LIMIT} | settings)
         self.app = app or App()
         self.state = SimpleNamespace(
             connections=self.connections, tasks=set(), total_requests=0, default_headers=[]
@@ -228,6 +228,28 @@ async def test_slow_request_is_408(begin: bytes) -> None:
     server.timers.pass_time(0.2)
     assert [status for status, _ in answers(client.written)] == [408]
     assert closing(client)
+
+
+async def test_large_request_is_refused_when_incomplete_ones_hold_too_much() -> None:
+    server = Server(max_request=100_000, max_waiting=50_000)
+    begin = get(HOST, "X: " + "x" * 30_000)[:-2]
+    first, second, small = server.connect(), server.connect(), server.connect()
+    first.send(begin)
+    second.send(begin)
+    small.send(get(HOST))
+    await server.settle()
+    assert (first.written, first.ended) == (b"", None)
+    assert [status for status, _ in answers(second.written)] == [503]
+    assert [status for status, _ in answers(small.written)] == [200]
+    first.send(b"\r\n")
+    await server.settle()
+    assert [status for status, _ in answers(first.written)] == [200]
+    third = server.connect()
+    third.send(begin)
+    assert third.written == b""
+    third.abort()
+    await server.settle()
+    assert server.context.request_memory.held == 0
 
 
 async def test_slow_second_request_is_408() -> None:

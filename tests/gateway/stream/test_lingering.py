@@ -77,3 +77,18 @@ async def test_lingering_close_waits_for_a_slow_client() -> None:
     client.take()
     server.timers.pass_time(CLOSE_TIMEOUT + 0.1)
     assert client.ended == "aborted"
+
+
+async def test_many_floods_after_the_end_are_read_no_faster_than_a_few() -> None:
+    server = Server()
+    clients = [server.connect() for _ in range(100)]
+    for client in clients:
+        client.send(get() + b"x" * 1_000_000, at_most=1_000)
+    await server.settle()
+    before = sum(client.reads for client in clients)
+    for _ in range(100):
+        server.timers.pass_time(0.01)
+        for client in clients:
+            client.send(b"", at_most=1_000)
+    assert 900 < sum(client.reads for client in clients) - before <= 1_100
+    assert all(client.ended is None for client in clients)

@@ -276,6 +276,7 @@ async def test_frames_of_a_busy_client_are_read_in_many_turns() -> None:
     assert 0 < len(busy.frames) < 100
     assert not busy.transport.is_reading()
     other.transport.send(PING)
+    process.loop.take_turn()
     assert len(other.frames) == 1
     assert await process.settle() > 100
     assert len(busy.frames) == 10_000
@@ -293,6 +294,7 @@ async def test_pongs_that_answer_pings_are_never_limited() -> None:
                 client.transport.send(PONG)
     # The same once it has sent something else, and when it could not take data for a while.
     client.transport.send(PING)
+    await process.settle()
     for number in range(100):
         process.timers.pass_time(1.0)
         process.heartbeat.tick(process.timers.now)
@@ -300,6 +302,7 @@ async def test_pongs_that_answer_pings_are_never_limited() -> None:
             client.stream.pause_writing()
             client.stream.resume_writing()
         client.transport.send(PONG)
+        await process.settle()
     assert client.close is None
     assert process.closed == []
 
@@ -307,14 +310,15 @@ async def test_pongs_that_answer_pings_are_never_limited() -> None:
 async def test_unsolicited_pongs_count_against_the_rate() -> None:
     process = Process()
     client = await opened(process)
-    for _ in range(50):
-        client.transport.send(PONG)
+    client.transport.send(PONG * 50)
+    await process.settle()
     assert client.close is None
     process.timers.pass_time(1.0)
-    for _ in range(10):
-        client.transport.send(PONG)
+    client.transport.send(PONG * 10)
+    await process.settle()
     assert client.close is None
     client.transport.send(PONG)
+    await process.settle()
     assert client.close == Close(1008, "too many messages")
 
 
@@ -431,7 +435,7 @@ async def test_compressed_fragments_of_two_clients_do_not_mix() -> None:
     for at in range(0, max(map(len, halves)), step):
         for client, half in zip(clients, halves, strict=True):
             client.transport.send(half[at : at + step])
-    await process.settle()
+        await process.settle()
     for client, number in zip(clients, (7, 8), strict=True):
         assert client.close is None
         reader = Protocol(Side.CLIENT, state=State.OPEN)

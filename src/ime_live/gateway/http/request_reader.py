@@ -57,6 +57,11 @@ class RequestReader:
         """Whether a request has begun to arrive."""
         return bool(self._received) or self._head is not None
 
+    @property
+    def size(self) -> int:
+        """Bytes that are held: of a request that is not complete, or of those after it."""
+        return len(self._received)
+
     def feed(self, data: bytes) -> None:
         """Take received bytes."""
         self._received += data

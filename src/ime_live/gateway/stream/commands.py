@@ -36,17 +36,26 @@ class CommandHandler(Protocol):
 class CommandQueue:
     """The queue of one client's commands."""
 
-    __slots__ = ("_handler", "_limited", "_task", "_waiting", "_writable")
+    __slots__ = ("_handler", "_limited", "_task", "_turn", "_waiting", "_writable")
 
-    def __init__(self, handler: CommandHandler, *, writable: bool, limited: LogLimiter) -> None:
+    def __init__(
+        self,
+        handler: CommandHandler,
+        *,
+        writable: bool,
+        turn: Callable[[], Awaitable[object]],
+        limited: LogLimiter,
+    ) -> None:
         """Make an empty queue.
 
         Args:
             handler: carries out the commands.
             writable: whether the client takes data.
+            turn: waits until a command may be carried out; see `WorkQueue.turn`.
             limited: logs failures.
         """
         self._handler = handler
+        self._turn = turn
         self._limited = limited
         self._waiting: deque[ControlRequest | ControlError] = deque()
         self._writable = asyncio.Event()
@@ -93,6 +102,7 @@ class CommandQueue:
     async def _work(self) -> None:
         while self._waiting:
             await self._writable.wait()
+            await self._turn()
             if self._waiting:  # else the client is gone
                 await self._answer(self._waiting.popleft())
         self._task = None

@@ -27,7 +27,7 @@ from ime_live.gateway.query.stream_query import (
 from ime_live.gateway.stream.codec import ABNORMAL, Codec
 from ime_live.gateway.stream.commands import CommandQueue
 from ime_live.gateway.stream.context import GatewayContext
-from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose, read_slowly
+from ime_live.gateway.stream.lingering import CLOSE_TIMEOUT, LingeringClose
 from ime_live.gateway.stream.subscription import Subscription
 
 # Identifies a process in the logs of a machine, with the number of a connection in the process.
@@ -285,7 +285,10 @@ class Connection(asyncio.Protocol):
             return
         if self._commands is None:
             self._commands = CommandQueue(
-                self._subscription, writable=not self._paused, limited=self._context.limited
+                self._subscription,
+                writable=not self._paused,
+                turn=self._context.work.turn,
+                limited=self._context.limited,
             )
         self._commands.receive(message, binary=binary)
 
@@ -299,7 +302,7 @@ class Connection(asyncio.Protocol):
 
     def read_slowly(self) -> None:
         """Pause reading for a moment, because received data is discarded."""
-        read_slowly(self._transport, self._context.loop)
+        self._context.slow_reader.pause(self._transport)
 
     # The end
 
@@ -377,4 +380,11 @@ class Connection(asyncio.Protocol):
             return
         self._connections.discard(self)
         closer, self._closer = self._closer, None
-        LingeringClose(transport, self._connections, self._context.loop, timer=closer, quiet=quiet)
+        LingeringClose(
+            transport,
+            self._connections,
+            self._context.loop,
+            self._context.slow_reader,
+            timer=closer,
+            quiet=quiet,
+        )

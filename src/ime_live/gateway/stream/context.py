@@ -17,12 +17,15 @@ from ime_live.gateway.drain import Drain
 from ime_live.gateway.hub.hub import Hub
 from ime_live.gateway.hub.state_table import StateTable
 from ime_live.gateway.limits.client_address import ClientAddresses
+from ime_live.gateway.limits.request_memory import RequestMemory
 from ime_live.gateway.limits.stream_limits import StreamLimits
+from ime_live.gateway.limits.work_queue import WorkQueue
 from ime_live.gateway.metrics import Metrics
 from ime_live.gateway.query.diagnostics import Diagnostics
 from ime_live.gateway.rate_limit import Rate
 from ime_live.gateway.stream.handshake import Negotiator
 from ime_live.gateway.stream.heartbeat import Heartbeat
+from ime_live.gateway.stream.lingering import SlowReader
 from ime_live.gateway.stream.live_selections import LiveSelections
 from ime_live.gateway.stream.open_streams import OpenStreams
 from ime_live.gateway.upstream.contract_cache import ContractCache
@@ -53,6 +56,9 @@ class GatewayContext:
         stream_origins: which pages may open streams.
         addresses: finds the addresses of clients.
         limits: how many streams there may be.
+        request_memory: how much of incomplete requests there may be.
+        work: requests and frames of all clients that wait for their turn.
+        slow_reader: reads what connections discard.
         open_streams: those that there are, with their identities.
         drain: whether the process is being taken out of service.
         event_overlap: microseconds before a ``Last-Event-ID`` from which states are sent.
@@ -83,6 +89,9 @@ class GatewayContext:
     stream_origins: Origins
     addresses: ClientAddresses
     limits: StreamLimits
+    request_memory: RequestMemory
+    work: WorkQueue
+    slow_reader: SlowReader
     open_streams: OpenStreams
     drain: Drain
     event_overlap: int

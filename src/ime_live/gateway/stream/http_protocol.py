@@ -51,9 +51,11 @@ class HttpProtocol(asyncio.Protocol):
         "_context",
         "_eof",
         "_exchange",
+        "_held",
         "_idle_timeout",
         "_is_idle",
         "_loop",
+        "_queued",
         "_reader",
         "_server",
         "_server_state",
@@ -92,6 +94,10 @@ class HttpProtocol(asyncio.Protocol):
         """The request whose response is outstanding."""
         self._unwritable: asyncio.Event | None = None
         """Event that is set when the client takes data again; None while it takes data."""
+        self._held = 0
+        """Bytes of an incomplete request; see `RequestMemory`."""
+        self._queued = False
+        """Whether received bytes wait for their turn."""
         self._eof = False
         """Whether the client has closed its half of the connection."""
         self._timer: asyncio.TimerHandle | None = None
@@ -112,7 +118,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._busy:
             self._transport.pause_reading()
         else:
-            self._read_on()
+            self._read_in_turn()
 
     def eof_received(self) -> bool:
         """Keep the connection if a response is outstanding: the client may wait for it."""
@@ -127,11 +133,12 @@ class HttpProtocol(asyncio.Protocol):
         """Let writers continue: the client takes data again."""
         self._release_writers()
         if not (self._busy or self._transport.is_closing()):
-            self._read_on()
+            self._read_in_turn()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release everything; the connection is gone."""
         del exc
+        self._hold(0)
         self._clear_timer()
         self._connections.discard(self)
         if self._exchange is not None:
@@ -149,7 +156,19 @@ class HttpProtocol(asyncio.Protocol):
 
     @property
     def _busy(self) -> bool:
-        return self._exchange is not None or self._unwritable is not None
+        return self._queued or self._exchange is not None or self._unwritable is not None
+
+    def _read_in_turn(self) -> None:
+        """Read the next request when this connection has its turn, mostly at once."""
+        self._queued = True
+        if not self._context.work.run(self._take_turn):
+            self._transport.pause_reading()
+
+    def _take_turn(self) -> None:
+        self._queued = False
+        # Meanwhile it may have ended, or the client may have stopped to take data.
+        if self in self._connections and not self._busy and not self._transport.is_closing():
+            self._read_on()
 
     def _read_on(self) -> None:
         """Answer the next request if it is complete; else wait for the rest of it."""
@@ -159,11 +178,16 @@ class HttpProtocol(asyncio.Protocol):
             self._refuse(error)
             return
         if head is not None:
+            self._hold(0)
             self._clear_timer()
             self._answer(head)
             return
         if self._eof:
             self._transport.close()
+            return
+        if not self._hold(self._reader.size):
+            text = "Too many large requests are on their way; try again later."
+            self._refuse(RequestError(503, text))
             return
         if self._reader.awaits_continue:
             self._reader.awaits_continue = False
@@ -176,6 +200,11 @@ class HttpProtocol(asyncio.Protocol):
             self._is_idle = False
             self._set_timer(self._context.settings.handshake_timeout, self._too_late)
         self._transport.resume_reading()
+
+    def _hold(self, size: int) -> bool:
+        """Note how much is held of an incomplete request, and return whether that is allowed."""
+        before, self._held = self._held, size
+        return before == size or self._context.request_memory.change(before, size)
 
     def _answer(self, head: RequestHead) -> None:
         fields = self._server_state.default_headers
@@ -270,7 +299,7 @@ class HttpProtocol(asyncio.Protocol):
         if not keep_alive:
             self._end()
         elif self._unwritable is None:
-            self._read_on()
+            self._read_in_turn()
 
     def broken(self) -> None:
         """Abort the connection, so that a partial response does not look complete."""
@@ -295,6 +324,7 @@ class HttpProtocol(asyncio.Protocol):
             reason=error.text,
             peer=peer_of(self._transport),
         )
+        self._hold(0)
         self._clear_timer()
         self._respond(error.status, error.text)
 
@@ -317,7 +347,8 @@ class HttpProtocol(asyncio.Protocol):
         if self._eof:
             self._transport.close()
         else:
-            LingeringClose(self._transport, self._connections, self._loop)
+            slow_reader = self._context.slow_reader
+            LingeringClose(self._transport, self._connections, self._loop, slow_reader)
 
     def _too_late(self) -> None:
         self._refuse(RequestError(408, "The request did not come in time."))

@@ -8,7 +8,7 @@ half is closed, and incoming data is discarded until the peer closes its half.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableSet
+from collections.abc import Callable, MutableSet
 from typing import Any, Final
 
 CLOSE_TIMEOUT: Final = 5.0
@@ -20,26 +20,60 @@ QUIET: Final = 0.5
 # uvloop reads up to 256 kB at a time: 25 MB/s for 1 % of a core.
 _PAUSE: Final = 0.01
 
+# Of all connections. A hundred that were flooded took half a core without it.
+_READS_PER_SECOND: Final = 1_000
 
-def read_slowly(transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-    """Pause reading for a moment; for a protocol that discards what it reads.
 
-    A peer that sends without end costs others little, and is noticed when it leaves.
+class SlowReader:
+    """Lets a process read slowly what it discards.
+
+    Peers that send without end cost others little, however many they are, and are noticed when
+    they leave.
     """
-    transport.pause_reading()
-    loop.call_later(_PAUSE, transport.resume_reading)
+
+    def __init__(
+        self,
+        call_later: Callable[[float, Callable[[], None]], object],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """Make a reader for all connections of a process.
+
+        Args:
+            call_later: runs a callable after some seconds.
+            monotonic: the time in seconds.
+        """
+        self._call_later = call_later
+        self._monotonic = monotonic
+        self._due = 0.0
+        """When the last of the paused connections is read again."""
+
+    def pause(self, transport: asyncio.Transport) -> None:
+        """Pause reading for a moment; for a protocol that discards what it reads."""
+        transport.pause_reading()
+        now = self._monotonic()
+        self._due = max(self._due + 1 / _READS_PER_SECOND, now + _PAUSE)
+        self._call_later(self._due - now, transport.resume_reading)
 
 
 class LingeringClose(asyncio.Protocol):
     """Takes over a transport after the last write, and ends it."""
 
-    __slots__ = ("_connections", "_loop", "_quiet", "_silence", "_timer", "_transport")
+    __slots__ = (
+        "_connections",
+        "_loop",
+        "_quiet",
+        "_silence",
+        "_slow_reader",
+        "_timer",
+        "_transport",
+    )
 
     def __init__(
         self,
         transport: asyncio.Transport,
         connections: MutableSet[Any],
         loop: asyncio.AbstractEventLoop,
+        slow_reader: SlowReader,
         *,
         timer: asyncio.TimerHandle | None = None,
         quiet: float = 0.0,
@@ -50,6 +84,7 @@ class LingeringClose(asyncio.Protocol):
             transport: the peer must not have closed its half.
             connections: all connections of the process, which its server waits for.
             loop: event loop of the transport.
+            slow_reader: that of the process.
             timer: ends the connection at the latest. By default that is `CLOSE_TIMEOUT` after the
                 peer has taken everything, however long that lasts.
             quiet: seconds without a byte from the peer after which our half is closed. A proxy
@@ -58,6 +93,7 @@ class LingeringClose(asyncio.Protocol):
         self._transport = transport
         self._connections = connections
         self._loop = loop
+        self._slow_reader = slow_reader
         self._timer = timer
         self._quiet = quiet
         self._silence: asyncio.TimerHandle | None = None
@@ -81,7 +117,7 @@ class LingeringClose(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Discard the data."""
         del data
-        read_slowly(self._transport, self._loop)
+        self._slow_reader.pause(self._transport)
         if self._silence is not None:
             self._silence.cancel()
             self._silence = self._loop.call_later(self._quiet, self._transport.write_eof)

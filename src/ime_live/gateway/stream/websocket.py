@@ -47,6 +47,7 @@ class WebSocketCodec:
         "_is_text",
         "_message_due",
         "_missing",
+        "_queued",
         "_response",
         "_unread",
         "by",
@@ -64,6 +65,8 @@ class WebSocketCodec:
         """Response to the handshake, until it is sent."""
         self._unread = bytearray()
         """Bytes that have arrived and are not parsed yet."""
+        self._queued = False
+        """Whether they wait for their turn."""
         self._missing = 0
         """Bytes still to come of the frame that is being parsed."""
         self._frames: Protocol | None = None
@@ -131,7 +134,7 @@ class WebSocketCodec:
     def started(self, stream: RunningStream) -> None:
         """Read frames that have arrived before the response, in the next turn of the loop."""
         if self._unread:
-            self._context.loop.call_soon(partial(self._read_on, stream))
+            self._read_in_turn(stream, later=True)
 
     # Frames from the client
 
@@ -153,10 +156,26 @@ class WebSocketCodec:
             # that does not wait are read after the response is sent.
             stream.pause_reading()
             return
-        self._read_on(stream)
+        self._read_in_turn(stream)
+
+    def _read_in_turn(self, stream: RunningStream, *, later: bool = False) -> None:
+        """Read frames when this client has its turn, mostly at once."""
+        if self._queued:
+            stream.pause_reading()
+            return
+        self._queued = True
+        work, job = self._context.work, partial(self._read_on, stream)
+        if later:
+            work.add(job)
+        elif work.run(job):
+            return
+        stream.pause_reading()
 
     def _read_on(self, stream: RunningStream) -> None:
         """Read some of the frames; the others are read after other clients had their turn."""
+        if not self._queued:
+            return  # closed meanwhile
+        self._queued = False
         for _ in range(_FRAMES_PER_TURN):
             part = self._next_part()
             if not part:
@@ -171,8 +190,7 @@ class WebSocketCodec:
             self._send(frames, stream)
             if not allowed:
                 stream.linger(quiet=QUIET)
-        stream.pause_reading()
-        self._context.loop.call_soon(partial(self._read_on, stream))
+        self._read_in_turn(stream, later=True)
 
     def _next_part(self) -> bytes:
         """Return a frame, or the received part of it; empty if its size is not known yet."""
@@ -260,6 +278,7 @@ class WebSocketCodec:
         """Drop received data that was not parsed."""
         self._unread.clear()
         self._missing = 0
+        self._queued = False
 
 
 def _size_of(frames: bytearray) -> int:
